@@ -1,0 +1,1 @@
+"""unmask: make and catch deepfakes. PyTorch Lightning trains, Hydra composes."""

@@ -1,0 +1,86 @@
+"""Score a finished run on a data set: its own test list again, or another one.
+
+  unmask evaluate run=DIR                              its own test split
+  unmask evaluate run=DIR data=celebdf_v1 data.root=DIR    another data set
+  unmask evaluate -m run=DIR data=celebdf_v1,celebdf_v2
+
+The run brings its recipe (how faces are cropped), its sampling and its threshold along; other data must have been
+prepared by that recipe, and the error says how. Predictions are written into the run's folder.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import LightningDataModule, Trainer
+
+from unmask.commands._shell import console, fail_clearly, quiet, say
+from unmask.commands.report import gather
+from unmask.config import conf_dir, validate
+from unmask.reporting import tables
+from unmask.runs import Run, predictions_path, register_resolvers, write_predictions
+
+register_resolvers()
+
+# What a data set says for itself; everything else (recipe, sampling, sizes) is the run's.
+OF_THE_DATA = ("_target_", "name", "root", "prepared", "protocol", "val_fraction", "split_seed", "demo")
+
+
+def evaluate(cfg: DictConfig) -> float:
+    """Score a run on one split and return its video AUC."""
+    quiet()
+    run = Run(Path(cfg.run))
+    run.metrics  # noqa: B018  unfinished runs are refused before anything is loaded
+    data, other = load_data(run, cfg)
+    validate(cfg, "trainer")
+    data.setup("test")
+    module: Any = run.module()
+    trainer: Trainer = instantiate(cfg.trainer, _convert_="all", logger=False, enable_checkpointing=False)
+    scores = {"val": trainer.validate, "test": trainer.test}
+    if cfg.split not in scores:
+        raise ValueError(f"split={cfg.split}: choose val or test")
+    scores[cfg.split](module, data, verbose=False)
+    protocol = data.protocol_words(cfg.split) | {  # type: ignore[attr-defined]
+        key: value
+        for key, value in run.predictions("val").attrs["protocol"].items()
+        if key in ("Selection", "Threshold")
+    }
+    if other:
+        protocol["Trained on"] = str(run.config.data.name)
+    path = predictions_path(run.folder, cfg.split, data.name if other else None)  # type: ignore[attr-defined]
+    write_predictions(path, module.predictions, protocol)
+    report = gather(run, cfg.resamples, cfg.split, data.name if other else None)  # type: ignore[attr-defined]
+    console.print(tables.console([report]))
+    say(f"predictions: {path}")
+    figure = report.figure("video", "all", "auroc")
+    return figure.value if figure else float("nan")
+
+
+def load_data(run: Run, cfg: DictConfig) -> tuple[LightningDataModule, bool]:
+    """The data module to score, and whether it is another than the run's own."""
+    other = cfg.get("data") is not None
+    if not other:
+        data: LightningDataModule = run.build("data")
+        return data, False
+    settings = OmegaConf.create(OmegaConf.to_container(run.config.data, resolve=True))
+    given = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(given, dict)
+    for key in OF_THE_DATA:
+        if key in given["data"]:
+            OmegaConf.update(settings, key, cfg.data[key])
+    validate(OmegaConf.create({"data": settings}), "data")
+    made: Any = instantiate(settings, _convert_="all")
+    return made, made.name != run.config.data.name
+
+
+@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="evaluate")
+@fail_clearly
+def main(cfg: DictConfig) -> float:
+    """Run the verb."""
+    return evaluate(cfg)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Ask about one file: a score with its caveats, and a picture of the scores over time.
+
+  unmask predict clip.mp4 run=outputs/celebdf/meso4/0123456789
+  unmask predict "photo (1).jpg" run=DIR out=timeline.png
+
+The file goes through the very recipe that the run was trained on. A score is evidence, never proof.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import pandas as pd
+import torch
+from omegaconf import DictConfig
+
+from unmask.commands._shell import fail_clearly, say
+from unmask.config import conf_dir
+from unmask.data.augment import to_float
+from unmask.data.dataset import CropDataset, Sampling
+from unmask.data.store import MemoryStore
+from unmask.metrics import detection
+from unmask.reporting import plots
+from unmask.runs import Run, register_resolvers
+
+register_resolvers()
+
+
+def predict(path: Path, run: Run, out: Path | None = None) -> float:
+    """Score one file, print the verdict, write the timeline; return the probability of fake."""
+    thresholds = run.metrics["thresholds"]
+    crops = run.build("data.recipe")(path)
+    store = MemoryStore(path.name, crops)
+    predictions = score(run, store)
+    prob = float(detection.videos(predictions)["prob"].iloc[0])
+    out = out or Path(f"{path.stem}-timeline.png")
+    picture = plots.timeline(predictions, thresholds["frame"], store.strips)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(picture)
+    tell(path, run, prob, thresholds["video"], predictions)
+    say(f"timeline: {out}")
+    return prob
+
+
+@torch.inference_mode()
+def score(run: Run, store: MemoryStore) -> pd.DataFrame:
+    """The prediction table of one file, sampled as in the run's evaluation."""
+    data: Any = run.config.data
+    how = Sampling(data.frames_per_video, data.frames, data.consecutive, data.stride)
+    samples = CropDataset(store, store.items, how)
+    module: Any = run.module()
+    logits = []
+    for start in range(0, len(samples), data.batch_size):
+        wanted = [(0, index) for index in range(start, min(start + data.batch_size, len(samples)))]
+        logits.append(module(to_float(samples.__getitems__(wanted)["x"], data.image_size)).float())
+    return samples.table.assign(dataset="file", split="none", logit=torch.cat(logits).numpy().astype(np.float64))
+
+
+def tell(path: Path, run: Run, prob: float, threshold: float, predictions: pd.DataFrame) -> None:
+    """Print the score and what it can and cannot mean."""
+    side = "above" if prob > threshold else "below"
+    leaning = "looks more like the fakes" if prob > threshold else "looks more like the real videos"
+    validation = detection.videos(run.predictions("val")).dropna(subset=["prob"])
+    real, fake = (validation.loc[validation["label"] == label, "prob"] for label in (0, 1))
+    alarms, found = float((real > threshold).mean()), float((fake > threshold).mean())
+    unit = "frame" if run.config.data.frames is None else "clip"
+    many = "" if len(predictions) == 1 else "s"
+    say(f"\n{path.name}: probability of being fake {prob:.2f}", style="bold")
+    say(f"  {side} this detector's threshold of {threshold:.2f}: the face {leaning} it was trained on")
+    say(f"  {len(predictions)} {unit}{many} scored with {run.name}, trained on {run.config.data.name}")
+    say(
+        f"  on its validation videos that threshold flags {found:.0%} of the fakes and {alarms:.0%} of the real ones "
+        f"({len(fake)} and {len(real)} videos)"
+    )
+    say("\nWhat this is not:")
+    if run.config.data.get("demo"):
+        say("  - This run was trained on rendered demo people. It says nothing about real faces.", style="yellow")
+    say("  - No proof. Detectors err more on material unlike their training: other forgeries, phones, re-uploads.")
+    say("  - The score is not the chance that the file is fake: that depends on where the file comes from.")
+    say("  - Only the face was looked at: not the sound, the text, or whether a real video is shown out of context.\n")
+
+
+@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="predict")
+@fail_clearly
+def main(cfg: DictConfig) -> None:
+    """Run the verb."""
+    predict(Path(cfg.path), Run(Path(cfg.run)), Path(cfg.out) if cfg.out else None)
+
+
+if __name__ == "__main__":
+    main()

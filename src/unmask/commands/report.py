@@ -1,0 +1,116 @@
+"""Write report.html from finished runs: one self-contained page with figures, plots, faces, protocol and audit.
+
+  unmask report run=DIR
+  unmask report run=[DIR_A,DIR_B] out=compare.html
+
+Everything is computed from the prediction tables; no model is run.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from omegaconf import DictConfig, ListConfig
+
+from unmask.commands._shell import console, fail_clearly, say
+from unmask.config import conf_dir
+from unmask.data.store import CropStore
+from unmask.metrics import detection
+from unmask.reporting import page, tables
+from unmask.reporting.run import RunReport
+from unmask.runs import Run, register_resolvers
+
+register_resolvers()
+
+
+def report(folders: Sequence[Path], out: Path | None, title: str | None, resamples: int) -> Path:
+    """Write the page of one or several runs and print its table."""
+    runs = [Run(folder) for folder in folders]
+    reports = [gather(run, resamples) for run in runs]
+    names = [entry.name for entry in reports]
+    for run, entry in zip(runs, reports, strict=True):
+        if names.count(entry.name) > 1:  # two runs of one preset: told apart by their folders
+            entry.name = f"{entry.name} ({run.folder.name})"
+    path = out or (runs[0].folder / "report.html" if len(runs) == 1 else Path("outputs/report.html"))
+    page.write(
+        path,
+        reports,
+        title or f"{', '.join(names)} on {runs[0].config.data.name}",
+        strips=Strips(runs),
+        demo=any(bool(run.config.data.get("demo")) for run in runs),
+    )
+    console.print(tables.console(reports))
+    say(f"report: {path}")
+    return path
+
+
+def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | None = None) -> RunReport:
+    """All that a page tells of a run, from the files of its folder."""
+    predictions = run.predictions(split, dataset)
+    thresholds = run.metrics["thresholds"]
+    protocol = dict(predictions.attrs["protocol"])
+    protocol["Seed"] = str(run.config.get("seed"))
+    curves = run.folder / "metrics.csv"
+    return RunReport(
+        name=run.name,
+        predictions=predictions,
+        thresholds=thresholds,
+        summary=detection.summary(predictions, thresholds, resamples),
+        protocol=protocol,
+        command=run.metrics["command"],
+        validation=run.predictions("val"),
+        curves=pd.read_csv(curves) if curves.is_file() else None,
+        audit=_audit(run),
+        network={"parameters": f"{run.metrics['parameters']:,}"},
+    )
+
+
+def _store(run: Run) -> CropStore | None:
+    """The crops that the run read, if they are still there."""
+    data = run.config.data
+    folder = Path(data.prepared) / data.name / run.build("data.recipe").key
+    return CropStore(folder) if (folder / "crops.parquet").is_file() else None
+
+
+def _audit(run: Run) -> dict[str, Any] | None:
+    store = _store(run)
+    path = store.folder / "audit.json" if store else None
+    if path is None or not path.is_file():
+        return None
+    audit: dict[str, Any] = json.loads(path.read_text())
+    return audit if audit["auroc"] is not None else None
+
+
+class Strips:
+    """Face crops for the page; a grey square where the crop is no longer at hand."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.stores = [store for store in map(_store, runs) if store is not None]
+
+    def __call__(self, item: str, frames: list[int]) -> list[NDArray[np.uint8]]:
+        """The crops of these frames of an item, each [H, W, 3]."""
+        grey = np.full((96, 96, 3), 200, np.uint8)
+        found: dict[int, NDArray[np.uint8]] = {}
+        for store in self.stores:
+            rows, pixels = store.of_item(item, frames)
+            found |= {int(frame): crop.transpose(1, 2, 0) for frame, crop in zip(rows["frame"], pixels, strict=True)}
+            if found:
+                break
+        return [found.get(frame, grey) for frame in frames]
+
+
+@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="report")
+@fail_clearly
+def main(cfg: DictConfig) -> None:
+    """Run the verb."""
+    folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
+    report([Path(folder) for folder in folders], Path(cfg.out) if cfg.out else None, cfg.title, cfg.resamples)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Samples of a store: frames or clips, whole batches gathered at once from the memory map."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unmask.data import sampling
+from unmask.data.store import CropStore, MemoryStore
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How samples are taken from an item's stored crops.
+
+    Args:
+        per_item: samples an item gives.
+        frames: None for single frames, else the length T of a clip.
+        consecutive: frames of a clip lie `stride` apart in the video; else they are spread evenly over it.
+        stride: in frames of the video, for consecutive clips.
+    """
+
+    per_item: int
+    frames: int | None = None
+    consecutive: bool = False
+    stride: int = 1
+
+
+class CropDataset(Dataset[dict[str, Tensor]]):
+    """Batches of `x` uint8 [B, 3, H, W] or [B, T, 3, H, W], `y` [B] and `index` [B] (the row of `table`).
+
+    Args:
+        store: the prepared crops.
+        items: rows of the manifest to take, all prepared.
+        how: the sampling.
+        seed: of the draws; None takes fixed frames (evaluation), else each epoch draws others.
+    """
+
+    def __init__(
+        self, store: CropStore | MemoryStore, items: pd.DataFrame, how: Sampling, seed: int | None = None
+    ) -> None:
+        self.store, self.how, self.seed = store, how, seed
+        crops = store.crops[store.crops["item"].isin(items["item"])]
+        self._shard, self._offset = crops["shard"].to_numpy(), crops["offset"].to_numpy()
+        self._frame, self._time = crops["frame"].to_numpy(), crops["time"].to_numpy()
+        labels = items.set_index("item")
+        spans = {name: np.sort(rows) for name, rows in crops.groupby(["item", "track"], sort=True).indices.items()}
+        # Each sample: its face's stored crops, and which of how many samples of that face it is. A video with fewer
+        # frames than wanted gives the ones it has, each once; clips may share frames.
+        count = {name: how.per_item if how.frames else min(how.per_item, len(span)) for name, span in spans.items()}
+        self._spans = [(spans[name], number, count[name]) for name in spans for number in range(count[name])]
+        self.table = self._describe([name for name in spans for _ in range(count[name])], labels)
+        self.labels = self.table["label"].to_numpy(np.int64, copy=True)
+
+    def _describe(self, spans: list[Any], items: pd.DataFrame) -> pd.DataFrame:
+        """One row a sample: `item, track, frame, time, label, method`; frame and time as evaluation takes them."""
+        names = [item for item, _ in spans]
+        first = [self._choose(index, None)[0] for index in range(len(names))]
+        return pd.DataFrame(
+            {
+                "item": names,
+                "track": [track for _, track in spans],
+                "frame": self._frame[first] if first else np.zeros(0, np.int64),
+                "time": self._time[first] if first else np.zeros(0),
+                "label": items.loc[names, "label"].to_numpy(),
+                "method": items.loc[names, "method"].to_numpy(),
+            }
+        )
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def _choose(self, index: int, rng: np.random.Generator | None) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Which stored crops sample `index` takes [1] or [T]."""
+        (span, number, count), how = self._spans[index], self.how
+        if how.frames is None:
+            # Each sample has its share of the item; a draw moves inside it.
+            return np.asarray(span[sampling.even(len(span), count, rng)[number : number + 1]])
+        if how.consecutive:
+            which = (number + 0.5) / count
+            return np.asarray(span[sampling.consecutive(self._frame[span], how.frames, how.stride, rng, which)])
+        return np.asarray(span[sampling.even(len(span), how.frames, rng)])
+
+    def __getitems__(self, wanted: list[tuple[int, int]]) -> dict[str, Tensor]:
+        """One batch of (epoch, index) pairs."""
+        rows = [
+            self._choose(index, None if self.seed is None else np.random.default_rng([self.seed, epoch, index]))
+            for epoch, index in wanted
+        ]
+        flat = np.concatenate(rows)
+        x = torch.from_numpy(self.store.pixels(self._shard[flat], self._offset[flat]))  # [B*T, 3, S, S]
+        if self.how.frames is not None:
+            x = x.unflatten(0, (len(wanted), self.how.frames))  # [B, T, 3, S, S]
+        index = torch.tensor([number for _, number in wanted])
+        return {"x": x, "y": torch.from_numpy(self.labels)[index], "index": index}

@@ -1,0 +1,129 @@
+"""The manifest: what a data set holds, as a table of items and a table of stored crops.
+
+`items`: one row per video or image, with the columns of `ITEM_COLUMNS` and whatever statistics the medium has.
+`crops`: one row per stored crop, with the columns of `CROP_COLUMNS`.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+ITEM_COLUMNS = ["item", "path", "label", "method", "source", "groups", "split", "rejected"]
+CROP_COLUMNS = ["item", "track", "frame", "time", "box", "landmarks", "prob", "shard", "offset", "hash"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One video or image of a data set.
+
+    Args:
+        item: unique name, `dataset/method/clip`.
+        path: file, relative to the data set's root, with forward slashes.
+        label: 0 real, 1 fake, whatever the data set's own lists say.
+        method: `real`, or the manipulation.
+        source: the `item` it was made from, so that real and fake can be paired.
+        groups: every person filmed or put on, the source painting: what must not be in two splits.
+        listed: whether the official test list names it.
+    """
+
+    item: str
+    path: str
+    label: int
+    method: str
+    source: str | None = None
+    groups: tuple[str, ...] = ()
+    listed: bool = False
+
+
+class ManifestError(ValueError):
+    """A manifest that would give untrue results; the message names the rows."""
+
+
+def items_table(items: Iterable[Item]) -> pd.DataFrame:
+    """Rows of a manifest in order of `item`, splits not yet set.
+
+    Raises:
+        ManifestError: an item stands twice, a label is neither 0 nor 1, or label and method disagree.
+    """
+    rows = sorted(items, key=lambda item: item.item)
+    table = pd.DataFrame([vars(item) | {"groups": list(item.groups)} for item in rows], columns=[*Item.__annotations__])
+    table["split"], table["rejected"] = None, None
+    twice = table[table["item"].duplicated(keep=False)]
+    if len(twice):
+        raise ManifestError(f"the same item twice: {_some(twice['item'] + ' (' + twice['path'] + ')')}")
+    wrong = table[~table["label"].isin([0, 1]) | ((table["method"] == "real") != (table["label"] == 0))]
+    if len(wrong):
+        raise ManifestError(f"label and method disagree (0 = real, 1 = fake): {_some(wrong['item'])}")
+    return table
+
+
+def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint_groups: bool = False) -> None:
+    """Refuse a split in which test material was seen in training.
+
+    Args:
+        items: `item`, `split`, `groups` and, once prepared, `sha256` of the file.
+        crops: `item` and `hash` of the stored pixels; None before anything is prepared.
+        disjoint_groups: whether the protocol promises that no group (person, painting) is in two splits.
+
+    Raises:
+        ManifestError: with the offending rows.
+    """
+    problems = []
+    used = items[items["split"].notna()]
+    if "sha256" in used:
+        problems += _shared(used[used["sha256"].notna()], "sha256", "the same file")
+    if crops is not None and len(crops):
+        frames = crops[["item", "hash"]].merge(used[["item", "split"]], on="item")
+        problems += _shared(frames, "hash", "the same frame")
+    if disjoint_groups:
+        problems += _shared(used.explode("groups").dropna(subset="groups"), "groups", "the group")
+    if problems:
+        raise ManifestError("the splits leak:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+def _shared(rows: pd.DataFrame, column: str, what: str) -> list[str]:
+    """One line for each value of `column` that occurs in more than one split, ten at the most."""
+    count = rows.groupby(column)["split"].transform("nunique")
+    bad = rows[count > 1]
+    lines = []
+    for value, group in list(bad.groupby(column))[:10]:
+        members = group.drop_duplicates("split" if column == "groups" else ["item", "split"])
+        where = ", ".join(f"{row.item} ({row.split})" for row in members.itertuples())
+        lines.append(f"{what}{f' {value}' if column == 'groups' else ''} in two splits: {where}")
+    more = bad[column].nunique() - len(lines)
+    return lines + ([f"and {more} more like it"] if more > 0 else [])
+
+
+def components(groups: Iterable[Iterable[str]]) -> dict[str, str]:
+    """Which connected component each group belongs to, named by its smallest member.
+
+    Two groups that meet in one item (the person filmed and the face put on) are connected.
+    """
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for members in groups:
+        names = list(members)
+        for name in names:
+            a, b = root(names[0]), root(name)
+            parent[max(a, b)] = min(a, b)
+    return {name: root(name) for name in parent}
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _some(names: Iterable[str], most: int = 10) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

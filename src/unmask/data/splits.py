@@ -1,0 +1,94 @@
+"""Protocols: which items are for training, for validation and for the one test. Pure functions of the item table.
+
+Each takes the table of items (columns `item, label, groups, source, listed, rejected`) and returns the split of each
+row, `train`, `val`, `test` or None. Validation is always carved from the training domain, never from test.
+"""
+
+import numpy as np
+import pandas as pd
+
+from unmask.data.manifest import ManifestError, components
+
+
+def official(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> pd.Series:
+    """The official test list; validation from the rest, by the person filmed (the first group).
+
+    So no filmed person is in both training and validation, and a fake stays with its source. The official lists of
+    Celeb-DF share people between training and test: use `identity_disjoint` to measure without that.
+    """
+    splits = pd.Series(np.where(items["listed"].astype(bool), "test", "train"), index=items.index, dtype=object)
+    if not (splits == "test").any():
+        raise ManifestError("no item is on the official test list: is the list complete, and the folder?")
+    rest = items[splits == "train"]
+    first = pd.Series(
+        [groups[0] if len(groups) else item for item, groups in zip(rest["item"], rest["groups"], strict=True)],
+        index=rest.index,
+    )
+    splits.loc[_deal(rest, first, val_fraction, seed)] = "val"
+    return splits
+
+
+def identity_disjoint(
+    items: pd.DataFrame, val_fraction: float = 0.1, test_fraction: float = 0.2, seed: int = 0
+) -> pd.Series:
+    """No person in two splits: whole components of the swap graph are held out.
+
+    A swap connects the person filmed and the one put on. Components that the official list holds entirely are the
+    test set; where there is none, components are dealt by seed. The largest component always trains.
+    """
+    component = _component(items)
+    whole = items["listed"].astype(bool).groupby(component).transform("all")
+    splits = pd.Series("train", index=items.index, dtype=object)
+    largest = component.value_counts().sort_index().idxmax() if not whole.any() else None
+    if whole.any():
+        splits[whole] = "test"
+    else:
+        free = items[component != largest]
+        splits.loc[_deal(free, component.loc[free.index], test_fraction * len(items) / max(len(free), 1), seed)] = (
+            "test"
+        )
+        if not (splits == "test").any():
+            raise ManifestError(
+                "every item is in one component of the swap graph, so no identity-disjoint split exists; use protocol=official"
+            )
+    rest = items[splits == "train"]
+    free = rest[component.loc[rest.index] != _largest(component.loc[rest.index])]
+    share = val_fraction * len(rest) / max(len(free), 1)
+    splits.loc[_deal(free, component.loc[free.index], share, seed + 1)] = "val"
+    return splits
+
+
+PROTOCOLS = {"official": official, "identity_disjoint": identity_disjoint}
+
+
+def _component(items: pd.DataFrame) -> pd.Series:
+    """The connected component of each row; a row without groups is one of its own."""
+    of = components(items["groups"])
+    names = [
+        of[groups[0]] if len(groups) else item for item, groups in zip(items["item"], items["groups"], strict=True)
+    ]
+    return pd.Series(names, index=items.index)
+
+
+def _largest(component: pd.Series) -> str:
+    return str(component.value_counts().sort_index().idxmax()) if len(component) else ""
+
+
+def _deal(items: pd.DataFrame, group: pd.Series, fraction: float, seed: int) -> pd.Index:
+    """Rows of whole groups, drawn in an order of `seed`, that hold `fraction` of each class as nearly as groups allow."""
+    rng = np.random.default_rng(seed)
+    names = np.array(sorted(group.unique()), dtype=object)
+    rng.shuffle(names)
+    usable = items["rejected"].isna()
+    counts = pd.crosstab(group[usable], items.loc[usable, "label"]).reindex(columns=[0, 1], fill_value=0)
+    # At least one item of each class, where there is more than one to give.
+    wanted = (counts.sum() * min(fraction, 1.0)).clip(lower=(counts.sum() > 1).astype(float)) * float(fraction > 0)
+    got = pd.Series(0, index=[0, 1])
+    chosen = []
+    for name in names:
+        add = counts.loc[name] if name in counts.index else pd.Series(0, index=[0, 1])
+        # A group is taken while a class that it holds is short, and does not overshoot by more than it mends.
+        if ((got + add - wanted).abs().sum() < (got - wanted).abs().sum()) or not add.sum():
+            chosen.append(name)
+            got = got + add
+    return items.index[group.isin([name for name in chosen if name in counts.index])]

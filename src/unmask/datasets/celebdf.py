@@ -1,0 +1,116 @@
+"""Celeb-DF v1 and v2 (arXiv:1909.12962), and whatever has their layout.
+
+A fake's name `id{a}_id{b}_{n}.mp4` says that person a was filmed and person b's face put on (the authors, issue 6 of
+yuezunli/celeb-deepfakeforensics); it was made from `Celeb-real/id{a}_{n}.mp4`. The official list marks REAL by 1.
+"""
+
+import csv
+import re
+from pathlib import Path
+
+from unmask.data.datamodule import CropDataModule
+from unmask.data.manifest import Item, ManifestError
+
+REAL = re.compile(r"id(\d+)_(\d+)")
+FAKE = re.compile(r"id(\d+)_id(\d+)_(\d+)")
+TEST_LIST = "List_of_testing_videos.txt"
+
+
+class CelebDFDataModule(CropDataModule):
+    """Celeb-DF: `Celeb-real`, `YouTube-real` and `Celeb-synthesis` with the official test list."""
+
+    SOURCE = "https://github.com/yuezunli/celeb-deepfakeforensics (a form, then a link; for research)"
+    LAYOUT = f"""\
+  Celeb-real/id{{a}}_{{n}}.mp4               v2: 590 videos of 59 people
+  YouTube-real/{{n}}.mp4                    v2: 300 videos of others
+  Celeb-synthesis/id{{a}}_id{{b}}_{{n}}.mp4    v2: 5,639 fakes: b's face put on a
+  {TEST_LIST}          v2: 518 lines `LABEL PATH`, 1 = real
+  methods.csv                              optional: `path,method` for fakes of several methods"""
+
+    def find_items(self) -> list[Item]:
+        """Rows of the manifest, people and sources read from the names."""
+        listed = read_test_list(self._find(TEST_LIST))
+        methods = read_methods(self.root / "methods.csv")
+        items = [
+            item
+            for folder in ("Celeb-real", "YouTube-real", "Celeb-synthesis")
+            for item in self._folder(folder, methods)
+        ]
+        on_disk = {_same(item.path): item for item in items}
+        wrong = [
+            path for path, label in listed.items() if _same(path) in on_disk and on_disk[_same(path)].label != label
+        ]
+        if wrong:
+            raise ManifestError(f"{TEST_LIST} calls these by another label than their folder (1 = real): {wrong[:5]}")
+        missing = [path for path in listed if _same(path) not in on_disk]
+        if missing:
+            raise ManifestError(
+                f"{len(missing)} of {len(listed)} videos of {TEST_LIST} are not below {self.root}, such as {missing[0]}: "
+                "the download is incomplete"
+            )
+        tests = {_same(path) for path in listed}
+        sources = {item.item for item in items}
+        return [
+            Item(
+                **(
+                    vars(item)
+                    | {"listed": _same(item.path) in tests, "source": item.source if item.source in sources else None}
+                )
+            )
+            for item in items
+        ]
+
+    def _folder(self, name: str, methods: dict[str, str]) -> list[Item]:
+        """One item for each video of one of the three folders."""
+        folder = self._find(name)
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".mp4")
+        if not files:
+            raise ManifestError(f"there is no .mp4 in {folder}")
+        return [self._item(name, f"{folder.name}/{path.name}", path.stem, methods) for path in files]
+
+    def _item(self, folder: str, path: str, stem: str, methods: dict[str, str]) -> Item:
+        if folder == "YouTube-real":
+            return Item(f"{self.name}/youtube/{stem}", path, 0, "real", groups=(f"{self.name}/youtube/{stem}",))
+        match = (FAKE if folder == "Celeb-synthesis" else REAL).fullmatch(stem)
+        if match is None:
+            raise ManifestError(f"{path}: a name like id3_0002.mp4 or, for a fake, id3_id7_0002.mp4 is expected")
+        filmed, *donor, number = match.groups()
+        people = tuple(f"{self.name}/id{person}" for person in (filmed, *donor))
+        if not donor:
+            return Item(f"{self.name}/celeb/{stem}", path, 0, "real", groups=people)
+        source = f"{self.name}/celeb/id{filmed}_{number}"
+        method = methods.get(_same(path), "celebdf")
+        return Item(f"{self.name}/{method}/{stem}", path, 1, method, source=source, groups=people)
+
+    def _find(self, name: str) -> Path:
+        """A file or folder of the root in whatever case it is written (`Youtube-real` is common)."""
+        for entry in sorted(self.root.iterdir()):
+            if entry.name.lower() == name.lower():
+                return entry
+        raise ManifestError(f"{self.root / name} is missing\n{self.explain()}")
+
+
+def read_test_list(path: Path) -> dict[str, int]:
+    """The official list, `LABEL PATH` a line without a header, as path -> our label (0 real, 1 fake); there 1 = real."""
+    listed = {}
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.strip():
+            continue
+        mark, _, name = line.strip().partition(" ")
+        if mark not in ("0", "1") or not name:
+            raise ManifestError(f"{path}, line {number}: '{line}' is not `LABEL PATH` with a label of 0 or 1")
+        listed[name.strip()] = 1 - int(mark)
+    return listed
+
+
+def read_methods(path: Path) -> dict[str, str]:
+    """The optional sidecar table of methods: path -> method."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        return {_same(row["path"]): row["method"] for row in csv.DictReader(file)}
+
+
+def _same(path: str) -> str:
+    """A path by which a list and the disk agree, whatever the case of its folder."""
+    return path.replace("\\", "/").lower()

@@ -1,0 +1,102 @@
+"""Forgeries that repaint a face's texture, so that light, camera noise and codec stay those of real videos."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from unmask.demo.paint import TEXTURE, Image, Random, U, V, floats, soft
+from unmask.demo.people import Person, Pose
+from unmask.demo.scenes import Scene
+
+
+class Forgery(Protocol):
+    """Takes the bare face `[TEXTURE, TEXTURE, 3]` of one pose and gives back the forged one."""
+
+    def __call__(self, texture: Image, pose: Pose) -> Image:
+        """Forge one frame."""
+
+
+class FaceSwap:
+    """Another person's inner face: at low resolution, its colour matched imperfectly, feathered in by a mask."""
+
+    def __init__(self, donor: Person, rng: Random, difficulty: float) -> None:
+        plain = 1 - difficulty
+        self.donor, self.side = donor, int(TEXTURE / (1.6 + 1.9 * plain * rng.uniform(0.7, 1.2)))
+        self.mask = _inner(0.22 + 0.5 * difficulty, *rng.uniform(-0.04, 0.04, 2))
+        self.match = np.float32(1 - (0.08 + 0.22 * plain) * rng.uniform(0.6, 1.2))
+        self.tint = 1 + rng.normal(0, 0.015 + 0.035 * plain, 3).astype(np.float32)
+
+    def __call__(self, texture: Image, pose: Pose) -> Image:
+        """Put the donor's face, in the same pose, over the texture."""
+        swap = _shrink_and_grow(self.donor.texture(pose), self.side)
+        theirs, ours = (floats(cv2.mean(cv2.multiply(face, self.mask))[:3]) for face in (swap, texture))
+        return _paste(texture, swap * ((1 + (ours / theirs - 1) * self.match) * self.tint), self.mask)
+
+
+class Resynthesis:
+    """The own face as a decoder would draw it: half the resolution, and the grid that uneven up-sampling leaves.
+
+    The grid repeats every 4 px of the texture, as after two strided transposed convolutions (arXiv 2003.01826 shows
+    such traces in real generators).
+    """
+
+    def __init__(self, rng: Random, difficulty: float) -> None:
+        strength = (0.012 + 0.05 * (1 - difficulty)) * rng.uniform(0.8, 1.2)
+        cell = rng.normal(0, 1, (4, 4, 1))
+        cell = (cell - cell.mean()) / cell.std()
+        self.grid = (1 + strength * np.tile(cell, (TEXTURE // 4, TEXTURE // 4, 1))).astype(np.float32)
+        self.mask = _inner(0.5)
+
+    def __call__(self, texture: Image, pose: Pose) -> Image:
+        """Redraw the inner face."""
+        return _paste(texture, _shrink_and_grow(texture, TEXTURE // 2) * self.grid, self.mask)
+
+
+class Slide:
+    """The own inner face, moved and relit a little: one draw for the whole video, or with `flicker` one a frame.
+
+    Every video passes through it. So a single frame of a temporal forgery has exactly the distribution of a real
+    one (the same resampling, offsets and gains), and only the change between frames betrays it; were real videos
+    not resampled, a frame's missing grain would.
+
+    Attributes:
+        shift: Offset right and down `[frames, 2]`, texture px (about 0.7 frame px each).
+        gain: Factor of brightness `[frames]`.
+    """
+
+    def __init__(self, rng: Random, difficulty: float, frames: int, flicker: bool = False) -> None:
+        plain, draws = 1 - difficulty, frames if flicker else 1
+        self.shift = np.resize(rng.normal(0, 0.8 + 1.8 * plain, (draws, 2)).clip(-5, 5), (frames, 2))
+        self.gain = np.resize(1 + rng.normal(0, 0.008 + 0.03 * plain, draws), frames).astype(np.float32)
+        self.mask = _inner(0.9)
+
+    def __call__(self, texture: Image, frame: int) -> Image:
+        """Move the inner face as drawn for this frame."""
+        move = floats([[1, 0, self.shift[frame, 0]], [0, 1, self.shift[frame, 1]]])
+        moved = cv2.warpAffine(texture, move, (TEXTURE, TEXTURE), borderMode=cv2.BORDER_REPLICATE)
+        return _paste(texture, moved * self.gain[frame], self.mask)
+
+
+def film(who: Person, scene: Scene, slide: Slide, forgery: Forgery | None, rng: Random) -> Iterator[NDArray[np.uint8]]:
+    """Frames `[SIZE, SIZE, 3]` of a person in a scene; `slide` is for all videos, a forgery for the spatial fakes."""
+    for number, pose in enumerate(scene.poses):
+        texture = slide(who.texture(pose), number)
+        yield scene.shoot(who, pose, texture if forgery is None else forgery(texture, pose), rng)
+
+
+def _inner(edge: float, right: float = 0.0, down: float = 0.0) -> Image:
+    """An ellipse `[TEXTURE, TEXTURE, 3]` around eyes, nose and mouth, 1 inside, feathered over `edge`."""
+    ellipse = soft(1 - ((U - right) / 0.72) ** 2 - ((V - 0.12 - down) / 0.70) ** 2, edge)
+    return np.dstack([ellipse] * 3)
+
+
+def _paste(texture: Image, other: Image, mask: Image) -> Image:
+    return floats(cv2.add(texture, cv2.multiply(cv2.subtract(other, texture), mask)))
+
+
+def _shrink_and_grow(texture: Image, side: int) -> Image:
+    small = cv2.resize(texture, (side, side), interpolation=cv2.INTER_AREA)
+    return floats(cv2.resize(small, (TEXTURE, TEXTURE), interpolation=cv2.INTER_LINEAR))

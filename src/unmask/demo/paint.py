@@ -1,0 +1,93 @@
+"""Brushes of the demo: antialiased shapes, strands of hair and layers, on float32 images from 0 to 255."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Image = NDArray[np.float32]
+Grid = NDArray[np.floating[Any]]  # coordinates or coverage `[H, W]`, of whatever precision
+Random = np.random.Generator
+
+SIZE = 256  # frame, px
+TEXTURE = 176  # face texture, px: about a frame's pixels where the face is flat
+SPAN = 1.25  # the texture covers u and v from -SPAN to SPAN; the face is the part where both are within 1
+
+_AXIS = ((np.arange(TEXTURE, dtype=np.float32) + 0.5) / TEXTURE * 2 - 1) * SPAN
+U: Image = np.tile(_AXIS, (TEXTURE, 1))  # right on the texture, in half faces
+V: Image = np.ascontiguousarray(U.T)  # down
+XX: Image = np.tile(np.arange(SIZE, dtype=np.float32), (SIZE, 1))  # right on the frame, px
+YY: Image = np.ascontiguousarray(XX.T)  # down
+
+
+def floats(values: ArrayLike) -> Image:
+    """The values as float32, of which every picture and colour here is made."""
+    return np.asarray(values, np.float32)
+
+
+def soft(x: ArrayLike, edge: float) -> Image:
+    """Antialiased step: 0 below -edge / 2, 1 above edge / 2."""
+    return np.clip(np.asarray(x) / edge + 0.5, 0, 1).astype(np.float32)
+
+
+def blob(u: Grid, v: Grid, x: float, y: float, sx: float, sy: float) -> Image:
+    """A Gaussian spot, 1 in its middle `(x, y)`."""
+    return floats(np.exp(-(((u - x) / sx) ** 2) - ((v - y) / sy) ** 2))
+
+
+def mix(image: Image, colour: ArrayLike, alpha: Grid) -> None:
+    """Blend a colour `[3]` or an image `[H, W, 3]` into `image` in place by alpha `[H, W]`."""
+    image += (floats(colour) - image) * alpha[..., None]
+
+
+def shade(image: Image, amount: float | Sequence[float], where: Grid) -> None:
+    """Darken in place by `amount` (lighten, where it is negative; a channel each, where it has three) at `where`."""
+    image *= 1 - floats(amount) * where[..., None]
+
+
+def flat(colour: ArrayLike, like: Grid) -> Image:
+    """An image of one colour, as large as `like` `[H, W]`."""
+    return np.broadcast_to(floats(colour), (*like.shape, 3)).copy()
+
+
+def layer(rgb: Image, alpha: Grid) -> Image:
+    """`[H, W, 4]` with the colour multiplied by alpha, so that it can be warped without a fringe."""
+    return np.dstack([rgb * alpha[..., None], alpha]).astype(np.float32)
+
+
+def lay(image: Image, over: Image, light: Image | None = None) -> Image:
+    """Put a layer `[H, W, 4]` over an image, its colours times `light` `[H, W, 3]`; a few times faster than `mix`."""
+    red, green, blue, alpha = cv2.split(over)
+    rgb = cv2.merge([red, green, blue])
+    if light is not None:
+        rgb = cv2.multiply(rgb, light)
+    hidden = cv2.multiply(image, cv2.merge([alpha, alpha, alpha]))
+    return floats(cv2.add(cv2.subtract(image, hidden), rgb))
+
+
+def clouds(rng: Random, cells: int, side: int, channels: int = 1) -> Image:
+    """Smooth noise `[side, side, channels]` of unit size, with `cells` free values along a side."""
+    coarse = rng.normal(0, 1, (cells, cells, channels)).astype(np.float32)
+    fine = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(fine, np.float32).reshape(side, side, channels)
+
+
+def strands(rng: Random, across: Grid, along: Grid) -> Image:
+    """Noise drawn out along hair: `across` counts widths of half a face, `along` lengths of it. About unit size."""
+    tile = rng.normal(0, 1, (64, 512)).astype(np.float32)
+    tile = np.concatenate([tile[-8:], tile, tile[:8]])  # so that the blur meets itself when the tile repeats
+    fine, coarse = (cv2.GaussianBlur(tile, (0, 0), across_px, sigmaY=4)[8:-8] for across_px in (0.7, 3.0))
+    noise = fine / fine.std() + 0.9 * coarse / coarse.std()
+    x, y = (np.mod(a * k, n).astype(np.float32) for a, k, n in ((across, 46, 512), (along, 9, 64)))
+    return np.asarray(cv2.remap(noise, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32) * np.float32(
+        0.75
+    )
+
+
+def curls(rng: Random, side: int) -> Image:
+    """Noise of one size of grain `[side, side]`, as curly hair has. About unit size."""
+    noise = rng.normal(0, 1, (side, side)).astype(np.float32)
+    grain = cv2.GaussianBlur(noise, (0, 0), 1.3) - cv2.GaussianBlur(noise, (0, 0), 3.2)
+    return floats(grain / grain.std())

@@ -1,0 +1,114 @@
+"""People who do not exist: a seed decides all; a pose decides eyes and mouth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unmask.demo.faces import draw_looks, paint_skin
+from unmask.demo.figure import behind, body, front, place
+from unmask.demo.hair import Hair
+from unmask.demo.paint import SPAN, TEXTURE, Image, U, V, blob, floats, mix, shade, soft
+
+
+@dataclass(frozen=True)
+class Pose:
+    """What changes from frame to frame: lengths in px, angles in radians, `lid` and `mouth` from 0 (shut) to 1.
+
+    `light` is the unit vector `[3]` towards the lamp (right, down, to the camera), `gain` the camera's, an RGB triple.
+    """
+
+    light: Image
+    gain: Image
+    x: float
+    y: float
+    scale: float
+    roll: float
+    yaw: float
+    pitch: float
+    lid: float
+    mouth: float
+    gaze: float
+
+
+class Person:
+    """One identity. `texture` paints the face that a pose shows; what surrounds it are layers, drawn once.
+
+    Attributes:
+        front: Hair over the forehead and glasses, over the face texture.
+        behind: Hair behind the head and ears; turns with the head.
+        body: Neck and clothes; upright.
+        locks: Loose hair before the shoulders, if any; turns with the head.
+    """
+
+    def __init__(self, seed: int | Sequence[int]) -> None:
+        r = np.random.default_rng(seed)
+        self.looks = looks = draw_looks(r)
+        self.face = paint_skin(looks, r)
+        hair, (u, v) = Hair(r, looks.cut, looks.hair), place(looks.w, looks.h)
+        self.front = front(r, hair, looks.eye.x, looks.eye.y)
+        self.behind, self.body = behind(r, hair, looks.skin, u, v), body(r, looks.skin, u, v)
+        self.locks = hair.locks(r, u, v)
+
+    def texture(self, pose: Pose) -> Image:
+        """The unlit, bare face `[TEXTURE, TEXTURE, 3]` in this pose; only eyes and mouth are painted anew."""
+        texture = self.face.copy()
+        for side in (-1, 1):
+            self._paint_eye(texture, pose, side)
+        self._paint_mouth(texture, pose)
+        return texture
+
+    def _paint_eye(self, texture: Image, pose: Pose, side: int) -> None:
+        """Paint the right (`side` 1) or left (-1) eye of the picture into the texture."""
+        e = self.looks.eye
+        patch = _patch(side * e.x - 0.25, side * e.x + 0.25, e.y - 0.19, e.y + 0.16)
+        q, u = texture[patch], U[patch] - np.float32(side * e.x)
+        v = V[patch] - np.float32(e.y) + np.float32(e.tilt * side) * u
+        arc = np.maximum(1 - (u / e.w) ** 2, 0) ** 0.8
+        low = e.h * 0.62 * arc
+        lid = low - (e.h * arc + low) * np.float32(pose.lid)
+        inside = soft(np.minimum(v - lid, low - v), 0.022) * (arc > 0)
+        shadow = 0.32 * soft(0.03 - (v - lid), 0.06) + 0.1 * np.abs(u) / e.w
+        mix(q, self._white(222, 214, 208) * (1 - shadow[..., None]), inside)
+        off = np.hypot(
+            u - np.float32(pose.gaze * 0.045), (v + np.float32(0.012)) * np.float32(self.looks.h / self.looks.w)
+        )
+        mix(q, self.looks.iris * 0.55, inside * soft(0.088 - off, 0.02))
+        mix(q, self.looks.iris * 1.15, inside * soft(0.07 - off, 0.03))
+        mix(q, (12, 10, 10), inside * soft(0.036 - off, 0.02))
+        mix(q, (240, 240, 240), inside * soft(0.016 - np.hypot(u + 0.022, v + 0.03), 0.018))
+        lashes = soft(0.014 - np.abs(v - lid), 0.02) * soft(e.w * 1.05 - np.abs(u), 0.03)
+        lower = soft(0.006 - np.abs(v - low), 0.02) * soft(e.w - np.abs(u), 0.05)
+        crease = soft(0.008 - np.abs(v + e.h * 1.1 * arc + 0.03), 0.022) * soft(e.w - np.abs(u), 0.06)
+        mix(q, self.looks.skin * 0.22, np.float32(0.85) * lashes)
+        mix(q, self.looks.skin * 0.5, np.float32(0.35) * lower)
+        mix(q, self.looks.skin * 0.5, np.float32(0.4) * crease)
+
+    def _white(self, *rgb: float) -> Image:
+        """A colour that the exposure for a dark face does not burn out."""
+        return floats(rgb) / np.float32(max(self.looks.exposure, 1))
+
+    def _paint_mouth(self, texture: Image, pose: Pose) -> None:
+        m = self.looks.mouth
+        patch = _patch(-0.45, 0.45, m.y - 0.22, m.y + 0.32)
+        q, u = texture[patch], U[patch]
+        half = np.float32(m.w * (1 - 0.15 * pose.mouth))
+        v = V[patch] - np.float32(m.y) + np.float32(m.smile) * np.minimum((u / half) ** 2, 1.5)
+        arc = np.maximum(1 - (u / half) ** 2, 0)
+        gap = np.float32(0.1 * pose.mouth) * arc
+        top = np.float32(m.upper) * arc**0.7 * (1 - 0.25 * np.exp(-((u / 0.06) ** 2))) + gap * 0.3
+        low = gap + np.float32(m.lower) * arc**0.8
+        lips = soft(np.minimum(v + top, low - v), 0.03) * (arc > 0)
+        mix(q, self.looks.lips, lips * np.float32(0.88))
+        shade(q, 0.13, lips * soft(-v, 0.03))  # the upper lip turns from the light
+        shade(q, -0.15, lips * blob(u, v, 0, float(gap.max()) + m.lower * 0.45, float(half) * 0.55, 0.028))
+        hole = soft(np.minimum(v + gap * 0.3 + 0.007, gap + 0.007 - v), 0.02) * soft(half * 0.97 - np.abs(u), 0.04)
+        mix(q, self.looks.lips * 0.27, hole)
+        teeth = np.float32(0.9) * soft(pose.mouth - 0.35, 0.2)
+        mix(q, self._white(216, 208, 196), hole * soft(gap * 0.25 - v, 0.02) * teeth)
+
+
+def _patch(left: float, right: float, top: float, bottom: float) -> tuple[slice, slice]:
+    """The rows and columns of the texture that these bounds in half faces enclose."""
+    x0, x1, y0, y1 = (int((a / SPAN + 1) / 2 * TEXTURE) for a in (left, right, top, bottom))
+    return slice(y0, y1), slice(x0, x1)

@@ -1,0 +1,1 @@
+"""A media file to frames and faces, and frames to a media file. Knows no data set."""

@@ -1,0 +1,48 @@
+"""What a file is apart from its picture: size, format, resolution, codec statistics, colour.
+
+A detector must not be able to tell real from fake by these; the shortcut audit (data/audit.py) checks that.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from unmask.media.decode import PICTURES, Frames
+
+Statistics = dict[str, float | str]
+
+
+def file_statistics(path: Path) -> Statistics:
+    """Size in bytes, format, codec, resolution and, for a video, rate, length and bytes of its key and other frames."""
+    import av
+
+    found: Statistics = {"bytes": float(path.stat().st_size), "format": path.suffix.lower().lstrip(".")}
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        found |= {
+            "codec": stream.codec_context.name,
+            "pixel_format": str(stream.codec_context.pix_fmt),
+            "width": float(stream.codec_context.width),
+            "height": float(stream.codec_context.height),
+        }
+        if path.suffix.lower() in PICTURES:
+            return found
+        packets = [(packet.size, packet.is_keyframe) for packet in container.demux(stream) if packet.size]
+        found |= {"fps": float(stream.average_rate or 0), "num_frames": float(len(packets))}
+    key = [size for size, is_key in packets if is_key]
+    other = [size for size, is_key in packets if not is_key]
+    return found | {
+        "key_frame_bytes": float(np.mean(key)) if key else 0.0,
+        "other_frame_bytes": float(np.mean(other)) if other else 0.0,
+        "key_frames": float(len(key)),
+    }
+
+
+def colour_statistics(frames: Frames) -> Statistics:
+    """Mean and deviation of each channel over whole frames uint8 [N, H, W, 3], in [0, 255]."""
+    pixels = frames[:, ::4, ::4].reshape(-1, 3).astype(np.float32)
+    mean, deviation = pixels.mean(0), pixels.std(0)
+    names = ("red", "green", "blue")
+    return {f"{name}_mean": float(mean[i]) for i, name in enumerate(names)} | {
+        f"{name}_std": float(deviation[i]) for i, name in enumerate(names)
+    }

@@ -1,0 +1,142 @@
+"""The recipe by which a file becomes face crops: the same for preparing a data set and for one suspicious file."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmask.media.align import align_matrix, crop_matrix, warp
+from unmask.media.decode import MediaError, burst_indices, decoder_version, open_media
+from unmask.media.find import Array, FaceFinder
+from unmask.media.probe import Statistics, colour_statistics, file_statistics
+from unmask.media.track import Track, associate, main_face, smooth
+
+VERSION = 1  # raised when the same settings give other pixels, so that no stale crop is used
+
+
+@dataclass
+class Crops:
+    """The face crops of one file, in order of track and frame; all arrays have one row a crop."""
+
+    track: NDArray[np.int64]
+    frame: NDArray[np.int64]
+    time: NDArray[np.float64]  # s
+    box: Array  # [N, 4], px of the frame
+    landmarks: Array  # [N, 5, 2], px of the frame
+    prob: Array  # [N]; NaN where the frame was not searched or the tracker filled a gap
+    pixels: NDArray[np.uint8]  # [N, 3, S, S]
+    statistics: Statistics = field(default_factory=dict)
+
+
+ARRAYS = ("track", "frame", "time", "box", "landmarks", "prob", "pixels")
+
+
+@dataclass
+class FaceCrops:
+    """Decode, find, track, crop.
+
+    Args:
+        frames: frames taken from a video.
+        burst: of these, how many are consecutive; 1 spreads them all evenly, temporal detectors want bursts.
+        crop_size: side of a stored crop, px.
+        margin: added to the face box, as a share of its longer side.
+        align: turn the face upright by its landmarks; else the box is cut as it stands.
+        search_every: find faces in every n-th frame of a burst, fill the others from the track.
+        long_side: frames are searched for faces no larger than this, px.
+        min_prob: weaker detections are not faces.
+        decoder: `auto`, `decord` or `pyav`.
+        device: where faces are searched; not part of the key.
+    """
+
+    frames: int = 32
+    burst: int = 1
+    crop_size: int = 256
+    margin: float = 0.3
+    align: bool = False
+    search_every: int = 1
+    long_side: int = 480
+    min_prob: float = 0.9
+    decoder: str = "auto"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        burst_indices(self.frames + 1, self.frames, self.burst)
+        self._finder: FaceFinder | None = None
+
+    def describe(self) -> dict[str, object]:
+        """All that decides the pixels: settings, decoder and its version."""
+        settings = {key: value for key, value in asdict(self).items() if key != "device"}
+        return settings | {"decoder": decoder_version(self.decoder), "version": VERSION, "finder": "MTCNN"}
+
+    @property
+    def key(self) -> str:
+        """A name for this recipe's crops; two recipes with one key give the same pixels."""
+        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:10]
+
+    def __getstate__(self) -> dict[str, object]:
+        return asdict(self)  # the finder is built anew in each process
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
+
+    def __call__(self, path: Path) -> Crops:
+        """The crops of one file.
+
+        Raises:
+            MediaError: the file cannot be read, or no face is found.
+        """
+        reader = open_media(path, self.decoder)
+        numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
+        frames = reader.read(numbers.tolist())
+        crops = self.cut(frames, numbers, reader.fps)
+        crops.statistics = file_statistics(path) | colour_statistics(frames)
+        return crops
+
+    def cut(self, frames: NDArray[np.uint8], numbers: NDArray[np.int64], fps: float) -> Crops:
+        """The crops of frames [N, H, W, 3] that are the `numbers` [N] of their video."""
+        self._finder = self._finder or FaceFinder(self.long_side, device=self.device)
+        searched = np.unique(np.append(np.arange(0, len(frames), self.search_every), len(frames) - 1))
+        tracks = associate(self._finder(frames[searched]), self.min_prob)
+        if not tracks:
+            raise MediaError(f"no face found in {len(searched)} frames")
+        pieces = [self._cut_track(track, frames, numbers, searched, fps) for track in main_face(tracks)]
+        return Crops(
+            **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in ARRAYS}  # type: ignore[arg-type]
+        )
+
+    def _cut_track(
+        self,
+        track: Track,
+        frames: NDArray[np.uint8],
+        numbers: NDArray[np.int64],
+        searched: NDArray[np.int64],
+        fps: float,
+    ) -> Crops:
+        # A face is cut from the first to the last frame in which it was seen, and not beyond.
+        first, last = searched[track.frames[0]], searched[track.frames[-1]]
+        inside = np.arange(first, last + 1)
+        boxes, landmarks = smooth(track, numbers[inside], numbers[searched])
+        prob = np.full(len(frames), np.nan, np.float32)
+        prob[searched[track.frames]] = track.probs
+        pixels = [self._warp(frames[at], box, points) for at, box, points in zip(inside, boxes, landmarks, strict=True)]
+        return Crops(
+            track=np.zeros(len(inside), np.int64),
+            frame=numbers[inside],
+            time=numbers[inside] / fps,
+            box=boxes,
+            landmarks=landmarks,
+            prob=prob[inside],
+            pixels=np.stack(pixels).transpose(0, 3, 1, 2),  # [N, S, S, 3] -> [N, 3, S, S]
+        )
+
+    def _warp(self, frame: NDArray[np.uint8], box: Array, landmarks: Array) -> NDArray[np.uint8]:
+        matrix = (
+            align_matrix(landmarks, self.crop_size, self.margin)
+            if self.align
+            else crop_matrix(box, self.crop_size, self.margin)
+        )
+        return warp(frame, matrix, self.crop_size)

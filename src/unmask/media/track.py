@@ -1,0 +1,147 @@
+"""Follow faces over frames: boxes associated by IoU, gaps filled and jitter smoothed by a constant-velocity Kalman filter.
+
+The filter runs forwards over the frame numbers, then the Rauch-Tung-Striebel smoother backwards (Rauch et al., 1965),
+so that every box uses the whole track.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from unmask.media.find import Array, Faces
+
+# Noise of the filter, as shares of the face's size: how far a detected box lies off, and how much a face's velocity
+# (sizes a frame) changes from one frame to the next.
+BOX_NOISE, VELOCITY_NOISE = 0.03, 0.01
+
+
+@dataclass
+class Track:
+    """One face over frames; `frames` are positions in the list of detections."""
+
+    frames: list[int] = field(default_factory=list)
+    boxes: list[Array] = field(default_factory=list)
+    probs: list[float] = field(default_factory=list)
+    landmarks: list[Array] = field(default_factory=list)
+
+    def add(self, frame: int, faces: Faces, which: int) -> None:
+        """Append one detection."""
+        self.frames.append(frame)
+        self.boxes.append(faces.boxes[which])
+        self.probs.append(float(faces.probs[which]))
+        self.landmarks.append(faces.landmarks[which])
+
+    @property
+    def width(self) -> float:
+        """Median width of the face, px."""
+        return float(np.median([box[2] - box[0] for box in self.boxes]))
+
+    @property
+    def weight(self) -> float:
+        """How much of a face this is: area times probability, summed over its detections (px^2)."""
+        sizes = [float(max(b[2] - b[0], 0) * max(b[3] - b[1], 0)) for b in self.boxes]
+        return sum(size * prob for size, prob in zip(sizes, self.probs, strict=True))
+
+
+def iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Intersection over union of boxes [n, 4] and [m, 4] -> [n, m]."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=2)
+    area_a = np.prod(a[:, 2:] - a[:, :2], axis=1)
+    area_b = np.prod(b[:, 2:] - b[:, :2], axis=1)
+    return np.asarray(shared / np.maximum(area_a[:, None] + area_b[None] - shared, 1e-9), np.float64)
+
+
+def associate(found: list[Faces], min_prob: float = 0.9, min_iou: float = 0.2, max_gap: int = 8) -> list[Track]:
+    """Join the faces of consecutive frames into tracks, the heaviest first.
+
+    Args:
+        found: the faces of each searched frame, in order.
+        min_prob: weaker detections are left out.
+        min_iou: a face further than this from a track's last box starts a track of its own.
+        max_gap: a track that was not seen for more searched frames than this has ended.
+    """
+    tracks: list[Track] = []
+    for frame, faces in enumerate(found):
+        keep = np.flatnonzero(faces.probs >= min_prob)
+        live = [track for track in tracks if frame - track.frames[-1] <= max_gap]
+        taken: set[int] = set()
+        if live and len(keep):
+            overlap = iou(np.stack([track.boxes[-1] for track in live]), faces.boxes[keep])
+            for row, column in zip(*linear_sum_assignment(-overlap), strict=True):
+                if overlap[row, column] >= min_iou:
+                    live[row].add(frame, faces, int(keep[column]))
+                    taken.add(int(keep[column]))
+        for which in keep:
+            if int(which) not in taken:
+                tracks.append(track := Track())
+                track.add(frame, faces, int(which))
+    return sorted(tracks, key=lambda track: -track.weight)
+
+
+def main_face(tracks: list[Track]) -> list[Track]:
+    """The pieces of the face that the video shows most, in order of time.
+
+    Between frames that lie seconds apart, and at a cut of the film, a face jumps and its track breaks: tracks that
+    follow one another and are at least half as large as the heaviest are taken for its pieces.
+    """
+    pieces: list[Track] = []
+    for track in tracks:  # the heaviest first
+        apart = all(track.frames[-1] < other.frames[0] or other.frames[-1] < track.frames[0] for other in pieces)
+        if apart and track.width >= 0.5 * tracks[0].width:
+            pieces.append(track)
+    return sorted(pieces, key=lambda track: track.frames[0])
+
+
+def smooth(track: Track, times: NDArray[np.integer], searched: NDArray[np.integer]) -> tuple[Array, Array]:
+    """Boxes [N, 4] and landmarks [N, 5, 2] of a track at every wanted frame.
+
+    Args:
+        track: the detections; `track.frames` are positions in `searched`.
+        times: frame numbers for which a box is wanted, ascending [N].
+        searched: frame numbers that were searched [M].
+    """
+    seen = np.asarray(searched)[track.frames]
+    boxes, points = np.stack(track.boxes), np.stack(track.landmarks)
+    size = float(np.median(boxes[:, 2] - boxes[:, 0]))
+    centre_size = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
+    every = np.union1d(times, seen)
+    state = _kalman(every, seen, centre_size, size)[np.searchsorted(every, times)]
+    # Landmarks keep their place in the box: interpolated relative to the detected boxes, moved with the smooth one.
+    relative = (points - centre_size[:, None, :2]) / centre_size[:, None, 2:]
+    flat = relative.reshape(len(seen), -1)
+    between = np.stack([np.interp(times, seen, column) for column in flat.T], axis=1).reshape(-1, 5, 2)
+    smoothed = np.concatenate([state[:, :2] - state[:, 2:] / 2, state[:, :2] + state[:, 2:] / 2], axis=1)
+    return smoothed.astype(np.float32), (between * state[:, None, 2:] + state[:, None, :2]).astype(np.float32)
+
+
+def _kalman(every: NDArray[np.integer], seen: NDArray[np.integer], values: Array, size: float) -> NDArray[np.float64]:
+    """Smoothed values [len(every), 4] of measurements [len(seen), 4]; each coordinate has its own position and speed."""
+    measured = dict(zip(seen.tolist(), values.astype(np.float64), strict=True))
+    noise, drift = (BOX_NOISE * size) ** 2, (VELOCITY_NOISE * size) ** 2
+    mean = np.zeros((2, values.shape[1]))  # position and speed of each coordinate
+    mean[0] = values[0]
+    covariance = np.diag([noise, (0.1 * size) ** 2])
+    predicted, filtered, steps = [], [], []
+    for number, frame in enumerate(every):
+        gap = float(every[number] - every[number - 1]) if number else 0.0
+        step = np.array([[1.0, gap], [0.0, 1.0]])
+        spread = drift * np.array([[gap**3 / 3, gap**2 / 2], [gap**2 / 2, gap]])
+        mean, covariance = step @ mean, step @ covariance @ step.T + spread
+        predicted.append((mean, covariance))
+        if int(frame) in measured:
+            gain = covariance[:, :1] / (covariance[0, 0] + noise)
+            mean = mean + gain @ (measured[int(frame)] - mean[0])[None]
+            covariance = covariance - gain @ covariance[:1]
+        filtered.append((mean, covariance))
+        steps.append(step)
+    result = [filtered[-1][0]]
+    for number in range(len(every) - 2, -1, -1):
+        mean, covariance = filtered[number]
+        ahead_mean, ahead_covariance = predicted[number + 1]
+        gain = covariance @ steps[number + 1].T @ np.linalg.inv(ahead_covariance)
+        result.append(mean + gain @ (result[-1] - ahead_mean))
+    return np.stack([mean[0] for mean in reversed(result)])

@@ -1,0 +1,1 @@
+"""Figures of merit: pure functions of prediction tables and score arrays, on NumPy and pandas alone."""

@@ -1,0 +1,87 @@
+"""Uncertainty from a finite number of videos: the bootstrap over items, and paired comparison of two detectors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from unmask.metrics import aggregate, ranking
+
+Array = NDArray[np.float64]
+
+
+def resample(label: ArrayLike, resamples: int, seed: int) -> Array:
+    """Draw how often each item occurs in each bootstrap resample.
+
+    Each class is drawn on its own, so a resample has as many reals and fakes as the data and is never one-class.
+
+    Args:
+        label: `[V]`, one per item.
+        resamples: How many to draw.
+        seed: Equal seeds and labels give equal draws.
+
+    Returns:
+        Whole numbers `[resamples, V]`; each row sums to V.
+    """
+    classes, rng = np.asarray(label), np.random.default_rng(seed)
+    times = np.zeros((resamples, len(classes)))
+    for value in (0, 1):
+        (rows,) = np.nonzero(classes == value)
+        if len(rows):
+            times[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=resamples)
+    return times
+
+
+def interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of resampled values `[R]`, of those that exist; NaN when none does."""
+    known = np.asarray(values, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Difference in video AUROC of two detectors, `a - b`, on the videos that both have scored."""
+
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    real: int
+    fake: int
+
+
+def paired(
+    predictions_a: pd.DataFrame,
+    predictions_b: pd.DataFrame,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two detectors on the same videos, resampling both alike.
+
+    `p` is two-sided: twice the smaller share of resamples on which the difference is not above, or not below, 0, each
+    counted with one more resample so that it is never 0.
+
+    Raises:
+        ValueError: If the two tables share no scored item, or disagree about a label.
+    """
+    a, b = (aggregate.videos(table).dropna(subset=["prob"]) for table in (predictions_a, predictions_b))
+    both = a.merge(b, on="item", suffixes=("_a", "_b"), validate="one_to_one").sort_values("item")
+    if both.empty:
+        raise ValueError("the two prediction tables have no scored item in common; score both runs on the same data")
+    if (both["label_a"] != both["label_b"]).any():
+        raise ValueError("the two prediction tables disagree about labels; they come from different manifests")
+    label, times = both["label_a"].to_numpy(), resample(both["label_a"], resamples, seed)
+    first, second = both["prob_a"].to_numpy(), both["prob_b"].to_numpy()
+    value_a, value_b = float(ranking.auroc(first, label)), float(ranking.auroc(second, label))
+    moved = ranking.auroc(first, label, times) - ranking.auroc(second, label, times)
+    low, high = interval(moved)
+    tail = min(np.sum(moved <= 0), np.sum(moved >= 0)) + 1
+    p = float("nan") if np.isnan(value_a) else min(1.0, 2 * float(tail) / (resamples + 1))
+    return Comparison(value_a, value_b, value_a - value_b, low, high, p, int((label == 0).sum()), int(label.sum()))

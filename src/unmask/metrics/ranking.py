@@ -1,0 +1,123 @@
+"""Metrics of order: how well scores rank fakes above reals, whatever the threshold.
+
+Everywhere `score` is `[N]` (higher is more fake), `label` `[N]` (1 fake), `weight` None or `[..., N]`; a result has the
+leading shape of `weight`, so that a thousand bootstrap resamples are one call. Tied scores are one step of a curve.
+With one class missing these metrics do not exist: NaN, never 0.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+class Counts(NamedTuple):
+    """Cumulative weights at each distinct score, from the highest down.
+
+    Attributes:
+        score: `[K]`, decreasing: a row is called fake when its score is at least this.
+        fake: `[..., K]`, weight of fakes called fake.
+        real: `[..., K]`, weight of reals called fake.
+    """
+
+    score: Array
+    fake: Array
+    real: Array
+
+
+def counts(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Counts:
+    """Count what each threshold would call fake, the material of every curve.
+
+    Raises:
+        ValueError: If a score is NaN: an item that could not be scored has no rank, and must be left out and counted.
+    """
+    score, label = np.asarray(score, dtype=np.float64), np.asarray(label, dtype=np.float64)
+    if np.isnan(score).any():
+        raise ValueError("a score is NaN; drop what could not be scored and report the coverage instead")
+    order = np.argsort(-score, kind="stable")
+    score, label = score[order], label[order]
+    weight = np.ones_like(score) if weight is None else np.asarray(weight, dtype=np.float64)[..., order]
+    last = np.flatnonzero(np.diff(score, append=np.nan) != 0)  # the end of each run of ties
+    fake, total = np.cumsum(weight * label, axis=-1), np.cumsum(weight, axis=-1)
+    fake, total = (fake, total) if len(last) == len(score) else (fake[..., last], total[..., last])
+    return Counts(score[last], fake, total - fake)
+
+
+def _both(table: Counts) -> tuple[Array, Array]:
+    """Total weight of fakes and of reals `[..., 1]`, NaN where either class is missing."""
+    if table.fake.shape[-1] == 0:
+        nothing = np.full((*table.fake.shape[:-1], 1), np.nan)
+        return nothing, nothing
+    fake, real = table.fake[..., -1:], table.real[..., -1:]
+    missing = (fake <= 0) | (real <= 0)
+    return np.where(missing, np.nan, fake), np.where(missing, np.nan, real)
+
+
+def area(table: Counts) -> Array:
+    """Area under the ROC curve by trapezoids, so a tie between a fake and a real counts one half."""
+    fake, real = _both(table)
+    middle = table.fake - 0.5 * np.diff(table.fake, axis=-1, prepend=0.0)
+    total = np.sum(np.diff(table.real, axis=-1, prepend=0.0) * middle, axis=-1)
+    return np.asarray(total / (fake * real)[..., 0])
+
+
+def precision_sum(table: Counts) -> Array:
+    """Average precision: precision summed over the steps of recall, without interpolation."""
+    fake, _ = _both(table)
+    called = table.fake + table.real
+    precision = np.divide(table.fake, called, out=np.zeros_like(called), where=called > 0)
+    total = np.sum(np.diff(table.fake, axis=-1, prepend=0.0) * precision, axis=-1)
+    return np.asarray(total / fake[..., 0])
+
+
+def crossing(table: Counts) -> Array:
+    """Rate where false alarms equal misses, linear between the two neighbouring points of the ROC curve."""
+    fake, real = _both(table)
+    if table.fake.shape[-1] == 0:
+        return fake[..., 0]
+    alarm, gap = table.real / real, table.real / real + table.fake / fake - 1.0  # gap rises from -1 to 1
+    after = np.argmax(gap >= 0, axis=-1)[..., None]
+    before = np.maximum(after - 1, 0)
+    first = after == 0  # the curve starts at no false alarm and every fake missed
+    alarm0 = np.where(first, 0.0, np.take_along_axis(alarm, before, -1))
+    gap0 = np.where(first, -1.0, np.take_along_axis(gap, before, -1))
+    alarm1, gap1 = np.take_along_axis(alarm, after, -1), np.take_along_axis(gap, after, -1)
+    return np.asarray(alarm0 - gap0 * (alarm1 - alarm0) / (gap1 - gap0))[..., 0]
+
+
+def auroc(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Array:
+    """Area under the ROC curve: the chance that a fake scores above a real."""
+    return area(counts(score, label, weight))
+
+
+def average_precision(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Array:
+    """Average precision with fake as the positive class."""
+    return precision_sum(counts(score, label, weight))
+
+
+def eer(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Array:
+    """Equal error rate of the linearly interpolated ROC curve."""
+    return crossing(counts(score, label, weight))
+
+
+def roc_curve(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> tuple[Array, Array, Array]:
+    """List the ROC curve's points.
+
+    Returns:
+        False alarms (reals called fake), hits (fakes called fake), thresholds, each `[K + 1]`, from (0, 0) at infinity.
+    """
+    table = counts(score, label, weight)
+    fake, real = _both(table)
+    hit, alarm = np.insert(table.fake / fake, 0, 0.0), np.insert(table.real / real, 0, 0.0)
+    return alarm, hit, np.insert(table.score, 0, np.inf)
+
+
+def pr_curve(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> tuple[Array, Array, Array]:
+    """List recall, precision and thresholds, each `[K]`, from the highest threshold down."""
+    table = counts(score, label, weight)
+    fake, _ = _both(table)
+    called = table.fake + table.real
+    precision = np.divide(table.fake, called, out=np.full_like(called, np.nan), where=called > 0)
+    return table.fake / fake, precision, table.score

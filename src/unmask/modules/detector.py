@@ -1,0 +1,113 @@
+"""One LightningModule for every detector: frames or clips, any network, any loss."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import Parameter
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from unmask.metrics import detection
+
+Batch = dict[str, Tensor]
+
+
+class Detector(LightningModule):
+    """Train a binary real/fake network.
+
+    Validation and test gather their logits from all devices and hand them to the data module, which makes the
+    prediction table; every figure is computed from that table.
+
+    Args:
+        network: x [B, 3, H, W] or [B, T, 3, H, W] in [0, 1] -> logit [B]; positive means fake.
+        loss: (logit [B], label [B] float) -> scalar.
+        optimizer: parameters -> optimizer.
+        scheduler: (optimizer, total steps) -> schedule, stepped every batch.
+        monitor: the metric that picks the best checkpoint and that a sweep optimizes; larger is better.
+        channels_last: keep 2-D convolutions' weights with channels last, which most devices run faster (twice, for
+            Meso4 on a CPU); the figures differ by rounding only.
+    """
+
+    predictions: pd.DataFrame  #: of the last validation or test, on every device the same
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        optimizer: Callable[[Iterator[Parameter]], Optimizer],
+        scheduler: Callable[[Optimizer, int], LRScheduler],
+        monitor: str = "val/video_auroc",
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        self.network, self.loss = network, loss
+        if channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer, self.scheduler, self.monitor = optimizer, scheduler, monitor
+        self._scored: list[tuple[Tensor, Tensor]] = []
+        self._losses: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Frames [B, 3, H, W] or clips [B, T, 3, H, W] in [0, 1] -> logit [B]."""
+        logit: Tensor = self.network(x)
+        return logit
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step; logs the loss."""
+        loss: Tensor = self.loss(self(batch["x"]), batch["y"].float())
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the logits of a batch."""
+        self._keep(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the logits of a batch."""
+        self._keep(batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Logits [B] of a batch."""
+        return self(batch["x"]).float()
+
+    def on_validation_epoch_end(self) -> None:
+        """Gather, make the table, log its figures."""
+        self._finish("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Gather, make the table, log its figures."""
+        self._finish("test")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer over what is trained, its schedule stepped every batch."""
+        optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad)
+        scheduler = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _keep(self, batch: Batch) -> None:
+        logit = self(batch["x"]).float()
+        self._scored.append((batch["index"], logit))
+        self._losses.append(self.loss(logit, batch["y"].float()).detach())
+
+    def _finish(self, split: str) -> None:
+        index = torch.cat([rows for rows, _ in self._scored])
+        logit = torch.cat([values for _, values in self._scored])
+        loss = torch.stack(self._losses).mean()
+        self._scored.clear()
+        self._losses.clear()
+        if self.trainer.world_size > 1:  # every device has the same number of rows
+            index, logit = self.all_gather(index).flatten(), self.all_gather(logit).flatten()
+        if self.trainer.sanity_checking:
+            return
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.predictions = data.predictions(split, index, logit)
+        figures = {f"{split}/{name}": value for name, value in detection.quick(self.predictions).items()}
+        self.log_dict(figures, rank_zero_only=False, sync_dist=False)
+        self.log(f"{split}/loss", loss, sync_dist=True, prog_bar=True)
+        if self.monitor in figures:
+            self.log(f"{split}/score", figures[self.monitor], prog_bar=True, logger=False)

@@ -1,0 +1,1 @@
+"""Networks: plain `nn.Module`s, one architecture a file; they import nothing of unmask outside this folder."""

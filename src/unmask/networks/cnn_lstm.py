@@ -1,0 +1,125 @@
+"""CNN and LSTM: a per-frame encoder, then a recurrent network over the frames of a clip.
+
+After "Deepfake Video Detection Using Recurrent Neural Networks", Guera and Delp 2018 (doi 10.1109/AVSS.2018.8639163);
+the encoder, the pooling and the frame differences are free here.
+"""
+
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+# Between consecutive frames a face changes by a few hundredths of the range of [0, 1]; times 4 that is the spread which
+# encoders expect of a channel. Larger changes (edges in motion) are cut off at an eighth of the range.
+DIFFERENCE_SCALE = 4.0
+POOLINGS = ("last", "mean", "attention")
+
+
+class CnnLstm(nn.Module):
+    """Encode each frame, run an LSTM over the features, pool its outputs and classify.
+
+    Args:
+        encoder: builds the encoder from `channels`; the encoder maps [N, channels, H, W] in [0, 1] to
+            [N, num_features] and has both numbers as attributes.
+        frames: length T of a clip; the network itself takes any.
+        hidden: width of the LSTM.
+        layers: LSTMs above each other.
+        dropout: between the layers and before the classifier, 0 to 1.
+        bidirectional: also read the clip backwards.
+        pooling: `last` (the end of each direction), `mean`, or `attention` (a learned weight per frame).
+        differences: give the encoder 6 channels: the frame and its change from the frame before.
+        frozen: keep the encoder as it is, in eval mode, and train what follows.
+
+    Raises:
+        ValueError: an argument does not fit; the message says what does.
+    """
+
+    def __init__(
+        self,
+        encoder: Callable[..., nn.Module],
+        frames: int | None,
+        hidden: int = 512,
+        layers: int = 2,
+        dropout: float = 0.5,
+        bidirectional: bool = False,
+        pooling: str = "last",
+        differences: bool = False,
+        frozen: bool = False,
+    ) -> None:
+        super().__init__()
+        if isinstance(encoder, nn.Module):
+            raise ValueError("encoder is built already: give what builds it (in a config, add _partial_: true)")
+        if frames is None or frames < 1 + differences:
+            raise ValueError(f"frames={frames}: a CnnLstm reads clips; set frames=T, such as 16")
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling={pooling}: choose one of {', '.join(POOLINGS)}")
+        if frozen and differences:
+            raise ValueError("a frozen encoder has never seen differences: set frozen=false or differences=false")
+        self.differences, self.frozen, self.pooling, self.hidden = differences, frozen, pooling, hidden
+        channels = 6 if differences else 3
+        self.encoder = encoder(channels=channels)
+        if self.encoder.channels != channels:
+            raise ValueError(
+                f"the encoder takes {self.encoder.channels} channels, not {channels}: build it with channels={channels}"
+            )
+        width = hidden * (1 + bidirectional)
+        self.lstm = nn.LSTM(
+            int(self.encoder.num_features),  # type: ignore[arg-type]
+            hidden,
+            layers,
+            batch_first=True,
+            dropout=dropout if layers > 1 else 0.0,
+            bidirectional=bidirectional,
+        )
+        self.attention = nn.Linear(width, 1) if pooling == "attention" else None
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 1))
+        if frozen:
+            self.encoder.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch what is trained; a frozen encoder stays in eval mode, or batch norm would go on learning."""
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
+
+    def encode(self, x: Tensor) -> Tensor:
+        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> features of each frame [B, T, F]."""
+        if x.ndim != 5:
+            raise ValueError(f"a CnnLstm reads clips [B, T, 3, H, W], not {list(x.shape)}: set frames=T, such as 16")
+        if self.differences:
+            x = torch.cat([x, change(x)], dim=2)  # [B, T, 6, H, W]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            features: Tensor = self.encoder(x.flatten(0, 1))
+        return features.view(*x.shape[:2], -1)
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features [B, T, F] -> logit [B], positive = fake."""
+        outputs, _ = self.lstm(features)  # [B, T, width]
+        logit: Tensor = self.classifier(self._pool(outputs))
+        return logit.squeeze(1)
+
+    def _pool(self, outputs: Tensor) -> Tensor:
+        """[B, T, width] -> [B, width]."""
+        if self.pooling == "mean":
+            return outputs.mean(1)
+        if self.attention is not None:
+            weight: Tensor = self.attention(outputs).softmax(1)  # [B, T, 1]
+            return (weight * outputs).sum(1)
+        # Forwards the last frame ends the clip; backwards the first does.
+        return torch.cat([outputs[:, -1, : self.hidden], outputs[:, 0, self.hidden :]], dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> logit [B]."""
+        return self.head(self.encode(x))
+
+
+def change(x: Tensor) -> Tensor:
+    """Each frame's change from the one before, amplified by `DIFFERENCE_SCALE`: 0.5 where nothing changed.
+
+    The first frame has none before it and takes the second's, so that no frame looks frozen.
+    """
+    steps = x.diff(dim=1)
+    steps = torch.cat([steps[:, :1], steps], dim=1)
+    return (0.5 + DIFFERENCE_SCALE * steps).clamp(0, 1)

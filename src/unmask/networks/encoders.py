@@ -1,0 +1,125 @@
+"""Per-frame encoders: images [N, C, H, W] in [0, 1] -> features [N, num_features].
+
+Each normalises for itself and says by `channels` what it takes: 3 is RGB; what comes after RGB is centred at 0.5.
+"""
+
+from typing import Any
+
+import torch
+from facenet_pytorch import InceptionResnetV1
+from torch import Tensor, nn
+
+from unmask.networks.weights import facenet_state, load_state, read_state_dict, timm_model, widen
+
+FACENET_SMALLEST = 75  # px; below it a stage of InceptionResnetV1 has nothing left
+
+
+class SmallEncoder(nn.Module):
+    """Four convolutions with batch norm, trained from scratch on a CPU: about 100,000 parameters at width 16.
+
+    The first convolution already halves the side, since at full resolution it would cost more than all the others; its
+    5x5 kernels are small enough to see the finest texture. The features are the last stage's spatial mean, for what
+    covers the face, and its spatial maximum, for what shows in one spot: by the mean alone, seams are learnt late.
+
+    Args:
+        channels: of the input.
+        width: channels of the first stage; the others have 2, 4 and 6 times as many.
+    """
+
+    def __init__(self, channels: int = 3, width: int = 16) -> None:
+        super().__init__()
+        self.channels, self.num_features = channels, 2 * 6 * width
+
+        def stage(inside: int, outside: int, kernel: int, stride: int) -> list[nn.Module]:
+            convolution = nn.Conv2d(inside, outside, kernel, stride, kernel // 2, bias=False)
+            return [convolution, nn.BatchNorm2d(outside), nn.ReLU()]
+
+        self.stages = nn.Sequential(
+            *stage(channels, width, 5, 2),
+            nn.MaxPool2d(2),
+            *stage(width, 2 * width, 3, 1),
+            nn.MaxPool2d(2),
+            *stage(2 * width, 4 * width, 3, 1),
+            nn.MaxPool2d(2),
+            *stage(4 * width, 6 * width, 3, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [N, channels, H, W] in [0, 1] -> [N, num_features]."""
+        features: Tensor = self.stages((2 * x - 1).contiguous(memory_format=torch.channels_last))
+        return torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
+
+
+class FacenetEncoder(nn.Module):
+    """InceptionResnetV1 of facenet-pytorch, trained to tell people apart at 160 px: 512 features of unit length.
+
+    Args:
+        pretrained: `vggface2`, `casia-webface`, or none for random weights.
+        weights: path to a file of such weights, instead of `pretrained`.
+        channels: of the input. Pretrained weights are of RGB: those of further channels start at zero.
+    """
+
+    def __init__(self, pretrained: str | None = None, weights: str | None = None, channels: int = 3) -> None:
+        super().__init__()
+        if pretrained is not None and weights is not None:
+            raise ValueError(f"pretrained={pretrained} and weights={weights}: give one, and null for the other")
+        self.channels, self.num_features = channels, 512
+        self.network = InceptionResnetV1(pretrained=None)
+        first = self.network.conv2d_1a.conv
+        if channels != 3:
+            self.network.conv2d_1a.conv = nn.Conv2d(channels, first.out_channels, 3, stride=2, bias=False)
+        if pretrained is not None or weights is not None:
+            state = read_state_dict(weights) if weights is not None else facenet_state(str(pretrained))
+            name = "conv2d_1a.conv.weight"
+            if name in state:
+                state |= widen({name: state[name]}, self.network.state_dict())
+            load_state(self.network, state, weights or str(pretrained))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: faces [N, channels, H, W] in [0, 1], at least 75 px a side -> [N, 512]."""
+        if min(x.shape[-2:]) < FACENET_SMALLEST:
+            raise ValueError(f"{x.shape[-2]}x{x.shape[-1]} px is too small for facenet: set image_size=160, its own")
+        features: Tensor = self.network((x * 255 - 127.5) / 128)
+        return features
+
+
+class TimmEncoder(nn.Module):
+    """Any image model of timm without its classifier, given the mean and the deviation it was trained with.
+
+    Args:
+        name: as in `timm.list_models()`, with or without a tag for the weights.
+        pretrained: take timm's weights, from its cache or by download.
+        weights: path to a file of such weights, instead of `pretrained`.
+        channels: of the input. Pretrained weights are of RGB: those of further channels start at zero.
+        image_size: side of the input, px, for architectures that are built for one size.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        pretrained: bool = False,
+        weights: str | None = None,
+        channels: int = 3,
+        image_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        if pretrained and weights is not None:
+            raise ValueError(f"pretrained=true and weights={weights}: give one, and false or null for the other")
+        model: Any = timm_model(name, channels, image_size, pretrained, weights)
+        self.network: nn.Module = model
+        self.channels = channels
+        # Some end in a layer wider than their last stage: timm calls what comes out head_hidden_size.
+        self.num_features = int(getattr(model, "head_hidden_size", None) or model.num_features)
+        mean, std = list(model.pretrained_cfg["mean"]), list(model.pretrained_cfg["std"])
+        rest = channels - len(mean)
+        # Further channels are centred at 0.5 and get RGB's spread.
+        self.register_buffer("mean", torch.tensor(mean + rest * [0.5]).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std + rest * [sum(std) / len(std)]).view(-1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [N, channels, H, W] in [0, 1] -> [N, num_features]."""
+        features: Tensor = self.network((x - self.mean) / self.std)
+        return features

@@ -1,0 +1,212 @@
+"""Meso4 and MesoInception4: small frame detectors of face forgery.
+
+"MesoNet: a Compact Facial Video Forgery Detection Network", Afchar et al. 2018, arXiv 1809.00888. Layers, order and
+constants are those of the authors' Keras code (DariusAf/MesoNet). One deviation: ours returns the logit of fake
+where theirs returns the probability of real.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unmask.networks.weights import WeightsNotFound
+
+SOURCE = "https://github.com/DariusAf/MesoNet, folder weights"
+STRIDE = 32  # the four poolings together, 2 * 2 * 2 * 4
+CHANNELS = 16  # of the last stage
+Layers = dict[str, list[dict[str, np.ndarray]]]
+
+
+def _conv(inside: int, outside: int, kernel: int, dilation: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inside, outside, kernel, padding="same", dilation=dilation), nn.ReLU())
+
+
+def _stage(extract: nn.Module, channels: int, pool: int, momentum: float) -> nn.Sequential:
+    # Normalisation follows the ReLU; eps is Keras's. An image side that 32 divides never meets an odd side in a
+    # pooling, so Keras's "same" pooling and this one agree.
+    norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=momentum)
+    return nn.Sequential(extract, norm, nn.MaxPool2d(pool))
+
+
+class Inception(nn.Module):
+    """Four parallel branches: 1x1, and 1x1 then 3x3 of dilation 1, 2 and 3; a ReLU after every convolution.
+
+    The branches stand in the order in which the authors' code makes them: weights are matched by it.
+    """
+
+    def __init__(self, inside: int, a: int, b: int, c: int, d: int) -> None:
+        super().__init__()
+        sizes = enumerate((b, c, d), start=1)
+        dilated = [nn.Sequential(_conv(inside, size, 1), _conv(size, size, 3, dilation)) for dilation, size in sizes]
+        self.branches = nn.ModuleList([_conv(inside, a, 1), *dilated])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, a + b + c + d, H, W]."""
+        return torch.cat([branch(x) for branch in self.branches], dim=1)
+
+
+class _Meso(nn.Module):
+    """What the two share: the head, the initial weights and the reading of the authors' files."""
+
+    def __init__(self, stages: list[nn.Sequential], image_size: int, dropout: float, weights: str | None) -> None:
+        super().__init__()
+        if image_size < STRIDE or image_size % STRIDE:
+            near = max(STRIDE, round(image_size / STRIDE) * STRIDE)
+            raise ValueError(f"image_size={image_size}: {type(self).__name__} needs a multiple of {STRIDE}: {near}?")
+        self.image_size = image_size
+        self.num_features = CHANNELS * (image_size // STRIDE) ** 2
+        self.stages = nn.Sequential(*stages)
+        self.classifier = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(self.num_features, 16),
+            nn.LeakyReLU(0.1),
+            nn.Dropout(dropout),
+            nn.Linear(16, 1),
+        )
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
+        if weights is not None:
+            _load_keras(self, Path(weights))
+
+    @classmethod
+    def from_keras(cls, path: str | Path, **options: Any) -> Self:
+        """Build with the authors' weights.
+
+        Args:
+            path: their `.h5` file, of this very architecture.
+            options: what else the constructor takes.
+
+        Raises:
+            FileNotFoundError: nothing lies at `path`.
+            ValueError: the file holds something else, or `image_size` is not the 256 they were trained at.
+        """
+        return cls(weights=str(path), **options)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """x: RGB frames [B, 3, H, W] in [0, 1], H = W = image_size -> features [B, num_features]."""
+        if x.shape[1:] != (3, self.image_size, self.image_size):
+            raise ValueError(
+                f"{type(self).__name__} was built for frames [B, 3, {self.image_size}, {self.image_size}] "
+                f"and met {list(x.shape)}: set image_size to the data's, and frames=null for single frames"
+            )
+        features: Tensor = self.stages(x)
+        return features.flatten(1)
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features [B, num_features] -> logit [B], positive = fake."""
+        logit: Tensor = self.classifier(features)
+        return logit.squeeze(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: RGB frames [B, 3, H, W] in [0, 1] -> logit [B]."""
+        return self.head(self.encode(x))
+
+
+class Meso4(_Meso):
+    """Four convolutions and two dense layers (arXiv 1809.00888, section 3.1): 27,977 parameters at 256 px.
+
+    Args:
+        image_size: side of the square input, px, a multiple of 32; the authors' is 256.
+        dropout: before each dense layer, 0 to 1.
+        norm_momentum: weight of the newest batch in the running statistics. Keras's 0.99 is 0.01 here; a training of
+            fewer than some 300 steps wants more, or validation sees statistics that lag behind.
+        weights: the authors' `.h5` file, or none.
+    """
+
+    def __init__(
+        self, image_size: int = 256, dropout: float = 0.5, norm_momentum: float = 0.01, weights: str | None = None
+    ) -> None:
+        stages = [
+            _stage(_conv(3, 8, 3), 8, 2, norm_momentum),
+            _stage(_conv(8, 8, 5), 8, 2, norm_momentum),
+            _stage(_conv(8, 16, 5), 16, 2, norm_momentum),
+            _stage(_conv(16, CHANNELS, 5), CHANNELS, 4, norm_momentum),
+        ]
+        super().__init__(stages, image_size, dropout, weights)
+
+
+class MesoInception4(_Meso):
+    """Meso4 with inception modules for its first two stages (arXiv 1809.00888, section 3.2): 28,615 parameters at 256.
+
+    Arguments are those of `Meso4`.
+    """
+
+    def __init__(
+        self, image_size: int = 256, dropout: float = 0.5, norm_momentum: float = 0.01, weights: str | None = None
+    ) -> None:
+        stages = [
+            _stage(Inception(3, 1, 4, 4, 2), 11, 2, norm_momentum),
+            _stage(Inception(11, 2, 4, 4, 2), 12, 2, norm_momentum),
+            _stage(_conv(12, 16, 5), 16, 2, norm_momentum),
+            _stage(_conv(16, CHANNELS, 5), CHANNELS, 4, norm_momentum),
+        ]
+        super().__init__(stages, image_size, dropout, weights)
+
+
+def _read_keras(path: Path) -> Layers:
+    """The layers of a Keras weights file by kind, each kind in the order in which its layers were made."""
+    if not path.is_file():
+        raise WeightsNotFound(path, SOURCE, f"{path}, or give its place as weights=PATH")
+    layers: Layers = {"conv2d": [], "batch_normalization": [], "dense": []}
+    try:
+        with h5py.File(path) as file:
+            # Keras numbers layers as they are made; the file lists them in another order.
+            for name in sorted(file, key=lambda name: int(re.sub(r"\D", "", name.split("_")[-1]) or 0)):
+                kind = re.sub(r"_\d+$", "", name)
+                arrays: dict[str, np.ndarray] = {}
+                file[name].visititems(
+                    lambda key, value, arrays=arrays: (
+                        arrays.update({key.split("/")[-1].split(":")[0]: value[()]})
+                        if isinstance(value, h5py.Dataset)
+                        else None
+                    )
+                )
+                if kind in layers and arrays:
+                    layers[kind].append(arrays)
+    except OSError as error:
+        raise ValueError(f"{path} is not a Keras .h5 weights file ({error}); the authors' are at {SOURCE}") from error
+    return layers
+
+
+@torch.no_grad()
+def _load_keras(network: _Meso, path: Path) -> None:
+    """Copy the authors' weights into the network and turn P(real) into the logit of fake."""
+    layers = _read_keras(path)
+    if network.image_size != 256:
+        raise ValueError(f"{path}: the authors' weights are for image_size=256, not {network.image_size}")
+    kinds = {"conv2d": nn.Conv2d, "batch_normalization": nn.BatchNorm2d, "dense": nn.Linear}
+    names = {"kernel": "weight", "gamma": "weight", "beta": "bias", "moving_mean": "running_mean"}
+    names |= {"moving_variance": "running_var", "bias": "bias"}
+    for kind, ours in kinds.items():
+        modules = [module for module in network.modules() if isinstance(module, ours)]
+        fits = len(modules) == len(layers[kind])
+        for module, arrays in zip(modules, layers[kind], strict=False):
+            for name, array in arrays.items():
+                target = getattr(module, names[name])
+                value = _to_torch(torch.from_numpy(array), network.image_size // STRIDE)
+                fits = fits and value.shape == target.shape
+                if fits:
+                    target.copy_(value)
+        if not fits:
+            raise ValueError(f"{path} does not hold the weights of {type(network).__name__}: its {kind} layers differ")
+    last = network.classifier[-1]
+    assert isinstance(last, nn.Linear)
+    last.weight.neg_()  # sigmoid(-z) = 1 - sigmoid(z): P(fake) from P(real)
+    last.bias.neg_()
+
+
+def _to_torch(value: Tensor, side: int) -> Tensor:
+    """A Keras array in our layout; Keras flattens the last feature map [side, side, 16] channels last."""
+    if value.ndim == 4:
+        return value.permute(3, 2, 0, 1)
+    if value.ndim == 2 and value.shape[0] == side * side * CHANNELS:
+        value = value.reshape(side, side, CHANNELS, -1).permute(2, 0, 1, 3).flatten(0, 2)
+    return value.T if value.ndim == 2 else value

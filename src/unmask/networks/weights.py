@@ -1,0 +1,160 @@
+"""Pretrained weights: what is on disk first, the network only where a config asks for it, pickles never."""
+
+import difflib
+import os
+import pickle
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import huggingface_hub
+import timm
+import torch
+from huggingface_hub.errors import EntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+FACENET_RELEASE = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
+FACENET_FILES = {
+    "vggface2": "20180402-114759-vggface2.pt",
+    "casia-webface": "20180408-102900-casia-webface.pt",
+}
+
+
+class WeightsNotFound(FileNotFoundError):
+    """A weights file is missing and could not be had; the message says which, from where, and where it belongs."""
+
+    def __init__(self, file: str | Path, source: str, place: str) -> None:
+        super().__init__(f"weights not found: {file}\n  it comes from: {source}\n  put it at: {place}")
+
+
+def read_state_dict(path: str | Path, source: str = "whoever trained it") -> dict[str, Tensor]:
+    """Read tensors by name from a `.safetensors` file or a weights-only torch file, on the CPU.
+
+    Raises:
+        WeightsNotFound: nothing lies at `path`.
+        ValueError: the file is damaged, or holds more than tensors and could run code when unpickled.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise WeightsNotFound(path, source, str(path))
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} needs unpickling, which can run code, and is refused: save its state dict alone, "
+            "by safetensors or torch.save(model.state_dict(), ...)"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is not a readable weights file: {error}") from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} does not hold a state dict: tensors by name")
+    return dict(state)
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Load every tensor that the module has; tensors that it lacks, such as an old classifier, are left.
+
+    Raises:
+        ValueError: a tensor is missing or of another shape: the file is of another network.
+    """
+    ours = module.state_dict()
+    missing = [name for name in ours if name not in state and not name.endswith("num_batches_tracked")]
+    misfit = [name for name, value in ours.items() if name in state and state[name].shape != value.shape]
+    if missing or misfit:
+        first = (missing + misfit)[0]
+        raise ValueError(
+            f"{origin} does not fit {type(module).__name__}: {len(missing)} of {len(ours)} tensors are missing and "
+            f"{len(misfit)} have another shape (first: {first}); is it of the same network?"
+        )
+    module.load_state_dict(state, strict=False)
+
+
+def facenet_state(name: str) -> dict[str, Tensor]:
+    """The InceptionResnetV1 weights trained on `vggface2` or `casia-webface`, downloaded once (about 110 MB).
+
+    They lie where facenet-pytorch keeps them: `$TORCH_HOME/checkpoints`, not under `hub/`.
+    """
+    if name not in FACENET_FILES:
+        raise ValueError(f"pretrained={name}: facenet has {', '.join(FACENET_FILES)}, or null")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
+    path = Path(os.environ.get("TORCH_HOME", cache)).expanduser() / "checkpoints" / FACENET_FILES[name]
+    source = f"{FACENET_RELEASE}/{path.name}"
+    if not path.is_file():
+        try:
+            if huggingface_hub.constants.HF_HUB_OFFLINE:
+                raise URLError("HF_HUB_OFFLINE is set")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(source, str(path))
+        except OSError as error:
+            raise WeightsNotFound(path.name, source, f"{path}, or pass weights=PATH") from error
+    return read_state_dict(path, source)
+
+
+def timm_model(name: str, channels: int, image_size: int | None, pretrained: bool, weights: str | None) -> nn.Module:
+    """A timm model without classifier, random, from the hub, or from a file.
+
+    The file is of timm's naming and for RGB. Where `channels` is more than 3, the weights of the red, green and blue
+    channels are kept and those of the others start at zero.
+    """
+    options: dict[str, Any] = {} if image_size is None or not _fixed_input(name) else {"img_size": image_size}
+    if not pretrained and weights is None:
+        return _create(name, in_chans=channels, **options)
+    if weights is None:
+        source = _download(name, options)
+    else:
+        source = _create(name, **options)
+        adapt = getattr(sys.modules[type(source).__module__], "checkpoint_filter_fn", None)
+        state = read_state_dict(weights)
+        load_state(source, adapt(state, source) if adapt else state, weights)
+    if channels == 3:
+        return source
+    target = _create(name, in_chans=channels, **options)
+    target.load_state_dict(widen(source.state_dict(), target.state_dict()))
+    return target
+
+
+def widen(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Pad input channels (dim 1) with zeros wherever `like` has more of them."""
+    padded = {}
+    for name, value in state.items():
+        wide = value.new_zeros(like[name].shape)
+        wide[(slice(None), slice(value.shape[1])) if value.ndim > 1 else ...] = value
+        padded[name] = wide
+    return padded
+
+
+def _fixed_input(name: str) -> bool:
+    """Whether the architecture is built for one input size (most transformers are)."""
+    config = timm.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name) else None
+    return bool(config and config.fixed_input_size)
+
+
+def _create(name: str, **options: Any) -> nn.Module:
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models() + timm.list_pretrained(), n=3)
+        raise ValueError(f"timm has no model {name}; nearest: {', '.join(near) or 'none, see timm.list_models()'}")
+    model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
+    return model
+
+
+def _download(name: str, options: dict[str, Any]) -> nn.Module:
+    config = _create(name, **options).pretrained_cfg
+    hub = config.get("hf_hub_id") if isinstance(config, dict) else None
+    if hub is None:
+        raise ValueError(f"timm publishes no weights for {name}: set pretrained=false, or weights=PATH")
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=True, num_classes=0, **options)
+    except (OSError, EntryNotFoundError) as error:
+        where = Path(huggingface_hub.constants.HF_HUB_CACHE)
+        source = f"https://huggingface.co/{hub}, file model.safetensors (or pytorch_model.bin)"
+        place = f"anywhere, and pass weights=PATH; or fill {where} by `hf download {hub}` where there is a network"
+        raise WeightsNotFound(f"{name} ({hub})", source, place) from error
+    return model

@@ -1,0 +1,1 @@
+"""What a person reads: tables, plots and a page, from prediction tables alone."""

@@ -1,0 +1,58 @@
+"""Which videos a report shows; the same table always gives the same choice."""
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from unmask.metrics import detection
+
+METHODS, ERRORS = 8, 12  # most that are shown
+
+
+class Choice(NamedTuple):
+    """A video to show, and why."""
+
+    item: str
+    label: int
+    method: str
+    prob: float
+    why: str
+
+
+def typical(predictions: pd.DataFrame) -> list[Choice]:
+    """Choose the real video of median score, the real of highest score, and the median fake of each manipulation."""
+    videos = detection.videos(predictions).dropna(subset=["prob"]).sort_values(["prob", "item"])
+    real = videos[videos["label"] == 0]
+    chosen = [_choice(real, (len(real) - 1) // 2, "a typical real video")] if len(real) else []
+    if len(real) > 1:
+        chosen.append(_choice(real, len(real) - 1, "the real video that looks most like a fake to the detector"))
+    for method in detection.methods(predictions)[:METHODS]:
+        fakes = videos[(videos["label"] == 1) & (videos["method"] == method)]
+        if len(fakes):
+            chosen.append(_choice(fakes, (len(fakes) - 1) // 2, f"a typical fake by {method}"))
+    return chosen
+
+
+def errors(predictions: pd.DataFrame, threshold: float) -> tuple[list[Choice], int]:
+    """Choose the videos furthest on the wrong side of the video threshold, and count all of them."""
+    videos = detection.videos(predictions).dropna(subset=["prob"])
+    beyond = (videos["prob"] - threshold).where(videos["label"] == 0, threshold - videos["prob"])
+    called = videos["prob"] > threshold
+    wrong = videos[called != (videos["label"] == 1)].assign(beyond=beyond)
+    wrong = wrong.sort_values(["beyond", "item"], ascending=[False, True])
+    names = {0: "real, called fake", 1: "fake, called real"}
+    return [_choice(wrong, row, names[int(wrong["label"].iloc[row])]) for row in range(min(ERRORS, len(wrong)))], len(
+        wrong
+    )
+
+
+def wrongest_frame(predictions: pd.DataFrame, item: str, label: int) -> int:
+    """Find the frame of an item that speaks most for the wrong class."""
+    rows = predictions[(predictions["item"] == item) & predictions["logit"].notna()]
+    logit = rows["logit"].to_numpy()
+    return int(rows["frame"].iloc[int(logit.argmin() if label == 1 else logit.argmax())])
+
+
+def _choice(table: pd.DataFrame, row: int, why: str) -> Choice:
+    video = table.iloc[row]
+    return Choice(str(video["item"]), int(video["label"]), str(video["method"]), float(video["prob"]), why)

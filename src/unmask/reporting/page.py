@@ -1,0 +1,184 @@
+"""The report: one HTML file that needs nothing else."""
+
+import base64
+import io
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from unmask.metrics import bootstrap, detection
+from unmask.reporting import choose, plots, tables
+from unmask.reporting.run import Figure, RunReport, Strips, all_methods, percent
+from unmask.reporting.timeline import crops
+
+__all__ = ["RunReport", "Strips", "write"]
+
+NAMES = {
+    "auroc": "AUC",
+    "ap": "AP",
+    "eer": "EER",
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "brier": "Brier",
+    "ece": "ECE",
+    "log_loss": "Log loss",
+}
+
+
+def write(path: Path, runs: Sequence[RunReport], title: str, strips: Strips | None = None, demo: bool = False) -> Path:
+    """Write the report of one or several runs, all at once or not at all.
+
+    Args:
+        path: The HTML file; its folder is made.
+        runs: In the order of the page.
+        title: Heading of the page.
+        strips: Gives face crops by item and frame numbers; without it the page has no faces.
+        demo: Say on top that rendered demo data were scored.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: If there is no run.
+    """
+    if not runs:
+        raise ValueError("a report needs at least one run")
+    folder = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(percent=percent, exact=_exact)
+    html = environment.get_template("page.html.j2").render(
+        title=title, demo=demo, names=NAMES, runs=[_section(run, strips) for run in runs], **_comparison(runs)
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(html, encoding="utf-8")
+    os.replace(draft, path)
+    return path
+
+
+def _comparison(runs: Sequence[RunReport]) -> dict[str, Any]:
+    """Gather what concerns all runs: the table, the overlaid curves, paired differences, a shared audit."""
+    shared = all(run.audit == runs[0].audit for run in runs)
+    scored = {run.name: detection.levels(run.predictions)["video"] for run in runs}
+    best = max(runs, key=lambda run: _value(run.figure("video", "all", "auroc")))
+    return {
+        "methods": all_methods(runs),
+        "table": [(run, level, figures, tables.coverage(run)) for run, level, figures in tables.rows(runs)],
+        "overlay": _svg(plots.roc(scored)) if len(runs) > 1 else None,
+        "best": best.name,
+        "pairs": [(run.name, _paired(best, run)) for run in runs if run is not best],
+        "audit": _audit(runs[0].audit) if shared else None,
+        "audit_shared": shared,
+    }
+
+
+def _value(figure: Figure | None) -> float:
+    return -1.0 if figure is None or not figure.known else figure.value
+
+
+def _paired(best: RunReport, run: RunReport) -> bootstrap.Comparison | None:
+    """Compare on common videos; None where two runs have none (scored on different data)."""
+    try:
+        return bootstrap.paired(best.predictions, run.predictions)
+    except ValueError:
+        return None
+
+
+def _section(run: RunReport, strips: Strips | None) -> dict[str, Any]:
+    """Gather one run's part of the page."""
+    levels = detection.levels(run.predictions)
+    videos = detection.videos(run.predictions)
+    scored, cut = levels["video"], run.thresholds["video"]
+    wrong, errors = choose.errors(run.predictions, cut)
+    drawn = None if run.curves is None else plots.training(run.curves)
+    return {
+        "run": run,
+        "counts": {
+            "real": int((videos["label"] == 0).sum()),
+            "fake": int((videos["label"] == 1).sum()),
+            "scored": len(scored),
+            "frames": len(levels["frame"]),
+        },
+        "coverage": tables.coverage(run),
+        "plots": {
+            "roc": _svg(plots.roc(levels)),
+            "pr": _svg(plots.precision_recall(levels)),
+            "methods": _svg(plots.by_method(run)),
+            "histogram": _svg(plots.histogram(scored, cut)),
+            "reliability": _svg(plots.reliability(levels)),
+            "training": _svg(drawn) if drawn else None,
+        },
+        "confusion": _confusion(scored, cut),
+        "videos": [(choice, _timeline(run, choice.item, strips)) for choice in choose.typical(run.predictions)],
+        "errors": [(choice, _face(run, choice, strips)) for choice in wrong],
+        "num_errors": errors,
+        "validation": None if run.validation is None else detection.quick(run.validation),
+        "audit": _audit(run.audit),
+    }
+
+
+def _confusion(scored: pd.DataFrame, threshold: float) -> list[tuple[str, list[tuple[int, float]]]]:
+    """Count truth against call: rows real, fake; columns called real, called fake, with the share of the row."""
+    called = scored["prob"] > threshold
+    rows = []
+    for label, name in enumerate(("real", "fake")):
+        of_class = called[scored["label"] == label]
+        numbers = (int((~of_class).sum()), int(of_class.sum()))
+        rows.append((name, [(number, number / len(of_class) if len(of_class) else math.nan) for number in numbers]))
+    return rows
+
+
+def _audit(audit: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Judge each interval of the audit: does it hold 0.5?"""
+    if audit is None:
+        return None
+    parts = {"all": audit, **audit.get("methods", {})}
+    held = {name: bool(part["low"] <= 0.5 <= part["high"]) for name, part in parts.items()}
+    missed = [name for name in parts if name != "all" and not held[name]]
+    fine = held["all"] and bool(audit.get("passed", True))
+    return {**audit, "parts": parts, "held": held, "missed": missed, "fine": fine}
+
+
+def _timeline(run: RunReport, item: str, strips: Strips | None) -> str:
+    rows = run.predictions[run.predictions["item"] == item]
+    return _data(plots.timeline(rows, run.thresholds["frame"], strips), "png")
+
+
+def _face(run: RunReport, choice: choose.Choice, strips: Strips | None) -> str | None:
+    if strips is None:
+        return None
+    frame = choose.wrongest_frame(run.predictions, choice.item, choice.label)
+    return _data(_png(crops(strips, choice.item, [frame])[0]), "png")
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _data(content: bytes, kind: str) -> str:
+    """Put a picture into its own address, so that the page refers to nothing outside."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _svg(content: bytes) -> str:
+    return _data(content, "svg+xml")
+
+
+def _exact(value: float) -> str:
+    """Write all digits, for machines that read the page."""
+    return repr(float(value))

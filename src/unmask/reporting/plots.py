@@ -1,0 +1,187 @@
+"""Plots as SVG or PNG bytes, drawn through Matplotlib's objects: no window, no global figure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from unmask.metrics import calibration, detection
+from unmask.reporting.run import RunReport
+from unmask.reporting.style import AXIS, DASHES, FAINT, FAKE, INK, REAL, SERIES, STYLE, save
+from unmask.reporting.timeline import timeline
+
+__all__ = ["by_method", "histogram", "precision_recall", "reliability", "roc", "timeline", "training"]
+
+Dash = Literal["-", "--", "-.", ":"]
+ABOVE: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "handlelength": 1.6, "columnspacing": 1.4}
+WORDS = {"val": "validation", "auroc": "AUC", "epoch": "(epoch)", "step": "(step)"}
+
+
+def svg(draw: Callable[[Axes], None], size: tuple[float, float] = (4.2, 3.6)) -> bytes:
+    """Draw on one pair of axes, `size` in inches, and return the SVG."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure.add_subplot())
+        return save(figure, "svg")
+
+
+def _legend(axes: Axes, names: Sequence[str], place: Any) -> None:
+    """Name the series; a name is text, whatever signs it holds."""
+    if not names:
+        return
+    lines = [Line2D([], [], color=_colour(i), linestyle=_dash(i)) for i in range(len(names))]
+    for text in axes.legend(lines, [name.lstrip("_") for name in names], loc=place, handlelength=2.2).get_texts():
+        text.set_parse_math(False)
+
+
+def _colour(number: int) -> str:
+    return SERIES[number % len(SERIES)]
+
+
+def _dash(number: int) -> Dash:
+    return DASHES[number % len(DASHES)]
+
+
+def _words(name: str) -> str:
+    """Say a logged metric's name, `val/video_auroc`, in words."""
+    return " ".join(WORDS.get(word, word) for word in name.replace("/", "_").split("_"))
+
+
+def _unit(axes: Axes, across: str, up: str) -> None:
+    """Make both axes run from 0 to 1."""
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=across, ylabel=up)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.set_yticks(np.linspace(0, 1, 6))
+
+
+def _missing(axes: Axes) -> None:
+    """Say that there is nothing to draw."""
+    axes.text(0.5, 0.5, "n/a", ha="center", va="center", transform=axes.transAxes, color=FAINT, fontsize=14)
+
+
+def roc(tables: Mapping[str, pd.DataFrame]) -> bytes:
+    """Draw ROC curves of named tables with `prob, label`."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (2, 3)))
+        names = []
+        for number, (name, table) in enumerate(tables.items()):
+            alarm, hit, _ = detection.roc_curve(table["prob"], table["label"])
+            area = float(detection.auroc(table["prob"], table["label"]))
+            axes.plot(alarm, hit, color=_colour(number), linestyle=_dash(number))
+            names.append(f"{name}  {'n/a' if np.isnan(area) else f'{area:.3f}'}")
+        _unit(axes, "reals wrongly called fake", "fakes found")
+        _legend(axes, names, "lower right")
+
+    return svg(draw)
+
+
+def precision_recall(tables: Mapping[str, pd.DataFrame]) -> bytes:
+    """Draw precision against recall of named tables with `prob, label`."""
+
+    def draw(axes: Axes) -> None:
+        names = []
+        for number, (name, table) in enumerate(tables.items()):
+            recall, precision, _ = detection.pr_curve(table["prob"], table["label"])
+            value = float(detection.average_precision(table["prob"], table["label"]))
+            axes.step(recall, precision, where="pre", color=_colour(number), linestyle=_dash(number))
+            names.append(f"{name}  {'n/a' if np.isnan(value) else f'{value:.3f}'}")
+        _unit(axes, "fakes found", "share truly fake among called fake")
+        _legend(axes, names, "lower left")
+
+    return svg(draw)
+
+
+def histogram(table: pd.DataFrame, threshold: float, unit: str = "videos") -> bytes:
+    """Draw how the scores of reals and fakes are spread, with the threshold."""
+
+    def draw(axes: Axes) -> None:
+        edges = np.linspace(0, 1, 21).tolist()
+        for label, colour, name in ((0, REAL, "real"), (1, FAKE, "fake")):
+            scores = table.loc[table["label"] == label, "prob"]
+            axes.hist(scores, edges, histtype="stepfilled", color=colour, alpha=0.28)
+            axes.hist(scores, edges, histtype="step", color=colour, linewidth=1.6, label=name)
+        axes.axvline(threshold, color=INK, linewidth=1.2, linestyle="--", label=f"threshold {threshold:.2f}")
+        axes.set(xlim=(0, 1), xlabel=AXIS, ylabel=unit)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(**ABOVE, ncols=3)
+
+    return svg(draw)
+
+
+def reliability(tables: Mapping[str, pd.DataFrame]) -> bytes:
+    """Draw the share of fakes against the probability; a dot's area shows how many scores its bin holds."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (2, 3)))
+        for number, table in enumerate(tables.values()):
+            bins = calibration.reliability(table["prob"], table["label"]).dropna()
+            area = 6 + 500 * bins["weight"] / max(bins["weight"].sum(), 1)
+            style: dict[str, Any] = {
+                "color": _colour(number),
+                "marker": "os"[number % 2],
+                "alpha": 0.7,
+                "linewidths": 0,
+            }
+            axes.scatter(bins["prob"], bins["fake"], s=area, **style)
+        _unit(axes, AXIS, "share that is fake")
+        lines = [Line2D([], [], color=_colour(i), marker="os"[i % 2], linewidth=0) for i in range(len(tables))]
+        axes.legend(lines, list(tables), loc="upper left", handlelength=1)
+
+    return svg(draw)
+
+
+def by_method(run: RunReport) -> bytes:
+    """Draw the AUC with its interval for each manipulation, frame and video level."""
+    methods = run.methods()
+
+    def draw(axes: Axes) -> None:
+        axes.axvline(0.5, color=FAINT, linewidth=1, linestyle=(0, (2, 3)))
+        for number, (level, shift) in enumerate((("frame", -0.13), ("video", 0.13))):
+            for row, method in enumerate(methods):
+                figure = run.figure(level, method, "auroc")
+                if figure is None or not figure.known:
+                    continue
+                axes.plot([figure.low, figure.high], [row + shift] * 2, color=_colour(number), linewidth=2)
+                axes.plot(figure.value, row + shift, "os"[number], color=_colour(number), markersize=5.5)
+        names = axes.set_yticks(range(len(methods)), [name if name != "all" else "all fakes" for name in methods])
+        for tick in names:
+            tick.label1.set_parse_math(False)
+        axes.set(xlabel="AUC (0.5 is guessing)", ylim=(len(methods) - 0.5, -0.5))
+        axes.set_xlim(min(0.4, axes.get_xlim()[0]), 1.02)
+        axes.grid(False, axis="y")
+        lines = [Line2D([], [], color=_colour(i), marker="os"[i], linewidth=2, markersize=5.5) for i in (0, 1)]
+        axes.legend(lines, ["frame", "video"], **ABOVE, ncols=2)
+
+    return svg(draw)
+
+
+def training(curves: pd.DataFrame) -> bytes | None:
+    """Draw losses, and validation AUC, over the steps of training; None if the log holds neither.
+
+    Args:
+        curves: Lightning's CSV log: a column a metric, a row an event, NaN where a metric was not logged.
+    """
+    names = [str(name) for name in curves.columns if curves[name].notna().any() and not str(name).startswith("test")]
+    losses = [name for name in names if name.split("/")[-1].startswith("loss") or name.endswith("_loss")]
+    areas = [name for name in names if name.endswith("auroc")]
+    groups = [(group, label) for group, label in ((losses, "loss"), (areas, "AUC")) if group]
+    if not groups or "step" not in curves:
+        return None
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.6 * len(groups), 2.9), layout="constrained")
+        for axes, (group, label) in zip(np.atleast_1d(figure.subplots(1, len(groups))), groups, strict=True):
+            for number, name in enumerate(group):
+                points = curves[["step", name]].dropna()
+                marker = "o" if len(points) < 40 else ""
+                axes.plot(points["step"], points[name], _dash(number), color=_colour(number), marker=marker, ms=3.5)
+            axes.set(xlabel="training step", ylabel=label)
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            _legend(axes, [_words(name) for name in group], "best")
+        return save(figure, "svg")

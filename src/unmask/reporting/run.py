@@ -1,0 +1,93 @@
+"""What a report knows of one run."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+# item, frame numbers -> one uint8 face crop [H, W, 3] per frame
+Strips = Callable[[str, list[int]], list[NDArray[np.uint8]]]
+
+
+class Figure(NamedTuple):
+    """One figure of merit: value, 95 % interval, numbers of videos, share of videos scored; NaN is 'not available'."""
+
+    value: float
+    low: float
+    high: float
+    real: int
+    fake: int
+    coverage: float
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a value to show."""
+        return not math.isnan(self.value)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is an interval to show."""
+        return not math.isnan(self.low)
+
+
+@dataclass
+class RunReport:
+    """One detector on one test set.
+
+    Attributes:
+        name: What the detector is called in every table.
+        predictions: Test predictions (see `metrics.detection`).
+        thresholds: `frame` and `video`, chosen on validation data.
+        summary: From `metrics.detection.summary`.
+        protocol: What stands beside every figure, in words and in order: data set, split, frames a video, crop, ...
+        command: The command line that reproduces the run.
+        validation: Validation predictions, if there are any.
+        curves: Lightning's `metrics.csv`, with its holes.
+        audit: `auroc, low, high, num_real, num_fake, passed, features, methods, note` of the shortcut audit; None says
+            that it was not run.
+        warnings: Sentences to be shown above the figures.
+        network: Further facts to show, such as the number of parameters.
+    """
+
+    name: str
+    predictions: pd.DataFrame
+    thresholds: Mapping[str, float]
+    summary: pd.DataFrame
+    protocol: Mapping[str, str]
+    command: str
+    validation: pd.DataFrame | None = None
+    curves: pd.DataFrame | None = None
+    audit: Mapping[str, Any] | None = None
+    warnings: Sequence[str] = ()
+    network: Mapping[str, Any] = field(default_factory=dict)
+
+    def methods(self) -> list[str]:
+        """List what the summary has rows for: `all`, then each manipulation."""
+        return list(dict.fromkeys(self.summary["method"]))
+
+    def figure(self, level: str, method: str, metric: str) -> Figure | None:
+        """Look a figure up in the summary; None if this was not run."""
+        table = self.summary
+        rows = table[(table["level"] == level) & (table["method"] == method) & (table["metric"] == metric)]
+        if rows.empty:
+            return None
+        row = rows.iloc[0]
+        numbers = (float(row["value"]), float(row["low"]), float(row["high"]))
+        return Figure(*numbers, int(row["real"]), int(row["fake"]), float(row["coverage"]))
+
+
+def all_methods(runs: Sequence[RunReport]) -> list[str]:
+    """List the manipulations that any of the runs met, without `all`."""
+    return [name for name in dict.fromkeys(name for run in runs for name in run.methods()) if name != "all"]
+
+
+def percent(share: float) -> str:
+    """Write a share; 99.9 % never becomes a full 100 %."""
+    if math.isnan(share):
+        return "n/a"
+    whole = f"{100 * share:.0f} %"
+    return whole if share in (0, 1) or whole not in ("0 %", "100 %") else f"{min(100 * share, 99.9):.1f} %"

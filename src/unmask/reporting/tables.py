@@ -1,0 +1,110 @@
+"""The table of detectors against manipulations, for a terminal, a page and a paper."""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from unmask.reporting.run import Figure, RunReport, all_methods, percent
+
+WIDTH = 100  # terminal columns
+WIDE = 5  # manipulations that fit side by side
+LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        **{sign: "\\" + sign for sign in "&%$#_{}"},
+    }
+)
+
+
+def cell(figure: Figure | None) -> str:
+    """Write a figure with its interval; what was not run, or cannot be computed, says so."""
+    if figure is None:
+        return "not run"
+    if not figure.known:
+        return "n/a"
+    interval = f"{figure.low:.3f}, {figure.high:.3f}" if figure.bounded else "n/a"
+    return f"{figure.value:.3f} [{interval}]"
+
+
+def coverage(run: RunReport) -> str:
+    """Write the share of the run's videos that were scored."""
+    figure = run.figure("video", "all", "auroc")
+    return "n/a" if figure is None else percent(figure.coverage)
+
+
+def rows(runs: Sequence[RunReport], metric: str = "auroc") -> Iterator[tuple[RunReport, str, list[Figure | None]]]:
+    """Yield (run, level, figures over all and for each manipulation of any run)."""
+    names = ["all", *all_methods(runs)]
+    for run in runs:
+        for level in ("frame", "video"):
+            yield run, level, [run.figure(level, name, metric) for name in names]
+
+
+def _short(figure: Figure | None) -> str:
+    """Write a figure above its interval, nine columns wide."""
+    if figure is None or not figure.known:
+        return cell(figure)
+    return f"{figure.value:.2f}" + (f"\n{figure.low:.2f}-{figure.high:.2f}" if figure.bounded else "")
+
+
+def console(runs: Sequence[RunReport]) -> Table:
+    """Lay out AUC with its 95 % interval, frame and video level, at most 100 columns wide."""
+    names = all_methods(runs)
+    side_by_side = len(names) <= WIDE
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("detector", overflow="fold")
+    table.add_column("level")
+    for name in ["AUC, all", *names] if side_by_side else ["fakes by", "AUC"]:
+        table.add_column(_plain(name), justify="right" if name != "fakes by" else "left", overflow="fold")
+    table.add_column("scored", justify="right")
+    for run, level, figures in rows(runs):
+        start = (_plain(run.name) if level == "frame" else "", level)
+        if side_by_side:
+            table.add_row(*start, *map(_short, figures), coverage(run))
+            continue
+        for name, figure in zip(["all", *names], figures, strict=True):
+            first, last = (start, coverage(run)) if name == "all" else (("", ""), "")
+            table.add_row(*first, _plain(name), _plain(cell(figure)), last)
+    wide = Console(width=10 * WIDTH)
+    table.width = min(WIDTH, Measurement.get(wide, wide.options, table).maximum)
+    return table
+
+
+def _plain(text: str) -> str:
+    """Keep Rich from reading brackets as markup."""
+    return text.replace("[", r"\[")
+
+
+def markdown(runs: Sequence[RunReport]) -> str:
+    """Write the table in GitHub's Markdown."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(text.replace("|", r"\|").replace("\n", " ") for text in cells) + " |"
+
+    head = ["Detector", "Level", "AUC, all", *all_methods(runs), "Coverage"]
+    rule = "|" + "|".join(["---", "---", *["---:"] * (len(head) - 2)]) + "|"
+    body = [line([run.name, level, *map(cell, figures), coverage(run)]) for run, level, figures in rows(runs)]
+    return "\n".join([line(head), rule, *body]) + "\n"
+
+
+def latex(runs: Sequence[RunReport]) -> str:
+    """Write the table for LaTeX with booktabs."""
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(text.translate(LATEX) for text in cells) + r" \\"
+
+    head = ["Detector", "Level", "AUC, all", *all_methods(runs), "Coverage"]
+    body = [line([run.name, level, *map(cell, figures), coverage(run)]) for run, level, figures in rows(runs)]
+    start = [rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}", r"\toprule", line(head), r"\midrule"]
+    return "\n".join([*start, *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def csv(summary: pd.DataFrame) -> str:
+    """Write a summary in full precision; what cannot be computed is `n/a`."""
+    return summary.to_csv(index=False, na_rep="n/a")

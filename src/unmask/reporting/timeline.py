@@ -1,0 +1,105 @@
+"""The scores of one video over its seconds, with the faces that were scored."""
+
+from collections.abc import Iterable
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from unmask.metrics import detection
+from unmask.reporting.run import Strips
+from unmask.reporting.style import FAKE, INK, REAL, SERIES, STYLE, save
+
+FACES = 10
+
+
+def timeline(predictions: pd.DataFrame, threshold: float, strips: Strips | None = None) -> bytes:
+    """Draw the frame scores of one item over time, the threshold, and faces beneath.
+
+    Args:
+        predictions: The rows of one item; faces are shown of the track with the highest mean.
+        threshold: Frame threshold; scores above it are called fake.
+        strips: Gives the face crops; without it only the scores are drawn.
+
+    Returns:
+        A PNG.
+
+    Raises:
+        ValueError: If the rows belong to several items, or `strips` gives more or fewer faces than it was asked for.
+    """
+    if predictions["item"].nunique() != 1:
+        raise ValueError("a timeline shows one item; select its rows first")
+    rows = detection.frames(predictions).dropna(subset=["prob"]).sort_values(["track", "time", "frame"])
+    seconds = bool(rows["time"].notna().all())  # pictures have no time
+    rows = rows.assign(when=rows["time"] if seconds else rows["frame"], seconds=seconds)
+    shown = _shown(rows)
+    faces = crops(strips, str(predictions["item"].iloc[0]), [int(frame) for frame in shown["frame"]]) if strips else []
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.3 if faces else 2.0), layout="constrained")
+        grid = figure.add_gridspec(2 if faces else 1, 1, height_ratios=[1.7, 1.15] if faces else [1])
+        _scores(figure.add_subplot(grid[0]), rows, threshold)
+        if faces:
+            _faces(figure.add_subplot(grid[1]), faces, shown, threshold)
+        return save(figure, "png", dpi=130)
+
+
+def crops(strips: Strips, item: str, frames: list[int]) -> list[NDArray[np.uint8]]:
+    """Fetch the faces of these frames, and refuse a number that does not fit: a face must stand at its own score."""
+    faces = strips(item, frames) if frames else []
+    if len(faces) != len(frames):
+        raise ValueError(
+            f"{item}: {len(frames)} faces were asked for and {len(faces)} came; crops and predictions do not match"
+        )
+    return faces
+
+
+def _shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """Pick up to ten rows, evenly spread, of the most suspicious track."""
+    if rows.empty:
+        return rows
+    track = rows.groupby("track")["prob"].mean().idxmax()
+    rows = rows[rows["track"] == track]
+    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(FACES, len(rows))).round().astype(int))]
+
+
+def _scores(axes: Axes, rows: pd.DataFrame, threshold: float) -> None:
+    """Draw a line per track, with the side that is called fake shaded."""
+    axes.axhspan(threshold, 1.03, color=FAKE, alpha=0.07, linewidth=0)
+    axes.axhline(threshold, color=INK, linewidth=1, linestyle="--")
+    tracks = list(rows.groupby("track"))
+    for number, (_, track) in enumerate(tracks):
+        line = INK if len(tracks) == 1 else SERIES[number % len(SERIES)]
+        axes.plot(track["when"], track["prob"], color=line, linewidth=1.2, alpha=0.6, label=f"face {number + 1}")
+        colours = np.where(track["prob"] > threshold, FAKE, REAL)
+        axes.scatter(track["when"], track["prob"], c=colours.tolist(), s=26, zorder=3, linewidths=0)
+    axes.set(
+        ylim=(-0.03, 1.03), xlabel="seconds" if rows["seconds"].all() else "frame", ylabel="probability\nof being fake"
+    )
+    if rows.empty:
+        axes.text(0.5, 0.5, "could not be scored", ha="center", va="center", transform=axes.transAxes)
+    elif rows["when"].max() > rows["when"].min():
+        axes.margins(x=0.02)
+    else:
+        axes.set_xticks([float(rows["when"].iloc[0])])
+    axes.text(
+        1.008, threshold, f"threshold\n{threshold:.2f}", transform=axes.get_yaxis_transform(), va="center", fontsize=8
+    )
+    if len(tracks) > 1:
+        axes.legend(loc="upper left", ncols=len(tracks))
+
+
+def _faces(axes: Axes, faces: Iterable[NDArray[np.uint8]], rows: pd.DataFrame, threshold: float) -> None:
+    """Show each face in the colour of its call, with its second and its score; a face is one unit wide and high."""
+    step = 1.08
+    for number, (face, when, prob) in enumerate(zip(faces, rows["when"], rows["prob"], strict=True)):
+        left, colour = number * step, FAKE if prob > threshold else REAL
+        axes.imshow(face, extent=(left, left + 1, 0, 1), interpolation="antialiased")
+        axes.add_patch(Rectangle((left, 0), 1, 1, fill=False, edgecolor=colour, linewidth=2))
+        words = f"{when:.1f} s   {prob:.2f}" if rows["seconds"].all() else f"{prob:.2f}"
+        axes.text(left + 0.5, -0.06, words, color=colour, fontsize=8, ha="center", va="top")
+    axes.set(xlim=(-0.02, FACES * step - step + 1.02), ylim=(-0.2, 1.02))
+    axes.set_axis_off()

@@ -1,0 +1,163 @@
+"""A run folder: its identity, its config, its weights, its predictions.
+
+.hydra/config.yaml           all that the run is
+checkpoints/best.ckpt        the weights that validation chose; last.ckpt, what a killed run goes on from
+predictions-<split>.parquet  every scored frame or clip; the protocol in the file's metadata
+metrics.json                 written last: its presence says that the run is finished
+report.html
+"""
+
+import hashlib
+import json
+import pickle
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import LightningModule
+
+from unmask.config import validate
+
+# What does not change a run's result and so is no part of its identity.
+NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare")
+
+
+class RunError(ValueError):
+    """A folder is no finished run, or its weights cannot be read safely."""
+
+
+def run_id(cfg: DictConfig) -> str:
+    """Ten characters that are the same for the same config and the same prepared data, and differ else."""
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(plain, dict)
+    kept = {str(key): value for key, value in plain.items() if key not in NO_IDENTITY}
+    text = json.dumps([kept, _fingerprint(cfg)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _fingerprint(cfg: DictConfig) -> str:
+    """A hash of the prepared items that the config's recipe made; of nothing where none are prepared."""
+    data = OmegaConf.select(cfg, "data")
+    if data is None or OmegaConf.is_missing(data, "name") or "recipe" not in data:
+        return ""
+    wanted = {str(k): v for k, v in data.recipe.items() if k not in ("_target_", "decoder", "device")}
+    for made in sorted(Path(data.prepared, data.name).glob("*/recipe.json")):
+        have = json.loads(made.read_text())
+        items = made.with_name("items.parquet")
+        if items.is_file() and all(have.get(key) == value for key, value in wanted.items()):
+            return hashlib.sha256(items.read_bytes()).hexdigest()
+    return ""
+
+
+def register_resolvers() -> None:
+    """Give configs `${run_id:}`."""
+    OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True, use_cache=False)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. Nothing of a checkpoint but tensors is ever read; what to build is read from the checked config."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not (self.folder / ".hydra" / "config.yaml").is_file():
+            near = sorted(Path("outputs").glob("*/*/*/.hydra")) if Path("outputs").is_dir() else []
+            hint = f"; there is {near[-1].parent}" if near else ""
+            raise RunError(f"run={self.folder}: not a run folder (it has no .hydra/config.yaml){hint}")
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The composed config, as the run was started."""
+        cfg = OmegaConf.load(self.folder / ".hydra" / "config.yaml")
+        assert isinstance(cfg, DictConfig)
+        return cfg
+
+    @property
+    def name(self) -> str:
+        """What the run is called in tables: its preset's name and its seed where that is not 0."""
+        name = str(self.config.get("name", self.folder.name))
+        seed = self.config.get("seed", 0)
+        return name.split("/")[-1] + (f" (seed {seed})" if seed else "")
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What the run wrote when it had finished."""
+        path = self.folder / "metrics.json"
+        if not path.is_file():
+            raise RunError(
+                f"run={self.folder}: not finished (no metrics.json); the command that started it goes on with it"
+            )
+        return dict(json.loads(path.read_text()))
+
+    @property
+    def checkpoint(self) -> Path:
+        """The weights that validation chose."""
+        return self.folder / "checkpoints" / "best.ckpt"
+
+    def build(self, part: str) -> Any:
+        """Check one part of the config, such as `module` or `data.recipe`, and make it."""
+        validate(self.config, part)
+        return instantiate(OmegaConf.select(self.config, part), _convert_="all")
+
+    def module(self) -> LightningModule:
+        """The trained module, in eval mode on the CPU."""
+        cfg = self.config
+        if "weights" in cfg.module.get("network", {}):  # the checkpoint has them; their file may be gone
+            cfg.module.network.weights = None
+        module: LightningModule = self.build("module")
+        module.load_state_dict(load_weights(self.checkpoint))
+        return module.eval()
+
+    def predictions(self, split: str, dataset: str | None = None) -> pd.DataFrame:
+        """A prediction table; its protocol lies in `.attrs["protocol"]`."""
+        return read_predictions(predictions_path(self.folder, split, dataset))
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint.
+
+    Raises:
+        RunError: it is missing, broken, or wants code to be run to be read.
+    """
+    if not path.is_file():
+        raise RunError(f"{path} is missing: the run has not finished an epoch, or its folder was copied without it")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
+        raise RunError(
+            f"{path} is refused: it is broken, or holds more than tensors and would have to run code to be read "
+            f"({str(error).splitlines()[0][:120]})"
+        ) from error
+    return dict(state)
+
+
+def predictions_path(folder: Path, split: str, dataset: str | None = None) -> Path:
+    """Where a split's predictions lie; `dataset` for one that the run was not trained on."""
+    return folder / f"predictions-{f'{dataset}-' if dataset else ''}{split}.parquet"
+
+
+def write_predictions(path: Path, table: pd.DataFrame, protocol: dict[str, str]) -> None:
+    """Write a prediction table with its protocol in the file's metadata; whole or not at all."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    metadata = {**(arrow.schema.metadata or {}), b"protocol": json.dumps(protocol).encode()}
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(arrow.replace_schema_metadata(metadata), temporary)
+    temporary.replace(path)
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """A prediction table; its protocol lies in `.attrs["protocol"]`."""
+    if not path.is_file():
+        raise RunError(f"{path} is missing: the run has not been evaluated on this split")
+    arrow = pq.read_table(path)
+    table: pd.DataFrame = arrow.to_pandas()
+    table.attrs["protocol"] = json.loads((arrow.schema.metadata or {}).get(b"protocol", b"{}"))
+    return table

@@ -1,0 +1,67 @@
+"""Learning-rate schedules: (optimizer, total_steps, ...) -> a scheduler that is stepped after every batch.
+
+Each scales the optimizer's own rates, group by group, so that the peak rate is written once: in the optimizer.
+"""
+
+import math
+from functools import partial
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+
+def constant(optimizer: Optimizer, total_steps: int) -> LRScheduler:
+    """Keep the optimizer's rate."""
+    return LambdaLR(optimizer, lambda step: 1.0)
+
+
+def step(
+    optimizer: Optimizer, total_steps: int, every: int = 1000, factor: float = 0.1, minimum: float = 1e-6
+) -> LRScheduler:
+    """Multiply the rate by `factor` after each `every` batches, down to `minimum`.
+
+    The defaults are MesoNet's: 1e-3, a tenth after every 1000 batches, to 1e-6 (arXiv 1809.00888, section 4).
+    """
+    if every < 1:
+        raise ValueError(f"every={every}: give a number of batches, 1 or more")
+    if not 0 < factor <= 1:
+        raise ValueError(f"factor={factor}: give a factor above 0 and at most 1")
+
+    def share(at: int, low: float) -> float:
+        return float(max(factor ** (at // every), low))
+
+    return LambdaLR(optimizer, [partial(share, low=low) for low in _lows(optimizer, minimum)])
+
+
+def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, minimum: float = 0.0) -> LRScheduler:
+    """Rise linearly, then fall along half a cosine that reaches `minimum` at the last batch (arXiv 1608.03983).
+
+    Args:
+        optimizer: holds the peak rate.
+        total_steps: number of batches in the whole training.
+        warmup: share of the batches that rise, in [0, 1). The first is not at zero: batch s of w, from 0, has
+            (s + 1) / (w + 1) of the peak.
+        minimum: rate at the end.
+    """
+    if not 1 <= total_steps < math.inf:
+        raise ValueError(f"total_steps={total_steps}: a cosine has an end; set trainer.max_epochs or trainer.max_steps")
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup={warmup}: give a share of the training, from 0 to below 1")
+    rise = round(warmup * total_steps)
+    fall = max(1, total_steps - 1 - rise)
+
+    def share(at: int, low: float) -> float:
+        if at < rise:
+            return (at + 1) / (rise + 1)
+        cosine = (1 + math.cos(math.pi * min(1.0, (at - rise) / fall))) / 2
+        return low + (1 - low) * cosine
+
+    return LambdaLR(optimizer, [partial(share, low=low) for low in _lows(optimizer, minimum)])
+
+
+def _lows(optimizer: Optimizer, minimum: float) -> list[float]:
+    """The minimum as a share of each group's own rate, never above it."""
+    if minimum < 0:
+        raise ValueError(f"minimum={minimum}: give a rate of 0 or more")
+    rates = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+    return [min(1.0, minimum / rate) if rate > 0 else 1.0 for rate in rates]

@@ -1,0 +1,77 @@
+"""What tests share: one thread, real data where it lies beside the checkout, a tiny prepared data set."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # intra-op threads on few cores fight each other
+os.environ["WANDB_MODE"] = "disabled"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+import torch
+
+from unmask.commands.prepare import prepare as prepare_verb
+from unmask.demo.videos import render
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("UNMASK_SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real photographs, videos and weights, which are no part of the repository."""
+    if not SHARED.is_dir():
+        pytest.skip(f"real data is not at hand ({SHARED}); set UNMASK_SHARED_DATA to use it")
+    return SHARED
+
+
+def unmask(*arguments: str, cwd: Path, expect: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the console command as a user does, in a folder of its own; `expect` is the exit code, None for any."""
+    command = [sys.executable, "-c", "from unmask.cli import main; main()", *arguments]
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, "COLUMNS": "200", **env}, capture_output=True, text=True)
+    assert expect is None or done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="session")
+def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small demo data set: nine people, of whom three are on the test list."""
+    root = tmp_path_factory.mktemp("demo") / "demo_celebdf"
+    render(root, people=9, test_people=3, frames=12, difficulty=0.3, workers=1)
+    return root
+
+
+TINY = (
+    "data.recipe.frames=4",
+    "data.recipe.burst=4",
+    "data.recipe.search_every=3",
+    "data.recipe.crop_size=64",
+    "data.frames_per_video=2",
+    "image_size=64",
+)
+
+
+@pytest.fixture(scope="session")
+def workplace(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the demo data is prepared by the recipe of `TINY`."""
+    place = tmp_path_factory.mktemp("work")
+    overrides = ["data=demo_celebdf", f"data.root={demo_root}", "prepare.num_workers=0", *TINY]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        prepare_verb(compose("prepare", overrides))
+    return place
+
+
+def compose(name: str, overrides: list[str]):
+    """The config of a verb with these overrides."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    from unmask.config import conf_dir
+
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        return hydra_compose(name, overrides)

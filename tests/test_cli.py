@@ -1,0 +1,49 @@
+"""The console command: paths as people type them, help for people, errors that help."""
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from unmask.cli import describe, overview, quote, verbs
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "clip (1).mp4",
+        "it's.mp4",
+        "a,b.mp4",
+        "[clip].mp4",
+        "x{1}.mp4",
+        "ünï cödé.mp4",
+        "C:\\x\\y\\",
+        "it's\\'.mp4",
+        "a:b#c.mp4",
+    ],
+)
+def test_any_file_name_reaches_hydra_as_it_is(name):
+    parsed = OverridesParser.create().parse_override(quote(name))
+    assert (parsed.key_or_group, parsed.value()) == ("path", name)
+    parsed = OverridesParser.create().parse_override(quote(f"data.root={name}"))
+    assert (parsed.key_or_group, parsed.value()) == ("data.root", name)
+
+
+def test_a_file_with_an_equals_sign_is_a_path_if_it_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b.mp4").write_text("")
+    assert quote("a=b.mp4") == "path='a=b.mp4'"
+    assert quote("seed=3") == "seed=3"
+
+
+@pytest.mark.parametrize(
+    "plain",
+    ["experiment=celebdf/meso4", "-m", "--cfg", "run=[a,b]", "data=a,b", "+x.y=1", "~logger", "'image_size=???'"[1:-1]],
+)
+def test_other_arguments_are_left_alone(plain):
+    assert quote(plain) == plain
+
+
+def test_help_is_written_for_people():
+    assert {"demo", "prepare", "train", "evaluate", "report", "predict"} <= set(verbs())
+    for verb in verbs():
+        assert f"  {verb}" in overview()
+        assert len(describe(verb).splitlines()) > 3 and f"unmask {verb}" in describe(verb)

@@ -1,0 +1,442 @@
+"""From names to splits to batches: the traps that peers fell into, each a test that can fail."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torchvision.transforms import v2
+
+from unmask.data import sampling
+from unmask.data.audit import audit
+from unmask.data.augment import augment_each, to_float
+from unmask.data.dataset import CropDataset, Sampling
+from unmask.data.manifest import Item, ManifestError, check_leaks, components, items_table
+from unmask.data.prepare import prepare
+from unmask.data.splits import identity_disjoint, official
+from unmask.data.store import CropStore, StoreError
+from unmask.datasets.celebdf import CelebDFDataModule, read_test_list
+from unmask.media.recipe import Crops, FaceCrops
+
+
+def tree(root: Path, listed: str, *paths: str) -> Path:
+    for path in paths:
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(path.encode())
+    (root / "List_of_testing_videos.txt").write_text(listed)
+    return root
+
+
+PATHS = (
+    *(f"Celeb-real/id{a}_{n:04d}.mp4" for a in range(8) for n in range(2)),
+    *(f"Celeb-synthesis/id{a}_id{a ^ 1}_{n:04d}.mp4" for a in range(8) for n in range(2)),
+    *(f"YouTube-real/{n:05d}.mp4" for n in range(4)),
+)
+LISTED = "1 Celeb-real/id0_0000.mp4\n0 Celeb-synthesis/id0_id1_0000.mp4\n1 YouTube-real/00000.mp4"
+
+
+def module(root: Path, **kwargs) -> CelebDFDataModule:
+    return CelebDFDataModule("celebdf_v2", root, root.parent / "prepared", FaceCrops(frames=2, crop_size=32), **kwargs)
+
+
+# -- Celeb-DF's disk
+
+
+def test_people_and_sources_are_read_from_the_names(tmp_path):
+    items = module(tree(tmp_path / "raw", LISTED, *PATHS)).manifest().set_index("item")
+    fake = items.loc["celebdf_v2/celebdf/id2_id3_0001"]
+    assert (fake["label"], fake["method"], fake["source"]) == (1, "celebdf", "celebdf_v2/celeb/id2_0001")
+    assert list(fake["groups"]) == ["celebdf_v2/id2", "celebdf_v2/id3"], "filmed person and the face put on"
+    real = items.loc["celebdf_v2/celeb/id2_0001"]
+    assert (real["label"], real["method"], list(real["groups"])) == (0, "real", ["celebdf_v2/id2"])
+
+
+def test_both_real_folders_are_kept(tmp_path):
+    """DeepfakeBench's rearrange.py lets YouTube-real overwrite Celeb-real."""
+    items = module(tree(tmp_path / "raw", LISTED, *PATHS)).manifest()
+    assert (items["label"] == 0).sum() == 16 + 4 and (items["label"] == 1).sum() == 16
+    assert items["item"].is_unique
+
+
+def test_the_test_list_is_not_read_upside_down(tmp_path):
+    root = tree(tmp_path / "raw", LISTED, *PATHS)
+    assert read_test_list(root / "List_of_testing_videos.txt") == {
+        "Celeb-real/id0_0000.mp4": 0,
+        "Celeb-synthesis/id0_id1_0000.mp4": 1,
+        "YouTube-real/00000.mp4": 0,
+    }
+    upside_down = LISTED.replace("1 ", "x ").replace("0 ", "1 ").replace("x ", "0 ")
+    (root / "List_of_testing_videos.txt").write_text(upside_down)
+    with pytest.raises(ManifestError, match="another label than their folder"):
+        module(root).manifest()
+
+
+def test_no_header_is_assumed_in_the_list(tmp_path):
+    """icpr2020dfdc reads the list with header=0 and loses its first video."""
+    items = module(tree(tmp_path / "raw", LISTED, *PATHS)).manifest()
+    assert set(items.loc[items["split"] == "test", "path"]) == {line.split()[1] for line in LISTED.splitlines()}
+
+
+def test_folders_are_found_in_any_case_and_what_is_missing_is_named(tmp_path):
+    root = tree(tmp_path / "raw", LISTED, *PATHS)
+    (root / "YouTube-real").rename(root / "Youtube-real")
+    assert (module(root).manifest()["split"] == "test").sum() == 3
+    (root / "Celeb-synthesis" / "id0_id1_0000.mp4").unlink()
+    with pytest.raises(
+        ManifestError, match=r"1 of 3 videos .* Celeb-synthesis/id0_id1_0000.mp4: the download is incomplete"
+    ):
+        module(root).manifest()
+    (root / "List_of_testing_videos.txt").unlink()
+    with pytest.raises(ManifestError, match=r"List_of_testing_videos.txt is missing\n.*is had from https"):
+        module(root).manifest()
+    with pytest.raises(ManifestError, match="there is no such folder"):
+        module(tmp_path / "nowhere").manifest()
+
+
+def test_a_wrong_name_or_line_is_named(tmp_path):
+    root = tree(tmp_path / "raw", LISTED, *PATHS, "Celeb-synthesis/id0_0001.mp4")
+    with pytest.raises(ManifestError, match=r"Celeb-synthesis/id0_0001.mp4: a name like"):
+        module(root).manifest()
+    (root / "List_of_testing_videos.txt").write_text("label,path\n")
+    with pytest.raises(ManifestError, match="line 1: 'label,path' is not `LABEL PATH`"):
+        module(root).manifest()
+
+
+def test_methods_of_the_sidecar_table(tmp_path):
+    root = tree(tmp_path / "raw", LISTED, *PATHS)
+    (root / "methods.csv").write_text("path,method\nCeleb-synthesis/id0_id1_0000.mp4,faceswap\n")
+    items = module(root).manifest()
+    assert items["method"].value_counts().to_dict() == {"real": 20, "celebdf": 15, "faceswap": 1}
+
+
+# -- splits and leaks
+
+
+def test_validation_is_carved_from_training_by_people(tmp_path):
+    items = module(tree(tmp_path / "raw", LISTED, *PATHS), val_fraction=0.3).manifest()
+    assert set(items["split"]) == {"train", "val", "test"}
+    listed = {line.split()[1] for line in LISTED.splitlines()}
+    assert not set(items.loc[items["split"] == "val", "path"]) & listed
+    filmed = items.assign(filmed=[groups[0] for groups in items["groups"]])
+    both = filmed[filmed["split"] != "test"].groupby("filmed")["split"].nunique()
+    assert (both == 1).all(), "a filmed person is in training and validation"
+    assert items.loc[items["split"] == "val", "label"].nunique() == 2
+
+
+@pytest.mark.parametrize(
+    "listed", [LISTED, "\n".join(f"{'01'[p.startswith('Celeb-r')]} {p}" for p in PATHS if "id6" in p or "id7" in p)]
+)
+def test_identity_disjoint_holds_out_both_people_of_a_swap(tmp_path, listed):
+    items = module(tree(tmp_path / "raw", listed, *PATHS), protocol="identity_disjoint", val_fraction=0.2).manifest()
+    assert set(items["split"]) == {"train", "val", "test"}
+    check_leaks(items, disjoint_groups=True)
+    # the same without the second person: pairs (a, a^1) are torn apart and the check sees it
+    torn = items.assign(groups=[groups[:1] for groups in items["groups"]])
+    splits = identity_disjoint(torn.assign(listed=False), val_fraction=0.3, test_fraction=0.4)
+    with pytest.raises(ManifestError, match="the group .* in two splits"):
+        check_leaks(items.assign(split=splits), disjoint_groups=True)
+
+
+def test_one_component_is_refused():
+    items = items_table([Item(f"d/x/{n}", f"{n}", 1, "x", groups=(f"p{n}", f"p{n + 1}")) for n in range(5)])
+    with pytest.raises(ManifestError, match="one component of the swap graph"):
+        identity_disjoint(items)
+    with pytest.raises(ManifestError, match="official test list"):
+        official(items)
+
+
+def test_components_by_hand():
+    assert components([("b", "a"), ("c",), ("d", "c"), ("e", "b")]) == {
+        "a": "a",
+        "b": "a",
+        "e": "a",
+        "c": "c",
+        "d": "c",
+    }
+
+
+def test_leaks_are_refused_with_their_rows():
+    items = items_table([Item(f"d/real/{n}", f"{n}.mp4", 0, "real", groups=(f"p{n}",)) for n in range(4)])
+    items = items.assign(split=["train", "train", "val", "test"], sha256=["a", "b", "c", "d"])
+    crops = pd.DataFrame({"item": items["item"], "hash": ["1", "2", "3", "4"]})
+    check_leaks(items, crops, disjoint_groups=True)
+    with pytest.raises(ManifestError, match=r"the same file in two splits: d/real/0 \(train\), d/real/3 \(test\)"):
+        check_leaks(items.assign(sha256=["a", "b", "c", "a"]))
+    with pytest.raises(ManifestError, match=r"the same frame in two splits: d/real/1 \(train\), d/real/2 \(val\)"):
+        check_leaks(items, crops.assign(hash=["1", "2", "2", "4"]))
+    with pytest.raises(ManifestError, match=r"the group p0 in two splits"):
+        check_leaks(items.assign(groups=[["p0"], ["p1"], ["p2"], ["p0"]]), disjoint_groups=True)
+
+
+def test_a_manifest_refuses_doubles_and_wrong_labels():
+    with pytest.raises(ManifestError, match="the same item twice: a"):
+        items_table([Item("a", "x", 0, "real"), Item("a", "y", 0, "real")])
+    with pytest.raises(ManifestError, match="label and method disagree"):
+        items_table([Item("a", "x", 1, "real")])
+
+
+# -- sampling
+
+
+def test_even_positions_by_hand():
+    assert sampling.even(32, 4).tolist() == [4, 12, 20, 28]
+    assert sampling.even(3, 6).tolist() == [0, 0, 1, 1, 2, 2], "a short video repeats its frames evenly"
+    drawn = sampling.even(32, 4, np.random.default_rng(0))
+    assert (drawn // 8 == np.arange(4)).all()
+
+
+def test_consecutive_clips_lie_in_one_burst():
+    frames = np.array([*range(10, 18), *range(40, 48)])
+    assert frames[sampling.consecutive(frames, 4, which=0.0)].tolist() == [10, 11, 12, 13]
+    assert frames[sampling.consecutive(frames, 4, which=1.0)].tolist() == [44, 45, 46, 47]
+    assert frames[sampling.consecutive(frames, 3, stride=3, which=0.0)].tolist() == [10, 13, 16]
+    starts = {int(frames[sampling.consecutive(frames, 4, rng=np.random.default_rng(i))][0]) for i in range(200)}
+    assert starts == {10, 11, 12, 13, 14, 40, 41, 42, 43, 44}
+    assert len(sampling.consecutive(frames, 20)) == 20
+
+
+def test_order_comes_from_seed_and_epoch_alone():
+    sampler = sampling.CountedSampler(range(10), seed=3, shuffle=True)
+    first = [index for _, index in sampler]
+    assert sorted(first) == list(range(10))
+    sampler.set_epoch(1)
+    second = [index for _, index in sampler]
+    again = sampling.CountedSampler(range(10), seed=3, shuffle=True)
+    again.set_epoch(1)
+    assert first != second and [index for _, index in again] == second
+    assert [epoch for epoch, _ in sampler] == [1] * 10
+
+
+def test_processes_share_the_samples():
+    parts = [list(sampling.CountedSampler(range(7), 0, False, rank=rank, world_size=2)) for rank in (0, 1)]
+    assert [len(part) for part in parts] == [4, 4]
+    assert {index for part in parts for _, index in part} == set(range(7))
+
+
+def test_balance_draws_both_classes_alike():
+    label = np.array([0] * 3 + [1] * 9)
+    order = sampling.balanced_order(label, np.random.default_rng(0))
+    assert len(order) == 12 and label[order].sum() == 6
+    assert len(set(order[label[order] == 1])) == 6, "the larger class without repetition"
+    assert {int(i) for i in order[label[order] == 0]} == {0, 1, 2}
+
+
+# -- the store, with a recipe that needs no video
+
+
+@dataclass
+class Painted:
+    """A recipe whose crops say which file and frame they are; `bad` in a name has no face."""
+
+    frames: int = 8
+    key: str = "painted"
+
+    def describe(self):
+        return {
+            "frames": self.frames,
+            "finder": "none",
+            "align": False,
+            "margin": 0.0,
+            "crop_size": 16,
+            "decoder": "none",
+        }
+
+    def __call__(self, path: Path) -> Crops:
+        if "bad" in path.name:
+            raise ValueError("no face found")
+        value = sum(path.name.encode()) % 200
+        pixels = np.stack([np.full((3, 16, 16), value + frame, np.uint8) for frame in range(self.frames)])
+        pixels[:, 0, 0, :16] = np.frombuffer(path.read_bytes()[-16:].rjust(16), np.uint8)
+        zeros = np.zeros(self.frames)
+        return Crops(
+            zeros.astype(np.int64), np.arange(self.frames), np.arange(self.frames) / 25, np.zeros((self.frames, 4), np.float32),
+            np.zeros((self.frames, 5, 2), np.float32), np.ones(self.frames, np.float32), pixels, {"width": 16.0, "codec": "none"},
+        )  # fmt: skip
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    root = tree(tmp_path / "raw", LISTED, *PATHS)
+    data = CelebDFDataModule(
+        "celebdf_v2",
+        root,
+        tmp_path / "prepared",
+        Painted(),
+        val_fraction=0.3,
+        frames_per_video=4,
+        image_size=16,
+        batch_size=6,
+    )
+    prepare(data.manifest(), root, data.folder, data.recipe, num_workers=0)
+    return data
+
+
+def test_a_store_gives_back_what_was_put_in(prepared):
+    store = prepared.store
+    assert len(store.items) == 36 and len(store.crops) == 36 * 8
+    for item, path in (
+        ("celebdf_v2/celeb/id3_0001", "Celeb-real/id3_0001.mp4"),
+        ("celebdf_v2/youtube/00002", "YouTube-real/00002.mp4"),
+    ):
+        rows, pixels = store.of_item(item, [2, 5])
+        assert rows["frame"].tolist() == [2, 5]
+        np.testing.assert_array_equal(pixels, Painted()(prepared.root / path).pixels[[2, 5]])
+    assert not (store.folder / "parts").exists()
+
+
+def test_the_order_of_preparation_leaves_no_trace(prepared, tmp_path):
+    """Parts written backwards and by a second process give the same bytes."""
+    items, root = prepared.manifest(), prepared.root
+    prepare(
+        items.iloc[::-1].reset_index(drop=True), root, tmp_path / "b", Painted(), num_workers=0
+    )  # parts only matter
+    again = tmp_path / "c"
+    prepare(items, root, again, Painted(), num_workers=2)
+    for name in ("crops-00000.npy", "items.parquet", "crops.parquet", "rejected.csv"):
+        assert (again / name).read_bytes() == (prepared.folder / name).read_bytes(), name
+
+
+def test_shards_are_cut_at_their_size(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr("unmask.data.store.merge.__defaults__", (8 * 3 * 16 * 16 * 5,))
+    store = prepare(prepared.manifest(), prepared.root, tmp_path / "small", Painted(), num_workers=0)
+    assert store.crops["shard"].nunique() == 8
+    for item in store.items["item"]:
+        np.testing.assert_array_equal(store.of_item(item)[1], prepared.store.of_item(item)[1])
+
+
+def test_bad_files_are_set_aside_and_the_rest_goes_on(tmp_path):
+    root = tree(tmp_path / "raw", LISTED, *PATHS)
+    data = module(root)
+    items = data.manifest()
+    items.loc[[3, 9], "path"] = ["bad1.mp4", "bad2.mp4"]
+    store = prepare(items, root, tmp_path / "store", Painted(), num_workers=0)
+    rejected = pd.read_csv(tmp_path / "store" / "rejected.csv")
+    assert rejected["rejected"].tolist() == ["no face found"] * 2 and len(store.crops) == 34 * 8
+    items.loc[:5, "path"] = "bad.mp4"
+    with pytest.warns(UserWarning, match=r"7 of 36 items could not be prepared"):
+        prepare(items, root, tmp_path / "store2", Painted(), num_workers=0)
+    items["path"] = "bad.mp4"
+    with pytest.raises(StoreError, match="more than half"):
+        prepare(items, root, tmp_path / "store3", Painted(), num_workers=0)
+
+
+def test_another_root_or_recipe_is_refused(prepared, tmp_path):
+    other = tree(tmp_path / "other", LISTED, *PATHS)
+    with pytest.raises(StoreError, match="start over with rerun=true"):
+        prepare(prepared.manifest(), other, prepared.folder, Painted(), num_workers=0)
+    prepared.recipe = Painted(frames=9)
+    with pytest.raises(StoreError, match="made by another recipe"):
+        _ = prepared.store
+    with pytest.raises(
+        StoreError, match=r"unmask prepare data=celebdf_v2 data.root=.* data.recipe.frames=2 data.recipe.crop_size=32"
+    ):
+        _ = module(other).store
+
+
+# -- batches
+
+
+def test_batches_hold_the_contract(prepared):
+    prepared.setup("fit")
+    batch = next(iter(prepared.train_dataloader()))
+    assert batch["x"].shape == (6, 3, 16, 16) and batch["x"].dtype == torch.uint8
+    table = prepared.samples["train"].table
+    assert batch["y"].tolist() == table["label"].iloc[batch["index"].tolist()].tolist()
+    labels = torch.cat([b["y"] for b in prepared.train_dataloader()])
+    assert abs(labels.float().mean() - 0.5) < 0.02
+    splits = prepared.items.set_index("item")["split"]
+    for split, samples in prepared.samples.items():
+        assert (splits[samples.table["item"].unique()] == split).all()
+
+
+def test_training_draws_anew_each_epoch_and_evaluation_never(prepared):
+    prepared.setup("fit")
+    train, val = prepared.samples["train"], prepared.samples["val"]
+    wanted = list(range(len(train)))
+    first, second = (train.__getitems__([(epoch, i) for i in wanted])["x"] for epoch in (0, 1))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, train.__getitems__([(0, i) for i in wanted])["x"])
+    a, b = (val.__getitems__([(epoch, i) for i in range(len(val))])["x"] for epoch in (0, 1))
+    assert torch.equal(a, b)
+    assert val.table.groupby("item")["frame"].apply(list).iloc[0] == [1, 3, 5, 7], "evenly spaced, not the first"
+
+
+def test_clips_and_short_videos(prepared):
+    store, items = prepared.store, prepared.store.items
+    clips = CropDataset(store, items, Sampling(per_item=2, frames=3, consecutive=True))
+    batch = clips.__getitems__([(0, 0), (0, 1)])
+    assert batch["x"].shape == (2, 3, 3, 16, 16)
+    steps = batch["x"][:, :, 0, 8, 8].int().diff(dim=1)
+    assert (steps == 1).all()
+    longer = CropDataset(store, items, Sampling(per_item=1, frames=16))
+    assert longer.__getitems__([(0, 0)])["x"][0, :, 0, 8, 8].int().diff().tolist() == [0, 1] * 7 + [0]
+    few = CropDataset(store, items, Sampling(per_item=32))
+    assert len(few) == 36 * 8, "a short video gives each frame once"
+
+
+def test_predictions_count_a_repeated_sample_once_and_keep_the_unscored(prepared):
+    prepared.setup("fit")
+    test = prepared.items["split"] == "test"
+    prepared.items.loc[test[test].index[0], "rejected"] = "no face found"
+    rows = len(prepared.samples["test"])
+    index = torch.tensor([*range(rows), 0, 1])
+    table = prepared.predictions("test", index, torch.arange(rows + 2, dtype=torch.float32))
+    assert len(table) == rows + 1 and table["logit"].isna().sum() == 1
+    assert table["logit"].iloc[:3].tolist() == [0, 1, 2]
+    assert set(table.columns) == {"item", "track", "frame", "time", "label", "method", "dataset", "split", "logit"}
+
+
+def test_a_split_of_one_class_is_an_error_with_its_counts(prepared):
+    prepared.val_fraction = 0.0
+    with pytest.raises(ManifestError, match=r"the val split holds 0 real and 0 fake items .* data.val_fraction"):
+        prepared.setup("fit")
+
+
+def test_pixels_become_floats_and_samples_are_augmented_one_by_one():
+    x = torch.randint(0, 256, (4, 3, 3, 8, 8), dtype=torch.uint8)
+    x[:, 1:] = x[:, :1]  # all frames of a clip alike
+    same = to_float(x, 8)
+    assert torch.equal(same, x.float() / 255)
+    assert to_float(x, 4).shape == (4, 3, 3, 4, 4)
+    flip = v2.Compose([v2.RandomHorizontalFlip(0.5), v2.ColorJitter(brightness=0.5)])
+    out = augment_each(same, flip, [1, 2, 3, 4])
+    assert torch.equal(out[:, 0], out[:, 1]) and torch.equal(out[:, 0], out[:, 2]), "one draw for a clip"
+    ratios = out.flatten(1).mean(1) / same.flatten(1).mean(1)
+    assert len({round(float(r), 4) for r in ratios}) > 1, "a draw for each sample"
+    assert torch.equal(out, augment_each(same, flip, [1, 2, 3, 4]))
+    before = torch.random.get_rng_state()
+    augment_each(same, flip, [5, 6, 7, 8])
+    assert torch.equal(before, torch.random.get_rng_state()), "the run's own randomness is left alone"
+
+
+# -- the audit
+
+
+def table_of(rng, shift: float) -> pd.DataFrame:
+    label = np.arange(200) % 2
+    return pd.DataFrame(
+        {
+            "item": [f"d/{'x' if y else 'real'}/{n}" for n, y in enumerate(label)],
+            "label": label,
+            "method": np.where(label, "x", "real"),
+            "groups": [[f"p{n // 4}"] for n in range(200)],
+            "rejected": None,
+            "bytes": rng.normal(1000, 100, 200) + shift * label * 100,
+            "width": 256.0,
+            "codec": "h264",
+        }
+    )
+
+
+def test_the_audit_sees_a_shortcut_and_none_where_there_is_none():
+    honest = audit(table_of(np.random.default_rng(0), 0.0))
+    assert (
+        honest["passed"] and honest["low"] < 0.5 < honest["high"] and honest["features"] == ["bytes", "codec", "width"]
+    )
+    leaking = audit(table_of(np.random.default_rng(0), 2.0))
+    assert not leaking["passed"] and leaking["low"] > 0.8 and leaking["methods"]["x"]["auroc"] > 0.85
+    few = audit(table_of(np.random.default_rng(0), 2.0).iloc[:20])
+    assert few["auroc"] is None and few["passed"] is None and "not run" in few["note"]

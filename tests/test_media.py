@@ -1,0 +1,189 @@
+"""Decode, find, track, align: against hand-made cases, another decoder, and real clips."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from unmask.media.align import TEMPLATE, align_matrix, crop_matrix, warp
+from unmask.media.decode import MediaError, PyavReader, burst_indices, open_media
+from unmask.media.encode import write_video
+from unmask.media.find import Faces
+from unmask.media.recipe import FaceCrops
+from unmask.media.track import associate, iou, main_face, smooth
+
+
+@pytest.mark.parametrize(
+    ("total", "frames", "burst", "expected"),
+    [
+        (10, 5, 1, [1, 3, 5, 7, 9]),
+        (300, 4, 1, [37, 112, 187, 262]),
+        (48, 32, 16, [*range(4, 20), *range(28, 44)]),
+        (100, 8, 4, [23, 24, 25, 26, 73, 74, 75, 76]),
+        (3, 8, 1, [0, 1, 2]),
+        (1, 1, 1, [0]),
+    ],
+)
+def test_frames_are_spread_over_the_whole_video(total, frames, burst, expected):
+    assert burst_indices(total, frames, burst) == expected
+
+
+@pytest.mark.parametrize("total", range(33, 400, 7))
+@pytest.mark.parametrize("burst", [1, 2, 8, 32])
+def test_bursts_never_overlap_or_leave_the_video(total, burst):
+    found = burst_indices(total, 32, burst)
+    assert len(found) == 32 and found == sorted(set(found)) and found[0] >= 0 and found[-1] < total
+
+
+def test_first_frames_are_not_taken_for_even_spacing():
+    """DeepfakeBench takes the first N frames (dataset/abstract_dataset.py:217); even spacing reaches both ends."""
+    found = np.array(burst_indices(300, 32))
+    assert found[-1] > 300 - 10 and np.ptp(np.diff(found)) <= 1
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory) -> Path:
+    """A clip whose frame i has the grey value 4 * i."""
+    path = tmp_path_factory.mktemp("media") / "numbered.mp4"
+    write_video(path, [np.full((64, 96, 3), 4 * i, np.uint8) for i in range(50)], fps=25, crf=5)
+    return path
+
+
+@pytest.mark.parametrize("decoder", ["auto", "pyav"])
+def test_an_index_gives_that_frame(numbered, decoder):
+    reader = open_media(numbered, decoder)
+    assert len(reader) == 50 and reader.fps == pytest.approx(25)
+    wanted = [0, 7, 8, 31, 49]
+    frames = reader.read(wanted)
+    assert frames.shape == (5, 64, 96, 3) and frames.dtype == np.uint8
+    np.testing.assert_allclose(frames.mean((1, 2, 3)), 4 * np.array(wanted), atol=2)
+
+
+def test_two_decoders_agree_on_real_clips(shared_data):
+    for path in sorted(shared_data.glob("celebdf_layout/*/*.mp4"))[:3]:
+        a, b = open_media(path), PyavReader(path)
+        assert len(a) == len(b)
+        wanted = burst_indices(len(a), 4)
+        difference = np.abs(a.read(wanted).astype(int) - b.read(wanted).astype(int))
+        assert difference.mean() < 1.5, f"{path.name}: other frames"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("empty.mp4", b"", "the file is empty"),
+        ("text.mp4", b"this is no video at all" * 10, "not a readable video"),
+        ("notes.txt", b"hello", "neither a video"),
+        ("broken.jpg", b"\xff\xd8\xff\xe0 no picture", "not a readable picture"),
+    ],
+)
+@pytest.mark.parametrize("decoder", ["auto", "pyav"])
+def test_a_bad_file_is_named_by_its_reason(tmp_path, name, content, reason, decoder):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(MediaError, match=reason):
+        open_media(tmp_path / name, decoder)
+    with pytest.raises(MediaError, match="no such file"):
+        open_media(tmp_path / "gone.mp4", decoder)
+
+
+def test_a_truncated_video_is_an_error_not_a_crash(tmp_path, numbered):
+    content = numbered.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: len(content) // 2])
+    with pytest.raises(MediaError):
+        FaceCrops(frames=8)(tmp_path / "cut.mp4")
+
+
+def test_iou_by_hand():
+    a = np.array([[0, 0, 10, 10], [0, 0, 2, 2]])
+    b = np.array([[5, 0, 15, 10], [20, 20, 30, 30]])
+    np.testing.assert_allclose(iou(a, b), [[50 / 150, 0], [0, 0]])
+
+
+def faces(*boxes, prob=0.99) -> Faces:
+    box = np.array(boxes, np.float32).reshape(-1, 4)
+    points = (
+        np.stack([box[:, :2] + (box[:, 2:] - box[:, :2]) * share for share in (0.3, 0.4, 0.5, 0.6, 0.7)], 1)
+        if len(box)
+        else np.zeros((0, 5, 2))
+    )
+    return Faces(box, np.full(len(box), prob, np.float32), points.astype(np.float32))
+
+
+def test_two_faces_that_pass_keep_their_tracks():
+    found = [faces([10 + 4 * t, 10, 40 + 4 * t, 50], [100, 10, 190, 120]) for t in range(8)]
+    found[3] = faces([100, 10, 190, 120])  # the small one is missed once
+    tracks = associate(found)
+    assert [len(track.frames) for track in tracks] == [8, 7]
+    assert main_face(tracks) == tracks[:1]
+
+
+def test_a_gap_is_filled_on_the_path_of_the_face():
+    found = [faces([10 + 5 * t, 20, 60 + 5 * t, 90]) for t in range(12)]
+    truth = np.stack([f.boxes[0] for f in found])
+    for missing in (4, 5, 6):
+        found[missing] = faces()
+    boxes, landmarks = smooth(associate(found)[0], np.arange(12), np.arange(12))
+    np.testing.assert_allclose(boxes, truth, atol=1.0)
+    np.testing.assert_allclose(landmarks[5, 2], (truth[5, :2] + truth[5, 2:]) / 2, atol=1.0)
+
+
+def test_smoothing_takes_jitter_away():
+    rng = np.random.default_rng(0)
+    truth = np.stack([[50 + 2 * t, 40 + t, 150 + 2 * t, 170 + t] for t in range(40)]).astype(np.float32)
+    noisy = truth + rng.normal(0, 3, truth.shape).astype(np.float32)
+    boxes, _ = smooth(associate([faces(box) for box in noisy])[0], np.arange(40), np.arange(40))
+    assert np.abs(boxes - truth).mean() < 0.6 * np.abs(noisy - truth).mean()
+
+
+def test_a_face_that_jumps_between_distant_frames_stays_one_face():
+    found = [faces([10, 10, 60, 70]), faces([200, 10, 250, 75]), faces([400, 50, 455, 110])]
+    assert [piece.frames for piece in main_face(associate(found))] == [[0], [1], [2]]
+
+
+def test_a_crop_holds_the_box_with_its_margin():
+    frame = np.zeros((200, 300, 3), np.uint8)
+    frame[50:110, 100:160] = 255
+    crop = warp(frame, crop_matrix(np.float32([100, 50, 160, 110]), 78, 0.3), 78)
+    np.testing.assert_array_equal(crop[..., 0] > 127, np.pad(np.ones((60, 60), bool), 9))
+
+
+@pytest.mark.parametrize("shrink", [2, 3, 5])
+def test_a_large_face_is_averaged_not_skipped(shrink):
+    """One-pixel stripes: skipping pixels gives black or white, averaging grey."""
+    size = 40 * shrink
+    frame = np.zeros((size, size, 3), np.uint8)
+    frame[:, ::2] = 255
+    crop = warp(frame, crop_matrix(np.float32([0, 0, size, size]), 40, 0.0), 40)
+    assert abs(crop.mean() - 127.5) < 8 and crop[4:-4, 4:-4].std() < 45
+
+
+def test_alignment_finds_a_known_rotation():
+    angle, scale, shift = np.deg2rad(25), 0.8, np.array([90.0, 40.0])
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turned = (scale * 112 * TEMPLATE @ rotation.T + shift).astype(np.float32)
+    matrix = align_matrix(turned, 112, 0.0)
+    np.testing.assert_allclose(turned @ matrix[:, :2].T + matrix[:, 2], TEMPLATE * 112, atol=1e-2)
+    reference, _ = cv2.estimateAffinePartial2D(turned, TEMPLATE * 112, method=cv2.LMEDS)
+    np.testing.assert_allclose(matrix, reference, atol=1e-2)
+
+
+def test_real_faces_are_found_in_every_frame(shared_data):
+    crops = FaceCrops(frames=4, crop_size=64)(next(iter(sorted(shared_data.glob("celebdf_layout/*/*.mp4")))))
+    assert crops.pixels.shape == (4, 3, 64, 64) and crops.prob.min() > 0.95
+    assert crops.statistics["codec"] == "h264"
+    assert (np.diff(crops.time) > 0).all()
+
+
+def test_a_video_without_a_face_says_so(numbered):
+    with pytest.raises(MediaError, match="no face found in 4 frames"):
+        FaceCrops(frames=4)(numbered)
+
+
+def test_a_key_names_the_pixels():
+    assert FaceCrops().key == FaceCrops(device="cuda").key
+    assert (
+        len({FaceCrops().key, FaceCrops(margin=0.31).key, FaceCrops(decoder="pyav").key, FaceCrops(frames=16).key}) == 4
+    )
+    with pytest.raises(ValueError, match="burst=5 does not divide frames=32"):
+        FaceCrops(burst=5)

@@ -1,0 +1,69 @@
+"""Every preset and every option on the disk composes, is valid and can be built; a new file is found by itself."""
+
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+
+from conftest import compose
+from unmask.config import conf_dir, validate
+
+CONF = Path(conf_dir())
+EXPERIMENTS = sorted(str(p.relative_to(CONF / "experiment").with_suffix("")) for p in CONF.glob("experiment/*/*.yaml"))
+GROUPS = [
+    "data",
+    "trainer",
+    "logger",
+    "callbacks",
+    "module/network",
+    "module/loss",
+    "module/optimizer",
+    "module/scheduler",
+]
+OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml")) if not p.stem.startswith("_")]
+OPTIONS += [("augment@data.augment", p.stem) for p in sorted((CONF / "augment").glob("*.yaml"))]
+OFFLINE = ["paths.out=out", "frames=4"]
+
+
+def test_the_walk_finds_presets():
+    assert {"celebdf/meso4", "celebdf/cnn_lstm", "demo_celebdf/meso4"} <= set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_a_preset_is_valid_and_says_what_it_reproduces(experiment):
+    cfg = compose("train", [f"experiment={experiment}", "paths.out=out"])
+    validate(cfg)
+    header = (CONF / "experiment" / f"{experiment}.yaml").read_text().split("defaults:")[0]
+    assert header.startswith("# @package _global_\n# ")
+    assert "Expected:" in header or "demo figure" in header, "a preset's header says the expected figure and its source"
+    assert cfg.name == experiment, "a preset's runs lie under its own name"
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_a_preset_builds_without_a_download(experiment):
+    cfg = compose("train", [f"experiment={experiment}", "paths.out=out"])
+    if "encoder" in cfg.module.network and cfg.module.network.encoder.get("pretrained"):
+        cfg.module.network.encoder.pretrained = None  # what only a download gives
+    module = instantiate(cfg.module, _convert_="all")
+    assert sum(p.numel() for p in module.parameters()) > 1000
+    data = instantiate(cfg.data, _convert_="all")
+    assert data.image_size == cfg.image_size
+
+
+@pytest.mark.parametrize("group,option", OPTIONS)
+def test_every_option_composes_and_is_valid(group, option):
+    validate(compose("train", [f"{group}={option}", *OFFLINE]))
+
+
+@pytest.mark.parametrize("verb", ["prepare", "evaluate", "report", "predict", "demo"])
+def test_every_verb_composes(verb):
+    assert compose(verb, [])
+
+
+def test_presets_change_the_root():
+    assert compose("train", ["experiment=demo_celebdf/meso4"]).image_size == 128
+
+
+def test_a_choice_that_does_not_apply_is_refused():
+    with pytest.raises(Exception, match=r"module/nettwork"):
+        compose("train", ["module/nettwork=meso4"])

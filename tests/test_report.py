@@ -1,0 +1,373 @@
+"""The report: what it shows is what scikit-learn finds, and nothing in it can run or be fetched."""
+
+import base64
+import io
+import itertools
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics as sk
+from PIL import Image
+from rich.console import Console
+
+from unmask.metrics import detection
+from unmask.reporting import choose, page, plots, tables
+
+EVIL = "toy/swap/<script>alert('x')</script>&$a_1$"
+
+
+def predictions(seed=0, videos=40, methods=("swap", "temporal"), skill=1.5, unscored=2, evil=False):
+    rng, rows = np.random.default_rng(seed), []
+    for number in range(videos):
+        label = number % 2
+        method = methods[number // 2 % len(methods)] if label else "real"
+        item = f"toy/{method}/{number:03d}"
+        if evil and number == 5:
+            item = EVIL
+        shift = rng.normal(skill * label - skill / 2, 1)
+        if number < unscored:
+            rows.append((item, label, method, 0, 0.0, np.nan))
+        else:
+            rows += [(item, label, method, 6 * n, 6 * n / 25, rng.normal(shift, 0.7)) for n in range(6)]
+    frame = pd.DataFrame(rows, columns=["item", "label", "method", "frame", "time", "logit"])
+    return frame.assign(track=0, dataset="toy", split="test")
+
+
+def curves():
+    return pd.DataFrame(
+        {
+            "epoch": [0, 0, 1, 1],
+            "step": [9, 9, 19, 19],
+            "train/loss": [0.7, np.nan, 0.5, np.nan],
+            "val/loss": [np.nan, 0.72, np.nan, 0.6],
+            "val/video_auroc": [np.nan, 0.6, np.nan, 0.8],
+            "lr-Adam": [1e-3, np.nan, 1e-3, np.nan],
+        }
+    )
+
+
+AUDIT = {
+    "auroc": 0.52,
+    "low": 0.44,
+    "high": 0.6,
+    "num_real": 90,
+    "num_fake": 91,
+    "passed": True,
+    "features": ["file size", "bit rate"],
+    "methods": {"swap": {"auroc": 0.5, "low": 0.4, "high": 0.6}},
+    "note": "five folds",
+}
+
+
+def report(table, name="meso4", **changes):
+    thresholds = {"frame": 0.47, "video": 0.53}
+    facts = {
+        "name": name,
+        "predictions": table,
+        "thresholds": thresholds,
+        "summary": detection.summary(table, thresholds, resamples=100),
+        "protocol": {"Data": "toy, official test list", "Frames": "6 per video, evenly spaced"},
+        "command": f"unmask evaluate run=outputs/{name}/1 data=toy",
+    }
+    return page.RunReport(**{**facts, **changes})
+
+
+def small(**changes):
+    """A run whose page is quick to draw."""
+    return report(predictions(videos=12, methods=("swap",)), **changes)
+
+
+def strips(item, frames):
+    return [np.full((32, 32, 3), 40 + frame % 200, np.uint8) for frame in frames]
+
+
+def text_of(path):
+    """The page without styles, tags and pictures."""
+    html = re.sub(r"<style>.*?</style>", "", path.read_text(), flags=re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
+
+
+class Summaries(HTMLParser):
+    """Collect (run, level, method, metric) -> [value, low, high] from the tables of figures."""
+
+    def __init__(self):
+        super().__init__()
+        self.figures, self.key = {}, [None] * 4
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag == "table":
+            self.key = [attrs.get("data-run"), attrs.get("data-level"), None, None]
+        elif tag == "tr":
+            self.key[2:] = [attrs.get("data-method"), None]
+        elif tag == "td":
+            self.key[3] = attrs.get("data-metric")
+            if all(self.key):
+                self.figures[tuple(self.key)] = []
+        elif tag == "data" and all(self.key):
+            self.figures[tuple(self.key)].append(float(attrs["value"]))
+
+
+def sklearn_figure(table, level, method, metric, cut):
+    data = table.dropna(subset=["logit"]).assign(prob=lambda rows: 1 / (1 + np.exp(-rows["logit"])))
+    if level == "video":
+        data = data.groupby("item").agg({"prob": "mean", "label": "first", "method": "first"})
+    data = data if method == "all" else data[data["method"].isin(["real", method])]
+    y, p = data["label"].to_numpy(), data["prob"].to_numpy()
+    if metric == "eer":
+        alarm, hit, _ = sk.roc_curve(y, p, drop_intermediate=False)
+        way = np.linspace(0, 2, 2_000_001)
+        gap = np.interp(way, alarm + hit, alarm) + np.interp(way, alarm + hit, hit) - 1
+        return np.interp(way[np.argmin(np.abs(gap))], alarm + hit, alarm)
+    if metric == "ece":
+        edges = np.linspace(0, 1, 16)
+        share, mean, weight = [], [], []
+        for low, high in itertools.pairwise(edges):
+            inside = (p >= low) & (p < high)
+            if inside.any():
+                share.append(y[inside].mean()), mean.append(p[inside].mean()), weight.append(inside.mean())
+        return np.dot(weight, np.abs(np.subtract(share, mean)))
+    called = p > cut
+    return {
+        "auroc": lambda: sk.roc_auc_score(y, p),
+        "ap": lambda: sk.average_precision_score(y, p),
+        "accuracy": lambda: sk.accuracy_score(y, called),
+        "balanced_accuracy": lambda: sk.balanced_accuracy_score(y, called),
+        "precision": lambda: sk.precision_score(y, called),
+        "recall": lambda: sk.recall_score(y, called),
+        "f1": lambda: sk.f1_score(y, called),
+        "brier": lambda: sk.brier_score_loss(y, p),
+        "log_loss": lambda: sk.log_loss(y, p),
+    }[metric]()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """A page of two runs with everything on it."""
+    runs = [
+        report(predictions(1, evil=True), "meso4", curves=curves(), audit=AUDIT, validation=predictions(9, unscored=0)),
+        report(predictions(2, evil=True, skill=3), "cnn_lstm", audit=AUDIT, network={"Parameters": "27,977"}),
+    ]
+    path = page.write(tmp_path_factory.mktemp("report") / "deep" / "report.html", runs, "Two runs", strips, True)
+    return path, runs
+
+
+def test_every_figure_is_what_scikit_learn_finds(two):
+    path, runs = two
+    parser = Summaries()
+    parser.feed(path.read_text())
+    assert len(parser.figures) == 2 * 2 * 3 * 11
+    for (name, level, method, metric), (value, low, high) in parser.figures.items():
+        run = next(run for run in runs if run.name == name)
+        expected = sklearn_figure(run.predictions, level, method, metric, run.thresholds[level])
+        assert value == pytest.approx(expected, abs=1e-6), (name, level, method, metric)
+        assert low <= high and (metric == "ece" or low - 0.05 <= value <= high + 0.05)
+
+
+def test_confusion_matrix_counts_videos(two):
+    path, runs = two
+    table = re.findall(r'<table class="confusion">.*?</table>', path.read_text(), flags=re.S)[0]
+    shown = [int(number) for number in re.findall(r'class="big">(\d+)<', table)]
+    data = runs[0].predictions.dropna().assign(prob=lambda rows: 1 / (1 + np.exp(-rows["logit"])))
+    data = data.groupby("item").agg({"prob": "mean", "label": "first"})
+    assert shown == sk.confusion_matrix(data["label"], data["prob"] > runs[0].thresholds["video"]).ravel().tolist()
+
+
+def test_page_has_all_parts(two):
+    text = text_of(two[0])
+    for part in (
+        "Demo data.",
+        "They say nothing about real deepfakes.",
+        "Comparison",
+        "Is the difference real?",
+        "toy, official test list",
+        "Parameters 27,977",
+        "By manipulation",
+        "Training",
+        "Videos, second by second",
+        "a typical fake by temporal",
+        "Worst errors",
+        "Shortcut audit",
+        "unmask evaluate run=outputs/cnn_lstm/1 data=toy",
+        "95 %",  # coverage: 38 of 40 scored
+    ):
+        assert part in text.replace("&nbsp;", " "), part
+
+
+def test_page_refers_to_nothing_outside_and_runs_nothing(two):
+    html = two[0].read_text()
+    for target in re.findall(r"""(?:src|href|action)\s*=\s*["']?([^"'\s>]+)""", html):
+        assert target.startswith("data:image/"), target
+    assert not re.search(r"@import|url\(|<script|<iframe|<link|<object|\son\w+=", html)
+    assert [path.name for path in two[0].parent.iterdir()] == ["report.html"]
+
+
+def test_hostile_names_are_text(tmp_path):
+    table = predictions(1, evil=True)
+    table.loc[table["item"] == EVIL, "logit"] = -9.0  # the worst error of all, so that it is shown
+    hostile = report(
+        table,
+        "<img src=x onerror=alert(1)>",
+        protocol={"<b>key</b>": "</dl><script>"},
+        command="echo '<script>'",
+        warnings=["<script>warn"],
+    )
+    html = page.write(tmp_path / "r.html", [hostile], "<script>title", strips).read_text()
+    assert "<script" not in html and "<img src=x" not in html and "<b>key" not in html
+    assert "&lt;script&gt;alert(" in html and "&lt;img src=x" in html
+
+
+def test_demo_banner_only_on_demo_data(two, tmp_path):
+    assert "Demo data." in text_of(two[0])
+    assert "Demo data." not in text_of(page.write(tmp_path / "r.html", [small()], "t", None, demo=False))
+
+
+def test_what_was_not_run_says_so(tmp_path):
+    a = report(predictions(1, methods=("swap",)), "a")
+    b = report(predictions(2, methods=("temporal",)), "b")
+    text = text_of(page.write(tmp_path / "r.html", [a, b], "t"))
+    assert text.count("not run") == 4 + 1  # one manipulation at two levels for each run, and the audit
+    assert "not run" in tables.markdown([a, b]) and "not run" in tables.latex([a, b])
+
+
+@pytest.mark.parametrize("case", ["nothing scored", "reals only", "one frame each", "no rows"])
+def test_poor_data_make_a_page_without_invented_figures(tmp_path, case):
+    table = predictions(videos=8, unscored=0)
+    if case == "nothing scored":
+        table = table.drop_duplicates("item").assign(logit=np.nan)
+    elif case == "reals only":
+        table = table[table["label"] == 0]
+    elif case == "one frame each":
+        table = table.drop_duplicates("item").assign(time=np.nan)
+    else:
+        table = table.iloc[:0]
+    run = report(table, curves=pd.DataFrame({"step": [1]}), validation=table)
+    html = page.write(tmp_path / "r.html", [run], "t", strips).read_text()
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(tables.console([run]))
+    if case == "one frame each":
+        return
+    assert "n/a" in text_of(tmp_path / "r.html") and "n/a" in console.export_text()
+    assert not re.search(r"\bnan\b", re.sub(r"data:image/[^\"]*", "", html))
+
+
+def test_shortcut_warning_when_the_interval_misses_a_half(tmp_path):
+    found = {**AUDIT, "auroc": 0.7, "low": 0.6, "high": 0.8, "passed": False}
+    fine, warned, lied = (
+        text_of(page.write(tmp_path / "r.html", [small(audit=audit)], "t"))
+        for audit in (AUDIT, found, {**found, "passed": True})
+    )
+    assert "Shortcut warning." not in fine and "No shortcut was found" in fine
+    part = {**AUDIT, "methods": {"swap": {"auroc": 0.7, "low": 0.6, "high": 0.8}}}
+    text = text_of(page.write(tmp_path / "r.html", [small(audit=part)], "t"))
+    assert "Not for swap alone" in text and "No shortcut was found" not in text and "Not for" not in fine
+    for text in (warned, lied):
+        assert "Shortcut warning." in text and "No shortcut was found" not in text
+
+
+def test_the_same_table_makes_the_same_page(tmp_path):
+    a, b = (page.write(tmp_path / name, [small(curves=curves())], "t", strips).read_bytes() for name in "ab")
+    assert a == b
+
+
+def test_a_failed_report_leaves_the_old_one(tmp_path):
+    path = tmp_path / "r.html"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="faces were asked for"):
+        page.write(path, [small()], "new", lambda item, frames: [])
+    assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["r.html"]
+    with pytest.raises(ValueError, match="at least one run"):
+        page.write(path, [], "none")
+
+
+@pytest.mark.parametrize("number", [1, 3, 5, 9])
+def test_console_table_fits_a_hundred_columns(number):
+    methods = [f"neural_texture_number_{index}" for index in range(number)]
+    run = report(predictions(videos=20 * number, methods=methods), "a_detector_with_quite_a_long_name[v2]")
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(tables.console([run, run]))
+    text = console.export_text()
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
+    figure = run.summary.query("level == 'video' and method == 'all' and metric == 'auroc'").iloc[0]
+    digits = 2 if number <= 5 else 3
+    assert all(f"{figure[part]:.{digits}f}" in text for part in ("value", "low", "high"))
+    assert "…" not in text and "v2]" in text.replace("\n", "")
+
+
+def test_tables_for_papers_agree_with_the_summary():
+    run = report(predictions(), "meso_4|x")
+    row = run.summary.query("level == 'frame' and method == 'swap' and metric == 'auroc'").iloc[0]
+    shown = f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    markdown, latex = tables.markdown([run]), tables.latex([run])
+    assert shown in markdown and shown in latex
+    assert r"meso_4\|x" in markdown and r"meso\_4|x" in latex and r"95 \%" in latex
+    assert len({line.count(" | ") for line in markdown.splitlines()[2:]}) == 1
+    again = pd.read_csv(io.StringIO(tables.csv(run.summary)))
+    pd.testing.assert_frame_equal(again, run.summary, check_dtype=False)
+
+
+def test_csv_says_not_available():
+    assert "n/a" in tables.csv(report(predictions().query("label == 0")).summary)
+
+
+def test_timeline_draws_scores_and_asks_for_the_frames_it_shows():
+    table, asked = predictions(), []
+
+    def spy(item, frames):
+        asked.append((item, frames))
+        return strips(item, frames)
+
+    item = table["item"].iloc[-1]
+    rows = table[table["item"] == item]
+    with_faces = Image.open(io.BytesIO(plots.timeline(rows, 0.5, spy)))
+    without = Image.open(io.BytesIO(plots.timeline(rows, 0.5, None)))
+    assert asked == [(item, [0, 6, 12, 18, 24, 30])]
+    assert with_faces.format == "PNG" and with_faces.height > without.height
+    assert np.asarray(without.convert("L")).std() > 5
+    with pytest.raises(ValueError, match="one item"):
+        plots.timeline(table, 0.5, None)
+    with pytest.raises(ValueError, match="6 faces were asked for and 1 came"):
+        plots.timeline(rows, 0.5, lambda item, frames: strips(item, frames)[:1])
+
+
+def test_timeline_shows_the_most_suspicious_face_of_two():
+    rows = predictions().tail(6)  # one item
+    both = pd.concat([rows.assign(track=0, logit=-1.0), rows.assign(track=1, logit=2.0, frame=rows["frame"] + 1)])
+    asked = []
+    plots.timeline(both, 0.5, lambda item, frames: asked.append(frames) or strips(item, frames))
+    assert asked == [[1, 7, 13, 19, 25, 31]]
+
+
+def test_chosen_videos_are_informative():
+    table = predictions(3)
+    videos = detection.videos(table).dropna()
+    chosen = choose.typical(table)
+    assert [choice.method for choice in chosen] == ["real", "real", "swap", "temporal"]
+    real = videos[videos["label"] == 0]
+    assert chosen[1].item == real.loc[real["prob"].idxmax(), "item"]
+    assert chosen[0].prob == pytest.approx(np.sort(real["prob"])[(len(real) - 1) // 2])
+    wrong, count = choose.errors(table, 0.5)
+    assert count == int(((videos["prob"] > 0.5) != (videos["label"] == 1)).sum()) > 0
+    assert max(abs(c.prob - 0.5) for c in wrong) == pytest.approx(abs(wrong[0].prob - 0.5))
+    assert all((choice.prob > 0.5) == (choice.label == 0) for choice in wrong)
+
+
+def test_errors_show_the_frame_that_misled_most():
+    rows = predictions().tail(6).assign(logit=[1.0, -3.0, 2.0, 0.0, 5.0, 1.0])
+    item = rows["item"].iloc[0]
+    assert choose.wrongest_frame(rows, item, label=1) == 6
+    assert choose.wrongest_frame(rows, item, label=0) == 24
+
+
+def test_pictures_are_pictures(two):
+    pictures = re.findall(r'src="data:image/([^;]+);base64,([^"]+)"', two[0].read_text())
+    assert {kind for kind, _ in pictures} == {"png", "svg+xml"}
+    for kind, content in pictures:
+        raw = base64.b64decode(content)
+        if kind == "png":
+            Image.open(io.BytesIO(raw)).verify()
+        else:
+            assert b"<svg" in raw and b"<script" not in raw
