@@ -16,7 +16,7 @@ from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.manifest import Item, ManifestError, check_leaks, components, items_table
 from unmask.data.prepare import prepare
 from unmask.data.splits import identity_disjoint, official
-from unmask.data.store import CropStore, StoreError
+from unmask.data.store import StoreError
 from unmask.datasets.celebdf import CelebDFDataModule, read_test_list
 from unmask.media.recipe import Crops, FaceCrops
 
@@ -136,7 +136,7 @@ def test_identity_disjoint_holds_out_both_people_of_a_swap(tmp_path, listed):
     # the same without the second person: pairs (a, a^1) are torn apart and the check sees it
     torn = items.assign(groups=[groups[:1] for groups in items["groups"]])
     splits = identity_disjoint(torn.assign(listed=False), val_fraction=0.3, test_fraction=0.4)
-    with pytest.raises(ManifestError, match="the group .* in two splits"):
+    with pytest.raises(ManifestError, match=r"the group .* in two splits"):
         check_leaks(items.assign(split=splits), disjoint_groups=True)
 
 
@@ -252,9 +252,15 @@ class Painted:
         pixels[:, 0, 0, :16] = np.frombuffer(path.read_bytes()[-16:].rjust(16), np.uint8)
         zeros = np.zeros(self.frames)
         return Crops(
-            zeros.astype(np.int64), np.arange(self.frames), np.arange(self.frames) / 25, np.zeros((self.frames, 4), np.float32),
-            np.zeros((self.frames, 5, 2), np.float32), np.ones(self.frames, np.float32), pixels, {"width": 16.0, "codec": "none"},
-        )  # fmt: skip
+            track=zeros.astype(np.int64),
+            frame=np.arange(self.frames),
+            time=np.arange(self.frames) / 25,
+            box=np.zeros((self.frames, 4), np.float32),
+            landmarks=np.zeros((self.frames, 5, 2), np.float32),
+            prob=np.ones(self.frames, np.float32),
+            pixels=pixels,
+            statistics={"width": 16.0, "codec": "none"},
+        )
 
 
 @pytest.fixture

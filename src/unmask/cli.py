@@ -45,10 +45,8 @@ def overview() -> str:
     order = ["demo", "prepare", "train", "evaluate", "report", "predict"]
     known = sorted(verbs(), key=lambda verb: (order.index(verb) if verb in order else len(order), verb))
     lines = [f"  {verb:<10} {describe(verb).splitlines()[0]}" for verb in known]
-    return "\n".join(
-        ["unmask makes and catches deepfakes.", "", "Usage: unmask VERB key=value ...", "", *lines]
-        + ["", "unmask VERB --help explains a verb; --cfg job shows its whole config."]
-    )
+    head = ["unmask makes and catches deepfakes.", "", "Usage: unmask VERB key=value ...", ""]
+    return "\n".join([*head, *lines, "", "unmask VERB --help explains a verb; --cfg job shows its whole config."])
 
 
 def quote(argument: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import Trainer
 
 from unmask.commands._shell import console, fail_clearly, quiet, say
 from unmask.commands.report import gather
@@ -42,28 +42,27 @@ def evaluate(cfg: DictConfig) -> float:
     if cfg.split not in scores:
         raise ValueError(f"split={cfg.split}: choose val or test")
     scores[cfg.split](module, data, verbose=False)
-    protocol = data.protocol_words(cfg.split) | {  # type: ignore[attr-defined]
+    protocol = data.protocol_words(cfg.split) | {
         key: value
         for key, value in run.predictions("val").attrs["protocol"].items()
         if key in ("Selection", "Threshold")
     }
     if other:
         protocol["Trained on"] = str(run.config.data.name)
-    path = predictions_path(run.folder, cfg.split, data.name if other else None)  # type: ignore[attr-defined]
+    path = predictions_path(run.folder, cfg.split, data.name if other else None)
     write_predictions(path, module.predictions, protocol)
-    report = gather(run, cfg.resamples, cfg.split, data.name if other else None)  # type: ignore[attr-defined]
+    report = gather(run, cfg.resamples, cfg.split, data.name if other else None)
     console.print(tables.console([report]))
     say(f"predictions: {path}")
     figure = report.figure("video", "all", "auroc")
     return figure.value if figure else float("nan")
 
 
-def load_data(run: Run, cfg: DictConfig) -> tuple[LightningDataModule, bool]:
+def load_data(run: Run, cfg: DictConfig) -> tuple[Any, bool]:
     """The data module to score, and whether it is another than the run's own."""
     other = cfg.get("data") is not None
     if not other:
-        data: LightningDataModule = run.build("data")
-        return data, False
+        return run.build("data"), False
     settings = OmegaConf.create(OmegaConf.to_container(run.config.data, resolve=True))
     given = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(given, dict)

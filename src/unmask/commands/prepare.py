@@ -61,9 +61,9 @@ def explain(data: CropDataModule) -> None:
         say(f"missing: {str(error).splitlines()[0]}", style="yellow")
         raise SystemExit(1) from None
     say(f"found: {counts(items)}; nothing is missing")
-    table = items.assign(split=items["split"].fillna("unused")).groupby(["split", "method"]).size()
-    for (split, method), number in table.items():
-        say(f"  {split:<6} {method:<20} {number}")
+    table = items.groupby(["split", "method"], dropna=False).size().reset_index(name="number")
+    for row in table.to_dict("records"):
+        say(f"  {row['split']!s:<6} {row['method']:<20} {row['number']}")
 
 
 def counts(items: pd.DataFrame) -> str:
@@ -96,11 +96,11 @@ def conclude(store: CropStore) -> None:
     rejected = store.items[store.items["rejected"].notna()]
     found = store.crops["prob"].dropna()
     say(
-        f"{len(store.items) - len(rejected)} items prepared, {len(rejected)} rejected; {len(store.crops)} faces, median "
-        f"probability {found.median():.4f}; crops in {store.folder}"
+        f"{len(store.items) - len(rejected)} items prepared, {len(rejected)} rejected; {len(store.crops)} faces, "
+        f"median probability {found.median():.4f}; crops in {store.folder}"
     )
-    for row in rejected.head(10).itertuples():
-        say(f"  rejected: {row.path}: {row.rejected}", style="yellow")
+    for row in rejected.head(10).to_dict("records"):
+        say(f"  rejected: {row['path']}: {row['rejected']}", style="yellow")
     if len(rejected) > 10:
         say(f"  all of them in {store.folder / 'rejected.csv'}", style="yellow")
 

@@ -10,6 +10,7 @@ config and stops. Presets lie in conf/experiment; unmask train --cfg job shows t
 """
 
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -55,7 +56,7 @@ def train(cfg: DictConfig) -> float | None:
         _finish_wandb()
 
 
-def _run(trainer: Trainer, module: LightningModule, data: Any, out: Path) -> float:
+def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> float:
     """Fit, take the best weights, score validation (for the threshold) and then, once, test."""
     last = out / "checkpoints" / "last.ckpt"
     say(f"{'going on in' if last.is_file() else 'training in'} {out}")
@@ -76,7 +77,7 @@ def _run(trainer: Trainer, module: LightningModule, data: Any, out: Path) -> flo
     return score_value
 
 
-def _selection(module: LightningModule, trainer: Trainer) -> dict[str, str]:
+def _selection(module: Any, trainer: Trainer) -> dict[str, str]:
     return {
         "Selection": f"the epoch of the best {module.monitor} on the validation split, "
         f"of {trainer.current_epoch} epochs; the test split was scored once, after that",
@@ -85,14 +86,14 @@ def _selection(module: LightningModule, trainer: Trainer) -> dict[str, str]:
 
 
 def _write_metrics(
-    out: Path, module: LightningModule, score: float, validation: pd.DataFrame, figures: dict[str, dict[str, float]]
+    out: Path, module: Any, score: float, validation: pd.DataFrame, figures: dict[str, dict[str, float]]
 ) -> None:
     about = {
         "monitor": module.monitor,
         "score": score,
         "thresholds": detection.threshold(validation),
         "parameters": sum(p.numel() for p in module.network.parameters()),
-        "command": "unmask " + " ".join(["train", *_overrides()]),
+        "command": shlex.join(["unmask", "train", *_overrides()]),
         **figures,
     }
     temporary = out / "metrics.json.tmp"

@@ -30,13 +30,10 @@ def audit(items: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
     used = items[items["rejected"].isna()].reset_index(drop=True)
     label = used["label"].to_numpy(int)
     features = _features(used)
-    counts = {
-        "num_real": int((label == 0).sum()),
-        "num_fake": int((label == 1).sum()),
-        "features": sorted(_names(used)),
-    }
+    real, fake = int((label == 0).sum()), int((label == 1).sum())
+    counts = {"num_real": real, "num_fake": fake, "features": sorted(_names(used))}
     group = _group(used)
-    if min(counts["num_real"], counts["num_fake"]) < FEWEST or len(set(group)) < FOLDS:
+    if min(real, fake) < FEWEST or len(set(group)) < FOLDS:
         note = f"not run: it wants at least {FEWEST} items a class in {FOLDS} independent groups"
         return counts | {"auroc": None, "low": None, "high": None, "passed": None, "methods": {}, "note": note}
     score = _out_of_fold(features, label, group, seed)
@@ -88,7 +85,7 @@ def _out_of_fold(
 def _interval(score: NDArray[np.float64], label: NDArray[np.int64], group: NDArray[Any], seed: int) -> dict[str, float]:
     rng = np.random.default_rng(seed)
     names = np.unique(group)
-    drawn = []
+    drawn: list[float] = []
     while len(drawn) < RESAMPLES:
         times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
         weight = times[np.searchsorted(names, group)]

@@ -16,8 +16,8 @@ def to_float(x: Tensor, image_size: int) -> Tensor:
         return x
     frames = x.flatten(0, -4)  # [B*T, 3, S, S]
     size = (image_size, image_size)
-    resized = interpolate(frames, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
-    return resized.unflatten(0, x.shape[:-3])
+    resized: Tensor = interpolate(frames, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+    return resized.reshape(*x.shape[:-2], *size)
 
 
 def augment_each(x: Tensor, augment: Augment, seeds: list[int]) -> Tensor:

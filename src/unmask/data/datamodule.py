@@ -2,7 +2,6 @@
 
 import os
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +140,10 @@ class CropDataModule(LightningDataModule):
             rows = usable[usable["split"] == split]
             self.samples[split] = CropDataset(store, rows, self.how, self.seed if split == "train" else None)
             if split in ("train", "val") and stage == "fit" and rows["label"].nunique() < 2:
-                counts = rows["label"].value_counts().to_dict()
+                real, fake = (int((rows["label"] == label).sum()) for label in (0, 1))
                 raise ManifestError(
-                    f"the {split} split holds {counts.get(0, 0)} real and {counts.get(1, 0)} fake items and needs both; "
-                    f"give it more with data.val_fraction (now {self.val_fraction}) or choose another data.protocol"
+                    f"the {split} split holds {real} real and {fake} fake items and needs both; give it more with "
+                    f"data.val_fraction (now {self.val_fraction}) or choose another data.protocol"
                 )
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
@@ -230,6 +229,3 @@ class CropDataModule(LightningDataModule):
 
 def _as_is(batch: Any) -> Any:
     return batch
-
-
-Split = Callable[..., pd.Series]

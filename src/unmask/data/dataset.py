@@ -94,6 +94,6 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         flat = np.concatenate(rows)
         x = torch.from_numpy(self.store.pixels(self._shard[flat], self._offset[flat]))  # [B*T, 3, S, S]
         if self.how.frames is not None:
-            x = x.unflatten(0, (len(wanted), self.how.frames))  # [B, T, 3, S, S]
+            x = x.reshape(len(wanted), self.how.frames, *x.shape[1:])  # [B, T, 3, S, S]
         index = torch.tensor([number for _, number in wanted])
         return {"x": x, "y": torch.from_numpy(self.labels)[index], "index": index}

@@ -22,7 +22,8 @@ class Recipe(Protocol):
     """How a file becomes crops: see media.recipe.FaceCrops."""
 
     @property
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """A name for this recipe's crops."""
 
     def describe(self) -> dict[str, object]:
         """All that decides the pixels."""
@@ -89,7 +90,8 @@ def prepare(
         )
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     (folder / "recipe.json").write_text(json.dumps(about, indent=2))
-    todo = [(row.item, row.path) for row in items.itertuples() if not part_path(folder, str(row.item)).is_file()]
+    named = zip(items["item"].astype(str), items["path"].astype(str), strict=True)
+    todo = [(item, path) for item, path in named if not part_path(folder, item).is_file()]
     work = _Work(folder, root, recipe)
     done = _record(folder, root, workers.run(work, todo, num_workers, timeout))
     for _ in progress(done, len(todo)):

@@ -4,6 +4,8 @@ Each takes the table of items (columns `item, label, groups, source, listed, rej
 row, `train`, `val`, `test` or None. Validation is always carved from the training domain, never from test.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -44,12 +46,12 @@ def identity_disjoint(
         splits[whole] = "test"
     else:
         free = items[component != largest]
-        splits.loc[_deal(free, component.loc[free.index], test_fraction * len(items) / max(len(free), 1), seed)] = (
-            "test"
-        )
+        share = test_fraction * len(items) / max(len(free), 1)
+        splits.loc[_deal(free, component.loc[free.index], share, seed)] = "test"
         if not (splits == "test").any():
             raise ManifestError(
-                "every item is in one component of the swap graph, so no identity-disjoint split exists; use protocol=official"
+                "every item is in one component of the swap graph, so no identity-disjoint split exists; "
+                "use protocol=official"
             )
     rest = items[splits == "train"]
     free = rest[component.loc[rest.index] != _largest(component.loc[rest.index])]
@@ -58,7 +60,7 @@ def identity_disjoint(
     return splits
 
 
-PROTOCOLS = {"official": official, "identity_disjoint": identity_disjoint}
+PROTOCOLS: dict[str, Callable[..., pd.Series]] = {"official": official, "identity_disjoint": identity_disjoint}
 
 
 def _component(items: pd.DataFrame) -> pd.Series:
@@ -75,7 +77,7 @@ def _largest(component: pd.Series) -> str:
 
 
 def _deal(items: pd.DataFrame, group: pd.Series, fraction: float, seed: int) -> pd.Index:
-    """Rows of whole groups, drawn in an order of `seed`, that hold `fraction` of each class as nearly as groups allow."""
+    """Rows of whole groups, drawn in an order of `seed`, that hold `fraction` of each class as nearly as they can."""
     rng = np.random.default_rng(seed)
     names = np.array(sorted(group.unique()), dtype=object)
     rng.shuffle(names)

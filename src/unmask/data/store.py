@@ -99,7 +99,7 @@ class MemoryStore:
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
         """Crops at these places, all [N] -> uint8 [N, 3, S, S]."""
-        return self._pixels[offset]
+        return np.asarray(self._pixels[offset])
 
     def strips(self, item: str, frames: list[int]) -> list[NDArray[np.uint8]]:
         """The crops of these frame numbers, each [S, S, 3]."""
@@ -187,7 +187,7 @@ def _write_shard(folder: Path, number: int, members: list[tuple[str, int]]) -> p
     path = shard_path(folder, number)
     temporary = path.with_suffix(".tmp")
     total, offset, rows = sum(count for _, count in members), 0, []
-    out: NDArray[np.uint8] | None = None
+    out: np.memmap[Any, np.dtype[np.uint8]] | None = None
     for item, count in members:
         part = read_part(folder, item)
         assert part is not None
@@ -207,8 +207,8 @@ def _write_shard(folder: Path, number: int, members: list[tuple[str, int]]) -> p
 def _rows(item: str, arrays: dict[str, NDArray[Any]], shard: int, offset: int) -> pd.DataFrame:
     count = len(arrays["pixels"])
     table = pd.DataFrame({"item": item, **{name: arrays[name] for name in SCALARS}})
-    table["box"] = list(arrays["box"].reshape(count, 4))
-    table["landmarks"] = list(arrays["landmarks"].reshape(count, 10))
+    table["box"] = pd.Series(list(arrays["box"].reshape(count, 4)), dtype=object)
+    table["landmarks"] = pd.Series(list(arrays["landmarks"].reshape(count, 10)), dtype=object)
     table["shard"], table["offset"] = shard, np.arange(offset, offset + count)
     table["hash"] = [hashlib.blake2b(crop.tobytes(), digest_size=8).hexdigest() for crop in arrays["pixels"]]
     return table[CROP_COLUMNS]

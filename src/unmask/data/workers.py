@@ -1,4 +1,4 @@
-"""Run one function over many tasks in processes of its own; a task that crashes or hangs takes only its worker along."""
+"""Run one function over many tasks in processes; a task that crashes or hangs takes only its worker along."""
 
 import multiprocessing
 import time

@@ -45,8 +45,8 @@ class CelebDFDataModule(CropDataModule):
         missing = [path for path in listed if _same(path) not in on_disk]
         if missing:
             raise ManifestError(
-                f"{len(missing)} of {len(listed)} videos of {TEST_LIST} are not below {self.root}, such as {missing[0]}: "
-                "the download is incomplete"
+                f"{len(missing)} of {len(listed)} videos of {TEST_LIST} are not below {self.root}, such as "
+                f"{missing[0]}: the download is incomplete"
             )
         tests = {_same(path) for path in listed}
         sources = {item.item for item in items}
@@ -91,7 +91,7 @@ class CelebDFDataModule(CropDataModule):
 
 
 def read_test_list(path: Path) -> dict[str, int]:
-    """The official list, `LABEL PATH` a line without a header, as path -> our label (0 real, 1 fake); there 1 = real."""
+    """The official list, `LABEL PATH` a line, no header, 1 = real; as path -> our label (0 real, 1 fake)."""
     listed = {}
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if not line.strip():

@@ -8,8 +8,8 @@ from unmask.media.find import Array
 
 # Where eyes, nose and mouth corners of an upright face lie in a unit square (the five-point template of ArcFace,
 # arXiv:1801.07698, whose 112 px coordinates are divided by 112).
-TEMPLATE = np.float32(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+TEMPLATE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
 ) / np.float32(112)
 
 
@@ -17,11 +17,11 @@ def crop_matrix(box: Array, size: int, margin: float) -> Array:
     """The map [2, 3] from a frame to a crop of `size` px: the box's centre, its longer side plus `margin` of it."""
     centre = (box[:2] + box[2:]) / 2
     scale = size / (float(max(box[2] - box[0], box[3] - box[1])) * (1 + margin))
-    return np.float32([[scale, 0, size / 2 - scale * centre[0]], [0, scale, size / 2 - scale * centre[1]]])
+    return np.array([[scale, 0, size / 2 - scale * centre[0]], [0, scale, size / 2 - scale * centre[1]]], np.float32)
 
 
 def align_matrix(landmarks: Array, size: int, margin: float) -> Array:
-    """The similarity [2, 3] that brings five landmarks [5, 2] nearest to the template, least squares (Umeyama, 1991)."""
+    """The similarity [2, 3] that brings landmarks [5, 2] nearest to the template, least squares (Umeyama, 1991)."""
     target = ((TEMPLATE - 0.5) / (1 + margin) + 0.5) * size
     source = landmarks.astype(np.float64)
     a, b = source - source.mean(0), target - target.mean(0)
@@ -44,7 +44,7 @@ def warp(frame: NDArray[np.uint8], matrix: Array, size: int) -> NDArray[np.uint8
         height, width = frame.shape[:2]
         small = (max(width // shrink, 1), max(height // shrink, 1))
         frame = cv2.resize(frame, small, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        ratio = np.float32([width / small[0], height / small[1]])
+        ratio = np.array([width / small[0], height / small[1]], np.float32)
         # Pixel centres lie at half coordinates; the map is moved from the large frame's to the small one's.
         matrix[:, 2] += matrix[:, :2] @ (ratio / 2 - 0.5)
         matrix[:, :2] *= ratio

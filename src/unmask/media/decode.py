@@ -4,6 +4,7 @@ Every decoder gives the same frames for the same indices: index i is the i-th fr
 is opened in the process that uses it (a decord reader that crosses a fork hangs).
 """
 
+from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -118,7 +119,7 @@ class PictureReader:
         return np.repeat(self.frame[None], len(indices), axis=0)
 
 
-DECODERS = {"decord": DecordReader, "pyav": PyavReader}
+DECODERS: dict[str, Callable[[Path], Reader]] = {"decord": DecordReader, "pyav": PyavReader}
 PACKAGES = {"decord": "decord", "pyav": "av"}
 
 

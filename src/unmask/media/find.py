@@ -49,7 +49,7 @@ class FaceFinder:
         if scale < 1:
             size = (round(width * scale), round(height * scale))
             frames = np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
-        ratio = np.float32([width / frames.shape[2], height / frames.shape[1]])
+        ratio = np.array([width / frames.shape[2], height / frames.shape[1]], np.float32)
         return [
             face
             for at in range(0, len(frames), self.batch)

@@ -31,18 +31,18 @@ def file_statistics(path: Path) -> Statistics:
         found |= {"fps": float(stream.average_rate or 0), "num_frames": float(len(packets))}
     key = [size for size, is_key in packets if is_key]
     other = [size for size, is_key in packets if not is_key]
-    return found | {
+    found |= {
         "key_frame_bytes": float(np.mean(key)) if key else 0.0,
         "other_frame_bytes": float(np.mean(other)) if other else 0.0,
         "key_frames": float(len(key)),
     }
+    return found
 
 
 def colour_statistics(frames: Frames) -> Statistics:
     """Mean and deviation of each channel over whole frames uint8 [N, H, W, 3], in [0, 255]."""
     pixels = frames[:, ::4, ::4].reshape(-1, 3).astype(np.float32)
-    mean, deviation = pixels.mean(0), pixels.std(0)
-    names = ("red", "green", "blue")
-    return {f"{name}_mean": float(mean[i]) for i, name in enumerate(names)} | {
-        f"{name}_std": float(deviation[i]) for i, name in enumerate(names)
-    }
+    found: Statistics = {}
+    for name, mean, deviation in zip(("red", "green", "blue"), pixels.mean(0), pixels.std(0), strict=True):
+        found |= {f"{name}_mean": float(mean), f"{name}_std": float(deviation)}
+    return found

@@ -1,4 +1,4 @@
-"""Follow faces over frames: boxes associated by IoU, gaps filled and jitter smoothed by a constant-velocity Kalman filter.
+"""Follow faces over frames: boxes joined by IoU, gaps filled and jitter smoothed by a constant-velocity Kalman filter.
 
 The filter runs forwards over the frame numbers, then the Rauch-Tung-Striebel smoother backwards (Rauch et al., 1965),
 so that every box uses the whole track.
@@ -119,7 +119,7 @@ def smooth(track: Track, times: NDArray[np.integer], searched: NDArray[np.intege
 
 
 def _kalman(every: NDArray[np.integer], seen: NDArray[np.integer], values: Array, size: float) -> NDArray[np.float64]:
-    """Smoothed values [len(every), 4] of measurements [len(seen), 4]; each coordinate has its own position and speed."""
+    """Smoothed values [len(every), 4] of measurements [len(seen), 4]; each has its own position and speed."""
     measured = dict(zip(seen.tolist(), values.astype(np.float64), strict=True))
     noise, drift = (BOX_NOISE * size) ** 2, (VELOCITY_NOISE * size) ** 2
     mean = np.zeros((2, values.shape[1]))  # position and speed of each coordinate

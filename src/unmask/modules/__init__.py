@@ -1,1 +1,1 @@
-"""modules"""
+"""LightningModules: the recipes by which networks are trained."""

@@ -47,7 +47,7 @@ class Detector(LightningModule):
         super().__init__()
         self.network, self.loss = network, loss
         if channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)
         self.optimizer, self.scheduler, self.monitor = optimizer, scheduler, monitor
         self._scored: list[tuple[Tensor, Tensor]] = []
         self._losses: list[Tensor] = []
@@ -73,7 +73,8 @@ class Detector(LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Logits [B] of a batch."""
-        return self(batch["x"]).float()
+        logit: Tensor = self(batch["x"])
+        return logit.float()
 
     def on_validation_epoch_end(self) -> None:
         """Gather, make the table, log its figures."""
@@ -101,7 +102,8 @@ class Detector(LightningModule):
         self._scored.clear()
         self._losses.clear()
         if self.trainer.world_size > 1:  # every device has the same number of rows
-            index, logit = self.all_gather(index).flatten(), self.all_gather(logit).flatten()
+            gathered: Any = self.all_gather((index, logit))
+            index, logit = (rows.flatten() for rows in gathered)
         if self.trainer.sanity_checking:
             return
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]

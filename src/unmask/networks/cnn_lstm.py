@@ -10,9 +10,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-# Between consecutive frames a face changes by a few hundredths of the range of [0, 1]; times 4 that is the spread which
-# encoders expect of a channel. Larger changes (edges in motion) are cut off at an eighth of the range.
-DIFFERENCE_SCALE = 4.0
+# Between consecutive frames most of a face changes by one or two hundredths of the range of [0, 1]; times 8 that is the
+# spread which encoders expect of a channel. Larger changes (edges in motion) are cut off at a sixteenth of the range.
+DIFFERENCE_SCALE = 8.0
 POOLINGS = ("last", "mean", "attention")
 
 
