@@ -14,36 +14,38 @@ import time
 from pathlib import Path
 
 import hydra
+import pandas as pd
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from unmask.commands._shell import console, fail_clearly, say
 from unmask.commands.report import report
 from unmask.config import conf_dir
 from unmask.demo.videos import render
-from unmask.runs import register_resolvers
+from unmask.runs import Run, register_resolvers
 
 register_resolvers()
 
 
 def demo(cfg: DictConfig) -> None:
     """Render, prepare, train each experiment, report."""
-    start = time.monotonic()
+    begun = time.monotonic()
     root = Path(cfg.root)
-    say(f"1/4  rendering {cfg.people} people into {root}")
+    say(f"1/4  rendering {cfg.people} people, real and forged, into {root}")
     render_people(cfg, root)
     if cfg.render_only:
         return
-    say("2/4  finding and cropping faces")
-    run_verb("prepare", f"experiment={cfg.experiments[0]}", f"data.root='{root}'", *cfg.overrides)
-    folders = []
-    for number, experiment in enumerate(cfg.experiments):
-        say(f"{'3/4  training' if number == 0 else '             '} {experiment}")
-        arguments = [f"experiment={experiment}", f"data.root='{root}'", *cfg.overrides]
-        folders.append(run_verb("train", *arguments))
+    given = [f"data.root='{root}'", *cfg.overrides]
+    say("2/4  finding, following and cropping faces")
+    if subprocess.run(verb("prepare", f"experiment={cfg.experiments[0]}", *given), check=False).returncode:
+        raise SystemExit("unmask prepare failed; the same command again goes on where it stopped")
+    say(f"3/4  training {' and '.join(cfg.experiments)}, a core each")
+    folders = train_all({name: [f"experiment={name}", *given] for name in cfg.experiments})
     say("4/4  the report, computed from the predictions\n")
-    report(folders, Path("outputs/demo/report.html"), "Demo: two detectors on rendered people", resamples=1000)
-    say(f"(demo figures on rendered people; {time.monotonic() - start:.0f} s)")
+    report(folders, Path(cfg.report), "Demo: two detectors on rendered people", resamples=1000)
+    seconds = time.monotonic() - begun
+    say(f"Demo figures on rendered people; they say nothing about real deepfakes. {seconds:.0f} s in all.")
 
 
 def render_people(cfg: DictConfig, root: Path) -> None:
@@ -69,22 +71,78 @@ def render_people(cfg: DictConfig, root: Path) -> None:
         )
 
 
-def run_verb(verb: str, *arguments: str) -> Path:
-    """Run a verb in its own process, as a user would; the folder that it worked in.
-
-    A process each keeps one training's memory and random state from the next.
-    """
-    command = [sys.executable, "-m", f"unmask.commands.{verb}", *arguments]
-    if subprocess.run(command, check=False).returncode:
-        raise SystemExit(f"unmask {verb} failed; the same command again goes on where it stopped")
-    return run_folder(verb, list(arguments))
+def verb(name: str, *arguments: str) -> list[str]:
+    """The command line of a verb, run as a user would; a process each keeps one training's state from the next."""
+    return [sys.executable, "-m", f"unmask.commands.{name}", *arguments]
 
 
-def run_folder(verb: str, arguments: list[str]) -> Path:
+def train_all(trainings: dict[str, list[str]]) -> list[Path]:
+    """Train side by side, as many at once as there are cores, one bar each; the folders of the runs."""
+    folders = {name: run_folder("train", arguments) for name, arguments in trainings.items()}
+    waiting, failed = dict(trainings), list[str]()
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        tasks = {name: bar.add_task(name, total=1.0, state="waiting", start=False) for name in trainings}
+        while waiting or running:
+            while waiting and len(running) < (os.cpu_count() or 1):
+                name, arguments = waiting.popitem()
+                running[name] = start(verb("train", *arguments), folders[name])
+                bar.start_task(tasks[name])
+            for name, process in list(running.items()):
+                share, state = how_far(folders[name], trainings[name])
+                bar.update(tasks[name], completed=share, state=state)
+                if process.poll() is not None:
+                    failed += [name] if process.returncode else []
+                    bar.stop_task(tasks[name])
+                    del running[name]
+            time.sleep(0.5)
+    if failed:
+        logs = ", ".join(str(folders[name] / "output.log") for name in failed)
+        raise SystemExit(f"training {' and '.join(failed)} failed, see {logs}; the same command again goes on")
+    return list(folders.values())
+
+
+def start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    """Start a training whose output goes into its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "output.log").open("wb") as log:
+        # Two processes with a thread for each core would fight for them, and both lose.
+        return subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+
+
+def how_far(folder: Path, arguments: list[str]) -> tuple[float, str]:
+    """The share of a training's epochs that are done, and its validation in words; from the files that it writes."""
+    if (folder / "metrics.json").is_file():
+        return 1.0, f"done, best validation AUC {Run(folder).metrics['score']:.2f}"
+    path = folder / "metrics.csv"
+    if not path.is_file() or not path.stat().st_size:
+        return 0.0, "starting"
+    rows = pd.read_csv(path)
+    seen = rows.dropna(subset=["val/frame_auroc"]) if "val/frame_auroc" in rows else rows.iloc[:0]
+    if seen.empty:
+        return 0.0, "epoch 1"
+    epoch, total = int(seen["epoch"].iloc[-1]) + 1, load("train", arguments).trainer.max_epochs
+    return epoch / (total + 1), f"epoch {epoch} of {total}, validation AUC {seen['val/frame_auroc'].iloc[-1]:.2f}"
+
+
+def run_folder(name: str, arguments: list[str]) -> Path:
     """The folder that a verb's arguments stand for."""
+    return Path(load(name, arguments).hydra.run.dir)
+
+
+def load(name: str, arguments: list[str]) -> DictConfig:
+    """The config that a verb's arguments stand for."""
+    GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
-        cfg = hydra.compose(verb, arguments, return_hydra_config=True)
-        return Path(cfg.hydra.run.dir)
+        return hydra.compose(name, arguments, return_hydra_config=True)
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="demo")

@@ -66,7 +66,7 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
         validation=run.predictions("val"),
         curves=pd.read_csv(curves) if curves.is_file() else None,
         audit=_audit(run),
-        network={"parameters": f"{run.metrics['parameters']:,}"},
+        network={"Parameters": f"{run.metrics['parameters']:,}"},
     )
 
 

@@ -45,6 +45,10 @@ class Detector(LightningModule):
         channels_last: bool = True,
     ) -> None:
         super().__init__()
+        if not monitor.startswith("val/"):
+            raise ValueError(
+                f"module.monitor={monitor}: checkpoints are chosen on validation data, by a val/... figure"
+            )
         self.network, self.loss = network, loss
         if channels_last:
             network.to(memory_format=torch.channels_last)

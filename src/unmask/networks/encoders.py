@@ -15,7 +15,7 @@ FACENET_SMALLEST = 75  # px; below it a stage of InceptionResnetV1 has nothing l
 
 
 class SmallEncoder(nn.Module):
-    """Four convolutions with batch norm, trained from scratch on a CPU: about 100,000 parameters at width 16.
+    """Four convolutions with batch norm, trained from scratch on a CPU: about 80,000 parameters at width 16.
 
     The first convolution already halves the side, since at full resolution it would cost more than all the others; its
     5x5 kernels are small enough to see the finest texture. The features are the last stage's spatial mean, for what
