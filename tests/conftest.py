@@ -1,9 +1,12 @@
 """What tests share: one thread, real data where it lies beside the checkout, a tiny prepared data set."""
 
+import contextlib
+import io
 import os
-import subprocess
 import sys
+import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # intra-op threads on few cores fight each other
 os.environ["WANDB_MODE"] = "disabled"
@@ -12,6 +15,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 import torch
 
+from unmask.cli import main
 from unmask.commands.prepare import prepare as prepare_verb
 from unmask.demo.videos import render
 
@@ -29,11 +33,30 @@ def shared_data() -> Path:
     return SHARED
 
 
-def unmask(*arguments: str, cwd: Path, expect: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the console command as a user does, in a folder of its own; `expect` is the exit code, None for any."""
-    command = [sys.executable, "-c", "from unmask.cli import main; main()", *arguments]
-    done = subprocess.run(command, cwd=cwd, env={**os.environ, "COLUMNS": "200", **env}, capture_output=True, text=True)
-    assert expect is None or done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+class Done(NamedTuple):
+    """What a call of the console command gave."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def unmask(*arguments: str, cwd: Path, expect: int = 0) -> Done:
+    """Run the console command as a user does, in a folder of its own, but in this process: imports take seconds."""
+    out, err = io.StringIO(), io.StringIO()
+    code: object = 0
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            patch.setattr(sys, "argv", ["unmask", *arguments])
+            patch.setenv("COLUMNS", "200")
+            warnings.simplefilter("ignore")
+            try:
+                main()
+            except SystemExit as stop:
+                code = stop.code or 0
+    number = code if isinstance(code, int) else 1
+    done = Done(number, out.getvalue(), err.getvalue() + (code if isinstance(code, str) else ""))
+    assert number == expect, f"exit code {code}\n{done.stdout}\n{done.stderr}"
     return done
 
 

@@ -1,8 +1,13 @@
 """The console command: paths as people type them, help for people, errors that help."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from conftest import TINY
 from unmask.cli import describe, overview, quote, verbs
 
 
@@ -47,3 +52,16 @@ def test_help_is_written_for_people():
     for verb in verbs():
         assert f"  {verb}" in overview()
         assert len(describe(verb).splitlines()) > 3 and f"unmask {verb}" in describe(verb)
+
+
+def test_the_installed_command_prepares_in_processes(demo_root, workplace, tmp_path):
+    """The console script itself, with two worker processes: the same bytes as in one process."""
+    command = [str(Path(sys.executable).with_name("unmask")), "prepare", "data=demo_celebdf", f"data.root={demo_root}"]
+    done = subprocess.run(
+        [*command, "prepare.num_workers=2", *TINY], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "prepared, 0 rejected" in done.stdout
+    for name in ("crops-00000.npy", "items.parquet", "crops.parquet"):
+        (ours,) = tmp_path.glob(f"outputs/prepared/demo_celebdf/*/{name}")
+        (other,) = workplace.glob(f"outputs/prepared/demo_celebdf/*/{name}")
+        assert ours.read_bytes() == other.read_bytes(), name

@@ -20,6 +20,7 @@ from unmask.config import conf_dir
 from unmask.data.augment import to_float
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.store import MemoryStore
+from unmask.media.decode import MediaError
 from unmask.metrics import detection
 from unmask.reporting import plots
 from unmask.runs import Run, register_resolvers
@@ -30,7 +31,10 @@ register_resolvers()
 def predict(path: Path, run: Run, out: Path | None = None) -> float:
     """Score one file, print the verdict, write the timeline; return the probability of fake."""
     thresholds = run.metrics["thresholds"]
-    crops = run.build("data.recipe")(path)
+    try:
+        crops = run.build("data.recipe")(path)
+    except MediaError as error:
+        raise MediaError(f"{path}: {error}") from None
     store = MemoryStore(path.name, crops)
     predictions = score(run, store)
     prob = float(detection.videos(predictions)["prob"].iloc[0])
@@ -61,8 +65,9 @@ def tell(path: Path, run: Run, prob: float, threshold: float, predictions: pd.Da
     """Print the score and what it can and cannot mean."""
     side = "above" if prob > threshold else "below"
     leaning = "looks more like the fakes" if prob > threshold else "looks more like the real videos"
-    validation = detection.videos(run.predictions("val")).dropna(subset=["prob"])
-    real, fake = (validation.loc[validation["label"] == label, "prob"] for label in (0, 1))
+    # Of the test split, since the threshold was fitted to the validation split.
+    tested = detection.videos(run.predictions("test")).dropna(subset=["prob"])
+    real, fake = (tested.loc[tested["label"] == label, "prob"] for label in (0, 1))
     alarms, found = float((real > threshold).mean()), float((fake > threshold).mean())
     unit = "frame" if run.config.data.frames is None else "clip"
     many = "" if len(predictions) == 1 else "s"
@@ -70,7 +75,7 @@ def tell(path: Path, run: Run, prob: float, threshold: float, predictions: pd.Da
     say(f"  {side} this detector's threshold of {threshold:.2f}: the face {leaning} it was trained on")
     say(f"  {len(predictions)} {unit}{many} scored with {run.name}, trained on {run.config.data.name}")
     say(
-        f"  on its validation videos that threshold flags {found:.0%} of the fakes and {alarms:.0%} of the real ones "
+        f"  on its test videos that threshold flags {found:.0%} of the fakes and {alarms:.0%} of the real ones "
         f"({len(fake)} and {len(real)} videos)"
     )
     say("\nWhat this is not:")

@@ -10,6 +10,7 @@ config and stops. Presets lie in conf/experiment; unmask train --cfg job shows t
 """
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 
 import hydra
 import pandas as pd
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
@@ -102,9 +104,10 @@ def _write_metrics(
 
 
 def _overrides() -> list[str]:
-    from hydra.core.hydra_config import HydraConfig
-
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    """What was given on the command line, as it would be typed: without the quotes that Hydra's grammar wants."""
+    if not HydraConfig.initialized():
+        return []
+    return [re.sub(r"^([\w.]+)='([^']*)'$", r"\1=\2", given) for given in HydraConfig.get().overrides.task]
 
 
 def _parts(group: DictConfig | None) -> list[Any]:

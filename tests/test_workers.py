@@ -1,0 +1,48 @@
+"""A task that crashes or hangs takes only its worker along."""
+
+import os
+import subprocess
+import sys
+import time
+
+from unmask.data.workers import TaskError, run
+
+
+def work(task: str) -> str:
+    if task == "crash":
+        os._exit(7)
+    if task == "abort":
+        os.abort()
+    if task == "hang":
+        time.sleep(600)
+    if task == "bad":
+        raise ValueError("no face found")
+    if task == "bug":
+        raise KeyError("x")
+    return task.upper()
+
+
+def test_bad_tasks_are_named_and_the_others_are_done():
+    tasks = ["a", "crash", "b", "hang", "c", "bad", "abort", "bug", "d"]
+    results = dict(run(work, tasks, workers=2, timeout=6))
+    assert {task: results[task] for task in "abcd"} == {"a": "A", "b": "B", "c": "C", "d": "D"}
+    reasons = {task: str(result) for task, result in results.items() if isinstance(result, TaskError)}
+    assert reasons == {
+        "crash": "the decoder crashed (exit code 7)",
+        "abort": "the decoder crashed (exit code -6)",
+        "hang": "hangs: nothing after 6 s",
+        "bad": "no face found",
+        "bug": "KeyError: 'x'",
+    }
+
+
+def test_in_this_process_too():
+    assert dict(run(work, ["a"], workers=0)) == {"a": "A"}
+    assert str(dict(run(work, ["bad"], workers=0))["bad"]) == "no face found"
+
+
+def test_workers_that_cannot_start_are_no_task_s_fault(tmp_path):
+    """A program without an importable main module."""
+    code = "from unmask.data.workers import run\nprint(list(run(len, ['x'], workers=1)))\n"
+    done = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode and "a worker process could not start" in done.stderr
