@@ -44,7 +44,7 @@ bench: $(READY)  ## Run the benchmarks (ONLY=NAME runs one)
 	@for file in benchmarks/$(or $(ONLY),*).py; do $(BIN)/python $$file || exit 1; done
 
 lock: $(READY)  ## Resolve requirements.txt anew for every platform
-	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+	@$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 \
 	  --generate-hashes --no-header --quiet --upgrade --output-file requirements.txt
 
 .PHONY: help install demo test check format bench lock
