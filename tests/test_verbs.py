@@ -37,7 +37,7 @@ def run(workplace, arguments) -> Run:
 def test_a_run_folder_is_whole(run):
     names = {path.name for path in run.folder.iterdir()}
     assert {".hydra", "checkpoints", "predictions-val.parquet", "predictions-test.parquet", "metrics.json"} <= names
-    assert {path.name for path in (run.folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (run.folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
     table = run.predictions("test")
     assert len(table) == 2 * table["item"].nunique() and table["logit"].notna().all()
     assert set(table["method"]) == {"real", "faceswap", "resynthesis", "temporal"}

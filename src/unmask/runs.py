@@ -10,6 +10,7 @@ report.html
 import hashlib
 import json
 import pickle
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,9 +135,28 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
         raise RunError(
             f"{path} is refused: it is broken, or holds more than tensors and would have to run code to be read "
-            f"({str(error).splitlines()[0][:120]})"
+            f"({str(error).partition(chr(10))[0][:120] or type(error).__name__})"
         ) from error
     return dict(state)
+
+
+def resume_point(folder: Path) -> Path | None:
+    """The checkpoint that a run goes on from; None where it has not yet saved one.
+
+    Raises:
+        RunError: there are checkpoints but none can be read, so going on would silently start over.
+    """
+    found = [path for name in ("last.ckpt", "previous.ckpt") if (path := folder / "checkpoints" / name).is_file()]
+    for path in found:
+        try:
+            load_weights(path)
+        except RunError as error:
+            warnings.warn(f"{error}; trying the one before it", stacklevel=2)
+        else:
+            return path
+    if found:
+        raise RunError(f"no checkpoint in {folder / 'checkpoints'} can be read; rerun=true starts this run over")
+    return None
 
 
 def predictions_path(folder: Path, split: str, dataset: str | None = None) -> Path:

@@ -49,6 +49,8 @@ def evaluate(cfg: DictConfig) -> float:
     }
     if other:
         protocol["Trained on"] = str(run.config.data.name)
+    if not trainer.is_global_zero:
+        return float("nan")
     path = predictions_path(run.folder, cfg.split, data.name if other else None)
     write_predictions(path, module.predictions, protocol)
     report = gather(run, cfg.resamples, cfg.split, data.name if other else None)

@@ -10,24 +10,30 @@ config and stops. Presets lie in conf/experiment; unmask train --cfg job shows t
 """
 
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 import hydra
 import pandas as pd
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 
+from unmask.commands import _loggers
 from unmask.commands._shell import fail_clearly, quiet, say
 from unmask.config import conf_dir, validate
 from unmask.metrics import detection
-from unmask.runs import Run, predictions_path, register_resolvers, write_predictions
+from unmask.runs import Run, predictions_path, register_resolvers, resume_point, write_predictions
+from unmask.training.callbacks import Counted
 
 register_resolvers()
 
@@ -39,7 +45,7 @@ def train(cfg: DictConfig) -> float | None:
         say("the config is valid")
         return None
     out = Path(cfg.paths.out)
-    if cfg.rerun:
+    if cfg.rerun and not _is_child():
         _clear(out)
     elif (out / "metrics.json").is_file():
         say(f"finished before: {out} (rerun=true starts over)")
@@ -49,20 +55,19 @@ def train(cfg: DictConfig) -> float | None:
     data: LightningDataModule = instantiate(cfg.data, _convert_="all")
     data.setup("fit")
     module: LightningModule = instantiate(cfg.module, _convert_="all")
-    trainer: Trainer = instantiate(cfg.trainer, _convert_="all", _partial_=True)(
-        callbacks=_parts(cfg.callbacks), logger=_parts(cfg.logger)
-    )
-    try:
+    with _loggers.closing():
+        trainer: Trainer = instantiate(cfg.trainer, _convert_="all", _partial_=True)(
+            callbacks=[*_parts(cfg.callbacks), Counted(cfg.seed), _loggers.Evidence(cfg.logger.get("faces", 0))],
+            logger=_loggers.start(cfg),
+        )
         return _run(trainer, module, data, out)
-    finally:
-        _finish_wandb()
 
 
 def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> float:
     """Fit, take the best weights, score validation (for the threshold) and then, once, test."""
-    last = out / "checkpoints" / "last.ckpt"
-    say(f"{'going on in' if last.is_file() else 'training in'} {out}")
-    trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    last = resume_point(out)
+    say(f"going on from {last}" if last else f"training in {out}")
+    trainer.fit(module, data, ckpt_path=last, weights_only=True)
     best = out / "checkpoints" / "best.ckpt"
     tables = {}
     for split, score in (("val", trainer.validate), ("test", trainer.test)):
@@ -111,7 +116,7 @@ def _overrides() -> list[str]:
 
 
 def _parts(group: DictConfig | None) -> list[Any]:
-    """The objects of a group whose options are named entries (callbacks, loggers)."""
+    """The objects of a group whose options are named entries (callbacks)."""
     return list(instantiate(group or {}, _convert_="all").values())
 
 
@@ -123,18 +128,39 @@ def _clear(out: Path) -> None:
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
-def _finish_wandb() -> None:
-    """Close the W&B run, or the next job of a sweep would write into it."""
-    wandb = sys.modules.get("wandb")
-    if wandb is not None and getattr(wandb, "run", None) is not None:
-        wandb.finish()
+def start_job(cfg: DictConfig) -> float:
+    """Run one job of a sweep as a process of its own: its own device, its own W&B run, safe with DDP.
+
+    Raises:
+        RuntimeError: it failed; the message holds the end of what it printed.
+    """
+    job, out = HydraConfig.get(), Path(HydraConfig.get().runtime.output_dir)
+    place = str(out).replace("'", r"\'")
+    command = [sys.executable, "-m", "unmask.commands.train", *job.overrides.task]
+    tail = deque[str](maxlen=60)
+    with subprocess.Popen(
+        [*command, "hydra.mode=RUN", f"hydra.run.dir='{place}'"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            tail.append(line)
+    if process.returncode:
+        raise RuntimeError(f"{out} failed (exit code {process.returncode}):\n{''.join(tail)}")
+    return float("nan") if cfg.check else float(Run(out).metrics["score"])
+
+
+def _is_child() -> bool:
+    """Whether another process of the same training started this one."""
+    return int(os.environ.get("LOCAL_RANK", "0")) > 0
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
 @fail_clearly
 def main(cfg: DictConfig) -> float | None:
     """Run the verb."""
-    return train(cfg)
+    return start_job(cfg) if HydraConfig.get().mode == RunMode.MULTIRUN else train(cfg)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import os
 import shlex
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,15 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from unmask.data import sampling
 from unmask.data.augment import Augment, augment_each, to_float
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.manifest import Item, ManifestError, check_leaks, items_table
 from unmask.data.prepare import Recipe
-from unmask.data.sampling import CountedSampler
 from unmask.data.splits import PROTOCOLS
 from unmask.data.store import CropStore, StoreError
+
+Order = Callable[[np.random.Generator], sampling.Indices]
 
 
 class CropDataModule(LightningDataModule):
@@ -38,7 +42,8 @@ class CropDataModule(LightningDataModule):
         stride: in frames of the video.
         image_size: side of the square that the network sees, px.
         batch_size: samples a device.
-        balance: draw as many real as fake samples in training.
+        balance: of training batches: `classes` draws as many real as fake, `pairs` puts a fake beside its own source,
+            `none` draws every sample once.
         augment: a transform of one sample, float in [0, 1].
         num_workers: loader processes; the memory map needs none.
         seed: of order and draws.
@@ -65,7 +70,7 @@ class CropDataModule(LightningDataModule):
         stride: int = 1,
         image_size: int = 256,
         batch_size: int = 32,
-        balance: bool = True,
+        balance: str = "classes",
         augment: Augment | None = None,
         num_workers: int = 0,
         seed: int = 0,
@@ -81,7 +86,13 @@ class CropDataModule(LightningDataModule):
         self.image_size, self.batch_size, self.balance = image_size, batch_size, balance
         self.augment: Augment = augment or nn.Identity()
         self.num_workers, self.seed = num_workers, seed
+        if balance not in ("none", "classes", "pairs"):
+            raise ValueError(f"data.balance={balance}: there is none; choose none, classes or pairs")
+        if balance == "pairs" and batch_size % 2:
+            raise ValueError(f"data.batch_size={batch_size}: pairs want an even number")
         self.samples: dict[str, CropDataset] = {}
+        self._training: sampling.CountedLoader | None = None
+        self._given = {"batches": 0}
 
     def find_items(self) -> list[Item]:
         """What lies on the disk, as manifest rows.
@@ -147,9 +158,28 @@ class CropDataModule(LightningDataModule):
                 )
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Shuffled, balanced, drawn anew each epoch."""
+        """Shuffled, balanced, drawn anew each epoch; in a resumed run it goes on after the batches that were given."""
         data = self.samples["train"]
-        return self._loader(data, shuffle=True, balance=data.labels if self.balance else None)
+        if self.balance == "pairs":
+            self._training = self._loader(data, partial(sampling.paired_order, data.labels, data.sources()), unit=2)
+        elif self.balance == "classes":
+            self._training = self._loader(data, partial(sampling.balanced_order, data.labels))
+        else:
+            self._training = self._loader(data, lambda rng: rng.permutation(len(data)))
+        self._training.load_state_dict(self._given)
+        return self._training
+
+    def state_dict(self) -> dict[str, int]:
+        """How far training has come in its epoch.
+
+        The Trainer would keep the loader's own state, but restores it only where nothing has asked for the number of
+        steps before: a schedule does.
+        """
+        return self._training.state_dict() if self._training else {"batches": 0}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on from there."""
+        self._given = state_dict
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """The same samples in the same order each time."""
@@ -159,15 +189,12 @@ class CropDataModule(LightningDataModule):
         """The test split."""
         return self._loader(self.samples["test"])
 
-    def _loader(
-        self, data: CropDataset, shuffle: bool = False, balance: np.ndarray[Any, np.dtype[np.int64]] | None = None
-    ) -> DataLoader[dict[str, Tensor]]:
+    def _loader(self, data: CropDataset, order: Order | None = None, unit: int = 1) -> sampling.CountedLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = CountedSampler(data, self.seed, shuffle, balance, rank, world)
-        return DataLoader(
+        return sampling.CountedLoader(
             data,
             batch_size=self.batch_size,
-            sampler=sampler,
+            sampler=sampling.CountedSampler(len(data), self.seed, order, unit, rank, world),
             num_workers=self.num_workers,
             collate_fn=_as_is,  # the data set gathers whole batches
             pin_memory=torch.cuda.is_available(),

@@ -48,6 +48,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         self._shard, self._offset = crops["shard"].to_numpy(), crops["offset"].to_numpy()
         self._frame, self._time = crops["frame"].to_numpy(), crops["time"].to_numpy()
         labels = items.set_index("item")
+        self._source = labels["source"].dropna().to_dict() if "source" in labels else {}
         spans = {name: np.sort(rows) for name, rows in crops.groupby(["item", "track"], sort=True).indices.items()}
         # Each sample: its face's stored crops, and which of how many samples of that face it is. A video with fewer
         # frames than wanted gives the ones it has, each once; clips may share frames.
@@ -73,6 +74,18 @@ class CropDataset(Dataset[dict[str, Tensor]]):
 
     def __len__(self) -> int:
         return len(self._spans)
+
+    def sources(self) -> sampling.Indices:
+        """For each sample the index of the same-numbered one of the item it was made from; -1 where there is none."""
+        place: dict[tuple[str | None, int], int] = {}
+        for index, (item, (_, number, _)) in enumerate(zip(self.table["item"], self._spans, strict=True)):
+            place.setdefault((item, number), index)
+        found = []
+        for item, (_, number, count) in zip(self.table["item"], self._spans, strict=True):
+            source = self._source.get(item)
+            options = (place.get((source, at)) for at in (number, *reversed(range(count))))
+            found.append(next((index for index in options if index is not None), -1))
+        return np.array(found, np.int64)
 
     def _choose(self, index: int, rng: np.random.Generator | None) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Which stored crops sample `index` takes [1] or [T]."""

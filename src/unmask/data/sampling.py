@@ -4,11 +4,12 @@ Order comes from (seed, epoch), a sample's draws from (seed, epoch, index); so a
 the very samples that it would have seen.
 """
 
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 
 Indices = NDArray[np.int64]
 
@@ -55,38 +56,61 @@ def balanced_order(label: NDArray[np.integer], rng: np.random.Generator) -> Indi
 
     The larger class is drawn without repetition, the smaller goes round in fresh permutations.
     """
-    chosen = []
-    for value, share in ((0, len(label) // 2), (1, len(label) - len(label) // 2)):
-        members = np.flatnonzero(label == value)
-        rounds = [rng.permutation(members) for _ in range(-(-share // len(members)))]
-        chosen.append(np.concatenate(rounds)[:share])
-    return rng.permutation(np.concatenate(chosen))
+    half = len(label) // 2
+    real = _rounds(np.flatnonzero(label == 0), half, rng)
+    fake = _rounds(np.flatnonzero(label == 1), len(label) - half, rng)
+    return rng.permutation(np.concatenate([real, fake]))
+
+
+def paired_order(label: NDArray[np.integer], source: Indices, rng: np.random.Generator) -> Indices:
+    """Positions 2i and 2i + 1 are a fake and the real that it was made from.
+
+    GenD (github.com/yermandy/GenD) calls such pairs essential.
+
+    Args:
+        label: of each sample [N].
+        source: the position of each fake's source [N]; -1 where it is not at hand, and any real stands in.
+        rng: draws the order.
+
+    Returns:
+        As many positions as there are labels, or one less, to be divided by pairs only.
+    """
+    real = np.flatnonzero(label == 0)
+    fake = _rounds(np.flatnonzero(label == 1), len(label) // 2, rng)
+    beside = np.where(source[fake] >= 0, source[fake], rng.choice(real, len(fake)))
+    return np.stack([fake, beside], axis=1).reshape(-1)
+
+
+def _rounds(members: Indices, number: int, rng: np.random.Generator) -> Indices:
+    """`number` of the members, in permutation after permutation."""
+    rounds = [rng.permutation(members) for _ in range(-(-number // len(members)))]
+    return np.concatenate([members[:0], *rounds])[:number]
 
 
 class CountedSampler(Sampler[tuple[int, int]]):
     """Yield (epoch, index) for one process of several; every process gets the same number.
 
     Args:
-        data: what is sampled; its length counts.
+        size: number of samples.
         seed: of the order.
-        shuffle: a new order each epoch; else 0, 1, 2, ...
-        balance: labels [N], to draw as many real as fake; None draws each sample once.
+        order: draws an epoch's order from a generator of (seed, epoch); None goes 0, 1, 2, ... in every epoch.
+        unit: so many that follow each other stay together on one process.
         rank: this process.
-        world_size: number of processes. Each takes every `world_size`-th; the order is repeated from its start to
-            fill the last round (in evaluation these doubles are dropped by their index).
+        world_size: number of processes. The order is repeated from its start to fill the last round (in evaluation
+            these doubles are dropped by their index).
     """
 
     def __init__(
         self,
-        data: Sized,
+        size: int,
         seed: int,
-        shuffle: bool,
-        balance: NDArray[np.integer] | None = None,
+        order: Callable[[np.random.Generator], Indices] | None = None,
+        unit: int = 1,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.data, self.seed, self.shuffle, self.balance = data, seed, shuffle, balance
-        self.rank, self.world_size, self.epoch = rank, world_size, 0
+        self.size, self.seed, self.draw, self.unit = size, seed, order, unit
+        self.rank, self.world_size, self.epoch, self.skip = rank, world_size, 0, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the Trainer at the start of each epoch."""
@@ -94,14 +118,43 @@ class CountedSampler(Sampler[tuple[int, int]]):
 
     def order(self) -> Indices:
         """This epoch's order over all processes [N]."""
-        rng = np.random.default_rng([self.seed, self.epoch])
-        if not self.shuffle:
-            return np.arange(len(self.data))
-        return rng.permutation(len(self.data)) if self.balance is None else balanced_order(self.balance, rng)
+        if self.draw is None:
+            return np.arange(self.size)
+        return self.draw(np.random.default_rng([self.seed, self.epoch]))
 
     def __len__(self) -> int:
-        return -(-len(self.data) // self.world_size)
+        return self.unit * -(-(self.size // self.unit) // self.world_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.resize(self.order(), len(self) * self.world_size)
-        yield from ((self.epoch, int(index)) for index in order[self.rank :: self.world_size])
+        units = np.resize(self.order(), len(self) * self.world_size).reshape(-1, self.unit)
+        mine = units[self.rank :: self.world_size].reshape(-1)
+        skip, self.skip = self.skip, 0
+        yield from ((self.epoch, int(index)) for index in mine[skip:])
+
+
+class CountedLoader(DataLoader[Any]):
+    """A loader whose state is the number of batches that it gave in this epoch: a resumed run goes on with the next.
+
+    Its sampler is a `CountedSampler`.
+    """
+
+    given = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Kept in every checkpoint by the Trainer."""
+        return {"batches": self.given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The next epoch begins after so many batches."""
+        assert isinstance(self.sampler, CountedSampler) and self.batch_size
+        done = state["batches"] >= len(self)
+        self.given = 0 if done else state["batches"]
+        self.sampler.skip = self.given * self.batch_size
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        assert isinstance(self.sampler, CountedSampler)
+        if not self.sampler.skip:
+            self.given = 0
+        for batch in super().__iter__():
+            self.given += 1
+            yield batch

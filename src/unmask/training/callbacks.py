@@ -1,10 +1,13 @@
 """Lightning callbacks of ours: what is seen and noted while a run goes on."""
 
+import hashlib
 import time
+from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
 
 
@@ -43,3 +46,70 @@ class Throughput(Callback):
         if self._seconds > 0:
             rate = self._samples * trainer.world_size / self._seconds
             pl_module.log("train/samples_per_second", rate, rank_zero_only=False)
+
+
+class NotFinite(ValueError):
+    """The loss is no number any more."""
+
+
+class Last(ModelCheckpoint):
+    """Keep `last.ckpt`, all that a killed run needs to go on, and the one before it as `previous.ckpt`.
+
+    A checkpoint is written whole or not at all. A loss that is not finite stops the run before anything is saved, so
+    the last good weights stay.
+
+    Args:
+        dirpath: the folder of checkpoints.
+        every_n_train_steps: also save inside an epoch, after so many steps; null saves at its end only.
+    """
+
+    def __init__(self, dirpath: str, every_n_train_steps: int | None = None) -> None:
+        super().__init__(
+            dirpath=dirpath, filename="last", monitor=None, save_top_k=1, enable_version_counter=False,
+            every_n_epochs=1, save_on_train_epoch_end=True,
+        )  # fmt: skip
+        self.steps = every_n_train_steps
+        self._bad: torch.Tensor | None = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss without waiting for the device, and save where it is time."""
+        loss = outputs["loss"].detach() if isinstance(outputs, dict) else outputs
+        if isinstance(loss, torch.Tensor):
+            bad = ~torch.isfinite(loss).all()
+            self._bad = bad if self._bad is None else self._bad | bad
+        if trainer.global_step % 50 == 0 or pl_module.device.type == "cpu":
+            self._check(trainer)
+        if self.steps and trainer.global_step % self.steps == 0:
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        self._check(trainer)
+        path = Path(filepath)
+        if trainer.is_global_zero and path.is_file():
+            path.replace(path.with_name("previous.ckpt"))
+        super()._save_checkpoint(trainer, filepath)
+
+    def _check(self, trainer: Trainer) -> None:
+        if self._bad is not None and bool(self._bad):
+            raise NotFinite(
+                f"the loss is not finite at step {trainer.global_step} (epoch {trainer.current_epoch}); the last good "
+                f"weights are in {self.dirpath}. Lower module.optimizer.lr, or clip with +trainer.gradient_clip_val=1"
+            )
+
+
+class Counted(Callback):
+    """Make the randomness of each step (dropout) a function of (seed, process, epoch, batch): nothing to restore.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seed the step."""
+        counted = f"{self.seed} {trainer.global_rank} {trainer.current_epoch} {batch_idx}"
+        torch.manual_seed(int.from_bytes(hashlib.blake2b(counted.encode(), digest_size=7).digest(), "big"))

@@ -1,0 +1,69 @@
+"""The curves of a run as metrics.csv: one row a step, and a resumed run goes on with the same file."""
+
+import csv
+import os
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+
+class History(Logger):
+    """Write every logged figure to `<folder>/metrics.csv`.
+
+    Lightning's CSVLogger deletes the file when a run is resumed. Here what is logged again for a step replaces what
+    stood there, so that an interrupted run's file is that of an uninterrupted one. The file is replaced as a whole.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.path = Path(folder) / "metrics.csv"
+        self._rows: dict[int, dict[str, Any]] = {}
+        if self.path.is_file():
+            with self.path.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    self._rows[int(row["step"])] = {key: value for key, value in row.items() if value and key != "step"}
+
+    @property
+    def name(self) -> str:
+        """What Lightning calls this logger."""
+        return "history"
+
+    @property
+    def version(self) -> str:
+        """There is one history a run."""
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Keep figures of a step; they are written by `save`."""
+        self._rows.setdefault(step or 0, {}).update(metrics)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The run's config lies in its folder."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the file."""
+        if not self._rows:
+            return
+        names = sorted({name for row in self._rows.values() for name in row} - {"epoch"})
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["step", "epoch", *names])
+            writer.writeheader()
+            writer.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))
+        temporary.replace(self.path)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what is left."""
+        self.save()

@@ -1,0 +1,199 @@
+"""A killed run goes on bit for bit; a failed load never starts over in silence; NaN stops a run."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pytorch_lightning import Callback
+
+from conftest import TINY, compose, unmask
+from unmask.commands import train as verb
+from unmask.data import sampling
+from unmask.runs import RunError, load_weights, resume_point
+
+ARGUMENTS = (
+    *TINY,
+    "trainer=cpu",
+    "trainer.max_epochs=3",
+    "trainer.log_every_n_steps=1",
+    "data.batch_size=8",
+    "data.frames_per_video=3",
+)
+CLIPS = ("experiment=demo_celebdf/cnn_lstm", "frames=3", "module.network.dropout=0.5", "data.balance=pairs")
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL inside one process: nothing of ours may catch it."""
+
+
+class KillAt(Callback):
+    """Stop dead after a batch."""
+
+    def __init__(self, epoch: int, batch: int) -> None:
+        self.at = (epoch, batch)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == self.at:
+            raise Killed
+
+
+def train_in(place: Path, out: str, overrides: list[str], kill: KillAt | None, monkeypatch) -> Path:
+    """Train into `place/out`; with `kill` it dies there."""
+    cfg = compose("train", [*overrides, f"paths.out={out}"])
+    (place / out).mkdir(parents=True, exist_ok=True)
+    with monkeypatch.context() as patch:
+        patch.chdir(place)
+        if kill:
+            parts = verb._parts
+            patch.setattr(verb, "_parts", lambda group: [*parts(group), *([kill] if "best" in group else [])])
+            with pytest.raises(Killed):
+                verb.train(cfg)
+        else:
+            verb.train(cfg)
+    return place / out
+
+
+def same_weights(a: Path, b: Path) -> None:
+    for name in ("last.ckpt", "best.ckpt"):
+        one, other = load_weights(a / "checkpoints" / name), load_weights(b / "checkpoints" / name)
+        assert one.keys() == other.keys() and len(one) > 5
+        for key in one:
+            assert torch.equal(one[key], other[key]), f"{name}: {key}"
+
+
+def curves(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "metrics.csv").drop(columns="train/samples_per_second")
+
+
+@pytest.mark.parametrize(
+    ("kind", "extra", "kill"),
+    [
+        ("between", (), (1, 0)),  # the last checkpoint is that of the end of epoch 0
+        ("inside", ("callbacks.last.every_n_train_steps=3",), (1, 4)),  # the last one lies inside epoch 1
+    ],
+)
+def test_a_killed_training_goes_on_bit_for_bit(workplace, demo_root, monkeypatch, kind, extra, kill):
+    overrides = [*CLIPS[:1], f"data.root={demo_root}", *ARGUMENTS, *CLIPS[1:], *extra]
+    whole = train_in(workplace, f"out/{kind}-whole", overrides, None, monkeypatch)
+    torch.rand(7), np.random.rand(3)  # another process has another history
+    cut = train_in(workplace, f"out/{kind}-cut", overrides, KillAt(*kill), monkeypatch)
+    assert not (cut / "metrics.json").exists() and (cut / "checkpoints/last.ckpt").exists()
+    state = torch.load(cut / "checkpoints/last.ckpt", weights_only=True)
+    done = state["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
+    assert done == {"between": 8, "inside": 3}[kind]
+    train_in(workplace, f"out/{kind}-cut", overrides, None, monkeypatch)
+    same_weights(whole, cut)
+    for split in ("val", "test"):
+        assert (whole / f"predictions-{split}.parquet").read_bytes() == (
+            cut / f"predictions-{split}.parquet"
+        ).read_bytes()
+    pd.testing.assert_frame_equal(curves(whole), curves(cut))
+
+
+def test_a_killed_process_goes_on(workplace, demo_root, arguments_of_meso4, monkeypatch):
+    """The real signal to the real command."""
+    given = [*arguments_of_meso4, "trainer.max_epochs=40", "callbacks.early_stopping.patience=40", "name=killed"]
+    command = [sys.executable, "-m", "unmask.commands.train", *given]
+    job = subprocess.Popen(command, cwd=workplace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (found := list(workplace.glob("outputs/killed/*/checkpoints/previous.ckpt"))):
+        assert time.monotonic() < deadline and job.poll() is None, "the training never saved"
+        time.sleep(0.05)
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    folder = found[0].parents[1]
+    assert not (folder / "metrics.json").exists()
+    printed = unmask("train", *given, cwd=workplace).stdout
+    assert "going on from" in printed
+    monkeypatch.chdir(workplace)
+    whole = train_in(workplace, "out/not-killed", given, None, monkeypatch)
+    same_weights(whole, folder)
+
+
+@pytest.fixture(scope="module")
+def arguments_of_meso4(demo_root):
+    small = [*TINY, "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=16", "data.frames_per_video=1"]
+    return ["experiment=demo_celebdf/meso4", f"data.root={demo_root}", *small]
+
+
+def test_a_failed_load_never_starts_over_in_silence(workplace, arguments_of_meso4, monkeypatch):
+    out = train_in(workplace, "out/broken", arguments_of_meso4, None, monkeypatch)
+    (out / "metrics.json").unlink()
+    last, previous = out / "checkpoints/last.ckpt", out / "checkpoints/previous.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match="trying the one before it"):
+        assert resume_point(out) == previous
+    previous.write_bytes(b"")
+    with pytest.raises(RunError, match="rerun=true starts this run over"), pytest.warns(UserWarning):
+        resume_point(out)
+    with pytest.warns(UserWarning), pytest.raises(RunError):
+        train_in(workplace, "out/broken", arguments_of_meso4, None, monkeypatch)
+    assert resume_point(workplace / "nothing") is None
+    train_in(workplace, "out/broken", [*arguments_of_meso4, "rerun=true"], None, monkeypatch)
+    assert (out / "metrics.json").is_file()
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_weights(workplace, arguments_of_meso4, monkeypatch):
+    class Poison(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.current_epoch == 1 and batch_idx == 1:
+                batch["x"].fill_(float("nan"))
+
+    parts = verb._parts
+    monkeypatch.setattr(verb, "_parts", lambda group: [*parts(group), *([Poison()] if "best" in group else [])])
+    with pytest.raises(ValueError, match=r"not finite at step \d+ .* Lower module.optimizer.lr"):
+        train_in(workplace, "out/poison", arguments_of_meso4, None, monkeypatch)
+    weights = load_weights(workplace / "out/poison/checkpoints/last.ckpt")
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_pairs_stay_side_by_side_on_every_process():
+    label = np.array([0, 0, 0, 1, 1, 1, 1, 1])
+    source = np.array([-1, -1, -1, 0, 1, 2, 0, -1])
+    for world in (1, 2):
+        for rank in range(world):
+            order = lambda rng: sampling.paired_order(label, source, rng)  # noqa: E731
+            found = [index for _, index in sampling.CountedSampler(8, 5, order, 2, rank, world)]
+            for fake, real in zip(found[::2], found[1::2], strict=True):
+                assert label[fake] == 1 and label[real] == 0
+                assert source[fake] in (real, -1)
+
+
+def test_sources_are_found_by_number(workplace, demo_root, monkeypatch):
+    monkeypatch.chdir(workplace)
+    from hydra.utils import instantiate
+
+    cfg = compose("train", ["experiment=demo_celebdf/meso4", f"data.root={demo_root}", *TINY, "data.balance=pairs"])
+    data = instantiate(cfg.data, _convert_="all")
+    data.setup("fit")
+    samples = data.samples["train"]
+    table, source = samples.table, samples.sources()
+    fakes = np.flatnonzero(samples.labels == 1)
+    assert (source[samples.labels == 0] == -1).all() and (source[fakes] >= 0).all()
+    for index in fakes:
+        mine, other = table.iloc[index], table.iloc[source[index]]
+        filmed, _, number = mine["item"].split("/")[-1].split("_")
+        assert other["item"].endswith(f"celeb/{filmed}_{number}") and other["frame"] == mine["frame"]
+
+
+def test_history_replaces_what_is_logged_again(tmp_path):
+    from unmask.training.history import History
+
+    first = History(str(tmp_path))
+    for step in range(4):
+        first.log_metrics({"loss": step, "epoch": 0}, step)
+    first.log_metrics({"val": 0.5}, 3)
+    first.save()
+    again = History(str(tmp_path))
+    again.log_metrics({"loss": 30.0}, 3)
+    again.log_metrics({"loss": 4.0, "new": 1.0}, 4)
+    again.save()
+    table = pd.read_csv(tmp_path / "metrics.csv")
+    assert table["step"].tolist() == [0, 1, 2, 3, 4] and table["loss"].tolist() == [0, 1, 2, 30, 4]
+    assert table["val"].dropna().tolist() == [0.5] and table["new"].dropna().tolist() == [1.0]

@@ -1,0 +1,100 @@
+"""Sweeps and several processes: a job is a process, whatever launches it; one device and two give the same score."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import TINY, unmask
+from unmask.runs import Run
+
+QUICK = (*TINY, "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=16", "data.frames_per_video=1")
+
+
+def train(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "unmask.commands.train", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **env}, check=False)
+
+
+@pytest.fixture(scope="module")
+def arguments(demo_root):
+    return ["experiment=demo_celebdf/meso4", f"data.root={demo_root}", *QUICK]
+
+
+def test_a_sweep_goes_on_where_a_job_failed(workplace, arguments):
+    """Three jobs, one of which cannot run; then the same again, mended."""
+    sweep = ["-m", *arguments, "name=sweep", "seed=0,1", "data.batch_size=16,-1"]
+    broken = train(*sweep, cwd=workplace)
+    assert broken.returncode != 0
+    folders = sorted((workplace / "outputs/sweep").iterdir())
+    folders = [folder for folder in folders if (folder / ".hydra").is_dir()]
+    finished = {folder.name for folder in folders if (folder / "metrics.json").is_file()}
+    assert len(folders) == 4 and len(finished) == 2
+    assert "failed: " in broken.stderr and "data.batch_size=-1" in broken.stderr and "Traceback" in broken.stderr
+    before = {name: (workplace / "outputs/sweep" / name / "metrics.json").stat().st_mtime_ns for name in finished}
+    again = train("-m", *arguments, "name=sweep", "seed=0,1", cwd=workplace)
+    assert again.returncode == 0 and again.stdout.count("finished before") == 2, again.stdout + again.stderr
+    assert before == {
+        name: (workplace / "outputs/sweep" / name / "metrics.json").stat().st_mtime_ns for name in finished
+    }
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+        ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"),
+    ],
+    ids=["joblib", "submitit"],
+)
+def test_any_launcher_gives_the_same_figures(workplace, arguments, launcher):
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher[0].split('=')[1].split('_')[0]}_launcher")
+    name = re.sub(r"\W", "", launcher[0])
+    done = train("-m", *arguments, f"name={name}", "seed=0", *launcher, cwd=workplace)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = [f for f in (workplace / "outputs" / name).iterdir() if (f / "metrics.json").is_file()]
+    unmask("train", *arguments, "name=alone", "seed=0", cwd=workplace)
+    (alone,) = (workplace / "outputs/alone").iterdir()
+    assert {**Run(folder).metrics, "command": ""} == {**Run(alone).metrics, "command": ""}
+
+
+def test_optuna_picks_and_finds_the_best(workplace, arguments):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    given = ["-m", *arguments, "sweep=optuna", "name=optuna", "hydra.sweeper.n_trials=2"]
+    done = train(*given, cwd=workplace)
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs = [json.loads(path.read_text()) for path in (workplace / "outputs/optuna").glob("*/metrics.json")]
+    found = (workplace / "outputs/optuna/optimization_results.yaml").read_text()
+    best = float(re.search(r"best_value: (\S+)", found)[1])
+    assert len(runs) == 2 and best == pytest.approx(max(run["score"] for run in runs))
+
+
+def test_two_processes_score_each_item_once_and_alike(workplace, arguments):
+    """An odd number of samples, gloo; and training on two processes in bf16."""
+    unmask("train", *arguments, "name=ddp_base", cwd=workplace)
+    (folder,) = (workplace / "outputs/ddp_base").iterdir()
+    one = Run(folder).predictions("test")
+    assert len(one) % 2 == 1, "the case wants an odd test set"
+    two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.accelerator=cpu"]
+    command = [sys.executable, "-m", "unmask.commands.evaluate", f"run={folder}", "trainer=cpu", *two]
+    done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    both = Run(folder).predictions("test")
+    assert both["item"].tolist() == one["item"].tolist() and not both.duplicated(["item", "track", "frame"]).any()
+    np.testing.assert_allclose(both["logit"], one["logit"], atol=1e-5)
+
+
+def test_a_sweep_of_two_runs_on_two_processes(workplace, arguments):
+    two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.precision=bf16-mixed", "name=ddp_sweep"]
+    done = train("-m", *arguments, *two, "seed=0,1", cwd=workplace)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folders = [folder for folder in (workplace / "outputs/ddp_sweep").iterdir() if (folder / ".hydra").is_dir()]
+    assert len(folders) == 2 and all((folder / "metrics.json").is_file() for folder in folders)
+    for folder in folders:
+        assert pd.read_csv(folder / "metrics.csv")["val/loss"].notna().sum() == 1
