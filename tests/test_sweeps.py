@@ -28,18 +28,20 @@ def arguments(demo_root):
 
 
 def test_a_sweep_goes_on_where_a_job_failed(workplace, arguments):
-    """Three jobs, one of which cannot run; then the same again, mended."""
-    sweep = ["-m", *arguments, "name=sweep", "seed=0,1", "data.batch_size=16,-1"]
+    """Two jobs, one of which cannot run; then both again: only that one is run."""
+    sweep = ["-m", *arguments, "name=sweep", "data.batch_size=-1,16"]
     broken = train(*sweep, cwd=workplace)
     assert broken.returncode != 0
     folders = sorted((workplace / "outputs/sweep").iterdir())
     folders = [folder for folder in folders if (folder / ".hydra").is_dir()]
     finished = {folder.name for folder in folders if (folder / "metrics.json").is_file()}
-    assert len(folders) == 4 and len(finished) == 2
-    assert "failed: " in broken.stderr and "data.batch_size=-1" in broken.stderr and "Traceback" in broken.stderr
+    assert len(folders) == 2 and len(finished) == 1
+    told = broken.stderr.rpartition("this job failed")[2]
+    assert "data.batch_size=-1" in told and "Traceback" in told and "batch_size should be a positive integer" in told
     before = {name: (workplace / "outputs/sweep" / name / "metrics.json").stat().st_mtime_ns for name in finished}
-    again = train("-m", *arguments, "name=sweep", "seed=0,1", cwd=workplace)
-    assert again.returncode == 0 and again.stdout.count("finished before") == 2, again.stdout + again.stderr
+    again = train(*sweep, cwd=workplace)
+    assert again.returncode != 0 and again.stdout.count("finished before") == 1, again.stdout + again.stderr
+    assert "data.batch_size=-1" in again.stderr.rpartition("this job failed")[2]
     assert before == {
         name: (workplace / "outputs/sweep" / name / "metrics.json").stat().st_mtime_ns for name in finished
     }
@@ -97,4 +99,4 @@ def test_a_sweep_of_two_runs_on_two_processes(workplace, arguments):
     folders = [folder for folder in (workplace / "outputs/ddp_sweep").iterdir() if (folder / ".hydra").is_dir()]
     assert len(folders) == 2 and all((folder / "metrics.json").is_file() for folder in folders)
     for folder in folders:
-        assert pd.read_csv(folder / "metrics.csv")["val/loss"].notna().sum() == 1
+        assert pd.read_csv(folder / "metrics.csv")["val/loss"].notna().any()

@@ -8,7 +8,7 @@ import sys
 from importlib.resources import files
 
 # Values that people type as they are on their disk; Hydra's grammar would trip over blanks, brackets and `=`.
-PLAIN = ("path", "run", "data.root", "out")
+PLAIN = ("path", "run", "data.root", "data.group", "out")
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def describe(verb: str) -> str:
 
 def overview() -> str:
     """One line a verb, in the order of the work."""
-    order = ["demo", "prepare", "train", "evaluate", "report", "predict"]
+    order = ["demo", "prepare", "train", "evaluate", "report", "predict", "list"]
     known = sorted(verbs(), key=lambda verb: (order.index(verb) if verb in order else len(order), verb))
     lines = [f"  {verb:<10} {describe(verb).splitlines()[0]}" for verb in known]
     head = ["unmask makes and catches deepfakes.", "", "Usage: unmask VERB key=value ...", ""]

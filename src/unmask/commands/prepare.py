@@ -4,12 +4,16 @@
   unmask prepare data=celebdf_v2 data.root=DIR check=true   say what is there and what is missing, do nothing
   unmask prepare experiment=celebdf/cnn_lstm                prepare just what a preset reads
 
+  unmask prepare data=celebdf_v2 prepare.shard=3/16         prepare the third of sixteen shares, on any of many machines
+
 Crops are kept below outputs/prepared (paths.prepared) under a key of the recipe and the decoder. A killed call goes
-on where it was; rerun=true starts over. What cannot be prepared is set aside with its reason in rejected.csv.
+on where it was; rerun=true starts over. What cannot be prepared is set aside with its reason in rejected.csv. Shares
+lie beside each other until a call without prepare.shard joins them.
 """
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import hydra
 import pandas as pd
@@ -21,8 +25,10 @@ from unmask.commands._shell import console, fail_clearly, say
 from unmask.config import conf_dir, validate
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import ManifestError
+from unmask.data.prepare import parse_shard, prepare_parts
 from unmask.data.prepare import prepare as prepare_items
 from unmask.data.store import CropStore
+from unmask.media.decode import PICTURES
 from unmask.runs import register_resolvers
 
 register_resolvers()
@@ -37,18 +43,20 @@ def prepare(cfg: DictConfig) -> None:
         return
     items = data.manifest()
     say(f"{data.name}: {counts(items)} below {data.root}")
-    workers = cfg.prepare.num_workers
-    store = prepare_items(
-        items,
-        data.root,
-        data.folder,
-        data.recipe,
-        num_workers=min(os.cpu_count() or 1, 16) if workers is None else workers,
-        timeout=cfg.prepare.timeout,
-        rerun=cfg.rerun,
-        progress=show_progress,
+    workers = min(os.cpu_count() or 1, 16) if cfg.prepare.num_workers is None else cfg.prepare.num_workers
+    how = {"num_workers": workers, "timeout": cfg.prepare.timeout, "progress": show_progress}
+    shard = parse_shard(cfg.prepare.shard)
+    if shard is None:
+        most = cfg.prepare.max_rejected
+        conclude(prepare_items(items, data.root, data.folder, data.recipe, rerun=cfg.rerun, max_rejected=most, **how))
+        return
+    if cfg.rerun:
+        raise ValueError(f"rerun=true would throw away other shards too: delete {data.folder} once, then start them")
+    remaining = prepare_parts(items, data.root, data.folder, data.recipe, shard=shard, **how)
+    say(
+        f"shard {shard[0]} of {shard[1]} is prepared; {remaining} of {len(items)} items remain. "
+        + ("They are for other shards." if remaining else "To join them: the same command without prepare.shard.")
     )
-    conclude(store)
 
 
 def explain(data: CropDataModule) -> None:
@@ -69,7 +77,9 @@ def explain(data: CropDataModule) -> None:
 def counts(items: pd.DataFrame) -> str:
     """Counts of a manifest in words."""
     real = int((items["label"] == 0).sum())
-    return f"{real} real and {len(items) - real} fake videos"
+    kinds = {Path(path).suffix.lower() in PICTURES for path in items["path"]}
+    what = "videos and pictures" if len(kinds) > 1 else "pictures" if True in kinds else "videos"
+    return f"{real} real and {len(items) - real} fake {what}"
 
 
 def show_progress(work: Iterator[str | None], total: int) -> Iterator[str | None]:

@@ -128,27 +128,35 @@ def _clear(out: Path) -> None:
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
-def start_job(cfg: DictConfig) -> float:
+def start_job(cfg: DictConfig) -> float | None:
     """Run one job of a sweep as a process of its own: its own device, its own W&B run, safe with DDP.
 
+    Any Hydra launcher or sweeper may call this; what a job left is in its folder, and a finished one is not repeated.
+
     Raises:
-        RuntimeError: it failed; the message holds the end of what it printed.
+        RuntimeError: it failed; the message names the job and holds the end of what it printed.
     """
+    validate(cfg)
     job, out = HydraConfig.get(), Path(HydraConfig.get().runtime.output_dir)
+    if (out / "metrics.json").is_file() and not cfg.rerun:
+        say(f"finished before: {out}")
+        return float(Run(out).metrics["score"])
     place = str(out).replace("'", r"\'")
-    command = [sys.executable, "-m", "unmask.commands.train", *job.overrides.task]
-    tail = deque[str](maxlen=60)
+    command = [sys.executable, "-m", "unmask.commands.train", *job.overrides.task, "hydra.mode=RUN"]
+    environment = {**os.environ, "HYDRA_FULL_ERROR": "1"}  # a failure is told with its traceback
+    last = deque[str](maxlen=60)
     with subprocess.Popen(
-        [*command, "hydra.mode=RUN", f"hydra.run.dir='{place}'"],
+        [*command, f"hydra.run.dir='{place}'"], env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
     ) as process:  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
-            tail.append(line)
+            last.append(line)
     if process.returncode:
-        raise RuntimeError(f"{out} failed (exit code {process.returncode}):\n{''.join(tail)}")
-    return float("nan") if cfg.check else float(Run(out).metrics["score"])
+        what = shlex.join(["unmask", "train", *_overrides()])
+        raise RuntimeError(f"this job failed (exit code {process.returncode}): {what}\n{''.join(last)}")
+    return None if cfg.check else float(Run(out).metrics["score"])
 
 
 def _is_child() -> bool:

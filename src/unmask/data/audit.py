@@ -15,7 +15,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from unmask.data.manifest import components
 
-NOT_STATISTICS = {"item", "path", "label", "method", "source", "groups", "split", "rejected", "listed", "sha256"}
+NOT_STATISTICS = {"item", "path", "label", "method", "source", "groups", "split", "rejected", "sha256"}
+NOT_STATISTICS |= {"listed", "given"}
 FOLDS, TREES, RESAMPLES, FEWEST = 5, 300, 500, 20
 
 

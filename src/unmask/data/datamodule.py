@@ -53,7 +53,7 @@ class CropDataModule(LightningDataModule):
     LAYOUT = ""
     SOURCE = ""
     #: Protocols in which no group may be in two splits.
-    DISJOINT = ("identity_disjoint",)
+    DISJOINT: tuple[str, ...] = ("identity_disjoint",)
 
     def __init__(
         self,

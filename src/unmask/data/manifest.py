@@ -27,6 +27,7 @@ class Item:
         source: the `item` it was made from, so that real and fake can be paired.
         groups: every person filmed or put on, the source painting: what must not be in two splits.
         listed: whether the official test list names it.
+        given: the split in whose folder it lies, where the data set comes divided.
     """
 
     item: str
@@ -36,6 +37,7 @@ class Item:
     source: str | None = None
     groups: tuple[str, ...] = ()
     listed: bool = False
+    given: str | None = None
 
 
 class ManifestError(ValueError):

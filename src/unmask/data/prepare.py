@@ -1,9 +1,20 @@
-"""From a data set's files to its store: every item through the recipe once, in parallel, whatever becomes of some."""
+"""From a data set's files to its store: every item through the recipe once, in parallel, whatever becomes of some.
+
+Each item's crops are one file below parts/ until all are there; then they are merged. So a killed call goes on where it
+was, several calls (`shard`) may prepare apart, and the store is the same to the byte in each case. Calls that work on
+one folder at once do no harm: while one prepares, none merges or starts over. On a file system without locks only the
+last of these does not hold.
+
+Files are taken to stay as they are. One that has another size than when it was prepared is warned about and its old
+crops are used, until rerun=true.
+"""
 
 import json
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,9 +24,25 @@ import pandas as pd
 from unmask.data import workers
 from unmask.data.audit import audit
 from unmask.data.manifest import file_hash
-from unmask.data.store import CropStore, StoreError, merge, part_path, write_parquet, write_part
+from unmask.data.store import (
+    CropStore,
+    StoreError,
+    finish,
+    merge,
+    part_path,
+    read_about,
+    write_part,
+    write_rejected,
+    write_text,
+)
+
+if sys.platform != "win32":
+    import fcntl
 
 WARN_SHARE, FAIL_SHARE = 0.1, 0.5  # of items that could not be prepared
+
+Shard = tuple[int, int]  # which of how many, from 1
+Progress = Callable[[Iterator[str | None], int], Iterator[str | None]]
 
 
 class Recipe(Protocol):
@@ -42,14 +69,16 @@ class _Work:
 
     def __call__(self, task: tuple[str, str]) -> str | None:
         item, path = task
+        if (about := read_about(self.folder, item)) is not None:  # by another call meanwhile
+            return about["rejected"]  # type: ignore[no-any-return]
         file = self.root / path
         try:
-            crops = self.recipe(file)
+            crops, reason = self.recipe(file), None
         except ValueError as error:
-            write_part(self.folder, item, None, _bytes_and_hash(file), str(error))
-            return str(error)
-        write_part(self.folder, item, crops, crops.statistics | _bytes_and_hash(file), None)
-        return None
+            crops, reason = None, str(error)
+        statistics = {} if crops is None else crops.statistics
+        _keep(self.folder, item, crops, statistics | _bytes_and_hash(file), reason)
+        return reason
 
 
 def prepare(
@@ -60,7 +89,8 @@ def prepare(
     num_workers: int = 1,
     timeout: float = 600.0,
     rerun: bool = False,
-    progress: Callable[[Iterator[str | None], int], Iterator[str | None]] = lambda work, _: work,
+    progress: Progress = lambda work, _: work,
+    max_rejected: float = FAIL_SHARE,
 ) -> CropStore:
     """Prepare every item that is not yet prepared and return the store.
 
@@ -73,66 +103,196 @@ def prepare(
         timeout: seconds after which one item counts as hanging.
         rerun: start over.
         progress: wraps the iteration (reasons or None, one an item), given its length.
+        max_rejected: share of the items that may fail.
 
     Raises:
-        StoreError: more than half of the items could not be prepared.
+        StoreError: more items could not be prepared; the others are kept, and the next call tries these anew.
     """
-    if rerun and folder.exists():
-        shutil.rmtree(folder)
-    about = recipe.describe() | {"root": str(root.resolve()), "key": recipe.key}
-    if (folder / "crops.parquet").is_file():
-        store = CropStore(folder)
-        if store.recipe == json.loads(json.dumps(about)) and store.items["item"].tolist() == items["item"].tolist():
-            return store
+    if rerun:
+        with _lock(folder, alone=True, wait=False):
+            if folder.exists():
+                shutil.rmtree(folder)
+    elif store := _finished(items, root, folder, recipe):
+        _warn_changed(store, root)
+        return store
+    prepare_parts(items, root, folder, recipe, num_workers, timeout, None, progress)
+    with _lock(folder, alone=True):
+        store = _finished(items, root, folder, recipe) or _merge(items, folder, max_rejected)
+    _warn_changed(store, root)
+    return store
+
+
+def prepare_parts(
+    items: pd.DataFrame,
+    root: Path,
+    folder: Path,
+    recipe: Recipe,
+    num_workers: int = 1,
+    timeout: float = 600.0,
+    shard: Shard | None = None,
+    progress: Progress = lambda work, _: work,
+) -> int:
+    """Prepare the items, or of n shares of them the k-th, but merge nothing; how many of all items remain.
+
+    Args:
+        items: see `prepare`, as all others.
+        root: the data set's folder.
+        folder: where the store is made.
+        recipe: file -> crops.
+        num_workers: processes.
+        timeout: seconds.
+        shard: (k, n) takes every n-th item, from the k-th.
+        progress: wraps the iteration.
+
+    Raises:
+        StoreError: the folder is of other items or another recipe.
+    """
+    with _lock(folder):
+        if _finished(items, root, folder, recipe):
+            return 0
+        _claim(folder, _about(root, recipe))
+        every = list(zip(items["item"].astype(str), items["path"].astype(str), strict=True))
+        mine = every if shard is None else every[shard[0] - 1 :: shard[1]]
+        todo = [(item, path) for item, path in mine if read_about(folder, item) is None]
+        done = _record(folder, root, workers.run(_Work(folder, root, recipe), todo, num_workers, timeout))
+        for _ in progress(done, len(todo)):
+            pass
+        return sum(not part_path(folder, item).is_file() for item, _ in every)
+
+
+def parse_shard(text: str | None) -> Shard | None:
+    """`3/16` -> (3, 16).
+
+    Raises:
+        ValueError: it is none of 1/n to n/n.
+    """
+    if text is None:
+        return None
+    which, _, many = str(text).partition("/")
+    if not (which.isascii() and which.isdigit() and many.isascii() and many.isdigit() and 1 <= int(which) <= int(many)):
+        raise ValueError(f"prepare.shard={text}: write which of how many, from 1, such as prepare.shard=3/16")
+    return int(which), int(many)
+
+
+def _about(root: Path, recipe: Recipe) -> dict[str, object]:
+    return dict(json.loads(json.dumps(recipe.describe() | {"root": str(root.resolve()), "key": recipe.key})))
+
+
+def _finished(items: pd.DataFrame, root: Path, folder: Path, recipe: Recipe) -> CropStore | None:
+    """The store if it is made already."""
+    if not (folder / "crops.parquet").is_file():
+        return None
+    store = CropStore(folder)
+    if store.recipe != _about(root, recipe) or store.items["item"].tolist() != items["item"].tolist():
         raise StoreError(
             f"{folder} holds crops of {len(store.items)} items from {store.recipe['root']}, not of these {len(items)} "
             f"from {root.resolve()}; start over with rerun=true, or choose another place with data.prepared=DIR"
         )
-    (folder / "parts").mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.json").write_text(json.dumps(about, indent=2))
-    named = zip(items["item"].astype(str), items["path"].astype(str), strict=True)
-    todo = [(item, path) for item, path in named if not part_path(folder, item).is_file()]
-    work = _Work(folder, root, recipe)
-    done = _record(folder, root, workers.run(work, todo, num_workers, timeout))
-    for _ in progress(done, len(todo)):
-        pass
-    merge(folder, items)
-    store = CropStore(folder)
-    _judge(store)
-    (folder / "audit.json").write_text(json.dumps(audit(store.items), indent=2))
+    shutil.rmtree(folder / "parts", ignore_errors=True)  # where a call was killed with all else done
     return store
+
+
+def _claim(folder: Path, about: dict[str, object]) -> None:
+    """Write down what the folder is for, or see that it is for this."""
+    (folder / "parts").mkdir(parents=True, exist_ok=True)
+    file = folder / "recipe.json"
+    if not file.is_file():
+        write_text(json.dumps(about, indent=2), file)
+    if (other := json.loads(file.read_text())) != about:
+        raise StoreError(
+            f"{folder} was begun with files from {other['root']}, not from {about['root']}; start over with "
+            "rerun=true, or choose another place with data.prepared=DIR"
+        )
 
 
 def _record(folder: Path, root: Path, results: Iterator[tuple[tuple[str, str], Any]]) -> Iterator[str | None]:
     """Give each item's reason or None; what took its worker along is written down here."""
     for (item, path), result in results:
         if isinstance(result, workers.TaskError):
-            write_part(folder, item, None, _bytes_and_hash(root / path), str(result))
+            _keep(folder, item, None, _bytes_and_hash(root / path), str(result))
             yield str(result)
         else:
             yield result
 
 
+def _keep(folder: Path, item: str, crops: Any, statistics: dict[str, Any], reason: str | None) -> None:
+    try:
+        write_part(folder, item, crops, statistics, reason)
+    except OSError as error:  # a full disk is not the item's fault
+        raise workers.Stop(f"cannot write below {folder} ({error}); mend that, and the same command goes on") from error
+
+
 def _bytes_and_hash(file: Path) -> dict[str, Any]:
-    if not file.is_file():
+    try:
+        return {"bytes": float(file.stat().st_size), "sha256": file_hash(file)}
+    except OSError:  # gone, or not to be read; the item's reason says so
         return {}
-    return {"bytes": float(file.stat().st_size), "sha256": file_hash(file)}
 
 
-def _judge(store: CropStore) -> None:
-    """Say so when much could not be prepared."""
-    bad = store.items[store.items["rejected"].notna()]
-    share = len(bad) / max(len(store.items), 1)
-    if share <= WARN_SHARE:
+def _merge(items: pd.DataFrame, folder: Path, max_rejected: float) -> CropStore:
+    about = [read_about(folder, item) for item in items["item"]]
+    if None in about:
+        raise StoreError(f"{about.count(None)} items in {folder} are gone again; run the same command once more")
+    known = [entry for entry in about if entry is not None]
+    _judge(items.assign(rejected=[entry["rejected"] for entry in known]), folder, max_rejected)
+    table, crops = merge(folder, items, known)
+    write_text(json.dumps(audit(table), indent=2), folder / "audit.json")
+    finish(folder, crops)
+    return CropStore(folder)
+
+
+def _judge(items: pd.DataFrame, folder: Path, max_rejected: float) -> None:
+    """Say so when much could not be prepared, before anything is merged."""
+    bad = items[items["rejected"].notna()]
+    share = len(bad) / max(len(items), 1)
+    if share <= min(WARN_SHARE, max_rejected):
         return
     reasons = ", ".join(f"{count} x {reason}" for reason, count in bad["rejected"].value_counts().head(3).items())
-    text = (
-        f"{len(bad)} of {len(store.items)} items could not be prepared ({reasons}); see {store.folder / 'rejected.csv'}"
-    )
-    if share > FAIL_SHARE:
-        (store.folder / "crops.parquet").unlink()
-        raise StoreError(text + ". That is more than half: is data.root the right folder?")
-    warnings.warn(text, stacklevel=3)
+    text = f"{len(bad)} of {len(items)} items could not be prepared ({reasons}); see {folder / 'rejected.csv'}"
+    if share > max_rejected:
+        write_rejected(items, folder)
+        for item in bad["item"]:
+            part_path(folder, item).unlink()
+        limit = "half" if max_rejected == FAIL_SHARE else f"{max_rejected:.0%}"
+        raise StoreError(
+            f"{text}. That is more than {limit}: is data.root the right folder? The other {len(items) - len(bad)} "
+            "are kept; the same command tries these anew, prepare.max_rejected=1 goes on without them"
+        )
+    warnings.warn(text, stacklevel=4)
 
 
-__all__ = ["Recipe", "prepare", "write_parquet"]
+def _warn_changed(store: CropStore, root: Path) -> None:
+    """Say so when files are not those that were prepared, as far as their size tells."""
+    if "bytes" not in store.items:
+        return
+    changed = []
+    for path, size in zip(store.items["path"], store.items["bytes"], strict=True):
+        file = root / path
+        if file.is_file() and file.stat().st_size != size:
+            changed.append(path)
+    if changed:
+        warnings.warn(
+            f"{len(changed)} files have another size than when they were prepared, such as {changed[0]}; their old "
+            "crops are used, rerun=true prepares all anew",
+            stacklevel=3,
+        )
+
+
+@contextmanager
+def _lock(folder: Path, alone: bool = False, wait: bool = True) -> Iterator[None]:
+    """Hold the folder with others, or alone. The lock lies beside it and ends with the process, however that ends."""
+    if sys.platform == "win32":
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise StoreError(f"another process is at work on {folder}; wait for it or end it") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+__all__ = ["Recipe", "parse_shard", "prepare", "prepare_parts"]

@@ -1,7 +1,7 @@
 """Protocols: which items are for training, for validation and for the one test. Pure functions of the item table.
 
-Each takes the table of items (columns `item, label, groups, source, listed, rejected`) and returns the split of each
-row, `train`, `val`, `test` or None. Validation is always carved from the training domain, never from test.
+Each takes the table of items (columns `item, label, groups, source, listed, given, rejected`) and returns the split of
+each row, `train`, `val`, `test` or None. Validation is always carved from the training domain, never from test.
 """
 
 from collections.abc import Callable
@@ -60,7 +60,39 @@ def identity_disjoint(
     return splits
 
 
-PROTOCOLS: dict[str, Callable[..., pd.Series]] = {"official": official, "identity_disjoint": identity_disjoint}
+def given(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> pd.Series:
+    """The splits as the data set comes divided; where it has no validation part, it is dealt from training by group."""
+    splits = items["given"].astype(object)
+    if splits.isna().any():
+        raise ManifestError("the data set does not come divided into train, val and test; use protocol=seeded")
+    rest = items[splits == "train"]
+    if len(rest) and not (splits == "val").any():
+        splits.loc[_deal(rest, _component(rest), val_fraction, seed)] = "val"
+    return splits
+
+
+def seeded(items: pd.DataFrame, val_fraction: float = 0.1, test_fraction: float = 0.2, seed: int = 0) -> pd.Series:
+    """Whole groups dealt by seed, so that none is in two splits: test first, then validation from what is left."""
+    component = _component(items)
+    for label, word in enumerate(("real", "fake")):
+        if (found := component[items["label"] == label].nunique()) < 3:
+            raise ManifestError(
+                f"the {word} items are in {found} group{'s' * (found != 1)}, which cannot be dealt to three "
+                "splits; data.group=REGEX finds the group in a path, or sort the files into train/ val/ test/ yourself"
+            )
+    splits = pd.Series("train", index=items.index, dtype=object)
+    splits.loc[_deal(items, component, test_fraction, seed)] = "test"
+    rest = items[splits == "train"]
+    splits.loc[_deal(rest, component.loc[rest.index], val_fraction, seed + 1)] = "val"
+    return splits
+
+
+PROTOCOLS: dict[str, Callable[..., pd.Series]] = {
+    "official": official,
+    "identity_disjoint": identity_disjoint,
+    "given": given,
+    "seeded": seeded,
+}
 
 
 def _component(items: pd.DataFrame) -> pd.Series:

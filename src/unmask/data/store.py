@@ -7,6 +7,7 @@ A store is a folder:
     crops.parquet    one row a stored crop, with its shard and its place there
     crops-00000.npy  the pixels
     rejected.csv     what could not be prepared, and why
+    audit.json       whether the files alone tell real from fake
     parts/           one file an item while preparing; a killed run goes on from them
 
 An mmap read of a clip is about 20 times faster than decoding JPEG files, and exact.
@@ -14,12 +15,13 @@ An mmap read of a clip is about 20 times faster than decoding JPEG files, and ex
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -102,8 +104,8 @@ class MemoryStore:
         return np.asarray(self._pixels[offset])
 
     def strips(self, item: str, frames: list[int]) -> list[NDArray[np.uint8]]:
-        """The crops of these frame numbers, each [S, S, 3]."""
-        place = {int(frame): at for at, frame in enumerate(self.crops["frame"])}
+        """The crops of these frame numbers, each [S, S, 3]; of several faces in a frame, the main one."""
+        place = {int(frame): at for at, frame in reversed(list(enumerate(self.crops["frame"])))}
         return [self._pixels[place[frame]].transpose(1, 2, 0) for frame in frames]
 
 
@@ -119,85 +121,104 @@ def part_path(folder: Path, item: str) -> Path:
 
 def write_part(folder: Path, item: str, crops: Any, statistics: dict[str, Any], rejected: str | None) -> None:
     """Keep what became of one item: its crops (arrays as attributes, see media.recipe.Crops), or why it has none."""
-    path = part_path(folder, item)
-    about = json.dumps({"item": item, "rejected": rejected, "statistics": statistics})
     arrays: dict[str, Any] = (
         {} if crops is None else {name: getattr(crops, name) for name in (*SCALARS, *LISTS, "pixels")}
     )
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    shape = None if crops is None else crops.pixels.shape
+    about = json.dumps({"item": item, "rejected": rejected, "statistics": statistics, "shape": shape})
+    path = part_path(folder, item)
+    temporary = _temporary(path)
     with temporary.open("wb") as file:
         np.savez(file, about=np.array(about), **arrays)
     temporary.replace(path)
 
 
-def read_part(folder: Path, item: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
-    """What was kept of an item, or None where it was not finished."""
-    path = part_path(folder, item)
-    if not path.is_file():
-        return None
-    with np.load(path, allow_pickle=False) as part:
-        arrays = {name: part[name] for name in part.files if name != "about"}
-        return json.loads(str(part["about"])), arrays
+def read_about(folder: Path, item: str) -> dict[str, Any] | None:
+    """What became of an item (`rejected`, `statistics`, `shape` of its pixels), or None where it was not finished."""
+    try:
+        with np.load(part_path(folder, item), allow_pickle=False) as part:
+            return dict(json.loads(str(part["about"])))
+    except (FileNotFoundError, BadZipFile, ValueError, KeyError, EOFError):
+        return None  # a half-written file is as good as none
 
 
-def merge(folder: Path, items: pd.DataFrame, shard_bytes: int = SHARD_BYTES) -> None:
-    """Join the parts of all items, in the order of the table, into shards and tables; then remove the parts.
+def read_part(folder: Path, item: str) -> dict[str, NDArray[Any]]:
+    """The arrays of an item that was finished and has crops."""
+    with np.load(part_path(folder, item), allow_pickle=False) as part:
+        return {name: part[name] for name in (*SCALARS, *LISTS, "pixels")}
 
-    The result depends on the items and their pixels alone, not on the order in which they were prepared.
+
+def merge(
+    folder: Path, items: pd.DataFrame, about: list[dict[str, Any]], shard_bytes: int = SHARD_BYTES
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Join the parts of all items, in the order of the table, into shards and tables; `finish` makes a store of them.
+
+    The result depends on the items and their pixels alone, not on the order in which they were prepared, nor on what
+    a killed merge left.
+
+    Args:
+        folder: of the store.
+        items: the manifest's rows.
+        about: what became of each.
+        shard_bytes: a shard is no larger, but for an item that is larger itself.
+
+    Returns:
+        The tables of items and of crops.
     """
-    tables, about = [], []
-    for number, members in enumerate(_plan(folder, items["item"].tolist(), shard_bytes)):
-        tables.append(_write_shard(folder, number, members))
-    for item in items["item"]:
-        part = read_part(folder, item)
-        assert part is not None
-        about.append(part[0])
+    for leftover in {*folder.glob("crops-*"), *folder.glob("*.tmp")}:
+        leftover.unlink()
+    shards = enumerate(_plan(items["item"].tolist(), about, shard_bytes))
+    tables = [_write_shard(folder, number, members) for number, members in shards]
     crops = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=CROP_COLUMNS)
     items = items.assign(rejected=[entry["rejected"] for entry in about])
-    statistics = pd.DataFrame([entry["statistics"] for entry in about], index=items.index)
-    items = pd.concat([items, statistics], axis=1)
+    items = pd.concat([items, pd.DataFrame([entry["statistics"] for entry in about], index=items.index)], axis=1)
     write_parquet(items, folder / "items.parquet")
+    write_rejected(items, folder)
+    return items, crops
+
+
+def write_rejected(items: pd.DataFrame, folder: Path) -> None:
+    """List in rejected.csv what could not be prepared, with its reason."""
     rejected = items.loc[items["rejected"].notna(), ["item", "path", "rejected"]]
     rejected.to_csv(folder / "rejected.csv", index=False)
-    write_parquet(crops, folder / "crops.parquet")  # last: its presence says that the store is whole
-    shutil.rmtree(folder / "parts")
 
 
-def _plan(folder: Path, items: list[str], shard_bytes: int) -> Iterator[list[tuple[str, int]]]:
-    """Items that have crops with how many, as many in a shard as fit; an item is never divided."""
-    members: list[tuple[str, int]] = []
+def finish(folder: Path, crops: pd.DataFrame) -> None:
+    """Write the table of crops, whose presence says that the store is whole, and remove the parts."""
+    write_parquet(crops, folder / "crops.parquet")
+    shutil.rmtree(folder / "parts", ignore_errors=True)
+
+
+def _plan(items: list[str], about: list[dict[str, Any]], shard_bytes: int) -> Iterator[dict[str, list[int]]]:
+    """Items that have crops with the shape of their pixels, as many in a shard as fit; an item is never divided."""
+    members: dict[str, list[int]] = {}
     size = 0
-    for item in items:
-        part = read_part(folder, item)
-        assert part is not None, item
-        if part[0]["rejected"] is not None:
+    for item, entry in zip(items, about, strict=True):
+        if entry["rejected"] is not None:
             continue
-        pixels = part[1]["pixels"]
-        if members and size + pixels.nbytes > shard_bytes:
+        nbytes = int(np.prod(entry["shape"]))
+        if members and size + nbytes > shard_bytes:
             yield members
-            members, size = [], 0
-        members.append((item, len(pixels)))
-        size += pixels.nbytes
+            members, size = {}, 0
+        members[item] = entry["shape"]
+        size += nbytes
     if members:
         yield members
 
 
-def _write_shard(folder: Path, number: int, members: list[tuple[str, int]]) -> pd.DataFrame:
+def _write_shard(folder: Path, number: int, members: dict[str, list[int]]) -> pd.DataFrame:
     """Write one shard file and return its rows of the crop table."""
     path = shard_path(folder, number)
-    temporary = path.with_suffix(".tmp")
-    total, offset, rows = sum(count for _, count in members), 0, []
-    out: np.memmap[Any, np.dtype[np.uint8]] | None = None
-    for item, count in members:
-        part = read_part(folder, item)
-        assert part is not None
-        pixels = part[1]["pixels"]
-        if out is None:
-            out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(total, *pixels.shape[1:]))
-        out[offset : offset + count] = pixels
-        rows.append(_rows(item, part[1], number, offset))
+    temporary = _temporary(path)
+    total, one = sum(shape[0] for shape in members.values()), next(iter(members.values()))[1:]
+    out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(total, *one))
+    offset, rows = 0, []
+    for item in members:
+        arrays = read_part(folder, item)
+        count = len(arrays["pixels"])
+        out[offset : offset + count] = arrays["pixels"]
+        rows.append(_rows(item, arrays, number, offset))
         offset += count
-    assert out is not None
     out.flush()
     del out
     temporary.replace(path)
@@ -216,6 +237,18 @@ def _rows(item: str, arrays: dict[str, NDArray[Any]], shard: int, offset: int) -
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:
     """Write a table so that a reader finds the old one or the new one, never half of it."""
-    temporary = path.with_suffix(".tmp")
+    temporary = _temporary(path)
     table.to_parquet(temporary, index=False)
     temporary.replace(path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a file of text in one step, as `write_parquet` does a table."""
+    temporary = _temporary(path)
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _temporary(path: Path) -> Path:
+    """Where a file is written before it gets its name; no other process, on whatever machine, has the same."""
+    return path.with_name(f"{path.name}.{uuid4().hex}.tmp")

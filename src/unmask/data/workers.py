@@ -1,6 +1,9 @@
 """Run one function over many tasks in processes; a task that crashes or hangs takes only its worker along."""
 
 import multiprocessing
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
@@ -16,6 +19,10 @@ NOTHING = object()
 
 class TaskError(Exception):
     """A task failed; the message is the reason."""
+
+
+class Stop(ValueError):
+    """No task's fault, and no other task would fare better (a full disk); `run` raises it."""
 
 
 class _Worker(Generic[T, R]):
@@ -48,8 +55,11 @@ def run(
     Args:
         work: called in the workers; it and its tasks can be pickled. What it raises becomes a `TaskError`.
         tasks: what to work on.
-        workers: processes; 0 works here, without protection from crashes.
+        workers: processes; 0 works here, without protection from crashes. They end when this one does, however.
         timeout: seconds after which a task counts as hanging and its worker is killed.
+
+    Raises:
+        Stop: the work raised it.
     """
     if workers == 0:
         yield from ((task, _attempt(work, task)) for task in tasks)
@@ -68,10 +78,12 @@ def run(
                 result: Any = NOTHING
                 if worker.pipe in ready:
                     result = _receive(worker)
-                elif time.monotonic() - worker.since > timeout:
+                elif worker.ready and time.monotonic() - worker.since > timeout:
                     result = TaskError(f"hangs: nothing after {timeout:g} s")
                 if result is NOTHING:
                     continue
+                if isinstance(result, Stop):
+                    raise result
                 worker.task = None
                 if worker.pipe not in ready or worker.process.exitcode is not None:
                     worker.stop()
@@ -91,6 +103,7 @@ def _receive(worker: _Worker[Any, R]) -> Any:
     try:
         if not worker.ready:
             worker.ready = worker.pipe.recv() == READY
+            worker.since = time.monotonic()  # starting, with its imports, is not the task's time
             if not worker.pipe.poll():
                 return NOTHING
         result = worker.pipe.recv()
@@ -106,18 +119,39 @@ def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
     """Answer tasks until the parent is gone."""
     import torch
 
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends its workers
     torch.set_num_threads(1)  # the processes are the parallelism
     pipe.send(READY)
+    # What goes wrong is sent back as a reason; C libraries say the same on stderr for each macroblock.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     while True:
         try:
             task = pipe.recv()
         except (EOFError, OSError):
             return
-        pipe.send(_attempt(work, task))
+        pipe.send(_answer(work, task))
+
+
+def _follow_parent() -> None:
+    """End this process with its parent, even in the middle of a task that hangs."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _answer(work: Callable[[T], R], task: T) -> R | TaskError | Stop:
+    try:
+        return _attempt(work, task)
+    except Stop as stop:
+        return stop
 
 
 def _attempt(work: Callable[[T], R], task: T) -> R | TaskError:
     try:
         return work(task)
+    except Stop:
+        raise
     except Exception as error:
         return TaskError(f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")

@@ -4,17 +4,18 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unmask.media.align import align_matrix, crop_matrix, warp
-from unmask.media.decode import MediaError, burst_indices, decoder_version, open_media
+from unmask.media.decode import PICTURES, VIDEOS, MediaError, burst_indices, decoder_version, open_media
 from unmask.media.find import Array, FaceFinder
 from unmask.media.probe import Statistics, colour_statistics, file_statistics
-from unmask.media.track import Track, associate, main_face, smooth
+from unmask.media.track import Track, all_faces, associate, main_face, smooth
 
-VERSION = 1  # raised when the same settings give other pixels, so that no stale crop is used
+VERSION = 2  # raised when the same settings give other pixels, so that no stale crop is used
 
 
 @dataclass
@@ -47,7 +48,8 @@ class FaceCrops:
         search_every: find faces in every n-th frame of a burst, fill the others from the track.
         long_side: frames are searched for faces no larger than this, px.
         min_prob: weaker detections are not faces.
-        decoder: `auto`, `decord` or `pyav`.
+        faces: `main` keeps the face that the video shows most, `all` also every other, each as a track of its own.
+        decoder: `auto`, `decord`, `pyav` or `torchcodec`.
         device: where faces are searched; not part of the key.
     """
 
@@ -59,11 +61,17 @@ class FaceCrops:
     search_every: int = 1
     long_side: int = 480
     min_prob: float = 0.9
+    faces: str = "main"
     decoder: str = "auto"
     device: str = "cpu"
 
+    #: Files that can become crops.
+    suffixes: ClassVar[frozenset[str]] = frozenset(VIDEOS | PICTURES)
+
     def __post_init__(self) -> None:
         burst_indices(self.frames + 1, self.frames, self.burst)
+        if self.faces not in ("main", "all"):
+            raise ValueError(f"faces={self.faces}: there is none; choose main or all")
         self._finder: FaceFinder | None = None
 
     def describe(self) -> dict[str, object]:
@@ -103,13 +111,19 @@ class FaceCrops:
         tracks = associate(self._finder(frames[searched]), self.min_prob)
         if not tracks:
             raise MediaError(f"no face found in {len(searched)} frames")
-        pieces = [self._cut_track(track, frames, numbers, searched, fps) for track in main_face(tracks)]
+        faces = all_faces(tracks, len(searched)) if self.faces == "all" else [main_face(tracks)]
+        pieces = [
+            self._cut_track(number, piece, frames, numbers, searched, fps)
+            for number, face in enumerate(faces)
+            for piece in face
+        ]
         return Crops(
             **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in ARRAYS}  # type: ignore[arg-type]
         )
 
     def _cut_track(
         self,
+        number: int,
         track: Track,
         frames: NDArray[np.uint8],
         numbers: NDArray[np.int64],
@@ -124,7 +138,7 @@ class FaceCrops:
         prob[searched[track.frames]] = track.probs
         pixels = [self._warp(frames[at], box, points) for at, box, points in zip(inside, boxes, landmarks, strict=True)]
         return Crops(
-            track=np.zeros(len(inside), np.int64),
+            track=np.full(len(inside), number, np.int64),
             frame=numbers[inside],
             time=numbers[inside] / fps,
             box=boxes,

@@ -5,6 +5,7 @@ so that every box uses the whole track.
 """
 
 from dataclasses import dataclass, field
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +95,21 @@ def main_face(tracks: list[Track]) -> list[Track]:
         if apart and track.width >= 0.5 * tracks[0].width:
             pieces.append(track)
     return sorted(pieces, key=lambda track: track.frames[0])
+
+
+def all_faces(tracks: list[Track], searched: int) -> list[list[Track]]:
+    """The pieces of the main face, then each other face that was seen in 3 frames and in 10 % of them.
+
+    What is seen in fewer is mostly no face. Of 1 or 2 frames, all must show it.
+
+    Args:
+        tracks: of `associate`.
+        searched: number of frames that were searched.
+    """
+    main = main_face(tracks)
+    fewest = min(searched, max(3, ceil(0.1 * searched)))
+    others = [track for track in tracks if len(track.frames) >= fewest and not any(track is piece for piece in main)]
+    return [main, *([track] for track in others)]
 
 
 def smooth(track: Track, times: NDArray[np.integer], searched: NDArray[np.integer]) -> tuple[Array, Array]:

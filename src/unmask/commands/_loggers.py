@@ -1,0 +1,158 @@
+"""The loggers of a run: built, told the config, shown the evidence of the test, and closed."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pandas as pd
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.trainer.states import TrainerFn
+
+from unmask.metrics import detection
+from unmask.reporting import pictures
+
+
+def start(cfg: DictConfig) -> list[Logger]:
+    """Build the loggers that a config names and give each the whole config, as plain values.
+
+    Raises:
+        ValueError: a logger's package is not installed, or its service refuses.
+    """
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    loggers = []
+    for name, node in (cfg.logger or {}).items():
+        if not isinstance(node, DictConfig):
+            continue
+        # A run that starts over does so with its logger too: the same id then replaces what was there.
+        changed = {"resume": None} if cfg.rerun and "resume" in node else {}
+        try:
+            logger = instantiate(node, _convert_="all", **changed)
+            getattr(logger, "experiment", None)  # opened here, so that what is missing shows before the training
+            logger.log_hyperparams({str(key): value for key, value in plain.items()})
+        except Exception as error:
+            raise _in_words(str(name), error) from error
+        loggers.append(logger)
+    return loggers
+
+
+def _in_words(name: str, error: Exception) -> Exception:
+    """Say what the user can do, where it is known."""
+    cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+    if isinstance(cause, ModuleNotFoundError):
+        return ValueError(f"logger={name}: {cause}. Install it (pip install {name}) or choose logger=csv")
+    if type(cause).__module__.startswith("wandb."):
+        return ValueError(f"logger={name}: {cause}. WANDB_MODE=offline keeps everything on this machine")
+    return error
+
+
+@contextmanager
+def closing() -> Iterator[None]:
+    """Close the W&B run, or the next training of this process would write into it; one that failed is marked so."""
+    try:
+        yield
+    except BaseException:
+        _finish_wandb(1)
+        raise
+    _finish_wandb(0)
+
+
+def _finish_wandb(exit_code: int) -> None:
+    wandb: Any = sys.modules.get("wandb")
+    if getattr(wandb, "run", None) is not None:
+        wandb.finish(exit_code=exit_code)
+
+
+class Evidence(Callback):
+    """After the test, show loggers that take pictures what the figures stand for.
+
+    `test/roc`, `test/confusion`, `test/errors` (the faces of the worst ones) and `test/videos`, a table with a row a
+    video. Calls are made at the threshold of the last validation, which is that of the best weights.
+
+    Args:
+        faces: how many errors at most; 0 gives no face away.
+    """
+
+    def __init__(self, faces: int = 0) -> None:
+        self.faces = faces
+        self._threshold = float("nan")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the threshold of these weights."""
+        table = _tables(pl_module)
+        if trainer.state.fn == TrainerFn.VALIDATING and table is not None:
+            self._threshold = detection.threshold(table)["video"]
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw and log."""
+        table = _tables(pl_module)
+        shown = [logger for logger in trainer.loggers if isinstance(logger, tuple(SHOW))]
+        if table is None or not shown or not trainer.is_global_zero:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        evidence = _gather(table, self._threshold, data.samples["test"].store, self.faces)
+        for logger in shown:
+            next(show for kind, show in SHOW.items() if isinstance(logger, kind))(logger, evidence, trainer.global_step)
+
+
+class _Shown(NamedTuple):
+    roc: pictures.Picture
+    confusion: pictures.Picture
+    errors: list[pictures.Mistake]
+    videos: pd.DataFrame
+
+
+def _gather(table: pd.DataFrame, threshold: float, store: Any, most: int) -> _Shown:
+    def face(item: str, track: int, frame: int) -> pictures.Picture:
+        rows, pixels = store.of_item(item, [frame])
+        found: pictures.Picture = pixels[rows["track"].to_numpy() == track][0].transpose(1, 2, 0)
+        return found
+
+    levels = detection.levels(table)
+    videos = detection.videos(table)[["item", "method", "label", "prob", "num"]]
+    called = (videos["prob"] > threshold).map({True: "fake", False: "real"}).where(videos["prob"].notna(), "not scored")
+    words = {"label": "truth", "num": "samples"}
+    return _Shown(
+        pictures.roc(levels),
+        pictures.confusion(levels["video"], threshold),
+        pictures.mistakes(table, threshold, face, most),
+        videos.assign(label=videos["label"].map({0: "real", 1: "fake"}), called=called).rename(columns=words),
+    )
+
+
+def _show_wandb(logger: WandbLogger, evidence: _Shown, step: int) -> None:
+    logger.log_image("test/roc", [evidence.roc], step)
+    logger.log_image("test/confusion", [evidence.confusion], step)
+    if evidence.errors:
+        faces, captions = [error.face for error in evidence.errors], [error.caption for error in evidence.errors]
+        logger.log_image("test/errors", faces, step, caption=captions)
+    logger.log_table("test/videos", dataframe=evidence.videos, step=step)
+
+
+def _show_tensorboard(logger: TensorBoardLogger, evidence: _Shown, step: int) -> None:
+    board: Any = logger.experiment
+    board.add_image("test/roc", evidence.roc, step, dataformats="HWC")
+    board.add_image("test/confusion", evidence.confusion, step, dataformats="HWC")
+    if evidence.errors:
+        board.add_image("test/errors", pictures.sheet(evidence.errors), step, dataformats="HWC")
+    columns = evidence.videos.round({"prob": 4}).astype(str)
+    rows = [columns.columns, ["---"] * len(columns.columns), *columns.to_numpy()]
+    board.add_text("test/videos", "\n".join(f"| {' | '.join(row)} |" for row in rows), step)
+    board.flush()
+
+
+SHOW: dict[type[Logger], Callable[[Any, _Shown, int], None]] = {
+    WandbLogger: _show_wandb,
+    TensorBoardLogger: _show_tensorboard,
+}
+
+
+def _tables(module: Any) -> pd.DataFrame | None:
+    """The prediction table of the last validation or test, of modules that make one."""
+    table: pd.DataFrame | None = getattr(module, "predictions", None)
+    return table

@@ -1,0 +1,161 @@
+"""Show what there is: options of the config, presets, and the runs made so far.
+
+  unmask list                    the kinds of things
+  unmask list networks           options of one kind, and how they are chosen
+  unmask list experiments        presets
+  unmask list runs               run folders below outputs/
+  unmask list runs FOLDER        below another folder
+
+Only files are read and nothing is built or written.
+"""
+
+import ast
+import json
+import os
+import sys
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from unmask.config import conf_dir
+
+Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def kinds() -> dict[str, Path]:
+    """The groups of the config that hold options, by their plural: `networks` -> conf/module/network."""
+    top = Path(conf_dir())
+    groups = {path.parent for path in top.rglob("*.yaml") if not path.name.startswith("_")} - {top}
+    # Presets lie in a folder a data set; their group is the folder above.
+    groups = {group.parent if group.parent.name == "experiment" else group for group in groups}
+    return {_plural(group.name): group for group in sorted(groups)}
+
+
+def _plural(name: str) -> str:
+    if name.endswith("ss"):
+        return name + "es"
+    return name if name.endswith("s") or name == "data" else name + "s"
+
+
+def options(group: Path) -> Table:
+    """The options of a group with what their files say of themselves."""
+    nested = "**/*.yaml" if group.name == "experiment" else "*.yaml"
+    table = _table(group.name, "what it is")
+    for path in sorted(group.glob(nested)):
+        if not path.name.startswith("_"):
+            table.add_row(path.relative_to(group).with_suffix("").as_posix(), Text(about(path)))
+    return table
+
+
+def key(group: Path) -> str:
+    """How a group is written on the command line; one that fills a place of another name has that place in it."""
+    name = group.relative_to(conf_dir()).as_posix()
+    defaults = _read(Path(conf_dir(), "train.yaml"))["defaults"]
+    keys = [str(key).removeprefix("override ") for entry in defaults if isinstance(entry, dict) for key in entry]
+    return next((key for key in keys if key.split("@")[0] == name), name)
+
+
+def about(path: Path) -> str:
+    """What an option's file says first; without such a line, what the class that it builds says of itself."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if not line.startswith("# @"):
+            return line.lstrip("# ")
+    target = str((_read(path) or {}).get("_target_", ""))
+    module, _, name = target.rpartition(".")
+    return _docstring(module, name) or target
+
+
+def _docstring(module: str, name: str) -> str:
+    """The first line about a class or function of ours; its file is read, not imported."""
+    package, *parts = module.split(".")
+    file = files("unmask").joinpath(*parts[:-1], f"{parts[-1]}.py") if package == "unmask" and parts else None
+    if file is None or not file.is_file():
+        return ""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name:
+            return (ast.get_docstring(node) or "").split("\n")[0]
+    return ""
+
+
+def runs(root: Path) -> Table | str:
+    """The runs below a folder: which are finished, and how good."""
+    folders = sorted(_folders(root))
+    if not folders:
+        return f"no runs below {root}; unmask train makes one"
+    table = _table("run folder", "seed", "state", "monitor", "score", "test video AUC")
+    for folder in folders:
+        config, metrics = _read(folder / ".hydra" / "config.yaml") or {}, _metrics(folder)
+        state = Text("unfinished", "yellow") if metrics is None else Text("finished", "green")
+        monitor = (metrics or {}).get("monitor") or (config.get("module") or {}).get("monitor", "")
+        figures = _figure((metrics or {}).get("score")), _figure(((metrics or {}).get("test") or {}).get("video_auroc"))
+        table.add_row(Text(str(folder)), str(config.get("seed", "")), state, Text(str(monitor)), *figures)
+    return table
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """Folders with a composed training config; what lies inside a run is not searched."""
+    for folder, inside, _ in os.walk(root):
+        if ".hydra" in inside and Path(folder, ".hydra", "config.yaml").is_file():
+            yield Path(folder)
+            inside.clear()
+
+
+def _metrics(folder: Path) -> dict[str, Any] | None:
+    path = folder / "metrics.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else None
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else "n/a" if value != value else f"{value:.3f}"
+
+
+def _read(path: Path) -> Any:
+    with path.open(encoding="utf-8") as file:
+        return yaml.load(file, Yaml)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def main(arguments: list[str]) -> None:
+    """Print the table that is asked for.
+
+    Not a Hydra application: there is no config to compose, and a listing leaves no folder behind.
+    """
+    # The console command quotes bare words for Hydra's grammar.
+    words = [word.removeprefix("path=").strip("'") for word in arguments]
+    known, console = kinds(), Console(highlight=False)
+    given, *rest = words or [""]
+    kind = given if given in (*known, "runs") else _plural(given)
+    if kind == "runs":
+        table = runs(Path(rest[0] if rest else "outputs"))
+        # A folder is to be copied: a line that is too long for the terminal wraps there instead.
+        wide = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+        console.width = max(console.width, wide)
+        console.print(table)
+    elif kind in known:
+        console.print(options(known[kind]))
+        console.print(f"\nchosen with {key(known[kind])}=NAME", markup=False)
+    else:
+        choices = f"unmask list KIND, where KIND is one of\n  {', '.join([*known, 'runs'])}"
+        if given:
+            raise SystemExit(f"unmask: there is no kind '{given}'; {choices}")
+        print(choices)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

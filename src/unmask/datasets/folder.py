@@ -1,0 +1,166 @@
+"""Anybody's own files, sorted into folders: videos, pictures, or both."""
+
+import os
+import re
+import shlex
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from unmask.data.datamodule import CropDataModule
+from unmask.data.manifest import Item, ManifestError
+from unmask.data.prepare import Recipe
+from unmask.data.splits import seeded
+
+CLASSES = {"real": 0, "fake": 1}
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+class FolderDataModule(CropDataModule):
+    """Folders `real` and `fake`, or the two within `train`, `val` and `test`.
+
+    Args:
+        name: of the data set: letters, digits, `_` and `-`.
+        root: its folder.
+        prepared: see `CropDataModule`.
+        recipe: file -> crops; its `suffixes` say which files it can read.
+        protocol: `seeded` deals whole groups; a data set that comes divided keeps its splits (`given`).
+        test_fraction: share of the items that `seeded` deals to the test split, by whole groups.
+        group: a regular expression that finds, in a path below `real` or `fake/METHOD` and without its suffix, what
+            must stay in one split: its first bracket, or all that it matches. Null: the sub-folder, or in none the
+            name. `(.+)_frame` keeps the pictures of a video together.
+        options: see `CropDataModule`.
+    """
+
+    SOURCE = "your own disk"
+    LAYOUT = """\
+  real/**                     videos or pictures, in sub-folders or not
+  fake/**                     the first sub-folder names the method: fake/faceswap/0001.mp4
+or, divided by yourself (without val/, some of train/ is held out):
+  train/real/**  val/real/**  test/real/**
+  train/fake/**  val/fake/**  test/fake/**
+In the first layout a seed deals whole groups: those of one sub-folder (below the method) stay together, else those of
+one name; or data.group='(.+)_frame' says which part of a path names its group."""
+    DISJOINT = (*CropDataModule.DISJOINT, "seeded")
+
+    def __init__(
+        self,
+        name: str,
+        root: str | Path,
+        prepared: str | Path,
+        recipe: Recipe,
+        protocol: str = "seeded",
+        test_fraction: float = 0.2,
+        group: str | None = None,
+        **options: Any,
+    ) -> None:
+        if not re.fullmatch(r"[\w-]+", name):
+            raise ValueError(f"data.name={name}: it names a folder; use letters, digits, _ and - only")
+        try:
+            self.group = None if group is None else re.compile(group)
+        except re.error as error:
+            raise ValueError(f"data.group={group} is no regular expression: {error}") from None
+        self.test_fraction = test_fraction
+        super().__init__(name, root, prepared, recipe, protocol, **options)
+
+    def find_items(self) -> list[Item]:
+        """One item a file below `real` and `fake`."""
+        parts = {SPLITS[folder.name.lower()]: folder for folder in _folders(self.root, SPLITS)}
+        classes = _folders(self.root, CLASSES)
+        if parts and classes:
+            raise ManifestError(
+                f"{self.root} holds both {classes[0].name}/ and {next(iter(parts.values())).name}/: divide all or "
+                f"nothing\n{self.explain()}"
+            )
+        self.unused: Counter[str] = Counter()
+        found = [item for split, folder in parts.items() for item in self._classes(folder, split)]
+        found += self._classes(self.root, None)
+        if self.unused:
+            kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in self.unused.most_common(5))
+            warnings.warn(
+                f"{self.unused.total()} files below {self.root} are neither videos nor pictures and are left out "
+                f"({kinds})",
+                stacklevel=2,
+            )
+        if not found:
+            raise ManifestError(f"there is no video or picture in real/ and fake/ below {self.root}\n{self.explain()}")
+        if len({item.label for item in found}) < 2:
+            raise ManifestError(
+                f"all {len(found)} items below {self.root} are {found[0].method}: both real and fake "
+                f"are needed\n{self.explain()}"
+            )
+        return found
+
+    def _classes(self, folder: Path, split: str | None) -> Iterator[Item]:
+        for place in _folders(folder, CLASSES):
+            label = CLASSES[place.name.lower()]
+            files = sorted(_files(place))
+            suffixes: frozenset[str] = self.recipe.suffixes  # type: ignore[attr-defined]
+            media = [file for file in files if file.suffix.lower() in suffixes]
+            self.unused.update(file.suffix.lower() for file in files if file not in set(media))
+            stems = Counter(file.with_suffix("") for file in media)
+            for file in media:
+                yield self._item(file, place, label, split, stems[file.with_suffix("")] > 1)
+
+    def _item(self, file: Path, place: Path, label: int, split: str | None, ambiguous: bool) -> Item:
+        """The item of one file; a.jpg beside a.png keep their suffixes in their names."""
+        inside = file.relative_to(place)
+        method = "real"
+        if label:
+            method = inside.parts[0] if len(inside.parts) > 1 else "fake"
+            inside = inside.relative_to(method) if len(inside.parts) > 1 else inside
+        path = inside.with_suffix("").as_posix()
+        clip = "/".join(filter(None, (split, inside.as_posix() if ambiguous else path)))
+        where = file.relative_to(self.root).as_posix()
+        groups = (f"{self.name}/{self._group(path)}",)
+        return Item(f"{self.name}/{method}/{clip}", where, label, method, groups=groups, given=split)
+
+    def _group(self, path: str) -> str:
+        if self.group is None:
+            return path.rpartition("/")[0] or path
+        if (match := self.group.search(path)) is None:
+            raise ManifestError(f"data.group={self.group.pattern} finds nothing in '{path}'; mend it, or leave it out")
+        return str(match.group(1) if self.group.groups else match.group())
+
+    def _split(self, items: pd.DataFrame) -> pd.DataFrame:
+        if self.protocol == "seeded" and items["given"].notna().any():
+            self.protocol = "given"
+        if self.protocol != "seeded":
+            return super()._split(items)
+        return items.assign(split=seeded(items, self.val_fraction, self.test_fraction, self.split_seed))
+
+    def prepare_command(self) -> str:
+        """The command that prepares what this data module reads."""
+        pattern = [] if self.group is None else [f"data.group={self.group.pattern}"]
+        own = shlex.join(["data=folder", f"data.name={self.name}", *pattern])
+        return super().prepare_command().replace(f"data={self.name}", own, 1)
+
+    def protocol_words(self, split: str) -> dict[str, str]:
+        """What a figure on this data rests on, in words."""
+        words = {"given": "as the folders are divided", "seeded": f"whole groups, dealt by seed {self.split_seed}"}
+        found = super().protocol_words(split)
+        return found | {
+            "Split": f"{self.protocol} ({words[self.protocol]})" if self.protocol in words else found["Split"]
+        }
+
+
+def _folders(root: Path, names: dict[str, Any]) -> list[Path]:
+    """Folders of these names, in whatever case they are written."""
+    return [entry for entry in sorted(root.iterdir()) if entry.is_dir() and entry.name.lower() in names]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder but hidden ones, through linked folders too, into none of them twice."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, name) for name in files if not name.startswith("."))
