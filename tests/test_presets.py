@@ -22,7 +22,7 @@ GROUPS = [
 ]
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml")) if not p.stem.startswith("_")]
 OPTIONS += [("augment@data.augment", p.stem) for p in sorted((CONF / "augment").glob("*.yaml"))]
-OFFLINE = ["paths.out=out", "frames=4"]
+OFFLINE = ["paths.out=out", "frames=4", "data.root=somewhere"]
 
 
 def test_the_walk_finds_presets():

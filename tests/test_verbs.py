@@ -23,14 +23,14 @@ SMALL = (*TINY, "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=8")
 
 @pytest.fixture(scope="module")
 def arguments(demo_root):
-    return ["experiment=demo_celebdf/meso4", f"data.root={demo_root}", *SMALL]
+    return ["experiment=demo_celebdf/meso4", "name=verbs", f"data.root={demo_root}", *SMALL]
 
 
 @pytest.fixture(scope="module")
 def run(workplace, arguments) -> Run:
     """A finished training."""
     unmask("train", *arguments, cwd=workplace)
-    (folder,) = (workplace / "outputs/demo_celebdf/meso4").iterdir()
+    (folder,) = (workplace / "outputs/verbs").iterdir()
     return Run(folder)
 
 
@@ -82,7 +82,7 @@ def test_the_same_command_finds_the_same_run_and_does_not_repeat_it(run, workpla
     before = (run.folder / "metrics.json").stat().st_mtime_ns
     assert "finished before" in unmask("train", *arguments, cwd=workplace).stdout
     assert (run.folder / "metrics.json").stat().st_mtime_ns == before
-    assert len(list((workplace / "outputs/demo_celebdf/meso4").iterdir())) == 1
+    assert len(list((workplace / "outputs/verbs").iterdir())) == 1
 
 
 def test_identity_is_what_changes_the_result(workplace, arguments, monkeypatch):
@@ -152,8 +152,8 @@ def test_a_bad_file_gets_a_plain_answer(run, tmp_path, name, content, reason):
 
 def test_clips_train_too(workplace, demo_root):
     small = [*SMALL[:-3], "trainer=smoke", "frames=3", "data.frames_per_video=2", "data.batch_size=4"]
-    unmask("train", "experiment=demo_celebdf/cnn_lstm", f"data.root={demo_root}", *small, cwd=workplace)
-    (folder,) = (workplace / "outputs/demo_celebdf/cnn_lstm").iterdir()
+    unmask("train", "experiment=demo_celebdf/cnn_lstm", "name=clips", f"data.root={demo_root}", *small, cwd=workplace)
+    (folder,) = (workplace / "outputs/clips").iterdir()
     assert Run(folder).metrics["parameters"] > 1000
     printed = unmask("report", f"run=[{folder}]", "out=both.html", cwd=workplace).stdout
     assert "both.html" in printed

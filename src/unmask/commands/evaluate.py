@@ -25,7 +25,18 @@ from unmask.runs import Run, predictions_path, register_resolvers, write_predict
 register_resolvers()
 
 # What a data set says for itself; everything else (recipe, sampling, sizes) is the run's.
-OF_THE_DATA = ("_target_", "name", "root", "prepared", "protocol", "val_fraction", "split_seed", "demo")
+OF_THE_DATA = (
+    "_target_",
+    "name",
+    "root",
+    "prepared",
+    "protocol",
+    "val_fraction",
+    "split_seed",
+    "demo",
+    "test_fraction",
+    "group",
+)
 
 
 def evaluate(cfg: DictConfig) -> float:
@@ -66,9 +77,11 @@ def load_data(run: Run, cfg: DictConfig) -> tuple[Any, bool]:
     if not other:
         return run.build("data"), False
     settings = OmegaConf.create(OmegaConf.to_container(run.config.data, resolve=True))
+    assert isinstance(settings, DictConfig)
     given = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(given, dict)
     for key in OF_THE_DATA:
+        settings.pop(key, None)
         if key in given["data"]:
             OmegaConf.update(settings, key, cfg.data[key])
     validate(OmegaConf.create({"data": settings}), "data")
