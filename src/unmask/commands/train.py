@@ -144,7 +144,7 @@ def start_job(cfg: DictConfig) -> float | None:
     place = str(out).replace("'", r"\'")
     command = [sys.executable, "-m", "unmask.commands.train", *job.overrides.task, "hydra.mode=RUN"]
     environment = {**os.environ, "HYDRA_FULL_ERROR": "1"}  # a failure is told with its traceback
-    last = deque[str](maxlen=60)
+    last = deque[str](maxlen=200)
     with subprocess.Popen(
         [*command, f"hydra.run.dir='{place}'"], env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",

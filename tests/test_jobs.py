@@ -1,4 +1,4 @@
-"""Sweeps and several processes: a job is a process, whatever launches it; one device and two give the same score."""
+"""Sweeps: a job is a process of its own, whatever launches it, and what is finished is not repeated."""
 
 import json
 import os
@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from conftest import TINY, unmask
@@ -75,28 +73,3 @@ def test_optuna_picks_and_finds_the_best(workplace, arguments):
     found = (workplace / "outputs/optuna/optimization_results.yaml").read_text()
     best = float(re.search(r"best_value: (\S+)", found)[1])
     assert len(runs) == 2 and best == pytest.approx(max(run["score"] for run in runs))
-
-
-def test_two_processes_score_each_item_once_and_alike(workplace, arguments):
-    """An odd number of samples, gloo; and training on two processes in bf16."""
-    unmask("train", *arguments, "name=ddp_base", cwd=workplace)
-    (folder,) = (workplace / "outputs/ddp_base").iterdir()
-    one = Run(folder).predictions("test")
-    assert len(one) % 2 == 1, "the case wants an odd test set"
-    two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.accelerator=cpu"]
-    command = [sys.executable, "-m", "unmask.commands.evaluate", f"run={folder}", "trainer=cpu", *two]
-    done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    both = Run(folder).predictions("test")
-    assert both["item"].tolist() == one["item"].tolist() and not both.duplicated(["item", "track", "frame"]).any()
-    np.testing.assert_allclose(both["logit"], one["logit"], atol=1e-5)
-
-
-def test_a_sweep_of_two_runs_on_two_processes(workplace, arguments):
-    two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.precision=bf16-mixed", "name=ddp_sweep"]
-    done = train("-m", *arguments, *two, "seed=0,1", cwd=workplace)
-    assert done.returncode == 0, done.stdout + done.stderr
-    folders = [folder for folder in (workplace / "outputs/ddp_sweep").iterdir() if (folder / ".hydra").is_dir()]
-    assert len(folders) == 2 and all((folder / "metrics.json").is_file() for folder in folders)
-    for folder in folders:
-        assert pd.read_csv(folder / "metrics.csv")["val/loss"].notna().any()
