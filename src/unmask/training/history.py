@@ -2,6 +2,7 @@
 
 import csv
 import os
+import time
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
+
+EVERY = 2.0  # seconds between two writes, at least
 
 
 class History(Logger):
@@ -25,6 +28,7 @@ class History(Logger):
         super().__init__()
         self.path = Path(folder) / "metrics.csv"
         self._rows: dict[int, dict[str, Any]] = {}
+        self._written = float("-inf")
         if self.path.is_file():
             with self.path.open(newline="") as file:
                 for row in csv.DictReader(file):
@@ -51,9 +55,19 @@ class History(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the file."""
+        """Write the file, unless it was written just now: the Trainer asks after every row, and the file grows."""
+        if time.monotonic() - self._written > EVERY:
+            self._write()
+
+    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
+        """Write, so that a run that goes on from this checkpoint finds all that came before."""
+        self._write()
+
+    @rank_zero_only
+    def _write(self) -> None:
         if not self._rows:
             return
+        self._written = time.monotonic()
         names = sorted({name for row in self._rows.values() for name in row} - {"epoch"})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
@@ -66,4 +80,4 @@ class History(Logger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write what is left."""
-        self.save()
+        self._write()
