@@ -54,7 +54,6 @@ def test_a_sweep_goes_on_where_a_job_failed(workplace, arguments):
     ids=["joblib", "submitit"],
 )
 def test_any_launcher_gives_the_same_figures(workplace, arguments, launcher):
-    pytest.importorskip(f"hydra_plugins.hydra_{launcher[0].split('=')[1].split('_')[0]}_launcher")
     name = re.sub(r"\W", "", launcher[0])
     done = train("-m", *arguments, f"name={name}", "seed=0", *launcher, cwd=workplace)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -65,7 +64,6 @@ def test_any_launcher_gives_the_same_figures(workplace, arguments, launcher):
 
 
 def test_optuna_picks_and_finds_the_best(workplace, arguments):
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     given = ["-m", *arguments, "sweep=optuna", "name=optuna", "hydra.sweeper.n_trials=2"]
     done = train(*given, cwd=workplace)
     assert done.returncode == 0, done.stdout + done.stderr
