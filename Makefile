@@ -5,6 +5,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 # Small matrices on few cores: intra-op threads fight each other and cost more than they bring.
 export OMP_NUM_THREADS ?= 1
+# Compiled modules are kept in .venv even where the environment says not to: without them each process starts in twice
+# the time.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'

@@ -168,6 +168,9 @@ def choose_decoder(name: str = "auto") -> str:
     if name == "torchcodec":
         try:
             import_module("torchcodec.decoders")
+            # Without FFmpeg newer releases load all the same, for pictures only, and fail at the first video.
+            if import_module("torchcodec").ffmpeg_major_version is None:
+                raise RuntimeError("it found no FFmpeg")
         except (ImportError, RuntimeError, OSError) as error:
             raise ValueError(
                 "the decoder 'torchcodec' does not load: it wants the shared libraries of FFmpeg (apt-get install "
@@ -227,6 +230,26 @@ def open_media(path: Path, decoder: str = "auto") -> Reader:
     if len(reader) == 0:
         raise MediaError("the video has no frames")
     return reader
+
+
+def read_mask(path: Path, indices: list[int], size: tuple[int, ...], decoder: str = "auto") -> Frames:
+    """The frames of a mask that belong to these frames of its file -> uint8 [N, H, W, 3]; a picture serves for all.
+
+    Raises:
+        MediaError: it cannot be read, is shorter, or has another size than `size` (height, width).
+    """
+    try:
+        reader = open_media(path, decoder)
+        if len(reader) == 1:
+            indices = [0] * len(indices)
+        if max(indices) >= len(reader):
+            raise MediaError(f"it has {len(reader)} frames and {max(indices) + 1} are wanted")
+        frames = reader.read(indices)
+        if frames.shape[1:3] != tuple(size):
+            raise MediaError(f"it has {frames.shape[2]}x{frames.shape[1]} px, its picture {size[1]}x{size[0]}")
+    except MediaError as error:
+        raise MediaError(f"the mask {path.name}: {error}") from None
+    return frames
 
 
 def burst_indices(total: int, frames: int, burst: int = 1) -> list[int]:
