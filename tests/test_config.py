@@ -55,7 +55,7 @@ def test_three_mistakes_are_told_at_once():
 )
 @pytest.mark.parametrize(
     "place",
-    ["module.network._target_", "callbacks.best._target_", "data.augment.transforms.0._target_", "trainer._target_"],
+    ["module.network._target_", "callbacks.best._target_", "data.augment.device.0._target_", "trainer._target_"],
 )
 def test_a_target_outside_the_list_is_refused_anywhere(target, place):
     cfg = compose("train", ["experiment=celebdf/meso4", "paths.out=x"])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from torchvision.transforms import v2
 
 from unmask.data import sampling
 from unmask.data.audit import audit
-from unmask.data.augment import augment_each, to_float
+from unmask.data.augment import Augmentation, Downscale, to_float
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.manifest import Item, ManifestError, check_leaks, components, items_table
 from unmask.data.prepare import prepare
@@ -233,6 +234,7 @@ class Painted:
 
     frames: int = 8
     key: str = "painted"
+    option: ClassVar[str] = "painted"
 
     def describe(self):
         return {
@@ -244,7 +246,10 @@ class Painted:
             "decoder": "none",
         }
 
-    def __call__(self, path: Path) -> Crops:
+    def words(self, image_size):
+        return f"painted, seen at {image_size} px"
+
+    def __call__(self, path: Path, mask: Path | None = None) -> Crops:
         if "bad" in path.name:
             raise ValueError("no face found")
         value = sum(path.name.encode()) % 200
@@ -337,7 +342,9 @@ def test_another_root_or_recipe_is_refused(prepared, tmp_path):
     with pytest.raises(StoreError, match="made by another recipe"):
         _ = prepared.store
     with pytest.raises(
-        StoreError, match=r"unmask prepare data=celebdf_v2 data.root=.* data.recipe.frames=2 data.recipe.crop_size=32"
+        StoreError,
+        match=r"unmask prepare data=celebdf_v2 data.root=.* data/recipe=faces data.recipe.frames=2 "
+        "data.recipe.crop_size=32",
     ):
         _ = module(other).store
 
@@ -407,15 +414,39 @@ def test_pixels_become_floats_and_samples_are_augmented_one_by_one():
     same = to_float(x, 8)
     assert torch.equal(same, x.float() / 255)
     assert to_float(x, 4).shape == (4, 3, 3, 4, 4)
-    flip = v2.Compose([v2.RandomHorizontalFlip(0.5), v2.ColorJitter(brightness=0.5)])
-    out = augment_each(same, flip, [1, 2, 3, 4])
+    augment = Augmentation(device=[v2.RandomHorizontalFlip(0.5), v2.ColorJitter(brightness=0.5)])
+    out, none = augment.on_device(same, None, [1, 2, 3, 4])
+    assert none is None
     assert torch.equal(out[:, 0], out[:, 1]) and torch.equal(out[:, 0], out[:, 2]), "one draw for a clip"
     ratios = out.flatten(1).mean(1) / same.flatten(1).mean(1)
     assert len({round(float(r), 4) for r in ratios}) > 1, "a draw for each sample"
-    assert torch.equal(out, augment_each(same, flip, [1, 2, 3, 4]))
+    assert torch.equal(out, augment.on_device(same, None, [1, 2, 3, 4])[0])
     before = torch.random.get_rng_state()
-    augment_each(same, flip, [5, 6, 7, 8])
+    augment.on_device(same, None, [5, 6, 7, 8])
     assert torch.equal(before, torch.random.get_rng_state()), "the run's own randomness is left alone"
+
+
+def test_a_mask_moves_with_its_picture_and_keeps_its_colours():
+    """A picture that is its own mask: after flips and turns the two still agree; colour changes leave the mask."""
+    mask = torch.zeros(6, 1, 16, 16)
+    mask[:, :, 2:7, 3:12] = 1
+    augment = Augmentation(device=[v2.RandomHorizontalFlip(0.5), v2.RandomVerticalFlip(0.5)])
+    x, moved = augment.on_device(mask.expand(-1, 3, -1, -1).clone(), mask, list(range(6)))
+    assert torch.equal(x[:, :1], moved) and not torch.equal(moved, mask)
+    dark, same = Augmentation(device=[v2.ColorJitter(brightness=(0.4, 0.5))]).on_device(x, moved, list(range(6)))
+    assert torch.equal(same, moved) and float(dark.max()) < 0.6
+
+
+def test_codecs_are_imitated_on_uint8_one_draw_a_sample():
+    x = torch.randint(0, 256, (3, 2, 3, 32, 32), dtype=torch.uint8)
+    x[:, 1] = x[:, 0]
+    augment = Augmentation(worker=[v2.JPEG([30, 90]), Downscale(0.3)])
+    out = augment.on_worker(x, [1, 2, 3])
+    assert out.dtype == torch.uint8 and out.shape == x.shape and not torch.equal(out, x)
+    assert torch.equal(out[:, 0], out[:, 1]), "one draw for a clip"
+    assert torch.equal(out, augment.on_worker(x, [1, 2, 3]))
+    with pytest.raises(ValueError, match="smallest=0"):
+        Downscale(0)
 
 
 # -- the audit

@@ -140,6 +140,7 @@ def test_pictures_go_the_whole_way(shared_data, tmp_path):
     assert words["Split"] == "given (as the folders are divided)"
     batch = next(iter(data.test_dataloader()))
     assert batch["x"].shape == (2, 3, 32, 32)
+    assert words["Data"].endswith("pictures") and words["Samples"] == "each picture once"
 
 
 def test_the_same_picture_in_two_splits_is_refused(tmp_path, shared_data):

@@ -47,7 +47,9 @@ def batch_for(network):
 def check_network(net, x):
     net.train()
     logit = net(x)
-    assert logit.shape == (2,) and logit.isfinite().all()
+    # Of each picture, or, of a network that localises, of each pixel.
+    shape = (2, 1, *x.shape[-2:]) if logit.ndim == 4 else (2,)
+    assert logit.shape == shape and logit.isfinite().all()
     logit.square().sum().backward()
     trainable = [(name, parameter) for name, parameter in net.named_parameters() if parameter.requires_grad]
     assert trainable
@@ -62,7 +64,7 @@ def check_network(net, x):
             assert torch.equal(plain, net.head(net.encode(x)))
         with torch.autocast("cpu", torch.bfloat16):
             rough = net(x)
-    assert rough.shape == (2,) and rough.isfinite().all()
+    assert rough.shape == shape and rough.isfinite().all()
     return plain
 
 

@@ -44,7 +44,7 @@ def same_store(a: Path, b: Path) -> None:
 class Hanging(FaceCrops):
     """A decoder that never comes back from one file."""
 
-    def __call__(self, path: Path) -> Crops:
+    def __call__(self, path: Path, mask: Path | None = None) -> Crops:
         if "0091" in path.name:
             time.sleep(3600)
         return super().__call__(path)
@@ -295,7 +295,7 @@ def test_a_wrong_shard_is_refused(text):
 class Slow(Painted):
     """Takes its time, so that two calls meet."""
 
-    def __call__(self, path: Path) -> Crops:
+    def __call__(self, path: Path, mask: Path | None = None) -> Crops:
         time.sleep(0.005)
         return super().__call__(path)
 

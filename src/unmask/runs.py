@@ -27,7 +27,7 @@ from pytorch_lightning import LightningModule
 from unmask.config import validate
 
 # What does not change a run's result and so is no part of its identity.
-NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare")
+NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare", "explain")
 
 
 class RunError(ValueError):

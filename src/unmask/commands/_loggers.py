@@ -113,13 +113,13 @@ def _gather(table: pd.DataFrame, threshold: float, store: Any, most: int) -> _Sh
         found: pictures.Picture = pixels[rows["track"].to_numpy() == track][0].transpose(1, 2, 0)
         return found
 
-    levels = detection.levels(table)
+    levels = detection.reported(table)
     videos = detection.videos(table)[["item", "method", "label", "prob", "num"]]
     called = (videos["prob"] > threshold).map({True: "fake", False: "real"}).where(videos["prob"].notna(), "not scored")
     words = {"label": "truth", "num": "samples"}
     return _Shown(
         pictures.roc(levels),
-        pictures.confusion(levels["video"], threshold),
+        pictures.confusion(list(levels.values())[-1], threshold),
         pictures.mistakes(table, threshold, face, most),
         videos.assign(label=videos["label"].map({0: "real", 1: "fake"}), called=called).rename(columns=words),
     )

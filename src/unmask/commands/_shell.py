@@ -28,7 +28,8 @@ def quiet() -> None:
     """Silence what libraries say that no user can act on; errors and our own warnings stay."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    for text in ("does not have many workers", "directory .* exists and is not empty", "LeafSpec", "treespec"):
+    noise = ("does not have many workers", "directory .* exists and is not empty", "LeafSpec", "treespec")
+    for text in (*noise, r"Found \d+ module\(s\) in eval mode"):  # frozen parts stay so by design
         warnings.filterwarnings("ignore", f".*{text}")
 
 

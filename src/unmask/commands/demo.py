@@ -2,6 +2,7 @@
 
   unmask demo
   unmask demo difficulty=0.8 people=48 test_people=15
+  unmask demo render_only=true                          only the data: demo_celebdf, demo_celeba, demo_deepfakeart
 
 The people are drawn by a program; nobody is shown. Every file is marked as synthetic. The figures are demo figures:
 they show that the machinery works, and say nothing about real deepfakes. A second call goes on where the first ended.
@@ -9,19 +10,22 @@ they show that the machinery works, and say nothing about real deepfakes. A seco
 
 import os
 import subprocess
-import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
 import pandas as pd
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from unmask.commands._jobs import call, load, run_folder, verb
 from unmask.commands._shell import console, fail_clearly, say
 from unmask.commands.report import report
 from unmask.config import conf_dir
+from unmask.demo.paintings import render_paintings
+from unmask.demo.portraits import render_portraits
 from unmask.demo.videos import render
 from unmask.runs import Run, register_resolvers
 
@@ -34,11 +38,12 @@ def demo(cfg: DictConfig) -> None:
     root = Path(cfg.root)
     say(f"1/4  rendering {cfg.people} people, real and forged, into {root}")
     render_people(cfg, root)
+    render_pictures(cfg, root)
     if cfg.render_only:
         return
     given = [f"data.root='{root}'", *cfg.overrides]
     say("2/4  finding, following and cropping faces")
-    if subprocess.run(verb("prepare", f"experiment={cfg.experiments[0]}", *given), check=False).returncode:
+    if call("prepare", f"experiment={cfg.experiments[0]}", *given):
         raise SystemExit("unmask prepare failed; the same command again goes on where it stopped")
     say(f"3/4  training {' and '.join(cfg.experiments)}, a core each")
     folders = train_all({name: [f"experiment={name}", *given] for name in cfg.experiments})
@@ -50,15 +55,7 @@ def demo(cfg: DictConfig) -> None:
 
 def render_people(cfg: DictConfig, root: Path) -> None:
     """Render what is not there yet, with a bar."""
-    columns = (
-        TextColumn("rendering"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("videos, left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
+    with shown("videos") as progress:
         render(
             root,
             people=cfg.people,
@@ -67,13 +64,30 @@ def render_people(cfg: DictConfig, root: Path) -> None:
             difficulty=cfg.difficulty,
             seed=cfg.seed,
             workers=os.cpu_count() or 1,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
 
 
-def verb(name: str, *arguments: str) -> list[str]:
-    """The command line of a verb, run as a user would; a process each keeps one training's state from the next."""
-    return [sys.executable, "-m", f"unmask.commands.{name}", *arguments]
+def render_pictures(cfg: DictConfig, root: Path) -> None:
+    """Render portraits in CelebA's layout and forged paintings in DeepfakeArt's beside the videos, with a bar each."""
+    workers = os.cpu_count() or 1
+    if cfg.portraits:
+        with shown("people portrayed") as progress:
+            where = root.with_name("demo_celeba")
+            render_portraits(where, portraits=cfg.portraits, seed=cfg.seed, workers=workers, progress=progress)
+    if cfg.paintings:
+        with shown("paintings") as progress:
+            where = root.with_name("demo_deepfakeart")
+            render_paintings(where, paintings=cfg.paintings, seed=cfg.seed, workers=workers, progress=progress)
+
+
+@contextmanager
+def shown(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar while something is rendered; yields what tells it how far that is."""
+    columns = (TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TextColumn(f"{what}, left"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def train_all(trainings: dict[str, list[str]]) -> list[Path]:
@@ -131,18 +145,6 @@ def how_far(folder: Path, arguments: list[str]) -> tuple[float, str]:
         return 0.0, "epoch 1"
     epoch, total = int(seen["epoch"].iloc[-1]) + 1, load("train", arguments).trainer.max_epochs
     return epoch / (total + 1), f"epoch {epoch} of {total}, validation AUC {seen['val/frame_auroc'].iloc[-1]:.2f}"
-
-
-def run_folder(name: str, arguments: list[str]) -> Path:
-    """The folder that a verb's arguments stand for."""
-    return Path(load(name, arguments).hydra.run.dir)
-
-
-def load(name: str, arguments: list[str]) -> DictConfig:
-    """The config that a verb's arguments stand for."""
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
-        return hydra.compose(name, arguments, return_hydra_config=True)
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="demo")

@@ -36,11 +36,13 @@ OF_THE_DATA = (
     "demo",
     "test_fraction",
     "group",
+    "compression",
+    "methods",
 )
 
 
 def evaluate(cfg: DictConfig) -> float:
-    """Score a run on one split and return its video AUC."""
+    """Score a run on one split and return its AUC over whole items."""
     quiet()
     run = Run(Path(cfg.run))
     run.metrics  # noqa: B018  unfinished runs are refused before anything is loaded

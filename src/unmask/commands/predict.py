@@ -1,7 +1,7 @@
-"""Ask about one file: a score with its caveats, and a picture of the scores over time.
+"""Ask about one file: a score with its caveats, and a picture of what was scored, of a video over its time.
 
   unmask predict clip.mp4 run=outputs/celebdf/meso4/0123456789
-  unmask predict "photo (1).jpg" run=DIR out=timeline.png
+  unmask predict "photo (1).jpg" run=DIR out=score.png
 
 The file goes through the very recipe that the run was trained on. A score is evidence, never proof.
 """
@@ -29,7 +29,7 @@ register_resolvers()
 
 
 def predict(path: Path, run: Run, out: Path | None = None) -> float:
-    """Score one file, print the verdict, write the timeline; return the probability of fake."""
+    """Score one file, print the verdict, draw the scores; return the probability of fake."""
     thresholds = run.metrics["thresholds"]
     try:
         crops = run.build("data.recipe")(path)
@@ -38,12 +38,17 @@ def predict(path: Path, run: Run, out: Path | None = None) -> float:
     store = MemoryStore(path.name, crops)
     predictions = score(run, store)
     prob = float(detection.videos(predictions)["prob"].iloc[0])
-    out = out or Path(f"{path.stem}-timeline.png")
-    picture = plots.timeline(predictions, thresholds["frame"], store.strips)
+    if len(store.crops) == 1:
+        unit, kind = "picture", "score"
+        drawn = plots.single(predictions, thresholds["video"], store.strips)
+    else:
+        unit, kind = "frame" if run.config.data.frames is None else "clip", "timeline"
+        drawn = plots.timeline(predictions, thresholds["frame"], store.strips)
+    out = out or Path(f"{path.stem}-{kind}.png")
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(picture)
-    tell(path, run, prob, thresholds["video"], predictions)
-    say(f"timeline: {out}")
+    out.write_bytes(drawn)
+    tell(path, run, prob, thresholds["video"], f"{len(predictions)} {unit}{'s' if len(predictions) > 1 else ''}")
+    say(f"{kind}: {out}")
     return prob
 
 
@@ -61,29 +66,34 @@ def score(run: Run, store: MemoryStore) -> pd.DataFrame:
     return samples.table.assign(dataset="file", split="none", logit=torch.cat(logits).numpy().astype(np.float64))
 
 
-def tell(path: Path, run: Run, prob: float, threshold: float, predictions: pd.DataFrame) -> None:
+def tell(path: Path, run: Run, prob: float, threshold: float, samples: str) -> None:
     """Print the score and what it can and cannot mean."""
     side = "above" if prob > threshold else "below"
-    leaning = "looks more like the fakes" if prob > threshold else "looks more like the real videos"
     # Of the test split, since the threshold was fitted to the validation split.
-    tested = detection.videos(run.predictions("test")).dropna(subset=["prob"])
+    table = run.predictions("test")
+    item, seen = f"{detection.unit(table)}s", _seen(run)
+    leaning = "looks more like the fakes" if prob > threshold else f"looks more like the real {item}"
+    tested = detection.videos(table).dropna(subset=["prob"])
     real, fake = (tested.loc[tested["label"] == label, "prob"] for label in (0, 1))
     alarms, found = float((real > threshold).mean()), float((fake > threshold).mean())
-    unit = "frame" if run.config.data.frames is None else "clip"
-    many = "" if len(predictions) == 1 else "s"
     say(f"\n{path.name}: probability of being fake {prob:.2f}", style="bold")
-    say(f"  {side} this detector's threshold of {threshold:.2f}: the face {leaning} it was trained on")
-    say(f"  {len(predictions)} {unit}{many} scored with {run.name}, trained on {run.config.data.name}")
+    say(f"  {side} this detector's threshold of {threshold:.2f}: the {seen} {leaning} it was trained on")
+    say(f"  {samples} scored with {run.name}, trained on {run.config.data.name}")
     say(
-        f"  on its test videos that threshold flags {found:.0%} of the fakes and {alarms:.0%} of the real ones "
-        f"({len(fake)} and {len(real)} videos)"
+        f"  on its test {item} that threshold flags {found:.0%} of the fakes and {alarms:.0%} of the real ones "
+        f"({len(fake)} and {len(real)} {item})"
     )
     say("\nWhat this is not:")
     if run.config.data.get("demo"):
         say("  - This run was trained on rendered demo people. It says nothing about real faces.", style="yellow")
     say("  - No proof. Detectors err more on material unlike their training: other forgeries, phones, re-uploads.")
     say("  - The score is not the chance that the file is fake: that depends on where the file comes from.")
-    say("  - Only the face was looked at: not the sound, the text, or whether a real video is shown out of context.\n")
+    say(f"  - Only the {seen} was looked at: not the sound, the text, or whether what is real is out of its context.\n")
+
+
+def _seen(run: Run) -> str:
+    """What the run's recipe shows the detector of a file."""
+    return "face" if run.build("data.recipe").option == "faces" else "picture"
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="predict")

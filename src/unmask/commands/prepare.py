@@ -104,11 +104,9 @@ def show_progress(work: Iterator[str | None], total: int) -> Iterator[str | None
 def conclude(store: CropStore) -> None:
     """What was prepared."""
     rejected = store.items[store.items["rejected"].notna()]
-    found = store.crops["prob"].dropna()
-    say(
-        f"{len(store.items) - len(rejected)} items prepared, {len(rejected)} rejected; {len(store.crops)} faces, "
-        f"median probability {found.median():.4f}; crops in {store.folder}"
-    )
+    found = store.crops["prob"].dropna()  # pictures that are used whole have none
+    what = f"{len(store.crops)} faces, median probability {found.median():.4f}" if len(found) else "whole pictures"
+    say(f"{len(store.items) - len(rejected)} items prepared, {len(rejected)} rejected; {what}; crops in {store.folder}")
     for row in rejected.head(10).to_dict("records"):
         say(f"  rejected: {row['path']}: {row['rejected']}", style="yellow")
     if len(rejected) > 10:

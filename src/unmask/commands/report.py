@@ -2,12 +2,15 @@
 
   unmask report run=DIR
   unmask report run=[DIR_A,DIR_B] out=compare.html
+  unmask report table=demo                 a table of conf/table: measured beside published; what was not run says so
+  unmask report table=demo run=true        and what is missing is run first
 
-Everything is computed from the prediction tables; no model is run.
+Everything is computed from what lies in the run folders: prediction tables, and heat maps made when the run was
+trained. No model is run.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig
 
+from unmask.commands import _explain, _tables
 from unmask.commands._shell import console, fail_clearly, say
 from unmask.config import conf_dir
 from unmask.data.store import CropStore
@@ -45,6 +49,8 @@ def report(folders: Sequence[Path], out: Path | None, title: str | None, resampl
         demo=any(bool(run.config.data.get("demo")) for run in runs),
     )
     console.print(tables.console(reports))
+    for entry in reports:
+        say(f"{entry.name}: {'; '.join(f'{name} {text}' for name, text in entry.network.items())}")
     say(f"report: {path}")
     return path
 
@@ -66,8 +72,30 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
         validation=run.predictions("val"),
         curves=pd.read_csv(curves) if curves.is_file() else None,
         audit=_audit(run),
-        network={"Parameters": f"{run.metrics['parameters']:,}"},
+        network=_network(run.metrics) | _pixels(run.metrics.get(split, {})),
+        heat=_explain.read(run.folder),
     )
+
+
+def _network(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """What the network costs, and what cross-validation found where there was one."""
+    facts = {"Parameters": f"{metrics['parameters']:,}"}
+    if metrics.get("flops"):  # not of old runs, and not where nothing that is counted happens
+        facts["GFLOPs a sample"] = f"{metrics['flops'] / 1e9:.3g}"
+    if cv := metrics.get("cv"):
+        settings = ", ".join(f"{name} {value:.3g}" for name, value in cv["settings"].items())
+        facts["Classifier"] = f"{cv['classifier']}, {settings}"
+        figures = ", ".join(tables.deviating(cv, name) for name in tables.CROSS_VALIDATED)
+        facts["Cross-validation"] = f"{figures}; {tables.folds(cv).removeprefix('cross-validation: ')}"
+    return facts
+
+
+def _pixels(figures: Mapping[str, float]) -> dict[str, str]:
+    """A localiser's figures, in words."""
+    if "iou" not in figures:
+        return {}
+    auc, f1, iou = (figures[name] for name in ("pixel_auroc", "pixel_f1", "iou"))
+    return {"Pixels": f"AUC {auc:.3f}, F1 {f1:.3f}, IoU {iou:.3f}: of the manipulated pictures, called at 0.5"}
 
 
 def _store(run: Run) -> CropStore | None:
@@ -108,6 +136,11 @@ class Strips:
 @fail_clearly
 def main(cfg: DictConfig) -> None:
     """Run the verb."""
+    if cfg.get("table") is not None:
+        _tables.make(cfg, gather)
+        return
+    if cfg.run is None or str(cfg.run).lower() == "true":
+        raise ValueError("nothing to report: pass run=DIR, run=[DIR_A,DIR_B] or table=NAME (unmask list tables)")
     folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
     report([Path(folder) for folder in folders], Path(cfg.out) if cfg.out else None, cfg.title, cfg.resamples)
 

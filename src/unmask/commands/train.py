@@ -22,16 +22,19 @@ from typing import Any
 
 import hydra
 import pandas as pd
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 
-from unmask.commands import _loggers
-from unmask.commands._shell import fail_clearly, quiet, say
+from unmask.commands import _explain, _loggers
+from unmask.commands._shell import console, fail_clearly, quiet, say
 from unmask.config import conf_dir, validate
 from unmask.metrics import detection
+from unmask.networks.cost import count_flops
+from unmask.reporting import tables
 from unmask.runs import Run, predictions_path, register_resolvers, resume_point, write_predictions
 from unmask.training.callbacks import Counted
 
@@ -60,7 +63,10 @@ def train(cfg: DictConfig) -> float | None:
             callbacks=[*_parts(cfg.callbacks), Counted(cfg.seed), _loggers.Evidence(cfg.logger.get("faces", 0))],
             logger=_loggers.start(cfg),
         )
-        return _run(trainer, module, data, out)
+        score = _run(trainer, module, data, out)
+    if trainer.is_global_zero:
+        _explain.explain(module, data, out, cfg.explain, trainer.strategy.root_device)
+    return score
 
 
 def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> float:
@@ -69,18 +75,19 @@ def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> float:
     say(f"going on from {last}" if last else f"training in {out}")
     trainer.fit(module, data, ckpt_path=last, weights_only=True)
     best = out / "checkpoints" / "best.ckpt"
-    tables = {}
+    scored: dict[str, pd.DataFrame] = {}
+    figures: dict[str, dict[str, float]] = {}
     for split, score in (("val", trainer.validate), ("test", trainer.test)):
         score(module, data, ckpt_path=best, weights_only=True, verbose=False)
-        tables[split] = module.predictions
+        scored[split] = module.predictions
+        figures[split] = detection.quick(module.predictions) | module.figures
         if trainer.is_global_zero:
             protocol = data.protocol_words(split) | _selection(module, trainer)
             write_predictions(predictions_path(out, split), module.predictions, protocol)
     score_value = float(trainer.callback_metrics.get(module.monitor, float("nan")))
-    figures = {split: detection.quick(table) for split, table in tables.items()}
     score_value = figures["val"].get(str(module.monitor).removeprefix("val/"), score_value)
     if trainer.is_global_zero:
-        _write_metrics(out, module, score_value, tables["val"], figures)
+        _write_metrics(out, module, _flops(module, data), score_value, scored["val"], figures)
     return score_value
 
 
@@ -92,20 +99,40 @@ def _selection(module: Any, trainer: Trainer) -> dict[str, str]:
     }
 
 
+def _flops(module: Any, data: Any) -> int | None:
+    """Of one sample at the run's size; None of a network that does not run without values."""
+    frames = [] if data.how.frames is None else [data.how.frames]
+    try:
+        return count_flops(module.network, torch.zeros(1, *frames, 3, data.image_size, data.image_size))
+    except RuntimeError:
+        return None
+
+
 def _write_metrics(
-    out: Path, module: Any, score: float, validation: pd.DataFrame, figures: dict[str, dict[str, float]]
+    out: Path,
+    module: Any,
+    flops: int | None,
+    score: float,
+    validation: pd.DataFrame,
+    figures: dict[str, dict[str, float]],
 ) -> None:
+    found: dict[str, Any] = {"cv": module.cv} if hasattr(module, "cv") else {}
     about = {
         "monitor": module.monitor,
         "score": score,
         "thresholds": detection.threshold(validation),
         "parameters": sum(p.numel() for p in module.network.parameters()),
+        "flops": flops,
         "command": shlex.join(["unmask", "train", *_overrides()]),
+        **found,
         **figures,
     }
     temporary = out / "metrics.json.tmp"
     temporary.write_text(json.dumps(about, indent=2))
     temporary.replace(out / "metrics.json")
+    if found:
+        console.print(tables.cross_validation(module.cv))
+        say(tables.folds(module.cv))
 
 
 def _overrides() -> list[str]:

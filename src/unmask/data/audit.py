@@ -13,10 +13,10 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
-from unmask.data.manifest import components
+from unmask.data.manifest import ATTRIBUTE, components
 
 NOT_STATISTICS = {"item", "path", "label", "method", "source", "groups", "split", "rejected", "sha256"}
-NOT_STATISTICS |= {"listed", "given"}
+NOT_STATISTICS |= {"listed", "given", "mask"}
 FOLDS, TREES, RESAMPLES, FEWEST = 5, 300, 500, 20
 
 
@@ -53,7 +53,7 @@ def audit(items: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
 
 
 def _names(items: pd.DataFrame) -> list[str]:
-    return [name for name in items.columns if name not in NOT_STATISTICS]
+    return [name for name in items.columns if name not in NOT_STATISTICS and not name.startswith(ATTRIBUTE)]
 
 
 def _features(items: pd.DataFrame) -> NDArray[np.float64]:

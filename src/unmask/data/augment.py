@@ -1,37 +1,99 @@
-"""What happens to a batch on its device: uint8 becomes float, is resized, and in training each sample is augmented."""
+"""Augmentation of training samples: one draw a sample, the same for all its frames and, where it moves them, its mask.
 
-from collections.abc import Callable
+What imitates a codec or a camera's file (JPEG, resampling) works on uint8 in the loader's worker; everything else
+works on float in [0, 1] on the device.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from torchvision import tv_tensors
 
-Augment = Callable[[Tensor], Tensor]
+Transform = Callable[..., Any]
+
+
+class Augmentation:
+    """Transforms of torchvision v2, or of their kind, in two places.
+
+    Args:
+        worker: on uint8 frames [3, S, S] or clips [T, 3, S, S] of the stored size; they must not move the picture.
+        device: on float in [0, 1] of the same shapes at `image_size`; where a sample has a mask, on both together.
+    """
+
+    def __init__(self, worker: Sequence[Transform] = (), device: Sequence[Transform] = ()) -> None:
+        self.worker, self.device = list(worker), list(device)
+
+    def on_worker(self, x: Tensor, seeds: list[int]) -> Tensor:
+        """Uint8 [B, (T,) 3, S, S], a seed a sample -> the same shape."""
+        if not self.worker:
+            return x
+        return torch.stack([sample for sample, _ in _each(x, None, self.worker, seeds)])
+
+    def on_device(self, x: Tensor, mask: Tensor | None, seeds: list[int]) -> tuple[Tensor, Tensor | None]:
+        """Float [B, (T,) 3, H, W] in [0, 1] and its mask [B, 1, H, W] or none -> the same shapes."""
+        if not self.device:
+            return x, mask
+        pairs = _each(x, mask, self.device, seeds)
+        masks = None if mask is None else torch.stack([moved for _, moved in pairs if moved is not None])
+        return torch.stack([sample for sample, _ in pairs]).clamp(0, 1), masks
+
+
+def _each(
+    x: Tensor, mask: Tensor | None, transforms: list[Transform], seeds: list[int]
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Transform each sample by itself: torchvision takes one draw for whatever it is given at once.
+
+    Its seed makes the draw the same whenever the sample comes again.
+    """
+    devices = [x.device] if x.is_cuda else []
+    out: list[tuple[Tensor, Tensor | None]] = []
+    with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+        # What hides a part of a picture leaves its mask: the part is manipulated all the same. torchvision warns of it.
+        warnings.filterwarnings("ignore", message=r"RandomErasing\(\) is currently passing through")
+        for at, seed in enumerate(seeds):
+            torch.manual_seed(seed)
+            sample: Any = tv_tensors.Image(x[at])
+            moved: Any = None if mask is None else tv_tensors.Mask(mask[at])
+            for transform in transforms:
+                sample, moved = (transform(sample), None) if moved is None else transform(sample, moved)
+            out.append((sample.as_subclass(Tensor), None if moved is None else moved.as_subclass(Tensor)))
+    return out
+
+
+class Downscale(nn.Module):
+    """Shrink a picture and enlarge it again, as a thumbnail or a re-upload does.
+
+    Args:
+        smallest: the least share of the side that is kept, above 0 and at most 1; the draw is uniform from it to 1.
+    """
+
+    def __init__(self, smallest: float = 0.5) -> None:
+        super().__init__()
+        if not 0 < smallest <= 1:
+            raise ValueError(f"smallest={smallest}: give a share above 0 and at most 1")
+        self.smallest = smallest
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Uint8 [(T,) 3, S, S] -> the same shape."""
+        side = x.shape[-1]
+        share = self.smallest + (1 - self.smallest) * float(torch.rand(()))
+        small = max(8, round(share * side))
+        frames = x.reshape(-1, *x.shape[-3:]).float()
+        down = interpolate(frames, (small, small), mode="bilinear", antialias=True, align_corners=False)
+        up = interpolate(down, x.shape[-2:], mode="bilinear", align_corners=False)
+        return up.round().clamp(0, 255).to(x.dtype).reshape(x.shape)
 
 
 def to_float(x: Tensor, image_size: int) -> Tensor:
-    """Uint8 [B, (T,) 3, S, S] -> float [B, (T,) 3, image_size, image_size] in [0, 1]; antialiased bilinear."""
+    """Uint8 [B, (T,) C, S, S] -> float [B, (T,) C, image_size, image_size] in [0, 1]; antialiased bilinear."""
     x = x.float() / 255
     if x.shape[-1] == image_size and x.shape[-2] == image_size:
         return x
-    frames = x.flatten(0, -4)  # [B*T, 3, S, S]
+    frames = x.flatten(0, -4)  # [B*T, C, S, S]
     size = (image_size, image_size)
     resized: Tensor = interpolate(frames, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
     return resized.reshape(*x.shape[:-2], *size)
-
-
-def augment_each(x: Tensor, augment: Augment, seeds: list[int]) -> Tensor:
-    """Augment each sample [3, H, W] or [T, 3, H, W] of a batch by itself, one draw for all its frames.
-
-    torchvision's transforms take one draw for whatever they are given, so they are given one sample at a time; its
-    seed makes the draw the same whenever the sample comes again.
-    """
-    if isinstance(augment, nn.Identity):
-        return x
-    devices = [x.device] if x.is_cuda else []
-    out = []
-    with torch.random.fork_rng(devices=devices):
-        for sample, seed in zip(x, seeds, strict=True):
-            torch.manual_seed(seed)
-            out.append(augment(sample))
-    return torch.stack(out).clamp(0, 1)

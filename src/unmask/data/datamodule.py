@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from unmask.data import sampling
-from unmask.data.augment import Augment, augment_each, to_float
+from unmask.data import features, sampling
+from unmask.data.augment import Augmentation, to_float
+from unmask.data.blend import SelfBlend
+from unmask.data.blended import BlendedDataset
 from unmask.data.dataset import CropDataset, Sampling
-from unmask.data.manifest import Item, ManifestError, check_leaks, items_table
+from unmask.data.manifest import Item, ManifestError, check_leaks, components, items_table
 from unmask.data.prepare import Recipe
-from unmask.data.splits import PROTOCOLS
+from unmask.data.splits import DEAL_TEST, PROTOCOLS
 from unmask.data.store import CropStore, StoreError
 
 Order = Callable[[np.random.Generator], sampling.Indices]
@@ -33,8 +35,9 @@ class CropDataModule(LightningDataModule):
         root: where the raw files lie.
         prepared: where prepared crops are kept, `<prepared>/<name>/<key of the recipe>`.
         recipe: file -> crops.
-        protocol: `official` or `identity_disjoint` (data/splits.py).
+        protocol: `official`, `identity_disjoint`, `given` or `seeded` (data/splits.py).
         val_fraction: share of the training items held out for validation, by whole people.
+        test_fraction: share of the items dealt to the test split, where no list names it, by whole groups.
         split_seed: of the draw of people; independent of the run's seed, so that seeds share their splits.
         frames: null for single frames, else the length T of a clip.
         frames_per_video: frames (or clips) that a video gives, in training and evaluation.
@@ -44,7 +47,10 @@ class CropDataModule(LightningDataModule):
         batch_size: samples a device.
         balance: of training batches: `classes` draws as many real as fake, `pairs` puts a fake beside its own source,
             `none` draws every sample once.
-        augment: a transform of one sample, float in [0, 1].
+        augment: what is done to training samples, in the worker and on the device.
+        blend: training and validation take real items alone, and blend them with themselves for fakes; the test split
+            keeps the data set's own fakes.
+        masks: batches hold the masks of what was manipulated; the recipe must keep them (`recipe.masks`).
         num_workers: loader processes; the memory map needs none.
         seed: of order and draws.
         demo: the data is rendered; every figure says so.
@@ -53,7 +59,16 @@ class CropDataModule(LightningDataModule):
     LAYOUT = ""
     SOURCE = ""
     #: Protocols in which no group may be in two splits.
-    DISJOINT: tuple[str, ...] = ("identity_disjoint",)
+    DISJOINT: tuple[str, ...] = ("identity_disjoint", "seeded")
+    #: What a protocol promises, in words.
+    PROTOCOL_WORDS: Mapping[str, str] = {
+        "official": "no video is in two splits, but people are: this list shares identities between training and test",
+        "identity_disjoint": "no person is in two splits",
+        "given": "as the data set comes divided",
+        "seeded": "whole groups, dealt by seed {seed}",
+    }
+    #: Whether the protocol `given` becomes `seeded` where a copy of the data set does not come divided.
+    ELSE_SEEDED = False
 
     def __init__(
         self,
@@ -63,6 +78,7 @@ class CropDataModule(LightningDataModule):
         recipe: Recipe,
         protocol: str = "official",
         val_fraction: float = 0.1,
+        test_fraction: float = 0.2,
         split_seed: int = 0,
         frames: int | None = None,
         frames_per_video: int = 32,
@@ -71,7 +87,9 @@ class CropDataModule(LightningDataModule):
         image_size: int = 256,
         batch_size: int = 32,
         balance: str = "classes",
-        augment: Augment | None = None,
+        augment: Augmentation | None = None,
+        blend: SelfBlend | None = None,
+        masks: bool = False,
         num_workers: int = 0,
         seed: int = 0,
         demo: bool = False,
@@ -81,10 +99,12 @@ class CropDataModule(LightningDataModule):
             raise ValueError(f"data.protocol={protocol}: there is none; choose {' or '.join(PROTOCOLS)}")
         self.name, self.root, self.recipe, self.demo = name, Path(root), recipe, demo
         self.folder = Path(prepared) / name / recipe.key
-        self.protocol, self.val_fraction, self.split_seed = protocol, val_fraction, split_seed
+        self.protocol, self.split_seed = protocol, split_seed
+        self.val_fraction, self.test_fraction = val_fraction, test_fraction
         self.how = Sampling(frames_per_video, frames, consecutive, stride)
         self.image_size, self.batch_size, self.balance = image_size, batch_size, balance
-        self.augment: Augment = augment or nn.Identity()
+        self.augment, self.masks = augment or Augmentation(), masks
+        self.blend = blend if blend is not None and blend.parts else None
         self.num_workers, self.seed = num_workers, seed
         if balance not in ("none", "classes", "pairs"):
             raise ValueError(f"data.balance={balance}: there is none; choose none, classes or pairs")
@@ -106,7 +126,14 @@ class CropDataModule(LightningDataModule):
         """The table of items with the splits of this protocol, as found on the disk."""
         if not self.root.is_dir():
             raise ManifestError(f"data.root={self.root}: there is no such folder\n{self.explain()}")
-        return self._split(items_table(self.find_items()))
+        items = items_table(self.find_items())
+        bare = items[(items["label"] == 1) & items["mask"].isna()]
+        if getattr(self.recipe, "masks", False) and len(bare):
+            raise ManifestError(
+                f"data.recipe.masks=true: {len(bare)} of {int(items['label'].sum())} fakes have no mask, such as "
+                f"{bare['path'].iloc[0]}"
+            )
+        return self._split(items)
 
     def explain(self) -> str:
         """Where the data set is had and the layout that is expected."""
@@ -133,10 +160,20 @@ class CropDataModule(LightningDataModule):
         settings = {k: v for k, v in vars(self.recipe).items() if not k.startswith("_")}
         defaults = vars(type(self.recipe)())
         changed = [f"data.recipe.{key}={value}" for key, value in settings.items() if value != defaults.get(key)]
-        return shlex.join(["unmask", "prepare", f"data={self.name}", f"data.root={self.root}", *changed])
+        option = f"data/recipe={self.recipe.option}"
+        return shlex.join(["unmask", "prepare", *self._choice(), f"data.root={self.root}", option, *changed])
+
+    def _choice(self) -> list[str]:
+        """How the command line chooses this data set."""
+        return [f"data={self.name}"]
 
     def _split(self, items: pd.DataFrame) -> pd.DataFrame:
-        return items.assign(split=PROTOCOLS[self.protocol](items, val_fraction=self.val_fraction, seed=self.split_seed))
+        if self.ELSE_SEEDED and self.protocol == "given" and items["given"].isna().all():
+            self.protocol = "seeded"
+        shares = {"val_fraction": self.val_fraction}
+        if self.protocol in DEAL_TEST:
+            shares["test_fraction"] = self.test_fraction
+        return items.assign(split=PROTOCOLS[self.protocol](items, seed=self.split_seed, **shares))
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store, split it, refuse leaks, and make the samples of each split."""
@@ -144,18 +181,38 @@ class CropDataModule(LightningDataModule):
             return
         store = self.store
         items = self._split(store.items)
+        if self.blend:  # the fakes of training and validation are not used
+            items.loc[(items["label"] == 1) & items["split"].isin(["train", "val"]), "split"] = None
         check_leaks(items, store.crops, self.protocol in self.DISJOINT)
         self.items = items
         usable = items[items["rejected"].isna()]
         for split in ("train", "val", "test"):
             rows = usable[usable["split"] == split]
-            self.samples[split] = CropDataset(store, rows, self.how, self.seed if split == "train" else None)
-            if split in ("train", "val") and stage == "fit" and rows["label"].nunique() < 2:
-                real, fake = (int((rows["label"] == label).sum()) for label in (0, 1))
-                raise ManifestError(
-                    f"the {split} split holds {real} real and {fake} fake items and needs both; give it more with "
-                    f"data.val_fraction (now {self.val_fraction}) or choose another data.protocol"
-                )
+            self.samples[split] = self._samples(store, rows, split)
+            if split in ("train", "val") and stage == "fit" and len(np.unique(self.samples[split].labels)) < 2:
+                raise ManifestError(self._one_class(split, rows))
+
+    def _one_class(self, split: str, rows: pd.DataFrame) -> str:
+        """Why a split cannot train a detector, and what to do."""
+        if (self.items["label"] == 0).all() and not self.blend:
+            return (
+                f"all {len(self.items)} items of {self.name} are real, and a detector learns from both real and fake: "
+                "take another data set, or blend@data.blend=sbi, which makes fakes of real faces; as it is it trains "
+                "generators only"
+            )
+        real, fake = (int((rows["label"] == label).sum()) for label in (0, 1))
+        held, needed = (f"{real} real", "some") if self.blend else (f"{real} real and {fake} fake", "both")
+        return (
+            f"the {split} split holds {held} items and needs {needed}; give it more with data.val_fraction (now "
+            f"{self.val_fraction}) or choose another data.protocol"
+        )
+
+    def _samples(self, store: CropStore, items: pd.DataFrame, split: str) -> CropDataset:
+        seed, augment = (self.seed, self.augment.on_worker) if split == "train" else (None, None)
+        if self.blend is None or split == "test":
+            return CropDataset(store, items, self.how, seed, augment, self.masks)
+        locate = self.recipe.landmarks_in_crop
+        return BlendedDataset(store, items, self.how, self.blend, locate, seed, augment, self.masks)
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Shuffled, balanced, drawn anew each epoch; in a resumed run it goes on after the batches that were given."""
@@ -204,13 +261,50 @@ class CropDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """On the device: uint8 -> float in [0, 1] at `image_size`; in training, augmented."""
+        if "mask" in batch:
+            batch["mask"] = to_float(batch["mask"], self.image_size)
+        if "x" not in batch:
+            return batch
         batch["x"] = to_float(batch["x"], self.image_size)
         if self.trainer is not None and self.trainer.training:
-            seeds = [
-                hash((self.seed, self.trainer.current_epoch, int(index))) & (2**63 - 1) for index in batch["index"]
-            ]
-            batch["x"] = augment_each(batch["x"], self.augment, seeds)
+            epoch = self.trainer.current_epoch
+            seeds = [sampling.draw_seed(self.seed, epoch, int(index)) for index in batch["index"]]
+            batch["x"], mask = self.augment.on_device(batch["x"], batch.get("mask"), seeds)
+            if mask is not None:
+                batch["mask"] = mask
         return batch
+
+    def use_features(
+        self, network: nn.Module, encode: features.Encode, precision: str, device: torch.device | str = "cpu"
+    ) -> None:
+        """Give batches the `features` of the stored crops in place of `x`; they are computed once and kept on disk.
+
+        Args:
+            network: the frozen network that encodes; its layers and weights decide whether what is on disk still fits.
+            encode: float [N, 3, H, W] in [0, 1] on the device -> [N, F].
+            precision: at which it works, in the Trainer's words.
+            device: where.
+
+        Raises:
+            ValueError: training samples are not the stored crops as they are.
+        """
+        self.setup()
+        if self.augment.worker or self.augment.device or type(self.samples["train"]) is not CropDataset:
+            raise ValueError("features are of the stored crops as they are: set augment@data.augment=none, no blends")
+        key = features.network_key(network)
+        found = features.compute(self.store, encode, key, self.image_size, precision, device)
+        for samples in self.samples.values():
+            samples.features = found
+
+    def groups(self, split: str) -> np.ndarray[Any, np.dtype[np.object_]]:
+        """For each sample of a split the name of what must stay together [N]: all that shares a source or a group."""
+        items = self.items[self.items["split"] == split]
+        members = [
+            [f"item {name}" for name in (item, source) if isinstance(name, str)] + list(groups)
+            for item, source, groups in zip(items["item"], items["source"], items["groups"], strict=True)
+        ]
+        of = components(members)
+        return np.array([of[f"item {item}"] for item in self.samples[split].table["item"]], dtype=object)
 
     def predictions(self, split: str, index: Tensor, logit: Tensor) -> pd.DataFrame:
         """The prediction table of a split: rows of these samples, and of every item that could not be scored.
@@ -232,25 +326,25 @@ class CropDataModule(LightningDataModule):
 
     def protocol_words(self, split: str) -> dict[str, str]:
         """What a figure on this data rests on, in words."""
-        recipe = {key: value for key, value in self.recipe.describe().items()}
         items = self.items[self.items["split"] == split]
+        pictures = self.how.frames is None and self.samples[split].table["item"].is_unique
+        noun = "pictures" if pictures else "videos"
         kind = "frames" if self.how.frames is None else f"clips of {self.how.frames} frames"
-        spacing = f"consecutive, stride {self.how.stride}" if self.how.consecutive else "spread evenly"
+        burst = self.how.consecutive and self.how.frames is not None
+        spacing = f"consecutive, stride {self.how.stride}" if burst else "spread evenly"
         real = int((items["label"] == 0).sum())
-        shared = (
-            "no person is in two splits"
-            if self.protocol in self.DISJOINT
-            else ("no video is in two splits, but people are: this list shares identities between training and test")
-        )
-        return {
-            "Data": f"{self.name}, {split} split: {real} real and {len(items) - real} fake videos",
-            "Split": f"{self.protocol} ({shared})",
-            "Samples": f"{self.how.per_item} {kind} a video"
-            + (f", {spacing}" if self.how.frames else ", spread evenly"),
-            "Crop": f"{recipe['finder']} face {'aligned by landmarks' if recipe['align'] else 'box'} with margin "
-            f"{recipe['margin']}, stored at {recipe['crop_size']} px, seen at {self.image_size} px",
-            "Decoder": str(recipe["decoder"]),
-            "Aggregation": "a video's score is the mean probability of its samples",
+        promise = self.PROTOCOL_WORDS[self.protocol].format(seed=self.split_seed)
+        held = f"{real} real and {len(items) - real} fake {noun}"
+        if self.blend and split != "test":
+            held = f"{real} real {noun} and their self-blends"
+        training = {"Training": "real items alone, self-blended (arXiv 2204.08376)"} if self.blend else {}
+        return training | {
+            "Data": f"{self.name}, {split} split: {held}",
+            "Split": f"{self.protocol} ({promise})",
+            "Samples": "each picture once" if pictures else f"{self.how.per_item} {kind} a video, {spacing}",
+            "Crop": self.recipe.words(self.image_size),
+            "Decoder": str(self.recipe.describe()["decoder"]),
+            "Aggregation": "none" if pictures else "a video's score is the mean probability of its samples",
         }
 
 

@@ -1,5 +1,6 @@
 """Samples of a store: frames or clips, whole batches gathered at once from the memory map."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unmask.data import sampling
+from unmask.data.features import Features
 from unmask.data.store import CropStore, MemoryStore
 
 
@@ -33,18 +35,32 @@ class Sampling:
 class CropDataset(Dataset[dict[str, Tensor]]):
     """Batches of `x` uint8 [B, 3, H, W] or [B, T, 3, H, W], `y` [B] and `index` [B] (the row of `table`).
 
+    Where `features` is set, the crops' features [B, F] or [B, T, F] come in place of `x`, and no pixel is read.
+
     Args:
         store: the prepared crops.
         items: rows of the manifest to take, all prepared.
         how: the sampling.
         seed: of the draws; None takes fixed frames (evaluation), else each epoch draws others.
+        augment: what a worker does to a training sample: (x uint8, a seed a sample) -> x; only with a seed.
+        masks: also give `mask` uint8 [B, 1, H, W], 255 where the picture was manipulated; frames only.
     """
 
     def __init__(
-        self, store: CropStore | MemoryStore, items: pd.DataFrame, how: Sampling, seed: int | None = None
+        self,
+        store: CropStore | MemoryStore,
+        items: pd.DataFrame,
+        how: Sampling,
+        seed: int | None = None,
+        augment: Callable[[Tensor, list[int]], Tensor] | None = None,
+        masks: bool = False,
     ) -> None:
-        self.store, self.how, self.seed = store, how, seed
-        crops = store.crops[store.crops["item"].isin(items["item"])]
+        if masks and how.frames is not None:
+            raise ValueError("masks are of single frames: set frames=null, or data.masks=false")
+        self.store, self.how, self.seed, self.augment, self.masks = store, how, seed, augment, masks
+        self.features: Features | None = None
+        self._row = np.flatnonzero(store.crops["item"].isin(items["item"]))
+        crops = store.crops.iloc[self._row]
         self._shard, self._offset = crops["shard"].to_numpy(), crops["offset"].to_numpy()
         self._frame, self._time = crops["frame"].to_numpy(), crops["time"].to_numpy()
         labels = items.set_index("item")
@@ -105,8 +121,25 @@ class CropDataset(Dataset[dict[str, Tensor]]):
             for epoch, index in wanted
         ]
         flat = np.concatenate(rows)
-        x = torch.from_numpy(self.store.pixels(self._shard[flat], self._offset[flat]))  # [B*T, 3, S, S]
-        if self.how.frames is not None:
-            x = x.reshape(len(wanted), self.how.frames, *x.shape[1:])  # [B, T, 3, S, S]
         index = torch.tensor([number for _, number in wanted])
-        return {"x": x, "y": torch.from_numpy(self.labels)[index], "index": index}
+        batch = {"y": torch.from_numpy(self.labels)[index], "index": index}
+        if self.features is not None:
+            batch["features"] = self._clips(torch.from_numpy(self.features[self._row[flat]]))
+        else:
+            batch["x"] = self._pixels(flat, wanted)
+        if self.masks:
+            assert isinstance(self.store, CropStore)
+            batch["mask"] = torch.from_numpy(self.store.masks(self._shard[flat], self._offset[flat]))
+        return batch
+
+    def _pixels(self, flat: sampling.Indices, wanted: list[tuple[int, int]]) -> Tensor:
+        """Uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
+        x = torch.from_numpy(self.store.pixels(self._shard[flat], self._offset[flat]))  # [B*T, 3, S, S]
+        x = self._clips(x)
+        if self.augment is not None and self.seed is not None:
+            x = self.augment(x, [sampling.draw_seed(self.seed, epoch, index) for epoch, index in wanted])
+        return x
+
+    def _clips(self, flat: Tensor) -> Tensor:
+        """What frames have, [B * T, ...] -> [B, T, ...]; as it is where samples are single frames."""
+        return flat if self.how.frames is None else flat.reshape(-1, self.how.frames, *flat.shape[1:])

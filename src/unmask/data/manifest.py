@@ -1,17 +1,19 @@
 """The manifest: what a data set holds, as a table of items and a table of stored crops.
 
-`items`: one row per video or image, with the columns of `ITEM_COLUMNS` and whatever statistics the medium has.
+`items`: one row per video or image, with the columns of `ITEM_COLUMNS`, a column `attribute.NAME` for each attribute
+that the data set knows, and whatever statistics the medium has.
 `crops`: one row per stored crop, with the columns of `CROP_COLUMNS`.
 """
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-ITEM_COLUMNS = ["item", "path", "label", "method", "source", "groups", "split", "rejected"]
+ITEM_COLUMNS = ["item", "path", "label", "method", "source", "groups", "mask", "split", "rejected"]
+ATTRIBUTE = "attribute."  # before the names of columns that hold attributes
 CROP_COLUMNS = ["item", "track", "frame", "time", "box", "landmarks", "prob", "shard", "offset", "hash"]
 
 
@@ -28,6 +30,8 @@ class Item:
         groups: every person filmed or put on, the source painting: what must not be in two splits.
         listed: whether the official test list names it.
         given: the split in whose folder it lies, where the data set comes divided.
+        mask: file, relative as `path`, that shows by white what was manipulated, where there is one.
+        attributes: what is known of the picture, by name: 1 yes, 0 no.
     """
 
     item: str
@@ -38,6 +42,8 @@ class Item:
     groups: tuple[str, ...] = ()
     listed: bool = False
     given: str | None = None
+    mask: str | None = None
+    attributes: Mapping[str, int] = field(default_factory=dict)
 
 
 class ManifestError(ValueError):
@@ -51,8 +57,10 @@ def items_table(items: Iterable[Item]) -> pd.DataFrame:
         ManifestError: an item stands twice, a label is neither 0 nor 1, or label and method disagree.
     """
     rows = sorted(items, key=lambda item: item.item)
-    table = pd.DataFrame([vars(item) | {"groups": list(item.groups)} for item in rows], columns=[*Item.__annotations__])
+    names = [name for name in Item.__annotations__ if name != "attributes"]
+    table = pd.DataFrame([vars(item) | {"groups": list(item.groups)} for item in rows], columns=names)
     table["split"], table["rejected"] = None, None
+    table = table.join(pd.DataFrame([dict(item.attributes) for item in rows], index=table.index).add_prefix(ATTRIBUTE))
     twice = table[table["item"].duplicated(keep=False)]
     if len(twice):
         raise ManifestError(f"the same item twice: {_some(twice['item'] + ' (' + twice['path'] + ')')}")

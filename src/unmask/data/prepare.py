@@ -42,6 +42,7 @@ if sys.platform != "win32":
 WARN_SHARE, FAIL_SHARE = 0.1, 0.5  # of items that could not be prepared
 
 Shard = tuple[int, int]  # which of how many, from 1
+Task = tuple[str, str, str | None]  # item, path, mask
 Progress = Callable[[Iterator[str | None], int], Iterator[str | None]]
 
 
@@ -52,11 +53,21 @@ class Recipe(Protocol):
     def key(self) -> str:
         """A name for this recipe's crops."""
 
+    @property
+    def option(self) -> str:
+        """How a config chooses it: `data/recipe=OPTION`."""
+
     def describe(self) -> dict[str, object]:
         """All that decides the pixels."""
 
-    def __call__(self, path: Path) -> Any:
-        """The crops of one file; a ValueError is the reason why there are none."""
+    def words(self, image_size: int) -> str:
+        """How pictures are shown to a network, for a protocol."""
+
+    def landmarks_in_crop(self, box: Any, landmarks: Any) -> Any:
+        """Where the landmarks [N, 5, 2] of faces with these boxes [N, 4], in px of the file, lie in the crops, px."""
+
+    def __call__(self, path: Path, mask: Path | None = None) -> Any:
+        """The crops of one file, and of its mask if the recipe wants them; a ValueError says why there are none."""
 
 
 @dataclass
@@ -67,13 +78,13 @@ class _Work:
     root: Path
     recipe: Recipe
 
-    def __call__(self, task: tuple[str, str]) -> str | None:
-        item, path = task
+    def __call__(self, task: Task) -> str | None:
+        item, path, mask = task
         if (about := read_about(self.folder, item)) is not None:  # by another call meanwhile
             return about["rejected"]  # type: ignore[no-any-return]
         file = self.root / path
         try:
-            crops, reason = self.recipe(file), None
+            crops, reason = self.recipe(file, None if mask is None else self.root / mask), None
         except ValueError as error:
             crops, reason = None, str(error)
         statistics = {} if crops is None else crops.statistics
@@ -151,13 +162,16 @@ def prepare_parts(
         if _finished(items, root, folder, recipe):
             return 0
         _claim(folder, _about(root, recipe))
-        every = list(zip(items["item"].astype(str), items["path"].astype(str), strict=True))
+        every: list[Task] = [
+            (str(item), str(path), mask if isinstance(mask, str) else None)
+            for item, path, mask in zip(items["item"], items["path"], items["mask"], strict=True)
+        ]
         mine = every if shard is None else every[shard[0] - 1 :: shard[1]]
-        todo = [(item, path) for item, path in mine if read_about(folder, item) is None]
+        todo = [task for task in mine if read_about(folder, task[0]) is None]
         done = _record(folder, root, workers.run(_Work(folder, root, recipe), todo, num_workers, timeout))
         for _ in progress(done, len(todo)):
             pass
-        return sum(not part_path(folder, item).is_file() for item, _ in every)
+        return sum(not part_path(folder, item).is_file() for item, *_ in every)
 
 
 def parse_shard(text: str | None) -> Shard | None:
@@ -205,9 +219,9 @@ def _claim(folder: Path, about: dict[str, object]) -> None:
         )
 
 
-def _record(folder: Path, root: Path, results: Iterator[tuple[tuple[str, str], Any]]) -> Iterator[str | None]:
+def _record(folder: Path, root: Path, results: Iterator[tuple[Task, Any]]) -> Iterator[str | None]:
     """Give each item's reason or None; what took its worker along is written down here."""
-    for (item, path), result in results:
+    for (item, path, _), result in results:
         if isinstance(result, workers.TaskError):
             _keep(folder, item, None, _bytes_and_hash(root / path), str(result))
             yield str(result)

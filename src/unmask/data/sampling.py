@@ -14,6 +14,11 @@ from torch.utils.data import DataLoader, Sampler
 Indices = NDArray[np.int64]
 
 
+def draw_seed(seed: int, epoch: int, index: int) -> int:
+    """The seed of one sample's draws in one epoch; tuples of integers hash alike in every process."""
+    return hash((seed, epoch, index)) & (2**63 - 1)
+
+
 def even(total: int, num: int, rng: np.random.Generator | None = None) -> Indices:
     """`num` of `total` positions, one in each equal share: its middle, or a draw of `rng`.
 

@@ -20,7 +20,10 @@ def official(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> p
     """
     splits = pd.Series(np.where(items["listed"].astype(bool), "test", "train"), index=items.index, dtype=object)
     if not (splits == "test").any():
-        raise ManifestError("no item is on the official test list: is the list complete, and the folder?")
+        raise ManifestError(
+            "no item is on an official test list: is the list complete, and the folder? A data set without one wants "
+            "protocol=given or protocol=seeded"
+        )
     rest = items[splits == "train"]
     first = pd.Series(
         [groups[0] if len(groups) else item for item, groups in zip(rest["item"], rest["groups"], strict=True)],
@@ -51,7 +54,7 @@ def identity_disjoint(
         if not (splits == "test").any():
             raise ManifestError(
                 "every item is in one component of the swap graph, so no identity-disjoint split exists; "
-                "use protocol=official"
+                "use protocol=official or given"
             )
     rest = items[splits == "train"]
     free = rest[component.loc[rest.index] != _largest(component.loc[rest.index])]
@@ -74,11 +77,12 @@ def given(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> pd.S
 def seeded(items: pd.DataFrame, val_fraction: float = 0.1, test_fraction: float = 0.2, seed: int = 0) -> pd.Series:
     """Whole groups dealt by seed, so that none is in two splits: test first, then validation from what is left."""
     component = _component(items)
-    for label, word in enumerate(("real", "fake")):
+    for label in sorted(items["label"].unique()):  # a data set for generators has one class only
         if (found := component[items["label"] == label].nunique()) < 3:
             raise ManifestError(
-                f"the {word} items are in {found} group{'s' * (found != 1)}, which cannot be dealt to three "
-                "splits; data.group=REGEX finds the group in a path, or sort the files into train/ val/ test/ yourself"
+                f"the {'fake' if label else 'real'} items are in {found} group{'s' * (found != 1)}, which cannot be "
+                "dealt to three splits: more data is needed. With data=folder, data.group=REGEX finds smaller groups "
+                "in the paths, or sort the files into train/ val/ test/ yourself"
             )
     splits = pd.Series("train", index=items.index, dtype=object)
     splits.loc[_deal(items, component, test_fraction, seed)] = "test"
@@ -93,6 +97,7 @@ PROTOCOLS: dict[str, Callable[..., pd.Series]] = {
     "given": given,
     "seeded": seeded,
 }
+DEAL_TEST = ("identity_disjoint", "seeded")  # protocols that take a `test_fraction`
 
 
 def _component(items: pd.DataFrame) -> pd.Series:
@@ -110,19 +115,21 @@ def _largest(component: pd.Series) -> str:
 
 def _deal(items: pd.DataFrame, group: pd.Series, fraction: float, seed: int) -> pd.Index:
     """Rows of whole groups, drawn in an order of `seed`, that hold `fraction` of each class as nearly as they can."""
-    rng = np.random.default_rng(seed)
-    names = np.array(sorted(group.unique()), dtype=object)
-    rng.shuffle(names)
-    usable = items["rejected"].isna()
-    counts = pd.crosstab(group[usable], items.loc[usable, "label"]).reindex(columns=[0, 1], fill_value=0)
+    # Groups by number, in order of their names: there may be hundreds of thousands.
+    number, names = pd.factorize(group, sort=True)
+    usable = items["rejected"].isna().to_numpy()
+    counts = np.zeros((len(names), 2), np.int64)
+    np.add.at(counts, (number[usable], items["label"].to_numpy(int)[usable]), 1)
+    total = counts.sum(axis=0)
     # At least one item of each class, where there is more than one to give.
-    wanted = (counts.sum() * min(fraction, 1.0)).clip(lower=(counts.sum() > 1).astype(float)) * float(fraction > 0)
-    got = pd.Series(0, index=[0, 1])
-    chosen = []
-    for name in names:
-        add = counts.loc[name] if name in counts.index else pd.Series(0, index=[0, 1])
+    wanted = np.maximum(total * min(fraction, 1.0), total > 1) * float(fraction > 0)
+    order = np.arange(len(names))
+    np.random.default_rng(seed).shuffle(order)
+    (want_real, want_fake), real, fake, chosen = wanted.tolist(), 0, 0, []
+    for which, (more_real, more_fake) in zip(order, counts[order].tolist(), strict=True):
         # A group is taken while a class that it holds is short, and does not overshoot by more than it mends.
-        if ((got + add - wanted).abs().sum() < (got - wanted).abs().sum()) or not add.sum():
-            chosen.append(name)
-            got = got + add
-    return items.index[group.isin([name for name in chosen if name in counts.index])]
+        before = abs(real - want_real) + abs(fake - want_fake)
+        if abs(real + more_real - want_real) + abs(fake + more_fake - want_fake) < before:
+            chosen.append(which)
+            real, fake = real + more_real, fake + more_fake
+    return items.index[np.isin(number, np.array(chosen, np.int64))]

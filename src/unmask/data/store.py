@@ -6,6 +6,7 @@ A store is a folder:
     items.parquet    the manifest: one row an item
     crops.parquet    one row a stored crop, with its shard and its place there
     crops-00000.npy  the pixels
+    masks-00000.npy  what was manipulated, in the same places; only where the recipe keeps masks
     rejected.csv     what could not be prepared, and why
     audit.json       whether the files alone tell real from fake
     parts/           one file an item while preparing; a killed run goes on from them
@@ -32,6 +33,7 @@ from unmask.data.manifest import CROP_COLUMNS
 SHARD_BYTES = 2**30
 SCALARS = ("track", "frame", "time", "prob")
 LISTS = ("box", "landmarks")
+PIXELS = ("pixels", "masks")  # [N, 3, S, S], and [N, 1, S, S] where the recipe keeps masks
 
 
 class StoreError(ValueError):
@@ -43,7 +45,7 @@ class CropStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._shards: dict[int, NDArray[np.uint8]] = {}
+        self._shards: dict[tuple[str, int], NDArray[np.uint8]] = {}
         if not (folder / "crops.parquet").is_file():
             raise StoreError(f"no prepared crops in {folder}")
 
@@ -67,13 +69,26 @@ class CropStore:
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
         """Crops at these places, all [N] -> uint8 [N, 3, S, S]."""
+        return self._read("crops", shard, offset)
+
+    def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """What was manipulated in these crops, all [N] -> uint8 [N, 1, S, S], 255 where it was.
+
+        Raises:
+            StoreError: the recipe kept no masks.
+        """
+        if not shard_path(self.folder, 0, "masks").is_file():
+            raise StoreError(f"{self.folder} holds no masks: prepare with data.recipe.masks=true")
+        return self._read("masks", shard, offset)
+
+    def _read(self, kind: str, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
         if len(shard) == 0:
-            return np.zeros((0, 3, 0, 0), np.uint8)
-        first = self._open(int(shard[0]))
+            return np.zeros((0, 3 if kind == "crops" else 1, 0, 0), np.uint8)
+        first = self._open(kind, int(shard[0]))
         out = np.empty((len(shard), *first.shape[1:]), np.uint8)
         for number in np.unique(shard):
             at = np.flatnonzero(shard == number)
-            out[at] = self._open(int(number))[offset[at]]
+            out[at] = self._open(kind, int(number))[offset[at]]
         return out
 
     def of_item(self, item: str, frames: list[int] | None = None) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
@@ -83,10 +98,10 @@ class CropStore:
             rows = rows[rows["frame"].isin(frames)]
         return rows, self.pixels(rows["shard"].to_numpy(), rows["offset"].to_numpy())
 
-    def _open(self, number: int) -> NDArray[np.uint8]:
-        if number not in self._shards:
-            self._shards[number] = np.load(shard_path(self.folder, number), mmap_mode="r")
-        return self._shards[number]
+    def _open(self, kind: str, number: int) -> NDArray[np.uint8]:
+        if (kind, number) not in self._shards:
+            self._shards[kind, number] = np.load(shard_path(self.folder, number, kind), mmap_mode="r")
+        return self._shards[kind, number]
 
 
 class MemoryStore:
@@ -109,9 +124,9 @@ class MemoryStore:
         return [self._pixels[place[frame]].transpose(1, 2, 0) for frame in frames]
 
 
-def shard_path(folder: Path, number: int) -> Path:
-    """The file of one shard."""
-    return folder / f"crops-{number:05d}.npy"
+def shard_path(folder: Path, number: int, kind: str = "crops") -> Path:
+    """The file of one shard of `crops` or of `masks`."""
+    return folder / f"{kind}-{number:05d}.npy"
 
 
 def part_path(folder: Path, item: str) -> Path:
@@ -121,9 +136,9 @@ def part_path(folder: Path, item: str) -> Path:
 
 def write_part(folder: Path, item: str, crops: Any, statistics: dict[str, Any], rejected: str | None) -> None:
     """Keep what became of one item: its crops (arrays as attributes, see media.recipe.Crops), or why it has none."""
-    arrays: dict[str, Any] = (
-        {} if crops is None else {name: getattr(crops, name) for name in (*SCALARS, *LISTS, "pixels")}
-    )
+    names = (*SCALARS, *LISTS, *PIXELS)
+    found = {} if crops is None else {name: getattr(crops, name) for name in names}
+    arrays: dict[str, Any] = {name: array for name, array in found.items() if array is not None}
     shape = None if crops is None else crops.pixels.shape
     about = json.dumps({"item": item, "rejected": rejected, "statistics": statistics, "shape": shape})
     path = part_path(folder, item)
@@ -145,7 +160,7 @@ def read_about(folder: Path, item: str) -> dict[str, Any] | None:
 def read_part(folder: Path, item: str) -> dict[str, NDArray[Any]]:
     """The arrays of an item that was finished and has crops."""
     with np.load(part_path(folder, item), allow_pickle=False) as part:
-        return {name: part[name] for name in (*SCALARS, *LISTS, "pixels")}
+        return {name: part[name] for name in (*SCALARS, *LISTS, *PIXELS) if name in part}
 
 
 def merge(
@@ -165,7 +180,7 @@ def merge(
     Returns:
         The tables of items and of crops.
     """
-    for leftover in {*folder.glob("crops-*"), *folder.glob("*.tmp")}:
+    for leftover in {*folder.glob("crops-*"), *folder.glob("masks-*"), *folder.glob("*.tmp")}:
         leftover.unlink()
     shards = enumerate(_plan(items["item"].tolist(), about, shard_bytes))
     tables = [_write_shard(folder, number, members) for number, members in shards]
@@ -207,21 +222,26 @@ def _plan(items: list[str], about: list[dict[str, Any]], shard_bytes: int) -> It
 
 
 def _write_shard(folder: Path, number: int, members: dict[str, list[int]]) -> pd.DataFrame:
-    """Write one shard file and return its rows of the crop table."""
-    path = shard_path(folder, number)
-    temporary = _temporary(path)
-    total, one = sum(shape[0] for shape in members.values()), next(iter(members.values()))[1:]
-    out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(total, *one))
+    """Write one shard, its crops and their masks if there are any, and return its rows of the crop table."""
+    total = sum(shape[0] for shape in members.values())
+    places = {kind: _temporary(shard_path(folder, number, kind)) for kind in ("crops", "masks")}
+    files: dict[str, NDArray[np.uint8]] = {}
     offset, rows = 0, []
     for item in members:
         arrays = read_part(folder, item)
         count = len(arrays["pixels"])
-        out[offset : offset + count] = arrays["pixels"]
+        for kind, name in (("crops", "pixels"), ("masks", "masks")):
+            if name not in arrays:
+                continue
+            if kind not in files:
+                shape = (total, *arrays[name].shape[1:])
+                files[kind] = np.lib.format.open_memmap(places[kind], mode="w+", dtype=np.uint8, shape=shape)
+            files[kind][offset : offset + count] = arrays[name]
         rows.append(_rows(item, arrays, number, offset))
         offset += count
-    out.flush()
-    del out
-    temporary.replace(path)
+    for kind in list(files):
+        files.pop(kind).flush()  # type: ignore[attr-defined]
+        places[kind].replace(shard_path(folder, number, kind))
     return pd.concat(rows, ignore_index=True)
 
 

@@ -108,7 +108,10 @@ def read_methods(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     with path.open(newline="") as file:
-        return {_same(row["path"]): row["method"] for row in csv.DictReader(file)}
+        rows = csv.DictReader(file)
+        if not {"path", "method"} <= set(rows.fieldnames or ()):
+            raise ManifestError(f"{path}, line 1: the columns `path,method` are expected, not {rows.fieldnames}")
+        return {_same(row["path"]): row["method"] for row in rows}
 
 
 def _same(path: str) -> str:

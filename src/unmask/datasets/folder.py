@@ -2,19 +2,15 @@
 
 import os
 import re
-import shlex
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
 from unmask.data.prepare import Recipe
-from unmask.data.splits import seeded
 
 CLASSES = {"real": 0, "fake": 1}
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -28,8 +24,8 @@ class FolderDataModule(CropDataModule):
         root: its folder.
         prepared: see `CropDataModule`.
         recipe: file -> crops; its `suffixes` say which files it can read.
-        protocol: `seeded` deals whole groups; a data set that comes divided keeps its splits (`given`).
-        test_fraction: share of the items that `seeded` deals to the test split, by whole groups.
+        protocol: `given` keeps the splits of a data set that comes divided, and else is `seeded`, which deals whole
+            groups.
         group: a regular expression that finds, in a path below `real` or `fake/METHOD` and without its suffix, what
             must stay in one split: its first bracket, or all that it matches. Null: the sub-folder, or in none the
             name. `(.+)_frame` keeps the pictures of a video together.
@@ -45,7 +41,8 @@ or, divided by yourself (without val/, some of train/ is held out):
   train/fake/**  val/fake/**  test/fake/**
 In the first layout a seed deals whole groups: those of one sub-folder (below the method) stay together, else those of
 one name; or data.group='(.+)_frame' says which part of a path names its group."""
-    DISJOINT = (*CropDataModule.DISJOINT, "seeded")
+    PROTOCOL_WORDS = {**CropDataModule.PROTOCOL_WORDS, "given": "as the folders are divided"}
+    ELSE_SEEDED = True
 
     def __init__(
         self,
@@ -53,8 +50,7 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
         root: str | Path,
         prepared: str | Path,
         recipe: Recipe,
-        protocol: str = "seeded",
-        test_fraction: float = 0.2,
+        protocol: str = "given",
         group: str | None = None,
         **options: Any,
     ) -> None:
@@ -64,7 +60,6 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
             self.group = None if group is None else re.compile(group)
         except re.error as error:
             raise ValueError(f"data.group={group} is no regular expression: {error}") from None
-        self.test_fraction = test_fraction
         super().__init__(name, root, prepared, recipe, protocol, **options)
 
     def find_items(self) -> list[Item]:
@@ -126,26 +121,9 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
             raise ManifestError(f"data.group={self.group.pattern} finds nothing in '{path}'; mend it, or leave it out")
         return str(match.group(1) if self.group.groups else match.group())
 
-    def _split(self, items: pd.DataFrame) -> pd.DataFrame:
-        if self.protocol == "seeded" and items["given"].notna().any():
-            self.protocol = "given"
-        if self.protocol != "seeded":
-            return super()._split(items)
-        return items.assign(split=seeded(items, self.val_fraction, self.test_fraction, self.split_seed))
-
-    def prepare_command(self) -> str:
-        """The command that prepares what this data module reads."""
+    def _choice(self) -> list[str]:
         pattern = [] if self.group is None else [f"data.group={self.group.pattern}"]
-        own = shlex.join(["data=folder", f"data.name={self.name}", *pattern])
-        return super().prepare_command().replace(f"data={self.name}", own, 1)
-
-    def protocol_words(self, split: str) -> dict[str, str]:
-        """What a figure on this data rests on, in words."""
-        words = {"given": "as the folders are divided", "seeded": f"whole groups, dealt by seed {self.split_seed}"}
-        found = super().protocol_words(split)
-        return found | {
-            "Split": f"{self.protocol} ({words[self.protocol]})" if self.protocol in words else found["Split"]
-        }
+        return ["data=folder", f"data.name={self.name}", *pattern]
 
 
 def _folders(root: Path, names: dict[str, Any]) -> list[Path]:

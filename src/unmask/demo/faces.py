@@ -90,18 +90,19 @@ def draw_looks(r: Random) -> Looks:
     )
 
 
-def paint_skin(looks: Looks, r: Random) -> Image:
-    """The unlit, still face `[TEXTURE, TEXTURE, 3]`, without eyes and mouth."""
+def paint_skin(looks: Looks, r: Random) -> tuple[Image, bool]:
+    """The unlit, still face `[TEXTURE, TEXTURE, 3]`, without eyes and mouth, and whether it has a beard."""
     face = flat(looks.skin, U)
     face *= 1 + 0.018 * clouds(r, 12, TEXTURE) + 0.012 * floats(r.normal(0, 1, (TEXTURE, TEXTURE, 1)))
     _cheeks(face, looks, r)
     _nose(face, looks, r)
-    if not looks.cut.falls and not looks.cut.bun and r.random() < 0.45:
+    bearded = not looks.cut.falls and not looks.cut.bun and r.random() < 0.45
+    if bearded:
         _beard(face, looks, r)
     _brows(face, looks, r)
     if looks.age > 0.55:
         _lines(face, looks, r)
-    return face
+    return face, bearded
 
 
 def _cheeks(face: Image, looks: Looks, r: Random) -> None:

@@ -13,12 +13,16 @@ def place(w: float, h: float) -> tuple[Image, Image]:
     return floats((XX - SIZE / 2) / w), floats((YY - SIZE / 2) / h)
 
 
-def front(r: Random, hair: Hair, eye_x: float, eye_y: float) -> Image:
-    """Hair over the forehead, perhaps glasses: a layer `[TEXTURE, TEXTURE, 4]` worn over the face, forged or not."""
+def front(r: Random, hair: Hair, eye_x: float, eye_y: float) -> tuple[Image, bool]:
+    """Hair over the forehead, perhaps glasses: a layer `[TEXTURE, TEXTURE, 4]` worn over the face, forged or not.
+
+    Also whether there are glasses.
+    """
     rgb, alpha = hair.brow(r)
-    if r.random() < 0.22:
+    glasses = r.random() < 0.22
+    if glasses:
         alpha = _glasses(r, rgb, alpha, eye_x, eye_y)
-    return layer(rgb, alpha)
+    return layer(rgb, alpha), glasses
 
 
 def _glasses(r: Random, rgb: Image, alpha: Image, x: float, y: float) -> Image:
@@ -37,14 +41,17 @@ def _glasses(r: Random, rgb: Image, alpha: Image, x: float, y: float) -> Image:
     return floats(np.maximum(np.maximum(alpha, 0.1 * glare * (1 - alpha)), on))
 
 
-def behind(r: Random, hair: Hair, skin: Image, u: Image, v: Image) -> Image:
-    """Hair behind the head, and the ears: a layer `[SIZE, SIZE, 4]` that turns with the head."""
+def behind(r: Random, hair: Hair, skin: Image, u: Image, v: Image) -> tuple[Image, bool]:
+    """Hair behind the head, and the ears: a layer `[SIZE, SIZE, 4]` that turns with the head.
+
+    Also whether there are earrings.
+    """
     rgb, alpha = flat(skin, u), np.zeros_like(u)
     if hair.cut.wide:
         rgb, alpha = hair.behind(r, u, v)
     ring = r.random() < 0.2
     if hair.cut.falls or hair.cut.wide > 1.4:  # ears under the hair
-        return layer(rgb, alpha)
+        return layer(rgb, alpha), False
     for s in (-1, 1):
         x, y = (u - s * 1.0) / 0.135, (v + 0.02) / 0.2
         ear = soft(1 - (x - s * 0.25 * y) ** 2 - y**2, 0.3)
@@ -53,7 +60,7 @@ def behind(r: Random, hair: Hair, skin: Image, u: Image, v: Image) -> Image:
         gold = soft(0.045 - np.hypot(u - s * 1.02, (v - 0.22) * 1.3), 0.03) * np.float32(ring)
         mix(rgb, (206, 180, 110), gold)
         alpha = np.maximum(alpha, np.maximum(ear, gold))
-    return layer(rgb, alpha)
+    return layer(rgb, alpha), ring
 
 
 def body(r: Random, skin: Image, u: Image, v: Image) -> Image:

@@ -39,15 +39,17 @@ class Person:
         behind: Hair behind the head and ears; turns with the head.
         body: Neck and clothes; upright.
         locks: Loose hair before the shoulders, if any; turns with the head.
+        bearded, glasses, earrings: What was drawn.
     """
 
     def __init__(self, seed: int | Sequence[int]) -> None:
         r = np.random.default_rng(seed)
         self.looks = looks = draw_looks(r)
-        self.face = paint_skin(looks, r)
+        self.face, self.bearded = paint_skin(looks, r)
         hair, (u, v) = Hair(r, looks.cut, looks.hair), place(looks.w, looks.h)
-        self.front = front(r, hair, looks.eye.x, looks.eye.y)
-        self.behind, self.body = behind(r, hair, looks.skin, u, v), body(r, looks.skin, u, v)
+        self.front, self.glasses = front(r, hair, looks.eye.x, looks.eye.y)
+        self.behind, self.earrings = behind(r, hair, looks.skin, u, v)
+        self.body = body(r, looks.skin, u, v)
         self.locks = hair.locks(r, u, v)
 
     def texture(self, pose: Pose) -> Image:

@@ -2,18 +2,13 @@
 
 import csv
 import io
-import json
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from unmask.demo.folder import Progress, fill, replace
 from unmask.demo.forgeries import FaceSwap, Forgery, Resynthesis, Slide, film
 from unmask.demo.people import Person
 from unmask.demo.scenes import Scene
@@ -79,7 +74,7 @@ def render(
     difficulty: float = 0.6,
     seed: int = 0,
     workers: int = 2,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Render the demo data set; what an earlier call with the same arguments finished is kept.
 
@@ -98,20 +93,11 @@ def render(
     """
     _check(people, test_people, frames, difficulty, seed, workers)
     root = Path(root)
-    _claim(root, {"version": VERSION, "people": people, "test_people": test_people, "frames": frames,
-                  "difficulty": float(difficulty), "seed": seed})  # fmt: skip
-    for leftover in root.glob("*/.*.part"):  # of a call that was killed
-        leftover.unlink()
     every = clips(people)
-    missing = [clip for clip in every if not (root / clip.path).exists()]
-    done = len(every) - len(missing)
-    if progress:
-        progress(done, len(every))
-    shoot = partial(_write, root=root, frames=frames, difficulty=difficulty, seed=seed)
-    for _ in _spread(shoot, missing, workers):
-        done += 1
-        if progress:
-            progress(done, len(every))
+    arguments = {"version": VERSION, "people": people, "test_people": test_people, "frames": frames,
+                 "difficulty": float(difficulty), "seed": seed}  # fmt: skip
+    job = partial(_write, root=root, frames=frames, difficulty=difficulty, seed=seed)
+    fill(root, arguments, every, lambda clip: (root / clip.path).exists(), job, workers, progress)
     _write_tables(root, every, held_out(people, test_people))
 
 
@@ -131,35 +117,6 @@ def _check(people: int, test_people: int, frames: int, difficulty: float, seed: 
         wrong.append(f"workers={workers}: take at least 1")
     if wrong:
         raise ValueError("; ".join(wrong))
-
-
-def _claim(root: Path, arguments: dict[str, int | float]) -> None:
-    """Write `demo.json` into a new folder; refuse one that holds anything else than these very clips."""
-    note = root / "demo.json"
-    if note.exists():
-        found = json.loads(note.read_text(encoding="utf-8"))
-        if found != arguments:
-            keys = sorted({*found, *arguments})
-            other = ", ".join(
-                f"{k} {found.get(k)} not {arguments.get(k)}" for k in keys if found.get(k) != arguments.get(k)
-            )
-            raise ValueError(f"{root} holds demo data of other arguments ({other}); delete that folder or take another")
-    elif root.exists() and any(root.iterdir()):
-        raise ValueError(f"{root} is not empty and has no demo.json; take a new folder for the demo data")
-    else:
-        _replace(note, json.dumps(arguments, indent=2) + "\n")
-
-
-def _spread(job: Callable[[Clip], None], work: list[Clip], workers: int) -> Iterator[None]:
-    """Do the work here or in processes, yielding after each clip."""
-    workers = min(workers, len(work))
-    if workers < 2:
-        yield from map(job, work)
-        return
-    # Spawned, for a fork would copy the locks of whatever threads the caller runs.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        yield from pool.map(job, work)
 
 
 _person = lru_cache(maxsize=GROUP)(Person)
@@ -184,19 +141,9 @@ def _write(clip: Clip, root: Path, frames: int, difficulty: float, seed: int) ->
 
 def _write_tables(root: Path, every: list[Clip], test: list[Clip]) -> None:
     """Write the test list as the official one is (1 = REAL, no header, no last newline) and the table of methods."""
-    _replace(root / "List_of_testing_videos.txt", "\n".join(f"{int(c.method == 'real')} {c.path}" for c in test))
+    replace(root / "List_of_testing_videos.txt", "\n".join(f"{int(c.method == 'real')} {c.path}" for c in test))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["path", "method"])
     writer.writerows([clip.path, clip.method] for clip in every if clip.method != "real")
-    _replace(root / "methods.csv", table.getvalue())
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a small file whole or not at all; leave it alone where it is already so."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    part.replace(path)
+    replace(root / "methods.csv", table.getvalue())

@@ -10,21 +10,26 @@ A reader is opened in the process that uses it (a decord reader that crosses a f
 """
 
 import re
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 Frames = NDArray[np.uint8]  # [N, H, W, 3], RGB
 
 VIDEOS = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"}
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # named, so that no other parser of Pillow is ever reached
+MOST_PIXELS = 80_000_000  # of a picture, 240 MB as RGB: a file of a few kB may claim billions and fill the memory
 
 
 class MediaError(ValueError):
@@ -124,17 +129,27 @@ class TorchcodecReader:
 
 
 class PictureReader:
-    """A picture as a video of one frame, turned upright as its EXIF says."""
+    """A picture as a video of one frame, turned upright as its EXIF says; what is transparent shows white behind it.
+
+    Of 16 bits a channel the upper 8 are taken, in grey as in colour.
+    """
 
     fps = 1.0
 
     def __init__(self, path: Path) -> None:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import ImageOps, UnidentifiedImageError
 
         try:
-            with Image.open(path, formats=FORMATS) as picture:
-                self.frame = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"), dtype=np.uint8)
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError) as error:
+            with open_picture(path) as picture:
+                self.frame = _to_rgb(ImageOps.exif_transpose(picture))
+        except MediaError:
+            raise
+        except UnidentifiedImageError as error:
+            with path.open("rb") as file:
+                gif = file.read(4) == b"GIF8"
+            held = "a GIF: save it as PNG, or as a video where it moves" if gif else f"no {', '.join(FORMATS)}"
+            raise MediaError(f"not a readable picture (it holds {held})") from error
+        except Exception as error:  # whatever Pillow's parsers meet in a damaged file
             raise MediaError(f"not a readable picture ({_first_line(error)})") from error
 
     def __len__(self) -> int:
@@ -143,6 +158,46 @@ class PictureReader:
     def read(self, indices: list[int]) -> Frames:
         """The picture once for each index -> uint8 [N, H, W, 3]."""
         return np.repeat(self.frame[None], len(indices), axis=0)
+
+
+def open_picture(path: Path) -> "Picture":
+    """Open a picture and read its header; its pixels are not decoded.
+
+    Raises:
+        MediaError: it claims more than `MOST_PIXELS`, or moves.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
+            picture = Image.open(path, formats=FORMATS)
+    except Image.DecompressionBombError:  # so many that Pillow does not say how many
+        raise MediaError(f"too large: pictures of more than {MOST_PIXELS:,} pixels are not read") from None
+    width, height = picture.size
+    if width * height > MOST_PIXELS:
+        picture.close()
+        raise MediaError(
+            f"too large: {width}x{height} px, and pictures of more than {MOST_PIXELS:,} pixels are not read"
+        )
+    # A phone's JPEG may hold a second view, which does not make it move.
+    if picture.format in ("PNG", "WEBP") and getattr(picture, "is_animated", False):
+        picture.close()
+        raise MediaError("not a readable picture (it moves: save it as a video)")
+    return picture
+
+
+def _to_rgb(picture: "Picture") -> Frames:
+    """uint8 [H, W, 3] of a picture in any mode."""
+    from PIL import Image
+
+    if picture.mode.startswith("I"):  # grey of 16 bits, which Pillow would clip to 255
+        grey = (np.asarray(picture) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.asarray(picture.convert("RGB"), dtype=np.uint8)
 
 
 DECODERS: dict[str, Callable[[Path], Reader]] = {
@@ -222,6 +277,8 @@ def open_media(path: Path, decoder: str = "auto") -> Reader:
         raise MediaError("no such file")
     if path.stat().st_size == 0:
         raise MediaError("the file is empty")
+    if path.suffix.lower() == ".gif":
+        raise MediaError("a GIF is not read: save it as PNG, or as a video where it moves")
     if path.suffix.lower() in PICTURES:
         return PictureReader(path)
     if path.suffix.lower() not in VIDEOS:

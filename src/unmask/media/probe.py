@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from unmask.media.decode import PICTURES, Frames
+from unmask.media.decode import PICTURES, Frames, open_picture
 
 Statistics = dict[str, float | str]
+SAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}  # as Pillow numbers them
 
 
 def file_statistics(path: Path) -> Statistics:
@@ -17,6 +18,8 @@ def file_statistics(path: Path) -> Statistics:
     import av
 
     found: Statistics = {"bytes": float(path.stat().st_size), "format": path.suffix.lower().lstrip(".")}
+    if path.suffix.lower() in PICTURES:
+        return found | _picture_statistics(path)
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         found |= {
@@ -25,8 +28,6 @@ def file_statistics(path: Path) -> Statistics:
             "width": float(stream.codec_context.width),
             "height": float(stream.codec_context.height),
         }
-        if path.suffix.lower() in PICTURES:
-            return found
         packets = [(packet.size, packet.is_keyframe) for packet in container.demux(stream) if packet.size]
         found |= {"fps": float(stream.average_rate or 0), "num_frames": float(len(packets))}
     key = [size for size, is_key in packets if is_key]
@@ -37,6 +38,19 @@ def file_statistics(path: Path) -> Statistics:
         "key_frames": float(len(key)),
     }
     return found
+
+
+def _picture_statistics(path: Path) -> Statistics:
+    """By Pillow, which reads the pixels too: what it can read has statistics. PyAV refuses some."""
+    from PIL import JpegImagePlugin
+
+    with open_picture(path) as picture:
+        kind, (width, height) = picture.mode, picture.size
+        if isinstance(picture, JpegImagePlugin.JpegImageFile):
+            # How coarse the colours are depends on who saved the file.
+            kind += f" {SAMPLING.get(JpegImagePlugin.get_sampling(picture), 'other')}"
+        codec = str(picture.format).lower()
+    return {"codec": codec, "pixel_format": kind, "width": float(width), "height": float(height)}
 
 
 def colour_statistics(frames: Frames) -> Statistics:

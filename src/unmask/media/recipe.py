@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.media.align import align_matrix, crop_matrix, warp
-from unmask.media.decode import PICTURES, VIDEOS, MediaError, burst_indices, decoder_version, open_media
+from unmask.media.decode import PICTURES, VIDEOS, MediaError, burst_indices, decoder_version, open_media, read_mask
 from unmask.media.find import Array, FaceFinder
 from unmask.media.probe import Statistics, colour_statistics, file_statistics
 from unmask.media.track import Track, all_faces, associate, main_face, smooth
@@ -29,6 +29,7 @@ class Crops:
     landmarks: Array  # [N, 5, 2], px of the frame
     prob: Array  # [N]; NaN where the frame was not searched or the tracker filled a gap
     pixels: NDArray[np.uint8]  # [N, 3, S, S]
+    masks: NDArray[np.uint8] | None = None  # [N, 1, S, S], 255 where the file was manipulated
     statistics: Statistics = field(default_factory=dict)
 
 
@@ -49,6 +50,7 @@ class FaceCrops:
         long_side: frames are searched for faces no larger than this, px.
         min_prob: weaker detections are not faces.
         faces: `main` keeps the face that the video shows most, `all` also every other, each as a track of its own.
+        masks: also cut the masks of what was manipulated, for localisation.
         decoder: `auto`, `decord`, `pyav` or `torchcodec`.
         device: where faces are searched; not part of the key.
     """
@@ -62,11 +64,14 @@ class FaceCrops:
     long_side: int = 480
     min_prob: float = 0.9
     faces: str = "main"
+    masks: bool = False
     decoder: str = "auto"
     device: str = "cpu"
 
     #: Files that can become crops.
     suffixes: ClassVar[frozenset[str]] = frozenset(VIDEOS | PICTURES)
+    #: How a config chooses this recipe: `data/recipe=faces`.
+    option: ClassVar[str] = "faces"
 
     def __post_init__(self) -> None:
         burst_indices(self.frames + 1, self.frames, self.burst)
@@ -84,6 +89,17 @@ class FaceCrops:
         """A name for this recipe's crops; two recipes with one key give the same pixels."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:10]
 
+    def words(self, image_size: int) -> str:
+        """How faces are shown to a network, for a protocol."""
+        kind = "aligned by landmarks" if self.align else "box"
+        return f"MTCNN face {kind} with margin {self.margin}, stored at {self.crop_size} px, seen at {image_size} px"
+
+    def landmarks_in_crop(self, box: Array, landmarks: Array) -> Array:
+        """Where the landmarks [N, 5, 2] of faces with these boxes [N, 4], in px of the frame, lie in the crops, px."""
+        matrices = np.stack([self._matrix(one, points) for one, points in zip(box, landmarks, strict=True)])
+        moved: Array = np.einsum("nij,nkj->nki", matrices[:, :, :2], landmarks) + matrices[:, None, :, 2]
+        return moved
+
     def __getstate__(self) -> dict[str, object]:
         return asdict(self)  # the finder is built anew in each process
 
@@ -91,18 +107,34 @@ class FaceCrops:
         self.__dict__.update(state)
         self.__post_init__()
 
-    def __call__(self, path: Path) -> Crops:
-        """The crops of one file.
+    def __call__(self, path: Path, mask: Path | None = None) -> Crops:
+        """The crops of one file, and with `masks` the same cuts of its mask; black where it has none.
 
         Raises:
-            MediaError: the file cannot be read, or no face is found.
+            MediaError: the file cannot be read, no face is found, or the mask does not fit.
         """
         reader = open_media(path, self.decoder)
         numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
         frames = reader.read(numbers.tolist())
         crops = self.cut(frames, numbers, reader.fps)
         crops.statistics = file_statistics(path) | colour_statistics(frames)
+        if self.masks:
+            crops.masks = self._cut_masks(crops, mask, numbers, frames.shape[1:3])
         return crops
+
+    def _cut_masks(
+        self, crops: Crops, path: Path | None, numbers: NDArray[np.int64], size: tuple[int, ...]
+    ) -> NDArray[np.uint8]:
+        """Cut from each frame of a mask what was cut from the same frame of its file -> [N, 1, S, S], 0 or 255."""
+        if path is None:
+            return np.zeros((len(crops.frame), 1, self.crop_size, self.crop_size), np.uint8)
+        shown = read_mask(path, numbers.tolist(), size, self.decoder)
+        place = {int(number): at for at, number in enumerate(numbers)}
+        cut = [
+            self._warp(shown[place[int(frame)]], box, points)[..., :1]
+            for frame, box, points in zip(crops.frame, crops.box, crops.landmarks, strict=True)
+        ]
+        return np.where(np.stack(cut).transpose(0, 3, 1, 2) > 127, 255, 0).astype(np.uint8)
 
     def cut(self, frames: NDArray[np.uint8], numbers: NDArray[np.int64], fps: float) -> Crops:
         """The crops of frames [N, H, W, 3] that are the `numbers` [N] of their video."""
@@ -148,9 +180,9 @@ class FaceCrops:
         )
 
     def _warp(self, frame: NDArray[np.uint8], box: Array, landmarks: Array) -> NDArray[np.uint8]:
-        matrix = (
-            align_matrix(landmarks, self.crop_size, self.margin)
-            if self.align
-            else crop_matrix(box, self.crop_size, self.margin)
-        )
-        return warp(frame, matrix, self.crop_size)
+        return warp(frame, self._matrix(box, landmarks), self.crop_size)
+
+    def _matrix(self, box: Array, landmarks: Array) -> Array:
+        if self.align:
+            return align_matrix(landmarks, self.crop_size, self.margin)
+        return crop_matrix(box, self.crop_size, self.margin)

@@ -1,5 +1,7 @@
 """From a prediction table to scores: one per frame or clip, one per video."""
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -48,6 +50,13 @@ def videos(predictions: pd.DataFrame) -> pd.DataFrame:
     items = tracks.groupby("item").agg(prob=("mean", "max"), num=("size", "sum"))
     table = facts.merge(items, how="left", left_on="item", right_index=True).sort_values("item", ignore_index=True)
     return table.assign(num=table["num"].fillna(0).astype(np.int64))
+
+
+def unit(predictions: pd.DataFrame) -> Literal["picture", "video"]:
+    """Tell what an item is: a picture, if no scored one has more than its frame 0; then frame and item are the same."""
+    scored = predictions[predictions["logit"].notna()]
+    first = (scored["frame"] == 0) & ~(scored["time"] > 0)  # a picture's time is 0 or not known
+    return "picture" if len(scored) and first.all() and scored["item"].is_unique else "video"
 
 
 def methods(predictions: pd.DataFrame) -> list[str]:

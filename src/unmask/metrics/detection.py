@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from unmask.metrics import bootstrap, ranking
-from unmask.metrics.aggregate import frames, methods, of_method, probability, videos
+from unmask.metrics.aggregate import frames, methods, of_method, probability, unit, videos
 from unmask.metrics.calibration import brier, ece, log_loss
 from unmask.metrics.decisions import accuracy, balanced_accuracy, f1, precision, recall, specificity
 from unmask.metrics.ranking import auroc, average_precision, eer, pr_curve, roc_curve
@@ -39,10 +39,12 @@ __all__ = [
     "probability",
     "quick",
     "recall",
+    "reported",
     "roc_curve",
     "specificity",
     "summary",
     "threshold",
+    "unit",
     "videos",
 ]
 
@@ -67,6 +69,12 @@ def levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Give the scored rows at both levels, `frame` and `video`, each with `item, label, method, prob`."""
     tables = {"frame": frames(predictions), "video": videos(predictions)}
     return {level: table.dropna(subset=["prob"]) for level, table in tables.items()}
+
+
+def reported(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Give the levels that a person is told of: those of `levels`, or of single pictures only one, `image`."""
+    tables = levels(predictions)
+    return {"image": tables["video"]} if unit(predictions) == "picture" else tables
 
 
 def coverage(predictions: pd.DataFrame) -> float:

@@ -34,6 +34,7 @@ class Detector(LightningModule):
     """
 
     predictions: pd.DataFrame  #: of the last validation or test, on every device the same
+    figures: dict[str, float]  #: of the last validation or test, beyond those of its predictions (see Segmenter)
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Detector(LightningModule):
         if channels_last:
             network.to(memory_format=torch.channels_last)
         self.optimizer, self.scheduler, self.monitor = optimizer, scheduler, monitor
+        self.figures = {}
         self._scored: list[tuple[Tensor, Tensor]] = []
         self._losses: list[Tensor] = []
 
@@ -61,9 +63,15 @@ class Detector(LightningModule):
         logit: Tensor = self.network(x)
         return logit
 
+    def score(self, batch: Batch) -> Tensor:
+        """Logits [B] of a batch: from its features, where these were computed before."""
+        network: Any = self.network
+        logit: Tensor = network.head(batch["features"]) if "features" in batch else self(batch["x"])
+        return logit
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; logs the loss."""
-        loss: Tensor = self.loss(self(batch["x"]), batch["y"].float())
+        loss: Tensor = self.loss(self.score(batch), batch["y"].float())
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
@@ -77,8 +85,7 @@ class Detector(LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Logits [B] of a batch."""
-        logit: Tensor = self(batch["x"])
-        return logit.float()
+        return self.score(batch).float()
 
     def on_validation_epoch_end(self) -> None:
         """Gather, make the table, log its figures."""
@@ -95,7 +102,7 @@ class Detector(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _keep(self, batch: Batch) -> None:
-        logit = self(batch["x"]).float()
+        logit = self.score(batch).float()
         self._scored.append((batch["index"], logit))
         self._losses.append(self.loss(logit, batch["y"].float()).detach())
 
@@ -112,7 +119,8 @@ class Detector(LightningModule):
             return
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         self.predictions = data.predictions(split, index, logit)
-        figures = {f"{split}/{name}": value for name, value in detection.quick(self.predictions).items()}
+        every = detection.quick(self.predictions) | self.figures
+        figures = {f"{split}/{name}": value for name, value in every.items()}
         self.log_dict(figures, rank_zero_only=False, sync_dist=False)
         self.log(f"{split}/loss", loss, sync_dist=True, prog_bar=True)
         if self.monitor in figures:

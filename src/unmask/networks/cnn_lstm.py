@@ -96,6 +96,9 @@ class CnnLstm(nn.Module):
 
     def head(self, features: Tensor) -> Tensor:
         """Features [B, T, F] -> logit [B], positive = fake."""
+        if features.is_cpu and torch.is_autocast_enabled("cpu"):
+            # There autocast takes the weights' precision down and forgets the first state's, which is the features'.
+            features = features.to(torch.get_autocast_dtype("cpu"))
         outputs, _ = self.lstm(features)  # [B, T, width]
         logit: Tensor = self.classifier(self._pool(outputs))
         return logit.squeeze(1)

@@ -1,4 +1,4 @@
-"""Which videos a report shows; the same table always gives the same choice."""
+"""Which items a report shows; the same table always gives the same choice."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ METHODS, ERRORS = 8, 12  # most that are shown
 
 
 class Choice(NamedTuple):
-    """A video to show, and why."""
+    """An item to show, and why."""
 
     item: str
     label: int
@@ -22,10 +22,11 @@ class Choice(NamedTuple):
 def typical(predictions: pd.DataFrame) -> list[Choice]:
     """Choose the real video of median score, the real of highest score, and the median fake of each manipulation."""
     videos = detection.videos(predictions).dropna(subset=["prob"]).sort_values(["prob", "item"])
+    unit = detection.unit(predictions)
     real = videos[videos["label"] == 0]
-    chosen = [_choice(real, (len(real) - 1) // 2, "a typical real video")] if len(real) else []
+    chosen = [_choice(real, (len(real) - 1) // 2, f"a typical real {unit}")] if len(real) else []
     if len(real) > 1:
-        chosen.append(_choice(real, len(real) - 1, "the real video that looks most like a fake to the detector"))
+        chosen.append(_choice(real, len(real) - 1, f"the real {unit} that looks most like a fake to the detector"))
     for method in detection.methods(predictions)[:METHODS]:
         fakes = videos[(videos["label"] == 1) & (videos["method"] == method)]
         if len(fakes):
@@ -33,12 +34,31 @@ def typical(predictions: pd.DataFrame) -> list[Choice]:
     return chosen
 
 
+def explained(predictions: pd.DataFrame, count: int, localiser: bool) -> list[Choice]:
+    """Choose `count` items whose heat maps are shown: fakes of each manipulation, low, middle and high scores alike.
+
+    The last one is a typical real item, for contrast; not for a localiser, whose maps stand beside masks of fakes.
+    """
+    videos = detection.videos(predictions).dropna(subset=["prob"]).sort_values(["prob", "item"])
+    reals = [] if localiser else [one for one in typical(predictions) if one.label == 0][:1]
+    methods, room = detection.methods(predictions), count - len(reals)
+    each = -(-room // max(len(methods), 1))  # rounded up
+    fakes = []
+    for turn in range(each):
+        for method in methods:
+            rows = videos[videos["method"] == method]
+            ranks = sorted({len(rows) * (2 * number + 1) // (2 * each) for number in range(each)}) if len(rows) else []
+            fakes += [_choice(rows, rank, f"a fake by {method}") for rank in ranks[turn : turn + 1]]
+    return fakes[:room] + reals
+
+
 def errors(predictions: pd.DataFrame, threshold: float) -> tuple[list[Choice], int]:
     """Choose the videos furthest on the wrong side of the video threshold, and count all of them."""
     videos = detection.videos(predictions).dropna(subset=["prob"])
     beyond = (videos["prob"] - threshold).where(videos["label"] == 0, threshold - videos["prob"])
     called = videos["prob"] > threshold
-    wrong = videos[called != (videos["label"] == 1)].assign(beyond=beyond)
+    # Before any row is left out: pandas gives a column's rows to a table that has none.
+    wrong = videos.assign(beyond=beyond)[called != (videos["label"] == 1)]
     wrong = wrong.sort_values(["beyond", "item"], ascending=[False, True])
     names = {0: "real, called fake", 1: "fake, called real"}
     return [_choice(wrong, row, names[int(wrong["label"].iloc[row])]) for row in range(min(ERRORS, len(wrong)))], len(

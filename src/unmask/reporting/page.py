@@ -16,7 +16,7 @@ from PIL import Image
 
 from unmask.metrics import bootstrap, detection
 from unmask.reporting import choose, plots, tables
-from unmask.reporting.run import Figure, RunReport, Strips, all_methods, percent
+from unmask.reporting.run import Figure, RunReport, Strips, all_methods, common_unit, percent
 from unmask.reporting.timeline import crops
 
 __all__ = ["RunReport", "Strips", "write"]
@@ -72,9 +72,10 @@ def write(path: Path, runs: Sequence[RunReport], title: str, strips: Strips | No
 def _comparison(runs: Sequence[RunReport]) -> dict[str, Any]:
     """Gather what concerns all runs: the table, the overlaid curves, paired differences, a shared audit."""
     shared = all(run.audit == runs[0].audit for run in runs)
-    scored = {run.name: detection.levels(run.predictions)["video"] for run in runs}
+    scored = {run.name: run.scored[run.whole] for run in runs}
     best = max(runs, key=lambda run: _value(run.figure("video", "all", "auroc")))
     return {
+        "unit": common_unit(runs),
         "methods": all_methods(runs),
         "table": [(run, level, figures, tables.coverage(run)) for run, level, figures in tables.rows(runs)],
         "overlay": _svg(plots.roc(scored)) if len(runs) > 1 else None,
@@ -99,32 +100,33 @@ def _paired(best: RunReport, run: RunReport) -> bootstrap.Comparison | None:
 
 def _section(run: RunReport, strips: Strips | None) -> dict[str, Any]:
     """Gather one run's part of the page."""
-    levels = detection.levels(run.predictions)
-    videos = detection.videos(run.predictions)
-    scored, cut = levels["video"], run.thresholds["video"]
+    levels, items = run.scored, detection.videos(run.predictions)
+    scored, cut = levels[run.whole], run.thresholds["video"]
+    drawn_of = _timeline if run.unit == "video" else _face
     wrong, errors = choose.errors(run.predictions, cut)
     drawn = None if run.curves is None else plots.training(run.curves)
     return {
         "run": run,
         "counts": {
-            "real": int((videos["label"] == 0).sum()),
-            "fake": int((videos["label"] == 1).sum()),
+            "real": int((items["label"] == 0).sum()),
+            "fake": int((items["label"] == 1).sum()),
             "scored": len(scored),
-            "frames": len(levels["frame"]),
+            "frames": len(next(iter(levels.values()))),
         },
         "coverage": tables.coverage(run),
         "plots": {
             "roc": _svg(plots.roc(levels)),
             "pr": _svg(plots.precision_recall(levels)),
             "methods": _svg(plots.by_method(run)),
-            "histogram": _svg(plots.histogram(scored, cut)),
+            "histogram": _svg(plots.histogram(scored, cut, f"{run.unit}s")),
             "reliability": _svg(plots.reliability(levels)),
             "training": _svg(drawn) if drawn else None,
         },
         "confusion": _confusion(scored, cut),
-        "videos": [(choice, _timeline(run, choice.item, strips)) for choice in choose.typical(run.predictions)],
+        "typical": [(choice, drawn_of(run, choice, strips)) for choice in choose.typical(run.predictions)],
         "errors": [(choice, _face(run, choice, strips)) for choice in wrong],
         "num_errors": errors,
+        "heat": [(shown, _data(shown.png, "png")) for shown in run.heat.shown] if run.heat else [],
         "validation": None if run.validation is None else detection.quick(run.validation),
         "audit": _audit(run.audit),
     }
@@ -152,8 +154,8 @@ def _audit(audit: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {**audit, "parts": parts, "held": held, "missed": missed, "fine": fine}
 
 
-def _timeline(run: RunReport, item: str, strips: Strips | None) -> str:
-    rows = run.predictions[run.predictions["item"] == item]
+def _timeline(run: RunReport, choice: choose.Choice, strips: Strips | None) -> str:
+    rows = run.predictions[run.predictions["item"] == choice.item]
     return _data(plots.timeline(rows, run.thresholds["frame"], strips), "png")
 
 

@@ -14,9 +14,9 @@ from matplotlib.ticker import MaxNLocator
 from unmask.metrics import calibration, detection
 from unmask.reporting.run import RunReport
 from unmask.reporting.style import AXIS, DASHES, FAINT, FAKE, INK, REAL, SERIES, STYLE, save
-from unmask.reporting.timeline import timeline
+from unmask.reporting.timeline import single, timeline
 
-__all__ = ["by_method", "histogram", "precision_recall", "reliability", "roc", "timeline", "training"]
+__all__ = ["by_method", "histogram", "precision_recall", "reliability", "roc", "single", "timeline", "training"]
 
 Dash = Literal["-", "--", "-.", ":"]
 ABOVE: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "handlelength": 1.6, "columnspacing": 1.4}
@@ -138,12 +138,13 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> bytes:
 
 
 def by_method(run: RunReport) -> bytes:
-    """Draw the AUC with its interval for each manipulation, frame and video level."""
+    """Draw the AUC with its interval for each manipulation, at each level."""
     methods = run.methods()
+    shifts = (-0.13, 0.13) if len(run.scored) == 2 else (0.0,)
 
     def draw(axes: Axes) -> None:
         axes.axvline(0.5, color=FAINT, linewidth=1, linestyle=(0, (2, 3)))
-        for number, (level, shift) in enumerate((("frame", -0.13), ("video", 0.13))):
+        for number, (level, shift) in enumerate(zip(run.scored, shifts, strict=True)):
             for row, method in enumerate(methods):
                 figure = run.figure(level, method, "auroc")
                 if figure is None or not figure.known:
@@ -156,8 +157,11 @@ def by_method(run: RunReport) -> bytes:
         axes.set(xlabel="AUC (0.5 is guessing)", ylim=(len(methods) - 0.5, -0.5))
         axes.set_xlim(min(0.4, axes.get_xlim()[0]), 1.02)
         axes.grid(False, axis="y")
-        lines = [Line2D([], [], color=_colour(i), marker="os"[i], linewidth=2, markersize=5.5) for i in (0, 1)]
-        axes.legend(lines, ["frame", "video"], **ABOVE, ncols=2)
+        levels = list(run.scored)
+        lines = [
+            Line2D([], [], color=_colour(i), marker="os"[i], linewidth=2, markersize=5.5) for i in range(len(levels))
+        ]
+        axes.legend(lines, levels, **ABOVE, ncols=2)
 
     return svg(draw)
 

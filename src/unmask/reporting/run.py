@@ -3,11 +3,14 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from unmask.metrics import detection
 
 # item, frame numbers -> one uint8 face crop [H, W, 3] per frame
 Strips = Callable[[str, list[int]], list[NDArray[np.uint8]]]
@@ -34,6 +37,31 @@ class Figure(NamedTuple):
         return not math.isnan(self.low)
 
 
+class HeatMap(NamedTuple):
+    """An item, why it is shown, its score, and a PNG: what the detector was shown, and the heat map over it."""
+
+    item: str
+    why: str
+    prob: float
+    png: bytes
+
+
+class HeatMaps(NamedTuple):
+    """Heat maps of some items.
+
+    Attributes:
+        shown: The items.
+        localiser: They are the maps that the network was trained to give; the true mask stands beside them.
+        agreement: How alike they are to maps of the same network with scrambled weights: 0 unrelated, 1 the same.
+        limit: Of the agreement; above it they say little.
+    """
+
+    shown: Sequence[HeatMap]
+    localiser: bool
+    agreement: float
+    limit: float
+
+
 @dataclass
 class RunReport:
     """One detector on one test set.
@@ -51,6 +79,7 @@ class RunReport:
             that it was not run.
         warnings: Sentences to be shown above the figures.
         network: Further facts to show, such as the number of parameters.
+        heat: Heat maps, if any were made.
     """
 
     name: str
@@ -64,20 +93,45 @@ class RunReport:
     audit: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
     network: Mapping[str, Any] = field(default_factory=dict)
+    heat: HeatMaps | None = None
+
+    @cached_property
+    def unit(self) -> str:
+        """What was scored: `video`, or `picture`."""
+        return detection.unit(self.predictions)
+
+    @cached_property
+    def scored(self) -> dict[str, pd.DataFrame]:
+        """The scored rows of each level that is shown: `frame` and `video`, or only `image`."""
+        return detection.reported(self.predictions)
+
+    @property
+    def whole(self) -> str:
+        """The level of whole items: `video` or `image`."""
+        return list(self.scored)[-1]
 
     def methods(self) -> list[str]:
         """List what the summary has rows for: `all`, then each manipulation."""
         return list(dict.fromkeys(self.summary["method"]))
 
     def figure(self, level: str, method: str, metric: str) -> Figure | None:
-        """Look a figure up in the summary; None if this was not run."""
+        """Look a figure up in the summary; None if this was not run. An image's figures are those of its one frame."""
         table = self.summary
-        rows = table[(table["level"] == level) & (table["method"] == method) & (table["metric"] == metric)]
+        rows = table[
+            (table["level"] == ("video" if level == "image" else level))
+            & (table["method"] == method)
+            & (table["metric"] == metric)
+        ]
         if rows.empty:
             return None
         row = rows.iloc[0]
         numbers = (float(row["value"]), float(row["low"]), float(row["high"]))
         return Figure(*numbers, int(row["real"]), int(row["fake"]), float(row["coverage"]))
+
+
+def common_unit(runs: Sequence[RunReport]) -> str:
+    """Name what all runs scored: `picture` if they all scored pictures."""
+    return "picture" if all(run.unit == "picture" for run in runs) else "video"
 
 
 def all_methods(runs: Sequence[RunReport]) -> list[str]:

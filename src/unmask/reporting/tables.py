@@ -1,6 +1,7 @@
 """The table of detectors against manipulations, for a terminal, a page and a paper."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from rich import box
@@ -12,11 +13,14 @@ from unmask.reporting.run import Figure, RunReport, all_methods, percent
 
 WIDTH = 100  # terminal columns
 WIDE = 5  # manipulations that fit side by side
+# What is told of a cross-validation, and how it is called.
+CROSS_VALIDATED = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "auroc": "AUC"}
 LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
         **{sign: "\\" + sign for sign in "&%$#_{}"},
     }
 )
@@ -33,7 +37,7 @@ def cell(figure: Figure | None) -> str:
 
 
 def coverage(run: RunReport) -> str:
-    """Write the share of the run's videos that were scored."""
+    """Write the share of the run's items that were scored."""
     figure = run.figure("video", "all", "auroc")
     return "n/a" if figure is None else percent(figure.coverage)
 
@@ -42,7 +46,7 @@ def rows(runs: Sequence[RunReport], metric: str = "auroc") -> Iterator[tuple[Run
     """Yield (run, level, figures over all and for each manipulation of any run)."""
     names = ["all", *all_methods(runs)]
     for run in runs:
-        for level in ("frame", "video"):
+        for level in run.scored:
             yield run, level, [run.figure(level, name, metric) for name in names]
 
 
@@ -54,7 +58,7 @@ def _short(figure: Figure | None) -> str:
 
 
 def console(runs: Sequence[RunReport]) -> Table:
-    """Lay out AUC with its 95 % interval, frame and video level, at most 100 columns wide."""
+    """Lay out AUC with its 95 % interval at each level, at most 100 columns wide."""
     names = all_methods(runs)
     side_by_side = len(names) <= WIDE
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -64,7 +68,7 @@ def console(runs: Sequence[RunReport]) -> Table:
         table.add_column(_plain(name), justify="right" if name != "fakes by" else "left", overflow="fold")
     table.add_column("scored", justify="right")
     for run, level, figures in rows(runs):
-        start = (_plain(run.name) if level == "frame" else "", level)
+        start = (_plain(run.name) if level == next(iter(run.scored)) else "", level)
         if side_by_side:
             table.add_row(*start, *map(_short, figures), coverage(run))
             continue
@@ -83,26 +87,63 @@ def _plain(text: str) -> str:
 
 def markdown(runs: Sequence[RunReport]) -> str:
     """Write the table in GitHub's Markdown."""
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(text.replace("|", r"\|").replace("\n", " ") for text in cells) + " |"
-
-    head = ["Detector", "Level", "AUC, all", *all_methods(runs), "Coverage"]
-    rule = "|" + "|".join(["---", "---", *["---:"] * (len(head) - 2)]) + "|"
-    body = [line([run.name, level, *map(cell, figures), coverage(run)]) for run, level, figures in rows(runs)]
-    return "\n".join([line(head), rule, *body]) + "\n"
+    return markdown_grid(*_grid(runs))
 
 
 def latex(runs: Sequence[RunReport]) -> str:
     """Write the table for LaTeX with booktabs."""
+    return latex_grid(*_grid(runs))
+
+
+def _grid(runs: Sequence[RunReport]) -> tuple[list[str], list[list[str]]]:
+    """Lay out the head and the rows of the table of detectors."""
+    head = ["Detector", "Level", "AUC, all", *all_methods(runs), "Coverage"]
+    return head, [[run.name, level, *map(cell, figures), coverage(run)] for run, level, figures in rows(runs)]
+
+
+def markdown_grid(head: Sequence[str], body: Sequence[Sequence[str]], left: int = 2) -> str:
+    """Write cells in GitHub's Markdown; the first `left` columns hold words, the others numbers."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(text.replace("|", r"\|").replace("\n", " ") for text in cells) + " |"
+
+    rule = "|" + "|".join(["---"] * left + ["---:"] * (len(head) - left)) + "|"
+    return "\n".join([line(head), rule, *map(line, body)]) + "\n"
+
+
+def latex_grid(head: Sequence[str], body: Sequence[Sequence[str]], left: int = 2) -> str:
+    """Write cells for LaTeX with booktabs; the first `left` columns hold words, the others numbers."""
 
     def line(cells: Sequence[str]) -> str:
         return " & ".join(text.translate(LATEX) for text in cells) + r" \\"
 
-    head = ["Detector", "Level", "AUC, all", *all_methods(runs), "Coverage"]
-    body = [line([run.name, level, *map(cell, figures), coverage(run)]) for run, level, figures in rows(runs)]
-    start = [rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}", r"\toprule", line(head), r"\midrule"]
-    return "\n".join([*start, *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    columns = "l" * left + "r" * (len(head) - left)
+    start = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(head), r"\midrule"]
+    return "\n".join([*start, *map(line, body), r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def cross_validation(cv: Mapping[str, Any]) -> Table:
+    """Lay out what cross-validation found: each figure's mean and standard deviation over the folds."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("classifier")
+    for name in CROSS_VALIDATED.values():
+        table.add_column(name, justify="right")
+    figures = [deviating(cv, name).removeprefix(f"{words} ") for name, words in CROSS_VALIDATED.items()]
+    table.add_row(_plain(str(cv["classifier"])), *figures)
+    return table
+
+
+def deviating(cv: Mapping[str, Any], name: str) -> str:
+    """Write one figure of a cross-validation with its name: `AUC 0.91 ± 0.02`."""
+    return f"{CROSS_VALIDATED[name]} {cv[name]['mean']:.2f} ± {cv[name]['deviation']:.2f}"
+
+
+def folds(cv: Mapping[str, Any]) -> str:
+    """Say what stands behind a cross-validation's figures."""
+    return (
+        f"cross-validation: mean ± deviation over {cv['folds']} folds of the training split, none of its "
+        f"{cv['groups']} groups in two; the settings ({cv['tried']} tried) were chosen on the same folds"
+    )
 
 
 def csv(summary: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""The scores of one video over its seconds, with the faces that were scored."""
+"""The scores of one video over its seconds, with the faces that were scored; and of one picture."""
 
 from collections.abc import Iterable
 
@@ -44,6 +44,34 @@ def timeline(predictions: pd.DataFrame, threshold: float, strips: Strips | None 
         _scores(figure.add_subplot(grid[0]), rows, threshold)
         if faces:
             _faces(figure.add_subplot(grid[1]), faces, shown, threshold)
+        return save(figure, "png", dpi=130)
+
+
+def single(predictions: pd.DataFrame, threshold: float, strips: Strips) -> bytes:
+    """Draw one picture as it was scored, in the colour of its call, above the place of its score between 0 and 1.
+
+    Args:
+        predictions: The one row of the item.
+        threshold: Scores above it are called fake.
+        strips: Gives the picture.
+
+    Returns:
+        A PNG.
+    """
+    rows = detection.frames(predictions)
+    prob, item = float(rows["prob"].iloc[0]), str(rows["item"].iloc[0])
+    colour = FAKE if prob > threshold else REAL
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.2, 5.0), layout="constrained")
+        above, below = figure.subplots(2, 1, height_ratios=[12, 1])
+        above.imshow(crops(strips, item, [int(rows["frame"].iloc[0])])[0])
+        above.set(xticks=[], yticks=[])
+        above.spines[:].set(visible=True, edgecolor=colour, linewidth=3)
+        above.set_title(f"probability of being fake {prob:.2f}", color=colour)
+        below.axvspan(threshold, 1, color=FAKE, alpha=0.15, linewidth=0)
+        below.axvline(threshold, color=INK, linewidth=1, linestyle="--")
+        below.plot(prob, 0.5, "o", color=colour, markersize=9, clip_on=False)
+        below.set(xlim=(0, 1), ylim=(0, 1), yticks=[], xlabel=f"above the threshold {threshold:.2f}: called fake")
         return save(figure, "png", dpi=130)
 
 

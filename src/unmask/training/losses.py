@@ -1,4 +1,4 @@
-"""Losses of a binary detector: (logit, label) -> scalar. They take logits; the one sigmoid is inside."""
+"""Losses of a detector or localiser: (logit, label) -> scalar. They take logits; the one sigmoid is inside."""
 
 import torch
 from torch import Tensor, nn
@@ -62,3 +62,27 @@ class Focal(nn.Module):
         if self.alpha is not None:
             loss = loss * (self.alpha * label + (1 - self.alpha) * (1 - label))
         return (fade * loss).mean()
+
+
+class BCEDice(nn.Module):
+    """Of pixels: cross-entropy, and soft Dice, which weighs a manipulated region whatever its share of the picture.
+
+    Dice is that of V-Net (arXiv 1606.04797, section 3), over all pixels of the batch: by itself, an untouched picture
+    has none. A pixel is added to both of its sums, so that a batch of such pictures still trains towards empty maps.
+
+    Args:
+        dice: weight of one minus Dice, >= 0, beside cross-entropy's 1.
+    """
+
+    def __init__(self, dice: float = 1.0) -> None:
+        super().__init__()
+        if dice < 0:
+            raise ValueError(f"dice={dice}: give 0 or more")
+        self.dice = dice
+
+    def forward(self, logit: Tensor, mask: Tensor) -> Tensor:
+        """Logit and mask [B, 1, H, W], the mask in [0, 1] -> scalar."""
+        entropy = _cross_entropy(logit, mask).mean()
+        prob, truth = logit.float().sigmoid(), mask.float()
+        overlap = (2 * (prob * truth).sum() + 1) / (prob.square().sum() + truth.square().sum() + 1)
+        return entropy + self.dice * (1 - overlap)

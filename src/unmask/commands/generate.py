@@ -1,0 +1,132 @@
+"""Make a data set of inpainting forgeries from originals: each painting, five masks, one inpainter.
+
+  unmask generate data=deepfakeart data.root=DIR                          Stable Diffusion 2, which must be on the disk
+  unmask generate data=deepfakeart data.root=DIR generator.download=true  download it first (about 5 GB)
+  unmask generate data=deepfakeart data.root=DIR generator=classical      OpenCV's inpainting, no model
+  unmask generate data=demo_deepfakeart generator=classical limit=20      try it out on rendered paintings
+
+The files go below out=DIR in DeepfakeArt's layout: similar/inpainting/N/{original,inpainting_MASK,mask_MASK}.png, white
+is painted anew. The original goes the same way (to the inpainter's size and back), so that resampling tells nothing,
+and outside of the mask the forgery is the original, to the bit (paste=false keeps what the model made of it).
+Every picture is marked in its metadata. A killed call goes on where it was; rerun=true starts over. To use the set:
+
+  unmask prepare data=deepfakeart data.name=NAME data.root=DIR
+"""
+
+import json
+import shlex
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from unmask.commands._inpainting import Job, Sheet, replace, sheets, write, write_tables
+from unmask.commands._shell import console, fail_clearly, say
+from unmask.config import conf_dir, validate
+from unmask.data.datamodule import CropDataModule
+from unmask.data.manifest import Item, ManifestError
+from unmask.datasets.masks import MASKS
+from unmask.media.decode import PICTURES
+from unmask.modules.inpainters import Inpainter
+from unmask.runs import register_resolvers
+
+register_resolvers()
+
+NOTE = "generate.json"  # what an output folder was made with
+NO_PIXELS = ("device", "download")  # settings of an inpainter that decide nothing
+
+
+def generate(cfg: DictConfig) -> None:
+    """Make what is not there yet of one set, then write its tables."""
+    validate(cfg, "data", "generator")
+    check(cfg)
+    data: CropDataModule = instantiate(cfg.data, _convert_="all")
+    inpainter: Inpainter = instantiate(cfg.generator, _convert_="all")
+    originals, out = find_originals(data), Path(cfg.out)
+    wanted = originals[: cfg.limit]
+    jobs = [Job(item, mask, out) for item in wanted for mask in cfg.masks]
+    say(f"{len(wanted)} originals of {data.name}, {len(cfg.masks)} masks each, {inpainter.method}, into {out}")
+    if cfg.check:
+        say(f"{sum(job.done for job in jobs)} of {len(jobs)} forgeries are there")
+        return
+    claim(cfg, out)
+    todo, lost = [job for job in jobs if not job.done], dict[str, str]()
+    for batch in batches(show(sheets(todo, data.root, cfg.size, cfg.seed, lost), len(todo)), cfg.batch_size):
+        write(batch, inpainter, data.root, cfg.size, cfg.paste)
+    made = write_tables(out, cfg.data.name, originals, inpainter.method)
+    new = sum(job.done for job in todo)
+    say(f"{made} forgeries in {out}, {new} of them new; items.parquet is the manifest")
+    for path, reason in list(lost.items())[:10]:
+        say(f"  not made: {path}: {reason}", style="yellow")
+    name = f"{data.name}_{inpainter.method}"
+    say(
+        "to use them: " + shlex.join(["unmask", "prepare", "data=deepfakeart", f"data.name={name}", f"data.root={out}"])
+    )
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse settings that cannot work, all at once."""
+    wrong = [f"masks: there is no '{mask}'; choose from {', '.join(MASKS)}" for mask in cfg.masks if mask not in MASKS]
+    least = {"size": 8, "batch_size": 1}
+    wrong += [f"{key}={cfg[key]}: take at least {low}" for key, low in least.items() if cfg[key] < low]
+    wrong += ["masks: name at least one"] * (not cfg.masks)
+    wrong += [f"limit={cfg.limit}: take at least 1, or null for all"] * (cfg.limit is not None and cfg.limit < 1)
+    if wrong:
+        raise ValueError("\n  ".join(["the set cannot be made:", *wrong]))
+
+
+def find_originals(data: CropDataModule) -> list[Item]:
+    """The real pictures of a data set, in order of their names."""
+    if not data.root.is_dir():
+        raise ManifestError(f"data.root={data.root}: there is no such folder\n{data.explain()}")
+    real = sorted((item for item in data.find_items() if item.label == 0), key=lambda item: item.item)
+    films = [item.path for item in real if Path(item.path).suffix.lower() not in PICTURES]
+    if films or not real:
+        what = f"videos such as {films[0]}" if films else "no originals"
+        raise ManifestError(f"data={data.name} holds {what}, and pictures are inpainted: take another data set")
+    return real
+
+
+def claim(cfg: DictConfig, out: Path) -> None:
+    """Note in a new folder what it is made with; refuse one that was made otherwise or is somebody else's."""
+    generator = {key: value for key, value in cfg.generator.items() if key not in NO_PIXELS}
+    settings = {"data": cfg.data.name, "generator": generator, "size": cfg.size, "paste": cfg.paste, "seed": cfg.seed}
+    note = out / NOTE
+    if note.is_file() and cfg.rerun:
+        shutil.rmtree(out / "similar", ignore_errors=True)
+    elif note.is_file() and json.loads(note.read_text()) != settings:
+        raise ValueError(f"out={out} was made with other settings ({note}); take another folder, or rerun=true")
+    elif not note.is_file() and out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"out={out} is not empty and has no {NOTE}; take a new folder")
+    for leftover in out.glob("similar/inpainting/*/.*.part"):  # of a call that was killed
+        leftover.unlink()
+    replace(note, json.dumps(settings, indent=2).encode())
+
+
+def batches(sheets: Iterator[Sheet], size: int) -> Iterator[list[Sheet]]:
+    """Lists of `size` at most."""
+    while batch := list(islice(sheets, size)):
+        yield batch
+
+
+def show(work: Iterator[Sheet], total: int) -> Iterator[Sheet]:
+    """Draw a bar with counts and the time that remains."""
+    columns = (TextColumn("inpainting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        yield from bar.track(work, total=total)
+
+
+@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="generate")
+@fail_clearly
+def main(cfg: DictConfig) -> None:
+    """Run the verb."""
+    generate(cfg)
+
+
+if __name__ == "__main__":
+    main()

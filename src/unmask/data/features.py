@@ -1,0 +1,128 @@
+"""Features of a frozen encoder: computed once for every stored crop, kept beside the crops, read by memory map.
+
+The file's name stands for all that decides what is in it: the encoder's layers and weights, the crops' pixels, the size
+at which they are seen and the precision. One that is cut short, or whose first rows the encoder of today does not give
+again, is made anew.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from torch import Tensor, nn
+
+from unmask.data.augment import to_float
+from unmask.data.store import CropStore
+
+Encode = Callable[[Tensor], Tensor]
+BATCH = 64  # crops at once
+TOLERANCE = 0.02  # of the features' spread: what devices and roundings may differ by
+
+
+class Features:
+    """Features of a store's crops: `features[rows]` -> float32 [N, F], where rows are those of the crop table."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._map: NDArray[np.float32] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_map": None}  # a memory map is opened anew in each process
+
+    @property
+    def array(self) -> NDArray[np.float32]:
+        """All of them [crops, F]."""
+        if self._map is None:
+            self._map = np.load(self.path, mmap_mode="r")
+        return self._map
+
+    def __getitem__(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
+        return np.asarray(self.array[rows])
+
+
+def network_key(network: nn.Module) -> str:
+    """A name for what a network computes: its layers, every parameter and every buffer."""
+    digest = hashlib.sha256(f"{type(network).__module__} {network}".encode())
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        value = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def features_path(store: CropStore, network: str, image_size: int, precision: str) -> Path:
+    """Where the features of these crops lie, by that network at that size and precision."""
+    digest = hashlib.sha256(f"{network} {store.recipe['key']} {image_size} {precision}".encode())
+    digest.update("".join(store.crops["hash"]).encode())
+    return store.folder / "features" / f"{digest.hexdigest()[:20]}.npy"
+
+
+@torch.no_grad()
+def compute(
+    store: CropStore,
+    encode: Encode,
+    network: str,
+    image_size: int,
+    precision: str = "32-true",
+    device: torch.device | str = "cpu",
+) -> Features:
+    """The features of every stored crop, from the disk where they are there already.
+
+    Args:
+        store: the crops.
+        encode: float [N, 3, image_size, image_size] in [0, 1] on the device -> [N, F], each crop by itself.
+        network: `network_key` of what encodes.
+        image_size: px.
+        precision: in words, of the Trainer.
+        device: where `encode` works.
+    """
+    path = features_path(store, network, image_size, precision)
+    encoded = _encoded(store, encode, image_size, device)
+    if not _good(path, len(store.crops), next(_encoded(store, encode, image_size, device))):
+        _write(path, len(store.crops), encoded)
+    return Features(path)
+
+
+def _encoded(
+    store: CropStore, encode: Encode, image_size: int, device: torch.device | str
+) -> Iterator[NDArray[np.float32]]:
+    """Batches of features, in the order of the crop table."""
+    shard, offset = store.crops["shard"].to_numpy(), store.crops["offset"].to_numpy()
+    for start in range(0, len(shard), BATCH):
+        rows = slice(start, start + BATCH)
+        x = torch.from_numpy(store.pixels(shard[rows], offset[rows])).to(device)
+        yield encode(to_float(x, image_size)).float().cpu().numpy()
+
+
+def _good(path: Path, count: int, first: NDArray[np.float32]) -> bool:
+    """Whether the file is whole and begins with these features, which were computed just now."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):  # missing, cut short, or no array
+        return False
+    if array.shape != (count, first.shape[1]) or array.dtype != np.float32:
+        return False
+    return bool(np.abs(array[: len(first)] - first).max() <= TOLERANCE * max(float(first.std()), 1e-12))
+
+
+def _write(path: Path, count: int, batches: Iterator[NDArray[np.float32]]) -> None:
+    """Write all batches; a reader finds the whole file or none."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
+    array: NDArray[np.float32] | None = None
+    start = 0
+    for batch in track(batches, "features", total=-(-count // BATCH), transient=True):
+        if array is None:
+            shape = (count, batch.shape[1])
+            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        array[start : start + len(batch)] = batch
+        start += len(batch)
+    if array is not None:
+        array.flush()  # type: ignore[attr-defined]
+    temporary.replace(path)

@@ -1,0 +1,118 @@
+"""CelebA, aligned and cropped (Liu et al., ICCV 2015): photographs of celebrities with forty attributes, all real.
+
+It is for generators, and for detectors that learn from real faces alone. Read as its authors give it (.txt, in Anno/
+and Eval/ or beside the pictures) and as Kaggle does (.csv with a header).
+"""
+
+import csv
+import warnings
+from pathlib import Path
+
+from unmask.data.datamodule import CropDataModule
+from unmask.data.manifest import Item, ManifestError
+
+PICTURES = "img_align_celeba"
+ATTRIBUTES, PARTITION, IDENTITY = "list_attr_celeba", "list_eval_partition", "identity_CelebA"
+SPLITS = {0: "train", 1: "val", 2: "test"}
+
+Table = dict[str, list[int]]  # file name of a picture -> its values
+
+
+class CelebADataModule(CropDataModule):
+    """`img_align_celeba`; attributes, partition and identities where their lists are there."""
+
+    SOURCE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (for research), or Kaggle's celeba-dataset"
+    LAYOUT = f"""\
+  {PICTURES}/000001.jpg           202,599 pictures of 178x218 px
+  {ATTRIBUTES}.txt or .csv        optional: 40 attributes, 1 or -1
+  {PARTITION}.txt or .csv     optional: the official split: 0 train, 1 val, 2 test; else whole people are dealt
+  {IDENTITY}.txt                 optional: who is shown
+The lists lie in data.root or in Anno/ and Eval/ below it."""
+    PROTOCOL_WORDS = {**CropDataModule.PROTOCOL_WORDS, "given": "the official partition"}
+    ELSE_SEEDED = True
+
+    def find_items(self) -> list[Item]:
+        """Rows of the manifest: all real."""
+        files = self._pictures()
+        names, attributes = self._table(ATTRIBUTES, {-1, 1}, "no attributes")
+        _, partition = self._table(PARTITION, set(SPLITS), "no official split, and whole groups are dealt by seed")
+        _, identity = self._table(IDENTITY, None, "no names of people, and each picture is a group of its own")
+        for what, table in ((ATTRIBUTES, attributes), (PARTITION, partition), (IDENTITY, identity)):
+            self._compare(what, table, files)
+        return [
+            Item(
+                f"{self.name}/real/{file.stem}",
+                file.relative_to(self.root).as_posix(),
+                0,
+                "real",
+                groups=tuple(f"{self.name}/person{who}" for who in identity.get(file.name, ())),
+                given=SPLITS[partition[file.name][0]] if partition else None,
+                attributes={
+                    name: int(value == 1) for name, value in zip(names, attributes.get(file.name, ()), strict=False)
+                },
+            )
+            for file in files
+        ]
+
+    def _pictures(self) -> list[Path]:
+        """The pictures in order; Kaggle's copy has them in a folder of the same name inside."""
+        for place in (self.root / PICTURES / PICTURES, self.root / PICTURES):
+            if files := sorted(place.glob("*.jpg")):
+                return files
+        raise ManifestError(f"there is no .jpg in {self.root / PICTURES}\n{self.explain()}")
+
+    def _table(self, name: str, allowed: set[int] | None, without: str) -> tuple[list[str], Table]:
+        """The column names and rows of a list; nothing, and a warning, where it is missing."""
+        places = [self.root / folder / f"{name}{kind}" for folder in ("", "Anno", "Eval") for kind in (".txt", ".csv")]
+        path = next((place for place in places if place.is_file()), None)
+        if path is not None:
+            return read_table(path, 2 if name == ATTRIBUTES else 0, allowed)
+        warnings.warn(f"{name}.txt or .csv is not below {self.root}: there are {without}", stacklevel=4)
+        return [], {}
+
+    def _compare(self, name: str, table: Table, files: list[Path]) -> None:
+        """Refuse pictures that a list leaves out; say so where it names more than there are."""
+        if table and (bare := [file.name for file in files if file.name not in table]):
+            raise ManifestError(f"{name}: {len(bare)} of {len(files)} pictures have no line, such as {bare[0]}")
+        if len(table) > len(files):
+            warnings.warn(
+                f"{name} names {len(table)} pictures and {len(files)} are below {self.root}: the download is "
+                "incomplete, and figures are not those of the whole data set",
+                stacklevel=4,
+            )
+
+
+def read_table(path: Path, header: int, allowed: set[int] | None) -> tuple[list[str], Table]:
+    """A list of whole numbers for each picture, in its authors' form (.txt) or Kaggle's (.csv, one line of header).
+
+    Args:
+        path: the file.
+        header: lines above the data in a .txt; the last of them names the columns.
+        allowed: values that may occur; None allows all.
+
+    Returns:
+        The names of the columns, none where the file has none, and the values of each picture.
+
+    Raises:
+        ManifestError: with the line that does not fit.
+    """
+    commas = path.suffix == ".csv"
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file)) if commas else [line.split() for line in file]
+    header = 1 if commas else header
+    head = rows[header - 1][commas:] if header and len(rows) >= header else []
+    if any(cell.lstrip("-").isdigit() for cell in head):
+        raise ManifestError(f"{path}, line {header}: {'a header' if commas else 'a line of names'} is expected")
+    table = {}
+    for number, row in enumerate(rows[header:], header + 1):
+        if not row:
+            continue
+        values = [int(cell) for cell in row[1:] if cell.lstrip("-").isdigit()]
+        fits = len(values) == len(row) - 1 == (len(head) or 1) and (allowed is None or allowed.issuperset(values))
+        if not fits:
+            raise ManifestError(
+                f"{path}, line {number}: '{' '.join(row)[:60]}' is not a picture and {len(head) or 1} "
+                f"value{'s' * (len(head) > 1)}{f' of {sorted(allowed)}' if allowed else ''}"
+            )
+        table[row[0]] = values
+    return head, table

@@ -1,0 +1,131 @@
+"""DeepfakeArt's inpainting category (arXiv:2306.01272), and what `unmask generate` makes in its layout.
+
+The data set's own task is another: whether two pictures are similar, one a copy of the other. Ours asks of a single
+picture whether it is an original or was inpainted, and its masks say where. group.png shows original and forgery side
+by side with writing on it and is left out.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from unmask.data.datamodule import CropDataModule
+from unmask.data.manifest import Item, ManifestError
+from unmask.datasets.celebdf import read_methods
+
+CATEGORY = "similar/inpainting"
+LISTED = re.compile(rf"(?:.*/)?{CATEGORY}/([^/]+)/([^/]+)")
+FORGERY = re.compile(r"inpainting(?:_(.+))?\.png")
+
+
+class DeepfakeArtDataModule(CropDataModule):
+    """One folder a painting: the original, its inpaintings, and their masks, white where something was painted anew."""
+
+    SOURCE = "https://github.com/h-aboutalebi/DeepfakeArt (for research), or made by `unmask generate`"
+    LAYOUT = f"""\
+  {CATEGORY}/N/original.png                            5,063 paintings
+  {CATEGORY}/N/inpainting.png                          the same, in part painted anew
+  {CATEGORY}/N/mask.png                                white where it was
+  {CATEGORY}/N/inpainting_MASK.png, mask_MASK.png      instead or as well: one of each for each of several masks
+  similar/train_similar.json, similar/test_similar.json          optional: the official split
+  methods.csv                                                    optional: `path,method` for several methods"""
+    PROTOCOL_WORDS = {
+        **CropDataModule.PROTOCOL_WORDS,
+        "given": "the official lists; a painting and all that was made of it stay together",
+        "identity_disjoint": "a painting and all that was made of it stay together",
+        "seeded": "a painting and all that was made of it stay together, dealt by seed {seed}",
+    }
+    DISJOINT = (*CropDataModule.DISJOINT, "given")
+    ELSE_SEEDED = True
+
+    def find_items(self) -> list[Item]:
+        """Rows of the manifest: an original and its forgeries for each painting."""
+        place = self.root / CATEGORY
+        folders = sorted(entry for entry in place.iterdir() if entry.is_dir()) if place.is_dir() else []
+        if not folders:
+            raise ManifestError(f"there is no folder of a painting in {place}\n{self.explain()}")
+        methods = read_methods(self.root / "methods.csv")
+        items = [item for folder in folders for item in self._painting(folder, methods)]
+        split_of = self._lists({item.path for item in items})
+        items = [replace(item, given=split_of.get(item.path.split("/")[2])) for item in items]
+        unlisted = [item.path for item in items if item.given is None]
+        if split_of and unlisted and self.protocol == "given":
+            raise ManifestError(
+                f"{unlisted[0]} and {len(unlisted) - 1} other pictures are of paintings in none of the official lists; "
+                "data.protocol=seeded deals all of them by seed"
+            )
+        return items
+
+    def _painting(self, folder: Path, methods: dict[str, str]) -> Iterator[Item]:
+        """The original of one folder and its forgeries, each with its mask where it has one."""
+        number, where = folder.name, f"{CATEGORY}/{folder.name}"
+        files = {file.name for file in folder.iterdir()}
+        forgeries = {name: match.group(1) for name in sorted(files) if (match := FORGERY.fullmatch(name))}
+        if "original.png" not in files or not forgeries:
+            lost = "inpainting.png" if "original.png" in files else "original.png"
+            raise ManifestError(f"{folder / lost} is missing: the download is incomplete")
+        real, groups = f"{self.name}/real/{number}", (f"{self.name}/{number}",)
+        yield Item(real, f"{where}/original.png", 0, "real", groups=groups)
+        for name, kind in forgeries.items():
+            mask = f"mask_{kind}.png" if kind else "mask.png"
+            method = methods.get(f"{where}/{name}".lower(), "inpainting")
+            clip = f"{number}_{kind}" if kind else number
+            yield Item(
+                f"{self.name}/{method}/{clip}",
+                f"{where}/{name}",
+                1,
+                method,
+                source=real,
+                groups=groups,
+                mask=f"{where}/{mask}" if mask in files else None,
+            )
+
+    def _lists(self, on_disk: set[str]) -> dict[str, str]:
+        """The split of each painting that an official list names; nothing where there are no lists."""
+        files = {split: self.root / "similar" / f"{split}_similar.json" for split in ("train", "test")}
+        missing = [path for path in files.values() if not path.is_file()]
+        if len(missing) == 1:
+            raise ManifestError(f"{missing[0]} is missing, and the other list of the official split is there")
+        split_of: dict[str, str] = {}
+        for split, path in files.items() if not missing else ():
+            for number, names in read_pairs(path):
+                for lost in (name for name in names if f"{CATEGORY}/{number}/{name}" not in on_disk):
+                    raise ManifestError(
+                        f"{CATEGORY}/{number}/{lost} of {path} is not below {self.root}: the download is incomplete"
+                    )
+                if split_of.setdefault(number, split) != split:
+                    raise ManifestError(f"{path}: painting {number} is in {split_of[number]}_similar.json too")
+        return split_of
+
+    def protocol_words(self, split: str) -> dict[str, str]:
+        """What a figure on this data rests on, in words."""
+        task = "single pictures, original or inpainted; the data set's own task, whether two are similar, is another"
+        return {"Task": task} | super().protocol_words(split)
+
+    def _choice(self) -> list[str]:
+        if self.demo or self.name == "deepfakeart":
+            return super()._choice()
+        return ["data=deepfakeart", f"data.name={self.name}"]
+
+
+def read_pairs(path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
+    """The inpaintings of an official list, `{attack: {index: {original, generated}}}`: (painting, its two files).
+
+    Raises:
+        ManifestError: it is no such list, or calls a forgery the original.
+    """
+    try:
+        entries = [entry for attack in json.loads(path.read_text()).values() for entry in attack.values()]
+        pairs = [(str(entry["original"]), str(entry["generated"])) for entry in entries]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        example = '{attack: {index: {"original": PATH, "generated": PATH}}}'
+        raise ManifestError(f"{path}: {example} is expected ({error!r})") from None
+    for pair in pairs:
+        original, forgery = (LISTED.fullmatch(name.replace("\\", "/")) for name in pair)
+        if original is None or forgery is None:  # of another category
+            continue
+        if original.group(2) != "original.png" or not FORGERY.fullmatch(forgery.group(2)):
+            raise ManifestError(f"{path}: {pair[0]} is called the original of {pair[1]}: upside down?")
+        yield original.group(1), (original.group(2), forgery.group(2))

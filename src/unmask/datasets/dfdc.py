@@ -1,0 +1,118 @@
+"""DFDC, the Deepfake Detection Challenge (arXiv:2006.07397): its training parts, its public test set, or both.
+
+Each training part has a metadata.json that names a fake's original; the public test set has a labels.csv. People are
+not named: an original and its fakes stay in one split, but a person may be filmed in several originals.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from unmask.data.datamodule import CropDataModule
+from unmask.data.manifest import Item, ManifestError
+
+LABELS = {"REAL": 0, "FAKE": 1}
+METADATA, TEST_LIST = "metadata.json", "labels.csv"
+TEST_FOLDER = "test_videos"  # where Kaggle's copy has the videos of labels.csv
+
+
+class DFDCDataModule(CropDataModule):
+    """Folders with a metadata.json are dealt to splits by original; one with a labels.csv is for testing."""
+
+    SOURCE = "https://ai.meta.com/datasets/dfdc (an account; for research) or Kaggle's deepfake-detection-challenge"
+    LAYOUT = f"""\
+  dfdc_train_part_0/{METADATA}    {{"x.mp4": {{"label": "FAKE", "original": "y.mp4"}}, ...}}; 50 parts in full
+  dfdc_train_part_0/*.mp4            19,154 real and 100,000 fake videos in all parts
+  test/{TEST_LIST}                    optional: `filename,label`, 1 = fake
+  test/*.mp4                         its videos, or in {TEST_FOLDER}/
+Folders may have any name, or data.root may be one itself. With a test set the parts train, without one they are dealt
+by original."""
+    PROTOCOL_WORDS = {
+        **CropDataModule.PROTOCOL_WORDS,
+        "given": "the public test set; validation by original video. People are not named and may be in two splits",
+        "identity_disjoint": "an original and its fakes stay together; people are not named and may be in two splits",
+        "seeded": "an original and its fakes stay together, dealt by seed {seed}; people are not named and may be in "
+        "two splits",
+    }
+    ELSE_SEEDED = True
+
+    def find_items(self) -> list[Item]:
+        """Rows of the manifest: labels and originals as the lists say."""
+        tests, parts = (
+            sorted({path.parent for depth in ("", "*/", "*/*/") for path in self.root.glob(f"{depth}{name}")})
+            for name in (TEST_LIST, METADATA)
+        )
+        parts = [place for place in parts if place not in tests]
+        if not tests and not parts:
+            raise ManifestError(f"there is no {METADATA} and no {TEST_LIST} below {self.root}\n{self.explain()}")
+        items = [item for place in parts for item in self._part(place, "train" if tests else None)]
+        return items + [item for place in tests for item in self._test(place)]
+
+    def _part(self, place: Path, given: str | None) -> Iterator[Item]:
+        """One item for each video of a metadata.json."""
+        entries = read_metadata(place / METADATA)
+        self._check_there(place / METADATA, [place / name for name in entries])
+        for name, entry in entries.items():
+            label, original = LABELS[entry["label"]], entry.get("original")
+            group = Path(original if label and original else name).stem
+            source = f"{self.name}/real/{group}" if label and original in entries else None
+            yield self._item(place / name, label, source, given, (f"{self.name}/{group}",))
+
+    def _test(self, place: Path) -> Iterator[Item]:
+        """One item for each line of a labels.csv; it names no originals."""
+        inside = place / TEST_FOLDER
+        files = {(inside if inside.is_dir() else place) / name: label for name, label in read_labels(place / TEST_LIST)}
+        self._check_there(place / TEST_LIST, list(files))
+        for file, label in files.items():
+            yield self._item(file, label, None, "test", (f"{self.name}/{file.stem}",))
+
+    def _item(self, file: Path, label: int, source: str | None, given: str | None, groups: tuple[str, ...]) -> Item:
+        method = "dfdc" if label else "real"
+        path = file.relative_to(self.root).as_posix()
+        return Item(f"{self.name}/{method}/{file.stem}", path, label, method, source, groups, given=given)
+
+    def _check_there(self, listing: Path, files: list[Path]) -> None:
+        if lost := [file for file in files if not file.is_file()]:
+            raise ManifestError(
+                f"{len(lost)} of {len(files)} videos of {listing} are missing, such as {lost[0]}: the download is "
+                "incomplete"
+            )
+
+
+def read_metadata(path: Path) -> dict[str, dict[str, Any]]:
+    """A training part's list: file name -> `label` and, for a fake, `original`.
+
+    Raises:
+        ManifestError: it is no such list, or its labels contradict its originals.
+    """
+    try:
+        entries: dict[str, dict[str, Any]] = json.loads(path.read_text())
+        wrong = [name for name, entry in entries.items() if entry["label"] not in LABELS]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        example = '{"x.mp4": {"label": "FAKE", "original": "y.mp4"}}'
+        raise ManifestError(f"{path}: {example} is expected ({error!r})") from None
+    if wrong:
+        raise ManifestError(f"{path}: the label of {wrong[0]} is '{entries[wrong[0]]['label']}', not REAL or FAKE")
+    for name, entry in entries.items():
+        original = entry.get("original")
+        if original and (entry["label"] == "REAL" or entries.get(original, {"label": "REAL"})["label"] == "FAKE"):
+            raise ManifestError(f"{path}: {name} is {entry['label']} and made from {original}: labels upside down?")
+    return entries
+
+
+def read_labels(path: Path) -> list[tuple[str, int]]:
+    """The public test set's list: (file name, label), 1 = fake.
+
+    Raises:
+        ManifestError: with the line that is none.
+    """
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))
+    if not rows or rows[0] != ["filename", "label"]:
+        raise ManifestError(f"{path}, line 1: the header `filename,label` is expected")
+    for number, row in enumerate(rows[1:], 2):
+        if row and (len(row) != 2 or row[1] not in ("0", "1")):
+            raise ManifestError(f"{path}, line {number}: '{','.join(row)}' is not `FILENAME,LABEL` with 0 or 1 (fake)")
+    return [(row[0], int(row[1])) for row in rows[1:] if row]

@@ -1,0 +1,215 @@
+"""FaceForensics++ (arXiv:1901.08971), with FaceShifter and Google's DeepFakeDetection in the same layout.
+
+A fake's name `<target>_<source>.mp4` says whose video was altered and whose face, or whose expression, was put on. The
+official lists hold pairs of videos; each pair was altered in both directions. DeepFakeDetection has actors instead of
+YouTube videos (`<target>_<source>__<scene>__<id>.mp4`) and no list: published work tests on all of it, and so does
+the protocol `given`. 1,000 sequences were cut from 977 YouTube videos, so a few people may be in two splits.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from unmask.data.datamodule import CropDataModule
+from unmask.data.manifest import Item, ManifestError
+from unmask.data.prepare import Recipe
+
+FOUR = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
+ACTED = "DeepFakeDetection"
+METHODS = (*FOUR, "FaceShifter", ACTED)
+LISTS = ("train.json", "val.json", "test.json")
+ORIGINAL = {"youtube": re.compile(r"(\d{3})"), "actors": re.compile(r"(\d{2})__.+")}
+FAKE = {"youtube": re.compile(r"(\d{3})_(\d{3})"), "actors": re.compile(r"(\d{2})_(\d{2})__(.+)__\w{8}")}
+EXAMPLE = {
+    "youtube": "033.mp4, of a fake 033_097.mp4",
+    "actors": "01__hugging.mp4, of a fake 01_02__hugging__YTHVB2AM.mp4",
+}
+
+
+class FaceForensicsDataModule(CropDataModule):
+    """`original_sequences` and `manipulated_sequences` of one compression, with the official lists of pairs.
+
+    Args:
+        name: of the data set; a compression's crops want a name of their own.
+        root: its folder.
+        prepared: see `CropDataModule`.
+        recipe: file -> crops.
+        protocol: `given` is the official split; `identity_disjoint` and `seeded` need no lists.
+        compression: `raw`, `c23` or `c40`, the name of a folder.
+        methods: the manipulations that are used, of those that are prepared.
+        options: see `CropDataModule`.
+    """
+
+    SOURCE = "https://github.com/ondyari/FaceForensics (a form, then a script; for research)"
+    LAYOUT = f"""\
+  original_sequences/youtube/c23/videos/NNN.mp4              1,000 videos
+  original_sequences/actors/c23/videos/NN__SCENE.mp4         only for {ACTED}
+  manipulated_sequences/METHOD/c23/videos/NNN_NNN.mp4        1,000 videos a method; target_source
+  manipulated_sequences/METHOD/masks/videos/NNN_NNN.mp4      optional: what was altered
+  train.json val.json test.json                              the official pairs, or in splits/; they lie in
+                                                             dataset/splits of the repository above
+  METHOD is {", ".join(METHODS)}"""
+    DISJOINT = (*CropDataModule.DISJOINT, "given")
+    PROTOCOL_WORDS = {
+        **CropDataModule.PROTOCOL_WORDS,
+        "given": "the official lists: no sequence, filmed or put on, is in two splits",
+        "identity_disjoint": "no sequence, filmed or put on, is in two splits",
+    }
+
+    def __init__(
+        self,
+        name: str,
+        root: str | Path,
+        prepared: str | Path,
+        recipe: Recipe,
+        protocol: str = "given",
+        compression: str = "c23",
+        methods: Sequence[str] = FOUR,
+        **options: Any,
+    ) -> None:
+        if unknown := [method for method in methods if method not in METHODS]:
+            raise ValueError(f"data.methods: there is no {', '.join(unknown)}; choose from {', '.join(METHODS)}")
+        if not methods:
+            raise ValueError(f"data.methods: choose at least one of {', '.join(METHODS)}")
+        self.compression, self.methods = compression, list(methods)
+        super().__init__(name, root, prepared, recipe, protocol, **options)
+
+    @property
+    def origins(self) -> list[str]:
+        """The folders of originals that the chosen methods altered."""
+        return [
+            *(["youtube"] if set(self.methods) - {ACTED} else []),
+            *(["actors"] if ACTED in self.methods else []),
+        ]
+
+    def find_items(self) -> list[Item]:
+        """Rows of the manifest, sequences and sources read from the names."""
+        pairs = self._pairs() if "youtube" in self.origins else {}
+        split_of = {number: split for split, found in pairs.items() for pair in found for number in pair}
+        items = [self._original(path, origin) for origin in self.origins for path in self._videos(origin, True)]
+        items += [self._fake(path, method) for method in self.methods for path in self._videos(method, False)]
+        on_disk = {item.item for item in items}
+        items = [
+            replace(item, given=self._official(item, split_of), source=item.source if item.source in on_disk else None)
+            for item in items
+        ]
+        if self.protocol == "given" and pairs:
+            self._check_complete(items, pairs)
+        return items
+
+    def _videos(self, folder: str, original: bool) -> list[Path]:
+        above = self.root / ("original_sequences" if original else "manipulated_sequences") / folder
+        place = above / self.compression / "videos"
+        files = sorted(place.glob("*.mp4")) if place.is_dir() else []
+        if not files:
+            there = sorted(entry.name for entry in above.glob("*") if entry.is_dir() and entry.name != "masks")
+            hint = f" (there is {', '.join(there)}: data.compression)" if there and not place.is_dir() else ""
+            raise ManifestError(f"there is no .mp4 in {place}{hint}\n{self.explain()}")
+        return files
+
+    def _original(self, path: Path, origin: str) -> Item:
+        number = _match(ORIGINAL[origin], path, origin).group(1)
+        where = path.relative_to(self.root).as_posix()
+        return Item(f"{self.name}/{origin}/{path.stem}", where, 0, "real", groups=(f"{self.name}/{origin}/{number}",))
+
+    def _fake(self, path: Path, method: str) -> Item:
+        origin = "actors" if method == ACTED else "youtube"
+        target, donor, *scene = _match(FAKE[origin], path, origin).groups()
+        where, mask = path.relative_to(self.root), path.parents[2] / "masks" / "videos" / path.name
+        return Item(
+            f"{self.name}/{method}/{path.stem}",
+            where.as_posix(),
+            1,
+            method,
+            source=f"{self.name}/{origin}/{'__'.join([target, *scene])}",
+            groups=tuple(f"{self.name}/{origin}/{number}" for number in (target, donor)),
+            mask=mask.relative_to(self.root).as_posix() if mask.is_file() else None,
+        )
+
+    def _pairs(self) -> dict[str, list[tuple[str, str]]]:
+        """The pairs of each official list; none where the lists are missing and the protocol needs none."""
+        folders = [folder for folder in (self.root, self.root / "splits") if (folder / "test.json").is_file()]
+        files = {name.removesuffix(".json"): (folders or [self.root])[0] / name for name in LISTS}
+        missing = [path.name for path in files.values() if not path.is_file()]
+        if missing and (folders or self.protocol == "given"):
+            raise ManifestError(self._no_lists(missing))
+        found = {} if missing else {split: read_pairs(path) for split, path in files.items()}
+        seen: dict[str, str] = {}
+        for split, pairs in found.items():
+            for number in (number for pair in pairs for number in pair):
+                if seen.setdefault(number, split) != split:
+                    raise ManifestError(f"{files[split]}: video {number} is in {seen[number]}.json too")
+        return found
+
+    def _no_lists(self, missing: Sequence[str] = LISTS) -> str:
+        return (
+            f"{', '.join(missing)} of the official split {'is' if len(missing) == 1 else 'are'} missing below "
+            f"{self.root}: copy dataset/splits of https://github.com/ondyari/FaceForensics there, or choose "
+            "data.protocol=identity_disjoint or seeded, which need no lists"
+        )
+
+    def _official(self, item: Item, split_of: dict[str, str]) -> str | None:
+        """The official split of an item; of DeepFakeDetection all is for testing."""
+        members = [group.rpartition("/")[2] for group in item.groups]
+        if item.groups[0].startswith(f"{self.name}/actors/"):
+            return "test"
+        splits = {split_of.get(number) for number in members}
+        if self.protocol == "given" and (None in splits or len(splits) > 1):
+            raise ManifestError(f"{item.path}: the official lists have no pair {', '.join(members)} in one split")
+        return splits.pop() if len(splits) == 1 else None
+
+    def _check_complete(self, items: list[Item], pairs: dict[str, list[tuple[str, str]]]) -> None:
+        every = [pair for found in pairs.values() for pair in found]
+        wanted = [f"{self.name}/youtube/{number}" for pair in every for number in pair]
+        for method in (method for method in self.methods if method != ACTED):
+            wanted += [f"{self.name}/{method}/{a}_{b}" for pair in every for a, b in permutations(pair)]
+        on_disk = {item.item for item in items}
+        if lost := [name for name in wanted if name not in on_disk]:
+            raise ManifestError(
+                f"{len(lost)} of {len(wanted)} videos of the official lists are not below {self.root}, such as "
+                f"{lost[0].partition('/')[2]}: the download is incomplete; data.protocol=identity_disjoint or seeded "
+                "takes what is there"
+            )
+
+    def _split(self, items: pd.DataFrame) -> pd.DataFrame:
+        """Splits of the chosen methods and their originals; prepared items of others have none."""
+        if absent := sorted(set(self.methods) - set(items["method"])):
+            raise ManifestError(
+                f"{', '.join(absent)} of data.methods is not prepared; prepare it with rerun=true, or leave it out"
+            )
+        origin = items["item"].str.split("/").str[1]
+        used = items[(items["label"] == 1) & items["method"].isin(self.methods) | origin.isin(self.origins)]
+        if self.protocol == "given" and used["given"].isna().any():
+            raise ManifestError(f"{self._no_lists()}. Where they came later, prepare again with rerun=true")
+        return items.assign(split=super()._split(used)["split"].reindex(items.index))
+
+    def _choice(self) -> list[str]:
+        methods = [f"data.methods=[{','.join(self.methods)}]"] if self.methods != list(FOUR) else []
+        return ["data=faceforensics", f"data.compression={self.compression}", *methods]
+
+
+def read_pairs(path: Path) -> list[tuple[str, str]]:
+    """An official list: pairs of video numbers.
+
+    Raises:
+        ManifestError: it holds something else.
+    """
+    try:
+        pairs = [(str(a), str(b)) for a, b in json.loads(path.read_text())]
+    except (ValueError, TypeError) as error:
+        raise ManifestError(f'{path}: a list of pairs like ["033", "097"] is expected ({error})') from None
+    if wrong := [pair for pair in pairs if not all(ORIGINAL["youtube"].fullmatch(number) for number in pair)]:
+        raise ManifestError(f"{path}: {list(wrong[0])} is no pair of video numbers of three digits")
+    return pairs
+
+
+def _match(pattern: re.Pattern[str], path: Path, origin: str) -> re.Match[str]:
+    if (match := pattern.fullmatch(path.stem)) is None:
+        raise ManifestError(f"{path}: a name like {EXAMPLE[origin]}, is expected")
+    return match

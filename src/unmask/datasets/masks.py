@@ -1,0 +1,72 @@
+"""The five masks of the DeepfakeArt study (arXiv:2306.01272): four diagonal halves and random patches.
+
+Each takes a size (height, width) in px and a random generator and returns uint8 [H, W], 255 where the picture is to be
+inpainted and 0 elsewhere. A diagonal belongs to the upper half, so that two opposite halves make up the picture.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.uint8]
+Size = tuple[int, int]
+
+PATCHES = (0.4, 0.48)  # range of the share at which no further patch is laid
+SMALLEST, LARGEST = 8, 3  # a patch's sides are from an eighth to a third of the picture's, so 0.6 is never passed
+
+
+def upper_right(size: Size, rng: np.random.Generator) -> Mask:
+    """The half above the falling diagonal."""
+    right, down = _grid(size)
+    return _white(right >= down)
+
+
+def upper_left(size: Size, rng: np.random.Generator) -> Mask:
+    """The half above the rising diagonal."""
+    right, down = _grid(size)
+    return _white(right + down <= 2 * size[0] * size[1])
+
+
+def lower_right(size: Size, rng: np.random.Generator) -> Mask:
+    """The half below the rising diagonal."""
+    right, down = _grid(size)
+    return _white(right + down > 2 * size[0] * size[1])
+
+
+def lower_left(size: Size, rng: np.random.Generator) -> Mask:
+    """The half below the falling diagonal."""
+    right, down = _grid(size)
+    return _white(right < down)
+
+
+def random_patches(size: Size, rng: np.random.Generator) -> Mask:
+    """Rectangles anywhere, one over the other, that cover 40 to 60 % together.
+
+    Raises:
+        ValueError: a side is shorter than 8 px.
+    """
+    if min(size) < SMALLEST:
+        raise ValueError(f"random patches want a picture of at least {SMALLEST} px a side, not {size[0]}x{size[1]}")
+    mask, enough = np.zeros(size, np.uint8), rng.uniform(*PATCHES)
+    while (mask > 0).mean() < enough:
+        height, width = (int(rng.integers(max(side // SMALLEST, 1), side // LARGEST, endpoint=True)) for side in size)
+        top, left = (int(rng.integers(0, side - long + 1)) for side, long in zip(size, (height, width), strict=True))
+        mask[top : top + height, left : left + width] = 255
+    return mask
+
+
+MASKS: dict[str, Callable[[Size, np.random.Generator], Mask]] = {
+    mask.__name__: mask for mask in (upper_right, upper_left, lower_right, lower_left, random_patches)
+}
+
+
+def _grid(size: Size) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the pixels' middles lie, right [1, W] and down [H, 1]; each side is 2 H W long, so that all are whole."""
+    height, width = size
+    right, down = (2 * np.arange(width) + 1) * height, (2 * np.arange(height) + 1) * width
+    return right[None], down[:, None]
+
+
+def _white(where: NDArray[np.bool_]) -> Mask:
+    return np.where(where, 255, 0).astype(np.uint8)

@@ -1,0 +1,59 @@
+"""Whether heat maps tell anything about what was learnt.
+
+The randomisation test of "Sanity Checks for Saliency Maps", arXiv 1810.03292: maps of the same network with scrambled
+weights must differ. Where they do not, the maps show edges and faces, whatever the network knows.
+"""
+
+from copy import deepcopy
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from unmask.explain.gradcam import Maps, heat_maps
+
+ALIKE = 0.5  # a rank correlation above it is a warning
+
+
+def agreement(network: nn.Module, x: Tensor, maps: Maps | None = None, draws: int = 3) -> float:
+    """How alike the heat maps of a network and of scrambled ones are: 1 the same, 0 unrelated.
+
+    Args:
+        network: as of `heat_maps`.
+        x: [B, 3, H, W] or [B, T, 3, H, W] in [0, 1].
+        maps: the network's own, where they are at hand.
+        draws: scrambled networks.
+
+    Returns:
+        Spearman's rank correlation over places, mean over samples and draws; NaN where all maps are flat.
+    """
+    own = heat_maps(network, x) if maps is None else maps
+    found = []
+    for seed in range(draws):
+        for one, other in zip(own, heat_maps(scrambled(network, x, seed), x), strict=True):
+            if np.ptp(one) > 0 and np.ptp(other) > 0:  # a flat map has no order
+                found.append(float(spearmanr(one.ravel(), other.ravel()).statistic))
+    return float(np.mean(found)) if found else float("nan")
+
+
+def scrambled(network: nn.Module, x: Tensor, seed: int = 0) -> nn.Module:
+    """A copy of which each weight tensor has its values in random order.
+
+    So it keeps their distribution and nothing that was learnt. Batch norm's statistics are measured anew on `x`, or
+    the signal might die on its way.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    with torch.inference_mode(False), torch.no_grad():
+        copy = deepcopy(network).eval()
+        for weight in copy.parameters():
+            order = torch.randperm(weight.numel(), generator=draw).to(weight.device)
+            weight.copy_(weight.flatten()[order].view_as(weight))
+        norms = [part for part in copy.modules() if isinstance(part, _BatchNorm)]
+        for norm in norms:
+            norm.momentum = 1.0
+            norm.train()
+        if norms:
+            copy(x.detach().clone().float())
+        return copy.eval()

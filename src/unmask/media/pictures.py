@@ -1,0 +1,129 @@
+"""The recipe for pictures that are used whole: paintings, faces that are cut out already."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from unmask.media.decode import PICTURES, Frames, MediaError, open_media, read_mask
+from unmask.media.find import Array, FaceFinder
+from unmask.media.probe import colour_statistics, file_statistics
+from unmask.media.recipe import Crops
+
+VERSION = 1  # raised when the same settings give other pixels, so that no stale crop is used
+FITS = ("stretch", "cut")
+
+
+@dataclass
+class WholePictures:
+    """Read a picture and bring it to one size; one that has this size already stays as it is, to the bit.
+
+    Args:
+        crop_size: side of the stored picture, px.
+        fit: what becomes of one that is not square: `stretch` shows all of it, `cut` its middle, undistorted.
+        landmarks: also find the main face's landmarks, for self-blending; a picture without a face is rejected.
+        masks: also store the masks of what was manipulated, for localisation.
+        device: where faces are searched; not part of the key.
+    """
+
+    crop_size: int = 256
+    fit: str = "stretch"
+    landmarks: bool = False
+    masks: bool = False
+    device: str = "cpu"
+
+    #: Files that this recipe can read.
+    suffixes: ClassVar[frozenset[str]] = frozenset(PICTURES)
+    #: How a config chooses this recipe: `data/recipe=pictures`.
+    option: ClassVar[str] = "pictures"
+
+    def __post_init__(self) -> None:
+        if self.fit not in FITS:
+            raise ValueError(f"fit={self.fit}: there is none; choose {' or '.join(FITS)}")
+        self._finder: FaceFinder | None = None
+
+    def describe(self) -> dict[str, object]:
+        """All that decides the pixels."""
+        settings = {key: value for key, value in asdict(self).items() if key != "device"}
+        return settings | {"decoder": "Pillow", "version": VERSION}
+
+    @property
+    def key(self) -> str:
+        """A name for this recipe's pictures; two recipes with one key give the same pixels."""
+        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:10]
+
+    def words(self, image_size: int) -> str:
+        """How pictures are shown to a network, for a protocol."""
+        shown = "whole, brought" if self.fit == "stretch" else "the middle square, brought"
+        return f"{shown} to {self.crop_size} px, seen at {image_size} px"
+
+    def landmarks_in_crop(self, box: Array, landmarks: Array) -> Array:
+        """Where the landmarks [N, 5, 2] of pictures whose shown part is `box` [N, 4] lie in the crops, px."""
+        scale = self.crop_size / (box[:, 2:] - box[:, :2])
+        return np.asarray((landmarks - box[:, None, :2]) * scale[:, None], np.float32)
+
+    def __getstate__(self) -> dict[str, object]:
+        return asdict(self)  # the finder is built anew in each process
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
+
+    def __call__(self, path: Path, mask: Path | None = None) -> Crops:
+        """One row: the picture, and with `masks` its mask, black where it has none.
+
+        Raises:
+            MediaError: the file cannot be read, shows no face where landmarks are wanted, or the mask does not fit.
+        """
+        frames = open_media(path).read([0])  # [1, H, W, 3]
+        masks = None
+        if self.masks and mask is None:
+            masks = np.zeros((1, 1, self.crop_size, self.crop_size), np.uint8)
+        elif self.masks and mask is not None:
+            shown = self._fit(read_mask(mask, [0], frames.shape[1:3]))[:, :1]
+            masks = np.where(shown > 127, 255, 0).astype(np.uint8)
+        return Crops(
+            track=np.zeros(1, np.int64),
+            frame=np.zeros(1, np.int64),
+            time=np.zeros(1),
+            box=self._shown(*frames.shape[1:3])[None].astype(np.float32),
+            landmarks=self._find(frames)[None] if self.landmarks else np.full((1, 5, 2), np.nan, np.float32),
+            prob=np.full(1, np.nan, np.float32),
+            pixels=self._fit(frames),
+            masks=masks,
+            statistics=file_statistics(path) | colour_statistics(frames),
+        )
+
+    def _shown(self, height: int, width: int) -> NDArray[np.int64]:
+        """The part of a picture that is kept: left, top, right, bottom."""
+        if self.fit == "stretch":
+            return np.array([0, 0, width, height])
+        side = min(height, width)
+        left, top = (width - side) // 2, (height - side) // 2
+        return np.array([left, top, left + side, top + side])
+
+    def _fit(self, frames: Frames) -> NDArray[np.uint8]:
+        """Pictures [N, H, W, 3] -> [N, 3, S, S]."""
+        left, top, right, bottom = self._shown(*frames.shape[1:3])
+        size = (self.crop_size, self.crop_size)
+        kept = [frame[top:bottom, left:right] for frame in frames]
+        if (bottom - top, right - left) != size:
+            smaller = bottom - top > self.crop_size or right - left > self.crop_size
+            how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+            kept = [cv2.resize(frame, size, interpolation=how) for frame in kept]
+        return np.ascontiguousarray(np.stack(kept).transpose(0, 3, 1, 2), dtype=np.uint8)
+
+    def _find(self, frames: Frames) -> Array:
+        """The five landmarks [5, 2] of the largest face."""
+        self._finder = self._finder or FaceFinder(device=self.device)
+        faces = self._finder(frames)[0]
+        if not len(faces.boxes):
+            raise MediaError("no face found")
+        area = (faces.boxes[:, 2] - faces.boxes[:, 0]) * (faces.boxes[:, 3] - faces.boxes[:, 1])
+        found: Array = faces.landmarks[int(area.argmax())]
+        return found

@@ -1,0 +1,134 @@
+"""Fit a classifier of scikit-learn to features; its settings are chosen by cross-validation over whole groups."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import ParameterGrid, ParameterSampler, StratifiedGroupKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from unmask.metrics import detection
+
+CLASSIFIERS = ("linear", "rbf", "logistic")
+FIGURES = ("accuracy", "precision", "recall", "f1", "auroc")
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+Settings = dict[str, float]
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows that are fitted, rows that are held out
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What cross-validation found.
+
+    Attributes:
+        settings: of the best mean AUC.
+        figures: of each fold, by name, at these settings [folds].
+        decisions: of every row, by the classifier that had not seen it [N].
+    """
+
+    settings: Settings
+    figures: dict[str, Array]
+    decisions: Array
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Mean and standard deviation (n - 1) of each figure over the folds."""
+        return {
+            name: {"mean": float(values.mean()), "deviation": float(values.std(ddof=1))}
+            for name, values in self.figures.items()
+        }
+
+
+def build(classifier: str, C: float, gamma: float = 1.0) -> Pipeline:
+    """Features are standardised, then classified; each class weighs as much as the other.
+
+    Args:
+        classifier: `linear` or `rbf`, a support vector machine, or `logistic` regression.
+        C: inverse of the regularisation.
+        gamma: of `rbf`.
+    """
+    if classifier == "logistic":
+        model: Any = LogisticRegression(C=C, class_weight="balanced", max_iter=2000)
+    else:
+        model = SVC(C=C, kernel=classifier, gamma=gamma, class_weight="balanced", cache_size=500)
+    return make_pipeline(StandardScaler(), model)
+
+
+def candidates(
+    classifier: str, C: Sequence[float], gamma: Sequence[float], num_features: int, draws: int | None, seed: int
+) -> list[Settings]:
+    """All settings to be tried, or `draws` of them; gamma is given in units of 1 / number of features."""
+    grid: dict[str, list[float]] = {"C": list(C)}
+    if classifier == "rbf":
+        grid["gamma"] = [value / num_features for value in gamma]
+    every = ParameterGrid(grid)
+    if draws is None or draws >= len(every):
+        return list(every)
+    return list(ParameterSampler(grid, draws, random_state=seed))
+
+
+def folds(label: Labels, groups: NDArray[Any], count: int, seed: int) -> list[Fold]:
+    """Divide rows into folds of like shares of both classes; no group has rows in two of them.
+
+    Raises:
+        ValueError: there are too few groups for that.
+    """
+    if (have := min(len(set(groups[label == value])) for value in (0, 1))) < count:
+        raise ValueError(
+            f"module.folds={count}: one of the classes has only {have} groups (a source and all that is made of it, "
+            "the people of connected videos), and each fold needs its own; set module.folds lower"
+        )
+    split = StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(label[:, None], label, groups)
+    found = [(fitted, held) for fitted, held in split]
+    if any(len(set(label[rows])) < 2 for fold in found for rows in fold):
+        raise ValueError(f"module.folds={count}: a fold would hold one class only; set module.folds or module.seed")
+    return found
+
+
+def choose(
+    classifier: str, features: Array, label: Labels, splits: Sequence[Fold], tried: Iterable[Settings]
+) -> Choice:
+    """Of the settings that are tried, those of the best mean AUC over the folds; of equally good ones the first."""
+    best: Choice | None = None
+    for settings in track(list(tried), "cross-validation", transient=True):
+        decisions = np.empty(len(label))
+        figures: dict[str, list[float]] = {name: [] for name in FIGURES}
+        for fitted, held in splits:
+            model = build(classifier, **settings).fit(features[fitted], label[fitted])
+            decisions[held] = model.decision_function(features[held])
+            every = detection.evaluate(expit(decisions[held]), label[held])
+            for name in FIGURES:
+                figures[name].append(float(every[name]))
+        choice = Choice(settings, {name: np.array(values) for name, values in figures.items()}, decisions)
+        if best is None or choice.figures["auroc"].mean() > best.figures["auroc"].mean():
+            best = choice
+    assert best is not None
+    return best
+
+
+def slope(decisions: Array, label: Labels) -> float:
+    """The factor on decision values that makes their sigmoid a probability, after Platt 1999, without his offset.
+
+    Without it the sign, what is called fake, stays the classifier's. Where held-out values do not tell the classes
+    apart the factor is 1.
+    """
+    fit = LogisticRegression(fit_intercept=False, class_weight="balanced").fit(decisions[:, None], label)
+    factor = float(fit.coef_[0, 0])
+    return factor if factor > 0 else 1.0
+
+
+def tensors(model: Pipeline) -> dict[str, Any]:
+    """What a fitted pipeline decides by, by the names of `networks.svm.FeatureSVM`."""
+    scaler, last = model[0], model[-1]
+    shared = {"mean": scaler.mean_, "scale": scaler.scale_, "intercept": last.intercept_[0]}
+    if getattr(last, "kernel", "linear") == "rbf":
+        return shared | {"support": last.support_vectors_, "dual": last.dual_coef_[0], "gamma": [last.gamma]}
+    return shared | {"support": last.coef_, "dual": [1.0], "gamma": []}

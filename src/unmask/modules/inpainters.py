@@ -1,0 +1,146 @@
+"""Inpainters: pictures and masks in, pictures with the white part painted anew out.
+
+All have one contract: `inpainter(pictures uint8 [N, H, W, 3], masks uint8 [N, H, W], seeds int64 [N])` -> uint8
+[N, H, W, 3], RGB; white (255) is painted anew. A picture depends on its own seed only, whatever else is in the batch.
+`method` is what a manifest calls their work.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+PROMPT = "Generate a painting compatible with the rest of the image."
+
+
+class InpainterError(ValueError):
+    """An inpainter cannot work; the message says what is missing and how to mend it."""
+
+
+class Inpainter(Protocol):
+    """The contract; `trained` says whether it learned from others' pictures, which its work is marked with."""
+
+    method: str
+    trained: ClassVar[bool]
+
+    def __call__(self, pictures: Pixels, masks: Pixels, seeds: NDArray[np.int64]) -> Pixels:
+        """Pictures [N, H, W, 3] with the white of the masks [N, H, W] painted anew."""
+
+
+class ClassicalInpainter:
+    """OpenCV's inpainting from the edge inwards: no model, no chance.
+
+    Args:
+        method: `telea` (fast marching) or `navier_stokes` (fluid dynamics).
+        radius: of the known surroundings that a pixel is made from, px.
+    """
+
+    trained: ClassVar[bool] = False
+    FLAGS: ClassVar[dict[str, int]] = {"telea": cv2.INPAINT_TELEA, "navier_stokes": cv2.INPAINT_NS}
+
+    def __init__(self, method: str = "telea", radius: float = 3.0) -> None:
+        if method not in self.FLAGS:
+            raise InpainterError(f"generator.method={method}: there is none; choose {' or '.join(self.FLAGS)}")
+        self.method, self.radius = method, radius
+
+    def __call__(self, pictures: Pixels, masks: Pixels, seeds: NDArray[np.int64]) -> Pixels:
+        """Pictures [N, H, W, 3] with the white of the masks [N, H, W] painted anew; seeds change nothing."""
+        flag = self.FLAGS[self.method]
+        done = [cv2.inpaint(picture, mask, self.radius, flag) for picture, mask in zip(pictures, masks, strict=True)]
+        return np.stack(done).astype(np.uint8)
+
+
+class DiffusionInpainter:
+    """A latent diffusion model for inpainting from diffusers, such as Stable Diffusion 2 (arXiv:2112.10752).
+
+    Args:
+        model: a name on the Hugging Face hub, or a folder with `model_index.json`.
+        method: what a manifest calls its work.
+        prompt: what is to be painted.
+        steps: of denoising.
+        guidance: weight of the prompt; 1 leaves it to chance.
+        dtype: `float16`, `bfloat16`, `float32`, or `auto`: float16 on a GPU, float32 on a CPU.
+        device: `cpu`, `cuda`, `mps`, or `auto`.
+        download: whether a model that is not on the disk may be downloaded.
+    """
+
+    trained: ClassVar[bool] = True
+    MULTIPLE: ClassVar[int] = 8  # of the autoencoder: sides must be one, px
+
+    def __init__(
+        self,
+        model: str,
+        method: str = "diffusion",
+        prompt: str = PROMPT,
+        steps: int = 50,
+        guidance: float = 7.5,
+        dtype: str = "auto",
+        device: str = "auto",
+        download: bool = False,
+    ) -> None:
+        if dtype not in ("auto", "float16", "bfloat16", "float32"):
+            raise InpainterError(f"generator.dtype={dtype}: choose auto, float16, bfloat16 or float32")
+        self.model, self.method, self.prompt = model, method, prompt
+        self.steps, self.guidance, self.download = steps, guidance, download
+        self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self.dtype = ("float32" if self.device == "cpu" else "float16") if dtype == "auto" else dtype
+        self._pipeline: Any = None
+
+    def __call__(self, pictures: Pixels, masks: Pixels, seeds: NDArray[np.int64]) -> Pixels:
+        """Pictures [N, H, W, 3] with the white of the masks [N, H, W] painted anew; sides are multiples of 8 px.
+
+        Raises:
+            InpainterError: the model is not there, the size does not suit it, or its own filter blackened a picture.
+        """
+        height, width = pictures.shape[1:3]
+        if height % self.MULTIPLE or width % self.MULTIPLE:
+            raise InpainterError(f"pictures of {height}x{width} px: {self.model} wants multiples of {self.MULTIPLE}")
+        self._pipeline = self._pipeline or self._load()
+        # Drawn on the CPU, so that every device starts from the same noise.
+        generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        result = self._pipeline(
+            prompt=[self.prompt] * len(pictures),
+            image=torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255,
+            mask_image=torch.from_numpy(masks)[:, None] / 255,
+            height=height,
+            width=width,
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance,
+            generator=generators,
+            output_type="np",
+        )
+        if any(getattr(result, "nsfw_content_detected", None) or []):
+            raise InpainterError(f"{self.model} blackened a picture by its content filter: take a model without one")
+        painted: Pixels = np.rint(np.asarray(result.images) * 255).clip(0, 255).astype(np.uint8)
+        return painted
+
+    def _load(self) -> Any:
+        try:
+            auto_pipeline: Any = import_module("diffusers.pipelines.auto_pipeline")
+        except ImportError as error:
+            raise InpainterError(f"diffusers is not installed ({error}): pip install 'unmask[diffusion]'") from error
+        try:
+            pipeline = auto_pipeline.AutoPipelineForInpainting.from_pretrained(
+                self.model, local_files_only=not self.download
+            )
+        except (OSError, ValueError) as error:
+            raise InpainterError(self._missing(str(error).strip().splitlines()[0])) from error
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline.to(self.device, getattr(torch, self.dtype))
+
+    def _missing(self, why: str) -> str:
+        """What is missing, where it is had and where to put it."""
+        if Path(self.model).exists():
+            return f"generator.model={self.model} is no folder of a diffusers pipeline for inpainting ({why})"
+        return (
+            f"generator.model={self.model} is not on this disk ({why})\n"
+            f"It is had from https://huggingface.co/{self.model} (about 5 GB). Either let it be downloaded once:\n"
+            f"  unmask generate generator.download=true ...\n"
+            f"or bring its folder (model_index.json, unet/, vae/, text_encoder/, tokenizer/, scheduler/) from another "
+            f"machine:\n  unmask generate generator.model=FOLDER ..."
+        )

@@ -1,0 +1,91 @@
+"""A detector that says where: trained on masks, scored by pixels, and by pictures like every other detector."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from unmask.metrics import localisation
+from unmask.modules.detector import Batch, Detector
+
+TOP = 0.01  # share of a picture's pixels whose mean logit is the picture's
+
+
+class Segmenter(Detector):
+    """Train a network that returns maps, on batches that hold masks.
+
+    A picture's logit is the mean of the highest hundredth of its pixels' logits: a small region makes a fake, a single
+    bright pixel does not. So its predictions are tabled and judged like those of any detector. Of pixels only
+    histograms are kept, a few kB a picture (metrics/localisation.py).
+
+    Args:
+        network: x [B, 3, H, W] in [0, 1] -> logits [B, 1, H, W]; positive means manipulated.
+        loss: (logits [B, 1, H, W], mask [B, 1, H, W] in [0, 1]) -> scalar.
+        optimizer: as of `Detector`.
+        scheduler: as of `Detector`.
+        monitor: as of `Detector`; of pixels there are `val/iou`, `val/pixel_f1` and `val/pixel_auroc`.
+        channels_last: as of `Detector`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        optimizer: Callable[[Iterator[Parameter]], Optimizer],
+        scheduler: Callable[[Optimizer, int], LRScheduler],
+        monitor: str = "val/iou",
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__(network, loss, optimizer, scheduler, monitor, channels_last)
+        self._counts: list[Tensor] = []
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Frames [B, 3, H, W] in [0, 1] -> logits of their pixels [B, 1, H, W]."""
+        maps: Tensor = self.network(x)
+        if maps.ndim != 4:
+            raise ValueError(f"a Segmenter wants a network that returns maps, such as unet, not {list(maps.shape)}")
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Frames [B, 3, H, W] in [0, 1] -> logit [B] of the pictures."""
+        return of_pictures(self.maps(x))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step; logs the loss."""
+        loss: Tensor = self.loss(self.maps(batch["x"]), _mask(batch))
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def _keep(self, batch: Batch) -> None:
+        maps, mask = self.maps(batch["x"]).float(), _mask(batch)
+        self._scored.append((batch["index"], of_pictures(maps)))
+        self._losses.append(self.loss(maps, mask).detach())
+        counts = localisation.histograms(maps[:, 0].cpu().numpy(), mask[:, 0].cpu().numpy() > 0.5)
+        self._counts.append(torch.from_numpy(counts.astype(np.int32)))
+
+    def _finish(self, split: str) -> None:
+        index, counts = torch.cat([rows for rows, _ in self._scored]), torch.cat(self._counts).to(self.device)
+        self._counts.clear()
+        if self.trainer.world_size > 1:  # every device has the same number of rows
+            gathered: Any = self.all_gather((index, counts))
+            index, counts = (rows.flatten(0, 1) for rows in gathered)
+        first = np.unique(index.cpu().numpy(), return_index=True)[1]  # a filled-up last batch repeats some
+        self.figures = localisation.figures(counts.cpu().numpy().astype(np.int64)[first])
+        super()._finish(split)
+
+
+def of_pictures(maps: Tensor) -> Tensor:
+    """Logits of pixels [B, 1, H, W] -> of pictures [B]: the mean of the highest hundredth."""
+    pixels = maps.flatten(1)
+    return pixels.topk(max(1, round(TOP * pixels.shape[1])), dim=1).values.mean(1)
+
+
+def _mask(batch: Batch) -> Tensor:
+    if "mask" not in batch:
+        raise ValueError("this module is trained on masks: set data.masks=true and data.recipe.masks=true")
+    return batch["mask"]

@@ -1,0 +1,77 @@
+"""Features without anything learnt: what a detector must beat before its depth means something.
+
+They are encoders as those of `encoders.py`: images [N, C, H, W] in [0, 1] -> features [N, num_features].
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
+
+
+class PixelEncoder(nn.Module):
+    """The picture itself, shrunk and flattened.
+
+    Args:
+        side: of the shrunk picture, px.
+        channels: of the input.
+    """
+
+    def __init__(self, side: int = 24, channels: int = 3) -> None:
+        super().__init__()
+        self.side, self.channels, self.num_features = side, channels, channels * side**2
+
+    def extra_repr(self) -> str:
+        """What tells two of these apart."""
+        return f"side={self.side}, channels={self.channels}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [N, channels, H, W] in [0, 1] -> [N, channels * side * side]."""
+        small: Tensor = interpolate(x, (self.side, self.side), mode="bilinear", antialias=True, align_corners=False)
+        return small.flatten(1)
+
+
+class SpectrumEncoder(nn.Module):
+    """How strong each spatial frequency is: the log power spectrum of the luminance, averaged over directions.
+
+    After "Unmasking DeepFakes with simple Features", Durall et al. 2019 (arXiv 1911.00686): up-sampling in a generator
+    leaves its trace at high frequencies.
+
+    Args:
+        bins: rings of equal width, from the mean brightness to the highest frequency, that of a chessboard.
+        channels: of the input, three a picture.
+    """
+
+    def __init__(self, bins: int = 32, channels: int = 3) -> None:
+        super().__init__()
+        if channels % 3:
+            raise ValueError(f"channels={channels}: a spectrum is of pictures of three channels each")
+        self.bins, self.channels, self.num_features = bins, channels, bins * channels // 3
+
+    def extra_repr(self) -> str:
+        """What tells two of these apart."""
+        return f"bins={self.bins}, channels={self.channels}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [N, channels, H, W] in [0, 1], at least 2 * bins px a side -> [N, bins * channels / 3]."""
+        if min(x.shape[-2:]) < 2 * self.bins:
+            raise ValueError(f"{x.shape[-2]}x{x.shape[-1]} px have no {self.bins} rings: set bins or image_size")
+        pictures = x.float().reshape(len(x), -1, 3, *x.shape[2:])
+        red, green, blue = pictures.unbind(2)  # [N, pictures, H, W] each
+        grey = LUMINANCE[0] * red + LUMINANCE[1] * green + LUMINANCE[2] * blue
+        level = torch.log(torch.fft.fft2(grey, norm="ortho").abs().square() + 1e-8).flatten(2)  # [N, pictures, H * W]
+        ring = _rings(x.shape[-2], x.shape[-1], self.bins, x.device)
+        sums = level.new_zeros(*level.shape[:2], self.bins).index_add(2, ring, level)
+        count = level.new_zeros(self.bins).index_add(0, ring, torch.ones_like(level[0, 0]))
+        return (sums / count).flatten(1)
+
+
+def _rings(height: int, width: int, bins: int, device: torch.device) -> Tensor:
+    """Which ring each frequency of a picture lies in [H * W]."""
+    down = torch.fft.fftfreq(height, dtype=torch.float64)[:, None]
+    across = torch.fft.fftfreq(width, dtype=torch.float64)[None]
+    radius = (2 * (down.square() + across.square())).sqrt()  # 0 to 1; a frequency is at most half the sampling rate
+    # What lies on the edge of two rings belongs to the outer one, however the root was rounded.
+    rings: Tensor = (radius * bins + 1e-9).long().clamp(max=bins - 1).flatten()
+    return rings.to(device)

@@ -1,0 +1,78 @@
+"""A single-frame detector: any image encoder and a linear classifier, tuned as a whole or in chosen parts."""
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+
+class FrameClassifier(nn.Module):
+    """Encode a frame and classify it.
+
+    Args:
+        encoder: builds the encoder from `channels`; it maps [N, 3, H, W] in [0, 1] to [N, num_features] and has both
+            numbers as attributes.
+        tuned: patterns (as of a shell) of the encoder's parameters that are trained: `*` all, none a frozen encoder,
+            `*norm*` layer norms alone, the recipe of GenD (arXiv 2508.06248). Parts without a trained parameter stay
+            in eval mode, or batch norm would go on learning.
+        dropout: before the classifier, 0 to 1.
+        unit_length: bring features to length 1 before the classifier, as GenD does.
+
+    Raises:
+        ValueError: a pattern matches no parameter, or the encoder is not given as what builds it.
+    """
+
+    def __init__(
+        self,
+        encoder: Callable[..., nn.Module],
+        tuned: Sequence[str] = ("*",),
+        dropout: float = 0.0,
+        unit_length: bool = False,
+    ) -> None:
+        super().__init__()
+        if isinstance(encoder, nn.Module):
+            raise ValueError("encoder is built already: give what builds it (in a config, add _partial_: true)")
+        self.encoder = encoder(channels=3)
+        self.unit_length = unit_length
+        width: int = self.encoder.num_features  # type: ignore[assignment]
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 1))
+        names = [name for name, _ in self.encoder.named_parameters()]
+        for pattern in tuned:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                few = ", ".join(names[:3])
+                raise ValueError(f"tuned={pattern}: no parameter of the encoder has such a name; they are {few}, ...")
+        for name, parameter in self.encoder.named_parameters():
+            parameter.requires_grad_(any(fnmatchcase(name, pattern) for pattern in tuned))
+        self.frozen = not any(parameter.requires_grad for parameter in self.encoder.parameters())
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch what is trained; frozen parts stay in eval mode."""
+        super().train(mode)
+        for part in self.encoder.modules():
+            own = list(part.parameters())
+            if own and not any(parameter.requires_grad for parameter in own):
+                part.eval()
+        return self
+
+    def encode(self, x: Tensor) -> Tensor:
+        """x: RGB frames [B, 3, H, W] in [0, 1] -> features [B, F]."""
+        if x.ndim != 4:
+            raise ValueError(f"this network reads frames [B, 3, H, W], not {list(x.shape)}: set frames=null")
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            features: Tensor = self.encoder(x)
+        return features
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features [B, F] -> logit [B], positive = fake."""
+        if self.unit_length:
+            features = normalize(features, dim=1)
+        logit: Tensor = self.classifier(features)
+        return logit.squeeze(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: RGB frames [B, 3, H, W] in [0, 1] -> logit [B]."""
+        return self.head(self.encode(x))

@@ -1,0 +1,88 @@
+"""A small CNN on noise residuals: it sees how neighbouring pixels differ, and next to nothing of what they show.
+
+The first layer is fixed: high-pass filters of the spatial rich model ("Rich Models for Steganalysis of Digital Images",
+Fridrich and Kodovsky 2012, doi 10.1109/TIFS.2012.2190402), whose output is cut off at a few grey levels, so that edges
+count no more than grain. What follows keeps full resolution at first and averages where others take the maximum, after
+"Structural Design of Convolutional Neural Networks for Steganalysis", Xu et al. 2016 (doi 10.1109/LSP.2016.2548421).
+Bayar and Stamm 2016 (doi 10.1145/2909827.2930786) learn such filters instead; a few hundred pictures are few for that.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, pad
+
+SECOND = [1.0, -2.0, 1.0]
+SQUARE_3 = [[-1.0, 2.0, -1.0], [2.0, -4.0, 2.0], [-1.0, 2.0, -1.0]]
+SQUARE_5 = [
+    [-1.0, 2.0, -2.0, 2.0, -1.0],
+    [2.0, -6.0, 8.0, -6.0, 2.0],
+    [-2.0, 8.0, -12.0, 8.0, -2.0],
+    [2.0, -6.0, 8.0, -6.0, 2.0],
+    [-1.0, 2.0, -2.0, 2.0, -1.0],
+]
+
+
+def high_pass() -> Tensor:
+    """Four filters [4, 1, 5, 5] that are 0 on every flat and every even slope; their middle weight is -1.
+
+    Each predicts a pixel from its neighbours and keeps the error: those left and right, those above and below, the
+    3x3 and the 5x5 square around it.
+    """
+    filters = torch.zeros(4, 5, 5)
+    filters[0, 2, 1:4] = torch.tensor(SECOND) / 2
+    filters[1, 1:4, 2] = torch.tensor(SECOND) / 2
+    filters[2, 1:4, 1:4] = torch.tensor(SQUARE_3) / 4
+    filters[3] = torch.tensor(SQUARE_5) / 12
+    return filters[:, None]
+
+
+class ResidualCnn(nn.Module):
+    """Classify a frame by its noise residuals: 48,193 parameters at width 16.
+
+    Features are means over the frame, so it takes any size: it can be trained on small cut-outs (augment=crops) and
+    asked about whole frames. Pictures should reach it unresampled, or the residuals are those of the resampling.
+
+    Args:
+        width: channels of the first stage; the others have 2, 3 and 4 times as many.
+        truncate: residuals are cut off at so many grey levels of 255.
+        dropout: before the classifier, 0 to 1.
+    """
+
+    filters: Tensor
+
+    def __init__(self, width: int = 16, truncate: float = 4.0, dropout: float = 0.5) -> None:
+        super().__init__()
+        if truncate <= 0:
+            raise ValueError(f"truncate={truncate}: give a number of grey levels above 0")
+        self.truncate, self.num_features = truncate, 4 * width
+        self.register_buffer("filters", high_pass().repeat(3, 1, 1, 1), persistent=False)
+        stages: list[nn.Module] = []
+        channels = len(self.filters)
+        for times in (1, 2, 3, 4):
+            convolution = nn.Conv2d(channels, times * width, 3, padding=1, bias=False)
+            stages += [convolution, nn.BatchNorm2d(times * width), nn.ReLU(), nn.AvgPool2d(2)]
+            channels = times * width
+        self.stages = nn.Sequential(*stages[:-1])  # what comes last is averaged anyway
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.num_features, 1))
+
+    def residuals(self, x: Tensor) -> Tensor:
+        """x: [B, 3, H, W] in [0, 1] -> residuals [B, 12, H, W] in [-1, 1], four of each channel."""
+        edged = pad(x, (2, 2, 2, 2), mode="reflect")
+        levels = 255 * conv2d(edged, self.filters.to(x.dtype), groups=3)
+        return (levels / self.truncate).clamp(-1, 1)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """x: RGB frames [B, 3, H, W] in [0, 1] -> features [B, num_features]."""
+        if x.ndim != 4:
+            raise ValueError(f"this network reads frames [B, 3, H, W], not {list(x.shape)}: set frames=null")
+        features: Tensor = self.stages(self.residuals(x).contiguous(memory_format=torch.channels_last))
+        return features.mean((2, 3))
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features [B, num_features] -> logit [B], positive = fake."""
+        logit: Tensor = self.classifier(features)
+        return logit.squeeze(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: RGB frames [B, 3, H, W] in [0, 1] -> logit [B]."""
+        return self.head(self.encode(x))

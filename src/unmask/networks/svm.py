@@ -1,0 +1,92 @@
+"""A frozen encoder and a support vector machine, or any other linear decision, on its features.
+
+After "Support-Vector Networks", Cortes and Vapnik 1995 (doi 10.1007/BF00994018). What was fitted lies in buffers: a
+checkpoint holds tensors only, and the decision is the fitting library's own up to rounding.
+"""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+# Of a size that is known only once something was fitted.
+FITTED = ("support", "dual", "gamma")
+
+
+class FeatureSVM(nn.Module):
+    """Encode a frame, standardise its features, and compare them with the support vectors.
+
+    The decision is `sum_i dual_i k(support_i, z) + intercept` with `k(s, z) = exp(-gamma |s - z|^2)`, or without gamma
+    `k(s, z) = s . z`, for which one support vector, the weights, is enough. The logit is `slope` times that.
+
+    Args:
+        encoder: builds the encoder from `channels`; it maps [N, 3, H, W] in [0, 1] to [N, num_features] and has both
+            numbers as attributes. It is never trained.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    support: Tensor
+    dual: Tensor
+    gamma: Tensor
+    intercept: Tensor
+    slope: Tensor
+
+    def __init__(self, encoder: Callable[..., nn.Module]) -> None:
+        super().__init__()
+        if isinstance(encoder, nn.Module):
+            raise ValueError("encoder is built already: give what builds it (in a config, add _partial_: true)")
+        self.encoder = encoder(channels=3).requires_grad_(False).eval()
+        self.num_features = int(self.encoder.num_features)  # type: ignore[arg-type]
+        self.register_buffer("mean", torch.zeros(self.num_features))
+        self.register_buffer("scale", torch.ones(self.num_features))
+        self.register_buffer("support", torch.zeros(1, self.num_features))
+        self.register_buffer("dual", torch.zeros(1))
+        self.register_buffer("gamma", torch.zeros(0))
+        self.register_buffer("intercept", torch.zeros(()))
+        self.register_buffer("slope", torch.ones(()))
+
+    def train(self, mode: bool = True) -> Self:
+        """Nothing here is trained by gradient: the encoder stays in eval mode."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def fill(self, **fitted: Any) -> None:
+        """Put what was fitted into the buffers: arrays and numbers by their names, each of the shape it has."""
+        for name, value in fitted.items():
+            old: Tensor = getattr(self, name)
+            setattr(self, name, torch.tensor(value, dtype=old.dtype, device=old.device))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """x: RGB frames [B, 3, H, W] in [0, 1] -> features [B, F]."""
+        if x.ndim != 4:
+            raise ValueError(f"this network reads frames [B, 3, H, W], not {list(x.shape)}: set frames=null")
+        features: Tensor = self.encoder(x)
+        return features
+
+    def decision(self, features: Tensor) -> Tensor:
+        """Features [B, F] -> decision value [B], positive = fake."""
+        z = (features.float() - self.mean) / self.scale
+        # No matrix products: mixed precision would round these, and the logit with them.
+        if len(self.gamma) == 0:
+            kernel = (z[:, None] * self.support).sum(2)  # [B, S]
+        else:
+            distance = torch.cdist(z, self.support, compute_mode="donot_use_mm_for_euclid_dist")
+            kernel = (-self.gamma * distance.square()).exp()
+        return (kernel * self.dual).sum(1) + self.intercept
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features [B, F] -> logit [B], positive = fake."""
+        return self.slope * self.decision(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: RGB frames [B, 3, H, W] in [0, 1] -> logit [B]."""
+        return self.head(self.encode(x))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in FITTED:
+            if (found := state_dict.get(prefix + name)) is not None:
+                setattr(self, name, getattr(self, name).new_empty(found.shape))
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,0 +1,77 @@
+"""U-Net: any image model of timm, and a small decoder that says of every pixel whether it was manipulated.
+
+After "U-Net: Convolutional Networks for Biomedical Image Segmentation", arXiv 1505.04597; the encoder is free here, and
+the decoder brings its maps to the size of the encoder's by interpolation, so that the sides need not be powers of two.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+LEVELS = 5  # most stages of the encoder that are read; a vision transformer has one a block
+
+
+class UNet(nn.Module):
+    """Frames [B, 3, H, W] in [0, 1] -> logits of the pixels [B, 1, H, W]; positive means manipulated.
+
+    Args:
+        encoder: builds a `TimmEncoder` from `channels`; its stages are read, its classifying end is dropped.
+        width: channels of the decoder at its finest level; each coarser one has twice as many.
+
+    Raises:
+        ValueError: the encoder has no stages to read, or is not given as what builds it.
+    """
+
+    def __init__(self, encoder: Callable[..., nn.Module], width: int = 16) -> None:
+        super().__init__()
+        if isinstance(encoder, nn.Module):
+            raise ValueError("encoder is built already: give what builds it (in a config, add _partial_: true)")
+        self.encoder: Any = encoder(channels=3)
+        stages: Any = getattr(self.encoder, "network", None)
+        if not hasattr(stages, "forward_intermediates"):
+            raise ValueError(
+                f"a UNet reads the stages of an encoder of timm, which {type(self.encoder).__name__} does not give: "
+                "set module/network/encoder=timm, and encoder.name to a model that has forward_intermediates"
+            )
+        last = len(stages.feature_info) - 1
+        count = min(LEVELS, last + 1)
+        self.levels = [round(last * number / max(count - 1, 1)) for number in range(count)]
+        # What follows the last stage would get no gradient, which training on several devices refuses.
+        stages.prune_intermediate_layers(self.levels, prune_norm=True, prune_head=True)
+        channels = [int(stages.feature_info[level]["num_chs"]) for level in self.levels]
+        widths = [width * 2**number for number in range(count)]
+        widths[-1] = channels[-1]  # the decoder starts from the coarsest stage itself
+        self.decoder = nn.ModuleList(
+            _block(widths[number + 1] + channels[number], widths[number]) for number in reversed(range(count - 1))
+        )
+        self.classifier = nn.Conv2d(widths[0], 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: RGB frames [B, 3, H, W] in [0, 1] -> logits [B, 1, H, W]."""
+        if x.ndim != 4:
+            raise ValueError(f"this network reads frames [B, 3, H, W], not {list(x.shape)}: set frames=null")
+        normal = (x - self.encoder.mean) / self.encoder.std
+        maps = self.encoder.network.forward_intermediates(normal, indices=self.levels, intermediates_only=True)
+        here: Tensor = maps[-1]
+        for block, skip in zip(self.decoder, reversed(maps[:-1]), strict=True):
+            here = block(torch.cat([_to(here, skip), skip], dim=1))
+        return _to(self.classifier(here), x)
+
+
+def _block(inside: int, outside: int) -> nn.Sequential:
+    """Two convolutions [B, inside, h, w] -> [B, outside, h, w]."""
+
+    def convolution(channels: int) -> list[nn.Module]:
+        return [nn.Conv2d(channels, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
+
+    return nn.Sequential(*convolution(inside), *convolution(outside))
+
+
+def _to(maps: Tensor, like: Tensor) -> Tensor:
+    """Maps [B, C, h, w] at the sides of another [B, _, H, W]."""
+    if maps.shape[-2:] == like.shape[-2:]:
+        return maps
+    return interpolate(maps, like.shape[-2:], mode="bilinear", align_corners=False)

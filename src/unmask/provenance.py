@@ -1,0 +1,100 @@
+"""Pictures with machine-readable words about where they come from: text chunks in a PNG, a comment in a JPEG.
+
+The terms are IPTC's digital source types (https://cv.iptc.org/newscodes/digitalsourcetype). A mark must never become
+the label: `source_marks` gives every value one length, so that the marks of real and fake files are equally long.
+"""
+
+import io
+import json
+import os
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+RENDERED = "algorithmicMedia"  # by an algorithm that learned from nothing
+TRAINED = "compositeWithTrainedAlgorithmicMedia"  # in part by a model that learned from others' pictures
+ALTERED = "algorithmicallyEnhanced"  # altered by an algorithm that learned from nothing
+SYNTHETIC = {RENDERED, TRAINED, ALTERED, "trainedAlgorithmicMedia", "compositeSynthetic"}
+UNSPECIFIED = "unspecified"
+_LENGTH = 96  # characters of each value
+_HEADER = 33  # bytes of a PNG's signature and first chunk
+
+
+def source_marks(source: str, comment: str) -> dict[str, str]:
+    """Marks that say where a picture comes from.
+
+    Args:
+        source: a digital source type of IPTC such as `RENDERED`, or `UNSPECIFIED`.
+        comment: for people, at most 96 characters.
+
+    Raises:
+        ValueError: the comment is too long.
+    """
+    if len(comment) > _LENGTH:
+        raise ValueError(f"a comment of {len(comment)} characters; at most {_LENGTH} fit: {comment}")
+    term = source if source == UNSPECIFIED else TERMS + source
+    synthetic = "true" if source in SYNTHETIC else UNSPECIFIED
+    marks = {"digitalSourceType": term, "synthetic": synthetic, "comment": comment}
+    return {key: value.ljust(_LENGTH) for key, value in marks.items()}
+
+
+def write_picture(path: Path, pixels: NDArray[np.uint8], marks: Mapping[str, str], quality: int = 90) -> None:
+    """Save RGB [H, W, 3] or grey [H, W] pixels with their marks; the file appears only when it is complete.
+
+    Args:
+        path: `.png` or `.jpg`; its folder is made.
+        pixels: uint8.
+        marks: written under these very keys; Latin-1 in a PNG.
+        quality: of a JPEG.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    if path.suffix.lower() == ".png":
+        content = encode_png(pixels, marks)
+    elif path.suffix.lower() in (".jpg", ".jpeg"):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", quality=quality, comment=json.dumps(dict(marks)).encode())
+        content = file.getvalue()
+    else:
+        raise ValueError(f"{path}: pictures are written as .png or .jpg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def encode_png(pixels: NDArray[np.uint8], marks: Mapping[str, str]) -> bytes:
+    """RGB [H, W, 3] or grey [H, W] pixels as a PNG with a text chunk a mark.
+
+    OpenCV encodes five times as fast as Pillow and knows no text, so the chunks are put in behind the header.
+    """
+    plain = cv2.imencode(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels)[1].tobytes()
+    chunks = [b"tEXt" + key.encode("latin-1") + b"\0" + value.encode("latin-1") for key, value in marks.items()]
+    text = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return plain[:_HEADER] + text + plain[_HEADER:]
+
+
+def read_marks(path: Path) -> dict[str, str]:
+    """The marks of a picture, without the blanks that fill them up; empty where it has none."""
+    with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP")) as picture:
+        found: Any = dict(picture.info)
+        if picture.format == "JPEG":
+            try:
+                found = json.loads(found.get("comment", b"{}"))
+            except ValueError:  # a comment of somebody else
+                return {}
+    if not isinstance(found, dict):
+        return {}
+    return {str(key): value.strip() for key, value in found.items() if isinstance(value, str)}

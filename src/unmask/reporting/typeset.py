@@ -1,0 +1,143 @@
+"""A paper's table in print: what was measured beside what was published, and how to run what was not."""
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+from rich import box
+from rich.table import Table as RichTable
+
+from unmask.reporting import tables
+from unmask.reporting.paper import Column, Published, Row, Table
+from unmask.reporting.run import Figure, RunReport
+
+DEMO = "Demo figures on rendered data; they say nothing about real deepfakes."
+
+
+def measured(report: RunReport, column: Column) -> Figure:
+    """Look up a figure over all fakes; what the run cannot give, such as frames of pictures, is NaN."""
+    figure = report.figure(column.level, "all", column.metric) if column.level in report.scored else None
+    return figure or Figure(math.nan, math.nan, math.nan, 0, 0, math.nan)
+
+
+def cell(row: Row, column: Column) -> str:
+    """Write what was measured: a figure and its interval, or mean and deviation over several seeds."""
+    figures = [measured(report, column) for report in row.reports()]
+    total = len(row.outcomes)
+    if not figures:
+        return "not run"
+    if total == 1:
+        return tables.cell(figures[0])
+    seeds = f"({len(figures)} of {total} seeds)" if len(figures) < total else f"({total} seeds)"
+    values = [figure.value for figure in figures]
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return "n/a" if any(map(math.isnan, values)) else f"{statistics.fmean(values):.3f}{spread} {seeds}"
+
+
+def published(row: Row, column: Column) -> str:
+    """Write what was published of a row in this column, and whether it could be verified; `-` where nothing was."""
+    found = [given for given in row.published if (given.level, given.metric) == column]
+    return ", ".join(f"{given.value:.3f}{'' if given.verified else ' (unverified)'}" for given in found) or "-"
+
+
+def grid(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Lay out the head and the rows: what was measured, and beside it what was published."""
+    head, body = ["Detector"], [[row.name] for row in table.rows]
+    for column in table.columns:
+        beside = [published(row, column) for row in table.rows]
+        told = any(text != "-" for text in beside)
+        head += [column.title, *(["Published"] if told else [])]
+        for cells, row, text in zip(body, table.rows, beside, strict=True):
+            cells += [cell(row, column), *([text] if told else [])]
+    for cells, row in zip(body, table.rows, strict=True):
+        cells.append(", ".join(dict.fromkeys(map(tables.coverage, row.reports()))) or "-")
+    return [*head, "Coverage"], body
+
+
+def notes(table: Table) -> list[str]:
+    """Write the sentences that stand below: protocols, the figures of each seed, sources."""
+    lines = [DEMO] if table.demo else []
+    protocols: dict[str, list[str]] = {}
+    for row in table.rows:
+        for report in row.reports()[:1]:
+            words = "; ".join(f"{key}: {text}" for key, text in report.protocol.items() if key != "Seed")
+            protocols.setdefault(words, []).append(row.name)
+    lines += [f"{', '.join(names)}: {words}." for words, names in protocols.items()]
+    lines += [line for row in table.rows if len(row.outcomes) > 1 for line in _seeds(row, table.columns)]
+    return lines + [_source(row, given) for row in table.rows for given in row.published]
+
+
+def _seeds(row: Row, columns: Sequence[Column]) -> Iterator[str]:
+    done = [(outcome.seed, outcome.report) for outcome in row.outcomes if outcome.report is not None]
+    for column in columns if done else ():
+        each = ", ".join(f"seed {seed}: {tables.cell(measured(report, column))}" for seed, report in done)
+        yield f"{row.name}, {column.title}: mean and standard deviation over seeds; {each}."
+
+
+def _source(row: Row, given: Published) -> str:
+    sure = "" if given.verified else "; unverified, not compared with its source"
+    note = f"; {given.note}" if given.note else ""
+    column = Column(given.level, given.metric)
+    return f"{row.name}, {column.title}, published {given.value:.3f}: {given.source}{sure}{note}."
+
+
+def missing(table: Table) -> list[tuple[str, str]]:
+    """List what was not run, with the command that runs it."""
+    return [(row.name, outcome.command) for row in table.rows for outcome in row.outcomes if outcome.report is None]
+
+
+def console(table: Table) -> RichTable:
+    """Lay the table out for a terminal."""
+    head, body = grid(table)
+    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for number, title in enumerate(head):
+        drawn.add_column(title.replace("[", r"\["), justify="right" if number else "left", overflow="fold")
+    for cells in body:
+        drawn.add_row(*(text.replace("[", r"\[") for text in cells))
+    return drawn
+
+
+def markdown(table: Table) -> str:
+    """Write the table with its notes, and the commands of what was not run."""
+    parts = [f"# {table.title}", table.caption.strip(), tables.markdown_grid(*grid(table), left=1).rstrip()]
+    parts += ["\n".join(f"- {note}" for note in notes(table))] if notes(table) else []
+    if missing(table):
+        lines = [f"# {name}\n{command}" for name, command in missing(table)]
+        parts += ["## Not run", "These commands run it:", "\n".join(["```", *lines, "```"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(table: Table) -> str:
+    """Write the table for LaTeX with booktabs; the commands of what was not run stand below it, in comments."""
+    body = tables.latex_grid(*grid(table), left=1)
+    caption = f"{table.title}. {table.caption.strip()}".translate(tables.LATEX)
+    below = [rf"\par\footnotesize {note.translate(tables.LATEX)}" for note in notes(table)]
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", body.rstrip(), *below, r"\end{table}"]
+    return "\n".join([*lines, *(f"% not run: {name}: {command}" for name, command in missing(table))]) + "\n"
+
+
+def csv(table: Table) -> str:
+    """Write one line a row, seed and column, in full precision; what cannot be computed is `n/a`."""
+    return pd.DataFrame(list(_records(table))).to_csv(index=False, na_rep="n/a")
+
+
+def _records(table: Table) -> Iterator[dict[str, object]]:
+    for row in table.rows:
+        for outcome in row.outcomes:
+            for column in table.columns:
+                figure = measured(outcome.report, column)._asdict() if outcome.report else {}
+                given = [one for one in row.published if (one.level, one.metric) == column]
+                yield {
+                    "row": row.name,
+                    "experiment": row.experiment,
+                    "seed": outcome.seed,
+                    "level": column.level,
+                    "metric": column.metric,
+                    "state": "measured" if outcome.report else "not run",
+                    **{name: figure.get(name) for name in Figure._fields},
+                    "published": given[0].value if given else None,
+                    "verified": given[0].verified if given else None,
+                    "source": given[0].source if given else None,
+                    "command": outcome.command,
+                }

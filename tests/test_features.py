@@ -1,0 +1,213 @@
+"""Features on disk: computed once, never stale, read in place of pixels."""
+
+import pickle
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from unmask.data import features
+from unmask.data.augment import Augmentation, to_float
+from unmask.data.datamodule import CropDataModule
+from unmask.data.manifest import Item
+from unmask.data.prepare import prepare
+from unmask.media.pictures import WholePictures
+
+SIZE = 16
+
+
+class Pictures(CropDataModule):
+    """Eight pictures, each with a copy that is said to be fake, in three splits."""
+
+    def find_items(self):
+        real = [Item(f"p/real/{n}", f"{n}.png", 0, "real", groups=(f"{n}",), listed=n > 5) for n in range(8)]
+        return real + [
+            Item(f"p/copy/{n}", f"{n}f.png", 1, "copy", f"p/real/{n}", (f"{n}",), listed=n > 5) for n in range(8)
+        ]
+
+
+def module(place: Path, **options) -> CropDataModule:
+    data = Pictures(
+        "p", place / "raw", place / "prepared", WholePictures(SIZE),
+        **{"val_fraction": 0.4, "frames_per_video": 1, "image_size": 8, "batch_size": 4, **options},
+    )  # fmt: skip
+    return data
+
+
+@pytest.fixture
+def place(tmp_path) -> Path:
+    (tmp_path / "raw").mkdir()
+    for n in range(8):
+        for name, offset in ((f"{n}.png", 0), (f"{n}f.png", 100)):
+            pixels = np.random.default_rng(n + offset).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "raw" / name)
+    data = module(tmp_path)
+    prepare(data.manifest(), data.root, data.folder, data.recipe, num_workers=0)
+    return tmp_path
+
+
+class Encoder(nn.Module):
+    """A projection that counts how often it is asked."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.layer = nn.Linear(3 * 8 * 8, 5)
+        self.register_buffer("shift", torch.zeros(1), persistent=False)
+        self.asked = 0
+
+    def forward(self, x):
+        self.asked += len(x)
+        return self.layer(x.flatten(1)) + self.shift
+
+
+def made(data: CropDataModule, encoder: nn.Module, image_size: int = 8, precision: str = "32-true"):
+    return features.compute(data.store, encoder, features.network_key(encoder), image_size, precision)
+
+
+def expected(data: CropDataModule, encoder: nn.Module) -> np.ndarray:
+    crops = data.store.crops
+    x = torch.from_numpy(data.store.pixels(crops["shard"].to_numpy(), crops["offset"].to_numpy()))
+    with torch.no_grad():
+        return encoder(to_float(x, 8)).numpy()
+
+
+def test_every_crop_is_encoded_once(place, monkeypatch):
+    monkeypatch.setattr(features, "BATCH", 3)
+    data, encoder = module(place), Encoder()
+    found = made(data, encoder)
+    np.testing.assert_allclose(found.array, expected(data, encoder), rtol=1e-5, atol=1e-6)
+    assert found.array.shape == (16, 5) and found.array.dtype == np.float32
+    assert isinstance(found.array, np.memmap) and found.path.parent == data.folder / "features"
+    encoder.asked = 0
+    before = found.path.stat().st_mtime_ns
+    again = made(data, encoder)
+    assert again.path == found.path and again.path.stat().st_mtime_ns == before
+    assert encoder.asked == 3, "the first crops only, to see that the code still gives the same"
+    assert [path.name for path in found.path.parent.iterdir()] == [found.path.name], "nothing half-written stays"
+
+
+def test_other_weights_buffers_size_precision_or_crops_are_other_features(place):
+    data = module(place)
+    other = Encoder()
+    other.shift += 1  # a buffer that a state dict does not hold
+    wide = Encoder()
+    with torch.no_grad():
+        wide.layer.weight[4, 100] += 1e-6
+    paths = [made(data, encoder).path for encoder in (Encoder(), Encoder(1), other, wide)]
+    paths.append(made(data, Encoder(), precision="bf16-mixed").path)
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(8), Encoder())
+    paths += [made(data, pool, image_size=size).path for size in (8, 12)]
+    Image.fromarray(np.zeros((SIZE, SIZE, 3), np.uint8)).save(place / "raw/3.png")
+    prepare(data.manifest(), data.root, data.folder, data.recipe, num_workers=0, rerun=True)
+    assert not (data.folder / "features").exists(), "prepared anew: nothing old is left"
+    paths.append(made(module(place), Encoder()).path)
+    assert len(set(paths)) == len(paths) == 8
+
+
+@pytest.mark.parametrize("harm", ["cut", "empty", "shape", "dtype", "text", "values"])
+def test_a_damaged_file_is_made_anew(place, harm):
+    data, encoder = module(place), Encoder()
+    path = made(data, encoder).path
+    content = path.read_bytes()
+    if harm in ("cut", "empty"):
+        path.write_bytes(content[:-40] if harm == "cut" else b"")
+    elif harm == "text":
+        path.write_text("no array")
+    else:
+        good = np.load(path)
+        np.save(path, {"shape": good[:-1], "dtype": good.astype(np.float64), "values": good[::-1]}[harm])
+    found = made(data, encoder)
+    assert found.path == path and path.read_bytes() == content
+    np.testing.assert_allclose(found.array, expected(data, encoder), rtol=1e-5, atol=1e-6)
+
+
+def test_code_that_changed_is_noticed(place):
+    """Same layers and weights, another forward: the name is the same, the first rows are not."""
+    data, encoder = module(place), Encoder()
+    path = made(data, encoder).path
+    doubled = features.compute(data.store, lambda x: 2 * encoder(x), features.network_key(encoder), 8)
+    assert doubled.path == path
+    np.testing.assert_allclose(doubled.array, 2 * expected(data, encoder), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("frames", [None, 2])
+def test_batches_hold_features_in_place_of_pixels(place, frames, monkeypatch):
+    data, encoder = module(place, frames=frames), Encoder()
+    data.setup("fit")
+    plain = {split: list(data._loader(data.samples[split])) for split in ("train", "val", "test")}
+    data.use_features(encoder, encoder, "32-true")
+    monkeypatch.setattr(type(data.store), "pixels", lambda *_: pytest.fail("a pixel was read"))
+    count = 0
+    for split, batches in plain.items():
+        for batch, found in zip(batches, data._loader(data.samples[split]), strict=True):
+            found = data.on_after_batch_transfer(found, 0)
+            assert (
+                "x" not in found and torch.equal(found["index"], batch["index"]) and torch.equal(found["y"], batch["y"])
+            )
+            x = to_float(batch["x"], 8)
+            rows = encoder(x.flatten(0, -4)).detach().reshape(*x.shape[:-3], 5)
+            assert found["features"].shape == ((len(x), 5) if frames is None else (len(x), 2, 5))
+            torch.testing.assert_close(found["features"], rows)
+            count += len(x)
+    assert count == 16
+
+
+def test_a_worker_opens_the_map_itself(place):
+    data, encoder = module(place), Encoder()
+    data.use_features(encoder, encoder, "32-true")
+    samples = data.samples["train"]
+    assert samples.features.array is not None
+    sent = pickle.dumps(samples)
+    assert len(sent) < 20_000 and b"memmap" not in sent
+    wanted = [(0, index) for index in range(len(samples))]
+    assert torch.equal(pickle.loads(sent).__getitems__(wanted)["features"], samples.__getitems__(wanted)["features"])
+
+
+def test_features_of_augmented_samples_are_refused(place):
+    for augment in (Augmentation(worker=[nn.Identity()]), Augmentation(device=[nn.Identity()])):
+        data = module(place, augment=augment)
+        with pytest.raises(ValueError, match=r"augment@data\.augment=none"):
+            data.use_features(Encoder(), Encoder(), "32-true")
+
+
+def test_groups_hold_what_shares_a_source_or_a_person(place):
+    data = module(place)
+    items = data.find_items()
+    apart = [Item(i.item, i.path, i.label, i.method, i.source, (), i.listed) for i in items]  # no groups: by source
+    linked = [
+        Item(
+            i.item,
+            i.path,
+            i.label,
+            i.method,
+            None,
+            (*i.groups, "x") if i.item in ("p/real/0", "p/copy/1") else i.groups,
+        )
+        for i in items
+    ]
+    for rows, count in ((items, 6), (apart, 6), (linked, 5)):
+        table = data.manifest()
+        by_name = {i.item: i for i in rows}
+        data.items = table.assign(
+            split=table["item"].map(lambda name: "train" if not name.endswith(("6", "7")) else "test"),
+            groups=[list(by_name[name].groups) for name in table["item"]],
+            source=[by_name[name].source for name in table["item"]],
+        )
+        wanted = data.items[data.items["split"] == "train"].reset_index(drop=True)
+        data.samples = {"train": type("Samples", (), {"table": wanted})}
+        found = dict(zip(wanted["item"], data.groups("train"), strict=True))
+        assert all(found[f"p/real/{n}"] == found[f"p/copy/{n}"] for n in range(6)) and len(set(found.values())) == count
+
+
+def test_the_key_is_of_the_layers_too():
+    """Two encoders without a weight are told apart by what they say of themselves."""
+    from unmask.networks.baselines import PixelEncoder, SpectrumEncoder
+
+    made = [PixelEncoder(8), PixelEncoder(9), SpectrumEncoder(8), partial(nn.Identity)()]
+    assert len({features.network_key(encoder) for encoder in made}) == 4
+    assert features.network_key(PixelEncoder(8)) == features.network_key(PixelEncoder(8))

@@ -1,0 +1,138 @@
+"""Where every item is one picture, a report speaks of pictures and shows one level; of videos, all stays as it was."""
+
+import io
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics as sk
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+from rich.console import Console
+
+from unmask.commands import predict as verb
+from unmask.media.pictures import WholePictures
+from unmask.metrics import detection
+from unmask.reporting import page, plots, tables
+from unmask.reporting.run import RunReport
+
+CUT = {"frame": 0.45, "video": 0.45}
+
+
+def predictions(seed: int = 0, number: int = 40, unscored: int = 1) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    label = np.arange(number) % 2
+    method = np.where(label == 0, "real", np.where(np.arange(number) % 4 == 1, "inpainting", "cutmix"))
+    items = [f"art/{kind}/{index}" for index, kind in enumerate(method)]
+    table = pd.DataFrame({"item": items, "track": 0, "frame": 0, "time": 0.0, "label": label, "method": method})
+    table = table.assign(dataset="art", split="test", logit=rng.normal(2 * label - 1.0, 1.2))
+    table.loc[: unscored - 1, ["logit", "time", "frame"]] = [np.nan, np.nan, -1]
+    return table.astype({"frame": int})
+
+
+def report(table: pd.DataFrame, name: str = "svm", **changes) -> RunReport:
+    protocol = {"Data": "art, test split", "Samples": "each picture once"}
+    summary = detection.summary(table, CUT, 50)
+    return RunReport(name, table, CUT, summary, protocol, "unmask train", validation=table, **changes)
+
+
+def strips(item: str, frames: list[int]) -> list[np.ndarray]:
+    return [np.full((32, 32, 3), 90, np.uint8) for _ in frames]
+
+
+def words_of(path) -> str:
+    html = re.sub(r"<style>.*?</style>", "", path.read_text(), flags=re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
+
+
+def as_videos(table: pd.DataFrame) -> pd.DataFrame:
+    """The same scores, as if each were a frame in the midst of a video."""
+    return table.assign(frame=7, time=0.28)
+
+
+@pytest.mark.parametrize(
+    ("change", "unit"),
+    [
+        (lambda table: table, "picture"),
+        (lambda table: table.assign(time=np.nan), "picture"),
+        (as_videos, "video"),
+        (lambda table: pd.concat([table, table.assign(frame=3)]), "video"),
+        (lambda table: pd.concat([table, table.assign(track=1)]), "video"),
+        (lambda table: table.assign(logit=np.nan), "video"),
+        (lambda table: table.iloc[:0], "video"),
+    ],
+)
+def test_what_an_item_is(change, unit):
+    assert detection.unit(change(predictions())) == unit
+
+
+def test_tables_show_one_level_and_it_is_what_scikit_learn_finds():
+    run = report(predictions())
+    scored = run.predictions.dropna(subset=["logit"])
+    area = sk.roc_auc_score(scored["label"], scored["logit"])
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(tables.console([run]))
+    lines = [line for line in tables.markdown([run]).splitlines() if "svm" in line]
+    assert len(lines) == 1 and lines[0].startswith(f"| svm | image | {area:.3f} [")
+    for text in (console.export_text(), tables.markdown([run]), tables.latex([run])):
+        assert text.count("image") == 1 and not re.search("frame|video", text)
+    assert run.figure("image", "all", "auroc") == run.figure("video", "all", "auroc")
+
+
+def test_the_page_speaks_of_pictures(tmp_path):
+    audit = {"auroc": 0.7, "low": 0.6, "high": 0.8, "num_real": 20, "num_fake": 20, "passed": False, "features": []}
+    runs = [report(predictions(seed), name, audit=audit | {"note": ""}) for seed, name in ((0, "a"), (1, "b"))]
+    text = words_of(page.write(tmp_path / "r.html", runs, "Art", strips, demo=True))
+    assert not re.search(r"video|frame|face\b|clip", text, flags=re.I)
+    assert "Pictures and their scores" in text and "a typical real picture" in text
+    assert "Test pictures 20 real, 20 fake; 39 scored" in text and "Image AUC" in text and "Image AP" in text
+    html = (tmp_path / "r.html").read_text()
+    assert 'class="video"' not in html and html.count('data-level="image"') == 2
+    scored = runs[0].predictions.dropna(subset=["logit"])
+    wrong = ((scored["logit"] > np.log(0.45 / 0.55)) != (scored["label"] == 1)).sum()
+    assert f"{wrong} of 39 scored pictures are on the wrong side of the threshold 0.45" in text
+
+
+def test_videos_stay_videos_beside_pictures(tmp_path):
+    runs = [report(predictions(), "pictures"), report(as_videos(predictions(1)), "films")]
+    text = words_of(page.write(tmp_path / "r.html", runs, "Both", strips))
+    assert "Videos, second by second" in text and "Pictures and their scores" in text
+    assert "Test pictures" in text and "Test videos" in text and "Paired bootstrap over videos" in text
+    levels = re.findall(r"^\| (\w+) \| (\w+) \|", tables.markdown(runs), flags=re.M)[1:]
+    assert levels == [("pictures", "image"), ("films", "frame"), ("films", "video")]
+
+
+@pytest.mark.parametrize(("logit", "colour"), [(2.0, (213, 94, 0)), (-2.0, (0, 114, 178))])
+def test_a_picture_is_drawn_in_the_colour_of_its_call(logit, colour):
+    rows = predictions(unscored=0).iloc[:1].assign(logit=logit)
+    drawn = np.asarray(Image.open(io.BytesIO(plots.single(rows, 0.5, strips))).convert("RGB")).reshape(-1, 3)
+    shares = {name: np.mean((drawn == name).all(1)) for name in ((213, 94, 0), (0, 114, 178))}
+    assert max(shares, key=shares.get) == colour and shares[colour] > 0.005
+    assert np.mean((drawn == 90).all(1)) > 0.3, "the picture itself is there"
+
+
+class Mean(torch.nn.Module):
+    def forward(self, x):
+        return 10 * (x.mean((1, 2, 3)) - 0.5)
+
+
+def test_a_picture_is_asked_about(tmp_path, monkeypatch, capsys):
+    """A run of pictures, in place of a folder: what it says of one picture is the mean of its pixels."""
+    data = {"name": "art", "frames": None, "frames_per_video": 1, "consecutive": False, "stride": 1}
+    config = OmegaConf.create({"data": data | {"batch_size": 4, "image_size": 32, "demo": False}})
+    run = SimpleNamespace(
+        metrics={"thresholds": CUT}, config=config, name="svm", module=Mean, build=lambda part: WholePictures(32),
+        predictions=lambda split: predictions(),
+    )  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.full((40, 50, 3), 178, np.uint8)).save("a painting.png")
+    prob = verb.predict(verb.Path("a painting.png"), run)
+    assert prob == pytest.approx(1 / (1 + np.exp(-10 * (178 / 255 - 0.5))), abs=1e-6)
+    printed = capsys.readouterr().out
+    assert "1 picture scored with svm" in printed and "its test pictures" in printed and "20 and 19 pictures" in printed
+    assert "the picture looks more like the fakes" in printed and "Only the picture was looked at" in printed
+    assert not re.search("video|frame|face", printed)
+    assert Image.open("a painting-score.png").height > 400

@@ -1,0 +1,286 @@
+"""Tables of papers: what they show is what scikit-learn finds, what they lack they name and can run."""
+
+import csv
+import io
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+from conftest import TINY, compose, unmask
+from unmask.cli import quote
+from unmask.commands import _jobs
+from unmask.config import conf_dir, validate
+from unmask.metrics import detection
+from unmask.reporting import paper, typeset
+from unmask.reporting.run import RunReport
+from unmask.runs import Run
+
+CONF = Path(conf_dir())
+TABLES = sorted(path.stem for path in (CONF / "table").glob("*.yaml"))
+CUT = {"frame": 0.4, "video": 0.5}
+
+
+# -- the files
+
+
+def plain_table(name: str) -> dict:
+    return OmegaConf.to_container(compose("report", [f"table={name}"]).table, resolve=True)
+
+
+def test_the_walk_finds_tables():
+    assert {"demo", "mesonet_2018", "deepfake_analysis", "deepfakeart_svm"} <= set(TABLES)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_named_as_its_file_and_all_its_rows_compose(name):
+    table = paper.read(plain_table(name))
+    assert table.name == name and table.caption and table.rows
+    for row in table.rows:
+        assert (CONF / "experiment" / f"{row.experiment}.yaml").is_file(), f"{row.name}: no preset {row.experiment}"
+        cfg = compose("train", [f"experiment={row.experiment}", *map(quote, row.overrides), "paths.out=out"])
+        validate(cfg)
+        instantiate(cfg.data, _convert_="all")
+
+
+def test_unverified_figures_are_shown_as_such():
+    head, body = typeset.grid(paper.read(plain_table("mesonet_2018")))
+    by_name = {cells[0]: dict(enumerate(cells)) for cells in body}
+    assert head[:5] == ["Detector", "Frame Accuracy", "Published", "Video Accuracy", "Published"]
+    assert by_name["Meso4, Deepfakes c23"][2] == "0.891 (unverified)"
+    assert by_name["MesoInception4, Deepfakes c23"][4] == "0.984"
+    assert all("(unverified)" in cells[2] for cells in typeset.grid(paper.read(plain_table("deepfake_analysis")))[1])
+
+
+def test_tables_are_listed(tmp_path):
+    printed = unmask("list", "tables", cwd=tmp_path).stdout
+    assert all(name in printed for name in TABLES) and "table=NAME" in printed
+
+
+# -- what a table may not say
+
+
+def given(**changes) -> dict:
+    figure = {"value": 0.9, "metric": "auroc", "level": "video", "source": "arXiv:1"} | changes
+    rows = [{"name": "A", "experiment": "x/a", "published": {k: v for k, v in figure.items() if v is not None}}]
+    return {"name": "t", "title": "T", "caption": "C", "metrics": ["video/auroc"], "rows": rows}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"source": None}, "table t, row A: published figure: it has no source"),
+        ({"source": ""}, "it has no source"),
+        ({"level": None}, "table t, row A: published figure: it has no level"),
+        ({"metric": None}, "it has no metric"),
+        ({"value": 90.0}, "value 90.0: write a share between 0 and 1"),
+        ({"level": "frame"}, "the table has no column frame/auroc"),
+        ({"page": 3}, "there is no key page"),
+    ],
+)
+def test_a_published_figure_says_what_it_is_and_where_it_is_from(changes, words):
+    assert paper.read(given()).rows[0].published[0].source == "arXiv:1"
+    with pytest.raises(paper.TableError, match=re.escape(words)):
+        paper.read(given(**changes))
+
+
+def test_all_that_is_wrong_is_told_at_once():
+    wrong = {**given(), "metrics": ["clip/auroc", "video/auc"], "tittle": "x"}
+    wrong["rows"] = [{"name": "A", "experiment": "x"}, {"name": "A", "experiments": "x"}]
+    with pytest.raises(ValueError) as error:
+        paper.read(wrong)
+    for words in ("no key tittle", "clip/auroc", "video/auc", "A stands twice", "no key experiments", "no experiment"):
+        assert words in str(error.value)
+
+
+# -- cells
+
+
+def report(seed: int, pictures: bool = False) -> RunReport:
+    rng = np.random.default_rng(seed)
+    label = np.repeat([0, 1], 30) if pictures else np.repeat([0, 1] * 10, 3)
+    item = [f"t/{n}" if pictures else f"t/{n // 3}" for n in range(60)]
+    frame = np.zeros(60, int) if pictures else np.tile(np.arange(3), 20)
+    table = pd.DataFrame({"item": item, "track": 0, "frame": frame, "time": frame / 25.0, "label": label})
+    table = table.assign(logit=rng.normal(label * 1.5), dataset="t", split="test")
+    table["method"] = np.where(label, "swap", "real")
+    protocol = {"Data": "toy & test", "Seed": str(seed)}
+    return RunReport("r", table, CUT, detection.summary(table, CUT, 50), protocol, "unmask train")
+
+
+def filled(metrics: list[str], *reports: RunReport | None) -> paper.Table:
+    table = paper.read({**given(), "metrics": metrics, "rows": [{"name": "A_1", "experiment": "x/a"}]})
+    outcomes = tuple(paper.Outcome(seed, f"unmask train seed={seed}", one) for seed, one in enumerate(reports))
+    return replace(table, rows=(replace(table.rows[0], outcomes=outcomes),))
+
+
+def scores(one: RunReport, level: str) -> tuple[np.ndarray, np.ndarray]:
+    data = one.predictions.assign(prob=1 / (1 + np.exp(-one.predictions["logit"])))
+    if level != "frame":
+        data = data.groupby("item").agg({"prob": "mean", "label": "first"})
+    return data["label"].to_numpy(), data["prob"].to_numpy()
+
+
+def test_several_seeds_give_mean_and_deviation_and_each_interval_in_words():
+    reports = [report(seed) for seed in range(3)]
+    table = filled(["video/auroc"], *reports, None)
+    values = [roc_auc_score(*scores(one, "video")) for one in reports]
+    assert typeset.grid(table)[1][0][1] == f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} (3 of 4 seeds)"
+    (line,) = [note for note in typeset.notes(table) if "standard deviation" in note]
+    for seed, (one, value) in enumerate(zip(reports, values, strict=True)):
+        row = one.summary.query("level == 'video' and method == 'all' and metric == 'auroc'").iloc[0]
+        assert f"seed {seed}: {value:.3f} [{row['low']:.3f}, {row['high']:.3f}]" in line
+    assert typeset.missing(table) == [("A_1", "unmask train seed=3")]
+    assert "% not run: A_1: unmask train seed=3" in typeset.latex(table) and r"$\pm$" in typeset.latex(table)
+    assert r"A\_1" in typeset.latex(table) and r"toy \& test" in typeset.latex(table)
+
+
+def test_pictures_have_one_level():
+    one = report(0, pictures=True)
+    table = filled(["image/accuracy", "frame/accuracy"], one)
+    label, prob = scores(one, "image")
+    cells = typeset.grid(table)[1][0]
+    assert cells[1].startswith(f"{accuracy_score(label, prob > CUT['video']):.3f} [")
+    assert cells[2] == "n/a", "a picture has no frames"
+    assert typeset.grid(filled(["image/accuracy"], report(0)))[1][0][1] == "n/a", "a video is no picture"
+
+
+# -- the verb
+
+
+@pytest.fixture
+def place(workplace, tmp_path):
+    """A folder of its own with the prepared demo data."""
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs/prepared").symlink_to(workplace / "outputs/prepared")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def extra(demo_root) -> list[str]:
+    return [f"data.root={demo_root}", *TINY, "trainer=smoke", "data.batch_size=8"]
+
+
+def ask(extra: list[str], *more: str) -> list[str]:
+    listed = ",".join(f"'{one}'" for one in extra)
+    return ["report", "table=demo", f"overrides=[{listed}]", "resamples=50", *more]
+
+
+def starter(place: Path, calls: list[tuple[str, str]], fails: str = "nothing"):
+    """What starts verbs in this process, keeps a list of them, and lets one experiment fail."""
+
+    def call(name: str, *arguments: str) -> int:
+        calls.append((name, arguments[0].removeprefix("experiment=")))
+        if fails in arguments[0]:
+            return 1
+        unmask(name, *arguments, cwd=place)
+        return 0
+
+    return call
+
+
+def test_missing_rows_are_run_once_and_the_table_shows_what_scikit_learn_finds(place, extra, monkeypatch):
+    calls: list[tuple[str, str]] = []
+    monkeypatch.setattr(_jobs, "call", starter(place, calls, fails="cnn_lstm"))
+    done = unmask(*ask(extra, "run=true"), cwd=place, expect=1)
+    assert "CNN + LSTM, seed 0: unmask train ended with exit code 1" in done.stderr and "1 failed" in done.stderr
+    assert calls == [("train", "demo_celebdf/meso4"), ("train", "demo_celebdf/cnn_lstm")]
+
+    (folder,) = (place / "outputs/demo_celebdf/meso4").iterdir()
+    table = Run(folder).predictions("test")
+    prob = 1 / (1 + np.exp(-table["logit"]))
+    videos = table.assign(prob=prob).groupby("item").agg({"label": "first", "prob": "mean"})
+    frame, video = roc_auc_score(table["label"], prob), roc_auc_score(videos["label"], videos["prob"])
+
+    shown = (place / "outputs/tables/demo.md").read_text()
+    (line,) = [line for line in shown.splitlines() if line.startswith("| Meso4 ")]
+    assert line.startswith(f"| Meso4 | {frame:.3f} [") and f"| {video:.3f} [" in line and line.endswith("| 100 % |")
+    assert "| CNN + LSTM | not run | not run | - |" in shown and "Demo figures" in shown
+    assert f"{frame:.3f} [" in (place / "outputs/tables/demo.tex").read_text()
+    with (place / "outputs/tables/demo.csv").open() as file:
+        rows = {(row["row"], row["level"]): row for row in csv.DictReader(file)}
+    assert float(rows["Meso4", "video"]["value"]) == pytest.approx(video, abs=1e-9)
+    assert float(rows["Meso4", "frame"]["value"]) == pytest.approx(frame, abs=1e-9)
+    assert rows["CNN + LSTM", "video"]["state"] == "not run" and rows["CNN + LSTM", "video"]["value"] == "n/a"
+
+    # the command that is named runs the row, and the table then finds it
+    of_table = "data.root=outputs/demo/data/demo_celebdf"  # of the two, the later one holds
+    typed = ["unmask", "train", "experiment=demo_celebdf/cnn_lstm", of_table, "seed=0", *extra]
+    command = shlex.join(typed)
+    assert command in shown and command in done.stdout and rows["CNN + LSTM", "video"]["command"] == command
+    calls.clear()
+    monkeypatch.setattr(_jobs, "call", starter(place, calls))
+    unmask(*ask(extra, "run=true"), cwd=place)
+    assert calls == [("train", "demo_celebdf/cnn_lstm")], "the finished row is not repeated"
+    shown = (place / "outputs/tables/demo.md").read_text()
+    assert "not run" not in shown.lower() and line in shown
+    unmask(*ask(extra, "run=true"), cwd=place)
+    unmask(*shlex.split(command)[1:], cwd=place)
+    assert len(calls) == 1 and len(list((place / "outputs/demo_celebdf").glob("*/*"))) == 2
+
+
+def test_a_killed_call_goes_on_with_the_row_that_it_was_at(place, extra, monkeypatch):
+    calls: list[tuple[str, str]] = []
+    run = starter(place, calls)
+
+    def killed(name: str, *arguments: str) -> int:
+        if "cnn_lstm" in arguments[0]:
+            raise KeyboardInterrupt
+        return run(name, *arguments)
+
+    monkeypatch.setattr(_jobs, "call", killed)
+    with pytest.raises(KeyboardInterrupt):
+        unmask(*ask(extra, "run=true"), cwd=place)
+    monkeypatch.setattr(_jobs, "call", starter(place, calls, fails="cnn_lstm"))
+    unmask(*ask(extra, "run=true"), cwd=place, expect=1)
+    assert calls == [("train", "demo_celebdf/meso4"), ("train", "demo_celebdf/cnn_lstm")]
+
+
+def test_data_that_is_missing_is_rendered_and_prepared_first(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        _jobs, "call", lambda name, *arguments: calls.append((name, arguments)) or int(name == "prepare")
+    )
+    done = unmask("report", "table=demo", "run=true", cwd=tmp_path, expect=1)
+    place = "data.root='outputs/demo/data/demo_celebdf'"
+    assert calls[:2] == [
+        ("demo", ("render_only=true", "root='outputs/demo/data/demo_celebdf'")),
+        ("prepare", ("experiment=demo_celebdf/meso4", place, "seed=0")),
+    ]
+    assert "train" not in {name for name, _ in calls} and len(calls) == 4
+    assert "2 failed" in done.stderr and "unmask prepare ended with exit code 1" in done.stderr
+
+
+def test_what_cannot_be_reported_says_so(tmp_path):
+    assert "pass run=DIR" in unmask("report", cwd=tmp_path, expect=1).stderr
+    assert "pass run=DIR" in unmask("report", "run=true", cwd=tmp_path, expect=1).stderr
+    assert "run=true runs what it lacks" in unmask("report", "table=demo", "run=x", cwd=tmp_path, expect=1).stderr
+    wrong = unmask("report", "table=demo", "overrides=[nothing.of=this]".replace("[n", "['n").replace("s]", "s']"),
+                   cwd=tmp_path, expect=1)  # fmt: skip
+    assert "row Meso4 does not compose" in wrong.stderr and "Traceback" not in wrong.stderr
+
+
+def test_a_starter_is_a_process_of_the_verb():
+    assert _jobs.verb("train", "a=b")[1:] == ["-m", "unmask.commands.train", "a=b"]
+
+
+def test_csv_is_read_back_as_it_was():
+    table = filled(["frame/auroc"], report(1))
+    (row,) = csv.DictReader(io.StringIO(typeset.csv(table)))
+    assert float(row["value"]) == roc_auc_score(*scores(table.rows[0].outcomes[0].report, "frame"))
+
+
+def test_what_the_demo_trained_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    demo, rows = compose("demo", []), paper.read(plain_table("demo")).rows
+    by_demo = {name: [f"experiment={name}", f"data.root='{demo.root}'"] for name in demo.experiments}
+    by_table = {row.experiment: [f"experiment={row.experiment}", *map(quote, row.overrides), "seed=0"] for row in rows}
+    for name, arguments in by_demo.items():
+        assert _jobs.run_folder("train", arguments) == _jobs.run_folder("train", by_table[name])
