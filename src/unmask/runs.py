@@ -111,8 +111,11 @@ class Run:
     def module(self) -> LightningModule:
         """The trained module, in eval mode on the CPU."""
         cfg = self.config
-        if "weights" in cfg.module.get("network", {}):  # the checkpoint has them; their file may be gone
-            cfg.module.network.weights = None
+        network = cfg.module.get("network", {})
+        for part in (network, network.get("encoder") or {}):  # the checkpoint has them; their files may be gone
+            for key in ("weights", "resnet_weights", "densenet_weights", "pretrained"):
+                if part.get(key):
+                    part[key] = False if part[key] is True else None
         module: LightningModule = self.build("module")
         module.load_state_dict(load_weights(self.checkpoint))
         return module.eval()

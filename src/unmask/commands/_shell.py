@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -22,6 +22,11 @@ def say(text: str, style: str | None = None) -> None:
     """Print one line, as it stands, from the first process only."""
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         console.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def show(table: Any) -> None:
+    """Print what Rich can draw. A verb that any launcher may start calls this: it holds no console to be pickled."""
+    console.print(table)
 
 
 def quiet() -> None:

@@ -30,7 +30,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 
 from unmask.commands import _explain, _loggers
-from unmask.commands._shell import console, fail_clearly, quiet, say
+from unmask.commands._shell import fail_clearly, quiet, say, show
 from unmask.config import conf_dir, validate
 from unmask.metrics import detection
 from unmask.networks.cost import count_flops
@@ -131,7 +131,7 @@ def _write_metrics(
     temporary.write_text(json.dumps(about, indent=2))
     temporary.replace(out / "metrics.json")
     if found:
-        console.print(tables.cross_validation(module.cv))
+        show(tables.cross_validation(module.cv))
         say(tables.folds(module.cv))
 
 
