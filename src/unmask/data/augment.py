@@ -34,7 +34,7 @@ class Augmentation:
         return torch.stack([sample for sample, _ in _each(x, None, self.worker, seeds)])
 
     def on_device(self, x: Tensor, mask: Tensor | None, seeds: list[int]) -> tuple[Tensor, Tensor | None]:
-        """Float [B, (T,) 3, H, W] in [0, 1] and its mask [B, 1, H, W] or none -> the same shapes."""
+        """Float [B, (T,) 3, H, W] in [0, 1] and its mask [B, 1, H, W] or none -> the same, smaller where cut."""
         if not self.device:
             return x, mask
         pairs = _each(x, mask, self.device, seeds)

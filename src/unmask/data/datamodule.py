@@ -327,7 +327,8 @@ class CropDataModule(LightningDataModule):
     def protocol_words(self, split: str) -> dict[str, str]:
         """What a figure on this data rests on, in words."""
         items = self.items[self.items["split"] == split]
-        pictures = self.how.frames is None and self.samples[split].table["item"].is_unique
+        table = self.samples[split].table  # of a video even a single frame is not its first
+        pictures = self.how.frames is None and table["item"].is_unique and bool((table["frame"] == 0).all())
         noun = "pictures" if pictures else "videos"
         kind = "frames" if self.how.frames is None else f"clips of {self.how.frames} frames"
         burst = self.how.consecutive and self.how.frames is not None
