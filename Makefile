@@ -35,7 +35,7 @@ demo: $(READY)  ## Render people, forge them, train two detectors, write the rep
 	@$(BIN)/unmask demo
 
 test: $(READY)  ## Run the test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(READY)  ## Lint, formatting and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
