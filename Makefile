@@ -31,7 +31,7 @@ endif
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
-demo: $(READY)  ## Render people, forge them, train two detectors, write the report (about 6 minutes on 2 cores)
+demo: $(READY)  ## Render people, forge them, train two detectors, write the report (5 to 8 minutes on 2 cores)
 	@$(BIN)/unmask demo
 
 test: $(READY)  ## Run the test suite
