@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torchvision.transforms import v2
 
 from unmask.data import sampling
-from unmask.data.audit import audit
+from unmask.data.audit import audit, weighted_auroc
 from unmask.data.augment import Augmentation, Downscale, to_float
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.manifest import Item, ManifestError, check_leaks, components, items_table
@@ -477,3 +478,11 @@ def test_the_audit_sees_a_shortcut_and_none_where_there_is_none():
     assert not leaking["passed"] and leaking["low"] > 0.8 and leaking["methods"]["x"]["auroc"] > 0.85
     few = audit(table_of(np.random.default_rng(0), 2.0).iloc[:20])
     assert few["auroc"] is None and few["passed"] is None and "not run" in few["note"]
+
+
+def test_the_audits_resamples_are_scored_as_scikit_learn_does():
+    rng = np.random.default_rng(0)
+    score, label = rng.integers(0, 20, 150) / 20, rng.integers(0, 2, 150)  # many ties
+    weight = rng.integers(0, 4, (6, 150))
+    expected = [roc_auc_score(label, score, sample_weight=row) for row in weight]
+    np.testing.assert_allclose(weighted_auroc(score, label, weight), expected, atol=1e-12)
