@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from conftest import compose
 from unmask.config import conf_dir, validate
-from unmask.data.augment import Augmentation
+from unmask.data.augment import Augmentation, DropFrames, Freeze, Reverse
 
 NAMES = sorted(path.stem for path in Path(conf_dir(), "augment").glob("*.yaml"))
 MOVED = ("compression", "light", "strong")
@@ -52,7 +52,7 @@ def both(augment: Augmentation, x: torch.Tensor, seeds: list[int]) -> torch.Tens
 
 
 def test_the_walk_finds_the_augmentations():
-    assert set(NAMES) >= {"none", *MOVED}
+    assert set(NAMES) >= {"none", "clips", *MOVED}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -137,3 +137,64 @@ def test_a_turn_is_bilinear_and_within_its_degrees():
     edge = out[:, 0, 8:56, 16:48].sum(1)  # the height of the white part in each column
     degrees = torch.rad2deg(torch.atan((edge[:, -1] - edge[:, 0]) / 31))
     assert degrees.abs().max() < 10.5 and degrees.max() > 4 and degrees.min() < -4
+
+
+# ---- clips ----
+
+
+def numbered(frames: int = 8) -> torch.Tensor:
+    """A clip whose frames hold their numbers."""
+    return torch.arange(frames, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 8, 8).clone()
+
+
+def played(transform, frames: int = 8, draws: int = 400) -> list[list[int]]:
+    """Which frames each of many samples of one clip shows."""
+    out = Augmentation([transform]).on_worker(numbered(frames).expand(draws, -1, -1, -1, -1), list(range(draws)))
+    assert out.dtype == torch.uint8 and (out == out[..., :1, :1, :1]).all(), "a frame stays whole"
+    return out[..., 0, 0, 0].tolist()
+
+
+def test_a_lost_frame_shows_the_one_before():
+    shown = played(DropFrames(0.25))
+    for clip in shown:
+        for at, frame in enumerate(clip):
+            assert frame == at or frame == clip[at - 1], "itself, or what was shown before"
+    lost = sum(frame != at for clip in shown for at, frame in enumerate(clip)) / (len(shown) * 7)
+    assert 0.22 < lost < 0.28 and all(clip[0] == 0 for clip in shown)
+
+
+def test_a_freeze_holds_one_frame_and_goes_on_where_it_would_have_been():
+    shown, lengths, starts = played(Freeze(4)), set(), set()
+    for clip in shown:
+        wrong = [at for at, frame in enumerate(clip) if frame != at]
+        start = clip[wrong[0]]
+        assert wrong == list(range(start + 1, wrong[-1] + 1)) and {clip[at] for at in wrong} == {start}
+        lengths.add(len(wrong) + 1)
+        starts.add(start)
+    assert lengths == {2, 3, 4} and starts == set(range(7))
+    assert played(Freeze(4), frames=2, draws=3) == [[0, 0]] * 3
+
+
+def test_reversal():
+    assert played(Reverse(), draws=1) == [[7, 6, 5, 4, 3, 2, 1, 0]]
+
+
+def test_what_is_done_to_clips_leaves_frames_alone():
+    x = torch.randint(0, 256, (len(SEEDS), 3, 16, 16), dtype=torch.uint8)
+    assert torch.equal(load("clips").on_worker(x, SEEDS), x)
+    with pytest.raises(ValueError, match="share"):
+        DropFrames(0)
+    with pytest.raises(ValueError, match="at least 2"):
+        Freeze(1)
+
+
+def test_each_frame_of_a_clip_is_turned_and_cut_as_a_single_one_would_be():
+    moves = [t for t in load("strong").device if "Rotation" in repr(t) or isinstance(t, v2.RandomResizedCrop)]
+    assert len(moves) == 2
+    clips = torch.rand(6, 4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    augment, seeds = Augmentation(device=moves), list(range(6))
+    moved, _ = augment.on_device(clips, None, seeds)
+    for frame in range(4):
+        alone, _ = augment.on_device(clips[:, frame], None, seeds)
+        torch.testing.assert_close(moved[:, frame], alone, atol=1e-5, rtol=0)
+    assert not torch.equal(moved, clips)

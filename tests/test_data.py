@@ -480,6 +480,20 @@ def test_the_audit_sees_a_shortcut_and_none_where_there_is_none():
     assert few["auroc"] is None and few["passed"] is None and "not run" in few["note"]
 
 
+def test_the_audit_is_not_run_where_one_group_holds_all_fakes():
+    """Everybody swapped with the next: one component of people, and four who never were."""
+    linked = [("real", 0, [f"p{n}"]) for n in range(20)] + [
+        ("swap", 1, [f"p{n}", f"p{(n + 1) % 20}"]) for n in range(20)
+    ]
+    rows = linked + [("real", 0, [f"other{n}"]) for n in range(4)]
+    items = pd.DataFrame(
+        {"item": f"i{at}", "method": method, "label": label, "groups": groups, "rejected": None, "bytes": at}
+        for at, (method, label, groups) in enumerate(rows)
+    )
+    found = audit(items)
+    assert found["auroc"] is None and found["passed"] is None and found["note"].startswith("not run")
+
+
 def test_the_audits_resamples_are_scored_as_scikit_learn_does():
     rng = np.random.default_rng(0)
     score, label = rng.integers(0, 20, 150) / 20, rng.integers(0, 2, 150)  # many ties

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning import Trainer
 from torch import nn
 
 from unmask.data import features
@@ -16,6 +17,11 @@ from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item
 from unmask.data.prepare import prepare
 from unmask.media.pictures import WholePictures
+from unmask.modules.detector import Detector
+from unmask.networks.cnn_lstm import CnnLstm
+from unmask.networks.encoders import SmallEncoder
+from unmask.training.callbacks import Counted
+from unmask.training.schedules import constant
 
 SIZE = 16
 
@@ -87,7 +93,7 @@ def test_every_crop_is_encoded_once(place, monkeypatch):
     before = found.path.stat().st_mtime_ns
     again = made(data, encoder)
     assert again.path == found.path and again.path.stat().st_mtime_ns == before
-    assert encoder.asked == 3, "the first crops only, to see that the code still gives the same"
+    assert encoder.asked == 3, "a sample of crops only, to see that the code still gives the same"
     assert [path.name for path in found.path.parent.iterdir()] == [found.path.name], "nothing half-written stays"
 
 
@@ -173,6 +179,87 @@ def test_features_of_augmented_samples_are_refused(place):
         data = module(place, augment=augment)
         with pytest.raises(ValueError, match=r"augment@data\.augment=none"):
             data.use_features(Encoder(), Encoder(), "32-true")
+
+
+def coarse(encoder: nn.Module, step: float):
+    """An encoder whose features are rounded to multiples of `step`: an error of step / sqrt(12)."""
+    return lambda x: (encoder(x) / step).round() * step
+
+
+def test_the_error_of_a_rough_encoder_is_told_in_units_of_the_spread(place):
+    data, encoder = module(place), Encoder()
+    spread = np.sqrt(expected(data, encoder).astype(np.float64).var(axis=0).mean())
+    shifted = features.error(data.store, encoder, lambda x: encoder(x) + 0.1 * spread, 8)
+    np.testing.assert_allclose(shifted, 0.1, rtol=1e-4)
+    assert features.error(data.store, encoder, encoder, 8) == 0
+
+
+@pytest.mark.parametrize(("step", "kept"), [(0.05, "bf16"), (1.0, "32-true")])
+def test_a_lower_precision_is_taken_only_where_it_is_faithful(place, step, kept):
+    """Rounding to `step` errs by step / sqrt(12); the bound is 5 % of the spread between crops."""
+    data, encoder = module(place), Encoder()
+    spread = np.sqrt(expected(data, encoder).astype(np.float64).var(axis=0).mean())
+    rough = coarse(encoder, step * spread)
+    words = data.use_features(encoder, encoder, "32-true", rough=rough)
+    assert kept in words and data.protocol_words("val")["Features"] == words
+    wanted = rough if kept == "bf16" else encoder
+    np.testing.assert_allclose(data.samples["train"].features.array, expected(data, wanted), rtol=1e-4, atol=1e-5)
+
+
+def test_another_precision_never_finds_the_features_of_this_one(place):
+    data, encoder = module(place), Encoder()
+    data.use_features(encoder, encoder, "32-true", rough=coarse(encoder, 1e-3))
+    fast = data.samples["train"].features.path
+    again = module(place)
+    again.use_features(encoder, encoder, "32-true")
+    exact = again.samples["train"].features.path
+    assert fast != exact
+    np.testing.assert_allclose(again.samples["train"].features.array, expected(data, encoder), rtol=1e-5, atol=1e-6)
+
+
+def fit(data: CropDataModule, **options):
+    """Train a frozen CnnLstm for two epochs; what it printed, and the module."""
+    torch.manual_seed(0)
+    network = CnnLstm(partial(SmallEncoder, width=4), frames=2, hidden=4, frozen=True)
+    detector = Detector(network, nn.BCEWithLogitsLoss(), partial(torch.optim.SGD, lr=0.01), constant, **options)
+    printed: list[str] = []
+    detector.print = lambda *words: printed.append(" ".join(map(str, words)))
+    Trainer(
+        max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
+        use_distributed_sampler=False, num_sanity_val_steps=0, enable_model_summary=False, callbacks=[Counted(0)],
+    ).fit(detector, data)  # fmt: skip
+    return detector, printed
+
+
+def test_a_frozen_encoder_runs_once_for_each_crop(place, monkeypatch):
+    """By default, told, and with the very logits that pixels give."""
+    seen: list[int] = []
+    forward = SmallEncoder.forward
+    monkeypatch.setattr(SmallEncoder, "forward", lambda self, x: seen.append(len(x)) or forward(self, x))
+    data = module(place, frames=2, image_size=32)
+    detector, printed = fit(data)
+    assert len(printed) == 1 and printed[0].startswith("features of the frozen encoder, computed once")
+    assert seen == [16, 16], "a sample of the crops, which here is all, and the crops; two epochs of no pixel"
+    pixels, plain = fit(module(place, frames=2, image_size=32), features="off")
+    assert not plain and len(seen) == 2 + 2 * 3, "in each epoch two batches of training and one of validation"
+    np.testing.assert_allclose(detector.predictions["logit"], pixels.predictions["logit"], atol=1e-5)
+    for ours, theirs in zip(detector.network.parameters(), pixels.network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    # New data comes as pixels, and the same detector scores it end to end.
+    fresh = module(place, frames=2, image_size=32)
+    fresh.setup()
+    batch = next(iter(fresh.val_dataloader()))
+    with torch.no_grad():
+        logit = detector.eval().score(fresh.on_after_batch_transfer(batch, 0))
+    table = detector.predictions.iloc[: len(logit)]
+    np.testing.assert_allclose(logit.numpy(), table["logit"], atol=1e-5)
+
+
+def test_augmented_samples_are_encoded_in_every_step(place):
+    data = module(place, frames=2, image_size=32, augment=Augmentation(device=[nn.Identity()]))
+    _, printed = fit(data)
+    assert data.samples["train"].features is None
+    assert len(printed) == 1 and "augment@data.augment=none" in printed[0]
 
 
 def test_groups_hold_what_shares_a_source_or_a_person(place):

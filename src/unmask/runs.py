@@ -116,6 +116,8 @@ class Run:
             for key in ("weights", "resnet_weights", "densenet_weights", "pretrained"):
                 if part.get(key):
                     part[key] = False if part[key] is True else None
+        if cfg.module.get("compile"):  # for a few files it would take longer than it saves
+            cfg.module.compile = False
         module: LightningModule = self.build("module")
         module.load_state_dict(load_weights(self.checkpoint))
         return module.eval()

@@ -64,13 +64,13 @@ def train(cfg: DictConfig) -> float | None:
             logger=_loggers.start(cfg),
         )
         score = _run(trainer, module, data, out)
-    if trainer.is_global_zero:
+    if trainer.is_global_zero and hasattr(module, "predictions"):
         _explain.explain(module, data, out, cfg.explain, trainer.strategy.root_device)
     return score
 
 
 def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> float:
-    """Fit, take the best weights, score validation (for the threshold) and then, once, test."""
+    """Fit, take the best weights, score validation (for a detector's threshold) and then, once, test."""
     last = resume_point(out)
     say(f"going on from {last}" if last else f"training in {out}")
     trainer.fit(module, data, ckpt_path=last, weights_only=True)
@@ -79,15 +79,18 @@ def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> float:
     figures: dict[str, dict[str, float]] = {}
     for split, score in (("val", trainer.validate), ("test", trainer.test)):
         score(module, data, ckpt_path=best, weights_only=True, verbose=False)
-        scored[split] = module.predictions
-        figures[split] = detection.quick(module.predictions) | module.figures
+        figures[split] = module.figures
+        if (table := getattr(module, "predictions", None)) is None:  # a generator: its figures are of its pictures
+            continue
+        scored[split] = table
+        figures[split] = detection.quick(table) | module.figures
         if trainer.is_global_zero:
             protocol = data.protocol_words(split) | _selection(module, trainer)
-            write_predictions(predictions_path(out, split), module.predictions, protocol)
+            write_predictions(predictions_path(out, split), table, protocol)
     score_value = float(trainer.callback_metrics.get(module.monitor, float("nan")))
     score_value = figures["val"].get(str(module.monitor).removeprefix("val/"), score_value)
     if trainer.is_global_zero:
-        _write_metrics(out, module, _flops(module, data), score_value, scored["val"], figures)
+        _write_metrics(out, module, data, score_value, scored.get("val"), figures)
     return score_value
 
 
@@ -111,18 +114,21 @@ def _flops(module: Any, data: Any) -> int | None:
 def _write_metrics(
     out: Path,
     module: Any,
-    flops: int | None,
+    data: Any,
     score: float,
-    validation: pd.DataFrame,
+    validation: pd.DataFrame | None,
     figures: dict[str, dict[str, float]],
 ) -> None:
     found: dict[str, Any] = {"cv": module.cv} if hasattr(module, "cv") else {}
+    trained = getattr(module, "network", module)
+    detects = (
+        {} if validation is None else {"thresholds": detection.threshold(validation), "flops": _flops(module, data)}
+    )
     about = {
         "monitor": module.monitor,
         "score": score,
-        "thresholds": detection.threshold(validation),
-        "parameters": sum(p.numel() for p in module.network.parameters()),
-        "flops": flops,
+        "parameters": sum(p.numel() for p in trained.parameters()),
+        **detects,
         "command": shlex.join(["unmask", "train", *_overrides()]),
         **found,
         **figures,
@@ -130,7 +136,7 @@ def _write_metrics(
     temporary = out / "metrics.json.tmp"
     temporary.write_text(json.dumps(about, indent=2))
     temporary.replace(out / "metrics.json")
-    if found:
+    if "cv" in found:
         show(tables.cross_validation(module.cv))
         say(tables.folds(module.cv))
 

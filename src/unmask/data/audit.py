@@ -34,10 +34,12 @@ def audit(items: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
     real, fake = int((label == 0).sum()), int((label == 1).sum())
     counts = {"num_real": real, "num_fake": fake, "features": sorted(_names(used))}
     group = _group(used)
-    if min(real, fake) < FEWEST or len(set(group)) < FOLDS:
-        note = f"not run: it wants at least {FEWEST} items a class in {FOLDS} independent groups"
+    score = None
+    if min(real, fake) >= FEWEST and len(set(group)) >= FOLDS:
+        score = _out_of_fold(features, label, group, seed)
+    if score is None:
+        note = f"not run: it wants at least {FEWEST} items a class, spread over {FOLDS} independent groups"
         return counts | {"auroc": None, "low": None, "high": None, "passed": None, "methods": {}, "note": note}
-    score = _out_of_fold(features, label, group, seed)
     overall = _interval(score, label, group, seed)
     methods = {}
     for method in sorted(set(used["method"]) - {"real"}):
@@ -74,10 +76,12 @@ def _group(items: pd.DataFrame) -> NDArray[Any]:
 
 def _out_of_fold(
     features: NDArray[np.float64], label: NDArray[np.int64], group: NDArray[Any], seed: int
-) -> NDArray[np.float64]:
-    """The probability of fake of each row, by a classifier that saw none of its people."""
+) -> NDArray[np.float64] | None:
+    """The probability of fake of each row, by a classifier that saw none of its people; None where it cannot learn."""
     score = np.zeros(len(label))
     for train, test in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, label, group):
+        if len(np.unique(label[train])) < 2:  # one group holds all of a class, as where everybody was swapped with all
+            return None
         trees = ExtraTreesClassifier(TREES, min_samples_leaf=3, class_weight="balanced", random_state=seed)
         score[test] = trees.fit(features[train], label[train]).predict_proba(features[test])[:, 1]
     return score

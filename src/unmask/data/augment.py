@@ -1,7 +1,7 @@
 """Augmentation of training samples: one draw a sample, the same for all its frames and, where it moves them, its mask.
 
-What imitates a codec or a camera's file (JPEG, resampling) works on uint8 in the loader's worker; everything else
-works on float in [0, 1] on the device.
+What imitates a codec or a camera's file (JPEG, resampling, lost frames) works on uint8 in the loader's worker;
+everything else works on float in [0, 1] on the device.
 """
 
 import warnings
@@ -86,6 +86,60 @@ class Downscale(nn.Module):
         down = interpolate(frames, (small, small), mode="bilinear", antialias=True, align_corners=False)
         up = interpolate(down, x.shape[-2:], mode="bilinear", align_corners=False)
         return up.round().clamp(0, 255).to(x.dtype).reshape(x.shape)
+
+
+class DropFrames(nn.Module):
+    """Lose frames of a clip as a bad line does: in place of each stands the last one that came.
+
+    Args:
+        share: of the frames that are lost, above 0 and below 1; the first always comes.
+    """
+
+    def __init__(self, share: float = 0.1) -> None:
+        super().__init__()
+        if not 0 < share < 1:
+            raise ValueError(f"share={share}: give a share above 0 and below 1")
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[T, 3, S, S] -> the same shape; a frame [3, S, S] stays as it is."""
+        if x.ndim != 4:
+            return x
+        number = torch.arange(len(x))
+        came = torch.where(torch.rand(len(x)) < self.share, 0, number)
+        return x[came.cummax(0).values.to(x.device)]
+
+
+class Freeze(nn.Module):
+    """Hold a clip at one frame for a while, as a stalled player does; it goes on where it would have been.
+
+    Args:
+        longest: frames that look alike, at least 2; the draw is uniform from 2 to it, or to the whole clip.
+    """
+
+    def __init__(self, longest: int = 4) -> None:
+        super().__init__()
+        if longest < 2:
+            raise ValueError(f"longest={longest}: give at least 2 frames")
+        self.longest = longest
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[T, 3, S, S] -> the same shape; a frame [3, S, S] stays as it is."""
+        if x.ndim != 4 or len(x) < 2:
+            return x
+        length = int(torch.randint(2, min(self.longest, len(x)) + 1, ()))
+        start = int(torch.randint(0, len(x) - length + 1, ()))
+        number = torch.arange(len(x))
+        number[start : start + length] = start
+        return x[number.to(x.device)]
+
+
+class Reverse(nn.Module):
+    """Play a clip backwards; in a `RandomApply`, sometimes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[T, 3, S, S] -> the same shape; a frame [3, S, S] stays as it is."""
+        return x.flip(0) if x.ndim == 4 else x
 
 
 def to_float(x: Tensor, image_size: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from unmask.data.augment import Augmentation, to_float
 from unmask.data.blend import SelfBlend
 from unmask.data.blended import BlendedDataset
 from unmask.data.dataset import CropDataset, Sampling
-from unmask.data.manifest import Item, ManifestError, check_leaks, components, items_table
+from unmask.data.manifest import ATTRIBUTE, Item, ManifestError, check_leaks, components, items_table
 from unmask.data.prepare import Recipe
 from unmask.data.splits import DEAL_TEST, PROTOCOLS
 from unmask.data.store import CropStore, StoreError
@@ -43,6 +43,7 @@ class CropDataModule(LightningDataModule):
         frames_per_video: frames (or clips) that a video gives, in training and evaluation.
         consecutive: frames of a clip are `stride` apart in the video; else spread evenly over it.
         stride: in frames of the video.
+        max_stride: in training, each consecutive clip draws its stride from 1 to this; null takes `stride`.
         image_size: side of the square that the network sees, px.
         batch_size: samples a device.
         balance: of training batches: `classes` draws as many real as fake, `pairs` puts a fake beside its own source,
@@ -51,6 +52,8 @@ class CropDataModule(LightningDataModule):
         blend: training and validation take real items alone, and blend them with themselves for fakes; the test split
             keeps the data set's own fakes.
         masks: batches hold the masks of what was manipulated; the recipe must keep them (`recipe.masks`).
+        only: `real` takes real items alone, in every split, as a generator does; null takes both classes.
+        attributes: names of those that batches hold, such as `Male` and `Smiling`.
         num_workers: loader processes; the memory map needs none.
         seed: of order and draws.
         demo: the data is rendered; every figure says so.
@@ -84,12 +87,15 @@ class CropDataModule(LightningDataModule):
         frames_per_video: int = 32,
         consecutive: bool = False,
         stride: int = 1,
+        max_stride: int | None = None,
         image_size: int = 256,
         batch_size: int = 32,
         balance: str = "classes",
         augment: Augmentation | None = None,
         blend: SelfBlend | None = None,
         masks: bool = False,
+        only: str | None = None,
+        attributes: Sequence[str] = (),
         num_workers: int = 0,
         seed: int = 0,
         demo: bool = False,
@@ -101,11 +107,16 @@ class CropDataModule(LightningDataModule):
         self.folder = Path(prepared) / name / recipe.key
         self.protocol, self.split_seed = protocol, split_seed
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
-        self.how = Sampling(frames_per_video, frames, consecutive, stride)
+        self.how = Sampling(frames_per_video, frames, consecutive, stride, max_stride)
         self.image_size, self.batch_size, self.balance = image_size, batch_size, balance
         self.augment, self.masks = augment or Augmentation(), masks
         self.blend = blend if blend is not None and blend.parts else None
+        self.only, self.attributes = only, tuple(attributes)
         self.num_workers, self.seed = num_workers, seed
+        if only not in (None, "real"):
+            raise ValueError(f"data.only={only}: there is none; choose real, or null for both classes")
+        if only and (self.blend or balance != "none"):
+            raise ValueError("data.only=real knows one class: set data.balance=none and blend@data.blend=none")
         if balance not in ("none", "classes", "pairs"):
             raise ValueError(f"data.balance={balance}: there is none; choose none, classes or pairs")
         if balance == "pairs" and batch_size % 2:
@@ -113,6 +124,7 @@ class CropDataModule(LightningDataModule):
         self.samples: dict[str, CropDataset] = {}
         self._training: sampling.CountedLoader | None = None
         self._given = {"batches": 0}
+        self._features = ""
 
     def find_items(self) -> list[Item]:
         """What lies on the disk, as manifest rows.
@@ -183,14 +195,31 @@ class CropDataModule(LightningDataModule):
         items = self._split(store.items)
         if self.blend:  # the fakes of training and validation are not used
             items.loc[(items["label"] == 1) & items["split"].isin(["train", "val"]), "split"] = None
+        if self.only:
+            items.loc[items["label"] == 1, "split"] = None
+        self._check_attributes(items)
         check_leaks(items, store.crops, self.protocol in self.DISJOINT)
         self.items = items
         usable = items[items["rejected"].isna()]
         for split in ("train", "val", "test"):
             rows = usable[usable["split"] == split]
             self.samples[split] = self._samples(store, rows, split)
-            if split in ("train", "val") and stage == "fit" and len(np.unique(self.samples[split].labels)) < 2:
+            if self.only and not len(rows):
+                raise ManifestError(f"the {split} split holds no real item; give it some with data.protocol=seeded")
+            both = len(np.unique(self.samples[split].labels)) == 2
+            if split in ("train", "val") and stage == "fit" and not self.only and not both:
                 raise ManifestError(self._one_class(split, rows))
+
+    def _check_attributes(self, items: pd.DataFrame) -> None:
+        known = [name.removeprefix(ATTRIBUTE) for name in items.columns if name.startswith(ATTRIBUTE)]
+        unknown = [name for name in self.attributes if name not in known]
+        if unknown:
+            has = f"it knows {', '.join(known)}" if known else "it knows none"
+            raise ManifestError(f"data.attributes: {self.name} has no {', '.join(unknown)}; {has}")
+        used = items["split"].notna() & items["rejected"].isna()
+        bare = items.loc[used, [ATTRIBUTE + name for name in self.attributes]].isna().any(axis=1)
+        if bare.any():
+            raise ManifestError(f"data.attributes: {int(bare.sum())} of {self.name}'s items have none, see its lists")
 
     def _one_class(self, split: str, rows: pd.DataFrame) -> str:
         """Why a split cannot train a detector, and what to do."""
@@ -198,7 +227,7 @@ class CropDataModule(LightningDataModule):
             return (
                 f"all {len(self.items)} items of {self.name} are real, and a detector learns from both real and fake: "
                 "take another data set, or blend@data.blend=sbi, which makes fakes of real faces; as it is it trains "
-                "generators only"
+                "generators only (data.only=real data.balance=none)"
             )
         real, fake = (int((rows["label"] == label).sum()) for label in (0, 1))
         held, needed = (f"{real} real", "some") if self.blend else (f"{real} real and {fake} fake", "both")
@@ -210,7 +239,7 @@ class CropDataModule(LightningDataModule):
     def _samples(self, store: CropStore, items: pd.DataFrame, split: str) -> CropDataset:
         seed, augment = (self.seed, self.augment.on_worker) if split == "train" else (None, None)
         if self.blend is None or split == "test":
-            return CropDataset(store, items, self.how, seed, augment, self.masks)
+            return CropDataset(store, items, self.how, seed, augment, self.masks, self.attributes)
         locate = self.recipe.landmarks_in_crop
         return BlendedDataset(store, items, self.how, self.blend, locate, seed, augment, self.masks)
 
@@ -274,9 +303,19 @@ class CropDataModule(LightningDataModule):
                 batch["mask"] = mask
         return batch
 
+    @property
+    def as_stored(self) -> bool:
+        """Whether training samples are the stored crops as they are, so that features of them can be computed once."""
+        return not (self.augment.worker or self.augment.device or self.blend)
+
     def use_features(
-        self, network: nn.Module, encode: features.Encode, precision: str, device: torch.device | str = "cpu"
-    ) -> None:
+        self,
+        network: nn.Module,
+        encode: features.Encode,
+        precision: str,
+        device: torch.device | str = "cpu",
+        rough: features.Encode | None = None,
+    ) -> str:
         """Give batches the `features` of the stored crops in place of `x`; they are computed once and kept on disk.
 
         Args:
@@ -284,17 +323,30 @@ class CropDataModule(LightningDataModule):
             encode: float [N, 3, H, W] in [0, 1] on the device -> [N, F].
             precision: at which it works, in the Trainer's words.
             device: where.
+            rough: the same in bfloat16; taken where it is faithful (`features.FAITHFUL`).
+
+        Returns:
+            In words what was done.
 
         Raises:
             ValueError: training samples are not the stored crops as they are.
         """
         self.setup()
-        if self.augment.worker or self.augment.device or type(self.samples["train"]) is not CropDataset:
+        if not self.as_stored:
             raise ValueError("features are of the stored crops as they are: set augment@data.augment=none, no blends")
-        key = features.network_key(network)
-        found = features.compute(self.store, encode, key, self.image_size, precision, device)
+        store, key = self.store, features.network_key(network)
+        if rough is not None:
+            made = features.features_path(store, key, self.image_size, "bf16").is_file()  # it was faithful then
+            if made or features.error(store, encode, rough, self.image_size, device) <= features.FAITHFUL:
+                encode, precision = rough, "bf16"
+        found = features.compute(store, encode, key, self.image_size, precision, device)
         for samples in self.samples.values():
             samples.features = found
+        bound = f", within {features.FAITHFUL:.0%} of the spread between crops" if precision == "bf16" else ""
+        self._features = (
+            f"of the frozen encoder, computed once for each of {len(found.array)} crops ({precision}{bound})"
+        )
+        return self._features
 
     def groups(self, split: str) -> np.ndarray[Any, np.dtype[np.object_]]:
         """For each sample of a split the name of what must stay together [N]: all that shares a source or a group."""
@@ -339,11 +391,13 @@ class CropDataModule(LightningDataModule):
         if self.blend and split != "test":
             held = f"{real} real {noun} and their self-blends"
         training = {"Training": "real items alone, self-blended (arXiv 2204.08376)"} if self.blend else {}
+        computed = {"Features": self._features} if self._features else {}
         return training | {
             "Data": f"{self.name}, {split} split: {held}",
             "Split": f"{self.protocol} ({promise})",
             "Samples": "each picture once" if pictures else f"{self.how.per_item} {kind} a video, {spacing}",
             "Crop": self.recipe.words(self.image_size),
+            **computed,
             "Decoder": str(self.recipe.describe()["decoder"]),
             "Aggregation": "none" if pictures else "a video's score is the mean probability of its samples",
         }

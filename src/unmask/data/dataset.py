@@ -1,6 +1,6 @@
 """Samples of a store: frames or clips, whole batches gathered at once from the memory map."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from unmask.data import sampling
 from unmask.data.features import Features
+from unmask.data.manifest import ATTRIBUTE
 from unmask.data.store import CropStore, MemoryStore
 
 
@@ -24,12 +25,20 @@ class Sampling:
         frames: None for single frames, else the length T of a clip.
         consecutive: frames of a clip lie `stride` apart in the video; else they are spread evenly over it.
         stride: in frames of the video, for consecutive clips.
+        max_stride: in training, each consecutive clip draws its stride from 1 to this; None takes `stride`.
     """
 
     per_item: int
     frames: int | None = None
     consecutive: bool = False
     stride: int = 1
+    max_stride: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_stride is not None and (self.max_stride < 1 or self.frames is None or not self.consecutive):
+            raise ValueError(
+                f"data.max_stride={self.max_stride}: give 1 or more, and only with frames=T and data.consecutive=true"
+            )
 
 
 class CropDataset(Dataset[dict[str, Tensor]]):
@@ -44,6 +53,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         seed: of the draws; None takes fixed frames (evaluation), else each epoch draws others.
         augment: what a worker does to a training sample: (x uint8, a seed a sample) -> x; only with a seed.
         masks: also give `mask` uint8 [B, 1, H, W], 255 where the picture was manipulated; frames only.
+        attributes: names of columns whose values come as `attributes` float [B, A], 1 yes, 0 no.
     """
 
     def __init__(
@@ -54,6 +64,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         seed: int | None = None,
         augment: Callable[[Tensor, list[int]], Tensor] | None = None,
         masks: bool = False,
+        attributes: Sequence[str] = (),
     ) -> None:
         if masks and how.frames is not None:
             raise ValueError("masks are of single frames: set frames=null, or data.masks=false")
@@ -72,6 +83,8 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         self._spans = [(spans[name], number, count[name]) for name in spans for number in range(count[name])]
         self.table = self._describe([name for name in spans for _ in range(count[name])], labels)
         self.labels = self.table["label"].to_numpy(np.int64, copy=True)
+        known = labels.loc[self.table["item"], [ATTRIBUTE + name for name in attributes]] if attributes else None
+        self._attributes = None if known is None else torch.from_numpy(known.to_numpy(np.float32, copy=True))
 
     def _describe(self, spans: list[Any], items: pd.DataFrame) -> pd.DataFrame:
         """One row a sample: `item, track, frame, time, label, method`; frame and time as evaluation takes them."""
@@ -110,8 +123,10 @@ class CropDataset(Dataset[dict[str, Tensor]]):
             # Each sample has its share of the item; a draw moves inside it.
             return np.asarray(span[sampling.even(len(span), count, rng)[number : number + 1]])
         if how.consecutive:
-            which = (number + 0.5) / count
-            return np.asarray(span[sampling.consecutive(self._frame[span], how.frames, how.stride, rng, which)])
+            which, frames, stride = (number + 0.5) / count, self._frame[span], how.stride
+            if rng is not None and how.max_stride is not None:
+                stride = sampling.draw_stride(frames, how.frames, how.max_stride, rng)
+            return np.asarray(span[sampling.consecutive(frames, how.frames, stride, rng, which)])
         return np.asarray(span[sampling.even(len(span), how.frames, rng)])
 
     def __getitems__(self, wanted: list[tuple[int, int]]) -> dict[str, Tensor]:
@@ -127,6 +142,8 @@ class CropDataset(Dataset[dict[str, Tensor]]):
             batch["features"] = self._clips(torch.from_numpy(self.features[self._row[flat]]))
         else:
             batch["x"] = self._pixels(flat, wanted)
+        if self._attributes is not None:
+            batch["attributes"] = self._attributes[index]
         if self.masks:
             assert isinstance(self.store, CropStore)
             batch["mask"] = torch.from_numpy(self.store.masks(self._shard[flat], self._offset[flat]))

@@ -1,8 +1,8 @@
 """Features of a frozen encoder: computed once for every stored crop, kept beside the crops, read by memory map.
 
 The file's name stands for all that decides what is in it: the encoder's layers and weights, the crops' pixels, the size
-at which they are seen and the precision. One that is cut short, or whose first rows the encoder of today does not give
-again, is made anew.
+at which they are seen and the precision. One that is cut short, or whose rows the encoder of today does not give again
+(a sample of them from first to last is looked at), is made anew.
 """
 
 import hashlib
@@ -23,6 +23,8 @@ from unmask.data.store import CropStore
 Encode = Callable[[Tensor], Tensor]
 BATCH = 64  # crops at once
 TOLERANCE = 0.02  # of the features' spread: what devices and roundings may differ by
+FAITHFUL = 0.05  # of the spread between crops: the error that a lower precision may bring
+SAMPLE = 64  # crops by which a file and a precision are judged
 
 
 class Features:
@@ -83,32 +85,52 @@ def compute(
         device: where `encode` works.
     """
     path = features_path(store, network, image_size, precision)
-    encoded = _encoded(store, encode, image_size, device)
-    if not _good(path, len(store.crops), next(_encoded(store, encode, image_size, device))):
-        _write(path, len(store.crops), encoded)
+    rows = _sample(store)
+    if not _good(path, len(store.crops), rows, next(_encoded(store, encode, image_size, device, rows))):
+        _write(path, len(store.crops), _encoded(store, encode, image_size, device, np.arange(len(store.crops))))
     return Features(path)
 
 
+@torch.no_grad()
+def error(store: CropStore, exact: Encode, rough: Encode, image_size: int, device: torch.device | str = "cpu") -> float:
+    """How far `rough` is from `exact` on a sample of the crops: root mean square, as a share of the spread of crops.
+
+    The spread is what tells one crop from another (each feature's deviation over the sample): against the features'
+    size any error would look small, since those of different crops are much alike.
+    """
+    rows = _sample(store)
+    right = next(_encoded(store, exact, image_size, device, rows)).astype(np.float64)
+    wrong = next(_encoded(store, rough, image_size, device, rows)).astype(np.float64)
+    spread = float(np.sqrt(right.var(axis=0).mean()))
+    return float(np.sqrt(np.square(wrong - right).mean())) / max(spread, 1e-12)
+
+
+def _sample(store: CropStore) -> NDArray[np.int64]:
+    """Rows of the crop table, evenly from the first to the last."""
+    return np.unique(np.linspace(0, len(store.crops) - 1, SAMPLE).round().astype(np.int64))
+
+
 def _encoded(
-    store: CropStore, encode: Encode, image_size: int, device: torch.device | str
+    store: CropStore, encode: Encode, image_size: int, device: torch.device | str, rows: NDArray[np.int64]
 ) -> Iterator[NDArray[np.float32]]:
-    """Batches of features, in the order of the crop table."""
-    shard, offset = store.crops["shard"].to_numpy(), store.crops["offset"].to_numpy()
-    for start in range(0, len(shard), BATCH):
-        rows = slice(start, start + BATCH)
-        x = torch.from_numpy(store.pixels(shard[rows], offset[rows])).to(device)
+    """Batches of features of these rows of the crop table."""
+    shard, offset = store.crops["shard"].to_numpy()[rows], store.crops["offset"].to_numpy()[rows]
+    for start in range(0, len(rows), BATCH):
+        at = slice(start, start + BATCH)
+        x = torch.from_numpy(store.pixels(shard[at], offset[at])).to(device)
         yield encode(to_float(x, image_size)).float().cpu().numpy()
 
 
-def _good(path: Path, count: int, first: NDArray[np.float32]) -> bool:
-    """Whether the file is whole and begins with these features, which were computed just now."""
+def _good(path: Path, count: int, rows: NDArray[np.int64], sample: NDArray[np.float32]) -> bool:
+    """Whether the file is whole and holds in these rows the features that were computed just now."""
     try:
         array = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):  # missing, cut short, or no array
         return False
-    if array.shape != (count, first.shape[1]) or array.dtype != np.float32:
+    if array.shape != (count, sample.shape[1]) or array.dtype != np.float32:
         return False
-    return bool(np.abs(array[: len(first)] - first).max() <= TOLERANCE * max(float(first.std()), 1e-12))
+    rows = rows[: len(sample)]
+    return bool(np.abs(array[rows] - sample).max() <= TOLERANCE * max(float(sample.std()), 1e-12))
 
 
 def _write(path: Path, count: int, batches: Iterator[NDArray[np.float32]]) -> None:

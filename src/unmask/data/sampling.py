@@ -44,16 +44,25 @@ def consecutive(
         Positions in `frames` [num]; the longest run repeats evenly where none is long enough.
     """
     place = {int(frame): at for at, frame in enumerate(frames)}
-    reach = stride * (num - 1)
-    starts = [
-        at for at, frame in enumerate(frames) if all(int(frame) + step in place for step in range(0, reach + 1, stride))
-    ]
+    starts = _starts(place, num, stride)
     if starts:
         start = starts[int(rng.integers(len(starts)))] if rng else starts[round(which * (len(starts) - 1))]
-        return np.array([place[int(frames[start]) + step] for step in range(0, reach + 1, stride)])
+        return np.array([place[start + stride * step] for step in range(num)])
     breaks = np.flatnonzero(np.diff(frames) != 1) + 1
     longest = max(np.split(np.arange(len(frames)), breaks), key=len)
     return np.asarray(longest[even(len(longest), num)])
+
+
+def draw_stride(frames: Indices, num: int, most: int, rng: np.random.Generator) -> int:
+    """A stride from 1 to `most`, each as likely, of those at which `num` of the stored frames make a clip; else 1."""
+    place = {int(frame): at for at, frame in enumerate(frames)}
+    fitting = [stride for stride in range(1, most + 1) if _starts(place, num, stride)]
+    return int(rng.choice(fitting)) if fitting else 1
+
+
+def _starts(place: dict[int, int], num: int, stride: int) -> list[int]:
+    """Numbers of the stored frames from which `num` at this stride are all stored."""
+    return [frame for frame in place if all(frame + stride * step in place for step in range(num))]
 
 
 def balanced_order(label: NDArray[np.integer], rng: np.random.Generator) -> Indices:

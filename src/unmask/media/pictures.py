@@ -1,4 +1,4 @@
-"""The recipe for pictures that are used whole: paintings, faces that are cut out already."""
+"""The recipe for pictures and frames that are used whole: paintings, faces that are cut out already, whole scenes."""
 
 import hashlib
 import json
@@ -10,7 +10,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.media.decode import PICTURES, Frames, MediaError, open_media, read_mask
+from unmask.media.decode import (
+    PICTURES,
+    VIDEOS,
+    Frames,
+    MediaError,
+    burst_indices,
+    decoder_version,
+    open_media,
+    read_mask,
+)
 from unmask.media.find import Array, FaceFinder
 from unmask.media.probe import colour_statistics, file_statistics
 from unmask.media.recipe import Crops
@@ -21,13 +30,17 @@ FITS = ("stretch", "cut")
 
 @dataclass
 class WholePictures:
-    """Read a picture and bring it to one size; one that has this size already stays as it is, to the bit.
+    """Read a picture, or frames of a video, and bring them to one size; what has it already stays as it is, to the bit.
 
     Args:
+        frames: taken from a video; a picture is one.
+        burst: of these, how many are consecutive; 1 spreads them all evenly.
         crop_size: side of the stored picture, px.
         fit: what becomes of one that is not square: `stretch` shows all of it, `cut` its middle, undistorted.
         landmarks: also find the main face's landmarks, for self-blending; a picture without a face is rejected.
+            Pictures only.
         masks: also store the masks of what was manipulated, for localisation.
+        decoder: of videos: `auto`, `decord`, `pyav` or `torchcodec`.
         device: where faces are searched; not part of the key.
     """
 
@@ -35,22 +48,26 @@ class WholePictures:
     fit: str = "stretch"
     landmarks: bool = False
     masks: bool = False
+    frames: int = 32
+    burst: int = 1
+    decoder: str = "auto"
     device: str = "cpu"
 
     #: Files that this recipe can read.
-    suffixes: ClassVar[frozenset[str]] = frozenset(PICTURES)
+    suffixes: ClassVar[frozenset[str]] = frozenset(VIDEOS | PICTURES)
     #: How a config chooses this recipe: `data/recipe=pictures`.
     option: ClassVar[str] = "pictures"
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
             raise ValueError(f"fit={self.fit}: there is none; choose {' or '.join(FITS)}")
+        burst_indices(self.frames + 1, self.frames, self.burst)
         self._finder: FaceFinder | None = None
 
     def describe(self) -> dict[str, object]:
         """All that decides the pixels."""
         settings = {key: value for key, value in asdict(self).items() if key != "device"}
-        return settings | {"decoder": "Pillow", "version": VERSION}
+        return settings | {"decoder": f"Pillow, of videos {decoder_version(self.decoder)}", "version": VERSION}
 
     @property
     def key(self) -> str:
@@ -75,29 +92,34 @@ class WholePictures:
         self.__post_init__()
 
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
-        """One row: the picture, and with `masks` its mask, black where it has none.
+        """A row a frame: the pixels, and with `masks` their masks, black where there is none.
 
         Raises:
             MediaError: the file cannot be read, shows no face where landmarks are wanted, or the mask does not fit.
         """
-        frames = open_media(path).read([0])  # [1, H, W, 3]
-        masks = None
-        if self.masks and mask is None:
-            masks = np.zeros((1, 1, self.crop_size, self.crop_size), np.uint8)
-        elif self.masks and mask is not None:
-            shown = self._fit(read_mask(mask, [0], frames.shape[1:3]))[:, :1]
-            masks = np.where(shown > 127, 255, 0).astype(np.uint8)
+        reader = open_media(path, self.decoder)
+        numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
+        frames, count = reader.read(numbers.tolist()), len(numbers)  # [N, H, W, 3]
+        if self.landmarks and path.suffix.lower() in VIDEOS:
+            raise MediaError("recipe.landmarks are of pictures; data/recipe=faces finds those of a video")
         return Crops(
-            track=np.zeros(1, np.int64),
-            frame=np.zeros(1, np.int64),
-            time=np.zeros(1),
-            box=self._shown(*frames.shape[1:3])[None].astype(np.float32),
-            landmarks=self._find(frames)[None] if self.landmarks else np.full((1, 5, 2), np.nan, np.float32),
-            prob=np.full(1, np.nan, np.float32),
+            track=np.zeros(count, np.int64),
+            frame=numbers.astype(np.int64),
+            time=numbers / reader.fps,
+            box=np.repeat(self._shown(*frames.shape[1:3])[None], count, 0).astype(np.float32),
+            landmarks=self._find(frames)[None] if self.landmarks else np.full((count, 5, 2), np.nan, np.float32),
+            prob=np.full(count, np.nan, np.float32),
             pixels=self._fit(frames),
-            masks=masks,
+            masks=self._masks(mask, numbers, frames.shape[1:3]) if self.masks else None,
             statistics=file_statistics(path) | colour_statistics(frames),
         )
+
+    def _masks(self, path: Path | None, numbers: NDArray[np.int64], size: tuple[int, ...]) -> NDArray[np.uint8]:
+        """The masks [N, 1, S, S] of these frames, 0 or 255."""
+        if path is None:
+            return np.zeros((len(numbers), 1, self.crop_size, self.crop_size), np.uint8)
+        shown = self._fit(read_mask(path, numbers.tolist(), size, self.decoder))[:, :1]
+        return np.where(shown > 127, 255, 0).astype(np.uint8)
 
     def _shown(self, height: int, width: int) -> NDArray[np.int64]:
         """The part of a picture that is kept: left, top, right, bottom."""

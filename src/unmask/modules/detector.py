@@ -15,6 +15,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from unmask.metrics import detection
 
 Batch = dict[str, Tensor]
+FEATURES = ("auto", "exact", "off")
+LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # of the weights of frames, of clips
 
 
 class Detector(LightningModule):
@@ -29,8 +31,12 @@ class Detector(LightningModule):
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total steps) -> schedule, stepped every batch.
         monitor: the metric that picks the best checkpoint and that a sweep optimizes; larger is better.
-        channels_last: keep 2-D convolutions' weights with channels last, which most devices run faster (twice, for
+        channels_last: keep convolutions' weights with channels last, which most devices run faster (twice, for
             Meso4 on a CPU); the figures differ by rounding only.
+        features: how those of a frozen encoder are computed where training samples are the stored crops as they are:
+            `auto`, once, in bfloat16 where the device is built for it and the error is small against what tells crops
+            apart; `exact`, once, at the Trainer's precision; `off`, anew in every step.
+        compile: run the network through `torch.compile`, which pays in long trainings.
     """
 
     predictions: pd.DataFrame  #: of the last validation or test, on every device the same
@@ -44,15 +50,24 @@ class Detector(LightningModule):
         scheduler: Callable[[Optimizer, int], LRScheduler],
         monitor: str = "val/video_auroc",
         channels_last: bool = True,
+        features: str = "auto",
+        compile: bool = False,
     ) -> None:
         super().__init__()
+        if features not in FEATURES:
+            raise ValueError(f"module.features={features}: choose one of {', '.join(FEATURES)}")
         if not monitor.startswith("val/"):
             raise ValueError(
                 f"module.monitor={monitor}: checkpoints are chosen on validation data, by a val/... figure"
             )
         self.network, self.loss = network, loss
         if channels_last:
-            network.to(memory_format=torch.channels_last)
+            for value in (*network.parameters(), *network.buffers()):
+                if value.ndim in LAYOUTS:
+                    value.data = value.data.contiguous(memory_format=LAYOUTS[value.ndim])
+        if compile:
+            network.compile()  # in place, so that weights keep their names
+        self.features = features
         self.optimizer, self.scheduler, self.monitor = optimizer, scheduler, monitor
         self.figures = {}
         self._scored: list[tuple[Tensor, Tensor]] = []
@@ -68,6 +83,43 @@ class Detector(LightningModule):
         network: Any = self.network
         logit: Tensor = network.head(batch["features"]) if "features" in batch else self(batch["x"])
         return logit
+
+    def on_fit_start(self) -> None:
+        """Have a frozen encoder's features computed once, where the data allows it."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if self.features == "off" or not getattr(self.network, "frozen", False) or not hasattr(data, "use_features"):
+            return
+        if data.as_stored:
+            self.print(f"features {self.use_features(data)}")
+        else:
+            self.print(
+                "the encoder is frozen, but samples are augmented, so it runs in every step; augment@data.augment=none "
+                "and blend@data.blend=none compute its features once"
+            )
+
+    def use_features(self, data: Any) -> str:
+        """Let batches of `data` bring the encoder's features; the first process computes them, the others read them."""
+        network: Any = self.network
+        rough = self._rough if self.features == "auto" and fast_bfloat16(self.device) else None
+        todo = (network.encoder, self._exact, str(self.trainer.precision), self.device, rough)
+        if self.trainer.world_size > 1:
+            if self.trainer.is_global_zero:
+                data.use_features(*todo)
+            self.trainer.strategy.barrier()
+        words: str = data.use_features(*todo)
+        return words
+
+    def _exact(self, x: Tensor) -> Tensor:
+        network: Any = self.network
+        with self.trainer.precision_plugin.forward_context():
+            features: Tensor = network.encoder(x)
+        return features
+
+    def _rough(self, x: Tensor) -> Tensor:
+        network: Any = self.network
+        with torch.autocast(x.device.type, torch.bfloat16):
+            features: Tensor = network.encoder(x)
+        return features
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; logs the loss."""
@@ -125,3 +177,10 @@ class Detector(LightningModule):
         self.log(f"{split}/loss", loss, sync_dist=True, prog_bar=True)
         if self.monitor in figures:
             self.log(f"{split}/score", figures[self.monitor], prog_bar=True, logger=False)
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware; elsewhere they are slower than float32's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -30,6 +30,7 @@ class SVM(Detector):
         seed: of the folds and the draws.
         monitor: as of `Detector`.
         channels_last: as of `Detector`.
+        features: `exact` or `auto`, as of `Detector`.
     """
 
     cv: dict[str, Any]  #: what cross-validation found, for metrics.json
@@ -46,12 +47,15 @@ class SVM(Detector):
         seed: int = 0,
         monitor: str = "val/video_auroc",
         channels_last: bool = True,
+        features: str = "exact",
     ) -> None:
+        if features == "off":
+            raise ValueError("module.features=off: an SVM is fitted to features; take auto or exact")
         if classifier not in cv.CLASSIFIERS:
             raise ValueError(f"module.classifier={classifier}: choose one of {', '.join(cv.CLASSIFIERS)}")
         if folds < 2:
             raise ValueError(f"module.folds={folds}: cross-validation wants 2 at least")
-        super().__init__(network, loss, _none, _none, monitor, channels_last)
+        super().__init__(network, loss, _none, _none, monitor, channels_last, features)
         self.classifier, self.tried = classifier, (C, gamma)
         self.draws, self.folds, self.seed = draws, folds, seed
         self.cv = {}
@@ -65,16 +69,9 @@ class SVM(Detector):
         if self.trainer.max_epochs != 1 or self.trainer.world_size > 1:
             raise ValueError("an SVM is fitted once, by one process: set trainer.max_epochs=1 trainer.devices=1")
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        network: Any = self.network
-        data.use_features(network.encoder, self._encode, str(self.trainer.precision), self.device)
+        self.use_features(data)
         if not self.cv:
             self._fit(data)
-
-    def _encode(self, x: Tensor) -> Tensor:
-        network: Any = self.network
-        with self.trainer.precision_plugin.forward_context():
-            features: Tensor = network.encode(x)
-        return features
 
     def _fit(self, data: Any) -> None:
         samples, groups = data.samples["train"], data.groups("train")

@@ -1,0 +1,130 @@
+"""Meso3d: Meso4 made to see clips: its first stages convolve over time too.
+
+Four small stages and the head of "MesoNet", Afchar et al. 2018, arXiv 1809.00888; the 3-D convolutions may be
+factorised as in "A Closer Look at Spatiotemporal Convolutions", Tran et al. 2018, arXiv 1711.11248. The combination is
+ours, and so is that the first stage halves the side by its stride: at full resolution it would cost more than all else.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from unmask.networks.cnn_lstm import change
+
+STRIDE = 32  # of the first convolution and the three poolings together, 2 * 2 * 2 * 4
+STAGES = ((5, 2, 1), (3, 1, 2), (5, 1, 2), (5, 1, 4))  # spatial kernel, stride and pooling
+SPAN = 3  # frames that a 3-D kernel sees
+
+
+class Meso3d(nn.Module):
+    """Early stages over space and time, later ones over each frame; their maps' mean over time goes into Meso4's head.
+
+    About 40,000 parameters at 256 px, whatever the length of the clip.
+
+    Args:
+        frames: length T of a clip, at least 2; the network itself takes any.
+        image_size: side of the square input, px, a multiple of 32.
+        width: channels of every stage.
+        volumes: so many of the four stages, from the first, convolve over time too, 1 to 4.
+        factorised: these convolve over space and then over time, (2+1)D, instead of over both at once.
+        differences: give the first stage 6 channels: the frame and its change from the frame before.
+        dropout: before each dense layer, 0 to 1.
+        norm_momentum: weight of the newest batch in the running statistics (see `Meso4`).
+
+    Raises:
+        ValueError: an argument does not fit; the message says what does.
+    """
+
+    def __init__(
+        self,
+        frames: int | None,
+        image_size: int = 256,
+        width: int = 16,
+        volumes: int = 2,
+        factorised: bool = True,
+        differences: bool = False,
+        dropout: float = 0.5,
+        norm_momentum: float = 0.01,
+    ) -> None:
+        super().__init__()
+        if frames is None or frames < 2:
+            raise ValueError(f"frames={frames}: Meso3d looks for changes in clips; set frames=T, such as 8")
+        if image_size < STRIDE or image_size % STRIDE:
+            near = max(STRIDE, round(image_size / STRIDE) * STRIDE)
+            raise ValueError(f"image_size={image_size}: Meso3d needs a multiple of {STRIDE}: {near}?")
+        if not 1 <= volumes <= len(STAGES):
+            raise ValueError(
+                f"volumes={volumes}: of the {len(STAGES)} stages, so many are 3-D; give 1 to {len(STAGES)}"
+            )
+        self.image_size, self.differences = image_size, differences
+        inside = [6 if differences else 3, width, width, width]
+        self.stages = nn.Sequential(
+            *(
+                stage(channels, width, SPAN if number < volumes else 1, factorised, norm_momentum, *sizes)
+                for number, (channels, sizes) in enumerate(zip(inside, STAGES, strict=True))
+            )
+        )
+        self.frames = EachFrame()
+        self.num_features = width * (image_size // STRIDE) ** 2
+        self.classifier = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(self.num_features, 16),
+            nn.LeakyReLU(0.1),
+            nn.Dropout(dropout),
+            nn.Linear(16, 1),
+        )
+
+    def encode(self, x: Tensor) -> Tensor:
+        """x: RGB clips [B, T, 3, H, W] in [0, 1], H = W = image_size -> features [B, num_features]."""
+        if x.ndim != 5 or x.shape[1] < 2 or x.shape[2:] != (3, self.image_size, self.image_size):
+            raise ValueError(
+                f"Meso3d was built for clips [B, T, 3, {self.image_size}, {self.image_size}] of 2 frames or more and "
+                f"met {list(x.shape)}: set image_size to the data's, and frames=T"
+            )
+        if self.differences:
+            x = torch.cat([x, change(x)], dim=2)  # [B, T, 6, H, W]
+        # With channels last, on a CPU the first stages take less than half the time.
+        volume = (2 * x - 1).transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)
+        maps: Tensor = self.frames(self.stages(volume))  # [B * T, C, h, w]
+        return maps.flatten(1).view(*x.shape[:2], -1).mean(1)
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features [B, num_features] -> logit [B], positive = fake."""
+        logit: Tensor = self.classifier(features)
+        return logit.squeeze(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> logit [B]."""
+        return self.head(self.encode(x))
+
+
+class EachFrame(nn.Module):
+    """A volume [B, C, T, h, w] as the maps of its frames [B * T, C, h, w]; heat maps are read off here."""
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """[B, C, T, h, w] -> [B * T, C, h, w]."""
+        return volume.transpose(1, 2).flatten(0, 1)
+
+
+def stage(
+    inside: int, outside: int, span: int, factorised: bool, momentum: float, kernel: int, stride: int, pool: int
+) -> nn.Sequential:
+    """Convolution, pooling, batch norm, ReLU. Pooling comes first, since what follows it then costs a quarter."""
+    convolution = convolve(inside, outside, span, kernel, stride, factorised and span > 1)
+    pooling = [nn.MaxPool3d((1, pool, pool))] if pool > 1 else []
+    return nn.Sequential(*convolution, *pooling, nn.BatchNorm3d(outside, momentum=momentum), nn.ReLU())
+
+
+def convolve(
+    inside: int, outside: int, span: int, kernel: int, stride: int = 1, factorised: bool = False
+) -> list[nn.Module]:
+    """A convolution over `span` frames and `kernel` px, as one layer or as two: over space, ReLU, then over time.
+
+    Between the two stand as many channels as give both together the parameters of the one (arXiv 1711.11248, 3.5).
+    """
+    across, halving, sides = (1, kernel, kernel), (1, stride, stride), (0, kernel // 2, kernel // 2)
+    if not factorised:
+        return [nn.Conv3d(inside, outside, (span, *across[1:]), halving, (span // 2, *sides[1:]), bias=False)]
+    area = kernel * kernel
+    middle = span * area * inside * outside // (area * inside + span * outside)
+    space = nn.Conv3d(inside, middle, across, halving, sides)
+    return [space, nn.ReLU(), nn.Conv3d(middle, outside, (span, 1, 1), padding=(span // 2, 0, 0), bias=False)]

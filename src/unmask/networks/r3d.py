@@ -1,0 +1,101 @@
+"""3-D residual networks of torchvision: R3D, MC3 and R(2+1)D with 18 layers.
+
+"A Closer Look at Spatiotemporal Convolutions for Action Recognition", Tran et al. 2018, arXiv 1711.11248.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import constants
+from torch import Tensor, nn
+from torchvision.models import video
+
+from unmask.networks.weights import WeightsNotFound, load_state, read_state_dict
+
+MODELS: dict[str, tuple[Any, Any]] = {
+    "r3d_18": (video.r3d_18, video.R3D_18_Weights.KINETICS400_V1),
+    "mc3_18": (video.mc3_18, video.MC3_18_Weights.KINETICS400_V1),
+    "r2plus1d_18": (video.r2plus1d_18, video.R2Plus1D_18_Weights.KINETICS400_V1),
+}
+# Of the channels of Kinetics-400, as torchvision's weights were trained with.
+MEAN, STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+
+
+class VideoResNet(nn.Module):
+    """Encode a clip by a 3-D residual network and classify it.
+
+    Args:
+        frames: length T of a clip; the network itself takes any. Three of its stages halve it.
+        name: `r3d_18` (3-D convolutions), `mc3_18` (3-D in the early stages only) or `r2plus1d_18` (factorised).
+        pretrained: take torchvision's weights, trained on Kinetics-400, from its cache or by download.
+        weights: path to a file of such weights, instead of `pretrained`.
+        dropout: before the classifier, 0 to 1.
+
+    Raises:
+        ValueError: an argument does not fit; the message says what does.
+        WeightsNotFound: the weights are not at hand.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        frames: int | None,
+        name: str = "r3d_18",
+        pretrained: bool = False,
+        weights: str | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if frames is None or frames < 2:
+            raise ValueError(f"frames={frames}: {name} reads clips; set frames=T, such as 16")
+        if name not in MODELS:
+            raise ValueError(f"name={name}: choose one of {', '.join(MODELS)}")
+        if pretrained and weights is not None:
+            raise ValueError(f"pretrained=true and weights={weights}: give one, and false or null for the other")
+        self.network: Any = MODELS[name][0](weights=None)
+        num_features: int = self.network.fc.in_features
+        self.network.fc = nn.Identity()
+        if pretrained or weights is not None:
+            state = read_state_dict(weights) if weights is not None else kinetics_state(name)
+            load_state(self.network, state, weights or name)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(num_features, 1))
+        self.register_buffer("mean", torch.tensor(MEAN).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(-1, 1, 1), persistent=False)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> features [B, 512]."""
+        if x.ndim != 5:
+            raise ValueError(f"this network reads clips [B, T, 3, H, W], not {list(x.shape)}: set frames=T, such as 16")
+        volume = ((x - self.mean) / self.std).transpose(1, 2)
+        # A CPU convolves volumes in bfloat16 a hundred times more slowly than in float32.
+        rough = torch.is_autocast_enabled(x.device.type) and not x.is_cpu
+        with torch.autocast(x.device.type, enabled=rough):
+            features: Tensor = self.network(volume)
+        return features
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features [B, 512] -> logit [B], positive = fake."""
+        logit: Tensor = self.classifier(features)
+        return logit.squeeze(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> logit [B]."""
+        return self.head(self.encode(x))
+
+
+def kinetics_state(name: str) -> dict[str, Tensor]:
+    """Torchvision's weights of one of `MODELS`, downloaded once into `$TORCH_HOME/hub/checkpoints`."""
+    source: str = MODELS[name][1].url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / source.rsplit("/", 1)[-1]
+    if not path.is_file():
+        try:
+            if constants.HF_HUB_OFFLINE:
+                raise OSError("HF_HUB_OFFLINE is set")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(source, str(path))
+        except OSError as error:
+            raise WeightsNotFound(path.name, source, f"{path}, or pass weights=PATH") from error
+    return read_state_dict(path, source)

@@ -1,0 +1,191 @@
+"""Video transformers of Hugging Face's transformers behind one linear classifier: ViViT, VideoMAE and TimeSformer.
+
+A builder's sizes say what is built; `pretrained` fills it with weights of just these sizes (see video_weights.py).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    TimesformerConfig,
+    TimesformerForVideoClassification,
+    VideoMAEConfig,
+    VideoMAEForVideoClassification,
+    VivitConfig,
+    VivitForVideoClassification,
+)
+
+from unmask.networks.video_weights import Family, load, parts, tubelet
+
+# The published ViViT file subtracts 0.5 twice; the authors trained on [-1, 1] (scenic, zero_centering), as ours sees.
+VIVIT = Family(VivitConfig, VivitForVideoClassification, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+VIDEOMAE = Family(VideoMAEConfig, VideoMAEForVideoClassification, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+TIMESFORMER = Family(
+    TimesformerConfig, TimesformerForVideoClassification, (0.45, 0.45, 0.45), (0.225, 0.225, 0.225), joint=False
+)
+
+
+class VideoTransformer(nn.Module):
+    """Encode a clip and classify it.
+
+    Args:
+        encoder: a `VideoEncoder`, such as `vivit(...)` builds.
+        dropout: before the classifier, 0 to 1.
+    """
+
+    def __init__(self, encoder: "VideoEncoder", dropout: float = 0.0) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(encoder.num_features, 1))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> features [B, F]."""
+        features: Tensor = self.encoder(x)
+        return features
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features [B, F] -> logit [B], positive = fake."""
+        logit: Tensor = self.classifier(features)
+        return logit.squeeze(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> logit [B]."""
+        return self.head(self.encode(x))
+
+
+class VideoEncoder(nn.Module):
+    """A model of transformers, its normalisation of pixels and the pooling of its own classifier.
+
+    Args:
+        family: which of the three.
+        frames: length T of a clip. Where tubelets do not divide it, the last frame is repeated.
+        image_size: side of the square input, px, a multiple of the patch.
+        sizes: further arguments of its config.
+        pretrained: a name on the Hugging Face hub or a folder that `save_pretrained` wrote, safetensors only; or none
+            for random weights.
+        download: fetch from the hub what is not in its cache.
+
+    Raises:
+        ValueError: a size does not fit; the message says what does.
+        WeightsNotFound: `pretrained` is not at hand.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        family: Family,
+        frames: int | None,
+        image_size: int,
+        sizes: dict[str, Any],
+        pretrained: str | None,
+        download: bool,
+    ) -> None:
+        super().__init__()
+        if frames is None or frames < 2:
+            raise ValueError(f"frames={frames}: a video transformer reads clips; set frames=T, such as 16")
+        span, patch = tubelet(sizes)
+        if image_size % patch:
+            near = max(patch, round(image_size / patch) * patch)
+            raise ValueError(f"image_size={image_size}: patches of {patch} px need a multiple of it: {near}?")
+        if sizes["hidden_size"] % sizes["num_attention_heads"]:
+            raise ValueError(f"heads={sizes['num_attention_heads']} must divide hidden={sizes['hidden_size']}")
+        self.frames, self.image_size, self.num_features = frames, image_size, int(sizes["hidden_size"])
+        self.padded = -(-frames // span) * span  # frames, with those repeated
+        config = family.config(image_size=image_size, num_frames=self.padded, num_labels=1, **sizes)
+        self.model, self.norm = parts(family.model(config))
+        if pretrained is not None:
+            load(self.model, self.norm, family, pretrained, download)
+        self.register_buffer("mean", torch.tensor(family.mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(family.std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> features [B, F]."""
+        wanted = (self.frames, 3, self.image_size, self.image_size)
+        if x.shape[1:] != wanted:
+            raise ValueError(
+                f"built for clips [B, {', '.join(map(str, wanted))}] and met {list(x.shape)}: set frames and "
+                "image_size to the data's"
+            )
+        x = (x - self.mean) / self.std
+        x = torch.cat([x, x[:, -1:].expand(-1, self.padded - self.frames, -1, -1, -1)], dim=1)
+        tokens: Tensor = self.model(x).last_hidden_state  # [B, N, F], the first that of the class where there is one
+        return tokens[:, 0] if self.norm is None else self.norm(tokens.mean(1))
+
+
+def vivit(
+    frames: int | None,
+    image_size: int,
+    hidden: int = 768,
+    layers: int = 12,
+    heads: int = 12,
+    patch: int = 16,
+    tubelet: int = 2,
+    pretrained: str | None = None,
+    download: bool = False,
+) -> VideoEncoder:
+    """ViViT, model 1, Arnab et al. 2021, arXiv 2103.15691: every tubelet attends to every other.
+
+    Args:
+        frames: length T of a clip.
+        image_size: side of the square input, px.
+        hidden: width of a token.
+        layers: of the transformer.
+        heads: of each attention; they divide `hidden`.
+        patch: side of a token, px.
+        tubelet: frames that a token spans.
+        pretrained: a hub name or a folder, or none; as of `VideoEncoder`.
+        download: as of `VideoEncoder`.
+    """
+    sizes = common(hidden, layers, heads) | {"tubelet_size": [tubelet, patch, patch]}
+    return VideoEncoder(VIVIT, frames, image_size, sizes, pretrained, download)
+
+
+def videomae(
+    frames: int | None,
+    image_size: int,
+    hidden: int = 768,
+    layers: int = 12,
+    heads: int = 12,
+    patch: int = 16,
+    tubelet: int = 2,
+    pretrained: str | None = None,
+    download: bool = False,
+) -> VideoEncoder:
+    """The encoder of VideoMAE, Tong et al. 2022, arXiv 2203.12602: joint attention, fixed positions, mean of tokens.
+
+    The arguments are those of `vivit`.
+    """
+    sizes = common(hidden, layers, heads) | {"patch_size": patch, "tubelet_size": tubelet, "use_mean_pooling": True}
+    return VideoEncoder(VIDEOMAE, frames, image_size, sizes, pretrained, download)
+
+
+def timesformer(
+    frames: int | None,
+    image_size: int,
+    hidden: int = 768,
+    layers: int = 12,
+    heads: int = 12,
+    patch: int = 16,
+    pretrained: str | None = None,
+    download: bool = False,
+) -> VideoEncoder:
+    """TimeSformer, Bertasius et al. 2021, arXiv 2102.05095: attention over time, then over space, in each layer.
+
+    The arguments are those of `vivit`, but for tubelets: every frame has its own tokens.
+    """
+    return VideoEncoder(
+        TIMESFORMER, frames, image_size, common(hidden, layers, heads) | {"patch_size": patch}, pretrained, download
+    )
+
+
+def common(hidden: int, layers: int, heads: int) -> dict[str, int]:
+    """The sizes that all three call alike; the inner layer of an MLP is four times as wide as a token."""
+    return {
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * hidden,
+    }
