@@ -43,8 +43,8 @@ check: $(READY)  ## Lint, formatting and types
 format: $(READY)  ## Format the code and sort its imports
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-bench: $(READY)  ## Run the benchmarks (ONLY=NAME runs one)
-	@for file in benchmarks/$(or $(ONLY),*).py; do $(BIN)/python $$file || exit 1; done
+bench: $(READY)  ## Run the benchmarks (ONLY=NAME runs one; ARGS='--repeats 5' is handed on)
+	@for file in benchmarks/$(or $(ONLY),[!_]*).py; do $(BIN)/python $$file $(ARGS) || exit 1; done
 
 lock: $(READY)  ## Resolve requirements.txt anew for every platform
 	@$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 \

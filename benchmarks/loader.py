@@ -1,24 +1,22 @@
-"""How much faster a batch is gathered at once from the memory map than sample by sample; a ratio, in one run.
+"""How much faster a batch is gathered at once from the memory map than sample by sample.
 
 make bench ONLY=loader
 """
 
-import json
-import platform
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from _bench import arguments, compare, interleave, report
 from torch.utils.data import default_collate
 
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.store import CropStore
 
-ITEMS, FRAMES, SIZE, CLIP, BATCH, PAIRS = 64, 20, 160, 20, 16, 15
+ITEMS, FRAMES, SIZE, CLIP, BATCH = 64, 20, 160, 20, 16
 
 
 def make_store(folder: Path) -> CropStore:
@@ -34,6 +32,7 @@ def make_store(folder: Path) -> CropStore:
 
 
 def main() -> None:
+    options = arguments(__doc__, repeats=15)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder))
@@ -48,29 +47,11 @@ def main() -> None:
             for batch in batches:
                 default_collate([{k: v[0] for k, v in data.__getitems__([sample]).items()} for sample in batch])
 
-        at_once(), one_by_one()
-        seconds = [(timed(at_once), timed(one_by_one)) for _ in range(PAIRS)]
-    ratios = [slow / fast for fast, slow in seconds]
-    rate = ITEMS / statistics.median(fast for fast, _ in seconds)
-    result = {
-        "what": "sample by sample / whole batch, seconds",
-        "ratios": ratios,
-        "median": statistics.median(ratios),
-        "clips_per_second": rate,
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-    }
-    out = Path("outputs/bench/loader.json")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2))
-    print(f"loader: whole batches are {result['median']:.2f} times faster than sample by sample")
-    print(f"        {rate:.0f} clips of {CLIP}x{SIZE}x{SIZE} a second, warm, one core; median of {PAIRS} pairs; {out}")
-
-
-def timed(work) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+        seconds = interleave({"sample by sample": one_by_one, "whole batch": at_once}, options.repeats)
+    rate = ITEMS / statistics.median(seconds["whole batch"])
+    one = compare(seconds, "sample by sample", "whole batch")
+    report("loader", {"sample by sample / whole batch": one}, extra={"clips_per_second": rate})
+    print(f"  {rate:.0f} clips of {CLIP}x{SIZE}x{SIZE} a second, warm, one core")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from unmask.media.decode import DECODERS, MediaError, burst_indices, choose_deco
 from unmask.media.encode import write_video
 from unmask.media.find import Faces
 from unmask.media.recipe import FaceCrops
+from unmask.media.skip import decode_wanted, read_index
 from unmask.media.track import all_faces, associate, iou, main_face, smooth
 from unmask.metrics import detection
 
@@ -102,6 +104,88 @@ def test_decoders_give_the_same_pixels_on_real_clips(by_pyav, other):
         np.testing.assert_array_equal(reader.read(wanted), frames, err_msg=path.name)
 
 
+def moving(path: Path, **x264: str) -> Path:
+    """72 small frames in which a texture moves, encoded with these settings of x264."""
+    texture = cv2.resize(np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8), (256, 192))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "20", "x264-params": "threads=1", **x264})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for t in range(72):
+            frame = av.VideoFrame.from_ndarray(np.roll(texture, (t, 2 * t), (0, 1))[:96, :128].copy(), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+# x264's settings, how many groups can be begun at, how many of 72 frames are decoded at most for the 9th and the 41st.
+GOPS = {
+    "one long GOP": ({"g": "250", "bf": "3"}, 1, 30),
+    "B-pyramid": ({"g": "250", "bf": "7", "x264-params": "threads=1:b-pyramid=normal:b-adapt=0"}, 1, 30),
+    "no B-frames": ({"g": "12", "bf": "0"}, 6, 24),
+    "short GOPs": ({"g": "12", "bf": "3"}, 6, 16),
+    # The key frames of these two are none to begin at: frames after them refer to frames before.
+    "open GOPs": ({"g": "12", "bf": "3", "x264-params": "threads=1:open-gop=1:scenecut=0"}, 1, 30),
+    "no key frames": ({"g": "12", "x264-params": "threads=1:intra-refresh=1:scenecut=0"}, 1, 30),
+    "interlaced": ({"g": "12", "x264-params": "threads=1:interlaced=1"}, 6, 20),
+}
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+@pytest.mark.parametrize("settings", GOPS.values(), ids=GOPS.keys())
+def test_skipped_frames_change_no_pixel(tmp_path, settings, suffix):
+    """Against PyAV's plain decoding of every frame."""
+    path = moving(tmp_path / f"clip{suffix}", **settings[0])
+    with av.open(str(path)) as container:
+        every = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    for wanted in ([0], [71], [5, 6, 7, 40, 41, 42], list(range(3, 72, 11)), sorted({*range(0, 72, 2)})):
+        np.testing.assert_array_equal(open_media(path, "pyav").read(wanted), every[wanted], err_msg=str(wanted))
+
+
+@pytest.mark.parametrize("settings", GOPS.values(), ids=GOPS.keys())
+def test_what_no_wanted_frame_refers_to_is_skipped(tmp_path, settings):
+    path = moving(tmp_path / "clip.mp4", **settings[0])
+    with av.open(str(path)) as container:
+        index = read_index(container)
+    assert max(index.groups) + 1 == settings[1]
+    with av.open(str(path)) as container:
+        given = {frame.pts for frame in decode_wanted(container, index, {index.shown[8], index.shown[40]})}
+    assert {index.shown[8], index.shown[40]} <= given
+    assert len(given) <= settings[2]
+
+
+@pytest.mark.parametrize(
+    ("units", "groups"),
+    [
+        (["7a 8a 5", "1", "7a 8a 5", "1"], [0, 0, 1, 1]),
+        (["5", "1", "9 5", "1"], [0, 0, 1, 1]),  # the parameters are in the header
+        (["7a 8a 5", "1", "7a 8b 5", "1"], [0, 0, 0, 0]),
+        (["7a 8a 5", "8b 1", "7a 8a 5", "1"], [0, 0, 0, 0]),
+    ],
+)
+def test_no_group_is_left_out_where_parameters_change(units, groups):
+    """Packets written by hand: the type of each NAL unit, and a letter that stands for its content."""
+
+    class Packet(SimpleNamespace):
+        def __bytes__(self):
+            return b"".join(
+                (2).to_bytes(2, "big") + bytes([96 + int(unit[0])]) + unit[1:].encode().ljust(1)
+                for unit in self.units.split()
+            )
+
+    packets = [
+        Packet(units=text, pts=at, size=1, is_discard=False, has_sidedata=lambda name: False)
+        for at, text in enumerate(units)
+    ]
+    codec = SimpleNamespace(name="h264", extradata=bytes([1, 0, 0, 0, 0b11111101]))  # lengths of 2 bytes
+    stream = SimpleNamespace(codec_context=codec)
+    container = SimpleNamespace(
+        streams=SimpleNamespace(video=[stream]),
+        format=SimpleNamespace(name="mov,mp4,m4a"),
+        demux=lambda stream: iter(packets),
+    )
+    assert read_index(container).groups == groups
+
+
 def patched(path: Path, box: bytes, at: int, value: bytes) -> Path:
     """A copy of an mp4 with some bytes of a box written over, counted from the box's name."""
     content = bytearray(path.read_bytes())
@@ -149,7 +233,7 @@ def test_a_decoder_that_cannot_be_used_names_the_fix(monkeypatch):
     monkeypatch.setattr(decode, "find_spec", lambda name: None if name in ("torchcodec", "decord") else name)
     with pytest.raises(ValueError, match="pip install torchcodec"):
         choose_decoder("torchcodec")
-    assert choose_decoder("auto") == "pyav", "where decord has no wheel"
+    assert choose_decoder("auto") == "pyav", "which is always installed"
 
     def broken(name):
         raise RuntimeError("Could not load libtorchcodec. Likely causes: ...")
@@ -314,11 +398,14 @@ def test_a_video_without_a_face_says_so(numbered):
         FaceCrops(frames=4)(numbered)
 
 
-def test_a_key_names_the_pixels():
+def test_a_key_names_the_pixels(monkeypatch):
     assert FaceCrops().key == FaceCrops(device="cuda").key
-    assert (
-        len({FaceCrops().key, FaceCrops(margin=0.31).key, FaceCrops(decoder="pyav").key, FaceCrops(frames=16).key}) == 4
-    )
+    keys = {FaceCrops().key, FaceCrops(margin=0.31).key, FaceCrops(frames=16).key}
+    assert FaceCrops(decoder="pyav").key == FaceCrops().key
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "version", lambda package: "0.0.1")
+        keys.add(FaceCrops().key)
+    assert len(keys) == 4
     assert FaceCrops(faces="all").key != FaceCrops().key
     with pytest.raises(ValueError, match="choose main or all"):
         FaceCrops(faces="both")

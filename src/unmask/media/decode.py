@@ -21,7 +21,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from unmask.media.skip import decode_wanted, read_index
+
 if TYPE_CHECKING:
+    from av import VideoFrame
     from PIL.Image import Image as Picture
 
 Frames = NDArray[np.uint8]  # [N, H, W, 3], RGB
@@ -76,7 +79,7 @@ class DecordReader:
 
 
 class PyavReader:
-    """PyAV: decodes up to the last wanted frame, converts only the wanted ones."""
+    """PyAV: decodes what the wanted frames of an H.264 stream depend on, of others all up to the last wanted one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -89,20 +92,42 @@ class PyavReader:
         """Frames of these indices, ascending -> uint8 [N, H, W, 3]."""
         import av
 
-        wanted, found = set(indices), {}
+        wanted = set(indices)
         try:
-            with av.open(str(self.path)) as container:
-                for number, frame in enumerate(container.decode(video=0)):
-                    if number in wanted:
-                        # A phone films sideways and notes by how many degrees to turn; the other decoders do turn.
-                        found[number] = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-                    if number >= max(wanted):
-                        break
+            found = self._read_wanted(wanted) or self._read_all(wanted)
         except (av.FFmpegError, ValueError) as error:
             raise MediaError(f"broken video stream ({_first_line(error)})") from error
         if lost := wanted - found.keys():
             raise MediaError(f"the video ends before frame {min(lost)}: it is cut off")
         return np.stack([found[index] for index in indices])
+
+    def _read_wanted(self, wanted: set[int]) -> dict[int, Frames]:
+        """The wanted frames, found by their times; none where the file says too little or the decoder gives not all."""
+        import av
+
+        with av.open(str(self.path)) as container:
+            index = read_index(container)
+        if index is None or max(wanted) >= len(index.shown):
+            return {}
+        numbers, found = {index.shown[number]: number for number in wanted}, {}
+        with av.open(str(self.path)) as container:
+            for frame in decode_wanted(container, index, set(numbers)):
+                if frame.pts in numbers:
+                    found[numbers[frame.pts]] = _upright(frame)
+        return found if len(found) == len(wanted) else {}
+
+    def _read_all(self, wanted: set[int]) -> dict[int, Frames]:
+        """The wanted frames by counting all."""
+        import av
+
+        found = {}
+        with av.open(str(self.path)) as container:
+            for number, frame in enumerate(container.decode(video=0)):
+                if number in wanted:
+                    found[number] = _upright(frame)
+                if number >= max(wanted):
+                    break
+        return found
 
 
 class TorchcodecReader:
@@ -209,13 +234,13 @@ PACKAGES = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}
 
 
 def choose_decoder(name: str = "auto") -> str:
-    """The decoder that `name` stands for here: `auto` is decord where its wheel is installed, else PyAV.
+    """The decoder that `name` stands for here: `auto` is PyAV, the fastest at some frames of an H.264 video.
 
     Raises:
         ValueError: no such decoder, or it is not installed, or it cannot be used here.
     """
     if name == "auto":
-        return "decord" if find_spec("decord") else "pyav"
+        return "pyav"
     if name not in DECODERS:
         raise ValueError(f"there is no decoder '{name}'; choose auto, {', '.join(DECODERS)}")
     if not find_spec(PACKAGES[name]):
@@ -323,6 +348,11 @@ def burst_indices(total: int, frames: int, burst: int = 1) -> list[int]:
     share = total / count
     starts = [int((number + 0.5) * share - burst / 2 + 0.5 * (burst == 1)) for number in range(count)]
     return [start + step for start in starts for step in range(burst)]
+
+
+def _upright(frame: "VideoFrame") -> Frames:
+    # A phone films sideways and notes by how many degrees to turn; the other decoders do turn.
+    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
 
 
 def _first_line(error: BaseException) -> str:

@@ -48,6 +48,10 @@ class Throughput(Callback):
             pl_module.log("train/samples_per_second", rate, rank_zero_only=False)
 
 
+SHARE = 0.1  # of the time that may be spent on writing checkpoints at the ends of epochs
+QUICK = 0.1  # s: what takes no longer to write is written after every epoch
+
+
 class NotFinite(ValueError):
     """The loss is no number any more."""
 
@@ -69,6 +73,7 @@ class Last(ModelCheckpoint):
             every_n_epochs=1, save_on_train_epoch_end=True,
         )  # fmt: skip
         self.steps = every_n_train_steps
+        self._took, self._saved = 0.0, float("-inf")  # s that the last saving took, and when it ended
         self._bad: torch.Tensor | None = None
 
     def on_train_batch_end(
@@ -84,12 +89,23 @@ class Last(ModelCheckpoint):
         if self.steps and trainer.global_step % self.steps == 0:
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, but where it would take too large a share of the time."""
+        final = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        soon = self._took > QUICK and time.perf_counter() - self._saved < self._took / SHARE
+        # Clocks differ: all processes save or none does.
+        if not trainer.strategy.reduce_boolean_decision(soon and not final, all=True):
+            super().on_train_epoch_end(trainer, pl_module)
+
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         self._check(trainer)
+        begun = time.perf_counter()
         path = Path(filepath)
         if trainer.is_global_zero and path.is_file():
             path.replace(path.with_name("previous.ckpt"))
         super()._save_checkpoint(trainer, filepath)
+        self._saved = time.perf_counter()
+        self._took = self._saved - begun
 
     def _check(self, trainer: Trainer) -> None:
         if self._bad is not None and bool(self._bad):

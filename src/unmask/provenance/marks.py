@@ -1,7 +1,8 @@
-"""Pictures with machine-readable words about where they come from: text chunks in a PNG, a comment in a JPEG.
+"""Files with machine-readable words about where they come from: text and XMP in a PNG, a JPEG or an MP4.
 
 The terms are IPTC's digital source types (https://cv.iptc.org/newscodes/digitalsourcetype). A mark must never become
-the label: `source_marks` gives every value one length, so that the marks of real and fake files are equally long.
+the label: `source_marks` gives every value one length, so that the marks of real and fake files are equally long, and
+every XMP packet has one length too.
 """
 
 import io
@@ -16,20 +17,24 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+
+from unmask.provenance import xmp
 
 TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+GENERATED = "trainedAlgorithmicMedia"  # by a model that learned from others' pictures
 RENDERED = "algorithmicMedia"  # by an algorithm that learned from nothing
 TRAINED = "compositeWithTrainedAlgorithmicMedia"  # in part by a model that learned from others' pictures
 ALTERED = "algorithmicallyEnhanced"  # altered by an algorithm that learned from nothing
-SYNTHETIC = {RENDERED, TRAINED, ALTERED, "trainedAlgorithmicMedia", "compositeSynthetic"}
+SYNTHETIC = {GENERATED, RENDERED, TRAINED, ALTERED, "compositeSynthetic"}
 UNSPECIFIED = "unspecified"
+_TYPE = "digitalSourceType"
 _LENGTH = 96  # characters of each value
 _HEADER = 33  # bytes of a PNG's signature and first chunk
 
 
 def source_marks(source: str, comment: str) -> dict[str, str]:
-    """Marks that say where a picture comes from.
+    """Marks that say where a picture or video comes from.
 
     Args:
         source: a digital source type of IPTC such as `RENDERED`, or `UNSPECIFIED`.
@@ -42,7 +47,7 @@ def source_marks(source: str, comment: str) -> dict[str, str]:
         raise ValueError(f"a comment of {len(comment)} characters; at most {_LENGTH} fit: {comment}")
     term = source if source == UNSPECIFIED else TERMS + source
     synthetic = "true" if source in SYNTHETIC else UNSPECIFIED
-    marks = {"digitalSourceType": term, "synthetic": synthetic, "comment": comment}
+    marks = {_TYPE: term, "synthetic": synthetic, "comment": comment}
     return {key: value.ljust(_LENGTH) for key, value in marks.items()}
 
 
@@ -52,7 +57,7 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], marks: Mapping[str, str
     Args:
         path: `.png` or `.jpg`; its folder is made.
         pixels: uint8.
-        marks: written under these very keys; Latin-1 in a PNG.
+        marks: written under these very keys, a `digitalSourceType` as XMP too; Latin-1 in a PNG.
         quality: of a JPEG.
 
     Raises:
@@ -62,7 +67,9 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], marks: Mapping[str, str
         content = encode_png(pixels, marks)
     elif path.suffix.lower() in (".jpg", ".jpeg"):
         file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "JPEG", quality=quality, comment=json.dumps(dict(marks)).encode())
+        more = {"xmp": packet} if (packet := xmp_packet(marks)) else {}
+        comment = json.dumps(dict(marks)).encode()
+        Image.fromarray(pixels).save(file, "JPEG", quality=quality, comment=comment, **more)
         content = file.getvalue()
     else:
         raise ValueError(f"{path}: pictures are written as .png or .jpg")
@@ -76,25 +83,66 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], marks: Mapping[str, str
 
 
 def encode_png(pixels: NDArray[np.uint8], marks: Mapping[str, str]) -> bytes:
-    """RGB [H, W, 3] or grey [H, W] pixels as a PNG with a text chunk a mark.
+    """RGB [H, W, 3] or grey [H, W] pixels as a PNG with a text chunk a mark, and XMP if they name a source.
 
     OpenCV encodes five times as fast as Pillow and knows no text, so the chunks are put in behind the header.
     """
     plain = cv2.imencode(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels)[1].tobytes()
     chunks = [b"tEXt" + key.encode("latin-1") + b"\0" + value.encode("latin-1") for key, value in marks.items()]
+    if packet := xmp_packet(marks):
+        chunks.append(xmp.png_chunk(packet))
     text = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
     return plain[:_HEADER] + text + plain[_HEADER:]
 
 
+def xmp_packet(marks: Mapping[str, str]) -> bytes:
+    """What marks say of their source as XMP, in 1,024 bytes whatever it is; empty where they say nothing."""
+    if _TYPE not in marks:
+        return b""
+    term = marks[_TYPE].strip()
+    return xmp.packet("" if term == UNSPECIFIED else term)
+
+
 def read_marks(path: Path) -> dict[str, str]:
-    """The marks of a picture, without the blanks that fill them up; empty where it has none."""
+    """The marks of a picture or video, without the blanks that fill them up; empty where it has none.
+
+    A digital source type that another program wrote as XMP is found too, in a PNG if it lies before the pixels. No
+    pixel is decoded.
+
+    Raises:
+        ValueError: the file is no picture or video that can be read.
+    """
+    try:
+        found, packet = _read_picture(path)
+    except UnidentifiedImageError:
+        found, packet = _read_video(path)
+    marks = {str(key): value.strip() for key, value in found.items() if isinstance(value, str)}
+    term = xmp.source_type(packet)
+    return marks if _TYPE in marks or not term else marks | {_TYPE: term}
+
+
+def _read_picture(path: Path) -> tuple[dict[Any, Any], bytes]:
+    """The text of a picture and its XMP packet."""
     with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP")) as picture:
         found: Any = dict(picture.info)
+        packet = found.pop(xmp.PNG_KEYWORD, "") or found.pop("xmp", b"")
         if picture.format == "JPEG":
             try:
                 found = json.loads(found.get("comment", b"{}"))
             except ValueError:  # a comment of somebody else
-                return {}
-    if not isinstance(found, dict):
-        return {}
-    return {str(key): value.strip() for key, value in found.items() if isinstance(value, str)}
+                found = {}
+    if isinstance(packet, str):
+        packet = packet.encode("utf-8", "replace")
+    return found if isinstance(found, dict) else {}, packet
+
+
+def _read_video(path: Path) -> tuple[dict[Any, Any], bytes]:
+    """The tags of a video's container and its XMP packet."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            found, is_mp4 = dict(container.metadata), "mp4" in container.format.name
+    except (av.FFmpegError, ValueError) as error:
+        raise ValueError(f"{path}: no picture or video that can be read ({error}); give a PNG, JPEG or MP4") from error
+    return found, xmp.read_from_mp4(path) if is_mp4 else b""

@@ -1,0 +1,156 @@
+"""What benchmarks share: works timed in turns, ratios of the same turn, a report, a JSON file with the machine.
+
+Only ratios of one run are compared: on a busy machine the same step takes several times as long an hour later.
+"""
+
+import argparse
+import gc
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+OUT = Path("outputs/bench")
+SHARED = Path(os.environ.get("UNMASK_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+Seconds = dict[str, list[float]]
+
+
+def arguments(about: str | None, repeats: int, *flags: str, **numbers: int) -> argparse.Namespace:
+    """The command line of a benchmark: `--repeats N`, each of `flags` as `--flag`, each of `numbers` as `--name N`."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=repeats, help="how often each work is timed (%(default)s)")
+    for name, default in numbers.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help="(%(default)s)")
+    for flag in flags:
+        parser.add_argument(f"--{flag}", action="store_true")
+    return parser.parse_args()
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that one call takes; no rubbish is collected meanwhile."""
+    gc.collect()
+    gc.disable()
+    try:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+    finally:
+        gc.enable()
+
+
+def interleave(works: dict[str, Callable[[], object]], repeats: int, warm: int = 1) -> Seconds:
+    """Seconds of each work in each of `repeats` turns; every other turn goes backwards, so that none is always first.
+
+    Args:
+        works: what is timed, by name.
+        repeats: number of turns.
+        warm: calls of each before the first turn, not timed.
+    """
+    for _ in range(warm):
+        for work in works.values():
+            work()
+    seconds: Seconds = {name: [] for name in works}
+    for turn in range(repeats):
+        for name in list(works)[:: -1 if turn % 2 else 1]:
+            seconds[name].append(timed(works[name]))
+    return seconds
+
+
+def compare(seconds: Seconds, over: str, under: str, **bound: float) -> dict[str, Any]:
+    """How many times as long `over` took as `under`, turn by turn.
+
+    Args:
+        seconds: of `interleave`.
+        over: the work above the line.
+        under: the work below it.
+        bound: `at_least=` or `at_most=`, what the median is held to; `at_most=` is met from below.
+    """
+    ratios = [a / b for a, b in zip(seconds[over], seconds[under], strict=True)]
+    return {
+        "what": f"{over} / {under}, seconds",
+        "ratios": ratios,
+        "median": statistics.median(ratios),
+        "seconds": {name: statistics.median(seconds[name]) for name in (over, under)},
+        **bound,
+    }
+
+
+def met(comparison: dict[str, Any]) -> bool:
+    """Whether a comparison keeps its bound; one without a bound does."""
+    median = comparison["median"]
+    return comparison.get("at_least", median) <= median <= comparison.get("at_most", median)
+
+
+def machine(packages: Iterable[str] = ()) -> dict[str, Any]:
+    """The machine, how busy it is, and the versions of Python, PyTorch and `packages`."""
+    import torch
+
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        if (info.exists())
+        else []
+    )
+    return {
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": platform.platform(terse=True),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in ("torch", *packages)},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def report(
+    name: str,
+    comparisons: dict[str, dict[str, Any]],
+    main: str | None = None,
+    packages: Iterable[str] = (),
+    extra: dict[str, Any] | None = None,
+) -> Path:
+    """Print the comparisons and write them as outputs/bench/NAME.json.
+
+    Args:
+        name: of the benchmark.
+        comparisons: of `compare`, by name.
+        main: whose `ratios` and `median` stand at the top; the first if none is named.
+        packages: whose versions matter.
+        extra: whatever else belongs into the file.
+    """
+    main = main or next(iter(comparisons))
+    where = machine(packages)
+    top = {key: comparisons[main][key] for key in ("what", "ratios", "median")}
+    result = {"name": name, "main": main, **top, "comparisons": comparisons, **(extra or {}), "machine": where}
+    print(f"\n{name}: medians of pairs timed in turns in one run")
+    wide = max(map(len, comparisons))
+    for key, one in comparisons.items():
+        spread = f"({min(one['ratios']):.2f} to {max(one['ratios']):.2f}, {len(one['ratios'])} pairs)"
+        print(f"  {key:<{wide}}  {one['median']:8.2f}  {spread}  {_held(one)}".rstrip())
+    versions = ", ".join(f"{key} {value}" for key, value in where["versions"].items())
+    gpu = f", {where['gpu']}" if where["gpu"] else ""
+    print(
+        f"  {where['cpu']}, {where['cores']} cores, {where['threads']} threads{gpu}, load {where['load']}; {versions}"
+    )
+    OUT.mkdir(parents=True, exist_ok=True)
+    path = OUT / f"{name}.json"
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"  {path}")
+    return path
+
+
+def _held(comparison: dict[str, Any]) -> str:
+    bounds = [f"{key.replace('_', ' ')} {comparison[key]:g}" for key in ("at_least", "at_most") if key in comparison]
+    return f"[{', '.join(bounds)}: {'met' if met(comparison) else 'NOT MET'}]" if bounds else ""

@@ -1,0 +1,116 @@
+"""Finding faces as preparing does it, against MTCNN frame by frame at full size, on real clips and photographs.
+
+A clip's boxes are those that crops are cut by: found, tracked, and smoothed or filled in by the tracker. Each is held
+against the box of the same face that MTCNN gives for that frame at full size; a face that was missed counts 0.
+
+make bench ONLY=faces (the real files lie below $UNMASK_SHARED_DATA)
+"""
+
+import statistics
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _bench import SHARED, arguments, compare, interleave, report
+from facenet_pytorch import MTCNN
+
+from unmask.media.decode import Frames, burst_indices, open_media
+from unmask.media.find import Array, FaceFinder, Faces
+from unmask.media.track import associate, iou, main_face, smooth
+
+FRAMES = 20
+# name: frames in a burst, every which is searched, and what FaceFinder takes
+SETTINGS: dict[str, tuple[int, int, dict[str, int]]] = {
+    "default": (1, 1, {}),
+    "bursts of 10": (10, 1, {}),
+    "bursts of 10, every 2nd": (10, 2, {}),
+    "bursts of 10, every 3rd": (10, 3, {}),
+    "long_side 640": (1, 1, {"long_side": 640}),
+    "long_side 360": (1, 1, {"long_side": 360}),
+}
+Clip = tuple[Frames, np.ndarray]  # frames and their numbers
+
+
+def files() -> list[Path]:
+    """Each clip once (two layouts hold the same), and the photographs."""
+    clips = {p.stat().st_size: p for p in sorted(SHARED.glob("celebdf_layout/*/*.mp4"))}
+    clips |= {p.stat().st_size: p for p in sorted(SHARED.glob("ffpp/*/*/c23/videos/*.mp4"))}
+    return [*clips.values(), *sorted(SHARED.glob("face_photos/*.jpg"))]
+
+
+def read(path: Path, burst: int) -> Clip:
+    reader = open_media(path)
+    numbers = burst_indices(len(reader), FRAMES, burst)
+    return reader.read(numbers), np.array(numbers)
+
+
+def one_by_one(net: MTCNN, clips: list[Clip]) -> list[list[Faces]]:
+    with torch.inference_mode():
+        return [[_faces(*net.detect(frame, landmarks=True)) for frame in frames] for frames, _ in clips]
+
+
+def _faces(boxes: Array | None, probs: Array, points: Array) -> Faces:
+    if boxes is None:
+        return Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+    return Faces(*(np.asarray(part, np.float32) for part in (boxes, probs, points)))
+
+
+def tracked(finder: FaceFinder, clips: list[Clip], every: int) -> list[dict[int, Array]]:
+    """The main face's box of each frame, as the recipe finds it."""
+    found = []
+    for frames, numbers in clips:
+        searched = np.unique(np.append(np.arange(0, len(frames), every), len(frames) - 1))
+        boxes: dict[int, Array] = {}
+        for track in main_face(associate(finder(frames[searched]))):
+            inside = np.arange(searched[track.frames[0]], searched[track.frames[-1]] + 1)
+            boxes |= dict(zip(inside.tolist(), smooth(track, numbers[inside], numbers[searched])[0], strict=True))
+        found.append(boxes)
+    return found
+
+
+def overlaps(truth: list[list[Faces]], found: list[dict[int, Array]]) -> list[float]:
+    """IoU of every box of the main face at full size with the box that was found in its frame."""
+    values = []
+    for faces, boxes in zip(truth, found, strict=True):
+        for track in main_face(associate(faces)):
+            for frame, box in zip(track.frames, track.boxes, strict=True):
+                values.append(float(iou(box[None], boxes[frame][None])[0, 0]) if frame in boxes else 0.0)
+    return values
+
+
+def _keep(given: dict[str, Any], name: str, work: Callable[..., Any], *arguments: Any) -> None:
+    given[name] = work(*arguments)
+
+
+def main() -> None:
+    options = arguments(__doc__, 3, files=1000)
+    paths = files()[: options.files]
+    if not paths:
+        sys.exit(f"faces: skipped, there are no real clips in {SHARED}; set UNMASK_SHARED_DATA to where they lie")
+    torch.set_num_threads(1)
+    net = MTCNN(keep_all=True, post_process=False)
+    comparisons = {}
+    for burst in sorted({burst for burst, *_ in SETTINGS.values()}):
+        clips, given = [read(path, burst) for path in paths], {}
+        works = {"full size": partial(_keep, given, "full size", one_by_one, net, clips)}
+        for name, (_, every, how) in ((n, s) for n, s in SETTINGS.items() if s[0] == burst):
+            works[name] = partial(_keep, given, name, tracked, FaceFinder(**how), clips, every)
+        seconds = interleave(works, options.repeats, warm=0)
+        truth = given.pop("full size")
+        for name, found in given.items():
+            values = overlaps(truth, found)
+            bound = {"at_least": 2.5} if name == "default" else {}
+            quality = {"mean_iou": statistics.mean(values), "min_iou": min(values), "boxes": len(values)}
+            comparisons[name] = compare(seconds, "full size", name, **bound) | quality
+    report("faces", comparisons, main="default", packages=("facenet-pytorch", "opencv-python-headless"))
+    for name, one in comparisons.items():
+        held = f" [at least 0.90: {'met' if one['mean_iou'] >= 0.9 else 'NOT MET'}]" if name == "default" else ""
+        print(f"  {name}: IoU mean {one['mean_iou']:.3f}, min {one['min_iou']:.2f}, {one['boxes']} boxes{held}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""The most memory that preparing 5,000 items and training on them take, against 2 GiB.
+
+The items are simulated: a recipe makes 20 crops of 160x160 of each from its name, 7.7 GB in all (twice that while they
+are merged). Preparing and training are the product's own, each in a process of its own; memory is that of the process
+and its workers together, their imports included; what they share counts once. Pages of files count where they are
+mapped; they can be dropped at any time, so the anonymous memory is what a run cannot do without.
+
+make bench ONLY=memory   (ARGS='--items 500' for a small one)
+"""
+
+import contextlib
+import hashlib
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+from _bench import arguments, report
+
+LIMIT, GIB = 2.0, 2**30
+FRAMES, SIZE, STEPS, WORKERS = 20, 160, 100, 2
+KINDS = {"all": "Pss", "anonymous": "Pss_Anon", "files": "Pss_File", "shared": "Pss_Shmem"}
+
+
+class Simulated:
+    """A recipe: a file's name -> noise."""
+
+    suffixes: ClassVar[frozenset[str]] = frozenset({".mp4"})
+    option: ClassVar[str] = "simulated"
+    key = "simulated"
+
+    def describe(self) -> dict[str, object]:
+        return {"frames": FRAMES, "crop_size": SIZE, "decoder": "none"}
+
+    def words(self, image_size: int) -> str:
+        return "noise"
+
+    def landmarks_in_crop(self, box: Any, landmarks: Any) -> Any:
+        return landmarks
+
+    def __call__(self, path: Path, mask: Path | None = None) -> SimpleNamespace:
+        rng = np.random.default_rng(int.from_bytes(hashlib.blake2b(path.name.encode(), digest_size=8).digest(), "big"))
+        return SimpleNamespace(
+            track=np.zeros(FRAMES, np.int64),
+            frame=np.arange(FRAMES),
+            time=np.arange(FRAMES) / 25,
+            box=np.tile(np.float32([0, 0, SIZE, SIZE]), (FRAMES, 1)),
+            landmarks=np.zeros((FRAMES, 5, 2), np.float32),
+            prob=np.ones(FRAMES, np.float32),
+            pixels=rng.integers(0, 256, (FRAMES, 3, SIZE, SIZE), np.uint8),
+            masks=None,
+            statistics={"frames": float(FRAMES), "width": float(rng.integers(200, 900))},
+        )
+
+
+def data_module(folder: Path) -> Any:
+    from unmask.datasets.folder import FolderDataModule
+
+    return FolderDataModule(
+        "simulated", folder / "raw", folder / "prepared", Simulated(),
+        frames_per_video=FRAMES, image_size=SIZE, batch_size=32,
+    )  # fmt: skip
+
+
+def prepare_all(folder: Path) -> None:
+    from unmask.data.prepare import prepare
+
+    data = data_module(folder)
+    prepare(data.manifest(), data.root, data.folder, data.recipe, num_workers=WORKERS)
+
+
+def train(folder: Path) -> None:
+    import torch
+    from hydra import compose, initialize_config_dir
+    from hydra.utils import instantiate
+    from overhead import trainer
+
+    from unmask.config import conf_dir
+    from unmask.runs import register_resolvers
+
+    torch.set_num_threads(1)
+    register_resolvers()
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        place = [f"paths.out={folder}/run", f"data.root={folder}/raw"]
+        steps = [f"+trainer.max_steps={STEPS}", "+trainer.limit_val_batches=20"]
+        cfg = compose("train", ["data=folder", "trainer=cpu", f"image_size={SIZE}", *place, *steps])
+        with open(os.devnull, "w") as void, contextlib.redirect_stdout(void):
+            trainer(cfg).fit(instantiate(cfg.module, _convert_="all"), data_module(folder))
+
+
+def make_files(folder: Path, items: int) -> None:
+    """As many files as items, each with a content of its own."""
+    for number in range(items):
+        path = folder / "raw" / ("real" if number % 2 else "fake/made") / f"{number:05d}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.name)
+
+
+def family(pid: int) -> list[int]:
+    """A process and all below it."""
+    found = [pid]
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += [one for child in (task / "children").read_text().split() for one in family(int(child))]
+    return found
+
+
+def resident(pid: int) -> dict[str, float]:
+    """GiB of a process and all below it, by kind."""
+    found = dict.fromkeys(KINDS, 0.0)
+    for member in family(pid):
+        with contextlib.suppress(OSError):
+            rows = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()[1:]
+            lines = dict(row.split(":", 1) for row in rows)
+            for kind, name in KINDS.items():
+                found[kind] += int(lines.get(name, "0 kB").split()[0]) * 1024 / GIB
+    return found
+
+
+def peak_of(work: Callable[[Path], None], folder: Path) -> tuple[dict[str, float], float]:
+    """The most memory of each kind while a process does this, and its seconds."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=(folder,))
+    start, most = time.perf_counter(), dict.fromkeys(KINDS, 0.0)
+
+    def watch() -> None:
+        while process.is_alive():
+            now = resident(process.pid)
+            most.update({kind: max(most[kind], now[kind]) for kind in KINDS})
+            time.sleep(0.05)
+
+    process.start()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    process.join()
+    watcher.join()
+    if process.exitcode:
+        sys.exit(f"memory: {work.__name__} failed")
+    return most, time.perf_counter() - start
+
+
+def main() -> None:
+    options = arguments(__doc__, 1, items=5000)
+    if not Path("/proc/self/smaps_rollup").exists():
+        sys.exit("memory: skipped, only Linux tells a process's memory by kind")
+    size = options.items * FRAMES * 3 * SIZE**2
+    if (free := shutil.disk_usage(tempfile.gettempdir()).free) < 2 * size + 2 * GIB:
+        sys.exit(f"memory: skipped, {2 * size / GIB + 2:.0f} GiB are needed in {tempfile.gettempdir()} (TMPDIR chooses "
+                 f"another place), {free / GIB:.0f} are free")  # fmt: skip
+    comparisons: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        make_files(Path(name), options.items)
+        for what, work in (("preparing", prepare_all), ("training", train)):
+            runs = [peak_of(work, Path(name)) for _ in range(options.repeats if work is train else 1)]
+            for kind in KINDS:
+                ratios = [most[kind] / LIMIT for most, _ in runs]
+                median = sorted(ratios)[len(ratios) // 2]
+                bound = {"at_most": 1.0} if kind in ("all", "anonymous") else {}
+                key = f"{what}, {kind}"
+                comparisons[key] = {"what": f"peak GiB / {LIMIT:g} GiB", "ratios": ratios, "median": median, **bound}
+                comparisons[key] |= {"gib": median * LIMIT, "seconds": runs[0][1]}
+    about = {"items": options.items, "crops_gb": size / 1e9, "training_steps": STEPS, "workers": WORKERS}
+    report("memory", comparisons, "training, all", ("pytorch-lightning", "pandas", "numpy"), about)
+    for name, one in comparisons.items():
+        print(f"  {name}: {one['gib']:.2f} GiB at most ({one['seconds']:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""unmask against the script a student would write, end to end: 40 videos, 50 epochs of a frozen CNN and an LSTM.
+
+The script: OpenCV reads every frame of every video in every epoch, 20 frames are resized to 160x160, a frozen
+InceptionResnetV1 (in eval mode, as it should be) runs in the training loop, batch 8. unmask: the same frames, network,
+batch and epochs through its commands, `unmask prepare` and `unmask train`, starting both processes included.
+
+As a yardstick, what no program can go below that computes the same: each video decoded and encoded once, by the
+script's own means ("once").
+
+The script's epochs are alike, so one is timed in each pair and stands for all (extrapolated); unmask's are all run.
+With `--augmented` unmask may not keep features either: its epochs run the encoder too, and are extrapolated likewise.
+
+make bench ONLY=plain_script
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from _bench import OUT, Seconds, arguments, compare, report
+from torch import nn
+
+from unmask.media.encode import write_video
+from unmask.networks.cnn_lstm import CnnLstm
+from unmask.networks.encoders import FacenetEncoder
+
+CLIPS, FRAMES, HEIGHT, WIDTH, GOP = 40, 353, 500, 942, 250
+T, SIZE, BATCH, EPOCHS = 20, 160, 8, 50
+ROOT = OUT / "celebdf_shaped"
+# Both sides take the threads that PyTorch takes by itself.
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+
+
+def render(root: Path) -> None:
+    """Celeb-DF's layout: 20 real and 20 fake videos of its size and length, 8 of them on the test list."""
+    names = [f"Celeb-real/id{n}_0000.mp4" for n in range(16)] + [f"YouTube-real/{n:05d}.mp4" for n in range(4)]
+    names += [f"Celeb-synthesis/id{n % 16}_id{(n + 1) % 16}_{n // 16:04d}.mp4" for n in range(CLIPS // 2)]
+    for number, name in enumerate(names):
+        if not (root / name).is_file():
+            write_video(root / name, scene(number), 30, crf=19, gop=GOP)
+    tests = [names[at] for at in (*range(13, 17), *range(36, 40))]
+    lines = [f"{int('synthesis' not in name)} {name}" for name in tests]
+    (root / "List_of_testing_videos.txt").write_text("\n".join(lines) + "\n")
+
+
+def scene(seed: int):
+    """A camera over a painted wall with a light that moves: what H.264 finds in a person before a background."""
+    rng = np.random.default_rng(seed)
+    wall = rng.normal(128, 90, (HEIGHT // 20 + 8, WIDTH // 20 + 8, 3)).clip(0, 255).astype(np.uint8)
+    wall = cv2.resize(wall, (WIDTH + 160, HEIGHT + 160), interpolation=cv2.INTER_CUBIC)
+    wall = (wall + rng.normal(0, 6, wall.shape)).clip(0, 255).astype(np.uint8)
+    for at in range(FRAMES):
+        x, y = round(70 + 60 * np.sin(at / 40)), round(70 + 60 * np.cos(at / 55))
+        frame = wall[y : y + HEIGHT, x : x + WIDTH].copy()
+        centre = (round(WIDTH / 2 + 200 * np.sin(at / 30)), round(HEIGHT / 2 + 90 * np.cos(at / 25)))
+        cv2.ellipse(frame, centre, (80, 110), 10 * np.sin(at / 9), 0, 360, (210, 170, 150), -1)
+        yield frame
+
+
+def split(root: Path) -> tuple[list[Path], list[Path]]:
+    """The videos that are not on the test list, and those that are."""
+    tests = {line.split()[1] for line in (root / "List_of_testing_videos.txt").read_text().splitlines()}
+    every = sorted(root.glob("*/*.mp4"))
+    listed = [path for path in every if str(path.relative_to(root)) in tests]
+    return [path for path in every if path not in listed], listed
+
+
+def read(path: Path) -> torch.Tensor:
+    """The script's way to 20 frames: read all, keep 20, resize -> uint8 [20, 3, 160, 160]."""
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while True:
+        good, frame = capture.read()
+        if not good:
+            break
+        frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    wanted = np.linspace(0, len(frames) - 1, T).round().astype(int)
+    kept = [cv2.resize(frames[at], (SIZE, SIZE)) for at in wanted]
+    return torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2)
+
+
+class Script:
+    """The student's training: all videos that are not for testing, one after the other."""
+
+    def __init__(self, videos: list[Path]) -> None:
+        self.videos = videos
+        self.network = CnnLstm(FacenetEncoder, frames=T, frozen=True)
+        self.optimizer = torch.optim.Adam([p for p in self.network.parameters() if p.requires_grad])
+
+    def epoch(self) -> None:
+        """One epoch."""
+        self.network.train()
+        for start in range(0, len(self.videos), BATCH):
+            batch = self.videos[start : start + BATCH]
+            x = torch.stack([read(path) for path in batch]).float() / 255
+            y = torch.tensor([float("synthesis" in str(path)) for path in batch])
+            loss = nn.functional.binary_cross_entropy_with_logits(self.network(x), y)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+
+    @torch.no_grad()
+    def test(self, videos: list[Path]) -> None:
+        """The test videos, once."""
+        self.network.eval()
+        for path in videos:
+            self.network(read(path)[None].float() / 255)
+
+
+@torch.no_grad()
+def once(network: CnnLstm, videos: list[Path]) -> None:
+    """Decode and encode every video once, and nothing else."""
+    network.eval()
+    for path in videos:
+        network.encode(read(path)[None].float() / 255)
+
+
+def unmask(place: Path, epochs: int, augment: str = "none") -> tuple[float, float]:
+    """Seconds of preparing and of training, as two commands in an empty folder."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    shared = [
+        "experiment=celebdf/cnn_lstm", f"data.root={ROOT.resolve()}", "data/recipe=pictures",
+        f"data.recipe.crop_size={SIZE}", f"data.recipe.frames={T}", "module.network.encoder.pretrained=null",
+        f"trainer.max_epochs={epochs}", f"data.batch_size={BATCH}", "~callbacks.early_stopping", "explain=0",
+        f"augment@data.augment={augment}", "trainer.accelerator=cpu",
+    ]  # fmt: skip
+    seconds = []
+    for verb in ("prepare", "train"):
+        start = time.perf_counter()
+        command = [str(Path(sys.executable).with_name("unmask")), verb, *shared]
+        done = subprocess.run(command, cwd=place, capture_output=True, text=True, env=ENVIRONMENT)
+        if done.returncode:
+            raise SystemExit(done.stdout + done.stderr)
+        seconds.append(time.perf_counter() - start)
+    return seconds[0], seconds[1]
+
+
+def main() -> None:
+    options = arguments(__doc__, 5, "augmented")
+    render(ROOT)
+    videos, tests = split(ROOT)
+    torch.set_num_threads(os.cpu_count() or 1)
+    script, place = Script(videos), OUT / "plain_script_run"
+    seconds: Seconds = {"script": [], "unmask": [], "prepare": [], "train": [], "once": []}
+    augment = "light" if options.augmented else "none"
+    for turn in range(options.repeats):
+        start = time.perf_counter()
+        script.epoch()
+        epoch = time.perf_counter() - start
+        start = time.perf_counter()
+        script.test(tests)
+        seconds["script"].append(EPOCHS * epoch + time.perf_counter() - start)
+        start = time.perf_counter()
+        once(script.network, videos + tests)
+        seconds["once"].append(time.perf_counter() - start)
+        prepare, train = unmask(place, 2 if options.augmented else EPOCHS, augment)
+        if options.augmented:  # from one epoch more, what one epoch costs
+            train += (EPOCHS - 2) * (train - unmask(place, 1, augment)[1])
+        for name, value in (("unmask", prepare + train), ("prepare", prepare), ("train", train)):
+            seconds[name].append(value)
+        print(
+            f"  pair {turn + 1}: script {seconds['script'][-1]:.0f} s, unmask {prepare:.0f} + {train:.0f} s", flush=True
+        )
+    name = "plain_script_augmented" if options.augmented else "plain_script"
+    bound = 6.0 if options.augmented else 60.0
+    extra = {"extrapolated": f"the script: one epoch of {EPOCHS} timed in each pair", "seconds": seconds}
+    compared = {
+        "end to end": compare(seconds, "script", "unmask", at_least=bound),
+        "decode and encode once, nothing else": compare(seconds, "script", "once"),
+    }
+    report(name, compared, packages=("opencv-python-headless", "pytorch-lightning"), extra=extra)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Decode only what the wanted pictures of an H.264 stream depend on, and get the same pixels as from decoding it all.
+
+Two kinds of packets need not be decoded (ITU-T H.264, 7.4.1). A picture whose nal_ref_idc is 0 is no other picture's
+reference. And nothing after an IDR picture refers to anything before it, so a group of pictures that holds no wanted
+one, and what follows the last wanted one of its group, is left out as a whole.
+
+Other codecs do not say it as plainly: HEVC's "non-reference" pictures may be referred to by higher temporal layers, and
+VP9's may train the probabilities of the next.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+    from av.container import InputContainer
+
+CONTAINERS = {"mp4", "matroska"}  # with all that FFmpeg reads by the same rules: mov, m4a, webm
+IDR, PARAMETER_SETS = 5, (7, 8)  # types of NAL units (table 7-1)
+
+
+class Index(NamedTuple):
+    """The packets of a video."""
+
+    times: list[int]  # of presentation, of each in order of decoding
+    groups: list[int]  # number of the group that each belongs to; decoding can begin with any
+    shown: list[int]  # times of those that no edit list hides, in order of presentation
+
+
+def read_index(container: "InputContainer") -> Index | None:
+    """What must be known of all packets before some are left out; None where the stream does not allow that.
+
+    Args:
+        container: just opened; its first video stream is read to the end.
+    """
+    stream = container.streams.video[0]
+    # An AVI, for one, holds no times of presentation.
+    if stream.codec_context.name != "h264" or not CONTAINERS & set(container.format.name.split(",")):
+        return None
+    times: list[int] = []
+    groups: list[int] = []
+    shown: list[int] = []
+    parameters: set[tuple[bytes, ...]] = set()
+    extradata, whole = bytes(stream.codec_context.extradata or b""), False
+    for packet in _packets(container):
+        if packet.pts is None or packet.has_sidedata("new_extradata"):
+            return None
+        units = list(_units(bytes(packet), extradata))
+        begins = any(unit[0] & 31 == IDR for unit in units)
+        sent = tuple(unit for unit in units if unit[0] & 31 in PARAMETER_SETS)
+        if begins:
+            parameters.add(sent)
+        # Parameters that change on the way must all reach the decoder, so nothing is left out as a whole.
+        whole |= len(parameters) > 1 or bool(sent and not begins)
+        groups.append(groups[-1] + begins if groups else 0)
+        times.append(packet.pts)
+        shown += [] if packet.is_discard else [packet.pts]
+    if len(set(times)) < len(times):
+        return None
+    return Index(times, [0] * len(times) if whole else groups, sorted(shown))
+
+
+def decode_wanted(container: "InputContainer", index: Index, wanted: set[int]) -> Iterator["VideoFrame"]:
+    """The frames of these times, among others that had to be decoded for them.
+
+    Args:
+        container: just opened; its first video stream is read.
+        index: of `read_index`.
+        wanted: times of presentation, in the stream's time base.
+    """
+    codec = container.streams.video[0].codec_context
+    codec.thread_count = 1  # a decoder that works ahead would hear too late which picture it may skip
+    left = Counter(group for time, group in zip(index.times, index.groups, strict=True) if time in wanted)
+    gap = False
+    for packet, time, group in zip(_packets(container), index.times, index.groups, strict=True):
+        if not left[group]:
+            gap = True
+            continue
+        if gap:
+            yield from codec.decode(None)
+            codec.flush_buffers()
+        gap = False
+        left[group] -= time in wanted
+        codec.skip_frame = "DEFAULT" if time in wanted else "NONREF"
+        yield from codec.decode(packet)
+        if not left.total():
+            break
+    yield from codec.decode(None)
+
+
+def _packets(container: "InputContainer") -> Iterator["Packet[Any]"]:
+    return (packet for packet in container.demux(container.streams.video[0]) if packet.size)
+
+
+def _units(data: bytes, extradata: bytes) -> Iterator[bytes]:
+    """The NAL units of a packet: after their length where the header is an avcC box, else after start codes."""
+    if extradata[:1] != b"\x01":
+        yield from filter(None, re.split(b"\x00\x00\x01", data)[1:])
+        return
+    size, at = (extradata[4] & 3) + 1, 0
+    while at + size < len(data):
+        end = at + size + int.from_bytes(data[at : at + size], "big")
+        if end > at + size:
+            yield data[at + size : end]
+        at = end

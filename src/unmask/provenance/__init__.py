@@ -1,0 +1,34 @@
+"""Where media come from: machine-readable words in files, a visible label, and what else marks generated media."""
+
+from unmask.provenance.marking import PAYLOAD, Marking, inspect, visible_label
+from unmask.provenance.marks import (
+    ALTERED,
+    GENERATED,
+    RENDERED,
+    SYNTHETIC,
+    TERMS,
+    TRAINED,
+    UNSPECIFIED,
+    encode_png,
+    read_marks,
+    source_marks,
+    write_picture,
+)
+
+__all__ = [
+    "ALTERED",
+    "GENERATED",
+    "PAYLOAD",
+    "RENDERED",
+    "SYNTHETIC",
+    "TERMS",
+    "TRAINED",
+    "UNSPECIFIED",
+    "Marking",
+    "encode_png",
+    "inspect",
+    "read_marks",
+    "source_marks",
+    "visible_label",
+    "write_picture",
+]

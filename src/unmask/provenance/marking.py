@@ -1,0 +1,147 @@
+"""How generated media are marked: words in the file, a watermark in the pixels, and a label that people see."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from unmask.provenance import xmp
+from unmask.provenance.marks import (
+    ALTERED,
+    GENERATED,
+    RENDERED,
+    TERMS,
+    TRAINED,
+    UNSPECIFIED,
+    read_marks,
+    source_marks,
+    write_picture,
+    xmp_packet,
+)
+from unmask.watermark import PSNR, embed, encode, read
+
+Pixels = NDArray[np.uint8]
+PAYLOAD = int.from_bytes(b"unma")  # of the watermark, where no other is given
+WORDS = {
+    GENERATED: "made by a generative model",
+    TRAINED: "in part made by a generative model",
+    RENDERED: "rendered by an algorithm",
+    ALTERED: "altered by an algorithm",
+    "compositeSynthetic": "put together from pieces, of which some are synthetic",
+}
+_OFF = "off"
+
+
+@dataclass(frozen=True)
+class Marking:
+    """What is put on everything that a generator publishes; whatever is off is off by a key of the config.
+
+    Attributes:
+        metadata: Words in the file: text or container tags, and XMP.
+        watermark: The imperceptible one, in the pixels.
+        label: Words that are seen in a corner of every frame of a video, in ASCII; empty for none.
+        payload: 32 bits that the watermark carries.
+        psnr: Of the watermark, dB; at 39.5 it is read after H.264 at crf 28, at more it may not be.
+        source: Digital source type of IPTC, such as `GENERATED` or `TRAINED`.
+        comment: For people, in the metadata, at most 96 characters.
+
+    Raises:
+        ValueError: A value that cannot be written.
+    """
+
+    metadata: bool = True
+    watermark: bool = True
+    label: str = "AI-generated"
+    payload: int = PAYLOAD
+    psnr: float = PSNR
+    source: str = GENERATED
+    comment: str = "synthetic: made by unmask"
+
+    def __post_init__(self) -> None:
+        encode(self.payload)
+        source_marks(self.source, self.comment)
+        if not (self.label.isascii() and (self.label.isprintable())):
+            raise ValueError(f"label={self.label!r}: the visible label is written in printable ASCII")
+        if self.psnr < 30:
+            raise ValueError(f"psnr={self.psnr}: below 30 dB a watermark is seen; about 40 is right")
+
+    def tags(self) -> dict[str, str]:
+        """Words for a picture's marks or a video's container; empty if metadata is off."""
+        return source_marks(self.source, self.comment) if self.metadata else {}
+
+    def picture(self, pixels: Pixels) -> Pixels:
+        """A picture RGB [H, W, 3] or grey [H, W], uint8, as it is published."""
+        return embed(pixels, self.payload, self.psnr) if self.watermark else pixels
+
+    def frames(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
+        """The frames [H, W, 3] of a video, uint8, as they are published: labelled, then watermarked."""
+        for frame in frames:
+            yield self.picture(visible_label(frame, self.label) if self.label else frame)
+
+    def write(self, path: Path, pixels: Pixels, quality: int = 90) -> None:
+        """Mark a picture and save it as `write_picture` does."""
+        write_picture(path, self.picture(pixels), self.tags(), quality)
+
+    def finish(self, path: Path) -> None:
+        """Add XMP to an MP4 that was written with `tags()` as its metadata."""
+        if packet := xmp_packet(self.tags()):
+            xmp.append_to_mp4(path, packet)
+
+    def describe(self) -> dict[str, str]:
+        """What is on and what is off, for the manifest."""
+        return {
+            "metadata": self.source if self.metadata else _OFF,
+            "watermark": f"{self.payload:08x} at {self.psnr:g} dB" if self.watermark else _OFF,
+            "label": self.label or _OFF,
+        }
+
+
+def visible_label(frame: Pixels, text: str = "AI-generated") -> Pixels:
+    """A copy of a frame [H, W, 3] with white words on a dark plate in its lower left corner.
+
+    The letters are a twentieth of the frame's shorter side, at least 9 px, and less where the words would not fit.
+    """
+    height, width = frame.shape[:2]
+    font, letter = cv2.FONT_HERSHEY_SIMPLEX, max(9, round(min(height, width) / 20))
+    thickness = max(1, round(letter / 10))
+    scale = cv2.getFontScaleFromHeight(font, letter, thickness)
+    (across, _), _ = cv2.getTextSize(text, font, scale, thickness)
+    fits = min(1.0, 0.9 * width / max(across + letter, 1))
+    scale, letter, across = scale * fits, max(1, int(letter * fits)), int(across * fits)
+    pad = max(1, letter // 2)
+    right, top = min(width, across + 4 * pad), max(0, height - letter - 4 * pad)
+    labelled = frame.copy()
+    plate = labelled[top + pad : height - pad, pad : right - pad]
+    plate[:] = plate // 4  # three quarters opaque: whatever lies below stays darker than the words
+    place = (2 * pad, height - 2 * pad)
+    cv2.putText(labelled, text, place, font, scale, (255, 255, 255), thickness, cv2.LINE_AA)
+    return labelled
+
+
+def inspect(path: Path, frames: Pixels | None = None, payloads: Sequence[int] = (PAYLOAD,)) -> list[str]:
+    """What marks say of a file, one sentence each. None at all says nothing: marks can be taken off and put on.
+
+    Args:
+        path: a picture or a video.
+        frames: its pixels, uint8 [H, W, 3] or [T, H, W, 3], whole and not cut to a face; None looks for no watermark.
+        payloads: watermarks to look for first.
+    """
+    findings = []
+    try:
+        marks = read_marks(path)
+    except (OSError, ValueError) as error:
+        marks = {}
+        findings.append(f"metadata: could not be read ({error})")
+    term = marks.get("digitalSourceType", UNSPECIFIED).removeprefix(TERMS)
+    if term != UNSPECIFIED:
+        comment = f", '{marks['comment']}'" if marks.get("comment") else ""
+        findings.append(f"metadata: the file says it was {WORDS.get(term, 'of another source')} ({term}{comment})")
+    if frames is not None:
+        reading = read(frames, payloads)
+        if reading.present:
+            chance = f"an unmarked file reads so with a probability of at most {max(reading.p_value, 1e-99):.0e}"
+            findings.append(f"watermark: unmask's, payload {reading.payload:08x}; {chance}")
+    return findings

@@ -1,0 +1,264 @@
+"""An imperceptible watermark of 32 bits that survives JPEG, resizing and H.264: informed spread spectrum.
+
+The picture's luminance is brought to 256x256, so that a resized picture still lines up, and transformed by one DCT.
+Each bit of a code word lies on some 130 coefficients from all of the band, with signs drawn from a key (Cox et al.
+1997, doi:10.1109/83.650120). The embedder knows the picture, so it takes the picture's own interference out of each
+bit (Malvar and Florencio 2003, doi:10.1109/TSP.2003.809385) and spends what a PSNR allows on the bits that need it.
+Three words of the extended Golay code (Golay 1949), decoded softly, correct errors.
+
+The false-alarm rate is computed, not tuned: whatever the picture, its correlation with one word of random signs
+exceeds t with a probability of at most exp(-t^2 / 2) (Hoeffding 1963, doi:10.1080/01621459.1963.10500830), and there
+are 2^32 words.
+
+It does not survive cropping, rotation, mirroring or somebody who wants it gone: it labels, it does not protect. Where
+the whole picture moves, H.264 at crf 28 carries the mark along and leaves it to the key frames. A picture of 64 px
+keeps it as saved, but not through JPEG 75 or halving; one of 32 px does not. benchmarks/watermark.py has the figures.
+
+Of the libraries, TrustMark (arXiv:2311.18297) must download its weights, invisible-watermark (last release 2023) loses
+its fast mode at JPEG 75, and blind-watermark must be told the picture's original size; none states a false-alarm rate.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Array = NDArray[np.floating[Any]]
+KEY = "unmask/1"  # whoever knows it can read, forge and remove the mark
+PSNR = 39.5  # dB, of the marked picture against the unmarked one
+FALSE_ALARM = 1e-6  # how probable the mark must at most be in an unmarked picture to be called present
+_SIDE = 256  # of the plane that is transformed, px
+_BAND = (6, 112)  # radius in the DCT: below, pictures are strongest; above, half size and codecs leave nothing
+_BITS = 72  # of a code word: three of 24
+_NEAR = 9  # coefficients to a side of the square over which a coefficient's usual size is taken
+_CLIP = 2.5  # times the usual size: edges are outliers
+_CODEC = 16.0  # what H.264 at crf 28 takes from a coefficient of a picture of 256 px, in units of the orthonormal DCT
+_GOLAY = 0xC75  # generator polynomial of the Golay code
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read from pixels.
+
+    Attributes:
+        payload: The likeliest 32 bits, whether or not there is a mark.
+        score: Correlation with the payload's code word, in standard deviations of an unmarked picture's with one word.
+        p_value: At most how probable such a score is in an unmarked picture, all payloads taken into account.
+    """
+
+    payload: int
+    score: float
+    p_value: float
+
+    @property
+    def present(self) -> bool:
+        """Whether the pixels carry a mark."""
+        return self.p_value < FALSE_ALARM
+
+
+def embed(pixels: Pixels, payload: int, psnr: float = PSNR, key: str = KEY) -> Pixels:
+    """Mark a picture RGB [H, W, 3] or grey [H, W], or each frame of a clip [T, H, W, 3].
+
+    Args:
+        pixels: uint8.
+        payload: 0 to 2^32 - 1.
+        psnr: how strong, in dB; no picture is changed by more than this.
+        key: what the reader must know.
+
+    Raises:
+        ValueError: pixels of another kind, or a payload that does not fit.
+    """
+    frames = [_embed(frame, encode(payload), psnr, _carrier(key)) for frame in _frames(pixels)]
+    return np.stack(frames) if pixels.ndim == 4 else frames[0]
+
+
+def read(pixels: Pixels, expected: Sequence[int] = (), key: str = KEY) -> Reading:
+    """Read the mark of a picture RGB [H, W, 3] or grey [H, W], or the one that the frames [T, H, W, 3] share.
+
+    Args:
+        pixels: uint8, whole as they were marked, at any size.
+        expected: payloads to look for first; few words to choose from need a smaller score than all 2^32.
+        key: that of the embedder.
+
+    Raises:
+        ValueError: pixels of another kind.
+    """
+    carrier = _carrier(key)
+    planes = (_luminance(frame) for frame in _frames(pixels))
+    seen = np.mean([carrier.measure(_resize(plane, _SIDE, _SIDE))[0] for plane in planes], 0)
+    soft = carrier.per_bit(seen * carrier.sign) / max(float(np.linalg.norm(seen)), 1e-9)
+    payload, score = decode(soft)
+    searches = 2 if expected else 1  # each may err, so each is held to half
+    found = [Reading(payload, score, _chance(score, searches * 2**32))]
+    for value in expected:
+        score = float(soft @ encode(value))
+        found.append(Reading(value, score, _chance(score, searches * len(expected))))
+    best = min(found, key=lambda reading: reading.p_value)
+    return best if best.p_value < 1 else found[0]
+
+
+def encode(payload: int) -> Array:
+    """The code word [72] of +1 and -1 of 32 bits: three words of the extended Golay code, of 12, 12 and 8 bits.
+
+    Raises:
+        ValueError: the payload is not within 0 and 2^32 - 1.
+    """
+    if not 0 <= payload < 2**32:
+        raise ValueError(f"a payload of {payload}; it is a number from 0 to 4294967295")
+    return np.concatenate([_words()[payload >> shift & 0xFFF] for shift in (0, 12, 24)])
+
+
+def decode(soft: Array) -> tuple[int, float]:
+    """The payload whose code word correlates best with soft decisions [72], and that correlation.
+
+    Of the 24 decisions of each Golay word any three may be wrong and more if they were faint.
+    """
+    payload, score = 0, 0.0
+    for number, words in enumerate((_words(), _words(), _words()[:256])):
+        likeness = words @ soft[24 * number : 24 * (number + 1)]
+        best = int(likeness.argmax())
+        payload |= best << 12 * number
+        score += float(likeness[best])
+    return payload, score
+
+
+@dataclass(frozen=True)
+class _Carrier:
+    """The coefficients of the band [n] in order of radius; every run of 72 of them carries each bit once."""
+
+    at: NDArray[np.intp]  # where in the flattened DCT
+    sign: Array  # +1 or -1
+    bit: NDArray[np.intp]  # of the code word
+
+    def measure(self, plane: Array) -> tuple[Array, Array]:
+        """Coefficients of a plane [256, 256] over their neighbours' mean size, and this size."""
+        spectrum = cv2.dct(plane)
+        near = cv2.boxFilter(np.abs(spectrum), -1, (_NEAR, _NEAR), borderType=cv2.BORDER_REFLECT_101)
+        size = np.maximum(1.25 * near.ravel()[self.at], 1.0)  # a Gaussian's deviation is 1.25 times its mean size
+        return np.clip(spectrum.ravel()[self.at] / size, -_CLIP, _CLIP), size
+
+    def per_bit(self, values: Array) -> Array:
+        """Sums [72] of values [n]."""
+        return np.bincount(self.bit, values, _BITS).astype(np.float32)
+
+
+def _embed(pixels: Pixels, word: Array, psnr: float, carrier: _Carrier) -> Pixels:
+    plane = _luminance(pixels)
+    height, width = plane.shape
+    work = _resize(plane, min(width, _SIDE), min(height, _SIDE))  # small pictures stay, large ones are marked small
+    budget = max(255.0**2 * 10 ** (-psnr / 10) - 1 / 12, 0.0)  # mean squared change, less that of rounding
+    change = _change(work, word, budget, _CODEC * _SIDE / math.sqrt(height * width), carrier)
+    change = _resize(change, width, height)
+    change *= math.sqrt(budget / max(float(np.mean(change**2)), 1e-9))
+    whole = np.rint(change).astype(np.int16)
+    return np.asarray(cv2.add(pixels, cv2.merge([whole] * 3) if pixels.ndim == 3 else whole, dtype=cv2.CV_8U), np.uint8)
+
+
+def _change(work: Array, word: Array, budget: float, codec: float, carrier: _Carrier, rounds: int = 3) -> Array:
+    """What to add to the plane [256, 256] of a luminance [h, w] so that every bit stands out as far as the budget goes.
+
+    Most of it goes where a coefficient is about as large as what a codec takes: larger ones drown the mark, smaller
+    ones do not survive.
+    """
+    height, width = work.shape
+    plane = _resize(work, _SIDE, _SIDE)
+    wanted, mask = carrier.sign * word[carrier.bit], _texture(plane)
+    seen, size = carrier.measure(plane)
+    shape = size / (size**2 + codec**2)
+    cost = carrier.per_bit(shape**2) / _SIDE**2
+    gain = carrier.per_bit(shape / size) * float(mask.mean())
+    amplitude, change = np.zeros(_BITS, np.float32), np.zeros_like(plane)
+    for _ in range(rounds):
+        amplitude = _fill(amplitude - carrier.per_bit(seen * wanted) / gain, 1 / gain, cost, budget)
+        spectrum = np.zeros(_SIDE * _SIDE, np.float32)
+        spectrum[carrier.at] = amplitude[carrier.bit] * wanted * shape
+        change = cv2.idct(spectrum.reshape(_SIDE, _SIDE)) * mask
+        change *= math.sqrt(budget / max(float(np.mean(change**2)), 1e-9))
+        marked = np.clip(np.rint(work + _resize(change, width, height)), 0, 255)
+        seen = carrier.measure(_resize(marked, _SIDE, _SIDE))[0]
+    return change
+
+
+def _fill(base: Array, slope: Array, cost: Array, budget: float) -> Array:
+    """Amplitudes max(0, base + slope x level) [72], the level as high as the sum of cost x amplitude^2 allows."""
+
+    def spent(level: float) -> float:
+        return float(cost @ np.maximum(base + slope * level, 0) ** 2)
+
+    low, high = 0.0, 1.0
+    while spent(high) < budget:
+        high *= 2
+    for _ in range(25):
+        middle = (low + high) / 2
+        low, high = (low, middle) if spent(middle) > budget else (middle, high)
+    return np.maximum(base + slope * low, 0)
+
+
+def _texture(plane: Array) -> Array:
+    """Where a plane hides more: almost in proportion to its fine detail; of a mean square of 1."""
+    detail = plane - cv2.GaussianBlur(plane, (0, 0), 3)
+    mask = (np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), 4)) + 1.0) ** 0.8  # 1 grey level: flat parts carry some too
+    return np.asarray(mask / np.sqrt(np.mean(mask**2)), np.float32)
+
+
+@cache
+def _carrier(key: str) -> _Carrier:
+    """By SHAKE-256, whose numbers will never change as those of a library's generator may."""
+    down, right = (axis.ravel() for axis in np.mgrid[:_SIDE, :_SIDE])
+    square = down**2 + right**2  # of the radius: whole numbers order alike on every machine
+    # Not the first row and column: straight edges make them strong.
+    at = np.flatnonzero((square >= _BAND[0] ** 2) & (square < _BAND[1] ** 2) & (down > 0) & (right > 0))
+    at = at[np.argsort(square[at], kind="stable")][: len(at) // _BITS * _BITS]
+    noise = hashlib.shake_256(key.encode()).digest(9 * len(at))
+    sign = 1 - 2 * (np.frombuffer(noise[: len(at)], np.uint8) & 1).astype(np.float32)
+    order = np.frombuffer(noise[len(at) :], "<u8").reshape(-1, _BITS)
+    return _Carrier(at, sign, np.argsort(order, axis=1, kind="stable").ravel())
+
+
+@cache
+def _words() -> Array:
+    """The words [4096, 24] of the extended Golay code, as +1 and -1; the first 12 places are the number's bits."""
+    numbers = np.arange(4096)
+    rest = numbers << 11
+    for place in range(22, 10, -1):
+        rest = np.where(rest >> place & 1, rest ^ (_GOLAY << place - 11), rest)
+    bits = ((numbers << 11 | rest)[:, None] >> np.arange(22, -1, -1)) & 1
+    bits = np.hstack([bits, bits.sum(1, keepdims=True) & 1])
+    return (1 - 2 * bits).astype(np.float32)
+
+
+def _chance(score: float, words: int) -> float:
+    """Hoeffding's bound for the best of so many words."""
+    return min(1.0, words * math.exp(-(max(score, 0.0) ** 2) / 2))
+
+
+def _frames(pixels: Pixels) -> Iterator[Pixels]:
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3, 4) or (pixels.ndim > 2 and pixels.shape[-1] != 3):
+        raise ValueError(f"pixels are uint8 [H, W, 3], [H, W] or [T, H, W, 3], not {pixels.dtype} {list(pixels.shape)}")
+    if not pixels.size:
+        raise ValueError(f"there is no pixel to mark or read in {list(pixels.shape)}")
+    yield from pixels if pixels.ndim == 4 else [pixels]
+
+
+def _luminance(pixels: Pixels) -> Array:
+    """Of BT.601, [H, W] in [0, 255]."""
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels
+    return np.asarray(grey, np.float32)
+
+
+def _resize(plane: Array, width: int, height: int) -> Array:
+    """One way and then the other: each is averaged where it shrinks and interpolated where it grows."""
+    if plane.shape[1] != width:
+        how = cv2.INTER_AREA if width < plane.shape[1] else cv2.INTER_CUBIC
+        plane = np.asarray(cv2.resize(plane, (width, plane.shape[0]), interpolation=how), np.float32)
+    if plane.shape[0] != height:
+        how = cv2.INTER_AREA if height < plane.shape[0] else cv2.INTER_CUBIC
+        plane = np.asarray(cv2.resize(plane, (width, height), interpolation=how), np.float32)
+    return plane
