@@ -25,7 +25,7 @@ MAY = {
     "demo": {"media", "provenance"},
     "networks": set(),
     "explain": set(),
-    "training": set(),
+    "training": {"media", "provenance"},
 }
 # Rooms that know no framework at all, and files of others that do not either.
 PLAIN = [
@@ -38,6 +38,7 @@ PLAIN = [
     "explain",
     "reporting",
     "training/losses",
+    "training/adversarial",
     "training/schedules",
     "data/manifest",
     "data/splits",

@@ -22,6 +22,7 @@ GROUPS = [
     "module/optimizer",
     "module/scheduler",
 ]
+GENERATORS = ["module/generator", "module/discriminator", "module/adversarial@module.loss"]
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml")) if not p.stem.startswith("_")]
 OPTIONS += [("augment@data.augment", p.stem) for p in sorted((CONF / "augment").glob("*.yaml"))]
 OFFLINE = ["paths.out=out", "frames=4", "data.root=somewhere"]
@@ -44,7 +45,8 @@ def test_a_preset_is_valid_and_says_what_it_reproduces(experiment):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_a_preset_builds_without_a_download(experiment):
     cfg = compose("train", [f"experiment={experiment}", "paths.out=out"])
-    for node in (cfg.module.network, cfg.module.network.get("encoder") or {}):
+    network = cfg.module.get("network") or {}  # a generator has others
+    for node in (network, network.get("encoder") or {}):
         if node.get("pretrained"):
             node.pretrained = False if node.pretrained is True else None  # what only a download gives
     module = instantiate(cfg.module, _convert_="all")
@@ -56,6 +58,14 @@ def test_a_preset_builds_without_a_download(experiment):
 @pytest.mark.parametrize("group,option", OPTIONS)
 def test_every_option_composes_and_is_valid(group, option):
     validate(compose("train", [f"{group}={option}", *OFFLINE]))
+
+
+@pytest.mark.parametrize("group", GENERATORS)
+def test_every_option_of_a_gan_composes_and_is_valid(group):
+    options = sorted((CONF / group.partition("@")[0]).glob("*.yaml"))
+    assert options
+    for option in options:
+        validate(compose("train", ["module=gan", f"{group}={option.stem}", *OFFLINE]))
 
 
 @pytest.mark.parametrize("verb", ["prepare", "evaluate", "report", "predict", "generate", "demo"])

@@ -58,7 +58,8 @@ def _fingerprint(cfg: DictConfig) -> str:
 
 
 def register_resolvers() -> None:
-    """Give configs `${run_id:}`."""
+    """Give configs `${run_id:}` and `${count:LIST}`."""
+    OmegaConf.register_new_resolver("count", len, replace=True)
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True, use_cache=False)
 
 

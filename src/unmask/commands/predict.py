@@ -20,12 +20,15 @@ from unmask.config import conf_dir
 from unmask.data.augment import to_float
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.store import MemoryStore
-from unmask.media.decode import MediaError
+from unmask.media.decode import MediaError, burst_indices, open_media
 from unmask.metrics import detection
+from unmask.provenance import inspect
 from unmask.reporting import plots
 from unmask.runs import Run, register_resolvers
 
 register_resolvers()
+
+MARKED = 8  # frames of a video in which a watermark is looked for
 
 
 def predict(path: Path, run: Run, out: Path | None = None) -> float:
@@ -48,6 +51,7 @@ def predict(path: Path, run: Run, out: Path | None = None) -> float:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(drawn)
     tell(path, run, prob, thresholds["video"], f"{len(predictions)} {unit}{'s' if len(predictions) > 1 else ''}")
+    tell_marks(path, run.config.data.recipe.get("decoder", "auto"))
     say(f"{kind}: {out}")
     return prob
 
@@ -89,6 +93,16 @@ def tell(path: Path, run: Run, prob: float, threshold: float, samples: str) -> N
     say("  - No proof. Detectors err more on material unlike their training: other forgeries, phones, re-uploads.")
     say("  - The score is not the chance that the file is fake: that depends on where the file comes from.")
     say(f"  - Only the {seen} was looked at: not the sound, the text, or whether what is real is out of its context.\n")
+
+
+def tell_marks(path: Path, decoder: str) -> None:
+    """Print what the file says of itself: metadata of generators, and the watermark of this one's."""
+    reader = open_media(path, decoder)
+    frames = reader.read(burst_indices(len(reader), MARKED))
+    say("What the file says of itself:")
+    for finding in inspect(path, frames) or ["no mark of a generator was found"]:
+        say(f"  - {finding}")
+    say("  - Marks can be taken off and put on: having none says nothing.\n")
 
 
 def _seen(run: Run) -> str:

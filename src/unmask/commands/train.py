@@ -149,8 +149,8 @@ def _overrides() -> list[str]:
 
 
 def _parts(group: DictConfig | None) -> list[Any]:
-    """The objects of a group whose options are named entries (callbacks)."""
-    return list(instantiate(group or {}, _convert_="all").values())
+    """The objects of a group whose options are named entries (callbacks); null takes one out."""
+    return [part for part in instantiate(group or {}, _convert_="all").values() if part is not None]
 
 
 def _clear(out: Path) -> None:

@@ -1,0 +1,218 @@
+"""Adversarial training of one generator against one discriminator."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn import Parameter
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from unmask.metrics import generation
+
+Batch = dict[str, Tensor]
+COLLAPSED = 0.25  # of the data's spread of features: samples that differ less are much alike
+
+
+class GAN(LightningModule):
+    """Train a generator by an adversarial loss (arXiv 1406.2661).
+
+    Two optimizers by hand. A batch counts as one step, whatever is updated in it: `max_steps` means batches.
+
+    Args:
+        generator: (latent [B, generator.latent], attributes or None) -> pictures [B, 3, S, S] in [-1, 1].
+        discriminator: (pictures, attributes or None) -> score [B]; larger means real.
+        loss: a `training.adversarial.Adversarial`.
+        optimizer_g: parameters -> optimizer, of the generator.
+        optimizer_d: parameters -> optimizer, of the discriminator.
+        judge: pictures in [0, 1] -> features [N, F], for the Frechet distance of validation; never trained.
+        d_steps: updates of the discriminator for one of the generator.
+        accumulate: batches whose gradients make one update.
+        clip: largest norm of an update's gradient; null for no bound.
+        ema: decay of the generator's running average, which samples then come from (arXiv 1806.04498); 0 for none.
+        augment: what pictures of both kinds go through before the discriminator, differentiable (arXiv 2006.10738).
+        monitor: the figure that picks the best checkpoint; `val/frechet_NAME` bears the judge's name.
+        mode: `min` where smaller is better.
+    """
+
+    updates: Tensor  #: how often the generator and the discriminator were updated [2]
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        loss: nn.Module,
+        optimizer_g: Callable[[Iterator[Parameter]], Optimizer],
+        optimizer_d: Callable[[Iterator[Parameter]], Optimizer],
+        judge: nn.Module,
+        d_steps: int = 1,
+        accumulate: int = 1,
+        clip: float | None = None,
+        ema: float = 0.0,
+        augment: Callable[[Tensor], Tensor] | None = None,
+        monitor: str = "val/frechet_random",
+        mode: str = "min",
+    ) -> None:
+        super().__init__()
+        if d_steps < 1 or accumulate < 1:
+            raise ValueError(f"module.d_steps={d_steps}, module.accumulate={accumulate}: give 1 or more")
+        if not 0 <= ema < 1:
+            raise ValueError(f"module.ema={ema}: give a decay from 0 to below 1, such as 0.999")
+        self.automatic_optimization = False
+        self.generator, self.discriminator, self.loss, self.judge = generator, discriminator, loss, judge
+        self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
+        self.d_steps, self.accumulate, self.clip, self.augment = d_steps, accumulate, clip, augment
+        decay = get_ema_multi_avg_fn(ema)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(generator, multi_avg_fn=decay, use_buffers=True) if ema else None
+        self.monitor, self.mode = monitor, mode
+        self.figures: dict[str, float] = {}
+        self.register_buffer("updates", torch.zeros(2, dtype=torch.int64))
+        self._seen: list[Tensor] = []
+        self._conditions: list[Tensor] = []
+
+    @property
+    def conditional(self) -> bool:
+        """Whether pictures are made by attributes."""
+        return bool(getattr(self.generator, "attributes", 0))
+
+    @torch.no_grad()
+    def sample(self, n: int, seeds: Sequence[int], condition: Tensor | None = None) -> Tensor:
+        """New pictures [n, 3, S, S] in [0, 1]; a seed gives the same latent whatever else is in the batch.
+
+        Args:
+            n: how many.
+            seeds: one a picture.
+            condition: attributes [n, A] in [0, 1], where the generator is conditional.
+        """
+        network: Any = self.generator if self.average is None else self.average.module
+        latents = [torch.randn(network.latent, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
+        if len(latents) != n:
+            raise ValueError(f"{n} pictures want {n} seeds, not {len(latents)}")
+        training, z = network.training, torch.stack(latents).to(self.device)
+        made: Tensor = network.eval()(z, None if condition is None else condition.to(self.device))
+        network.train(training)
+        return (made.float() + 1).clamp(0, 2) / 2
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """A batch for the discriminator and, in every `d_steps`th of its updates, for the generator."""
+        both: Any = self.optimizers()
+        last = (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
+        turn = (int(self.updates[1]) + 1) % self.d_steps == 0
+        real, attributes = 2 * batch["x"] - 1, batch.get("attributes")
+        loss_d = self._learn(both[1], lambda: self._discriminate(real, attributes), last)
+        loss_g = self._learn(both[0], lambda: self._generate(len(real), attributes), last) if turn else None
+        if last:
+            self.updates[1] += 1
+            self.updates[0] += turn
+        if last and turn and self.average is not None:
+            self.average.update_parameters(self.generator)
+        self._count()
+        self.log("train/loss_d", loss_d, prog_bar=True)
+        if loss_g is not None:
+            self.log("train/loss_g", loss_g, prog_bar=True)
+        return loss_d if loss_g is None else loss_d + loss_g
+
+    def _learn(self, optimizer: Any, loss: Callable[[], Tensor], last: bool) -> Tensor:
+        """One loss backward into the parameters of one optimizer, which steps with the last of several batches."""
+        self.toggle_optimizer(optimizer)
+        value = loss()
+        self.manual_backward(value / self.accumulate)
+        if last:
+            if self.clip is not None:
+                self.clip_gradients(optimizer, gradient_clip_val=self.clip, gradient_clip_algorithm="norm")
+            # What counts as a step is the batch (see _count), not each of two optimizers.
+            optimizer._on_before_step = optimizer._on_after_step = _nothing
+            optimizer.step()
+            optimizer.zero_grad()
+        self.untoggle_optimizer(optimizer)
+        return value.detach()
+
+    def _discriminate(self, real: Tensor, attributes: Tensor | None) -> Tensor:
+        with torch.no_grad():
+            fake = self.generator(self._latents(len(real)), attributes)
+        # Apart, as the paper does: in one batch, batch norm would tell the discriminator about the other kind.
+        scores = [self.discriminator(self._augmented(x), attributes) for x in (real, fake)]
+        loss: Tensor = self.loss.discriminator(*scores)  # type: ignore[operator]
+        penalty: Tensor = self.loss.penalty(lambda x: self.discriminator(x, attributes), real, fake)  # type: ignore[operator]
+        return loss + penalty
+
+    def _generate(self, count: int, attributes: Tensor | None) -> Tensor:
+        fake = self.generator(self._latents(count), attributes)
+        loss: Tensor = self.loss.generator(self.discriminator(self._augmented(fake), attributes))  # type: ignore[operator]
+        return loss
+
+    def _latents(self, count: int) -> Tensor:
+        network: Any = self.generator
+        return torch.randn(count, network.latent, device=self.device)
+
+    def _augmented(self, x: Tensor) -> Tensor:
+        return x if self.augment is None else self.augment(x)
+
+    def _count(self) -> None:
+        """Tell the Trainer that one step was made, whichever optimizers stepped."""
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.increment_ready()
+        progress.increment_completed()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep what the judge sees in real pictures, and the attributes by which others will be made."""
+        self._keep(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """The same of the test split."""
+        self._keep(batch)
+
+    def _keep(self, batch: Batch) -> None:
+        self._seen.append(self.judge(batch["x"]))
+        if self.conditional:
+            self._conditions.append(batch["attributes"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Make as many pictures, and log how far they are from the real ones."""
+        self._finish("val")
+
+    def on_test_epoch_end(self) -> None:
+        """The same of the test split."""
+        self._finish("test")
+
+    def _finish(self, split: str) -> None:
+        real = torch.cat(self._seen)
+        condition = torch.cat(self._conditions) if self._conditions else None
+        self._seen.clear()
+        self._conditions.clear()
+        count, first = len(real), self.global_rank * len(real)
+        parts = [range(at, min(at + 64, count)) for at in range(0, count, 64)]
+        made = torch.cat([self._judged([first + at for at in part], _rows(condition, part)) for part in parts])
+        if self.trainer.world_size > 1:
+            gathered: Any = self.all_gather((real, made))
+            real, made = (rows.flatten(0, 1) for rows in gathered)
+        name: Any = self.judge.name
+        spread = float(made.std(0).mean() / real.std(0).mean())
+        figures = {"frechet": generation.frechet(real, made), "kernel": generation.kernel(real, made)}
+        self.figures = {f"{key}_{name}": value for key, value in figures.items()} | {"spread": spread}
+        self.log_dict({f"{split}/{key}": value for key, value in self.figures.items()}, rank_zero_only=False)
+        if split == "val" and spread < COLLAPSED and self.updates[0] > 0:
+            warnings.warn(
+                f"samples differ only {spread:.0%} as much as real pictures do (epoch {self.current_epoch}): the "
+                "generator may have collapsed; try module.augment, a lower rate, or loss=wgan_gp",
+                stacklevel=2,
+            )
+
+    def _judged(self, seeds: list[int], condition: Tensor | None) -> Tensor:
+        features: Tensor = self.judge(self.sample(len(seeds), seeds, condition))
+        return features
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """The generator's and the discriminator's."""
+        return [self.optimizer_g(self.generator.parameters()), self.optimizer_d(self.discriminator.parameters())]
+
+
+def _nothing() -> None:
+    """In the place of the Trainer's counting."""
+
+
+def _rows(condition: Tensor | None, part: range) -> Tensor | None:
+    return None if condition is None else condition[part.start : part.stop]

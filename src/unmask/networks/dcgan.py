@@ -1,0 +1,139 @@
+"""DCGAN: generator and discriminator of strided convolutions (arXiv 1511.06434); further stages for further sizes.
+
+Conditional on attributes: the generator's latent is joined by an embedding (arXiv 1411.1784); the discriminator takes a
+map of it as a fourth channel, or, better, projects its features on it (arXiv 1802.05637).
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+NORMS = ("batch", "instance", "none")
+CONDITIONS = ("projection", "concat")
+SPREAD = 0.02  # of the initial weights, the paper's
+
+
+def _stages(image_size: int) -> int:
+    """How often 4 px are doubled."""
+    stages = round(math.log2(max(image_size, 1))) - 2
+    if image_size < 8 or 4 * 2**stages != image_size:
+        raise ValueError(f"image_size={image_size}: a DCGAN has a power of two from 8 on; set 64, the paper's")
+    return stages
+
+
+def _widths(filters: int, stages: int) -> list[int]:
+    """Channels from the finest stage to the coarsest: doubled each time, up to eight times."""
+    return [filters * min(2**at, 8) for at in range(stages)]
+
+
+def _initialise(network: nn.Module) -> None:
+    """Normal weights of deviation 0.02, as the paper draws them; those of batch norm about 1."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(layer.weight, 0.0, SPREAD)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d | nn.InstanceNorm2d) and layer.weight is not None:
+            nn.init.normal_(layer.weight, 1.0, SPREAD)
+            nn.init.zeros_(layer.bias)
+
+
+class DCGANGenerator(nn.Module):
+    """Latent [B, latent] -> picture [B, 3, S, S] in [-1, 1].
+
+    Args:
+        image_size: S, px, a power of two from 8 on; the paper's is 64.
+        latent: length of the latent; the paper's is 100.
+        filters: channels of the finest stage; those of coarser ones are up to eight times as many.
+        attributes: how many attributes the picture is to have; 0 for none.
+        embedding: length of what they become.
+    """
+
+    def __init__(
+        self, image_size: int = 64, latent: int = 100, filters: int = 64, attributes: int = 0, embedding: int = 32
+    ) -> None:
+        super().__init__()
+        self.image_size, self.latent, self.attributes = image_size, latent, attributes
+        self.embed = nn.Linear(attributes, embedding) if attributes else None
+        widths = _widths(filters, _stages(image_size))[::-1]
+        inside = latent + (embedding if attributes else 0)
+        layers: list[nn.Module] = [nn.ConvTranspose2d(inside, widths[0], 4, bias=False)]  # 1 px -> 4 px
+        for wide, narrow in pairwise(widths):
+            layers += [nn.BatchNorm2d(wide), nn.ReLU(), nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False)]
+        layers += [nn.BatchNorm2d(widths[-1]), nn.ReLU(), nn.ConvTranspose2d(widths[-1], 3, 4, 2, 1), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+        _initialise(self)
+
+    def forward(self, z: Tensor, attributes: Tensor | None = None) -> Tensor:
+        """z: [B, latent], attributes [B, A] in [0, 1] where it is conditional -> [B, 3, S, S] in [-1, 1]."""
+        if self.embed is not None:
+            if attributes is None:
+                raise ValueError(f"this generator is conditional: give {self.attributes} attributes")
+            z = torch.cat([z, self.embed(attributes)], dim=1)
+        picture: Tensor = self.layers(z[:, :, None, None])
+        return picture
+
+
+class DCGANDiscriminator(nn.Module):
+    """Picture [B, 3, S, S] in [-1, 1] -> score [B]; larger means real.
+
+    Args:
+        image_size: S, px, a power of two from 8 on.
+        filters: channels of the finest stage.
+        attributes: how many attributes the picture is said to have; 0 for none.
+        condition: `projection` or `concat`, how it looks at them.
+        norm: `batch`, the paper's; `instance` or `none` for WGAN-GP, whose penalty is of each picture by itself
+            (arXiv 1704.00028, section 4).
+        spectral: normalise each weight by its largest singular value (arXiv 1802.05957), for the hinge loss.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 64,
+        filters: int = 64,
+        attributes: int = 0,
+        condition: str = "projection",
+        norm: str = "batch",
+        spectral: bool = False,
+    ) -> None:
+        super().__init__()
+        if norm not in NORMS:
+            raise ValueError(f"norm={norm}: choose one of {', '.join(NORMS)}")
+        if condition not in CONDITIONS:
+            raise ValueError(f"condition={condition}: choose one of {', '.join(CONDITIONS)}")
+        self.image_size, self.attributes = image_size, attributes
+        widths = _widths(filters, _stages(image_size))
+        concat = bool(attributes) and condition == "concat"
+        self.drawn = nn.Linear(attributes, image_size**2) if concat else None
+        self.projected = nn.Linear(attributes, widths[-1], bias=False) if attributes and not concat else None
+        layers: list[nn.Module] = [nn.Conv2d(3 + concat, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+        for narrow, wide in pairwise(widths):
+            layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=norm == "none"), *_norm(norm, wide), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers)  # -> 4 px
+        self.last = nn.Conv2d(widths[-1], 1, 4)
+        _initialise(self)
+        if spectral:
+            for layer in [*self.modules()]:
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    spectral_norm(layer)
+
+    def forward(self, x: Tensor, attributes: Tensor | None = None) -> Tensor:
+        """x: [B, 3, S, S] in [-1, 1], attributes [B, A] in [0, 1] where it is conditional -> [B]."""
+        if self.attributes and attributes is None:
+            raise ValueError(f"this discriminator is conditional: give {self.attributes} attributes")
+        if self.drawn is not None:
+            x = torch.cat([x, self.drawn(attributes).view(-1, 1, self.image_size, self.image_size)], dim=1)
+        features = self.layers(x)  # [B, C, 4, 4]
+        score: Tensor = self.last(features).flatten()
+        if self.projected is not None:
+            score = score + (self.projected(attributes) * features.mean((2, 3))).sum(1)
+        return score
+
+
+def _norm(kind: str, channels: int) -> list[nn.Module]:
+    if kind == "none":
+        return []
+    return [nn.BatchNorm2d(channels) if kind == "batch" else nn.InstanceNorm2d(channels, affine=True)]

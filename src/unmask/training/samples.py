@@ -1,0 +1,90 @@
+"""Grids of a generator's samples while it trains: always of the same seeds, so that they can be compared."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from unmask.media.encode import write_video
+from unmask.provenance import Marking, source_marks
+
+FPS = 8  # of the timelapse
+
+
+class SampleGrid(Callback):
+    """Write `step-NNNNNNN.png` every so many steps, and `timelapse.mp4` at the end; all marked as synthetic.
+
+    Args:
+        dirpath: the folder.
+        every_n_steps: batches between two grids.
+        count: pictures of a grid, of the seeds 0, 1, 2, ...
+    """
+
+    def __init__(self, dirpath: str, every_n_steps: int = 200, count: int = 36) -> None:
+        if every_n_steps < 1 or count < 1:
+            raise ValueError(f"every_n_steps={every_n_steps}, count={count}: give 1 or more")
+        self.folder, self.every, self.count = Path(dirpath), every_n_steps, count
+        self.marking = Marking(watermark=False, label="")  # a grid is a plot; what is published is marked in its pixels
+        self._condition: torch.Tensor | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The first grid, before anything was learnt; a resumed run has it already."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if getattr(pl_module, "conditional", False):
+            rows = np.arange(self.count) % len(data.samples["val"])
+            self._condition = data.samples["val"].__getitems__([(0, int(row)) for row in rows])["attributes"]
+        self._write(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Another one where it is time."""
+        if trainer.global_step % self.every == 0:
+            self._write(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The last one, and the film of all."""
+        self._write(trainer, pl_module)
+        if trainer.is_global_zero:
+            self._film()
+
+    def _write(self, trainer: Trainer, module: Any) -> None:
+        path = self.folder / f"step-{trainer.global_step:07d}.png"
+        if not trainer.is_global_zero or path.is_file():
+            return
+        picture = grid(module.sample(self.count, range(self.count), self._condition))
+        self.marking.write(path, picture)
+        loggers: list[Any] = list(trainer.loggers)
+        for logger in loggers:
+            if hasattr(logger, "log_image"):  # W&B
+                logger.log_image("samples", [picture], step=trainer.global_step)
+            elif hasattr(getattr(logger, "experiment", None), "add_image"):  # TensorBoard
+                logger.experiment.add_image("samples", picture, trainer.global_step, dataformats="HWC")
+
+    def _film(self) -> None:
+        found = sorted(self.folder.glob("step-*.png"))
+        frames = (_even(np.asarray(Image.open(path).convert("RGB"))) for path in found)
+        path = self.folder / "timelapse.mp4"
+        write_video(path, frames, FPS, metadata=source_marks(self.marking.source, self.marking.comment))
+        self.marking.finish(path)
+
+
+def grid(pictures: torch.Tensor) -> NDArray[np.uint8]:
+    """Pictures [N, 3, S, S] in [0, 1] side by side, as square as they go -> uint8 [H, W, 3]; what is over is black."""
+    count, _, height, width = pictures.shape
+    across = math.ceil(math.sqrt(count))
+    down = math.ceil(count / across)
+    pixels = (255 * pictures.clamp(0, 1)).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
+    canvas = np.zeros((down * height, across * width, 3), np.uint8)
+    for at, picture in enumerate(pixels):
+        top, left = at // across * height, at % across * width
+        canvas[top : top + height, left : left + width] = picture
+    return canvas
+
+
+def _even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """H.264 takes even sizes."""
+    return frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]
