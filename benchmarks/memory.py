@@ -93,7 +93,7 @@ def train(folder: Path) -> None:
         steps = [f"+trainer.max_steps={STEPS}", "+trainer.limit_val_batches=20"]
         cfg = compose("train", ["data=folder", "trainer=cpu", f"image_size={SIZE}", *place, *steps])
         with open(os.devnull, "w") as void, contextlib.redirect_stdout(void):
-            trainer(cfg).fit(instantiate(cfg.module, _convert_="all"), data_module(folder))
+            trainer(cfg, bare=False).fit(instantiate(cfg.module, _convert_="all"), data_module(folder))
 
 
 def make_files(folder: Path, items: int) -> None:

@@ -4,7 +4,8 @@ The Trainer is that of `unmask train`: its settings, callbacks with the progress
 every 10 steps to metrics.csv, the Detector. The loop does forward, loss, backward, optimizer and schedule. Blocks of
 steps of both take turns within one training: the loader runs the loop's block before it gives the Trainer the next.
 
-make bench ONLY=overhead   (ARGS=--profile says where the time goes)
+make bench ONLY=overhead   (ARGS=--profile says where the time goes,
+ARGS=--bare takes a Trainer with nothing on it)
 """
 
 import contextlib
@@ -118,20 +119,23 @@ class Turns:
         return now
 
 
-def trainer(cfg: DictConfig) -> Trainer:
+def trainer(cfg: DictConfig, bare: bool) -> Trainer:
+    if bare:
+        off = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+        return instantiate(cfg.trainer, _partial_=True)(callbacks=[], **off)
     parts = [instantiate(node) for node in cfg.callbacks.values()]
     loggers = [instantiate(node) for node in cfg.logger.values()]
     callbacks = [*parts, Counted(cfg.seed), _loggers.Evidence()]
     return instantiate(cfg.trainer, _partial_=True)(callbacks=callbacks, logger=loggers)
 
 
-def fit(cfg: DictConfig, width: int, turns: Turns) -> None:
+def fit(cfg: DictConfig, width: int, turns: Turns, bare: bool) -> None:
     with contextlib.suppress(Done), open(os.devnull, "w") as void, contextlib.redirect_stdout(void):
-        trainer(cfg).fit(module(width), turns)
+        trainer(cfg, bare).fit(module(width), turns)
 
 
 def main() -> None:
-    options = arguments(__doc__, 15, "profile")
+    options = arguments(__doc__, 15, "profile", "bare")
     torch.set_num_threads(1)
     register_resolvers()
     y = torch.arange(BATCH) % 2
@@ -142,14 +146,15 @@ def main() -> None:
         Path(folder, "data").mkdir()
         cfg = compose("train", ["data=folder", "trainer=cpu", f"paths.out={folder}", f"data.root={folder}/data"])
         with cProfile.Profile() if options.profile else contextlib.nullcontext() as profile:
-            fit(cfg, width, turns)
+            fit(cfg, width, turns, options.bare)
     if options.profile:
         pstats.Stats(profile).sort_stats("cumulative").print_stats("lightning|unmask|rich", 45)
     one = compare(turns.seconds, "Trainer", "loop", at_most=1.2)
     extra = {"loop_step_ms": 1e3 * one["seconds"]["loop"] / BLOCK, "width": width, "steps_a_block": BLOCK}
     work = compare(turns.worked, "Trainer", "loop") | {"what": "Trainer / loop, seconds of the processor"}
     comparisons = {"Trainer / loop": one, "Trainer / loop, processor time": work}
-    report("overhead", comparisons, packages=("pytorch-lightning", "rich"), extra=extra)
+    name = "overhead_bare" if options.bare else "overhead"
+    report(name, comparisons, packages=("pytorch-lightning", "rich"), extra=extra)
     cost = 1e3 * (one["seconds"]["Trainer"] - one["seconds"]["loop"]) / BLOCK
     print(f"  a step of {extra['loop_step_ms']:.1f} ms takes {cost:.2f} ms more; {BLOCK} steps a block")
 

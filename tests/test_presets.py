@@ -22,7 +22,14 @@ GROUPS = [
     "module/optimizer",
     "module/scheduler",
 ]
-GENERATORS = ["module/generator", "module/discriminator", "module/adversarial@module.loss"]
+GENERATORS = [
+    ("gan", "module/generator"),
+    ("gan", "module/discriminator"),
+    ("gan", "module/adversarial@module.loss"),
+    ("autoencoder", "module/encoder"),
+    ("autoencoder", "module/decoder"),
+    ("autoencoder", "module/reconstruction@module.loss"),
+]
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml")) if not p.stem.startswith("_")]
 OPTIONS += [("augment@data.augment", p.stem) for p in sorted((CONF / "augment").glob("*.yaml"))]
 OFFLINE = ["paths.out=out", "frames=4", "data.root=somewhere"]
@@ -60,12 +67,12 @@ def test_every_option_composes_and_is_valid(group, option):
     validate(compose("train", [f"{group}={option}", *OFFLINE]))
 
 
-@pytest.mark.parametrize("group", GENERATORS)
-def test_every_option_of_a_gan_composes_and_is_valid(group):
+@pytest.mark.parametrize(("module", "group"), GENERATORS)
+def test_every_option_of_a_generator_composes_and_is_valid(module, group):
     options = sorted((CONF / group.partition("@")[0]).glob("*.yaml"))
     assert options
     for option in options:
-        validate(compose("train", ["module=gan", f"{group}={option.stem}", *OFFLINE]))
+        validate(compose("train", [f"module={module}", f"{group}={option.stem}", *OFFLINE]))
 
 
 @pytest.mark.parametrize("verb", ["prepare", "evaluate", "report", "predict", "generate", "demo"])

@@ -34,6 +34,7 @@ ALLOWED = (
     "unmask.media",
     "unmask.modules",
     "unmask.networks",
+    "unmask.provenance",
     "unmask.training",
 )
 # Of these also functions; everywhere else a config may build objects of a class only.

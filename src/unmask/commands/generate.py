@@ -1,4 +1,10 @@
-"""Make a data set of inpainting forgeries from originals: each painting, five masks, one inpainter.
+"""Make pictures: of a trained generator, or a data set of inpainting forgeries from originals.
+
+  unmask generate run=DIR count=10000                                     pictures of a GAN or an autoencoder, marked
+  unmask generate run=DIR count=100 attributes=[Male,Smiling]             of a conditional one
+
+Each picture has its own seed, drawn from seed=0, and is marked as synthetic in its metadata and its pixels. Inpainting
+takes each painting, five masks and one inpainter:
 
   unmask generate data=deepfakeart data.root=DIR                          Stable Diffusion 2, which must be on the disk
   unmask generate data=deepfakeart data.root=DIR generator.download=true  download it first (about 5 GB)
@@ -25,6 +31,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from unmask.commands import _sampling
 from unmask.commands._inpainting import Job, Sheet, replace, sheets, write, write_tables
 from unmask.commands._shell import console, fail_clearly, say
 from unmask.config import conf_dir, validate
@@ -43,11 +50,15 @@ NO_PIXELS = ("device", "download")  # settings of an inpainter that decide nothi
 
 def generate(cfg: DictConfig) -> None:
     """Make what is not there yet of one set, then write its tables."""
+    if cfg.run:
+        validate(cfg, "marking")
+        _sampling.generate(cfg)
+        return
     validate(cfg, "data", "generator")
     check(cfg)
     data: CropDataModule = instantiate(cfg.data, _convert_="all")
     inpainter: Inpainter = instantiate(cfg.generator, _convert_="all")
-    originals, out = find_originals(data), Path(cfg.out)
+    originals, out = find_originals(data), Path(cfg.out or f"outputs/generated/{cfg.data.name}_{cfg.generator.method}")
     wanted = originals[: cfg.limit]
     jobs = [Job(item, mask, out) for item in wanted for mask in cfg.masks]
     say(f"{len(wanted)} originals of {data.name}, {len(cfg.masks)} masks each, {inpainter.method}, into {out}")

@@ -11,7 +11,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from unmask.metrics import generation
+from unmask.modules.judging import judge, latents, seeds_of
 
 Batch = dict[str, Tensor]
 COLLAPSED = 0.25  # of the data's spread of features: samples that differ less are much alike
@@ -88,10 +88,8 @@ class GAN(LightningModule):
             condition: attributes [n, A] in [0, 1], where the generator is conditional.
         """
         network: Any = self.generator if self.average is None else self.average.module
-        latents = [torch.randn(network.latent, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
-        if len(latents) != n:
-            raise ValueError(f"{n} pictures want {n} seeds, not {len(latents)}")
-        training, z = network.training, torch.stack(latents).to(self.device)
+        z = latents(network.latent, seeds_of(n, seeds), self.device)
+        training = network.training
         made: Tensor = network.eval()(z, None if condition is None else condition.to(self.device))
         network.train(training)
         return (made.float() + 1).clamp(0, 2) / 2
@@ -183,27 +181,15 @@ class GAN(LightningModule):
         condition = torch.cat(self._conditions) if self._conditions else None
         self._seen.clear()
         self._conditions.clear()
-        count, first = len(real), self.global_rank * len(real)
-        parts = [range(at, min(at + 64, count)) for at in range(0, count, 64)]
-        made = torch.cat([self._judged([first + at for at in part], _rows(condition, part)) for part in parts])
-        if self.trainer.world_size > 1:
-            gathered: Any = self.all_gather((real, made))
-            real, made = (rows.flatten(0, 1) for rows in gathered)
-        name: Any = self.judge.name
-        spread = float(made.std(0).mean() / real.std(0).mean())
-        figures = {"frechet": generation.frechet(real, made), "kernel": generation.kernel(real, made)}
-        self.figures = {f"{key}_{name}": value for key, value in figures.items()} | {"spread": spread}
+        self.figures = judge(self, self.judge, real, condition)
         self.log_dict({f"{split}/{key}": value for key, value in self.figures.items()}, rank_zero_only=False)
+        spread = self.figures["spread"]
         if split == "val" and spread < COLLAPSED and self.updates[0] > 0:
             warnings.warn(
                 f"samples differ only {spread:.0%} as much as real pictures do (epoch {self.current_epoch}): the "
                 "generator may have collapsed; try module.augment, a lower rate, or loss=wgan_gp",
                 stacklevel=2,
             )
-
-    def _judged(self, seeds: list[int], condition: Tensor | None) -> Tensor:
-        features: Tensor = self.judge(self.sample(len(seeds), seeds, condition))
-        return features
 
     def configure_optimizers(self) -> list[Optimizer]:
         """The generator's and the discriminator's."""
@@ -212,7 +198,3 @@ class GAN(LightningModule):
 
 def _nothing() -> None:
     """In the place of the Trainer's counting."""
-
-
-def _rows(condition: Tensor | None, part: range) -> Tensor | None:
-    return None if condition is None else condition[part.start : part.stop]

@@ -16,7 +16,7 @@ CONDITIONS = ("projection", "concat")
 SPREAD = 0.02  # of the initial weights, the paper's
 
 
-def _stages(image_size: int) -> int:
+def doublings(image_size: int) -> int:
     """How often 4 px are doubled."""
     stages = round(math.log2(max(image_size, 1))) - 2
     if image_size < 8 or 4 * 2**stages != image_size:
@@ -24,7 +24,7 @@ def _stages(image_size: int) -> int:
     return stages
 
 
-def _widths(filters: int, stages: int) -> list[int]:
+def widths(filters: int, stages: int) -> list[int]:
     """Channels from the finest stage to the coarsest: doubled each time, up to eight times."""
     return [filters * min(2**at, 8) for at in range(stages)]
 
@@ -58,12 +58,12 @@ class DCGANGenerator(nn.Module):
         super().__init__()
         self.image_size, self.latent, self.attributes = image_size, latent, attributes
         self.embed = nn.Linear(attributes, embedding) if attributes else None
-        widths = _widths(filters, _stages(image_size))[::-1]
+        channels = widths(filters, doublings(image_size))[::-1]
         inside = latent + (embedding if attributes else 0)
-        layers: list[nn.Module] = [nn.ConvTranspose2d(inside, widths[0], 4, bias=False)]  # 1 px -> 4 px
-        for wide, narrow in pairwise(widths):
+        layers: list[nn.Module] = [nn.ConvTranspose2d(inside, channels[0], 4, bias=False)]  # 1 px -> 4 px
+        for wide, narrow in pairwise(channels):
             layers += [nn.BatchNorm2d(wide), nn.ReLU(), nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False)]
-        layers += [nn.BatchNorm2d(widths[-1]), nn.ReLU(), nn.ConvTranspose2d(widths[-1], 3, 4, 2, 1), nn.Tanh()]
+        layers += [nn.BatchNorm2d(channels[-1]), nn.ReLU(), nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         _initialise(self)
 
@@ -105,15 +105,15 @@ class DCGANDiscriminator(nn.Module):
         if condition not in CONDITIONS:
             raise ValueError(f"condition={condition}: choose one of {', '.join(CONDITIONS)}")
         self.image_size, self.attributes = image_size, attributes
-        widths = _widths(filters, _stages(image_size))
+        channels = widths(filters, doublings(image_size))
         concat = bool(attributes) and condition == "concat"
         self.drawn = nn.Linear(attributes, image_size**2) if concat else None
-        self.projected = nn.Linear(attributes, widths[-1], bias=False) if attributes and not concat else None
-        layers: list[nn.Module] = [nn.Conv2d(3 + concat, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
-        for narrow, wide in pairwise(widths):
+        self.projected = nn.Linear(attributes, channels[-1], bias=False) if attributes and not concat else None
+        layers: list[nn.Module] = [nn.Conv2d(3 + concat, channels[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+        for narrow, wide in pairwise(channels):
             layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=norm == "none"), *_norm(norm, wide), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers)  # -> 4 px
-        self.last = nn.Conv2d(widths[-1], 1, 4)
+        self.last = nn.Conv2d(channels[-1], 1, 4)
         _initialise(self)
         if spectral:
             for layer in [*self.modules()]:

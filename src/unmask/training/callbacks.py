@@ -128,4 +128,12 @@ class Counted(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed the step."""
         counted = f"{self.seed} {trainer.global_rank} {trainer.current_epoch} {batch_idx}"
-        torch.manual_seed(int.from_bytes(hashlib.blake2b(counted.encode(), digest_size=7).digest(), "big"))
+        value = int.from_bytes(hashlib.blake2b(counted.encode(), digest_size=7).digest(), "big")
+        device = pl_module.device
+        # What torch.manual_seed does, for the two generators that a step draws from: asked for all, it takes a
+        # millisecond.
+        torch.default_generator.manual_seed(value)
+        if device.type == "cuda":
+            torch.cuda.default_generators[device.index or 0].manual_seed(value)
+        elif device.type != "cpu":
+            torch.manual_seed(value)

@@ -1,4 +1,4 @@
-"""Grids of a generator's samples while it trains: always of the same seeds, so that they can be compared."""
+"""What a generator makes while it trains: samples, always of the same seeds, and what it makes of real pictures."""
 
 import math
 from pathlib import Path
@@ -18,6 +18,8 @@ FPS = 8  # of the timelapse
 
 class SampleGrid(Callback):
     """Write `step-NNNNNNN.png` every so many steps, and `timelapse.mp4` at the end; all marked as synthetic.
+
+    Of a module that gives pictures back (`shown`), `reconstructed.png` has the last validation's: original, made, ...
 
     Args:
         dirpath: the folder.
@@ -44,6 +46,12 @@ class SampleGrid(Callback):
         """Another one where it is time."""
         if trainer.global_step % self.every == 0:
             self._write(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Originals beside what was made of them."""
+        shown: Any = getattr(pl_module, "shown", None)
+        if shown is not None and trainer.is_global_zero and not trainer.sanity_checking:
+            self.marking.write(self.folder / "reconstructed.png", grid(shown.flatten(0, 1)))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The last one, and the film of all."""

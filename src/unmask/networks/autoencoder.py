@@ -1,0 +1,66 @@
+"""A convolutional encoder and decoder for pictures of a power of two: each stage halves, or doubles, the side."""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from unmask.networks.dcgan import doublings, widths
+
+
+class ConvEncoder(nn.Module):
+    """Picture [B, 3, S, S] in [0, 1] -> [B, outputs].
+
+    Args:
+        image_size: S, px, a power of two from 8 on.
+        outputs: length of what it gives; twice the latent's for a variational autoencoder.
+        filters: channels of the finest stage; those of coarser ones are up to eight times as many.
+    """
+
+    def __init__(self, image_size: int = 64, outputs: int = 256, filters: int = 32) -> None:
+        super().__init__()
+        self.image_size = image_size
+        channels = widths(filters, doublings(image_size))
+        layers: list[nn.Module] = []
+        for inside, outside in pairwise([3, *channels]):
+            layers += [nn.Conv2d(inside, outside, 4, 2, 1, bias=False), nn.BatchNorm2d(outside), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * channels[-1], outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [B, 3, S, S] in [0, 1] -> [B, outputs]."""
+        if x.shape[1:] != (3, self.image_size, self.image_size):
+            raise ValueError(f"built for [B, 3, {self.image_size}, {self.image_size}] and met {list(x.shape)}")
+        found: Tensor = self.layers(2 * x - 1)
+        return found
+
+
+class ConvDecoder(nn.Module):
+    """Latent [B, latent] -> picture [B, 3, S, S] in [0, 1].
+
+    Args:
+        image_size: S, px, a power of two from 8 on.
+        latent: length of the latent.
+        filters: channels of the finest stage.
+    """
+
+    def __init__(self, image_size: int = 64, latent: int = 128, filters: int = 32) -> None:
+        super().__init__()
+        self.image_size, self.latent = image_size, latent
+        channels = widths(filters, doublings(image_size))[::-1]
+        self.first = nn.Linear(latent, 16 * channels[0])
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(inside, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside), nn.LeakyReLU(0.2)
+            )
+            for inside, outside in pairwise([*channels, channels[-1]])
+        )
+        self.last = nn.Conv2d(channels[-1], 3, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """z: [B, latent] -> [B, 3, S, S] in [0, 1]."""
+        x = self.first(z).view(len(z), -1, 4, 4)
+        for stage in self.stages:
+            # Enlarged and then convolved: transposed convolutions leave a chequerboard.
+            x = stage(interpolate(x, scale_factor=2.0, mode="nearest"))
+        picture: Tensor = self.last(x).sigmoid()
+        return picture

@@ -1,0 +1,31 @@
+"""Losses of a picture that was made after another: (made, original), both [B, 3, H, W] in [0, 1] -> scalar."""
+
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss, mse_loss
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+
+class Reconstruction(nn.Module):
+    """A weighted sum of squared error, absolute error and 1 - SSIM, each the mean over pixels.
+
+    Args:
+        mse: weight of the squared error.
+        l1: weight of the absolute error.
+        ssim: weight of 1 - SSIM (doi 10.1109/TIP.2003.819861), which keeps edges that a mean would blur.
+    """
+
+    def __init__(self, mse: float = 1.0, l1: float = 0.0, ssim: float = 0.0) -> None:
+        super().__init__()
+        if min(mse, l1, ssim) < 0 or mse + l1 + ssim == 0:
+            raise ValueError(f"mse={mse}, l1={l1}, ssim={ssim}: give weights of 0 or more, one of them above")
+        self.mse, self.l1, self.ssim = mse, l1, ssim
+
+    def forward(self, made: Tensor, original: Tensor) -> Tensor:
+        """Both [B, 3, H, W] in [0, 1] -> scalar."""
+        made, original = made.float(), original.float()
+        loss = self.mse * mse_loss(made, original) + self.l1 * l1_loss(made, original)
+        if self.ssim:
+            found = structural_similarity_index_measure(made, original, data_range=1.0)
+            assert isinstance(found, Tensor)
+            loss = loss + self.ssim * (1 - found)
+        return loss
