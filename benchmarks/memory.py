@@ -90,7 +90,7 @@ def train(folder: Path) -> None:
     register_resolvers()
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         place = [f"paths.out={folder}/run", f"data.root={folder}/raw"]
-        steps = [f"+trainer.max_steps={STEPS}", "+trainer.limit_val_batches=20"]
+        steps = ["trainer.max_epochs=1", f"+trainer.limit_train_batches={STEPS}", "+trainer.limit_val_batches=20"]
         cfg = compose("train", ["data=folder", "trainer=cpu", f"image_size={SIZE}", *place, *steps])
         with open(os.devnull, "w") as void, contextlib.redirect_stdout(void):
             trainer(cfg, bare=False).fit(instantiate(cfg.module, _convert_="all"), data_module(folder))
