@@ -406,3 +406,12 @@ def test_generating_is_refused_in_words(portraits):
         (["count=0", "out=x"], "take at least 1"),
     ):
         assert said in unmask("generate", f"run={folder}", *wrong, cwd=place, expect=1).stderr
+
+
+def test_a_generator_is_asked_nothing(portraits):
+    place, _ = portraits
+    (folder,) = (place / "outputs/celeba/dcgan").iterdir()
+    picture = next((place / "faces").glob("img_align_celeba/*"))
+    asked = unmask("predict", str(picture), f"run={folder}", cwd=place, expect=1)
+    assert "is a generator and scores nothing" in asked.stderr
+    assert "is a generator" in unmask("report", f"run={folder}", cwd=place, expect=1).stderr

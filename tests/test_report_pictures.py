@@ -124,7 +124,7 @@ def test_a_picture_is_asked_about(tmp_path, monkeypatch, capsys):
     data = {"name": "art", "frames": None, "frames_per_video": 1, "consecutive": False, "stride": 1}
     config = OmegaConf.create({"data": data | {"batch_size": 4, "image_size": 32, "demo": False}})
     run = SimpleNamespace(
-        metrics={"thresholds": CUT}, config=config, name="svm", module=Mean, build=lambda part: WholePictures(32),
+        thresholds=CUT, config=config, name="svm", module=Mean, build=lambda part: WholePictures(32),
         predictions=lambda split: predictions(),
     )  # fmt: skip
     monkeypatch.chdir(tmp_path)

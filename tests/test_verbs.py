@@ -136,6 +136,7 @@ def test_one_file_is_asked_about(run, workplace, demo_root):
     rows = table[table["item"] == "demo_celebdf/celeb/id8_0000"]
     assert prob == pytest.approx((1 / (1 + np.exp(-rows["logit"]))).mean(), abs=0.006), "the very path of evaluation"
     assert "rendered demo people" in printed and "No proof" in printed
+    assert "metadata: the file says it is synthetic" in printed, "as demo videos are marked"
     assert (workplace / "a clip (1)=x-timeline.png").read_bytes().startswith(b"\x89PNG")
 
 

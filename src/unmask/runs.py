@@ -100,6 +100,13 @@ class Run:
         return dict(json.loads(path.read_text()))
 
     @property
+    def thresholds(self) -> dict[str, float]:
+        """A detector's, chosen on validation data, for a `frame` and a `video`."""
+        if "thresholds" not in self.metrics:
+            raise RunError(f"run={self.folder}: {self.name} is a generator and scores nothing; take a detector's run")
+        return dict(self.metrics["thresholds"])
+
+    @property
     def checkpoint(self) -> Path:
         """The weights that validation chose."""
         return self.folder / "checkpoints" / "best.ckpt"

@@ -33,9 +33,9 @@ MARKED = 8  # frames of a video in which a watermark is looked for
 
 def predict(path: Path, run: Run, out: Path | None = None) -> float:
     """Score one file, print the verdict, draw the scores; return the probability of fake."""
-    thresholds = run.metrics["thresholds"]
+    thresholds, recipe = run.thresholds, run.build("data.recipe")
     try:
-        crops = run.build("data.recipe")(path)
+        crops = recipe(path)
     except MediaError as error:
         raise MediaError(f"{path}: {error}") from None
     store = MemoryStore(path.name, crops)
@@ -51,7 +51,7 @@ def predict(path: Path, run: Run, out: Path | None = None) -> float:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(drawn)
     tell(path, run, prob, thresholds["video"], f"{len(predictions)} {unit}{'s' if len(predictions) > 1 else ''}")
-    tell_marks(path, run.config.data.recipe.get("decoder", "auto"))
+    tell_marks(path, recipe.decoder)
     say(f"{kind}: {out}")
     return prob
 

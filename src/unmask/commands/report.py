@@ -57,8 +57,7 @@ def report(folders: Sequence[Path], out: Path | None, title: str | None, resampl
 
 def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | None = None) -> RunReport:
     """All that a page tells of a run, from the files of its folder."""
-    predictions = run.predictions(split, dataset)
-    thresholds = run.metrics["thresholds"]
+    thresholds, predictions = run.thresholds, run.predictions(split, dataset)
     protocol = dict(predictions.attrs["protocol"])
     protocol["Seed"] = str(run.config.get("seed"))
     curves = run.folder / "metrics.csv"

@@ -136,9 +136,12 @@ def inspect(path: Path, frames: Pixels | None = None, payloads: Sequence[int] = 
         marks = {}
         findings.append(f"metadata: could not be read ({error})")
     term = marks.get("digitalSourceType", UNSPECIFIED).removeprefix(TERMS)
+    comment = f"'{marks['comment']}'" if marks.get("comment") else ""
     if term != UNSPECIFIED:
-        comment = f", '{marks['comment']}'" if marks.get("comment") else ""
-        findings.append(f"metadata: the file says it was {WORDS.get(term, 'of another source')} ({term}{comment})")
+        named = f"{term}, {comment}" if comment else term
+        findings.append(f"metadata: the file says it was {WORDS.get(term, 'of another source')} ({named})")
+    elif marks.get("synthetic") == "true":
+        findings.append(f"metadata: the file says it is synthetic{f' ({comment})' if comment else ''}")
     if frames is not None:
         reading = read(frames, payloads)
         if reading.present:
