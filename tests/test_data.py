@@ -319,6 +319,19 @@ def test_shards_are_cut_at_their_size(prepared, tmp_path, monkeypatch):
         np.testing.assert_array_equal(store.of_item(item)[1], prepared.store.of_item(item)[1])
 
 
+def test_no_map_stays_open_once_enough_was_read(prepared, monkeypatch):
+    """A map that stays open keeps every page that was read with the process; what was read is right all the same."""
+    store, item = prepared.store, prepared.store.items["item"].iloc[3]
+    expected = store.of_item(item)[1].copy()
+    assert len(store._shards) == 1
+    monkeypatch.setattr("unmask.data.store.MAPPED_BYTES", 2 * expected.nbytes)
+    opened = []
+    for _ in range(7):
+        np.testing.assert_array_equal(store.of_item(item)[1], expected)
+        opened.append(len(store._shards))
+    assert opened == [1, 0, 1, 1, 0, 1, 1], "the first reading counts too"
+
+
 def test_bad_files_are_set_aside_and_the_rest_goes_on(tmp_path):
     root = tree(tmp_path / "raw", LISTED, *PATHS)
     data = module(root)

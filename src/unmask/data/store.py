@@ -31,6 +31,9 @@ from numpy.typing import NDArray
 from unmask.data.manifest import CROP_COLUMNS
 
 SHARD_BYTES = 2**30
+MAPPED_BYTES = (
+    2**28
+)  # that are read before maps are opened anew: else pages of the whole set would stay with the process
 SCALARS = ("track", "frame", "time", "prob")
 LISTS = ("box", "landmarks")
 PIXELS = ("pixels", "masks")  # [N, 3, S, S], and [N, 1, S, S] where the recipe keeps masks
@@ -46,6 +49,7 @@ class CropStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._shards: dict[tuple[str, int], NDArray[np.uint8]] = {}
+        self._read_bytes = 0
         if not (folder / "crops.parquet").is_file():
             raise StoreError(f"no prepared crops in {folder}")
 
@@ -65,7 +69,7 @@ class CropStore:
         return dict(json.loads((self.folder / "recipe.json").read_text()))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "_shards": {}}  # a memory map is opened anew in each process
+        return {"folder": self.folder, "_shards": {}, "_read_bytes": 0}  # a memory map is opened anew in each process
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
         """Crops at these places, all [N] -> uint8 [N, 3, S, S]."""
@@ -89,6 +93,10 @@ class CropStore:
         for number in np.unique(shard):
             at = np.flatnonzero(shard == number)
             out[at] = self._open(kind, int(number))[offset[at]]
+        self._read_bytes += out.nbytes
+        if self._read_bytes > MAPPED_BYTES:
+            self._shards.clear()
+            self._read_bytes = 0
         return out
 
     def of_item(self, item: str, frames: list[int] | None = None) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
