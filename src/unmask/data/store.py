@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 from unmask.data.manifest import CROP_COLUMNS
 
 SHARD_BYTES = 2**30
-MAPPED_BYTES = (
-    2**28
-)  # that are read before maps are opened anew: else pages of the whole set would stay with the process
+# So many are read before maps are opened anew. Around what is read the system maps up to 14 times as many, and all of
+# it stays with the process.
+MAPPED_BYTES = 2**25
 SCALARS = ("track", "frame", "time", "prob")
 LISTS = ("box", "landmarks")
 PIXELS = ("pixels", "masks")  # [N, 3, S, S], and [N, 1, S, S] where the recipe keeps masks
