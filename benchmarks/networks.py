@@ -25,7 +25,7 @@ from unmask.config import conf_dir
 from unmask.networks.cost import count_flops
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-BATCH = {"frames": 64, "clips": 8} if DEVICE.type == "cuda" else {"frames": 4, "clips": 1}
+BATCH = {"frames": 64, "clips": 8} if DEVICE.type == "cuda" else {"frames": 2, "clips": 1}
 NO_PRESET = {"r3d": (112, 16)}  # image size and frames of networks without a preset, if not 224 px and 16
 TYPES = {"fp32": None, "bf16": torch.bfloat16}
 Named = tuple[str, dict[str, Any]]
@@ -143,7 +143,7 @@ def _percent(share: float | None) -> str:
 
 
 def main() -> None:
-    options = arguments(__doc__, 7, "compile")
+    options = arguments(__doc__, 3, "compile")  # bf16 is slow where no unit multiplies it
     torch.set_num_threads(1)
     peaks = {"fp32": peak(torch.float32), "bf16": peak(torch.bfloat16)}
     peaks["bf16"] = max(peaks.values())  # where no unit multiplies it, it is no faster than float32 at its best
