@@ -17,6 +17,7 @@ import torch
 
 from unmask.cli import main
 from unmask.commands.prepare import prepare as prepare_verb
+from unmask.demo.portraits import render_portraits
 from unmask.demo.videos import render
 
 torch.set_num_threads(1)
@@ -98,3 +99,13 @@ def compose(name: str, overrides: list[str]):
 
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         return hydra_compose(name, overrides)
+
+
+@pytest.fixture(scope="session")
+def portraits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder with rendered portraits, prepared as the presets of generators read them, and what chooses them."""
+    place = tmp_path_factory.mktemp("celeba")
+    render_portraits(place / "faces", portraits=50, workers=1)
+    here = ["data=demo_celeba", f"data.root={place / 'faces'}"]
+    unmask("prepare", *here, "prepare.num_workers=0", cwd=place)
+    return place, here

@@ -10,7 +10,6 @@ from torch.distributions import Normal, kl_divergence
 from torch.utils.data import DataLoader, Dataset
 
 from conftest import unmask
-from unmask.demo.portraits import render_portraits
 from unmask.modules.autoencoder import Autoencoder, kl
 from unmask.networks.autoencoder import ConvDecoder, ConvEncoder
 from unmask.networks.judges import RandomFeatures
@@ -137,16 +136,6 @@ def test_latents_are_walked_and_attributes_are_directions():
     assert ((moved * torch.arange(16)).sum((1, 2)) / moved.sum((1, 2))).mean() > where.mean() + 1
     with pytest.raises(ValueError, match="pictures that have it"):
         module.direction(left, torch.ones(64))
-
-
-@pytest.fixture(scope="module")
-def portraits(tmp_path_factory):
-    """Rendered portraits, prepared as the presets read them."""
-    place = tmp_path_factory.mktemp("celeba")
-    render_portraits(place / "faces", portraits=50, workers=1)
-    here = ["data=demo_celeba", f"data.root={place / 'faces'}"]
-    unmask("prepare", *here, "prepare.num_workers=0", cwd=place)
-    return place, here
 
 
 @pytest.mark.parametrize("preset", ["celeba/vae", "celeba/ae"])

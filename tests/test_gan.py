@@ -18,7 +18,6 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from conftest import unmask
-from unmask.demo.portraits import render_portraits
 from unmask.metrics import generation
 from unmask.modules.gan import GAN
 from unmask.networks.dcgan import DCGANDiscriminator, DCGANGenerator
@@ -313,16 +312,6 @@ def test_a_grid_shows_each_picture_in_its_place():
 
 
 # ---- the whole way ----
-
-
-@pytest.fixture(scope="module")
-def portraits(tmp_path_factory):
-    """Rendered portraits, prepared as the presets read them."""
-    place = tmp_path_factory.mktemp("celeba")
-    render_portraits(place / "faces", portraits=50, workers=1)
-    here = ["data=demo_celeba", f"data.root={place / 'faces'}"]
-    unmask("prepare", *here, "prepare.num_workers=0", cwd=place)
-    return place, here
 
 
 TINY = ("trainer=smoke", "data.batch_size=8", "module.generator.filters=4", "module.discriminator.filters=4")

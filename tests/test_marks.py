@@ -49,7 +49,7 @@ def ffprobe():
 
 def need(tool: str, ask):
     if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed")
+        pytest.skip(f"{tool}, by which another program than ours reads the marks, is not installed")
     return ask
 
 

@@ -1,27 +1,24 @@
 """Pictures of a trained generator: made by seeds, marked, listed in a manifest; what is there is not made again."""
 
 import hashlib
-import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from numpy.typing import NDArray
 from omegaconf import DictConfig
+from PIL import Image
 from rich.progress import track
 
 from unmask.commands._inpainting import replace
+from unmask.commands._made import batches, claim
 from unmask.commands._shell import console, say
 from unmask.data.manifest import Item, items_table
 from unmask.provenance import Marking
 from unmask.runs import Run
-from unmask.training.samples import grid
+from unmask.training.samples import grid, pixels
 
-NOTE = "generate.json"  # what an output folder was made with
 GRID = 64  # pictures of the overview
 
 
@@ -41,10 +38,10 @@ def generate(cfg: DictConfig) -> None:
     say(f"{cfg.count} pictures of {run.name}, {len(todo)} of them to be made, into {out}")
     module.to("cuda" if torch.cuda.is_available() else "cpu")
     total = -(-len(todo) // cfg.batch_size)
-    for batch in track(_batches(todo, cfg.batch_size), "sampling", total, console=console, transient=True):
+    for batch in track(batches(todo, cfg.batch_size), "sampling", total, console=console, transient=True):
         wanted = None if condition is None else condition.expand(len(batch), -1)
         made = module.sample(len(batch), [seed_of(cfg.seed, number) for number in batch], wanted)
-        for number, picture in zip(batch, _pixels(made), strict=True):
+        for number, picture in zip(batch, pixels(made), strict=True):
             marking.write(_path(out, number), picture)
     _write_tables(cfg, out, run, marking)
     off = [name for name, value in marking.describe().items() if value == "off" and name != "label"]
@@ -75,36 +72,14 @@ def _claim(cfg: DictConfig, out: Path, run: Run, marking: Marking) -> None:
     weights = hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
     attributes = sorted(cfg.attributes)
     settings = {"weights": weights, "seed": cfg.seed, "attributes": attributes, "marking": marking.describe()}
-    note = out / NOTE
-    if note.is_file() and cfg.rerun:
-        shutil.rmtree(out / "pictures", ignore_errors=True)
-    elif note.is_file() and json.loads(note.read_text()) != settings:
-        raise ValueError(f"out={out} was made with other settings ({note}); take another folder, or rerun=true")
-    elif not note.is_file() and out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"out={out} is not empty and has no {NOTE}; take a new folder")
-    for leftover in out.glob("pictures/.*.part"):  # of a call that was killed
-        leftover.unlink()
-    replace(note, json.dumps(settings, indent=2).encode())
+    claim(out, settings, "pictures", cfg.rerun)
 
 
 def _path(out: Path, number: int) -> Path:
     return out / "pictures" / f"{number:06d}.png"
 
 
-def _pixels(made: torch.Tensor) -> NDArray[np.uint8]:
-    """[N, 3, S, S] in [0, 1] -> uint8 [N, S, S, 3]."""
-    pixels = (255 * made.clamp(0, 1)).round().to(torch.uint8).cpu().permute(0, 2, 3, 1)
-    return np.ascontiguousarray(pixels.numpy())
-
-
-def _batches(numbers: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(numbers), size):
-        yield numbers[start : start + size]
-
-
 def _write_tables(cfg: DictConfig, out: Path, run: Run, marking: Marking) -> None:
-    from PIL import Image
-
     method = str(run.config.name).rpartition("/")[2]
     rows = []
     for number in range(cfg.count):

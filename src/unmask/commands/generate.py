@@ -19,11 +19,8 @@ Every picture is marked in its metadata. A killed call goes on where it was; rer
   unmask prepare data=deepfakeart data.name=NAME data.root=DIR
 """
 
-import json
 import shlex
-import shutil
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import hydra
@@ -32,7 +29,9 @@ from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from unmask.commands import _sampling
-from unmask.commands._inpainting import Job, Sheet, replace, sheets, write, write_tables
+from unmask.commands._inpainting import Job, Sheet, sheets, write, write_tables
+from unmask.commands._made import batches
+from unmask.commands._made import claim as claim_folder
 from unmask.commands._shell import console, fail_clearly, say
 from unmask.config import conf_dir, validate
 from unmask.data.datamodule import CropDataModule
@@ -44,7 +43,6 @@ from unmask.runs import register_resolvers
 
 register_resolvers()
 
-NOTE = "generate.json"  # what an output folder was made with
 NO_PIXELS = ("device", "download")  # settings of an inpainter that decide nothing
 
 
@@ -107,22 +105,7 @@ def claim(cfg: DictConfig, out: Path) -> None:
     """Note in a new folder what it is made with; refuse one that was made otherwise or is somebody else's."""
     generator = {key: value for key, value in cfg.generator.items() if key not in NO_PIXELS}
     settings = {"data": cfg.data.name, "generator": generator, "size": cfg.size, "paste": cfg.paste, "seed": cfg.seed}
-    note = out / NOTE
-    if note.is_file() and cfg.rerun:
-        shutil.rmtree(out / "similar", ignore_errors=True)
-    elif note.is_file() and json.loads(note.read_text()) != settings:
-        raise ValueError(f"out={out} was made with other settings ({note}); take another folder, or rerun=true")
-    elif not note.is_file() and out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"out={out} is not empty and has no {NOTE}; take a new folder")
-    for leftover in out.glob("similar/inpainting/*/.*.part"):  # of a call that was killed
-        leftover.unlink()
-    replace(note, json.dumps(settings, indent=2).encode())
-
-
-def batches(sheets: Iterator[Sheet], size: int) -> Iterator[list[Sheet]]:
-    """Lists of `size` at most."""
-    while batch := list(islice(sheets, size)):
-        yield batch
+    claim_folder(out, settings, "similar/inpainting/*", cfg.rerun)
 
 
 def show(work: Iterator[Sheet], total: int) -> Iterator[Sheet]:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from unmask.metrics import generation
-from unmask.modules.judging import judge, latents, seeds_of
+from unmask.modules.judging import judge, latents
 
 Batch = dict[str, Tensor]
 SHOWN = 18  # pictures of a validation that are kept beside their reconstructions
@@ -93,7 +93,7 @@ class Autoencoder(LightningModule):
             seeds: one a picture.
             condition: none; an autoencoder knows no attributes.
         """
-        z = latents(len(self.latent_mean), seeds_of(n, seeds), self.device)
+        z = latents(len(self.latent_mean), n, seeds, self.device)
         training = self.decoder.training
         self.decoder.eval()
         made = self.decode(z if self.variational else self.latent_mean + self.latent_std * z)

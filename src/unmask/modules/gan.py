@@ -11,7 +11,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from unmask.modules.judging import judge, latents, seeds_of
+from unmask.modules.judging import judge, latents
 
 Batch = dict[str, Tensor]
 COLLAPSED = 0.25  # of the data's spread of features: samples that differ less are much alike
@@ -88,7 +88,7 @@ class GAN(LightningModule):
             condition: attributes [n, A] in [0, 1], where the generator is conditional.
         """
         network: Any = self.generator if self.average is None else self.average.module
-        z = latents(network.latent, seeds_of(n, seeds), self.device)
+        z = latents(network.latent, n, seeds, self.device)
         training = network.training
         made: Tensor = network.eval()(z, None if condition is None else condition.to(self.device))
         network.train(training)

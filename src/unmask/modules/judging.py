@@ -11,21 +11,16 @@ from unmask.metrics import generation
 BATCH = 64  # samples at once
 
 
-def latents(length: int, seeds: Sequence[int], device: torch.device) -> Tensor:
-    """One latent a seed [n, length], standard normal, whatever the device and the batch."""
-    drawn = [torch.randn(length, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
-    return torch.stack(drawn).to(device)
-
-
-def seeds_of(n: int, seeds: Sequence[int]) -> Sequence[int]:
-    """The seeds themselves.
+def latents(length: int, n: int, seeds: Sequence[int], device: torch.device) -> Tensor:
+    """One latent a seed [n, length], standard normal, whatever the device and the batch.
 
     Raises:
-        ValueError: they are not one a picture.
+        ValueError: seeds are not one a picture.
     """
     if len(seeds) != n:
         raise ValueError(f"{n} pictures want {n} seeds, not {len(seeds)}")
-    return seeds
+    drawn = [torch.randn(length, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
+    return torch.stack(drawn).to(device)
 
 
 def judge(module: Any, network: Any, real: Tensor, condition: Tensor | None = None) -> dict[str, float]:

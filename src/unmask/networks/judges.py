@@ -28,7 +28,7 @@ class RandomFeatures(nn.Module):
         generator = torch.Generator().manual_seed(0)
         widths = [3, width, 2 * width, 2 * width]
         for at, (inside, outside) in enumerate(pairwise(widths)):
-            # Orthogonal-like scale: the deviation of what comes out is that of what went in.
+            # Behind a ReLU the mean square of what comes out is about that of what went in (arXiv 1502.01852).
             weight = torch.randn(outside, inside, 3, 3, generator=generator) * (2 / (9 * inside)) ** 0.5
             self.register_buffer(f"weight{at}", weight, persistent=False)
         self.stages = len(widths) - 1

@@ -85,12 +85,17 @@ def grid(pictures: torch.Tensor) -> NDArray[np.uint8]:
     count, _, height, width = pictures.shape
     across = math.ceil(math.sqrt(count))
     down = math.ceil(count / across)
-    pixels = (255 * pictures.clamp(0, 1)).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
     canvas = np.zeros((down * height, across * width, 3), np.uint8)
-    for at, picture in enumerate(pixels):
+    for at, picture in enumerate(pixels(pictures)):
         top, left = at // across * height, at % across * width
         canvas[top : top + height, left : left + width] = picture
     return canvas
+
+
+def pixels(pictures: torch.Tensor) -> NDArray[np.uint8]:
+    """[N, 3, S, S] in [0, 1] -> uint8 [N, S, S, 3]."""
+    rounded = (255 * pictures.clamp(0, 1)).round().to(torch.uint8).cpu().permute(0, 2, 3, 1)
+    return np.ascontiguousarray(rounded.numpy())
 
 
 def _even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
