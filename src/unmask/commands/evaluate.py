@@ -3,9 +3,11 @@
   unmask evaluate run=DIR                              its own test split
   unmask evaluate run=DIR data=celebdf_v1 data.root=DIR    another data set
   unmask evaluate -m run=DIR data=celebdf_v1,celebdf_v2
+  unmask evaluate run=DIR judge=inception count=10000      a generator: FID, KID and more of its samples
 
 The run brings its recipe (how faces are cropped), its sampling and its threshold along; other data must have been
-prepared by that recipe, and the error says how. Predictions are written into the run's folder.
+prepared by that recipe, and the error says how. Predictions are written into the run's folder. Of a generator's run,
+samples are judged: figures go into generation.json, the training pictures nearest to samples into nearest.png.
 """
 
 from pathlib import Path
@@ -16,6 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 
+from unmask.commands._judging import judge_run
 from unmask.commands._shell import console, fail_clearly, quiet, say
 from unmask.commands.report import gather
 from unmask.config import conf_dir, validate
@@ -38,15 +41,18 @@ OF_THE_DATA = (
     "group",
     "compression",
     "methods",
+    "run",
 )
 
 
 def evaluate(cfg: DictConfig) -> float:
-    """Score a run on one split and return its AUC over whole items."""
+    """Score a run on one split and return its AUC over whole items; of a generator, the Frechet distance."""
     quiet()
     run = Run(Path(cfg.run))
-    run.metrics  # noqa: B018  unfinished runs are refused before anything is loaded
+    generator = "thresholds" not in run.metrics  # unfinished runs are refused before anything is loaded
     data, other = load_data(run, cfg)
+    if generator:
+        return judge_run(run, cfg, data, other)
     validate(cfg, "trainer")
     data.setup("test")
     module: Any = run.module()
@@ -61,7 +67,7 @@ def evaluate(cfg: DictConfig) -> float:
         if key in ("Selection", "Threshold")
     }
     if other:
-        protocol["Trained on"] = str(run.config.data.name)
+        protocol["Trained on"] = run.build("data").name
     if not trainer.is_global_zero:
         return float("nan")
     path = predictions_path(run.folder, cfg.split, data.name if other else None)
@@ -88,7 +94,7 @@ def load_data(run: Run, cfg: DictConfig) -> tuple[Any, bool]:
             OmegaConf.update(settings, key, cfg.data[key])
     validate(OmegaConf.create({"data": settings}), "data")
     made: Any = instantiate(settings, _convert_="all")
-    return made, made.name != run.config.data.name
+    return made, made.name != run.build("data").name
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="evaluate")

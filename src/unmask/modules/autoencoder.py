@@ -12,7 +12,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from unmask.metrics import generation
-from unmask.modules.judging import judge, latents
+from unmask.modules.by_hand import gather
+from unmask.modules.judging import check, judge
+from unmask.modules.latents import noise
 
 Batch = dict[str, Tensor]
 SHOWN = 18  # pictures of a validation that are kept beside their reconstructions
@@ -93,7 +95,15 @@ class Autoencoder(LightningModule):
             seeds: one a picture.
             condition: none; an autoencoder knows no attributes.
         """
-        z = latents(len(self.latent_mean), n, seeds, self.device)
+        return self.make(self.noise(n, seeds))
+
+    def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
+        """The standard normal latents [n, latent] that samples of these seeds are made from."""
+        return noise([len(self.latent_mean)], n, seeds, self.device)
+
+    @torch.no_grad()
+    def make(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Standard normal latents [n, latent] -> pictures [n, 3, S, S] in [0, 1]; no condition."""
         training = self.decoder.training
         self.decoder.eval()
         made = self.decode(z if self.variational else self.latent_mean + self.latent_std * z)
@@ -123,6 +133,10 @@ class Autoencoder(LightningModule):
             raise ValueError("an attribute's direction wants pictures that have it and pictures that do not")
         z = self.encode(x.to(self.device))
         return z[has].mean(0) - z[~has].mean(0)
+
+    def on_fit_start(self) -> None:
+        """Tell what the judge lacks before anything is learnt."""
+        check(self.judge, self.monitor, ("psnr", "ssim"))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; logs the loss and its parts."""
@@ -191,12 +205,7 @@ class Autoencoder(LightningModule):
         self._seen.clear()
         self._kept.clear()
         found = judge(self, self.judge, real)
-        if self.trainer.world_size > 1:
-            gathered: Any = self.all_gather(rows)
-            rows = gathered.transpose(0, 1).flatten(1)
-        # A filled-up last batch holds some twice: of equal indices any row will do, since their figures are equal.
-        order = rows[0].argsort()
-        rows = rows[:, order][:, rows[0][order].diff(prepend=rows.new_tensor([-1.0])) > 0]
+        rows = gather(self, rows)
         self.figures = {"psnr": float(rows[1].mean()), "ssim": float(rows[2].mean())} | found
         self.log_dict({f"{split}/{key}": value for key, value in self.figures.items()}, rank_zero_only=False)
 

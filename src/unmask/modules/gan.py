@@ -11,7 +11,9 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from unmask.modules.judging import judge, latents
+from unmask.modules.by_hand import count_batch, learn
+from unmask.modules.judging import check, judge
+from unmask.modules.latents import noise
 
 Batch = dict[str, Tensor]
 COLLAPSED = 0.25  # of the data's spread of features: samples that differ less are much alike
@@ -34,7 +36,8 @@ class GAN(LightningModule):
         clip: largest norm of an update's gradient; null for no bound.
         ema: decay of the generator's running average, which samples then come from (arXiv 1806.04498); 0 for none.
         augment: what pictures of both kinds go through before the discriminator, differentiable (arXiv 2006.10738).
-        monitor: the figure that picks the best checkpoint; `val/frechet_NAME` bears the judge's name.
+        monitor: the figure that picks the best checkpoint; `val/frechet_NAME` bears the judge's name, published it is
+            `val/fid`.
         mode: `min` where smaller is better.
     """
 
@@ -87,12 +90,25 @@ class GAN(LightningModule):
             seeds: one a picture.
             condition: attributes [n, A] in [0, 1], where the generator is conditional.
         """
+        return self.make(self.noise(n, seeds), condition)
+
+    def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
+        """The latents [n, latent] that samples of these seeds are made from."""
+        network: Any = self.generator
+        return noise([network.latent], n, seeds, self.device)
+
+    @torch.no_grad()
+    def make(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Latents [n, latent], attributes [n, A] where it is conditional -> pictures [n, 3, S, S] in [0, 1]."""
         network: Any = self.generator if self.average is None else self.average.module
-        z = latents(network.latent, n, seeds, self.device)
         training = network.training
         made: Tensor = network.eval()(z, None if condition is None else condition.to(self.device))
         network.train(training)
         return (made.float() + 1).clamp(0, 2) / 2
+
+    def on_fit_start(self) -> None:
+        """Tell what the judge lacks before anything is learnt."""
+        check(self.judge, self.monitor)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """A batch for the discriminator and, in every `d_steps`th of its updates, for the generator."""
@@ -107,26 +123,14 @@ class GAN(LightningModule):
             self.updates[0] += turn
         if last and turn and self.average is not None:
             self.average.update_parameters(self.generator)
-        self._count()
+        count_batch(self)
         self.log("train/loss_d", loss_d, prog_bar=True)
         if loss_g is not None:
             self.log("train/loss_g", loss_g, prog_bar=True)
         return loss_d if loss_g is None else loss_d + loss_g
 
     def _learn(self, optimizer: Any, loss: Callable[[], Tensor], last: bool) -> Tensor:
-        """One loss backward into the parameters of one optimizer, which steps with the last of several batches."""
-        self.toggle_optimizer(optimizer)
-        value = loss()
-        self.manual_backward(value / self.accumulate)
-        if last:
-            if self.clip is not None:
-                self.clip_gradients(optimizer, gradient_clip_val=self.clip, gradient_clip_algorithm="norm")
-            # What counts as a step is the batch (see _count), not each of two optimizers.
-            optimizer._on_before_step = optimizer._on_after_step = _nothing
-            optimizer.step()
-            optimizer.zero_grad()
-        self.untoggle_optimizer(optimizer)
-        return value.detach()
+        return learn(self, optimizer, loss, self.clip, self.accumulate, last)
 
     def _discriminate(self, real: Tensor, attributes: Tensor | None) -> Tensor:
         with torch.no_grad():
@@ -148,12 +152,6 @@ class GAN(LightningModule):
 
     def _augmented(self, x: Tensor) -> Tensor:
         return x if self.augment is None else self.augment(x)
-
-    def _count(self) -> None:
-        """Tell the Trainer that one step was made, whichever optimizers stepped."""
-        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        progress.increment_ready()
-        progress.increment_completed()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep what the judge sees in real pictures, and the attributes by which others will be made."""
@@ -187,14 +185,10 @@ class GAN(LightningModule):
         if split == "val" and spread < COLLAPSED and self.updates[0] > 0:
             warnings.warn(
                 f"samples differ only {spread:.0%} as much as real pictures do (epoch {self.current_epoch}): the "
-                "generator may have collapsed; try module.augment, a lower rate, or loss=wgan_gp",
+                "generator may have collapsed; try module/diffaug@module.augment=all, or a lower rate",
                 stacklevel=2,
             )
 
     def configure_optimizers(self) -> list[Optimizer]:
         """The generator's and the discriminator's."""
         return [self.optimizer_g(self.generator.parameters()), self.optimizer_d(self.discriminator.parameters())]
-
-
-def _nothing() -> None:
-    """In the place of the Trainer's counting."""

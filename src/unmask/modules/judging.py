@@ -1,6 +1,6 @@
 """How a generator's samples are judged in validation and test: as many as there are real pictures, by seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -9,18 +9,46 @@ from torch import Tensor
 from unmask.metrics import generation
 
 BATCH = 64  # samples at once
+FIGURES = ("frechet", "kernel", "precision", "recall")
+PUBLISHED = {"frechet": "fid", "kernel": "kid"}  # as they are called in the features that they were defined with
 
 
-def latents(length: int, n: int, seeds: Sequence[int], device: torch.device) -> Tensor:
-    """One latent a seed [n, length], standard normal, whatever the device and the batch.
+def names(network: Any) -> dict[str, str]:
+    """What the figures of a judge are called: FID and KID in the published features alone, else by its own name."""
+    theirs = PUBLISHED if getattr(network, "published", False) else {}
+    return {figure: theirs.get(figure, f"{figure}_{network.name}") for figure in FIGURES}
+
+
+def check(network: Any, monitor: str, others: Collection[str] = ()) -> None:
+    """Load a judge before training, not after its first epoch, and hold the monitor against what it will give.
+
+    Args:
+        network: the judge; what it lacks, such as a file, is told here.
+        monitor: `val/FIGURE`.
+        others: what the module measures besides.
 
     Raises:
-        ValueError: seeds are not one a picture.
+        ValueError: there will be no such figure.
     """
-    if len(seeds) != n:
-        raise ValueError(f"{n} pictures want {n} seeds, not {len(seeds)}")
-    drawn = [torch.randn(length, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
-    return torch.stack(drawn).to(device)
+    there = [*others, *names(network).values(), "spread"]
+    if monitor.startswith("val/") and monitor.removeprefix("val/") not in there:
+        listing = ", ".join(f"val/{name}" for name in there)
+        raise ValueError(f"module.monitor={monitor}: with this module.judge there are {listing}; choose one")
+
+
+def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
+    """Figures of made pictures against real ones, by a judge's features [N, F] and [M, F]."""
+    precision, recall = generation.precision_recall(real, made)
+    found = {
+        "frechet": generation.frechet(real, made),
+        "kernel": generation.kernel(real, made),
+        "precision": precision,
+        "recall": recall,
+    }
+    named = {name: found[figure] for figure, name in names(network).items()}
+    if getattr(network, "published", False):
+        named["inception_score"] = generation.inception_score(network.logits(made))
+    return named | {"spread": float(made.std(0).mean() / real.std(0).mean())}
 
 
 def judge(module: Any, network: Any, real: Tensor, condition: Tensor | None = None) -> dict[str, float]:
@@ -28,7 +56,7 @@ def judge(module: Any, network: Any, real: Tensor, condition: Tensor | None = No
 
     Args:
         module: a LightningModule with `sample`.
-        network: what gave the features; figures bear its `name`.
+        network: what gave the features; figures bear its `name`, or that of the published features.
         real: features of this process's real pictures [N, F].
         condition: attributes [N, A] by which the samples are made.
     """
@@ -43,8 +71,4 @@ def judge(module: Any, network: Any, real: Tensor, condition: Tensor | None = No
     made = torch.cat([seen(part) for part in parts])
     if module.trainer.world_size > 1:
         real, made = (rows.flatten(0, 1) for rows in module.all_gather((real, made)))
-    return {
-        f"frechet_{network.name}": generation.frechet(real, made),
-        f"kernel_{network.name}": generation.kernel(real, made),
-        "spread": float(made.std(0).mean() / real.std(0).mean()),
-    }
+    return figures(network, real, made)

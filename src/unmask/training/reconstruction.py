@@ -6,19 +6,35 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 
 class Reconstruction(nn.Module):
-    """A weighted sum of squared error, absolute error and 1 - SSIM, each the mean over pixels.
+    """A weighted sum of squared error, absolute error and 1 - SSIM, each the mean over pixels, and a perceptual term.
 
     Args:
         mse: weight of the squared error.
         l1: weight of the absolute error.
         ssim: weight of 1 - SSIM (doi 10.1109/TIP.2003.819861), which keeps edges that a mean would blur.
+        perceptual: (made, original) -> distance of each picture [B], such as LPIPS (arXiv 1801.03924); its mean counts.
+        perceptual_weight: of that mean.
     """
 
-    def __init__(self, mse: float = 1.0, l1: float = 0.0, ssim: float = 0.0) -> None:
+    def __init__(
+        self,
+        mse: float = 1.0,
+        l1: float = 0.0,
+        ssim: float = 0.0,
+        perceptual: nn.Module | None = None,
+        perceptual_weight: float = 0.0,
+    ) -> None:
         super().__init__()
-        if min(mse, l1, ssim) < 0 or mse + l1 + ssim == 0:
-            raise ValueError(f"mse={mse}, l1={l1}, ssim={ssim}: give weights of 0 or more, one of them above")
+        weights = {"mse": mse, "l1": l1, "ssim": ssim, "perceptual_weight": perceptual_weight}
+        if min(weights.values()) < 0 or not any(weights.values()):
+            told = ", ".join(f"{name}={value}" for name, value in weights.items())
+            raise ValueError(f"{told}: give weights of 0 or more, one of them above")
+        if (perceptual is None) != (perceptual_weight == 0):
+            raise ValueError(
+                f"perceptual_weight={perceptual_weight} is above 0 with a network as `perceptual`, and 0 without one"
+            )
         self.mse, self.l1, self.ssim = mse, l1, ssim
+        self.perceptual, self.perceptual_weight = perceptual, perceptual_weight
 
     def forward(self, made: Tensor, original: Tensor) -> Tensor:
         """Both [B, 3, H, W] in [0, 1] -> scalar."""
@@ -28,4 +44,6 @@ class Reconstruction(nn.Module):
             found = structural_similarity_index_measure(made, original, data_range=1.0)
             assert isinstance(found, Tensor)
             loss = loss + self.ssim * (1 - found)
+        if self.perceptual is not None:
+            loss = loss + self.perceptual_weight * self.perceptual(made, original).mean()
         return loss

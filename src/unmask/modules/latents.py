@@ -1,0 +1,32 @@
+"""What generators make pictures from: noise of a seed, and the ways between two such."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def noise(shape: Sequence[int], n: int, seeds: Sequence[int], device: torch.device) -> Tensor:
+    """Standard normal noise of each seed [n, *shape], whatever the device and the batch.
+
+    Raises:
+        ValueError: seeds are not one a picture.
+    """
+    if len(seeds) != n:
+        raise ValueError(f"{n} pictures want {n} seeds, not {len(seeds)}")
+    drawn = [torch.randn(*shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
+    return torch.stack(drawn).to(device)
+
+
+def walk(stops: Tensor, steps: int) -> Tensor:
+    """Noise [K, ...] -> [K * steps, ...]: from each to the next on a great circle, and from the last to the first.
+
+    A straight line would lead through noise that is shorter than any that the generator has seen (arXiv 1609.04468).
+    """
+    flat = stops.flatten(1).double()
+    after = flat.roll(-1, 0)
+    cosine = torch.nn.functional.cosine_similarity(flat, after).clamp(-1, 1)
+    angle = cosine.acos()[:, None, None].clamp(min=1e-6)  # [K, 1, 1]
+    share = (torch.arange(steps, device=stops.device) / steps)[None, :, None].double()  # [1, steps, 1]
+    way = ((1 - share) * angle).sin() * flat[:, None] + (share * angle).sin() * after[:, None]
+    return (way / angle.sin()).view(-1, *stops.shape[1:]).to(stops)
