@@ -101,5 +101,6 @@ def test_what_is_right_passes():
     )
     assert validate(OmegaConf.create({"a": {"_target_": "torch.nn.Linear", "_partial_": True, "bias": False}})) is None
     assert all(
-        root.split(".")[0] in {"pytorch_lightning", "timm", "torch", "torchvision", "unmask"} for root in ALLOWED
+        root.split(".")[0] in {"diffusers", "pytorch_lightning", "timm", "torch", "torchvision", "unmask"}
+        for root in ALLOWED
     )

@@ -19,6 +19,7 @@ HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 # What a config may build. The object's own `__module__` decides, so an alias of something else does not pass.
 # A class or function must live in one of these modules (or below it).
 ALLOWED = (
+    "diffusers.schedulers",
     "pytorch_lightning.callbacks",
     "pytorch_lightning.loggers",
     "pytorch_lightning.profilers",
