@@ -109,3 +109,12 @@ def portraits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]
     here = ["data=demo_celeba", f"data.root={place / 'faces'}"]
     unmask("prepare", *here, "prepare.num_workers=0", cwd=place)
     return place, here
+
+
+@pytest.fixture(scope="session")
+def people_place(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder in which two rendered people are prepared for face swapping, and what chooses them."""
+    place = tmp_path_factory.mktemp("people")
+    here = ["data=demo_people", f"data.root={demo_root}", "data.recipe.crop_size=64", "data.recipe.frames=8"]
+    unmask("prepare", *here, "prepare.num_workers=0", cwd=place)
+    return place, here

@@ -26,13 +26,22 @@ GENERATORS = [
     ("gan", "module/generator"),
     ("gan", "module/discriminator"),
     ("gan", "module/adversarial@module.loss"),
+    ("gan", "module/diffaug@module.augment"),
+    ("gan", "module/judge"),
+    ("autoencoder", "module/judge"),
+    ("diffusion", "module/judge"),
+    ("diffusion", "module/denoiser"),
+    ("diffusion", "module/sampler"),
     ("autoencoder", "module/encoder"),
     ("autoencoder", "module/decoder"),
     ("autoencoder", "module/reconstruction@module.loss"),
+    ("faceswap", "module/swapper@module.network"),
+    ("faceswap", "module/discriminator"),
 ]
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml")) if not p.stem.startswith("_")]
 OPTIONS += [("augment@data.augment", p.stem) for p in sorted((CONF / "augment").glob("*.yaml"))]
 OFFLINE = ["paths.out=out", "frames=4", "data.root=somewhere"]
+WANTED = {"generated": ["data.run=somewhere"]}  # what an option has no default for
 
 
 def test_the_walk_finds_presets():
@@ -64,7 +73,7 @@ def test_a_preset_builds_without_a_download(experiment):
 
 @pytest.mark.parametrize("group,option", OPTIONS)
 def test_every_option_composes_and_is_valid(group, option):
-    validate(compose("train", [f"{group}={option}", *OFFLINE]))
+    validate(compose("train", [f"{group}={option}", *OFFLINE, *WANTED.get(option, [])]))
 
 
 @pytest.mark.parametrize(("module", "group"), GENERATORS)

@@ -8,7 +8,7 @@ import sys
 from importlib.resources import files
 
 # Values that people type as they are on their disk; Hydra's grammar would trip over blanks, brackets and `=`.
-PLAIN = ("path", "run", "data.root", "data.group", "out")
+PLAIN = ("path", "run", "video", "root", "data.root", "data.run", "data.group", "out")
 
 
 def main() -> None:

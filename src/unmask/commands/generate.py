@@ -1,10 +1,19 @@
-"""Make pictures: of a trained generator, or a data set of inpainting forgeries from originals.
+"""Make pictures and videos: of a trained generator, of a face swapper, or inpainting forgeries from originals.
 
   unmask generate run=DIR count=10000                                     pictures of a GAN or an autoencoder, marked
   unmask generate run=DIR count=100 attributes=[Male,Smiling]             of a conditional one
+  unmask generate run=DIR count=100 walk=8                                and a film through what lies between eight of them
 
-Each picture has its own seed, drawn from seed=0, and is marked as synthetic in its metadata and its pixels. Inpainting
-takes each painting, five masks and one inpainter:
+Each picture has its own seed, drawn from seed=0, and is marked as synthetic in its metadata and its pixels. What it was
+before it was marked is kept for detectors, beside real pictures: unmask train experiment=loop/cnn data.run=OUT
+
+  unmask generate run=DIR video=clip.mp4 to=B                             the face in a video drawn as person B of a run
+  unmask generate run=DIR video=FOLDER to=A blending=poisson colour=none  of all videos below a folder
+
+A swapped video keeps its frames, its times and its sound, and is marked by a label that people see besides. A person's
+own name gives the reconstruction. Swap nobody's face without their consent.
+
+Inpainting takes each painting, five masks and one inpainter:
 
   unmask generate data=deepfakeart data.root=DIR                          Stable Diffusion 2, which must be on the disk
   unmask generate data=deepfakeart data.root=DIR generator.download=true  download it first (about 5 GB)
@@ -28,7 +37,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from unmask.commands import _sampling
+from unmask.commands import _sampling, _swapping
 from unmask.commands._inpainting import Job, Sheet, sheets, write, write_tables
 from unmask.commands._made import batches
 from unmask.commands._made import claim as claim_folder
@@ -39,7 +48,7 @@ from unmask.data.manifest import Item, ManifestError
 from unmask.datasets.masks import MASKS
 from unmask.media.decode import PICTURES
 from unmask.modules.inpainters import Inpainter
-from unmask.runs import register_resolvers
+from unmask.runs import Run, register_resolvers
 
 register_resolvers()
 
@@ -50,7 +59,8 @@ def generate(cfg: DictConfig) -> None:
     """Make what is not there yet of one set, then write its tables."""
     if cfg.run:
         validate(cfg, "marking")
-        _sampling.generate(cfg)
+        swaps = cfg.video or Run(Path(cfg.run)).config.data.get("people")
+        (_swapping if swaps else _sampling).generate(cfg)
         return
     validate(cfg, "data", "generator")
     check(cfg)

@@ -144,10 +144,16 @@ class CropDataset(Dataset[dict[str, Tensor]]):
             batch["x"] = self._pixels(flat, wanted)
         if self._attributes is not None:
             batch["attributes"] = self._attributes[index]
-        if self.masks:
-            assert isinstance(self.store, CropStore)
-            batch["mask"] = torch.from_numpy(self.store.masks(self._shard[flat], self._offset[flat]))
+        if (mask := self._mask(flat)) is not None:
+            batch["mask"] = mask
         return batch
+
+    def _mask(self, flat: sampling.Indices) -> Tensor | None:
+        """What was manipulated in these crops, uint8 [B, 1, S, S]; None where batches hold no masks."""
+        if not self.masks:
+            return None
+        assert isinstance(self.store, CropStore)
+        return torch.from_numpy(self.store.masks(self._shard[flat], self._offset[flat]))
 
     def _pixels(self, flat: sampling.Indices, wanted: list[tuple[int, int]]) -> Tensor:
         """Uint8 [B, 3, S, S] or [B, T, 3, S, S]."""

@@ -1,16 +1,28 @@
-"""Frames to an H.264 file, the same bytes for the same frames."""
+"""Frames to an H.264 file, the same bytes for the same frames; with the sound of another file."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from heapq import merge
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
+
+# Sound that lies in an mp4 as it is; all other becomes AAC.
+AS_IT_IS = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}
+
+
+class Clock(NamedTuple):
+    """When each frame is shown, in units of `base` seconds, and for how long the last one."""
+
+    times: list[int]
+    base: Fraction
+    last: int
 
 
 def write_video(
@@ -21,8 +33,10 @@ def write_video(
     metadata: Mapping[str, str] | None = None,
     gop: int = 50,
     preset: str = "veryfast",
+    sound: Path | None = None,
+    clock: Clock | None = None,
 ) -> None:
-    """Encode RGB frames as an mp4 without sound; the file appears under its name only when it is complete.
+    """Encode RGB frames as an mp4; the file appears under its name only when it is complete.
 
     One thread: x264 cuts a picture differently for every number of threads, and the bytes would follow the machine.
 
@@ -34,15 +48,19 @@ def write_video(
         metadata: Written into the container under these very keys; players show `comment` and `title`.
         gop: Most frames from one key frame to the next; a seek decodes that many at worst.
         preset: x264's trade of time for size.
+        sound: A file whose sound is taken over, packet for packet where an mp4 may hold it, else as AAC.
+        clock: When each frame is shown, where they do not come evenly or do not begin at 0; else `fps` says it.
 
     Raises:
-        ValueError: No frame, or sizes that are odd or change.
+        ValueError: No frame, sizes that are odd or change, or more frames than the clock has times.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _encode(part, frames, fps, {"crf": str(crf), "preset": preset, "threads": "1"}, metadata or {}, gop)
+        _encode(
+            part, frames, fps, {"crf": str(crf), "preset": preset, "threads": "1"}, metadata or {}, gop, sound, clock
+        )
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -55,6 +73,8 @@ def _encode(
     options: dict[str, str],
     metadata: Mapping[str, str],
     gop: int,
+    sound: Path | None,
+    clock: Clock | None,
 ) -> None:
     rest = iter(frames)
     first = next(rest, None)
@@ -70,12 +90,71 @@ def _encode(
         container.metadata.update(metadata)
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
         _describe(stream, height, width, gop)
-        for number, frame in enumerate(chain([first], rest)):
-            if frame.shape != first.shape:
-                raise ValueError(f"frame {number} has the shape {frame.shape}, the first one {first.shape}")
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            container.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU601)))
-        container.mux(stream.encode())
+        if clock is not None:
+            stream.codec_context.time_base = clock.base
+        video = _video(stream, chain([first], rest), first.shape, clock)
+        if sound is None:
+            for _, packet in video:
+                container.mux(packet)
+            return
+        with av.open(str(sound)) as source:
+            # Both in order of time: whichever came much later would wait in memory.
+            for _, packet in merge(video, _sound(container, source), key=lambda timed: timed[0]):
+                container.mux(packet)
+
+
+def _video(
+    stream: Any, frames: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], clock: Clock | None
+) -> Iterator[tuple[float, Any]]:
+    """The packets of the picture, each with the time at which it is due, s."""
+    for number, frame in enumerate(frames):
+        if frame.shape != shape:
+            raise ValueError(f"frame {number} has the shape {frame.shape}, the first one {shape}")
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU601)
+        if clock is not None:
+            _set_time(picture, clock, number)
+        yield from ((_due(packet), packet) for packet in stream.encode(picture))
+    yield from ((_due(packet), packet) for packet in stream.encode())
+
+
+def _set_time(picture: Any, clock: Clock, number: int) -> None:
+    if number >= len(clock.times):
+        raise ValueError(f"frame {number} has no time: the clock has {len(clock.times)}")
+    picture.pts, picture.time_base = clock.times[number], clock.base
+    after = clock.times[number + 1] if number + 1 < len(clock.times) else clock.times[number] + clock.last
+    picture.duration = after - clock.times[number]
+
+
+def _sound(container: Any, source: Any) -> Iterator[tuple[float, Any]]:
+    """The packets of a file's sound, each with its time, s; all streams of it."""
+    streams = {stream.index: stream for stream in source.streams.audio}
+    copied, encoders = {}, {}
+    for index, stream in streams.items():
+        codec = stream.codec_context
+        # AAC without a header of its own (from a transport stream) is framed as mp4 does not have it.
+        if codec.name in AS_IT_IS and not (codec.name == "aac" and not codec.extradata):
+            copied[index] = container.add_stream_from_template(stream)
+        else:
+            # A file of bare samples may not say where its channels belong.
+            layout = {1: "mono", 2: "stereo"}.get(codec.channels, codec.layout.name)
+            encoders[index] = container.add_stream("aac", rate=codec.sample_rate, layout=layout)
+    if not streams:
+        return
+    for packet in source.demux(*streams.values()):
+        index = packet.stream.index
+        if index in encoders:
+            for frame in packet.decode():
+                yield from ((_due(made), made) for made in encoders[index].encode(frame))
+        elif packet.dts is not None:  # the last one only says that it is over
+            packet.stream = copied[index]
+            yield _due(packet), packet
+    for encoder in encoders.values():
+        yield from ((_due(made), made) for made in encoder.encode())
+
+
+def _due(packet: Any) -> float:
+    return float((packet.dts or 0) * packet.time_base)
 
 
 def _describe(stream: Any, height: int, width: int, gop: int) -> None:

@@ -20,6 +20,7 @@ class SampleGrid(Callback):
     """Write `step-NNNNNNN.png` every so many steps, and `timelapse.mp4` at the end; all marked as synthetic.
 
     Of a module that gives pictures back (`shown`), `reconstructed.png` has the last validation's: original, made, ...
+    One that draws no samples may have a `preview` in their place: [N, columns, 3, S, S], or None while it has none.
 
     Args:
         dirpath: the folder.
@@ -51,7 +52,7 @@ class SampleGrid(Callback):
         """Originals beside what was made of them."""
         shown: Any = getattr(pl_module, "shown", None)
         if shown is not None and trainer.is_global_zero and not trainer.sanity_checking:
-            self.marking.write(self.folder / "reconstructed.png", grid(shown.flatten(0, 1)))
+            self.marking.write(self.folder / "reconstructed.png", rows(shown))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The last one, and the film of all."""
@@ -63,7 +64,8 @@ class SampleGrid(Callback):
         path = self.folder / f"step-{trainer.global_step:07d}.png"
         if not trainer.is_global_zero or path.is_file():
             return
-        picture = grid(module.sample(self.count, range(self.count), self._condition))
+        if (picture := self._picture(module)) is None:
+            return
         self.marking.write(path, picture)
         loggers: list[Any] = list(trainer.loggers)
         for logger in loggers:
@@ -72,18 +74,37 @@ class SampleGrid(Callback):
             elif hasattr(getattr(logger, "experiment", None), "add_image"):  # TensorBoard
                 logger.experiment.add_image("samples", picture, trainer.global_step, dataformats="HWC")
 
+    def _picture(self, module: Any) -> NDArray[np.uint8] | None:
+        """Samples, or of a module that makes none its preview."""
+        if hasattr(module, "sample"):
+            return grid(module.sample(self.count, range(self.count), self._condition))
+        shown = module.preview()
+        return None if shown is None else rows(shown)
+
     def _film(self) -> None:
         found = sorted(self.folder.glob("step-*.png"))
+        if not found:
+            return
         frames = (_even(np.asarray(Image.open(path).convert("RGB"))) for path in found)
         path = self.folder / "timelapse.mp4"
         write_video(path, frames, FPS, metadata=source_marks(self.marking.source, self.marking.comment))
         self.marking.finish(path)
 
 
-def grid(pictures: torch.Tensor) -> NDArray[np.uint8]:
-    """Pictures [N, 3, S, S] in [0, 1] side by side, as square as they go -> uint8 [H, W, 3]; what is over is black."""
+def rows(shown: torch.Tensor) -> NDArray[np.uint8]:
+    """Rows of pictures [N, columns, 3, S, S] in [0, 1], as `grid`; what is of one row stays side by side."""
+    return grid(shown.flatten(0, 1), shown.shape[1])
+
+
+def grid(pictures: torch.Tensor, together: int = 1) -> NDArray[np.uint8]:
+    """Pictures [N, 3, S, S] in [0, 1] side by side, as square as they go -> uint8 [H, W, 3]; what is over is black.
+
+    Args:
+        pictures: as said.
+        together: the number in a row is a multiple of this.
+    """
     count, _, height, width = pictures.shape
-    across = math.ceil(math.sqrt(count))
+    across = together * math.ceil(math.sqrt(count) / together)
     down = math.ceil(count / across)
     canvas = np.zeros((down * height, across * width, 3), np.uint8)
     for at, picture in enumerate(pixels(pictures)):

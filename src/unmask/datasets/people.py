@@ -1,0 +1,257 @@
+"""Faces of two or more named people, each in a folder of videos or photographs: what a face swapper learns from.
+
+Everybody must be seen in training and in validation, so it is not people that are held out but material of each: of
+somebody with several files whole files, of somebody with a single video its end.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from unmask.data.blend import BROWS, CANVAS, FROM, PARTS, UNIT, fit
+from unmask.data.datamodule import CropDataModule
+from unmask.data.dataset import CropDataset
+from unmask.data.manifest import Item, ManifestError
+from unmask.data.prepare import Recipe
+from unmask.data.store import CropStore
+
+HELD = ("val", "test")
+ABOVE = 0.1  # the brows, in the unit of the mean face: where its mask ends
+
+
+class PeopleDataModule(CropDataModule):
+    """People by name, all real; batches hold whose face it is (`identity` [B]) and where it is (`mask` [B, 1, S, S]).
+
+    Args:
+        name: of the data set: letters, digits, `_` and `-`.
+        root: the folder below which everybody's files lie.
+        prepared: see `CropDataModule`.
+        recipe: file -> crops.
+        people: name -> pattern of files or folders below the root, such as `A/**` or `clips/id3_*.mp4`.
+        protocol: `seeded`, the only one.
+        options: see `CropDataModule`; val_fraction and test_fraction are of each person's faces.
+    """
+
+    SOURCE = "your own disk; of people who agreed"
+    LAYOUT = """\
+  A/**     one person's videos or photographs
+  B/**     another's
+Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='C/**'"""
+    DISJOINT = ()
+    PROTOCOL_WORDS = {
+        "seeded": "of each person whole files are held out, drawn by seed {seed}, of somebody with a single video its "
+        "end; what is held out is divided in its order, first validation, then test: the two share videos, no frame"
+    }
+
+    def __init__(
+        self,
+        name: str,
+        root: str | Path,
+        prepared: str | Path,
+        recipe: Recipe,
+        people: Mapping[str, str],
+        protocol: str = "seeded",
+        test_fraction: float = 0.1,
+        **options: Any,
+    ) -> None:
+        if wrong := [key for key in (name, *people) if not re.fullmatch(r"[\w-]+", str(key))]:
+            raise ValueError(f"data.name, data.people: '{wrong[0]}' names files; use letters, digits, _ and - only")
+        if len(people) < 2:
+            raise ValueError(f"data.people: {', '.join(people) or 'nobody'} is named; faces are swapped between two")
+        if protocol != "seeded":
+            raise ValueError(f"data.protocol={protocol}: data of people to be swapped is divided by protocol=seeded")
+        options = {"only": "real", "balance": "none", **options}
+        super().__init__(name, root, prepared, recipe, protocol, test_fraction=test_fraction, **options)
+        self.people = {str(key): str(pattern) for key, pattern in people.items()}
+
+    def find_items(self) -> list[Item]:
+        """One item a file, named by its person and its path."""
+        found: dict[str, tuple[str, Path]] = {}
+        for person in self.people:
+            files = list(self.files(person))
+            if not files:
+                raise ManifestError(
+                    f"data.people.{person}={self.people[person]}: there is no video or picture below {self.root}\n"
+                    f"{self.explain()}"
+                )
+            for file in files:
+                where = file.relative_to(self.root).as_posix()
+                if where in found:
+                    raise ManifestError(f"data.people: {where} is both {found[where][0]}'s and {person}'s")
+                found[where] = person, file
+        stems = [Path(where).with_suffix("") for where in found]
+        return [
+            Item(self._item(person, where, stems.count(Path(where).with_suffix("")) > 1), where, 0, "real",
+                 groups=(f"{self.name}/{person}",))
+            for where, (person, _) in found.items()
+        ]  # fmt: skip
+
+    def files(self, person: str) -> Iterator[Path]:
+        """A person's videos and pictures, in order; none that is hidden."""
+        suffixes: frozenset[str] = self.recipe.suffixes  # type: ignore[attr-defined]
+        matches = set(self.root.glob(self.people[person]))
+        inside = {file for match in matches if match.is_dir() for file in match.rglob("*")}
+        for file in sorted(matches | inside):
+            hidden = any(part.startswith(".") for part in file.relative_to(self.root).parts)
+            if file.is_file() and file.suffix.lower() in suffixes and not hidden:
+                yield file
+
+    def _item(self, person: str, where: str, ambiguous: bool) -> str:
+        return f"{self.name}/real/{person}/{where if ambiguous else Path(where).with_suffix('').as_posix()}"
+
+    def _choice(self) -> list[str]:
+        usual = {"A": "A/**", "B": "B/**"}
+        given = [f"data.people.{k}={v}" if k in usual else f"+data.people.{k}={v}"
+                 for k, v in self.people.items() if usual.get(k) != v]  # fmt: skip
+        return ["data=people", f"data.name={self.name}", *given]
+
+    def _split(self, items: pd.DataFrame) -> pd.DataFrame:
+        return items  # decided by what was prepared, see `divide`
+
+    @property
+    def store(self) -> CropStore:
+        """The prepared crops; where a file is in two splits, its parts are items of their own."""
+        store = super().store
+        store.items, store.crops = divide(
+            store.items, store.crops, self.val_fraction, self.test_fraction, self.split_seed
+        )
+        return store
+
+    def _samples(self, store: CropStore, items: pd.DataFrame, split: str) -> CropDataset:
+        seed, augment = (self.seed, self.augment.on_worker) if split == "train" else (None, None)
+        data = PeopleDataset(store, items, self.how, seed, augment)
+        place = {f"{self.name}/{person}": number for number, person in enumerate(self.people)}
+        whose = {item: place[groups[0]] for item, groups in zip(items["item"], items["groups"], strict=True)}
+        data.identity = torch.tensor([whose[item] for item in data.table["item"]], dtype=torch.int64)
+        data.landmarks = landmarks(store.crops.iloc[data._row], self.recipe)
+        return data
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Everybody as often, whoever has more faces; drawn anew each epoch."""
+        data = self.samples["train"]
+        assert isinstance(data, PeopleDataset)
+        self._training = self._loader(data, partial(alike, data.identity.numpy()))
+        self._training.load_state_dict(self._given)
+        return self._training
+
+
+class PeopleDataset(CropDataset):
+    """Batches with `identity` int64 [B] and the face's `mask` uint8 [B, 1, S, S], 255 inside of its outline."""
+
+    identity: Tensor  #: of each sample, its person's place in `data.people`
+    landmarks: NDArray[np.float32]  #: of each crop, px of the crop [N, 5, 2]
+
+    def __getitems__(self, wanted: list[tuple[int, int]]) -> dict[str, Tensor]:
+        """One batch of (epoch, index) pairs."""
+        batch = super().__getitems__(wanted)
+        return batch | {"identity": self.identity[batch["index"]]}
+
+    def _mask(self, flat: NDArray[np.int64]) -> Tensor:
+        side = self.store.pixels(self._shard[flat[:1]], self._offset[flat[:1]]).shape[-1]
+        shape = outline()
+        drawn = np.stack([fit(shape, points, side) for points in self.landmarks[flat]])
+        return torch.from_numpy((255 * drawn[:, None]).astype(np.uint8))
+
+
+def outline() -> NDArray[np.float32]:
+    """The mean face from the jaw to above the brows, on the canvas of data/blend.py, 1 inside.
+
+    `fit` brings it to a face. A soft border lies inside of the mask, and the brows inside of that.
+    """
+    mask = np.zeros((CANVAS, CANVAS), np.float32)
+    points = np.concatenate([PARTS["whole"], BROWS - np.array([0, ABOVE], np.float32)])
+    hull = cv2.convexHull(np.rint((points - FROM) * UNIT).astype(np.int32))
+    return np.asarray(cv2.fillConvexPoly(mask, hull, 1.0), np.float32)
+
+
+def landmarks(crops: pd.DataFrame, recipe: Recipe) -> NDArray[np.float32]:
+    """Where the five points lie in these crops, px [N, 5, 2].
+
+    Raises:
+        ManifestError: some have none.
+    """
+    box = np.array(crops["box"].tolist(), np.float32).reshape(-1, 4)
+    points = np.array(crops["landmarks"].tolist(), np.float32).reshape(-1, 5, 2)
+    if len(bare := np.flatnonzero(np.isnan(points).any((1, 2)))):
+        raise ManifestError(
+            f"{len(bare)} of {len(crops)} crops have no landmarks, such as those of {crops['item'].iloc[bare[0]]}, "
+            "and a face's mask needs them: prepare with data/recipe=faces, or with data.recipe.landmarks=true"
+        )
+    return np.asarray(recipe.landmarks_in_crop(box, points), np.float32) if len(points) else points
+
+
+def alike(identity: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
+    """As many positions as there are, of each person as many, in random order; who has fewer goes round."""
+    people = np.unique(identity)
+    each = -(-len(identity) // len(people))
+    rows = [np.resize(rng.permutation(np.flatnonzero(identity == person)), each) for person in people]
+    return np.asarray(rng.permutation(np.concatenate(rows))[: len(identity)])
+
+
+def divide(
+    items: pd.DataFrame, crops: pd.DataFrame, val_fraction: float, test_fraction: float, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Hold out material of each person: whole files, or of a single video its end.
+
+    What is held out is divided in the order of its frames, first validation, then test. A part of a file that is in
+    another split than the file's beginning becomes an item of its own, `ITEM#val` or `ITEM#test`.
+
+    Args:
+        items: of the manifest; the first group is the person.
+        crops: of the store, in order of item and frame.
+        val_fraction: share of a person's crops.
+        test_fraction: likewise.
+        seed: of the draw of files.
+
+    Raises:
+        ManifestError: somebody has too little to hold some of it out.
+    """
+    split = pd.Series(None, index=crops.index, dtype=object)
+    person = items.set_index("item")["groups"].map(lambda groups: groups[0])
+    share = val_fraction + test_fraction
+    for number, (who, rows) in enumerate(crops.groupby(crops["item"].map(person), sort=True)):
+        order, held = _order(rows, share, np.random.default_rng([seed, number]))
+        if len(rows) - held < 1 or held < 2:
+            raise ManifestError(f"{who} has {len(rows)} faces that can be used; give three photographs, or a video")
+        first = min(held - 1, max(1, round(held * val_fraction / share))) if share else 1
+        split.loc[order] = ["train"] * (len(rows) - held) + ["val"] * first + ["test"] * (held - first)
+    return _parts(items, crops, split)
+
+
+def _order(rows: pd.DataFrame, share: float, rng: np.random.Generator) -> tuple[pd.Index, int]:
+    """A person's crops, those to be held out last, and how many these are: whole files, drawn till there are enough."""
+    by_time = rows.sort_values(["item", "frame", "track"], kind="stable")
+    names = [str(name) for name in rng.permutation(sorted(rows["item"].unique()))]
+    wanted = max(2, round(share * len(rows)))
+    if len(names) == 1:
+        return by_time.index, wanted
+    totals = list(accumulate(int((rows["item"] == name).sum()) for name in names))
+    enough = next(at for at, total in enumerate(totals, 1) if total >= wanted or at == len(names) - 1)
+    out = by_time["item"].isin(names[:enough])
+    return by_time.index[~out].append(by_time.index[out]), int(out.sum())
+
+
+def _parts(items: pd.DataFrame, crops: pd.DataFrame, split: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give each item its split, and a part in another one than the first a row of its own."""
+    first = split.groupby(crops["item"]).agg(lambda found: min(found, key=("train", *HELD).index))
+    apart = split != crops["item"].map(first)
+    renamed = crops["item"].where(~apart, crops["item"] + "#" + split)
+    more = crops[apart].assign(new=renamed[apart], split=split[apart]).drop_duplicates("new")
+    items = items.assign(split=items["item"].map(first))
+    added = items.set_index("item").loc[more["item"]].assign(split=more["split"].to_numpy()).reset_index()
+    added["item"] = more["new"].to_numpy()
+    if "sha256" in added:
+        added["sha256"] = None  # the file is in two splits on purpose; its frames are still compared
+    joined = pd.concat([items, added], ignore_index=True) if len(added) else items
+    return joined, crops.assign(item=renamed)

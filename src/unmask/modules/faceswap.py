@@ -1,0 +1,223 @@
+"""Face swapping: everybody's faces through one encoder, each person's out of a decoder of their own."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn import Parameter
+from torch.nn.functional import mse_loss
+from torch.optim import Optimizer
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from unmask.metrics import generation
+from unmask.modules.by_hand import count_batch, gather, learn
+
+Batch = dict[str, Tensor]
+SHOWN, EACH = 6, 3  # faces a person in the preview, and of these at most so many of one batch
+# Of the face inside of its mask; of the whole crop, whose background nobody can know; of the mask.
+FIGURES = ("psnr", "ssim", "psnr_crop", "ssim_crop", "mask_iou")
+PEAK = 1e-10  # squared error below which PSNR is no longer told apart
+
+
+class FaceSwap(LightningModule):
+    """Train a shared encoder and a decoder a person to give faces back that they saw bent (arXiv 2005.05535).
+
+    A picture's loss counts fully inside of the face's mask and by `outside` elsewhere; the mask is learned beside it.
+    A batch counts as one step, whatever is updated in it.
+
+    Args:
+        network: (faces [B, 3, S, S] in [0, 1], identity [B]) -> (pictures [B, 3, S, S], masks [B, 1, S, S]) in [0, 1].
+        loss: (made, original) -> scalar, the mean over pixels.
+        optimizer: parameters -> optimizer, of the network.
+        warp: faces -> bent faces, in training only.
+        mask_weight: of the mask's squared error.
+        outside: how much a pixel beyond the mask counts, in [0, 1]; a feathered border shows some of them.
+        discriminator: pictures in [-1, 1] -> score [B], larger means real; none trains by reconstruction alone.
+        adversarial: a `training.adversarial.Adversarial`, used with a discriminator.
+        optimizer_d: parameters -> optimizer, of the discriminator.
+        adversarial_weight: of the network's adversarial loss.
+        clip: largest norm of an update's gradient; null for no bound.
+        monitor: the figure that picks the best checkpoint: `val/psnr` (dB) and `val/ssim` of the face, `val/psnr_crop`.
+        mode: `max` where larger is better.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        optimizer: Callable[[Iterator[Parameter]], Optimizer],
+        warp: Callable[[Tensor], Tensor],
+        mask_weight: float = 0.5,
+        outside: float = 0.2,
+        discriminator: nn.Module | None = None,
+        adversarial: nn.Module | None = None,
+        optimizer_d: Callable[[Iterator[Parameter]], Optimizer] | None = None,
+        adversarial_weight: float = 0.01,
+        clip: float | None = None,
+        monitor: str = "val/psnr",
+        mode: str = "max",
+    ) -> None:
+        super().__init__()
+        if not 0 <= outside <= 1 or mask_weight < 0 or adversarial_weight < 0:
+            raise ValueError(
+                f"module.outside={outside}, module.mask_weight={mask_weight}, module.adversarial_weight="
+                f"{adversarial_weight}: outside is a share, weights are 0 or more"
+            )
+        if discriminator is not None and (adversarial is None or optimizer_d is None):
+            raise ValueError("module.discriminator wants module.adversarial and module.optimizer_d beside it")
+        self.automatic_optimization = False
+        self.network, self.loss, self.warp, self.optimizer = network, loss, warp, optimizer
+        self.mask_weight, self.outside, self.clip = mask_weight, outside, clip
+        self.discriminator, self.adversarial, self.optimizer_d = discriminator, adversarial, optimizer_d
+        self.adversarial_weight, self.monitor, self.mode = adversarial_weight, monitor, mode
+        self.figures: dict[str, float] = {}
+        self.shown: Tensor | None = None  #: of the last validation, see `preview`
+        self._faces: Tensor | None = None  # that the preview shows, with whose they are
+        self._whose = torch.zeros(0, dtype=torch.int64)
+        self._picked: dict[int, list[Tensor]] = defaultdict(list)
+        self._kept: list[Tensor] = []
+
+    @torch.no_grad()
+    def swap(self, x: Tensor, identity: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw faces as these people.
+
+        Args:
+            x: faces [B, 3, S, S] in [0, 1].
+            identity: number of the person to draw [B].
+
+        Returns:
+            Pictures [B, 3, S, S] and masks [B, 1, S, S], both in [0, 1].
+        """
+        training = self.network.training
+        self.network.eval()
+        picture, mask = self.network(x.to(self.device), identity.to(self.device))
+        self.network.train(training)
+        return picture.float(), mask.float()
+
+    def preview(self) -> Tensor | None:
+        """Held-out faces, each in a row: as it is, as the person it is of, as each other; None before a validation.
+
+        Of A and B the rows are A, A -> A, A -> B and B, B -> B, B -> A: [N, 1 + people, 3, S, S] in [0, 1].
+        """
+        if self._faces is None:
+            return None
+        people = int(getattr(self.network, "people", int(self._whose.max()) + 1))
+        columns = [self._faces]
+        columns += [self.swap(self._faces, (self._whose + step) % people)[0] for step in range(people)]
+        return torch.stack([column.to(self.device) for column in columns], dim=1)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One update of the network, and of the discriminator where there is one."""
+        x, identity, mask = _parts(batch)
+        found: Any = self.optimizers()
+        optimizers = found if isinstance(found, list) else [found]
+        made, drawn = self.network(self.warp(x), identity)
+        weight = self.outside + (1 - self.outside) * mask
+        pasted = weight * made + (1 - weight) * x
+        if self.discriminator is not None:
+            loss_d = learn(self, optimizers[1], lambda: self._discriminate(x, pasted.detach()), self.clip)
+            self.log("train/loss_d", loss_d, prog_bar=True)
+        loss = learn(self, optimizers[0], lambda: self._reconstruct(x, pasted, mask, drawn), self.clip)
+        count_batch(self)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def _reconstruct(self, x: Tensor, pasted: Tensor, mask: Tensor, drawn: Tensor) -> Tensor:
+        """What the network pays."""
+        picture: Tensor = self.loss(pasted, x)
+        outline = mse_loss(drawn.float(), mask)
+        self.log("train/reconstruction", picture.detach())
+        self.log("train/mask", outline.detach())
+        loss = picture + self.mask_weight * outline
+        if self.discriminator is not None:
+            adversarial: Any = self.adversarial
+            fooled: Tensor = adversarial.generator(self.discriminator(2 * pasted - 1))
+            self.log("train/adversarial", fooled.detach())
+            loss = loss + self.adversarial_weight * fooled
+        return loss
+
+    def _discriminate(self, real: Tensor, fake: Tensor) -> Tensor:
+        """What the discriminator pays."""
+        network: Any = self.discriminator
+        adversarial: Any = self.adversarial
+        real, fake = 2 * real - 1, 2 * fake - 1
+        loss: Tensor = adversarial.discriminator(network(real), network(fake))
+        penalty: Tensor = adversarial.penalty(network, real, fake)
+        return loss + penalty
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """How well held-out faces are given back; of each person some are kept for the preview."""
+        x, identity, mask = _parts(batch)
+        self._keep(x, identity, mask, batch["index"])
+        if self._faces is None:
+            for person in sorted(set(identity.tolist())):
+                rows = torch.nonzero(identity == person).flatten()
+                spaced = torch.linspace(0, len(rows) - 1, min(EACH, len(rows))).round().long()
+                self._picked[person] += list(x[rows[spaced.to(rows.device)]].cpu())
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """The same of the test split."""
+        x, identity, mask = _parts(batch)
+        self._keep(x, identity, mask, batch["index"])
+
+    def _keep(self, x: Tensor, identity: Tensor, mask: Tensor, index: Tensor) -> None:
+        made, drawn = self.network(x, identity)
+        made = made.float()
+        here, there = drawn > 0.5, mask > 0.5
+        overlap = (here & there).sum((1, 2, 3)) / (here | there).sum((1, 2, 3)).clamp(min=1)
+        whole = generation.psnr(made, x), generation.ssim(made, x)
+        figures = [index, identity, *inside(made, x, mask), *whole, overlap]
+        self._kept.append(torch.stack([figure.double() for figure in figures]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Gather, and draw the preview."""
+        if self._faces is None:
+            pairs = [(face, who) for who, faces in sorted(self._picked.items()) for face in faces[:SHOWN]]
+            self._faces, self._whose = torch.stack([f for f, _ in pairs]), torch.tensor([who for _, who in pairs])
+            self._picked.clear()
+        self.shown = self.preview()
+        self._finish("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Gather."""
+        self._finish("test")
+
+    def _finish(self, split: str) -> None:
+        _, identity, *rows = gather(self, torch.cat(self._kept, dim=1))
+        self._kept.clear()
+        named = dict(zip(FIGURES, rows, strict=True))
+        self.figures = {name: float(values.mean()) for name, values in named.items()}
+        for person in sorted(set(identity.tolist())):  # one person may be learned while another is not
+            self.figures[f"psnr_{int(person)}"] = float(named["psnr"][identity == person].mean())
+        self.log_dict({f"{split}/{key}": value for key, value in self.figures.items()}, rank_zero_only=False)
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """The network's, and the discriminator's where there is one."""
+        optimizers = [self.optimizer(self.network.parameters())]
+        if self.discriminator is not None and self.optimizer_d is not None:
+            optimizers.append(self.optimizer_d(self.discriminator.parameters()))
+        return optimizers
+
+
+def inside(made: Tensor, original: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """PSNR, dB, and SSIM (doi 10.1109/TIP.2003.819861) of each picture where its mask is, each [B].
+
+    Args:
+        made: [B, 3, S, S] in [0, 1].
+        original: likewise.
+        mask: weights [B, 1, S, S] in [0, 1].
+    """
+    area = mask.sum((1, 2, 3)).clamp(min=1)
+    error = (mask * (made - original).square()).sum((1, 2, 3)) / (3 * area)
+    found = structural_similarity_index_measure(made, original, data_range=1.0, return_full_image=True)[1]
+    return -10 * error.clamp(min=PEAK).log10(), (mask * found).sum((1, 2, 3)) / (3 * area)
+
+
+def _parts(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Faces, whose they are, and where in the picture they are."""
+    if "identity" not in batch or "mask" not in batch:
+        raise ValueError("a face swapper learns from faces of named people: set data=people (or data=demo_people)")
+    return batch["x"], batch["identity"], batch["mask"].float()

@@ -1,0 +1,129 @@
+"""An encoder that all people share, and a decoder for each: what is said of a face once is drawn as anybody.
+
+The scheme that the first face-swapping programs brought into use (surveyed in arXiv 2005.05535, section 3.1): the
+encoder, its bottleneck included, sees everybody's faces, so that it keeps pose, expression and light, and each decoder
+learns one person's looks. Deviations: stages enlarge by sub-pixel convolution whose first weights copy the nearest
+pixel (arXiv 1707.02937), so that no chequerboard is there to be unlearnt; there is no normalisation, so that a picture
+is swapped alike whatever else is in its batch.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from unmask.networks.dcgan import doublings, widths
+
+SLOPE = 0.1  # of the leaky units
+
+
+class SharedEncoder(nn.Module):
+    """Pictures [B, 3, S, S] in [0, 1] -> [B, C, 8, 8].
+
+    Args:
+        image_size: S, px, a power of two from 16 on.
+        filters: channels of the finest stage; those of coarser ones are up to eight times as many.
+        latent: length of the bottleneck.
+    """
+
+    def __init__(self, image_size: int = 64, filters: int = 32, latent: int = 256) -> None:
+        super().__init__()
+        channels = widths(filters, doublings(image_size))
+        self.channels = channels[-1]
+        layers: list[nn.Module] = []
+        for inside, outside in pairwise([3, *channels]):
+            layers += [_initialised(nn.Conv2d(inside, outside, 5, 2, 2)), nn.LeakyReLU(SLOPE)]
+        self.down = nn.Sequential(*layers, nn.Flatten())  # -> 4 px
+        self.squeeze = nn.Linear(16 * self.channels, latent)
+        self.spread = nn.Linear(latent, 16 * self.channels)
+        self.up = Enlarge(self.channels, self.channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [B, 3, S, S] in [0, 1] -> [B, C, 8, 8]."""
+        flat = self.spread(self.squeeze(self.down(2 * x - 1)))
+        found: Tensor = self.up(flat.view(len(x), self.channels, 4, 4))
+        return found
+
+
+class PersonDecoder(nn.Module):
+    """[B, C, 8, 8] -> one person's picture [B, 3, S, S] and where the face is in it [B, 1, S, S], both in [0, 1].
+
+    Args:
+        image_size: S, px.
+        filters: channels of the finest stage.
+    """
+
+    def __init__(self, image_size: int = 64, filters: int = 32) -> None:
+        super().__init__()
+        channels = widths(filters, doublings(image_size))[::-1]
+        self.stages = nn.Sequential(*(Enlarge(inside, outside) for inside, outside in pairwise(channels)))
+        self.last = nn.Conv2d(channels[-1], 4, 5, padding=2)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z: [B, C, 8, 8] -> [B, 3, S, S], [B, 1, S, S]."""
+        made: Tensor = self.last(self.stages(z)).sigmoid()
+        return made[:, :3], made[:, 3:]
+
+
+class FaceSwapNetwork(nn.Module):
+    """The shared encoder with everybody's decoder.
+
+    Args:
+        image_size: S, px, a power of two from 16 on.
+        people: how many.
+        filters: channels of the finest stage.
+        latent: length of the bottleneck.
+    """
+
+    def __init__(self, image_size: int = 64, people: int = 2, filters: int = 32, latent: int = 256) -> None:
+        super().__init__()
+        if people < 2 or image_size < 16:
+            raise ValueError(f"people={people}, image_size={image_size}: swapping wants 2 people and 16 px or more")
+        self.image_size, self.people = image_size, people
+        self.encoder = SharedEncoder(image_size, filters, latent)
+        self.decoders = nn.ModuleList(PersonDecoder(image_size, filters) for _ in range(people))
+
+    def forward(self, x: Tensor, identity: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw each face as a person.
+
+        Args:
+            x: [B, 3, S, S] in [0, 1].
+            identity: by whose decoder [B], from 0 to people - 1.
+
+        Returns:
+            Pictures [B, 3, S, S] and masks [B, 1, S, S], both in [0, 1].
+        """
+        if x.shape[1:] != (3, self.image_size, self.image_size):
+            raise ValueError(f"built for [B, 3, {self.image_size}, {self.image_size}] and met {list(x.shape)}")
+        z, order = self.encoder(x), torch.argsort(identity, stable=True)
+        parts, begin = [], 0
+        for decoder, count in zip(self.decoders, torch.bincount(identity, minlength=self.people).tolist(), strict=True):
+            if count:
+                parts.append(decoder(z[order[begin : begin + count]]))
+                begin += count
+        back = torch.argsort(order)
+        return torch.cat([picture for picture, _ in parts])[back], torch.cat([mask for _, mask in parts])[back]
+
+
+class Enlarge(nn.Module):
+    """[B, inside, H, W] -> [B, outside, 2 H, 2 W]."""
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        self.conv = _initialised(nn.Conv2d(inside, 4 * outside, 3, padding=1))
+        with torch.no_grad():  # four equal neighbours, as if the nearest pixel were taken
+            self.conv.weight.copy_(self.conv.weight[::4].repeat_interleave(4, dim=0))
+        self.act, self.shuffle = nn.LeakyReLU(SLOPE), nn.PixelShuffle(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [B, inside, H, W] -> [B, outside, 2 H, 2 W]."""
+        larger: Tensor = self.shuffle(self.act(self.conv(x)))
+        return larger
+
+
+def _initialised(conv: nn.Conv2d) -> nn.Conv2d:
+    """Weights that keep the spread of what passes (arXiv 1502.01852); without normalisation it would fade."""
+    nn.init.kaiming_normal_(conv.weight, SLOPE)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return conv

@@ -1,0 +1,407 @@
+"""Swapped videos: geometry and colours by hand, sound packet for packet, times, marks, and what becomes of the rest."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from conftest import unmask
+from unmask.commands._swapper import Swapper
+from unmask.commands._swapping import _even
+from unmask.media.align import align_matrix, warp
+from unmask.media.decode import MediaError
+from unmask.media.encode import Clock, write_video
+from unmask.media.paste import match_colours, paste, rescale, soften, unwarp
+from unmask.media.recipe import FaceCrops
+from unmask.media.stream import clock, stream
+from unmask.provenance import PAYLOAD, read_marks
+from unmask.watermark import read as read_watermark
+
+
+def smooth_noise(seed, height, width):
+    drawn = np.random.default_rng(seed).uniform(0, 255, (6, 6, 3)).astype(np.float32)
+    return cv2.resize(drawn, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
+
+
+def disc(side, radius):
+    across = np.arange(side) - side / 2 + 0.5
+    return (across[:, None] ** 2 + across[None] ** 2 < radius**2).astype(np.float32)
+
+
+# ---- putting back ----
+
+
+def test_a_crop_at_whole_pixels_goes_back_to_the_bit():
+    frame = smooth_noise(0, 60, 80)
+    matrix = np.array([[1, 0, -20], [0, 1, -10]], np.float32)  # px (20, 10) of the frame is (0, 0) of the crop
+    picture = np.full((32, 32, 3), 200, np.float32)
+    made, alpha = paste(frame, picture, np.ones((32, 32), np.float32), matrix, feather=0)
+    assert (made[14:38, 24:48] == 200).all() and (alpha[14:38, 24:48] == 1).all()
+    outside = np.ones((60, 80), bool)
+    outside[10:42, 20:52] = False
+    assert np.array_equal(made[outside], frame[outside]) and (alpha[outside] == 0).all()
+
+
+def test_a_turned_and_enlarged_crop_lands_where_an_affine_map_says():
+    """A dot at a known place of the crop; where it lands is the inverse of the map, worked out by linear algebra."""
+    angle, scale = 0.3, 0.7
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = np.concatenate([turn, [[9.0], [4.0]]], axis=1).astype(np.float32)
+    picture = np.zeros((48, 48, 3), np.float32)
+    cv2.circle(picture, (30, 20), 4, (255, 255, 255), -1)
+    made, _ = paste(np.zeros((100, 120, 3), np.uint8), picture, np.ones((48, 48), np.float32), matrix, feather=0)
+    expected = np.linalg.solve(turn, np.array([30.0, 20.0]) - [9.0, 4.0])
+    weight = made[..., 0].astype(float)
+    found = [(weight.sum(axis) * np.arange(weight.shape[1 - axis])).sum() / weight.sum() for axis in (0, 1)]
+    assert found == pytest.approx(expected, abs=0.15)
+
+
+@pytest.mark.parametrize("size", [40, 90, 400])
+@pytest.mark.parametrize("blend", ["feather", "poisson"])
+def test_a_perfect_reconstruction_gives_the_frame_back(size, blend):
+    frame = smooth_noise(1, 240, 320)
+    landmarks = np.array([[120, 90], [180, 95], [150, 125], [125, 150], [175, 155]], np.float32)
+    matrix = align_matrix(landmarks, size, 0.3)
+    crop = warp(frame, matrix, size)
+    made, alpha = paste(frame, crop.astype(np.float32), disc(size, 0.4 * size), matrix, blend)
+    assert 0.02 < (alpha > 0).mean() < 0.5
+    assert np.array_equal(made[alpha == 0], frame[alpha == 0])
+    assert np.abs(made.astype(int) - frame).mean() < 1 and np.abs(made.astype(int) - frame).max() < 12
+
+
+@pytest.mark.parametrize("blend", ["feather", "poisson"])
+@pytest.mark.parametrize("shift", [(-150, 0), (130, 100), (0, -95), (900, 900)])
+def test_a_face_at_the_border_or_beyond_it_is_no_error(shift, blend):
+    frame = smooth_noise(1, 120, 160)
+    matrix = np.array([[0.5, 0, 10 - shift[0] / 2], [0, 0.5, 5 - shift[1] / 2]], np.float32)
+    made, alpha = paste(frame, np.full((64, 64, 3), 9, np.float32), disc(64, 28), matrix, blend)
+    assert made.shape == frame.shape and np.array_equal(made[alpha == 0], frame[alpha == 0])
+
+
+def test_poisson_takes_the_colours_around_and_feathering_those_of_the_face():
+    frame = np.full((100, 100, 3), 120, np.uint8)
+    matrix = np.array([[1, 0, -18], [0, 1, -18]], np.float32)
+    picture = np.full((64, 64, 3), 180, np.float32)
+    picture[28:36, 28:36] = 220  # 40 brighter than around
+    feathered = paste(frame, picture, disc(64, 28), matrix, "feather").frame
+    cloned = paste(frame, picture, disc(64, 28), matrix, "poisson").frame
+    assert feathered[50, 50, 0] == 220 and feathered[38, 50, 0] == 180
+    assert abs(int(cloned[38, 50, 0]) - 120) < 4 and abs(int(cloned[50, 50, 0]) - 160) < 8
+    with pytest.raises(ValueError, match="blend=magic"):
+        paste(frame, picture, disc(64, 28), matrix, "magic")
+
+
+def test_a_mask_falls_off_inside_of_itself_and_before_the_border():
+    soft = soften(disc(100, 30), 0.06)
+    line = soft[50]
+    assert line[50] == pytest.approx(1, abs=1e-3) and line[19] < 0.05 and 0 < line[24] < 1
+    assert (np.diff(line[:50]) >= -1e-6).all() and soften(np.ones((100, 100), np.float32), 0.06)[0].max() == 0
+
+
+def test_maps_into_resized_pictures():
+    """Twice as large: the middle of px 0, at 0, is between px 0 and 1 there, at 0.5."""
+    doubled = rescale(np.array([[1, 0, 0], [0, 1, 0]], np.float32), 2.0)
+    assert doubled @ [0, 0, 1] == pytest.approx([0.5, 0.5]) and doubled @ [3, 1, 1] == pytest.approx([6.5, 2.5])
+    picture = np.zeros((64, 64), np.float32)
+    picture[16:32, 32:48] = 1
+    small = unwarp(picture, np.array([[4, 0, 1.5], [0, 4, 1.5]], np.float32), (16, 16))
+    assert np.array_equal(small > 0.5, cv2.resize(picture, (16, 16), interpolation=cv2.INTER_AREA) > 0.5)
+
+
+def test_colours_have_the_target_s_mean_and_spread():
+    target, picture, inside = smooth_noise(2, 32, 32), smooth_noise(3, 32, 32) * 0.5 + 60, disc(32, 12)
+    made = match_colours(picture.astype(np.float32), target.astype(np.float32), inside)
+    lab = [cv2.cvtColor(np.float32(x / 255), cv2.COLOR_RGB2Lab)[inside > 0.5] for x in (made, target)]
+    assert lab[0].mean(0) == pytest.approx(lab[1].mean(0), abs=2.5)
+    assert match_colours(picture, target, inside, "none") is picture
+    same = match_colours(target.astype(np.float32), target.astype(np.float32), inside)
+    assert np.abs(same - target).max() < 1
+    with pytest.raises(ValueError, match="colour=magic"):
+        match_colours(picture, target, inside, "magic")
+
+
+# ---- sound and times ----
+
+
+def add_sound(path: Path, source: Path, codec="aac", seconds=1.0, container=None) -> None:
+    """The picture of a video as it is, beside a tone of 440 Hz."""
+    with av.open(str(source)) as given, av.open(str(path), "w", format=container) as out:
+        picture, voice = given.streams.video[0], None
+        copy = out.add_stream_from_template(picture)
+        voice = out.add_stream(codec, rate=44100, layout="mono")
+        for packet in given.demux(picture):
+            if packet.dts is not None:
+                packet.stream = copy
+                out.mux(packet)
+        wave = (0.3 * np.sin(2 * np.pi * 440 / 44100 * np.arange(int(44100 * seconds)))).astype(np.float32)
+        resampler = av.AudioResampler(format=voice.codec_context.format, layout="mono", rate=44100)
+        for at in range(0, len(wave) - 1023, 1024):
+            frame = av.AudioFrame.from_ndarray(wave[None, at : at + 1024], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 44100, at, Fraction(1, 44100)
+            for piece in resampler.resample(frame):
+                out.mux(voice.encode(piece))
+        out.mux(voice.encode())
+
+
+def packets(path: Path, kind: str) -> list[tuple[float, bytes]]:
+    with av.open(str(path)) as container:
+        stream = getattr(container.streams, kind)[0]
+        return [(float(p.pts * p.time_base), bytes(p)) for p in container.demux(stream) if p.size]
+
+
+def shown_times(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        return [frame.time for frame in container.decode(video=0)]
+
+
+@pytest.fixture(scope="module")
+def clip(demo_root) -> Path:
+    return demo_root / "Celeb-real/id0_0000.mp4"
+
+
+def test_sound_is_taken_over_packet_for_packet(clip, tmp_path):
+    add_sound(tmp_path / "given.mp4", clip, seconds=0.6)
+    fps, times = clock(tmp_path / "given.mp4")
+    made = tmp_path / "made.mp4"
+    write_video(made, stream(tmp_path / "given.mp4"), fps, sound=tmp_path / "given.mp4", clock=times)
+    given, kept = packets(tmp_path / "given.mp4", "audio"), packets(made, "audio")
+    assert [data for _, data in kept] == [data for _, data in given] and len(given) > 20
+    assert np.allclose([at for at, _ in kept], [at for at, _ in given], atol=1e-3)
+    assert shown_times(made) == pytest.approx(shown_times(clip), abs=1e-4)
+    again = tmp_path / "again.mp4"
+    write_video(again, stream(tmp_path / "given.mp4"), fps, sound=tmp_path / "given.mp4", clock=times)
+    assert again.read_bytes() == made.read_bytes()
+
+
+def test_sound_that_an_mp4_does_not_hold_becomes_aac_as_long(clip, tmp_path):
+    add_sound(tmp_path / "given.mkv", clip, "pcm_s16le", 0.5)
+    write_video(tmp_path / "made.mp4", stream(clip), 25, sound=tmp_path / "given.mkv")
+    with av.open(str(tmp_path / "made.mp4")) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+        samples = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    assert len(samples) / 44100 == pytest.approx(0.5, abs=0.06)
+    spectrum = np.abs(np.fft.rfft(samples[4096:16384]))
+    assert spectrum.argmax() * 44100 / 12288 == pytest.approx(440, abs=5)
+
+
+def test_without_sound_there_is_none(clip, tmp_path):
+    write_video(tmp_path / "made.mp4", stream(clip), 25, sound=clip)
+    with av.open(str(tmp_path / "made.mp4")) as container:
+        assert not container.streams.audio and container.streams.video[0].frames == 12
+
+
+def test_frames_that_come_unevenly_keep_their_times(tmp_path):
+    pixels = [smooth_noise(at, 32, 48) for at in range(6)]
+    times = Clock([1000, 1040, 1100, 1110, 1300, 1340], Fraction(1, 1000), 60)
+    write_video(tmp_path / "a.mp4", pixels, 25, clock=times)
+    found = np.array(shown_times(tmp_path / "a.mp4"))
+    assert np.diff(found) == pytest.approx(np.diff(times.times) / 1000, abs=1e-4)
+    fps, read = clock(tmp_path / "a.mp4")
+    write_video(tmp_path / "b.mp4", stream(tmp_path / "a.mp4"), fps, clock=read)
+    assert shown_times(tmp_path / "b.mp4") == pytest.approx(shown_times(tmp_path / "a.mp4"), abs=1e-4)
+    with pytest.raises(ValueError, match="frame 2 has no time"):
+        write_video(tmp_path / "c.mp4", pixels, 25, clock=Clock([0, 1], Fraction(1, 25), 1))
+
+
+def test_what_is_no_video_is_said(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"no video at all")
+    (tmp_path / "a.jpg").write_bytes(b"")
+    for name, reason in (("a.mp4", "not a readable video"), ("a.jpg", "is no video"), ("b.mp4", "no such file")):
+        with pytest.raises(MediaError, match=reason):
+            clock(tmp_path / name)
+
+
+# ---- the swapper ----
+
+
+class Echo(torch.nn.Module):
+    """Gives every face back, or in the colour of a person."""
+
+    def __init__(self, colour=None):
+        super().__init__()
+        self.colour = colour
+
+    def swap(self, x, identity):
+        mask = torch.from_numpy(disc(x.shape[-1], 0.35 * x.shape[-1])).expand(len(x), 1, *x.shape[2:])
+        if self.colour is None:
+            return x, mask
+        paint = torch.tensor(self.colour)[identity]  # [B, 3]
+        return paint[:, :, None, None].expand(x.shape), mask
+
+
+def test_the_swap_of_a_perfect_reconstruction_gives_the_video_back(clip):
+    recipe = FaceCrops(align=True, crop_size=128)
+    swapper = Swapper(Echo(), recipe, 128, 0, search_every=3, batch_size=5)
+    places = swapper.find(clip, 12)
+    assert sorted(places) == list(range(12))
+    made = list(swapper.frames(clip, places))
+    given = list(stream(clip))
+    assert len(made) == len(given)
+    for one, frame in zip(made, given, strict=True):
+        assert np.array_equal(one.frame[one.alpha == 0], frame[one.alpha == 0]) and one.alpha.max() > 0.9
+        assert np.abs(one.frame.astype(int) - frame).mean() < 0.3
+
+
+def test_the_person_named_is_the_one_drawn_and_frames_without_a_face_stay(clip):
+    colours = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    for person, channel in ((0, 0), (1, 2)):
+        swapper = Swapper(Echo(colours), FaceCrops(align=True, crop_size=64), 32, person, colour="none")
+        places = swapper.find(clip, 12)
+        del places[4]
+        made, given = list(swapper.frames(clip, places)), list(stream(clip))
+        assert np.array_equal(made[4].frame, given[4]) and not made[4].alpha.any() and made[4].crop is None
+        full = made[3].alpha > 0.99
+        assert (made[3].frame[full].argmax(1) == channel).all()
+
+
+def test_a_video_without_a_face_or_shorter_than_it_says_is_told(tmp_path):
+    write_video(tmp_path / "flat.mp4", [np.full((96, 128, 3), 90, np.uint8)] * 6, 25)
+    swapper = Swapper(Echo(), FaceCrops(), 32, 0)
+    with pytest.raises(MediaError, match="no face found in 4 frames"):
+        swapper.find(tmp_path / "flat.mp4", 6)
+    with pytest.raises(MediaError, match="9 frames and shows 6"):
+        swapper.find(tmp_path / "flat.mp4", 9)
+
+
+# ---- the verb ----
+
+
+@pytest.fixture(scope="module")
+def swap_run(people_place) -> tuple[Path, Path]:
+    """A run of two steps, and the folder in which it lies."""
+    place, here = people_place
+    given = [*here, "experiment=faceswap/smoke", "trainer=smoke", "module.network.filters=4", "seed=5"]
+    done = unmask("train", *given, cwd=place)
+    return place, place / done.stdout.split("training in ")[1].split("\n")[0]
+
+
+@pytest.fixture(scope="module")
+def made(swap_run, clip, tmp_path_factory) -> tuple[Path, Path]:
+    """A folder of a video with sound and one without a face, and what is made of it."""
+    place, run = swap_run
+    given = tmp_path_factory.mktemp("given")
+    add_sound(given / "spoken.mp4", clip, seconds=0.5)
+    write_video(given / "flat.mp4", [np.full((96, 128, 3), 90, np.uint8)] * 6, 25)
+    out = tmp_path_factory.mktemp("swapped") / "set"
+    # The watermark changes every pixel on purpose; what the swap changes is measured without it.
+    done = unmask(
+        "generate", f"run={run}", f"video={given}", "to=B", f"out={out}", "marking.watermark=false", cwd=place
+    )
+    assert "set aside" in done.stdout and "no face found" in done.stdout and "1 videos in" in done.stdout
+    return given, out
+
+
+def test_length_rate_and_sound_are_kept(made):
+    given, out = made
+    source, video = given / "spoken.mp4", out / "videos" / "spoken.mp4"
+    assert [data for _, data in packets(video, "audio")] == [data for _, data in packets(source, "audio")]
+    assert shown_times(video) == pytest.approx(shown_times(source), abs=1e-4)
+    with av.open(str(video)) as ours, av.open(str(source)) as theirs:
+        assert ours.streams.video[0].average_rate == theirs.streams.video[0].average_rate
+        assert ours.streams.video[0].frames == theirs.streams.video[0].frames == 12
+        assert ours.streams.video[0].width == theirs.streams.video[0].width
+
+
+def luma(frame):
+    return torch.from_numpy(frame @ np.array([0.299, 0.587, 0.114]))[None, None] / 255
+
+
+def test_outside_of_the_mask_and_the_label_it_is_the_source(made):
+    given, out = made
+    found, inside = [], []
+    frames = (stream(given / "spoken.mp4"), stream(out / "videos/spoken.mp4"), stream(out / "masks/spoken.mp4"))
+    for frame, ours, mask in zip(*frames, strict=True):
+        similar = structural_similarity_index_measure(luma(frame), luma(ours), data_range=1.0, return_full_image=True)
+        away = cv2.dilate(mask[..., 0], np.ones((11, 11))) < 8  # windows of 11 px that hold nothing of the mask
+        away[-50:, :150] = False  # nor of the label
+        found.append(float(similar[1][0, 0].numpy()[away].mean()))
+        inside.append(float(similar[1][0, 0].numpy()[mask[..., 0] > 200].mean()))
+    assert np.mean(found) >= 0.98 and min(found) >= 0.97
+    assert np.mean(inside) < 0.9  # two steps of training draw no face
+
+
+def test_it_is_marked_and_listed(made):
+    given, out = made
+    video = out / "videos" / "spoken.mp4"
+    marks = read_marks(video)
+    assert marks["digitalSourceType"].endswith("compositeWithTrainedAlgorithmicMedia") and marks["synthetic"] == "true"
+    first, source = next(stream(video)).astype(int), next(stream(given / "spoken.mp4")).astype(int)
+    assert np.abs(first - source)[-18:, 8:60].mean() > 15  # the label
+    table = pd.read_parquet(out / "items.parquet").set_index("item")
+    row = table.loc["generated/faceswap/spoken_to_B"]
+    assert row["label"] == 1 and row["method"] == "faceswap" and row["path"] == "videos/spoken.mp4"
+    assert row["mask"] == "masks/spoken.mp4" and row["source"].endswith("spoken.mp4")
+    assert list(row["groups"]) == ["video/spoken", "demo_people/B"] and pd.isna(row["rejected"])
+    assert row["marking.label"] == "AI-generated" and row["marking.watermark"] == "off"
+    assert "no face found" in table.loc["generated/faceswap/flat_to_B", "rejected"]
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == [
+        "generate.json", "items.parquet", "masks/spoken.mp4", "previews/spoken.png", "videos/spoken.mp4"
+    ]  # fmt: skip
+
+
+def test_what_is_there_is_not_made_again(made, swap_run):
+    (given, out), (place, run) = made, swap_run
+    before = (out / "videos/spoken.mp4").stat().st_mtime_ns
+    (out / "videos/.spoken.mp4.1.part").write_bytes(b"half")
+    same = ["generate", f"run={run}", f"video={given}", "to=B", f"out={out}", "marking.watermark=false"]
+    assert "1 of them to be made" in unmask(*same, cwd=place).stdout  # the one without a face is tried again
+    assert (out / "videos/spoken.mp4").stat().st_mtime_ns == before
+    assert not list(out.glob("videos/.*"))
+    assert "other settings" in unmask(*same, "blending=poisson", cwd=place, expect=1).stderr
+
+
+def test_a_trained_person_s_own_video_is_known_by_its_item_and_carries_the_watermark(swap_run, clip, tmp_path):
+    place, run = swap_run
+    given = ["generate", f"run={run}", f"video={clip}", "to=A", f"out={tmp_path / 'set'}", "blending=poisson"]
+    unmask(*given, cwd=place)
+    row = pd.read_parquet(tmp_path / "set/items.parquet").iloc[0]
+    assert row["source"] == "demo_people/real/A/Celeb-real/id0_0000" and list(row["groups"]) == ["demo_people/A"]
+    frames = np.stack(list(stream(tmp_path / "set/videos/id0_0000.mp4")))
+    assert read_watermark(frames[:8], (PAYLOAD,)).present
+    note = json.loads((tmp_path / "set/generate.json").read_text())
+    assert note["to"] == "A" and note["blending"] == "poisson"
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (["to=C"], "to=C: smoke (seed 5) knows A, B"),
+        (["to=A", "video=nowhere.mp4"], "video=nowhere.mp4: there is no such file"),
+        (["to=A", "blending=magic"], "blending=magic"),
+        (["to=A", "search_every=0"], "search_every=0"),
+        (["to=A", "video=null"], "video: name the video"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(swap_run, clip, tmp_path, more, named):
+    place, run = swap_run
+    done = unmask("generate", f"run={run}", f"video={clip}", f"out={tmp_path / 'x'}", *more, cwd=place, expect=1)
+    assert named in done.stderr and not (tmp_path / "x").exists()
+
+
+def test_odd_sizes_gain_a_line_and_nothing_moves(tmp_path):
+    frame = smooth_noise(0, 33, 47)
+    even = _even(frame)
+    assert even.shape == (34, 48, 3) and np.array_equal(even[:33, :47], frame)
+    assert np.array_equal(even[33, :47], frame[32]) and np.array_equal(even[:33, 47], frame[:, 46])
+
+
+def test_a_real_face_given_back_lands_where_it_was(shared_data):
+    """Nobody is put on anybody: each face is put back as it was cut."""
+    video = shared_data / "ffpp/original_sequences/youtube/c23/videos/634.mp4"
+    swapper = Swapper(Echo(), FaceCrops(align=True), 256, 0, search_every=40)
+    places = swapper.find(video, 338)
+    assert len(places) > 200
+    for number, (one, frame) in enumerate(zip(swapper.frames(video, places), stream(video), strict=False)):
+        if number in places:
+            assert np.array_equal(one.frame[one.alpha == 0], frame[one.alpha == 0]) and one.alpha.max() > 0.9
+            inside = one.alpha > 0.5
+            assert np.abs(one.frame[inside].astype(int) - frame[inside]).mean() < 4
+        if number == 20:
+            break
