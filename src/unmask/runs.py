@@ -49,7 +49,7 @@ def _fingerprint(cfg: DictConfig) -> str:
     if data is None or OmegaConf.is_missing(data, "name") or "recipe" not in data:
         return ""
     wanted = {str(k): v for k, v in data.recipe.items() if k not in ("_target_", "decoder", "device")}
-    for made in sorted(Path(data.prepared, data.name).glob("*/recipe.json")):
+    for made in sorted(Path(data.prepared, data.name or "").glob("*/recipe.json")):
         have = json.loads(made.read_text())
         items = made.with_name("items.parquet")
         if items.is_file() and all(have.get(key) == value for key, value in wanted.items()):

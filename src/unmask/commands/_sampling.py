@@ -1,12 +1,14 @@
 """Pictures of a trained generator: made by seeds, marked, listed in a manifest; what is there is not made again."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 from PIL import Image
 from rich.progress import track
@@ -14,12 +16,16 @@ from rich.progress import track
 from unmask.commands._inpainting import replace
 from unmask.commands._made import batches, claim
 from unmask.commands._shell import console, say
-from unmask.data.manifest import Item, items_table
+from unmask.commands._unmarked import Unmarked
+from unmask.data.manifest import items_table
+from unmask.media.encode import write_video
+from unmask.modules.latents import walk
 from unmask.provenance import Marking
 from unmask.runs import Run
 from unmask.training.samples import grid, pixels
 
 GRID = 64  # pictures of the overview
+FPS = 24  # of a walk; from stop to stop it takes a second
 
 
 def generate(cfg: DictConfig) -> None:
@@ -28,22 +34,30 @@ def generate(cfg: DictConfig) -> None:
     module: Any = run.module()
     if not hasattr(module, "sample"):
         raise ValueError(f"run={cfg.run}: {run.name} is no generator; unmask list runs shows what there is")
-    if cfg.count < 1:
-        raise ValueError(f"count={cfg.count}: take at least 1")
+    if cfg.count < 1 or cfg.walk < 0 or cfg.walk == 1:
+        raise ValueError(f"count={cfg.count}, walk={cfg.walk}: make at least 1, and walk over 2 or more, or 0")
     marking: Marking = instantiate(cfg.marking, _convert_="all")
     condition = _condition(cfg, run, module)
     out = Path(cfg.out or Path("outputs/generated") / str(run.config.name).replace("/", "_"))
     _claim(cfg, out, run, marking)
-    todo = [number for number in range(cfg.count) if not _path(out, number).is_file()]
+    kept = Unmarked(run, out, int(run.config.image_size))
+    todo = [at for at in range(cfg.count) if not (_path(out, at).is_file() and kept.has(at))]
     say(f"{cfg.count} pictures of {run.name}, {len(todo)} of them to be made, into {out}")
     module.to("cuda" if torch.cuda.is_available() else "cpu")
+    if todo:
+        kept.begin()
     total = -(-len(todo) // cfg.batch_size)
     for batch in track(batches(todo, cfg.batch_size), "sampling", total, console=console, transient=True):
         wanted = None if condition is None else condition.expand(len(batch), -1)
         made = module.sample(len(batch), [seed_of(cfg.seed, number) for number in batch], wanted)
         for number, picture in zip(batch, pixels(made), strict=True):
-            marking.write(_path(out, number), picture)
-    _write_tables(cfg, out, run, marking)
+            kept.keep(number, picture)  # first: what is published is then never without it
+            if not _path(out, number).is_file():
+                marking.write(_path(out, number), picture)
+    _write_tables(cfg, out, kept, marking)
+    kept.finish(cfg.count)
+    if cfg.walk:
+        _write_walk(cfg, out / f"walk-{cfg.walk}.mp4", module, condition, marking)
     off = [name for name, value in marking.describe().items() if value == "off" and name != "label"]
     if off:
         say(f"not marked by {' and '.join(off)}, as the config says; the manifest records it", style="yellow")
@@ -71,20 +85,34 @@ def _claim(cfg: DictConfig, out: Path, run: Run, marking: Marking) -> None:
     """Note in a new folder what it is made with; refuse one that was made otherwise or is somebody else's."""
     weights = hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
     attributes = sorted(cfg.attributes)
+    demo = bool(run.config.data.get("demo"))
     settings = {"weights": weights, "seed": cfg.seed, "attributes": attributes, "marking": marking.describe()}
+    settings |= {"data": str(run.config.data.name), "demo": demo}
     claim(out, settings, "pictures", cfg.rerun)
+
+
+def _write_walk(cfg: DictConfig, path: Path, module: Any, condition: torch.Tensor | None, marking: Marking) -> None:
+    """A film from the first picture to the second, ... and back, through what lies between their noise."""
+    if path.is_file():
+        return
+    stops = module.noise(cfg.walk, [seed_of(cfg.seed, number) for number in range(cfg.walk)])
+    way = walk(stops, FPS)
+
+    def frames() -> Iterator[NDArray[np.uint8]]:
+        for part in track(torch.split(way, cfg.batch_size), "walking", console=console, transient=True):
+            yield from pixels(module.make(part, None if condition is None else condition.expand(len(part), -1)))
+
+    write_video(path, marking.frames(frames()), FPS, metadata=marking.tags())
+    marking.finish(path)
+    say(f"a walk over {cfg.walk} of them: {path}")
 
 
 def _path(out: Path, number: int) -> Path:
     return out / "pictures" / f"{number:06d}.png"
 
 
-def _write_tables(cfg: DictConfig, out: Path, run: Run, marking: Marking) -> None:
-    method = str(run.config.name).rpartition("/")[2]
-    rows = []
-    for number in range(cfg.count):
-        item = f"generated/{method}/{number:06d}"
-        rows.append(Item(item, _path(out, number).relative_to(out).as_posix(), 1, method, groups=(item,)))
+def _write_tables(cfg: DictConfig, out: Path, kept: Unmarked, marking: Marking) -> None:
+    rows = [kept.item(number) for number in range(cfg.count)]
     marked = {f"marking.{name}": value for name, value in marking.describe().items()}
     replace(out / "items.parquet", items_table(rows).assign(**marked).to_parquet())
     some = [np.asarray(Image.open(_path(out, number))) for number in range(min(cfg.count, GRID))]

@@ -1,21 +1,17 @@
 """The tables of papers: find what was run of them, run what was not, and write them."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from unmask.cli import quote
-from unmask.commands import _jobs
+from unmask.commands import _jobs, _needs
 from unmask.commands._shell import console, say
-from unmask.config import validate
-from unmask.data.manifest import ManifestError
-from unmask.data.store import StoreError
 from unmask.reporting import paper, typeset
 from unmask.reporting.run import RunReport
 from unmask.runs import Run
@@ -43,7 +39,7 @@ class Job:
         return (self.folder / "metrics.json").is_file()
 
 
-def make(cfg: DictConfig, gather: Callable[[Run, int], RunReport]) -> None:
+def make(cfg: DictConfig, gather: Callable[..., RunReport]) -> None:
     """Write the table that `cfg.table` describes; with run=true after running what is missing.
 
     Raises:
@@ -55,9 +51,10 @@ def make(cfg: DictConfig, gather: Callable[[Run, int], RunReport]) -> None:
     plain: Any = OmegaConf.to_container(cfg.table, resolve=True)
     table = paper.read(plain)
     jobs = [_job(row, seed, list(cfg.overrides)) for row in table.rows for seed in row.seeds]
-    failed = fill(table, jobs) if run else []
+    failed = (_needs.make(table, list(cfg.overrides)) + fill(table, jobs)) if run else []
     demo = any(bool(job.config.data.get("demo")) for job in jobs)
-    rows = tuple(replace(row, outcomes=_outcomes(row, jobs, gather, cfg.resamples)) for row in table.rows)
+    outcomes = (_outcomes(table, row, jobs, gather, cfg.resamples) for row in table.rows)
+    rows = tuple(replace(row, outcomes=tuple(found)) for row, found in zip(table.rows, outcomes, strict=True))
     show(replace(table, rows=rows, demo=demo), Path(cfg.out or f"outputs/tables/{table.name}"))
     if failed:
         raise SystemExit(
@@ -75,18 +72,28 @@ def _job(row: paper.Row, seed: int, extra: list[str]) -> Job:
 
 
 def _outcomes(
-    row: paper.Row, jobs: list[Job], gather: Callable[[Run, int], RunReport], resamples: int
-) -> tuple[paper.Outcome, ...]:
+    table: paper.Table, row: paper.Row, jobs: list[Job], gather: Callable[..., RunReport], resamples: int
+) -> Iterator[paper.Outcome]:
     """What there is of a row, and the commands."""
-    return tuple(
-        paper.Outcome(
+    for job in jobs:
+        if job.row is not row:
+            continue
+        report = gather(Run(job.folder), resamples) if job.finished else None
+        others = {test: _needs.scored(job.folder, job.config, given) for test, given in table.tests.items()}
+        yield paper.Outcome(
             job.seed,
             shlex.join(["unmask", "train", *job.arguments]),
-            gather(Run(job.folder), resamples) if job.finished else None,
+            report,
+            {
+                test: report if of_its_own else gather(Run(job.folder), resamples, "test", name)
+                for test, (name, of_its_own, there) in others.items()
+                if report is not None and there
+            },
+            {
+                test: shlex.join(["unmask", "evaluate", f"run={job.folder}", *given])
+                for test, given in table.tests.items()
+            },
         )
-        for job in jobs
-        if job.row is row
-    )
 
 
 def fill(table: paper.Table, jobs: list[Job]) -> list[str]:
@@ -97,48 +104,14 @@ def fill(table: paper.Table, jobs: list[Job]) -> list[str]:
     """
     failed = []
     for job in jobs:
-        if job.finished:
-            continue
-        say(f"\n{table.name}: {job.row.name}, seed {job.seed}", style="bold")
-        try:
-            at = _run(job, rendered=table.needs == "demo")
-        except (ValueError, OSError) as error:
-            at = str(error)
+        at = None
+        if not job.finished:
+            say(f"\n{table.name}: {job.row.name}, seed {job.seed}", style="bold")
+            at = _needs.train(job.config, job.arguments, table.rendered)
+        for given in table.tests.values() if not at else ():
+            at = at or _needs.score(job.folder, job.config, given)
         failed += [f"{job.row.name}, seed {job.seed}: {at}"] if at else []
     return failed
-
-
-def _run(job: Job, rendered: bool) -> str | None:
-    """Prepare the data where that is to be done, then train; what failed, or None."""
-    given = [quote(argument) for argument in job.arguments]
-    validate(job.config, "data")
-    data: Any = instantiate(job.config.data, _convert_="all")
-    steps = [("train", given)]
-    if not _is_prepared(data):
-        steps.insert(0, ("prepare", given))
-        if rendered and not _is_there(data):
-            steps.insert(0, ("demo", ["render_only=true", f"root='{data.root.with_name('demo_celebdf')}'"]))
-    for verb, arguments in steps:
-        if code := _jobs.call(verb, *arguments):
-            return f"unmask {verb} ended with exit code {code}"
-    return None
-
-
-def _is_prepared(data: Any) -> bool:
-    try:
-        data.store  # noqa: B018  asked for its error
-    except StoreError:
-        return False
-    return True
-
-
-def _is_there(data: Any) -> bool:
-    """Whether the raw data is whole: its list of tests, which rendering writes last, can be read."""
-    try:
-        data.manifest()
-    except ManifestError:
-        return False
-    return True
 
 
 def show(table: paper.Table, out: Path) -> None:

@@ -82,7 +82,7 @@ def tell(path: Path, run: Run, prob: float, threshold: float, samples: str) -> N
     alarms, found = float((real > threshold).mean()), float((fake > threshold).mean())
     say(f"\n{path.name}: probability of being fake {prob:.2f}", style="bold")
     say(f"  {side} this detector's threshold of {threshold:.2f}: the {seen} {leaning} it was trained on")
-    say(f"  {samples} scored with {run.name}, trained on {run.config.data.name}")
+    say(f"  {samples} scored with {run.name}, trained on {run.config.data.name or run.config.data.run}")
     say(
         f"  on its test {item} that threshold flags {found:.0%} of the fakes and {alarms:.0%} of the real ones "
         f"({len(fake)} and {len(real)} {item})"

@@ -44,7 +44,7 @@ def report(folders: Sequence[Path], out: Path | None, title: str | None, resampl
     page.write(
         path,
         reports,
-        title or f"{', '.join(names)} on {runs[0].config.data.name}",
+        title or f"{', '.join(names)} on {reports[0].predictions['dataset'].iloc[0]}",
         strips=Strips(runs),
         demo=any(bool(run.config.data.get("demo")) for run in runs),
     )
@@ -100,7 +100,7 @@ def _pixels(figures: Mapping[str, float]) -> dict[str, str]:
 def _store(run: Run) -> CropStore | None:
     """The crops that the run read, if they are still there."""
     data = run.config.data
-    folder = Path(data.prepared) / data.name / run.build("data.recipe").key
+    folder = Path(data.prepared) / (data.name or "") / run.build("data.recipe").key
     return CropStore(folder) if (folder / "crops.parquet").is_file() else None
 
 

@@ -31,6 +31,7 @@ from unmask.data.store import (
     merge,
     part_path,
     read_about,
+    take_apart,
     write_part,
     write_rejected,
     write_text,
@@ -174,6 +175,27 @@ def prepare_parts(
         return sum(not part_path(folder, item).is_file() for item, *_ in every)
 
 
+def begin(root: Path, folder: Path, recipe: Recipe) -> None:
+    """Open a folder for parts that are made otherwise than from files (`store.write_part`); `join` makes it whole.
+
+    A store that is whole is taken apart again, so that it can grow.
+
+    Args:
+        root: what they are made from.
+        folder: where the store is made.
+        recipe: whose crops they are.
+    """
+    _claim(folder, _about(root, recipe))
+    if (folder / "crops.parquet").is_file():
+        take_apart(folder)
+
+
+def join(items: pd.DataFrame, folder: Path) -> CropStore:
+    """Make a store of parts that lie in its folder, one an item."""
+    with _lock(folder, alone=True):
+        return _merge(items, folder, max_rejected=1.0)
+
+
 def parse_shard(text: str | None) -> Shard | None:
     """`3/16` -> (3, 16).
 
@@ -309,4 +331,4 @@ def _lock(folder: Path, alone: bool = False, wait: bool = True) -> Iterator[None
         yield
 
 
-__all__ = ["Recipe", "parse_shard", "prepare", "prepare_parts"]
+__all__ = ["Recipe", "begin", "join", "parse_shard", "prepare", "prepare_parts"]

@@ -101,12 +101,17 @@ DEAL_TEST = ("identity_disjoint", "seeded")  # protocols that take a `test_fract
 
 
 def _component(items: pd.DataFrame) -> pd.Series:
-    """The connected component of each row; a row without groups is one of its own."""
-    of = components(items["groups"])
-    names = [
-        of[groups[0]] if len(groups) else item for item, groups in zip(items["item"], items["groups"], strict=True)
-    ]
-    return pd.Series(names, index=items.index)
+    """The connected component of each row; a row without groups is one of its own.
+
+    Files of the same bytes are connected too, once it is known which these are (`sha256`).
+    """
+    groups = [list(row) or [item] for item, row in zip(items["item"], items["groups"], strict=True)]
+    if "sha256" in items:
+        twice = items["sha256"].notna() & items["sha256"].duplicated(keep=False)
+        # A component is named by its smallest member: ~ sorts behind all names, so that these stay what they were.
+        groups = [row + [f"~{sha}"] * bool(same) for row, sha, same in zip(groups, items["sha256"], twice, strict=True)]
+    of = components(groups)
+    return pd.Series([of[row[0]] for row in groups], index=items.index)
 
 
 def _largest(component: pd.Series) -> str:

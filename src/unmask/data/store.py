@@ -20,6 +20,7 @@ import shutil
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 from zipfile import BadZipFile
@@ -28,7 +29,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from unmask.data.manifest import CROP_COLUMNS
+from unmask.data.manifest import ATTRIBUTE, CROP_COLUMNS, ITEM_COLUMNS
 
 SHARD_BYTES = 2**30
 # So many are read before maps are opened anew. Around what is read the system maps up to 14 times as many, and all of
@@ -36,6 +37,7 @@ SHARD_BYTES = 2**30
 MAPPED_BYTES = 2**25
 SCALARS = ("track", "frame", "time", "prob")
 LISTS = ("box", "landmarks")
+NOT_MEASURED = {*ITEM_COLUMNS, "listed", "given"}  # columns of items that are no statistics
 PIXELS = ("pixels", "masks")  # [N, 3, S, S], and [N, 1, S, S] where the recipe keeps masks
 
 
@@ -210,6 +212,21 @@ def finish(folder: Path, crops: pd.DataFrame) -> None:
     """Write the table of crops, whose presence says that the store is whole, and remove the parts."""
     write_parquet(crops, folder / "crops.parquet")
     shutil.rmtree(folder / "parts", ignore_errors=True)
+
+
+def take_apart(folder: Path) -> None:
+    """Make parts of a whole store again; it counts as whole until all are there."""
+    store = CropStore(folder)
+    (folder / "parts").mkdir(exist_ok=True)
+    known = [name for name in store.items.columns if name not in NOT_MEASURED and not name.startswith(ATTRIBUTE)]
+    for row in store.items.to_dict("records"):
+        rows, pixels = store.of_item(row["item"])
+        crops = SimpleNamespace(**{name: rows[name].to_numpy() for name in SCALARS}, pixels=pixels, masks=None)
+        crops.box = np.stack(rows["box"].tolist()).reshape(-1, 4)
+        crops.landmarks = np.stack(rows["landmarks"].tolist()).reshape(-1, 5, 2)
+        statistics = {name: row[name] for name in known if not pd.isna(row[name])}
+        write_part(folder, row["item"], crops, statistics, row["rejected"])
+    (folder / "crops.parquet").unlink()
 
 
 def _plan(items: list[str], about: list[dict[str, Any]], shard_bytes: int) -> Iterator[dict[str, list[int]]]:

@@ -19,6 +19,8 @@ SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "
 class FolderDataModule(CropDataModule):
     """Folders `real` and `fake`, or the two within `train`, `val` and `test`.
 
+    For generators (`only=real`) the folder may also hold real media alone, in sub-folders or not.
+
     Args:
         name: of the data set: letters, digits, `_` and `-`.
         root: its folder.
@@ -36,6 +38,7 @@ class FolderDataModule(CropDataModule):
     LAYOUT = """\
   real/**                     videos or pictures, in sub-folders or not
   fake/**                     the first sub-folder names the method: fake/faceswap/0001.mp4
+(or real media alone, in sub-folders or not, for generators: data=faces)
 or, divided by yourself (without val/, some of train/ is held out):
   train/real/**  val/real/**  test/real/**
   train/fake/**  val/fake/**  test/fake/**
@@ -74,6 +77,8 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
         self.unused: Counter[str] = Counter()
         found = [item for split, folder in parts.items() for item in self._classes(folder, split)]
         found += self._classes(self.root, None)
+        if self.only and not parts and not classes:
+            found += self._media(self.root, 0, None)
         if self.unused:
             kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in self.unused.most_common(5))
             warnings.warn(
@@ -82,8 +87,9 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
                 stacklevel=2,
             )
         if not found:
-            raise ManifestError(f"there is no video or picture in real/ and fake/ below {self.root}\n{self.explain()}")
-        if len({item.label for item in found}) < 2:
+            where = "" if self.only and not parts and not classes else "in real/ and fake/ "
+            raise ManifestError(f"there is no video or picture {where}below {self.root}\n{self.explain()}")
+        if len({item.label for item in found}) < 2 and not self.only:
             raise ManifestError(
                 f"all {len(found)} items below {self.root} are {found[0].method}: both real and fake "
                 f"are needed\n{self.explain()}"
@@ -92,14 +98,16 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
 
     def _classes(self, folder: Path, split: str | None) -> Iterator[Item]:
         for place in _folders(folder, CLASSES):
-            label = CLASSES[place.name.lower()]
-            files = sorted(_files(place))
-            suffixes: frozenset[str] = self.recipe.suffixes  # type: ignore[attr-defined]
-            media = [file for file in files if file.suffix.lower() in suffixes]
-            self.unused.update(file.suffix.lower() for file in files if file not in set(media))
-            stems = Counter(file.with_suffix("") for file in media)
-            for file in media:
-                yield self._item(file, place, label, split, stems[file.with_suffix("")] > 1)
+            yield from self._media(place, CLASSES[place.name.lower()], split)
+
+    def _media(self, place: Path, label: int, split: str | None) -> Iterator[Item]:
+        files = sorted(_files(place))
+        suffixes: frozenset[str] = self.recipe.suffixes  # type: ignore[attr-defined]
+        media = [file for file in files if file.suffix.lower() in suffixes]
+        self.unused.update(file.suffix.lower() for file in files if file.suffix.lower() not in suffixes)
+        stems = Counter(file.with_suffix("") for file in media)
+        for file in media:
+            yield self._item(file, place, label, split, stems[file.with_suffix("")] > 1)
 
     def _item(self, file: Path, place: Path, label: int, split: str | None, ambiguous: bool) -> Item:
         """The item of one file; a.jpg beside a.png keep their suffixes in their names."""
@@ -123,7 +131,7 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
 
     def _choice(self) -> list[str]:
         pattern = [] if self.group is None else [f"data.group={self.group.pattern}"]
-        return ["data=folder", f"data.name={self.name}", *pattern]
+        return ["data=faces" if self.only else "data=folder", f"data.name={self.name}", *pattern]
 
 
 def _folders(root: Path, names: dict[str, Any]) -> list[Path]:

@@ -1,7 +1,10 @@
-"""A paper's table as its file describes it: presets and their seeds, published figures and their sources."""
+"""A paper's table as its file describes it: presets and their seeds, published figures and their sources.
+
+With `tests` it is a matrix: each detector is scored on each of several sets, not on its own alone.
+"""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from unmask.metrics import detection
@@ -10,7 +13,8 @@ from unmask.reporting.run import RunReport
 
 LEVELS = ("frame", "video", "image")
 # What a table's file holds, what must be there and what may be: of the table, of a row, of a published figure.
-TABLE = ({"name", "title", "caption", "metrics", "rows"}, {"needs"})
+TABLE = ({"name", "title", "caption", "metrics", "rows"}, {"needs", "tests"})
+NEED = ({"name", "experiment", "out", "count"}, {"overrides"})
 ROW = ({"name", "experiment"}, {"overrides", "seeds", "published"})
 PUBLISHED = ({"value", "metric", "level", "source"}, {"verified", "note"})
 
@@ -20,15 +24,17 @@ class TableError(ValueError):
 
 
 class Column(NamedTuple):
-    """A figure of merit at a level."""
+    """A figure of merit at a level; on a set of the table's `tests`, or where it has none on the detector's own."""
 
     level: str
     metric: str
+    on: str = ""
 
     @property
     def title(self) -> str:
         """Head of the column."""
-        return f"{self.level.capitalize()} {NAMES[self.metric]}"
+        figure = f"{self.level.capitalize()} {NAMES[self.metric]}"
+        return f"{figure} on {self.on}" if self.on else figure
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,25 @@ class Published:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One seed of a row: the command that runs it and, once that has run, what it gave."""
+    """One seed of a row: the command that runs it and, once that has run, what it gave.
+
+    Args:
+        seed: of the run.
+        command: that trains and scores it.
+        report: on its own test split.
+        others: on each set of the table's `tests` that it was scored on, by their names.
+        commands: that score it on each of the table's `tests`, by their names.
+    """
 
     seed: int
     command: str
     report: RunReport | None = None
+    others: Mapping[str, RunReport] = field(default_factory=dict)
+    commands: Mapping[str, str] = field(default_factory=dict)
+
+    def on(self, name: str) -> RunReport | None:
+        """What it gave on a set; of none, on its own."""
+        return self.others.get(name) if name else self.report
 
 
 @dataclass(frozen=True)
@@ -63,21 +83,46 @@ class Row:
     published: tuple[Published, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
 
-    def reports(self) -> list[RunReport]:
-        """What was run of it, in the order of its seeds."""
-        return [outcome.report for outcome in self.outcomes if outcome.report is not None]
+    def reports(self, on: str = "") -> list[RunReport]:
+        """What was run of it on a set, in the order of its seeds."""
+        return [report for outcome in self.outcomes if (report := outcome.on(on)) is not None]
+
+
+@dataclass(frozen=True)
+class Need:
+    """A generator whose samples the rows train or test on: trained first, then `count` samples are made in `out`."""
+
+    name: str
+    experiment: str
+    out: str
+    count: int
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a paper; `needs: demo` wants data that is rendered, `demo` says that rendered data was scored."""
+    """A table of a paper.
+
+    Args:
+        name: as its file's.
+        title: above it.
+        caption: below the title.
+        columns: figures.
+        rows: detectors.
+        rendered: it wants data that is rendered (`needs: demo`).
+        needs: generators that it wants.
+        tests: sets that each row is scored on: name -> overrides of `unmask evaluate`.
+        demo: rendered data was scored.
+    """
 
     name: str
     title: str
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    needs: str | None = None
+    rendered: bool = False
+    needs: tuple[Need, ...] = ()
+    tests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     demo: bool = False
 
 
@@ -101,12 +146,23 @@ def read(plain: Mapping[str, Any]) -> Table:
         )
         for row in plain["rows"]
     )
-    return Table(name, plain["title"], plain["caption"], _columns(plain), rows, plain.get("needs"))
+    needs = _needs(plain)
+    return Table(
+        name, plain["title"], plain["caption"], _columns(plain), rows, "demo" in needs,
+        tuple(Need(**{**need, "overrides": tuple(need.get("overrides", ()))}) for need in needs if need != "demo"),
+        {str(test): tuple(overrides) for test, overrides in plain.get("tests", {}).items()},
+    )  # fmt: skip
+
+
+def _needs(plain: Mapping[str, Any]) -> list[Any]:
+    """List what a table needs; one may stand alone."""
+    given = plain.get("needs") or []
+    return list(given) if isinstance(given, list | tuple) else [given]
 
 
 def _columns(plain: Mapping[str, Any]) -> tuple[Column, ...]:
     parts = [str(metric).partition("/") for metric in plain.get("metrics", ())]
-    return tuple(Column(level, metric) for level, _, metric in parts)
+    return tuple(Column(level, metric, test) for test in plain.get("tests") or [""] for level, _, metric in parts)
 
 
 def _listed(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -118,9 +174,14 @@ def _listed(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _problems(plain: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield where something is wrong, and what."""
     yield from (("", what) for what in _keys(plain, *TABLE))
-    for level, metric in _columns(plain):
+    for level, metric, _ in _columns(plain):
         if level not in LEVELS or metric not in detection.METRICS:
             yield "", f"metrics: {level}/{metric}: write LEVEL/METRIC, of {', '.join(LEVELS)} and {', '.join(NAMES)}"
+    for need in _needs(plain):
+        if isinstance(need, Mapping):
+            yield from ((f", needs {need.get('name', 'without a name')}", what) for what in _keys(need, *NEED))
+        elif need != "demo":
+            yield "", f"needs: {need}: write demo, or a generator with {', '.join(sorted(NEED[0]))}"
     rows = plain.get("rows", ())
     names = [row.get("name") for row in rows]
     yield from (("", f"the row {name} stands twice") for name in set(names) if names.count(name) > 1)
@@ -131,8 +192,8 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield from ((where, f"published figure: {what}") for what in _keys(given, *PUBLISHED))
             if not 0 <= float(given.get("value", 0)) <= 1:
                 yield where, f"published figure: value {given['value']}: write a share between 0 and 1"
-            at = Column(given.get("level", ""), given.get("metric", ""))
-            if all(at) and at not in _columns(plain):
+            at = (given.get("level", ""), given.get("metric", ""))
+            if all(at) and at not in [column[:2] for column in _columns(plain)]:
                 yield where, f"published figure: the table has no column {'/'.join(at)}; add it to its metrics"
 
 

@@ -23,7 +23,7 @@ def measured(report: RunReport, column: Column) -> Figure:
 
 def cell(row: Row, column: Column) -> str:
     """Write what was measured: a figure and its interval, or mean and deviation over several seeds."""
-    figures = [measured(report, column) for report in row.reports()]
+    figures = [measured(report, column) for report in row.reports(column.on)]
     total = len(row.outcomes)
     if not figures:
         return "not run"
@@ -37,7 +37,7 @@ def cell(row: Row, column: Column) -> str:
 
 def published(row: Row, column: Column) -> str:
     """Write what was published of a row in this column, and whether it could be verified; `-` where nothing was."""
-    found = [given for given in row.published if (given.level, given.metric) == column]
+    found = [given for given in row.published if (given.level, given.metric) == column[:2]]
     return ", ".join(f"{given.value:.3f}{'' if given.verified else ' (unverified)'}" for given in found) or "-"
 
 
@@ -51,7 +51,8 @@ def grid(table: Table) -> tuple[list[str], list[list[str]]]:
         for cells, row, text in zip(body, table.rows, beside, strict=True):
             cells += [cell(row, column), *([text] if told else [])]
     for cells, row in zip(body, table.rows, strict=True):
-        cells.append(", ".join(dict.fromkeys(map(tables.coverage, row.reports()))) or "-")
+        shown = [report for on in table.tests or [""] for report in row.reports(on)]
+        cells.append(", ".join(dict.fromkeys(map(tables.coverage, shown))) or "-")
     return [*head, "Coverage"], body
 
 
@@ -64,13 +65,18 @@ def notes(table: Table) -> list[str]:
             words = "; ".join(f"{key}: {text}" for key, text in report.protocol.items() if key != "Seed")
             protocols.setdefault(words, []).append(row.name)
     lines += [f"{', '.join(names)}: {words}." for words, names in protocols.items()]
+    for test in table.tests:
+        scored = [report.protocol["Data"] for row in table.rows for report in row.reports(test)]
+        lines += [f"On {test}: {data}." for data in dict.fromkeys(scored)]
     lines += [line for row in table.rows if len(row.outcomes) > 1 for line in _seeds(row, table.columns)]
     return lines + [_source(row, given) for row in table.rows for given in row.published]
 
 
 def _seeds(row: Row, columns: Sequence[Column]) -> Iterator[str]:
-    done = [(outcome.seed, outcome.report) for outcome in row.outcomes if outcome.report is not None]
-    for column in columns if done else ():
+    for column in columns:
+        done = [(one.seed, report) for one in row.outcomes if (report := one.on(column.on)) is not None]
+        if not done:
+            continue
         each = ", ".join(f"seed {seed}: {tables.cell(measured(report, column))}" for seed, report in done)
         yield f"{row.name}, {column.title}: mean and standard deviation over seeds; {each}."
 
@@ -84,7 +90,12 @@ def _source(row: Row, given: Published) -> str:
 
 def missing(table: Table) -> list[tuple[str, str]]:
     """List what was not run, with the command that runs it."""
-    return [(row.name, outcome.command) for row in table.rows for outcome in row.outcomes if outcome.report is None]
+    lacking = []
+    for row in table.rows:
+        for outcome in row.outcomes:
+            lacking += [(row.name, outcome.command)] if outcome.report is None else []
+            lacking += [(row.name, outcome.commands[test]) for test in table.tests if outcome.on(test) is None]
+    return lacking
 
 
 def console(table: Table) -> RichTable:
@@ -126,15 +137,17 @@ def _records(table: Table) -> Iterator[dict[str, object]]:
     for row in table.rows:
         for outcome in row.outcomes:
             for column in table.columns:
-                figure = measured(outcome.report, column)._asdict() if outcome.report else {}
-                given = [one for one in row.published if (one.level, one.metric) == column]
+                report = outcome.on(column.on)
+                figure = measured(report, column)._asdict() if report else {}
+                given = [one for one in row.published if (one.level, one.metric) == column[:2]]
                 yield {
                     "row": row.name,
                     "experiment": row.experiment,
                     "seed": outcome.seed,
                     "level": column.level,
                     "metric": column.metric,
-                    "state": "measured" if outcome.report else "not run",
+                    **({"on": column.on} if column.on else {}),
+                    "state": "measured" if report else "not run",
                     **{name: figure.get(name) for name in Figure._fields},
                     "published": given[0].value if given else None,
                     "verified": given[0].verified if given else None,

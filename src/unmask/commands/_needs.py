@@ -1,0 +1,107 @@
+"""What a table's rows stand on: data that is rendered or prepared first, generators and their samples, other test sets.
+
+Each step is a verb as a process of its own; what is done already is not done again. Functions that run something give
+what failed, in words, or None.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from unmask.cli import quote
+from unmask.commands import _jobs
+from unmask.commands._shell import say
+from unmask.config import validate
+from unmask.data.manifest import ManifestError
+from unmask.data.store import StoreError
+from unmask.reporting import paper
+from unmask.runs import predictions_path
+
+
+def make(table: paper.Table, extra: Sequence[str]) -> list[str]:
+    """Train each generator that a table needs and make its samples; what failed."""
+    failed = []
+    for need in table.needs:
+        arguments = [f"experiment={need.experiment}", *need.overrides, *extra]
+        at = None
+        folder = _jobs.run_folder("train", [quote(argument) for argument in arguments])
+        if not (folder / "metrics.json").is_file():
+            say(f"\n{table.name}: the generator {need.name}", style="bold")
+            at = train(_load("train", arguments), arguments, table.rendered)
+        if not at and _samples(Path(need.out)) != need.count:
+            # The folder's name holds what the data is: only now is it prepared.
+            folder = _jobs.run_folder("train", [quote(argument) for argument in arguments])
+            at = _call("generate", [f"run={folder}", f"out={need.out}", f"count={need.count}"])
+        failed += [f"{need.name}: {at}"] if at else []
+    return failed
+
+
+def train(config: DictConfig, arguments: Sequence[str], rendered: bool) -> str | None:
+    """Render and prepare the data where that is to be done, then train."""
+    given = list(arguments)
+    try:
+        validate(config, "data")
+        data: Any = instantiate(config.data, _convert_="all")
+    except (ValueError, OSError) as error:
+        return str(error)
+    steps = [("train", given)]
+    if not _is_prepared(data):
+        steps.insert(0, ("prepare", given))
+        if rendered and not _is_there(data):
+            steps.insert(0, ("demo", ["render_only=true", f"root={data.root.with_name('demo_celebdf')}"]))
+    return next((at for verb, each in steps if (at := _call(verb, each))), None)
+
+
+def score(folder: Path, config: DictConfig, test: Sequence[str]) -> str | None:
+    """Score a finished run on one set of a table."""
+    _, own, there = scored(folder, config, test)
+    return None if own or there else _call("evaluate", [f"run={folder}", *test])
+
+
+def scored(folder: Path, config: DictConfig, test: Sequence[str]) -> tuple[str, bool, bool]:
+    """The name of a test set, whether it is the run's own, and whether the run was scored on it as it is now."""
+    own: Any = instantiate(config.data, _convert_="all")
+    data: Any = instantiate(_load("evaluate", [f"run={folder}", *test]).data, _convert_="all")
+    if data.name == own.name:
+        return data.name, True, predictions_path(folder, "test").is_file()
+    found = predictions_path(folder, "test", data.name)
+    # Samples that were made anew since then are other samples.
+    made = next(data.root.glob("**/crops.parquet"), None)
+    fresh = found.is_file() and (made is None or made.stat().st_mtime <= found.stat().st_mtime)
+    return data.name, False, fresh
+
+
+def _load(verb: str, arguments: Sequence[str]) -> DictConfig:
+    return _jobs.load(verb, [quote(argument) for argument in arguments])
+
+
+def _call(verb: str, arguments: Sequence[str]) -> str | None:
+    code = _jobs.call(verb, *(quote(argument) for argument in arguments))
+    return f"unmask {verb} ended with exit code {code}" if code else None
+
+
+def _samples(out: Path) -> int:
+    """How many samples a folder holds for detectors."""
+    made = next(out.glob("crops/*/crops.parquet"), None)
+    return 0 if made is None else int(pd.read_parquet(made.with_name("items.parquet"))["label"].sum())
+
+
+def _is_prepared(data: Any) -> bool:
+    try:
+        data.store  # noqa: B018  asked for its error
+    except StoreError:
+        return False
+    return True
+
+
+def _is_there(data: Any) -> bool:
+    """Whether the raw data is whole: its list of tests, which rendering writes last, can be read."""
+    try:
+        data.manifest()
+    except ManifestError:
+        return False
+    return True

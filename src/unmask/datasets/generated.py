@@ -1,0 +1,79 @@
+"""What a generator made, as a detector's data set: its samples before marking, beside real pictures it learned from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from unmask.data.datamodule import CropDataModule
+from unmask.data.manifest import Item, ManifestError
+from unmask.data.prepare import Recipe
+from unmask.data.store import CropStore, StoreError
+
+CROPS = "crops"  # the store below a folder that `unmask generate` filled
+
+
+class GeneratedDataModule(CropDataModule):
+    """A folder of `unmask generate run=...`; what it holds for detectors was kept before it was marked.
+
+    Real pictures keep the split in which the generator knew them, so that a test picture was seen by neither; they went
+    through the same resizing to the same size as what the generator learned from.
+
+    Args:
+        run: the folder that `unmask generate` filled (its `out`).
+        recipe: of its pictures: `crop_size` is the generator's image size.
+        protocol: `given`; there is no other.
+        options: see `CropDataModule`; the name is the generator's.
+    """
+
+    SOURCE = "a trained generator: unmask generate run=DIR"
+    LAYOUT = "  crops/KEY/    samples and real pictures before any mark; unmask generate writes them"
+    PROTOCOL_WORDS = {
+        **CropDataModule.PROTOCOL_WORDS,
+        "given": "real pictures in the generator's own splits, samples dealt by their number",
+    }
+
+    def __init__(self, run: str | Path, recipe: Recipe, protocol: str = "given", **options: Any) -> None:
+        root = Path(run)
+        options = {**options, "root": root, "prepared": root / CROPS, "name": options.get("name") or _name(root)}
+        super().__init__(recipe=recipe, protocol=protocol, **options)
+        self.folder = root / CROPS / recipe.key
+        note = root / "generate.json"
+        if note.is_file() and json.loads(note.read_text()).get("demo") and not self.demo:
+            raise ValueError(f"data.demo=true is missing: the generator of {root} learned from rendered data")
+
+    def find_items(self) -> list[Item]:
+        """What the store holds, since nothing else does: samples as they lie in `pictures` are marked."""
+        table = self._items()
+        columns = (table[name] for name in ("item", "path", "label", "method", "groups", "given"))
+        return [
+            Item(item, path, label, method, groups=tuple(groups), given=given)
+            for item, path, label, method, groups, given in zip(*columns, strict=True)
+        ]
+
+    def prepare_command(self) -> str:
+        """The command that makes what this data module reads."""
+        return f"unmask generate run=RUN_OF_THE_GENERATOR out={self.root}"
+
+    def _items(self) -> pd.DataFrame:
+        try:
+            return CropStore(self.folder).items
+        except StoreError:
+            raise ManifestError(
+                f"data.run={self.root}: there are no samples of {getattr(self.recipe, 'crop_size', '?')} px for "
+                f"detectors; {self.prepare_command()} makes them, where the generator's own data is prepared"
+            ) from None
+
+    def _choice(self) -> list[str]:
+        return ["data=generated", f"data.run={self.root}"]
+
+
+def _name(root: Path) -> str:
+    """The generator's, as its samples say; one that says nothing where there are none yet."""
+    for path in sorted(root.glob(f"{CROPS}/*/items.parquet")):
+        items = pd.read_parquet(path, columns=["item", "label"])
+        fake = items.loc[items["label"] == 1, "item"]
+        if len(fake):
+            return str(fake.iloc[0]).partition("/")[0]
+    return "generated"
