@@ -13,6 +13,7 @@ import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from conftest import unmask
+from unmask.commands._figures import SwapFigures
 from unmask.commands._swapper import Swapper
 from unmask.commands._swapping import _even
 from unmask.media.align import align_matrix, warp
@@ -21,6 +22,7 @@ from unmask.media.encode import Clock, write_video
 from unmask.media.paste import match_colours, paste, rescale, soften, unwarp
 from unmask.media.recipe import FaceCrops
 from unmask.media.stream import clock, stream
+from unmask.networks.encoders import FacenetEncoder
 from unmask.provenance import PAYLOAD, read_marks
 from unmask.watermark import read as read_watermark
 
@@ -290,10 +292,7 @@ def made(swap_run, clip, tmp_path_factory) -> tuple[Path, Path]:
     add_sound(given / "spoken.mp4", clip, seconds=0.5)
     write_video(given / "flat.mp4", [np.full((96, 128, 3), 90, np.uint8)] * 6, 25)
     out = tmp_path_factory.mktemp("swapped") / "set"
-    # The watermark changes every pixel on purpose; what the swap changes is measured without it.
-    done = unmask(
-        "generate", f"run={run}", f"video={given}", "to=B", f"out={out}", "marking.watermark=false", cwd=place
-    )
+    done = unmask("generate", f"run={run}", f"video={given}", "to=B", f"out={out}", cwd=place)
     assert "set aside" in done.stdout and "no face found" in done.stdout and "1 videos in" in done.stdout
     return given, out
 
@@ -313,7 +312,7 @@ def luma(frame):
     return torch.from_numpy(frame @ np.array([0.299, 0.587, 0.114]))[None, None] / 255
 
 
-def test_outside_of_the_mask_and_the_label_it_is_the_source(made):
+def test_outside_of_the_mask_and_the_label_it_is_the_source_with_its_watermark(made):
     given, out = made
     found, inside = [], []
     frames = (stream(given / "spoken.mp4"), stream(out / "videos/spoken.mp4"), stream(out / "masks/spoken.mp4"))
@@ -339,10 +338,11 @@ def test_it_is_marked_and_listed(made):
     assert row["label"] == 1 and row["method"] == "faceswap" and row["path"] == "videos/spoken.mp4"
     assert row["mask"] == "masks/spoken.mp4" and row["source"].endswith("spoken.mp4")
     assert list(row["groups"]) == ["video/spoken", "demo_people/B"] and pd.isna(row["rejected"])
-    assert row["marking.label"] == "AI-generated" and row["marking.watermark"] == "off"
+    assert row["marking.label"] == "AI-generated" and row["marking.watermark"].endswith("42 dB")
     assert "no face found" in table.loc["generated/faceswap/flat_to_B", "rejected"]
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == [
-        "generate.json", "items.parquet", "masks/spoken.mp4", "previews/spoken.png", "videos/spoken.mp4"
+        "figures/spoken.json", "generate.json", "items.parquet", "masks/spoken.mp4", "previews/spoken.png",
+        "videos/spoken.mp4",
     ]  # fmt: skip
 
 
@@ -350,7 +350,7 @@ def test_what_is_there_is_not_made_again(made, swap_run):
     (given, out), (place, run) = made, swap_run
     before = (out / "videos/spoken.mp4").stat().st_mtime_ns
     (out / "videos/.spoken.mp4.1.part").write_bytes(b"half")
-    same = ["generate", f"run={run}", f"video={given}", "to=B", f"out={out}", "marking.watermark=false"]
+    same = ["generate", f"run={run}", f"video={given}", "to=B", f"out={out}"]
     assert "1 of them to be made" in unmask(*same, cwd=place).stdout  # the one without a face is tried again
     assert (out / "videos/spoken.mp4").stat().st_mtime_ns == before
     assert not list(out.glob("videos/.*"))
@@ -367,6 +367,44 @@ def test_a_trained_person_s_own_video_is_known_by_its_item_and_carries_the_water
     assert read_watermark(frames[:8], (PAYLOAD,)).present
     note = json.loads((tmp_path / "set/generate.json").read_text())
     assert note["to"] == "A" and note["blending"] == "poisson"
+
+
+def test_figures_of_a_face_that_is_brighter_and_trembles():
+    """By hand: 51 of 255 brighter is 0.2, 13.98 dB; by turns 0.2 and 0.3 brighter is a change of 0.1 a frame."""
+    rng = np.random.default_rng(0)
+    face = rng.integers(0, 150, (32, 32, 3), np.uint8)
+    still, trembling = SwapFigures(), SwapFigures(embed=lambda x: x.flatten(1)[:, :2] * 0 + torch.eye(2))
+    for number in range(6):
+        still.add(number, face, face + 51)
+        trembling.add(number, face, face + (51 if number % 2 else 76), compare=number == 3)
+    trembling.add(9, face, face)  # not the next frame: no change of it is counted
+    assert still.means()["psnr"] == pytest.approx(-20 * np.log10(0.2), abs=1e-3)
+    assert still.means()["flicker"] == pytest.approx(0, abs=1e-6) and "identity" not in still.means()
+    assert trembling.means()["flicker"] == pytest.approx(25 / 255, abs=1e-6)
+    assert trembling.means()["identity"] == pytest.approx(0, abs=1e-6), "two orthogonal embeddings"
+    assert SwapFigures().means() == {"psnr": None, "ssim": None, "flicker": None}
+
+
+def test_the_manifest_tells_the_figures(made, swap_run, clip, tmp_path):
+    _, out = made
+    row = pd.read_parquet(out / "items.parquet").set_index("item").loc["generated/faceswap/spoken_to_B"]
+    told = json.loads((out / "figures/spoken.json").read_text())
+    assert {name: row[f"figure.{name}"] for name in told} == told and 5 < told["psnr"] < 40
+    place, run = swap_run
+    torch.manual_seed(0)
+    torch.save(FacenetEncoder().network.state_dict(), tmp_path / "facenet.pt")
+    given = [
+        f"run={run}",
+        f"video={clip}",
+        "to=A",
+        f"out={tmp_path / 'set'}",
+        f"identity.weights={tmp_path}/facenet.pt",
+    ]
+    printed = unmask("generate", *given, cwd=place).stdout
+    assert -1 <= json.loads(next(tmp_path.glob("set/figures/*.json")).read_text())["identity"] <= 1
+    assert "identity" in printed and "flicker" in printed
+    gone = unmask("generate", *given, f"out={tmp_path / 'x'}", "identity.weights=nowhere.pt", cwd=place, expect=1)
+    assert "nowhere.pt" in gone.stderr
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def quote(argument: str) -> str:
     if not equals or not _is_key(key) or os.path.exists(argument):
         key, value = "path", argument
     listed = value.startswith("[") and value.endswith("]")
-    if key.lstrip("+") not in PLAIN or value.startswith(("'", '"', "${")) or listed:
+    if key.lstrip("+") not in PLAIN or value == "null" or value.startswith(("'", '"', "${")) or listed:
         return argument
     # Hydra reads a backslash as itself except before a quote.
     escaped = re.sub(r"(\\*)'", r"\1\1\'", value)

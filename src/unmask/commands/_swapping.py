@@ -6,6 +6,7 @@ are boxes and a few frames, so that memory does not grow with its length.
 
 import dataclasses
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +14,19 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.progress import track
 
+from unmask.commands._figures import Embed, SwapFigures
 from unmask.commands._inpainting import replace
 from unmask.commands._made import claim
 from unmask.commands._shell import console, say
 from unmask.commands._swapper import Swapper
+from unmask.config import validate
 from unmask.data.manifest import Item, items_table
 from unmask.datasets.people import PeopleDataModule
 from unmask.media.align import warp
@@ -37,6 +41,7 @@ from unmask.training.samples import rows
 Pixels = NDArray[np.uint8]
 METHOD = "faceswap"
 SHOWN = 6  # frames of a video in its preview
+ENDS = {"previews": ".png", "figures": ".json"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +53,8 @@ class Job:
     out: Path
 
     def path(self, kind: str) -> Path:
-        """The `videos`, `masks` or `previews` file."""
-        return self.out / kind / f"{self.name}{'.png' if kind == 'previews' else '.mp4'}"
+        """The file of `videos`, `masks`, `previews` or `figures`."""
+        return self.out / kind / f"{self.name}{ENDS.get(kind, '.mp4')}"
 
 
 def generate(cfg: DictConfig) -> None:
@@ -58,7 +63,7 @@ def generate(cfg: DictConfig) -> None:
     people = list(run.config.data.get("people") or {})
     _check(cfg, run, people)
     marking: Marking = instantiate(cfg.marking, _convert_="all")
-    marking = dataclasses.replace(marking, label=cfg.label or "", source=TRAINED)
+    marking = dataclasses.replace(marking, label=cfg.label or "", psnr=cfg.video_psnr, source=TRAINED)
     out = Path(cfg.out or Path("outputs/generated") / f"{str(run.config.name).replace('/', '_')}_to_{cfg.to}")
     jobs = _jobs(Path(cfg.video), out)
     _claim(cfg, out, run, marking)
@@ -66,10 +71,10 @@ def generate(cfg: DictConfig) -> None:
     say(f"{len(jobs)} videos to {cfg.to} of {run.name}, {len(todo)} of them to be made, into {out}")
     lost: dict[str, str] = {}
     if todo:
-        swapper = _swapper(cfg, run, people.index(cfg.to))
+        swapper, embed = _swapper(cfg, run, people.index(cfg.to)), _embedder(cfg)
         for job in track(todo, "swapping", console=console, transient=True):
             try:
-                make(job, swapper, marking, cfg.crf)
+                make(job, swapper, marking, cfg.crf, embed)
             except MediaError as error:
                 lost[job.name] = str(error)
                 say(f"  set aside: {job.video}: {error}", style="yellow")
@@ -82,8 +87,8 @@ def generate(cfg: DictConfig) -> None:
     say(f"{len(jobs) - len(lost)} videos in {out / 'videos'}; items.parquet is the manifest, previews/ shows some")
 
 
-def make(job: Job, swapper: Swapper, marking: Marking, crf: int = 18) -> None:
-    """Write one video, and before it its mask and its preview; each file appears only when it is complete.
+def make(job: Job, swapper: Swapper, marking: Marking, crf: int = 14, embed: Embed | None = None) -> None:
+    """Write one video, and before it its mask, preview and figures; each file appears only when it is complete.
 
     Raises:
         MediaError: it cannot be read, or shows no face.
@@ -93,14 +98,16 @@ def make(job: Job, swapper: Swapper, marking: Marking, crf: int = 18) -> None:
     shown = {sorted(places)[at] for at in np.linspace(0, len(places) - 1, SHOWN).round().astype(int)}
     part, mask = (job.path(kind).with_name(f".{job.name}.{os.getpid()}.part") for kind in ("videos", "masks"))
     preview: list[NDArray[np.float32]] = []
-    masks = _Masks()
+    masks, figures = _Masks(), SwapFigures(embed)
 
     def unmarked() -> Iterator[Pixels]:
         """The frames as detectors may see them; what comes after this is marks."""
         for number, made in enumerate(swapper.frames(job.video, places)):
-            if number in shown and made.crop is not None and made.drawn is not None and made.matrix is not None:
+            if made.crop is not None and made.drawn is not None and made.matrix is not None:
                 pasted = warp(made.frame, made.matrix, swapper.image_size)
-                preview.append(np.stack([made.crop, made.drawn, pasted]))
+                figures.add(number, made.crop, pasted, number in shown)
+                if number in shown:
+                    preview.append(np.stack([made.crop, made.drawn, pasted]))
             masks.add(made.alpha)
             yield _even(made.frame)
 
@@ -112,6 +119,7 @@ def make(job: Job, swapper: Swapper, marking: Marking, crf: int = 18) -> None:
         mask.replace(job.path("masks"))
         picture = torch.from_numpy(np.stack(preview)).permute(0, 1, 4, 2, 3) / 255  # [N, 3, 3, S, S]
         dataclasses.replace(marking, watermark=False).write(job.path("previews"), rows(picture))
+        replace(job.path("figures"), json.dumps(figures.means(), indent=2).encode())
         part.replace(job.path("videos"))
     finally:
         part.unlink(missing_ok=True)
@@ -150,6 +158,15 @@ def _swapper(cfg: DictConfig, run: Run, identity: int) -> Swapper:
         module, run.build("data.recipe"), run.config.image_size, identity,
         cfg.search_every, cfg.blending, cfg.colour, cfg.feather, cfg.batch_size, device,
     )  # fmt: skip
+
+
+def _embedder(cfg: DictConfig) -> Embed | None:
+    """What tells people apart; None where its weights are not named, for a random network tells nothing."""
+    validate(cfg, "identity")
+    if cfg.identity is None or (cfg.identity.weights is None and cfg.identity.pretrained is None):
+        return None
+    network: torch.nn.Module = instantiate(cfg.identity, _convert_="all").eval()
+    return torch.no_grad()(network)
 
 
 def _check(cfg: DictConfig, run: Run, people: list[str]) -> None:
@@ -197,7 +214,7 @@ def _claim(cfg: DictConfig, out: Path, run: Run, marking: Marking) -> None:
     weights = hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
     how = {key: cfg[key] for key in ("to", "blending", "colour", "feather", "search_every", "crf")}
     claim(out, {"weights": weights, **how, "marking": marking.describe()}, "videos", cfg.rerun)
-    for kind in ("videos", "masks", "previews"):
+    for kind in ("videos", "masks", *ENDS):
         (out / kind).mkdir(parents=True, exist_ok=True)
 
 
@@ -211,11 +228,22 @@ def _write_table(cfg: DictConfig, jobs: list[Job], run: Run, marking: Marking, l
         groups = tuple(dict.fromkeys((filmed, f"{name}/{cfg.to}")))
         paths = {kind: job.path(kind).relative_to(job.out).as_posix() for kind in ("videos", "masks")}
         made.append(Item(item, paths["videos"], 1, METHOD, source, groups, mask=paths["masks"]))
-    reasons = {f"generated/{METHOD}/{job.name}_to_{cfg.to}": lost.get(job.name) for job in jobs}
+    by_item = {item.item: job for item, job in zip(made, jobs, strict=True)}
     table = items_table(made)
-    table["rejected"] = [reasons[item] for item in table["item"]]
+    table["rejected"] = [lost.get(by_item[item].name) for item in table["item"]]
     marked = {f"marking.{key}": value for key, value in marking.describe().items()}
+    told = [_figures(by_item[item]) for item in table["item"]]
+    table = table.join(pd.DataFrame(told, index=table.index).add_prefix("figure."))
     replace(jobs[0].out / "items.parquet", table.assign(**marked).to_parquet())
+    for job, figures in zip((by_item[item] for item in table["item"]), told, strict=True):
+        words = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
+        say(f"  {job.name}: {words}" if words else f"  {job.name}: not made")
+
+
+def _figures(job: Job) -> dict[str, float | None]:
+    """What was measured of a video when it was made."""
+    path = job.path("figures")
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
 
 
 def _known(run: Run) -> dict[Path, tuple[str, str]]:

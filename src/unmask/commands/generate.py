@@ -2,7 +2,7 @@
 
   unmask generate run=DIR count=10000                                     pictures of a GAN or an autoencoder, marked
   unmask generate run=DIR count=100 attributes=[Male,Smiling]             of a conditional one
-  unmask generate run=DIR count=100 walk=8                                and a film through what lies between eight of them
+  unmask generate run=DIR count=100 walk=8                                and a film of what lies between eight
 
 Each picture has its own seed, drawn from seed=0, and is marked as synthetic in its metadata and its pixels. What it was
 before it was marked is kept for detectors, beside real pictures: unmask train experiment=loop/cnn data.run=OUT
