@@ -51,7 +51,7 @@ def start(place: Path, verb: str, *arguments: str) -> subprocess.Popen:
 def killed(portraits) -> tuple[Path, Path, int]:
     """A GAN whose process was killed and which went on: the folder, its run, and the step that it went on from."""
     place, here = portraits
-    given = [*GIVEN, *here, "trainer.max_epochs=30", "name=killed"]
+    given = [*GIVEN, *here, "trainer.max_epochs=12", "name=killed"]
     job = start(place, "train", *given)
     saved = until(job, lambda: list(place.glob("outputs/killed/*/checkpoints/previous.ckpt")), "it never saved")
     run = saved[0].parents[1]
@@ -64,7 +64,7 @@ def killed(portraits) -> tuple[Path, Path, int]:
 
 def test_a_killed_gan_goes_on_as_the_uninterrupted_one(killed, portraits):
     place, run, step = killed
-    unmask("train", *GIVEN, *portraits[1], "trainer.max_epochs=30", "name=whole", cwd=place)
+    unmask("train", *GIVEN, *portraits[1], "trainer.max_epochs=12", "name=whole", cwd=place)
     (whole,) = (place / "outputs/whole").iterdir()
     one, other = (load_weights(folder / "checkpoints/last.ckpt") for folder in (whole, run))
     assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
@@ -76,19 +76,19 @@ def test_a_killed_gan_goes_on_as_the_uninterrupted_one(killed, portraits):
 
 def test_a_killed_generate_redoes_nothing_and_loses_nothing(killed):
     place, run, _ = killed
-    given = [f"run='{run}'", "count=300", "batch_size=2", "out=made"]
+    given = [f"run='{run}'", "count=120", "batch_size=2", "out=made"]
     pictures = place / "made" / "pictures"
     job = start(place, "generate", *given)
     until(job, lambda: len(list(pictures.glob("[0-9]*.png"))) >= 20, "it never made twenty pictures")
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in pictures.glob("[0-9]*.png")}
-    assert 20 <= len(before) < 300, "it was killed while it worked"
+    assert 20 <= len(before) < 120, "it was killed while it worked"
     for path in before:
         Image.open(path).load()  # none is half written
     unmask("generate", *given, cwd=place)
     assert all((path.stat().st_mtime_ns, path.read_bytes()) == was for path, was in before.items())
-    assert sorted(path.name for path in pictures.iterdir()) == [f"{number:06d}.png" for number in range(300)]
+    assert sorted(path.name for path in pictures.iterdir()) == [f"{number:06d}.png" for number in range(120)]
     (table,) = (place / "made").glob("crops/*/items.parquet")
-    assert pd.read_parquet(table)["label"].sum() == 300
+    assert pd.read_parquet(table)["label"].sum() == 120
 
     # A call that nobody killed made the same.
     unmask("generate", *given[:-1], "out=whole made", cwd=place)

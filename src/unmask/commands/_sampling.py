@@ -34,8 +34,10 @@ def generate(cfg: DictConfig) -> None:
     module: Any = run.module()
     if not hasattr(module, "sample"):
         raise ValueError(f"run={cfg.run}: {run.name} is no generator; unmask list runs shows what there is")
-    if cfg.count < 1 or cfg.walk < 0 or cfg.walk == 1:
-        raise ValueError(f"count={cfg.count}, walk={cfg.walk}: make at least 1, and walk over 2 or more, or 0")
+    if cfg.count < 1:
+        raise ValueError(f"count={cfg.count}: take at least 1")
+    if cfg.walk < 0 or cfg.walk == 1:
+        raise ValueError(f"walk={cfg.walk}: name 2 stops or more, or 0 for no film")
     marking: Marking = instantiate(cfg.marking, _convert_="all")
     condition = _condition(cfg, run, module)
     out = Path(cfg.out or Path("outputs/generated") / str(run.config.name).replace("/", "_"))
