@@ -142,6 +142,20 @@ def test_a_folder_grows_and_what_is_there_stays(loop, tmp_path):
     assert all(np.array_equal(again.of_item(item)[1], pixels) for item, pixels in first.items())
 
 
+def test_made_anew_nothing_of_the_old_samples_stays(loop, tmp_path):
+    place, _, runs = loop
+    out = tmp_path / "anew"
+    given = ["generate", f"run={runs['vae']}", "count=4", f"out={out}", "walk=2"]
+    unmask(*given, cwd=place)
+    old = {item: store(out).of_item(item)[1] for item in store(out).items.query("label == 1")["item"]}
+    assert "made with other settings" in unmask(*given, "seed=1", cwd=place, expect=1).stderr
+    unmask(*given[:-1], "seed=1", "rerun=true", cwd=place)
+    sampled = Run(runs["vae"]).module().sample(1, [seed_of(1, 0)])[0]
+    new = store(out).of_item(next(iter(old)))[1][0]
+    assert np.abs(new - 255 * sampled.numpy()).max() <= 2 and not np.array_equal(new, old[next(iter(old))][0])
+    assert not list(out.glob("walk-*.mp4"))
+
+
 def test_without_real_pictures_it_says_so_and_the_samples_stay(loop, tmp_path):
     place, _, runs = loop
     copied = tmp_path / "run"
@@ -228,6 +242,12 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
     made.touch()
     _tables.make(cfg, gather)
     assert calls[8:] == ["evaluate"]
+
+    # A generator that was trained otherwise makes other samples, and detectors of these are trained on them.
+    plain["needs"][1]["overrides"] += ["module.beta=0.5"]
+    cfg.table = plain
+    _tables.make(cfg, gather)
+    assert calls[9:] == ["train", "generate", "evaluate", "train", "evaluate"]
 
 
 def test_what_a_generator_of_a_table_lacks_is_told():

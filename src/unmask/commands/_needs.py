@@ -4,6 +4,7 @@ Each step is a verb as a process of its own; what is done already is not done ag
 what failed, in words, or None.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from unmask.cli import quote
 from unmask.commands import _jobs
 from unmask.commands._shell import say
 from unmask.config import validate
-from unmask.data.manifest import ManifestError
+from unmask.data.manifest import ManifestError, file_hash
 from unmask.data.store import StoreError
 from unmask.reporting import paper
-from unmask.runs import predictions_path
+from unmask.runs import Run, predictions_path
 
 
 def make(table: paper.Table, extra: Sequence[str]) -> list[str]:
@@ -32,10 +33,10 @@ def make(table: paper.Table, extra: Sequence[str]) -> list[str]:
         if not (folder / "metrics.json").is_file():
             say(f"\n{table.name}: the generator {need.name}", style="bold")
             at = train(_load("train", arguments), arguments, table.rendered)
-        if not at and _samples(Path(need.out)) != need.count:
-            # The folder's name holds what the data is: only now is it prepared.
-            folder = _jobs.run_folder("train", [quote(argument) for argument in arguments])
-            at = _call("generate", [f"run={folder}", f"out={need.out}", f"count={need.count}"])
+        # The folder's name holds what the data is: only now is it prepared.
+        folder = _jobs.run_folder("train", [quote(argument) for argument in arguments])
+        if not at and (more := _to_make(folder, Path(need.out), need.count)) is not None:
+            at = _call("generate", [f"run={folder}", f"out={need.out}", f"count={need.count}", *more])
         failed += [f"{need.name}: {at}"] if at else []
     return failed
 
@@ -84,10 +85,14 @@ def _call(verb: str, arguments: Sequence[str]) -> str | None:
     return f"unmask {verb} ended with exit code {code}" if code else None
 
 
-def _samples(out: Path) -> int:
-    """How many samples a folder holds for detectors."""
+def _to_make(run: Path, out: Path, count: int) -> list[str] | None:
+    """None where a folder holds so many samples of a run for detectors; else what `generate` is told besides."""
+    note = out / "generate.json"
     made = next(out.glob("crops/*/crops.parquet"), None)
-    return 0 if made is None else int(pd.read_parquet(made.with_name("items.parquet"))["label"].sum())
+    if note.is_file() and json.loads(note.read_text()).get("weights") != file_hash(Run(run).checkpoint):
+        return ["rerun=true"]  # of a generator that was trained otherwise
+    have = 0 if made is None else int(pd.read_parquet(made.with_name("items.parquet"))["label"].sum())
+    return None if have == count else []
 
 
 def _is_prepared(data: Any) -> bool:

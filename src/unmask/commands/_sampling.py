@@ -1,6 +1,7 @@
 """Pictures of a trained generator: made by seeds, marked, listed in a manifest; what is there is not made again."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from unmask.commands._inpainting import replace
 from unmask.commands._made import batches, claim
 from unmask.commands._shell import console, say
 from unmask.commands._unmarked import Unmarked
-from unmask.data.manifest import items_table
+from unmask.data.manifest import file_hash, items_table
+from unmask.datasets.generated import CROPS
 from unmask.media.encode import write_video
 from unmask.modules.latents import walk
 from unmask.provenance import Marking
@@ -85,12 +87,21 @@ def _condition(cfg: DictConfig, run: Run, module: Any) -> torch.Tensor | None:
 
 def _claim(cfg: DictConfig, out: Path, run: Run, marking: Marking) -> None:
     """Note in a new folder what it is made with; refuse one that was made otherwise or is somebody else's."""
-    weights = hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
+    weights = file_hash(run.checkpoint)
     attributes = sorted(cfg.attributes)
     demo = bool(run.config.data.get("demo"))
-    settings = {"weights": weights, "seed": cfg.seed, "attributes": attributes, "marking": marking.describe()}
+    settings: dict[str, Any] = {
+        "weights": weights,
+        "seed": cfg.seed,
+        "attributes": attributes,
+        "marking": marking.describe(),
+    }
     settings |= {"data": str(run.config.data.name), "demo": demo}
     claim(out, settings, "pictures", cfg.rerun)
+    if cfg.rerun:  # what was made of other samples
+        shutil.rmtree(out / CROPS, ignore_errors=True)
+        for film in out.glob("walk-*.mp4"):
+            film.unlink()
 
 
 def _write_walk(cfg: DictConfig, path: Path, module: Any, condition: torch.Tensor | None, marking: Marking) -> None:

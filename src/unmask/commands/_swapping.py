@@ -5,7 +5,6 @@ are boxes and a few frames, so that memory does not grow with its length.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from unmask.commands._made import claim
 from unmask.commands._shell import console, say
 from unmask.commands._swapper import Swapper
 from unmask.config import validate
-from unmask.data.manifest import Item, items_table
+from unmask.data.manifest import Item, file_hash, items_table
 from unmask.datasets.people import PeopleDataModule
 from unmask.media.align import warp
 from unmask.media.decode import VIDEOS, MediaError
@@ -211,7 +210,7 @@ def _jobs(video: Path, out: Path) -> list[Job]:
 
 def _claim(cfg: DictConfig, out: Path, run: Run, marking: Marking) -> None:
     """Note in a new folder what it is made with; refuse one that was made otherwise or is somebody else's."""
-    weights = hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
+    weights = file_hash(run.checkpoint)
     how = {key: cfg[key] for key in ("to", "blending", "colour", "feather", "search_every", "crf")}
     claim(out, {"weights": weights, **how, "marking": marking.describe()}, "videos", cfg.rerun)
     for kind in ("videos", "masks", *ENDS):
