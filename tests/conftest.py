@@ -118,3 +118,17 @@ def people_place(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     here = ["data=demo_people", f"data.root={demo_root}", "data.recipe.crop_size=64", "data.recipe.frames=8"]
     unmask("prepare", *here, "prepare.num_workers=0", cwd=place)
     return place, here
+
+
+def fit_quietly(module, data, ckpt_path=None, **options):
+    """Train on the CPU, nothing shown, logged or saved but what `options` ask the Trainer for; returns the Trainer."""
+    from pytorch_lightning import Trainer
+
+    from unmask.training.callbacks import Counted
+
+    trainer = Trainer(
+        logger=False, enable_progress_bar=False, accelerator="cpu", num_sanity_val_steps=0, enable_model_summary=False,
+        **{"callbacks": [Counted(0)], "enable_checkpointing": False, **options},
+    )  # fmt: skip
+    trainer.fit(module, data, ckpt_path=ckpt_path)
+    return trainer

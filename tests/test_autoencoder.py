@@ -5,17 +5,16 @@ from functools import partial
 import pytest
 import torch
 from PIL import Image
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import LightningDataModule
 from torch.distributions import Normal, kl_divergence
 from torch.utils.data import DataLoader, Dataset
 
-from conftest import unmask
+from conftest import fit_quietly, unmask
 from unmask.modules.autoencoder import Autoencoder, kl
 from unmask.networks.autoencoder import ConvDecoder, ConvEncoder
 from unmask.networks.judges import RandomFeatures
 from unmask.provenance import read_marks
 from unmask.runs import Run
-from unmask.training.callbacks import Counted
 from unmask.training.reconstruction import Reconstruction
 from unmask.training.schedules import constant
 
@@ -68,11 +67,7 @@ def small(variational=True, **options):
 
 
 def fit(module, epochs):
-    trainer = Trainer(
-        max_epochs=epochs, logger=False, enable_progress_bar=False, accelerator="cpu", num_sanity_val_steps=0,
-        enable_model_summary=False, callbacks=[Counted(0)], enable_checkpointing=False,
-    )  # fmt: skip
-    trainer.fit(module, Spots())
+    fit_quietly(module, Spots(), max_epochs=epochs)
     return module.figures
 
 

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from conftest import compose, unmask
+from conftest import compose, fit_quietly, unmask
 from unmask.config import ConfigError, validate
 from unmask.modules.diffusion import Diffusion, counted, loss_weights
 from unmask.networks.denoiser import Denoiser
@@ -74,13 +74,8 @@ class Faces(LightningDataModule):
         return DataLoader(self.Set(8), self.batch)
 
 
-def fit(module, data=None, ckpt_path=None, **options):
-    trainer = Trainer(
-        logger=False, enable_progress_bar=False, accelerator="cpu", num_sanity_val_steps=0,
-        enable_model_summary=False, **{"callbacks": [Counted(0)], "enable_checkpointing": False, **options},
-    )  # fmt: skip
-    trainer.fit(module, data or Faces(), ckpt_path=ckpt_path)
-    return trainer
+def fit(module, data=None, **options):
+    return fit_quietly(module, data or Faces(), **options)
 
 
 class Oracle(nn.Module):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import LightningDataModule
 from pytorch_lightning.callbacks import ModelCheckpoint
 from scipy.ndimage import gaussian_filter
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from conftest import unmask
+from conftest import fit_quietly, unmask
 from unmask.modules.faceswap import FaceSwap, inside
 from unmask.networks.dcgan import DCGANDiscriminator
 from unmask.networks.faceswap import FaceSwapNetwork
@@ -150,13 +150,8 @@ def against(loss=None, **options):
     return small(discriminator=judged, adversarial=loss or CrossEntropy(), optimizer_d=adam, **options)
 
 
-def fit(module, data=None, ckpt_path=None, **options):
-    trainer = Trainer(
-        logger=False, enable_progress_bar=False, accelerator="cpu", num_sanity_val_steps=0, enable_model_summary=False,
-        **{"callbacks": [Counted(0)], "enable_checkpointing": False, **options},
-    )  # fmt: skip
-    trainer.fit(module, data or Faces(), ckpt_path=ckpt_path)
-    return trainer
+def fit(module, data=None, **options):
+    return fit_quietly(module, data or Faces(), **options)
 
 
 def test_the_loss_by_hand():

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import LightningDataModule
 from pytorch_lightning.callbacks import ModelCheckpoint
 from scipy.linalg import sqrtm
 from scipy.ndimage import gaussian_filter
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from conftest import unmask
+from conftest import fit_quietly, unmask
 from unmask.metrics import generation
 from unmask.modules.gan import GAN
 from unmask.networks.dcgan import DCGANDiscriminator, DCGANGenerator
@@ -128,13 +128,8 @@ def small(**options):
     return GAN(*networks, CrossEntropy(), adam, adam, RandomFeatures(4), **options)
 
 
-def fit(module, data=None, ckpt_path=None, **options):
-    trainer = Trainer(
-        logger=False, enable_progress_bar=False, accelerator="cpu", num_sanity_val_steps=0,
-        enable_model_summary=False, **{"callbacks": [Counted(0)], "enable_checkpointing": False, **options},
-    )  # fmt: skip
-    trainer.fit(module, data or Faces(), ckpt_path=ckpt_path)
-    return trainer
+def fit(module, data=None, **options):
+    return fit_quietly(module, data or Faces(), **options)
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,15 @@ def test_a_folder_grows_and_what_is_there_stays(loop, tmp_path):
     assert int(again.items["label"].sum()) == 20 and set(first) < set(again.items["item"])
     assert all(np.array_equal(again.of_item(item)[1], pixels) for item, pixels in first.items())
 
+    # Asked for fewer it lists fewer, the manifest and the store alike; asked for the same it leaves the store alone.
+    unmask("generate", f"run={runs['vae']}", "count=5", f"out={out}", cwd=place)
+    fewer = store(out).items
+    assert int(fewer["label"].sum()) == len(pd.read_parquet(out / "items.parquet")) == 5
+    assert all(np.array_equal(store(out).of_item(item)[1], again.of_item(item)[1]) for item in fewer["item"])
+    made = (store(out).folder / "crops.parquet").stat().st_mtime_ns
+    unmask("generate", f"run={runs['vae']}", "count=5", f"out={out}", cwd=place)
+    assert (store(out).folder / "crops.parquet").stat().st_mtime_ns == made
+
 
 def test_made_anew_nothing_of_the_old_samples_stays(loop, tmp_path):
     place, _, runs = loop

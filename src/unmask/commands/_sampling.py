@@ -87,16 +87,14 @@ def _condition(cfg: DictConfig, run: Run, module: Any) -> torch.Tensor | None:
 
 def _claim(cfg: DictConfig, out: Path, run: Run, marking: Marking) -> None:
     """Note in a new folder what it is made with; refuse one that was made otherwise or is somebody else's."""
-    weights = file_hash(run.checkpoint)
-    attributes = sorted(cfg.attributes)
-    demo = bool(run.config.data.get("demo"))
-    settings: dict[str, Any] = {
-        "weights": weights,
+    settings = {
+        "weights": file_hash(run.checkpoint),
         "seed": cfg.seed,
-        "attributes": attributes,
+        "attributes": sorted(cfg.attributes),
         "marking": marking.describe(),
+        "data": str(run.config.data.name),
+        "demo": bool(run.config.data.get("demo")),
     }
-    settings |= {"data": str(run.config.data.name), "demo": demo}
     claim(out, settings, "pictures", cfg.rerun)
     if cfg.rerun:  # what was made of other samples
         shutil.rmtree(out / CROPS, ignore_errors=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unmask.commands._made import batches
 from unmask.data.augment import to_float
-from unmask.media.align import align_matrix, crop_matrix, warp
+from unmask.media.align import warp
 from unmask.media.decode import MediaError
 from unmask.media.find import FaceFinder
 from unmask.media.paste import match_colours, paste, rescale
@@ -92,12 +92,8 @@ class Swapper:
         for piece in main_face(tracks):
             inside = np.arange(searched[piece.frames[0]], searched[piece.frames[-1]] + 1)
             for number, box, points in zip(inside, *smooth(piece, inside, np.array(searched)), strict=True):
-                places[int(number)] = self._matrix(box, points)
+                places[int(number)] = self.recipe.matrix(box, points)
         return places
-
-    def _matrix(self, box: NDArray[np.float32], points: NDArray[np.float32]) -> NDArray[np.float32]:
-        size, margin = self.recipe.crop_size, self.recipe.margin
-        return align_matrix(points, size, margin) if self.recipe.align else crop_matrix(box, size, margin)
 
     def frames(self, video: Path, places: dict[int, NDArray[np.float32]]) -> Iterator[Swapped]:
         """Every frame of a video, the face drawn anew where there is one; before any mark."""

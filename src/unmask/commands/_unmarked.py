@@ -66,6 +66,10 @@ class Unmarked:
     def finish(self, count: int) -> None:
         """Put real pictures beside the samples, as many of each split as there are, and make the store whole."""
         fakes = [self.item(number) for number in range(count)]
+        if {item.item for item in fakes} == {item for item in self.kept if item.startswith(f"{self.name}/")}:
+            return
+        if self.kept:  # of more samples than are wanted now
+            self.begin()
         try:
             data: Any = self.run.build("data")
             data.setup("test")
@@ -75,8 +79,6 @@ class Unmarked:
             return
         real = [item for split in dict.fromkeys(SPLITS) for item in self._real(data, split, fakes)]
         items = items_table([*fakes, *real])
-        if set(items["item"]) == self.kept:
-            return
         join(items.assign(split=items["given"]), self.folder)
 
     def _real(self, data: Any, split: str, fakes: list[Item]) -> list[Item]:
@@ -90,7 +92,7 @@ class Unmarked:
             # A video gives several frames: each is a picture of its own here, and all of one split.
             item = name if samples.table["frame"].iloc[row] == 0 else f"{name}#{samples.table['frame'].iloc[row]}"
             found.append(Item(item, about["path"], 0, "real", groups=tuple(about["groups"]), given=split))
-        missing = [at for at, item in enumerate(found) if item.item not in self.kept]
+        missing = [at for at, item in enumerate(found) if read_about(self.folder, item.item) is None]
         for start in range(0, len(missing), BATCH):
             part = missing[start : start + BATCH]
             batch = samples.__getitems__([(0, int(rows[at])) for at in part])

@@ -96,7 +96,7 @@ class FaceCrops:
 
     def landmarks_in_crop(self, box: Array, landmarks: Array) -> Array:
         """Where the landmarks [N, 5, 2] of faces with these boxes [N, 4], in px of the frame, lie in the crops, px."""
-        matrices = np.stack([self._matrix(one, points) for one, points in zip(box, landmarks, strict=True)])
+        matrices = np.stack([self.matrix(one, points) for one, points in zip(box, landmarks, strict=True)])
         moved: Array = np.einsum("nij,nkj->nki", matrices[:, :, :2], landmarks) + matrices[:, None, :, 2]
         return moved
 
@@ -180,9 +180,10 @@ class FaceCrops:
         )
 
     def _warp(self, frame: NDArray[np.uint8], box: Array, landmarks: Array) -> NDArray[np.uint8]:
-        return warp(frame, self._matrix(box, landmarks), self.crop_size)
+        return warp(frame, self.matrix(box, landmarks), self.crop_size)
 
-    def _matrix(self, box: Array, landmarks: Array) -> Array:
+    def matrix(self, box: Array, landmarks: Array) -> Array:
+        """The map [2, 3] from a frame to the crop of a face in it."""
         if self.align:
             return align_matrix(landmarks, self.crop_size, self.margin)
         return crop_matrix(box, self.crop_size, self.margin)
