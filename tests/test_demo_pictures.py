@@ -21,7 +21,7 @@ from unmask.demo.people import Person
 from unmask.demo.portraits import ATTRIBUTES, Expression, attributes, plan, shoot
 from unmask.demo.scenes import Scene
 from unmask.media.pictures import WholePictures
-from unmask.media.probe import colour_statistics, file_statistics
+from unmask.media.probe import file_statistics, frame_statistics
 from unmask.provenance import RENDERED, read_marks
 
 PORTRAITS, PAINTINGS = 50, 6
@@ -200,7 +200,7 @@ def test_files_do_not_tell_real_from_forged(tmp_path):
     reader = DeepfakeArtDataModule("demo_deepfakeart", tmp_path / "set", tmp_path, WholePictures(), protocol="given")
     items = items_table(reader.find_items())
     paths = [tmp_path / "set" / path for path in items["path"]]
-    statistics = [file_statistics(path) | colour_statistics(read(path)[None]) for path in paths]
+    statistics = [file_statistics(path) | frame_statistics(read(path)[None]) for path in paths]
     result = audit(items.join(pd.DataFrame(statistics)))
     assert result["passed"], result
 

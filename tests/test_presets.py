@@ -41,7 +41,7 @@ GENERATORS = [
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml")) if not p.stem.startswith("_")]
 OPTIONS += [("augment@data.augment", p.stem) for p in sorted((CONF / "augment").glob("*.yaml"))]
 OFFLINE = ["paths.out=out", "frames=4", "data.root=somewhere"]
-WANTED = {"generated": ["data.run=somewhere"]}  # what an option has no default for
+WANTED = {name: ["data.run=somewhere"] for name in ("generated", "swapped")}  # what an option has no default for
 
 
 def test_the_walk_finds_presets():

@@ -1,6 +1,7 @@
 """Swapped videos: geometry and colours by hand, sound packet for packet, times, marks, and what becomes of the rest."""
 
 import json
+import shlex
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import pandas as pd
 import pytest
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
+from torchvision.models import alexnet
 
 from conftest import unmask
-from unmask.commands._figures import SwapFigures
+from unmask.commands._figures import SwapFigures, likeness
 from unmask.commands._swapper import Swapper
 from unmask.commands._swapping import _even
+from unmask.data.store import CropStore
 from unmask.media.align import align_matrix, warp
 from unmask.media.decode import MediaError
 from unmask.media.encode import Clock, write_video
@@ -24,6 +27,7 @@ from unmask.media.recipe import FaceCrops
 from unmask.media.stream import clock, stream
 from unmask.networks.encoders import FacenetEncoder
 from unmask.provenance import PAYLOAD, read_marks
+from unmask.runs import Run
 from unmask.watermark import read as read_watermark
 
 
@@ -334,16 +338,61 @@ def test_it_is_marked_and_listed(made):
     first, source = next(stream(video)).astype(int), next(stream(given / "spoken.mp4")).astype(int)
     assert np.abs(first - source)[-18:, 8:60].mean() > 15  # the label
     table = pd.read_parquet(out / "items.parquet").set_index("item")
-    row = table.loc["generated/faceswap/spoken_to_B"]
+    row = table.loc["generated_faceswap/faceswap/spoken_to_B"]
     assert row["label"] == 1 and row["method"] == "faceswap" and row["path"] == "videos/spoken.mp4"
     assert row["mask"] == "masks/spoken.mp4" and row["source"].endswith("spoken.mp4")
     assert list(row["groups"]) == ["video/spoken", "demo_people/B"] and pd.isna(row["rejected"])
     assert row["marking.label"] == "AI-generated" and row["marking.watermark"].endswith("42 dB")
-    assert "no face found" in table.loc["generated/faceswap/flat_to_B", "rejected"]
-    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == [
+    assert "no face found" in table.loc["generated_faceswap/faceswap/flat_to_B", "rejected"]
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file() and "crops" not in p.parts) == [
         "figures/spoken.json", "generate.json", "items.parquet", "masks/spoken.mp4", "previews/spoken.png",
         "videos/spoken.mp4",
     ]  # fmt: skip
+
+
+def test_detectors_see_the_faces_before_they_were_marked_beside_those_that_were_filmed(made):
+    """A mark must never become the label: neither the watermark nor the visible one is in what is learned from."""
+    given, out = made
+    (folder,) = [file.parent for file in out.glob("crops/*/crops.parquet")]
+    crops = CropStore(folder)
+    fake, real = "generated_faceswap/faceswap/spoken_to_B", "video/spoken"
+    items = crops.items.set_index("item")
+    assert items["label"].to_dict() == {fake: 1, real: 0} and items.loc[fake, "source"] == real
+    assert set(items["split"]) == {"train"}, "a video and what was made of it are in one split"
+    (rows, kept), (_, filmed) = crops.of_item(fake), crops.of_item(real)
+    assert kept.shape == filmed.shape == (12, 3, 64, 64)
+    videos = [np.stack(list(stream(path))) for path in (given / "spoken.mp4", out / "videos/spoken.mp4")]
+    recipe = FaceCrops(align=True, crop_size=64)
+    for at, row in enumerate(rows.itertuples()):
+        matrix = recipe.matrix(np.stack(row.box), np.stack(row.landmarks).reshape(5, 2))
+        cut = [warp(video[row.frame], matrix, 64).transpose(2, 0, 1) for video in videos]
+        assert np.array_equal(filmed[at], cut[0]), "the face as it was filmed"
+        difference = np.abs(kept[at].astype(int) - cut[1]).mean()
+        changed = np.abs(kept[at].astype(int) - cut[0]).mean()
+        assert 0 < 1.5 * difference < changed, "the swap, as published but for marks and codec"
+    assert read_watermark(videos[1][:8], (PAYLOAD,)).present
+    assert not read_watermark(kept.transpose(0, 2, 3, 1), (PAYLOAD,)).present
+
+
+def test_a_detector_trains_on_swapped_videos(swap_run, demo_root, tmp_path):
+    """Three videos over two processes: all three splits, and what one process makes another makes too."""
+    place, run = swap_run
+    given, out = tmp_path / "given", tmp_path / "made"
+    given.mkdir()
+    for number in range(3):
+        (given / f"{number}.mp4").symlink_to(demo_root / f"Celeb-real/id{number}_0000.mp4")
+    two = ["trainer.accelerator=cpu", "trainer.devices=2"]
+    done = unmask("generate", f"run={run}", f"video={given}", "to=B", f"out={out}", *two, cwd=place)
+    assert "3 videos in" in done.stdout and "data=swapped" in done.stdout
+    unmask("generate", f"run={run}", f"video={given / '1.mp4'}", "to=B", f"out={tmp_path / 'one'}", cwd=place)
+    assert (out / "videos/1.mp4").read_bytes() == (tmp_path / "one/videos/1.mp4").read_bytes()
+
+    call = shlex.split(done.stdout.replace("\n", " ").split("before any mark: ")[1].split("videos in")[0])
+    more = ["data.demo=true", "image_size=32", "trainer=smoke", "explain=0", "name=of_swaps"]
+    unmask("train", *[word for word in call[2:] if "=" in word], *more, cwd=place)
+    (folder,) = (place / "outputs/of_swaps").iterdir()
+    table = Run(folder).predictions("test")
+    assert set(table["method"]) == {"real", "faceswap"} and table["item"].nunique() == 2
 
 
 def test_what_is_there_is_not_made_again(made, swap_run):
@@ -369,11 +418,18 @@ def test_a_trained_person_s_own_video_is_known_by_its_item_and_carries_the_water
     assert note["to"] == "A" and note["blending"] == "poisson"
 
 
+class Crosswise(torch.nn.Module):
+    """Embeds two faces at right angles."""
+
+    def forward(self, x):
+        return x.flatten(1)[:, :2] * 0 + torch.eye(2)
+
+
 def test_figures_of_a_face_that_is_brighter_and_trembles():
     """By hand: 51 of 255 brighter is 0.2, 13.98 dB; by turns 0.2 and 0.3 brighter is a change of 0.1 a frame."""
     rng = np.random.default_rng(0)
     face = rng.integers(0, 150, (32, 32, 3), np.uint8)
-    still, trembling = SwapFigures(), SwapFigures(embed=lambda x: x.flatten(1)[:, :2] * 0 + torch.eye(2))
+    still, trembling = SwapFigures(), SwapFigures({"identity": likeness(Crosswise())})
     for number in range(6):
         still.add(number, face, face + 51)
         trembling.add(number, face, face + (51 if number % 2 else 76), compare=number == 3)
@@ -387,21 +443,24 @@ def test_figures_of_a_face_that_is_brighter_and_trembles():
 
 def test_the_manifest_tells_the_figures(made, swap_run, clip, tmp_path):
     _, out = made
-    row = pd.read_parquet(out / "items.parquet").set_index("item").loc["generated/faceswap/spoken_to_B"]
+    row = pd.read_parquet(out / "items.parquet").set_index("item").loc["generated_faceswap/faceswap/spoken_to_B"]
     told = json.loads((out / "figures/spoken.json").read_text())
     assert {name: row[f"figure.{name}"] for name in told} == told and 5 < told["psnr"] < 40
     place, run = swap_run
     torch.manual_seed(0)
     torch.save(FacenetEncoder().network.state_dict(), tmp_path / "facenet.pt")
+    torch.save(alexnet().state_dict(), tmp_path / "alex.pth")
     given = [
         f"run={run}",
         f"video={clip}",
         "to=A",
         f"out={tmp_path / 'set'}",
         f"identity.weights={tmp_path}/facenet.pt",
+        f"lpips.weights={tmp_path}/alex.pth",
     ]
     printed = unmask("generate", *given, cwd=place).stdout
-    assert -1 <= json.loads(next(tmp_path.glob("set/figures/*.json")).read_text())["identity"] <= 1
+    found = json.loads(next(tmp_path.glob("set/figures/*.json")).read_text())
+    assert -1 <= found["identity"] <= 1 and found["perceptual_alex"] > 0, "random weights are never called LPIPS"
     assert "identity" in printed and "flicker" in printed
     gone = unmask("generate", *given, f"out={tmp_path / 'x'}", "identity.weights=nowhere.pt", cwd=place, expect=1)
     assert "nowhere.pt" in gone.stderr

@@ -28,8 +28,8 @@ def test_bad_tasks_are_named_and_the_others_are_done():
     assert {task: results[task] for task in "abcd"} == {"a": "A", "b": "B", "c": "C", "d": "D"}
     reasons = {task: str(result) for task, result in results.items() if isinstance(result, TaskError)}
     assert reasons == {
-        "crash": "the decoder crashed (exit code 7)",
-        "abort": "the decoder crashed (exit code -6)",
+        "crash": "its process crashed (exit code 7)",
+        "abort": "its process crashed (exit code -6)",
         "hang": "hangs: nothing after 6 s",
         "bad": "no face found",
         "bug": "KeyError: 'x'",

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 Array = NDArray[np.floating[Any]]
 KEY = "unmask/1"  # whoever knows it can read, forge and remove the mark
+PAYLOAD = int.from_bytes(b"unma")  # where no other is given
 PSNR = 39.5  # dB, of the marked picture against the unmarked one
 FALSE_ALARM = 1e-6  # how probable the mark must at most be in an unmarked picture to be called present
 _SIDE = 256  # of the plane that is transformed, px

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
 from torch import Tensor
 
+from unmask.commands._figures import find_lpips
 from unmask.commands._inpainting import replace
 from unmask.commands._sampling import seed_of
 from unmask.commands._shell import console, say
@@ -20,8 +21,6 @@ from unmask.config import validate
 from unmask.data.augment import Augmentation
 from unmask.metrics import generation
 from unmask.modules.judging import figures, names
-from unmask.networks.perceptual import SMALLEST
-from unmask.networks.weights import WeightsNotFound
 from unmask.provenance import Marking
 from unmask.runs import Run
 from unmask.training.samples import grid, pixels
@@ -134,18 +133,11 @@ def _reconstruct(cfg: DictConfig, module: Any, data: Any, device: torch.device) 
     count, load = len(data.samples[cfg.split]), _loading(data, cfg.split, device)
     measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": generation.psnr, "ssim": generation.ssim}
     missing: dict[str, str] = {}
-    lpips = instantiate(cfg.lpips, _convert_="all")
-    if data.image_size < SMALLEST:
-        missing[f"lpips_{lpips.net}"] = f"not run: pictures of {data.image_size} px are below its {SMALLEST} px"
+    lpips, reason = find_lpips(cfg.lpips, data.image_size)
+    if lpips is None:
+        missing[f"lpips_{cfg.lpips.net}"] = reason
     else:
-        try:
-            measures[lpips.name] = lpips
-        except WeightsNotFound as error:
-            if cfg.lpips.weights is not None:
-                raise
-            missing[f"lpips_{lpips.net}"] = (
-                f"not run: {str(error).splitlines()[0]}; lpips.weights=PATH, or lpips.download=true"
-            )
+        measures[lpips.name] = lpips
     values: dict[str, list[Tensor]] = {name: [] for name in measures}
     for at in range(0, count, BATCH):
         x = load(range(at, min(at + BATCH, count)))

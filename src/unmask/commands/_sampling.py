@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from PIL import Image
 from rich.progress import track
 
 from unmask.commands._inpainting import replace
-from unmask.commands._made import batches, claim
+from unmask.commands._made import batches, claim, over_devices
 from unmask.commands._shell import console, say
-from unmask.commands._unmarked import Unmarked
+from unmask.commands._unmarked import UnmarkedSamples
 from unmask.data.manifest import file_hash, items_table
 from unmask.datasets.generated import CROPS
 from unmask.media.encode import write_video
@@ -44,28 +45,36 @@ def generate(cfg: DictConfig) -> None:
     condition = _condition(cfg, run, module)
     out = Path(cfg.out or Path("outputs/generated") / str(run.config.name).replace("/", "_"))
     _claim(cfg, out, run, marking)
-    kept = Unmarked(run, out, int(run.config.image_size))
-    todo = [at for at in range(cfg.count) if not (_path(out, at).is_file() and kept.has(at))]
+    kept = UnmarkedSamples(run, out, int(run.config.image_size))
+    todo = [at for at in range(cfg.count) if not (_path(out, at).is_file() and kept.has(kept.item(at).item))]
     say(f"{cfg.count} pictures of {run.name}, {len(todo)} of them to be made, into {out}")
-    module.to("cuda" if torch.cuda.is_available() else "cpu")
     if todo:
         kept.begin()
-    total = -(-len(todo) // cfg.batch_size)
-    for batch in track(batches(todo, cfg.batch_size), "sampling", total, console=console, transient=True):
-        wanted = None if condition is None else condition.expand(len(batch), -1)
-        made = module.sample(len(batch), [seed_of(cfg.seed, number) for number in batch], wanted)
-        for number, picture in zip(batch, pixels(made), strict=True):
-            kept.keep(number, picture)  # first: what is published is then never without it
-            if not _path(out, number).is_file():
-                marking.write(_path(out, number), picture)
+    over_devices(cfg.trainer, partial(_sample, cfg, out, marking, condition), todo)
     _write_tables(cfg, out, kept, marking)
     kept.finish(cfg.count)
-    if cfg.walk:
-        _write_walk(cfg, out / f"walk-{cfg.walk}.mp4", module, condition, marking)
+    films = [out / f"walk-{cfg.walk}.mp4"] * (cfg.walk > 0)
+    over_devices(cfg.trainer, partial(_walk, cfg, marking, condition), [film for film in films if not film.is_file()])
     off = [name for name, value in marking.describe().items() if value == "off" and name != "label"]
     if off:
         say(f"not marked by {' and '.join(off)}, as the config says; the manifest records it", style="yellow")
     say(f"{cfg.count} pictures in {out}; items.parquet is the manifest, overview.png shows some")
+
+
+def _sample(
+    cfg: DictConfig, out: Path, marking: Marking, condition: torch.Tensor | None, device: str, todo: list[int]
+) -> None:
+    """Make pictures on one device."""
+    run = Run(Path(cfg.run))
+    module: Any = run.module().to(device)
+    kept, total = UnmarkedSamples(run, out, int(run.config.image_size)), -(-len(todo) // cfg.batch_size)
+    for batch in track(batches(todo, cfg.batch_size), "sampling", total, console=console, transient=True):
+        wanted = None if condition is None else condition.expand(len(batch), -1)
+        made = module.sample(len(batch), [seed_of(cfg.seed, number) for number in batch], wanted)
+        for number, picture in zip(batch, pixels(made), strict=True):
+            kept.keep_picture(kept.item(number).item, picture)  # first: what is published is then never without it
+            if not _path(out, number).is_file():
+                marking.write(_path(out, number), picture)
 
 
 def seed_of(seed: int, number: int) -> int:
@@ -102,10 +111,10 @@ def _claim(cfg: DictConfig, out: Path, run: Run, marking: Marking) -> None:
             film.unlink()
 
 
-def _write_walk(cfg: DictConfig, path: Path, module: Any, condition: torch.Tensor | None, marking: Marking) -> None:
+def _walk(cfg: DictConfig, marking: Marking, condition: torch.Tensor | None, device: str, paths: list[Path]) -> None:
     """A film from the first picture to the second, ... and back, through what lies between their noise."""
-    if path.is_file():
-        return
+    (path,) = paths
+    module: Any = Run(Path(cfg.run)).module().to(device)
     stops = module.noise(cfg.walk, [seed_of(cfg.seed, number) for number in range(cfg.walk)])
     way = walk(stops, FPS)
 
@@ -122,7 +131,7 @@ def _path(out: Path, number: int) -> Path:
     return out / "pictures" / f"{number:06d}.png"
 
 
-def _write_tables(cfg: DictConfig, out: Path, kept: Unmarked, marking: Marking) -> None:
+def _write_tables(cfg: DictConfig, out: Path, kept: UnmarkedSamples, marking: Marking) -> None:
     rows = [kept.item(number) for number in range(cfg.count)]
     marked = {f"marking.{name}": value for name, value in marking.describe().items()}
     replace(out / "items.parquet", items_table(rows).assign(**marked).to_parquet())

@@ -22,10 +22,18 @@ from unmask.media.track import associate, main_face, smooth
 Pixels = NDArray[np.uint8]
 
 
+class Place(NamedTuple):
+    """Where a face is in a frame."""
+
+    box: NDArray[np.float32]  # [4], px
+    landmarks: NDArray[np.float32]  # [5, 2], px
+
+
 class Swapped(NamedTuple):
     """A frame after the swap, before any mark: detectors may see this one."""
 
     frame: Pixels  # [H, W, 3]
+    given: Pixels  # as it was
     alpha: NDArray[np.float32]  # [H, W] in [0, 1]: how much of it was put in
     crop: Pixels | None  # the face as it was [S, S, 3]; None where the frame shows none
     drawn: Pixels | None  # as the network drew it
@@ -64,8 +72,8 @@ class Swapper:
         self._finder = FaceFinder(self.recipe.long_side, device=self.device)
         self.module.to(self.device)
 
-    def find(self, video: Path, frames: int) -> dict[int, NDArray[np.float32]]:
-        """The map [2, 3] from each frame that shows the main face to its crop, by frame number.
+    def find(self, video: Path, frames: int) -> dict[int, Place]:
+        """Where the main face is in each frame that shows it, by frame number.
 
         Raises:
             MediaError: no face is found, or the video ends early.
@@ -88,23 +96,24 @@ class Swapper:
         tracks = associate(found, self.recipe.min_prob)
         if not tracks:
             raise MediaError(f"no face found in {len(searched)} frames")
-        places: dict[int, NDArray[np.float32]] = {}
+        places: dict[int, Place] = {}
         for piece in main_face(tracks):
             inside = np.arange(searched[piece.frames[0]], searched[piece.frames[-1]] + 1)
             for number, box, points in zip(inside, *smooth(piece, inside, np.array(searched)), strict=True):
-                places[int(number)] = self.recipe.matrix(box, points)
+                places[int(number)] = Place(box, points)
         return places
 
-    def frames(self, video: Path, places: dict[int, NDArray[np.float32]]) -> Iterator[Swapped]:
+    def frames(self, video: Path, places: dict[int, Place]) -> Iterator[Swapped]:
         """Every frame of a video, the face drawn anew where there is one; before any mark."""
         for batch in batches(enumerate(stream(video)), self.batch_size):
             shown = [(number, frame) for number, frame in batch if number in places]
-            drawn = iter(self._draw([frame for _, frame in shown], [places[number] for number, _ in shown]))
+            where = [self.recipe.matrix(*places[number]) for number, _ in shown]
+            drawn = iter(self._draw([frame for _, frame in shown], where))
             for number, frame in batch:
                 if number in places:
                     yield next(drawn)
                 else:
-                    yield Swapped(frame, np.zeros(frame.shape[:2], np.float32), None, None, None)
+                    yield Swapped(frame, frame, np.zeros(frame.shape[:2], np.float32), None, None, None)
 
     def _draw(self, frames: list[Pixels], matrices: list[NDArray[np.float32]]) -> Iterator[Swapped]:
         if not frames:
@@ -118,7 +127,7 @@ class Swapper:
             where = mask[0].cpu().numpy()
             drawn, place = match_colours(drawn, crop, where, self.colour), rescale(matrix, ratio)
             made, alpha = paste(frame, drawn, where, place, self.blend, self.feather)
-            yield Swapped(made, alpha, _uint8(crop), _uint8(drawn), place)
+            yield Swapped(made, frame, alpha, _uint8(crop), _uint8(drawn), place)
 
 
 def _uint8(picture: NDArray[np.float32]) -> Pixels:

@@ -7,29 +7,29 @@ are boxes and a few frames, so that memory does not grow with its length.
 import dataclasses
 import json
 import os
+import shlex
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.progress import track
 
-from unmask.commands._figures import Embed, SwapFigures
+from unmask.commands._figures import Compare, SwapFigures, find_lpips, likeness
 from unmask.commands._inpainting import replace
-from unmask.commands._made import claim
+from unmask.commands._made import over_devices
 from unmask.commands._shell import console, say
+from unmask.commands._swap_folder import Job, Pair, claim_folder, find_jobs, pairs_of, write_table
 from unmask.commands._swapper import Swapper
+from unmask.commands._unmarked import Face, UnmarkedFaces
 from unmask.config import validate
-from unmask.data.manifest import Item, file_hash, items_table
-from unmask.datasets.people import PeopleDataModule
 from unmask.media.align import warp
-from unmask.media.decode import VIDEOS, MediaError
+from unmask.media.decode import MediaError
 from unmask.media.encode import write_video
 from unmask.media.paste import BLENDS, COLOURS
 from unmask.media.stream import clock
@@ -38,22 +38,7 @@ from unmask.runs import Run
 from unmask.training.samples import rows
 
 Pixels = NDArray[np.uint8]
-METHOD = "faceswap"
 SHOWN = 6  # frames of a video in its preview
-ENDS = {"previews": ".png", "figures": ".json"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One video and where what is made of it lies."""
-
-    video: Path
-    name: str  # of its files
-    out: Path
-
-    def path(self, kind: str) -> Path:
-        """The file of `videos`, `masks`, `previews` or `figures`."""
-        return self.out / kind / f"{self.name}{ENDS.get(kind, '.mp4')}"
 
 
 def generate(cfg: DictConfig) -> None:
@@ -64,20 +49,22 @@ def generate(cfg: DictConfig) -> None:
     marking: Marking = instantiate(cfg.marking, _convert_="all")
     marking = dataclasses.replace(marking, label=cfg.label or "", psnr=cfg.video_psnr, source=TRAINED)
     out = Path(cfg.out or Path("outputs/generated") / f"{str(run.config.name).replace('/', '_')}_to_{cfg.to}")
-    jobs = _jobs(Path(cfg.video), out)
-    _claim(cfg, out, run, marking)
-    todo = [job for job in jobs if not job.path("videos").is_file()]
+    jobs = find_jobs(Path(cfg.video), out)
+    claim_folder(cfg, out, run, marking)
+    pairs, kept = pairs_of(cfg, jobs, run), UnmarkedFaces(run.build("data.recipe"), out)
+    work = list(zip(jobs, pairs, strict=True))
+    todo = [(job, pair) for job, pair in work if not (job.path("videos").is_file() and kept.has_both(*pair))]
     say(f"{len(jobs)} videos to {cfg.to} of {run.name}, {len(todo)} of them to be made, into {out}")
-    lost: dict[str, str] = {}
     if todo:
-        swapper, embed = _swapper(cfg, run, people.index(cfg.to)), _embedder(cfg)
-        for job in track(todo, "swapping", console=console, transient=True):
-            try:
-                make(job, swapper, marking, cfg.crf, embed)
-            except MediaError as error:
-                lost[job.name] = str(error)
-                say(f"  set aside: {job.video}: {error}", style="yellow")
-    _write_table(cfg, jobs, run, marking, lost)
+        kept.begin()
+    lost: dict[str, str] = {}
+    for found in over_devices(cfg.trainer, partial(_swap, cfg, marking, people.index(cfg.to)), todo):
+        lost |= found
+    write_table(jobs, [fake for fake, _ in pairs], marking, lost)
+    if len(lost) < len(jobs):
+        kept.finish([pair for job, pair in work if job.name not in lost])
+        call = ["unmask", "train", "experiment=loop/cnn", "data=swapped", f"data.run={out}", *kept.overrides()]
+        say(f"a detector sees them before any mark: {shlex.join(call)}")
     off = [name for name, value in marking.describe().items() if value == "off"]
     if off:
         say(f"not marked by {' and '.join(off)}, as the config says; the manifest records it", style="yellow")
@@ -86,8 +73,31 @@ def generate(cfg: DictConfig) -> None:
     say(f"{len(jobs) - len(lost)} videos in {out / 'videos'}; items.parquet is the manifest, previews/ shows some")
 
 
-def make(job: Job, swapper: Swapper, marking: Marking, crf: int = 14, embed: Embed | None = None) -> None:
-    """Write one video, and before it its mask, preview and figures; each file appears only when it is complete.
+def _swap(
+    cfg: DictConfig, marking: Marking, identity: int, device: str, todo: list[tuple[Job, Pair]]
+) -> dict[str, str]:
+    """Make videos on one device; why some could not be made, by their names."""
+    run, lost = Run(Path(cfg.run)), dict[str, str]()
+    swapper = Swapper(
+        run.module(), run.build("data.recipe"), run.config.image_size, identity,
+        cfg.search_every, cfg.blending, cfg.colour, cfg.feather, cfg.batch_size, device,
+    )  # fmt: skip
+    compare = _comparisons(cfg, run.config.image_size)
+    for job, pair in track(todo, "swapping", console=console, transient=True):
+        try:
+            make(job, pair, swapper, marking, cfg.crf, compare)
+        except MediaError as error:
+            lost[job.name] = str(error)
+            say(f"  set aside: {job.video}: {error}", style="yellow")
+    return lost
+
+
+def make(
+    job: Job, pair: Pair, swapper: Swapper, marking: Marking, crf: int = 14, compare: Compare | None = None
+) -> None:
+    """Write one video, and before it its mask, preview, figures and what detectors may see of it.
+
+    Each file appears only when it is complete.
 
     Raises:
         MediaError: it cannot be read, or shows no face.
@@ -97,7 +107,9 @@ def make(job: Job, swapper: Swapper, marking: Marking, crf: int = 14, embed: Emb
     shown = {sorted(places)[at] for at in np.linspace(0, len(places) - 1, SHOWN).round().astype(int)}
     part, mask = (job.path(kind).with_name(f".{job.name}.{os.getpid()}.part") for kind in ("videos", "masks"))
     preview: list[NDArray[np.float32]] = []
-    masks, figures = _Masks(), SwapFigures(embed)
+    masks, figures = _Masks(), SwapFigures(compare)
+    kept, faces = UnmarkedFaces(swapper.recipe, job.out), list[Face]()
+    chosen = kept.chosen(places)
 
     def unmarked() -> Iterator[Pixels]:
         """The frames as detectors may see them; what comes after this is marks."""
@@ -107,6 +119,9 @@ def make(job: Job, swapper: Swapper, marking: Marking, crf: int = 14, embed: Emb
                 figures.add(number, made.crop, pasted, number in shown)
                 if number in shown:
                     preview.append(np.stack([made.crop, made.drawn, pasted]))
+            if number in chosen:
+                cut = (kept.cut(frame, places[number]) for frame in (made.frame, made.given))
+                faces.append(Face(number, places[number], *cut))
             masks.add(made.alpha)
             yield _even(made.frame)
 
@@ -119,6 +134,7 @@ def make(job: Job, swapper: Swapper, marking: Marking, crf: int = 14, embed: Emb
         picture = torch.from_numpy(np.stack(preview)).permute(0, 1, 4, 2, 3) / 255  # [N, 3, 3, S, S]
         dataclasses.replace(marking, watermark=False).write(job.path("previews"), rows(picture))
         replace(job.path("figures"), json.dumps(figures.means(), indent=2).encode())
+        kept.keep_both(*pair, faces, fps)  # first: what is published is then never without it
         part.replace(job.path("videos"))
     finally:
         part.unlink(missing_ok=True)
@@ -150,22 +166,16 @@ class _Masks:
             yield _even(frame)
 
 
-def _swapper(cfg: DictConfig, run: Run, identity: int) -> Swapper:
-    module: Any = run.module()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Swapper(
-        module, run.build("data.recipe"), run.config.image_size, identity,
-        cfg.search_every, cfg.blending, cfg.colour, cfg.feather, cfg.batch_size, device,
-    )  # fmt: skip
-
-
-def _embedder(cfg: DictConfig) -> Embed | None:
-    """What tells people apart; None where its weights are not named, for a random network tells nothing."""
-    validate(cfg, "identity")
-    if cfg.identity is None or (cfg.identity.weights is None and cfg.identity.pretrained is None):
-        return None
-    network: torch.nn.Module = instantiate(cfg.identity, _convert_="all").eval()
-    return torch.no_grad()(network)
+def _comparisons(cfg: DictConfig, size: int) -> Compare:
+    """What else is told of a face that was put in, of those measures whose weights are at hand or named."""
+    validate(cfg, "identity", "lpips")
+    found: Compare = {}
+    if cfg.identity is not None and not (cfg.identity.weights is None and cfg.identity.pretrained is None):
+        found["identity"] = likeness(instantiate(cfg.identity, _convert_="all"))
+    lpips, _ = find_lpips(cfg.lpips, size)
+    if lpips is not None:
+        found[lpips.name] = lpips
+    return found
 
 
 def _check(cfg: DictConfig, run: Run, people: list[str]) -> None:
@@ -188,73 +198,6 @@ def _check(cfg: DictConfig, run: Run, people: list[str]) -> None:
     wrong += [f"{key}={cfg[key]}: take at least 1" for key in ("search_every", "batch_size") if cfg[key] < 1]
     if wrong:
         raise ValueError("\n  ".join(["the faces cannot be swapped:", *wrong]))
-
-
-def _jobs(video: Path, out: Path) -> list[Job]:
-    """One a video, in order; names are those of the files, with their folders below `video`."""
-    if video.is_file():
-        if video.suffix.lower() not in VIDEOS:
-            raise ValueError(f"video={video}: it is no video ({' '.join(sorted(VIDEOS))})")
-        return [Job(video, video.stem, out)]
-    files = [f for f in sorted(video.rglob("*")) if f.suffix.lower() in VIDEOS and not f.name.startswith(".")]
-    if not files:
-        raise ValueError(f"video={video}: there is no video in this folder ({' '.join(sorted(VIDEOS))})")
-    jobs: dict[str, Job] = {}
-    for file in files:
-        name = file.relative_to(video).with_suffix("").as_posix().replace("/", "_")
-        if name in jobs:
-            raise ValueError(f"video={video}: {jobs[name].video} and {file} would have one name; rename one of them")
-        jobs[name] = Job(file, name, out)
-    return list(jobs.values())
-
-
-def _claim(cfg: DictConfig, out: Path, run: Run, marking: Marking) -> None:
-    """Note in a new folder what it is made with; refuse one that was made otherwise or is somebody else's."""
-    weights = file_hash(run.checkpoint)
-    how = {key: cfg[key] for key in ("to", "blending", "colour", "feather", "search_every", "crf")}
-    claim(out, {"weights": weights, **how, "marking": marking.describe()}, "videos", cfg.rerun)
-    for kind in ("videos", "masks", *ENDS):
-        (out / kind).mkdir(parents=True, exist_ok=True)
-
-
-def _write_table(cfg: DictConfig, jobs: list[Job], run: Run, marking: Marking, lost: dict[str, str]) -> None:
-    """The manifest: every video with its source and whose face was put on whom."""
-    known, name = _known(run), str(run.config.data.name)
-    made = []
-    for job in jobs:
-        source, filmed = known.get(job.video.resolve(), (str(job.video), f"video/{job.name}"))
-        item = f"generated/{METHOD}/{job.name}_to_{cfg.to}"
-        groups = tuple(dict.fromkeys((filmed, f"{name}/{cfg.to}")))
-        paths = {kind: job.path(kind).relative_to(job.out).as_posix() for kind in ("videos", "masks")}
-        made.append(Item(item, paths["videos"], 1, METHOD, source, groups, mask=paths["masks"]))
-    by_item = {item.item: job for item, job in zip(made, jobs, strict=True)}
-    table = items_table(made)
-    table["rejected"] = [lost.get(by_item[item].name) for item in table["item"]]
-    marked = {f"marking.{key}": value for key, value in marking.describe().items()}
-    told = [_figures(by_item[item]) for item in table["item"]]
-    table = table.join(pd.DataFrame(told, index=table.index).add_prefix("figure."))
-    replace(jobs[0].out / "items.parquet", table.assign(**marked).to_parquet())
-    for job, figures in zip((by_item[item] for item in table["item"]), told, strict=True):
-        words = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
-        say(f"  {job.name}: {words}" if words else f"  {job.name}: not made")
-
-
-def _figures(job: Job) -> dict[str, float | None]:
-    """What was measured of a video when it was made."""
-    path = job.path("figures")
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
-
-
-def _known(run: Run) -> dict[Path, tuple[str, str]]:
-    """Of each file that the run was trained on its item and its person; nothing where they are not at hand."""
-    data: Any = run.build("data")
-    if not isinstance(data, PeopleDataModule) or not data.root.is_dir():
-        return {}
-    try:
-        items = data.find_items()
-    except ValueError:
-        return {}
-    return {(data.root / item.path).resolve(): (item.item, item.groups[0]) for item in items}
 
 
 def _even(frame: Pixels) -> Pixels:

@@ -11,7 +11,10 @@ before it was marked is kept for detectors, beside real pictures: unmask train e
   unmask generate run=DIR video=FOLDER to=A blending=poisson colour=none  of all videos below a folder
 
 A swapped video keeps its frames, its times and its sound, and is marked by a label that people see besides. A person's
-own name gives the reconstruction. Swap nobody's face without their consent.
+own name gives the reconstruction. Swap nobody's face without their consent. Faces before any mark are kept for
+detectors too: unmask train experiment=loop/cnn data=swapped data.run=OUT
+
+Pictures and videos of a run are shared out to trainer.devices (trainer=ddp: all GPUs).
 
 Inpainting takes each painting, five masks and one inpainter:
 

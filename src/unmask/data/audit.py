@@ -1,7 +1,8 @@
 """The shortcut audit: can real and fake be told apart without looking at the faces?
 
 A small classifier sees only what a file is apart from its picture (size, format, resolution, codec and colour
-statistics). If it beats chance, a detector may have learned that instead (arXiv:2403.17608).
+statistics, and whether our own watermark is read in it). If it beats chance, a detector may have learned that instead
+(arXiv:2403.17608).
 """
 
 from typing import Any

@@ -111,7 +111,7 @@ def _receive(worker: _Worker[Any, R]) -> Any:
         worker.process.join(5)
         if not worker.ready:  # no task's fault
             raise RuntimeError(f"a worker process could not start (exit code {worker.process.exitcode})") from None
-        return TaskError(f"the decoder crashed (exit code {worker.process.exitcode})")
+        return TaskError(f"its process crashed (exit code {worker.process.exitcode})")
     return result
 
 

@@ -1,4 +1,4 @@
-"""What a generator made, as a detector's data set: its samples before marking, beside real pictures it learned from."""
+"""What a generator made, as a detector's data set: before marking, beside real pictures or filmed faces."""
 
 import json
 from pathlib import Path
@@ -17,12 +17,13 @@ CROPS = "crops"  # the store below a folder that `unmask generate` filled
 class GeneratedDataModule(CropDataModule):
     """A folder of `unmask generate run=...`; what it holds for detectors was kept before it was marked.
 
-    Real pictures keep the split in which the generator knew them, so that a test picture was seen by neither; they went
-    through the same resizing to the same size as what the generator learned from.
+    Of samples: real pictures keep the split in which the generator knew them, so that a test picture was seen by
+    neither; they went through the same resizing to the same size as what the generator learned from. Of swapped videos:
+    a video and what was made of it are in one split; whoever was put in is in all of them.
 
     Args:
         run: the folder that `unmask generate` filled (its `out`).
-        recipe: of its pictures: `crop_size` is the generator's image size.
+        recipe: of its pictures: `WholePictures` of the generator's image size, or the `FaceCrops` of swapped faces.
         protocol: `given`; there is no other.
         options: see `CropDataModule`; the name is the generator's.
     """
@@ -31,7 +32,8 @@ class GeneratedDataModule(CropDataModule):
     LAYOUT = "  crops/KEY/    samples and real pictures before any mark; unmask generate writes them"
     PROTOCOL_WORDS = {
         **CropDataModule.PROTOCOL_WORDS,
-        "given": "real pictures in the generator's own splits, samples dealt by their number",
+        "given": "samples and swapped videos dealt by their number, real pictures in the generator's own splits, "
+        "filmed faces with what was made of them",
     }
 
     def __init__(self, run: str | Path, recipe: Recipe, protocol: str = "given", **options: Any) -> None:
@@ -60,9 +62,13 @@ class GeneratedDataModule(CropDataModule):
         try:
             return CropStore(self.folder).items
         except StoreError:
+            others = [json.loads(file.read_text()) for file in sorted(self.root.glob(f"{CROPS}/*/recipe.json"))]
+            told = "; ".join(f"data.recipe.crop_size={each.get('crop_size')}" for each in others)
             raise ManifestError(
-                f"data.run={self.root}: there are no samples of {getattr(self.recipe, 'crop_size', '?')} px for "
-                f"detectors; {self.prepare_command()} makes them, where the generator's own data is prepared"
+                f"data.run={self.root}: there are no pictures of {getattr(self.recipe, 'crop_size', '?')} px by "
+                f"data/recipe={self.recipe.option} for detectors"
+                + (f" (there are: {told}; data=generated reads samples, data=swapped videos)" if told else "")
+                + f"; {self.prepare_command()} makes them, where the generator's own data is prepared"
             ) from None
 
     def _choice(self) -> list[str]:

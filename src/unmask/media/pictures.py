@@ -21,7 +21,7 @@ from unmask.media.decode import (
     read_mask,
 )
 from unmask.media.find import Array, FaceFinder
-from unmask.media.probe import colour_statistics, file_statistics
+from unmask.media.probe import file_statistics, frame_statistics
 from unmask.media.recipe import Crops
 
 VERSION = 1  # raised when the same settings give other pixels, so that no stale crop is used
@@ -111,7 +111,7 @@ class WholePictures:
             prob=np.full(count, np.nan, np.float32),
             pixels=self._fit(frames),
             masks=self._masks(mask, numbers, frames.shape[1:3]) if self.masks else None,
-            statistics=file_statistics(path) | colour_statistics(frames),
+            statistics=file_statistics(path) | frame_statistics(frames),
         )
 
     def _masks(self, path: Path | None, numbers: NDArray[np.int64], size: tuple[int, ...]) -> NDArray[np.uint8]:

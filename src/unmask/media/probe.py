@@ -1,15 +1,18 @@
-"""What a file is apart from its picture: size, format, resolution, codec statistics, colour.
+"""What a file is apart from its picture: size, format, resolution, codec statistics, colour, our own watermark.
 
 A detector must not be able to tell real from fake by these; the shortcut audit (data/audit.py) checks that.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
 
+from unmask import watermark
 from unmask.media.decode import PICTURES, Frames, open_picture
 
 Statistics = dict[str, float | str]
+MARKED = 8  # frames in which the watermark is looked for
 SAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}  # as Pillow numbers them
 
 
@@ -53,10 +56,14 @@ def _picture_statistics(path: Path) -> Statistics:
     return {"codec": codec, "pixel_format": kind, "width": float(width), "height": float(height)}
 
 
-def colour_statistics(frames: Frames) -> Statistics:
-    """Mean and deviation of each channel over whole frames uint8 [N, H, W, 3], in [0, 255]."""
+def frame_statistics(frames: Frames) -> Statistics:
+    """Of whole frames uint8 [N, H, W, 3]: mean and deviation of each channel in [0, 255], and `watermark`.
+
+    The last is -log10 of the p-value of our own mark, 0 for none: a detector could learn that instead.
+    """
     pixels = frames[:, ::4, ::4].reshape(-1, 3).astype(np.float32)
     found: Statistics = {}
     for name, mean, deviation in zip(("red", "green", "blue"), pixels.mean(0), pixels.std(0), strict=True):
         found |= {f"{name}_mean": float(mean), f"{name}_std": float(deviation)}
-    return found
+    some = frames[:: -(-len(frames) // MARKED)]
+    return found | {"watermark": -math.log10(max(watermark.read(some, (watermark.PAYLOAD,)).p_value, 1e-300))}

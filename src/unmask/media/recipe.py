@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unmask.media.align import align_matrix, crop_matrix, warp
 from unmask.media.decode import PICTURES, VIDEOS, MediaError, burst_indices, decoder_version, open_media, read_mask
 from unmask.media.find import Array, FaceFinder
-from unmask.media.probe import Statistics, colour_statistics, file_statistics
+from unmask.media.probe import Statistics, file_statistics, frame_statistics
 from unmask.media.track import Track, all_faces, associate, main_face, smooth
 
 VERSION = 2  # raised when the same settings give other pixels, so that no stale crop is used
@@ -117,7 +117,7 @@ class FaceCrops:
         numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
         frames = reader.read(numbers.tolist())
         crops = self.cut(frames, numbers, reader.fps)
-        crops.statistics = file_statistics(path) | colour_statistics(frames)
+        crops.statistics = file_statistics(path) | frame_statistics(frames)
         if self.masks:
             crops.masks = self._cut_masks(crops, mask, numbers, frames.shape[1:3])
         return crops

@@ -1,6 +1,6 @@
 """Where media come from: machine-readable words in files, a visible label, and what else marks generated media."""
 
-from unmask.provenance.marking import PAYLOAD, Marking, inspect, visible_label
+from unmask.provenance.marking import Marking, inspect, visible_label
 from unmask.provenance.marks import (
     ALTERED,
     GENERATED,
@@ -14,6 +14,7 @@ from unmask.provenance.marks import (
     source_marks,
     write_picture,
 )
+from unmask.watermark import PAYLOAD
 
 __all__ = [
     "ALTERED",

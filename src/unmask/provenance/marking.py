@@ -21,10 +21,9 @@ from unmask.provenance.marks import (
     write_picture,
     xmp_packet,
 )
-from unmask.watermark import PSNR, embed, encode, read
+from unmask.watermark import PAYLOAD, PSNR, embed, encode, read
 
 Pixels = NDArray[np.uint8]
-PAYLOAD = int.from_bytes(b"unma")  # of the watermark, where no other is given
 WORDS = {
     GENERATED: "made by a generative model",
     TRAINED: "in part made by a generative model",
