@@ -129,12 +129,18 @@ def test_the_way_between_two_noises_keeps_their_length():
 
 
 def test_a_folder_grows_and_what_is_there_stays(loop, tmp_path):
-    place, _, runs = loop
+    place, known, runs = loop
     out = tmp_path / "grows"
     unmask("generate", f"run={runs['vae']}", "count=10", f"out={out}", cwd=place)
     before = {path: path.stat().st_mtime_ns for path in (out / "pictures").iterdir()}
     first = {item: store(out).of_item(item)[1] for item in store(out).items["item"]}
-    unmask("generate", f"run={runs['vae']}", "count=20", f"out={out}", cwd=place)
+    two = ["trainer.accelerator=cpu", "trainer.devices=2", "batch_size=3"]
+    unmask("generate", f"run={runs['vae']}", "count=20", f"out={out}", *two, cwd=place)
+    for path in (out / "pictures").iterdir():  # neither the processes nor the batch decide a pixel
+        made, other = (
+            np.asarray(Image.open(where / path.name)).astype(int) for where in (path.parent, known["vae"] / "pictures")
+        )
+        assert np.abs(made - other).max() <= 2
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert len(list((out / "pictures").iterdir())) == 20 and not (store(out).folder / "parts").exists()
     again = store(out)

@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold
 
 from unmask.data.manifest import ATTRIBUTE, components
 
@@ -79,6 +76,10 @@ def _out_of_fold(
     features: NDArray[np.float64], label: NDArray[np.int64], group: NDArray[Any], seed: int
 ) -> NDArray[np.float64] | None:
     """The probability of fake of each row, by a classifier that saw none of its people; None where it cannot learn."""
+    # Imported here, for each process that prepares imports this file, and scikit-learn takes a second.
+    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.model_selection import StratifiedGroupKFold
+
     score = np.zeros(len(label))
     for train, test in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, label, group):
         if len(np.unique(label[train])) < 2:  # one group holds all of a class, as where everybody was swapped with all
@@ -89,6 +90,8 @@ def _out_of_fold(
 
 
 def _interval(score: NDArray[np.float64], label: NDArray[np.int64], group: NDArray[Any], seed: int) -> dict[str, float]:
+    from sklearn.metrics import roc_auc_score
+
     rng = np.random.default_rng(seed)
     names, member = np.unique(group, return_inverse=True)
     weights: list[NDArray[np.int64]] = []

@@ -86,7 +86,9 @@ def compute(
     """
     path = features_path(store, network, image_size, precision)
     rows = _sample(store)
-    if not _good(path, len(store.crops), rows, next(_encoded(store, encode, image_size, device, rows))):
+    if not path.is_file() or not _good(
+        path, len(store.crops), rows, next(_encoded(store, encode, image_size, device, rows))
+    ):
         _write(path, len(store.crops), _encoded(store, encode, image_size, device, np.arange(len(store.crops))))
     return Features(path)
 

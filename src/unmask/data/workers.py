@@ -3,11 +3,14 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -31,7 +34,8 @@ class _Worker(Generic[T, R]):
     def __init__(self, context: SpawnContext, work: Callable[[T], R]) -> None:
         self.pipe, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=_serve, args=(theirs, work), daemon=True)
-        self.process.start()
+        with _verb_left_out():
+            self.process.start()
         theirs.close()
         self.task: T | None = None
         self.since = 0.0
@@ -45,6 +49,20 @@ class _Worker(Generic[T, R]):
         self.process.kill()
         self.process.join()
         self.pipe.close()
+
+
+@contextmanager
+def _verb_left_out() -> Iterator[None]:
+    """Let a new process import what its work needs, and not the verb that was called: that takes seconds in each."""
+    verb = sys.modules["__main__"]
+    if not getattr(verb.__spec__, "name", "").startswith("unmask."):
+        yield  # somebody's script, whose functions may be the work
+        return
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = verb
 
 
 def run(
