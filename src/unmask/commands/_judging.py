@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unmask.commands._figures import find_lpips
 from unmask.commands._inpainting import replace
+from unmask.commands._made import devices_of
 from unmask.commands._sampling import seed_of
 from unmask.commands._shell import console, say
 from unmask.config import validate
@@ -44,8 +45,8 @@ def judge_run(run: Run, cfg: DictConfig, data: Any, other: bool) -> float:
         raise ValueError(f"split={cfg.split}: choose val or test")
     if cfg.count is not None and cfg.count < 2:
         raise ValueError(f"count={cfg.count}: take at least 2, or null for as many as there are real pictures")
-    validate(cfg, "judge", "lpips")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    validate(cfg, "judge", "lpips", "trainer")
+    device = torch.device(devices_of(cfg.trainer)[0])
     module: Any = run.module().to(device)
     if not hasattr(module, "sample"):
         raise ValueError(f"run={cfg.run}: {run.name} makes no samples that could be judged")

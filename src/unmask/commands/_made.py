@@ -48,6 +48,13 @@ def claim(out: Path, settings: dict[str, Any], files: str, rerun: bool) -> None:
     replace(note, json.dumps(settings, indent=2).encode())
 
 
+def devices_of(trainer: DictConfig) -> list[str]:
+    """The devices that a Trainer of this config would use, such as `cuda:0`; of the CPU once for each process."""
+    made: Trainer = instantiate(trainer, _convert_="all", logger=False, enable_checkpointing=False)
+    kind = made.strategy.root_device.type
+    return [kind if kind == "cpu" else f"{kind}:{number}" for number in made.device_ids]
+
+
 def over_devices(trainer: DictConfig, work: Callable[[str, list[T]], R], todo: list[T]) -> list[R]:
     """Share things out to the devices that a Trainer of this config would use, a process each.
 
@@ -61,9 +68,7 @@ def over_devices(trainer: DictConfig, work: Callable[[str, list[T]], R], todo: l
     """
     if not todo:
         return []
-    made: Trainer = instantiate(trainer, _convert_="all", logger=False, enable_checkpointing=False)
-    kind = made.strategy.root_device.type
-    devices = [kind if kind == "cpu" else f"{kind}:{number}" for number in made.device_ids][: len(todo)]
+    devices = devices_of(trainer)[: len(todo)]
     if len(devices) == 1:
         return [work(devices[0], todo)]
     shares = [(device, todo[at :: len(devices)]) for at, device in enumerate(devices)]

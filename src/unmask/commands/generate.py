@@ -44,7 +44,7 @@ from unmask.commands import _sampling, _swapping
 from unmask.commands._inpainting import Job, Sheet, sheets, write, write_tables
 from unmask.commands._made import batches
 from unmask.commands._made import claim as claim_folder
-from unmask.commands._shell import console, fail_clearly, say
+from unmask.commands._shell import console, fail_clearly, quiet, say
 from unmask.config import conf_dir, validate
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
@@ -61,7 +61,8 @@ NO_PIXELS = ("device", "download")  # settings of an inpainter that decide nothi
 def generate(cfg: DictConfig) -> None:
     """Make what is not there yet of one set, then write its tables."""
     if cfg.run:
-        validate(cfg, "marking")
+        quiet()
+        validate(cfg, "marking", "trainer")
         swaps = cfg.video or Run(Path(cfg.run)).config.data.get("people")
         (_swapping if swaps else _sampling).generate(cfg)
         return
