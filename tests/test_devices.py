@@ -1,9 +1,7 @@
 """Several processes: one device and two give the same score, each item once; a sweep of such runs; bf16."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,11 +11,6 @@ from conftest import TINY, unmask
 from unmask.runs import Run
 
 QUICK = (*TINY, "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=16", "data.frames_per_video=1")
-
-
-def train(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "unmask.commands.train", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **env}, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +35,7 @@ def test_two_processes_score_each_item_once_and_alike(workplace, arguments):
 
 def test_a_sweep_of_two_runs_on_two_processes(workplace, arguments):
     two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.precision=bf16-mixed", "name=ddp_sweep"]
-    done = train("-m", *arguments, *two, "seed=0,1", cwd=workplace)
-    assert done.returncode == 0, done.stdout + done.stderr
+    unmask("train", "-m", *arguments, *two, "seed=0,1", cwd=workplace)
     folders = [folder for folder in (workplace / "outputs/ddp_sweep").iterdir() if (folder / ".hydra").is_dir()]
     assert len(folders) == 2 and all((folder / "metrics.json").is_file() for folder in folders)
     for folder in folders:

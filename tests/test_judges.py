@@ -14,8 +14,10 @@ from PIL import Image
 from scipy.linalg import sqrtm
 from torch import nn
 from torchmetrics.functional.image.lpips import _LPIPS
+from torchvision.models import alexnet
 
 from conftest import compose, unmask
+from unmask.commands._sampling import seed_of
 from unmask.config import validate
 from unmask.metrics import generation
 from unmask.modules import judging
@@ -277,7 +279,10 @@ def test_files_that_are_code_are_refused(monkeypatch, tmp_path):
     torch.save({"fc.weight": Code()}, "zipped.pth")
     torch.save({"fc.weight": torch.zeros(1000, 2048)}, "other.pth")
     for name, said in (
-        ("archive.pt", "TorchScript archive, which is code, and is refused: take https://github.com/toshas"),
+        (
+            "archive.pt",
+            "TorchScript archive, which is code, and is refused: take the state dict of https://github.com/toshas",
+        ),
         ("pickled.pth", "refused"),
         ("zipped.pth", "needs unpickling, which can run code, and is refused"),
         ("other.pth", "does not fit Inception3"),
@@ -406,11 +411,32 @@ def test_samples_are_judged_and_their_nearest_training_pictures_shown(runs):
     found = entry["random"]
     assert found["samples"] == 9 and found["real"] > 1 and not found["published"] and entry["demo"]
     assert found["frechet_random"] > 0 and 0 <= found["precision_random"] <= 1
+    assert found["pairwise_lpips_alex"].startswith("not run: weights not found")
     near = found["nearest_training"]
     assert 0 < near["closest sample"] <= near["samples"] and near["test pictures"] > 0
     shown = Image.open(gan / "nearest.png")
     assert shown.width == 6 * 96 and shown.height > 6 * 96
     assert read_marks(gan / "nearest.png")["digitalSourceType"].endswith("/trainedAlgorithmicMedia")
+
+
+def test_lpips_of_samples_is_the_mean_over_pairs(runs, tmp_path, monkeypatch):
+    """Samples that are all the same picture lie at 0; others where LPIPS itself puts each pair."""
+    place, gan, _ = runs
+    monkeypatch.chdir(place)
+    torch.save(alexnet().state_dict(), tmp_path / "alex.pth")
+    given = ["evaluate", f"run={gan}", "count=5", f"lpips.weights={tmp_path}/alex.pth"]
+    drawn = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    number = {seed_of(0, at): at for at in range(5)}
+    for pictures in (drawn, drawn[:1].expand(5, -1, -1, -1)):
+        monkeypatch.setattr(
+            GAN, "sample", lambda self, n, seeds, condition=None, x=pictures: x[[number[seed] for seed in seeds]]
+        )
+        unmask(*given, cwd=place)
+        (entry,) = json.loads((gan / "generation.json").read_text()).values()
+        measure = LPIPS("alex", str(tmp_path / "alex.pth"))
+        pairs = [float(measure(pictures[at : at + 1], pictures[at + 2 : at + 3])) for at in (0, 1)]
+        assert entry["random"]["pairwise_perceptual_alex"] == pytest.approx(np.mean(pairs), abs=1e-6)
+    assert pairs == [0, 0]
 
 
 def test_copies_of_training_pictures_are_seen(runs, monkeypatch):

@@ -76,19 +76,19 @@ def test_a_killed_gan_goes_on_as_the_uninterrupted_one(killed, portraits):
 
 def test_a_killed_generate_redoes_nothing_and_loses_nothing(killed):
     place, run, _ = killed
-    given = [f"run='{run}'", "count=60", "batch_size=2", "out=made"]
+    given = [f"run='{run}'", "count=240", "batch_size=2", "out=made"]
     pictures = place / "made" / "pictures"
     job = start(place, "generate", *given)
     until(job, lambda: len(list(pictures.glob("[0-9]*.png"))) >= 10, "it never made ten pictures")
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in pictures.glob("[0-9]*.png")}
-    assert 10 <= len(before) < 60, "it was killed while it worked"
+    assert 10 <= len(before) < 240, "it was killed while it worked"
     for path in before:
         Image.open(path).load()  # none is half written
     unmask("generate", *given, cwd=place)
     assert all((path.stat().st_mtime_ns, path.read_bytes()) == was for path, was in before.items())
-    assert sorted(path.name for path in pictures.iterdir()) == [f"{number:06d}.png" for number in range(60)]
+    assert sorted(path.name for path in pictures.iterdir()) == [f"{number:06d}.png" for number in range(240)]
     (table,) = (place / "made").glob("crops/*/items.parquet")
-    assert pd.read_parquet(table)["label"].sum() == 60
+    assert pd.read_parquet(table)["label"].sum() == 240
 
     # A call that nobody killed made the same.
     unmask("generate", *given[:-1], "out=whole made", cwd=place)

@@ -385,6 +385,13 @@ class Danger:
         return Path.touch, (self.mark,)
 
 
+def test_torchscript_is_refused_in_our_own_words(tmp_path):
+    """PyTorch's error advises to load it with weights_only=False, which runs what is in it."""
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "scripted.pt")
+    with pytest.raises(ValueError, match=r"scripted.pt is a TorchScript archive, which is code, and is refused"):
+        read_state_dict(tmp_path / "scripted.pt")
+
+
 def test_weights_that_need_unpickling_are_refused(tmp_path):
     path, mark = tmp_path / "weights.pt", tmp_path / "ran"
     torch.save({"conv1.weight": Danger(mark)}, path)

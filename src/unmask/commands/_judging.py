@@ -76,7 +76,8 @@ def _judge(cfg: DictConfig, run: Run, module: Any, network: Any, both: tuple[Any
     held = real if own is data else _seen(network, _loading(own, cfg.split, module.device), len(own.samples[cfg.split]))
     training = _seen(network, _loading(own, "train", module.device), len(own.samples["train"]), "training pictures")
     sample, count = _sampling(cfg, module, data), cfg.count or len(real)
-    made = _seen(network, sample, count, "samples")
+    pairs, (lpips, reason) = _Pairs(), find_lpips(cfg.lpips, data.image_size)
+    made = _seen(network, sample if lpips is None else pairs.watch(sample, lpips), count, "samples")
     if count < made.shape[1]:
         say(f"{count} samples for {made.shape[1]} features: the Frechet distance hangs on the count", style="yellow")
     distance, index = generation.nearest(made, training, min(NEIGHBOURS, len(training)))
@@ -95,7 +96,33 @@ def _judge(cfg: DictConfig, run: Run, module: Any, network: Any, both: tuple[Any
     Marking(watermark=False, label="").write(run.folder / "nearest.png", _poster(rows, words))
     about = {"samples": count, "real": len(real), "seed": cfg.seed, "published": bool(network.published)}
     scores = {name: None if value != value else value for name, value in figures(network, real, made).items()}
-    return about | scores | {"nearest_training": near | {"closest sample": float(distance[:, 0].min())}}
+    variety = {f"pairwise_lpips_{cfg.lpips.net}": reason} if lpips is None else {f"pairwise_{lpips.name}": pairs.mean}
+    return about | scores | variety | {"nearest_training": near | {"closest sample": float(distance[:, 0].min())}}
+
+
+class _Pairs:
+    """How different samples look from one another: the mean distance of pairs, each picture in one pair."""
+
+    def __init__(self) -> None:
+        self._found: list[Tensor] = []
+
+    def watch(
+        self, load: Callable[[Sequence[int]], Tensor], measure: Callable[[Tensor, Tensor], Tensor]
+    ) -> Callable[[Sequence[int]], Tensor]:
+        """The same pictures; on their way the first half of each batch is held against the second."""
+
+        def watched(numbers: Sequence[int]) -> Tensor:
+            x = load(numbers)
+            if half := len(x) // 2:
+                self._found.append(measure(x[:half], x[half : 2 * half]).cpu())
+            return x
+
+        return watched
+
+    @property
+    def mean(self) -> float | None:
+        """Over all pairs; None where there was none."""
+        return float(torch.cat(self._found).mean()) if self._found else None
 
 
 def _loading(data: Any, split: str, device: torch.device) -> Callable[[Sequence[int]], Tensor]:
@@ -133,11 +160,9 @@ def _reconstruct(cfg: DictConfig, module: Any, data: Any, device: torch.device) 
     """PSNR, SSIM and LPIPS of pictures that were encoded and decoded; what could not be had says why."""
     count, load = len(data.samples[cfg.split]), _loading(data, cfg.split, device)
     measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": generation.psnr, "ssim": generation.ssim}
-    missing: dict[str, str] = {}
     lpips, reason = find_lpips(cfg.lpips, data.image_size)
-    if lpips is None:
-        missing[f"lpips_{cfg.lpips.net}"] = reason
-    else:
+    missing = {} if lpips is not None else {f"lpips_{cfg.lpips.net}": reason}
+    if lpips is not None:
         measures[lpips.name] = lpips
     values: dict[str, list[Tensor]] = {name: [] for name in measures}
     for at in range(0, count, BATCH):

@@ -1,16 +1,15 @@
 """Published networks that only look: found on disk, loaded at first use, never trained, in no checkpoint."""
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.error import URLError
 
 import huggingface_hub
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from unmask.networks.weights import WeightsNotFound, read_state_dict
+from unmask.networks.weights import WeightsNotFound
 
 
 class Frozen:
@@ -66,19 +65,6 @@ def find(urls: Sequence[str], weights: str | None, download: bool) -> Path:
     except OSError as error:
         raise WeightsNotFound(path.name, source, f"{place}, which failed ({error})") from error
     return path
-
-
-def read(path: Path, url: str) -> dict[str, Tensor]:
-    """The tensors of such a file, by name; nothing in it is run.
-
-    Raises:
-        ValueError: it holds more than tensors, is damaged, or holds no state dict.
-    """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                raise ValueError(f"{path} is a TorchScript archive, which is code, and is refused: take {url}")
-    return read_state_dict(path, url)
 
 
 def digest_of(url: str) -> str:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 from torchvision.models.inception import inception_v3
 
-from unmask.networks.frozen import Frozen, find, is_published, read
-from unmask.networks.weights import load_state
+from unmask.networks.frozen import Frozen, find, is_published
+from unmask.networks.weights import load_state, read_state_dict
 
 SIDE = 64  # px at which the stand-in looks at pictures
 INCEPTION_SIDE = 299  # px, of the published network
@@ -92,7 +92,7 @@ class Inception(nn.Module):
     def __init__(self, weights: str | None = None, download: bool = False) -> None:
         super().__init__()
         self.weights, self.download = weights, download
-        self._network = Frozen(lambda: build_inception(read(self._path, INCEPTION_URLS[0]), str(self._path)))
+        self._network = Frozen(lambda: build_inception(read_state_dict(self._path, INCEPTION_URLS[0]), str(self._path)))
 
     @cached_property
     def _path(self) -> Path:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torchmetrics.functional.image.lpips import _LPIPS
 from torchvision.models import AlexNet_Weights, SqueezeNet1_1_Weights, VGG16_Weights
 
-from unmask.networks.frozen import Frozen, find, is_published, read
-from unmask.networks.weights import load_state
+from unmask.networks.frozen import Frozen, find, is_published
+from unmask.networks.weights import load_state, read_state_dict
 
 URLS: dict[str, str] = {
     "alex": AlexNet_Weights.IMAGENET1K_V1.url,
@@ -36,7 +36,7 @@ class LPIPS(nn.Module):
         if net not in URLS:
             raise ValueError(f"net={net}: there is none; choose {', '.join(URLS)}")
         self.net, self.weights, self.download = net, weights, download
-        self._network = Frozen(lambda: build_lpips(net, read(self._path, URLS[net]), str(self._path)))
+        self._network = Frozen(lambda: build_lpips(net, read_state_dict(self._path, URLS[net]), str(self._path)))
 
     @cached_property
     def _path(self) -> Path:

@@ -4,6 +4,7 @@ import difflib
 import os
 import pickle
 import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,12 @@ def read_state_dict(path: str | Path, source: str = "whoever trained it") -> dic
     path = Path(path).expanduser()
     if not path.is_file():
         raise WeightsNotFound(path, source, str(path))
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise ValueError(
+                    f"{path} is a TorchScript archive, which is code, and is refused: take the state dict of {source}"
+                )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
