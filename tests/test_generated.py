@@ -182,7 +182,10 @@ def test_without_real_pictures_it_says_so_and_the_samples_stay(loop, tmp_path):
     done = unmask("generate", f"run={copied}", "count=3", f"out={tmp_path / 'made'}", cwd=place)
     assert "real pictures are not at hand" in done.stdout
     assert len(list((tmp_path / "made/pictures").iterdir())) == 3
-    with pytest.raises(ManifestError, match="no pictures of 32 px by data/recipe=pictures"):
+    with pytest.raises(
+        ManifestError,
+        match=r"nothing is kept for detectors by data/recipe=pictures with data.recipe.crop_size=32; unmask",
+    ):
         GeneratedDataModule(tmp_path / "made", WholePictures(crop_size=32), demo=True).manifest()
 
 

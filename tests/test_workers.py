@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import time
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 from unmask.data.workers import TaskError, run
 
@@ -39,6 +41,15 @@ def test_bad_tasks_are_named_and_the_others_are_done():
 def test_in_this_process_too():
     assert dict(run(work, ["a"], workers=0)) == {"a": "A"}
     assert str(dict(run(work, ["bad"], workers=0))["bad"]) == "no face found"
+
+
+def test_the_verb_that_was_called_is_not_imported_again(monkeypatch):
+    """A verb that could not even be found: whoever imported it would not start."""
+    verb = ModuleType("__main__")
+    verb.__spec__ = ModuleSpec("unmask.commands.absent", None)
+    monkeypatch.setitem(sys.modules, "__main__", verb)
+    assert dict(run(len, ["xyz"], workers=1)) == {"xyz": 3}
+    assert sys.modules["__main__"] is verb
 
 
 def test_workers_that_cannot_start_are_no_task_s_fault(tmp_path):

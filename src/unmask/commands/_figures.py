@@ -1,6 +1,9 @@
-"""Figures of a swapped video: how alike the face that was put in is to the one that was there, and how it flickers."""
+"""Figures of a swapped video: how alike the face that was put in is to the one that was there, and how it flickers.
 
-from collections.abc import Callable, Mapping
+Beside them LPIPS, wherever it is told: it wants a file that may not be at hand.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from unmask.config import validate
 from unmask.metrics import generation
 from unmask.networks.perceptual import SMALLEST
 from unmask.networks.weights import WeightsNotFound
@@ -29,8 +33,8 @@ class SwapFigures:
         compare: further measures by name, (made, was), both [N, 3, S, S] in [0, 1] -> [N]; taken of some frames.
     """
 
-    def __init__(self, compare: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None) -> None:
-        self._compare = dict(compare or {})
+    def __init__(self, compare: Compare | None = None) -> None:
+        self._compare = compare or {}
         self._values: dict[str, list[float]] = {name: [] for name in ("psnr", "ssim", "flicker", *self._compare)}
         self._last: tuple[int, Tensor, Tensor] | None = None
 
@@ -51,6 +55,18 @@ class SwapFigures:
     def means(self) -> dict[str, float | None]:
         """The mean of each figure over its frames; None where there was none to take."""
         return {name: float(np.mean(found)) if found else None for name, found in self._values.items()}
+
+
+def comparisons(cfg: DictConfig, size: int) -> Compare:
+    """The further measures whose weights are at hand or named, for faces of `size` px."""
+    validate(cfg, "identity", "lpips")
+    found: Compare = {}
+    if cfg.identity is not None and not (cfg.identity.weights is None and cfg.identity.pretrained is None):
+        found["identity"] = likeness(instantiate(cfg.identity, _convert_="all"))
+    lpips, _ = find_lpips(cfg.lpips, size)
+    if lpips is not None:
+        found[lpips.name] = lpips
+    return found
 
 
 def likeness(embed: torch.nn.Module) -> Callable[[Tensor, Tensor], Tensor]:

@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
 from torch import Tensor
 
+from unmask.commands._devices import devices_of
 from unmask.commands._figures import find_lpips
 from unmask.commands._inpainting import replace
-from unmask.commands._made import devices_of
 from unmask.commands._sampling import seed_of
 from unmask.commands._shell import console, say
 from unmask.config import validate
@@ -58,26 +58,30 @@ def judge_run(run: Run, cfg: DictConfig, data: Any, other: bool) -> float:
         each.setup("test")
     if (there := len(data.samples[cfg.split])) < 2:
         raise ValueError(f"split={cfg.split} of {data.name} holds {there} pictures; figures of a set want at least 2")
-    found = _judge(cfg, run, module, network, (data, own))
+    perceptual = find_lpips(cfg.lpips, data.image_size)
+    found = _judge(cfg, run, module, network, (data, own), perceptual)
     place = run.folder / FILE
     known = json.loads(place.read_text()) if place.is_file() else {}
     entry = known.setdefault(f"{data.name}/{cfg.split}", {})
     entry |= {"demo": data.demo, "protocol": data.protocol_words(cfg.split), network.name: found}
     if hasattr(module, "decode"):  # it gives pictures back
-        entry["reconstruction"] = _reconstruct(cfg, module, data, device)
+        entry["reconstruction"] = _reconstruct(cfg, module, data, device, perceptual)
     replace(place, json.dumps(known, indent=2).encode())
     _tell(run, data, cfg.split, found, entry.get("reconstruction", {}))
     return float("nan") if found[named] is None else float(found[named])
 
 
-def _judge(cfg: DictConfig, run: Run, module: Any, network: Any, both: tuple[Any, Any]) -> dict[str, Any]:
+def _judge(
+    cfg: DictConfig, run: Run, module: Any, network: Any, both: tuple[Any, Any], perceptual: tuple[Any, str]
+) -> dict[str, Any]:
     data, own = both
     real = _seen(network, _loading(data, cfg.split, module.device), len(data.samples[cfg.split]), "real pictures")
     held = real if own is data else _seen(network, _loading(own, cfg.split, module.device), len(own.samples[cfg.split]))
     training = _seen(network, _loading(own, "train", module.device), len(own.samples["train"]), "training pictures")
     sample, count = _sampling(cfg, module, data), cfg.count or len(real)
-    pairs, (lpips, reason) = _Pairs(), find_lpips(cfg.lpips, data.image_size)
-    made = _seen(network, sample if lpips is None else pairs.watch(sample, lpips), count, "samples")
+    lpips, reason = perceptual
+    look, distances = (network, []) if lpips is None else _pairwise(network, lpips)
+    made = _seen(look, sample, count, "samples")
     if count < made.shape[1]:
         say(f"{count} samples for {made.shape[1]} features: the Frechet distance hangs on the count", style="yellow")
     distance, index = generation.nearest(made, training, min(NEIGHBOURS, len(training)))
@@ -96,33 +100,27 @@ def _judge(cfg: DictConfig, run: Run, module: Any, network: Any, both: tuple[Any
     Marking(watermark=False, label="").write(run.folder / "nearest.png", _poster(rows, words))
     about = {"samples": count, "real": len(real), "seed": cfg.seed, "published": bool(network.published)}
     scores = {name: None if value != value else value for name, value in figures(network, real, made).items()}
-    variety = {f"pairwise_lpips_{cfg.lpips.net}": reason} if lpips is None else {f"pairwise_{lpips.name}": pairs.mean}
+    mean = reason if lpips is None else float(torch.cat(distances).mean())
+    variety = {f"pairwise_{_lpips_name(cfg, lpips)}": mean}
     return about | scores | variety | {"nearest_training": near | {"closest sample": float(distance[:, 0].min())}}
 
 
-class _Pairs:
-    """How different samples look from one another: the mean distance of pairs, each picture in one pair."""
+def _pairwise(network: Any, lpips: Any) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
+    """The network, and the distances that LPIPS finds in passing between the halves of each batch."""
+    distances: list[Tensor] = []
 
-    def __init__(self) -> None:
-        self._found: list[Tensor] = []
+    def look(x: Tensor) -> Tensor:
+        if half := len(x) // 2:
+            distances.append(lpips(x[:half], x[half : 2 * half]).cpu())
+        features: Tensor = network(x)
+        return features
 
-    def watch(
-        self, load: Callable[[Sequence[int]], Tensor], measure: Callable[[Tensor, Tensor], Tensor]
-    ) -> Callable[[Sequence[int]], Tensor]:
-        """The same pictures; on their way the first half of each batch is held against the second."""
+    return look, distances
 
-        def watched(numbers: Sequence[int]) -> Tensor:
-            x = load(numbers)
-            if half := len(x) // 2:
-                self._found.append(measure(x[:half], x[half : 2 * half]).cpu())
-            return x
 
-        return watched
-
-    @property
-    def mean(self) -> float | None:
-        """Over all pairs; None where there was none."""
-        return float(torch.cat(self._found).mean()) if self._found else None
+def _lpips_name(cfg: DictConfig, lpips: Any) -> str:
+    """What its figure is called, whether or not it could be had."""
+    return f"lpips_{cfg.lpips.net}" if lpips is None else str(lpips.name)
 
 
 def _loading(data: Any, split: str, device: torch.device) -> Callable[[Sequence[int]], Tensor]:
@@ -156,12 +154,14 @@ def _seen(network: Any, load: Callable[[Sequence[int]], Tensor], count: int, wha
 
 
 @torch.no_grad()
-def _reconstruct(cfg: DictConfig, module: Any, data: Any, device: torch.device) -> dict[str, Any]:
+def _reconstruct(
+    cfg: DictConfig, module: Any, data: Any, device: torch.device, perceptual: tuple[Any, str]
+) -> dict[str, Any]:
     """PSNR, SSIM and LPIPS of pictures that were encoded and decoded; what could not be had says why."""
     count, load = len(data.samples[cfg.split]), _loading(data, cfg.split, device)
     measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": generation.psnr, "ssim": generation.ssim}
-    lpips, reason = find_lpips(cfg.lpips, data.image_size)
-    missing = {} if lpips is not None else {f"lpips_{cfg.lpips.net}": reason}
+    lpips, reason = perceptual
+    missing = {_lpips_name(cfg, None): reason} if lpips is None else {}
     if lpips is not None:
         measures[lpips.name] = lpips
     values: dict[str, list[Tensor]] = {name: [] for name in measures}

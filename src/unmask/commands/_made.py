@@ -1,29 +1,21 @@
-"""A folder of generated media: what it was made with is noted, what is there stays, what was cut off is removed.
-
-What is to be made is shared out to devices.
-"""
+"""A folder of generated media: what it was made with is noted, what is there stays, what was cut off is removed."""
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
-from pytorch_lightning import Trainer
 
 from unmask.commands._inpainting import replace
-from unmask.commands._shell import quiet
-from unmask.data import workers
-from unmask.runs import register_resolvers
+from unmask.data.manifest import file_hash
+from unmask.datasets.generated import CROPS
+from unmask.provenance import Marking
+from unmask.runs import Run
 
 T = TypeVar("T")
-R = TypeVar("R")
 NOTE = "generate.json"  # what an output folder was made with
 
 
@@ -48,49 +40,27 @@ def claim(out: Path, settings: dict[str, Any], files: str, rerun: bool) -> None:
     replace(note, json.dumps(settings, indent=2).encode())
 
 
-def devices_of(trainer: DictConfig) -> list[str]:
-    """The devices that a Trainer of this config would use, such as `cuda:0`; of the CPU once for each process."""
-    made: Trainer = instantiate(trainer, _convert_="all", logger=False, enable_checkpointing=False)
-    kind = made.strategy.root_device.type
-    return [kind if kind == "cpu" else f"{kind}:{number}" for number in made.device_ids]
-
-
-def over_devices(trainer: DictConfig, work: Callable[[str, list[T]], R], todo: list[T]) -> list[R]:
-    """Share things out to the devices that a Trainer of this config would use, a process each.
+def claim_for_run(cfg: DictConfig, out: Path, run: Run, marking: Marking, files: str, **settings: Any) -> None:
+    """`claim` for what a run makes; of what was made before, `rerun=true` removes what detectors were given too.
 
     Args:
-        trainer: its config; accelerator and devices count.
-        work: (device, things) -> result; it and the things can be pickled.
-        todo: the things.
-
-    Raises:
-        ValueError: a process failed; what the others made stays.
+        cfg: of `unmask generate`.
+        out: the folder.
+        run: whose weights and data decide pixels.
+        marking: of what is published.
+        files: see `claim`.
+        settings: what else decides a pixel.
     """
-    if not todo:
-        return []
-    devices = devices_of(trainer)[: len(todo)]
-    if len(devices) == 1:
-        return [work(devices[0], todo)]
-    shares = [(device, todo[at :: len(devices)]) for at, device in enumerate(devices)]
-    done = list(workers.run(_Share(work, len(devices)), shares, len(shares), timeout=float("inf")))
-    for (device, _), result in done:
-        if isinstance(result, workers.TaskError):
-            raise ValueError(f"what {device} was to make is not all there; the same command goes on: {result}")
-    return [result for _, result in done if not isinstance(result, workers.TaskError)]
-
-
-@dataclass
-class _Share(Generic[T, R]):
-    """What one of several processes does."""
-
-    work: Callable[[str, list[T]], R]
-    processes: int
-
-    def __call__(self, share: tuple[str, list[T]]) -> R:
-        register_resolvers()
-        quiet()
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // self.processes))
-        return self.work(*share)
+    about = {
+        "weights": file_hash(run.checkpoint),
+        **settings,
+        "marking": marking.describe(),
+        "data": str(run.config.data.name),
+        "demo": bool(run.config.data.get("demo")),
+    }
+    claim(out, about, files, cfg.rerun)
+    if cfg.rerun:
+        shutil.rmtree(out / CROPS, ignore_errors=True)
 
 
 def batches(things: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -1,26 +1,24 @@
 """Pictures of a trained generator: made by seeds, marked, listed in a manifest; what is there is not made again."""
 
 import hashlib
-import shutil
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 from PIL import Image
 from rich.progress import track
 
+from unmask.commands._devices import devices_of, over_devices
 from unmask.commands._inpainting import replace
-from unmask.commands._made import batches, claim, over_devices
+from unmask.commands._made import batches, claim_for_run
 from unmask.commands._shell import console, say
 from unmask.commands._unmarked import UnmarkedSamples
-from unmask.data.manifest import file_hash, items_table
-from unmask.datasets.generated import CROPS
+from unmask.data.manifest import items_table
 from unmask.media.encode import write_video
 from unmask.modules.latents import walk
 from unmask.provenance import Marking
@@ -44,37 +42,66 @@ def generate(cfg: DictConfig) -> None:
     marking: Marking = instantiate(cfg.marking, _convert_="all")
     condition = _condition(cfg, run, module)
     out = Path(cfg.out or Path("outputs/generated") / str(run.config.name).replace("/", "_"))
-    _claim(cfg, out, run, marking)
+    settings = {"seed": cfg.seed, "attributes": sorted(cfg.attributes)}
+    claim_for_run(cfg, out, run, marking, "pictures", **settings)
+    if cfg.rerun:
+        for film in out.glob("walk-*.mp4"):
+            film.unlink()
     kept = UnmarkedSamples(run, out, int(run.config.image_size))
     todo = [at for at in range(cfg.count) if not (_path(out, at).is_file() and kept.has(kept.item(at).item))]
     say(f"{cfg.count} pictures of {run.name}, {len(todo)} of them to be made, into {out}")
     if todo:
         kept.begin()
-    over_devices(cfg.trainer, partial(_sample, cfg, out, marking, condition), todo)
+    sampler = _Sampler(cfg, out, marking, condition, module)
+    over_devices(cfg.trainer, sampler.pictures, todo, "sampling")
     _write_tables(cfg, out, kept, marking)
     kept.finish(cfg.count)
-    films = [out / f"walk-{cfg.walk}.mp4"] * (cfg.walk > 0)
-    over_devices(cfg.trainer, partial(_walk, cfg, marking, condition), [film for film in films if not film.is_file()])
+    film = out / f"walk-{cfg.walk}.mp4"
+    if cfg.walk and not film.is_file():
+        sampler.walk(devices_of(cfg.trainer)[0], film)
+        say(f"a walk over {cfg.walk} of them: {film}")
     off = [name for name, value in marking.describe().items() if value == "off" and name != "label"]
     if off:
         say(f"not marked by {' and '.join(off)}, as the config says; the manifest records it", style="yellow")
     say(f"{cfg.count} pictures in {out}; items.parquet is the manifest, overview.png shows some")
 
 
-def _sample(
-    cfg: DictConfig, out: Path, marking: Marking, condition: torch.Tensor | None, device: str, todo: list[int]
-) -> None:
-    """Make pictures on one device."""
-    run = Run(Path(cfg.run))
-    module: Any = run.module().to(device)
-    kept, total = UnmarkedSamples(run, out, int(run.config.image_size)), -(-len(todo) // cfg.batch_size)
-    for batch in track(batches(todo, cfg.batch_size), "sampling", total, console=console, transient=True):
-        wanted = None if condition is None else condition.expand(len(batch), -1)
-        made = module.sample(len(batch), [seed_of(cfg.seed, number) for number in batch], wanted)
-        for number, picture in zip(batch, pixels(made), strict=True):
-            kept.keep_picture(kept.item(number).item, picture)  # first: what is published is then never without it
-            if not _path(out, number).is_file():
-                marking.write(_path(out, number), picture)
+@dataclass
+class _Sampler:
+    """Makes pictures of a run; in another process it loads the weights anew."""
+
+    cfg: DictConfig
+    out: Path
+    marking: Marking
+    condition: torch.Tensor | None  # [1, A]
+    module: Any
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "module": None}
+
+    def pictures(self, device: str, todo: Iterable[int]) -> None:
+        """Make pictures on one device, by their numbers."""
+        run = Run(Path(self.cfg.run))
+        module: Any = (self.module or run.module()).to(device)
+        kept = UnmarkedSamples(run, self.out, int(run.config.image_size))
+        for batch in batches(todo, self.cfg.batch_size):
+            made = module.sample(len(batch), [seed_of(self.cfg.seed, at) for at in batch], self._wanted(len(batch)))
+            for number, picture in zip(batch, pixels(made), strict=True):
+                kept.keep_picture(kept.item(number).item, picture)  # first: what is published is then never without it
+                if not _path(self.out, number).is_file():
+                    self.marking.write(_path(self.out, number), picture)
+
+    def walk(self, device: str, path: Path) -> None:
+        """A film from the first picture to the second, ... and back, through what lies between their noise."""
+        module: Any = self.module.to(device)
+        stops = module.noise(self.cfg.walk, [seed_of(self.cfg.seed, number) for number in range(self.cfg.walk)])
+        parts = track(torch.split(walk(stops, FPS), self.cfg.batch_size), "walking", console=console, transient=True)
+        frames = (frame for part in parts for frame in pixels(module.make(part, self._wanted(len(part)))))
+        write_video(path, self.marking.frames(frames), FPS, metadata=self.marking.tags())
+        self.marking.finish(path)
+
+    def _wanted(self, count: int) -> torch.Tensor | None:
+        return None if self.condition is None else self.condition.expand(count, -1)
 
 
 def seed_of(seed: int, number: int) -> int:
@@ -92,39 +119,6 @@ def _condition(cfg: DictConfig, run: Run, module: Any) -> torch.Tensor | None:
     if wrong := sorted(set(given) - set(names)):
         raise ValueError(f"attributes: {run.name} has no {', '.join(wrong)}; it knows {', '.join(names)}")
     return torch.tensor([[float(name in given) for name in names]])
-
-
-def _claim(cfg: DictConfig, out: Path, run: Run, marking: Marking) -> None:
-    """Note in a new folder what it is made with; refuse one that was made otherwise or is somebody else's."""
-    settings = {
-        "weights": file_hash(run.checkpoint),
-        "seed": cfg.seed,
-        "attributes": sorted(cfg.attributes),
-        "marking": marking.describe(),
-        "data": str(run.config.data.name),
-        "demo": bool(run.config.data.get("demo")),
-    }
-    claim(out, settings, "pictures", cfg.rerun)
-    if cfg.rerun:  # what was made of other samples
-        shutil.rmtree(out / CROPS, ignore_errors=True)
-        for film in out.glob("walk-*.mp4"):
-            film.unlink()
-
-
-def _walk(cfg: DictConfig, marking: Marking, condition: torch.Tensor | None, device: str, paths: list[Path]) -> None:
-    """A film from the first picture to the second, ... and back, through what lies between their noise."""
-    (path,) = paths
-    module: Any = Run(Path(cfg.run)).module().to(device)
-    stops = module.noise(cfg.walk, [seed_of(cfg.seed, number) for number in range(cfg.walk)])
-    way = walk(stops, FPS)
-
-    def frames() -> Iterator[NDArray[np.uint8]]:
-        for part in track(torch.split(way, cfg.batch_size), "walking", console=console, transient=True):
-            yield from pixels(module.make(part, None if condition is None else condition.expand(len(part), -1)))
-
-    write_video(path, marking.frames(frames()), FPS, metadata=marking.tags())
-    marking.finish(path)
-    say(f"a walk over {cfg.walk} of them: {path}")
 
 
 def _path(out: Path, number: int) -> Path:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,9 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from unmask.commands._inpainting import replace
-from unmask.commands._made import claim
+from unmask.commands._made import claim_for_run
 from unmask.commands._shell import say
-from unmask.data.manifest import Item, file_hash, items_table
-from unmask.datasets.generated import CROPS
+from unmask.data.manifest import Item, items_table
 from unmask.datasets.people import PeopleDataModule
 from unmask.media.decode import VIDEOS
 from unmask.provenance import Marking
@@ -57,16 +55,8 @@ def find_jobs(video: Path, out: Path) -> list[Job]:
 
 def claim_folder(cfg: DictConfig, out: Path, run: Run, marking: Marking) -> None:
     """Note in a new folder what it is made with; refuse one that was made otherwise or is somebody else's."""
-    settings = {
-        "weights": file_hash(run.checkpoint),
-        **{key: cfg[key] for key in ("to", "blending", "colour", "feather", "search_every", "crf")},
-        "marking": marking.describe(),
-        "data": str(run.config.data.name),
-        "demo": bool(run.config.data.get("demo")),
-    }
-    claim(out, settings, "videos", cfg.rerun)
-    if cfg.rerun:  # faces of what was made before
-        shutil.rmtree(out / CROPS, ignore_errors=True)
+    settings = {key: cfg[key] for key in ("to", "blending", "colour", "feather", "search_every", "crf")}
+    claim_for_run(cfg, out, run, marking, "videos", **settings)
     for kind in ("videos", "masks", *ENDS):
         (out / kind).mkdir(parents=True, exist_ok=True)
 

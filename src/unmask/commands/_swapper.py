@@ -29,15 +29,21 @@ class Place(NamedTuple):
     landmarks: NDArray[np.float32]  # [5, 2], px
 
 
+class Face(NamedTuple):
+    """What became of the face in a frame."""
+
+    cut: Pixels  # [C, C, 3]: as it was filmed, at the size of the recipe's crops
+    seen: Pixels  # [S, S, 3]: as the network saw it
+    drawn: Pixels  # [S, S, 3]: as it drew it
+    matrix: NDArray[np.float32]  # the map [2, 3] from the frame to the last two
+
+
 class Swapped(NamedTuple):
     """A frame after the swap, before any mark: detectors may see this one."""
 
     frame: Pixels  # [H, W, 3]
-    given: Pixels  # as it was
     alpha: NDArray[np.float32]  # [H, W] in [0, 1]: how much of it was put in
-    crop: Pixels | None  # the face as it was [S, S, 3]; None where the frame shows none
-    drawn: Pixels | None  # as the network drew it
-    matrix: NDArray[np.float32] | None  # the map [2, 3] from the frame to these
+    face: Face | None  # None where the frame shows none
 
 
 @dataclass
@@ -113,21 +119,21 @@ class Swapper:
                 if number in places:
                     yield next(drawn)
                 else:
-                    yield Swapped(frame, frame, np.zeros(frame.shape[:2], np.float32), None, None, None)
+                    yield Swapped(frame, np.zeros(frame.shape[:2], np.float32), None)
 
     def _draw(self, frames: list[Pixels], matrices: list[NDArray[np.float32]]) -> Iterator[Swapped]:
         if not frames:
             return
-        cut = np.stack([warp(f, m, self.recipe.crop_size) for f, m in zip(frames, matrices, strict=True)])
-        x = to_float(torch.from_numpy(cut.transpose(0, 3, 1, 2)), self.image_size)  # as in training
+        cuts = np.stack([warp(f, m, self.recipe.crop_size) for f, m in zip(frames, matrices, strict=True)])
+        x = to_float(torch.from_numpy(cuts.transpose(0, 3, 1, 2)), self.image_size)  # as in training
         pictures, masks = self.module.swap(x, torch.full((len(x),), self.identity))
         ratio = self.image_size / self.recipe.crop_size
-        for frame, matrix, face, picture, mask in zip(frames, matrices, x, pictures, masks, strict=True):
-            crop, drawn = (255 * np.ascontiguousarray(t.cpu().permute(1, 2, 0).numpy()) for t in (face, picture))
+        for frame, matrix, cut, face, picture, mask in zip(frames, matrices, cuts, x, pictures, masks, strict=True):
+            seen, drawn = (255 * np.ascontiguousarray(t.cpu().permute(1, 2, 0).numpy()) for t in (face, picture))
             where = mask[0].cpu().numpy()
-            drawn, place = match_colours(drawn, crop, where, self.colour), rescale(matrix, ratio)
+            drawn, place = match_colours(drawn, seen, where, self.colour), rescale(matrix, ratio)
             made, alpha = paste(frame, drawn, where, place, self.blend, self.feather)
-            yield Swapped(made, frame, alpha, _uint8(crop), _uint8(drawn), place)
+            yield Swapped(made, alpha, Face(cut, _uint8(seen), _uint8(drawn), place))
 
 
 def _uint8(picture: NDArray[np.float32]) -> Pixels:

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -18,20 +18,20 @@ import torch
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from rich.progress import track
 
-from unmask.commands._figures import Compare, SwapFigures, find_lpips, likeness
+from unmask.commands._devices import over_devices
+from unmask.commands._figures import Compare, SwapFigures, comparisons
 from unmask.commands._inpainting import replace
-from unmask.commands._made import over_devices
-from unmask.commands._shell import console, say
+from unmask.commands._shell import say
 from unmask.commands._swap_folder import Job, Pair, claim_folder, find_jobs, pairs_of, write_table
 from unmask.commands._swapper import Swapper
-from unmask.commands._unmarked import Face, UnmarkedFaces
-from unmask.config import validate
+from unmask.commands._unmarked import Kept, UnmarkedFaces
+from unmask.data.prepare import overrides
 from unmask.media.align import warp
 from unmask.media.decode import MediaError
 from unmask.media.encode import write_video
 from unmask.media.paste import BLENDS, COLOURS
+from unmask.media.recipe import FaceCrops
 from unmask.media.stream import clock
 from unmask.provenance import TRAINED, Marking
 from unmask.runs import Run
@@ -58,12 +58,13 @@ def generate(cfg: DictConfig) -> None:
     if todo:
         kept.begin()
     lost: dict[str, str] = {}
-    for found in over_devices(cfg.trainer, partial(_swap, cfg, marking, people.index(cfg.to)), todo):
+    for found in over_devices(cfg.trainer, partial(_swap, cfg, marking, people.index(cfg.to)), todo, "swapping"):
         lost |= found
     write_table(jobs, [fake for fake, _ in pairs], marking, lost)
     if len(lost) < len(jobs):
         kept.finish([pair for job, pair in work if job.name not in lost])
-        call = ["unmask", "train", "experiment=loop/cnn", "data=swapped", f"data.run={out}", *kept.overrides()]
+        call = ["unmask", "train", "experiment=loop/cnn", "data=swapped", f"data.run={out}"]
+        call += overrides(vars(kept.recipe), vars(FaceCrops(align=True)))  # the usual one of data=swapped
         say(f"a detector sees them before any mark: {shlex.join(call)}")
     off = [name for name, value in marking.describe().items() if value == "off"]
     if off:
@@ -74,7 +75,7 @@ def generate(cfg: DictConfig) -> None:
 
 
 def _swap(
-    cfg: DictConfig, marking: Marking, identity: int, device: str, todo: list[tuple[Job, Pair]]
+    cfg: DictConfig, marking: Marking, identity: int, device: str, todo: Iterable[tuple[Job, Pair]]
 ) -> dict[str, str]:
     """Make videos on one device; why some could not be made, by their names."""
     run, lost = Run(Path(cfg.run)), dict[str, str]()
@@ -82,8 +83,8 @@ def _swap(
         run.module(), run.build("data.recipe"), run.config.image_size, identity,
         cfg.search_every, cfg.blending, cfg.colour, cfg.feather, cfg.batch_size, device,
     )  # fmt: skip
-    compare = _comparisons(cfg, run.config.image_size)
-    for job, pair in track(todo, "swapping", console=console, transient=True):
+    compare = comparisons(cfg, run.config.image_size)
+    for job, pair in todo:
         try:
             make(job, pair, swapper, marking, cfg.crf, compare)
         except MediaError as error:
@@ -108,20 +109,20 @@ def make(
     part, mask = (job.path(kind).with_name(f".{job.name}.{os.getpid()}.part") for kind in ("videos", "masks"))
     preview: list[NDArray[np.float32]] = []
     masks, figures = _Masks(), SwapFigures(compare)
-    kept, faces = UnmarkedFaces(swapper.recipe, job.out), list[Face]()
+    kept, faces = UnmarkedFaces(swapper.recipe, job.out), list[Kept]()
     chosen = kept.chosen(places)
 
     def unmarked() -> Iterator[Pixels]:
         """The frames as detectors may see them; what comes after this is marks."""
         for number, made in enumerate(swapper.frames(job.video, places)):
-            if made.crop is not None and made.drawn is not None and made.matrix is not None:
-                pasted = warp(made.frame, made.matrix, swapper.image_size)
-                figures.add(number, made.crop, pasted, number in shown)
+            if made.face is not None:
+                pasted = warp(made.frame, made.face.matrix, swapper.image_size)
+                figures.add(number, made.face.seen, pasted, number in shown)
                 if number in shown:
-                    preview.append(np.stack([made.crop, made.drawn, pasted]))
-            if number in chosen:
-                cut = (kept.cut(frame, places[number]) for frame in (made.frame, made.given))
-                faces.append(Face(number, places[number], *cut))
+                    preview.append(np.stack([made.face.seen, made.face.drawn, pasted]))
+                if number in chosen:
+                    cut = kept.cut(made.frame, places[number])
+                    faces.append(Kept(number, places[number], cut, made.face.cut))
             masks.add(made.alpha)
             yield _even(made.frame)
 
@@ -164,18 +165,6 @@ class _Masks:
             frame = np.zeros((height, width, 3), np.uint8)
             frame[top:bottom, left:right] = np.load(self._file)[..., None]
             yield _even(frame)
-
-
-def _comparisons(cfg: DictConfig, size: int) -> Compare:
-    """What else is told of a face that was put in, of those measures whose weights are at hand or named."""
-    validate(cfg, "identity", "lpips")
-    found: Compare = {}
-    if cfg.identity is not None and not (cfg.identity.weights is None and cfg.identity.pretrained is None):
-        found["identity"] = likeness(instantiate(cfg.identity, _convert_="all"))
-    lpips, _ = find_lpips(cfg.lpips, size)
-    if lpips is not None:
-        found[lpips.name] = lpips
-    return found
 
 
 def _check(cfg: DictConfig, run: Run, people: list[str]) -> None:

@@ -6,7 +6,7 @@ and the same ones of the video that it was made of.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,6 @@ from unmask.training.samples import pixels
 SPLITS = ("train",) * 6 + ("val",) + ("test",) * 3
 # Of ten videos in order: three are enough to train, to validate and to test.
 VIDEO_SPLITS = ("train", "val", "test", *("train",) * 2, "test", *("train",) * 3, "test")
-FRAMES = 32  # kept of a video, as many as data/recipe=faces takes of one
 BATCH = 64  # real pictures at once
 Pixels = NDArray[np.uint8]
 
@@ -140,7 +139,7 @@ class UnmarkedSamples(Unmarked):
         return found
 
 
-class Face(NamedTuple):
+class Kept(NamedTuple):
     """A face in one frame of a swapped video."""
 
     number: int  # of the frame
@@ -160,14 +159,10 @@ class UnmarkedFaces(Unmarked):
     """
 
     def __init__(self, recipe: FaceCrops, out: Path) -> None:
+        frames = FaceCrops.frames
         super().__init__(
-            out, replace(recipe, frames=FRAMES, burst=1, search_every=1, faces="main", masks=False, device="cpu")
+            out, replace(recipe, frames=frames, burst=1, search_every=1, faces="main", masks=False, device="cpu")
         )
-
-    def overrides(self) -> list[str]:
-        """What in `data=swapped` must be given for this recipe."""
-        usual = asdict(FaceCrops(align=True))
-        return [f"data.recipe.{key}={value}" for key, value in asdict(self.recipe).items() if value != usual[key]]
 
     def chosen(self, places: Iterable[int]) -> set[int]:
         """Of the frames that show the face those in which it is kept."""
@@ -182,7 +177,7 @@ class UnmarkedFaces(Unmarked):
         """The face in a frame [H, W, 3] -> [S, S, 3]."""
         return warp(frame, self.recipe.matrix(*place), self.recipe.crop_size)
 
-    def keep_both(self, fake: Item, real: Item, faces: Sequence[Face], fps: float) -> None:
+    def keep_both(self, fake: Item, real: Item, faces: Sequence[Kept], fps: float) -> None:
         """Keep the faces of a video, those that were made and those that were filmed."""
         number = np.array([face.number for face in faces], np.int64)
         for item, cut in (fake, [face.made for face in faces]), (real, [face.given for face in faces]):

@@ -20,7 +20,7 @@ from unmask.data.blend import SelfBlend
 from unmask.data.blended import BlendedDataset
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.manifest import ATTRIBUTE, Item, ManifestError, check_leaks, components, items_table
-from unmask.data.prepare import Recipe
+from unmask.data.prepare import Recipe, overrides
 from unmask.data.splits import DEAL_TEST, PROTOCOLS
 from unmask.data.store import CropStore, StoreError
 
@@ -169,9 +169,7 @@ class CropDataModule(LightningDataModule):
 
     def prepare_command(self) -> str:
         """The command that prepares what this data module reads."""
-        settings = {k: v for k, v in vars(self.recipe).items() if not k.startswith("_")}
-        defaults = vars(type(self.recipe)())
-        changed = [f"data.recipe.{key}={value}" for key, value in settings.items() if value != defaults.get(key)]
+        changed = overrides(vars(self.recipe), vars(type(self.recipe)()))
         option = f"data/recipe={self.recipe.option}"
         return shlex.join(["unmask", "prepare", *self._choice(), f"data.root={self.root}", option, *changed])
 

@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,12 @@ class Recipe(Protocol):
 
     def __call__(self, path: Path, mask: Path | None = None) -> Any:
         """The crops of one file, and of its mask if the recipe wants them; a ValueError says why there are none."""
+
+
+def overrides(wanted: Mapping[str, object], usual: Mapping[str, object]) -> list[str]:
+    """What a command line must give for the settings of a recipe, where the config says what is usual."""
+    public = {key: value for key, value in wanted.items() if not key.startswith("_")}
+    return [f"data.recipe.{key}={value}" for key, value in public.items() if value != usual.get(key)]
 
 
 @dataclass
@@ -331,4 +337,4 @@ def _lock(folder: Path, alone: bool = False, wait: bool = True) -> Iterator[None
         yield
 
 
-__all__ = ["Recipe", "begin", "join", "parse_shard", "prepare", "prepare_parts"]
+__all__ = ["Recipe", "begin", "join", "overrides", "parse_shard", "prepare", "prepare_parts"]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
-from unmask.data.prepare import Recipe
+from unmask.data.prepare import Recipe, overrides
 from unmask.data.store import CropStore, StoreError
 
 CROPS = "crops"  # the store below a folder that `unmask generate` filled
@@ -29,7 +29,7 @@ class GeneratedDataModule(CropDataModule):
     """
 
     SOURCE = "a trained generator: unmask generate run=DIR"
-    LAYOUT = "  crops/KEY/    samples and real pictures before any mark; unmask generate writes them"
+    LAYOUT = "  crops/KEY/    what was made, before any mark, beside what is real; unmask generate writes it"
     PROTOCOL_WORDS = {
         **CropDataModule.PROTOCOL_WORDS,
         "given": "samples and swapped videos dealt by their number, real pictures in the generator's own splits, "
@@ -62,17 +62,22 @@ class GeneratedDataModule(CropDataModule):
         try:
             return CropStore(self.folder).items
         except StoreError:
-            others = [json.loads(file.read_text()) for file in sorted(self.root.glob(f"{CROPS}/*/recipe.json"))]
-            told = "; ".join(f"data.recipe.crop_size={each.get('crop_size')}" for each in others)
             raise ManifestError(
-                f"data.run={self.root}: there are no pictures of {getattr(self.recipe, 'crop_size', '?')} px by "
-                f"data/recipe={self.recipe.option} for detectors"
-                + (f" (there are: {told}; data=generated reads samples, data=swapped videos)" if told else "")
-                + f"; {self.prepare_command()} makes them, where the generator's own data is prepared"
+                f"data.run={self.root}: nothing is kept for detectors by data/recipe={self.recipe.option} with "
+                f"data.recipe.crop_size={getattr(self.recipe, 'crop_size', '?')}; "
+                + (self._others() or f"{self.prepare_command()} makes it, where the generator's own data is prepared")
             ) from None
 
-    def _choice(self) -> list[str]:
-        return ["data=generated", f"data.run={self.root}"]
+    def _others(self) -> str:
+        """What to give for the stores that are there instead; "" where there is none."""
+        asked, told = self.recipe.describe(), []
+        for file in sorted(self.root.glob(f"{CROPS}/*/crops.parquet")):
+            made = {key: value for key, value in CropStore(file.parent).recipe.items() if key not in ("root", "key")}
+            if set(made) != set(asked):  # another kind of recipe
+                told.append("data=swapped" if "finder" in made else "data=generated")
+            else:
+                told.append(" ".join(overrides(made, asked)))
+        return f"what is there wants {' or '.join(told)}" if told else ""
 
 
 def _name(root: Path) -> str:

@@ -66,4 +66,4 @@ def frame_statistics(frames: Frames) -> Statistics:
     for name, mean, deviation in zip(("red", "green", "blue"), pixels.mean(0), pixels.std(0), strict=True):
         found |= {f"{name}_mean": float(mean), f"{name}_std": float(deviation)}
     some = frames[:: -(-len(frames) // MARKED)]
-    return found | {"watermark": -math.log10(max(watermark.read(some, (watermark.PAYLOAD,)).p_value, 1e-300))}
+    return found | {"watermark": math.log10(1 / max(watermark.read(some, (watermark.PAYLOAD,)).p_value, 1e-300))}

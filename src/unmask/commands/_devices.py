@@ -1,0 +1,82 @@
+"""Work shared out to the devices of a Trainer, a process each."""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from pytorch_lightning import Trainer
+from rich.progress import track
+
+from unmask.commands._shell import console, quiet
+from unmask.data import workers
+from unmask.runs import register_resolvers
+
+T = TypeVar("T")
+R = TypeVar("R")
+Work = Callable[[str, Iterable[T]], R]
+
+
+def devices_of(trainer: DictConfig) -> list[str]:
+    """The devices that a Trainer of this config would use, such as `cuda:0`; of the CPU once for each process."""
+    made: Trainer = instantiate(trainer, _convert_="all", logger=False, enable_checkpointing=False)
+    kind = made.strategy.root_device.type
+    return [kind if kind == "cpu" else f"{kind}:{number}" for number in made.device_ids]
+
+
+def over_devices(trainer: DictConfig, work: Work[T, R], todo: list[T], words: str) -> list[R]:
+    """Share things out to the devices that a Trainer of this config would use; the first share draws a bar.
+
+    Args:
+        trainer: its config; accelerator and devices count.
+        work: (device, things) -> result; where there are several devices, it and the things are pickled.
+        todo: the things.
+        words: beside the bar.
+
+    Returns:
+        One result a device, in no set order.
+
+    Raises:
+        ValueError: a process failed; what was made stays.
+    """
+    if not todo:
+        return []
+    devices = devices_of(trainer)[: len(todo)]
+    if len(devices) == 1:
+        return [work(devices[0], track(todo, words, console=console, transient=True))]
+    shares = [_Share(device, todo[at :: len(devices)], words if at == 0 else "") for at, device in enumerate(devices)]
+    results, failed = list[R](), list[str]()
+    for share, result in workers.run(_Process(work, len(devices)), shares, len(shares), timeout=float("inf")):
+        if isinstance(result, workers.TaskError):
+            failed.append(f"{share.device}: {result}")
+        else:
+            results.append(result)
+    if failed:
+        raise ValueError("\n  ".join(["not all is there; the same command goes on", *failed]))
+    return results
+
+
+@dataclass
+class _Share(Generic[T]):
+    device: str
+    things: list[T]
+    words: str  # beside its bar; "" draws none
+
+
+@dataclass
+class _Process(Generic[T, R]):
+    """What one of several processes does with its share."""
+
+    work: Work[T, R]
+    processes: int
+
+    def __call__(self, share: _Share[T]) -> R:
+        register_resolvers()
+        quiet()
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // self.processes))
+        if not share.words:
+            return self.work(share.device, share.things)
+        return self.work(share.device, track(share.things, share.words, console=console, transient=True))
