@@ -84,6 +84,11 @@ def read(path: Path) -> torch.Tensor:
     return torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2)
 
 
+def classify(network: CnnLstm, x: torch.Tensor) -> torch.Tensor:
+    """The script's network: all frames of a batch at once. `CnnLstm` splits them on a CPU, which no student does."""
+    return network.head(network.encoder(x.flatten(0, 1)).view(*x.shape[:2], -1))
+
+
 class Script:
     """The student's training: all videos that are not for testing, one after the other."""
 
@@ -99,7 +104,7 @@ class Script:
             batch = self.videos[start : start + BATCH]
             x = torch.stack([read(path) for path in batch]).float() / 255
             y = torch.tensor([float("synthesis" in str(path)) for path in batch])
-            loss = nn.functional.binary_cross_entropy_with_logits(self.network(x), y)
+            loss = nn.functional.binary_cross_entropy_with_logits(classify(self.network, x), y)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -109,7 +114,7 @@ class Script:
         """The test videos, once."""
         self.network.eval()
         for path in videos:
-            self.network(read(path)[None].float() / 255)
+            classify(self.network, read(path)[None].float() / 255)
 
 
 @torch.no_grad()
@@ -117,7 +122,7 @@ def once(network: CnnLstm, videos: list[Path]) -> None:
     """Decode and encode every video once, and nothing else."""
     network.eval()
     for path in videos:
-        network.encode(read(path)[None].float() / 255)
+        network.encoder(read(path).float() / 255)
 
 
 def unmask(place: Path, epochs: int, augment: str = "none") -> tuple[float, float]:

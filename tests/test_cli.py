@@ -1,5 +1,7 @@
 """The console command: paths as people type them, help for people, errors that help."""
 
+import gc
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from conftest import TINY
-from unmask.cli import describe, overview, quote, verbs
+from unmask.cli import describe, main, overview, quote, verbs
+from unmask.commands._shell import fail_clearly
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,32 @@ def test_help_is_written_for_people():
     for verb in verbs():
         assert f"  {verb}" in overview()
         assert len(describe(verb).splitlines()) > 3 and f"unmask {verb}" in describe(verb)
+
+
+def test_no_garbage_is_looked_for_while_a_verb_is_imported(monkeypatch):
+    found = []
+
+    @fail_clearly
+    def verb() -> None:
+        found.append((gc.isenabled(), gc.get_freeze_count() > frozen))
+
+    def import_and_run(*_, **__) -> None:
+        found.append(gc.isenabled())
+        verb()
+
+    monkeypatch.setattr(runpy, "run_module", import_and_run)
+    monkeypatch.setattr(sys, "argv", ["unmask", "train"])
+    frozen = gc.get_freeze_count()
+    main()
+    assert found == [True, (True, False)], "all is imported already: nothing is changed"
+    monkeypatch.setattr(sys, "argv", ["unmask", "train"])
+    monkeypatch.delitem(sys.modules, "torch")
+    try:
+        main()
+    finally:
+        gc.enable()
+        gc.unfreeze()
+    assert found[2:] == [False, (True, True)]
 
 
 def test_the_installed_command_prepares_in_processes(demo_root, workplace, tmp_path):

@@ -1,6 +1,8 @@
 """Features on disk: computed once, never stale, read in place of pixels."""
 
 import pickle
+import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -95,6 +97,31 @@ def test_every_crop_is_encoded_once(place, monkeypatch):
     assert again.path == found.path and again.path.stat().st_mtime_ns == before
     assert encoder.asked == 3, "a sample of crops only, to see that the code still gives the same"
     assert [path.name for path in found.path.parent.iterdir()] == [found.path.name], "nothing half-written stays"
+
+
+def test_cores_encode_side_by_side(place, monkeypatch):
+    """Each crop once and in its place, without gradients, by threads that do not each want every core again."""
+    monkeypatch.setattr(features, "CORE_BATCH", 3)
+    data, encoder, seen = module(place), Encoder(), []
+
+    def encode(x):
+        time.sleep(0.05)  # so that no thread takes all parts
+        seen.append((threading.get_ident(), len(x), torch.get_num_threads(), torch.is_grad_enabled()))
+        return encoder(x)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = features.compute(data.store, encode, "cores", 8)
+        assert torch.get_num_threads() == 2, "the rest of the program keeps its threads"
+        with pytest.raises(ZeroDivisionError):
+            features.compute(data.store, lambda x: 1 / 0, "broken", 8)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(found.array, expected(data, encoder), rtol=1e-5, atol=1e-6)
+    threads, sizes, cores, gradients = (set(column) for column in zip(*seen, strict=True))
+    assert len(threads) == 2 and max(sizes) == 3 and cores == {1} and gradients == {False}
 
 
 def test_other_weights_buffers_size_precision_or_crops_are_other_features(place):

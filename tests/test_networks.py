@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from unmask.networks import weights as weights_module
-from unmask.networks.cnn_lstm import DIFFERENCE_SCALE, CnnLstm, change
+from unmask.networks.cnn_lstm import CPU_FRAMES, DIFFERENCE_SCALE, CnnLstm, change
 from unmask.networks.encoders import FacenetEncoder, SmallEncoder, TimmEncoder
 from unmask.networks.meso import Meso4, MesoInception4
 from unmask.networks.weights import WeightsNotFound, read_state_dict
@@ -172,6 +172,22 @@ def test_meso_says_what_it_takes():
 def small(frames=FRAMES, **options):
     torch.manual_seed(0)
     return CnnLstm(partial(SmallEncoder, width=4), frames, **{"hidden": 8, "dropout": 0.0, **options})
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_few_frames_are_encoded_at_once_where_nothing_is_trained(frozen):
+    """The features are the same; batch norm that trains sees the whole batch."""
+    net, sizes = small(frozen=frozen), []
+    net.encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    x = torch.rand(4, 5, 3, 32, 32)
+    net.encode(x)
+    assert sizes == ([CPU_FRAMES, 20 - CPU_FRAMES] if frozen else [20])
+    with torch.no_grad():
+        net.encode(x)
+        assert sizes[-1] == (20 - CPU_FRAMES if frozen else 20), "it is in training mode, unless it is frozen"
+        found, whole = net.eval().encode(x), net.encoder(x.flatten(0, 1)).view(4, 5, -1)
+    assert sizes[-3:] == [CPU_FRAMES, 20 - CPU_FRAMES, 20]
+    torch.testing.assert_close(found, whole)
 
 
 def test_change_by_hand():

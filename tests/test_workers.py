@@ -43,6 +43,23 @@ def test_in_this_process_too():
     assert str(dict(run(work, ["bad"], workers=0))["bad"]) == "no face found"
 
 
+def threads_now(_: str) -> tuple[bool, int]:
+    loaded = "torch" in sys.modules
+    import torch
+
+    return loaded, torch.get_num_threads()
+
+
+def test_a_worker_takes_one_core_and_imports_pytorch_only_where_it_is_used(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert dict(run(threads_now, ["x"], workers=1)) == {"x": (False, 1)}
+
+
+def test_whole_pictures_are_prepared_without_pytorch():
+    code = "import sys; import unmask.data.prepare, unmask.media.pictures; print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
 def test_the_verb_that_was_called_is_not_imported_again(monkeypatch):
     """A verb that could not even be found: whoever imported it would not start."""
     verb = ModuleType("__main__")

@@ -1,6 +1,8 @@
 """What the verbs share of the terminal: plain lines, and errors without a traceback where the user can mend them."""
 
+import atexit
 import functools
+import gc
 import logging
 import os
 import sys
@@ -47,6 +49,10 @@ def fail_clearly(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not gc.isenabled():  # by `unmask.cli`, while the verb was imported
+            gc.freeze()  # what that left stays: no collection need look at it, before the one at the end
+            atexit.register(gc.unfreeze)
+            gc.enable()
         try:
             return function(*args, **kwargs)
         except (ValueError, FileNotFoundError, PermissionError) as error:

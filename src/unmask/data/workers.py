@@ -135,11 +135,11 @@ def _receive(worker: _Worker[Any, R]) -> Any:
 
 def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
     """Answer tasks until the parent is gone."""
-    import torch
-
     threading.Thread(target=_follow_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends its workers
-    torch.set_num_threads(1)  # the processes are the parallelism
+    os.environ["OMP_NUM_THREADS"] = "1"  # the processes are the parallelism; PyTorch reads this when it is imported
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)
     pipe.send(READY)
     # What goes wrong is sent back as a reason; C libraries say the same on stderr for each macroblock.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
