@@ -10,7 +10,7 @@ script's own means ("once").
 The script's epochs are alike, so one is timed in each pair and stands for all (extrapolated); unmask's are all run.
 With `--augmented` unmask may not keep features either: its epochs run the encoder too, and are extrapolated likewise.
 
-make bench ONLY=plain_script
+make bench ONLY=plain_script   (ARGS=--augmented: features may not be kept)
 """
 
 import os
