@@ -68,7 +68,7 @@ def small(variational=True, **options):
 
 def fit(module, epochs):
     fit_quietly(module, Spots(), max_epochs=epochs)
-    return module.figures
+    return module.results.figures
 
 
 @pytest.mark.parametrize("variational", [True, False])

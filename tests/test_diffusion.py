@@ -312,9 +312,9 @@ def test_a_monitor_that_will_not_be_there_is_told_before_training():
 def test_a_few_pictures_are_learnt_by_heart():
     module = small(kind="v_prediction", sampler=DPM, steps=15, lr=5e-3, judged=0)
     Trainer(logger=False, enable_progress_bar=False, accelerator="cpu").validate(module, Faces(), verbose=False)
-    first = module.figures["loss"]
+    first = module.results.figures["loss"]
     trainer = fit(module, Faces(2400, 16), max_epochs=1)
-    assert trainer.global_step == 150 and module.figures["loss"] < 0.75 * first
+    assert trainer.global_step == 150 and module.results.figures["loss"] < 0.75 * first
     known = torch.stack([Faces.Set(4)[at]["x"] for at in range(4)])
     made, noise = module.sample(16, range(16)), torch.rand(16, 3, 8, 8)
     nearest = [(x[:, None] - known).square().mean((2, 3, 4)).min(1).values.mean() for x in (made, noise)]
@@ -331,10 +331,10 @@ def test_the_loss_of_validation_is_at_fixed_times_and_noise():
     noisy = signal.sqrt() * x + (1 - signal).sqrt() * noise
     with torch.no_grad():
         predicted = module.average.module.eval()(noisy, torch.tensor(golden))
-    assert module.figures["loss"] == pytest.approx(float((predicted - noise).square().mean()), rel=1e-3)
-    before = module.figures["loss"]
+    assert module.results.figures["loss"] == pytest.approx(float((predicted - noise).square().mean()), rel=1e-3)
+    before = module.results.figures["loss"]
     Trainer(logger=False, enable_progress_bar=False, accelerator="cpu").validate(module, Faces(batch=3), verbose=False)
-    assert module.figures["loss"] == pytest.approx(before, rel=1e-5), "whatever the batch"
+    assert module.results.figures["loss"] == pytest.approx(before, rel=1e-5), "whatever the batch"
     t, _ = counted(torch.arange(100), x, 10)
     assert torch.bincount(t, minlength=10).tolist() == pytest.approx([10] * 10, abs=1)
 
@@ -344,9 +344,9 @@ def test_samples_are_judged_as_often_and_as_many_as_the_config_says():
     asked, sample = [], module.sample
     module.sample = lambda n, seeds, condition=None: asked.append(list(seeds)) or sample(n, seeds, condition)
     trainer = fit(module, max_epochs=3)
-    assert asked == [[0, 1, 2, 3, 4, 5]] and set(module.figures) == {"loss"}
+    assert asked == [[0, 1, 2, 3, 4, 5]] and set(module.results.figures) == {"loss"}
     trainer.validate(module, Faces(), verbose=False)
-    assert len(asked) == 2 and {"loss", "frechet_random", "spread"} <= set(module.figures)
+    assert len(asked) == 2 and {"loss", "frechet_random", "spread"} <= set(module.results.figures)
 
 
 def test_the_running_average_is_that_of_the_formula():
@@ -405,7 +405,10 @@ def test_a_resumed_run_goes_on_as_the_uninterrupted_one(tmp_path):
 def test_half_precision_learns_and_keeps_its_losses_exact():
     module = small(kind="v_prediction", perceptual=Reconstruction(), attributes=1)
     fit(module, max_epochs=2, precision="bf16-mixed", gradient_clip_val=1.0)
-    assert np.isfinite(module.figures["loss"]) and module.trainer.callback_metrics["train/loss"].dtype == torch.float32
+    assert (
+        np.isfinite(module.results.figures["loss"])
+        and module.trainer.callback_metrics["train/loss"].dtype == torch.float32
+    )
     assert all(p.dtype == torch.float32 for p in module.parameters())
 
 

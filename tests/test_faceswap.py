@@ -189,7 +189,7 @@ def test_a_step_is_a_batch_and_everybody_learns(make):
 def test_it_learns_faces_and_swaps_in_the_right_direction():
     module = small()
     fit(module, max_epochs=25)
-    assert module.figures["psnr"] > 18 and module.figures["mask_iou"] > 0.9
+    assert module.results.figures["psnr"] > 18 and module.results.figures["mask_iou"] > 0.9
     data = Faces.Drawn(8)
     red = torch.stack([data[at]["x"] for at in range(0, 8, 2)])
     for person, channel in ((0, 0), (1, 2)):
@@ -207,11 +207,11 @@ def test_figures_are_those_of_the_pictures():
     made, _ = module.swap(x, torch.tensor([0, 1] * 4))
     error = (made - x).square().numpy()
     each = -10 * np.log10(error.mean((1, 2, 3)))
-    assert module.figures["psnr_crop"] == pytest.approx(each.mean(), rel=1e-4)
+    assert module.results.figures["psnr_crop"] == pytest.approx(each.mean(), rel=1e-4)
     mask = data[0]["mask"][0].numpy() > 0
     face = np.array([-10 * np.log10(one[:, mask].mean()) for one in error])
-    assert module.figures["psnr"] == pytest.approx(face.mean(), rel=1e-4)
-    assert module.figures["psnr_1"] == pytest.approx(face[1::2].mean(), rel=1e-4)
+    assert module.results.figures["psnr"] == pytest.approx(face.mean(), rel=1e-4)
+    assert module.results.figures["psnr_1"] == pytest.approx(face[1::2].mean(), rel=1e-4)
     # A window of 11 px and deviation 1.5 of SciPy; SSIM of a pixel in the middle, whose window hangs over no border.
     blur = partial(gaussian_filter, sigma=1.5, truncate=5 / 1.5)
     one, other = made[0, 0].double().numpy(), x[0, 0].double().numpy()

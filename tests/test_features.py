@@ -269,7 +269,7 @@ def test_a_frozen_encoder_runs_once_for_each_crop(place, monkeypatch):
     assert seen == [16], "the crops; two epochs of no pixel"
     pixels, plain = fit(module(place, frames=2, image_size=32), features="off")
     assert not plain and len(seen) == 1 + 2 * 3, "in each epoch two batches of training and one of validation"
-    np.testing.assert_allclose(detector.predictions["logit"], pixels.predictions["logit"], atol=1e-5)
+    np.testing.assert_allclose(detector.results.table["logit"], pixels.results.table["logit"], atol=1e-5)
     for ours, theirs in zip(detector.network.parameters(), pixels.network.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
     # New data comes as pixels, and the same detector scores it end to end.
@@ -278,7 +278,7 @@ def test_a_frozen_encoder_runs_once_for_each_crop(place, monkeypatch):
     batch = next(iter(fresh.val_dataloader()))
     with torch.no_grad():
         logit = detector.eval().score(fresh.on_after_batch_transfer(batch, 0))
-    table = detector.predictions.iloc[: len(logit)]
+    table = detector.results.table.iloc[: len(logit)]
     np.testing.assert_allclose(logit.numpy(), table["logit"], atol=1e-5)
 
 

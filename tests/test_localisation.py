@@ -212,8 +212,8 @@ def test_a_segmenter_learns_and_its_figures_are_those_of_its_maps(trained, paint
     iou = np.mean([sk.jaccard_score(one.ravel(), two.ravel() >= 0) for one, two in zip(truth, logit, strict=True)])
     assert scores["test/pixel_auroc"] == pytest.approx(auc, abs=2e-3) and auc > 0.95
     assert scores["test/iou"] == pytest.approx(iou, abs=1e-5) and iou > 0.6
-    assert module.figures.keys() == {"pixel_auroc", "pixel_f1", "iou"}
-    table = module.predictions.set_index("item")
+    assert {"pixel_auroc", "pixel_f1", "iou", "video_auroc"} <= module.results.figures.keys()
+    table = module.results.table.set_index("item")
     assert table.loc[table["label"] == 1, "logit"].min() > table.loc[table["label"] == 0, "logit"].max()
     logits = dict(zip(data.table["item"], of_pictures(maps).tolist(), strict=True))
     assert all(table.loc[item, "logit"] == pytest.approx(value, abs=1e-4) for item, value in logits.items())
@@ -236,7 +236,7 @@ def test_pictures_count_once_on_several_devices(monkeypatch):
         monkeypatch.setattr(module, "maps", lambda x: maps)
         module._keep({"x": maps, "index": torch.tensor([5, 2]), "y": torch.ones(2), "mask": mask})
         module._finish("val")
-    assert one.figures == two.figures and not math.isnan(one.figures["iou"])
+    assert one.results.figures == two.results.figures and not math.isnan(one.results.figures["iou"])
 
 
 def test_a_segmenter_says_what_it_wants():

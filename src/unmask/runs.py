@@ -9,8 +9,10 @@ report.html
 
 import hashlib
 import json
+import math
 import pickle
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -97,14 +99,23 @@ class Run:
             raise RunError(
                 f"run={self.folder}: not finished (no metrics.json); the command that started it goes on with it"
             )
-        return dict(json.loads(path.read_text()))
+        found = dict(json.loads(path.read_text()))
+        for split in ("val", "test"):  # a figure that does not exist is null in the file
+            found[split] = {name: math.nan if value is None else value for name, value in found.get(split, {}).items()}
+        return found
 
     @property
     def thresholds(self) -> dict[str, float]:
         """A detector's, chosen on validation data, for a `frame` and a `video`."""
         if "thresholds" not in self.metrics:
             raise RunError(f"run={self.folder}: {self.name} is a generator and scores nothing; take a detector's run")
-        return dict(self.metrics["thresholds"])
+        found = {level: math.nan if value is None else value for level, value in self.metrics["thresholds"].items()}
+        if broken := [level for level, value in found.items() if not math.isfinite(value)]:
+            raise RunError(
+                f"run={self.folder}: the {broken[0]} threshold in metrics.json is {found[broken[0]]}; expected a finite "
+                "number. Train the run again (rerun=true)"
+            )
+        return found
 
     @property
     def checkpoint(self) -> Path:
@@ -153,6 +164,12 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
+def best_epoch(path: Path) -> int | None:
+    """The epoch, counted from 1, after which these weights were saved; None where the file does not say."""
+    epoch = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("epoch")
+    return epoch + 1 if isinstance(epoch, int) else None
+
+
 def resume_point(folder: Path) -> Path | None:
     """The checkpoint that a run goes on from; None where it has not yet saved one.
 
@@ -175,6 +192,57 @@ def resume_point(folder: Path) -> Path | None:
 def predictions_path(folder: Path, split: str, dataset: str | None = None) -> Path:
     """Where a split's predictions lie; `dataset` for one that the run was not trained on."""
     return folder / f"predictions-{f'{dataset}-' if dataset else ''}{split}.parquet"
+
+
+def free_label(
+    folder: Path, split: str, name: str, own: bool, table: pd.DataFrame, protocol: Mapping[str, str]
+) -> str | None:
+    """What stands in a file's name for the data that was scored, so that no other predictions are overwritten.
+
+    Args:
+        folder: of the run.
+        split: that was scored.
+        name: of the data set.
+        own: whether the run was trained on the data set of this name.
+        table: the new predictions.
+        protocol: theirs.
+
+    Returns:
+        None for the run's own split, `name` for other data; where predictions of another protocol or of other crops
+        have that place, a label with the protocol and, where that does not tell them apart, the manifest.
+    """
+    rule, _, _ = protocol["Split"].partition(" ")
+    longer = [f"{name}-{rule}", f"{name}-{rule}-{protocol['Manifest']}"]
+    for label in (None if own else name, *longer):
+        path = predictions_path(folder, split, label)
+        if not path.is_file() or _same_protocol(path, table, protocol):
+            return label
+    number = len(list(folder.glob(f"predictions-{longer[-1]}*-{split}.parquet")))
+    return f"{longer[-1]}-{number + 1}"
+
+
+def _same_protocol(path: Path, table: pd.DataFrame, protocol: Mapping[str, str]) -> bool:
+    """Whether the predictions at `path` are of the same items, split and crops as `table`."""
+    before = read_predictions(path)
+    known = before.attrs["protocol"]
+    return set(before["item"]) == set(table["item"]) and all(
+        known.get(key, protocol[key]) == protocol[key] for key in ("Split", "Manifest")
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write strict JSON, whole or not at all; a figure that is NaN or infinite becomes null."""
+    temporary = path.with_suffix(f"{path.suffix}.tmp")
+    temporary.write_text(json.dumps(_without_nan(value), indent=2, allow_nan=False))
+    temporary.replace(path)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_predictions(path: Path, table: pd.DataFrame, protocol: dict[str, str]) -> None:

@@ -24,15 +24,25 @@ from unmask.reporting.run import HeatMap, HeatMaps
 FOLDER, FRAMES = "explain", 4  # of a clip, so many frames are shown
 
 
-def explain(module: Any, data: Any, out: Path, count: int, device: torch.device) -> None:
+def explain(
+    module: Any, predictions: pd.DataFrame | None, data: Any, out: Path, count: int, device: torch.device
+) -> None:
     """Write the heat maps of `count` test items into a run's folder.
 
     A training is finished whether or not it can be explained: a failure is a warning.
+
+    Args:
+        module: the trained detector.
+        predictions: of the test split; nothing is written where there are none, as for a generator.
+        data: the data module.
+        out: the run's folder.
+        count: of items; 0 for none.
+        device: where the module runs.
     """
-    if count < 1:
+    if count < 1 or predictions is None or not predictions["logit"].notna().any():
         return
     try:
-        _write(module.to(device), data, out / FOLDER, count)
+        _write(module.to(device), predictions, data, out / FOLDER, count)
     except Exception as error:
         warnings.warn(f"no heat maps ({type(error).__name__}: {error}); the run itself is finished", stacklevel=2)
 
@@ -51,16 +61,16 @@ def read(out: Path) -> HeatMaps | None:
     return HeatMaps(shown, about["localiser"], agreement, about["limit"])
 
 
-def _write(module: Any, data: Any, folder: Path, count: int) -> None:
+def _write(module: Any, predictions: pd.DataFrame, data: Any, folder: Path, count: int) -> None:
     from unmask.explain.gradcam import heat_maps  # what it imports, a training without heat maps does not need
     from unmask.explain.sanity import ALIKE, agreement
 
     begun = time.monotonic()
     localiser = hasattr(module, "maps")
-    chosen = choose.explained(module.predictions, count, localiser)
+    chosen = choose.explained(predictions, count, localiser)
     samples = data.samples["test"]
     samples.features = None  # the pixels are wanted, whatever the training read
-    rows = [_row(samples.table, module.predictions, choice.item) for choice in chosen]
+    rows = [_row(samples.table, predictions, choice.item) for choice in chosen]
     if not rows:
         return
     batch = samples.__getitems__([(0, row) for row in rows])

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from unmask.commands._devices import devices_of
 from unmask.commands._figures import find_lpips
-from unmask.commands._inpainting import replace
 from unmask.commands._sampling import seed_of
 from unmask.commands._shell import console, say
 from unmask.config import validate
@@ -23,7 +22,7 @@ from unmask.data.augment import Augmentation
 from unmask.metrics import generation
 from unmask.modules.judging import figures, names
 from unmask.provenance import Marking
-from unmask.runs import Run
+from unmask.runs import Run, write_json
 from unmask.training.samples import grid, pixels
 
 BATCH = 64  # pictures at once
@@ -62,13 +61,24 @@ def judge_run(run: Run, cfg: DictConfig, data: Any, other: bool) -> float:
     found = _judge(cfg, run, module, network, (data, own), perceptual)
     place = run.folder / FILE
     known = json.loads(place.read_text()) if place.is_file() else {}
-    entry = known.setdefault(f"{data.name}/{cfg.split}", {})
-    entry |= {"demo": data.demo, "protocol": data.protocol_words(cfg.split), network.name: found}
+    protocol = data.protocol_words(cfg.split)
+    entry = known.setdefault(_key(known, data.name, cfg.split, protocol), {})
+    entry |= {"demo": data.demo, "protocol": protocol, network.name: found}
     if hasattr(module, "decode"):  # it gives pictures back
         entry["reconstruction"] = _reconstruct(cfg, module, data, device, perceptual)
-    replace(place, json.dumps(known, indent=2).encode())
+    write_json(place, known)
     _tell(run, data, cfg.split, found, entry.get("reconstruction", {}))
     return float("nan") if found[named] is None else float(found[named])
+
+
+def _key(known: dict[str, Any], name: str, split: str, protocol: dict[str, str]) -> str:
+    """Where figures of a data set lie; those of another protocol or of other pictures keep their place."""
+    rule, _, _ = protocol["Split"].partition(" ")
+    for key in (f"{name}/{split}", f"{name}-{rule}/{split}"):
+        before = known.get(key, {}).get("protocol", protocol)
+        if all(before.get(word, protocol[word]) == protocol[word] for word in ("Split", "Manifest")):
+            return key
+    return f"{name}-{rule}-{protocol['Manifest']}/{split}"
 
 
 def _judge(

@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 
 from unmask.metrics import detection
+from unmask.modules.evaluation import Results
 from unmask.reporting import pictures
 
 
@@ -153,6 +154,6 @@ SHOW: dict[type[Logger], Callable[[Any, _Shown, int], None]] = {
 
 
 def _tables(module: Any) -> pd.DataFrame | None:
-    """The prediction table of the last validation or test, of modules that make one."""
-    table: pd.DataFrame | None = getattr(module, "predictions", None)
-    return table
+    """The prediction table of the validation or test that has just ended, of modules that make one."""
+    results: Results | None = module.results
+    return None if results is None else results.table

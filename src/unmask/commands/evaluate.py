@@ -18,12 +18,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 
+from unmask.commands._arguments import given, refuse_unread
 from unmask.commands._judging import judge_run
 from unmask.commands._shell import console, fail_clearly, quiet, say
 from unmask.commands.report import gather
 from unmask.config import conf_dir, validate
+from unmask.modules.evaluation import evaluate as evaluate_split
 from unmask.reporting import tables
-from unmask.runs import Run, predictions_path, register_resolvers, write_predictions
+from unmask.runs import Run, free_label, predictions_path, register_resolvers, write_predictions
 
 register_resolvers()
 
@@ -43,58 +45,117 @@ OF_THE_DATA = (
     "methods",
     "run",
 )
+# What decides no figure.
+OF_THE_MACHINE = ("batch_size", "num_workers")
+READ = {
+    "detector": ("run", "split", "resamples", "trainer", "trainer."),
+    "generator": ("run", "split", "trainer", "trainer.", "judge", "judge.", "count", "seed", "lpips."),
+}
+SPLITS = ("val", "test")
+SEEN = "Seen in training"  # the word of the protocol for files that the run was trained on
 
 
 def evaluate(cfg: DictConfig) -> float:
     """Score a run on one split and return its AUC over whole items; of a generator, the Frechet distance."""
     quiet()
     run = Run(Path(cfg.run))
-    generator = "thresholds" not in run.metrics  # unfinished runs are refused before anything is loaded
-    data, other = load_data(run, cfg)
-    if generator:
-        return judge_run(run, cfg, data, other)
+    kind = "detector" if "thresholds" in run.metrics else "generator"  # unfinished runs are refused before anything
+    check_arguments(kind, cfg)
+    data, own = load_data(run, cfg), run.build("data")
+    if "data.root" in given():
+        data.require_root()
+    if kind == "generator":
+        return judge_run(run, cfg, data, cfg.get("data") is not None)
     validate(cfg, "trainer")
     data.setup("test")
-    module: Any = run.module()
+    if not len(data.samples[cfg.split]):
+        say(f"nothing was evaluated and nothing written: {data.why_empty(cfg.split)}", style="yellow")
+        return float("nan")
     trainer: Trainer = instantiate(cfg.trainer, _convert_="all", logger=False, enable_checkpointing=False)
-    scores = {"val": trainer.validate, "test": trainer.test}
-    if cfg.split not in scores:
-        raise ValueError(f"split={cfg.split}: choose val or test")
-    scores[cfg.split](module, data, verbose=False)
-    protocol = data.protocol_words(cfg.split) | {
-        key: value
-        for key, value in run.predictions("val").attrs["protocol"].items()
-        if key in ("Selection", "Threshold")
-    }
-    if other:
-        protocol["Trained on"] = run.build("data").name
+    table = evaluate_split(trainer, run.module(), data, cfg.split).table
+    assert table is not None
     if not trainer.is_global_zero:
         return float("nan")
-    path = predictions_path(run.folder, cfg.split, data.name if other else None)
-    write_predictions(path, module.predictions, protocol)
-    report = gather(run, cfg.resamples, cfg.split, data.name if other else None)
+    protocol = protocol_of(run, data, own, cfg.split)
+    label = free_label(run.folder, cfg.split, data.name, data.name == own.name, table, protocol)
+    path = predictions_path(run.folder, cfg.split, label)
+    write_predictions(path, table, protocol)
+    report = gather(run, cfg.resamples, cfg.split, label)
     console.print(tables.console([report]))
+    if SEEN in protocol:
+        say(f"{SEEN}: {protocol[SEEN]}", style="yellow")
     say(f"predictions: {path}")
     figure = report.figure("video", "all", "auroc")
     return figure.value if figure else float("nan")
 
 
-def load_data(run: Run, cfg: DictConfig) -> tuple[Any, bool]:
-    """The data module to score, and whether it is another than the run's own."""
-    other = cfg.get("data") is not None
-    if not other:
-        return run.build("data"), False
+def check_arguments(kind: str, cfg: DictConfig) -> None:
+    """Refuse what has no effect, and what would score a part of the split.
+
+    Raises:
+        ValueError: an argument is refused.
+    """
+    if cfg.split not in SPLITS:
+        raise ValueError(f"split={cfg.split}: expected one of {', '.join(SPLITS)}")
+    if "trainer.fast_dev_run" in given() or any(key.startswith("trainer.limit_") for key in given()):
+        raise ValueError("trainer.limit_*_batches and trainer.fast_dev_run: a split is evaluated as a whole")
+    of_data = [f"data.{key}" for key in (*OF_THE_DATA, *OF_THE_MACHINE)]
+    other = ["data", "paths.data", *of_data] if cfg.get("data") is not None and "data" in given() else []
+    refuse_unread(
+        (*READ[kind], "paths.prepared", *other),
+        f"has no effect on the evaluation of a {kind}: recipe, sampling and sizes are the run's own"
+        + ("" if other else "; another data set is named by data=NAME"),
+    )
+
+
+def load_data(run: Run, cfg: DictConfig) -> Any:
+    """The data module to score: the run's own, or what `data=` names in the run's own recipe and sampling."""
     settings = OmegaConf.create(OmegaConf.to_container(run.config.data, resolve=True))
     assert isinstance(settings, DictConfig)
-    given = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(given, dict)
-    for key in OF_THE_DATA:
-        settings.pop(key, None)
-        if key in given["data"]:
-            OmegaConf.update(settings, key, cfg.data[key])
+    if cfg.get("data") is None:
+        if "paths.prepared" in given():
+            settings.prepared = cfg.paths.prepared
+    else:
+        named = OmegaConf.to_container(cfg, resolve=False)
+        assert isinstance(named, dict)
+        for key in OF_THE_DATA:
+            settings.pop(key, None)
+        kept = [key for key in OF_THE_MACHINE if f"data.{key}" in given()]
+        for key in (*OF_THE_DATA, *kept):
+            if key in named["data"]:
+                OmegaConf.update(settings, key, cfg.data[key])
     validate(OmegaConf.create({"data": settings}), "data")
-    made: Any = instantiate(settings, _convert_="all")
-    return made, made.name != run.build("data").name
+    return instantiate(settings, _convert_="all")
+
+
+def protocol_of(run: Run, data: Any, own: Any, split: str) -> dict[str, str]:
+    """What the figures rest on: the data's words, how weights and threshold were chosen, and what was seen before."""
+    chosen: dict[str, str] = run.predictions("val").attrs["protocol"]
+    words: dict[str, str] = data.protocol_words(split) | {
+        key: chosen[key] for key in ("Selection", "Threshold") if key in chosen
+    }
+    if data.name != own.name:
+        words["Trained on"] = own.name
+    if count := seen_in_training(data, own, split):
+        total = int((data.items["split"] == split).sum())
+        words[SEEN] = (
+            f"{count} of these {total} items are files of the run's training split; "
+            "the figures are too good by an unknown amount"
+        )
+    return words
+
+
+def seen_in_training(data: Any, own: Any, split: str) -> int:
+    """How many items of a split are files that the run was trained on; 0 where its own data is not at hand."""
+    try:
+        own.setup("test")
+    except (ValueError, OSError):
+        return 0
+    tested, trained = data.items[data.items["split"] == split], own.items[own.items["split"] == "train"]
+    if "sha256" in tested and "sha256" in trained:
+        return int(tested["sha256"].dropna().isin(trained["sha256"].dropna()).sum())
+    same = data.name == own.name  # without hashes an item's name says little across data sets
+    return int(tested["item"].isin(trained["item"]).sum()) if same else 0
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="evaluate")

@@ -9,7 +9,7 @@ folder. A finished run is not run again, one that was killed goes on; rerun=true
 config and stops. Presets lie in conf/experiment; unmask train --cfg job shows the whole config.
 """
 
-import json
+import math
 import os
 import re
 import shlex
@@ -21,21 +21,30 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-import pandas as pd
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
+from pytorch_lightning import LightningModule, Trainer, seed_everything
 
 from unmask.commands import _explain, _loggers
+from unmask.commands._arguments import given
 from unmask.commands._shell import fail_clearly, quiet, say, show
 from unmask.config import conf_dir, validate
 from unmask.metrics import detection
+from unmask.modules.evaluation import Results, evaluate
 from unmask.networks.cost import count_flops
 from unmask.reporting import tables
-from unmask.runs import Run, predictions_path, register_resolvers, resume_point, write_predictions
+from unmask.runs import (
+    Run,
+    best_epoch,
+    predictions_path,
+    register_resolvers,
+    resume_point,
+    write_json,
+    write_predictions,
+)
 from unmask.training.callbacks import Counted
 
 register_resolvers()
@@ -55,7 +64,9 @@ def train(cfg: DictConfig) -> float | None:
         return float(Run(out).metrics["score"])
     quiet()
     seed_everything(cfg.seed, workers=True, verbose=False)
-    data: LightningDataModule = instantiate(cfg.data, _convert_="all")
+    data: Any = instantiate(cfg.data, _convert_="all")
+    if "data.root" in given():
+        data.require_root()
     data.setup("fit")
     module: LightningModule = instantiate(cfg.module, _convert_="all")
     with _loggers.closing():
@@ -63,41 +74,48 @@ def train(cfg: DictConfig) -> float | None:
             callbacks=[*_parts(cfg.callbacks), Counted(cfg.seed), _loggers.Evidence(cfg.logger.get("faces", 0))],
             logger=_loggers.start(cfg),
         )
-        score = _run(trainer, module, data, out)
-    if trainer.is_global_zero and hasattr(module, "predictions"):
-        _explain.explain(module, data, out, cfg.explain, trainer.strategy.root_device)
-    return score
+        results = _run(trainer, module, data, out)
+    if trainer.is_global_zero:
+        _explain.explain(module, results["test"].table, data, out, cfg.explain, trainer.strategy.root_device)
+    return _score(module, results["val"])
 
 
-def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> float:
+def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> dict[str, Results]:
     """Fit, take the best weights, score validation (for a detector's threshold) and then, once, test."""
     last = resume_point(out)
     say(f"going on from {last}" if last else f"training in {out}")
     trainer.fit(module, data, ckpt_path=last, weights_only=True)
-    best = out / "checkpoints" / "best.ckpt"
-    scored: dict[str, pd.DataFrame] = {}
-    figures: dict[str, dict[str, float]] = {}
-    for split, score in (("val", trainer.validate), ("test", trainer.test)):
-        score(module, data, ckpt_path=best, weights_only=True, verbose=False)
-        figures[split] = module.figures
-        if (table := getattr(module, "predictions", None)) is None:  # a generator: its figures are of its pictures
-            continue
-        scored[split] = table
-        figures[split] = detection.quick(table) | module.figures
-        if trainer.is_global_zero:
-            protocol = data.protocol_words(split) | _selection(module, trainer)
-            write_predictions(predictions_path(out, split), table, protocol)
-    score_value = float(trainer.callback_metrics.get(module.monitor, float("nan")))
-    score_value = figures["val"].get(str(module.monitor).removeprefix("val/"), score_value)
+    epochs, best = trainer.current_epoch, out / "checkpoints" / "best.ckpt"
+    results = {split: evaluate(trainer, module, data, split, best) for split in ("val", "test")}
     if trainer.is_global_zero:
-        _write_metrics(out, module, data, score_value, scored.get("val"), figures)
-    return score_value
+        for split, found in results.items():
+            if found.table is not None:
+                protocol = data.protocol_words(split) | _selection(module, epochs)
+                write_predictions(predictions_path(out, split), found.table, protocol)
+        _write_metrics(out, module, data, results, {"best_epoch": best_epoch(best), "epochs": epochs})
+    if not len(data.samples["test"]):
+        say(f"no test figures: {data.why_empty('test')}", style="yellow")
+    return results
 
 
-def _selection(module: Any, trainer: Trainer) -> dict[str, str]:
+def _score(module: Any, validation: Results) -> float:
+    """The monitored figure of the best weights.
+
+    Raises:
+        ValueError: it is NaN or infinite.
+    """
+    score = validation.figures.get(str(module.monitor).removeprefix("val/"), math.nan)
+    if not math.isfinite(score):
+        raise ValueError(
+            f"module.monitor={module.monitor} is {score} on the validation split: no weights were chosen by it"
+        )
+    return score
+
+
+def _selection(module: Any, epochs: int) -> dict[str, str]:
     return {
         "Selection": f"the epoch of the best {module.monitor} on the validation split, "
-        f"of {trainer.current_epoch} epochs; the test split was scored once, after that",
+        f"of {epochs} epochs; the test split was scored once, after that",
         "Threshold": "the one of the best balanced accuracy on the validation split",
     }
 
@@ -111,31 +129,25 @@ def _flops(module: Any, data: Any) -> int | None:
         return None
 
 
-def _write_metrics(
-    out: Path,
-    module: Any,
-    data: Any,
-    score: float,
-    validation: pd.DataFrame | None,
-    figures: dict[str, dict[str, float]],
-) -> None:
+def _write_metrics(out: Path, module: Any, data: Any, results: dict[str, Results], facts: dict[str, Any]) -> None:
+    """Write metrics.json, whose presence says that the run is finished."""
     found: dict[str, Any] = {"cv": module.cv} if hasattr(module, "cv") else {}
     trained = getattr(module, "network", module)
+    validation = results["val"].table
     detects = (
         {} if validation is None else {"thresholds": detection.threshold(validation), "flops": _flops(module, data)}
     )
     about = {
         "monitor": module.monitor,
-        "score": score,
+        "score": _score(module, results["val"]),
+        **facts,
         "parameters": sum(p.numel() for p in trained.parameters()),
         **detects,
         "command": shlex.join(["unmask", "train", *_overrides()]),
         **found,
-        **figures,
+        **{split: found.figures for split, found in results.items()},
     }
-    temporary = out / "metrics.json.tmp"
-    temporary.write_text(json.dumps(about, indent=2))
-    temporary.replace(out / "metrics.json")
+    write_json(out / "metrics.json", about)
     if "cv" in found:
         show(tables.cross_validation(module.cv))
         say(tables.folds(module.cv))

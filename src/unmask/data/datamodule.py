@@ -124,7 +124,7 @@ class CropDataModule(LightningDataModule):
         self.samples: dict[str, CropDataset] = {}
         self._training: sampling.CountedLoader | None = None
         self._given = {"batches": 0}
-        self._features = ""
+        self._features = self._fingerprint = ""
 
     def find_items(self) -> list[Item]:
         """What lies on the disk, as manifest rows.
@@ -136,8 +136,7 @@ class CropDataModule(LightningDataModule):
 
     def manifest(self) -> pd.DataFrame:
         """The table of items with the splits of this protocol, as found on the disk."""
-        if not self.root.is_dir():
-            raise ManifestError(f"data.root={self.root}: there is no such folder\n{self.explain()}")
+        self.require_root()
         items = items_table(self.find_items())
         bare = items[(items["label"] == 1) & items["mask"].isna()]
         if getattr(self.recipe, "masks", False) and len(bare):
@@ -165,7 +164,42 @@ class CropDataModule(LightningDataModule):
         made = {name: value for name, value in store.recipe.items() if name not in ("root", "key")}
         if made != dict(self.recipe.describe()):
             raise StoreError(f"{self.folder} was made by another recipe: {made}; delete it and prepare again")
+        self._check_root(store)
         return store
+
+    def require_root(self) -> None:
+        """Refuse a `root` that is not there; crops that are prepared are read without it, unless somebody names it.
+
+        Raises:
+            ManifestError: there is no such folder.
+        """
+        if not self.root.is_dir():
+            raise ManifestError(f"data.root={self.root}: there is no such folder\n{self.explain()}")
+
+    def _check_root(self, store: CropStore) -> None:
+        """Refuse a `root` that holds other files than those that were prepared; a folder that was moved is the same.
+
+        Raises:
+            StoreError: what would be scored is not what `root` names.
+        """
+        prepared = store.recipe["root"]
+        if not self.root.is_dir() or str(self.root.resolve()) == prepared:
+            return
+        try:
+            found = {item.item: self.root / item.path for item in self.find_items()}
+        except (ValueError, OSError):
+            found = {}
+        sizes = store.items["bytes"] if "bytes" in store.items else pd.Series(np.nan, index=store.items.index)
+        same = found.keys() == set(store.items["item"]) and all(
+            np.isnan(size) or found[item].stat().st_size == size
+            for item, size in zip(store.items["item"], sizes, strict=True)
+        )
+        if not same:
+            raise StoreError(
+                f"data.root={self.root}: the prepared crops of {self.name} were made from other files, those of "
+                f"{prepared}. Give these files a name of their own (data.name=...) or another place "
+                f"(paths.prepared=DIR), or replace the crops: {self.prepare_command()} rerun=true"
+            )
 
     def prepare_command(self) -> str:
         """The command that prepares what this data module reads."""
@@ -190,6 +224,7 @@ class CropDataModule(LightningDataModule):
         if self.samples:
             return
         store = self.store
+        self._fingerprint = store.fingerprint
         items = self._split(store.items)
         if self.blend:  # the fakes of training and validation are not used
             items.loc[(items["label"] == 1) & items["split"].isin(["train", "val"]), "split"] = None
@@ -357,22 +392,53 @@ class CropDataModule(LightningDataModule):
         return np.array([of[f"item {item}"] for item in self.samples[split].table["item"]], dtype=object)
 
     def predictions(self, split: str, index: Tensor, logit: Tensor) -> pd.DataFrame:
-        """The prediction table of a split: rows of these samples, and of every item that could not be scored.
+        """The prediction table of a split: rows of these samples, and a null one for each item without any.
+
+        Such an item could not be prepared, or no batch held it (`trainer.limit_test_batches`). It lowers the coverage.
 
         Args:
             split: `train`, `val` or `test`.
             index: rows of the sample table [N]; a row that comes twice (a filled-up last batch) counts once.
             logit: [N].
+
+        Raises:
+            ValueError: a logit is NaN or infinite; the message names its item.
         """
         first = np.unique(index.cpu().numpy(), return_index=True)[1]
-        rows = self.samples[split].table.iloc[index.cpu().numpy()[first]].reset_index(drop=True)
+        samples = self.samples[split].table
+        rows = samples.iloc[index.cpu().numpy()[first]].reset_index(drop=True)
         rows = rows.assign(logit=logit.float().cpu().numpy().astype(np.float64)[first])
-        members = self.items[self.items["split"] == split]
-        lost = members[members["rejected"].notna()][["item", "label", "method"]]
+        wrong = rows[~np.isfinite(rows["logit"])]
+        if len(wrong):
+            raise ValueError(
+                f"{len(wrong)} of {len(rows)} logits of the {split} split are NaN or infinite, such as that of "
+                f"{wrong['item'].iloc[0]}: the network's weights are broken, or its activations overflow (try "
+                "trainer.precision=32-true). No figure is computed from them"
+            )
+        members = self.items[self.items["split"] == split][["item", "label", "method"]]
+        named = pd.concat([samples[["item", "label", "method"]].drop_duplicates(), members]).drop_duplicates("item")
+        lost = named[~named["item"].isin(rows["item"])]
         if len(lost):
             empty = lost.assign(track=0, frame=-1, time=np.nan, logit=np.nan)
             rows = pd.concat([rows, empty[rows.columns]], ignore_index=True)
         return rows.assign(dataset=self.name, split=split)
+
+    def empty_predictions(self, split: str) -> pd.DataFrame:
+        """The prediction table of a split without samples: null rows of what could not be prepared, if anything."""
+        return self.predictions(split, torch.zeros(0, dtype=torch.long), torch.zeros(0))
+
+    def why_empty(self, split: str) -> str:
+        """Say why a split holds no sample, and how to give it some."""
+        members = self.items[self.items["split"] == split]
+        if len(members):
+            reasons = members["rejected"].value_counts().head(3)
+            listing = ", ".join(f"{count} x {reason}" for reason, count in reasons.items())
+            return f"none of the {len(members)} items of {self.name}'s {split} split could be prepared ({listing})"
+        kept = "without the fakes " if self.only else ""
+        return (
+            f"the {split} split of {self.name} is empty {kept}(data.protocol={self.protocol}); put items into it, or "
+            f"deal some with data.protocol=seeded data.{split}_fraction=0.2"
+        )
 
     def protocol_words(self, split: str) -> dict[str, str]:
         """What a figure on this data rests on, in words."""
@@ -397,6 +463,7 @@ class CropDataModule(LightningDataModule):
             "Crop": self.recipe.words(self.image_size),
             **computed,
             "Decoder": str(self.recipe.describe()["decoder"]),
+            "Manifest": self._fingerprint,
             "Aggregation": "none" if pictures else "a video's score is the mean probability of its samples",
         }
 

@@ -70,6 +70,16 @@ class CropStore:
         """How the crops were made."""
         return dict(json.loads((self.folder / "recipe.json").read_text()))
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve characters that stand for the items, their labels and the stored pixels: other data has others."""
+        crops, items = self.crops, self.items
+        rows = [
+            *(f"{item} {hash_}" for item, hash_ in zip(crops["item"], crops["hash"], strict=True)),
+            *(f"{item} {label}" for item, label in zip(items["item"], items["label"], strict=True)),
+        ]
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:12]
+
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "_shards": {}, "_read_bytes": 0}  # a memory map is opened anew in each process
 

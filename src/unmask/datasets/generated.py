@@ -54,6 +54,9 @@ class GeneratedDataModule(CropDataModule):
             for item, path, label, method, groups, given in zip(*columns, strict=True)
         ]
 
+    def _check_root(self, store: CropStore) -> None:
+        """Nothing: the crops lie inside of `root`, wherever it was moved to."""
+
     def prepare_command(self) -> str:
         """The command that makes what this data module reads."""
         return f"unmask generate run=RUN_OF_THE_GENERATOR out={self.root}"

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from unmask.metrics import generation
 from unmask.modules.by_hand import gather
+from unmask.modules.evaluation import Results, record
 from unmask.modules.judging import check, judge
 from unmask.modules.latents import noise
 
@@ -68,7 +69,7 @@ class Autoencoder(LightningModule):
         length: Any = decoder.latent
         self.register_buffer("latent_mean", torch.zeros(length))
         self.register_buffer("latent_std", torch.ones(length))
-        self.figures: dict[str, float] = {}
+        self.results: Results | None = None
         self.shown: Tensor | None = None  #: originals and reconstructions of the last validation [n, 2, 3, S, S]
         self._kept: list[Tensor] = []
         self._seen: list[Tensor] = []
@@ -206,8 +207,8 @@ class Autoencoder(LightningModule):
         self._kept.clear()
         found = judge(self, self.judge, real)
         rows = gather(self, rows)
-        self.figures = {"psnr": float(rows[1].mean()), "ssim": float(rows[2].mean())} | found
-        self.log_dict({f"{split}/{key}": value for key, value in self.figures.items()}, rank_zero_only=False)
+        figures = {"psnr": float(rows[1].mean()), "ssim": float(rows[2].mean())} | found
+        record(self, split, Results(figures))
 
 
 def kl(mean: Tensor, spread: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
 """One LightningModule for every detector: frames or clips, any network, any loss."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -13,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from unmask.metrics import detection
+from unmask.modules.evaluation import Results, on_curve, record
 
 Batch = dict[str, Tensor]
 FEATURES = ("auto", "exact", "off")
@@ -39,8 +41,7 @@ class Detector(LightningModule):
         compile: run the network through `torch.compile`, which pays in long trainings.
     """
 
-    predictions: pd.DataFrame  #: of the last validation or test, on every device the same
-    figures: dict[str, float]  #: of the last validation or test, beyond those of its predictions (see Segmenter)
+    results: Results | None  #: of a validation or test that has just ended, the same on every device
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class Detector(LightningModule):
             network.compile()  # in place, so that weights keep their names
         self.features = features
         self.optimizer, self.scheduler, self.monitor = optimizer, scheduler, monitor
-        self.figures = {}
+        self.results = None
         self._scored: list[tuple[Tensor, Tensor]] = []
         self._losses: list[Tensor] = []
 
@@ -159,7 +160,8 @@ class Detector(LightningModule):
         self._scored.append((batch["index"], logit))
         self._losses.append(self.loss(logit, batch["y"].float()).detach())
 
-    def _finish(self, split: str) -> None:
+    def _finish(self, split: str, more: Mapping[str, float] | None = None) -> None:
+        """Make the prediction table of what was kept, and log its figures and `more`, those of the module alone."""
         index = torch.cat([rows for rows, _ in self._scored])
         logit = torch.cat([values for _, values in self._scored])
         loss = torch.stack(self._losses).mean()
@@ -171,13 +173,27 @@ class Detector(LightningModule):
         if self.trainer.sanity_checking:
             return
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.predictions = data.predictions(split, index, logit)
-        every = detection.quick(self.predictions) | self.figures
-        figures = {f"{split}/{name}": value for name, value in every.items()}
-        self.log_dict(figures, rank_zero_only=False, sync_dist=False)
-        self.log(f"{split}/loss", loss, sync_dist=True, prog_bar=True)
-        if self.monitor in figures:
-            self.log(f"{split}/score", figures[self.monitor], prog_bar=True, logger=False)
+        table = data.predictions(split, index, logit)
+        figures = detection.quick(table) | dict(more or {})
+        score = {f"{split}/{name}": value for name, value in figures.items()}.get(self.monitor)
+        if score is not None and math.isnan(score):
+            raise ValueError(no_monitor(self.monitor, table, self.trainer))
+        record(self, split, Results(figures, table))
+        self.log(f"{split}/loss", loss, sync_dist=True, prog_bar=True, logger=on_curve(self.trainer))
+        if score is not None:
+            self.log(f"{split}/score", score, prog_bar=True, logger=False)
+
+
+def no_monitor(monitor: str, table: pd.DataFrame, trainer: Trainer) -> str:
+    """Say why the figure that picks the best weights does not exist on a validation table."""
+    scored = table[table["logit"].notna()]
+    real, fake = (scored.loc[scored["label"] == label, "item"].nunique() for label in (0, 1))
+    limited = trainer.limit_val_batches not in (None, 1.0)
+    why = f"; trainer.limit_val_batches={trainer.limit_val_batches} leaves out the others" if limited else ""
+    return (
+        f"module.monitor={monitor} does not exist on the validation split, so no weights can be chosen by it: of its "
+        f"{table['item'].nunique()} items {real} real and {fake} fake were scored{why}"
+    )
 
 
 def logs_now(trainer: Any) -> bool:

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from unmask.modules.by_hand import gather
+from unmask.modules.evaluation import Results, record
 from unmask.modules.judging import check, judge
 from unmask.modules.latents import noise as noise_of
 
@@ -89,7 +90,7 @@ class Diffusion(LightningModule):
         self.average = AveragedModel(denoiser, multi_avg_fn=partial(move, decay=ema)) if ema else None
         if self.average is not None:
             self.average.requires_grad_(False)  # else DDP would wait for its gradients
-        self.figures: dict[str, float] = {}
+        self.results: Results | None = None
         self._kept: list[Tensor] = []
         self._seen: list[Tensor] = []
         self._conditions: list[Tensor] = []
@@ -256,10 +257,10 @@ class Diffusion(LightningModule):
         for kept in (self._kept, self._seen, self._conditions):
             kept.clear()
         rows = gather(self, rows)
-        self.figures = {"loss": float(rows[1].mean())}
+        figures = {"loss": float(rows[1].mean())}
         if seen:
-            self.figures |= judge(self, self.judge, torch.cat(seen), torch.cat(conditions) if conditions else None)
-        self.log_dict({f"{split}/{key}": value for key, value in self.figures.items()}, rank_zero_only=False)
+            figures |= judge(self, self.judge, torch.cat(seen), torch.cat(conditions) if conditions else None)
+        record(self, split, Results(figures))
 
 
 def loss_weights(signal: Tensor, kind: str, snr: float | None) -> Tensor:

@@ -14,6 +14,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from unmask.metrics import generation
 from unmask.modules.by_hand import count_batch, gather, learn
+from unmask.modules.evaluation import Results, record
 
 Batch = dict[str, Tensor]
 SHOWN, EACH = 6, 3  # faces a person in the preview, and of these at most so many of one batch
@@ -73,7 +74,7 @@ class FaceSwap(LightningModule):
         self.mask_weight, self.outside, self.clip = mask_weight, outside, clip
         self.discriminator, self.adversarial, self.optimizer_d = discriminator, adversarial, optimizer_d
         self.adversarial_weight, self.monitor, self.mode = adversarial_weight, monitor, mode
-        self.figures: dict[str, float] = {}
+        self.results: Results | None = None
         self.shown: Tensor | None = None  #: of the last validation, see `preview`
         self._faces: Tensor | None = None  # that the preview shows, with whose they are
         self._whose = torch.zeros(0, dtype=torch.int64)
@@ -189,10 +190,10 @@ class FaceSwap(LightningModule):
         _, identity, *rows = gather(self, torch.cat(self._kept, dim=1))
         self._kept.clear()
         named = dict(zip(FIGURES, rows, strict=True))
-        self.figures = {name: float(values.mean()) for name, values in named.items()}
+        figures = {name: float(values.mean()) for name, values in named.items()}
         for person in sorted(set(identity.tolist())):  # one person may be learned while another is not
-            self.figures[f"psnr_{int(person)}"] = float(named["psnr"][identity == person].mean())
-        self.log_dict({f"{split}/{key}": value for key, value in self.figures.items()}, rank_zero_only=False)
+            figures[f"psnr_{int(person)}"] = float(named["psnr"][identity == person].mean())
+        record(self, split, Results(figures))
 
     def configure_optimizers(self) -> list[Optimizer]:
         """The network's, and the discriminator's where there is one."""

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from unmask.modules.by_hand import count_batch, learn
+from unmask.modules.evaluation import Results, record
 from unmask.modules.judging import check, judge
 from unmask.modules.latents import noise
 
@@ -71,7 +72,7 @@ class GAN(LightningModule):
         decay = get_ema_multi_avg_fn(ema)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(generator, multi_avg_fn=decay, use_buffers=True) if ema else None
         self.monitor, self.mode = monitor, mode
-        self.figures: dict[str, float] = {}
+        self.results: Results | None = None
         self.register_buffer("updates", torch.zeros(2, dtype=torch.int64))
         self._seen: list[Tensor] = []
         self._conditions: list[Tensor] = []
@@ -179,9 +180,9 @@ class GAN(LightningModule):
         condition = torch.cat(self._conditions) if self._conditions else None
         self._seen.clear()
         self._conditions.clear()
-        self.figures = judge(self, self.judge, real, condition)
-        self.log_dict({f"{split}/{key}": value for key, value in self.figures.items()}, rank_zero_only=False)
-        spread = self.figures["spread"]
+        figures = judge(self, self.judge, real, condition)
+        record(self, split, Results(figures))
+        spread = figures["spread"]
         if split == "val" and spread < COLLAPSED and self.updates[0] > 0:
             warnings.warn(
                 f"samples differ only {spread:.0%} as much as real pictures do (epoch {self.current_epoch}): the "

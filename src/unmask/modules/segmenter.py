@@ -1,6 +1,6 @@
 """A detector that says where: trained on masks, scored by pixels, and by pictures like every other detector."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -68,15 +68,15 @@ class Segmenter(Detector):
         counts = localisation.histograms(maps[:, 0].cpu().numpy(), mask[:, 0].cpu().numpy() > 0.5)
         self._counts.append(torch.from_numpy(counts.astype(np.int32)))
 
-    def _finish(self, split: str) -> None:
+    def _finish(self, split: str, more: Mapping[str, float] | None = None) -> None:
         index, counts = torch.cat([rows for rows, _ in self._scored]), torch.cat(self._counts).to(self.device)
         self._counts.clear()
         if self.trainer.world_size > 1:  # every device has the same number of rows
             gathered: Any = self.all_gather((index, counts))
             index, counts = (rows.flatten(0, 1) for rows in gathered)
         first = np.unique(index.cpu().numpy(), return_index=True)[1]  # a filled-up last batch repeats some
-        self.figures = localisation.figures(counts.cpu().numpy().astype(np.int64)[first])
-        super()._finish(split)
+        figures = localisation.figures(counts.cpu().numpy().astype(np.int64)[first])
+        super()._finish(split, figures | dict(more or {}))
 
 
 def of_pictures(maps: Tensor) -> Tensor:

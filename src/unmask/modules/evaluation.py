@@ -1,0 +1,63 @@
+"""One validation or test of a module, from the data to what it found; nothing is left in the module afterwards."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from pytorch_lightning import Trainer
+from pytorch_lightning.trainer.states import TrainerFn
+
+
+class Results(NamedTuple):
+    """What one validation or test found.
+
+    Attributes:
+        figures: by name, without the split: `video_auroc`, `fid`, `loss`, ...
+        table: the prediction table of a detector; None for a generator.
+    """
+
+    figures: dict[str, float]
+    table: pd.DataFrame | None = None
+
+
+def evaluate(trainer: Trainer, module: Any, data: Any, split: str, checkpoint: Path | None = None) -> Results:
+    """Evaluate a module on one split.
+
+    Args:
+        trainer: runs the loop.
+        module: leaves its `Results` in `module.results` when the loop ends; they are taken from there.
+        data: the data module, set up.
+        split: `val` or `test`.
+        checkpoint: the weights to be loaded first; None evaluates the module as it is.
+
+    Returns:
+        The results. An empty split has no figures; its table holds the items that could not be prepared, if any.
+
+    Raises:
+        ValueError: no batch was evaluated although the split holds samples.
+    """
+    if not len(data.samples[split]):
+        return Results({}, data.empty_predictions(split))
+    loop = {"val": trainer.validate, "test": trainer.test}[split]
+    module.results = None  # those of an earlier loop must never be taken for the results of this one
+    logged = loop(module, data, ckpt_path=checkpoint, weights_only=True, verbose=False)
+    results, module.results = module.results, None
+    if results is None:
+        raise ValueError(f"no batch of the {split} split was evaluated: is trainer.limit_{split}_batches 0?")
+    losses = [found[f"{split}/loss"] for found in logged if f"{split}/loss" in found]
+    return Results(({"loss": losses[0]} if losses else {}) | results.figures, results.table)
+
+
+def record(module: Any, split: str, results: Results) -> None:
+    """Leave results in a module for `evaluate`, and log their figures as `SPLIT/NAME`.
+
+    The curves are those of the training: when the best weights are validated once more, nothing is added to them.
+    """
+    module.results = results
+    figures = {f"{split}/{name}": value for name, value in results.figures.items()}
+    module.log_dict(figures, rank_zero_only=False, sync_dist=False, logger=on_curve(module.trainer))
+
+
+def on_curve(trainer: Trainer) -> bool:
+    """Whether figures logged now are points of the training's curves."""
+    return trainer.state.fn != TrainerFn.VALIDATING
