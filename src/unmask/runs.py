@@ -12,7 +12,7 @@ import json
 import math
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,8 +112,8 @@ class Run:
         found = {level: math.nan if value is None else value for level, value in self.metrics["thresholds"].items()}
         if broken := [level for level, value in found.items() if not math.isfinite(value)]:
             raise RunError(
-                f"run={self.folder}: the {broken[0]} threshold in metrics.json is {found[broken[0]]}; expected a finite "
-                "number. Train the run again (rerun=true)"
+                f"run={self.folder}: the {broken[0]} threshold in metrics.json is {found[broken[0]]}; expected a "
+                "finite number. Train the run again (rerun=true)"
             )
         return found
 
@@ -228,6 +228,22 @@ def _same_protocol(path: Path, table: pd.DataFrame, protocol: Mapping[str, str])
     return set(before["item"]) == set(table["item"]) and all(
         known.get(key, protocol[key]) == protocol[key] for key in ("Split", "Manifest")
     )
+
+
+def find_label(folder: Path, split: str, name: str, rules: Sequence[str]) -> str | None:
+    """The label (see `free_label`) of predictions of a data set by one of these protocols; None where there are none.
+
+    Args:
+        folder: of the run.
+        split: that was scored.
+        name: of the data set.
+        rules: protocols, such as `official`.
+    """
+    for label in (name, *(f"{name}-{rule}" for rule in rules)):
+        path = predictions_path(folder, split, label)
+        if path.is_file() and read_predictions(path).attrs["protocol"].get("Split", rules[0]).split(" ")[0] in rules:
+            return label
+    return None
 
 
 def write_json(path: Path, value: Any) -> None:

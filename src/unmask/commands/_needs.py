@@ -20,7 +20,7 @@ from unmask.config import validate
 from unmask.data.manifest import ManifestError, file_hash
 from unmask.data.store import StoreError
 from unmask.reporting import paper
-from unmask.runs import Run, predictions_path
+from unmask.runs import Run, find_label, predictions_path
 
 
 def make(table: paper.Table, extra: Sequence[str]) -> list[str]:
@@ -64,16 +64,19 @@ def score(folder: Path, config: DictConfig, test: Sequence[str]) -> str | None:
 
 
 def scored(folder: Path, config: DictConfig, test: Sequence[str]) -> tuple[str, bool, bool]:
-    """The name of a test set, whether it is the run's own, and whether the run was scored on it as it is now."""
+    """The label of a test set, whether it is the run's own, and whether the run was scored on it as it is now."""
     own: Any = instantiate(config.data, _convert_="all")
     data: Any = instantiate(_load("evaluate", [f"run={folder}", *test]).data, _convert_="all")
-    if data.name == own.name:
+    if data.name == own.name and data.protocol == own.protocol and data.split_seed == own.split_seed:
         return data.name, True, predictions_path(folder, "test").is_file()
-    found = predictions_path(folder, "test", data.name)
+    rules = [data.protocol, "seeded"] if data.protocol == "given" and data.ELSE_SEEDED else [data.protocol]
+    label = find_label(folder, "test", data.name, rules)
+    if label is None:
+        return data.name, False, False
     # Samples that were made anew since then are other samples.
     made = next(data.root.glob("**/crops.parquet"), None)
-    fresh = found.is_file() and (made is None or made.stat().st_mtime <= found.stat().st_mtime)
-    return data.name, False, fresh
+    written = predictions_path(folder, "test", label).stat().st_mtime
+    return label, False, made is None or made.stat().st_mtime <= written
 
 
 def _load(verb: str, arguments: Sequence[str]) -> DictConfig:

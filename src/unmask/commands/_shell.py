@@ -71,4 +71,6 @@ def _raised_by_us(error: BaseException) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("unmask.")
+    # A verb's own module is called `__main__`; its spec keeps its name.
+    spec = None if trace is None else trace.tb_frame.f_globals.get("__spec__")
+    return spec is not None and spec.name.startswith("unmask.")

@@ -41,6 +41,7 @@ from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from unmask.commands import _sampling, _swapping
+from unmask.commands._arguments import refuse_unread
 from unmask.commands._inpainting import Job, Sheet, sheets, write, write_tables
 from unmask.commands._made import batches
 from unmask.commands._made import claim as claim_folder
@@ -55,6 +56,22 @@ from unmask.runs import Run, register_resolvers
 
 register_resolvers()
 
+SHARED = ("out", "batch_size", "rerun")
+OF_A_RUN = (*SHARED, "run", "marking.", "trainer", "trainer.")
+# What each of the three ways reads.
+READ = {
+    "pictures of a run": (*OF_A_RUN, "count", "seed", "attributes", "walk"),
+    "swapped videos": (
+        *OF_A_RUN,
+        "video", "to", "blending", "colour", "feather", "search_every", "crf", "video_psnr", "label", "identity.",
+        "lpips.",
+    ),
+    "inpaintings": (
+        *SHARED,
+        "data", "data.", "data/", "paths.", "generator", "generator.", "masks", "size", "paste", "limit", "seed",
+        "check",
+    ),
+}  # fmt: skip
 NO_PIXELS = ("device", "download")  # settings of an inpainter that decide nothing
 
 
@@ -64,8 +81,10 @@ def generate(cfg: DictConfig) -> None:
         quiet()
         validate(cfg, "marking", "trainer")
         swaps = cfg.video or Run(Path(cfg.run)).config.data.get("people")
+        _refuse("swapped videos" if swaps else "pictures of a run")
         (_swapping if swaps else _sampling).generate(cfg)
         return
+    _refuse("inpaintings")
     validate(cfg, "data", "generator")
     check(cfg)
     data: CropDataModule = instantiate(cfg.data, _convert_="all")
@@ -90,6 +109,11 @@ def generate(cfg: DictConfig) -> None:
     say(
         "to use them: " + shlex.join(["unmask", "prepare", "data=deepfakeart", f"data.name={name}", f"data.root={out}"])
     )
+
+
+def _refuse(what: str) -> None:
+    """Refuse arguments of the other ways."""
+    refuse_unread(READ[what], f"has no effect on {what}; see unmask generate --help")
 
 
 def check(cfg: DictConfig) -> None:

@@ -142,12 +142,16 @@ def main(arguments: list[str]) -> None:
     given, *rest = words or [""]
     kind = given if given in (*known, "runs") else _plural(given)
     if kind == "runs":
+        if len(rest) > 1:
+            raise SystemExit(f"unmask: unmask list runs takes one folder, but got {' '.join(rest)}")
         table = runs(Path(rest[0] if rest else "outputs"))
         # A folder is to be copied: a line that is too long for the terminal wraps there instead.
         wide = Measurement.get(console, console.options.update(max_width=1000), table).maximum
         console.width = max(console.width, wide)
         console.print(table)
     elif kind in known:
+        if rest:
+            raise SystemExit(f"unmask: unmask list {given} takes no further argument, but got {' '.join(rest)}")
         console.print(options(known[kind]))
         console.print(f"\nchosen with {key(known[kind])}=NAME", markup=False)
     else:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig
 
 from unmask.commands import _explain, _tables
+from unmask.commands._arguments import refuse_unread
 from unmask.commands._shell import console, fail_clearly, say
 from unmask.config import conf_dir
 from unmask.data.store import CropStore
@@ -136,10 +137,12 @@ class Strips:
 def main(cfg: DictConfig) -> None:
     """Run the verb."""
     if cfg.get("table") is not None:
+        refuse_unread(("table", "table.", "run", "out", "overrides", "resamples"), "has no effect on a table")
         _tables.make(cfg, gather)
         return
     if cfg.run is None or str(cfg.run).lower() == "true":
         raise ValueError("nothing to report: pass run=DIR, run=[DIR_A,DIR_B] or table=NAME (unmask list tables)")
+    refuse_unread(("run", "out", "title", "resamples"), "has no effect on the report of runs; a table is table=NAME")
     folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
     report([Path(folder) for folder in folders], Path(cfg.out) if cfg.out else None, cfg.title, cfg.resamples)
 

@@ -65,8 +65,7 @@ def train(cfg: DictConfig) -> float | None:
     quiet()
     seed_everything(cfg.seed, workers=True, verbose=False)
     data: Any = instantiate(cfg.data, _convert_="all")
-    if "data.root" in given():
-        data.require_root()
+    check_arguments(data)
     data.setup("fit")
     module: LightningModule = instantiate(cfg.module, _convert_="all")
     with _loggers.closing():
@@ -96,6 +95,19 @@ def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> dict[str, Resul
     if not len(data.samples["test"]):
         say(f"no test figures: {data.why_empty('test')}", style="yellow")
     return results
+
+
+def check_arguments(data: Any) -> None:
+    """Refuse what was typed of the data and would have no effect.
+
+    Raises:
+        ValueError: an argument has none, or `data.root` names no folder.
+    """
+    typed = given()
+    if "data.root" in typed:
+        data.require_root()
+    if problems := [f"{key}: {why}" for key, why in data.unread() if f"data.{key}" in typed]:
+        raise ValueError("\n  ".join(["arguments without effect:", *(f"data.{problem}" for problem in problems)]))
 
 
 def _score(module: Any, validation: Results) -> float:

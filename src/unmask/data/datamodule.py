@@ -19,11 +19,12 @@ from unmask.data.augment import Augmentation, to_float
 from unmask.data.blend import SelfBlend
 from unmask.data.blended import BlendedDataset
 from unmask.data.dataset import CropDataset, Sampling
-from unmask.data.manifest import ATTRIBUTE, Item, ManifestError, check_leaks, components, items_table
+from unmask.data.manifest import ATTRIBUTE, Item, ManifestError, check_leaks, components, file_hash, items_table
 from unmask.data.prepare import Recipe, overrides
 from unmask.data.splits import DEAL_TEST, PROTOCOLS
 from unmask.data.store import CropStore, StoreError
 
+HASHED = 16  # files whose bytes are compared where a data set may have been moved
 Order = Callable[[np.random.Generator], sampling.Indices]
 
 
@@ -167,6 +168,17 @@ class CropDataModule(LightningDataModule):
         self._check_root(store)
         return store
 
+    def unread(self) -> list[tuple[str, str]]:
+        """Settings that have no effect beside the others, and why: (name, reason)."""
+        found = []
+        if self.protocol not in DEAL_TEST and not (self.protocol == "given" and self.ELSE_SEEDED):
+            found.append(("test_fraction", f"protocol={self.protocol} takes the test split as the data set has it"))
+        if self.how.frames is None:
+            found += [(name, "is of clips: set frames=T") for name in ("consecutive", "stride", "max_stride")]
+        elif not self.how.consecutive:
+            found.append(("stride", "is of consecutive clips: set data.consecutive=true"))
+        return found
+
     def require_root(self) -> None:
         """Refuse a `root` that is not there; crops that are prepared are read without it, unless somebody names it.
 
@@ -185,21 +197,28 @@ class CropDataModule(LightningDataModule):
         prepared = store.recipe["root"]
         if not self.root.is_dir() or str(self.root.resolve()) == prepared:
             return
-        try:
-            found = {item.item: self.root / item.path for item in self.find_items()}
-        except (ValueError, OSError):
-            found = {}
-        sizes = store.items["bytes"] if "bytes" in store.items else pd.Series(np.nan, index=store.items.index)
-        same = found.keys() == set(store.items["item"]) and all(
-            np.isnan(size) or found[item].stat().st_size == size
-            for item, size in zip(store.items["item"], sizes, strict=True)
-        )
-        if not same:
+        if not self._holds(store.items):
             raise StoreError(
                 f"data.root={self.root}: the prepared crops of {self.name} were made from other files, those of "
                 f"{prepared}. Give these files a name of their own (data.name=...) or another place "
                 f"(paths.prepared=DIR), or replace the crops: {self.prepare_command()} rerun=true"
             )
+
+    def _holds(self, items: pd.DataFrame) -> bool:
+        """Whether the files below `root` are those of these items: names, sizes, and the bytes of some."""
+        try:
+            found = {item.item: self.root / item.path for item in self.find_items()}
+            if found.keys() != set(items["item"]):
+                return False
+            known = items.dropna(subset=["bytes", "sha256"]) if {"bytes", "sha256"} <= set(items) else items.iloc[:0]
+            sizes = zip(known["item"], known["bytes"], strict=True)
+            some = known.iloc[:: max(1, len(known) // HASHED)]
+            hashes = zip(some["item"], some["sha256"], strict=True)
+            return all(found[name].stat().st_size == size for name, size in sizes) and all(
+                file_hash(found[name]) == sha256 for name, sha256 in hashes
+            )
+        except (ValueError, OSError):
+            return False
 
     def prepare_command(self) -> str:
         """The command that prepares what this data module reads."""

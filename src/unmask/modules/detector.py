@@ -188,7 +188,7 @@ def no_monitor(monitor: str, table: pd.DataFrame, trainer: Trainer) -> str:
     """Say why the figure that picks the best weights does not exist on a validation table."""
     scored = table[table["logit"].notna()]
     real, fake = (scored.loc[scored["label"] == label, "item"].nunique() for label in (0, 1))
-    limited = trainer.limit_val_batches not in (None, 1.0)
+    limited = isinstance(trainer.limit_val_batches, int) or trainer.limit_val_batches < 1.0
     why = f"; trainer.limit_val_batches={trainer.limit_val_batches} leaves out the others" if limited else ""
     return (
         f"module.monitor={monitor} does not exist on the validation split, so no weights can be chosen by it: of its "

@@ -40,12 +40,13 @@ def evaluate(trainer: Trainer, module: Any, data: Any, split: str, checkpoint: P
         return Results({}, data.empty_predictions(split))
     loop = {"val": trainer.validate, "test": trainer.test}[split]
     module.results = None  # those of an earlier loop must never be taken for the results of this one
-    logged = loop(module, data, ckpt_path=checkpoint, weights_only=True, verbose=False)
+    loop(module, data, ckpt_path=checkpoint, weights_only=True, verbose=False)
     results, module.results = module.results, None
     if results is None:
         raise ValueError(f"no batch of the {split} split was evaluated: is trainer.limit_{split}_batches 0?")
-    losses = [found[f"{split}/loss"] for found in logged if f"{split}/loss" in found]
-    return Results(({"loss": losses[0]} if losses else {}) | results.figures, results.table)
+    logged = trainer.callback_metrics  # of this loop: the Trainer empties them when one begins
+    loss = {"loss": float(logged[f"{split}/loss"])} if f"{split}/loss" in logged else {}
+    return Results(loss | results.figures, results.table)
 
 
 def record(module: Any, split: str, results: Results) -> None:
