@@ -19,11 +19,18 @@ from unmask.cli import main
 from unmask.commands.prepare import prepare as prepare_verb
 from unmask.demo.portraits import render_portraits
 from unmask.demo.videos import render
+from unmask.modules import detector
 
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("UNMASK_SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+
+# `UNMASK_TEST_BF16=on` or `=off` runs the suite as on a machine with, or without, bfloat16 in hardware.
+FORCED_BF16 = os.environ.get("UNMASK_TEST_BF16")
+if FORCED_BF16:
+    detector.fast_bfloat16 = lambda device: {"on": True, "off": False}[FORCED_BF16]
 
 
 @pytest.fixture(scope="session")

@@ -100,16 +100,14 @@ class Run:
                 f"run={self.folder}: not finished (no metrics.json); the command that started it goes on with it"
             )
         found = dict(json.loads(path.read_text()))
-        for split in ("val", "test"):  # a figure that does not exist is null in the file
-            found[split] = {name: math.nan if value is None else value for name, value in found.get(split, {}).items()}
-        return found
+        return found | {split: figures_of(found.get(split, {})) for split in ("val", "test")}
 
     @property
     def thresholds(self) -> dict[str, float]:
         """A detector's, chosen on validation data, for a `frame` and a `video`."""
         if "thresholds" not in self.metrics:
             raise RunError(f"run={self.folder}: {self.name} is a generator and scores nothing; take a detector's run")
-        found = {level: math.nan if value is None else value for level, value in self.metrics["thresholds"].items()}
+        found = figures_of(self.metrics["thresholds"])
         if broken := [level for level, value in found.items() if not math.isfinite(value)]:
             raise RunError(
                 f"run={self.folder}: the {broken[0]} threshold in metrics.json is {found[broken[0]]}; expected a "
@@ -253,6 +251,11 @@ def write_json(path: Path, value: Any) -> None:
     temporary.replace(path)
 
 
+def figures_of(read: Mapping[str, float | None]) -> dict[str, float]:
+    """Figures as they were before `write_json`: null is NaN again."""
+    return {name: math.nan if value is None else value for name, value in read.items()}
+
+
 def _without_nan(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_nan(item) for key, item in value.items()}
@@ -261,20 +264,33 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_predictions(path: Path, table: pd.DataFrame, protocol: dict[str, str]) -> None:
-    """Write a prediction table with its protocol in the file's metadata; whole or not at all."""
+def write_predictions(
+    path: Path, table: pd.DataFrame, protocol: Mapping[str, str], figures: Mapping[str, float] | None = None
+) -> None:
+    """Write a prediction table with its protocol in the file's metadata; whole or not at all.
+
+    Args:
+        path: the file.
+        table: the predictions.
+        protocol: what they rest on.
+        figures: of the same evaluation, those too that the table does not hold, such as a segmenter's of pixels.
+    """
     arrow = pa.Table.from_pandas(table, preserve_index=False)
-    metadata = {**(arrow.schema.metadata or {}), b"protocol": json.dumps(protocol).encode()}
+    about = {"protocol": protocol, "figures": _without_nan(figures or {})}
+    metadata = {name.encode(): json.dumps(value).encode() for name, value in about.items()}
+    metadata = {**(arrow.schema.metadata or {}), **metadata}
     temporary = path.with_suffix(".tmp")
     pq.write_table(arrow.replace_schema_metadata(metadata), temporary)
     temporary.replace(path)
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
-    """A prediction table; its protocol lies in `.attrs["protocol"]`."""
+    """A prediction table; `.attrs` holds its `protocol` and the `figures` of its evaluation."""
     if not path.is_file():
         raise RunError(f"{path} is missing: the run has not been evaluated on this split")
     arrow = pq.read_table(path)
     table: pd.DataFrame = arrow.to_pandas()
-    table.attrs["protocol"] = json.loads((arrow.schema.metadata or {}).get(b"protocol", b"{}"))
+    metadata = arrow.schema.metadata or {}
+    table.attrs["protocol"] = json.loads(metadata.get(b"protocol", b"{}"))
+    table.attrs["figures"] = figures_of(json.loads(metadata.get(b"figures", b"{}")))
     return table

@@ -72,14 +72,14 @@ def evaluate(cfg: DictConfig) -> float:
         say(f"nothing was evaluated and nothing written: {data.why_empty(cfg.split)}", style="yellow")
         return float("nan")
     trainer: Trainer = instantiate(cfg.trainer, _convert_="all", logger=False, enable_checkpointing=False)
-    table = evaluate_split(trainer, run.module(), data, cfg.split).table
+    figures, table = evaluate_split(trainer, run.module(), data, cfg.split)
     assert table is not None
     if not trainer.is_global_zero:
         return float("nan")
     protocol = protocol_of(run, data, own, cfg.split)
     label = free_label(run.folder, cfg.split, data.name, data.name == own.name, table, protocol)
     path = predictions_path(run.folder, cfg.split, label)
-    write_predictions(path, table, protocol)
+    write_predictions(path, table, protocol, figures)
     report = gather(run, cfg.resamples, cfg.split, label)
     console.print(tables.console([report]))
     if SEEN in protocol:

@@ -61,6 +61,8 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
     thresholds, predictions = run.thresholds, run.predictions(split, dataset)
     protocol = dict(predictions.attrs["protocol"])
     protocol["Seed"] = str(run.config.get("seed"))
+    # Predictions of old runs hold no figures; those of the run's own test are in its metrics.
+    figures = predictions.attrs["figures"] or (run.metrics[split] if dataset is None else {})
     curves = run.folder / "metrics.csv"
     return RunReport(
         name=run.name,
@@ -72,7 +74,7 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
         validation=run.predictions("val"),
         curves=pd.read_csv(curves) if curves.is_file() else None,
         audit=_audit(run),
-        network=_network(run.metrics) | _pixels(run.metrics.get(split, {})),
+        network=_network(run.metrics) | _pixels(figures),
         heat=_explain.read(run.folder),
     )
 

@@ -90,7 +90,7 @@ def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> dict[str, Resul
         for split, found in results.items():
             if found.table is not None:
                 protocol = data.protocol_words(split) | _selection(module, epochs)
-                write_predictions(predictions_path(out, split), found.table, protocol)
+                write_predictions(predictions_path(out, split), found.table, protocol, found.figures)
         _write_metrics(out, module, data, results, {"best_epoch": best_epoch(best), "epochs": epochs})
     if not len(data.samples["test"]):
         say(f"no test figures: {data.why_empty('test')}", style="yellow")

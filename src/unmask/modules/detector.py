@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from unmask.metrics import detection
-from unmask.modules.evaluation import Results, on_curve, record
+from unmask.modules.evaluation import Results, curves, record
 
 Batch = dict[str, Tensor]
 FEATURES = ("auto", "exact", "off")
@@ -179,7 +179,7 @@ class Detector(LightningModule):
         if score is not None and math.isnan(score):
             raise ValueError(no_monitor(self.monitor, table, self.trainer))
         record(self, split, Results(figures, table))
-        self.log(f"{split}/loss", loss, sync_dist=True, prog_bar=True, logger=on_curve(self.trainer))
+        self.log(f"{split}/loss", loss, sync_dist=True, prog_bar=True, logger=curves(self.trainer))
         if score is not None:
             self.log(f"{split}/score", score, prog_bar=True, logger=False)
 

@@ -56,9 +56,9 @@ def record(module: Any, split: str, results: Results) -> None:
     """
     module.results = results
     figures = {f"{split}/{name}": value for name, value in results.figures.items()}
-    module.log_dict(figures, rank_zero_only=False, sync_dist=False, logger=on_curve(module.trainer))
+    module.log_dict(figures, rank_zero_only=False, sync_dist=False, logger=curves(module.trainer))
 
 
-def on_curve(trainer: Trainer) -> bool:
-    """Whether figures logged now are points of the training's curves."""
-    return trainer.state.fn != TrainerFn.VALIDATING
+def curves(trainer: Trainer) -> bool | None:
+    """For `log`: None hands figures to whatever loggers there are; False, while weights are validated again, to none."""
+    return False if trainer.state.fn == TrainerFn.VALIDATING else None
