@@ -60,5 +60,5 @@ def record(module: Any, split: str, results: Results) -> None:
 
 
 def curves(trainer: Trainer) -> bool | None:
-    """For `log`: None hands figures to whatever loggers there are; False, while weights are validated again, to none."""
+    """For `log`: None gives figures to the loggers; False, while the best weights are validated again, does not."""
     return False if trainer.state.fn == TrainerFn.VALIDATING else None
