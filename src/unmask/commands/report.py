@@ -57,14 +57,14 @@ def report(folders: Sequence[Path], out: Path | None, title: str | None, resampl
 
 def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | None = None) -> RunReport:
     """All that a page tells of a run, from the files of its folder."""
-    thresholds, predictions = run.thresholds, run.predictions(split, dataset)
+    thresholds, predictions = run.score_thresholds, run.predictions(split, dataset)
     protocol = dict(predictions.attrs["protocol"])
     protocol["Seed"] = str(run.config.get("seed"))
     curves = run.folder / "metrics.csv"
     return RunReport(
         name=run.name,
         predictions=predictions,
-        thresholds=thresholds,
+        score_thresholds=thresholds,
         summary=detection.summary(predictions, thresholds, resamples),
         protocol=protocol,
         command=run.metrics["command"],

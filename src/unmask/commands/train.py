@@ -121,9 +121,11 @@ def _write_metrics(
 ) -> None:
     found: dict[str, Any] = {"cv": module.cv} if hasattr(module, "cv") else {}
     trained = getattr(module, "network", module)
-    detects = (
-        {} if validation is None else {"thresholds": detection.threshold(validation), "flops": _flops(module, data)}
-    )
+    detects: dict[str, Any] = {}
+    if validation is not None:
+        cuts = detection.threshold(validation)  # decisions are made on scores; people read probabilities
+        shown = {level: float(detection.probability(cut)) for level, cut in cuts.items()}
+        detects = {"thresholds": shown, "score_thresholds": cuts, "flops": _flops(module, data)}
     about = {
         "monitor": module.monitor,
         "score": score,

@@ -84,7 +84,7 @@ def videos(predictions: pd.DataFrame) -> pd.DataFrame:
     scored = frames(predictions).dropna(subset=["score"])
     groups = scored.groupby(["item", "track"], sort=True)
     tracks = groups.size().rename("num").reset_index()
-    tracks["score"] = _track_scores(scored["score"].to_numpy(), groups.ngroup().to_numpy())
+    tracks["score"] = _track_scores(scored["score"].to_numpy(), groups.ngroup().to_numpy(dtype=np.int64))
     items = tracks.groupby("item").agg(score=("score", "max"), num=("num", "sum"))
     items.insert(1, "prob", probability(items["score"]))
     table = facts.merge(items, how="left", left_on="item", right_index=True).sort_values("item", ignore_index=True)

@@ -151,14 +151,14 @@ def threshold(predictions: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def require_thresholds(thresholds: Mapping[str, float]) -> None:
+def require_thresholds(thresholds: Mapping[str, float | None]) -> None:
     """Refuse a threshold that is no finite number.
 
     Raises:
         ValueError: The message names the level and the value.
     """
     for level, value in thresholds.items():
-        if not np.isfinite(value):
+        if value is None or not np.isfinite(value):
             raise ValueError(
                 f"the {level} threshold is {value}; expected a finite score (a logit). It is fitted to the validation "
                 "split when a run is trained: train the run again"

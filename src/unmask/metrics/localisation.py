@@ -95,7 +95,7 @@ def figures(pixels: Pixels) -> dict[str, float]:
     touched = pixels.total[:, 1] > 0
     if not touched.any():
         return dict.fromkeys(("pixel_auroc", "pixel_f1", "iou"), float("nan"))
-    pixels = Pixels(*(part[touched] for part in pixels))
+    pixels = Pixels(pixels.total[touched], pixels.called[touched], pixels.quantile[touched])
     return {"pixel_auroc": auroc(pixels), "pixel_f1": float(f1(pixels).mean()), "iou": float(iou(pixels).mean())}
 
 
