@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningModule
 
 from unmask.config import validate
+from unmask.metrics.detection import logit, require_thresholds
 
 # What does not change a run's result and so is no part of its identity.
 NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare", "explain")
@@ -104,7 +105,7 @@ class Run:
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """A detector's, chosen on validation data, for a `frame` and a `video`."""
+        """A detector's, chosen on validation data, for a `frame` and a `video`; as probabilities, to be shown."""
         if "thresholds" not in self.metrics:
             raise RunError(f"run={self.folder}: {self.name} is a generator and scores nothing; take a detector's run")
         found = figures_of(self.metrics["thresholds"])
@@ -114,6 +115,18 @@ class Run:
                 "finite number. Train the run again (rerun=true)"
             )
         return found
+
+    @property
+    def score_thresholds(self) -> dict[str, float]:
+        """The same as scores (logits): what is above them is called fake. Runs that did not write them are converted.
+
+        Raises:
+            ValueError: one is not finite.
+        """
+        shown = self.thresholds
+        found = self.metrics.get("score_thresholds") or {name: float(logit(prob)) for name, prob in shown.items()}
+        require_thresholds(found)
+        return dict(found)
 
     @property
     def checkpoint(self) -> Path:

@@ -115,8 +115,10 @@ def _gather(table: pd.DataFrame, threshold: float, store: Any, most: int) -> _Sh
         return found
 
     levels = detection.reported(table)
-    videos = detection.videos(table)[["item", "method", "label", "prob", "num"]]
-    called = (videos["prob"] > threshold).map({True: "fake", False: "real"}).where(videos["prob"].notna(), "not scored")
+    videos = detection.videos(table)[["item", "method", "label", "score", "prob", "num"]]
+    called = (
+        (videos["score"] > threshold).map({True: "fake", False: "real"}).where(videos["score"].notna(), "not scored")
+    )
     words = {"label": "truth", "num": "samples"}
     return _Shown(
         pictures.roc(levels),
@@ -141,7 +143,7 @@ def _show_tensorboard(logger: TensorBoardLogger, evidence: _Shown, step: int) ->
     board.add_image("test/confusion", evidence.confusion, step, dataformats="HWC")
     if evidence.errors:
         board.add_image("test/errors", pictures.sheet(evidence.errors), step, dataformats="HWC")
-    columns = evidence.videos.round({"prob": 4}).astype(str)
+    columns = evidence.videos.round({"score": 4, "prob": 4}).astype(str)
     rows = [columns.columns, ["---"] * len(columns.columns), *columns.to_numpy()]
     board.add_text("test/videos", "\n".join(f"| {' | '.join(row)} |" for row in rows), step)
     board.flush()

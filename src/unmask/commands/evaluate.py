@@ -21,7 +21,7 @@ from pytorch_lightning import Trainer
 from unmask.commands._arguments import given, refuse_unread
 from unmask.commands._judging import judge_run
 from unmask.commands._shell import console, fail_clearly, quiet, say
-from unmask.commands.report import gather
+from unmask.commands.report import SEEN, gather
 from unmask.config import conf_dir, validate
 from unmask.modules.evaluation import evaluate as evaluate_split
 from unmask.reporting import tables
@@ -52,7 +52,6 @@ READ = {
     "generator": ("run", "split", "trainer", "trainer.", "judge", "judge.", "count", "seed", "lpips."),
 }
 SPLITS = ("val", "test")
-SEEN = "Seen in training"  # the word of the protocol for files that the run was trained on
 
 
 def evaluate(cfg: DictConfig) -> float:
@@ -82,8 +81,6 @@ def evaluate(cfg: DictConfig) -> float:
     write_predictions(path, table, protocol, figures)
     report = gather(run, cfg.resamples, cfg.split, label)
     console.print(tables.console([report]))
-    if SEEN in protocol:
-        say(f"{SEEN}: {protocol[SEEN]}", style="yellow")
     say(f"predictions: {path}")
     figure = report.figure("video", "all", "auroc")
     return figure.value if figure else float("nan")

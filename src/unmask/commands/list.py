@@ -96,6 +96,8 @@ def runs(root: Path) -> Table | str:
     for folder in folders:
         config, metrics = _read(folder / ".hydra" / "config.yaml") or {}, _metrics(folder)
         state = Text("unfinished", "yellow") if metrics is None else Text("finished", "green")
+        if (metrics or {}).get("remarks"):
+            state = Text("finished, not shown to have learned", "yellow")
         monitor = (metrics or {}).get("monitor") or (config.get("module") or {}).get("monitor", "")
         figures = _figure((metrics or {}).get("score")), _figure(((metrics or {}).get("test") or {}).get("video_auroc"))
         table.add_row(Text(str(folder)), str(config.get("seed", "")), state, Text(str(monitor)), *figures)

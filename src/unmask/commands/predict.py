@@ -33,24 +33,25 @@ MARKED = 8  # frames of a video in which a watermark is looked for
 
 def predict(path: Path, run: Run, out: Path | None = None) -> float:
     """Score one file, print the verdict, draw the scores; return the probability of fake."""
-    thresholds, recipe = run.thresholds, run.build("data.recipe")
+    cuts, recipe = run.score_thresholds, run.build("data.recipe")
     try:
         crops = recipe(path)
     except MediaError as error:
         raise MediaError(f"{path}: {error}") from None
     store = MemoryStore(path.name, crops)
     predictions = score(run, store)
-    prob = float(detection.videos(predictions)["prob"].iloc[0])
+    scored = detection.videos(predictions).iloc[0]
+    prob = float(scored["prob"])
     if len(store.crops) == 1:
         unit, kind = "picture", "score"
-        drawn = plots.single(predictions, thresholds["video"], store.strips)
+        drawn = plots.single(predictions, store.strips, score_threshold=cuts["video"])
     else:
         unit, kind = "frame" if run.config.data.frames is None else "clip", "timeline"
-        drawn = plots.timeline(predictions, thresholds["frame"], store.strips)
+        drawn = plots.timeline(predictions, store.strips, score_threshold=cuts["frame"])
     out = out or Path(f"{path.stem}-{kind}.png")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(drawn)
-    tell(path, run, prob, thresholds["video"], f"{len(predictions)} {unit}{'s' if len(predictions) > 1 else ''}")
+    tell(path, run, float(scored["score"]), f"{len(predictions)} {unit}{'s' if len(predictions) > 1 else ''}")
     tell_marks(path, recipe.decoder)
     say(f"{kind}: {out}")
     return prob
@@ -70,16 +71,17 @@ def score(run: Run, store: MemoryStore) -> pd.DataFrame:
     return samples.table.assign(dataset="file", split="none", logit=torch.cat(logits).numpy().astype(np.float64))
 
 
-def tell(path: Path, run: Run, prob: float, threshold: float, samples: str) -> None:
-    """Print the score and what it can and cannot mean."""
-    side = "above" if prob > threshold else "below"
+def tell(path: Path, run: Run, score: float, samples: str) -> None:
+    """Print the score, given as a logit, and what it can and cannot mean."""
+    cut, threshold, prob = run.score_thresholds["video"], run.thresholds["video"], float(detection.probability(score))
+    side = "above" if score > cut else "below"
     # Of the test split, since the threshold was fitted to the validation split.
     table = run.predictions("test")
     item, seen = f"{detection.unit(table)}s", _seen(run)
-    leaning = "looks more like the fakes" if prob > threshold else f"looks more like the real {item}"
-    tested = detection.videos(table).dropna(subset=["prob"])
-    real, fake = (tested.loc[tested["label"] == label, "prob"] for label in (0, 1))
-    alarms, found = float((real > threshold).mean()), float((fake > threshold).mean())
+    leaning = "looks more like the fakes" if score > cut else f"looks more like the real {item}"
+    tested = detection.videos(table).dropna(subset=["score"])
+    real, fake = (tested.loc[tested["label"] == label, "score"] for label in (0, 1))
+    alarms, found = float((real > cut).mean()), float((fake > cut).mean())
     say(f"\n{path.name}: probability of being fake {prob:.2f}", style="bold")
     say(f"  {side} this detector's threshold of {threshold:.2f}: the {seen} {leaning} it was trained on")
     say(f"  {samples} scored with {run.name}, trained on {run.config.data.name or run.config.data.run}")

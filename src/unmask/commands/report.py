@@ -26,11 +26,14 @@ from unmask.commands._shell import console, fail_clearly, say
 from unmask.config import conf_dir
 from unmask.data.store import CropStore
 from unmask.metrics import detection
+from unmask.metrics.learning import did_not_learn
 from unmask.reporting import page, tables
 from unmask.reporting.run import RunReport
 from unmask.runs import Run, register_resolvers
 
 register_resolvers()
+
+SEEN = "Seen in training"  # the word of a protocol for files that the run was trained on
 
 
 def report(folders: Sequence[Path], out: Path | None, title: str | None, resamples: int) -> Path:
@@ -58,7 +61,7 @@ def report(folders: Sequence[Path], out: Path | None, title: str | None, resampl
 
 def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | None = None) -> RunReport:
     """All that a page tells of a run, from the files of its folder."""
-    thresholds, predictions = run.thresholds, run.predictions(split, dataset)
+    thresholds, predictions = run.score_thresholds, run.predictions(split, dataset)
     protocol = dict(predictions.attrs["protocol"])
     protocol["Seed"] = str(run.config.get("seed"))
     # Predictions of old runs hold no figures; those of the run's own test are in its metrics.
@@ -67,7 +70,7 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
     return RunReport(
         name=run.name,
         predictions=predictions,
-        thresholds=thresholds,
+        score_thresholds=thresholds,
         summary=detection.summary(predictions, thresholds, resamples),
         protocol=protocol,
         command=run.metrics["command"],
@@ -76,7 +79,20 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
         audit=_audit(run),
         network=_network(run.metrics) | _pixels(figures),
         heat=_explain.read(run.folder),
+        remarks=[*_learning(run), *_seen(protocol)],
     )
+
+
+def _learning(run: Run) -> list[str]:
+    """The run's remarks on its training; of an old run they are worked out from its validation."""
+    if "remarks" in run.metrics:
+        return list(run.metrics["remarks"])
+    remark = did_not_learn(run.predictions("val"), str(run.metrics["monitor"]), None)
+    return [remark] if remark else []
+
+
+def _seen(protocol: Mapping[str, str]) -> list[str]:
+    return [f"{SEEN}: {protocol[SEEN]}."] if SEEN in protocol else []
 
 
 def _network(metrics: Mapping[str, Any]) -> dict[str, str]:

@@ -33,6 +33,7 @@ from unmask.commands._arguments import given
 from unmask.commands._shell import fail_clearly, quiet, say, show
 from unmask.config import conf_dir, validate
 from unmask.metrics import detection
+from unmask.metrics.learning import did_not_learn
 from unmask.modules.evaluation import Results, evaluate
 from unmask.networks.cost import count_flops
 from unmask.reporting import tables
@@ -91,7 +92,7 @@ def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> dict[str, Resul
             if found.table is not None:
                 protocol = data.protocol_words(split) | _selection(module, epochs)
                 write_predictions(predictions_path(out, split), found.table, protocol, found.figures)
-        _write_metrics(out, module, data, results, {"best_epoch": best_epoch(best), "epochs": epochs})
+        _write_metrics(out, module, data, results, _learning(module, results["val"], best_epoch(best), epochs))
     if not len(data.samples["test"]):
         say(f"no test figures: {data.why_empty('test')}", style="yellow")
     return results
@@ -124,6 +125,15 @@ def _score(module: Any, validation: Results) -> float:
     return score
 
 
+def _learning(module: Any, validation: Results, best: int | None, epochs: int) -> dict[str, Any]:
+    """Which epoch was the best, and a remark where that or its figure does not show that anything was learned."""
+    number = None if best is None or epochs < 2 else best - 1
+    remark = did_not_learn(validation.table, str(module.monitor), number)
+    if remark:
+        say(remark, style="yellow")
+    return {"best_epoch": best, "epochs": epochs, "remarks": [remark] if remark else []}
+
+
 def _selection(module: Any, epochs: int) -> dict[str, str]:
     return {
         "Selection": f"the epoch of the best {module.monitor} on the validation split, "
@@ -146,9 +156,11 @@ def _write_metrics(out: Path, module: Any, data: Any, results: dict[str, Results
     found: dict[str, Any] = {"cv": module.cv} if hasattr(module, "cv") else {}
     trained = getattr(module, "network", module)
     validation = results["val"].table
-    detects = (
-        {} if validation is None else {"thresholds": detection.threshold(validation), "flops": _flops(module, data)}
-    )
+    detects: dict[str, Any] = {}
+    if validation is not None:
+        cuts = detection.threshold(validation)  # decisions are made on scores; people read probabilities
+        shown = {level: float(detection.probability(cut)) for level, cut in cuts.items()}
+        detects = {"thresholds": shown, "score_thresholds": cuts, "flops": _flops(module, data)}
     about = {
         "monitor": module.monitor,
         "score": _score(module, results["val"]),

@@ -1,5 +1,11 @@
-"""From a prediction table to scores: one per frame or clip, one per video."""
+"""From a prediction table to scores: one per frame or clip, one per video.
 
+Everything that ranks or decides does so on the score, a logit: probabilities of large logits round to 0 or 1 and tie.
+The probability stands beside it, for calibration and for people.
+"""
+
+import itertools
+import math
 from typing import Literal
 
 import numpy as np
@@ -8,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 FACTS = ["item", "label", "method", "dataset", "split"]
+SHOWN = 5  # rows that an error message lists
 
 
 def probability(logit: ArrayLike) -> Array:
@@ -17,26 +24,55 @@ def probability(logit: ArrayLike) -> Array:
     return np.asarray(np.where(logit < 0, small, 1.0) / (1.0 + small))
 
 
+def logit(prob: ArrayLike) -> Array:
+    """Turn probabilities in [0, 1] into logits; those of 0 and 1 are the largest finite numbers."""
+    prob = np.asarray(prob, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.nan_to_num(np.log(prob) - np.log1p(-prob), nan=np.nan))
+
+
+def require_finite(predictions: pd.DataFrame) -> None:
+    """Refuse logits that are no finite numbers.
+
+    A missing logit is allowed only in the row of an item that was rejected before it reached the network, which has
+    no frame (`frame` is -1). Infinity, or NaN for a frame that was scored, comes from the network.
+
+    Raises:
+        ValueError: The message names the first rows.
+    """
+    values = _values(predictions)
+    bad = np.isinf(values) | (np.isnan(values) & (predictions["frame"].to_numpy() >= 0))
+    _refuse(predictions, values, bad)
+
+
 def frames(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Add the column `prob` to a prediction table; rows that could not be scored keep NaN."""
-    return predictions.assign(prob=probability(predictions["logit"].to_numpy(dtype=np.float64, na_value=np.nan)))
+    """Add the columns `score`, the logit, and `prob` to a prediction table; what could not be scored keeps NaN.
+
+    Raises:
+        ValueError: If a logit is infinite.
+    """
+    values = _values(predictions)
+    _refuse(predictions, values, np.isinf(values))
+    return predictions.assign(score=values, prob=probability(values))
 
 
 def videos(predictions: pd.DataFrame) -> pd.DataFrame:
     """Aggregate a prediction table to one row per item.
 
-    A track's score is the mean probability over its rows; an item's is the highest of its tracks', because a video
-    with one forged face is a fake. Grouping goes by `item` alone: folder and clip names repeat between methods.
+    A track's probability is the mean over its rows; an item's is the highest of its tracks', because a video with one
+    forged face is a fake. The score is the logit of that probability, log(mean p) - log(mean (1 - p)), computed from
+    the logits without rounding p to 0 or 1. Grouping goes by `item` alone: folder and clip names repeat between
+    methods.
 
     Args:
         predictions: Rows of frames or clips with `item, track, label, method, dataset, split, logit`.
 
     Returns:
-        Columns `item, label, method, dataset, split, prob, num`, sorted by `item`; `num` counts the scored rows, and
-        `prob` is NaN for an item of which nothing could be scored.
+        Columns `item, label, method, dataset, split, score, prob, num`, sorted by `item`; `num` counts the scored
+        rows, and `score` and `prob` are NaN for an item of which nothing could be scored.
 
     Raises:
-        ValueError: If an item has two labels, methods, data sets or splits.
+        ValueError: If an item has two labels, methods, data sets or splits, or a logit is infinite.
     """
     facts = predictions[FACTS].drop_duplicates()
     twice = facts.loc[facts["item"].duplicated(), "item"]
@@ -45,11 +81,56 @@ def videos(predictions: pd.DataFrame) -> pd.DataFrame:
             f"{twice.nunique()} item(s) have more than one label, method, dataset or split, first {twice.iloc[0]!r}; "
             "an item must be unique: dataset/method/clip"
         )
-    scored = frames(predictions).dropna(subset=["prob"])
-    tracks = scored.groupby(["item", "track"], sort=True)["prob"].agg(["mean", "size"])
-    items = tracks.groupby("item").agg(prob=("mean", "max"), num=("size", "sum"))
+    scored = frames(predictions).dropna(subset=["score"])
+    groups = scored.groupby(["item", "track"], sort=True)
+    tracks = groups.size().rename("num").reset_index()
+    tracks["score"] = _track_scores(scored["score"].to_numpy(), groups.ngroup().to_numpy(dtype=np.int64))
+    items = tracks.groupby("item").agg(score=("score", "max"), num=("num", "sum"))
+    items.insert(1, "prob", probability(items["score"]))
     table = facts.merge(items, how="left", left_on="item", right_index=True).sort_values("item", ignore_index=True)
     return table.assign(num=table["num"].fillna(0).astype(np.int64))
+
+
+def _values(predictions: pd.DataFrame) -> Array:
+    return predictions["logit"].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _refuse(predictions: pd.DataFrame, values: Array, bad: NDArray[np.bool_]) -> None:
+    if not bad.any():
+        return
+    rows = predictions.assign(logit=values)[bad]
+    first = "; ".join(
+        f"{item}, track {track}, frame {frame}: {value}"
+        for item, track, frame, value in rows[["item", "track", "frame", "logit"]].head(SHOWN).itertuples(index=False)
+    )
+    raise ValueError(
+        f"{len(rows)} of {len(predictions)} logits are not finite ({first}); expected finite numbers, and a missing "
+        "logit only for a rejected item (frame -1). The network's weights or its input are broken: check the run's "
+        "checkpoint, and train it again"
+    )
+
+
+def _track_scores(score: Array, track: NDArray[np.int64]) -> Array:
+    """Logit of each track's mean probability, from the logits `[N]` and track numbers `[N]` of its rows.
+
+    The same logits give the same bits whatever their order (`math.fsum` rounds once), a track of equal logits gives
+    exactly that logit, and mirrored tracks give mirrored scores: what ties on paper ties here.
+    """
+    if not len(score):
+        return np.empty(0)
+    order = np.lexsort((score, track))
+    score, track = score[order], track[order]
+    start = np.flatnonzero(np.diff(track, prepend=-1))
+    bounds = [*start.tolist(), len(score)]
+    low, high = score[start], score[np.append(start[1:], len(score)) - 1]
+    fake, real = -np.logaddexp(0, -score), -np.logaddexp(0, score)  # log p, log (1 - p)
+    top_fake, top_real = -np.logaddexp(0, -high), -np.logaddexp(0, low)
+    sums = [
+        [math.fsum(terms[a:b]) for a, b in itertools.pairwise(bounds)]
+        for terms in (np.exp(fake - top_fake[track]).tolist(), np.exp(real - top_real[track]).tolist())
+    ]
+    mixed = top_fake - top_real + np.log(sums[0]) - np.log(sums[1])
+    return np.where(low == high, low, mixed)
 
 
 def unit(predictions: pd.DataFrame) -> Literal["picture", "video"]:

@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from unmask.metrics import aggregate, ranking
 
 Array = NDArray[np.float64]
+CELLS = 500_000  # resamples x rows handled at once: 4 MB an array
+FEWEST = 10  # scored items of each class that an interval needs; of fewer, resamples say little about other items
 
 
 def resample(label: ArrayLike, resamples: int, seed: int) -> Array:
@@ -45,7 +47,10 @@ def interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Difference in video AUROC of two detectors, `a - b`, on the videos that both have scored."""
+    """Difference in video AUROC of two detectors, `a - b`, on the videos that both have scored.
+
+    The interval `low, high` and `p` are NaN where a class has fewer than `FEWEST` videos.
+    """
 
     a: float
     b: float
@@ -71,17 +76,22 @@ def paired(
     Raises:
         ValueError: If the two tables share no scored item, or disagree about a label.
     """
-    a, b = (aggregate.videos(table).dropna(subset=["prob"]) for table in (predictions_a, predictions_b))
+    a, b = (aggregate.videos(table).dropna(subset=["score"]) for table in (predictions_a, predictions_b))
     both = a.merge(b, on="item", suffixes=("_a", "_b"), validate="one_to_one").sort_values("item")
     if both.empty:
         raise ValueError("the two prediction tables have no scored item in common; score both runs on the same data")
     if (both["label_a"] != both["label_b"]).any():
         raise ValueError("the two prediction tables disagree about labels; they come from different manifests")
-    label, times = both["label_a"].to_numpy(), resample(both["label_a"], resamples, seed)
-    first, second = both["prob_a"].to_numpy(), both["prob_b"].to_numpy()
+    label = both["label_a"].to_numpy()
+    real, fake = int((label == 0).sum()), int((label == 1).sum())
+    first, second = both["score_a"].to_numpy(), both["score_b"].to_numpy()
     value_a, value_b = float(ranking.auroc(first, label)), float(ranking.auroc(second, label))
+    if min(real, fake) < FEWEST:
+        nothing = float("nan")
+        return Comparison(value_a, value_b, value_a - value_b, nothing, nothing, nothing, real, fake)
+    times = resample(label, resamples, seed)
     moved = ranking.auroc(first, label, times) - ranking.auroc(second, label, times)
     low, high = interval(moved)
     tail = min(np.sum(moved <= 0), np.sum(moved >= 0)) + 1
-    p = float("nan") if np.isnan(value_a) else min(1.0, 2 * float(tail) / (resamples + 1))
-    return Comparison(value_a, value_b, value_a - value_b, low, high, p, int((label == 0).sum()), int(label.sum()))
+    p = min(1.0, 2 * float(tail) / (resamples + 1))
+    return Comparison(value_a, value_b, value_a - value_b, low, high, p, real, fake)

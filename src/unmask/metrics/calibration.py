@@ -26,11 +26,10 @@ def brier(prob: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) ->
     return mean((np.asarray(prob, dtype=np.float64) - np.asarray(label)) ** 2, weight)
 
 
-def log_loss(prob: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Array:
-    """Mean negative log-likelihood in nats, with probabilities kept one float64 epsilon away from 0 and 1."""
-    epsilon = np.finfo(np.float64).eps
-    prob = np.clip(np.asarray(prob, dtype=np.float64), epsilon, 1 - epsilon)
-    return mean(-np.log(np.where(np.asarray(label) == 1, prob, 1 - prob)), weight)
+def log_loss(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Array:
+    """Mean negative log-likelihood in nats, of logits: exact where their probability rounds to 0 or 1."""
+    score = np.asarray(score, dtype=np.float64)
+    return mean(np.logaddexp(0, np.where(np.asarray(label) == 1, -score, score)), weight)
 
 
 def _bins(prob: Array, bins: int) -> NDArray[np.int64]:

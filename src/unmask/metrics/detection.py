@@ -3,6 +3,9 @@
 A table has one row per scored frame or clip: `item, track, frame, time, label, method, dataset, split, logit`; label 1
 is fake, and an item that could not be scored is one row with a null logit. Such items are never guessed at 0.5: they
 are left out and lower the coverage that stands beside every figure.
+
+Ranks and decisions are taken on scores, which are logits (see `aggregate`). A threshold is such a score too;
+`probability` turns it into what a person is shown.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from unmask.metrics import bootstrap, ranking
-from unmask.metrics.aggregate import frames, methods, of_method, probability, unit, videos
+from unmask.metrics.aggregate import frames, logit, methods, of_method, probability, require_finite, unit, videos
 from unmask.metrics.calibration import brier, ece, log_loss
 from unmask.metrics.decisions import accuracy, balanced_accuracy, f1, precision, recall, specificity
 from unmask.metrics.ranking import auroc, average_precision, eer, pr_curve, roc_curve
@@ -32,6 +35,7 @@ __all__ = [
     "frames",
     "levels",
     "log_loss",
+    "logit",
     "methods",
     "of_method",
     "pr_curve",
@@ -40,6 +44,7 @@ __all__ = [
     "quick",
     "recall",
     "reported",
+    "require_finite",
     "roc_curve",
     "specificity",
     "summary",
@@ -62,13 +67,12 @@ METRICS = (
     "ece",
     "log_loss",
 )
-CELLS = 500_000  # resamples x rows handled at once: 4 MB an array
 
 
 def levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Give the scored rows at both levels, `frame` and `video`, each with `item, label, method, prob`."""
+    """Give the scored rows at both levels, `frame` and `video`, each with `item, label, method, score, prob`."""
     tables = {"frame": frames(predictions), "video": videos(predictions)}
-    return {level: table.dropna(subset=["prob"]) for level, table in tables.items()}
+    return {level: table.dropna(subset=["score"]) for level, table in tables.items()}
 
 
 def reported(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -85,22 +89,22 @@ def coverage(predictions: pd.DataFrame) -> float:
 
 
 def evaluate(
-    prob: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.5
+    score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0
 ) -> dict[str, Array]:
-    """Compute every metric of `METRICS` at once; `[N]`, `[N]`, weight None or `[..., N]` -> `[...]` each."""
-    table = ranking.counts(prob, label, weight)
+    """Compute every metric of `METRICS` at once; logits `[N]`, `[N]`, weight None or `[..., N]` -> `[...]` each."""
+    table, prob = ranking.counts(score, label, weight), probability(score)
     return {
         "auroc": ranking.area(table),
         "ap": ranking.precision_sum(table),
         "eer": ranking.crossing(table),
-        "accuracy": accuracy(prob, label, weight, threshold),
-        "balanced_accuracy": balanced_accuracy(prob, label, weight, threshold),
-        "precision": precision(prob, label, weight, threshold),
-        "recall": recall(prob, label, weight, threshold),
-        "f1": f1(prob, label, weight, threshold),
+        "accuracy": accuracy(score, label, weight, threshold),
+        "balanced_accuracy": balanced_accuracy(score, label, weight, threshold),
+        "precision": precision(score, label, weight, threshold),
+        "recall": recall(score, label, weight, threshold),
+        "f1": f1(score, label, weight, threshold),
         "brier": brier(prob, label, weight),
         "ece": ece(prob, label, weight),
-        "log_loss": log_loss(prob, label, weight),
+        "log_loss": log_loss(score, label, weight),
     }
 
 
@@ -108,24 +112,24 @@ def quick(predictions: pd.DataFrame) -> dict[str, float]:
     """Compute what is watched during training, without intervals.
 
     Returns:
-        `{frame,video}_{auroc,ap,eer,acc}`; accuracy at 0.5; NaN where a class is missing.
+        `{frame,video}_{auroc,ap,eer,acc}`; accuracy at a probability of 0.5; NaN where a class is missing.
     """
     figures = {}
     for level, rows in levels(predictions).items():
-        prob, label = rows["prob"].to_numpy(), rows["label"].to_numpy()
-        table = ranking.counts(prob, label)
+        score, label = rows["score"].to_numpy(), rows["label"].to_numpy()
+        table = ranking.counts(score, label)
         figures[f"{level}_auroc"] = float(ranking.area(table))
         figures[f"{level}_ap"] = float(ranking.precision_sum(table))
         figures[f"{level}_eer"] = float(ranking.crossing(table))
-        figures[f"{level}_acc"] = float(accuracy(prob, label))
+        figures[f"{level}_acc"] = float(accuracy(score, label))
     return figures
 
 
-def _cut(prob: Array, label: Array) -> float:
+def _cut(score: Array, label: Array) -> float:
     """Find the cut of the best balanced accuracy, in the middle between the scores on its two sides."""
-    table = ranking.counts(prob, label)
+    table = ranking.counts(score, label)
     if not 0 < label.sum() < len(label) or len(table.score) < 2:
-        return 0.5
+        return 0.0
     balance = (table.fake / table.fake[-1] - table.real / table.real[-1])[:-1]
     above, below = table.score[:-1], table.score[1:]
     # equally good cuts are told apart by the room they leave, and a summation error must not tell them apart
@@ -138,12 +142,27 @@ def threshold(predictions: pd.DataFrame) -> dict[str, float]:
     """Choose the thresholds of the highest balanced accuracy on validation data.
 
     Returns:
-        `{"frame": t, "video": t}` in [0, 1], to be used as `prob > t`. Of equally good cuts the one with the widest gap
-        between its neighbouring scores is taken; 0.5 where the data cannot tell (one class, or one score for all).
+        `{"frame": t, "video": t}`, scores (logits), to be used as `score > t`. Of equally good cuts the one with the
+        widest gap between its neighbouring scores is taken; 0, a probability of 0.5, where the data cannot tell (one
+        class, or one score for all).
     """
     return {
-        level: _cut(rows["prob"].to_numpy(), rows["label"].to_numpy()) for level, rows in levels(predictions).items()
+        level: _cut(rows["score"].to_numpy(), rows["label"].to_numpy()) for level, rows in levels(predictions).items()
     }
+
+
+def require_thresholds(thresholds: Mapping[str, float | None]) -> None:
+    """Refuse a threshold that is no finite number.
+
+    Raises:
+        ValueError: The message names the level and the value.
+    """
+    for level, value in thresholds.items():
+        if value is None or not np.isfinite(value):
+            raise ValueError(
+                f"the {level} threshold is {value}; expected a finite score (a logit). It is fitted to the validation "
+                "split when a run is trained: train the run again"
+            )
 
 
 def summary(
@@ -152,18 +171,22 @@ def summary(
     """Tabulate every metric with its 95 % interval, for all fakes and for each manipulation against all reals.
 
     Intervals are percentiles of a bootstrap over videos (frame figures too: the frames of a video are no independent
-    evidence), drawn within each class. With fewer than two videos of a class there is no interval.
+    evidence), drawn within each class. With fewer than `bootstrap.FEWEST` videos of a class there is no interval.
 
     Args:
         predictions: The test predictions.
-        thresholds: `frame` and `video`, from `threshold` on validation data.
+        thresholds: `frame` and `video`, scores from `threshold` on validation data.
         resamples: Bootstrap resamples.
         seed: Of the bootstrap.
 
     Returns:
         Columns `level, method, metric, value, low, high, real, fake, coverage`; `real` and `fake` count the scored
         videos, `coverage` is their share of all videos concerned. What cannot be computed is NaN.
+
+    Raises:
+        ValueError: If a threshold or a logit is not finite.
     """
+    require_thresholds(thresholds)
     return pd.DataFrame(list(_rows(predictions, thresholds, resamples, seed)))
 
 
@@ -177,8 +200,8 @@ def _rows(
             items = rows[["item", "label"]].drop_duplicates("item").sort_values("item", ignore_index=True)
             fake = int(items["label"].sum())
             shared = {"real": len(items) - fake, "fake": fake, "coverage": coverage(of_method(predictions, method))}
-            prob, label = rows["prob"].to_numpy(), rows["label"].to_numpy()
-            figures = evaluate(prob, label, threshold=thresholds[level])
+            score, label = rows["score"].to_numpy(), rows["label"].to_numpy()
+            figures = evaluate(score, label, threshold=thresholds[level])
             moved = _resampled(rows, items, thresholds[level], resamples, seed)
             for metric, value in figures.items():
                 low, high = bootstrap.interval(moved[metric] if np.isfinite(value) else [])
@@ -196,14 +219,14 @@ def _rows(
 def _resampled(
     rows: pd.DataFrame, items: pd.DataFrame, threshold: float, resamples: int, seed: int
 ) -> dict[str, Array]:
-    """Compute every metric on every resample of the items: `[resamples]` each, empty where a class has one video."""
-    if items["label"].value_counts().reindex([0, 1], fill_value=0).min() < 2:
+    """Compute every metric on every resample of the items: `[resamples]` each, empty where these are too few."""
+    if items["label"].value_counts().reindex([0, 1], fill_value=0).min() < bootstrap.FEWEST:
         return {metric: np.empty(0) for metric in METRICS}
     times = bootstrap.resample(items["label"], resamples, seed)
-    prob, label = rows["prob"].to_numpy(), rows["label"].to_numpy()
+    score, label = rows["score"].to_numpy(), rows["label"].to_numpy()
     column = items["item"].searchsorted(rows["item"]) if len(rows) else np.empty(0, dtype=np.int64)
-    step = max(1, CELLS // len(rows))
+    step = max(1, bootstrap.CELLS // len(rows))
     parts = [
-        evaluate(prob, label, times[start : start + step][:, column], threshold) for start in range(0, resamples, step)
+        evaluate(score, label, times[start : start + step][:, column], threshold) for start in range(0, resamples, step)
     ]
     return {metric: np.concatenate([part[metric] for part in parts]) for metric in METRICS}

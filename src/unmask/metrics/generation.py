@@ -10,27 +10,54 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 BORDER = 5  # px: half of SSIM's window
+WINDOW = 2 * BORDER + 1  # px: the least side of a picture that has an SSIM
+PEAK = 60.0  # dB: of pictures of 8 bit, as libvmaf has it (6 x bits + 12); equal ones would be infinitely alike
 BLOCK = 1024  # rows that are held against all others at once: whole sets would take gigabytes
 
 
+def decibel(error: Tensor) -> Tensor:
+    """Mean squared errors of values in [0, 1] -> PSNR, dB, at most `PEAK`.
+
+    A mean over pictures stays finite where some equal their originals. The bound is about the error of rounding to
+    8 bit, 58.9 dB: what lies above it is told apart by no picture of 8 bit.
+    """
+    return (-10 * error.log10()).clamp(max=PEAK)
+
+
 def psnr(made: Tensor, original: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each picture: both [N, 3, H, W] in [0, 1] -> [N], dB."""
-    dims = (1, 2, 3)
-    found: Tensor = peak_signal_noise_ratio(made.float(), original.float(), 1.0, reduction="none", dim=dims)
-    return found
+    """Peak signal-to-noise ratio of each picture: both [N, 3, H, W] in [0, 1] -> [N], dB, at most `PEAK`."""
+    return decibel((made.float() - original.float()).square().mean((1, 2, 3)))
 
 
 def ssim(made: Tensor, original: Tensor) -> Tensor:
     """Structural similarity of each picture (doi 10.1109/TIP.2003.819861): both [N, 3, H, W] in [0, 1] -> [N].
 
     A Gaussian window of 11 px and deviation 1.5, as in the paper; where it would hang over the border nothing counts.
+
+    Raises:
+        ValueError: If the window is larger than the pictures.
     """
+    require_window(made)
     found = structural_similarity_index_measure(made.float(), original.float(), data_range=1.0, return_full_image=True)
     each: Tensor = found[1][..., BORDER:-BORDER, BORDER:-BORDER]
     return each.mean((1, 2, 3))
+
+
+def require_window(pictures: Tensor) -> None:
+    """Refuse pictures [..., H, W] that the window of SSIM does not fit into.
+
+    Raises:
+        ValueError: A side is shorter than `WINDOW`.
+    """
+    height, width = pictures.shape[-2:]
+    if min(height, width) < WINDOW:
+        raise ValueError(
+            f"SSIM of pictures of {width}x{height} px: its window needs at least {WINDOW} px on each side; use larger "
+            "pictures (image_size)"
+        )
 
 
 def frechet(real: Tensor, made: Tensor) -> float:
@@ -39,7 +66,12 @@ def frechet(real: Tensor, made: Tensor) -> float:
     Args:
         real: [N, F]; fewer than F rows give a covariance without full rank, and a figure that depends on N.
         made: [M, F].
+
+    Returns:
+        The distance; NaN where a set has fewer than two rows, and so no covariance.
     """
+    if min(len(real), len(made)) < 2:
+        return float("nan")
     real, made = real.double(), made.double()
     distance = (real.mean(0) - made.mean(0)).square().sum()
     a, b = ((x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (real, made))  # covariances are a'a and b'b
@@ -53,8 +85,10 @@ def kernel(real: Tensor, made: Tensor) -> float:
     """Kernel distance of two sets of features [N, F] and [M, F] (arXiv 1801.01401, equation 4); without bias.
 
     The kernel is (x . y / F + 1)^3. All pairs are taken, where KID is often the mean over draws of 1000: the
-    expectation is the same.
+    expectation is the same. NaN where a set has fewer than two rows, and so no pairs.
     """
+    if min(len(real), len(made)) < 2:
+        return float("nan")
     real, made = real.double(), made.double()
     within = sum((_kernel(x, x) - _kernel_diagonal(x)) / (len(x) * (len(x) - 1)) for x in (real, made))
     return float(within - 2 * _kernel(real, made) / (len(real) * len(made)))
@@ -78,10 +112,16 @@ def inception_score(logits: Tensor, parts: int = 10) -> float:
 
     Args:
         logits: of the classes [N, C]; the score is called so for those of the published network alone.
-        parts: the score is the mean over so many parts of the set, 10 as published; fewer where N is less.
+        parts: the score is the mean over so many parts of the set, 10 as published; fewer where N is less than two
+            pictures a part, since a picture alone has a score of 1 whatever it shows.
+
+    Returns:
+        The score; NaN of fewer than two pictures.
     """
+    if len(logits) < 2:
+        return float("nan")
     found = []
-    for part in logits.double().log_softmax(1).tensor_split(min(parts, len(logits))):
+    for part in logits.double().log_softmax(1).tensor_split(min(parts, len(logits) // 2)):
         marginal = part.logsumexp(0) - math.log(len(part))
         found.append((part.exp() * (part - marginal)).sum(1).mean().exp())
     return float(torch.stack(found).mean())

@@ -1,8 +1,8 @@
 """Metrics of order: how well scores rank fakes above reals, whatever the threshold.
 
-Everywhere `score` is `[N]` (higher is more fake), `label` `[N]` (1 fake), `weight` None or `[..., N]`; a result has the
-leading shape of `weight`, so that a thousand bootstrap resamples are one call. Tied scores are one step of a curve.
-With one class missing these metrics do not exist: NaN, never 0.
+Everywhere `score` is `[N]` (a logit; higher is more fake), `label` `[N]` (1 fake), `weight` None or `[..., N]`; a
+result has the leading shape of `weight`, so that a thousand bootstrap resamples are one call. Tied scores are one step
+of a curve. With one class missing these metrics do not exist: NaN, never 0.
 """
 
 from typing import NamedTuple
@@ -31,11 +31,16 @@ def counts(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) 
     """Count what each threshold would call fake, the material of every curve.
 
     Raises:
-        ValueError: If a score is NaN: an item that could not be scored has no rank, and must be left out and counted.
+        ValueError: If a score is not finite: an item that could not be scored has no rank, and must be left out and
+            counted.
     """
     score, label = np.asarray(score, dtype=np.float64), np.asarray(label, dtype=np.float64)
-    if np.isnan(score).any():
-        raise ValueError("a score is NaN; drop what could not be scored and report the coverage instead")
+    bad = np.flatnonzero(~np.isfinite(score))
+    if len(bad):
+        raise ValueError(
+            f"{len(bad)} score(s) are not finite, first {score[bad[0]]} in row {bad[0]}; drop what could not be scored "
+            "and report the coverage instead"
+        )
     order = np.argsort(-score, kind="stable")
     score, label = score[order], label[order]
     weight = np.ones_like(score) if weight is None else np.asarray(weight, dtype=np.float64)[..., order]

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
-from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import ParameterGrid, ParameterSampler, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -104,7 +103,7 @@ def choose(
         for fitted, held in splits:
             model = build(classifier, **settings).fit(features[fitted], label[fitted])
             decisions[held] = model.decision_function(features[held])
-            every = detection.evaluate(expit(decisions[held]), label[held])
+            every = detection.evaluate(decisions[held], label[held])
             for name in FIGURES:
                 figures[name].append(float(every[name]))
         choice = Choice(settings, {name: np.array(values) for name, values in figures.items()}, decisions)

@@ -20,7 +20,6 @@ Batch = dict[str, Tensor]
 SHOWN, EACH = 6, 3  # faces a person in the preview, and of these at most so many of one batch
 # Of the face inside of its mask; of the whole crop, whose background nobody can know; of the mask.
 FIGURES = ("psnr", "ssim", "psnr_crop", "ssim_crop", "mask_iou")
-PEAK = 1e-10  # squared error below which PSNR is no longer told apart
 
 
 class FaceSwap(LightningModule):
@@ -206,6 +205,8 @@ class FaceSwap(LightningModule):
 def inside(made: Tensor, original: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """PSNR, dB, and SSIM (doi 10.1109/TIP.2003.819861) of each picture where its mask is, each [B].
 
+    PSNR is bounded as that of whole pictures (`generation.decibel`).
+
     Args:
         made: [B, 3, S, S] in [0, 1].
         original: likewise.
@@ -214,7 +215,7 @@ def inside(made: Tensor, original: Tensor, mask: Tensor) -> tuple[Tensor, Tensor
     area = mask.sum((1, 2, 3)).clamp(min=1)
     error = (mask * (made - original).square()).sum((1, 2, 3)) / (3 * area)
     found = structural_similarity_index_measure(made, original, data_range=1.0, return_full_image=True)[1]
-    return -10 * error.clamp(min=PEAK).log10(), (mask * found).sum((1, 2, 3)) / (3 * area)
+    return generation.decibel(error), (mask * found).sum((1, 2, 3)) / (3 * area)
 
 
 def _parts(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

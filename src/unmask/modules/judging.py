@@ -1,5 +1,6 @@
 """How a generator's samples are judged in validation and test: as many as there are real pictures, by seeds."""
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -37,7 +38,10 @@ def check(network: Any, monitor: str, others: Collection[str] = ()) -> None:
 
 
 def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
-    """Figures of made pictures against real ones, by a judge's features [N, F] and [M, F]."""
+    """Figures of made pictures against real ones, by a judge's features [N, F] and [M, F].
+
+    Those that want more pictures than there are, two at least, are NaN.
+    """
     precision, recall = generation.precision_recall(real, made)
     found = {
         "frechet": generation.frechet(real, made),
@@ -48,7 +52,8 @@ def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
     named = {name: found[figure] for figure, name in names(network).items()}
     if getattr(network, "published", False):
         named["inception_score"] = generation.inception_score(network.logits(made))
-    return named | {"spread": float(made.std(0).mean() / real.std(0).mean())}
+    few = min(len(real), len(made)) < 2  # one row has no deviation
+    return named | {"spread": math.nan if few else float(made.std(0).mean() / real.std(0).mean())}
 
 
 def judge(module: Any, network: Any, real: Tensor, condition: Tensor | None = None) -> dict[str, float]:

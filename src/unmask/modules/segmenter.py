@@ -21,7 +21,7 @@ class Segmenter(Detector):
 
     A picture's logit is the mean of the highest hundredth of its pixels' logits: a small region makes a fake, a single
     bright pixel does not. So its predictions are tabled and judged like those of any detector. Of pixels only
-    histograms are kept, a few kB a picture (metrics/localisation.py).
+    quantiles and counts are kept, 8 kB a picture (metrics/localisation.py).
 
     Args:
         network: x [B, 3, H, W] in [0, 1] -> logits [B, 1, H, W]; positive means manipulated.
@@ -42,7 +42,7 @@ class Segmenter(Detector):
         channels_last: bool = True,
     ) -> None:
         super().__init__(network, loss, optimizer, scheduler, monitor, channels_last)
-        self._counts: list[Tensor] = []
+        self._pixels: list[list[Tensor]] = []
 
     def maps(self, x: Tensor) -> Tensor:
         """Frames [B, 3, H, W] in [0, 1] -> logits of their pixels [B, 1, H, W]."""
@@ -65,17 +65,18 @@ class Segmenter(Detector):
         maps, mask = self.maps(batch["x"]).float(), _mask(batch)
         self._scored.append((batch["index"], of_pictures(maps)))
         self._losses.append(self.loss(maps, mask).detach())
-        counts = localisation.histograms(maps[:, 0].cpu().numpy(), mask[:, 0].cpu().numpy() > 0.5)
-        self._counts.append(torch.from_numpy(counts.astype(np.int32)))
+        kept = localisation.summarise(maps[:, 0].cpu().numpy(), mask[:, 0].cpu().numpy() > 0.5)
+        self._pixels.append([torch.from_numpy(part) for part in kept])
 
     def _finish(self, split: str, more: Mapping[str, float] | None = None) -> None:
-        index, counts = torch.cat([rows for rows, _ in self._scored]), torch.cat(self._counts).to(self.device)
-        self._counts.clear()
+        index = torch.cat([rows for rows, _ in self._scored])
+        parts = [torch.cat(part) for part in zip(*self._pixels, strict=True)]
+        self._pixels.clear()
         if self.trainer.world_size > 1:  # every device has the same number of rows
-            gathered: Any = self.all_gather((index, counts))
-            index, counts = (rows.flatten(0, 1) for rows in gathered)
+            gathered: Any = self.all_gather((index, *(part.to(self.device) for part in parts)))
+            index, *parts = (rows.flatten(0, 1) for rows in gathered)
         first = np.unique(index.cpu().numpy(), return_index=True)[1]  # a filled-up last batch repeats some
-        figures = localisation.figures(counts.cpu().numpy().astype(np.int64)[first])
+        figures = localisation.figures(localisation.Pixels(*(part.cpu().numpy()[first] for part in parts)))
         super()._finish(split, figures | dict(more or {}))
 
 

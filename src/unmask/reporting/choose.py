@@ -15,13 +15,14 @@ class Choice(NamedTuple):
     item: str
     label: int
     method: str
+    score: float
     prob: float
     why: str
 
 
 def typical(predictions: pd.DataFrame) -> list[Choice]:
     """Choose the real video of median score, the real of highest score, and the median fake of each manipulation."""
-    videos = detection.videos(predictions).dropna(subset=["prob"]).sort_values(["prob", "item"])
+    videos = detection.videos(predictions).dropna(subset=["score"]).sort_values(["score", "item"])
     unit = detection.unit(predictions)
     real = videos[videos["label"] == 0]
     chosen = [_choice(real, (len(real) - 1) // 2, f"a typical real {unit}")] if len(real) else []
@@ -39,7 +40,7 @@ def explained(predictions: pd.DataFrame, count: int, localiser: bool) -> list[Ch
 
     The last one is a typical real item, for contrast; not for a localiser, whose maps stand beside masks of fakes.
     """
-    videos = detection.videos(predictions).dropna(subset=["prob"]).sort_values(["prob", "item"])
+    videos = detection.videos(predictions).dropna(subset=["score"]).sort_values(["score", "item"])
     reals = [] if localiser else [one for one in typical(predictions) if one.label == 0][:1]
     methods, room = detection.methods(predictions), count - len(reals)
     each = -(-room // max(len(methods), 1))  # rounded up
@@ -53,10 +54,10 @@ def explained(predictions: pd.DataFrame, count: int, localiser: bool) -> list[Ch
 
 
 def errors(predictions: pd.DataFrame, threshold: float) -> tuple[list[Choice], int]:
-    """Choose the videos furthest on the wrong side of the video threshold, and count all of them."""
-    videos = detection.videos(predictions).dropna(subset=["prob"])
-    beyond = (videos["prob"] - threshold).where(videos["label"] == 0, threshold - videos["prob"])
-    called = videos["prob"] > threshold
+    """Choose the videos furthest on the wrong side of the video threshold, a score, and count all of them."""
+    videos = detection.videos(predictions).dropna(subset=["score"])
+    beyond = (videos["score"] - threshold).where(videos["label"] == 0, threshold - videos["score"])
+    called = videos["score"] > threshold
     # Before any row is left out: pandas gives a column's rows to a table that has none.
     wrong = videos.assign(beyond=beyond)[called != (videos["label"] == 1)]
     wrong = wrong.sort_values(["beyond", "item"], ascending=[False, True])
@@ -75,4 +76,5 @@ def wrongest_frame(predictions: pd.DataFrame, item: str, label: int) -> int:
 
 def _choice(table: pd.DataFrame, row: int, why: str) -> Choice:
     video = table.iloc[row]
-    return Choice(str(video["item"]), int(video["label"]), str(video["method"]), float(video["prob"]), why)
+    facts = str(video["item"]), int(video["label"]), str(video["method"])
+    return Choice(*facts, float(video["score"]), float(video["prob"]), why)

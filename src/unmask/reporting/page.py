@@ -2,7 +2,6 @@
 
 import base64
 import io
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,24 +15,11 @@ from PIL import Image
 
 from unmask.metrics import bootstrap, detection
 from unmask.reporting import choose, plots, tables
-from unmask.reporting.run import Figure, RunReport, Strips, all_methods, common_unit, percent
+from unmask.reporting.remarks import remarks
+from unmask.reporting.run import NAMES, Figure, RunReport, Strips, all_methods, common_unit, percent, shares
 from unmask.reporting.timeline import crops
 
 __all__ = ["RunReport", "Strips", "write"]
-
-NAMES = {
-    "auroc": "AUC",
-    "ap": "AP",
-    "eer": "EER",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "brier": "Brier",
-    "ece": "ECE",
-    "log_loss": "Log loss",
-}
 
 
 def write(path: Path, runs: Sequence[RunReport], title: str, strips: Strips | None = None, demo: bool = False) -> Path:
@@ -60,7 +46,12 @@ def write(path: Path, runs: Sequence[RunReport], title: str, strips: Strips | No
     )
     environment.filters.update(percent=percent, exact=_exact)
     html = environment.get_template("page.html.j2").render(
-        title=title, demo=demo, names=NAMES, runs=[_section(run, strips) for run in runs], **_comparison(runs)
+        title=title,
+        demo=demo,
+        names=NAMES,
+        few=bootstrap.FEWEST,
+        runs=[_section(run, strips) for run in runs],
+        **_comparison(runs),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -77,7 +68,7 @@ def _comparison(runs: Sequence[RunReport]) -> dict[str, Any]:
     return {
         "unit": common_unit(runs),
         "methods": all_methods(runs),
-        "table": [(run, level, figures, tables.coverage(run)) for run, level, figures in tables.rows(runs)],
+        "table": [(*row, tables.counts(row[0]), tables.coverage(row[0])) for row in tables.rows(runs)],
         "overlay": _svg(plots.roc(scored)) if len(runs) > 1 else None,
         "best": best.name,
         "pairs": [(run.name, _paired(best, run)) for run in runs if run is not best],
@@ -101,12 +92,13 @@ def _paired(best: RunReport, run: RunReport) -> bootstrap.Comparison | None:
 def _section(run: RunReport, strips: Strips | None) -> dict[str, Any]:
     """Gather one run's part of the page."""
     levels, items = run.scored, detection.videos(run.predictions)
-    scored, cut = levels[run.whole], run.thresholds["video"]
+    scored, cut = levels[run.whole], run.score_thresholds["video"]
     drawn_of = _timeline if run.unit == "video" else _face
     wrong, errors = choose.errors(run.predictions, cut)
     drawn = None if run.curves is None else plots.training(run.curves)
     return {
         "run": run,
+        "remarks": remarks(run),
         "counts": {
             "real": int((items["label"] == 0).sum()),
             "fake": int((items["label"] == 1).sum()),
@@ -118,7 +110,7 @@ def _section(run: RunReport, strips: Strips | None) -> dict[str, Any]:
             "roc": _svg(plots.roc(levels)),
             "pr": _svg(plots.precision_recall(levels)),
             "methods": _svg(plots.by_method(run)),
-            "histogram": _svg(plots.histogram(scored, cut, f"{run.unit}s")),
+            "histogram": _svg(plots.histogram(scored, run.thresholds["video"], f"{run.unit}s")),
             "reliability": _svg(plots.reliability(levels)),
             "training": _svg(drawn) if drawn else None,
         },
@@ -132,14 +124,14 @@ def _section(run: RunReport, strips: Strips | None) -> dict[str, Any]:
     }
 
 
-def _confusion(scored: pd.DataFrame, threshold: float) -> list[tuple[str, list[tuple[int, float]]]]:
+def _confusion(scored: pd.DataFrame, threshold: float) -> list[tuple[str, list[tuple[int, str]]]]:
     """Count truth against call: rows real, fake; columns called real, called fake, with the share of the row."""
-    called = scored["prob"] > threshold
+    called = scored["score"] > threshold
     rows = []
     for label, name in enumerate(("real", "fake")):
         of_class = called[scored["label"] == label]
         numbers = (int((~of_class).sum()), int(of_class.sum()))
-        rows.append((name, [(number, number / len(of_class) if len(of_class) else math.nan) for number in numbers]))
+        rows.append((name, list(zip(numbers, shares(numbers), strict=True))))
     return rows
 
 
@@ -156,7 +148,7 @@ def _audit(audit: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _timeline(run: RunReport, choice: choose.Choice, strips: Strips | None) -> str:
     rows = run.predictions[run.predictions["item"] == choice.item]
-    return _data(plots.timeline(rows, run.thresholds["frame"], strips), "png")
+    return _data(plots.timeline(rows, strips, score_threshold=run.score_thresholds["frame"]), "png")
 
 
 def _face(run: RunReport, choice: choose.Choice, strips: Strips | None) -> str | None:

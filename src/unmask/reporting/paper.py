@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from unmask.metrics import detection
-from unmask.reporting.page import NAMES
-from unmask.reporting.run import RunReport
+from unmask.reporting.run import NAMES, RunReport
 
 LEVELS = ("frame", "video", "image")
 # What a table's file holds, what must be there and what may be: of the table, of a row, of a published figure.

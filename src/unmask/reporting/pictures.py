@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from unmask.metrics import detection
 from unmask.reporting import choose
+from unmask.reporting.run import shares
 from unmask.reporting.style import DASHES, FAINT, FAKE, INK, REAL, SERIES, STYLE
 
 Picture = NDArray[np.uint8]
@@ -31,14 +32,14 @@ class Mistake(NamedTuple):
 
 
 def mistakes(predictions: pd.DataFrame, threshold: float, faces: Faces, most: int) -> list[Mistake]:
-    """Fetch the worst errors, worst first; `threshold` is that of videos."""
+    """Fetch the worst errors, worst first; `threshold` is that of videos, a score."""
     found = []
     for choice in choose.errors(predictions, threshold)[0][:most]:
-        rows = detection.frames(predictions[predictions["item"] == choice.item]).dropna(subset=["prob"])
-        prob = rows["prob"].to_numpy()
-        at = int(prob.argmin() if choice.label else prob.argmax())
+        rows = detection.frames(predictions[predictions["item"] == choice.item]).dropna(subset=["score"])
+        score = rows["score"].to_numpy()
+        at = int(score.argmin() if choice.label else score.argmax())
         track, frame = int(rows["track"].iloc[at]), int(rows["frame"].iloc[at])
-        words = f"{choice.why}, score {choice.prob:.2f}\n{choice.item}\nframe {frame}: {prob[at]:.2f}"
+        words = f"{choice.why}, score {choice.prob:.2f}\n{choice.item}\nframe {frame}: {rows['prob'].iloc[at]:.2f}"
         found.append(Mistake(faces(choice.item, track, frame), words, choice.label))
     return found
 
@@ -63,15 +64,15 @@ def sheet(shown: Sequence[Mistake]) -> Picture:
 
 
 def roc(tables: Mapping[str, pd.DataFrame]) -> Picture:
-    """Draw ROC curves of named tables with `prob, label`."""
+    """Draw ROC curves of named tables with `score, label`."""
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (2, 3)))
         for number, (name, table) in enumerate(tables.items()):
-            alarm, hit, _ = detection.roc_curve(table["prob"], table["label"])
-            area = float(detection.auroc(table["prob"], table["label"]))
-            words = f"{name}  {'n/a' if np.isnan(area) else f'{area:.3f}'}"
+            alarm, hit, _ = detection.roc_curve(table["score"], table["label"])
+            area = float(detection.auroc(table["score"], table["label"]))
+            words = f"{name}  {'one class only' if np.isnan(area) else f'{area:.3f}'}"
             axes.plot(alarm, hit, DASHES[number], color=SERIES[number], label=words)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="reals wrongly called fake", ylabel="fakes found")
         axes.legend(loc="lower right")
@@ -83,18 +84,20 @@ def confusion(videos: pd.DataFrame, threshold: float) -> Picture:
     """Draw how many real and fake videos were called what, with the share of each row.
 
     Args:
-        videos: scored videos with `prob, label`.
-        threshold: scores above it are called fake.
+        videos: scored videos with `score, label`.
+        threshold: scores (logits) above it are called fake.
     """
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         for label in (0, 1):
-            called = videos.loc[videos["label"] == label, "prob"] > threshold
-            for call, number in enumerate((int((~called).sum()), int(called.sum()))):
-                _cell(axes, call, label, number, len(called))
+            called = videos.loc[videos["label"] == label, "score"] > threshold
+            for call in (0, 1):
+                _cell(axes, call, label, (int((~called).sum()), int(called.sum())))
         names = ("real", "fake")
-        axes.set(xlim=(0, 2), ylim=(2, 0), ylabel="truth", title=f"called, threshold {threshold:.2f}")
+        axes.set(
+            xlim=(0, 2), ylim=(2, 0), ylabel="truth", title=f"called, threshold {detection.probability(threshold):.2f}"
+        )
         axes.set_xticks([0.5, 1.5], names)
         axes.set_yticks([0.5, 1.5], names)
         axes.tick_params(length=0, labeltop=True, labelbottom=False)
@@ -104,13 +107,13 @@ def confusion(videos: pd.DataFrame, threshold: float) -> Picture:
     return _picture(draw, (3.6, 3.4))
 
 
-def _cell(axes: Axes, call: int, label: int, number: int, total: int) -> None:
+def _cell(axes: Axes, call: int, label: int, numbers: tuple[int, int]) -> None:
+    """Draw a cell of the row whose counts are `numbers`."""
     colour = REAL if call == label else FAKE
-    share = number / total if total else 0.0
+    share = numbers[call] / max(sum(numbers), 1)
     axes.add_patch(Rectangle((call + 0.02, label + 0.02), 0.96, 0.96, color=colour, alpha=0.1 + 0.4 * share, lw=0))
-    percent = f"{100 * share:.0f} %" if total else "n/a"
-    axes.text(call + 0.5, label + 0.45, str(number), ha="center", va="center", fontsize=16, color=INK)
-    axes.text(call + 0.5, label + 0.68, percent, ha="center", va="center", color=INK)
+    axes.text(call + 0.5, label + 0.45, str(numbers[call]), ha="center", va="center", fontsize=16, color=INK)
+    axes.text(call + 0.5, label + 0.68, shares(numbers)[call], ha="center", va="center", color=INK)
 
 
 def _picture(draw: Callable[[Figure], None], size: tuple[float, float], dpi: int = 120) -> Picture:

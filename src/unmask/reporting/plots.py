@@ -61,45 +61,51 @@ def _unit(axes: Axes, across: str, up: str) -> None:
 
 
 def _missing(axes: Axes) -> None:
-    """Say that there is nothing to draw."""
-    axes.text(0.5, 0.5, "n/a", ha="center", va="center", transform=axes.transAxes, color=FAINT, fontsize=14)
+    """Say that there is nothing to draw, and why."""
+    words = "not defined:\nneeds scored reals and fakes"
+    axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, color=INK, fontsize=10)
 
 
 def roc(tables: Mapping[str, pd.DataFrame]) -> bytes:
-    """Draw ROC curves of named tables with `prob, label`."""
+    """Draw ROC curves of named tables with `score, label`."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (2, 3)))
         names = []
         for number, (name, table) in enumerate(tables.items()):
-            alarm, hit, _ = detection.roc_curve(table["prob"], table["label"])
-            area = float(detection.auroc(table["prob"], table["label"]))
+            alarm, hit, _ = detection.roc_curve(table["score"], table["label"])
+            area = float(detection.auroc(table["score"], table["label"]))
             axes.plot(alarm, hit, color=_colour(number), linestyle=_dash(number))
-            names.append(f"{name}  {'n/a' if np.isnan(area) else f'{area:.3f}'}")
+            names.append(name if np.isnan(area) else f"{name}  {area:.3f}")
         _unit(axes, "reals wrongly called fake", "fakes found")
+        if names == list(tables):
+            _missing(axes)
         _legend(axes, names, "lower right")
 
     return svg(draw)
 
 
 def precision_recall(tables: Mapping[str, pd.DataFrame]) -> bytes:
-    """Draw precision against recall of named tables with `prob, label`."""
+    """Draw precision against recall of named tables with `score, label`."""
 
     def draw(axes: Axes) -> None:
         names = []
         for number, (name, table) in enumerate(tables.items()):
-            recall, precision, _ = detection.pr_curve(table["prob"], table["label"])
-            value = float(detection.average_precision(table["prob"], table["label"]))
-            axes.step(recall, precision, where="pre", color=_colour(number), linestyle=_dash(number))
-            names.append(f"{name}  {'n/a' if np.isnan(value) else f'{value:.3f}'}")
+            recall, precision, _ = detection.pr_curve(table["score"], table["label"])
+            value = float(detection.average_precision(table["score"], table["label"]))
+            if not np.isnan(value):
+                axes.step(recall, precision, where="pre", color=_colour(number), linestyle=_dash(number))
+            names.append(name if np.isnan(value) else f"{name}  {value:.3f}")
         _unit(axes, "fakes found", "share truly fake among called fake")
+        if names == list(tables):
+            _missing(axes)
         _legend(axes, names, "lower left")
 
     return svg(draw)
 
 
 def histogram(table: pd.DataFrame, threshold: float, unit: str = "videos") -> bytes:
-    """Draw how the scores of reals and fakes are spread, with the threshold."""
+    """Draw how the probabilities of reals and fakes are spread, with the threshold, a probability too."""
 
     def draw(axes: Axes) -> None:
         edges = np.linspace(0, 1, 21).tolist()
@@ -138,8 +144,10 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> bytes:
 
 
 def by_method(run: RunReport) -> bytes:
-    """Draw the AUC with its interval for each manipulation, at each level."""
+    """Draw the AUC with its interval, where there is one, for each manipulation at each level."""
     methods = run.methods()
+    counted = {method: run.figure(run.whole, method, "auroc") for method in methods}
+    known = any(figure.known for figure in counted.values() if figure)
     shifts = (-0.13, 0.13) if len(run.scored) == 2 else (0.0,)
 
     def draw(axes: Axes) -> None:
@@ -151,7 +159,10 @@ def by_method(run: RunReport) -> bytes:
                     continue
                 axes.plot([figure.low, figure.high], [row + shift] * 2, color=_colour(number), linewidth=2)
                 axes.plot(figure.value, row + shift, "os"[number], color=_colour(number), markersize=5.5)
-        names = axes.set_yticks(range(len(methods)), [name if name != "all" else "all fakes" for name in methods])
+        words = [f"{'all' if name == 'all' else name}\n{one.fake if one else 0} fakes" for name, one in counted.items()]
+        names = axes.set_yticks(range(len(methods)), words)
+        if not known:
+            _missing(axes)
         for tick in names:
             tick.label1.set_parse_math(False)
         axes.set(xlabel="AUC (0.5 is guessing)", ylim=(len(methods) - 0.5, -0.5))
@@ -172,6 +183,7 @@ def training(curves: pd.DataFrame) -> bytes | None:
     Args:
         curves: Lightning's CSV log: a column a metric, a row an event, NaN where a metric was not logged.
     """
+    curves = _during_training(curves)
     names = [str(name) for name in curves.columns if curves[name].notna().any() and not str(name).startswith("test")]
     losses = [name for name in names if name.split("/")[-1].startswith("loss") or name.endswith("_loss")]
     areas = [name for name in names if name.endswith("auroc")]
@@ -189,3 +201,18 @@ def training(curves: pd.DataFrame) -> bytes | None:
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             _legend(axes, [_words(name) for name in group], "best")
         return save(figure, "svg")
+
+
+def _during_training(curves: pd.DataFrame) -> pd.DataFrame:
+    """Leave out what was logged after training: the test, and the validation of the chosen weights.
+
+    That validation is the last one of the log, at a step after all that were trained; its weights are those of an
+    earlier step, so as a point of the curve it would show a change that never was.
+    """
+    names = [str(name) for name in curves.columns]
+    trained = curves[[name for name in names if name.startswith(("train", "lr-"))]].notna().any(axis=1)
+    validated = curves[[name for name in names if name.startswith("val")]].notna().any(axis=1)
+    if "step" not in names or not trained.any() or not validated.any():
+        return curves
+    last = curves.loc[validated, "step"].max()
+    return curves[curves["step"] < last] if last > curves.loc[trained, "step"].max() else curves

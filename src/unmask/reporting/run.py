@@ -14,6 +14,19 @@ from unmask.metrics import detection
 
 # item, frame numbers -> one uint8 face crop [H, W, 3] per frame
 Strips = Callable[[str, list[int]], list[NDArray[np.uint8]]]
+NAMES = {
+    "auroc": "AUC",
+    "ap": "AP",
+    "eer": "EER",
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "brier": "Brier",
+    "ece": "ECE",
+    "log_loss": "Log loss",
+}
 
 
 class Figure(NamedTuple):
@@ -33,8 +46,15 @@ class Figure(NamedTuple):
 
     @property
     def bounded(self) -> bool:
-        """Whether there is an interval to show."""
+        """Whether there is an interval to show; there is none of fewer than `bootstrap.FEWEST` items of a class."""
         return not math.isnan(self.low)
+
+    @property
+    def reason(self) -> str:
+        """Why there is no value, in a few characters."""
+        if not self.real and not self.fake:
+            return "none scored"
+        return "no fakes" if not self.fake else "no reals" if not self.real else "no calls"
 
 
 class HeatMap(NamedTuple):
@@ -69,7 +89,7 @@ class RunReport:
     Attributes:
         name: What the detector is called in every table.
         predictions: Test predictions (see `metrics.detection`).
-        thresholds: `frame` and `video`, chosen on validation data.
+        score_thresholds: `frame` and `video`, scores (logits) chosen on validation data.
         summary: From `metrics.detection.summary`.
         protocol: What stands beside every figure, in words and in order: data set, split, frames a video, crop, ...
         command: The command line that reproduces the run.
@@ -77,23 +97,28 @@ class RunReport:
         curves: Lightning's `metrics.csv`, with its holes.
         audit: `auroc, low, high, num_real, num_fake, passed, features, methods, note` of the shortcut audit; None says
             that it was not run.
-        warnings: Sentences to be shown above the figures.
+        remarks: Sentences to be shown beside the figures, such as that the training did not learn.
         network: Further facts to show, such as the number of parameters.
         heat: Heat maps, if any were made.
     """
 
     name: str
     predictions: pd.DataFrame
-    thresholds: Mapping[str, float]
+    score_thresholds: Mapping[str, float]
     summary: pd.DataFrame
     protocol: Mapping[str, str]
     command: str
     validation: pd.DataFrame | None = None
     curves: pd.DataFrame | None = None
     audit: Mapping[str, Any] | None = None
-    warnings: Sequence[str] = ()
+    remarks: Sequence[str] = ()
     network: Mapping[str, Any] = field(default_factory=dict)
     heat: HeatMaps | None = None
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The thresholds as probabilities, to be shown; decisions are made on scores."""
+        return {level: float(detection.probability(cut)) for level, cut in self.score_thresholds.items()}
 
     @cached_property
     def unit(self) -> str:
@@ -142,6 +167,33 @@ def all_methods(runs: Sequence[RunReport]) -> list[str]:
 def percent(share: float) -> str:
     """Write a share; 99.9 % never becomes a full 100 %."""
     if math.isnan(share):
-        return "n/a"
+        return "n/a (no items)"
     whole = f"{100 * share:.0f} %"
     return whole if share in (0, 1) or whole not in ("0 %", "100 %") else f"{min(100 * share, 99.9):.1f} %"
+
+
+def shares(numbers: Sequence[int]) -> list[str]:
+    """Write what share each count is of all, in percentages that sum to 100 (largest remainders are rounded up).
+
+    They are whole, or tenths where a whole one would call something 0 % or not everything 100 %.
+    """
+    total = sum(numbers)
+    if not total:
+        return ["n/a (none)"] * len(numbers)
+    whole, tenths = _largest_remainder(numbers, 100), _largest_remainder(numbers, 1000)
+    if all(0 < part < 100 or number in (0, total) for part, number in zip(whole, numbers, strict=True)):
+        return [f"{part} %" for part in whole]
+    return [
+        "< 0.1 %" if number and not part else "> 99.9 %" if number < total and part == 1000 else f"{part / 10:g} %"
+        for part, number in zip(tenths, numbers, strict=True)
+    ]
+
+
+def _largest_remainder(numbers: Sequence[int], parts: int) -> list[int]:
+    """Share `parts` out in proportion to the numbers, whole ones that sum to `parts`."""
+    total = sum(numbers)
+    found = [number * parts // total for number in numbers]
+    order = sorted(range(len(numbers)), key=lambda at: (-(numbers[at] * parts % total), at))
+    for at in order[: parts - sum(found)]:
+        found[at] += 1
+    return found

@@ -5,10 +5,12 @@ from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
+from unmask.reporting.remarks import named
 from unmask.reporting.run import Figure, RunReport, all_methods, percent
 
 WIDTH = 100  # terminal columns
@@ -27,19 +29,25 @@ LATEX = str.maketrans(
 
 
 def cell(figure: Figure | None) -> str:
-    """Write a figure with its interval; what was not run, or cannot be computed, says so."""
+    """Write a figure with its interval; what was not run, or cannot be computed, says so and why."""
     if figure is None:
         return "not run"
     if not figure.known:
-        return "n/a"
-    interval = f"{figure.low:.3f}, {figure.high:.3f}" if figure.bounded else "n/a"
-    return f"{figure.value:.3f} [{interval}]"
+        return f"n/a ({figure.reason})"
+    interval = f"[{figure.low:.3f}, {figure.high:.3f}]" if figure.bounded else "(too few for an interval)"
+    return f"{figure.value:.3f} {interval}"
 
 
 def coverage(run: RunReport) -> str:
     """Write the share of the run's items that were scored."""
     figure = run.figure("video", "all", "auroc")
     return "n/a" if figure is None else percent(figure.coverage)
+
+
+def counts(run: RunReport) -> str:
+    """Write how many real and how many fake items of the run were scored: `20/18`."""
+    figure = run.figure("video", "all", "auroc")
+    return "0/0" if figure is None else f"{figure.real}/{figure.fake}"
 
 
 def rows(runs: Sequence[RunReport], metric: str = "auroc") -> Iterator[tuple[RunReport, str, list[Figure | None]]]:
@@ -52,13 +60,20 @@ def rows(runs: Sequence[RunReport], metric: str = "auroc") -> Iterator[tuple[Run
 
 def _short(figure: Figure | None) -> str:
     """Write a figure above its interval, nine columns wide."""
-    if figure is None or not figure.known:
+    if figure is None:
         return cell(figure)
-    return f"{figure.value:.2f}" + (f"\n{figure.low:.2f}-{figure.high:.2f}" if figure.bounded else "")
+    if not figure.known:
+        return f"n/a\n{figure.reason}"
+    return f"{figure.value:.2f}\n" + (f"{figure.low:.2f}-{figure.high:.2f}" if figure.bounded else "too few")
 
 
-def console(runs: Sequence[RunReport]) -> Table:
-    """Lay out AUC with its 95 % interval at each level, at most 100 columns wide."""
+def _fakes(text: str, figure: Figure | None, between: str = "\n") -> str:
+    """Write beside a manipulation's figure how many of its fakes were scored."""
+    return text if figure is None else f"{text}{between}{figure.fake} fake{'' if figure.fake == 1 else 's'}"
+
+
+def console(runs: Sequence[RunReport]) -> Group:
+    """Lay out AUC with its 95 % interval at each level, at most 100 columns wide, and remarks beneath."""
     names = all_methods(runs)
     side_by_side = len(names) <= WIDE
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -66,18 +81,21 @@ def console(runs: Sequence[RunReport]) -> Table:
     table.add_column("level")
     for name in ["AUC, all", *names] if side_by_side else ["fakes by", "AUC"]:
         table.add_column(_plain(name), justify="right" if name != "fakes by" else "left", overflow="fold")
+    table.add_column("real/fake", justify="right")
     table.add_column("scored", justify="right")
     for run, level, figures in rows(runs):
         start = (_plain(run.name) if level == next(iter(run.scored)) else "", level)
         if side_by_side:
-            table.add_row(*start, *map(_short, figures), coverage(run))
+            beside = [_fakes(_short(figure), figure) for figure in figures[1:]]
+            table.add_row(*start, _short(figures[0]), *beside, counts(run), coverage(run))
             continue
         for name, figure in zip(["all", *names], figures, strict=True):
             first, last = (start, coverage(run)) if name == "all" else (("", ""), "")
-            table.add_row(*first, _plain(name), _plain(cell(figure)), last)
+            number = f"{figure.real}/{figure.fake}" if figure else ""
+            table.add_row(*first, _plain(name), _plain(cell(figure)), number, last)
     wide = Console(width=10 * WIDTH)
     table.width = min(WIDTH, Measurement.get(wide, wide.options, table).maximum)
-    return table
+    return Group(table, *(Text(f"  {line}", style="yellow") for line in named(runs)))
 
 
 def _plain(text: str) -> str:
@@ -86,19 +104,24 @@ def _plain(text: str) -> str:
 
 
 def markdown(runs: Sequence[RunReport]) -> str:
-    """Write the table in GitHub's Markdown."""
-    return markdown_grid(*_grid(runs))
+    """Write the table in GitHub's Markdown, with remarks beneath."""
+    return markdown_grid(*_grid(runs)) + "".join(f"\n- {line}" for line in named(runs)) + "\n" * bool(named(runs))
 
 
 def latex(runs: Sequence[RunReport]) -> str:
-    """Write the table for LaTeX with booktabs."""
-    return latex_grid(*_grid(runs))
+    """Write the table for LaTeX with booktabs, with remarks beneath."""
+    below = "".join(rf"\par\footnotesize {line.translate(LATEX)}" + "\n" for line in named(runs))
+    return latex_grid(*_grid(runs)) + below
 
 
 def _grid(runs: Sequence[RunReport]) -> tuple[list[str], list[list[str]]]:
     """Lay out the head and the rows of the table of detectors."""
-    head = ["Detector", "Level", "AUC, all", *all_methods(runs), "Coverage"]
-    return head, [[run.name, level, *map(cell, figures), coverage(run)] for run, level, figures in rows(runs)]
+    head = ["Detector", "Level", "AUC, all", *all_methods(runs), "Real/fake", "Coverage"]
+    body = []
+    for run, level, (over_all, *others) in rows(runs):
+        beside = [_fakes(cell(figure), figure, ", ") for figure in others]
+        body.append([run.name, level, cell(over_all), *beside, counts(run), coverage(run)])
+    return head, body
 
 
 def markdown_grid(head: Sequence[str], body: Sequence[Sequence[str]], left: int = 2) -> str:

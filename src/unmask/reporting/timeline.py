@@ -17,13 +17,13 @@ from unmask.reporting.style import FAKE, INK, REAL, SERIES, STYLE, save
 FACES = 10
 
 
-def timeline(predictions: pd.DataFrame, threshold: float, strips: Strips | None = None) -> bytes:
+def timeline(predictions: pd.DataFrame, strips: Strips | None = None, *, score_threshold: float) -> bytes:
     """Draw the frame scores of one item over time, the threshold, and faces beneath.
 
     Args:
         predictions: The rows of one item; faces are shown of the track with the highest mean.
-        threshold: Frame threshold; scores above it are called fake.
         strips: Gives the face crops; without it only the scores are drawn.
+        score_threshold: Frame threshold, a logit; scores above it are called fake.
 
     Returns:
         A PNG.
@@ -33,9 +33,10 @@ def timeline(predictions: pd.DataFrame, threshold: float, strips: Strips | None 
     """
     if predictions["item"].nunique() != 1:
         raise ValueError("a timeline shows one item; select its rows first")
-    rows = detection.frames(predictions).dropna(subset=["prob"]).sort_values(["track", "time", "frame"])
+    rows = detection.frames(predictions).dropna(subset=["score"]).sort_values(["track", "time", "frame"])
     seconds = bool(rows["time"].notna().all())  # pictures have no time
-    rows = rows.assign(when=rows["time"] if seconds else rows["frame"], seconds=seconds)
+    called, threshold = rows["score"] > score_threshold, float(detection.probability(score_threshold))
+    rows = rows.assign(when=rows["time"] if seconds else rows["frame"], seconds=seconds, called=called)
     shown = _shown(rows)
     faces = crops(strips, str(predictions["item"].iloc[0]), [int(frame) for frame in shown["frame"]]) if strips else []
     with matplotlib.rc_context(STYLE):
@@ -43,24 +44,25 @@ def timeline(predictions: pd.DataFrame, threshold: float, strips: Strips | None 
         grid = figure.add_gridspec(2 if faces else 1, 1, height_ratios=[1.7, 1.15] if faces else [1])
         _scores(figure.add_subplot(grid[0]), rows, threshold)
         if faces:
-            _faces(figure.add_subplot(grid[1]), faces, shown, threshold)
+            _faces(figure.add_subplot(grid[1]), faces, shown)
         return save(figure, "png", dpi=130)
 
 
-def single(predictions: pd.DataFrame, threshold: float, strips: Strips) -> bytes:
+def single(predictions: pd.DataFrame, strips: Strips, *, score_threshold: float) -> bytes:
     """Draw one picture as it was scored, in the colour of its call, above the place of its score between 0 and 1.
 
     Args:
         predictions: The one row of the item.
-        threshold: Scores above it are called fake.
         strips: Gives the picture.
+        score_threshold: A logit; scores above it are called fake.
 
     Returns:
         A PNG.
     """
     rows = detection.frames(predictions)
     prob, item = float(rows["prob"].iloc[0]), str(rows["item"].iloc[0])
-    colour = FAKE if prob > threshold else REAL
+    colour = FAKE if rows["score"].iloc[0] > score_threshold else REAL
+    threshold = float(detection.probability(score_threshold))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.2, 5.0), layout="constrained")
         above, below = figure.subplots(2, 1, height_ratios=[12, 1])
@@ -102,7 +104,7 @@ def _scores(axes: Axes, rows: pd.DataFrame, threshold: float) -> None:
     for number, (_, track) in enumerate(tracks):
         line = INK if len(tracks) == 1 else SERIES[number % len(SERIES)]
         axes.plot(track["when"], track["prob"], color=line, linewidth=1.2, alpha=0.6, label=f"face {number + 1}")
-        colours = np.where(track["prob"] > threshold, FAKE, REAL)
+        colours = np.where(track["called"], FAKE, REAL)
         axes.scatter(track["when"], track["prob"], c=colours.tolist(), s=26, zorder=3, linewidths=0)
     axes.set(
         ylim=(-0.03, 1.03), xlabel="seconds" if rows["seconds"].all() else "frame", ylabel="probability\nof being fake"
@@ -120,11 +122,12 @@ def _scores(axes: Axes, rows: pd.DataFrame, threshold: float) -> None:
         axes.legend(loc="upper left", ncols=len(tracks))
 
 
-def _faces(axes: Axes, faces: Iterable[NDArray[np.uint8]], rows: pd.DataFrame, threshold: float) -> None:
+def _faces(axes: Axes, faces: Iterable[NDArray[np.uint8]], rows: pd.DataFrame) -> None:
     """Show each face in the colour of its call, with its second and its score; a face is one unit wide and high."""
     step = 1.08
-    for number, (face, when, prob) in enumerate(zip(faces, rows["when"], rows["prob"], strict=True)):
-        left, colour = number * step, FAKE if prob > threshold else REAL
+    shown = zip(faces, rows["when"], rows["prob"], rows["called"], strict=True)
+    for number, (face, when, prob, called) in enumerate(shown):
+        left, colour = number * step, FAKE if called else REAL
         axes.imshow(face, extent=(left, left + 1, 0, 1), interpolation="antialiased")
         axes.add_patch(Rectangle((left, 0), 1, 1, fill=False, edgecolor=colour, linewidth=2))
         words = f"{when:.1f} s   {prob:.2f}" if rows["seconds"].all() else f"{prob:.2f}"

@@ -10,6 +10,7 @@ from rich.table import Table as RichTable
 
 from unmask.reporting import tables
 from unmask.reporting.paper import Column, Published, Row, Table
+from unmask.reporting.remarks import remarks
 from unmask.reporting.run import Figure, RunReport
 
 DEMO = "Demo figures on rendered data; they say nothing about real deepfakes."
@@ -27,12 +28,16 @@ def cell(row: Row, column: Column) -> str:
     total = len(row.outcomes)
     if not figures:
         return "not run"
+    if all(column.level not in report.scored for report in row.reports(column.on)):
+        return f"n/a (no {column.level}s)"
+    if lacking := [figure for figure in figures if not figure.known]:
+        return f"n/a ({lacking[0].reason})"
     if total == 1:
         return tables.cell(figures[0])
     seeds = f"({len(figures)} of {total} seeds)" if len(figures) < total else f"({total} seeds)"
     values = [figure.value for figure in figures]
     spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return "n/a" if any(map(math.isnan, values)) else f"{statistics.fmean(values):.3f}{spread} {seeds}"
+    return f"{statistics.fmean(values):.3f}{spread} {seeds}"
 
 
 def published(row: Row, column: Column) -> str:
@@ -52,12 +57,13 @@ def grid(table: Table) -> tuple[list[str], list[list[str]]]:
             cells += [cell(row, column), *([text] if told else [])]
     for cells, row in zip(body, table.rows, strict=True):
         shown = [report for on in table.tests or [""] for report in row.reports(on)]
+        cells.append(", ".join(dict.fromkeys(map(tables.counts, shown))) or "-")
         cells.append(", ".join(dict.fromkeys(map(tables.coverage, shown))) or "-")
-    return [*head, "Coverage"], body
+    return [*head, "Real/fake", "Coverage"], body
 
 
 def notes(table: Table) -> list[str]:
-    """Write the sentences that stand below: protocols, the figures of each seed, sources."""
+    """Write the sentences that stand below: protocols, remarks, the figures of each seed, sources."""
     lines = [DEMO] if table.demo else []
     protocols: dict[str, list[str]] = {}
     for row in table.rows:
@@ -68,8 +74,18 @@ def notes(table: Table) -> list[str]:
     for test in table.tests:
         scored = [report.protocol["Data"] for row in table.rows for report in row.reports(test)]
         lines += [f"On {test}: {data}." for data in dict.fromkeys(scored)]
+    lines += [line for row in table.rows for line in _remarks(row, ["", *table.tests])]
     lines += [line for row in table.rows if len(row.outcomes) > 1 for line in _seeds(row, table.columns)]
     return lines + [_source(row, given) for row in table.rows for given in row.published]
+
+
+def _remarks(row: Row, sets: Sequence[str]) -> Iterator[str]:
+    """What stands beside the figures of each seed on each set, its own first."""
+    for outcome in row.outcomes:
+        seed = f", seed {outcome.seed}" if len(row.outcomes) > 1 else ""
+        for on in sets:
+            for sentence in remarks(report) if (report := outcome.on(on)) else ():
+                yield f"{row.name}{seed}{f' on {on}' if on else ''}: {sentence}"
 
 
 def _seeds(row: Row, columns: Sequence[Column]) -> Iterator[str]:

@@ -4,6 +4,8 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from unmask.metrics.generation import require_window
+
 
 class Reconstruction(nn.Module):
     """A weighted sum of squared error, absolute error and 1 - SSIM, each the mean over pixels, and a perceptual term.
@@ -41,6 +43,7 @@ class Reconstruction(nn.Module):
         made, original = made.float(), original.float()
         loss = self.mse * mse_loss(made, original) + self.l1 * l1_loss(made, original)
         if self.ssim:
+            require_window(made)
             found = structural_similarity_index_measure(made, original, data_range=1.0)
             assert isinstance(found, Tensor)
             loss = loss + self.ssim * (1 - found)

@@ -1,0 +1,66 @@
+"""What can be said of one class alone: the share of its items that a threshold calls fake, with an exact interval."""
+
+from typing import NamedTuple
+
+import pandas as pd
+from scipy.special import betaincinv
+
+
+class Rate(NamedTuple):
+    """Items of one class that were called fake.
+
+    Attributes:
+        label: 0 for reals, whose share is the false-positive rate (FPR); 1 for fakes, the true-positive rate (TPR).
+        called: How many were called fake.
+        total: How many were scored, at least 1.
+        low: Lower end of the 95 % interval of the share.
+        high: Upper end.
+    """
+
+    label: int
+    called: int
+    total: int
+    low: float
+    high: float
+
+    @property
+    def name(self) -> str:
+        """FPR or TPR."""
+        return "TPR" if self.label else "FPR"
+
+    @property
+    def value(self) -> float:
+        """Share of the class that was called fake."""
+        return self.called / self.total
+
+
+def clopper_pearson(hits: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact interval of a share, `hits` of `total` independent items (doi 10.1093/biomet/26.4.404).
+
+    It holds the true share at least as often as `confidence` says, whatever the share and however few the items.
+
+    Raises:
+        ValueError: If `hits` is not between 0 and `total`, or there is no item.
+    """
+    if not 0 <= hits <= total or total < 1:
+        raise ValueError(f"{hits} of {total} items: expected at least one item, and from 0 to all of them")
+    tail = (1 - confidence) / 2
+    low = float(betaincinv(hits, total - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, total - hits, 1 - tail)) if hits < total else 1.0
+    return low, high
+
+
+def rates(scored: pd.DataFrame, threshold: float) -> list[Rate]:
+    """Find the FPR and the TPR of scored items; of a class without items there is none.
+
+    Args:
+        scored: One row per item with `label, score`, without missing scores.
+        threshold: Items whose score is above it are called fake.
+    """
+    found = []
+    for label in (0, 1):
+        called = scored.loc[scored["label"] == label, "score"] > threshold
+        if len(called):
+            hits = int(called.sum())
+            found.append(Rate(label, hits, len(called), *clopper_pearson(hits, len(called))))
+    return found

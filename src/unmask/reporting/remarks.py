@@ -1,0 +1,56 @@
+"""The sentences that stand beside a run's figures: what was found out about it, and what does not exist and why."""
+
+from collections.abc import Sequence
+
+from unmask.metrics import bootstrap
+from unmask.metrics.rates import Rate, rates
+from unmask.reporting.run import NAMES, RunReport
+
+CLASSES = ("real", "fake")
+
+
+def remarks(run: RunReport) -> list[str]:
+    """A run's own remarks, then what its figures lack: a class, or items for an interval."""
+    scored, cut = run.scored[run.whole], run.score_thresholds["video"]
+    found = list(run.remarks)
+    if not len(scored):
+        return [*found, f"No {run.unit} was scored, so there are no figures."]
+    counts = [int((scored["label"] == label).sum()) for label in (0, 1)]
+    if min(counts):
+        return found + _few(run)
+    missing = CLASSES[counts.index(0)]
+    lacking = [
+        name for metric, name in NAMES.items() if (figure := run.figure(run.whole, "all", metric)) and not figure.known
+    ]
+    found.append(f"No {missing} {run.unit} was scored, so these figures do not exist: {', '.join(lacking)}.")
+    return found + [_rate(run, rate) for rate in rates(scored, cut)]
+
+
+def _few(run: RunReport) -> list[str]:
+    """Say which figures have no interval; empty where all have one."""
+    figures = {method: run.figure(run.whole, method, "auroc") for method in run.methods()}
+    few = [
+        f"{'all fakes' if method == 'all' else method} ({figure.real} real, {figure.fake} fake)"
+        for method, figure in figures.items()
+        if figure and figure.real and figure.fake and min(figure.real, figure.fake) < bootstrap.FEWEST
+    ]
+    if not few:
+        return []
+    return [
+        f"Too few {run.unit}s for an interval, which needs at least {bootstrap.FEWEST} scored ones of each class: "
+        f"{', '.join(few)}."
+    ]
+
+
+def _rate(run: RunReport, rate: Rate) -> str:
+    name = {"FPR": "false-positive rate (FPR)", "TPR": "true-positive rate (TPR)"}[rate.name]
+    called = f"{rate.called} of {rate.total} {CLASSES[rate.label]} {run.unit}s are called fake"
+    return (
+        f"At the threshold {run.thresholds['video']:.2f}, {called}: {name} {rate.value:.3f} "
+        f"[{rate.low:.3f}, {rate.high:.3f}], 95 % Clopper-Pearson interval."
+    )
+
+
+def named(runs: Sequence[RunReport]) -> list[str]:
+    """The remarks of several runs, each with the run's name."""
+    return [f"{run.name}: {sentence}" for run in runs for sentence in remarks(run)]
