@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import binomtest
 
 from conftest import unmask
 from unmask.modules.evaluation import Results, evaluate
@@ -74,7 +75,8 @@ def test_without_a_test_split_there_are_no_test_figures(tmp_path):
     assert "nothing was evaluated" in printed and "is empty" in printed and len(run.predictions("test")) == 0
     printed = unmask("report", f"run={run.folder}", cwd=tmp_path).stdout
     page = (run.folder / "report.html").read_text()
-    assert "100 %" not in printed and "no test figures" in printed and "no test figures" in page.lower()
+    said = "There are no test figures: the test split is empty."
+    assert "100 %" not in printed and said in " ".join(printed.split()) and said in page
 
 
 def test_a_test_fraction_of_nothing_is_an_empty_split(tmp_path):
@@ -200,6 +202,34 @@ def test_training_refuses_what_has_no_effect(place):
     refused = unmask("train", *TRAIN, "name=wrong", f"data.root={place / 'whole'}", *wrong, cwd=place, expect=1).stderr
     assert "data.test_fraction: protocol=official" in refused and "data.stride: is of clips" in refused
     assert "takes no further argument" in unmask("list", "networks", "more", cwd=place, expect=1).stderr
+
+
+# -- one class alone
+
+
+@pytest.mark.parametrize(("kind", "label"), [("folder", "real"), ("faces", "real"), ("folder", "fake")])
+def test_one_class_alone_has_a_rate_with_its_interval_and_says_what_does_not_exist(place, run, tmp_path, kind, label):
+    """Against SciPy's exact interval of a share."""
+    root = tmp_path / "alone"
+    paint(root if kind == "faces" else root / label, 15, label, 9)
+    here = [f"data={kind}", "data.name=alone", f"data.root={root}"]
+    sizes = ["data/recipe=pictures", "data.recipe.crop_size=32"]
+    unmask("prepare", *here, *sizes, "prepare.num_workers=0", f"paths.prepared={tmp_path}", cwd=place)
+    given = [*here, "data.test_fraction=1", f"paths.prepared={tmp_path}", "trainer=cpu"]
+    printed = unmask("evaluate", f"run={run.folder}", *given, cwd=place).stdout
+    table = read_predictions(run.folder / "predictions-alone-test.parquet")
+    assert len(table) == 15 and set(table["label"]) == {int(label == "fake")}
+    called = int((table["logit"] > run.score_thresholds["video"]).sum())
+    low, high = binomtest(called, 15).proportion_ci(method="exact")
+    rate = "false-positive rate (FPR)" if label == "real" else "true-positive rate (TPR)"
+    said = f"{called} of 15 {label} pictures are called fake: {rate} {called / 15:.3f} [{low:.3f}, {high:.3f}]"
+    assert said in printed
+    missing = "fake" if label == "real" else "real"
+    assert f"No {missing} picture was scored, so these figures do not exist: AUC" in printed
+    (run.folder / "predictions-alone-test.parquet").unlink()
+    train = [*TRAIN, "name=alone", *here, f"paths.prepared={tmp_path}", "data.balance=none"]
+    refused = unmask("train", *train, cwd=place, expect=1).stderr
+    assert any(words in refused for words in ("a detector learns from both", "needs both", "no weights can be chosen"))
 
 
 # -- what is no number is no result

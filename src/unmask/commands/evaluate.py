@@ -44,6 +44,8 @@ OF_THE_DATA = (
     "compression",
     "methods",
     "run",
+    "only",
+    "balance",
 )
 # What decides no figure.
 OF_THE_MACHINE = ("batch_size", "num_workers")

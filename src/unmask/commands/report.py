@@ -48,7 +48,7 @@ def report(folders: Sequence[Path], out: Path | None, title: str | None, resampl
     page.write(
         path,
         reports,
-        title or f"{', '.join(names)} on {reports[0].predictions['dataset'].iloc[0]}",
+        title or f"{', '.join(names)} on {_dataset(reports[0])}",
         strips=Strips(runs),
         demo=any(bool(run.config.data.get("demo")) for run in runs),
     )
@@ -57,6 +57,12 @@ def report(folders: Sequence[Path], out: Path | None, title: str | None, resampl
         say(f"{entry.name}: {'; '.join(f'{name} {text}' for name, text in entry.network.items())}")
     say(f"report: {path}")
     return path
+
+
+def _dataset(report: RunReport) -> str:
+    """The data set of a report's predictions; of an empty test split that of the validation."""
+    tables = (report.predictions, report.validation)
+    return next(str(table["dataset"].iloc[0]) for table in tables if table is not None and len(table))
 
 
 def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | None = None) -> RunReport:
@@ -79,7 +85,7 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
         audit=_audit(run),
         network=_network(run.metrics) | _pixels(figures),
         heat=_explain.read(run.folder),
-        remarks=[*_learning(run), *_seen(protocol)],
+        remarks=[*_learning(run), *_seen(protocol), *_empty(predictions, split)],
     )
 
 
@@ -93,6 +99,10 @@ def _learning(run: Run) -> list[str]:
 
 def _seen(protocol: Mapping[str, str]) -> list[str]:
     return [f"{SEEN}: {protocol[SEEN]}."] if SEEN in protocol else []
+
+
+def _empty(predictions: pd.DataFrame, split: str) -> list[str]:
+    return [] if len(predictions) else [f"There are no {split} figures: the {split} split is empty."]
 
 
 def _network(metrics: Mapping[str, Any]) -> dict[str, str]:

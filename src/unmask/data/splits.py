@@ -75,7 +75,12 @@ def given(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> pd.S
 
 
 def seeded(items: pd.DataFrame, val_fraction: float = 0.1, test_fraction: float = 0.2, seed: int = 0) -> pd.Series:
-    """Whole groups dealt by seed, so that none is in two splits: test first, then validation from what is left."""
+    """Whole groups dealt by seed, so that none is in two splits: test first, then validation from what is left.
+
+    With `test_fraction=1` everything is test material: a collection that is evaluated and never trained on.
+    """
+    if test_fraction >= 1:
+        return pd.Series("test", index=items.index, dtype=object)
     component = _component(items)
     for label in sorted(items["label"].unique()):  # a data set for generators has one class only
         if (found := component[items["label"] == label].nunique()) < 3:

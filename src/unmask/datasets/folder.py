@@ -38,7 +38,8 @@ class FolderDataModule(CropDataModule):
     LAYOUT = """\
   real/**                     videos or pictures, in sub-folders or not
   fake/**                     the first sub-folder names the method: fake/faceswap/0001.mp4
-(or real media alone, in sub-folders or not, for generators: data=faces)
+(one of the two alone can be evaluated: unmask evaluate run=DIR data=folder data.test_fraction=1)
+(or real media alone, in sub-folders or not, for generators and false alarms: data=faces)
 or, divided by yourself (without val/, some of train/ is held out):
   train/real/**  val/real/**  test/real/**
   train/fake/**  val/fake/**  test/fake/**
@@ -89,11 +90,6 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
         if not found:
             where = "" if self.only and not parts and not classes else "in real/ and fake/ "
             raise ManifestError(f"there is no video or picture {where}below {self.root}\n{self.explain()}")
-        if len({item.label for item in found}) < 2 and not self.only:
-            raise ManifestError(
-                f"all {len(found)} items below {self.root} are {found[0].method}: both real and fake "
-                f"are needed\n{self.explain()}"
-            )
         return found
 
     def _classes(self, folder: Path, split: str | None) -> Iterator[Item]:
