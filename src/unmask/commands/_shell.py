@@ -71,4 +71,7 @@ def _raised_by_us(error: BaseException) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("unmask.")
+    if trace is None:
+        return False
+    module = trace.tb_frame.f_globals  # of a verb that is run as `python -m`, only the spec has its name
+    return str(getattr(module.get("__spec__"), "name", module.get("__name__", ""))).startswith("unmask.")

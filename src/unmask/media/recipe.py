@@ -172,7 +172,7 @@ class FaceCrops:
             for piece in face
         ]
         return Crops(
-            **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in ARRAYS},  # type: ignore[arg-type]
+            **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in ARRAYS},
             statistics=statistics,
             brief=brief,
         )

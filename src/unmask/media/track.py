@@ -17,9 +17,9 @@ from unmask.media.find import Array, Faces
 # (sizes a frame) changes from one frame to the next.
 BOX_NOISE, VELOCITY_NOISE = 0.03, 0.01
 
-# A face was changed if its mask is white in at least TOUCHED of its box in one frame, and in at least BLED of what it is
-# in the most changed face of the file. One repainted eye covers 2 to 5 % of a box, so the first only excludes noise. The
-# second excludes a neighbour into whose box the mask of a swapped face extends (a swap covers 50 to 100 % of its box).
+# A face was changed if the mask is white in at least TOUCHED of its box in one frame, and in at least BLED of the share
+# of the most changed face. One repainted eye covers 2 to 5 % of a box, so the first only excludes noise. The second
+# excludes a neighbour into whose box the mask of a swapped face extends (a swap covers 50 to 100 % of its own box).
 TOUCHED, BLED = 0.01, 0.2
 
 
