@@ -49,10 +49,8 @@ def tell_run(run: Run, prob: float, threshold: float, samples: str, faces: int) 
     side, kind = ("above", "fakes") if prob > threshold else ("below", f"real {item}s")
     if faces > 1:
         seen = "face with the highest score" if prob > threshold else "face with the highest score, too,"
-    say(
-        f"  {side} this detector's threshold of {_digits(threshold, prob)}: the {seen} looks more like the {kind} it was "
-        "trained on"
-    )
+    limit = f"this detector's threshold of {_digits(threshold, prob)}"
+    say(f"  {side} {limit}: the {seen} looks more like the {kind} it was trained on")
     say(f"  {samples} scored with {run.name}, trained on {run.config.data.name or run.config.data.run}")
     say(f"  {_errors(table, threshold, item)}")
 
