@@ -80,7 +80,7 @@ def small(**changes):
     return report(predictions(videos=12, methods=("swap",)), **changes)
 
 
-def strips(item, frames):
+def strips(item, frames, track=0):
     return [np.full((32, 32, 3), 40 + frame % 200, np.uint8) for frame in frames]
 
 
@@ -277,7 +277,7 @@ def test_a_failed_report_leaves_the_old_one(tmp_path):
     path = tmp_path / "r.html"
     path.write_text("old")
     with pytest.raises(ValueError, match="faces were asked for"):
-        page.write(path, [small()], "new", lambda item, frames: [])
+        page.write(path, [small()], "new", lambda item, frames, track: [])
     assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["r.html"]
     with pytest.raises(ValueError, match="at least one run"):
         page.write(path, [], "none")
@@ -316,29 +316,39 @@ def test_csv_says_not_available():
 def test_timeline_draws_scores_and_asks_for_the_frames_it_shows():
     table, asked = predictions(), []
 
-    def spy(item, frames):
-        asked.append((item, frames))
+    def spy(item, frames, track):
+        asked.append((item, frames, track))
         return strips(item, frames)
 
     item = table["item"].iloc[-1]
     rows = table[table["item"] == item]
     with_faces = Image.open(io.BytesIO(plots.timeline(rows, 0.5, spy)))
     without = Image.open(io.BytesIO(plots.timeline(rows, 0.5, None)))
-    assert asked == [(item, [0, 6, 12, 18, 24, 30])]
+    assert asked == [(item, [0, 6, 12, 18, 24, 30], 0)]
     assert with_faces.format == "PNG" and with_faces.height > without.height
     assert np.asarray(without.convert("L")).std() > 5
     with pytest.raises(ValueError, match="one item"):
         plots.timeline(table, 0.5, None)
     with pytest.raises(ValueError, match="6 faces were asked for and 1 came"):
-        plots.timeline(rows, 0.5, lambda item, frames: strips(item, frames)[:1])
+        plots.timeline(rows, 0.5, lambda item, frames, track: strips(item, frames)[:1])
 
 
-def test_timeline_shows_the_most_suspicious_face_of_two():
+def test_timeline_shows_each_face_in_a_lane_of_its_own():
     rows = predictions().tail(6)  # one item
     both = pd.concat([rows.assign(track=0, logit=-1.0), rows.assign(track=1, logit=2.0, frame=rows["frame"] + 1)])
     asked = []
-    plots.timeline(both, 0.5, lambda item, frames: asked.append(frames) or strips(item, frames))
-    assert asked == [[1, 7, 13, 19, 25, 31]]
+
+    def spy(item, frames, track):
+        asked.append((track, frames))
+        return strips(item, frames)
+
+    heights = [Image.open(io.BytesIO(plots.timeline(some, 0.5, spy))).height for some in (both, both[:6])]
+    assert asked == [(0, [0, 6, 12, 18, 24, 30]), (1, [1, 7, 13, 19, 25, 31]), (0, [0, 6, 12, 18, 24, 30])]
+    assert heights[0] > heights[1]
+    asked.clear()
+    crowd = pd.concat([rows.assign(track=track, logit=float(track)) for track in range(9)])
+    plots.timeline(crowd, 0.5, spy)
+    assert [track for track, _ in asked] == [3, 4, 5, 6, 7, 8], "the six most suspicious of nine"
 
 
 def test_chosen_videos_are_informative():
@@ -358,8 +368,8 @@ def test_chosen_videos_are_informative():
 def test_errors_show_the_frame_that_misled_most():
     rows = predictions().tail(6).assign(logit=[1.0, -3.0, 2.0, 0.0, 5.0, 1.0])
     item = rows["item"].iloc[0]
-    assert choose.wrongest_frame(rows, item, label=1) == 6
-    assert choose.wrongest_frame(rows, item, label=0) == 24
+    assert choose.wrongest_frame(rows, item, label=1) == (6, rows["track"].iloc[0])
+    assert choose.wrongest_frame(rows, item, label=0) == (24, rows["track"].iloc[0])
 
 
 def test_pictures_are_pictures(two):

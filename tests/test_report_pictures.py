@@ -39,7 +39,7 @@ def report(table: pd.DataFrame, name: str = "svm", **changes) -> RunReport:
     return RunReport(name, table, CUT, summary, protocol, "unmask train", validation=table, **changes)
 
 
-def strips(item: str, frames: list[int]) -> list[np.ndarray]:
+def strips(item: str, frames: list[int], track: int) -> list[np.ndarray]:
     return [np.full((32, 32, 3), 90, np.uint8) for _ in frames]
 
 
@@ -124,8 +124,8 @@ def test_a_picture_is_asked_about(tmp_path, monkeypatch, capsys):
     data = {"name": "art", "frames": None, "frames_per_video": 1, "consecutive": False, "stride": 1}
     config = OmegaConf.create({"data": data | {"batch_size": 4, "image_size": 32, "demo": False}})
     run = SimpleNamespace(
-        thresholds=CUT, config=config, name="svm", module=Mean, build=lambda part: WholePictures(32),
-        predictions=lambda split: predictions(),
+        thresholds=CUT, config=config, name="svm", folder="outputs/svm", checkpoint="best.ckpt", module=Mean,
+        build=lambda part: WholePictures(32), predictions=lambda split: predictions(),
     )  # fmt: skip
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.full((40, 50, 3), 178, np.uint8)).save("a painting.png")

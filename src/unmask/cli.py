@@ -25,7 +25,11 @@ def main() -> None:
     if any(argument in ("-h", "--help") for argument in rest):
         print(describe(verb))
         return
-    sys.argv = [sys.argv[0], *(quote(argument) for argument in rest)]
+    rest = [quote(argument) for argument in rest]
+    if twice := repeated(rest):
+        print(f"unmask: {twice}", file=sys.stderr)
+        raise SystemExit(2)
+    sys.argv = [sys.argv[0], *rest]
     if "torch" not in sys.modules:
         gc.disable()  # imports leave no garbage, and looking for it takes a fifth of their time; see `fail_clearly`
     runpy.run_module(f"unmask.commands.{verb}", run_name="__main__", alter_sys=True)
@@ -66,6 +70,20 @@ def quote(argument: str) -> str:
     escaped = re.sub(r"(\\*)'", r"\1\1\'", value)
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"{key}='{escaped}'"
+
+
+def repeated(arguments: list[str]) -> str | None:
+    """What is wrong where a path is given twice in quoted arguments, of which Hydra takes the last; None if nothing."""
+    given: dict[str, list[str]] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if equals and key.lstrip("+") in PLAIN:
+            given.setdefault(key.lstrip("+"), []).append(value)
+    for key, values in given.items():
+        if len(values) > 1:
+            several = "; for several files, call it once for each" if key == "path" else ""
+            return f"{key} is given {len(values)} times ({', '.join(values)}) and takes one value{several}"
+    return None
 
 
 def _is_key(text: str) -> bool:

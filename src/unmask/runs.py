@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -179,6 +180,24 @@ def best_epoch(path: Path) -> int | None:
     """The epoch, counted from 1, after which these weights were saved; None where the file does not say."""
     epoch = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("epoch")
     return epoch + 1 if isinstance(epoch, int) else None
+
+
+def require_finite(values: Any, what: str, fix: str) -> None:
+    """Refuse NaN and infinity, of which no verdict and no figure can be made.
+
+    Args:
+        values: a tensor, an array or a list of numbers; None in a list counts as NaN.
+        what: these values, for the message.
+        fix: what to do.
+
+    Raises:
+        RunError: it says how many of the values are not finite.
+    """
+    if not isinstance(values, torch.Tensor):
+        values = torch.from_numpy(np.asarray(values, np.float64))
+    bad = int((~torch.isfinite(values)).sum())
+    if bad:
+        raise RunError(f"{what}: {bad} of {values.numel()} are not finite (NaN or infinite); {fix}")
 
 
 def resume_point(folder: Path) -> Path | None:

@@ -71,6 +71,7 @@ def _raised_by_us(error: BaseException) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    # A verb's own module is called `__main__`; its spec keeps its name.
-    spec = None if trace is None else trace.tb_frame.f_globals.get("__spec__")
-    return spec is not None and spec.name.startswith("unmask.")
+    if trace is None:
+        return False
+    module = trace.tb_frame.f_globals  # of a verb that is run as `python -m`, only the spec has its name
+    return str(getattr(module.get("__spec__"), "name", module.get("__name__", ""))).startswith("unmask.")

@@ -1,11 +1,15 @@
-"""Ask about one file: a score with its caveats, and a picture of what was scored, of a video over its time.
+"""Ask about one file: a score for each face with its caveats, and a picture of what was scored, of a video over time.
 
   unmask predict clip.mp4 run=outputs/celebdf/meso4/0123456789
   unmask predict "photo (1).jpg" run=DIR out=score.png
 
-The file goes through the very recipe that the run was trained on. A score is evidence, never proof.
+The file goes through the recipe that the run was trained on, except that every face is scored, not only the main one;
+the file's score is the highest of its faces'. A score is evidence, never proof.
 """
 
+import hashlib
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,109 +17,138 @@ import hydra
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+from unmask.commands import _verdict
 from unmask.commands._shell import fail_clearly, say
 from unmask.config import conf_dir
 from unmask.data.augment import to_float
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.store import MemoryStore
-from unmask.media.decode import MediaError, burst_indices, open_media
+from unmask.media.decode import MediaError, open_media
+from unmask.media.recipe import Crops, FaceCrops
 from unmask.metrics import detection
-from unmask.provenance import inspect
 from unmask.reporting import plots
-from unmask.runs import Run, register_resolvers
+from unmask.runs import Run, register_resolvers, require_finite
 
 register_resolvers()
 
-MARKED = 8  # frames of a video in which a watermark is looked for
+KEYS = {"path", "run", "out"}
+LONGEST = 255  # bytes of a file's name on most file systems
 
 
 def predict(path: Path, run: Run, out: Path | None = None) -> float:
-    """Score one file, print the verdict, draw the scores; return the probability of fake."""
+    """Score one file, print the verdict, draw the scores; return the probability of fake.
+
+    Raises:
+        MediaError: the file cannot be read or shows no face.
+        RunError: the run's weights, thresholds or scores are not finite.
+        ValueError: `out` cannot be written.
+    """
+    _check_out(path, out)
     cuts, recipe = run.score_thresholds, run.build("data.recipe")
+    if faces := isinstance(recipe, FaceCrops):
+        recipe = replace(recipe, faces="all")
     try:
         crops = recipe(path)
     except MediaError as error:
-        raise MediaError(f"{path}: {error}") from None
-    store = MemoryStore(path.name, crops)
-    predictions = score(run, store)
+        raise MediaError(f"{_verdict.printable(str(path))}: {error}") from None
+    except OSError as error:
+        raise MediaError(f"{_verdict.printable(str(path))}: cannot be opened ({error.strerror})") from None
+    store = MemoryStore("file", crops)
+    predictions = score_file(run, store)
     scored = detection.videos(predictions).iloc[0]
-    prob = float(scored["prob"])
-    if len(store.crops) == 1:
-        unit, kind = "picture", "score"
-        drawn = plots.single(predictions, store.strips, score_threshold=cuts["video"])
-    else:
-        unit, kind = "frame" if run.config.data.frames is None else "clip", "timeline"
-        drawn = plots.timeline(predictions, store.strips, score_threshold=cuts["frame"])
-    out = out or Path(f"{path.stem}-{kind}.png")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(drawn)
-    tell(path, run, float(scored["score"]), f"{len(predictions)} {unit}{'s' if len(predictions) > 1 else ''}")
-    tell_marks(path, recipe.decoder)
-    say(f"{kind}: {out}")
+    score, prob = float(scored["score"]), float(scored["prob"])
+    picture = len(np.unique(crops.frame)) == 1
+    drawn = draw(path, recipe.decoder, crops, predictions, cuts)
+    out = out or Path(_name(path.stem, "score.png" if picture else "timeline.png"))
+    _write(out, drawn)
+    unit = "picture" if picture else "frame" if run.config.data.frames is None else "clip"
+    count, found = 1 if picture else len(predictions), int(predictions["track"].nunique())
+    _verdict.tell_score(path, score, cuts["video"])
+    if faces:
+        _verdict.tell_faces(crops, predictions, cuts["video"])
+    _verdict.tell_run(run, score, cuts["video"], f"{count} {unit}{'s' if count > 1 else ''}", found)
+    _verdict.tell_caveats(run, found)
+    _verdict.tell_marks(path, recipe.decoder)
+    say(f"{'score' if picture else 'timeline'}: {_verdict.printable(str(out))}")
     return prob
 
 
 @torch.inference_mode()
-def score(run: Run, store: MemoryStore) -> pd.DataFrame:
-    """The prediction table of one file, sampled as in the run's evaluation."""
+def score_file(run: Run, store: MemoryStore) -> pd.DataFrame:
+    """The prediction table of one file, sampled as in the run's evaluation.
+
+    Raises:
+        RunError: the run's weights or its scores of this file are not finite.
+    """
     data: Any = run.config.data
     how = Sampling(data.frames_per_video, data.frames, data.consecutive, data.stride)
     samples = CropDataset(store, store.items, how)
     module: Any = run.module()
+    for name, value in module.state_dict().items():
+        require_finite(value, f"run={run.folder}: '{name}' in the weights {run.checkpoint}", _verdict.RETRAIN)
     logits = []
     for start in range(0, len(samples), data.batch_size):
         wanted = [(0, index) for index in range(start, min(start + data.batch_size, len(samples)))]
         logits.append(module(to_float(samples.__getitems__(wanted)["x"], data.image_size)).float())
-    return samples.table.assign(dataset="file", split="none", logit=torch.cat(logits).numpy().astype(np.float64))
-
-
-def tell(path: Path, run: Run, score: float, samples: str) -> None:
-    """Print the score, given as a logit, and what it can and cannot mean."""
-    cut, threshold, prob = run.score_thresholds["video"], run.thresholds["video"], float(detection.probability(score))
-    side = "above" if score > cut else "below"
-    # Of the test split, since the threshold was fitted to the validation split.
-    table = run.predictions("test")
-    item, seen = f"{detection.unit(table)}s", _seen(run)
-    leaning = "looks more like the fakes" if score > cut else f"looks more like the real {item}"
-    tested = detection.videos(table).dropna(subset=["score"])
-    real, fake = (tested.loc[tested["label"] == label, "score"] for label in (0, 1))
-    alarms, found = float((real > cut).mean()), float((fake > cut).mean())
-    say(f"\n{path.name}: probability of being fake {prob:.2f}", style="bold")
-    say(f"  {side} this detector's threshold of {threshold:.2f}: the {seen} {leaning} it was trained on")
-    say(f"  {samples} scored with {run.name}, trained on {run.config.data.name or run.config.data.run}")
-    say(
-        f"  on its test {item} that threshold flags {found:.0%} of the fakes and {alarms:.0%} of the real ones "
-        f"({len(fake)} and {len(real)} {item})"
+    logit = torch.cat(logits)
+    require_finite(
+        logit, f"run={run.folder}: the scores of this file with the weights {run.checkpoint}", _verdict.RETRAIN
     )
-    say("\nWhat this is not:")
-    if run.config.data.get("demo"):
-        say("  - This run was trained on rendered demo people. It says nothing about real faces.", style="yellow")
-    say("  - No proof. Detectors err more on material unlike their training: other forgeries, phones, re-uploads.")
-    say("  - The score is not the chance that the file is fake: that depends on where the file comes from.")
-    say(f"  - Only the {seen} was looked at: not the sound, the text, or whether what is real is out of its context.\n")
+    return samples.table.assign(dataset="file", split="none", logit=logit.numpy().astype(np.float64))
 
 
-def tell_marks(path: Path, decoder: str) -> None:
-    """Print what the file says of itself: metadata of generators, and the watermark of this one's."""
-    reader = open_media(path, decoder)
-    frames = reader.read(burst_indices(len(reader), MARKED))
-    say("What the file says of itself:")
-    for finding in inspect(path, frames) or ["no mark of a generator was found"]:
-        say(f"  - {finding}")
-    say("  - Marks can be taken off and put on: having none says nothing.\n")
+def draw(path: Path, decoder: str, crops: Crops, predictions: pd.DataFrame, cuts: dict[str, float]) -> bytes:
+    """The picture of what was scored: a timeline of a video, of a picture its crop, or all of it with several faces."""
+    strips = MemoryStore("file", crops).strips
+    if len(np.unique(crops.frame)) > 1:
+        return plots.timeline(predictions, strips, score_threshold=cuts["frame"])
+    rows = predictions.drop_duplicates("track")  # a clip model sees a picture repeated, with one score
+    if len(rows) == 1:
+        return plots.single(rows, strips, score_threshold=cuts["video"])
+    whole: NDArray[np.uint8] = open_media(path, decoder).read([int(crops.frame[0])])[0]
+    return plots.group(rows, strips, whole, crops.box, score_threshold=cuts["video"])
 
 
-def _seen(run: Run) -> str:
-    """What the run's recipe shows the detector of a file."""
-    return "face" if run.build("data.recipe").option == "faces" else "picture"
+def _check_out(path: Path, out: Path | None) -> None:
+    if out is None:
+        return
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"out={out}: a PNG is written, so its name must end in .png")
+    if out.exists() and path.exists() and out.samefile(path):
+        raise ValueError(f"out={out}: that is the file that is asked about; choose another name")
+
+
+def _name(stem: str, end: str) -> str:
+    """`STEM-END`; of a stem that is too long for a file's name its beginning, and a hash of all of it."""
+    raw = os.fsencode(f"{stem}-{end}")
+    if len(raw) <= LONGEST:
+        return os.fsdecode(raw)
+    end = f"-{hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]}-{end}"
+    kept = stem
+    while len(os.fsencode(kept + end)) > LONGEST:
+        kept = kept[:-1]
+    return kept + end
+
+
+def _write(out: Path, drawn: bytes) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(drawn)
+    except OSError as error:
+        raise ValueError(f"out={_verdict.printable(str(out))}: cannot be written ({error.strerror})") from None
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="predict")
 @fail_clearly
 def main(cfg: DictConfig) -> None:
     """Run the verb."""
+    if unknown := sorted(str(key) for key in set(cfg) - KEYS):
+        raise ValueError(f"{', '.join(unknown)}: no argument of predict; it takes path, run and out")
+    if missing := [key for key in ("path", "run") if cfg.get(key) is None]:
+        raise ValueError(f"{' and '.join(missing)} missing: unmask predict FILE run=DIR")
     predict(Path(cfg.path), Run(Path(cfg.run)), Path(cfg.out) if cfg.out else None)
 
 

@@ -148,13 +148,14 @@ class Strips:
     def __init__(self, runs: Sequence[Run]) -> None:
         self.stores = [store for store in map(_store, runs) if store is not None]
 
-    def __call__(self, item: str, frames: list[int]) -> list[NDArray[np.uint8]]:
-        """The crops of these frames of an item, each [H, W, 3]."""
+    def __call__(self, item: str, frames: list[int], track: int) -> list[NDArray[np.uint8]]:
+        """The crops of a face in these frames of an item, each [H, W, 3]."""
         grey = np.full((96, 96, 3), 200, np.uint8)
         found: dict[int, NDArray[np.uint8]] = {}
         for store in self.stores:
             rows, pixels = store.of_item(item, frames)
-            found |= {int(frame): crop.transpose(1, 2, 0) for frame, crop in zip(rows["frame"], pixels, strict=True)}
+            places = zip(rows["frame"], rows["track"], pixels, strict=True)
+            found |= {int(frame): crop.transpose(1, 2, 0) for frame, face, crop in places if face == track}
             if found:
                 break
         return [found.get(frame, grey) for frame in frames]

@@ -15,6 +15,7 @@ from unmask.data.manifest import ATTRIBUTE, components
 
 NOT_STATISTICS = {"item", "path", "label", "method", "source", "groups", "split", "rejected", "sha256"}
 NOT_STATISTICS |= {"listed", "given", "mask"}
+NOT_STATISTICS |= {"untouched_faces"}  # counted of items with a mask alone, so of fakes
 FOLDS, TREES, RESAMPLES, FEWEST = 5, 300, 500, 20
 
 

@@ -475,11 +475,13 @@ class CropDataModule(LightningDataModule):
             held = f"{real} real {noun} and their self-blends"
         training = {"Training": "real items alone, self-blended (arXiv 2204.08376)"} if self.blend else {}
         computed = {"Features": self._features} if self._features else {}
+        masked = self.recipe.option == "faces" and bool(items["mask"].notna().any())
+        chosen = "; of fakes with a mask only faces that it touches" if masked else ""
         return training | {
             "Data": f"{self.name}, {split} split: {held}",
             "Split": f"{self.protocol} ({promise})",
             "Samples": "each picture once" if pictures else f"{self.how.per_item} {kind} a video, {spacing}",
-            "Crop": self.recipe.words(self.image_size),
+            "Crop": self.recipe.words(self.image_size) + chosen,
             **computed,
             "Decoder": str(self.recipe.describe()["decoder"]),
             "Manifest": self._fingerprint,

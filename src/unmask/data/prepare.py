@@ -170,8 +170,8 @@ def prepare_parts(
             return 0
         _claim(folder, _about(root, recipe))
         every: list[Task] = [
-            (str(item), str(path), mask if isinstance(mask, str) else None)
-            for item, path, mask in zip(items["item"], items["path"], items["mask"], strict=True)
+            (str(item), str(path), mask if isinstance(mask, str) and label == 1 else None)  # a real file's is black
+            for item, path, mask, label in zip(items["item"], items["path"], items["mask"], items["label"], strict=True)
         ]
         mine = every if shard is None else every[shard[0] - 1 :: shard[1]]
         todo = [task for task in mine if read_about(folder, task[0]) is None]

@@ -138,9 +138,10 @@ class MemoryStore:
         """Crops at these places, all [N] -> uint8 [N, 3, S, S]."""
         return np.asarray(self._pixels[offset])
 
-    def strips(self, item: str, frames: list[int]) -> list[NDArray[np.uint8]]:
-        """The crops of these frame numbers, each [S, S, 3]; of several faces in a frame, the main one."""
-        place = {int(frame): at for at, frame in reversed(list(enumerate(self.crops["frame"])))}
+    def strips(self, item: str, frames: list[int], track: int) -> list[NDArray[np.uint8]]:
+        """The crops of one face in these frames, each [S, S, 3]."""
+        rows = self.crops[self.crops["track"] == track]
+        place = dict(zip(rows["frame"], rows["offset"], strict=True))
         return [self._pixels[place[frame]].transpose(1, 2, 0) for frame in frames]
 
 

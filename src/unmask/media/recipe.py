@@ -13,9 +13,9 @@ from unmask.media.align import align_matrix, crop_matrix, warp
 from unmask.media.decode import PICTURES, VIDEOS, MediaError, burst_indices, decoder_version, open_media, read_mask
 from unmask.media.find import Array, FaceFinder
 from unmask.media.probe import Statistics, file_statistics, frame_statistics
-from unmask.media.track import Track, all_faces, associate, main_face, smooth
+from unmask.media.track import Track, all_faces, associate, changed, main_face, smooth
 
-VERSION = 2  # raised when the same settings give other pixels, so that no stale crop is used
+VERSION = 3  # raised when the same settings give other pixels, so that no stale crop is used
 
 
 @dataclass
@@ -31,6 +31,7 @@ class Crops:
     pixels: NDArray[np.uint8]  # [N, 3, S, S]
     masks: NDArray[np.uint8] | None = None  # [N, 1, S, S], 255 where the file was manipulated
     statistics: Statistics = field(default_factory=dict)
+    brief: int = 0  # faces that were seen in too few frames to be cut; counted with `faces=all`
 
 
 ARRAYS = ("track", "frame", "time", "box", "landmarks", "prob", "pixels")
@@ -50,6 +51,7 @@ class FaceCrops:
         long_side: frames are searched for faces no larger than this, px.
         min_prob: weaker detections are not faces.
         faces: `main` keeps the face that the video shows most, `all` also every other, each as a track of its own.
+            Of a file with a mask, only faces that the mask touches are considered: an untouched face is not fake.
         masks: also cut the masks of what was manipulated, for localisation.
         decoder: `auto`, `decord`, `pyav` or `torchcodec`.
         device: where faces are searched; not part of the key.
@@ -110,25 +112,29 @@ class FaceCrops:
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
         """The crops of one file, and with `masks` the same cuts of its mask; black where it has none.
 
+        Args:
+            path: a video or a picture.
+            mask: of a manipulated file, white where it was manipulated; it also says which faces were changed.
+
         Raises:
-            MediaError: the file cannot be read, no face is found, or the mask does not fit.
+            MediaError: the file cannot be read, no face is found, or the mask does not fit or touches no face.
         """
         reader = open_media(path, self.decoder)
         numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
         frames = reader.read(numbers.tolist())
-        crops = self.cut(frames, numbers, reader.fps)
-        crops.statistics = file_statistics(path) | frame_statistics(frames)
+        shown = None if mask is None else read_mask(mask, numbers.tolist(), frames.shape[1:3], self.decoder)
+        crops = self.cut(frames, numbers, reader.fps, shown)
+        crops.statistics |= file_statistics(path) | frame_statistics(frames)
         if self.masks:
-            crops.masks = self._cut_masks(crops, mask, numbers, frames.shape[1:3])
+            crops.masks = self._cut_masks(crops, shown, numbers)
         return crops
 
     def _cut_masks(
-        self, crops: Crops, path: Path | None, numbers: NDArray[np.int64], size: tuple[int, ...]
+        self, crops: Crops, shown: NDArray[np.uint8] | None, numbers: NDArray[np.int64]
     ) -> NDArray[np.uint8]:
         """Cut from each frame of a mask what was cut from the same frame of its file -> [N, 1, S, S], 0 or 255."""
-        if path is None:
+        if shown is None:
             return np.zeros((len(crops.frame), 1, self.crop_size, self.crop_size), np.uint8)
-        shown = read_mask(path, numbers.tolist(), size, self.decoder)
         place = {int(number): at for at, number in enumerate(numbers)}
         cut = [
             self._warp(shown[place[int(frame)]], box, points)[..., :1]
@@ -136,21 +142,39 @@ class FaceCrops:
         ]
         return np.where(np.stack(cut).transpose(0, 3, 1, 2) > 127, 255, 0).astype(np.uint8)
 
-    def cut(self, frames: NDArray[np.uint8], numbers: NDArray[np.int64], fps: float) -> Crops:
-        """The crops of frames [N, H, W, 3] that are the `numbers` [N] of their video."""
+    def cut(
+        self,
+        frames: NDArray[np.uint8],
+        numbers: NDArray[np.int64],
+        fps: float,
+        masks: NDArray[np.uint8] | None = None,
+    ) -> Crops:
+        """The crops of frames [N, H, W, 3] that are the `numbers` [N] of their video.
+
+        With the frames' masks [N, H, W, 3], of the faces that they touch alone; the number of the others is the
+        statistic `untouched_faces`.
+        """
         self._finder = self._finder or FaceFinder(self.long_side, device=self.device)
         searched = np.unique(np.append(np.arange(0, len(frames), self.search_every), len(frames) - 1))
         tracks = associate(self._finder(frames[searched]), self.min_prob)
         if not tracks:
             raise MediaError(f"no face found in {len(searched)} frames")
-        faces = all_faces(tracks, len(searched)) if self.faces == "all" else [main_face(tracks)]
+        statistics: Statistics = {}
+        if masks is not None:
+            tracks, untouched = changed(tracks, masks[searched, ..., 0] > 127)
+            statistics["untouched_faces"] = float(len(all_faces(untouched, len(searched))[0]))
+            if not tracks:
+                raise MediaError("its mask touches none of the faces that were found, so which one is fake is unknown")
+        faces, brief = all_faces(tracks, len(searched)) if self.faces == "all" else ([main_face(tracks)], 0)
         pieces = [
             self._cut_track(number, piece, frames, numbers, searched, fps)
             for number, face in enumerate(faces)
             for piece in face
         ]
         return Crops(
-            **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in ARRAYS}  # type: ignore[arg-type]
+            **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in ARRAYS},
+            statistics=statistics,
+            brief=brief,
         )
 
     def _cut_track(

@@ -17,6 +17,11 @@ from unmask.media.find import Array, Faces
 # (sizes a frame) changes from one frame to the next.
 BOX_NOISE, VELOCITY_NOISE = 0.03, 0.01
 
+# A face was changed if the mask is white in at least TOUCHED of its box in one frame, and in at least BLED of the share
+# of the most changed face. One repainted eye covers 2 to 5 % of a box, so the first only excludes noise. The second
+# excludes a neighbour into whose box the mask of a swapped face extends (a swap covers 50 to 100 % of its own box).
+TOUCHED, BLED = 0.01, 0.2
+
 
 @dataclass
 class Track:
@@ -97,19 +102,56 @@ def main_face(tracks: list[Track]) -> list[Track]:
     return sorted(pieces, key=lambda track: track.frames[0])
 
 
-def all_faces(tracks: list[Track], searched: int) -> list[list[Track]]:
-    """The pieces of the main face, then each other face that was seen in 3 frames and in 10 % of them.
+def all_faces(tracks: list[Track], searched: int) -> tuple[list[list[Track]], int]:
+    """The pieces of the main face, then those of each other face that was seen in 3 frames and in 10 % of them.
 
     What is seen in fewer is mostly no face. Of 1 or 2 frames, all must show it.
 
     Args:
         tracks: of `associate`.
         searched: number of frames that were searched.
+
+    Returns:
+        The faces, the heaviest first, and how many others were seen in too few frames.
     """
-    main = main_face(tracks)
     fewest = min(searched, max(3, ceil(0.1 * searched)))
-    others = [track for track in tracks if len(track.frames) >= fewest and not any(track is piece for piece in main)]
-    return [main, *([track] for track in others)]
+    faces: list[list[Track]] = []
+    brief, left = 0, list(tracks)
+    while left:
+        face = main_face(left)
+        left = [track for track in left if not any(track is piece for piece in face)]
+        if not faces or sum(len(piece.frames) for piece in face) >= fewest:
+            faces.append(face)
+        else:
+            brief += 1
+    return faces, brief
+
+
+def changed(tracks: list[Track], masks: NDArray[np.bool_]) -> tuple[list[Track], list[Track]]:
+    """Divide tracks into those that a mask touches and those that it leaves alone, each in the given order.
+
+    Args:
+        tracks: of `associate`.
+        masks: of the searched frames, true where they were manipulated [M, H, W].
+
+    Returns:
+        The tracks whose largest share of white in a box is at least `TOUCHED`, and at least `BLED` of the largest
+        share of all tracks; and the others.
+    """
+    shares = [_white(track, masks) for track in tracks]
+    least = max(TOUCHED, BLED * max(shares, default=0.0))
+    touched = [track for track, share in zip(tracks, shares, strict=True) if share >= least]
+    return touched, [track for track, share in zip(tracks, shares, strict=True) if share < least]
+
+
+def _white(track: Track, masks: NDArray[np.bool_]) -> float:
+    """The largest share of a face's box, as far as it lies in the frame, that is true in a mask [M, H, W]."""
+    shares = [0.0]
+    for frame, box in zip(track.frames, track.boxes, strict=True):
+        left, top, right, bottom = np.maximum(np.round(box), 0).astype(int)
+        inside = masks[frame, top:bottom, left:right]
+        shares.append(float(inside.mean()) if inside.size else 0.0)
+    return max(shares)
 
 
 def smooth(track: Track, times: NDArray[np.integer], searched: NDArray[np.integer]) -> tuple[Array, Array]:

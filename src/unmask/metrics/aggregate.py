@@ -56,6 +56,23 @@ def frames(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions.assign(score=values, prob=probability(values))
 
 
+def tracks(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Aggregate the scored rows of a prediction table to one row per track of an item, such as a person.
+
+    Returns:
+        Columns `item, track, num, score, prob`: the number of rows, and their mean probability (see `videos`).
+
+    Raises:
+        ValueError: If a logit is infinite.
+    """
+    scored = frames(predictions).dropna(subset=["score"])
+    groups = scored.groupby(["item", "track"], sort=True)
+    found = groups.size().rename("num").reset_index()
+    number = np.asarray(groups.ngroup(), np.int64)
+    scores = _track_scores(scored["score"].to_numpy(np.float64), number)
+    return found.assign(score=scores, prob=probability(scores))
+
+
 def videos(predictions: pd.DataFrame) -> pd.DataFrame:
     """Aggregate a prediction table to one row per item.
 
@@ -81,11 +98,7 @@ def videos(predictions: pd.DataFrame) -> pd.DataFrame:
             f"{twice.nunique()} item(s) have more than one label, method, dataset or split, first {twice.iloc[0]!r}; "
             "an item must be unique: dataset/method/clip"
         )
-    scored = frames(predictions).dropna(subset=["score"])
-    groups = scored.groupby(["item", "track"], sort=True)
-    tracks = groups.size().rename("num").reset_index()
-    tracks["score"] = _track_scores(scored["score"].to_numpy(), groups.ngroup().to_numpy(dtype=np.int64))
-    items = tracks.groupby("item").agg(score=("score", "max"), num=("num", "sum"))
+    items = tracks(predictions).groupby("item").agg(score=("score", "max"), num=("num", "sum"))
     items.insert(1, "prob", probability(items["score"]))
     table = facts.merge(items, how="left", left_on="item", right_index=True).sort_values("item", ignore_index=True)
     return table.assign(num=table["num"].fillna(0).astype(np.int64))

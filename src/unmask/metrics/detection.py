@@ -15,7 +15,17 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from unmask.metrics import bootstrap, ranking
-from unmask.metrics.aggregate import frames, logit, methods, of_method, probability, require_finite, unit, videos
+from unmask.metrics.aggregate import (
+    frames,
+    logit,
+    methods,
+    of_method,
+    probability,
+    require_finite,
+    tracks,
+    unit,
+    videos,
+)
 from unmask.metrics.calibration import brier, ece, log_loss
 from unmask.metrics.decisions import accuracy, balanced_accuracy, f1, precision, recall, specificity
 from unmask.metrics.ranking import auroc, average_precision, eer, pr_curve, roc_curve
@@ -49,6 +59,7 @@ __all__ = [
     "specificity",
     "summary",
     "threshold",
+    "tracks",
     "unit",
     "videos",
 ]

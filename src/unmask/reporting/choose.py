@@ -67,11 +67,12 @@ def errors(predictions: pd.DataFrame, threshold: float) -> tuple[list[Choice], i
     )
 
 
-def wrongest_frame(predictions: pd.DataFrame, item: str, label: int) -> int:
-    """Find the frame of an item that speaks most for the wrong class."""
+def wrongest_frame(predictions: pd.DataFrame, item: str, label: int) -> tuple[int, int]:
+    """Find the frame of an item that speaks most for the wrong class: its number, and the track of the face in it."""
     rows = predictions[(predictions["item"] == item) & predictions["logit"].notna()]
     logit = rows["logit"].to_numpy()
-    return int(rows["frame"].iloc[int(logit.argmin() if label == 1 else logit.argmax())])
+    row = rows.iloc[int(logit.argmin() if label == 1 else logit.argmax())]
+    return int(row["frame"]), int(row["track"])
 
 
 def _choice(table: pd.DataFrame, row: int, why: str) -> Choice:

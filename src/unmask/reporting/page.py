@@ -29,7 +29,7 @@ def write(path: Path, runs: Sequence[RunReport], title: str, strips: Strips | No
         path: The HTML file; its folder is made.
         runs: In the order of the page.
         title: Heading of the page.
-        strips: Gives face crops by item and frame numbers; without it the page has no faces.
+        strips: Gives face crops by item, frame numbers and track; without it the page has no faces.
         demo: Say on top that rendered demo data were scored.
 
     Returns:
@@ -154,8 +154,8 @@ def _timeline(run: RunReport, choice: choose.Choice, strips: Strips | None) -> s
 def _face(run: RunReport, choice: choose.Choice, strips: Strips | None) -> str | None:
     if strips is None:
         return None
-    frame = choose.wrongest_frame(run.predictions, choice.item, choice.label)
-    return _data(_png(crops(strips, choice.item, [frame])[0]), "png")
+    frame, track = choose.wrongest_frame(run.predictions, choice.item, choice.label)
+    return _data(_png(crops(strips, choice.item, [frame], track)[0]), "png")
 
 
 def _png(picture: NDArray[np.uint8]) -> bytes:

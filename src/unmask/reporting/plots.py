@@ -12,11 +12,22 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from unmask.metrics import calibration, detection
+from unmask.reporting.group import group
 from unmask.reporting.run import RunReport
 from unmask.reporting.style import AXIS, DASHES, FAINT, FAKE, INK, REAL, SERIES, STYLE, save
 from unmask.reporting.timeline import single, timeline
 
-__all__ = ["by_method", "histogram", "precision_recall", "reliability", "roc", "single", "timeline", "training"]
+__all__ = [
+    "by_method",
+    "group",
+    "histogram",
+    "precision_recall",
+    "reliability",
+    "roc",
+    "single",
+    "timeline",
+    "training",
+]
 
 Dash = Literal["-", "--", "-.", ":"]
 ABOVE: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "handlelength": 1.6, "columnspacing": 1.4}

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from unmask.metrics import detection
 
-# item, frame numbers -> one uint8 face crop [H, W, 3] per frame
-Strips = Callable[[str, list[int]], list[NDArray[np.uint8]]]
+# item, frame numbers, track -> one uint8 face crop [H, W, 3] per frame
+Strips = Callable[[str, list[int], int], list[NDArray[np.uint8]]]
 NAMES = {
     "auroc": "AUC",
     "ap": "AP",

@@ -14,14 +14,14 @@ from unmask.metrics import detection
 from unmask.reporting.run import Strips
 from unmask.reporting.style import FAKE, INK, REAL, SERIES, STYLE, save
 
-FACES = 10
+FACES, LANES = 10, 6  # of a face so many crops are shown, of so many faces
 
 
 def timeline(predictions: pd.DataFrame, strips: Strips | None = None, *, score_threshold: float) -> bytes:
-    """Draw the frame scores of one item over time, the threshold, and faces beneath.
+    """Draw the frame scores of one item over time, the threshold, and the crops of each face beneath.
 
     Args:
-        predictions: The rows of one item; faces are shown of the track with the highest mean.
+        predictions: The rows of one item; of more than `LANES` faces those with the highest mean are drawn.
         strips: Gives the face crops; without it only the scores are drawn.
         score_threshold: Frame threshold, a logit; scores above it are called fake.
 
@@ -37,14 +37,26 @@ def timeline(predictions: pd.DataFrame, strips: Strips | None = None, *, score_t
     seconds = bool(rows["time"].notna().all())  # pictures have no time
     called, threshold = rows["score"] > score_threshold, float(detection.probability(score_threshold))
     rows = rows.assign(when=rows["time"] if seconds else rows["frame"], seconds=seconds, called=called)
-    shown = _shown(rows)
-    faces = crops(strips, str(predictions["item"].iloc[0]), [int(frame) for frame in shown["frame"]]) if strips else []
+    lanes, number = _lanes(rows), rows["track"].nunique()
+    item = str(predictions["item"].iloc[0])
+    faces = {
+        track: crops(strips, item, shown["frame"].tolist(), track)
+        for track, shown in lanes.items()
+        if strips is not None
+    }
+    heights = [1.7] + [1.15 if number == 1 else 1.35] * len(faces)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 3.3 if faces else 2.0), layout="constrained")
-        grid = figure.add_gridspec(2 if faces else 1, 1, height_ratios=[1.7, 1.15] if faces else [1])
-        _scores(figure.add_subplot(grid[0]), rows, threshold)
-        if faces:
-            _faces(figure.add_subplot(grid[1]), faces, shown)
+        figure = Figure(figsize=(9.6, 0.45 + sum(heights) if faces else 2.0), layout="constrained")
+        grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+        _scores(figure.add_subplot(grid[0]), rows[rows["track"].isin(list(lanes))], threshold)
+        for lane, (track, pictures) in enumerate(faces.items()):
+            axes = figure.add_subplot(grid[lane + 1])
+            _faces(axes, pictures, lanes[track])
+            if number > 1:
+                mean = rows.loc[rows["track"] == track, "prob"].mean()
+                axes.set_title(f"face {track + 1}: mean {mean:.2f}", loc="left", color=_line(lane), fontsize=9)
+        if number > len(lanes):
+            figure.suptitle(f"The {len(lanes)} of {number} faces with the highest scores", fontsize=10)
         return save(figure, "png", dpi=130)
 
 
@@ -77,9 +89,9 @@ def single(predictions: pd.DataFrame, strips: Strips, *, score_threshold: float)
         return save(figure, "png", dpi=130)
 
 
-def crops(strips: Strips, item: str, frames: list[int]) -> list[NDArray[np.uint8]]:
-    """Fetch the faces of these frames, and refuse a number that does not fit: a face must stand at its own score."""
-    faces = strips(item, frames) if frames else []
+def crops(strips: Strips, item: str, frames: list[int], track: int = 0) -> list[NDArray[np.uint8]]:
+    """Fetch a face in these frames, and refuse a number that does not fit: a face must stand at its own score."""
+    faces = strips(item, frames, track) if frames else []
     if len(faces) != len(frames):
         raise ValueError(
             f"{item}: {len(frames)} faces were asked for and {len(faces)} came; crops and predictions do not match"
@@ -87,13 +99,19 @@ def crops(strips: Strips, item: str, frames: list[int]) -> list[NDArray[np.uint8
     return faces
 
 
-def _shown(rows: pd.DataFrame) -> pd.DataFrame:
-    """Pick up to ten rows, evenly spread, of the most suspicious track."""
-    if rows.empty:
-        return rows
-    track = rows.groupby("track")["prob"].mean().idxmax()
-    rows = rows[rows["track"] == track]
-    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(FACES, len(rows))).round().astype(int))]
+def _lanes(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    """Pick the `LANES` most suspicious tracks, in order, and of each up to `FACES` rows, evenly spread."""
+    tracks = sorted(detection.tracks(rows).nlargest(LANES, "score")["track"])
+    members = {int(track): rows[rows["track"] == track] for track in tracks}
+    evenly = {
+        track: np.unique(np.linspace(0, len(some) - 1, min(FACES, len(some))).round().astype(int))
+        for track, some in members.items()
+    }
+    return {track: some.iloc[evenly[track]] for track, some in members.items()}
+
+
+def _line(lane: int) -> str:
+    return SERIES[lane % len(SERIES)]
 
 
 def _scores(axes: Axes, rows: pd.DataFrame, threshold: float) -> None:
@@ -101,9 +119,10 @@ def _scores(axes: Axes, rows: pd.DataFrame, threshold: float) -> None:
     axes.axhspan(threshold, 1.03, color=FAKE, alpha=0.07, linewidth=0)
     axes.axhline(threshold, color=INK, linewidth=1, linestyle="--")
     tracks = list(rows.groupby("track"))
-    for number, (_, track) in enumerate(tracks):
-        line = INK if len(tracks) == 1 else SERIES[number % len(SERIES)]
-        axes.plot(track["when"], track["prob"], color=line, linewidth=1.2, alpha=0.6, label=f"face {number + 1}")
+    for lane, (number, track) in enumerate(tracks):
+        line = INK if len(tracks) == 1 else _line(lane)
+        name = f"face {int(str(number)) + 1}"
+        axes.plot(track["when"], track["prob"], color=line, linewidth=1.2, alpha=0.6, label=name)
         colours = np.where(track["called"], FAKE, REAL)
         axes.scatter(track["when"], track["prob"], c=colours.tolist(), s=26, zorder=3, linewidths=0)
     axes.set(
@@ -119,7 +138,7 @@ def _scores(axes: Axes, rows: pd.DataFrame, threshold: float) -> None:
         1.008, threshold, f"threshold\n{threshold:.2f}", transform=axes.get_yaxis_transform(), va="center", fontsize=8
     )
     if len(tracks) > 1:
-        axes.legend(loc="upper left", ncols=len(tracks))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(tracks))
 
 
 def _faces(axes: Axes, faces: Iterable[NDArray[np.uint8]], rows: pd.DataFrame) -> None:

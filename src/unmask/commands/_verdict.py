@@ -1,0 +1,126 @@
+"""What `predict` prints of one file: its score, a line for each face, what a score can mean, marks in the file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from unmask.commands._shell import say
+from unmask.media.decode import burst_indices, open_media
+from unmask.media.recipe import Crops
+from unmask.metrics import detection
+from unmask.provenance import inspect
+from unmask.runs import Run, RunError
+
+MARKED = 8  # frames of a video in which a watermark is looked for
+RETRAIN = (
+    "the training diverged or the folder is damaged: take another run, or train again (rerun=true) with a lower "
+    "module.optimizer.lr or with trainer.precision=32-true"
+)
+
+
+def tell_score(path: Path, score: float, cut: float) -> None:
+    """Print the file's probability, given as a logit like the threshold."""
+    say(f"\n{printable(path.name)}: probability of being fake {_digits(score, cut)}", style="bold")
+
+
+def tell_faces(crops: Crops, predictions: pd.DataFrame, cut: float) -> None:
+    """Print how many faces were found, and of several a line each; faces are numbered by how much of each is shown."""
+    scores = detection.tracks(predictions).set_index("track")["score"]
+    several, still = len(scores) > 1, len(np.unique(crops.frame)) == 1
+    words = "faces found, each scored; the highest score is the file's:" if several else "face found"
+    say(f"  {len(scores)} {words}")
+    for track, score in scores.items() if several else ():
+        rows = crops.track == track
+        centre = ", ".join(f"{value:.0f}" for value in (crops.box[rows, :2] + crops.box[rows, 2:]).mean(0) / 2)
+        when = "" if still else f", seen from {crops.time[rows].min():.1f} to {crops.time[rows].max():.1f} s"
+        side, shown = "above" if score > cut else "below", _digits(float(score), cut)
+        say(f"    face {int(str(track)) + 1}: {shown}, {side} the threshold; its centre is at ({centre}) px{when}")
+    if crops.brief:
+        say(f"  {crops.brief} more seen in too few frames to be scored; some of these may be no faces")
+
+
+def tell_run(run: Run, score: float, cut: float, samples: str, faces: int) -> None:
+    """Print on which side of the threshold the score is, of which run, and how often that errs on its test items."""
+    seen, table = seen_by(run), _tested(run)
+    item = seen.replace("face", "video") if table is None else detection.unit(table)
+    side, kind = ("above", "fakes") if score > cut else ("below", f"real {item}s")
+    if faces > 1:
+        seen = "face with the highest score" if score > cut else "face with the highest score, too,"
+    limit = f"this detector's threshold of {_digits(cut, score)}"
+    say(f"  {side} {limit}: the {seen} looks more like the {kind} it was trained on")
+    say(f"  {samples} scored with {run.name}, trained on {run.config.data.name or run.config.data.run}")
+    say(f"  {_errors(table, cut, item)}")
+
+
+def tell_caveats(run: Run, faces: int) -> None:
+    """Print what a score cannot mean."""
+    say("\nWhat this is not:")
+    if run.config.data.get("demo"):
+        say("  - This run was trained on rendered demo people. It says nothing about real faces.", style="yellow")
+    say("  - No proof. Detectors err more on material unlike their training: other forgeries, phones, re-uploads.")
+    if faces > 1:
+        say(f"  - The highest of {faces} scores is above the threshold by mistake more often than a single one.")
+    say("  - The score is not the chance that the file is fake: that depends on where the file comes from.")
+    seen = seen_by(run)
+    seen = "faces were" if faces > 1 else f"{seen} was"
+    say(f"  - Only the {seen} looked at: not the sound, the text, or whether what is real is out of its context.\n")
+
+
+def tell_marks(path: Path, decoder: str) -> None:
+    """Print what the file says of itself: metadata of generators, and the watermark of this one's."""
+    reader = open_media(path, decoder)
+    frames = reader.read(burst_indices(len(reader), MARKED))
+    say("What the file says of itself:")
+    for finding in inspect(path, frames) or ["no mark of a generator was found"]:
+        say(f"  - {printable(finding)}")
+    say("  - Marks can be taken off and put on: having none says nothing.\n")
+
+
+def seen_by(run: Run) -> str:
+    """What the run's recipe shows the detector of a file."""
+    return "face" if run.build("data.recipe").option == "faces" else "picture"
+
+
+def printable(text: str) -> str:
+    r"""Text for one line of a terminal: control characters and bytes that are no text as escapes such as `\x1b`."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def _digits(score: float, other: float) -> str:
+    """The probability of a logit with two digits, or as many as tell it from that of the other, six at the most."""
+    value, other = detection.probability([score, other]).tolist()
+    places = next((count for count in range(2, 6) if f"{value:.{count}f}" != f"{other:.{count}f}"), 6)
+    return f"{value:.{places}f}"
+
+
+def _tested(run: Run) -> pd.DataFrame | None:
+    """The run's test predictions; None where it has none."""
+    try:
+        table = run.predictions("test")
+    except RunError:
+        return None
+    return table if table["logit"].notna().any() else None
+
+
+def _errors(table: pd.DataFrame | None, cut: float, item: str) -> str:
+    """How often the threshold errs, on the test split since it was fitted to the validation split."""
+    if table is None:
+        return "how often it errs is not known: the run has no test predictions"
+    tested = detection.videos(table).dropna(subset=["score"])
+    shares: dict[int, Any] = {}
+    for label in (0, 1):
+        scores = tested.loc[tested["label"] == label, "score"]
+        shares[label] = (f"{float((scores > cut).mean()):.0%}", len(scores))
+    (alarms, real), (found, fake) = shares[0], shares[1]
+    if real and fake:
+        return (
+            f"on its test {item}s that threshold flags {found} of the fakes and {alarms} of the real ones "
+            f"({fake} and {real} {item}s)"
+        )
+    share, count, kind, other = (alarms, real, "real ones", "fakes") if real else (found, fake, "fakes", "real ones")
+    return (
+        f"on its test {item}s that threshold flags {share} of the {kind} ({count} {item}s); it holds no {other}, "
+        "so how many of these it would flag is not known"
+    )
