@@ -177,13 +177,13 @@ def test_a_package_that_is_missing_is_named_and_needed_by_nothing_else(workplace
 
 def test_confusion_counts_are_those_of_scikit_learn(monkeypatch):
     rng = np.random.default_rng(0)
-    videos = pd.DataFrame({"label": rng.integers(0, 2, 40), "prob": rng.random(40)})
+    videos = pd.DataFrame({"label": rng.integers(0, 2, 40), "score": rng.normal(size=40)})
     seen = {}
     monkeypatch.setattr(
-        pictures, "_cell", lambda axes, call, label, number, total: seen.update({(label, call): number})
+        pictures, "_cell", lambda axes, call, label, numbers: seen.update({(label, call): numbers[call]})
     )
     pictures.confusion(videos, 0.3)
-    expected = confusion_matrix(videos["label"], videos["prob"] > 0.3)
+    expected = confusion_matrix(videos["label"], videos["score"] > 0.3)
     assert seen == {(label, call): expected[label, call] for label in (0, 1) for call in (0, 1)}
 
 

@@ -25,6 +25,10 @@ def logit(prob):
     return float(np.log(prob / (1 - prob)))
 
 
+def logits(probs):
+    return np.log(probs / (1 - probs))
+
+
 def random_predictions(videos=60, frames=8, methods=("swap", "synth"), seed=0, unscored=0):
     """Correlated frame scores of a mediocre detector; every other video is fake."""
     rng, rows = np.random.default_rng(seed), []
@@ -76,7 +80,7 @@ REFERENCES = {
 def test_metric_equals_scikit_learn(case, metric, weighted):
     score, label, weight = case
     weight = weight if weighted else None
-    ours = detection.evaluate(score, label, weight, threshold=0.55)[metric]
+    ours = detection.evaluate(logits(score), label, weight, threshold=logit(0.55))[metric]
     assert ours == pytest.approx(REFERENCES[metric](label, score, weight, 0.55), abs=1e-9)
 
 
@@ -179,7 +183,7 @@ def test_one_class_has_no_ranking(label):
 def test_nothing_scored_and_nothing_at_all():
     for predictions in (table(("a", 0, "real", np.nan), ("b", 1, "m", np.nan)), table()):
         assert all(np.isnan(value) for value in detection.quick(predictions).values())
-        assert detection.threshold(predictions) == {"frame": 0.5, "video": 0.5}
+        assert detection.threshold(predictions) == {"frame": 0.0, "video": 0.0}
         assert detection.summary(predictions, {"frame": 0.5, "video": 0.5}, 10)["value"].isna().all()
 
 
@@ -238,24 +242,26 @@ def test_an_item_with_two_labels_is_refused():
 def test_threshold_is_the_middle_of_the_best_cut():
     probs = [(0, 0.1), (0, 0.2), (1, 0.5), (0, 0.6), (1, 0.8), (1, 0.9)]
     predictions = table(*[(f"v{i}", label, "m", logit(p)) for i, (label, p) in enumerate(probs)])
-    # above .2: recall 1, specificity 2/3; above .6: recall 2/3, specificity 1: equal, and .2 to .5 is the wider gap
-    assert detection.threshold(predictions)["video"] == pytest.approx(0.35)
+    # above .2: recall 1, specificity 2/3; above .6: recall 2/3, specificity 1: equal, and .2 to .5 is the wider gap:
+    # in logits from -1.386 to 0, a probability of 1/3 in the middle; from .6 to .8 it is 0.405 to 1.386
+    assert detection.threshold(predictions)["video"] == pytest.approx(np.log(0.2 / 0.8) / 2)
+    assert detection.probability(detection.threshold(predictions)["video"]) == pytest.approx(1 / 3)
 
 
 def test_threshold_maximises_balanced_accuracy():
     predictions = random_predictions(seed=8)
     for level, cut in detection.threshold(predictions).items():
         rows = detection.levels(predictions)[level]
-        label, prob = rows["label"].to_numpy(), rows["prob"].to_numpy()
-        tried = [sk.balanced_accuracy_score(label, prob > t) for t in np.r_[0, prob]]
-        assert sk.balanced_accuracy_score(label, prob > cut) == pytest.approx(max(tried))
+        label, score = rows["label"].to_numpy(), rows["score"].to_numpy()
+        tried = [sk.balanced_accuracy_score(label, score > t) for t in np.r_[-99, score]]
+        assert sk.balanced_accuracy_score(label, score > cut) == pytest.approx(max(tried))
 
 
 def test_threshold_between_neighbouring_floats_still_separates():
     low = 0.5
-    predictions = pd.DataFrame({"prob": [low, np.nextafter(low, 1)], "label": [0, 1]})
-    cut = detection._cut(predictions["prob"].to_numpy(), predictions["label"].to_numpy())
-    assert (predictions["prob"] > cut).tolist() == [False, True]
+    predictions = pd.DataFrame({"score": [low, np.nextafter(low, 1)], "label": [0, 1]})
+    cut = detection._cut(predictions["score"].to_numpy(), predictions["label"].to_numpy())
+    assert (predictions["score"] > cut).tolist() == [False, True]
 
 
 def test_quick_ignores_the_order_of_rows():
@@ -282,7 +288,7 @@ def test_unscored_items_lower_coverage_and_nothing_else():
 
 def test_summary_equals_scikit_learn_per_method():
     predictions, cut = random_predictions(seed=1), {"frame": 0.45, "video": 0.55}
-    rows = detection.summary(predictions, cut, resamples=10)
+    rows = detection.summary(predictions, {level: logit(value) for level, value in cut.items()}, resamples=10)
     for (level, method), group in rows.groupby(["level", "method"]):
         data = predictions.assign(prob=1 / (1 + np.exp(-predictions["logit"])))
         if level == "video":
@@ -333,10 +339,16 @@ def test_frame_intervals_resample_videos():
     assert narrow[["low", "high"]].to_numpy() == pytest.approx(wide[["low", "high"]].to_numpy(), abs=1e-9)
 
 
-def test_one_video_of_a_class_gives_no_interval():
-    predictions = table(("r", 0, "real", 0.0), ("s", 0, "real", 0.5), ("f", 1, "swap", 1.0))
-    row = detection.summary(predictions, {"frame": 0.5, "video": 0.5}, 50).query("metric == 'auroc'")
-    assert (row["value"] == 1).all() and row[["low", "high"]].isna().all().all()
+@pytest.mark.parametrize("fakes", [1, 9, 10])
+def test_fewer_than_ten_videos_of_a_class_give_no_interval(fakes):
+    rows = [(f"r{n}", 0, "real", -float(n)) for n in range(12)] + [(f"f{n}", 1, "swap", n - 3.5) for n in range(fakes)]
+    figures = detection.summary(table(*rows), {"frame": 0.5, "video": 0.5}, 50).query("metric == 'auroc'")
+    assert figures["value"].notna().all()
+    assert figures[["low", "high"]].notna().to_numpy().all() == figures[["low", "high"]].notna().to_numpy().any()
+    assert figures["low"].notna().all() == (fakes >= 10) and (figures["fake"] == fakes).all()
+    compared = bootstrap.paired(table(*rows), table(*rows).assign(track=0, logit=0.0), resamples=50)
+    assert compared.difference > 0 and (compared.real, compared.fake) == (12, fakes)
+    assert np.isnan([compared.low, compared.high, compared.p]).all() == (fakes < 10)
 
 
 def test_a_thousand_resamples_of_twenty_thousand_frames_take_seconds():
@@ -379,5 +391,5 @@ def test_specificity_is_the_recall_of_reals(case):
 
 
 def test_precision_of_no_call_is_not_zero():
-    assert np.isnan(decisions.precision([0.1, 0.2], [0, 1]))
-    assert decisions.recall([0.1, 0.2], [0, 1]) == 0
+    assert np.isnan(decisions.precision([-0.1, -0.2], [0, 1]))
+    assert decisions.recall([-0.1, -0.2], [0, 1]) == 0

@@ -51,7 +51,8 @@ def fake_run(recipe, table=None, module=Dark, thresholds=CUT) -> SimpleNamespace
     data = {"name": "films", "frames": None, "frames_per_video": 4, "consecutive": False, "stride": 1}
     config = OmegaConf.create({"data": data | {"batch_size": 3, "image_size": 32, "demo": False}})
     return SimpleNamespace(
-        score_thresholds={level: float(logit(prob)) for level, prob in thresholds.items()}, config=config, name="dark", folder="outputs/dark", checkpoint="best.ckpt", module=module,
+        score_thresholds={level: float(logit(prob)) for level, prob in thresholds.items()}, config=config, name="dark",
+        folder="outputs/dark", checkpoint="best.ckpt", module=module,
         build=lambda part: recipe, predictions=tested,
     )  # fmt: skip
 

@@ -108,7 +108,8 @@ def test_videos_stay_videos_beside_pictures(tmp_path):
 @pytest.mark.parametrize(("logit", "colour"), [(2.0, (213, 94, 0)), (-2.0, (0, 114, 178))])
 def test_a_picture_is_drawn_in_the_colour_of_its_call(logit, colour):
     rows = predictions(unscored=0).iloc[:1].assign(logit=logit)
-    drawn = np.asarray(Image.open(io.BytesIO(plots.single(rows, 0.5, strips))).convert("RGB")).reshape(-1, 3)
+    picture = plots.single(rows, strips, score_threshold=0.0)
+    drawn = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).reshape(-1, 3)
     shares = {name: np.mean((drawn == name).all(1)) for name in ((213, 94, 0), (0, 114, 178))}
     assert max(shares, key=shares.get) == colour and shares[colour] > 0.005
     assert np.mean((drawn == 90).all(1)) > 0.3, "the picture itself is there"
@@ -124,7 +125,7 @@ def test_a_picture_is_asked_about(tmp_path, monkeypatch, capsys):
     data = {"name": "art", "frames": None, "frames_per_video": 1, "consecutive": False, "stride": 1}
     config = OmegaConf.create({"data": data | {"batch_size": 4, "image_size": 32, "demo": False}})
     run = SimpleNamespace(
-        thresholds=CUT, config=config, name="svm", folder="outputs/svm", checkpoint="best.ckpt", module=Mean,
+        score_thresholds=CUT, config=config, name="svm", folder="outputs/svm", checkpoint="best.ckpt", module=Mean,
         build=lambda part: WholePictures(32), predictions=lambda split: predictions(),
     )  # fmt: skip
     monkeypatch.chdir(tmp_path)

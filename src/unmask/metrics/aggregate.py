@@ -126,24 +126,32 @@ def _refuse(predictions: pd.DataFrame, values: Array, bad: NDArray[np.bool_]) ->
 def _track_scores(score: Array, track: NDArray[np.int64]) -> Array:
     """Logit of each track's mean probability, from the logits `[N]` and track numbers `[N]` of its rows.
 
-    The same logits give the same bits whatever their order (`math.fsum` rounds once), a track of equal logits gives
-    exactly that logit, and mirrored tracks give mirrored scores: what ties on paper ties here.
+    What ties on paper ties here, to the bit: the order of rows does not matter (`math.fsum` rounds once), nor does
+    repeating all of them (counts are divided by their common divisor), a track of equal logits gives that very logit,
+    and mirrored tracks give mirrored scores.
     """
     if not len(score):
         return np.empty(0)
     order = np.lexsort((score, track))
     score, track = score[order], track[order]
+    first = np.flatnonzero((np.diff(track, prepend=-1) != 0) | (np.diff(score, prepend=np.nan) != 0))
+    count = np.diff(first, append=len(score))  # of each distinct logit of a track
+    score, track = score[first], track[first]
     start = np.flatnonzero(np.diff(track, prepend=-1))
-    bounds = [*start.tolist(), len(score)]
-    low, high = score[start], score[np.append(start[1:], len(score)) - 1]
-    fake, real = -np.logaddexp(0, -score), -np.logaddexp(0, score)  # log p, log (1 - p)
-    top_fake, top_real = -np.logaddexp(0, -high), -np.logaddexp(0, low)
-    sums = [
-        [math.fsum(terms[a:b]) for a, b in itertools.pairwise(bounds)]
-        for terms in (np.exp(fake - top_fake[track]).tolist(), np.exp(real - top_real[track]).tolist())
-    ]
-    mixed = top_fake - top_real + np.log(sums[0]) - np.log(sums[1])
-    return np.where(low == high, low, mixed)
+    last = np.append(start[1:], len(score)) - 1
+    weight = count // np.gcd.reduceat(count, start)[track]
+    low, high = score[start], score[last]
+    # Mean p and mean 1 - p, each relative to the largest term, whose logarithm stands before the ratio.
+    fake, real = (-np.logaddexp(0, sign * score) for sign in (-1, 1))
+    top_fake, top_real = fake[last], real[start]
+    terms = weight * np.exp(fake - top_fake[track]), weight * np.exp(real - top_real[track])
+    fakes, reals = (_sums(term.tolist(), [*start.tolist(), len(score)]) for term in terms)
+    return np.where(low == high, low, top_fake - top_real + np.log(fakes / reals))
+
+
+def _sums(terms: list[float], bounds: list[int]) -> Array:
+    """Sum each stretch between two bounds, rounded once."""
+    return np.array([math.fsum(terms[a:b]) for a, b in itertools.pairwise(bounds)])
 
 
 def unit(predictions: pd.DataFrame) -> Literal["picture", "video"]:

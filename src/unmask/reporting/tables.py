@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.console import Console, Group
+from rich.constrain import Constrain
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -80,22 +81,26 @@ def console(runs: Sequence[RunReport]) -> Group:
     table.add_column("detector", overflow="fold")
     table.add_column("level")
     for name in ["AUC, all", *names] if side_by_side else ["fakes by", "AUC"]:
-        table.add_column(_plain(name), justify="right" if name != "fakes by" else "left", overflow="fold")
-    table.add_column("real/fake", justify="right")
-    table.add_column("scored", justify="right")
+        figures = name != "fakes by"
+        table.add_column(
+            _plain(name), justify="right" if figures else "left", overflow="fold", min_width=9 if figures else None
+        )
+    table.add_column("scored\nreal/fake", justify="right", min_width=9)
     for run, level, figures in rows(runs):
         start = (_plain(run.name) if level == next(iter(run.scored)) else "", level)
         if side_by_side:
             beside = [_fakes(_short(figure), figure) for figure in figures[1:]]
-            table.add_row(*start, _short(figures[0]), *beside, counts(run), coverage(run))
+            table.add_row(*start, _short(figures[0]), *beside, f"{coverage(run)}\n{counts(run)}")
             continue
         for name, figure in zip(["all", *names], figures, strict=True):
-            first, last = (start, coverage(run)) if name == "all" else (("", ""), "")
-            number = f"{figure.real}/{figure.fake}" if figure else ""
-            table.add_row(*first, _plain(name), _plain(cell(figure)), number, last)
+            scored = [coverage(run)] if name == "all" else []
+            scored += [f"{figure.real}/{figure.fake}"] if figure else []
+            table.add_row(*start, _plain(name), _plain(cell(figure)), "\n".join(scored))
+            start = ("", "")
     wide = Console(width=10 * WIDTH)
     table.width = min(WIDTH, Measurement.get(wide, wide.options, table).maximum)
-    return Group(table, *(Text(f"  {line}", style="yellow") for line in named(runs)))
+    beneath = (Constrain(Text(f"  {line}", style="yellow"), WIDTH) for line in named(runs))
+    return Group(table, *beneath)
 
 
 def _plain(text: str) -> str:
