@@ -24,6 +24,10 @@ class Clock(NamedTuple):
     base: Fraction
     last: int
 
+    def seconds(self, number: int) -> float:
+        """When a frame is shown, s after the first one."""
+        return float((self.times[number] - self.times[0]) * self.base)
+
 
 def write_video(
     path: Path,

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.media.align import align_matrix, crop_matrix, warp
-from unmask.media.decode import PICTURES, VIDEOS, MediaError, burst_indices, decoder_version, open_media, read_mask
+from unmask.media.decode import MediaError, burst_indices, decoder_version, open_media, read_mask
 from unmask.media.find import Array, FaceFinder
+from unmask.media.kinds import MEDIA
 from unmask.media.probe import Statistics, file_statistics, frame_statistics
 from unmask.media.track import Track, all_faces, associate, main_face, smooth
 
-VERSION = 2  # raised when the same settings give other pixels, so that no stale crop is used
+VERSION = 3  # raised when the same settings give other pixels, so that no stale crop is used
 
 
 @dataclass
@@ -69,7 +70,7 @@ class FaceCrops:
     device: str = "cpu"
 
     #: Files that can become crops.
-    suffixes: ClassVar[frozenset[str]] = frozenset(VIDEOS | PICTURES)
+    suffixes: ClassVar[frozenset[str]] = MEDIA
     #: How a config chooses this recipe: `data/recipe=faces`.
     option: ClassVar[str] = "faces"
 
@@ -116,7 +117,7 @@ class FaceCrops:
         reader = open_media(path, self.decoder)
         numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
         frames = reader.read(numbers.tolist())
-        crops = self.cut(frames, numbers, reader.fps)
+        crops = self.cut(frames, numbers, reader.times(numbers.tolist()))
         crops.statistics = file_statistics(path) | frame_statistics(frames)
         if self.masks:
             crops.masks = self._cut_masks(crops, mask, numbers, frames.shape[1:3])
@@ -136,8 +137,8 @@ class FaceCrops:
         ]
         return np.where(np.stack(cut).transpose(0, 3, 1, 2) > 127, 255, 0).astype(np.uint8)
 
-    def cut(self, frames: NDArray[np.uint8], numbers: NDArray[np.int64], fps: float) -> Crops:
-        """The crops of frames [N, H, W, 3] that are the `numbers` [N] of their video."""
+    def cut(self, frames: NDArray[np.uint8], numbers: NDArray[np.int64], times: NDArray[np.float64]) -> Crops:
+        """The crops of frames [N, H, W, 3] that are the `numbers` [N] of their video, shown at `times` [N], s."""
         self._finder = self._finder or FaceFinder(self.long_side, device=self.device)
         searched = np.unique(np.append(np.arange(0, len(frames), self.search_every), len(frames) - 1))
         tracks = associate(self._finder(frames[searched]), self.min_prob)
@@ -145,7 +146,7 @@ class FaceCrops:
             raise MediaError(f"no face found in {len(searched)} frames")
         faces = all_faces(tracks, len(searched)) if self.faces == "all" else [main_face(tracks)]
         pieces = [
-            self._cut_track(number, piece, frames, numbers, searched, fps)
+            self._cut_track(number, piece, frames, numbers, searched, times)
             for number, face in enumerate(faces)
             for piece in face
         ]
@@ -160,7 +161,7 @@ class FaceCrops:
         frames: NDArray[np.uint8],
         numbers: NDArray[np.int64],
         searched: NDArray[np.int64],
-        fps: float,
+        times: NDArray[np.float64],
     ) -> Crops:
         # A face is cut from the first to the last frame in which it was seen, and not beyond.
         first, last = searched[track.frames[0]], searched[track.frames[-1]]
@@ -172,7 +173,7 @@ class FaceCrops:
         return Crops(
             track=np.full(len(inside), number, np.int64),
             frame=numbers[inside],
-            time=numbers[inside] / fps,
+            time=times[inside],
             box=boxes,
             landmarks=landmarks,
             prob=prob[inside],
