@@ -29,8 +29,9 @@ from unmask.media.video import Video, describe, opened
 # that differs between releases by tens of grey levels at the edges of colours.
 EXACT = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"}
 EXACT |= {"gray", "rgb24", "bgr24", "rgba", "bgra", "rgb0", "bgr0"}
-# Containers in which decord's seeking is exact; in transport and program streams it gives other frames.
-DECORD_SEEKS = {"mov", "matroska", "webm", "avi", "flv"}
+# Containers with a time of presentation for each frame, in which decord and torchcodec seek exactly. In AVI, MPEG and
+# MPEG-TS they give other frames without a word, unless each frame can be decoded alone.
+SEEKABLE = {"mov", "matroska", "webm"}
 
 
 class Reader(Protocol):
@@ -93,9 +94,9 @@ class PyavReader(_VideoReader):
         """Fill in the wanted frames, found by their times; which they are, none where the file says too little."""
         with opened(self.path) as (container, stream):
             index = read_index(container, stream)
-        if index is None or wanted[-1] >= len(index.shown):
+        if index is None or wanted[-1] >= len(self):
             return set()
-        places, found = {index.shown[number]: at for at, number in enumerate(wanted)}, set()
+        places, found = {self.about.times[number]: at for at, number in enumerate(wanted)}, set[int]()
         with opened(self.path) as (container, stream):
             for frame in decode_wanted(container, index, set(places), stream):
                 if frame.pts in places:
@@ -158,6 +159,9 @@ class _OtherReader(_VideoReader):
     def _unfit(self) -> str | None:
         """Why this decoder cannot give the frames of this video exactly; None where it can."""
         about, (height, width) = self.about, self.about.view.stored
+        seeks = SEEKABLE | ({"avi"} if about.intra_only else set())
+        if not seeks & set(about.container.split(",")):
+            return f"it does not seek exactly in the container {about.container}"
         if not about.alone:
             return "the file holds several videos"
         if about.pixel_format not in EXACT:
@@ -183,8 +187,8 @@ class DecordReader(_OtherReader):
     name = "decord"
 
     def _unfit(self) -> str | None:
-        if not DECORD_SEEKS & set(self.about.container.split(",")):
-            return f"it does not seek exactly in {self.about.container}"
+        if not (self.about.closed or self.about.intra_only):
+            return "its key frames are none to begin at, since frames after them may refer to frames before"
         return super()._unfit()
 
     def _open(self) -> int:
@@ -204,6 +208,11 @@ class TorchcodecReader(_OtherReader):
     """TorchCodec, on the system's FFmpeg: scans the file once, then seeks exactly."""
 
     name = "torchcodec"
+
+    def _unfit(self) -> str | None:
+        if self.about.codec == "h264" and not self.about.closed:
+            return "some of its key frames only begin a gradual refresh, or frames after them refer to frames before"
+        return super()._unfit()
 
     def _open(self) -> int:
         decoder = import_module("torchcodec.decoders").VideoDecoder

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CONTAINERS = {"mp4", "matroska"}  # with all that FFmpeg reads by the same rules: mov, m4a, webm
 IDR, PARAMETER_SETS = 5, (7, 8)  # types of NAL units (table 7-1)
 SEQUENCE_H264, SEQUENCE_HEVC = 7, 33  # types of NAL units that hold the resolution (ITU-T H.265, table 7-1)
+CLOSED = {"vp8", "vp9", "av1", "libdav1d", "libaom-av1"}  # codecs of whose key frames nothing after looks back
 
 
 class Index(NamedTuple):
@@ -30,19 +31,30 @@ class Index(NamedTuple):
     shown: list[int]  # times of those that no edit list hides, in order of presentation
 
 
-def sequence_headers(packet: Any, codec: Any) -> tuple[bytes, ...] | None:
-    """The sequence parameter sets in a key frame, which hold the resolution; None where that cannot be told.
+class KeyFrame(NamedTuple):
+    """What a key frame says of its stream, as far as that can be told."""
+
+    headers: tuple[bytes, ...] | None  # the sequence parameter sets in it, which hold the resolution
+    closed: bool | None  # whether nothing after it refers to anything before it
+
+
+def read_key_frame(packet: Any, codec: Any) -> KeyFrame:
+    """Read the headers of a key frame of H.264 or HEVC; of other codecs it is only known whether it is closed.
 
     Args:
-        packet: a key frame.
+        packet: of a key frame.
         codec: the codec context of its stream.
     """
-    if codec.name not in ("h264", "hevc") or packet.has_sidedata("new_extradata"):
-        return None
-    extradata = bytes(codec.extradata or b"")
-    if codec.name == "hevc":
-        return tuple(unit for unit in _units(bytes(packet), extradata, 21) if unit[0] >> 1 & 63 == SEQUENCE_HEVC)
-    return tuple(unit for unit in _units(bytes(packet), extradata) if unit[0] & 31 == SEQUENCE_H264)
+    if codec.name not in ("h264", "hevc"):
+        return KeyFrame(None, True if codec.name in CLOSED else None)
+    hevc = codec.name == "hevc"
+    found = list(_units(bytes(packet), bytes(codec.extradata or b""), 21 if hevc else 4))
+    kinds = [unit[0] >> 1 & 63 if hevc else unit[0] & 31 for unit in found]
+    closed = bool({19, 20} & set(kinds)) if hevc else IDR in kinds
+    if packet.has_sidedata("new_extradata"):
+        return KeyFrame(None, closed)
+    wanted = SEQUENCE_HEVC if hevc else SEQUENCE_H264
+    return KeyFrame(tuple(unit for unit, kind in zip(found, kinds, strict=True) if kind == wanted), closed)
 
 
 def read_index(container: "InputContainer", stream: Any = None) -> Index | None:

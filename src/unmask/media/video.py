@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unmask.media.kinds import CONTAINERS, CONTAINERS_IN_WORDS, MediaError, first_line
-from unmask.media.skip import sequence_headers
+from unmask.media.skip import KeyFrame, read_key_frame
 from unmask.media.view import View, change_of_size, view_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MOST_PIXELS = 36_000_000  # of a video's frame: 8192x4320. A file of a few kB may claim more and fill the memory
 MOST_AT_ONCE = 600_000_000  # pixels of all frames that are read at once, 1.8 GB as RGB: 64 frames of 4K
+PROGRESSIVE = 1  # FFmpeg's number of this order of fields; 0 is unknown, greater ones are interlaced
 SCANNED = 50  # key frames whose size is looked at where every frame is one
 
 
@@ -38,6 +39,7 @@ class Video:
     codec: str
     pixel_format: str
     interlaced: bool
+    closed: bool  # whether decoding can begin with every key frame and give the same; False where that cannot be told
     rate: Fraction  # frames a second, on average
     view: View
     times: list[int]  # of presentation, of the frames that are shown, in units of `base` seconds, ascending
@@ -47,6 +49,11 @@ class Video:
 
     def __len__(self) -> int:
         return len(self.times)
+
+    @property
+    def intra_only(self) -> bool:
+        """Whether each frame can be decoded alone."""
+        return all(key for _, key in self.packets)
 
     def seconds(self, indices: Iterable[int]) -> NDArray[np.float64]:
         """When these frames are shown, s after the first one."""
@@ -114,36 +121,59 @@ def _describe(path: Path, changed: int, size: int) -> Video:
         raise MediaError(f"not a readable video ({first_line(error)})") from error
 
 
-def _read(path: Path, container: "InputContainer", stream: Any) -> Video:
+class _Demuxed(NamedTuple):
+    """All packets of a stream, and its first frame."""
+
+    packets: list[tuple[int, bool]]
+    shown: list[int | None]  # times of those that no edit list hides; a damaged end is there but not shown either
+    keys: set[KeyFrame]
+    first: "VideoFrame | None"
+    error: str  # of decoding the first frame
+
+
+def _demux(container: "InputContainer", stream: Any) -> _Demuxed:
     """Read all packets, and decode until the first frame comes."""
-    codec, first = stream.codec_context, None
-    packets: list[tuple[int, bool]] = []
-    shown: list[int | None] = []  # a packet that an edit list hides, or a damaged end, is there but not shown
-    headers: set[Any] = set()
+    import av
+
+    codec, first, error = stream.codec_context, None, ""
+    packets, shown, keys = list[tuple[int, bool]](), list[int | None](), set[KeyFrame]()
     for packet in container.demux(stream):
-        if first is None:
-            first = next(iter(codec.decode(packet)), None)
+        if first is None and not error:
+            try:
+                first = next(iter(codec.decode(packet)), None)
+            except av.FFmpegError as broken:  # a file that is cut off is named so, below
+                error = first_line(broken)
         if packet.size:
             packets.append((packet.size, packet.is_keyframe))
             shown += [] if packet.is_discard else [packet.pts]
             if packet.is_keyframe:
-                headers.add(sequence_headers(packet, codec))
+                keys.add(read_key_frame(packet, codec))
+    return _Demuxed(packets, shown, keys, first, error)
+
+
+def _read(path: Path, container: "InputContainer", stream: Any) -> Video:
+    packets, shown, keys, first, error = _demux(container, stream)
     # Of all containers, only the table of mp4 and its family promises an exact number.
     promised = stream.frames if "mp4" in container.format.name else 0
     if len(packets) < promised:
         raise MediaError(f"cut off: {len(packets)} of {promised} frames are there")
+    if error:
+        raise MediaError(f"broken video stream ({error})")
     if first is None or not shown:
         raise MediaError("the video has no frames")
+    # A recording that begins between two key frames shows nothing before the first of them.
+    shown = [time for time in shown if time is None or first.pts is None or time >= first.pts]
     view = view_of(first, stream.sample_aspect_ratio)
     for height, width in (view.stored, view.square):
         _check_size(width, height)
-    if len(headers) > 1 or None in headers:
+    if len({key.headers for key in keys}) > 1 or any(key.headers is None for key in keys):
         _check_key_frames(path, (first.width, first.height), packets)
-    rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+    codec, rate = stream.codec_context, Fraction(stream.average_rate or stream.guessed_rate or 25)
     times, base, last = _times(shown, Fraction(stream.time_base or 1 / rate), rate)
     return Video(
         stream.index, len(_videos(container)) == 1, container.format.name, codec.name, first.format.name,
-        bool(first.interlaced_frame), rate, view, times, base, last, packets,
+        bool(first.interlaced_frame) or codec.field_order > PROGRESSIVE, all(key.closed for key in keys),
+        rate, view, times, base, last, packets,
     )  # fmt: skip
 
 
