@@ -63,7 +63,7 @@ def test_landmarks_of_a_face_lie_where_the_crop_shows_them(shared_data):
     frame = np.asarray(Image.open(shared_data / "face_photos/kate_siegel.jpg").convert("RGB"))
     for align in (False, True):
         recipe = FaceCrops(crop_size=128, align=align)
-        first = recipe.cut(frame[None], np.zeros(1, np.int64), 1.0)
+        first = recipe.cut(frame[None], np.zeros(1, np.int64), np.zeros(1))
         x, y = first.landmarks[0, 2]
         marked = frame.copy()
         marked[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5] = (0, 255, 0)

@@ -122,7 +122,7 @@ def make(
                     preview.append(np.stack([made.face.seen, made.face.drawn, pasted]))
                 if number in chosen:
                     cut = kept.cut(made.frame, places[number])
-                    faces.append(Kept(number, places[number], cut, made.face.cut))
+                    faces.append(Kept(number, times.seconds(number), places[number], cut, made.face.cut))
             masks.add(made.alpha)
             yield _even(made.frame)
 
@@ -135,7 +135,7 @@ def make(
         picture = torch.from_numpy(np.stack(preview)).permute(0, 1, 4, 2, 3) / 255  # [N, 3, 3, S, S]
         dataclasses.replace(marking, watermark=False).write(job.path("previews"), rows(picture))
         replace(job.path("figures"), json.dumps(figures.means(), indent=2).encode())
-        kept.keep_both(*pair, faces, fps)  # first: what is published is then never without it
+        kept.keep_both(*pair, faces)  # first: what is published is then never without it
         part.replace(job.path("videos"))
     finally:
         part.unlink(missing_ok=True)

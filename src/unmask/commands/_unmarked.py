@@ -143,6 +143,7 @@ class Kept(NamedTuple):
     """A face in one frame of a swapped video."""
 
     number: int  # of the frame
+    time: float  # at which it is shown, s after the first one
     place: Place
     made: Pixels  # [S, S, 3]
     given: Pixels  # likewise, as it was filmed
@@ -177,14 +178,14 @@ class UnmarkedFaces(Unmarked):
         """The face in a frame [H, W, 3] -> [S, S, 3]."""
         return warp(frame, self.recipe.matrix(*place), self.recipe.crop_size)
 
-    def keep_both(self, fake: Item, real: Item, faces: Sequence[Kept], fps: float) -> None:
+    def keep_both(self, fake: Item, real: Item, faces: Sequence[Kept]) -> None:
         """Keep the faces of a video, those that were made and those that were filmed."""
         number = np.array([face.number for face in faces], np.int64)
         for item, cut in (fake, [face.made for face in faces]), (real, [face.given for face in faces]):
             crops = Crops(
                 track=np.zeros(len(number), np.int64),
                 frame=number,
-                time=number / fps,
+                time=np.array([face.time for face in faces]),
                 box=np.stack([face.place.box for face in faces]),
                 landmarks=np.stack([face.place.landmarks for face in faces]),
                 prob=np.full(len(number), np.nan, np.float32),

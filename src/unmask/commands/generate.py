@@ -50,7 +50,7 @@ from unmask.config import conf_dir, validate
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
 from unmask.datasets.masks import MASKS
-from unmask.media.decode import PICTURES
+from unmask.media.kinds import VIDEOS
 from unmask.modules.inpainters import Inpainter
 from unmask.runs import Run, register_resolvers
 
@@ -132,7 +132,7 @@ def find_originals(data: CropDataModule) -> list[Item]:
     if not data.root.is_dir():
         raise ManifestError(f"data.root={data.root}: there is no such folder\n{data.explain()}")
     real = sorted((item for item in data.find_items() if item.label == 0), key=lambda item: item.item)
-    films = [item.path for item in real if Path(item.path).suffix.lower() not in PICTURES]
+    films = [item.path for item in real if Path(item.path).suffix.lower() in VIDEOS]
     if films or not real:
         what = f"videos such as {films[0]}" if films else "no originals"
         raise ManifestError(f"data={data.name} holds {what}, and pictures are inpainted: take another data set")

@@ -28,7 +28,7 @@ from unmask.data.manifest import ManifestError
 from unmask.data.prepare import parse_shard, prepare_parts
 from unmask.data.prepare import prepare as prepare_items
 from unmask.data.store import CropStore
-from unmask.media.decode import PICTURES
+from unmask.media.kinds import VIDEOS
 from unmask.runs import register_resolvers
 
 register_resolvers()
@@ -77,7 +77,7 @@ def explain(data: CropDataModule) -> None:
 def counts(items: pd.DataFrame) -> str:
     """Counts of a manifest in words."""
     real = int((items["label"] == 0).sum())
-    kinds = {Path(path).suffix.lower() in PICTURES for path in items["path"]}
+    kinds = {Path(path).suffix.lower() not in VIDEOS for path in items["path"]}
     what = "videos and pictures" if len(kinds) > 1 else "pictures" if True in kinds else "videos"
     return f"{real} real and {len(items) - real} fake {what}"
 

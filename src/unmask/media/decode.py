@@ -1,46 +1,41 @@
 """Open a video or a picture and read just the frames that are wanted.
 
-Every decoder gives the same frames for the same indices: index i is the i-th frame in order of presentation, turned
-upright, and frames that the file itself hides (before the start in its edit list) do not count. The pixels of 8-bit
-video are the same to the bit in all three. Two things differ: 10-bit video (each decoder brings its own FFmpeg, whose
-conversions to 8 bits differ by about 2 grey levels in the mean), and damage inside a stream, which each conceals its
-own way.
+Every decoder gives the same frames for the same indices: index i is the i-th frame in order of presentation, shown as
+`media.view` says, and frames that the file itself hides (before the start in its edit list) do not count. Which stream
+is the video and when its frames are shown, `media.video` decides for all of them. PyAV is the reference. decord and
+torchcodec bring an FFmpeg of their own: they give the same pixels to the bit, or refuse the file and name PyAV. Damage
+inside a stream is the exception, which each conceals its own way.
 
 A reader is opened in the process that uses it (a decord reader that crosses a fork hangs).
 """
 
-import re
-import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unmask.media.kinds import FORMATS, MEDIA, PICTURES, VIDEOS, Frames, MediaError, is_picture, picture_format
+from unmask.media.kinds import first_line as _first_line
 from unmask.media.skip import decode_wanted, read_index
+from unmask.media.still import MOST_PIXELS, PictureReader, open_picture
+from unmask.media.video import Video, describe, opened
 
-if TYPE_CHECKING:
-    from av import VideoFrame
-    from PIL.Image import Image as Picture
-
-Frames = NDArray[np.uint8]  # [N, H, W, 3], RGB
-
-VIDEOS = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"}
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # named, so that no other parser of Pillow is ever reached
-MOST_PIXELS = 80_000_000  # of a picture, 240 MB as RGB: a file of a few kB may claim billions and fill the memory
-
-
-class MediaError(ValueError):
-    """A file cannot be used; the message is the reason, to be shown beside the file's name."""
+# Pixel formats that every FFmpeg since 4.1 converts to RGB alike. Others, such as those of 10 bits, go through a scaler
+# that differs between releases by tens of grey levels at the edges of colours.
+EXACT = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"}
+EXACT |= {"gray", "rgb24", "bgr24", "rgba", "bgra", "rgb0", "bgr0"}
+# Containers with a time of presentation for each frame, in which decord and torchcodec seek exactly. In AVI, MPEG and
+# MPEG-TS they give other frames without a word, unless each frame can be decoded alone.
+SEEKABLE = {"mov", "matroska", "webm"}
 
 
 class Reader(Protocol):
-    """An open video: `len()` frames, `fps` a second."""
+    """An open video: `len()` frames, `fps` a second on average."""
 
     fps: float
 
@@ -49,180 +44,186 @@ class Reader(Protocol):
     def read(self, indices: list[int]) -> Frames:
         """Frames of these indices, ascending -> uint8 [N, H, W, 3]."""
 
-
-class DecordReader:
-    """decord: seeks to the key frame before each wanted frame, exact."""
-
-    def __init__(self, path: Path) -> None:
-        import decord
-
-        # It repeats the last good frame for one that it cannot read, and counts hidden ones: so PyAV counts.
-        self.frames, self.fps = count_frames(path)
-        decord.logging.set_level(decord.logging.QUIET)
-        try:
-            self.video = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
-        except (RuntimeError, decord.DECORDError) as error:
-            raise MediaError(f"not a readable video ({_first_line(error)})") from error
-        self.frames = min(self.frames, len(self.video))
-
-    def __len__(self) -> int:
-        return self.frames
-
-    def read(self, indices: list[int]) -> Frames:
-        """Frames of these indices, ascending -> uint8 [N, H, W, 3]."""
-        import decord
-
-        try:
-            return np.asarray(self.video.get_batch(indices).asnumpy(), dtype=np.uint8)
-        except (RuntimeError, decord.DECORDError) as error:
-            raise MediaError(f"broken video stream ({_first_line(error)})") from error
+    def times(self, indices: list[int]) -> NDArray[np.float64]:
+        """When these frames are shown, in seconds after the first one -> [N]."""
 
 
-class PyavReader:
-    """PyAV: decodes what the wanted frames of an H.264 stream depend on, of others all up to the last wanted one."""
+class _VideoReader:
+    """What the readers of videos share.
+
+    Raises:
+        MediaError: the file is no video that can be read.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.frames, self.fps = count_frames(path)
+        self.about: Video = describe(path)
+        self.fps = float(self.about.rate)
 
     def __len__(self) -> int:
-        return self.frames
+        return len(self.about)
+
+    def times(self, indices: list[int]) -> NDArray[np.float64]:
+        """When these frames are shown, in seconds after the first one -> [N]."""
+        return self.about.seconds(indices)
+
+
+class PyavReader(_VideoReader):
+    """PyAV: decodes what the wanted frames of an H.264 stream depend on, of others all up to the last wanted one."""
 
     def read(self, indices: list[int]) -> Frames:
         """Frames of these indices, ascending -> uint8 [N, H, W, 3]."""
         import av
 
-        wanted = set(indices)
+        self.about.check_memory(len(indices))
+        wanted = sorted(set(indices))
+        frames = np.empty((len(wanted), *self.about.view.size, 3), np.uint8)
         try:
-            found = self._read_wanted(wanted) or self._read_all(wanted)
+            found = self._read_wanted(wanted, frames)
+            if len(found) < len(wanted):
+                found = self._read_all(wanted, frames)
+        except MediaError:
+            raise
         except (av.FFmpegError, ValueError) as error:
             raise MediaError(f"broken video stream ({_first_line(error)})") from error
-        if lost := wanted - found.keys():
+        if lost := set(wanted) - found:
             raise MediaError(f"the video ends before frame {min(lost)}: it is cut off")
-        return np.stack([found[index] for index in indices])
+        return frames if wanted == indices else frames[np.searchsorted(wanted, indices)]
 
-    def _read_wanted(self, wanted: set[int]) -> dict[int, Frames]:
-        """The wanted frames, found by their times; none where the file says too little or the decoder gives not all."""
-        import av
+    def _read_wanted(self, wanted: list[int], frames: Frames) -> set[int]:
+        """Fill in the wanted frames, found by their times; which they are, none where the file says too little."""
+        with opened(self.path) as (container, stream):
+            index = read_index(container, stream)
+        if index is None or wanted[-1] >= len(self):
+            return set()
+        places, found = {self.about.times[number]: at for at, number in enumerate(wanted)}, set[int]()
+        with opened(self.path) as (container, stream):
+            for frame in decode_wanted(container, index, set(places), stream):
+                if frame.pts in places:
+                    frames[places[frame.pts]] = self._shown(frame)
+                    found.add(wanted[places[frame.pts]])
+        return found
 
-        with av.open(str(self.path)) as container:
-            index = read_index(container)
-        if index is None or max(wanted) >= len(index.shown):
-            return {}
-        numbers, found = {index.shown[number]: number for number in wanted}, {}
-        with av.open(str(self.path)) as container:
-            for frame in decode_wanted(container, index, set(numbers)):
-                if frame.pts in numbers:
-                    found[numbers[frame.pts]] = _upright(frame)
-        return found if len(found) == len(wanted) else {}
-
-    def _read_all(self, wanted: set[int]) -> dict[int, Frames]:
-        """The wanted frames by counting all."""
-        import av
-
-        found = {}
-        with av.open(str(self.path)) as container:
-            for number, frame in enumerate(container.decode(video=0)):
-                if number in wanted:
-                    found[number] = _upright(frame)
-                if number >= max(wanted):
+    def _read_all(self, wanted: list[int], frames: Frames) -> set[int]:
+        """Fill in the wanted frames by counting all; which of them are there."""
+        places, found = {number: at for at, number in enumerate(wanted)}, set()
+        with opened(self.path) as (container, stream):
+            for number, frame in enumerate(container.decode(stream)):
+                if number in places:
+                    frames[places[number]] = self._shown(frame)
+                    found.add(number)
+                if number >= wanted[-1]:
                     break
         return found
 
+    def _shown(self, frame: Any) -> Frames:
+        return self.about.view(frame.to_ndarray(format="rgb24"))
 
-class TorchcodecReader:
-    """TorchCodec, on the system's FFmpeg: scans the file once, then seeks exactly."""
+
+class _OtherReader(_VideoReader):
+    """What a decoder with an FFmpeg of its own needs to give PyAV's frames; the first one is compared."""
+
+    name = ""
+    errors: tuple[type[Exception], ...] = (RuntimeError, ValueError, IndexError)
 
     def __init__(self, path: Path) -> None:
-        decoder = import_module("torchcodec.decoders").VideoDecoder
-        self.frames, self.fps = count_frames(path)
+        super().__init__(path)
+        if reason := self._unfit():
+            raise self._refusal(reason)
         try:
-            self.video = decoder(str(path), seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC")
-        except (RuntimeError, ValueError) as error:
-            raise MediaError(f"not a readable video ({_first_line(error)})") from error
-        self.frames = min(self.frames, len(self.video))
-
-    def __len__(self) -> int:
-        return self.frames
+            count = self._open()
+        except self.errors as error:
+            raise self._refusal(_first_line(error)) from error
+        if count < len(self):
+            raise self._refusal(f"it counts {count} frames of {len(self)}")
+        if not np.array_equal(self.read([0]), PyavReader(path).read([0])):
+            raise self._refusal("its first frame is another one")
 
     def read(self, indices: list[int]) -> Frames:
         """Frames of these indices, ascending -> uint8 [N, H, W, 3]."""
+        self.about.check_memory(len(indices))
+        view = self.about.view
         try:
-            return np.asarray(self.video.get_frames_at(indices).data.numpy(), dtype=np.uint8)
-        except (RuntimeError, IndexError) as error:
-            raise MediaError(f"broken video stream ({_first_line(error)})") from error
+            stored = view.undo_turns(self._decode(indices))
+        except self.errors as error:
+            raise self._refusal(_first_line(error)) from error
+        return np.stack([view(frame) for frame in stored])
 
+    def _open(self) -> int:
+        """Open the file and count its frames, hidden ones too."""
+        raise NotImplementedError
 
-class PictureReader:
-    """A picture as a video of one frame, turned upright as its EXIF says; what is transparent shows white behind it.
+    def _decode(self, indices: list[int]) -> Frames:
+        raise NotImplementedError
 
-    Of 16 bits a channel the upper 8 are taken, in grey as in colour.
-    """
+    def _unfit(self) -> str | None:
+        """Why this decoder cannot give the frames of this video exactly; None where it can."""
+        about, (height, width) = self.about, self.about.view.stored
+        seeks = SEEKABLE | ({"avi"} if about.intra_only else set())
+        if not seeks & set(about.container.split(",")):
+            return f"it does not seek exactly in the container {about.container}"
+        if not about.alone:
+            return "the file holds several videos"
+        if about.pixel_format not in EXACT:
+            return f"its pixel format {about.pixel_format} is converted to 8-bit RGB differently by each FFmpeg"
+        if (height % 2 or width % 2) and about.pixel_format in ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p"):
+            return f"its colours are stored at half the size of {width}x{height} px, which is odd"
+        if about.interlaced:
+            return "it is interlaced"
+        if about.view.quarter_turns and "mov" not in about.container:
+            return "it is rotated, and not an MP4 or MOV"
+        return None
 
-    fps = 1.0
-
-    def __init__(self, path: Path) -> None:
-        from PIL import ImageOps, UnidentifiedImageError
-
-        try:
-            with open_picture(path) as picture:
-                self.frame = _to_rgb(ImageOps.exif_transpose(picture))
-        except MediaError:
-            raise
-        except UnidentifiedImageError as error:
-            with path.open("rb") as file:
-                gif = file.read(4) == b"GIF8"
-            held = "a GIF: save it as PNG, or as a video where it moves" if gif else f"no {', '.join(FORMATS)}"
-            raise MediaError(f"not a readable picture (it holds {held})") from error
-        except Exception as error:  # whatever Pillow's parsers meet in a damaged file
-            raise MediaError(f"not a readable picture ({_first_line(error)})") from error
-
-    def __len__(self) -> int:
-        return 1
-
-    def read(self, indices: list[int]) -> Frames:
-        """The picture once for each index -> uint8 [N, H, W, 3]."""
-        return np.repeat(self.frame[None], len(indices), axis=0)
-
-
-def open_picture(path: Path) -> "Picture":
-    """Open a picture and read its header; its pixels are not decoded.
-
-    Raises:
-        MediaError: it claims more than `MOST_PIXELS`, or moves.
-    """
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
-            picture = Image.open(path, formats=FORMATS)
-    except Image.DecompressionBombError:  # so many that Pillow does not say how many
-        raise MediaError(f"too large: pictures of more than {MOST_PIXELS:,} pixels are not read") from None
-    width, height = picture.size
-    if width * height > MOST_PIXELS:
-        picture.close()
-        raise MediaError(
-            f"too large: {width}x{height} px, and pictures of more than {MOST_PIXELS:,} pixels are not read"
+    def _refusal(self, reason: str) -> MediaError:
+        return MediaError(
+            f"{self.name} does not give the frames of this video exactly ({reason}): choose data.recipe.decoder=pyav, "
+            "which does"
         )
-    # A phone's JPEG may hold a second view, which does not make it move.
-    if picture.format in ("PNG", "WEBP") and getattr(picture, "is_animated", False):
-        picture.close()
-        raise MediaError("not a readable picture (it moves: save it as a video)")
-    return picture
 
 
-def _to_rgb(picture: "Picture") -> Frames:
-    """uint8 [H, W, 3] of a picture in any mode."""
-    from PIL import Image
+class DecordReader(_OtherReader):
+    """decord: seeks to the key frame before each wanted frame, exact."""
 
-    if picture.mode.startswith("I"):  # grey of 16 bits, which Pillow would clip to 255
-        grey = (np.asarray(picture) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.asarray(picture.convert("RGB"), dtype=np.uint8)
+    name = "decord"
+
+    def _unfit(self) -> str | None:
+        if not (self.about.closed or self.about.intra_only):
+            return "its key frames are none to begin at, since frames after them may refer to frames before"
+        return super()._unfit()
+
+    def _open(self) -> int:
+        import decord
+
+        self.errors = (*_OtherReader.errors, decord.DECORDError)
+        decord.logging.set_level(decord.logging.QUIET)
+        # It repeats the last good frame for one that it cannot read, and counts hidden ones: so PyAV counts.
+        self.video = decord.VideoReader(f"file:{self.path.absolute()}", ctx=decord.cpu(0), num_threads=1)
+        return len(self.video)
+
+    def _decode(self, indices: list[int]) -> Frames:
+        return np.asarray(self.video.get_batch(indices).asnumpy(), dtype=np.uint8)
+
+
+class TorchcodecReader(_OtherReader):
+    """TorchCodec, on the system's FFmpeg: scans the file once, then seeks exactly."""
+
+    name = "torchcodec"
+
+    def _unfit(self) -> str | None:
+        if self.about.codec == "h264" and not self.about.closed:
+            return "some of its key frames only begin a gradual refresh, or frames after them refer to frames before"
+        return super()._unfit()
+
+    def _open(self) -> int:
+        decoder = import_module("torchcodec.decoders").VideoDecoder
+        self.video = decoder(
+            f"file:{self.path.absolute()}", stream_index=self.about.stream, seek_mode="exact", num_ffmpeg_threads=1,
+            dimension_order="NHWC",
+        )  # fmt: skip
+        return len(self.video)
+
+    def _decode(self, indices: list[int]) -> Frames:
+        return np.asarray(self.video.get_frames_at(indices).data.numpy(), dtype=np.uint8)
 
 
 DECODERS: dict[str, Callable[[Path], Reader]] = {
@@ -269,49 +270,21 @@ def decoder_version(name: str = "auto") -> str:
     return found
 
 
-def count_frames(path: Path) -> tuple[int, float]:
-    """How many frames a video shows, and how many a second; the packets are read, none is decoded.
-
-    Raises:
-        MediaError: it is not readable, or holds fewer frames than its header promises.
-    """
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            fps = float(stream.average_rate or stream.guessed_rate or 25)
-            # A packet that an edit list hides, or a damaged end, is there but not shown.
-            shown = [not packet.is_discard for packet in container.demux(stream) if packet.size]
-            # Of all containers, only the table of mp4 and its family promises an exact number.
-            promised = stream.frames if "mp4" in container.format.name else 0
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        raise MediaError(f"not a readable video ({_first_line(error)})") from error
-    if len(shown) < promised:
-        raise MediaError(f"cut off: {len(shown)} of {promised} frames are there")
-    return sum(shown), fps
-
-
 def open_media(path: Path, decoder: str = "auto") -> Reader:
-    """Open a video or a picture.
+    """Open a video or a picture; which of the two it is, its content decides.
 
     Raises:
         MediaError: it is missing, empty or not readable.
     """
     if not path.is_file():
-        raise MediaError("no such file")
+        raise MediaError("not a regular file, but a device, pipe or folder" if path.exists() else "no such file")
     if path.stat().st_size == 0:
         raise MediaError("the file is empty")
     if path.suffix.lower() == ".gif":
         raise MediaError("a GIF is not read: save it as PNG, or as a video where it moves")
-    if path.suffix.lower() in PICTURES:
-        return PictureReader(path)
-    if path.suffix.lower() not in VIDEOS:
+    if path.suffix.lower() not in MEDIA:
         raise MediaError(f"'{path.suffix}' is neither a video ({' '.join(sorted(VIDEOS))}) nor a picture")
-    reader = DECODERS[choose_decoder(decoder)](path)
-    if len(reader) == 0:
-        raise MediaError("the video has no frames")
-    return reader
+    return PictureReader(path) if is_picture(path) else DECODERS[choose_decoder(decoder)](path)
 
 
 def read_mask(path: Path, indices: list[int], size: tuple[int, ...], decoder: str = "auto") -> Frames:
@@ -350,13 +323,7 @@ def burst_indices(total: int, frames: int, burst: int = 1) -> list[int]:
     return [start + step for start in starts for step in range(burst)]
 
 
-def _upright(frame: "VideoFrame") -> Frames:
-    # A phone films sideways and notes by how many degrees to turn; the other decoders do turn.
-    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-
-
-def _first_line(error: BaseException) -> str:
-    """What an error says, without the times and source lines of C++ libraries: the same file gives the same reason."""
-    said = getattr(error, "strerror", None) or str(error)
-    text = re.sub(r"\[\d\d:\d\d:\d\d\] ?|\S+\.(cc|cpp|h):\d+[:,]? ?", "", said).strip().splitlines()
-    return (text[0] if text else type(error).__name__)[:160]
+__all__ = [
+    "DECODERS", "FORMATS", "MOST_PIXELS", "PICTURES", "VIDEOS", "Frames", "MediaError", "PictureReader", "Reader",
+    "burst_indices", "choose_decoder", "decoder_version", "open_media", "open_picture", "picture_format", "read_mask",
+]  # fmt: skip

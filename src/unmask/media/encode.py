@@ -24,6 +24,10 @@ class Clock(NamedTuple):
     base: Fraction
     last: int
 
+    def seconds(self, number: int) -> float:
+        """When a frame is shown, s after the first one."""
+        return float((self.times[number] - self.times[0]) * self.base)
+
 
 def write_video(
     path: Path,
@@ -86,7 +90,8 @@ def _encode(
             f"H.264 in yuv420p takes even sizes, not {height}x{width}; crop or pad the frames by one pixel"
         )
     # Without use_metadata_tags the mp4 muxer silently drops every key that it does not know.
-    with av.open(str(path), "w", format="mp4", options={"movflags": "use_metadata_tags+faststart"}) as container:
+    name = f"file:{path.absolute()}"  # else FFmpeg takes a name such as 12:30.mp4 for a protocol
+    with av.open(name, "w", format="mp4", options={"movflags": "use_metadata_tags+faststart"}) as container:
         container.metadata.update(metadata)
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
         _describe(stream, height, width, gop)
@@ -97,7 +102,7 @@ def _encode(
             for _, packet in video:
                 container.mux(packet)
             return
-        with av.open(str(sound)) as source:
+        with av.open(f"file:{sound.absolute()}", options={"protocol_whitelist": "file"}) as source:
             # Both in order of time: whichever came much later would wait in memory.
             for _, packet in merge(video, _sound(container, source), key=lambda timed: timed[0]):
                 container.mux(packet)

@@ -10,21 +10,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.media.decode import (
-    PICTURES,
-    VIDEOS,
-    Frames,
-    MediaError,
-    burst_indices,
-    decoder_version,
-    open_media,
-    read_mask,
-)
+from unmask.media.decode import Frames, MediaError, burst_indices, decoder_version, open_media, read_mask
 from unmask.media.find import Array, FaceFinder
+from unmask.media.kinds import MEDIA, is_picture
 from unmask.media.probe import file_statistics, frame_statistics
 from unmask.media.recipe import Crops
 
-VERSION = 1  # raised when the same settings give other pixels, so that no stale crop is used
+VERSION = 2  # raised when the same settings give other pixels, so that no stale crop is used
 FITS = ("stretch", "cut")
 
 
@@ -54,7 +46,7 @@ class WholePictures:
     device: str = "cpu"
 
     #: Files that this recipe can read.
-    suffixes: ClassVar[frozenset[str]] = frozenset(VIDEOS | PICTURES)
+    suffixes: ClassVar[frozenset[str]] = MEDIA
     #: How a config chooses this recipe: `data/recipe=pictures`.
     option: ClassVar[str] = "pictures"
 
@@ -100,12 +92,12 @@ class WholePictures:
         reader = open_media(path, self.decoder)
         numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
         frames, count = reader.read(numbers.tolist()), len(numbers)  # [N, H, W, 3]
-        if self.landmarks and path.suffix.lower() in VIDEOS:
+        if self.landmarks and not is_picture(path):
             raise MediaError("recipe.landmarks are of pictures; data/recipe=faces finds those of a video")
         return Crops(
             track=np.zeros(count, np.int64),
             frame=numbers.astype(np.int64),
-            time=numbers / reader.fps,
+            time=reader.times(numbers.tolist()),
             box=np.repeat(self._shown(*frames.shape[1:3])[None], count, 0).astype(np.float32),
             landmarks=self._find(frames)[None] if self.landmarks else np.full((count, 5, 2), np.nan, np.float32),
             prob=np.full(count, np.nan, np.float32),

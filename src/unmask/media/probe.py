@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from unmask import watermark
-from unmask.media.decode import PICTURES, Frames, open_picture
+from unmask.media.kinds import Frames, is_picture
+from unmask.media.still import open_picture
+from unmask.media.video import describe
 
 Statistics = dict[str, float | str]
 MARKED = 8  # frames in which the watermark is looked for
@@ -17,30 +19,28 @@ SAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}  # as Pillow numbers them
 
 
 def file_statistics(path: Path) -> Statistics:
-    """Size in bytes, format, codec, resolution and, for a video, rate, length and bytes of its key and other frames."""
-    import av
+    """Size in bytes, format, codec, resolution and, for a video, rate, length and bytes of its key and other frames.
 
+    Of the stream that is the video and not of a cover; `width` and `height` are those of a frame as it is shown.
+    """
     found: Statistics = {"bytes": float(path.stat().st_size), "format": path.suffix.lower().lstrip(".")}
-    if path.suffix.lower() in PICTURES:
+    if is_picture(path):
         return found | _picture_statistics(path)
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        found |= {
-            "codec": stream.codec_context.name,
-            "pixel_format": str(stream.codec_context.pix_fmt),
-            "width": float(stream.codec_context.width),
-            "height": float(stream.codec_context.height),
-        }
-        packets = [(packet.size, packet.is_keyframe) for packet in container.demux(stream) if packet.size]
-        found |= {"fps": float(stream.average_rate or 0), "num_frames": float(len(packets))}
-    key = [size for size, is_key in packets if is_key]
-    other = [size for size, is_key in packets if not is_key]
-    found |= {
+    about = describe(path)
+    height, width = about.view.size
+    key = [size for size, is_key in about.packets if is_key]
+    other = [size for size, is_key in about.packets if not is_key]
+    return found | {
+        "codec": about.codec,
+        "pixel_format": about.pixel_format,
+        "width": float(width),
+        "height": float(height),
+        "fps": float(about.rate),
+        "num_frames": float(len(about.packets)),
         "key_frame_bytes": float(np.mean(key)) if key else 0.0,
         "other_frame_bytes": float(np.mean(other)) if other else 0.0,
         "key_frames": float(len(key)),
     }
-    return found
 
 
 def _picture_statistics(path: Path) -> Statistics:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.media.align import align_matrix, crop_matrix, warp
-from unmask.media.decode import PICTURES, VIDEOS, MediaError, burst_indices, decoder_version, open_media, read_mask
+from unmask.media.decode import MediaError, burst_indices, decoder_version, open_media, read_mask
 from unmask.media.find import Array, FaceFinder
+from unmask.media.kinds import MEDIA
 from unmask.media.probe import Statistics, file_statistics, frame_statistics
 from unmask.media.track import Track, all_faces, associate, changed, main_face, smooth
 
@@ -71,7 +72,7 @@ class FaceCrops:
     device: str = "cpu"
 
     #: Files that can become crops.
-    suffixes: ClassVar[frozenset[str]] = frozenset(VIDEOS | PICTURES)
+    suffixes: ClassVar[frozenset[str]] = MEDIA
     #: How a config chooses this recipe: `data/recipe=faces`.
     option: ClassVar[str] = "faces"
 
@@ -123,7 +124,7 @@ class FaceCrops:
         numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
         frames = reader.read(numbers.tolist())
         shown = None if mask is None else read_mask(mask, numbers.tolist(), frames.shape[1:3], self.decoder)
-        crops = self.cut(frames, numbers, reader.fps, shown)
+        crops = self.cut(frames, numbers, reader.times(numbers.tolist()), shown)
         crops.statistics |= file_statistics(path) | frame_statistics(frames)
         if self.masks:
             crops.masks = self._cut_masks(crops, shown, numbers)
@@ -146,10 +147,10 @@ class FaceCrops:
         self,
         frames: NDArray[np.uint8],
         numbers: NDArray[np.int64],
-        fps: float,
+        times: NDArray[np.float64],
         masks: NDArray[np.uint8] | None = None,
     ) -> Crops:
-        """The crops of frames [N, H, W, 3] that are the `numbers` [N] of their video.
+        """The crops of frames [N, H, W, 3] that are the `numbers` [N] of their video, shown at `times` [N], s.
 
         With the frames' masks [N, H, W, 3], of the faces that they touch alone; the number of the others is the
         statistic `untouched_faces`.
@@ -167,7 +168,7 @@ class FaceCrops:
                 raise MediaError("its mask touches none of the faces that were found, so which one is fake is unknown")
         faces, brief = all_faces(tracks, len(searched)) if self.faces == "all" else ([main_face(tracks)], 0)
         pieces = [
-            self._cut_track(number, piece, frames, numbers, searched, fps)
+            self._cut_track(number, piece, frames, numbers, searched, times)
             for number, face in enumerate(faces)
             for piece in face
         ]
@@ -184,7 +185,7 @@ class FaceCrops:
         frames: NDArray[np.uint8],
         numbers: NDArray[np.int64],
         searched: NDArray[np.int64],
-        fps: float,
+        times: NDArray[np.float64],
     ) -> Crops:
         # A face is cut from the first to the last frame in which it was seen, and not beyond.
         first, last = searched[track.frames[0]], searched[track.frames[-1]]
@@ -196,7 +197,7 @@ class FaceCrops:
         return Crops(
             track=np.full(len(inside), number, np.int64),
             frame=numbers[inside],
-            time=numbers[inside] / fps,
+            time=times[inside],
             box=boxes,
             landmarks=landmarks,
             prob=prob[inside],

@@ -123,7 +123,7 @@ def read_marks(path: Path) -> dict[str, str]:
 
 def _read_picture(path: Path) -> tuple[dict[Any, Any], bytes]:
     """The text of a picture and its XMP packet."""
-    with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP")) as picture:
+    with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF")) as picture:
         found: Any = dict(picture.info)
         packet = found.pop(xmp.PNG_KEYWORD, "") or found.pop("xmp", b"")
         if picture.format == "JPEG":
@@ -141,7 +141,9 @@ def _read_video(path: Path) -> tuple[dict[Any, Any], bytes]:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        # With `file:` no name is taken for a protocol, such as 12:30.mp4; only containers that name no other file.
+        options = {"protocol_whitelist": "file", "format_whitelist": "mov,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg"}
+        with av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace") as container:
             found, is_mp4 = dict(container.metadata), "mp4" in container.format.name
     except (av.FFmpegError, ValueError) as error:
         raise ValueError(f"{path}: no picture or video that can be read ({error}); give a PNG, JPEG or MP4") from error

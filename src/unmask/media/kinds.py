@@ -1,0 +1,79 @@
+"""Which files are media, by their names and by their first bytes; nothing is decoded here."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Frames = NDArray[np.uint8]  # [N, H, W, 3], RGB
+
+VIDEOS = {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"}
+VIDEOS |= {".wmv", ".flv", ".ogv"}
+PICTURES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
+#: Pictures that are not read. They are listed like the others and set aside with the reason, so that none is missed.
+UNREAD = {".gif", ".jxl", ".jp2"}
+MEDIA = frozenset(VIDEOS | PICTURES | UNREAD)
+
+#: Picture formats that Pillow may parse, by its names; named, so that no other parser of it is ever reached.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF")
+#: Containers that FFmpeg may parse, by its names. None of them can name another file, as playlists (HLS, ffconcat) do.
+CONTAINERS = ("mov", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "asf", "flv", "ogg")
+CONTAINERS_IN_WORDS = "MP4, MOV, Matroska, WebM, AVI, MPEG, MPEG-TS, WMV, FLV, Ogg"
+
+_SIGNATURES = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+}
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}
+_AVIF = {b"avif", b"avis"}
+
+
+class MediaError(ValueError):
+    """A file cannot be used; the message is the reason, to be shown beside the file's name."""
+
+
+def picture_format(path: Path) -> str | None:
+    """The picture format that a file's first bytes announce, whatever its name says; None where it is no picture."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    for signature, name in _SIGNATURES.items():
+        if head.startswith(signature):
+            return name
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[4:8] == b"ftyp":  # ISO/IEC 23008-12: a major brand, a version, and compatible brands
+        end = min(int.from_bytes(head[:4], "big"), len(head))
+        brands = {head[at : at + 4] for at in range(8, end - 3, 4) if at != 12}
+        if head[8:12] in _AVIF | _HEIC | {b"mif1", b"msf1"}:
+            return "AVIF" if brands & _AVIF else "HEIC"
+    return None
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is read as a picture: by its content, or by its name where the content is unknown."""
+    return picture_format(path) is not None or (path.suffix.lower() in PICTURES | UNREAD and not _is_video(path))
+
+
+def _is_video(path: Path) -> bool:
+    """Whether the first bytes are those of a common video container."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3" or (head[:4] == b"RIFF" and head[8:11] == b"AVI")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the times and source lines of C++ libraries: the same file gives the same reason."""
+    said = getattr(error, "strerror", None) or str(error)
+    text = re.sub(r"\[\d\d:\d\d:\d\d\] ?|\S+\.(cc|cpp|h):\d+[:,]? ?", "", said).strip().splitlines()
+    return (text[0] if text else type(error).__name__)[:160]

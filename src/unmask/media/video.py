@@ -1,0 +1,256 @@
+"""Open a video file: which of its streams is the video, how its frames are shown, and when.
+
+Whatever reads or describes a video asks here: the decoders, the streaming reader, the file statistics.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmask.media.kinds import CONTAINERS, CONTAINERS_IN_WORDS, MediaError, first_line
+from unmask.media.skip import KeyFrame, read_key_frame
+from unmask.media.view import View, change_of_size, view_of
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+
+MOST_PIXELS = 36_000_000  # of a video's frame: 8192x4320. A file of a few kB may claim more and fill the memory
+MOST_AT_ONCE = 600_000_000  # pixels of all frames that are read at once, 1.8 GB as RGB: 64 frames of 4K
+PROGRESSIVE = 1  # FFmpeg's number of this order of fields; 0 is unknown, greater ones are interlaced
+SCANNED = 50  # key frames whose size is looked at where every frame is one
+
+
+@dataclass(frozen=True)
+class Video:
+    """What a file says of its video; all its packets were read and only its first frame was decoded."""
+
+    stream: int  # index of the stream in the file
+    alone: bool  # whether no other stream of the file is a video, apart from covers
+    container: str  # FFmpeg's name of the format
+    codec: str
+    pixel_format: str
+    interlaced: bool
+    closed: bool  # whether decoding can begin with every key frame and give the same; False where that cannot be told
+    rate: Fraction  # frames a second, on average
+    view: View
+    times: list[int]  # of presentation, of the frames that are shown, in units of `base` seconds, ascending
+    base: Fraction
+    last: int  # for how long the last frame is shown, in the same unit
+    packets: list[tuple[int, bool]]  # bytes of each, and whether it is a key frame
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def intra_only(self) -> bool:
+        """Whether each frame can be decoded alone."""
+        return all(key for _, key in self.packets)
+
+    def seconds(self, indices: Iterable[int]) -> NDArray[np.float64]:
+        """When these frames are shown, s after the first one."""
+        shown = np.asarray(self.times, np.int64)
+        return np.asarray((shown[np.asarray(list(indices), np.int64)] - shown[0]) * float(self.base), np.float64)
+
+    def check_memory(self, count: int) -> None:
+        """Refuse to read so many frames at once that they fill the memory.
+
+        Raises:
+            MediaError: they have more than `MOST_AT_ONCE` pixels.
+        """
+        height, width = self.view.size
+        if count * height * width > MOST_AT_ONCE:
+            raise MediaError(
+                f"too large: {count} frames of {width}x{height} px take {3 * count * height * width / 1e9:.1f} GB; "
+                f"read at most {MOST_AT_ONCE // (height * width)} (data.recipe.frames), or scale the video down"
+            )
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple["InputContainer", Any]]:
+    """Open a file and choose the stream that is the video: (container, stream).
+
+    The format is decided by the content, and only those of `CONTAINERS` are parsed. FFmpeg gets an absolute path with
+    `file:` before it, so that no name is taken for a protocol.
+
+    Raises:
+        MediaError: the file is no video, or nothing here decodes it.
+    """
+    import av
+
+    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+    try:
+        container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
+    except av.ArgumentError:
+        raise MediaError(f"not a readable video (its content is none of {CONTAINERS_IN_WORDS})") from None
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError(f"not a readable video ({first_line(error)})") from error
+    with container:
+        yield container, _choose(container)
+
+
+def describe(path: Path) -> Video:
+    """Read what a file says of its video.
+
+    Raises:
+        MediaError: it is no video, is cut off, is too large, or its resolution changes on the way.
+    """
+    about = path.stat()
+    return _describe(path.absolute(), about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=4)  # one file is asked for several times in a row
+def _describe(path: Path, changed: int, size: int) -> Video:
+    import av
+
+    try:
+        with opened(path) as (container, stream):
+            _check_size(stream.codec_context.width, stream.codec_context.height)
+            return _read(path, container, stream)
+    except (av.FFmpegError, ValueError) as error:
+        if isinstance(error, MediaError):
+            raise
+        raise MediaError(f"not a readable video ({first_line(error)})") from error
+
+
+class _Demuxed(NamedTuple):
+    """All packets of a stream, and its first frame."""
+
+    packets: list[tuple[int, bool]]
+    shown: list[int | None]  # times of those that no edit list hides; a damaged end is there but not shown either
+    keys: set[KeyFrame]
+    first: "VideoFrame | None"
+    error: str  # of decoding the first frame
+
+
+def _demux(container: "InputContainer", stream: Any) -> _Demuxed:
+    """Read all packets, and decode until the first frame comes."""
+    import av
+
+    codec, first, error = stream.codec_context, None, ""
+    packets, shown, keys = list[tuple[int, bool]](), list[int | None](), set[KeyFrame]()
+    for packet in container.demux(stream):
+        if first is None and not error:
+            try:
+                first = next(iter(codec.decode(packet)), None)
+            except av.FFmpegError as broken:  # a file that is cut off is named so, below
+                error = first_line(broken)
+        if packet.size:
+            packets.append((packet.size, packet.is_keyframe))
+            shown += [] if packet.is_discard else [packet.pts]
+            if packet.is_keyframe:
+                keys.add(read_key_frame(packet, codec))
+    return _Demuxed(packets, shown, keys, first, error)
+
+
+def _read(path: Path, container: "InputContainer", stream: Any) -> Video:
+    packets, shown, keys, first, error = _demux(container, stream)
+    # Of all containers, only the table of mp4 and its family promises an exact number.
+    promised = stream.frames if "mp4" in container.format.name else 0
+    if len(packets) < promised:
+        raise MediaError(f"cut off: {len(packets)} of {promised} frames are there")
+    if error:
+        raise MediaError(f"broken video stream ({error})")
+    if first is None or not shown:
+        raise MediaError("the video has no frames")
+    # A recording that begins between two key frames shows nothing before the first of them.
+    shown = [time for time in shown if time is None or first.pts is None or time >= first.pts]
+    view = view_of(first, stream.sample_aspect_ratio)
+    for height, width in (view.stored, view.square):
+        _check_size(width, height)
+    if len({key.headers for key in keys}) > 1 or any(key.headers is None for key in keys):
+        _check_key_frames(path, (first.width, first.height), packets)
+    codec, rate = stream.codec_context, Fraction(stream.average_rate or stream.guessed_rate or 25)
+    times, base, last = _times(shown, Fraction(stream.time_base or 1 / rate), rate)
+    return Video(
+        stream.index, len(_videos(container)) == 1, container.format.name, codec.name, first.format.name,
+        bool(first.interlaced_frame) or codec.field_order > PROGRESSIVE, all(key.closed for key in keys),
+        rate, view, times, base, last, packets,
+    )  # fmt: skip
+
+
+def _times(shown: list[int | None], base: Fraction, rate: Fraction) -> tuple[list[int], Fraction, int]:
+    """Times of presentation in order, their unit, and how long the last frame stays."""
+    times = sorted(time for time in shown if time is not None)
+    if len(set(times)) < len(shown):  # an AVI, for one, says only how many there are a second
+        return list(range(len(shown))), 1 / rate, 1
+    return times, base, max(1, round(1 / (rate * base)))
+
+
+def _check_key_frames(path: Path, size: tuple[int, int], packets: list[tuple[int, bool]]) -> None:
+    """Refuse a video whose resolution changes: that happens at key frames, which are decoded alone."""
+    keys = sum(key for _, key in packets)
+    step = -(-keys // SCANNED) if keys == len(packets) else 1
+    with opened(path) as (container, stream):
+        codec = stream.codec_context
+        codec.thread_count = 1
+        for number, packet in enumerate(_keys(container, stream)):
+            for frame in codec.decode(packet) if number % step == 0 else ():
+                _check_same(frame, size)
+        for frame in codec.decode(None):
+            _check_same(frame, size)
+
+
+def _keys(container: "InputContainer", stream: Any) -> Iterator[Any]:
+    return (packet for packet in container.demux(stream) if packet.size and packet.is_keyframe)
+
+
+def _check_same(frame: "VideoFrame", size: tuple[int, int]) -> None:
+    if (frame.width, frame.height) != size:
+        raise MediaError(change_of_size(size, (frame.width, frame.height)))
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise MediaError(
+            f"too large: {width}x{height} px, and videos of more than {MOST_PIXELS:,} pixels a frame are not read; "
+            "scale it down (ffmpeg -i FILE -vf scale=1920:-2 NEW.mp4)"
+        )
+
+
+def _videos(container: "InputContainer") -> list[Any]:
+    """The streams that are videos: no cover, and no thumbnails."""
+    from av.stream import Disposition
+
+    covers = Disposition.attached_pic | Disposition.timed_thumbnails
+    return [stream for stream in container.streams.video if not stream.disposition & covers]
+
+
+def _choose(container: "InputContainer") -> Any:
+    """The stream that a player shows: the first that the file marks as default, else the first."""
+    from av.stream import Disposition
+
+    videos = _videos(container)
+    if not videos:
+        held = "a cover picture" if container.streams.video else "sound" if container.streams.audio else "other data"
+        raise MediaError(f"not a readable video (it holds no video stream, only {held})")
+    stream = next((video for video in videos if video.disposition & Disposition.default), videos[0])
+    if stream.codec_context is None:
+        raise MediaError(
+            f"not a readable video (no decoder for its codec {_codec_tag(container, stream.index)}): save it as "
+            "H.264 with a program that plays it"
+        )
+    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # the stream may say otherwise than the container
+    return stream
+
+
+def _codec_tag(container: "InputContainer", index: int) -> str:
+    """How a file calls a codec that FFmpeg does not know, such as 'zzzz': PyAV says it only in its log format."""
+    import av
+
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        said = container.dumps_format()  # type: ignore[attr-defined]
+    finally:
+        av.logging.set_level(level)
+    found = re.search(rf"Stream #\d+:{index}\b.*?Video: \w+ \((.+?)(?: /|\))", said)
+    return f"'{found.group(1)}'" if found else "(unknown)"
