@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageCms, ImageFile
 
 from conftest import unmask
+from unmask.media import still
 from unmask.media.decode import MOST_PIXELS, MediaError, open_media
+from unmask.media.encode import write_video
 from unmask.media.pictures import WholePictures
 from unmask.media.probe import file_statistics
 
@@ -107,6 +109,167 @@ def test_a_palette_with_a_transparent_colour(tmp_path):
     assert shown[0, 0].tolist() == [255, 255, 255] and (shown == NOISE).all(2).sum() == 48 * 64 - 1
 
 
+@pytest.mark.parametrize(("depth", "value"), [(1, 1), (2, 2), (4, 9), (8, 200), (16, 32768)])
+def test_a_transparent_grey_of_any_depth_shows_white(tmp_path, depth, value):
+    """Where the stored value is the transparent one (tRNS); all values of up to 8 bits occur."""
+    values = np.arange(64).repeat(48).reshape(64, 48).T % 2**depth if depth < 16 else RAMP.astype(int)
+    values[:5, :5] = value
+    bits = (values[..., None] >> np.arange(depth)[::-1]) & 1
+    path = tmp_path / "a.png"
+    png(
+        path,
+        64,
+        48,
+        depth,
+        0,
+        np.packbits(bits.reshape(48, -1), axis=1).tobytes(),
+        chunk(b"tRNS", struct.pack(">H", value)),
+    )
+    shades = values * 255 // (2**depth - 1) if depth < 16 else values >> 8
+    expected = np.where(values == value, 255, shades)
+    assert (values == value).any() and (expected != 255).any()
+    np.testing.assert_array_equal(read(path), np.repeat(expected[..., None], 3, 2))
+
+
+def test_a_transparent_colour_of_16_bits_is_that_one_alone(tmp_path):
+    """Two colours that differ in the lower 8 bits: one is transparent."""
+    colours = np.full((48, 64, 3), 1000, np.uint16)
+    colours[:, 32:] = 1001
+    clear = chunk(b"tRNS", struct.pack(">HHH", 1000, 1000, 1000))
+    shown = read(png(tmp_path / "a.png", 64, 48, 16, 2, colours.astype(">u2").tobytes(), clear))
+    assert (shown[:, :32] == 255).all() and (shown[:, 32:] == 1001 >> 8).all()
+
+
+# The primaries of sRGB, and those of a made-up space whose red is sRGB's green and whose green is its red.
+PRIMARIES = {"red": (0.4360, 0.2225, 0.0139), "green": (0.3851, 0.7169, 0.0971), "blue": (0.1431, 0.0606, 0.7141)}
+
+
+def profile(red: str, green: str, gamma: float = 2.2) -> bytes:
+    """An ICC profile (ISO 15076-1) with these primaries, in XYZ relative to D50, and a gamma."""
+
+    def xyz(values) -> bytes:
+        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IHxx", 1, round(gamma * 256))
+    tags = {b"rXYZ": xyz(PRIMARIES[red]), b"gXYZ": xyz(PRIMARIES[green]), b"bXYZ": xyz(PRIMARIES["blue"])}
+    tags |= {b"wtpt": xyz((0.9642, 1, 0.8249)), b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    tags |= {b"desc": b"desc\0\0\0\0" + struct.pack(">I", 2) + b"x\0" + bytes(78 + 2)}
+    table, body, at = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for name, content in tags.items():
+        table += name + struct.pack(">II", at + len(body), len(content))
+        body += content
+    head = struct.pack(">I4sI4s4s4s", at + len(body), b"test", 0x02100000, b"mntr", b"RGB ", b"XYZ ") + bytes(12)
+    head += b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + table + body
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+def test_colours_are_converted_to_srgb(tmp_path, kind):
+    """Red under a profile that calls it green is shown green (gamma 2.2 is sRGB's within some levels)."""
+    fields = np.full((32, 32, 3), (200, 30, 30), np.uint8)
+    fields[16:] = 128
+    options = {"lossless": True} if kind == "WEBP" else {} if kind in ("PNG", "TIFF") else {"quality": 100}
+    options |= {"subsampling": 0} if kind == "JPEG" else {"subsampling": "4:4:4"} if kind == "AVIF" else {}
+    path = tmp_path / f"a.{kind.lower()}"
+    Image.fromarray(fields).save(path, kind, icc_profile=profile("green", "red"), **options)
+    shown = read(path)
+    np.testing.assert_allclose(shown[4, 4], (30, 200, 30), atol=8)
+    np.testing.assert_allclose(shown[28, 28], (128, 128, 128), atol=4)
+
+
+def test_a_profile_goes_with_transparency_and_palettes(tmp_path):
+    swapped = profile("green", "red")
+    clear = np.full((32, 32, 4), (200, 30, 30, 255), np.uint8)
+    clear[:16, :, 3] = 0
+    Image.fromarray(clear).save(tmp_path / "a.png", icc_profile=swapped)
+    shown = read(tmp_path / "a.png")
+    assert (shown[:16] == 255).all()
+    np.testing.assert_allclose(shown[20, 4], (30, 200, 30), atol=8)
+    Image.fromarray(clear[16:, :, :3]).quantize(4).save(tmp_path / "b.png", icc_profile=swapped)
+    np.testing.assert_allclose(read(tmp_path / "b.png")[4, 4], (30, 200, 30), atol=8)
+
+
+def test_srgb_and_damaged_profiles_change_nothing(tmp_path):
+    """Pictures that say they are sRGB stay as they are to the bit; browsers ignore a damaged profile."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for number, one in enumerate([srgb, b"no profile", srgb[:200], profile("green", "red")[:150]]):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(NOISE).save(path, icc_profile=one)
+        np.testing.assert_array_equal(read(path), NOISE)
+    Image.fromarray(NOISE[..., 0]).save(tmp_path / "grey.png", icc_profile=srgb)  # of colours, in a grey picture
+    np.testing.assert_array_equal(read(tmp_path / "grey.png")[..., 1], NOISE[..., 0])
+
+
+# -- TIFF, AVIF, HEIC
+
+
+def test_a_tiff_is_read(tmp_path):
+    for compression in (None, "tiff_lzw", "tiff_adobe_deflate", "packbits"):
+        Image.fromarray(NOISE).save(tmp_path / "a.tif", compression=compression)
+        np.testing.assert_array_equal(read(tmp_path / "a.tif"), NOISE)
+    Image.fromarray(RAMP).save(tmp_path / "b.tiff")
+    np.testing.assert_array_equal(read(tmp_path / "b.tiff")[..., 0], RAMP >> 8)
+    Image.fromarray(NOISE).save(tmp_path / "c.jpg", "TIFF")
+    np.testing.assert_array_equal(read(tmp_path / "c.jpg"), NOISE)
+    assert file_statistics(tmp_path / "c.jpg")["codec"] == "tiff"
+
+
+def test_an_avif_is_read(tmp_path):
+    smooth = cv2.resize(NOISE[:6, :8], (64, 48), interpolation=cv2.INTER_CUBIC)
+    for name in ("a.avif", "a.png"):
+        Image.fromarray(smooth).save(tmp_path / name, "AVIF", quality=100, subsampling="4:4:4")
+        np.testing.assert_allclose(read(tmp_path / name), smooth, atol=3)
+    assert file_statistics(tmp_path / "a.avif")["codec"] == "avif"
+
+
+def test_pages_and_numbers_without_a_white_are_refused(tmp_path):
+    page = Image.fromarray(NOISE)
+    page.save(tmp_path / "a.tif", save_all=True, append_images=[page])
+    with pytest.raises(MediaError, match="it has 2 pages: save the one that is meant as PNG"):
+        open_media(tmp_path / "a.tif")
+    for values in (np.ones((8, 8), np.float32), np.ones((8, 8), np.int32)):
+        Image.fromarray(values).save(tmp_path / "b.tif")
+        with pytest.raises(MediaError, match="its values have 32 bits, and which is white is not known"):
+            open_media(tmp_path / "b.tif")
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.heif", "a.jpg"])
+def test_heic_is_refused_by_name_where_its_reader_is_not_installed(tmp_path, monkeypatch, name):
+    (tmp_path / name).write_bytes(HEIC)
+    monkeypatch.setattr(still, "find_spec", lambda package: None)
+    with pytest.raises(MediaError, match="HEIC needs another package: pip install pillow-heif"):
+        open_media(tmp_path / name)
+
+
+def test_heic_is_read_through_its_package(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    pillow_heif.register_heif_opener()
+    smooth = cv2.resize(NOISE[:6, :8], (64, 48), interpolation=cv2.INTER_CUBIC)
+    for name in ("a.heic", "a.jpg"):
+        Image.fromarray(smooth).save(tmp_path / name, "HEIF", quality=100, chroma=444)
+        np.testing.assert_allclose(read(tmp_path / name), smooth, atol=6)
+
+
+@pytest.mark.parametrize(("head", "kind"), [(b"\xff\x0a", "JPEG XL"), (b"\0\0\0\x0cjP  \r\n", "JPEG 2000")])
+def test_other_pictures_are_refused_by_name(tmp_path, head, kind):
+    for name in ("a.jxl", "a.jp2", "a.png"):
+        (tmp_path / name).write_bytes(head + bytes(100))
+        with pytest.raises(MediaError, match=rf"it holds a {kind} picture: save it as PNG"):
+            open_media(tmp_path / name)
+
+
+def test_content_decides_between_pictures_and_videos(tmp_path):
+    Image.fromarray(NOISE).save(tmp_path / "a.mp4", "PNG")
+    np.testing.assert_array_equal(read(tmp_path / "a.mp4"), NOISE)
+    assert file_statistics(tmp_path / "a.mp4")["codec"] == "png"
+    write_video(tmp_path / "b.mp4", [NOISE] * 3, 25)
+    (tmp_path / "b.mp4").rename(tmp_path / "b.jpg")
+    assert len(open_media(tmp_path / "b.jpg")) == 3 and file_statistics(tmp_path / "b.jpg")["codec"] == "h264"
+
+
 def test_one_bit_and_grey_pictures(tmp_path):
     bits = np.random.default_rng(2).random((48, 64)) > 0.5
     Image.fromarray(bits).save(tmp_path / "bits.png")
@@ -126,7 +289,7 @@ TURNS = {  # EXIF's numbers: what brings the stored picture upright (EXIF 2.3, 4
 def test_a_phone_that_was_held_sideways(tmp_path, number):
     exif = Image.Exif()
     exif[0x0112] = number
-    for name, options in (("a.png", {}), ("a.webp", {"lossless": True})):
+    for name, options in (("a.png", {}), ("a.webp", {"lossless": True}), ("a.tif", {})):
         Image.fromarray(NOISE).save(tmp_path / name, exif=exif, **options)
         np.testing.assert_array_equal(read(tmp_path / name), TURNS[number](NOISE))
     smooth = cv2.resize(NOISE[:6, :8], (64, 48), interpolation=cv2.INTER_CUBIC)
@@ -158,7 +321,7 @@ def broken(path: Path, kind: str, share: float) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("share", [0.004, 0.3, 0.9])
 def test_a_cut_off_picture_is_refused(tmp_path, kind, share):
     path = broken(tmp_path / f"a.{kind.lower()}".replace("jpeg", "jpg"), kind, share)
@@ -179,7 +342,14 @@ def test_a_damaged_png_is_refused(tmp_path):
 def test_damage_anywhere_is_never_another_error(tmp_path):
     """Bytes changed at random: the picture is read, or refused by a MediaError."""
     rng = np.random.default_rng(3)
-    for kind, suffix in (("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp"), ("BMP", "bmp")):
+    for kind, suffix in (
+        ("PNG", "png"),
+        ("JPEG", "jpg"),
+        ("WEBP", "webp"),
+        ("BMP", "bmp"),
+        ("TIFF", "tif"),
+        ("AVIF", "avif"),
+    ):
         path = tmp_path / f"a.{suffix}"
         Image.fromarray(NOISE[:16, :16]).save(path, kind, exif=Image.Exif())
         whole = np.frombuffer(path.read_bytes(), np.uint8)
@@ -202,7 +372,7 @@ def test_a_gif_is_refused_whatever_its_name(tmp_path, name):
         open_media(animation(tmp_path / name, "GIF"))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF"])
 def test_a_picture_that_moves_is_refused(tmp_path, kind):
     with pytest.raises(MediaError, match="it moves: save it as a video"):
         open_media(animation(tmp_path / f"a.{kind.lower()}", kind))

@@ -69,7 +69,11 @@ def _is_video(path: Path) -> bool:
     """Whether the first bytes are those of a common video container."""
     with path.open("rb") as file:
         head = file.read(12)
-    return head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3" or (head[:4] == b"RIFF" and head[8:11] == b"AVI")
+    return (
+        (len(head) == 12 and head[4:8] == b"ftyp")
+        or head[:4] == b"\x1aE\xdf\xa3"
+        or (head[:4] == b"RIFF" and head[8:11] == b"AVI")
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -38,7 +38,8 @@ class PictureReader:
         from PIL import ImageOps, UnidentifiedImageError
 
         try:
-            with open_picture(path) as picture:
+            with warnings.catch_warnings(), open_picture(path) as picture:
+                warnings.simplefilter("ignore")  # of Pillow about metadata that it skips
                 whole = _transparent_colour(picture, path)
                 self.frame = to_rgb(ImageOps.exif_transpose(whole))
         except MediaError:
@@ -76,11 +77,12 @@ def open_picture(path: Path) -> "Picture":
         raise MediaError(f"not a readable picture (it holds {ADVICE[held]})")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
+            warnings.simplefilter("ignore")  # of bombs, for which our limit is lower, and of metadata that is skipped
             picture = Image.open(path, formats=_formats(held))
+            reason = _unfit(picture)
     except Image.DecompressionBombError:  # so many that Pillow does not say how many
         raise MediaError(f"too large: pictures of more than {MOST_PIXELS:,} pixels are not read") from None
-    if reason := _unfit(picture):
+    if reason:
         picture.close()
         raise MediaError(reason)
     return picture
