@@ -43,10 +43,11 @@ def group(
         heights = [tall, *[side + 0.3] * lines, 0.25]
         grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
         _whole(figure.add_subplot(grid[0, :]), picture, boxes, rows, threshold)
-        for place, row in enumerate(shown.itertuples()):
+        item, values = str(rows["item"].iloc[0]), zip(shown["frame"], shown["track"], shown["prob"], strict=True)
+        for place, (frame, track, prob) in enumerate(values):
             axes = figure.add_subplot(grid[1 + place // columns, place % columns])
-            (face,) = crops(strips, str(row.item), [int(row.frame)], int(row.track))
-            _crop(axes, face, int(row.track), float(row.prob), threshold)
+            (face,) = crops(strips, item, [int(frame)], int(track))
+            _crop(axes, face, int(track), prob, threshold)
         _scale(figure.add_subplot(grid[-1, :]), rows, threshold)
         if len(shown) < len(rows):
             figure.suptitle(f"{len(rows)} faces; the crops of the {len(shown)} with the highest scores", fontsize=10)
