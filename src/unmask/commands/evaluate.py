@@ -42,6 +42,7 @@ OF_THE_DATA = (
     "compression",
     "methods",
     "run",
+    "allow_duplicates",
 )
 
 

@@ -64,6 +64,8 @@ def train(cfg: DictConfig) -> float | None:
             logger=_loggers.start(cfg),
         )
         score = _run(trainer, module, data, out)
+    if trainer.is_global_zero and len(data.duplicates):
+        data.duplicates.to_csv(out / "duplicates.csv", index=False)
     if trainer.is_global_zero and hasattr(module, "predictions"):
         _explain.explain(module, data, out, cfg.explain, trainer.strategy.root_device)
     return score
