@@ -46,6 +46,7 @@ OF_THE_DATA = (
     "run",
     "only",
     "balance",
+    "allow_duplicates",
 )
 # What decides no figure.
 OF_THE_MACHINE = ("batch_size", "num_workers")

@@ -12,6 +12,7 @@ lie beside each other until a call without prepare.shard joins them.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,11 +24,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from unmask.commands._shell import console, fail_clearly, say
 from unmask.config import conf_dir, validate
+from unmask.data import duplicates
 from unmask.data.datamodule import CropDataModule
-from unmask.data.manifest import ManifestError
+from unmask.data.manifest import ManifestError, check_leaks, file_hash
 from unmask.data.prepare import parse_shard, prepare_parts
 from unmask.data.prepare import prepare as prepare_items
-from unmask.data.store import CropStore
+from unmask.data.store import DUPLICATES, CropStore, StoreError
 from unmask.media.kinds import VIDEOS
 from unmask.runs import register_resolvers
 
@@ -49,6 +51,8 @@ def prepare(cfg: DictConfig) -> None:
     if shard is None:
         most = cfg.prepare.max_rejected
         conclude(prepare_items(items, data.root, data.folder, data.recipe, rerun=cfg.rerun, max_rejected=most, **how))
+        if (problem := compare_contents(data)) is not None:
+            say(f"unmask train will refuse this: {problem}", style="yellow")
         return
     if cfg.rerun:
         raise ValueError(f"rerun=true would throw away other shards too: delete {data.folder} once, then start them")
@@ -60,7 +64,7 @@ def prepare(cfg: DictConfig) -> None:
 
 
 def explain(data: CropDataModule) -> None:
-    """Where the data set is had, the layout, what was found, what is missing."""
+    """Where to download the data set, its layout, what was found, what is missing, and what is there twice."""
     say(data.explain())
     say(f"data.root is {data.root}; crops go to {data.folder}")
     try:
@@ -68,18 +72,88 @@ def explain(data: CropDataModule) -> None:
     except ManifestError as error:
         say(f"missing: {str(error).splitlines()[0]}", style="yellow")
         raise SystemExit(1) from None
-    say(f"found: {counts(items)}; nothing is missing")
+    say(f"found: {counts(items)}")
+    completeness(data, items)
     table = items.groupby(["split", "method"], dropna=False).size().reset_index(name="number")
     for row in table.to_dict("records"):
         say(f"  {row['split']!s:<6} {row['method']:<20} {row['number']}")
+    try:
+        _ = data.store
+    except StoreError:
+        say("not prepared yet: only bytes are compared here, and contents once the data set is prepared")
+        problem = contradiction(items.assign(sha256=hashes(items, data.root)))
+    else:
+        problem = compare_contents(data)
+    if problem is not None:
+        say(f"refused: {problem}", style="yellow")
+        raise SystemExit(1)
+
+
+def completeness(data: CropDataModule, items: pd.DataFrame) -> None:
+    """How many of the published items are there; nothing where the data set has no published counts."""
+    if not (published := data.published(items)):
+        return
+    real = int((items["label"] == 0).sum())
+    found = {"real": real, "fake": len(items) - real}
+    each = ", ".join(f"{found[kind]:,} of {number:,} {kind}" for kind, number in published.items() if number)
+    what, whole, total = (
+        medium(items),
+        sum(published.values()),
+        sum(found[kind] for kind, number in published.items() if number),
+    )
+    if found == published:
+        say(f"complete: all {whole:,} published {what} are there ({each})")
+    else:
+        say(
+            f"not the published data set: {total:,} of the published {whole:,} {what} are there ({each}); figures on "
+            "this copy are not comparable with published ones",
+            style="yellow",
+        )
+
+
+def hashes(items: pd.DataFrame, root: Path) -> list[str | None]:
+    """SHA-256 of files that have the same size as another; None of others, which cannot have the same bytes."""
+    sizes = [path.stat().st_size if (path := root / name).is_file() else -1 for name in items["path"]]
+    twice = Counter(sizes)
+    return [
+        file_hash(root / name) if size > 0 and twice[size] > 1 else None
+        for name, size in zip(items["path"], sizes, strict=True)
+    ]
+
+
+def contradiction(items: pd.DataFrame) -> str | None:
+    """Why training would refuse files with these hashes; None where it would not."""
+    try:
+        check_leaks(items)
+    except ManifestError as error:
+        return str(error)
+    return None
+
+
+def compare_contents(data: CropDataModule) -> str | None:
+    """Say which prepared items look alike; return why training would refuse the data, None where it would not."""
+    try:
+        data.setup()
+    except ManifestError as error:
+        return str(error)
+    if len(data.duplicates):
+        say(f"{duplicates.words(data.duplicates)}; all of them in {data.folder / DUPLICATES}")
+        unrelated = data.duplicates[~data.duplicates["related"].astype(bool)]
+        for line in duplicates.listed(unrelated):
+            say(f"  {line}")
+    return None
 
 
 def counts(items: pd.DataFrame) -> str:
     """Counts of a manifest in words."""
     real = int((items["label"] == 0).sum())
+    return f"{real} real and {len(items) - real} fake {medium(items)}"
+
+
+def medium(items: pd.DataFrame) -> str:
+    """What a manifest's items are."""
     kinds = {Path(path).suffix.lower() not in VIDEOS for path in items["path"]}
-    what = "videos and pictures" if len(kinds) > 1 else "pictures" if True in kinds else "videos"
-    return f"{real} real and {len(items) - real} fake {what}"
+    return "videos and pictures" if len(kinds) > 1 else "pictures" if True in kinds else "videos"
 
 
 def show_progress(work: Iterator[str | None], total: int) -> Iterator[str | None]:

@@ -76,6 +76,8 @@ def train(cfg: DictConfig) -> float | None:
         )
         results = _run(trainer, module, data, out)
     if trainer.is_global_zero:
+        if len(data.duplicates):
+            data.duplicates.to_csv(out / "duplicates.csv", index=False)
         _explain.explain(module, results["test"].table, data, out, cfg.explain, trainer.strategy.root_device)
     return _score(module, results["val"])
 

@@ -14,7 +14,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from unmask.data import features, sampling
+from unmask.data import duplicates, features, sampling
 from unmask.data.augment import Augmentation, to_float
 from unmask.data.blend import SelfBlend
 from unmask.data.blended import BlendedDataset
@@ -58,6 +58,7 @@ class CropDataModule(LightningDataModule):
         num_workers: loader processes; the memory map needs none.
         seed: of order and draws.
         demo: the data is rendered; every figure says so.
+        allow_duplicates: accept items that look alike in two splits, though nothing in the data set relates them.
     """
 
     LAYOUT = ""
@@ -71,6 +72,8 @@ class CropDataModule(LightningDataModule):
         "given": "as the data set comes divided",
         "seeded": "whole groups, dealt by seed {seed}",
     }
+    #: By name of the data set, how many real and fake items its authors publish.
+    PUBLISHED: Mapping[str, Mapping[str, int]] = {}
     #: Whether the protocol `given` becomes `seeded` where a copy of the data set does not come divided.
     ELSE_SEEDED = False
 
@@ -100,6 +103,7 @@ class CropDataModule(LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         demo: bool = False,
+        allow_duplicates: bool = False,
     ) -> None:
         super().__init__()
         if protocol not in PROTOCOLS:
@@ -114,6 +118,7 @@ class CropDataModule(LightningDataModule):
         self.blend = blend if blend is not None and blend.parts else None
         self.only, self.attributes = only, tuple(attributes)
         self.num_workers, self.seed = num_workers, seed
+        self.allow_duplicates = allow_duplicates
         if only not in (None, "real"):
             raise ValueError(f"data.only={only}: there is none; choose real, or null for both classes")
         if only and (self.blend or balance != "none"):
@@ -150,6 +155,14 @@ class CropDataModule(LightningDataModule):
     def explain(self) -> str:
         """Where the data set is had and the layout that is expected."""
         return f"{self.name} is had from {self.SOURCE}. Expected below data.root:\n{self.LAYOUT}"
+
+    def published(self, items: pd.DataFrame) -> dict[str, int]:
+        """How many `real` and `fake` items a complete copy holds; nothing where no number is published.
+
+        Args:
+            items: the manifest of this copy.
+        """
+        return {} if self.demo else dict(self.PUBLISHED.get(self.name, {}))
 
     @property
     def store(self) -> CropStore:
@@ -244,13 +257,17 @@ class CropDataModule(LightningDataModule):
             return
         store = self.store
         self._fingerprint = store.fingerprint
-        items = self._split(store.items)
+        pairs = duplicates.read(store.folder)
+        items = self._split(store.items if self.allow_duplicates else duplicates.joined(store.items, pairs))
         if self.blend:  # the fakes of training and validation are not used
             items.loc[(items["label"] == 1) & items["split"].isin(["train", "val"]), "split"] = None
         if self.only:
             items.loc[items["label"] == 1, "split"] = None
         self._check_attributes(items)
         check_leaks(items, store.crops, self.protocol in self.DISJOINT)
+        self.duplicates = duplicates.placed(pairs, items)
+        if not self.allow_duplicates:
+            duplicates.check(self.duplicates, store.folder)
         self.items = items
         usable = items[items["rejected"].isna()]
         for split in ("train", "val", "test"):
@@ -477,6 +494,7 @@ class CropDataModule(LightningDataModule):
         computed = {"Features": self._features} if self._features else {}
         masked = self.recipe.option == "faces" and bool(items["mask"].notna().any())
         chosen = "; of fakes with a mask only faces that it touches" if masked else ""
+        alike = {"Duplicates": told} if (told := duplicates.words(self.duplicates)) else {}
         return training | {
             "Data": f"{self.name}, {split} split: {held}",
             "Split": f"{self.protocol} ({promise})",
@@ -486,6 +504,7 @@ class CropDataModule(LightningDataModule):
             "Decoder": str(self.recipe.describe()["decoder"]),
             "Manifest": self._fingerprint,
             "Aggregation": "none" if pictures else "a video's score is the mean probability of its samples",
+            **alike,
         }
 
 

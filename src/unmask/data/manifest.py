@@ -6,10 +6,11 @@ that the data set knows, and whatever statistics the medium has.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 ITEM_COLUMNS = ["item", "path", "label", "method", "source", "groups", "mask", "split", "rejected"]
@@ -71,10 +72,10 @@ def items_table(items: Iterable[Item]) -> pd.DataFrame:
 
 
 def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint_groups: bool = False) -> None:
-    """Refuse a split in which test material was seen in training.
+    """Refuse a split in which test material was seen in training, and the same material under both labels.
 
     Args:
-        items: `item`, `split`, `groups` and, once prepared, `sha256` of the file.
+        items: `item`, `split`, `label`, `groups`, `source` and, once prepared, `sha256` of the file.
         crops: `item` and `hash` of the stored pixels; None before anything is prepared.
         disjoint_groups: whether the protocol promises that no group (person, painting) is in two splits.
 
@@ -84,14 +85,19 @@ def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint
     problems = []
     used = items[items["split"].notna()]
     if "sha256" in used:
-        problems += _shared(used[used["sha256"].notna()], "sha256", "the same file")
+        known = used[used["sha256"].notna()]
+        problems += _contradicting(known, "sha256", "the same file")
+        problems += _shared(known, "sha256", "the same file")
     if crops is not None and len(crops):
-        frames = crops[["item", "hash"]].merge(used[["item", "split"]], on="item")
+        frames = crops[["item", "hash"]].merge(used[["item", "split", "label"]], on="item")
+        problems += _contradicting(_same_pixels(frames, used), "pixels", "the same picture")
         problems += _shared(frames, "hash", "the same frame")
     if disjoint_groups:
         problems += _shared(used.explode("groups").dropna(subset="groups"), "groups", "the group")
     if problems:
-        raise ManifestError("the splits leak:\n" + "\n".join(f"  {problem}" for problem in problems))
+        raise ManifestError(
+            "the splits leak, or labels contradict each other:\n" + "\n".join(f"  {problem}" for problem in problems)
+        )
 
 
 def _shared(rows: pd.DataFrame, column: str, what: str) -> list[str]:
@@ -105,6 +111,44 @@ def _shared(rows: pd.DataFrame, column: str, what: str) -> list[str]:
         lines.append(f"{what}{f' {value}' if column == 'groups' else ''} in two splits: {where}")
     more = bad[column].nunique() - len(lines)
     return lines + ([f"and {more} more like it"] if more > 0 else [])
+
+
+def _contradicting(rows: pd.DataFrame, column: str, what: str) -> list[str]:
+    """One line for each value of `column` that occurs with both labels, ten at the most."""
+    bad = rows[rows.groupby(column)["label"].transform("nunique") > 1]
+    lines = []
+    for _, group in list(bad.groupby(column))[:10]:
+        where = ", ".join(f"{row.item} ({'fake' if row.label else 'real'}, {row.split})" for row in group.itertuples())
+        lines.append(f"{what} is labelled real and fake: {where}")
+    more = bad[column].nunique() - len(lines)
+    return lines + ([f"and {more} more like it"] if more > 0 else [])
+
+
+def _same_pixels(frames: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    """Items (`item`, `split`, `label`) that nothing relates, with all their `pixels`, where some have the same ones."""
+    both = frames[frames.groupby("hash")["label"].transform("nunique") > 1]
+    whole = frames[frames["item"].isin(both["item"])].groupby("item")["hash"].agg(lambda hashes: " ".join(hashes))
+    rows = items[["item", "split", "label"]].merge(whole.rename("pixels"), on="item")
+    alike, related = rows.groupby("pixels")["item"].agg(list), relations(items)
+    alone = [
+        not all(related(item, other) for other in alike[pixels])
+        for item, pixels in zip(rows["item"], rows["pixels"], strict=True)
+    ]
+    return rows[np.array(alone, bool)]
+
+
+def relations(items: pd.DataFrame) -> Callable[[str, str], bool]:
+    """Whether two items are related: a fake and its source, fakes of one source, or items that share a group.
+
+    Args:
+        items: `item`, `groups` and `source`.
+    """
+    source = items["source"] if "source" in items else [None] * len(items)
+    known = {
+        item: {*groups, f"item {origin if isinstance(origin, str) else item}"}
+        for item, groups, origin in zip(items["item"], items["groups"], source, strict=True)
+    }
+    return lambda a, b: not known[a].isdisjoint(known[b])
 
 
 def components(groups: Iterable[Iterable[str]]) -> dict[str, str]:

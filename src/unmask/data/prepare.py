@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from unmask.data import workers
+from unmask.data import duplicates, workers
 from unmask.data.audit import audit
 from unmask.data.manifest import file_hash
 from unmask.data.store import (
@@ -280,6 +280,7 @@ def _merge(items: pd.DataFrame, folder: Path, max_rejected: float) -> CropStore:
     table, crops = merge(folder, items, known)
     write_text(json.dumps(audit(table), indent=2), folder / "audit.json")
     finish(folder, crops)
+    duplicates.read(folder)  # found here, so that no training waits for it
     return CropStore(folder)
 
 

@@ -25,10 +25,7 @@ def official(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> p
             "protocol=given or protocol=seeded"
         )
     rest = items[splits == "train"]
-    first = pd.Series(
-        [groups[0] if len(groups) else item for item, groups in zip(rest["item"], rest["groups"], strict=True)],
-        index=rest.index,
-    )
+    first = _component(rest.assign(groups=[list(groups)[:1] for groups in rest["groups"]]))
     splits.loc[_deal(rest, first, val_fraction, seed)] = "val"
     return splits
 
@@ -87,7 +84,7 @@ def seeded(items: pd.DataFrame, val_fraction: float = 0.1, test_fraction: float 
             raise ManifestError(
                 f"the {'fake' if label else 'real'} items are in {found} group{'s' * (found != 1)}, which cannot be "
                 "dealt to three splits: more data is needed. With data=folder, data.group=REGEX finds smaller groups "
-                "in the paths, or sort the files into train/ val/ test/ yourself"
+                f"in the paths, or sort the files into train/ val/ test/ yourself{_twins(items)}"
             )
     splits = pd.Series("train", index=items.index, dtype=object)
     splits.loc[_deal(items, component, test_fraction, seed)] = "test"
@@ -108,15 +105,27 @@ DEAL_TEST = ("identity_disjoint", "seeded")  # protocols that take a `test_fract
 def _component(items: pd.DataFrame) -> pd.Series:
     """The connected component of each row; a row without groups is one of its own.
 
-    Files of the same bytes are connected too, once it is known which these are (`sha256`).
+    Files of the same bytes (`sha256`) and items that look alike (`twin`, see duplicates.joined) are connected too, once
+    it is known which these are.
     """
     groups = [list(row) or [item] for item, row in zip(items["item"], items["groups"], strict=True)]
-    if "sha256" in items:
-        twice = items["sha256"].notna() & items["sha256"].duplicated(keep=False)
+    for column in [name for name in ("sha256", "twin") if name in items]:
+        twice = items[column].notna() & items[column].duplicated(keep=False)
         # A component is named by its smallest member: ~ sorts behind all names, so that these stay what they were.
-        groups = [row + [f"~{sha}"] * bool(same) for row, sha, same in zip(groups, items["sha256"], twice, strict=True)]
+        groups = [row + [f"~{same}"] * bool(two) for row, same, two in zip(groups, items[column], twice, strict=True)]
     of = components(groups)
     return pd.Series([of[row[0]] for row in groups], index=items.index)
+
+
+def _twins(items: pd.DataFrame) -> str:
+    """What joins groups beside the data set's own, for a message."""
+    count = int(items["twin"].notna().sum()) if "twin" in items else 0
+    return (
+        f". {count} items look like others and stay with them: see duplicates.csv beside the prepared crops, or deal "
+        "them apart with data.allow_duplicates=true"
+        if count
+        else ""
+    )
 
 
 def _largest(component: pd.Series) -> str:

@@ -8,6 +8,7 @@ A store is a folder:
     crops-00000.npy  the pixels
     masks-00000.npy  what was manipulated, in the same places; only where the recipe keeps masks
     rejected.csv     what could not be prepared, and why
+    duplicates.csv   pairs of items that look alike (data/duplicates.py)
     audit.json       whether the files alone tell real from fake
     parts/           one file an item while preparing; a killed run goes on from them
 
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from unmask.data.manifest import ATTRIBUTE, CROP_COLUMNS, ITEM_COLUMNS
 
 SHARD_BYTES = 2**30
+DUPLICATES = "duplicates.csv"
 # So many are read before maps are opened anew. Around what is read the system maps up to 14 times as many, and all of
 # it stays with the process.
 MAPPED_BYTES = 2**25
@@ -201,7 +203,7 @@ def merge(
     Returns:
         The tables of items and of crops.
     """
-    for leftover in {*folder.glob("crops-*"), *folder.glob("masks-*"), *folder.glob("*.tmp")}:
+    for leftover in {*folder.glob("crops-*"), *folder.glob("masks-*"), *folder.glob("*.tmp"), *folder.glob(DUPLICATES)}:
         leftover.unlink()
     shards = enumerate(_plan(items["item"].tolist(), about, shard_bytes))
     tables = [_write_shard(folder, number, members) for number, members in shards]
@@ -238,6 +240,7 @@ def take_apart(folder: Path) -> None:
         statistics = {name: row[name] for name in known if not pd.isna(row[name])}
         write_part(folder, row["item"], crops, statistics, row["rejected"])
     (folder / "crops.parquet").unlink()
+    (folder / DUPLICATES).unlink(missing_ok=True)
 
 
 def _plan(items: list[str], about: list[dict[str, Any]], shard_bytes: int) -> Iterator[dict[str, list[int]]]:

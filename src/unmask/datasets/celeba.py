@@ -4,12 +4,12 @@ It is for generators, and for detectors that learn from real faces alone. Read a
 and Eval/ or beside the pictures) and as Kaggle does (.csv with a header).
 """
 
-import csv
 import warnings
 from pathlib import Path
 
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
+from unmask.datasets.lists import named_once, read_csv, read_text, the_only
 
 PICTURES = "img_align_celeba"
 ATTRIBUTES, PARTITION, IDENTITY = "list_attr_celeba", "list_eval_partition", "identity_CelebA"
@@ -30,6 +30,7 @@ class CelebADataModule(CropDataModule):
 The lists lie in data.root or in Anno/ and Eval/ below it."""
     PROTOCOL_WORDS = {**CropDataModule.PROTOCOL_WORDS, "given": "the official partition"}
     ELSE_SEEDED = True
+    PUBLISHED = {"celeba": {"real": 202_599, "fake": 0}}  # the data set's own page, SOURCE
 
     def find_items(self) -> list[Item]:
         """Rows of the manifest: all real."""
@@ -64,7 +65,7 @@ The lists lie in data.root or in Anno/ and Eval/ below it."""
     def _table(self, name: str, allowed: set[int] | None, without: str) -> tuple[list[str], Table]:
         """The column names and rows of a list; nothing, and a warning, where it is missing."""
         places = [self.root / folder / f"{name}{kind}" for folder in ("", "Anno", "Eval") for kind in (".txt", ".csv")]
-        path = next((place for place in places if place.is_file()), None)
+        path = the_only(places, f"the list {name}")
         if path is not None:
             return read_table(path, 2 if name == ATTRIBUTES else 0, allowed)
         warnings.warn(f"{name}.txt or .csv is not below {self.root}: there are {without}", stacklevel=4)
@@ -94,16 +95,15 @@ def read_table(path: Path, header: int, allowed: set[int] | None) -> tuple[list[
         The names of the columns, none where the file has none, and the values of each picture.
 
     Raises:
-        ManifestError: with the line that does not fit.
+        ManifestError: with the line that does not fit, or the two that contradict each other.
     """
     commas = path.suffix == ".csv"
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file)) if commas else [line.split() for line in file]
+    rows = read_csv(path) if commas else [line.split() for line in read_text(path).splitlines()]
     header = 1 if commas else header
     head = rows[header - 1][commas:] if header and len(rows) >= header else []
     if any(cell.lstrip("-").isdigit() for cell in head):
         raise ManifestError(f"{path}, line {header}: {'a header' if commas else 'a line of names'} is expected")
-    table = {}
+    found = []
     for number, row in enumerate(rows[header:], header + 1):
         if not row:
             continue
@@ -114,5 +114,5 @@ def read_table(path: Path, header: int, allowed: set[int] | None) -> tuple[list[
                 f"{path}, line {number}: '{' '.join(row)[:60]}' is not a picture and {len(head) or 1} "
                 f"value{'s' * (len(head) > 1)}{f' of {sorted(allowed)}' if allowed else ''}"
             )
-        table[row[0]] = values
-    return head, table
+        found.append((number, row[0], values))
+    return head, named_once(path, found)

@@ -4,16 +4,17 @@ A fake's name `id{a}_id{b}_{n}.mp4` says that person a was filmed and person b's
 yuezunli/celeb-deepfakeforensics); it was made from `Celeb-real/id{a}_{n}.mp4`. The official list marks REAL by 1.
 """
 
-import csv
 import re
 from pathlib import Path
 
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
+from unmask.datasets.lists import named_once, read_csv, read_text, the_only
 
 REAL = re.compile(r"id(\d+)_(\d+)")
 FAKE = re.compile(r"id(\d+)_id(\d+)_(\d+)")
 TEST_LIST = "List_of_testing_videos.txt"
+MARKS = ("0 (fake)", "1 (real)")  # of the test list
 
 
 class CelebDFDataModule(CropDataModule):
@@ -26,6 +27,11 @@ class CelebDFDataModule(CropDataModule):
   Celeb-synthesis/id{{a}}_id{{b}}_{{n}}.mp4    v2: 5,639 fakes: b's face put on a
   {TEST_LIST}          v2: 518 lines `LABEL PATH`, 1 = real
   methods.csv                              optional: `path,method` for fakes of several methods"""
+
+    PUBLISHED = {  # README.md of https://github.com/yuezunli/celeb-deepfakeforensics, and of its Celeb-DF-v1
+        "celebdf_v1": {"real": 408, "fake": 795},
+        "celebdf_v2": {"real": 590 + 300, "fake": 5639},
+    }
 
     def find_items(self) -> list[Item]:
         """Rows of the manifest, people and sources read from the names."""
@@ -84,34 +90,41 @@ class CelebDFDataModule(CropDataModule):
 
     def _find(self, name: str) -> Path:
         """A file or folder of the root in whatever case it is written (`Youtube-real` is common)."""
-        for entry in sorted(self.root.iterdir()):
-            if entry.name.lower() == name.lower():
-                return entry
+        named = [entry for entry in sorted(self.root.iterdir()) if entry.name.lower() == name.lower()]
+        if (entry := the_only(named, name)) is not None:
+            return entry
         raise ManifestError(f"{self.root / name} is missing\n{self.explain()}")
 
 
 def read_test_list(path: Path) -> dict[str, int]:
-    """The official list, `LABEL PATH` a line, no header, 1 = real; as path -> our label (0 real, 1 fake)."""
-    listed = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    """The official list, `LABEL PATH` a line, no header, 1 = real; as path -> our label (0 real, 1 fake).
+
+    Raises:
+        ManifestError: a line is something else, or two lines give one video both labels.
+    """
+    listed: list[tuple[int, str, int]] = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             continue
         mark, _, name = line.strip().partition(" ")
         if mark not in ("0", "1") or not name:
             raise ManifestError(f"{path}, line {number}: '{line}' is not `LABEL PATH` with a label of 0 or 1")
-        listed[name.strip()] = 1 - int(mark)
-    return listed
+        listed.append((number, name.strip(), int(mark)))
+    named_once(path, [(number, _same(name), MARKS[mark]) for number, name, mark in listed])
+    return {name: 1 - mark for _, name, mark in listed}
 
 
 def read_methods(path: Path) -> dict[str, str]:
     """The optional sidecar table of methods: path -> method."""
     if not path.is_file():
         return {}
-    with path.open(newline="") as file:
-        rows = csv.DictReader(file)
-        if not {"path", "method"} <= set(rows.fieldnames or ()):
-            raise ManifestError(f"{path}, line 1: the columns `path,method` are expected, not {rows.fieldnames}")
-        return {_same(row["path"]): row["method"] for row in rows}
+    head, *rows = read_csv(path) or [[]]
+    if not {"path", "method"} <= set(head):
+        raise ManifestError(f"{path}, line 1: the columns `path,method` are expected, not {head}")
+    place, method = head.index("path"), head.index("method")
+    if short := [number for number, row in enumerate(rows, 2) if row and len(row) <= max(place, method)]:
+        raise ManifestError(f"{path}, line {short[0]}: {len(head)} columns are expected, {','.join(head)}")
+    return named_once(path, [(number, _same(row[place]), row[method]) for number, row in enumerate(rows, 2) if row])
 
 
 def _same(path: str) -> str:

@@ -5,7 +5,6 @@ picture whether it is an original or was inpainted, and its masks say where. gro
 by side with writing on it and is left out.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +13,7 @@ from pathlib import Path
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
 from unmask.datasets.celebdf import read_methods
+from unmask.datasets.lists import read_json
 
 CATEGORY = "similar/inpainting"
 LISTED = re.compile(rf"(?:.*/)?{CATEGORY}/([^/]+)/([^/]+)")
@@ -39,6 +39,7 @@ class DeepfakeArtDataModule(CropDataModule):
     }
     DISJOINT = (*CropDataModule.DISJOINT, "given")
     ELSE_SEEDED = True
+    PUBLISHED = {"deepfakeart": {"real": 5063, "fake": 5063}}  # arXiv:2306.01272, inpainting: 5,063 pairs
 
     def find_items(self) -> list[Item]:
         """Rows of the manifest: an original and its forgeries for each painting."""
@@ -117,8 +118,10 @@ def read_pairs(path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
         ManifestError: it is no such list, or calls a forgery the original.
     """
     try:
-        entries = [entry for attack in json.loads(path.read_text()).values() for entry in attack.values()]
+        entries = [entry for attack in read_json(path).values() for entry in attack.values()]
         pairs = [(str(entry["original"]), str(entry["generated"])) for entry in entries]
+    except ManifestError:
+        raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         example = '{attack: {index: {"original": PATH, "generated": PATH}}}'
         raise ManifestError(f"{path}: {example} is expected ({error!r})") from None

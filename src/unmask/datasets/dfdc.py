@@ -4,16 +4,18 @@ Each training part has a metadata.json that names a fake's original; the public 
 not named: an original and its fakes stay in one split, but a person may be filmed in several originals.
 """
 
-import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
+from unmask.datasets.lists import named_once, read_csv, read_json
 
 LABELS = {"REAL": 0, "FAKE": 1}
+MARKS = ("0 (real)", "1 (fake)")  # of the test list
 METADATA, TEST_LIST = "metadata.json", "labels.csv"
 TEST_FOLDER = "test_videos"  # where Kaggle's copy has the videos of labels.csv
 
@@ -37,6 +39,8 @@ by original."""
         "two splits",
     }
     ELSE_SEEDED = True
+    # The training parts, and the public test set, as their lists count (polimi-ispl/icpr2020dfdc, issue 63).
+    PARTS, PUBLIC_TEST = {"real": 19_154, "fake": 100_000}, {"real": 2500, "fake": 2500}
 
     def find_items(self) -> list[Item]:
         """Rows of the manifest: labels and originals as the lists say."""
@@ -49,6 +53,12 @@ by original."""
             raise ManifestError(f"there is no {METADATA} and no {TEST_LIST} below {self.root}\n{self.explain()}")
         items = [item for place in parts for item in self._part(place, "train" if tests else None)]
         return items + [item for place in tests for item in self._test(place)]
+
+    def published(self, items: pd.DataFrame) -> dict[str, int]:
+        """Of the training parts, the public test set or both, whichever this copy has."""
+        tests = items["given"] == "test"
+        held = [count for count, there in ((self.PARTS, ~tests), (self.PUBLIC_TEST, tests)) if there.any()]
+        return {kind: sum(count[kind] for count in held) for kind in ("real", "fake")}
 
     def _part(self, place: Path, given: str | None) -> Iterator[Item]:
         """One item for each video of a metadata.json."""
@@ -88,8 +98,10 @@ def read_metadata(path: Path) -> dict[str, dict[str, Any]]:
         ManifestError: it is no such list, or its labels contradict its originals.
     """
     try:
-        entries: dict[str, dict[str, Any]] = json.loads(path.read_text())
+        entries: dict[str, dict[str, Any]] = read_json(path)
         wrong = [name for name, entry in entries.items() if entry["label"] not in LABELS]
+    except ManifestError:
+        raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         example = '{"x.mp4": {"label": "FAKE", "original": "y.mp4"}}'
         raise ManifestError(f"{path}: {example} is expected ({error!r})") from None
@@ -106,13 +118,13 @@ def read_labels(path: Path) -> list[tuple[str, int]]:
     """The public test set's list: (file name, label), 1 = fake.
 
     Raises:
-        ManifestError: with the line that is none.
+        ManifestError: with the line that is none, or the two that give one video both labels.
     """
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))
+    rows = read_csv(path)
     if not rows or rows[0] != ["filename", "label"]:
         raise ManifestError(f"{path}, line 1: the header `filename,label` is expected")
     for number, row in enumerate(rows[1:], 2):
         if row and (len(row) != 2 or row[1] not in ("0", "1")):
             raise ManifestError(f"{path}, line {number}: '{','.join(row)}' is not `FILENAME,LABEL` with 0 or 1 (fake)")
-    return [(row[0], int(row[1])) for row in rows[1:] if row]
+    labels = named_once(path, [(number, row[0], MARKS[int(row[1])]) for number, row in enumerate(rows[1:], 2) if row])
+    return [(name, MARKS.index(mark)) for name, mark in labels.items()]

@@ -6,7 +6,6 @@ YouTube videos (`<target>_<source>__<scene>__<id>.mp4`) and no list: published w
 the protocol `given`. 1,000 sequences were cut from 977 YouTube videos, so a few people may be in two splits.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ import pandas as pd
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
 from unmask.data.prepare import Recipe
+from unmask.datasets.lists import read_json, the_only
 
 FOUR = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
 ACTED = "DeepFakeDetection"
@@ -103,6 +103,10 @@ class FaceForensicsDataModule(CropDataModule):
             self._check_complete(items, pairs)
         return items
 
+    def published(self, items: pd.DataFrame) -> dict[str, int]:
+        """1,000 videos and 1,000 of each method (dataset/README.md of SOURCE); of DeepFakeDetection nothing."""
+        return {} if ACTED in self.methods else {"real": 1000, "fake": 1000 * len(self.methods)}
+
     def _videos(self, folder: str, original: bool) -> list[Path]:
         above = self.root / ("original_sequences" if original else "manipulated_sequences") / folder
         place = above / self.compression / "videos"
@@ -135,6 +139,8 @@ class FaceForensicsDataModule(CropDataModule):
     def _pairs(self) -> dict[str, list[tuple[str, str]]]:
         """The pairs of each official list; none where the lists are missing and the protocol needs none."""
         folders = [folder for folder in (self.root, self.root / "splits") if (folder / "test.json").is_file()]
+        for name in LISTS if len(folders) > 1 else ():
+            the_only([folder / name for folder in folders], f"the official {name}")
         files = {name.removesuffix(".json"): (folders or [self.root])[0] / name for name in LISTS}
         missing = [path.name for path in files.values() if not path.is_file()]
         if missing and (folders or self.protocol == "given"):
@@ -201,7 +207,9 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
         ManifestError: it holds something else.
     """
     try:
-        pairs = [(str(a), str(b)) for a, b in json.loads(path.read_text())]
+        pairs = [(str(a), str(b)) for a, b in read_json(path)]
+    except ManifestError:
+        raise
     except (ValueError, TypeError) as error:
         raise ManifestError(f'{path}: a list of pairs like ["033", "097"] is expected ({error})') from None
     if wrong := [pair for pair in pairs if not all(ORIGINAL["youtube"].fullmatch(number) for number in pair)]:

@@ -68,7 +68,7 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
 
     def find_items(self) -> list[Item]:
         """One item a file below `real` and `fake`."""
-        parts = {SPLITS[folder.name.lower()]: folder for folder in _folders(self.root, SPLITS)}
+        parts = self._parts()
         classes = _folders(self.root, CLASSES)
         if parts and classes:
             raise ManifestError(
@@ -91,6 +91,17 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
             where = "" if self.only and not parts and not classes else "in real/ and fake/ "
             raise ManifestError(f"there is no video or picture {where}below {self.root}\n{self.explain()}")
         return found
+
+    def _parts(self) -> dict[str, Path]:
+        """The folder of each split, where the data set comes divided."""
+        parts: dict[str, Path] = {}
+        for folder in _folders(self.root, SPLITS):
+            if (other := parts.setdefault(SPLITS[folder.name.lower()], folder)) != folder:
+                raise ManifestError(
+                    f"{self.root} holds both {other.name}/ and {folder.name}/, and both name the "
+                    f"{SPLITS[folder.name.lower()]} split: move the files of one into the other, or rename it"
+                )
+        return parts
 
     def _classes(self, folder: Path, split: str | None) -> Iterator[Item]:
         for place in _folders(folder, CLASSES):

@@ -38,7 +38,14 @@ class GeneratedDataModule(CropDataModule):
 
     def __init__(self, run: str | Path, recipe: Recipe, protocol: str = "given", **options: Any) -> None:
         root = Path(run)
-        options = {**options, "root": root, "prepared": root / CROPS, "name": options.get("name") or _name(root)}
+        # A generator's samples may look alike, and like what it learned from: that is its result, not a leak.
+        options = {
+            "allow_duplicates": True,
+            **options,
+            "root": root,
+            "prepared": root / CROPS,
+            "name": options.get("name") or _name(root),
+        }
         super().__init__(recipe=recipe, protocol=protocol, **options)
         self.folder = root / CROPS / recipe.key
         note = root / "generate.json"

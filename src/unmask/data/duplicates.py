@@ -1,0 +1,161 @@
+"""Items that show the same: which they are, whether the manifest relates them, and whether they are in two splits.
+
+An exact copy has the same bytes (`manifest.check_leaks`). A copy that was saved again does not, and is found by the
+look of its crops (data/perceptual.py). A fake looks like its source, and two fakes of one source like each other;
+where the manifest says so (`manifest.relations`) the pair is reported. Of other pairs each is a copy, or a fake whose
+source is not known; two splits that share one leak.
+
+duplicates.csv in a store has one row a pair: `a`, `b` (items), `label_a`, `label_b`, `related`, and of their crops the
+least `distance` in bits of 64, the highest `correlation`, and the `share` of crops that have a twin in the other item.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from unmask.data import perceptual
+from unmask.data.manifest import ManifestError, components, relations
+from unmask.data.store import DUPLICATES, CropStore, write_text
+
+# A pair of items counts where so many of the crops of one have a twin in the other. Re-encoded clips of FaceForensics++
+# (x264 at CRF 23 to 35, half size, the first 40 frames cut off) share 0.16 or more with their originals, since the face
+# box moves a little; different clips share none.
+SHARE = 0.1
+MOST, FEWEST = 250_000, 8  # crops that are compared in all; but of each item at least so many, evenly spread
+READ = 256  # crops read at once
+SHOWN = 10  # pairs that a message lists
+
+Pixels = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint8]]
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """The pairs of a store, from its duplicates.csv; found and written there where the file is missing."""
+    path = folder / DUPLICATES
+    if path.is_file():
+        return pd.read_csv(path, dtype={"a": str, "b": str}, keep_default_na=False)
+    store = CropStore(folder)
+    pairs = find(store.items, store.crops, store.pixels)
+    with suppress(OSError):  # a store may be read-only; then they are found anew each time
+        write_text(pairs.to_csv(index=False), path)
+    return pairs
+
+
+def find(items: pd.DataFrame, crops: pd.DataFrame, pixels: Pixels) -> pd.DataFrame:
+    """Pairs of items that look alike, in order of their names.
+
+    Args:
+        items: `item`, `label`, `groups` and `source`.
+        crops: `item`, `shard`, `offset`.
+        pixels: shards and offsets, both [N] -> crops uint8 [N, 3, S, S].
+
+    Returns:
+        The columns of duplicates.csv.
+    """
+    crops = _thinned(crops)
+    names, owner = np.unique(crops["item"].to_numpy(str), return_inverse=True) if len(crops) else ([], np.zeros(0, int))
+    thumbs = np.concatenate([*_thumbnails(crops, pixels), np.zeros((0, perceptual.SIDE, perceptual.SIDE), np.uint8)])
+    a, b, bits, match = perceptual.near(thumbs, owner)
+    swap = owner[a] > owner[b]
+    a, b = np.where(swap, b, a), np.where(swap, a, b)
+    found = pd.DataFrame({"crop_a": a, "crop_b": b, "one": owner[a], "two": owner[b], "distance": bits, "match": match})
+    pairs = found.groupby(["one", "two"], as_index=False).agg(
+        a_crops=("crop_a", "nunique"), b_crops=("crop_b", "nunique"),
+        distance=("distance", "min"), correlation=("match", "max"),
+    )  # fmt: skip
+    total = np.bincount(owner, minlength=len(names))
+    pairs["share"] = np.maximum(pairs["a_crops"] / total[pairs["one"]], pairs["b_crops"] / total[pairs["two"]])
+    pairs = pairs[pairs["share"] >= SHARE].reset_index(drop=True)
+    pairs["a"], pairs["b"] = (np.asarray(names, object)[pairs[column]] for column in ("one", "two"))
+    label, related = items.set_index("item")["label"], relations(items)
+    pairs["label_a"], pairs["label_b"] = pairs["a"].map(label), pairs["b"].map(label)
+    pairs["related"] = [related(a, b) for a, b in zip(pairs["a"], pairs["b"], strict=True)]
+    pairs = pairs.round({"correlation": 4, "share": 3})
+    return pairs[["a", "b", "label_a", "label_b", "related", "distance", "correlation", "share"]]
+
+
+def joined(items: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Items with a column `twin`: those that look alike though nothing relates them have the same one, others None.
+
+    Protocols that deal items to splits keep twins together.
+    """
+    unrelated = pairs[~pairs["related"].astype(bool)]
+    of = components(zip(unrelated["a"], unrelated["b"], strict=True))
+    return items.assign(twin=items["item"].map(of).astype(object))
+
+
+def placed(pairs: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    """The pairs of which both items are used, with their splits in `split_a` and `split_b`."""
+    split = items.set_index("item")["split"].dropna()
+    pairs = pairs.assign(split_a=pairs["a"].map(split), split_b=pairs["b"].map(split))
+    return pairs.dropna(subset=["split_a", "split_b"]).reset_index(drop=True)
+
+
+def leaks(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Those of `placed` pairs that nothing relates and that are in two splits."""
+    return pairs[~pairs["related"].astype(bool) & (pairs["split_a"] != pairs["split_b"])]
+
+
+def check(pairs: pd.DataFrame, folder: Path) -> None:
+    """Refuse pairs in two splits that nothing relates.
+
+    Args:
+        pairs: `placed`.
+        folder: of the store, where the list is.
+
+    Raises:
+        ManifestError: with the pairs.
+    """
+    if len(found := leaks(pairs)):
+        lines = "\n".join(f"  {line}" for line in listed(found))
+        raise ManifestError(
+            f"the splits leak: {_count(len(found))} of items look alike, are in two splits, and nothing in the data "
+            f"set relates them:\n{lines}\nAll pairs are in {folder / DUPLICATES}. Remove one of each, or put both in "
+            "one split; data.allow_duplicates=true accepts them"
+        )
+
+
+def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
+    """One line a pair, the closest first, and how many more there are."""
+    nearest = pairs.sort_values(["distance", "correlation"], ascending=[True, False], kind="stable")
+    for row in nearest.head(most).to_dict("records"):
+        (a, b), what = (f"{row[x]} ({row[f'split_{x}']})" for x in "ab"), "related" if row["related"] else "unrelated"
+        labels = "" if row["label_a"] == row["label_b"] else ", one real, one fake"
+        yield f"{a} and {b}: {row['distance']} of 64 bits, correlation {row['correlation']:.3f}, {what}{labels}"
+    if len(pairs) > most:
+        yield f"and {len(pairs) - most} more"
+
+
+def words(pairs: pd.DataFrame) -> str:
+    """How many `placed` pairs there are, of which kinds; "" where there are none."""
+    unrelated = pairs[~pairs["related"].astype(bool)]
+    kinds = {
+        "related (a fake and its source, or one group)": len(pairs) - len(unrelated),
+        "unrelated within one split": len(unrelated) - len(leaks(pairs)),
+        "unrelated in two splits, accepted by data.allow_duplicates=true": len(leaks(pairs)),
+        "of the unrelated ones real beside fake": int((unrelated["label_a"] != unrelated["label_b"]).sum()),
+    }
+    told = ", ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
+    return f"{_count(len(pairs))} of items look alike: {told}" if len(pairs) else ""
+
+
+def _count(number: int) -> str:
+    return f"{number} pair{'s' * (number != 1)}"
+
+
+def _thinned(crops: pd.DataFrame) -> pd.DataFrame:
+    """Of each item's crops so many, evenly spread, that there are not many more than `MOST`."""
+    keep = max(FEWEST, MOST // max(crops["item"].nunique(), 1))
+    group = crops.groupby("item", sort=False)["item"]
+    number, size = group.cumcount().to_numpy(), group.transform("size").to_numpy()
+    chosen = (number * keep // np.maximum(size, keep)) != ((number - 1) * keep // np.maximum(size, keep))
+    return crops[(size <= keep) | chosen]
+
+
+def _thumbnails(crops: pd.DataFrame, pixels: Pixels) -> Iterator[NDArray[np.uint8]]:
+    shard, offset = crops["shard"].to_numpy(np.int64), crops["offset"].to_numpy(np.int64)
+    for at in range(0, len(crops), READ):
+        yield perceptual.thumbnails(pixels(shard[at : at + READ], offset[at : at + READ]))

@@ -1,0 +1,99 @@
+"""Reading the lists that come with data sets: text, CSV and JSON, as people and programs save them."""
+
+import codecs
+import csv
+import io
+import json
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from unmask.data.manifest import ManifestError
+
+T = TypeVar("T")
+
+
+def read_text(path: Path) -> str:
+    """A list's text: UTF-8 with or without a byte order mark, or UTF-16 with one, as Excel and Notepad save it.
+
+    Raises:
+        ManifestError: it is in another encoding.
+    """
+    content = path.read_bytes()
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ManifestError(
+            f"{path}, line {line}: this is not UTF-8 text ({error.reason}); save the file as UTF-8"
+        ) from None
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    """The rows of a CSV file, each a list of cells; an empty line is an empty list."""
+    return list(csv.reader(io.StringIO(read_text(path), newline="")))
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file.
+
+    Raises:
+        ManifestError: an object names one key twice with two values; JSON would keep the last without a word.
+        ValueError: it is no JSON.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return named_once(path, [("", key, value) for key, value in pairs])
+
+    return json.loads(read_text(path), object_pairs_hook=once)
+
+
+def named_once(path: Path, rows: Iterable[tuple[int | str, str, T]]) -> dict[str, T]:
+    """A list's rows (line, file, what it says of the file) as file -> what it says.
+
+    A file that is named again with the same words counts once, with a warning.
+
+    Raises:
+        ManifestError: the list says two things of one file.
+    """
+    found: dict[str, T] = {}
+    lines: dict[str, int | str] = {}
+    again: list[str] = []
+    for line, name, value in rows:
+        if name not in found:
+            found[name], lines[name] = value, line
+            continue
+        where = f"lines {lines[name]} and {line}" if line else "two entries"
+        if found[name] != value:
+            raise ManifestError(
+                f"{path}: {where} contradict each other: '{name}' is {_short(found[name])} and {_short(value)}; "
+                "delete the wrong one"
+            )
+        again.append(f"'{name}' ({where})")
+    if again:
+        files = f"{len(again)} file{'s' * (len(again) != 1)}"
+        warnings.warn(f"{path} names {files} twice, such as {again[0]}; each counts once", stacklevel=3)
+    return found
+
+
+def the_only(places: Iterable[Path], what: str) -> Path | None:
+    """The one of these places that is there; None where none is.
+
+    Several are the same list where their bytes are the same.
+
+    Raises:
+        ManifestError: several are there, and it is not known which is meant.
+    """
+    there = [place for place in places if place.exists()]
+    if len(there) > 1 and not (all(p.is_file() for p in there) and len({p.read_bytes() for p in there}) == 1):
+        raise ManifestError(
+            f"{there[0]} and {there[1]} are both there, and either could be {what}; keep one, or merge the two"
+        )
+    return there[0] if there else None
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
