@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from unmask.commands.report import Strips
 from unmask.data.audit import audit
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.manifest import Item, items_table
@@ -109,6 +110,12 @@ def test_the_store_holds_no_untouched_face_of_a_fake(pair, tmp_path):
     table = CropDataset(store, used, Sampling(per_item=4)).table
     assert table.groupby("item")[["track", "label"]].nunique().loc["d/real/two"].tolist() == [2, 1]
     assert table.loc[table["label"] == 1].groupby("item").size().tolist() == [4, 4]
+    page = Strips([])
+    page.stores = [store]
+    rows, pixels = store.of_item("d/real/two", [2])
+    for track in (0, 1):  # a face stands at its own score in a report
+        (shown,) = page("d/real/two", [2], track)
+        np.testing.assert_array_equal(shown.transpose(2, 0, 1), pixels[rows["track"] == track][0])
     known = store.items.set_index("item")["untouched_faces"]
     assert known.isna().to_dict() == {name: "swap" not in name or "black" in name for name in known.index}
     assert known.dropna().tolist() == [1, 1]
