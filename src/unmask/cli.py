@@ -73,11 +73,11 @@ def quote(argument: str) -> str:
 
 
 def repeated(arguments: list[str]) -> str | None:
-    """What is wrong where a path is given twice in quoted arguments, of which Hydra takes the last; None if nothing."""
+    """What is wrong where a key is given twice in quoted arguments, of which Hydra takes the last; None if nothing."""
     given: dict[str, list[str]] = {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if equals and key.lstrip("+") in PLAIN:
+        if equals and _is_key(key) and not key.startswith("~"):
             given.setdefault(key.lstrip("+"), []).append(value)
     for key, values in given.items():
         if len(values) > 1:
