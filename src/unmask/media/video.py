@@ -172,7 +172,7 @@ def _read(path: Path, container: "InputContainer", stream: Any) -> Video:
     times, base, last = _times(shown, Fraction(stream.time_base or 1 / rate), rate)
     return Video(
         stream.index, len(_videos(container)) == 1, container.format.name, codec.name, first.format.name,
-        bool(first.interlaced_frame) or codec.field_order > PROGRESSIVE, all(key.closed for key in keys),
+        bool(first.interlaced_frame) or codec.field_order > PROGRESSIVE, bool(keys) and all(key.closed for key in keys),
         rate, view, times, base, last, packets,
     )  # fmt: skip
 
