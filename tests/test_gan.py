@@ -18,14 +18,18 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from conftest import fit_quietly, unmask
+from unmask.commands._figures import SwapFigures
 from unmask.metrics import generation
+from unmask.modules.faceswap import inside
 from unmask.modules.gan import GAN
+from unmask.modules.judging import figures
 from unmask.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from unmask.networks.judges import RandomFeatures
 from unmask.provenance import PAYLOAD, read_marks
 from unmask.runs import Run
 from unmask.training.adversarial import CrossEntropy, Hinge, WassersteinGP
 from unmask.training.callbacks import Counted
+from unmask.training.reconstruction import Reconstruction
 from unmask.training.samples import grid
 
 # ---- the networks ----
@@ -287,6 +291,42 @@ def test_psnr_and_ssim_of_each_picture():
     np.testing.assert_allclose(ours, -10 * np.log10(np.square(a - b).mean((1, 2, 3))), atol=1e-3)
     by_hand = [np.mean([ssim_by_hand(x, y) for x, y in zip(p, q, strict=True)]) for p, q in zip(b, a, strict=True)]
     np.testing.assert_allclose(generation.ssim(torch.tensor(b), torch.tensor(a)).numpy(), by_hand, atol=1e-3)
+
+
+def test_a_mean_psnr_is_finite_where_a_picture_equals_its_original():
+    """Five frames, one of them identical: that one counts as 60 dB, libvmaf's bound for 8 bit."""
+    a = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    b = a + torch.tensor([0.0, 0.1, 0.1, 0.1, 0.1])[:, None, None, None]
+    found = generation.psnr(b, a)
+    assert found.tolist() == pytest.approx([60, 20, 20, 20, 20], abs=1e-3)
+    assert generation.psnr(a + 1e-6, a).tolist() == [60] * 5
+    rounded = (a * 255).round() / 255
+    assert generation.psnr(rounded, a).tolist() == pytest.approx([10 * np.log10(12 * 255**2)] * 5, abs=0.5)
+    swapped = SwapFigures()
+    for number, (made, was) in enumerate(zip(b, a, strict=True)):
+        made, was = ((x.permute(1, 2, 0).numpy() * 255).clip(0, 255).round().astype(np.uint8) for x in (made, was))
+        swapped.add(number, was, made)
+    assert np.isfinite(swapped.means()["psnr"]) and swapped.means()["ssim"] < 1
+    point = torch.ones(5, 1, 16, 16)
+    assert inside(a, a, point)[0].tolist() == [60] * 5
+
+
+def test_ssim_says_how_large_a_picture_it_needs():
+    small = torch.rand(2, 3, 16, 10)
+    for measure in (lambda: generation.ssim(small, small), lambda: Reconstruction(0.0, 0.0, 1.0)(small, small)):
+        with pytest.raises(ValueError, match="SSIM of pictures of 10x16 px: its window needs at least 11 px"):
+            measure()
+    assert generation.ssim(torch.rand(2, 3, 11, 11), torch.rand(2, 3, 11, 11)).isfinite().all()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_sample_has_no_spread_and_no_distance(count):
+    rows, few = torch.rand(8, 3), torch.rand(count, 3)
+    for pair in ((rows, few), (few, rows)):
+        assert np.isnan(generation.frechet(*pair)) and np.isnan(generation.kernel(*pair))
+        assert all(np.isnan(value) for value in figures(RandomFeatures(), *pair).values())
+    assert np.isnan(generation.inception_score(few))
+    assert generation.inception_score(200 * torch.eye(3)[[0, 1, 2, 0]], parts=10) == pytest.approx(2), "parts of two"
 
 
 def test_the_stand_in_judge_tells_blur_from_faces_and_is_the_same_everywhere():

@@ -32,7 +32,7 @@ def logits(rng: np.random.Generator, label: np.ndarray) -> np.ndarray:
     if rng.random() < 0.3:
         some = rng.random(len(values)) < 0.3
         values[some] = rng.choice([-1e4, -745.2, -40.0, 40.0, 745.2, 1e4], some.sum())
-    if rng.random() < 0.3 and len(values) > 1:
+    if rng.random() < 0.3 and len(values) > 1 and values[0]:
         values[1] = np.nextafter(values[0], np.inf)
     return values
 

@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics as sk
+from matplotlib.axes import Axes
 from PIL import Image
 from rich.console import Console
+from scipy.stats import binomtest
 
 from unmask.metrics import detection
 from unmask.reporting import choose, page, plots, tables
+from unmask.reporting.run import shares
 
 SHOWN = {"frame": 0.47, "video": 0.53}  # as probabilities
 CUTS = {level: float(np.log(prob / (1 - prob))) for level, prob in SHOWN.items()}
@@ -294,7 +297,7 @@ def test_console_table_fits_a_hundred_columns(number):
     text = console.export_text()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
     figure = run.summary.query("level == 'video' and method == 'all' and metric == 'auroc'").iloc[0]
-    digits = 2 if number <= 5 else 3
+    digits = 2 if number <= 4 else 3
     assert all(f"{figure[part]:.{digits}f}" in text for part in ("value", "low", "high"))
     assert "…" not in text and "v2]" in text.replace("\n", "")
 
@@ -309,6 +312,118 @@ def test_tables_for_papers_agree_with_the_summary():
     assert len({line.count(" | ") for line in markdown.splitlines()[2:]}) == 1
     again = pd.read_csv(io.StringIO(tables.csv(run.summary)))
     pd.testing.assert_frame_equal(again, run.summary, check_dtype=False)
+
+
+@pytest.mark.parametrize("numbers", [(3, 1), (23, 17), (1, 199), (0, 5), (9999, 1), (99_999, 1), (37, 24)])
+def test_shares_sum_to_a_hundred(numbers):
+    words = shares(numbers)
+    whole = [100 * number / sum(numbers) for number in numbers]
+    for text, share in zip(words, whole, strict=True):
+        assert (text == "0 %") == (share == 0) and (text == "100 %") == (share == 100)
+        if text[0] in "<>":
+            assert (share < 0.1) if text[0] == "<" else (share > 99.9)
+        else:
+            assert abs(float(text.removesuffix(" %")) - share) < 1
+    if not any(text[0] in "<>" for text in words):
+        assert sum(float(text.removesuffix(" %")) for text in words) == pytest.approx(100)
+
+
+def test_every_row_of_a_confusion_matrix_sums_to_a_hundred():
+    assert [f"{100 * share:.0f}" for share in (0.575, 0.425)] == ["57", "42"], "what rounding each alone gives"
+    assert shares([23, 17]) == ["58 %", "42 %"] and shares([0, 0]) == ["n/a: none"] * 2
+    for total in range(1, 120):
+        for part in range(total + 1):
+            words = shares([part, total - part])
+            assert sum(float(text.removesuffix(" %")) for text in words) == pytest.approx(100), (part, total)
+
+
+def printed(runs):
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(tables.console(runs))
+    return re.sub(r"\s+", " ", console.export_text())
+
+
+def test_few_items_show_their_number_and_no_interval(tmp_path):
+    """One real and one fake video: an AUC of 1.00 that says nothing."""
+    table = predictions(videos=2, methods=("swap",), unscored=0).assign(logit=lambda rows: rows["label"] * 2.0 - 1)
+    run = report(table)
+    page_text = text_of(page.write(tmp_path / "r.html", [run, run], "t"))
+    for text in (printed([run]), tables.markdown([run]), tables.latex([run]), page_text):
+        assert "1/1" in text and "1 fake" in text and "1.0" in text
+        assert "Too few videos for an interval, which needs at least 10 scored ones of each class" in text
+        assert "nan" not in text.lower()
+    assert "1.000 (too few for an interval)" in tables.markdown([run]) and "too few" in printed([run])
+    assert page_text.count("too few") > 40 and "1 real, 1 fake" in page_text
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_alone_has_its_rate_and_says_what_it_lacks(tmp_path, label):
+    table = predictions(unscored=0).query(f"label == {label}")
+    run = report(table)
+    missing, there, rate = (("fake", "real", "FPR"), ("real", "fake", "TPR"))[label]
+    videos = table.assign(prob=1 / (1 + np.exp(-table["logit"]))).groupby("item")["prob"].mean()
+    hits = int((videos > SHOWN["video"]).sum())
+    ends = binomtest(hits, len(videos)).proportion_ci(0.95, "exact")
+    for text in (
+        printed([run]),
+        tables.markdown([run]),
+        tables.latex([run]).replace("\\", ""),
+        text_of(page.write(tmp_path / "r.html", [run], "t", strips)),
+    ):
+        assert f"No {missing} video was scored, so these figures do not exist: AUC, AP, EER, balanced accuracy" in text
+        assert f"{hits} of {len(videos)} {there} videos are called fake" in text
+        assert f"({rate}) {hits / len(videos):.3f} [{ends.low:.3f}, {ends.high:.3f}], 95 % Clopper-Pearson" in text
+        assert f"no {missing}s" in text
+
+
+def test_remarks_stand_beside_the_figures(tmp_path):
+    run = report(predictions(), remarks=["This training did not learn: <b>."])
+    for text in (printed([run]), tables.markdown([run]), tables.latex([run])):
+        assert "meso4: This training did not learn: <b>." in text
+    assert "This training did not learn: &lt;b&gt;." in page.write(tmp_path / "r.html", [run], "t").read_text()
+
+
+def test_large_logits_are_decided_by_the_logit(tmp_path):
+    """Probabilities of 1.00 on both sides of the threshold: no error, and a confusion matrix without one."""
+    table = predictions(unscored=0).assign(logit=lambda rows: rows["label"] * 1.0 + 98)
+    cuts = detection.threshold(table)
+    run = report(table, score_thresholds=cuts, summary=detection.summary(table, cuts, 50))
+    html = page.write(tmp_path / "r.html", [run], "t").read_text()
+    shown = re.findall(r'class="big">(\d+)<', re.findall(r'<table class="confusion">.*?</table>', html, flags=re.S)[0])
+    assert shown == ["22", "0", "0", "22"] and "No scored video is on the wrong side" in html
+    assert run.figure("video", "all", "auroc").value == run.figure("video", "all", "accuracy").value == 1
+
+
+def drawn_points(monkeypatch, table):
+    """What the training plot draws, by column: its steps."""
+    drawn = {}
+    original = Axes.plot
+    monkeypatch.setattr(
+        Axes,
+        "plot",
+        lambda self, x, y, *args, **kw: drawn.setdefault(y.name, x.tolist()) and original(self, x, y, *args, **kw),
+    )
+    plots.training(table)
+    return drawn
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_the_validation_after_training_is_no_point_of_the_training_curve(monkeypatch, tested):
+    """As the Trainer writes it: validation at the last step of each epoch, and by the best weights after the last."""
+    table = pd.DataFrame(
+        {
+            "step": [0, 9, 10, 19, 20],
+            "epoch": [0, 0, 1, 1, 2],
+            "train/loss": [0.7, 0.6, 0.5, np.nan, np.nan],
+            "train/samples_per_second": [np.nan, 9.0, np.nan, 9.0, np.nan],
+            "val/loss": [np.nan, 0.7, np.nan, 0.9, 0.7],
+            "val/video_auroc": [np.nan, 0.8, np.nan, 0.6, 0.8],
+            "test/video_auroc": [np.nan] * 4 + [0.7 if tested else np.nan],
+        }
+    )
+    drawn = drawn_points(monkeypatch, table)
+    assert drawn == {"train/loss": [0, 9, 10], "val/loss": [9, 19], "val/video_auroc": [9, 19]}
+    assert drawn_points(monkeypatch, curves())["val/video_auroc"] == [9, 19], "a log without it keeps all"
 
 
 def test_csv_says_not_available():

@@ -128,7 +128,7 @@ def _track_scores(score: Array, track: NDArray[np.int64]) -> Array:
 
     What ties on paper ties here, to the bit: the order of rows does not matter (`math.fsum` rounds once), nor does
     repeating all of them (counts are divided by their common divisor), a track of equal logits gives that very logit,
-    and mirrored tracks give mirrored scores.
+    and one that is symmetric around 0 gives 0.
     """
     if not len(score):
         return np.empty(0)

@@ -170,7 +170,8 @@ def by_method(run: RunReport) -> bytes:
                     continue
                 axes.plot([figure.low, figure.high], [row + shift] * 2, color=_colour(number), linewidth=2)
                 axes.plot(figure.value, row + shift, "os"[number], color=_colour(number), markersize=5.5)
-        words = [f"{'all' if name == 'all' else name}\n{one.fake if one else 0} fakes" for name, one in counted.items()]
+        numbers = {name: one.fake if one else 0 for name, one in counted.items()}
+        words = [f"{name}\n{number} fake{'' if number == 1 else 's'}" for name, number in numbers.items()]
         names = axes.set_yticks(range(len(methods)), words)
         if not known:
             _missing(axes)

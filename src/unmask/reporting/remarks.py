@@ -19,8 +19,9 @@ def remarks(run: RunReport) -> list[str]:
     if min(counts):
         return found + _few(run)
     missing = CLASSES[counts.index(0)]
+    words = NAMES | {"balanced_accuracy": "balanced accuracy"}
     lacking = [
-        name for metric, name in NAMES.items() if (figure := run.figure(run.whole, "all", metric)) and not figure.known
+        name for metric, name in words.items() if (figure := run.figure(run.whole, "all", metric)) and not figure.known
     ]
     found.append(f"No {missing} {run.unit} was scored, so these figures do not exist: {', '.join(lacking)}.")
     return found + [_rate(run, rate) for rate in rates(scored, cut)]

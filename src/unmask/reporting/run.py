@@ -56,6 +56,11 @@ class Figure(NamedTuple):
             return "none scored"
         return "no fakes" if not self.fake else "no reals" if not self.real else "no calls"
 
+    @property
+    def unbounded(self) -> str:
+        """Why there is a value and no interval, in a few characters."""
+        return "too few" if self.real and self.fake else self.reason
+
 
 class HeatMap(NamedTuple):
     """An item, why it is shown, its score, and a PNG: what the detector was shown, and the heat map over it."""
@@ -179,7 +184,7 @@ def shares(numbers: Sequence[int]) -> list[str]:
     """
     total = sum(numbers)
     if not total:
-        return ["n/a (none)"] * len(numbers)
+        return ["n/a: none"] * len(numbers)
     whole, tenths = _largest_remainder(numbers, 100), _largest_remainder(numbers, 1000)
     if all(0 < part < 100 or number in (0, total) for part, number in zip(whole, numbers, strict=True)):
         return [f"{part} %" for part in whole]

@@ -15,7 +15,7 @@ from unmask.reporting.remarks import named
 from unmask.reporting.run import Figure, RunReport, all_methods, percent
 
 WIDTH = 100  # terminal columns
-WIDE = 5  # manipulations that fit side by side
+WIDE = 4  # manipulations that fit side by side
 # What is told of a cross-validation, and how it is called.
 CROSS_VALIDATED = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "auroc": "AUC"}
 LATEX = str.maketrans(
@@ -35,7 +35,7 @@ def cell(figure: Figure | None) -> str:
         return "not run"
     if not figure.known:
         return f"n/a ({figure.reason})"
-    interval = f"[{figure.low:.3f}, {figure.high:.3f}]" if figure.bounded else "(too few for an interval)"
+    interval = f"[{figure.low:.3f}, {figure.high:.3f}]" if figure.bounded else f"({figure.unbounded} for an interval)"
     return f"{figure.value:.3f} {interval}"
 
 
@@ -65,7 +65,7 @@ def _short(figure: Figure | None) -> str:
         return cell(figure)
     if not figure.known:
         return f"n/a\n{figure.reason}"
-    return f"{figure.value:.2f}\n" + (f"{figure.low:.2f}-{figure.high:.2f}" if figure.bounded else "too few")
+    return f"{figure.value:.2f}\n" + (f"{figure.low:.2f}-{figure.high:.2f}" if figure.bounded else figure.unbounded)
 
 
 def _fakes(text: str, figure: Figure | None, between: str = "\n") -> str:
@@ -81,10 +81,10 @@ def console(runs: Sequence[RunReport]) -> Group:
     table.add_column("detector", overflow="fold")
     table.add_column("level")
     for name in ["AUC, all", *names] if side_by_side else ["fakes by", "AUC"]:
-        figures = name != "fakes by"
-        table.add_column(
-            _plain(name), justify="right" if figures else "left", overflow="fold", min_width=9 if figures else None
-        )
+        if name == "fakes by":
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(_plain(name), justify="right", overflow="fold", min_width=9)
     table.add_column("scored\nreal/fake", justify="right", min_width=9)
     for run, level, figures in rows(runs):
         start = (_plain(run.name) if level == next(iter(run.scored)) else "", level)
