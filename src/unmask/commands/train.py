@@ -32,6 +32,7 @@ from pytorch_lightning import LightningDataModule, LightningModule, Trainer, see
 from unmask.commands import _explain, _loggers
 from unmask.commands._shell import fail_clearly, quiet, say, show
 from unmask.config import conf_dir, validate
+from unmask.data.duplicates import DUPLICATES
 from unmask.metrics import detection
 from unmask.networks.cost import count_flops
 from unmask.reporting import tables
@@ -65,7 +66,7 @@ def train(cfg: DictConfig) -> float | None:
         )
         score = _run(trainer, module, data, out)
     if trainer.is_global_zero and len(data.duplicates):
-        data.duplicates.to_csv(out / "duplicates.csv", index=False)
+        data.duplicates.to_csv(out / DUPLICATES, index=False)
     if trainer.is_global_zero and hasattr(module, "predictions"):
         _explain.explain(module, data, out, cfg.explain, trainer.strategy.root_device)
     return score

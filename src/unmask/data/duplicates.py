@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from unmask.data import perceptual
 from unmask.data.manifest import ManifestError, components, relations
-from unmask.data.store import DUPLICATES, CropStore, write_text
+from unmask.data.store import DUPLICATES as DUPLICATES
+from unmask.data.store import CropStore, write_text
 
 # A pair of items counts where so many of the crops of one have a twin in the other. Re-encoded clips of FaceForensics++
 # (x264 at CRF 23 to 35, half size, the first 40 frames cut off) share 0.16 or more with their originals, since the face

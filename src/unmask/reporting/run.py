@@ -80,6 +80,7 @@ class RunReport:
         warnings: Sentences to be shown above the figures.
         network: Further facts to show, such as the number of parameters.
         heat: Heat maps, if any were made.
+        duplicates: Pairs of items of the data set that look alike, in words.
     """
 
     name: str
@@ -94,6 +95,7 @@ class RunReport:
     warnings: Sequence[str] = ()
     network: Mapping[str, Any] = field(default_factory=dict)
     heat: HeatMaps | None = None
+    duplicates: Sequence[str] = ()
 
     @cached_property
     def unit(self) -> str:
