@@ -16,7 +16,8 @@ from unmask.datasets.folder import FolderDataModule
 from unmask.datasets.lists import the_only
 from unmask.media.recipe import FaceCrops
 
-ART = '{"a": {"0": {"original": "similar/inpainting/7/original.png", "generated": "similar/inpainting/7/inpainting.png"}}}'
+PAINTING = "similar/inpainting/7"
+ART = f'{{"a": {{"0": {{"original": "{PAINTING}/original.png", "generated": "{PAINTING}/inpainting.png"}}}}}}'
 READERS = {
     "celebdf": (read_test_list, "1 Celeb-real/a.mp4\n0 Celeb-synthesis/b.mp4\n"),
     "methods": (read_methods, "path,method\nCeleb-synthesis/b.mp4,swap\n"),
@@ -49,9 +50,9 @@ def test_another_encoding_is_named_with_its_line(tmp_path):
 @pytest.mark.parametrize(
     ("read", "text", "reason"),
     [
-        (read_test_list, "1 a/x.mp4\n1 a/y.mp4\n0 A/x.mp4\n", r"lines 1 and 3 .*'a/x.mp4' is 1 \(real\) and 0 \(fake\)"),
+        (read_test_list, "1 a/x.mp4\n1 a/y\n0 A/x.mp4\n", r"lines 1 and 3 .*'a/x.mp4' is 1 \(real\) and 0 \(fake\)"),
         (read_methods, "path,method\na.mp4,x\na.mp4,y\n", "lines 2 and 3 .*'a.mp4' is x and y"),
-        (read_labels, "filename,label\na.mp4,0\n\na.mp4,1\n", r"lines 2 and 4 .*'a.mp4' is 0 \(real\) and 1 \(fake\)"),
+        (read_labels, "filename,label\na.mp4,0\n\na.mp4,1\n", r"lines 2 and 4 .*'a.mp4' is 0 \(real\) and 1 \(f"),
         (read_metadata, '{"a.mp4": {"label": "REAL"}, "a.mp4": {"label": "FAKE"}}', "two entries .*'a.mp4' is .*REAL"),
         (lambda path: list(art_pairs(path)), '{"a": {"0": {"x": 1}, "0": {"x": 2}}}', "two entries .*'0' is"),
         (lambda path: read_table(path, 0, None), "1.jpg 0\n1.jpg 2\n", r"lines 1 and 2 .*'1.jpg' is \[0\] and \[2\]"),

@@ -111,14 +111,15 @@ def completeness(data: CropDataModule, items: pd.DataFrame) -> None:
         )
 
 
-def hashes(items: pd.DataFrame, root: Path) -> list[str | None]:
+def hashes(items: pd.DataFrame, root: Path) -> pd.Series:
     """SHA-256 of files that have the same size as another; None of others, which cannot have the same bytes."""
     sizes = [path.stat().st_size if (path := root / name).is_file() else -1 for name in items["path"]]
     twice = Counter(sizes)
-    return [
+    found = [
         file_hash(root / name) if size > 0 and twice[size] > 1 else None
         for name, size in zip(items["path"], sizes, strict=True)
     ]
+    return pd.Series(found, index=items.index, dtype=object)
 
 
 def contradiction(items: pd.DataFrame) -> str | None:

@@ -24,6 +24,7 @@ from unmask.commands import _explain, _tables
 from unmask.commands._arguments import refuse_unread
 from unmask.commands._shell import console, fail_clearly, say
 from unmask.config import conf_dir
+from unmask.data import duplicates
 from unmask.data.store import CropStore
 from unmask.metrics import detection
 from unmask.metrics.learning import did_not_learn
@@ -86,6 +87,7 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
         network=_network(run.metrics) | _pixels(figures),
         heat=_explain.read(run.folder),
         remarks=[*_learning(run), *_seen(protocol), *_empty(predictions, split)],
+        duplicates=_duplicates(run),
     )
 
 
@@ -140,6 +142,17 @@ def _audit(run: Run) -> dict[str, Any] | None:
         return None
     audit: dict[str, Any] = json.loads(path.read_text())
     return audit if audit["auroc"] is not None else None
+
+
+def _duplicates(run: Run, most: int = 20) -> list[str]:
+    """The pairs of look-alike items that the run noted, a line each: unrelated ones first."""
+    path = run.folder / duplicates.DUPLICATES
+    if not path.is_file():
+        return []
+    pairs = pd.read_csv(path)
+    unrelated = ~pairs["related"].astype(bool)
+    shown = pd.concat([pairs[unrelated], pairs[~unrelated].head(max(0, most - int(unrelated.sum())))])
+    return list(duplicates.listed(shown, most))
 
 
 class Strips:

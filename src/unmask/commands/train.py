@@ -32,6 +32,7 @@ from unmask.commands import _explain, _loggers
 from unmask.commands._arguments import given
 from unmask.commands._shell import fail_clearly, quiet, say, show
 from unmask.config import conf_dir, validate
+from unmask.data.duplicates import DUPLICATES
 from unmask.metrics import detection
 from unmask.metrics.learning import did_not_learn
 from unmask.modules.evaluation import Results, evaluate
@@ -77,7 +78,7 @@ def train(cfg: DictConfig) -> float | None:
         results = _run(trainer, module, data, out)
     if trainer.is_global_zero:
         if len(data.duplicates):
-            data.duplicates.to_csv(out / "duplicates.csv", index=False)
+            data.duplicates.to_csv(out / DUPLICATES, index=False)
         _explain.explain(module, results["test"].table, data, out, cfg.explain, trainer.strategy.root_device)
     return _score(module, results["val"])
 

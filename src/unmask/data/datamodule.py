@@ -162,7 +162,7 @@ class CropDataModule(LightningDataModule):
         Args:
             items: the manifest of this copy.
         """
-        return {} if self.demo else dict(self.PUBLISHED.get(self.name, {}))
+        return {} if self.demo else dict(self.PUBLISHED.get(str(self.name), {}))
 
     @property
     def store(self) -> CropStore:

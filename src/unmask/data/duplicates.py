@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from unmask.data import perceptual
 from unmask.data.manifest import ManifestError, components, relations
-from unmask.data.store import DUPLICATES, CropStore, write_text
+from unmask.data.store import DUPLICATES as DUPLICATES
+from unmask.data.store import CropStore, write_text
 
 # A pair of items counts where so many of the crops of one have a twin in the other. Re-encoded clips of FaceForensics++
 # (x264 at CRF 23 to 35, half size, the first 40 frames cut off) share 0.16 or more with their originals, since the face
@@ -56,7 +57,7 @@ def find(items: pd.DataFrame, crops: pd.DataFrame, pixels: Pixels) -> pd.DataFra
         The columns of duplicates.csv.
     """
     crops = _thinned(crops)
-    names, owner = np.unique(crops["item"].to_numpy(str), return_inverse=True) if len(crops) else ([], np.zeros(0, int))
+    owner, names = pd.factorize(crops["item"], sort=True)
     thumbs = np.concatenate([*_thumbnails(crops, pixels), np.zeros((0, perceptual.SIDE, perceptual.SIDE), np.uint8)])
     a, b, bits, match = perceptual.near(thumbs, owner)
     swap = owner[a] > owner[b]
@@ -69,7 +70,7 @@ def find(items: pd.DataFrame, crops: pd.DataFrame, pixels: Pixels) -> pd.DataFra
     total = np.bincount(owner, minlength=len(names))
     pairs["share"] = np.maximum(pairs["a_crops"] / total[pairs["one"]], pairs["b_crops"] / total[pairs["two"]])
     pairs = pairs[pairs["share"] >= SHARE].reset_index(drop=True)
-    pairs["a"], pairs["b"] = (np.asarray(names, object)[pairs[column]] for column in ("one", "two"))
+    pairs["a"], pairs["b"] = (np.asarray(names, object)[pairs[column].to_numpy(np.int64)] for column in ("one", "two"))
     label, related = items.set_index("item")["label"], relations(items)
     pairs["label_a"], pairs["label_b"] = pairs["a"].map(label), pairs["b"].map(label)
     pairs["related"] = [related(a, b) for a, b in zip(pairs["a"], pairs["b"], strict=True)]
@@ -152,7 +153,7 @@ def _thinned(crops: pd.DataFrame) -> pd.DataFrame:
     group = crops.groupby("item", sort=False)["item"]
     number, size = group.cumcount().to_numpy(), group.transform("size").to_numpy()
     chosen = (number * keep // np.maximum(size, keep)) != ((number - 1) * keep // np.maximum(size, keep))
-    return crops[(size <= keep) | chosen]
+    return crops.loc[(size <= keep) | chosen]
 
 
 def _thumbnails(crops: pd.DataFrame, pixels: Pixels) -> Iterator[NDArray[np.uint8]]:

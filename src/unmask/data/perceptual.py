@@ -51,7 +51,7 @@ def dct_hash(thumbs: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 def distance(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint8]:
     """How many bits of two hashes differ."""
-    return np.bitwise_count(a ^ b)
+    return np.asarray(np.bitwise_count(a ^ b), np.uint8)
 
 
 def near(
@@ -145,4 +145,4 @@ def _dct_matrix() -> NDArray[np.float32]:
     k, i = np.arange(LOW)[:, None], np.arange(SIDE)[None]
     matrix = np.sqrt(2 / SIDE) * np.cos(np.pi * k * (2 * i + 1) / (2 * SIDE))
     matrix[0] /= np.sqrt(2)
-    return matrix.astype(np.float32)
+    return np.asarray(matrix, np.float32)

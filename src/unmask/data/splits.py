@@ -25,7 +25,8 @@ def official(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> p
             "protocol=given or protocol=seeded"
         )
     rest = items[splits == "train"]
-    first = _component(rest.assign(groups=[list(groups)[:1] for groups in rest["groups"]]))
+    filmed = pd.Series([list(groups)[:1] for groups in rest["groups"]], index=rest.index, dtype=object)
+    first = _component(rest.assign(groups=filmed))
     splits.loc[_deal(rest, first, val_fraction, seed)] = "val"
     return splits
 

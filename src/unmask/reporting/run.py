@@ -105,6 +105,7 @@ class RunReport:
         remarks: Sentences to be shown beside the figures, such as that the training did not learn.
         network: Further facts to show, such as the number of parameters.
         heat: Heat maps, if any were made.
+        duplicates: Pairs of items of the data set that look alike, in words.
     """
 
     name: str
@@ -119,6 +120,7 @@ class RunReport:
     remarks: Sequence[str] = ()
     network: Mapping[str, Any] = field(default_factory=dict)
     heat: HeatMaps | None = None
+    duplicates: Sequence[str] = ()
 
     @property
     def thresholds(self) -> dict[str, float]:
