@@ -153,7 +153,8 @@ def _thinned(crops: pd.DataFrame) -> pd.DataFrame:
     group = crops.groupby("item", sort=False)["item"]
     number, size = group.cumcount().to_numpy(), group.transform("size").to_numpy()
     chosen = (number * keep // np.maximum(size, keep)) != ((number - 1) * keep // np.maximum(size, keep))
-    return crops.loc[(size <= keep) | chosen]
+    kept: pd.DataFrame = crops.loc[(size <= keep) | chosen]
+    return kept
 
 
 def _thumbnails(crops: pd.DataFrame, pixels: Pixels) -> Iterator[NDArray[np.uint8]]:
