@@ -13,7 +13,7 @@ MAY = {
     "cli": set(),
     "commands": EVERYTHING,
     "datasets": {"data"},
-    "runs": {"config"},
+    "runs": {"config", "metrics"},
     "reporting": {"metrics"},
     "modules": {"metrics", "provenance"},
     "data": set(),
@@ -25,7 +25,7 @@ MAY = {
     "demo": {"media", "provenance"},
     "networks": set(),
     "explain": set(),
-    "training": {"media", "provenance"},
+    "training": {"media", "metrics", "provenance"},
 }
 # Rooms that know no framework at all, and files of others that do not either.
 PLAIN = [
