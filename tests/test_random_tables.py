@@ -192,7 +192,7 @@ def compare(table: pd.DataFrame, rng: np.random.Generator) -> bool:
     if rng.random() < 0.1:
         quick = detection.quick(table)["video_auroc"]
         assert quick == pytest.approx(float(ours["auroc"]), abs=1e-12, nan_ok=True)
-    if len(set(label)) == 2:
+    if len(set(label)) == 2 and rng.random() < 0.4:
         curve = ranking.roc_curve(videos["score"], label)
         for found, expected in zip(curve[:2], sk.roc_curve(label, place, drop_intermediate=False), strict=False):
             np.testing.assert_allclose(found, expected, atol=1e-9)
