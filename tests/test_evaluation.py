@@ -270,6 +270,13 @@ def test_a_monitored_figure_that_does_not_exist_ends_the_training(place):
     assert not list((place / "outputs/few").glob("*/metrics.json"))
 
 
+def test_every_json_that_a_run_and_a_store_leave_is_strict(place, run):
+    found = [*run.folder.rglob("*.json"), *(place / "outputs/prepared").rglob("*.json")]
+    assert {path.name for path in found} >= {"metrics.json", "audit.json", "recipe.json"}
+    for path in found:
+        json.loads(path.read_text(), parse_constant=lambda name, path=path: pytest.fail(f"{name} in {path.name}"))
+
+
 def test_json_is_strict(tmp_path):
     write_json(tmp_path / "x.json", {"a": float("nan"), "b": [1.0, float("inf")], "c": {"d": 2, "e": "NaN"}})
     text = (tmp_path / "x.json").read_text()
