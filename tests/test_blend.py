@@ -221,7 +221,7 @@ def test_pictures_without_landmarks_say_how_to_get_them(settings, tmp_path, demo
                 shade = len(list(tmp_path.rglob("*.png")))  # no picture twice
                 Image.fromarray(frame // 2 + np.uint8(shade)).save(folder / f"{number}.png")
     given = ["data=folder", f"data.root={tmp_path / 'pictures'}", "data/recipe=pictures", "data.protocol=given"]
-    given += ["data.recipe.crop_size=64", f"data.prepared={tmp_path}", "image_size=64"]
+    given += ["data.recipe.crop_size=64", f"data.prepared={tmp_path}", "image_size=64", "data.allow_duplicates=true"]
     unmask("prepare", *given, "prepare.num_workers=0", cwd=tmp_path)
     with pytest.raises(ManifestError, match=r"2 of 2 crops have no landmarks.*data\.recipe\.landmarks=true"):
         build(*given, "blend@data.blend=sbi")

@@ -412,12 +412,13 @@ def test_clips_and_short_videos(prepared):
 
 def test_predictions_count_a_repeated_sample_once_and_keep_the_unscored(prepared):
     prepared.setup("fit")
-    test = prepared.items["split"] == "test"
-    prepared.items.loc[test[test].index[0], "rejected"] = "no face found"
-    rows = len(prepared.samples["test"])
-    index = torch.tensor([*range(rows), 0, 1])
-    table = prepared.predictions("test", index, torch.arange(rows + 2, dtype=torch.float32))
-    assert len(table) == rows + 1 and table["logit"].isna().sum() == 1
+    samples = prepared.samples["test"].table
+    unscored = samples["item"].iloc[-1]  # no batch held it
+    (kept,) = np.nonzero((samples["item"] != unscored).to_numpy())
+    index = torch.tensor([*kept, kept[0], kept[1]])
+    table = prepared.predictions("test", index, torch.arange(len(index), dtype=torch.float32))
+    assert len(table) == len(kept) + 1 and set(table["item"]) == set(samples["item"])
+    assert table.loc[table["logit"].isna(), "item"].tolist() == [unscored]
     assert table["logit"].iloc[:3].tolist() == [0, 1, 2]
     assert set(table.columns) == {"item", "track", "frame", "time", "label", "method", "dataset", "split", "logit"}
 
