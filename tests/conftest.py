@@ -50,7 +50,13 @@ class Done(NamedTuple):
 
 
 def unmask(*arguments: str, cwd: Path, expect: int = 0) -> Done:
-    """Run the console command as a user does, in a folder of its own, but in this process: imports take seconds."""
+    """Run the console command as a user does, in a folder of its own, but in this process: imports take seconds.
+
+    The command refuses a key that is given twice. Tests share lists such as `TINY`, and of `section.key=value` the last
+    one counts.
+    """
+    keys = [argument.partition("=")[0] for argument in arguments]
+    arguments = tuple(a for at, a in enumerate(arguments) if "." not in keys[at] or keys[at] not in keys[at + 1 :])
     out, err = io.StringIO(), io.StringIO()
     code: object = 0
     with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

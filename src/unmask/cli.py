@@ -10,6 +10,7 @@ from importlib.resources import files
 
 # Values that people type as they are on their disk; Hydra's grammar would trip over blanks, brackets and `=`.
 PLAIN = ("path", "run", "video", "root", "data.root", "data.run", "data.group", "out")
+WORDS = ("list",)  # verbs that take words, not overrides
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
         print(describe(verb))
         return
     rest = [quote(argument) for argument in rest]
-    if twice := repeated(rest):
+    if verb not in WORDS and (twice := repeated(rest)):
         print(f"unmask: {twice}", file=sys.stderr)
         raise SystemExit(2)
     sys.argv = [sys.argv[0], *rest]

@@ -84,6 +84,8 @@ def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint
     """
     problems = []
     used = items[items["split"].notna()]
+    if "rejected" in used:  # empty files are all alike, and no detector sees them
+        used = used[used["rejected"].isna()]
     if "sha256" in used:
         known = used[used["sha256"].notna()]
         problems += _contradicting(known, "sha256", "the same file")
