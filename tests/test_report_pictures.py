@@ -19,7 +19,8 @@ from unmask.metrics import detection
 from unmask.reporting import page, plots, tables
 from unmask.reporting.run import RunReport
 
-CUT = {"frame": 0.45, "video": 0.45}
+SHOWN = {"frame": 0.45, "video": 0.45}  # as probabilities
+CUT = {level: float(np.log(0.45 / 0.55)) for level in SHOWN}
 
 
 def predictions(seed: int = 0, number: int = 40, unscored: int = 1) -> pd.DataFrame:
@@ -125,7 +126,8 @@ def test_a_picture_is_asked_about(tmp_path, monkeypatch, capsys):
     data = {"name": "art", "frames": None, "frames_per_video": 1, "consecutive": False, "stride": 1}
     config = OmegaConf.create({"data": data | {"batch_size": 4, "image_size": 32, "demo": False}})
     run = SimpleNamespace(
-        score_thresholds=CUT, config=config, name="svm", folder="outputs/svm", checkpoint="best.ckpt", module=Mean,
+        thresholds=SHOWN, score_thresholds=CUT, config=config, name="svm", folder="outputs/svm", checkpoint="best.ckpt",
+        module=Mean,
         build=lambda part: WholePictures(32), predictions=lambda split: predictions(),
     )  # fmt: skip
     monkeypatch.chdir(tmp_path)
