@@ -52,8 +52,8 @@ class Done(NamedTuple):
 def unmask(*arguments: str, cwd: Path, expect: int = 0) -> Done:
     """Run the console command as a user does, in a folder of its own, but in this process: imports take seconds.
 
-    The command refuses a key that is given twice. Tests share lists such as `TINY`, and of settings the last one counts;
-    a path that is given twice stays.
+    The command refuses a key that is given twice. Tests share lists such as `TINY`, and of settings the last one
+    counts; a path that is given twice stays.
     """
     keys = [argument.partition("=")[0] for argument in arguments]
     kept = [at for at, key in enumerate(keys) if key in PLAIN or "=" not in arguments[at] or key not in keys[at + 1 :]]
