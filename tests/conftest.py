@@ -15,7 +15,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 import torch
 
-from unmask.cli import PLAIN, main
+from unmask.cli import main
 from unmask.commands.prepare import prepare as prepare_verb
 from unmask.demo.portraits import render_portraits
 from unmask.demo.videos import render
@@ -52,11 +52,10 @@ class Done(NamedTuple):
 def unmask(*arguments: str, cwd: Path, expect: int = 0) -> Done:
     """Run the console command as a user does, in a folder of its own, but in this process: imports take seconds.
 
-    The command refuses a key that is given twice. Tests share lists such as `TINY`, and of settings the last one
-    counts; a path that is given twice stays.
+    The command refuses a key that is given twice. Tests share lists such as `TINY`, so of `key=value` the last counts.
     """
     keys = [argument.partition("=")[0] for argument in arguments]
-    kept = [at for at, key in enumerate(keys) if key in PLAIN or "=" not in arguments[at] or key not in keys[at + 1 :]]
+    kept = [at for at, key in enumerate(keys) if "=" not in arguments[at] or key not in keys[at + 1 :]]
     arguments = tuple(arguments[at] for at in kept)
     out, err = io.StringIO(), io.StringIO()
     code: object = 0

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -292,11 +293,11 @@ def test_a_training_leaves_heat_maps_and_the_report_shows_them(run, workplace):
 
 
 def test_a_heat_map_that_fails_is_a_warning(tmp_path):
-    module = SimpleNamespace(to=lambda device: module, predictions=None)
+    module, scored = SimpleNamespace(to=lambda device: module), pd.DataFrame({"logit": [0.0]})
     with pytest.warns(UserWarning, match="no heat maps .* the run itself is finished"):
-        _explain.explain(module, None, tmp_path, 4, torch.device("cpu"))
+        _explain.explain(module, scored, None, tmp_path, 4, torch.device("cpu"))
     assert not list(tmp_path.iterdir()) and _explain.read(tmp_path) is None
-    _explain.explain(None, None, tmp_path, 0, torch.device("cpu"))
+    _explain.explain(None, scored, None, tmp_path, 0, torch.device("cpu"))
 
 
 def test_a_clip_shows_at_most_four_frames_above_their_maps():
