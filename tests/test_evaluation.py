@@ -165,7 +165,7 @@ def test_other_crops_at_another_place_keep_the_runs_own_predictions(place, run, 
 def test_a_second_protocol_has_predictions_of_its_own_and_names_what_was_trained_on(place, run):
     before = (run.folder / "predictions-test.parquet").read_bytes()
     given = [f"run={run.folder}", "data=folder", f"data.root={place / 'whole'}", "data.protocol=seeded", "trainer=cpu"]
-    printed = unmask("evaluate", *given, cwd=place).stdout
+    printed = " ".join(unmask("evaluate", *given, cwd=place).stdout.split())
     assert (run.folder / "predictions-test.parquet").read_bytes() == before
     table = read_predictions(run.folder / "predictions-folder-seeded-test.parquet")
     trained = set(table["item"]) - set(run.predictions("test")["item"]) - set(run.predictions("val")["item"])

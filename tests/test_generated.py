@@ -248,7 +248,7 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
     (run,) = [path for path in Path("outputs/loop/cnn").iterdir() if Run(path).config.data.run.endswith("dcgan")]
     table = Run(run).predictions("test", "generated_vae")
     assert float(cells["CNN, of DCGAN", "VAE"]["value"]) == roc_auc_score(table["label"], table["logit"])
-    assert float(cells["CNN, of DCGAN", "VAE"]["low"]) <= float(cells["CNN, of DCGAN", "VAE"]["high"])
+    assert cells["CNN, of DCGAN", "VAE"]["low"] == "n/a", "5 real and 6 fake pictures are too few for an interval"
     shown = Path("outputs/tables/loop.md").read_text()
     assert "Image AUC on DCGAN" in shown and "Demo figures" in shown
     assert "On VAE: generated_vae, test split: 5 real and 6 fake" in shown

@@ -495,7 +495,7 @@ def test_a_run_whose_judges_file_is_gone_still_samples(portraits, published, mon
 
 def test_judging_is_refused_in_words(runs, monkeypatch):
     place, gan, _ = runs
-    for wrong, said in ((["count=1"], "take at least 2"), (["split=train"], "choose val or test")):
+    for wrong, said in ((["count=1"], "take at least 2"), (["split=train"], "split=train: expected one of val, test")):
         assert said in unmask("evaluate", f"run={gan}", *wrong, cwd=place, expect=1).stderr
     monkeypatch.delattr(GAN, "sample")
     asked = unmask("evaluate", f"run={gan}", cwd=place, expect=1).stderr

@@ -6,11 +6,13 @@ from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.metrics as sk
 import torch
 from hydra.utils import instantiate
 from pytorch_lightning import Trainer
+from pytorch_lightning.trainer.states import TrainerFn
 from safetensors.torch import save_file
 from torch import nn
 
@@ -250,8 +252,13 @@ def test_pictures_count_once_on_several_devices(monkeypatch):
     """Two devices that both scored pictures 0 and 1 give the figures of one that scored them once."""
     maps, mask = (torch.from_numpy(part)[1:3, None].float() for part in pictures(seed=3))
     one, two = segmenter(), segmenter()
+    table = pd.DataFrame({"item": ["a", "b"], "label": [0, 1], "logit": [0.0, 1.0], "method": ["real", "fake"]})
+    table = table.assign(track=0, frame=0, time=0.0, dataset="art", split="val")
+    data, state = SimpleNamespace(predictions=lambda *_: table), SimpleNamespace(fn=TrainerFn.FITTING)
     for module, world in ((one, 1), (two, 2)):
-        module._trainer = SimpleNamespace(world_size=world, sanity_checking=True)
+        module._trainer = SimpleNamespace(world_size=world, sanity_checking=False, state=state, datamodule=data)
+        monkeypatch.setattr(module, "log", lambda *_, **__: None)
+        monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
         monkeypatch.setattr(module, "all_gather", lambda parts: tuple(torch.stack([part, part]) for part in parts))
         monkeypatch.setattr(module, "maps", lambda x: maps)
         module._keep({"x": maps, "index": torch.tensor([5, 2]), "y": torch.ones(2), "mask": mask})

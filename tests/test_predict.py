@@ -16,7 +16,7 @@ from PIL import Image
 
 from conftest import TINY, unmask
 from test_faces import panels
-from test_report_pictures import CUT, predictions
+from test_report_pictures import SHOWN, predictions
 from unmask.cli import quote, repeated
 from unmask.commands import predict as verb
 from unmask.commands._verdict import printable
@@ -40,7 +40,7 @@ class Dark(torch.nn.Module):
         return self.weight * (0.2 - x.mean((1, 2, 3)))
 
 
-def fake_run(recipe, table=None, module=Dark, thresholds=CUT) -> SimpleNamespace:
+def fake_run(recipe, table=None, module=Dark, thresholds=SHOWN) -> SimpleNamespace:
     """A run in place of a folder; `table` are its test predictions, None for none."""
 
     def tested(split: str) -> pd.DataFrame:
@@ -81,7 +81,7 @@ def test_every_face_is_scored_and_the_highest_score_is_the_files(couple, kind, t
     crops = FaceCrops(frames=4, burst=4, crop_size=32, faces="all")(path)
     logit = 20 * (0.2 - crops.pixels.mean((1, 2, 3)) / 255)
     expected = [float((1 / (1 + np.exp(-logit[crops.track == track]))).mean()) for track in (0, 1)]
-    assert expected[0] < CUT["video"] < expected[1]
+    assert expected[0] < SHOWN["video"] < expected[1]
     prob = verb.predict(path, fake_run(recipe, predictions()), tmp_path / "drawn.png")
     assert prob == pytest.approx(expected[1], abs=1e-5)
     printed = capsys.readouterr().out
