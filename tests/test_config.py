@@ -6,7 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from conftest import compose
-from unmask.config import ALLOWED, ConfigError, locate, validate
+from unmask.config import ConfigError, validate
+from unmask.config.allowed import ALLOWED, locate
 
 
 def problems(cfg) -> list[str]:

@@ -10,8 +10,9 @@ report.html
 import hashlib
 import json
 import math
-import pickle
+import os
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,12 +24,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from hydra.utils import instantiate
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningModule
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from unmask.config import validate
+from unmask.config.build import build
+from unmask.config.foreign import check_parts, read_config
 from unmask.metrics.detection import logit, require_thresholds
+
+# How many tensor elements a module may make beside those of its checkpoint: buffers that are not saved, initial values.
+FACTOR, EXTRA = 4, 50_000_000
 
 # What does not change a run's result and so is no part of its identity.
 NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare", "explain")
@@ -67,6 +74,18 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True, use_cache=False)
 
 
+def write_config(cfg: DictConfig, folder: Path) -> None:
+    """Write a run's config with every reference and resolver replaced by its value, which any machine can read.
+
+    Hydra writes it as it was composed, with the names of environment variables instead of their values.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(yaml.safe_dump(OmegaConf.to_container(cfg, resolve=True), sort_keys=False, allow_unicode=True))
+    temporary.replace(path)
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder. Nothing of a checkpoint but tensors is ever read; what to build is read from the checked config."""
@@ -81,10 +100,12 @@ class Run:
 
     @cached_property
     def config(self) -> DictConfig:
-        """The composed config, as the run was started."""
-        cfg = OmegaConf.load(self.folder / ".hydra" / "config.yaml")
-        assert isinstance(cfg, DictConfig)
-        return cfg
+        """What the run's config says of its name, data and module, checked: the run may be a stranger's.
+
+        Raises:
+            ForeignConfigError: it says more than the config that came with a run may say.
+        """
+        return OmegaConf.create(read_config(self.folder / ".hydra" / "config.yaml"))
 
     @property
     def name(self) -> str:
@@ -135,22 +156,46 @@ class Run:
         return self.folder / "checkpoints" / "best.ckpt"
 
     def build(self, part: str) -> Any:
-        """Check one part of the config, such as `module` or `data.recipe`, and make it."""
+        """Check one part of the config, such as `module` or `data.recipe`, and make it.
+
+        Raises:
+            ValueError: the config does not describe it, or describes what a run's config may not build.
+        """
+        node = OmegaConf.select(self.config, part)
+        if node is None:
+            raise RunError(f"run={self.folder}: its config has no {part}")
+        plain: Any = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
+        check_parts(plain, part)
         validate(self.config, part)
-        return instantiate(OmegaConf.select(self.config, part), _convert_="all")
+        try:
+            return build(plain)
+        except (ValueError, OSError, ImportError):
+            raise
+        except Exception as error:  # a value of another type than the constructor expects
+            raise RunError(
+                f"run={self.folder}: {part} cannot be built from its config ({type(error).__name__}: {error})"
+            ) from error
 
     def module(self) -> LightningModule:
-        """The trained module, in eval mode on the CPU."""
-        cfg = self.config
-        network = cfg.module.get("network", {})
-        for part in (network, network.get("encoder") or {}):  # the checkpoint has them; their files may be gone
-            for key in ("weights", "resnet_weights", "densenet_weights", "pretrained"):
-                if part.get(key):
-                    part[key] = False if part[key] is True else None
-        if cfg.module.get("compile"):  # for a few files it would take longer than it saves
-            cfg.module.compile = False
-        module: LightningModule = self.build("module")
-        module.load_state_dict(load_weights(self.checkpoint))
+        """The trained module, in eval mode on the CPU.
+
+        Raises:
+            RunError: the checkpoint cannot be read safely, or the config describes a much larger module than it holds.
+        """
+        weights = load_weights(self.checkpoint)
+        if OmegaConf.select(self.config, "module.compile"):  # for a few files it would take longer than it saves
+            self.config.module.compile = False
+        with ElementBudget(EXTRA + FACTOR * sum(tensor.numel() for tensor in weights.values())):
+            module: LightningModule = self.build("module")
+        if not isinstance(module, LightningModule):
+            raise RunError(f"run={self.folder}: module is a {type(module).__name__}, not a LightningModule")
+        try:
+            module.load_state_dict(weights)
+        except RuntimeError as error:
+            said = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
+            raise RunError(
+                f"run={self.folder}: best.ckpt does not fit the module of the config ({said[:160]})"
+            ) from None
         return module.eval()
 
     def predictions(self, split: str, dataset: str | None = None) -> pd.DataFrame:
@@ -162,23 +207,72 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint.
 
     Raises:
-        RunError: it is missing, broken, or wants code to be run to be read.
+        RunError: it is missing, broken, or could be read only by running code.
+    """
+    state = load_checkpoint(path).get("state_dict")
+    tensors = isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())
+    if not isinstance(state, dict) or not tensors or not all(isinstance(key, str) for key in state):
+        raise RunError(f"{path} is refused: it is not a checkpoint (state_dict is missing or holds more than tensors)")
+    for name, value in state.items():  # a tensor may claim more elements than its file holds
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise RunError(f"{path} is refused: the tensor {name} claims more values than are stored")
+    return dict(state)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Everything in a checkpoint, memory-mapped; only tensors and plain values are ever read.
+
+    Raises:
+        RunError: it is missing, broken, or could be read only by running code.
     """
     if not path.is_file():
         raise RunError(f"{path} is missing: the run has not finished an epoch, or its folder was copied without it")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
-        raise RunError(
-            f"{path} is refused: it is broken, or holds more than tensors and would have to run code to be read "
-            f"({str(error).partition(chr(10))[0][:120] or type(error).__name__})"
-        ) from error
-    return dict(state)
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+        if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+            raise RunError(f"{path} is refused: it is a TorchScript archive, which is code")
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise RunError(f"{path} is refused: its contents are compressed, which PyTorch never does")
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RunError:
+        raise
+    except Exception as error:  # whatever zipfile and the unpickler meet in a damaged or hostile file
+        said = str(error).partition("\n")[0][:120] or type(error).__name__
+        raise RunError(f"{path} is refused: it is broken, or could be read only by running code ({said})") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{path} is refused: it is not a checkpoint, but holds a {type(found).__name__}")
+    return found
+
+
+class ElementBudget(TorchDispatchMode):
+    """Refuse to make more tensor elements than this while a module is built, before memory is taken.
+
+    Args:
+        most: elements of all tensors that are made from sizes, together.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.left = most
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count the elements of a new tensor, then make it."""
+        schema = func._schema.arguments
+        given = {argument.name: value for argument, value in zip(schema, args, strict=False)} | (kwargs or {})
+        if not any(isinstance(value, torch.Tensor) for value in given.values()):
+            size = given.get("size")
+            self.left -= (
+                math.prod(size) if isinstance(size, list | tuple) else int(given.get("end") or given.get("n") or 1)
+            )
+            if self.left < 0:
+                raise RunError("the run's config describes a much larger module than its checkpoint holds")
+        return func(*args, **(kwargs or {}))
 
 
 def best_epoch(path: Path) -> int | None:
     """The epoch, counted from 1, after which these weights were saved; None where the file does not say."""
-    epoch = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("epoch")
+    epoch = load_checkpoint(path).get("epoch")
     return epoch + 1 if isinstance(epoch, int) else None
 
 

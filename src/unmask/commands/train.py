@@ -44,6 +44,7 @@ from unmask.runs import (
     predictions_path,
     register_resolvers,
     resume_point,
+    write_config,
     write_json,
     write_predictions,
 )
@@ -55,10 +56,12 @@ register_resolvers()
 def train(cfg: DictConfig) -> float | None:
     """Build everything that the config names and run it; return the monitored metric, which a sweep optimizes."""
     validate(cfg)
+    out = Path(cfg.paths.out)
+    if not _is_child():
+        write_config(cfg, out)
     if cfg.check:
         say("the config is valid")
         return None
-    out = Path(cfg.paths.out)
     if cfg.rerun and not _is_child():
         _clear(out)
     elif (out / "metrics.json").is_file():
@@ -210,6 +213,7 @@ def start_job(cfg: DictConfig) -> float | None:
     """
     validate(cfg)
     job, out = HydraConfig.get(), Path(HydraConfig.get().runtime.output_dir)
+    write_config(cfg, out)
     if (out / "metrics.json").is_file() and not cfg.rerun:
         say(f"finished before: {out}")
         return float(Run(out).metrics["score"])

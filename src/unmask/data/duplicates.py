@@ -10,7 +10,6 @@ least `distance` in bits of 64, the highest `correlation`, and the `share` of cr
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -34,15 +33,17 @@ Pixels = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint8]]
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """The pairs of a store, from its duplicates.csv; found and written there where the file is missing."""
+    """The pairs of a store, from its duplicates.csv; found anew where the file is missing. Nothing is written."""
     path = folder / DUPLICATES
     if path.is_file():
         return pd.read_csv(path, dtype={"a": str, "b": str}, keep_default_na=False)
     store = CropStore(folder)
-    pairs = find(store.items, store.crops, store.pixels)
-    with suppress(OSError):  # a store may be read-only; then they are found anew each time
-        write_text(pairs.to_csv(index=False), path)
-    return pairs
+    return find(store.items, store.crops, store.pixels)
+
+
+def write(folder: Path) -> None:
+    """Find the pairs of a new store and write its duplicates.csv, so that no training waits for it."""
+    write_text(read(folder).to_csv(index=False), folder / DUPLICATES)
 
 
 def find(items: pd.DataFrame, crops: pd.DataFrame, pixels: Pixels) -> pd.DataFrame:

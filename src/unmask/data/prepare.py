@@ -280,7 +280,7 @@ def _merge(items: pd.DataFrame, folder: Path, max_rejected: float) -> CropStore:
     table, crops = merge(folder, items, known)
     write_text(json.dumps(audit(table), indent=2), folder / "audit.json")
     finish(folder, crops)
-    duplicates.read(folder)  # found here, so that no training waits for it
+    duplicates.write(folder)
     return CropStore(folder)
 
 

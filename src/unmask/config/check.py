@@ -7,39 +7,14 @@ written next to it. All problems are reported at once, each by its dotted path. 
 import inspect
 from collections.abc import Iterator
 from difflib import get_close_matches
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
+from unmask.config.allowed import locate
 
-# What a config may build. The object's own `__module__` decides, so an alias of something else does not pass.
-# A class or function must live in one of these modules (or below it).
-ALLOWED = (
-    "diffusers.schedulers",
-    "pytorch_lightning.callbacks",
-    "pytorch_lightning.loggers",
-    "pytorch_lightning.profilers",
-    "pytorch_lightning.strategies",
-    "pytorch_lightning.trainer.trainer",
-    "timm.models._factory",
-    "torch.nn.modules",
-    "torch.optim",
-    "torchvision.transforms.v2",
-    "torchvision.models",
-    "unmask.data",
-    "unmask.datasets",
-    "unmask.media",
-    "unmask.modules",
-    "unmask.networks",
-    "unmask.provenance",
-    "unmask.training",
-)
-# Of these also functions; everywhere else a config may build objects of a class only.
-FUNCTIONS = ("timm.models._factory", "torchvision.models", "unmask.networks", "unmask.training")
+HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 
 
 class ConfigError(ValueError):
@@ -50,12 +25,6 @@ class ConfigError(ValueError):
         listing = "\n".join(f"  {problem}" for problem in problems)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__(f"{count} in the config:\n{listing}\nTo see the whole config, add: --cfg job")
-
-
-def conf_dir() -> str:
-    """The folder of config groups: beside `src` in a checkout, inside the package in a wheel."""
-    inside = Path(__file__).parent / "conf"
-    return str(inside if inside.is_dir() else Path(__file__).parents[2] / "conf")
 
 
 def validate(cfg: DictConfig, *only: str) -> None:
@@ -140,29 +109,3 @@ def _check_keys(
         if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
             if p.name not in given and number >= positional:
                 yield path, f"{name} needs '{p.name}'"
-
-
-def locate(name: str) -> Any:
-    """Import the class or function that a `_target_` names.
-
-    Raises:
-        PermissionError: it is none that a config may build; nothing outside the list is even imported.
-        ImportError, AttributeError: it does not exist.
-    """
-    module, _, attribute = name.rpartition(".")
-    if not any(_below(module, root) or _below(root, module) for root in ALLOWED):
-        raise PermissionError(_refusal(name))
-    found = getattr(import_module(module), attribute)
-    built = inspect.isclass(found) and any(_below(found.__module__, root) for root in ALLOWED)
-    called = inspect.isfunction(found) and any(_below(found.__module__, root) for root in FUNCTIONS)
-    if not (built or called):
-        raise PermissionError(_refusal(name))
-    return found
-
-
-def _below(module: str, root: str) -> bool:
-    return module == root or module.startswith(root + ".")
-
-
-def _refusal(name: object) -> str:
-    return f"'{name}' is not on the list of things that a config may build (unmask.config.ALLOWED)"

@@ -1,0 +1,28 @@
+"""Make objects of a plain tree that was checked: mappings, lists, numbers and text; nothing is interpreted any more."""
+
+from functools import partial
+from typing import Any
+
+from unmask.config.allowed import locate
+
+
+def build(node: Any) -> Any:
+    """Make the object that `node` describes, and those inside it first.
+
+    Args:
+        node: a tree of dict, list, str, numbers, bool and None. `_target_` names a class or function, `_args_` its
+            positional arguments; `_partial_: true` binds the arguments without calling it.
+
+    Raises:
+        PermissionError: a target is not on the list of what a config may build.
+    """
+    if isinstance(node, list):
+        return [build(entry) for entry in node]
+    if not isinstance(node, dict):
+        return node
+    if "_target_" not in node:
+        return {key: build(value) for key, value in node.items()}
+    target = locate(node["_target_"])
+    arguments = [build(value) for value in node.get("_args_") or ()]
+    named = {key: build(value) for key, value in node.items() if key not in ("_target_", "_args_", "_partial_")}
+    return partial(target, *arguments, **named) if node.get("_partial_") else target(*arguments, **named)

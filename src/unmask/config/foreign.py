@@ -1,0 +1,237 @@
+"""Read the config that came with a run, which may be a stranger's: resolved first, then checked, then built as checked.
+
+Such a config says what the run's data and module are, and nothing else of it is read. It may refer to its own values
+(`${image_size}`), but not call a resolver, name where something is written, or have weights fetched; sizes are bounded.
+"""
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from unmask.config.allowed import NEUTRAL, TRAINING, WRITERS, WRITING, is_below
+
+PARTS = ("name", "seed", "image_size", "frames", "data", "module")  # what a run is; the rest belongs to its training
+BYTES, NODES, DEPTH, TEXT = 1_000_000, 20_000, 32, 4_096  # of the file, its values, their nesting, one text
+NUMBER = 1_000_000  # the largest count or size of any kind
+SEEDS = ("seed", "split_seed")
+PIXELS = 4_096  # of a side
+SAMPLE = 4_000_000_000  # bytes of one sample
+SIDES = ("image_size", "crop_size")
+HOMES = {"data": "unmask.datasets", "data.recipe": "unmask.media", "module": "unmask.modules"}  # what a part is made by
+
+_REFERENCE = re.compile(r"\$\{(\.*)([A-Za-z_][\w-]*(?:\.[\w-]+)*)\}")
+_FILE_NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,200}")
+
+
+class ForeignConfigError(ValueError):
+    """The config that came with a run is refused; the message names the file, the key and the reason."""
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The parts of a run's config that say what it is, as a plain tree without references.
+
+    Args:
+        path: a `.hydra/config.yaml`.
+
+    Returns:
+        `PARTS` as far as the file has them. Arguments that name weights or permit a download have the value that
+        fetches nothing.
+
+    Raises:
+        ForeignConfigError: the file is damaged, or says what a config that came with a run may not say.
+    """
+    try:
+        tree = _parse(path)
+        tree["paths"] = {  # this machine's, whatever the file says
+            "data": os.environ.get("UNMASK_DATA", "data"),
+            "prepared": os.environ.get("UNMASK_PREPARED", "outputs/prepared"),
+            "out": str(path.parent.parent),
+        }
+        parts = {key: _Resolver(tree).value(tree[key], (key,)) for key in PARTS if key in tree}
+        parts = {key: _checked(value, key) for key, value in parts.items()}
+        _check_names(parts)
+        _check_samples(parts)
+    except ForeignConfigError as error:
+        raise ForeignConfigError(f"{path} is refused: {error}") from None
+    return parts
+
+
+def check_parts(node: Any, at: str) -> None:
+    """Refuse what a config may build for a training, but not one that came with a run.
+
+    Args:
+        node: a plain tree.
+        at: its dotted path.
+
+    Raises:
+        ForeignConfigError: a target or an argument is refused.
+    """
+    home = HOMES.get(at)
+    if home and not (isinstance(node, dict) and is_below(str(node.get("_target_")), home)):
+        raise ForeignConfigError(f"{at}._target_: expected a class of {home}")
+    for where, part in _walk(node, at):
+        if not isinstance(part, dict) or "_target_" not in part:
+            continue
+        target = str(part["_target_"])
+        if any(is_below(target, root) for root in (*(name.split(".")[0] for name in TRAINING), *WRITERS)):
+            raise ForeignConfigError(f"{where}._target_: '{target}' belongs to a training")
+        if named := sorted(WRITING & {str(key) for key in part}):
+            raise ForeignConfigError(f"{where}.{named[0]}: it may not say where something is written")
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """The file as plain values; its size, nesting and number of values are bounded before anything is built of it."""
+    if not path.is_file():
+        raise ForeignConfigError("it is not a regular file")
+    with path.open("rb") as file:
+        raw = file.read(BYTES + 1)
+    if len(raw) > BYTES:
+        raise ForeignConfigError(f"it has more than {BYTES:,} bytes")
+    try:
+        text = raw.decode()
+        depth = count = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            count += 1
+            if isinstance(event, yaml.AliasEvent):
+                raise ForeignConfigError(f"it holds a YAML alias (*{event.anchor})")
+            if depth > DEPTH or count > NODES:
+                raise ForeignConfigError(f"it is nested over {DEPTH} deep or has over {NODES:,} values")
+        tree = yaml.load(text, _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        if isinstance(error, ForeignConfigError):
+            raise
+        raise ForeignConfigError(f"it is not readable YAML ({str(error).splitlines()[0][:160]})") from None
+    if not isinstance(tree, dict) or not all(isinstance(tree.get(key, {}), dict) for key in ("data", "module")):
+        raise ForeignConfigError("it is not a config: expected a mapping with the keys data and module")
+    return tree
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as OmegaConf writes it: 1e-4 is a number, and there are no dates."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if not tag.endswith((":timestamp", ":float"))]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.\d[\d_]*(?:[eE][-+]?\d+)?|\.(?:inf|Inf|INF))$|\.(?:nan|NaN|NAN)$"
+    ),
+    list("-+0123456789."),
+)
+
+
+class _Resolver:
+    """Put values in the place of references to them, up to `NODES` values in all."""
+
+    def __init__(self, tree: dict[str, Any]) -> None:
+        self.tree, self.made = tree, 0
+
+    def value(self, node: Any, at: tuple[str, ...], depth: int = 0) -> Any:
+        """`node`, which stands at the keys `at`, without references."""
+        self.made += 1
+        if self.made > NODES or depth > DEPTH:
+            raise ForeignConfigError(f"{'.'.join(at)}: references lead round, or to more than {NODES:,} values")
+        if isinstance(node, dict):
+            if not all(isinstance(key, str) for key in node):
+                raise ForeignConfigError(f"{'.'.join(at)}: a key is not text")
+            return {key: self.value(value, (*at, key), depth + 1) for key, value in node.items()}
+        if isinstance(node, list):
+            return [self.value(value, (*at, str(number)), depth + 1) for number, value in enumerate(node)]
+        return self.text(node, at, depth) if isinstance(node, str) else node
+
+    def text(self, text: str, at: tuple[str, ...], depth: int) -> Any:
+        """A text whose references are filled in; the value itself where it is one reference and nothing else."""
+        where = ".".join(at)
+        if len(text) > TEXT:
+            raise ForeignConfigError(f"{where}: a text of more than {TEXT:,} characters")
+        if whole := _REFERENCE.fullmatch(text):
+            return self.reference(whole, at, depth)
+        parts, last = [], 0
+        for found in _REFERENCE.finditer(text):
+            parts += [text[last : found.start()], str(self.reference(found, at, depth))]
+            last = found.end()
+        filled = "".join([*parts, text[last:]])
+        if "${" in filled:  # a resolver, or put together from pieces
+            raise ForeignConfigError(
+                f"{where}: '{printable(text)}' calls a resolver, and a config that came with a run may only refer to "
+                "its own values. A run of an older version: run its training command again, which then writes the "
+                "values and trains nothing anew"
+            )
+        if len(filled) > TEXT:
+            raise ForeignConfigError(f"{where}: a text of more than {TEXT:,} characters")
+        return filled
+
+    def reference(self, found: re.Match[str], at: tuple[str, ...], depth: int) -> Any:
+        """What a reference stands for; leading dots count from where it stands, as in OmegaConf."""
+        dots, key = found.groups()
+        keys = (*(at[: len(at) - len(dots)] if dots else ()), *key.split("."))
+        node: Any = self.tree
+        for name in keys:
+            inside = isinstance(node, dict) and name in node
+            if not inside and not (isinstance(node, list) and name.isdecimal() and int(name) < len(node)):
+                raise ForeignConfigError(f"{'.'.join(at)}: it refers to {'.'.join(keys)}, which is not there")
+            node = node[name] if inside else node[int(name)]
+        return self.value(node, keys, depth + 1)
+
+
+def printable(text: str) -> str:
+    """Text for one line of a message, cut off and without control characters."""
+    return "".join(one if one.isprintable() else "?" for one in text[:80])
+
+
+def _checked(node: Any, at: str, key: str = "") -> Any:
+    """The same tree with bounded numbers, and with the arguments that reach for weights set to fetch nothing."""
+    if isinstance(node, dict):
+        neutral = {name: _neutral(name, value) for name, value in node.items()} if "_target_" in node else node
+        return {name: _checked(value, f"{at}.{name}", name) for name, value in neutral.items()}
+    if isinstance(node, list):
+        return [_checked(value, f"{at}.{number}", key) for number, value in enumerate(node)]
+    if isinstance(node, bool) or node is None or isinstance(node, str):
+        return node
+    if not isinstance(node, int | float) or not math.isfinite(node):
+        raise ForeignConfigError(f"{at}: {node} is not a finite number")
+    most = PIXELS if key in SIDES else 2**64 if (key or at) in SEEDS else NUMBER
+    if abs(node) > most:
+        raise ForeignConfigError(f"{at}: {node} is out of bounds; expected {most:,} at most")
+    return node
+
+
+def _neutral(name: str, value: Any) -> Any:
+    """The value of an argument that fetches nothing; a switch stays one."""
+    if name not in NEUTRAL or value is None:
+        return value
+    return False if isinstance(value, bool) else NEUTRAL[name]
+
+
+def _check_names(parts: dict[str, Any]) -> None:
+    """Names become parts of paths: of the runs, of the store, of prediction tables."""
+    names = [("data.name", (parts.get("data") or {}).get("name"))]
+    for key, name in names + [("name", part) for part in str(parts.get("name") or "run").split("/")]:
+        if name is not None and (not _FILE_NAME.fullmatch(str(name)) or str(name) in (".", "..")):
+            raise ForeignConfigError(f"{key}: '{printable(str(name))}' is not a plain name")
+
+
+def _check_samples(parts: dict[str, Any]) -> None:
+    """One sample of the network, and what is cut from one video, must fit into memory."""
+    data = parts.get("data") or {}
+    recipe = data.get("recipe") if isinstance(data.get("recipe"), dict) else {}
+    for at, source, key, each in (("data", data, "image_size", 4), ("data.recipe", recipe, "crop_size", 1)):
+        side, frames = source.get(key) or 0, source.get("frames") or 1
+        if isinstance(side, int) and isinstance(frames, int) and side * side * 3 * each * frames > SAMPLE:
+            raise ForeignConfigError(f"{at}: {frames} frames of {side} px are more than {SAMPLE / 1e9:g} GB")
+
+
+def _walk(node: Any, at: str) -> Iterator[tuple[str, Any]]:
+    yield at, node
+    below = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in below:
+        yield from _walk(value, f"{at}.{key}")
