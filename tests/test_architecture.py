@@ -12,20 +12,21 @@ EVERYTHING = {"*"}
 MAY = {
     "cli": set(),
     "commands": EVERYTHING,
-    "datasets": {"data"},
-    "runs": {"config", "metrics"},
+    "datasets": {"data", "files"},
+    "runs": {"config", "files", "metrics"},
     "reporting": {"metrics"},
     "modules": {"metrics", "provenance"},
-    "data": set(),
-    "media": {"watermark"},  # the shortcut audit looks for our own mark
+    "data": {"files"},
+    "media": {"files", "watermark"},  # the shortcut audit looks for our own mark
     "metrics": set(),
-    "config": set(),
+    "config": {"files"},
+    "files": set(),
     "provenance": {"watermark"},
     "watermark": set(),
     "demo": {"media", "provenance"},
     "networks": set(),
     "explain": set(),
-    "training": {"media", "metrics", "provenance"},
+    "training": {"files", "media", "metrics", "provenance"},
 }
 # Rooms that know no framework at all, and files of others that do not either.
 PLAIN = [

@@ -19,7 +19,7 @@ from test_faces import panels
 from test_report_pictures import SHOWN, predictions
 from unmask.cli import quote, repeated
 from unmask.commands import predict as verb
-from unmask.commands._verdict import printable
+from unmask.files import printable
 from unmask.media.encode import write_video
 from unmask.media.pictures import WholePictures
 from unmask.media.recipe import FaceCrops

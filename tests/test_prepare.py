@@ -17,7 +17,7 @@ import pytest
 
 from conftest import TINY, unmask
 from test_data import LISTED, PATHS, Painted, module, tree
-from unmask import config
+from unmask.config import allowed
 from unmask.data import prepare as preparing
 from unmask.data.prepare import parse_shard, prepare, prepare_parts
 from unmask.data.store import StoreError, part_path, read_about
@@ -79,7 +79,7 @@ def test_bad_files_are_listed_with_their_reasons_and_the_others_prepared(demo_ro
     write_video(bad["faceless"], [np.full((96, 128, 3), 20 * at, np.uint8) for at in range(8)], fps=25)
     shutil.copy(good, root / "Celeb-real/id90_0091.mp4")
 
-    monkeypatch.setattr(config, "ALLOWED", (*config.ALLOWED, "test_prepare"))
+    monkeypatch.setattr(allowed, "ALLOWED", (*allowed.ALLOWED, "test_prepare"))
     done = unmask(
         "prepare",
         "data=celebdf_v2",

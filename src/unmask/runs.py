@@ -230,10 +230,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+            changed = None if _is_bomb(path, entries) else archive.testzip()
         if any(entry.filename.endswith("/constants.pkl") for entry in entries):
             raise RunError(f"{path} is refused: it is a TorchScript archive, which is code")
-        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        if _is_bomb(path, entries):
             raise RunError(f"{path} is refused: its contents are compressed, which PyTorch never does")
+        if changed:
+            raise RunError(f"{path} is refused: {changed} in it changed since it was written")
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except RunError:
         raise
@@ -243,6 +246,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise RunError(f"{path} is refused: it is not a checkpoint, but holds a {type(found).__name__}")
     return found
+
+
+def _is_bomb(path: Path, entries: Sequence[zipfile.ZipInfo]) -> bool:
+    """Whether an archive claims to unpack to more than it is."""
+    return sum(entry.file_size for entry in entries) > path.stat().st_size
 
 
 class ElementBudget(TorchDispatchMode):

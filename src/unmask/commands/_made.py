@@ -1,7 +1,6 @@
 """A folder of generated media: what it was made with is noted, what is there stays, what was cut off is removed."""
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,7 +10,9 @@ from omegaconf import DictConfig
 
 from unmask.commands._inpainting import replace
 from unmask.data.manifest import file_hash
+from unmask.data.prepare import MADE as STORE
 from unmask.datasets.generated import CROPS
+from unmask.files import remove_made
 from unmask.provenance import Marking
 from unmask.runs import Run
 
@@ -30,7 +31,7 @@ def claim(out: Path, settings: dict[str, Any], files: str, rerun: bool) -> None:
     """
     note = out / NOTE
     if note.is_file() and rerun:
-        shutil.rmtree(out / files.split("/")[0], ignore_errors=True)
+        remove_made(out, [f"{files}/*.png", f"{files}/*.mp4"])
     elif note.is_file() and json.loads(note.read_text()) != settings:
         raise ValueError(f"out={out} was made with other settings ({note}); take another folder, or rerun=true")
     elif not note.is_file() and out.is_dir() and any(out.iterdir()):
@@ -60,7 +61,7 @@ def claim_for_run(cfg: DictConfig, out: Path, run: Run, marking: Marking, files:
     }
     claim(out, about, files, cfg.rerun)
     if cfg.rerun:
-        shutil.rmtree(out / CROPS, ignore_errors=True)
+        remove_made(out, [f"{CROPS}/*/{name}" for name in STORE])
 
 
 def batches(things: Iterable[T], size: int) -> Iterator[list[T]]:

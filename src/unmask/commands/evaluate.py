@@ -69,6 +69,7 @@ def evaluate(cfg: DictConfig) -> float:
     if kind == "generator":
         return judge_run(run, cfg, data, cfg.get("data") is not None)
     validate(cfg, "trainer")
+    data.verify()
     data.setup("test")
     if not len(data.samples[cfg.split]):
         say(f"nothing was evaluated and nothing written: {data.why_empty(cfg.split)}", style="yellow")

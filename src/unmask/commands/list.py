@@ -26,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unmask.config import conf_dir
+from unmask.files import printable
 
 Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -94,13 +95,18 @@ def runs(root: Path) -> Table | str:
         return f"no runs below {root}; unmask train makes one"
     table = _table("run folder", "seed", "state", "monitor", "score", "test video AUC")
     for folder in folders:
-        config, metrics = _read(folder / ".hydra" / "config.yaml") or {}, _metrics(folder)
+        try:
+            config, metrics = _config(folder), _metrics(folder)
+        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:80]
+            table.add_row(Text(printable(str(folder))), "", Text(f"damaged: {printable(reason)}", "red"), "", "", "")
+            continue
         state = Text("unfinished", "yellow") if metrics is None else Text("finished", "green")
         if (metrics or {}).get("remarks"):
             state = Text("finished, not shown to have learned", "yellow")
         monitor = (metrics or {}).get("monitor") or (config.get("module") or {}).get("monitor", "")
         figures = _figure((metrics or {}).get("score")), _figure(((metrics or {}).get("test") or {}).get("video_auroc"))
-        table.add_row(Text(str(folder)), str(config.get("seed", "")), state, Text(str(monitor)), *figures)
+        table.add_row(Text(printable(str(folder))), str(config.get("seed", "")), state, Text(str(monitor)), *figures)
     return table
 
 
@@ -112,9 +118,24 @@ def _folders(root: Path) -> Iterator[Path]:
             inside.clear()
 
 
+def _config(folder: Path) -> dict[str, Any]:
+    """A run's config as it is written; nothing is resolved."""
+    config = _read(folder / ".hydra" / "config.yaml") or {}
+    if not isinstance(config, dict) or not isinstance(config.get("module") or {}, dict):
+        raise ValueError("config.yaml is not a config")
+    return config
+
+
 def _metrics(folder: Path) -> dict[str, Any] | None:
     path = folder / "metrics.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else None
+    if not path.is_file():
+        return None
+    metrics = json.loads(path.read_text())
+    test = (metrics.get("test") or {}) if isinstance(metrics, dict) else None
+    figures = (metrics.get("score"), test.get("video_auroc")) if isinstance(test, dict) else ("",)
+    if not all(value is None or isinstance(value, int | float) for value in figures):
+        raise ValueError("metrics.json does not hold a run's figures")
+    return dict(metrics)
 
 
 def _figure(value: float | None) -> str:

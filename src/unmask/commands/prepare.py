@@ -24,12 +24,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from unmask.commands._shell import console, fail_clearly, say
 from unmask.config import conf_dir, validate
-from unmask.data import duplicates
+from unmask.data import checksums, duplicates
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import ManifestError, check_leaks, file_hash
 from unmask.data.prepare import parse_shard, prepare_parts
 from unmask.data.prepare import prepare as prepare_items
-from unmask.data.store import DUPLICATES, CropStore, StoreError
+from unmask.data.store import DUPLICATES, CropStore, StoreError, shard_path
 from unmask.media.kinds import VIDEOS
 from unmask.runs import register_resolvers
 
@@ -78,15 +78,24 @@ def explain(data: CropDataModule) -> None:
     for row in table.to_dict("records"):
         say(f"  {row['split']!s:<6} {row['method']:<20} {row['number']}")
     try:
-        _ = data.store
+        store = data.store
     except StoreError:
         say("not prepared yet: only bytes are compared here, and contents once the data set is prepared")
         problem = contradiction(items.assign(sha256=hashes(items, data.root)))
     else:
-        problem = compare_contents(data)
+        problem = damage(data, store) or compare_contents(data)
     if problem is not None:
         say(f"refused: {problem}", style="yellow")
         raise SystemExit(1)
+
+
+def damage(data: CropDataModule, store: CropStore) -> str | None:
+    """What changed in a store since it was prepared, by its checksums and by the hash of each crop."""
+    names = checksums.damaged(store.folder)
+    if not names:
+        crops = checksums.damaged_crops(store)
+        names = sorted({shard_path(store.folder, int(number)).name for number in crops["shard"]})
+    return checksums.words(names, store.folder, data.prepare_command()) if names else None
 
 
 def completeness(data: CropDataModule, items: pd.DataFrame) -> None:

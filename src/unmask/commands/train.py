@@ -13,7 +13,6 @@ import math
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections import deque
@@ -33,6 +32,7 @@ from unmask.commands._arguments import given
 from unmask.commands._shell import fail_clearly, quiet, say, show
 from unmask.config import conf_dir, validate
 from unmask.data.duplicates import DUPLICATES
+from unmask.files import remove_made
 from unmask.metrics import detection
 from unmask.metrics.learning import did_not_learn
 from unmask.modules.evaluation import Results, evaluate
@@ -49,8 +49,17 @@ from unmask.runs import (
     write_predictions,
 )
 from unmask.training.callbacks import Counted
+from unmask.training.checkpoints import WholeCheckpoints
 
 register_resolvers()
+
+# What a run writes into its folder beside .hydra; `rerun=true` removes this and nothing else.
+MADE = (
+    "metrics.json", "metrics.csv", "predictions-*.parquet", "report.html", DUPLICATES, "train.log", "output.log",
+    "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/*.ckpt.*.tmp",
+    "explain/[0-9]*.png", "explain/explain.json", "samples/step-*.png", "samples/reconstructed.png",
+    "samples/*.mp4", "tensorboard/**/events.out.tfevents.*", "tensorboard/**/hparams.yaml", "profile/*",
+)  # fmt: skip
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -71,12 +80,15 @@ def train(cfg: DictConfig) -> float | None:
     seed_everything(cfg.seed, workers=True, verbose=False)
     data: Any = instantiate(cfg.data, _convert_="all")
     check_arguments(data)
+    if not _is_child():
+        data.verify()
     data.setup("fit")
     module: LightningModule = instantiate(cfg.module, _convert_="all")
     with _loggers.closing():
         trainer: Trainer = instantiate(cfg.trainer, _convert_="all", _partial_=True)(
             callbacks=[*_parts(cfg.callbacks), Counted(cfg.seed), _loggers.Evidence(cfg.logger.get("faces", 0))],
             logger=_loggers.start(cfg),
+            plugins=[WholeCheckpoints()],
         )
         results = _run(trainer, module, data, out)
     if trainer.is_global_zero:
@@ -196,11 +208,8 @@ def _parts(group: DictConfig | None) -> list[Any]:
 
 
 def _clear(out: Path) -> None:
-    """Forget an earlier run in this folder; .hydra has just been written anew."""
-    for entry in out.iterdir() if out.is_dir() else ():
-        if entry.name == ".hydra":
-            continue
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    """Forget an earlier run in this folder. Only what a run writes is removed: `hydra.run.dir` may hold other files."""
+    remove_made(out, MADE)
 
 
 def start_job(cfg: DictConfig) -> float | None:

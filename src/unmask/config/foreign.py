@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from unmask.config.allowed import NEUTRAL, TRAINING, WRITERS, WRITING, is_below
+from unmask.files import printable
 
 PARTS = ("name", "seed", "image_size", "frames", "data", "module")  # what a run is; the rest belongs to its training
 BYTES, NODES, DEPTH, TEXT = 1_000_000, 20_000, 32, 4_096  # of the file, its values, their nesting, one text
@@ -162,8 +163,8 @@ class _Resolver:
         filled = "".join([*parts, text[last:]])
         if "${" in filled:  # a resolver, or put together from pieces
             raise ForeignConfigError(
-                f"{where}: '{printable(text)}' calls a resolver, and a config that came with a run may only refer to "
-                "its own values. A run of an older version: run its training command again, which then writes the "
+                f"{where}: '{printable(text[:80])}' calls a resolver, and a config that came with a run may only refer "
+                "to its own values. A run of an older version: run its training command again, which then writes the "
                 "values and trains nothing anew"
             )
         if len(filled) > TEXT:
@@ -181,11 +182,6 @@ class _Resolver:
                 raise ForeignConfigError(f"{'.'.join(at)}: it refers to {'.'.join(keys)}, which is not there")
             node = node[name] if inside else node[int(name)]
         return self.value(node, keys, depth + 1)
-
-
-def printable(text: str) -> str:
-    """Text for one line of a message, cut off and without control characters."""
-    return "".join(one if one.isprintable() else "?" for one in text[:80])
 
 
 def _checked(node: Any, at: str, key: str = "") -> Any:
@@ -217,7 +213,7 @@ def _check_names(parts: dict[str, Any]) -> None:
     names = [("data.name", (parts.get("data") or {}).get("name"))]
     for key, name in names + [("name", part) for part in str(parts.get("name") or "run").split("/")]:
         if name is not None and (not _FILE_NAME.fullmatch(str(name)) or str(name) in (".", "..")):
-            raise ForeignConfigError(f"{key}: '{printable(str(name))}' is not a plain name")
+            raise ForeignConfigError(f"{key}: '{printable(str(name)[:80])}' is not a plain name")
 
 
 def _check_samples(parts: dict[str, Any]) -> None:

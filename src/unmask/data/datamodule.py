@@ -14,7 +14,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from unmask.data import duplicates, features, sampling
+from unmask.data import checksums, duplicates, features, sampling
 from unmask.data.augment import Augmentation, to_float
 from unmask.data.blend import SelfBlend
 from unmask.data.blended import BlendedDataset
@@ -232,6 +232,15 @@ class CropDataModule(LightningDataModule):
             )
         except (ValueError, OSError):
             return False
+
+    def verify(self) -> None:
+        """Read the tables and shards of the store once and compare their checksums, before anything rests on them.
+
+        Raises:
+            StoreError: a file changed since it was prepared; the message names it and the command that repairs it.
+        """
+        if names := checksums.damaged(self.folder):
+            raise StoreError(checksums.words(names, self.folder, self.prepare_command()))
 
     def prepare_command(self) -> str:
         """The command that prepares what this data module reads."""

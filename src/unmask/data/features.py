@@ -1,8 +1,8 @@
 """Features of a frozen encoder: computed once for every stored crop, kept beside the crops, read by memory map.
 
 The file's name stands for all that decides what is in it: the encoder's layers and weights, the crops' pixels, the size
-at which they are seen and the precision. One that is cut short, or whose rows the encoder of today does not give again
-(a sample of them from first to last is looked at), is made anew.
+at which they are seen and the precision. One that is damaged (its checksum lies beside it), or whose rows the encoder
+of today does not give again (a sample of them from first to last is looked at), is made anew.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from unmask.data.augment import to_float
 from unmask.data.store import CropStore
+from unmask.files import checksum, replace_file
 
 Encode = Callable[[Tensor], Tensor]
 BATCH = 64  # crops at once
@@ -152,7 +153,10 @@ def _good(path: Path, count: int, rows: NDArray[np.int64], sample: NDArray[np.fl
     """Whether the file is whole and holds in these rows the features that were computed just now."""
     try:
         array = np.load(path, mmap_mode="r")
+        whole = int(_checksum_path(path).read_text()) == checksum(path)
     except (OSError, ValueError, EOFError):  # missing, cut short, or no array
+        return False
+    if not whole:
         return False
     if array.shape != (count, sample.shape[1]) or array.dtype != np.float32:
         return False
@@ -174,4 +178,9 @@ def _write(path: Path, count: int, batches: Iterator[NDArray[np.float32]]) -> No
         start += len(batch)
     if array is not None:
         array.flush()  # type: ignore[attr-defined]
+    replace_file(_checksum_path(path), str(checksum(temporary)).encode())
     temporary.replace(path)
+
+
+def _checksum_path(path: Path) -> Path:
+    return path.with_suffix(".crc32")

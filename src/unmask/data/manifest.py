@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 ITEM_COLUMNS = ["item", "path", "label", "method", "source", "groups", "mask", "split", "rejected"]
 ATTRIBUTE = "attribute."  # before the names of columns that hold attributes
@@ -178,6 +179,11 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def crop_hash(pixels: NDArray[np.uint8]) -> str:
+    """Sixteen characters that stand for the pixels of one stored crop."""
+    return hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
 
 
 def _some(names: Iterable[str], most: int = 10) -> str:

@@ -10,7 +10,6 @@ crops are used, until rerun=true.
 """
 
 import json
-import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +24,8 @@ from unmask.data import duplicates, workers
 from unmask.data.audit import audit
 from unmask.data.manifest import file_hash
 from unmask.data.store import (
+    CHECKSUMS,
+    DUPLICATES,
     CropStore,
     StoreError,
     finish,
@@ -36,10 +37,17 @@ from unmask.data.store import (
     write_rejected,
     write_text,
 )
+from unmask.files import remove_made
 
 if sys.platform != "win32":
     import fcntl
 
+# What a store's folder holds; `rerun=true` removes this and nothing else.
+MADE = (
+    "recipe.json", "items.parquet", "crops.parquet", "crops-*.npy", "masks-*.npy", "rejected.csv", "audit.json",
+    DUPLICATES, CHECKSUMS, "parts/*.npz", "features/*.npy", "features/*.crc32",
+    "*.tmp", "parts/*.tmp", "features/*.tmp",
+)  # fmt: skip
 WARN_SHARE, FAIL_SHARE = 0.1, 0.5  # of items that could not be prepared
 
 Shard = tuple[int, int]  # which of how many, from 1
@@ -128,8 +136,7 @@ def prepare(
     """
     if rerun:
         with _lock(folder, alone=True, wait=False):
-            if folder.exists():
-                shutil.rmtree(folder)
+            remove_made(folder, MADE)
     elif store := _finished(items, root, folder, recipe):
         _warn_changed(store, root)
         return store
@@ -230,7 +237,7 @@ def _finished(items: pd.DataFrame, root: Path, folder: Path, recipe: Recipe) -> 
             f"{folder} holds crops of {len(store.items)} items from {store.recipe['root']}, not of these {len(items)} "
             f"from {root.resolve()}; start over with rerun=true, or choose another place with data.prepared=DIR"
         )
-    shutil.rmtree(folder / "parts", ignore_errors=True)  # where a call was killed with all else done
+    remove_made(folder, ("parts/*.npz", "parts/*.tmp"))  # where a call was killed with all else done
     return store
 
 

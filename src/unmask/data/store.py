@@ -10,14 +10,16 @@ A store is a folder:
     rejected.csv     what could not be prepared, and why
     duplicates.csv   pairs of items that look alike (data/duplicates.py)
     audit.json       whether the files alone tell real from fake
+    checksums.json   CRC-32 of each table and shard (data/checksums.py)
     parts/           one file an item while preparing; a killed run goes on from them
 
 An mmap read of a clip is about 20 times faster than decoding JPEG files, and exact.
 """
 
 import hashlib
+import io
 import json
-import shutil
+import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -30,10 +32,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from unmask.data.manifest import ATTRIBUTE, CROP_COLUMNS, ITEM_COLUMNS
+from unmask.data.manifest import ATTRIBUTE, CROP_COLUMNS, ITEM_COLUMNS, crop_hash
+from unmask.files import checksum, remove_made, replace_file
 
 SHARD_BYTES = 2**30
 DUPLICATES = "duplicates.csv"
+CHECKSUMS = "checksums.json"
 # So many are read before maps are opened anew. Around what is read the system maps up to 14 times as many, and all of
 # it stays with the process.
 MAPPED_BYTES = 2**25
@@ -222,9 +226,15 @@ def write_rejected(items: pd.DataFrame, folder: Path) -> None:
 
 
 def finish(folder: Path, crops: pd.DataFrame) -> None:
-    """Write the table of crops, whose presence says that the store is whole, and remove the parts."""
-    write_parquet(crops, folder / "crops.parquet")
-    shutil.rmtree(folder / "parts", ignore_errors=True)
+    """Write the checksums and then the table of crops, whose presence says that the store is whole."""
+    buffer = io.BytesIO()
+    crops.to_parquet(buffer, index=False)
+    shards = sorted([*folder.glob("crops-*.npy"), *folder.glob("masks-*.npy")])
+    found = {path.name: checksum(path) for path in (folder / "items.parquet", *shards)}
+    found["crops.parquet"] = zlib.crc32(buffer.getbuffer())
+    write_text(json.dumps(found, indent=2), folder / CHECKSUMS)
+    replace_file(folder / "crops.parquet", buffer.getbuffer())
+    remove_made(folder, ("parts/*.npz", "parts/*.tmp"))
 
 
 def take_apart(folder: Path) -> None:
@@ -290,7 +300,7 @@ def _rows(item: str, arrays: dict[str, NDArray[Any]], shard: int, offset: int) -
     table["box"] = pd.Series(list(arrays["box"].reshape(count, 4)), dtype=object)
     table["landmarks"] = pd.Series(list(arrays["landmarks"].reshape(count, 10)), dtype=object)
     table["shard"], table["offset"] = shard, np.arange(offset, offset + count)
-    table["hash"] = [hashlib.blake2b(crop.tobytes(), digest_size=8).hexdigest() for crop in arrays["pixels"]]
+    table["hash"] = [crop_hash(crop) for crop in arrays["pixels"]]
     return table[CROP_COLUMNS]
 
 

@@ -27,17 +27,19 @@ class Throughput(Callback):
     """Log `train/samples_per_second` of each epoch, over all devices, validation not counted."""
 
     def __init__(self) -> None:
-        self._samples, self._seconds, self._since = 0, 0.0, 0.0
+        self._samples, self._seconds = 0, 0.0
+        self._since: float | None = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Start the clock with the first batch of an epoch."""
-        if batch_idx == 0:
+        """Start the clock with the first batch of an epoch, or with the first after a resumed run's checkpoint."""
+        if batch_idx == 0 or self._since is None:
             self._samples, self._since = 0, time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count, and read the clock before validation begins."""
+        assert self._since is not None
         self._samples += len(batch["y"])
         self._seconds = time.perf_counter() - self._since
 

@@ -1,0 +1,102 @@
+"""Files: whole or not at all, only regular ones, their checksums and names; what was made here can be removed again."""
+
+import os
+import stat
+import zlib
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+
+
+class NotRegularError(ValueError):
+    """What a path names is no regular file: to read it could wait for ever, or never end."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading bytes; a pipe, a socket, a device, a folder, or a link to one, is refused.
+
+    Nothing here waits: what is not regular is not opened, and where a pipe takes a file's place in between, opening it
+    returns at once and the descriptor tells.
+
+    Raises:
+        NotRegularError: it is something else, such as `not a regular file (a named pipe)`.
+        OSError: it is missing or may not be read.
+    """
+    _require(os.stat(path).st_mode)
+    flags = (getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY"))
+    descriptor = os.open(path, os.O_RDONLY | sum(flags))
+    try:
+        _require(os.fstat(descriptor).st_mode)
+    except NotRegularError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def _require(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise NotRegularError(f"not a regular file ({KINDS.get(stat.S_IFMT(mode), 'of an unknown kind')})")
+
+
+def printable(text: str) -> str:
+    r"""Text for one line of a terminal: control characters and bytes that are no text as escapes such as `\x1b`."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def replace_file(path: Path, content: bytes | memoryview) -> None:
+    """Write a file so that a reader, a killed process or a full disk leaves the old one or the new one, never half.
+
+    Raises:
+        OSError: it cannot be written; nothing is left of the attempt.
+    """
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def checksum(path: Path) -> int:
+    """The CRC-32 of a file."""
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(2**24):
+            value = zlib.crc32(chunk, value)
+    return value
+
+
+def remove_made(folder: Path, patterns: Iterable[str]) -> None:
+    """Delete the files below a folder that match, and the folders that are empty then; everything else stays.
+
+    Args:
+        folder: where something was made; it may be missing.
+        patterns: of paths below it, such as `checkpoints/*.ckpt`: exactly the names that are written there.
+    """
+    emptied: set[Path] = set()
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            inside = [parent for parent in path.parents if folder in parent.parents]
+            if any(parent.is_symlink() for parent in inside):  # what it leads to was not made here
+                continue
+            if path.is_file() or path.is_symlink():
+                path.unlink()
+                emptied |= set(inside)
+    for parent in sorted(emptied, key=lambda path: len(path.parts), reverse=True):
+        with suppress(OSError):  # it holds what was not made here
+            parent.rmdir()

@@ -1,0 +1,220 @@
+"""What a fall leaves: stores and checkpoints that are damaged are named, and nothing is deleted that was not made."""
+
+import errno
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from conftest import unmask
+from test_evaluation import TRAIN, divided, prepared
+from unmask.data import checksums
+from unmask.data.prepare import MADE as STORE
+from unmask.data.store import CropStore
+from unmask.files import remove_made, replace_file
+from unmask.runs import RunError, load_checkpoint, resume_point
+from unmask.training.checkpoints import WholeCheckpoints
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("damage")
+    prepared(place, divided(place / "whole", train=6, val=6, test=12))
+    return place
+
+
+@pytest.fixture
+def store(place):
+    """The store's folder, as it was before the test when the test has ended."""
+    (folder,) = (path.parent for path in place.glob("outputs/prepared/*/*/crops.parquet"))
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    yield folder
+    for path, content in before.items():
+        path.write_bytes(content)
+
+
+def overwrite_pixels(folder: Path) -> str:
+    shard = np.load(folder / "crops-00000.npy", mmap_mode="r+")
+    shard[3, :, 5:9] ^= 255
+    shard.flush()
+    return "crops-00000.npy"
+
+
+def invert_labels(folder: Path) -> str:
+    items = pd.read_parquet(folder / "items.parquet")
+    items.assign(label=1 - items["label"]).to_parquet(folder / "items.parquet", index=False)
+    return "items.parquet"
+
+
+def shuffle_offsets(folder: Path) -> str:
+    crops = pd.read_parquet(folder / "crops.parquet")
+    crops.assign(offset=crops["offset"].to_numpy()[::-1]).to_parquet(folder / "crops.parquet", index=False)
+    return "crops.parquet"
+
+
+def flip_a_byte(folder: Path) -> str:
+    path = folder / "crops-00000.npy"
+    raw = bytearray(path.read_bytes())
+    raw[-7] ^= 1
+    path.write_bytes(raw)
+    return path.name
+
+
+@pytest.mark.parametrize("harm", [overwrite_pixels, invert_labels, shuffle_offsets, flip_a_byte])
+def test_a_damaged_store_trains_nothing(place, store, harm):
+    name = harm(store)
+    assert checksums.damaged(store) == [name]
+    refused = unmask("train", *TRAIN, "name=damaged", cwd=place, expect=1).stderr
+    assert name in refused and "changed since it was prepared" in refused
+    assert "unmask prepare data=folder" in refused and "rerun=true" in refused
+    checked = unmask(
+        "prepare", "data=folder", *TRAIN[1:3], f"data.root={place / 'whole'}", "check=true", cwd=place, expect=1
+    )
+    assert name in checked.stdout
+
+
+def test_crops_are_compared_with_their_hashes_where_no_checksums_were_written(store):
+    (store / checksums.CHECKSUMS).unlink()
+    assert checksums.damaged(store) == [] and not len(checksums.damaged_crops(CropStore(store)))
+    overwrite_pixels(store)
+    bad = checksums.damaged_crops(CropStore(store))
+    assert bad["offset"].tolist() == [3]
+
+
+def test_a_whole_store_says_so(store):
+    assert checksums.damaged(store) == []
+    known = json.loads((store / checksums.CHECKSUMS).read_text())
+    assert set(known) == {"items.parquet", "crops.parquet", "crops-00000.npy"}
+
+
+# ---- nothing is deleted that was not made
+
+
+def test_rerun_deletes_nothing_of_the_users(place, tmp_path):
+    """The run's folder is one where the user works."""
+    (tmp_path / "outputs").symlink_to(place / "outputs")
+    (tmp_path / "checkpoints").mkdir()
+    mine = ["notes.txt", "predictions.csv", "checkpoints/mine.ckpt", "samples/a.png", "data/x.png", "report.txt"]
+    for name in mine:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    given = [*TRAIN, "hydra.run.dir=.", "name=here"]
+    unmask("train", *given, cwd=tmp_path)
+    first = (tmp_path / "metrics.json").stat().st_mtime_ns
+    unmask("train", *given, "rerun=true", cwd=tmp_path)
+    assert (tmp_path / "metrics.json").stat().st_mtime_ns != first
+    assert all((tmp_path / name).read_text() == name for name in mine)
+
+
+def test_only_what_matches_is_removed(tmp_path):
+    for name in ("parts/a.npz", "parts/mine.txt", "features/x.npy", "crops.parquet", "notes.md", "crops-1/x.npy"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    remove_made(tmp_path, STORE)
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["crops-1/x.npy", "notes.md", "parts/mine.txt"] and not (tmp_path / "features").exists()
+    remove_made(tmp_path / "missing", STORE)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept.npz").write_text("x")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/parts").symlink_to(outside)
+    (tmp_path / "in/crops.parquet").symlink_to(tmp_path / "notes.md")
+    remove_made(tmp_path / "in", STORE)
+    assert (outside / "kept.npz").is_file() and (tmp_path / "notes.md").is_file()
+
+
+# ---- checkpoints
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    writer = WholeCheckpoints()
+    writer.save_checkpoint({"state_dict": {"w": torch.ones(3)}}, path)
+    before = path.read_bytes()
+
+    class Full(io.BytesIO):
+        def write(self, content):
+            super().write(bytes(content)[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def fileno(self):
+            raise AssertionError
+
+    opened = Path.open
+
+    def full(self, mode="r", *rest, **named):
+        if self.suffix == ".tmp":
+            opened(self, mode, *rest, **named).close()
+            return Full()
+        return opened(self, mode, *rest, **named)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match="No space left"):
+        writer.save_checkpoint({"state_dict": {"w": torch.zeros(3)}}, path)
+    assert path.read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("harm", ["cut", "flipped", "list", "empty", "text", "folder"])
+def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path, harm):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name, value in (("previous.ckpt", 1.0), ("last.ckpt", 2.0)):
+        torch.save({"state_dict": {"w": torch.full((50,), value)}}, folder / name)
+    last = folder / "last.ckpt"
+    raw = bytearray(last.read_bytes())
+    if harm == "flipped":  # one bit of one weight
+        raw[raw.index(np.full(8, 2.0, np.float32).tobytes()) + 2] ^= 1
+    changed = {"cut": raw[:300], "flipped": raw, "empty": b"", "text": b"not a checkpoint"}
+    if harm == "list":
+        torch.save([1, 2], last)
+    elif harm == "folder":
+        last.unlink()
+        last.mkdir()
+    else:
+        last.write_bytes(changed[harm])
+    if harm == "folder":
+        assert resume_point(tmp_path) == folder / "previous.ckpt"
+        return
+    with pytest.warns(UserWarning, match="trying the one before it"):
+        assert resume_point(tmp_path) == folder / "previous.ckpt"
+    with pytest.raises(RunError, match="is refused"):
+        load_checkpoint(last)
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "x.json"
+    replace_file(path, b"one")
+    replace_file(path, b"two")
+    assert path.read_bytes() == b"two" and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(OSError):
+        replace_file(tmp_path / "missing/x", b"")
+
+
+# ---- one broken run among others
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (".hydra/config.yaml", "module: ["),
+        (".hydra/config.yaml", "- a"),
+        (".hydra/config.yaml", "module: 3"),
+        ("metrics.json", '{"score": '),
+        ("metrics.json", "[1]"),
+        ("metrics.json", '{"score": "much", "test": {}}'),
+        ("metrics.json", '{"score": 0.5, "test": 3}'),
+    ],
+)
+def test_a_broken_run_is_listed_with_the_others(place, name, text, tmp_path):
+    for run in ("a", "b"):
+        (tmp_path / "outputs" / run / ".hydra").mkdir(parents=True)
+        (tmp_path / "outputs" / run / ".hydra/config.yaml").write_text("seed: 3\nmodule: {monitor: val/x}\n")
+        (tmp_path / "outputs" / run / "metrics.json").write_text('{"score": 0.75, "test": {"video_auroc": 0.625}}')
+    (tmp_path / "outputs/a" / name).write_text(text)
+    printed = unmask("list", "runs", cwd=tmp_path).stdout
+    assert "damaged" in printed and "0.625" in printed and "outputs/b" in printed
