@@ -31,7 +31,7 @@ from unmask.config import validate
 from unmask.metrics.detection import logit, require_thresholds
 
 # What does not change a run's result and so is no part of its identity.
-NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare", "explain")
+NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare", "explain", "report")
 
 
 class RunError(ValueError):
