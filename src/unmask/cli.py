@@ -232,9 +232,7 @@ def quote(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals or not _is_key(key) or os.path.exists(argument):
         key, value = "path", argument
-    if key.lstrip("+").startswith(
-        "trainer."
-    ):  # checked against Lightning's Trainer, whether the config names it or not
+    if key.lstrip("+").startswith("trainer."):  # checked against Lightning's Trainer, whatever the config names
         return f"++{key.lstrip('+')}={value}"
     listed = value.startswith("[") and value.endswith("]")
     if key.lstrip("+") not in PLAIN or value == "null" or value.startswith(("'", '"', "${")) or listed:

@@ -43,7 +43,7 @@ def started(
         environment: variables beside those of this process.
         how: passed on to `subprocess.Popen`.
     """
-    theirs = {**os.environ, **(environment or {}), PARENT: str(os.getpid())}
+    theirs = {**os.environ, PARENT: str(os.getpid()), **(environment or {})}
     process = subprocess.Popen(command, env=theirs, start_new_session=True, **how)
     try:
         yield process

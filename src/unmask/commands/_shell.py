@@ -1,4 +1,4 @@
-"""What the verbs share of the terminal: plain lines, errors without a traceback where the user can mend them, signals."""
+"""What the verbs share of the terminal: plain lines, signals, errors without a traceback where the user can mend them."""
 
 import atexit
 import functools
@@ -111,6 +111,7 @@ def interruptible(module: str) -> Iterator[None]:
         raise SystemExit(code) from None
     finally:
         handle(before)
+        log.handlers.clear()  # or what another verb says in this process would go into this one's log
 
 
 def terminate(number: int, frame: FrameType | None) -> None:

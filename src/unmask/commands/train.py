@@ -13,6 +13,7 @@ plus sign: trainer.fast_dev_run=true, trainer.overfit_batches=2.
 
 import math
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -34,7 +35,7 @@ from unmask.commands import _ending, _explain, _loggers, _trainer
 from unmask.commands._arguments import given
 from unmask.commands._checks import check_numbers, check_optimizers
 from unmask.commands._jobs import started, verb
-from unmask.commands._shell import fail_clearly, quiet, say, show
+from unmask.commands._shell import PARENT, fail_clearly, quiet, say, show
 from unmask.config import conf_dir, validate
 from unmask.data.duplicates import DUPLICATES
 from unmask.metrics import detection
@@ -55,6 +56,7 @@ from unmask.training.callbacks import Counted
 
 register_resolvers()
 
+SWEEP = "UNMASK_SWEEP"  # environment variable: machine and process of a sweep
 LOG = "train.log"  # Hydra's log of a job: a line an epoch, and what a run says
 
 
@@ -278,7 +280,7 @@ def start_job(cfg: DictConfig) -> float | None:
     place = str(out).replace("'", r"\'")
     command = verb("train", *job.overrides.task, "hydra.mode=RUN", f"hydra.run.dir='{place}'")
     last = deque[str](maxlen=200)
-    full = {"HYDRA_FULL_ERROR": "1"}  # a failure is told with its traceback
+    full = {"HYDRA_FULL_ERROR": "1", **_sweep()}  # a failure is told with its traceback
     how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
     with started(command, full, **how) as process:
         for line in process.stdout:
@@ -289,6 +291,15 @@ def start_job(cfg: DictConfig) -> float | None:
         what = shlex.join(["unmask", "train", *_overrides()])
         raise RuntimeError(f"this job failed (exit code {process.returncode}): {what}\n{''.join(last)}")
     return float(Run(out).metrics["score"]) if (out / "metrics.json").is_file() else None
+
+
+def _sweep() -> dict[str, str]:
+    """For a job's environment, which process it ends with: that of the sweep, even if a launcher's lies between.
+
+    Nothing where the launcher runs jobs on other machines, which have their own rules.
+    """
+    host, _, process = os.environ.get(SWEEP, "").rpartition(" ")
+    return {PARENT: process} if host == platform.node() else {}
 
 
 def _is_child() -> bool:
@@ -304,4 +315,5 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
+    os.environ[SWEEP] = f"{platform.node()} {os.getpid()}"  # where a launcher starts jobs elsewhere, they know
     main()
