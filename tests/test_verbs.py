@@ -80,7 +80,7 @@ def test_the_schedule_steps_every_batch(run):
 
 def test_the_same_command_finds_the_same_run_and_does_not_repeat_it(run, workplace, arguments):
     before = (run.folder / "metrics.json").stat().st_mtime_ns
-    assert "finished before" in unmask("train", *arguments, cwd=workplace).stdout
+    assert "already finished" in unmask("train", *arguments, cwd=workplace).stdout
     assert (run.folder / "metrics.json").stat().st_mtime_ns == before
     assert len(list((workplace / "outputs/verbs").iterdir())) == 1
 
