@@ -176,7 +176,9 @@ def running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")], ids=["basic", "joblib"])
+@pytest.mark.parametrize(
+    "launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")], ids=["basic", "joblib"]
+)
 def test_a_killed_sweep_leaves_no_job(workplace, demo_root, launcher):
     name = f"killedsweep{len(launcher)}"
     given = ["train", "-m", *ENDLESS, f"data.root={demo_root}", f"name={name}", "seed=0,1", *launcher]

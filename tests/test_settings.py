@@ -124,7 +124,9 @@ def test_without_loggers_and_without_callbacks(train):
     assert not (folder / "metrics.csv").exists() and Run(folder).metrics["best_epoch"] in (1, 2)
     _, folder = train("bare", "callbacks=none")
     run = Run(folder)
-    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["best.ckpt"] and run.metrics["best_epoch"] == 2
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["best.ckpt"] and run.metrics[
+        "best_epoch"
+    ] == 2
     assert "after the last of 2 epochs" in run.predictions("test").attrs["protocol"]["Selection"]
     assert all(torch.isfinite(value).all() for value in load_weights(run.checkpoint).values())
     curve = pd.read_csv(folder / "metrics.csv")["val/frame_auroc"].dropna()

@@ -100,7 +100,7 @@ def split(arguments: list[str]) -> tuple[list[tuple[str, str | None]], list[str]
         argument = rest.pop(0)
         name, equals, value = argument.partition("=")
         if argument == "--":
-            return flags, [*others, *rest]
+            return flags, [*others, *(f"./{name}" if name.startswith("-") else name for name in rest)]
         if not argument.startswith("-") or argument == "-":
             others.append(argument)
         elif name in VALUED:
