@@ -100,9 +100,10 @@ def test_no_garbage_is_looked_for_while_a_verb_is_imported(monkeypatch):
         (["--info", "defaults-tree", "a=1"], ["--info", "defaults-tree", "a=1"]),
         (["--info", "a=1"], ["--info", "all", "a=1"]),
         (["-i"], ["-i", "all"]),
-        (["--config-dir", "my conf", "-cn", "train", "-cp", "p"], ["--config-dir", "my conf", "-cn", "train", "-cp", "p"]),
+        (["--config-dir", "my conf"], ["--config-dir", "my conf"]),
+        (["a=1", "-cn", "train", "-cp", "p", "-cd=d"], ["-cn", "train", "-cp", "p", "-cd", "d", "a=1"]),
         (["--experimental-rerun", "config.pickle"], ["--experimental-rerun", "config.pickle"]),
-        (["run=x", "--", "-clip.mp4"], ["run='x'", "-clip.mp4"]),
+        (["run=x", "--", "-clip.mp4"], ["run='x'", "path='./-clip.mp4'"]),
     ],
 )  # fmt: skip
 def test_flags_of_hydra_come_first_and_keep_their_values(typed, given):

@@ -51,7 +51,7 @@ def check_optimizers(module: DictConfig) -> None:
     Raises:
         ValueError: the message of the optimizer, with its settings.
     """
-    for key, node in module.items():
+    for key, node in ((str(key), node) for key, node in module.items()):
         if isinstance(node, DictConfig) and str(node.get("_target_")).startswith("torch.optim"):
             _try(f"module.{key}", node, [torch.nn.Parameter(torch.zeros(1))])
     if isinstance(node := module.get("scheduler"), DictConfig):
@@ -62,7 +62,8 @@ def _try(key: str, node: DictConfig, *arguments: Any) -> None:
     try:
         instantiate(node, _convert_="all")(*arguments)
     except (ValueError, TypeError) as error:
-        settings = " ".join(f"{key}.{name}={value}" for name, value in node.items() if not str(name).startswith("_"))
+        given = {str(name): value for name, value in node.items()}
+        settings = " ".join(f"{key}.{name}={value}" for name, value in given.items() if not name.startswith("_"))
         raise ValueError(f"{settings}: {error}") from error
 
 

@@ -48,11 +48,9 @@ def quiet() -> None:
     """Silence what libraries say that no user can act on; errors and our own warnings stay."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    noise = ("does not have many workers", "directory .* exists and is not empty", "LeafSpec", "treespec")
-    noise += (
-        r"The number of training batches \(\d+\) is smaller",
-        "It is recommended to use `self.log",
-    )  # figures are of all devices
+    noise = ["does not have many workers", "directory .* exists and is not empty", "LeafSpec", "treespec"]
+    # Each epoch has a line of its own, and figures are of all devices.
+    noise += [r"The number of training batches \(\d+\) is smaller", "It is recommended to use `self.log"]
     for text in (*noise, r"Found \d+ module\(s\) in eval mode"):  # frozen parts stay so by design
         warnings.filterwarnings("ignore", f".*{text}")
 

@@ -146,7 +146,7 @@ class CountedSampler(Sampler[tuple[int, int]]):
         yield from ((self.epoch, int(index)) for index in mine[skip:])
 
 
-class FixedSampler(CountedSampler, SequentialSampler):
+class FixedSampler(CountedSampler, SequentialSampler):  # type: ignore[misc]
     """The first epoch's order in every epoch, so that a limited number of batches is always the same.
 
     Lightning replaces the sampler of `trainer.overfit_batches` unless it is a SequentialSampler.
