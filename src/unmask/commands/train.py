@@ -150,7 +150,8 @@ def _keep(trainer: Trainer, best: Path) -> bool:
     Returns:
         Whether they were chosen by validation.
     """
-    kept = any(isinstance(callback, ModelCheckpoint) and callback.monitor is not None for callback in trainer.callbacks)
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    kept = any(isinstance(callback, ModelCheckpoint) and callback.monitor is not None for callback in callbacks)
     chosen = bool(trainer.strategy.broadcast(kept and best.is_file()))
     if not chosen:
         trainer.save_checkpoint(best, weights_only=True)
@@ -283,6 +284,7 @@ def start_job(cfg: DictConfig) -> float | None:
     full = {"HYDRA_FULL_ERROR": "1", **_sweep()}  # a failure is told with its traceback
     how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
     with started(command, full, **how) as process:
+        assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
             last.append(line)
