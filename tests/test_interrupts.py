@@ -186,12 +186,12 @@ def test_a_killed_sweep_leaves_no_job(workplace, demo_root, launcher):
     waited(lambda: list(workplace.glob(f"outputs/{name}/*/checkpoints/last.ckpt")), sweep)
     jobs = of_this(name)
     assert len(jobs) > 1
-    sweep.kill()
-    sweep.communicate(timeout=60)
+    sweep.kill()  # what it started holds its pipes open, so these are not waited for
     deadline = time.monotonic() + 60
     while of_this(name):
         assert time.monotonic() < deadline, "a job goes on"
         time.sleep(0.2)
+    sweep.wait()
 
 
 def of_this(name: str) -> list[int]:

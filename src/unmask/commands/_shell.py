@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
@@ -166,13 +167,14 @@ def _follow(parent: int, direct: int) -> None:
 
 
 def _alive(process: int) -> bool:
+    """Whether a process runs; one that was killed, and whose parent has not asked for that yet, does not (Linux)."""
     try:
         os.kill(process, 0)
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except ProcessLookupError:
         return False
-    except PermissionError:
-        pass
-    return True
+    except OSError:
+        return True
 
 
 def _raised_by_us(error: BaseException | None) -> bool:
