@@ -29,8 +29,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import unmask.commands.generate  # noqa: F401  imported once here, so that a forked verb starts at once
-import unmask.commands.prepare  # noqa: F401
+import unmask.commands.generate
+import unmask.commands.prepare
 import unmask.commands.train  # noqa: F401
 from unmask import cli
 
@@ -217,8 +217,9 @@ def case(verb: str, harm: str, share: float, template: Path, whole: tuple[dict[s
             os.killpg(process, signal.SIGKILL)
         code = finish(process)
         said = last_line(place)
-        time.sleep(1.5)
-        running = left_running(place)
+        end_of_wait = time.monotonic() + 20  # a worker that was just being started notices when it is
+        while (running := left_running(place)) and time.monotonic() < end_of_wait:
+            time.sleep(0.2)
         if ballast is not None:
             ballast.unlink()
         if harm == "flipped byte":
@@ -230,7 +231,13 @@ def case(verb: str, harm: str, share: float, template: Path, whole: tuple[dict[s
         end = "the same" if not same else f"OTHER: {same[0]}" if again == 0 else "refused"
         mine = "" if (place / "mine.txt").read_text() == "mine" else " MINE IS GONE"
         left = f" {running} RUNNING" if running else ""
-        return [*row, f"{code}{left}{mine}", said[:90], str(again), f"{end} ({last_line(place)[:90]})" if again else end]
+        return [
+            *row,
+            f"{code}{left}{mine}",
+            said[:90],
+            str(again),
+            f"{end} ({last_line(place)[:90]})" if again else end,
+        ]
     finally:
         remove()
 

@@ -10,6 +10,7 @@ FRAMEWORKS = {"pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb"}
 EVERYTHING = {"*"}
 # room -> rooms it may import, besides itself
 MAY = {
+    "__main__": {"cli"},
     "cli": set(),
     "commands": EVERYTHING,
     "datasets": {"data", "files"},

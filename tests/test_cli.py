@@ -1,16 +1,20 @@
 """The console command: paths as people type them, help for people, errors that help."""
 
+import contextlib
 import gc
+import io
 import runpy
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from conftest import TINY
-from unmask.cli import describe, main, overview, quote, verbs
+from conftest import TINY, unmask
+from unmask.cli import UsageError, describe, main, overview, parse, quote, verbs
 from unmask.commands._shell import fail_clearly
 
 
@@ -81,6 +85,106 @@ def test_no_garbage_is_looked_for_while_a_verb_is_imported(monkeypatch):
         gc.enable()
         gc.unfreeze()
     assert found[2:] == [False, (True, True)]
+
+
+# -- flags
+
+
+@pytest.mark.parametrize(
+    ("typed", "given"),
+    [
+        (["experiment=x", "--cfg", "job"], ["--cfg", "job", "experiment=x"]),
+        (["--cfg=job"], ["--cfg", "job"]),
+        (["-c", "all", "--resolve", "-p", "trainer"], ["-c", "all", "--resolve", "-p", "trainer"]),
+        (["a=1", "-m", "b=1,2"], ["-m", "a=1", "b=1,2"]),
+        (["--info", "defaults-tree", "a=1"], ["--info", "defaults-tree", "a=1"]),
+        (["--info", "a=1"], ["--info", "all", "a=1"]),
+        (["-i"], ["-i", "all"]),
+        (["--config-dir", "my conf"], ["--config-dir", "my conf"]),
+        (["a=1", "-cn", "train", "-cp", "p", "-cd=d"], ["-cn", "train", "-cp", "p", "-cd", "d", "a=1"]),
+        (["--experimental-rerun", "config.pickle"], ["--experimental-rerun", "config.pickle"]),
+        (["run=x", "--", "-clip.mp4"], ["run='x'", "path='./-clip.mp4'"]),
+    ],
+)  # fmt: skip
+def test_flags_of_hydra_come_first_and_keep_their_values(typed, given):
+    assert parse("train", typed) == given
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["--foo"], "there is no flag --foo"),
+        (["--seed=3"], "keys have no dashes: seed=3"),
+        (["--cfg"], "--cfg needs a value: expected one of job, hydra, all"),
+        (["--cfg", "jobs"], "--cfg jobs: expected one of job, hydra, all"),
+        (["--info=nothing"], "--info nothing: expected one of all, config"),
+        (["--config-name", "-m"], "--config-name needs a value"),
+        (["--cfg", "job", "-m"], "-m and --cfg: expected one of them"),
+        (["--resolve"], "--resolve has no effect without --cfg"),
+        (["-p", "trainer"], "-p has no effect without --cfg"),
+        (["seed=1", "+seed=2"], "seed is given 2 times (1, 2)"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(typed, told, tmp_path):
+    with pytest.raises(UsageError) as error:
+        parse("train", typed)
+    assert told in str(error.value)
+    with contextlib.chdir(tmp_path), contextlib.redirect_stderr(io.StringIO()) as err:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit, match="2"):
+            patch.setattr(sys, "argv", ["unmask", "train", *typed])
+            main()
+    assert told in err.getvalue() and err.getvalue().count("\n") == 1
+
+
+def test_every_argument_of_the_trainer_is_taken_with_and_without_a_plus_sign():
+    for typed in ("trainer.fast_dev_run=true", "+trainer.fast_dev_run=true", "++trainer.fast_dev_run=true"):
+        assert quote(typed) == "++trainer.fast_dev_run=true"
+
+
+def test_the_config_is_shown_as_the_readme_says(tmp_path):
+    """All of Hydra's flags that show something, through the console command, with their values apart."""
+
+    def shown(*arguments: str) -> str:
+        return unmask(*arguments, cwd=tmp_path).stdout
+
+    whole = yaml.safe_load(shown("train", "experiment=celebdf/meso4", "--cfg", "job"))
+    assert whole["module"]["_target_"] == "unmask.modules.detector.Detector" and whole["name"] == "celebdf/meso4"
+    assert yaml.safe_load(shown("train", "--cfg=job", "experiment=celebdf/meso4")) == whole
+    part = shown("evaluate", "-c", "job", "--package", "trainer", "run=x", "trainer=cpu")
+    assert yaml.safe_load(part)["accelerator"] == "cpu" and "max_epochs" in part and "resamples" not in part
+    assert yaml.safe_load(shown("predict", "--cfg", "hydra"))["hydra"]["job"]["name"] == "predict"
+    resolved = yaml.safe_load(shown("train", "experiment=celebdf/meso4", "-c", "job", "--resolve", "-p", "data"))
+    assert resolved["image_size"] == whole["image_size"]
+    assert "conf" in shown("predict", "--info", "searchpath")
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    (tmp_path / "mine/experiment/own.yaml").write_text("# @package _global_\nname: my own\n")
+    own = shown("train", "--config-dir", "mine", "experiment=own", "--cfg", "job")
+    assert yaml.safe_load(own)["name"] == "my own"
+    assert "resamples" in shown("predict", "--config-name", "evaluate", "--cfg", "job")
+    assert "--hydra-help" in shown("--hydra-help")
+    for verb in verbs():
+        assert f"unmask {verb}" in shown(verb, "--cfg", "job", "-h"), "our own help, whatever stands beside it"
+    assert not list(tmp_path.glob("outputs")), "nothing was run"
+
+
+def test_shells_complete_verbs_and_keys(tmp_path, monkeypatch):
+    assert "complete" in unmask("-sc", "install=bash", cwd=tmp_path).stdout
+    monkeypatch.setenv("COMP_LINE", "unmask pr")
+    assert {"prepare", "predict"} <= set(unmask("-sc", "query=bash", cwd=tmp_path).stdout.split())
+    monkeypatch.setenv("COMP_LINE", "unmask report ta")
+    assert "table=" in unmask("-sc", "query=bash", cwd=tmp_path).stdout
+
+
+def test_the_version_and_the_module(tmp_path, monkeypatch, capsys):
+    told = f"unmask {version('unmask')}\n"
+    assert unmask("--version", cwd=tmp_path).stdout == told == unmask("train", "--version", cwd=tmp_path).stdout
+    monkeypatch.setattr(sys, "argv", ["unmask", "--version"])
+    runpy.run_module("unmask", run_name="__main__")
+    assert capsys.readouterr().out == told
+    first = unmask("--foo", cwd=tmp_path, expect=2)
+    assert first.stderr.count("\n") == 1 and "expected a verb first" in first.stderr
+    flagged = unmask("list", "--foo", cwd=tmp_path, expect=2)
+    assert flagged.stderr.count("\n") == 1 and "--foo" in flagged.stderr
 
 
 def test_the_installed_command_prepares_in_processes(demo_root, workplace, tmp_path):

@@ -58,7 +58,7 @@ def killed(portraits) -> tuple[Path, Path, int]:
     assert not (run / "metrics.json").exists()
     state = torch.load(resume_point(run), weights_only=True)
     done = unmask("train", *given, cwd=place)
-    assert "going on from" in done.stdout and (run / "metrics.json").exists()
+    assert "resuming from" in done.stdout and (run / "metrics.json").exists()
     return place, run, int(state["global_step"])
 
 

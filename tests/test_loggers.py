@@ -137,10 +137,15 @@ def holds(folder: Path, history: list[dict]) -> None:
     assert len(captions) == min(len(wrong), 12) and {text.split("\n")[1] for text in captions} <= set(wrong.index)
 
 
-def test_a_training_that_fails_is_closed_as_failed(workplace, demo_root, offline):
+def test_a_training_that_fails_is_closed_as_failed(workplace, demo_root, offline, monkeypatch):
     before = folders(workplace)
-    with pytest.raises(Exception, match="lr"):
-        unmask("train", *ARGUMENTS, f"data.root={demo_root}", "logger=wandb", "module.optimizer.lr=-1", cwd=workplace)
+
+    def broken(folder: Path) -> None:
+        raise RuntimeError("the training broke")
+
+    monkeypatch.setattr("unmask.runs.resume_point", broken)
+    with pytest.raises(RuntimeError, match="the training broke"):
+        unmask("train", *ARGUMENTS, f"data.root={demo_root}", "logger=wandb", "seed=5", cwd=workplace)
     (folder,) = folders(workplace) - before
     assert [done["exit_code"] for done in of_kind(records(folder), "exit")] == [1]
 

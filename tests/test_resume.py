@@ -110,7 +110,7 @@ def test_a_killed_process_goes_on(workplace, demo_root, arguments_of_meso4, monk
     folder = found[0].parents[1]
     assert not (folder / "metrics.json").exists()
     printed = unmask("train", *given, cwd=workplace).stdout
-    assert "going on from" in printed
+    assert "resuming from" in printed
     monkeypatch.chdir(workplace)
     whole = train_in(workplace, "out/not-killed", given, None, monkeypatch)
     same_weights(whole, folder)

@@ -294,7 +294,7 @@ def test_a_killed_run_goes_on_with_what_was_fitted(run, place, monkeypatch):
     monkeypatch.setattr(cv, "choose", lambda *_: pytest.fail("fitted again"))
     small = ("module/network/encoder=spectrum", "module.network.encoder.bins=8")
     again, printed = train(place, "rings", *small, "module.C=[0.1,1]", "module.gamma=[1.0]")
-    assert "going on from" in printed
+    assert "resuming from" in printed
     told = json.loads((again.folder / "metrics.json").read_text())
     assert told["cv"] == metrics["cv"] and told["test"] == metrics["test"]
     after = load_weights(folder / "checkpoints/last.ckpt")

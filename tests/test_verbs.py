@@ -80,7 +80,7 @@ def test_the_schedule_steps_every_batch(run):
 
 def test_the_same_command_finds_the_same_run_and_does_not_repeat_it(run, workplace, arguments):
     before = (run.folder / "metrics.json").stat().st_mtime_ns
-    assert "finished before" in unmask("train", *arguments, cwd=workplace).stdout
+    assert "already finished" in unmask("train", *arguments, cwd=workplace).stdout
     assert (run.folder / "metrics.json").stat().st_mtime_ns == before
     assert len(list((workplace / "outputs/verbs").iterdir())) == 1
 
@@ -126,6 +126,42 @@ def test_the_report_is_one_page_with_the_protocol(run, workplace):
     for words in ("Demo data", "identity_disjoint", "unmask train experiment=demo_celebdf/meso4", "scored once"):
         assert words in page
     assert not re.search(r"""(src|href)=["']https?:""", page)
+
+
+def test_a_training_ends_with_its_figures_its_folder_and_its_page(workplace, arguments):
+    """The table that `unmask report` prints; the same where the run was finished before; a line an epoch in the log."""
+    given = [*arguments, "name=ending", "seed=3", "report=true"]
+    printed = unmask("train", *given, cwd=workplace).stdout
+    (folder,) = (workplace / "outputs/ending").iterdir()
+    page = (folder / "report.html").read_text()
+    assert "unmask train experiment=demo_celebdf/meso4" in page and "trainer.max_epochs=2" in page and "++" not in page
+    told = unmask("report", f"run={folder}", cwd=workplace).stdout
+    assert "AUC, all" in told and printed.endswith(f"{told}run: {folder}\n")
+    epochs = [line for line in printed.splitlines() if line.startswith("epoch ")]
+    assert len(epochs) == 2 and re.fullmatch(
+        r"epoch 2 of 2: loss [\d.]+, val/loss [\d.]+, val/frame_auroc [\d.]+ \([\d.]+ s\)", epochs[1]
+    )
+    log = (folder / "train.log").read_text()
+    assert all(line in log for line in (*epochs, f"training in {folder}", f"run: {folder}"))
+    before = (folder / "report.html").stat().st_mtime_ns
+    again = unmask("train", *given, cwd=workplace).stdout
+    assert again == f"already finished: {folder} (rerun=true starts over)\n{told}run: {folder}\n"
+    assert (folder / "report.html").stat().st_mtime_ns == before
+    unmask("train", *given, "rerun=true", cwd=workplace)
+    assert (folder / "train.log").read_text().count("epoch 2 of 2") == 1, "a run that starts over begins a new log"
+
+
+def test_a_report_that_fails_is_one_line_and_loses_no_run(run, monkeypatch, capsys):
+    from unmask.commands import _ending, report
+
+    monkeypatch.setattr(report.page, "write", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(report, "PAGE", "nowhere.html")
+    _ending.show(run)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith(
+        "no report (ZeroDivisionError: division by zero); the run is finished: unmask report run="
+    )
+    assert lines[-1] == f"run: {run.folder}"
 
 
 def test_one_file_is_asked_about(run, workplace, demo_root):

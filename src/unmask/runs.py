@@ -38,7 +38,7 @@ from unmask.metrics.detection import logit, require_thresholds
 FACTOR, EXTRA = 4, 50_000_000
 
 # What does not change a run's result and so is no part of its identity.
-NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare", "explain")
+NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare", "explain", "report")
 
 
 class RunError(ValueError):

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
-from pytorch_lightning import Trainer
 from rich.progress import track
 
 from unmask.commands._shell import console, quiet
+from unmask.commands._trainer import check
 from unmask.data import workers
 from unmask.runs import register_resolvers
 
@@ -22,7 +21,7 @@ Work = Callable[[str, Iterable[T]], R]
 
 def devices_of(trainer: DictConfig) -> list[str]:
     """The devices that a Trainer of this config would use, such as `cuda:0`; of the CPU once for each process."""
-    made: Trainer = instantiate(trainer, _convert_="all", logger=False, enable_checkpointing=False)
+    made = check(trainer)
     kind = made.strategy.root_device.type
     return [kind if kind == "cpu" else f"{kind}:{number}" for number in made.device_ids]
 

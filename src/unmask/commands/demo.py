@@ -12,7 +12,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import hydra
@@ -20,7 +20,7 @@ import pandas as pd
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from unmask.commands._jobs import call, load, run_folder, verb
+from unmask.commands._jobs import call, load, run_folder, started, verb
 from unmask.commands._shell import console, fail_clearly, say
 from unmask.commands.report import report
 from unmask.config import conf_dir
@@ -101,12 +101,12 @@ def train_all(trainings: dict[str, list[str]]) -> list[Path]:
         TextColumn("{task.fields[state]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=console) as bar, ExitStack() as jobs:
         tasks = {name: bar.add_task(name, total=1.0, state="waiting", start=False) for name in trainings}
         while waiting or running:
             while waiting and len(running) < (os.cpu_count() or 1):
                 name, arguments = waiting.popitem()
-                running[name] = start(verb("train", *arguments), folders[name])
+                running[name] = jobs.enter_context(start(verb("train", *arguments), folders[name]))
                 bar.start_task(tasks[name])
             for name, process in list(running.items()):
                 share, state = how_far(folders[name], trainings[name])
@@ -122,14 +122,17 @@ def train_all(trainings: dict[str, list[str]]) -> list[Path]:
     return list(folders.values())
 
 
-def start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
-    """Start a training whose output goes into its folder."""
+@contextmanager
+def start(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a training whose output goes into its folder; it ends with this process."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "output.log").open("wb") as log:
-        # Two processes with a thread for each core would fight for them, and both lose.
-        return subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
+    # Two processes with a thread for each core would fight for them, and both lose.
+    alone = {"OMP_NUM_THREADS": "1"}
+    with (
+        (folder / "output.log").open("wb") as log,
+        started(command, alone, stdout=log, stderr=subprocess.STDOUT) as process,
+    ):
+        yield process
 
 
 def how_far(folder: Path, arguments: list[str]) -> tuple[float, str]:

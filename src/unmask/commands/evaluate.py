@@ -16,9 +16,10 @@ from typing import Any
 import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import Trainer
 
+from unmask.commands import _trainer
 from unmask.commands._arguments import given, refuse_unread
+from unmask.commands._checks import check_numbers
 from unmask.commands._judging import judge_run
 from unmask.commands._shell import console, fail_clearly, quiet, say
 from unmask.commands.report import SEEN, gather
@@ -60,6 +61,8 @@ SPLITS = ("val", "test")
 def evaluate(cfg: DictConfig) -> float:
     """Score a run on one split and return its AUC over whole items; of a generator, the Frechet distance."""
     quiet()
+    if OmegaConf.is_missing(cfg, "run") or cfg.run is None:
+        raise ValueError("run missing: unmask evaluate run=DIR (unmask list runs shows them)")
     run = Run(Path(cfg.run))
     kind = "detector" if "thresholds" in run.metrics else "generator"  # unfinished runs are refused before anything
     check_arguments(kind, cfg)
@@ -69,13 +72,16 @@ def evaluate(cfg: DictConfig) -> float:
     if kind == "generator":
         return judge_run(run, cfg, data, cfg.get("data") is not None)
     validate(cfg, "trainer")
+    check_numbers(cfg)
+    _trainer.check(cfg.trainer)
     data.verify()
     data.setup("test")
     if not len(data.samples[cfg.split]):
         say(f"nothing was evaluated and nothing written: {data.why_empty(cfg.split)}", style="yellow")
         return float("nan")
-    trainer: Trainer = instantiate(cfg.trainer, _convert_="all", logger=False, enable_checkpointing=False)
-    figures, table = evaluate_split(trainer, run.module(), data, cfg.split)
+    module = run.module()
+    trainer = _trainer.build(cfg.trainer, module, logger=False, enable_checkpointing=False)
+    figures, table = evaluate_split(trainer, module, data, cfg.split)
     assert table is not None
     if not trainer.is_global_zero:
         return float("nan")

@@ -34,6 +34,7 @@ from unmask.runs import Run, register_resolvers
 
 register_resolvers()
 
+PAGE = "report.html"
 SEEN = "Seen in training"  # the word of a protocol for files that the run was trained on
 
 
@@ -41,11 +42,19 @@ def report(folders: Sequence[Path], out: Path | None, title: str | None, resampl
     """Write the page of one or several runs and print its table."""
     runs = [Run(folder) for folder in folders]
     reports = [gather(run, resamples) for run in runs]
+    path = write(runs, reports, out, title)
+    tell(reports)
+    say(f"report: {path}")
+    return path
+
+
+def write(runs: Sequence[Run], reports: Sequence[RunReport], out: Path | None = None, title: str | None = None) -> Path:
+    """Write the page of one or several runs; where it lies."""
     names = [entry.name for entry in reports]
     for run, entry in zip(runs, reports, strict=True):
         if names.count(entry.name) > 1:  # two runs of one preset: told apart by their folders
             entry.name = f"{entry.name} ({run.folder.name})"
-    path = out or (runs[0].folder / "report.html" if len(runs) == 1 else Path("outputs/report.html"))
+    path = out or (runs[0].folder / PAGE if len(runs) == 1 else Path("outputs") / PAGE)
     page.write(
         path,
         reports,
@@ -53,11 +62,14 @@ def report(folders: Sequence[Path], out: Path | None, title: str | None, resampl
         strips=Strips(runs),
         demo=any(bool(run.config.data.get("demo")) for run in runs),
     )
+    return path
+
+
+def tell(reports: Sequence[RunReport]) -> None:
+    """Print the table, and what each network costs."""
     console.print(tables.console(reports))
     for entry in reports:
         say(f"{entry.name}: {'; '.join(f'{name} {text}' for name, text in entry.network.items())}")
-    say(f"report: {path}")
-    return path
 
 
 def _dataset(report: RunReport) -> str:

@@ -5,16 +5,18 @@
   unmask train -m experiment=celebdf/meso4,celebdf/cnn_lstm seed=0,1,2
 
 The run's folder is outputs/NAME/ID, where ID stands for the config and the data: the same command finds the same
-folder. A finished run is not run again, one that was killed goes on; rerun=true starts over. check=true validates the
-config and stops. Presets lie in conf/experiment; unmask train --cfg job shows the whole config.
+folder. A finished run is not run again, one that was killed resumes; rerun=true starts over. check=true validates the
+config and stops. A run ends with the table of the test split and report.html in its folder; report=false makes neither.
+Presets lie in conf/experiment; unmask train --cfg job shows the whole config. Arguments of Lightning's Trainer need no
+plus sign: trainer.fast_dev_run=true, trainer.overfit_batches=2.
 """
 
 import math
 import os
+import platform
 import re
 import shlex
 import subprocess
-import sys
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from pytorch_lightning import LightningModule, Trainer, seed_everything
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 
-from unmask.commands import _explain, _loggers
+from unmask.commands import _ending, _explain, _loggers, _trainer
 from unmask.commands._arguments import given
-from unmask.commands._shell import fail_clearly, quiet, say, show
+from unmask.commands._checks import check_numbers, check_optimizers
+from unmask.commands._jobs import started, verb
+from unmask.commands._shell import PARENT, fail_clearly, quiet, say, show
 from unmask.config import conf_dir, validate
 from unmask.data.duplicates import DUPLICATES
 from unmask.files import remove_made
@@ -55,16 +60,19 @@ register_resolvers()
 
 # What a run writes into its folder beside .hydra; `rerun=true` removes this and nothing else.
 MADE = (
-    "metrics.json", "metrics.csv", "predictions-*.parquet", "report.html", DUPLICATES, "train.log", "output.log",
+    "metrics.json", "metrics.csv", "predictions-*.parquet", "report.html", DUPLICATES, "output.log",
     "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/*.ckpt.*.tmp",
     "explain/[0-9]*.png", "explain/explain.json", "samples/step-*.png", "samples/reconstructed.png",
     "samples/*.mp4", "tensorboard/**/events.out.tfevents.*", "tensorboard/**/hparams.yaml", "profile/*",
 )  # fmt: skip
+SWEEP = "UNMASK_SWEEP"  # environment variable: machine and process of a sweep
+LOG = "train.log"  # Hydra's log of a job: a line an epoch, and what a run says
 
 
 def train(cfg: DictConfig) -> float | None:
     """Build everything that the config names and run it; return the monitored metric, which a sweep optimizes."""
-    validate(cfg)
+    quiet()
+    check(cfg)
     out = Path(cfg.paths.out)
     if not _is_child():
         write_config(cfg, out)
@@ -74,46 +82,94 @@ def train(cfg: DictConfig) -> float | None:
     if cfg.rerun and not _is_child():
         _clear(out)
     elif (out / "metrics.json").is_file():
-        say(f"finished before: {out} (rerun=true starts over)")
-        return float(Run(out).metrics["score"])
-    quiet()
+        return _already(out, cfg.report)
     seed_everything(cfg.seed, workers=True, verbose=False)
+    module: Any = instantiate(cfg.module, _convert_="all")
     data: Any = instantiate(cfg.data, _convert_="all")
     check_arguments(data)
     if not _is_child():
         data.verify()
     data.setup("fit")
-    module: LightningModule = instantiate(cfg.module, _convert_="all")
     with _loggers.closing():
-        trainer: Trainer = instantiate(cfg.trainer, _convert_="all", _partial_=True)(
-            callbacks=[*_parts(cfg.callbacks), Counted(cfg.seed), _loggers.Evidence(cfg.logger.get("faces", 0))],
-            logger=_loggers.start(cfg),
-            plugins=[WholeCheckpoints()],
-        )
+        callbacks = [*_parts(cfg.callbacks), Counted(cfg.seed), _loggers.Evidence((cfg.logger or {}).get("faces", 0))]
+        loggers = _loggers.start(cfg)
+        if not loggers:  # Lightning refuses this one where nothing could take what it measures
+            callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
+        saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)  # or Lightning adds its own
+        options = {"logger": loggers, "enable_checkpointing": saves, "plugins": [WholeCheckpoints()]}
+        trainer = _trainer.build(cfg.trainer, module, callbacks, **options)
         results = _run(trainer, module, data, out)
+    if results is None:
+        return None
     if trainer.is_global_zero:
         if len(data.duplicates):
             data.duplicates.to_csv(out / DUPLICATES, index=False)
         _explain.explain(module, results["test"].table, data, out, cfg.explain, trainer.strategy.root_device)
+        _ending.show(Run(out), cfg.report)
     return _score(module, results["val"])
 
 
-def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> dict[str, Results]:
-    """Fit, take the best weights, score validation (for a detector's threshold) and then, once, test."""
+def check(cfg: DictConfig) -> None:
+    """Refuse what cannot work, before anything is read.
+
+    Raises:
+        ValueError: one line, or a line for each problem.
+    """
+    validate(cfg)
+    check_numbers(cfg)
+    check_optimizers(cfg.module)
+    _trainer.check(cfg.trainer)
+
+
+def _already(out: Path, report: bool) -> float:
+    """Show a run that was finished before; its score."""
+    say(f"already finished: {out} (rerun=true starts over)")
+    run = Run(out)
+    if not _is_child():
+        _ending.show(run, report)
+    return float(run.metrics["score"])
+
+
+def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> dict[str, Results] | None:
+    """Fit, take the best weights, score validation (for a detector's threshold) and then, once, test.
+
+    With `trainer.fast_dev_run` that is tried out on a batch each, and nothing is written or returned.
+    """
     last = resume_point(out)
-    say(f"going on from {last}" if last else f"training in {out}")
+    say(f"resuming from {last} (epoch {best_epoch(last)})" if last else f"training in {out}")
     trainer.fit(module, data, ckpt_path=last, weights_only=True)
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        for split in ("val", "test"):
+            evaluate(trainer, module, data, split)
+        say("trainer.fast_dev_run: training, validation and test run; no weights and no figures were written")
+        return None
     epochs, best = trainer.current_epoch, out / "checkpoints" / "best.ckpt"
+    chosen = _keep(trainer, best)
     results = {split: evaluate(trainer, module, data, split, best) for split in ("val", "test")}
     if trainer.is_global_zero:
         for split, found in results.items():
             if found.table is not None:
-                protocol = data.protocol_words(split) | _selection(module, epochs)
+                protocol = data.protocol_words(split) | _selection(module, epochs, chosen)
                 write_predictions(predictions_path(out, split), found.table, protocol, found.figures)
-        _write_metrics(out, module, data, results, _learning(module, results["val"], best_epoch(best), epochs))
+        epoch = best_epoch(best) if chosen else epochs or None
+        _write_metrics(out, module, data, results, _learning(module, results["val"], epoch, epochs))
     if not len(data.samples["test"]):
         say(f"no test figures: {data.why_empty('test')}", style="yellow")
     return results
+
+
+def _keep(trainer: Trainer, best: Path) -> bool:
+    """Save the weights at the end where no epoch was chosen: without such a callback, or without an epoch.
+
+    Returns:
+        Whether they were chosen by validation.
+    """
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    kept = any(isinstance(callback, ModelCheckpoint) and callback.monitor is not None for callback in callbacks)
+    chosen = bool(trainer.strategy.broadcast(kept and best.is_file()))
+    if not chosen:
+        trainer.save_checkpoint(best, weights_only=True)
+    return chosen
 
 
 def check_arguments(data: Any) -> None:
@@ -152,10 +208,13 @@ def _learning(module: Any, validation: Results, best: int | None, epochs: int) -
     return {"best_epoch": best, "epochs": epochs, "remarks": [remark] if remark else []}
 
 
-def _selection(module: Any, epochs: int) -> dict[str, str]:
+def _selection(module: Any, epochs: int, chosen: bool) -> dict[str, str]:
+    if chosen:
+        how = f"the epoch of the best {module.monitor} on the validation split, of {epochs} epochs"
+    else:
+        how = f"none: the weights {f'after the last of {epochs} epochs' if epochs else 'as they were, not trained'}"
     return {
-        "Selection": f"the epoch of the best {module.monitor} on the validation split, "
-        f"of {epochs} epochs; the test split was scored once, after that",
+        "Selection": f"{how}; the test split was scored once, after that",
         "Threshold": "the one of the best balanced accuracy on the validation split",
     }
 
@@ -196,10 +255,13 @@ def _write_metrics(out: Path, module: Any, data: Any, results: dict[str, Results
 
 
 def _overrides() -> list[str]:
-    """What was given on the command line, as it would be typed: without the quotes that Hydra's grammar wants."""
+    """What was given on the command line, as it would be typed: without what `unmask.cli` adds for Hydra's grammar."""
     if not HydraConfig.initialized():
         return []
-    return [re.sub(r"^([\w.]+)='([^']*)'$", r"\1=\2", given) for given in HydraConfig.get().overrides.task]
+    return [
+        re.sub(r"^([\w.]+)='([^']*)'$", r"\1=\2", given.removeprefix("++") if given.startswith("++trainer.") else given)
+        for given in HydraConfig.get().overrides.task
+    ]
 
 
 def _parts(group: DictConfig | None) -> list[Any]:
@@ -210,6 +272,8 @@ def _parts(group: DictConfig | None) -> list[Any]:
 def _clear(out: Path) -> None:
     """Forget an earlier run in this folder. Only what a run writes is removed: `hydra.run.dir` may hold other files."""
     remove_made(out, MADE)
+    if (out / LOG).is_file():  # it is open already
+        os.truncate(out / LOG, 0)
 
 
 def start_job(cfg: DictConfig) -> float | None:
@@ -223,25 +287,32 @@ def start_job(cfg: DictConfig) -> float | None:
     validate(cfg)
     job, out = HydraConfig.get(), Path(HydraConfig.get().runtime.output_dir)
     write_config(cfg, out)
-    if (out / "metrics.json").is_file() and not cfg.rerun:
-        say(f"finished before: {out}")
-        return float(Run(out).metrics["score"])
+    if (out / "metrics.json").is_file() and not cfg.rerun and not cfg.check:
+        return _already(out, cfg.report)
     place = str(out).replace("'", r"\'")
-    command = [sys.executable, "-m", "unmask.commands.train", *job.overrides.task, "hydra.mode=RUN"]
-    environment = {**os.environ, "HYDRA_FULL_ERROR": "1"}  # a failure is told with its traceback
+    command = verb("train", *job.overrides.task, "hydra.mode=RUN", f"hydra.run.dir='{place}'")
     last = deque[str](maxlen=200)
-    with subprocess.Popen(
-        [*command, f"hydra.run.dir='{place}'"], env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-    ) as process:  # fmt: skip
+    full = {"HYDRA_FULL_ERROR": "1", **_sweep()}  # a failure is told with its traceback
+    how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    with started(command, full, **how) as process:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
             last.append(line)
+        process.wait()
     if process.returncode:
         what = shlex.join(["unmask", "train", *_overrides()])
         raise RuntimeError(f"this job failed (exit code {process.returncode}): {what}\n{''.join(last)}")
-    return None if cfg.check else float(Run(out).metrics["score"])
+    return float(Run(out).metrics["score"]) if (out / "metrics.json").is_file() else None
+
+
+def _sweep() -> dict[str, str]:
+    """For a job's environment, which process it ends with: that of the sweep, even if a launcher's lies between.
+
+    Nothing where the launcher runs jobs on other machines, which have their own rules.
+    """
+    host, _, process = os.environ.get(SWEEP, "").rpartition(" ")
+    return {PARENT: process} if host == platform.node() else {}
 
 
 def _is_child() -> bool:
@@ -257,4 +328,5 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
+    os.environ[SWEEP] = f"{platform.node()} {os.getpid()}"  # where a launcher starts jobs elsewhere, they know
     main()

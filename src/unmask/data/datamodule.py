@@ -355,10 +355,14 @@ class CropDataModule(LightningDataModule):
 
     def _loader(self, data: CropDataset, order: Order | None = None, unit: int = 1) -> sampling.CountedLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler: type[sampling.CountedSampler] = sampling.CountedSampler
+        if self.trainer and self.trainer.overfit_batches:  # type: ignore[attr-defined]
+            # A few batches of the validation split are to hold both classes, so they are drawn too.
+            sampler, order = sampling.FixedSampler, order or (lambda rng: rng.permutation(len(data)))
         return sampling.CountedLoader(
             data,
             batch_size=self.batch_size,
-            sampler=sampling.CountedSampler(len(data), self.seed, order, unit, rank, world),
+            sampler=sampler(len(data), self.seed, order, unit, rank, world),
             num_workers=self.num_workers,
             collate_fn=_as_is,  # the data set gathers whole batches
             pin_memory=torch.cuda.is_available(),

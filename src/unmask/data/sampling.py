@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
 Indices = NDArray[np.int64]
 
@@ -144,6 +144,16 @@ class CountedSampler(Sampler[tuple[int, int]]):
         mine = units[self.rank :: self.world_size].reshape(-1)
         skip, self.skip = self.skip, 0
         yield from ((self.epoch, int(index)) for index in mine[skip:])
+
+
+class FixedSampler(CountedSampler, SequentialSampler):  # type: ignore[misc]
+    """The first epoch's order in every epoch, so that a limited number of batches is always the same.
+
+    Lightning replaces the sampler of `trainer.overfit_batches` unless it is a SequentialSampler.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing changes."""
 
 
 class CountedLoader(DataLoader[Any]):

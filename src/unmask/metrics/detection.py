@@ -119,6 +119,10 @@ def evaluate(
     }
 
 
+# What `quick` computes.
+WATCHED = tuple(f"{level}_{name}" for level in ("frame", "video") for name in ("auroc", "ap", "eer", "acc"))
+
+
 def quick(predictions: pd.DataFrame) -> dict[str, float]:
     """Compute what is watched during training, without intervals.
 

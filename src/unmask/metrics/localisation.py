@@ -90,11 +90,14 @@ def iou(pixels: Pixels) -> Array:
     return ratio(hit, hit + alarm + missed)
 
 
+FIGURES = ("pixel_auroc", "pixel_f1", "iou")
+
+
 def figures(pixels: Pixels) -> dict[str, float]:
     """Name the figures of the manipulated ones of the pictures: AUC of all their pixels, mean F1 and IoU."""
     touched = pixels.total[:, 1] > 0
     if not touched.any():
-        return dict.fromkeys(("pixel_auroc", "pixel_f1", "iou"), float("nan"))
+        return dict.fromkeys(FIGURES, float("nan"))
     pixels = Pixels(pixels.total[touched], pixels.called[touched], pixels.quantile[touched])
     return {"pixel_auroc": auroc(pixels), "pixel_f1": float(f1(pixels).mean()), "iou": float(iou(pixels).mean())}
 

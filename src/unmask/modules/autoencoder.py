@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from unmask.metrics import generation
 from unmask.modules.by_hand import gather
-from unmask.modules.evaluation import Results, record
+from unmask.modules.evaluation import Results, planned_steps, record
 from unmask.modules.judging import check, judge
 from unmask.modules.latents import noise
 
@@ -42,6 +42,7 @@ class Autoencoder(LightningModule):
         mode: `max` where larger is better.
     """
 
+    unused_parameters = False  #: every backward pass is into all of them
     latent_mean: Tensor
     latent_std: Tensor
     conditional = False  #: pictures are not made by attributes
@@ -173,7 +174,7 @@ class Autoencoder(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, its schedule stepped every batch."""
         optimizer = self.optimizer(self.parameters())
-        scheduler = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        scheduler = self.scheduler(optimizer, planned_steps(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -186,8 +187,8 @@ class Autoencoder(LightningModule):
 
     def _weight(self) -> float:
         """Beta of this step."""
-        rise = self.warmup * float(self.trainer.estimated_stepping_batches)
-        return self.beta * min(1.0, (self.global_step + 1) / rise) if rise else self.beta
+        rise = self.warmup * planned_steps(self.trainer)
+        return self.beta * min(1.0, (self.global_step + 1) / rise) if rise > 0 else self.beta
 
     def _note(self, z: Tensor) -> None:
         weight = 1.0 if self.global_step == 0 else MOMENTUM

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from unmask.metrics import detection
-from unmask.modules.evaluation import Results, curves, record
+from unmask.modules.evaluation import Results, curves, planned_steps, record
 
 Batch = dict[str, Tensor]
 FEATURES = ("auto", "exact", "off")
@@ -41,6 +41,8 @@ class Detector(LightningModule):
         compile: run the network through `torch.compile`, which pays in long trainings.
     """
 
+    unused_parameters = False  #: whether a backward pass leaves out some parameters, which DDP must then look for
+    FIGURES = (*detection.WATCHED, "loss")  #: what validation finds, by which weights can be chosen
     results: Results | None  #: of a validation or test that has just ended, the same on every device
 
     def __init__(
@@ -61,6 +63,9 @@ class Detector(LightningModule):
             raise ValueError(
                 f"module.monitor={monitor}: checkpoints are chosen on validation data, by a val/... figure"
             )
+        if monitor.removeprefix("val/") not in self.FIGURES:
+            listing = ", ".join(f"val/{name}" for name in self.FIGURES)
+            raise ValueError(f"module.monitor={monitor}: expected one of {listing}")
         self.network, self.loss = network, loss
         if channels_last:
             for value in (*network.parameters(), *network.buffers()):
@@ -152,7 +157,7 @@ class Detector(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over what is trained, its schedule stepped every batch."""
         optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad)
-        scheduler = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        scheduler = self.scheduler(optimizer, planned_steps(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _keep(self, batch: Batch) -> None:
@@ -176,7 +181,7 @@ class Detector(LightningModule):
         table = data.predictions(split, index, logit)
         figures = detection.quick(table) | dict(more or {})
         score = {f"{split}/{name}": value for name, value in figures.items()}.get(self.monitor)
-        if score is not None and math.isnan(score):
+        if score is not None and math.isnan(score) and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise ValueError(no_monitor(self.monitor, table, self.trainer))
         record(self, split, Results(figures, table))
         self.log(f"{split}/loss", loss, sync_dist=True, prog_bar=True, logger=curves(self.trainer))

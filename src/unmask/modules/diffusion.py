@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from unmask.modules.by_hand import gather
-from unmask.modules.evaluation import Results, record
+from unmask.modules.evaluation import Results, planned_steps, record
 from unmask.modules.judging import check, judge
 from unmask.modules.latents import noise as noise_of
 
@@ -50,6 +50,7 @@ class Diffusion(LightningModule):
         mode: `min` where smaller is better.
     """
 
+    unused_parameters = False  #: every backward pass is into all of them
     signal: Tensor  #: share of the variance that is the picture's, at each time [T]
     weight: Tensor  #: of each time in the loss [T]
 
@@ -233,7 +234,7 @@ class Diffusion(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, its schedule stepped every batch."""
         optimizer = self.optimizer(self.denoiser.parameters())
-        scheduler = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        scheduler = self.scheduler(optimizer, planned_steps(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _keep(self, batch: Batch, split: str) -> None:

@@ -1,5 +1,6 @@
 """One validation or test of a module, from the data to what it found; nothing is left in the module afterwards."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +58,12 @@ def record(module: Any, split: str, results: Results) -> None:
     module.results = results
     figures = {f"{split}/{name}": value for name, value in results.figures.items()}
     module.log_dict(figures, rank_zero_only=False, sync_dist=False, logger=curves(module.trainer))
+
+
+def planned_steps(trainer: Trainer) -> int:
+    """The number of steps of a whole training, for a schedule; -1 where it has no end that is known before."""
+    steps = trainer.estimated_stepping_batches
+    return int(steps) if math.isfinite(steps) else -1
 
 
 def curves(trainer: Trainer) -> bool | None:

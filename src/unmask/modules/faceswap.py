@@ -1,5 +1,6 @@
 """Face swapping: everybody's faces through one encoder, each person's out of a decoder of their own."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -44,6 +45,9 @@ class FaceSwap(LightningModule):
         mode: `max` where larger is better.
     """
 
+    #: A batch of a process may hold one person alone, and a backward pass leaves out the discriminator: DDP must know.
+    unused_parameters = True
+
     def __init__(
         self,
         network: nn.Module,
@@ -66,6 +70,9 @@ class FaceSwap(LightningModule):
                 f"module.outside={outside}, module.mask_weight={mask_weight}, module.adversarial_weight="
                 f"{adversarial_weight}: outside is a share, weights are 0 or more"
             )
+        known = [f"val/{name}" for name in FIGURES]
+        if monitor not in known and not re.fullmatch(r"val/psnr_\d+", monitor):
+            raise ValueError(f"module.monitor={monitor}: expected one of {', '.join(known)}, val/psnr_0, ...")
         if discriminator is not None and (adversarial is None or optimizer_d is None):
             raise ValueError("module.discriminator wants module.adversarial and module.optimizer_d beside it")
         self.automatic_optimization = False

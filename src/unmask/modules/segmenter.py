@@ -32,6 +32,8 @@ class Segmenter(Detector):
         channels_last: as of `Detector`.
     """
 
+    FIGURES = (*Detector.FIGURES, *localisation.FIGURES)
+
     def __init__(
         self,
         network: nn.Module,

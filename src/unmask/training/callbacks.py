@@ -1,6 +1,8 @@
 """Lightning callbacks of ours: what is seen and noted while a run goes on."""
 
 import hashlib
+import logging
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,17 +12,56 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
 
+log = logging.getLogger("unmask")
+
 
 class Progress(RichProgressBar):
-    """One line that is drawn anew each epoch, without version numbers and other noise."""
+    """A bar that is drawn anew each epoch, without version numbers and other noise; one line an epoch in the log.
+
+    Where standard output is no terminal, that line is printed in place of the bar.
+    """
 
     def __init__(self) -> None:
         super().__init__(leave=False, refresh_rate=5, theme=RichProgressBarTheme(metrics_format=".3f"))
+        self._begun, self._losses = 0.0, list[torch.Tensor]()  # of an epoch
+        self._print = not sys.stdout.isatty()
+        if self._print:
+            self.disable()
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Everything that the module marks for the bar, but the version of the logger."""
         metrics = super().get_metrics(trainer, pl_module)
         return {name: value for name, value in metrics.items() if name != "v_num"}
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._begun = time.perf_counter()
+        self._losses.clear()
+        super().on_train_epoch_start(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep the loss, without waiting for the device."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        self._losses += [loss.detach()] if isinstance(loss, torch.Tensor) else []
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the epoch's line: the mean loss, that of validation, the figure that weights are chosen by, seconds."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if not trainer.is_global_zero:
+            return
+        found = {"loss": torch.stack(self._losses).mean()} if self._losses else {}
+        names = ("val/loss", str(pl_module.monitor))
+        found |= {name: trainer.callback_metrics[name] for name in names if name in trainer.callback_metrics}
+        figures = ", ".join(f"{name} {float(value):.4g}" for name, value in found.items())
+        total = f" of {trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        seconds = time.perf_counter() - self._begun
+        line = f"epoch {trainer.current_epoch + 1}{total}: {figures} ({seconds:.1f} s)"
+        log.info(line)
+        if self._print:
+            print(line, flush=True)
 
 
 class Throughput(Callback):

@@ -1,0 +1,111 @@
+"""The Trainer that a config names: checked before anything is read, fit for its module, ended by a signal."""
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.utils import instantiate
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.accelerators.cpu import CPUAccelerator
+from pytorch_lightning.strategies import DDPStrategy
+
+from unmask.commands._shell import handle, terminate
+
+UNUSED = "find_unused_parameters_true"  # how Lightning calls the variant of DDP that looks for them
+DEVICES = ("gpu", "cuda", "mps", "tpu")  # accelerators that a machine may lack
+SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
+
+
+def check(cfg: DictConfig) -> Trainer:
+    """Refuse a Trainer's settings that cannot work; the Trainer is made and given back, without loggers and callbacks.
+
+    Raises:
+        ValueError: a setting is refused, by us or by Lightning.
+    """
+    for split, why in (
+        ("train", "nothing would be learned; trainer.max_epochs=0 scores the weights as they are"),
+        ("val", "the best weights and the threshold are chosen on the validation split"),
+        ("test", "a run ends with the figures of the test split"),
+    ):
+        if cfg.get(f"limit_{split}_batches") == 0:
+            raise ValueError(f"trainer.limit_{split}_batches=0: expected a share above 0 or a number of batches; {why}")
+    for key in ("max_epochs", "max_steps"):
+        if not isinstance(value := cfg.get(key, -1), int | None) or isinstance(value, bool):
+            raise ValueError(f"trainer.{key}={value}: expected a whole number, or -1 for no limit")
+    trainer = _make(cfg, {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False})
+    cores = os.cpu_count() or 1
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
+        raise ValueError(
+            f"trainer.devices={trainer.num_devices}: expected at most {cores}, the number of this machine's CPU cores"
+        )
+    return trainer
+
+
+def build(cfg: DictConfig, module: LightningModule, callbacks: Sequence[Callback] = (), **options: Any) -> Trainer:
+    """Make the Trainer of a module.
+
+    Args:
+        cfg: its config.
+        module: says in `unused_parameters` whether a backward pass leaves out some of its parameters, which DDP must
+            then look for.
+        callbacks: objects.
+        options: further arguments of the Trainer.
+
+    Raises:
+        ValueError: a setting is refused.
+    """
+    found, strategy = check(cfg).strategy, cfg.get("strategy", "auto")
+    if module.unused_parameters and isinstance(found, DDPStrategy) and strategy in ("auto", "ddp", *SPAWNED):
+        options["strategy"] = f"{strategy if strategy in SPAWNED else 'ddp'}_{UNUSED}"
+    return _make(cfg, {"callbacks": [*callbacks, Stoppable()], **options})
+
+
+def _make(cfg: DictConfig, options: Mapping[str, Any]) -> Trainer:
+    try:
+        return instantiate(cfg, _convert_="all", _partial_=True)(**options)  # type: ignore[no-any-return]
+    except Exception as error:  # Lightning's own, of which there are many kinds
+        named = f"trainer.accelerator={kind}" if (kind := cfg.get("accelerator")) in DEVICES else "trainer"
+        hint = "" if named == "trainer" else "; trainer=cpu trains on the CPU"
+        raise ValueError(f"{named}: {' '.join(str(error).split()).rstrip('.!')}{hint}") from error
+
+
+class Stoppable(Callback):
+    """SIGTERM ends a loop at once, with all processes of it; an error in the first process ends the others.
+
+    Lightning's own handler tells the other processes in a collective operation, which hangs where they are in another
+    one, and waits for the next batch. On SLURM its handlers stay: SIGUSR1 saves and requeues the job, and the SIGTERM
+    that follows must not come between.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave SIGTERM to Lightning where it requeues the job."""
+        if _requeues(trainer):
+            handle({signal.SIGTERM: signal.SIG_DFL})
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take it back."""
+        if _requeues(trainer):
+            handle({signal.SIGTERM: terminate})
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the place of Lightning's handler."""
+        if not _requeues(trainer):
+            handle({signal.SIGTERM: terminate})
+
+    on_validation_start = on_test_start = on_train_start
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """End the other processes, which would wait for this one."""
+        others: list[Any] = getattr(trainer.strategy.launcher, "procs", [])
+        for process in others:
+            process.kill()
+            process.wait()
+        others.clear()  # or Lightning's observer would kill this process because of them
+
+
+def _requeues(trainer: Trainer) -> bool:
+    environment = trainer._accelerator_connector.cluster_environment
+    return isinstance(environment, SLURMEnvironment) and environment.auto_requeue
