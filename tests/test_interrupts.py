@@ -184,26 +184,26 @@ def test_a_killed_sweep_leaves_no_job(workplace, demo_root, launcher):
     given = ["train", "-m", *ENDLESS, f"data.root={demo_root}", f"name={name}", "seed=0,1", *launcher]
     sweep = start(*given, cwd=workplace)
     waited(lambda: list(workplace.glob(f"outputs/{name}/*/checkpoints/last.ckpt")), sweep)
-    jobs = of_this(name)
-    assert len(jobs) > 1
+    jobs = below(sweep.pid)
+    assert any(f"name={name}" in job for job in jobs.values())
     sweep.kill()  # what it started holds its pipes open, so these are not waited for
     deadline = time.monotonic() + 60
-    while of_this(name):
-        assert time.monotonic() < deadline, "a job goes on"
+    while left := [job for pid, job in jobs.items() if running(pid)]:
+        assert time.monotonic() < deadline, left
         time.sleep(0.2)
     sweep.wait()
 
 
-def of_this(name: str) -> list[int]:
-    """Processes with `name=NAME` on their command line."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
+def below(pid: int) -> dict[int, str]:
+    """The command lines of the processes that a process started, and that these started."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            if f"name={name}".encode() in (entry / "cmdline").read_bytes().split(b"\0") and running(int(entry.name)):
-                found.append(int(entry.name))
-        except OSError:
+            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
+                found[int(path.parent.name)] = path.with_name("cmdline").read_text().replace("\0", " ")
+        except OSError:  # it has just ended
             continue
-    return found
+    return found | {inner: line for one in found for inner, line in below(one).items()}
 
 
 def test_slurm_still_requeues(workplace, demo_root, tmp_path):

@@ -27,6 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MENDED = (ValueError, FileNotFoundError, PermissionError)  # what a user can mend, where it is ours
+FOLLOWER = "unmask-follower"  # the thread that waits for another process's end
 PARENT = "UNMASK_PARENT"  # environment variable: the verb that started this one and with which it ends
 
 console = Console(highlight=False)
@@ -153,10 +154,14 @@ def follow_parent() -> bool:
     named = os.environ.pop(PARENT, None)
     if named is None and int(os.environ.get("LOCAL_RANK", "0")) == 0:
         return False
-    if os.name == "posix":
-        direct = os.getppid()
-        threading.Thread(target=_follow, args=[int(named or direct), direct], daemon=True).start()
+    follow(int(named or os.getppid()))
     return True
+
+
+def follow(process: int) -> None:
+    """End this process as soon as another one is gone, or the one that started this one."""
+    if os.name == "posix" and FOLLOWER not in {thread.name for thread in threading.enumerate()}:
+        threading.Thread(target=_follow, args=[process, os.getppid()], daemon=True, name=FOLLOWER).start()
 
 
 def _follow(parent: int, direct: int) -> None:

@@ -34,7 +34,7 @@ from unmask.commands import _ending, _explain, _loggers, _trainer
 from unmask.commands._arguments import given
 from unmask.commands._checks import check_numbers, check_optimizers
 from unmask.commands._jobs import started, verb
-from unmask.commands._shell import PARENT, fail_clearly, quiet, say, show
+from unmask.commands._shell import PARENT, fail_clearly, follow, quiet, say, show
 from unmask.config import conf_dir, validate
 from unmask.data.duplicates import DUPLICATES
 from unmask.files import remove_made
@@ -307,12 +307,16 @@ def start_job(cfg: DictConfig) -> float | None:
 
 
 def _sweep() -> dict[str, str]:
-    """For a job's environment, which process it ends with: that of the sweep, even if a launcher's lies between.
+    """For a job's environment, which process it ends with: that of the sweep; so does a launcher's between them.
 
     Nothing where the launcher runs jobs on other machines, which have their own rules.
     """
     host, _, process = os.environ.get(SWEEP, "").rpartition(" ")
-    return {PARENT: process} if host == platform.node() else {}
+    if host != platform.node():
+        return {}
+    if int(process) != os.getpid():
+        follow(int(process))
+    return {PARENT: process}
 
 
 def _is_child() -> bool:
