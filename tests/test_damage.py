@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ import pytest
 import torch
 
 from conftest import unmask
-from test_evaluation import TRAIN, divided, prepared
+from test_evaluation import TRAIN, divided, prepared, trained
+from unmask.commands._shell import fail_clearly
 from unmask.data import checksums
 from unmask.data.prepare import MADE as STORE
 from unmask.data.store import CropStore
-from unmask.files import remove_made, replace_file
+from unmask.files import remove_made, replace_file, reserve
 from unmask.runs import RunError, load_checkpoint, resume_point
 from unmask.training.checkpoints import WholeCheckpoints
 
@@ -193,6 +195,49 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
     assert path.read_bytes() == b"two" and len(list(tmp_path.iterdir())) == 1
     with pytest.raises(OSError):
         replace_file(tmp_path / "missing/x", b"")
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (
+            errno.ENOSPC,
+            "cannot write to outputs/x: no space left on device; free some space, then run the same command",
+        ),
+        (errno.EROFS, "cannot write to outputs/x: read-only file system; choose a folder that can be written"),
+    ],
+)
+def test_a_disk_that_cannot_be_written_is_one_line(number, said, capsys):
+    @fail_clearly
+    def verb():
+        raise OSError(number, os.strerror(number), "outputs/x/last.ckpt")
+
+    with pytest.raises(SystemExit) as stop:
+        verb()
+    assert stop.value.code == 1 and said in (err := capsys.readouterr().err) and err.count("\n") == 1
+
+
+def test_space_is_taken_before_a_map_is_filled(tmp_path, monkeypatch):
+    path = tmp_path / "x.npy"
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(5_000_000,))
+    before = os.stat(path).st_blocks
+    reserve(path)
+    assert os.stat(path).st_blocks * 512 >= 5_000_000 > before * 512
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left.*x.npy"):
+        reserve(path)
+    assert not path.exists()
+
+
+def test_predict_writes_its_picture_and_nothing_else(place, tmp_path):
+    run, _ = trained(place, "asked")
+    picture = next((place / "whole/test/fake").glob("*.png"))
+    unmask("predict", str(picture), f"run={run.folder}", cwd=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{picture.stem}-score.png"]
 
 
 # ---- one broken run among others

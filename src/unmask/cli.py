@@ -5,12 +5,14 @@ import gc
 import os
 import re
 import runpy
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 from types import FrameType
 
 # Values that people type as they are on their disk; Hydra's grammar would trip over blanks, brackets and `=`.
@@ -65,10 +67,27 @@ def main() -> None:
     except UsageError as error:
         print(f"unmask: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    if verb == "train" and (problem := unwritable(rest)):  # Hydra makes the folder, with a traceback where it cannot
+        print(f"unmask: {problem}", file=sys.stderr)
+        raise SystemExit(1)
     if "torch" not in sys.modules:
         gc.disable()  # imports leave no garbage, and looking for it takes a fifth of their time; see `fail_clearly`
     with _interruptible(verb):
         runpy.run_module(f"unmask.commands.{verb}", run_name="__main__", alter_sys=True)
+
+
+def unwritable(arguments: list[str]) -> str | None:
+    """Why no run's folder can be made where the arguments put it; None where it can."""
+    key = "hydra.run.dir="
+    place = Path(
+        next((text.removeprefix(key).strip("'") for text in reversed(arguments) if text.startswith(key)), "outputs")
+    )
+    there = next((folder for folder in (place, *place.absolute().parents) if folder.exists()), Path("/"))
+    if not os.access(there, os.W_OK):
+        return f"cannot write to {there}: choose a folder that can be written, with hydra.run.dir=DIR"
+    if shutil.disk_usage(there).free == 0:
+        return f"cannot write to {there}: no space left; free some space, or choose another disk with hydra.run.dir=DIR"
+    return None
 
 
 def parse(verb: str, arguments: list[str]) -> list[str]:

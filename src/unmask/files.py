@@ -1,5 +1,6 @@
 """Files: whole or not at all, only regular ones, their checksums and names; what was made here can be removed again."""
 
+import errno
 import os
 import stat
 import zlib
@@ -70,6 +71,24 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def reserve(path: Path) -> None:
+    """Take the space of a new file that is filled through a memory map: on a full disk that would kill the process.
+
+    Raises:
+        OSError: there is not enough space; the file is removed.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS, Windows
+        return
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # the file system cannot reserve
+            return
+        path.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def checksum(path: Path) -> int:

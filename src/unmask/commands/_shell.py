@@ -1,6 +1,7 @@
 """What the verbs share of the terminal: plain lines, signals, errors that the user can mend."""
 
 import atexit
+import errno
 import functools
 import gc
 import logging
@@ -27,6 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MENDED = (ValueError, FileNotFoundError, PermissionError)  # what a user can mend, where it is ours
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a disk is full, or may only be read
 FOLLOWER = "unmask-follower"  # the thread that waits for another process's end
 PARENT = "UNMASK_PARENT"  # environment variable: the verb that started this one and with which it ends
 
@@ -89,8 +91,23 @@ def fail_clearly(function: Callable[P, R]) -> Callable[P, R]:
                     raise
                 print(f"unmask: {cause}", file=sys.stderr)
                 raise SystemExit(1) from None
+            except OSError as error:
+                if error.errno not in DISK or os.environ.get("HYDRA_FULL_ERROR"):
+                    raise
+                print(f"unmask: {disk(error)}", file=sys.stderr)
+                raise SystemExit(1) from None
 
     return wrapped
+
+
+def disk(error: OSError) -> str:
+    """What is said of a disk that is full or may only be read: the folder, and what to do."""
+    place = Path(str(error.filename)).parent if error.filename else None
+    if place is None and HydraConfig.initialized():
+        place = Path(HydraConfig.get().runtime.output_dir)
+    fix = "choose a folder that can be written" if error.errno == errno.EROFS else "free some space"
+    said = (error.strerror or str(error)).lower()
+    return f"cannot write to {place or 'the disk'}: {said}; {fix}, then run the same command again to resume"
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from unmask.data.augment import to_float
 from unmask.data.store import CropStore
-from unmask.files import checksum, replace_file
+from unmask.files import checksum, replace_file, reserve
 
 Encode = Callable[[Tensor], Tensor]
 BATCH = 64  # crops at once
@@ -174,6 +174,7 @@ def _write(path: Path, count: int, batches: Iterator[NDArray[np.float32]]) -> No
         if array is None:
             shape = (count, batch.shape[1])
             array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+            reserve(temporary)
         array[start : start + len(batch)] = batch
         start += len(batch)
     if array is not None:

@@ -33,7 +33,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from unmask.data.manifest import ATTRIBUTE, CROP_COLUMNS, ITEM_COLUMNS, crop_hash
-from unmask.files import checksum, remove_made, replace_file
+from unmask.files import checksum, remove_made, replace_file, reserve
 
 SHARD_BYTES = 2**30
 DUPLICATES = "duplicates.csv"
@@ -285,6 +285,7 @@ def _write_shard(folder: Path, number: int, members: dict[str, list[int]]) -> pd
             if kind not in files:
                 shape = (total, *arrays[name].shape[1:])
                 files[kind] = np.lib.format.open_memmap(places[kind], mode="w+", dtype=np.uint8, shape=shape)
+                reserve(places[kind])
             files[kind][offset : offset + count] = arrays[name]
         rows.append(_rows(item, arrays, number, offset))
         offset += count
