@@ -228,7 +228,7 @@ def test_space_is_taken_before_a_map_is_filled(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OSError, match="No space left.*x.npy"):
+    with pytest.raises(OSError, match=r"No space left.*x\.npy"):
         reserve(path)
     assert not path.exists()
 
