@@ -12,15 +12,16 @@ EVERYTHING = {"*"}
 MAY = {
     "cli": set(),
     "commands": EVERYTHING,
-    "datasets": {"data"},
+    "datasets": {"data", "files"},
     "runs": {"config", "metrics"},
     "reporting": {"metrics"},
     "modules": {"metrics", "provenance"},
-    "data": set(),
-    "media": {"watermark"},  # the shortcut audit looks for our own mark
+    "data": {"files"},
+    "media": {"files", "watermark"},  # the shortcut audit looks for our own mark
     "metrics": set(),
     "config": set(),
-    "provenance": {"watermark"},
+    "files": set(),
+    "provenance": {"files", "watermark"},
     "watermark": set(),
     "demo": {"media", "provenance"},
     "networks": set(),
@@ -35,6 +36,7 @@ PLAIN = [
     "demo",
     "provenance",
     "watermark",
+    "files",
     "explain",
     "reporting",
     "training/losses",

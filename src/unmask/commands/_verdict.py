@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from unmask.commands._shell import say
+from unmask.files import printable
 from unmask.media.decode import burst_indices, open_media
 from unmask.media.recipe import Crops
 from unmask.metrics import detection
@@ -81,11 +82,6 @@ def tell_marks(path: Path, decoder: str) -> None:
 def seen_by(run: Run) -> str:
     """What the run's recipe shows the detector of a file."""
     return "face" if run.build("data.recipe").option == "faces" else "picture"
-
-
-def printable(text: str) -> str:
-    r"""Text for one line of a terminal: control characters and bytes that are no text as escapes such as `\x1b`."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def _digits(score: float, other: float) -> str:

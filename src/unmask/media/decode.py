@@ -19,7 +19,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.media.kinds import FORMATS, MEDIA, PICTURES, VIDEOS, Frames, MediaError, is_picture, picture_format
+from unmask.media.kinds import (
+    FORMATS,
+    MEDIA,
+    PICTURES,
+    VIDEOS,
+    Frames,
+    MediaError,
+    first_bytes,
+    is_picture,
+    picture_format,
+)
 from unmask.media.kinds import first_line as _first_line
 from unmask.media.skip import decode_wanted, read_index
 from unmask.media.still import MOST_PIXELS, PictureReader, open_picture
@@ -276,10 +286,7 @@ def open_media(path: Path, decoder: str = "auto") -> Reader:
     Raises:
         MediaError: it is missing, empty or not readable.
     """
-    if not path.is_file():
-        raise MediaError("not a regular file, but a device, pipe or folder" if path.exists() else "no such file")
-    if path.stat().st_size == 0:
-        raise MediaError("the file is empty")
+    first_bytes(path, 1)
     if path.suffix.lower() == ".gif":
         raise MediaError("a GIF is not read: save it as PNG, or as a video where it moves")
     if path.suffix.lower() not in MEDIA:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.media.encode import Clock
-from unmask.media.kinds import VIDEOS, MediaError, first_line
+from unmask.media.kinds import VIDEOS, MediaError, first_bytes, first_line
 from unmask.media.video import describe, opened
 
 
@@ -42,7 +42,6 @@ def clock(path: Path) -> tuple[float, Clock]:
 
 
 def _check(path: Path) -> None:
-    if not path.is_file():
-        raise MediaError("no such file")
+    first_bytes(path, 1)
     if path.suffix.lower() not in VIDEOS:
         raise MediaError(f"'{path.suffix}' is no video ({' '.join(sorted(VIDEOS))})")
