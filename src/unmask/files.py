@@ -45,5 +45,5 @@ def _require(mode: int) -> None:
 
 
 def printable(text: str) -> str:
-    r"""Text for one line of a terminal or a table: control characters and bytes that are no text as `\x1b`, `\udce9`."""
+    r"""Text for one line of a terminal: control characters and bytes that are no text as escapes such as `\x1b`."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

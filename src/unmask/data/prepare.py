@@ -326,8 +326,8 @@ def _warn_changed(store: CropStore, root: Path) -> None:
             changed.append(path)
     if changed:
         warnings.warn(
-            f"{len(changed)} files have another size than when they were prepared, such as {printable(changed[0])}; their old "
-            "crops are used, rerun=true prepares all anew",
+            f"{len(changed)} files have another size than when they were prepared, such as {printable(changed[0])}; "
+            "their old crops are used, rerun=true prepares all anew",
             stacklevel=3,
         )
 

@@ -67,8 +67,8 @@ def read_json(path: Path) -> Any:
     """A JSON file.
 
     Raises:
-        ManifestError: an object names one key twice with two values; JSON would keep the last without a word. Or it is nested
-            more deeply than Python reads.
+        ManifestError: an object names one key twice with two values; JSON would keep the last without a word. Or it
+            is nested more deeply than Python reads.
         ValueError: it is no JSON.
     """
 
