@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,7 +25,7 @@ def stream(path: Path) -> Iterator[NDArray[np.uint8]]:
                 yield view(frame.to_ndarray(format="rgb24"))
     except MediaError:
         raise
-    except (av.FFmpegError, IndexError) as error:
+    except Exception as error:  # whatever a decoder meets in a damaged file
         raise MediaError(f"broken video stream ({first_line(error)})") from error
 
 
