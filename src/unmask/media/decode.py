@@ -29,6 +29,7 @@ from unmask.media.kinds import (
     MediaError,
     first_bytes,
     is_picture,
+    is_video,
     picture_format,
 )
 from unmask.media.kinds import first_line as _first_line
@@ -202,6 +203,8 @@ class _OtherReader(_VideoReader):
     def _unfit(self) -> str | None:
         """Why this decoder cannot give the frames of this video exactly; None where it can."""
         about, (height, width) = self.about, self.about.view.stored
+        if not is_video(self.path):  # its own FFmpeg takes no list of formats, and older ones guess otherwise
+            return "the file does not begin as an MP4, MOV, Matroska, WebM or AVI does"
         seeks = SEEKABLE | ({"avi"} if about.intra_only else set())
         if not seeks & set(about.container.split(",")):
             return f"it does not seek exactly in the container {about.container}"

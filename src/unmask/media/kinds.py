@@ -39,6 +39,7 @@ _SIGNATURES = {
     b"\xff\x4f\xff\x51": "JPEG 2000",
 }
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}
+_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # with which an MP4 or MOV begins
 _AVIF = {b"avif", b"avis"}
 
 
@@ -91,14 +92,14 @@ def picture_format(path: Path) -> str | None:
 
 def is_picture(path: Path) -> bool:
     """Whether a file is read as a picture: by its content, or by its name where the content is unknown."""
-    return picture_format(path) is not None or (path.suffix.lower() in PICTURES | UNREAD and not _is_video(path))
+    return picture_format(path) is not None or (path.suffix.lower() in PICTURES | UNREAD and not is_video(path))
 
 
-def _is_video(path: Path) -> bool:
+def is_video(path: Path) -> bool:
     """Whether the first bytes are those of a common video container."""
     head = first_bytes(path, 12)
     return (
-        (len(head) == 12 and head[4:8] == b"ftyp")
+        (len(head) == 12 and head[4:8] in _BOXES)
         or head[:4] == b"\x1aE\xdf\xa3"
         or (head[:4] == b"RIFF" and head[8:11] == b"AVI")
     )
