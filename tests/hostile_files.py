@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -87,23 +88,29 @@ class Report:
 
 
 class Predict:
-    """Call `predict` for one file, with a detector that says 0.5 of everything."""
+    """Call `predict` for one file, with a detector that says 0.5 of everything.
+
+    What is drawn depends on the scores, not on the file, and takes a second: it is drawn of every eighth file.
+    """
 
     def __init__(self, place: Path) -> None:
         self.place = place
 
     def __call__(self, path: bytes) -> tuple[bool, str]:
         """Whether it was scored, and what was printed or said."""
-        from unmask.commands.predict import predict
+        from unmask.commands import predict as verb
 
+        draw, verb.draw = verb.draw, verb.draw if zlib.crc32(path) % 8 == 0 else lambda *_: b""
         os.chdir(self.place)
         out = io.StringIO()
         with warnings.catch_warnings(), contextlib.redirect_stdout(out):
             warnings.simplefilter("ignore")
             try:
-                predict(Path(os.fsdecode(path)), _run())  # type: ignore[arg-type]
+                verb.predict(Path(os.fsdecode(path)), _run())  # type: ignore[arg-type]
             except (ValueError, FileNotFoundError, PermissionError) as error:  # what `fail_clearly` prints
                 return False, str(error)
+            finally:
+                verb.draw = draw
         return True, out.getvalue()
 
 

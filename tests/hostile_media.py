@@ -440,7 +440,7 @@ OUTWARD: dict[str, Callable[[Rng, Place], tuple[str, bytes]]] = {"playlist": pla
 NAMES = [
     "file:{n}", "12:{n}", "http:127.0.0.1:{port}{n}", "http:\\\\127.0.0.1:{port}\\{n}", "concat:{n}|{n}", "pipe:{n}",
     "subfile,,start,0,end,9,,:{n}", "data:image{n}", "-i {n}", "%03d{n}", "a*[0-9]?{n}", "|{n}", "#{n}", "~{n}",
-    "new\nline{n}", "esc\x1b[31m\x1b]0;x\x07{n}", "\u202egpj{n}", "[red]bold[/red]{n}", " {n}", "\t{n}", "ünï字🙂{n}",
+    "new\nline{n}", "esc\x1b[31m\x1b]0;x\x07{n}", "\u202egpj{n}", "[red]bold[red]{n}", " {n}", "\t{n}", "ünï字🙂{n}",
     "'\"$(touch x)`{n}", "crypto:{n}", "caf\udce9{n}", "\udcff\udcfe{n}", "cache:{n}", "=cmd(){n}", "..{n}", "C:\\x{n}",
 ]  # fmt: skip
 

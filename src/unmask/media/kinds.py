@@ -43,6 +43,7 @@ _BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # with
 _AVIF = {b"avif", b"avis"}
 
 
+LARGE = 2**30  # bytes of a file of which it matters whether they are stored
 SPEAKING = (OSError, ValueError, RuntimeError, SyntaxError, EOFError)  # whose words are about the file
 DAMAGED = "its content is damaged"
 
@@ -55,12 +56,16 @@ def first_bytes(path: Path, count: int) -> bytes:
     """The first bytes of a regular file, as many as there are.
 
     Raises:
-        MediaError: it is missing, empty, may not be read, or is a pipe, a socket, a device or a folder.
+        MediaError: it is missing, empty, sparse, may not be read, or is a pipe, a socket, a device or a folder.
     """
     try:
         with open_regular(path) as file:
-            if os.fstat(file.fileno()).st_size == 0:
+            about = os.fstat(file.fileno())
+            stored = 512 * getattr(about, "st_blocks", 0)  # some file systems say 0 of all files
+            if about.st_size == 0:
                 raise MediaError("the file is empty")
+            if about.st_size > LARGE and 0 < stored < about.st_size // 100:  # to read its zeros takes hours
+                raise MediaError(f"a sparse file: of its {about.st_size:,} bytes only {stored:,} are stored")
             return file.read(count)
     except NotRegularError as error:
         raise MediaError(str(error)) from None
