@@ -448,8 +448,10 @@ import sys
 from pathlib import Path
 from unmask.media.decode import MediaError
 from unmask.media.pictures import WholePictures
+from unmask.media.recipe import FaceCrops
+print(WholePictures(64)(Path(sys.argv[1])).pixels.shape)
 try:
-    WholePictures(64)(Path(sys.argv[1]))
+    FaceCrops()(Path(sys.argv[1]))
 except MediaError as error:
     print(error)
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
@@ -458,7 +460,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of the memory")
 def test_a_small_file_does_not_fill_the_memory(tmp_path):
-    """32 black frames of 5000x5000 px are 2.4 GB as RGB, in a file of 2 MB."""
+    """32 black frames of 5000x5000 px are 2.4 GB as RGB, in a file of 2 MB: made small one by one, or refused."""
     path = tmp_path / "bomb.mp4"
     with av.open(str(path), "w") as container:
         out = container.add_stream("libx264", rate=24, options={"preset": "ultrafast", "crf": "40"})
@@ -474,7 +476,8 @@ def test_a_small_file_does_not_fill_the_memory(tmp_path):
             container.mux(packet)
     assert path.stat().st_size < 3e6
     done = subprocess.run([sys.executable, "-c", BOMB, str(path)], capture_output=True, text=True, check=True)
-    reason, peak = done.stdout.splitlines()
+    shape, reason, peak = done.stdout.splitlines()
+    assert shape == "(32, 3, 64, 64)"
     assert "too large: 32 frames of 5000x5000 px take 2.4 GB" in reason
     assert int(peak) < 700_000  # kB
 

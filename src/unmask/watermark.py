@@ -39,6 +39,7 @@ _SIDE = 256  # of the plane that is transformed, px
 _BAND = (6, 112)  # radius in the DCT: below, pictures are strongest; above, half size and codecs leave nothing
 _BITS = 72  # of a code word: three of 24
 _NEAR = 9  # coefficients to a side of the square over which a coefficient's usual size is taken
+_STRIP = 2**22  # pixels that are made floating point at once
 _CLIP = 2.5  # times the usual size: edges are outliers
 _CODEC = 16.0  # what H.264 at crf 28 takes from a coefficient of a picture of 256 px, in units of the orthonormal DCT
 _GOLAY = 0xC75  # generator polynomial of the Golay code
@@ -91,9 +92,26 @@ def read(pixels: Pixels, expected: Sequence[int] = (), key: str = KEY) -> Readin
     Raises:
         ValueError: pixels of another kind.
     """
+    return read_planes([plane(frame) for frame in _frames(pixels)], expected, key)
+
+
+def plane(pixels: Pixels) -> Array:
+    """What is read of a frame [H, W, 3] or [H, W]: its luminance, at [256, 256].
+
+    In strips of lines, as the whole of a large picture in floating point takes four times its own memory.
+    """
+    height, width = pixels.shape[:2]
+    if width < _SIDE < height:  # first made smaller, then larger
+        return _resize(_resize(_luminance(pixels), width, _SIDE), _SIDE, _SIDE)
+    lines = max(1, _STRIP // width)
+    strips = (_luminance(pixels[top : top + lines]) for top in range(0, height, lines))
+    return _resize(np.concatenate([_resize(strip, _SIDE, len(strip)) for strip in strips]), _SIDE, _SIDE)
+
+
+def read_planes(planes: Sequence[Array], expected: Sequence[int] = (), key: str = KEY) -> Reading:
+    """Read the mark that frames share from the `plane` of each; see `read`."""
     carrier = _carrier(key)
-    planes = (_luminance(frame) for frame in _frames(pixels))
-    seen = np.mean([carrier.measure(_resize(plane, _SIDE, _SIDE))[0] for plane in planes], 0)
+    seen = np.mean([carrier.measure(plane)[0] for plane in planes], 0)
     soft = carrier.per_bit(seen * carrier.sign) / max(float(np.linalg.norm(seen)), 1e-9)
     payload, score = decode(soft)
     searches = 2 if expected else 1  # each may err, so each is held to half

@@ -26,6 +26,7 @@ from unmask.config import conf_dir
 from unmask.data.augment import to_float
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.store import MemoryStore
+from unmask.files import printable
 from unmask.media.decode import MediaError, open_media
 from unmask.media.recipe import Crops, FaceCrops
 from unmask.metrics import detection
@@ -53,9 +54,9 @@ def predict(path: Path, run: Run, out: Path | None = None) -> float:
     try:
         crops = recipe(path)
     except MediaError as error:
-        raise MediaError(f"{_verdict.printable(str(path))}: {error}") from None
+        raise MediaError(f"{printable(str(path))}: {error}") from None
     except OSError as error:
-        raise MediaError(f"{_verdict.printable(str(path))}: cannot be opened ({error.strerror})") from None
+        raise MediaError(f"{printable(str(path))}: cannot be opened ({error.strerror})") from None
     store = MemoryStore("file", crops)
     predictions = score_file(run, store)
     scored = detection.videos(predictions).iloc[0]
@@ -72,7 +73,7 @@ def predict(path: Path, run: Run, out: Path | None = None) -> float:
     _verdict.tell_run(run, score, cuts["video"], f"{count} {unit}{'s' if count > 1 else ''}", found)
     _verdict.tell_caveats(run, found)
     _verdict.tell_marks(path, recipe.decoder)
-    say(f"{'score' if picture else 'timeline'}: {_verdict.printable(str(out))}")
+    say(f"{'score' if picture else 'timeline'}: {printable(str(out))}")
     return prob
 
 
@@ -138,7 +139,7 @@ def _write(out: Path, drawn: bytes) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(drawn)
     except OSError as error:
-        raise ValueError(f"out={_verdict.printable(str(out))}: cannot be written ({error.strerror})") from None
+        raise ValueError(f"out={printable(str(out))}: cannot be written ({error.strerror})") from None
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="predict")

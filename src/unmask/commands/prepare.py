@@ -15,6 +15,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pandas as pd
@@ -30,6 +31,8 @@ from unmask.data.manifest import ManifestError, check_leaks, file_hash
 from unmask.data.prepare import parse_shard, prepare_parts
 from unmask.data.prepare import prepare as prepare_items
 from unmask.data.store import DUPLICATES, CropStore, StoreError, shard_path
+from unmask.data.workers import run
+from unmask.files import printable
 from unmask.media.kinds import VIDEOS
 from unmask.runs import register_resolvers
 
@@ -40,13 +43,14 @@ def prepare(cfg: DictConfig) -> None:
     """Prepare one data set, or with check=true only say what there is."""
     validate(cfg, "data")
     data: CropDataModule = instantiate(cfg.data, _convert_="all")
+    workers = min(os.cpu_count() or 1, 16) if cfg.prepare.num_workers is None else cfg.prepare.num_workers
+    how = {"num_workers": workers, "timeout": cfg.prepare.timeout, "memory": _memory(cfg.prepare.memory)}
     if cfg.check:
-        explain(data)
+        explain(data, how)
         return
     items = data.manifest()
     say(f"{data.name}: {counts(items)} below {data.root}")
-    workers = min(os.cpu_count() or 1, 16) if cfg.prepare.num_workers is None else cfg.prepare.num_workers
-    how = {"num_workers": workers, "timeout": cfg.prepare.timeout, "progress": show_progress}
+    how["progress"] = show_progress
     shard = parse_shard(cfg.prepare.shard)
     if shard is None:
         most = cfg.prepare.max_rejected
@@ -63,8 +67,26 @@ def prepare(cfg: DictConfig) -> None:
     )
 
 
-def explain(data: CropDataModule) -> None:
-    """Where to download the data set, its layout, what was found, what is missing, and what is there twice."""
+def _memory(bound: Any) -> float | None:
+    """What `prepare.memory` says.
+
+    Raises:
+        ValueError: it is no number above 0.
+    """
+    if bound is None:
+        return None
+    if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < float("inf"):
+        raise ValueError(f"prepare.memory={bound}: GB that one process may hold are expected, such as 4, or null")
+    return float(bound)
+
+
+def explain(data: CropDataModule, how: dict[str, Any]) -> None:
+    """Where to download the data set, its layout, what was found, what is missing, and what is there twice.
+
+    Args:
+        data: the data set.
+        how: its files are read, see `hashes`.
+    """
     say(data.explain())
     say(f"data.root is {data.root}; crops go to {data.folder}")
     try:
@@ -81,7 +103,7 @@ def explain(data: CropDataModule) -> None:
         store = data.store
     except StoreError:
         say("not prepared yet: only bytes are compared here, and contents once the data set is prepared")
-        problem = contradiction(items.assign(sha256=hashes(items, data.root)))
+        problem = contradiction(items.assign(sha256=hashes(items, data.root, **how)))
     else:
         problem = damage(data, store) or compare_contents(data)
     if problem is not None:
@@ -120,15 +142,24 @@ def completeness(data: CropDataModule, items: pd.DataFrame) -> None:
         )
 
 
-def hashes(items: pd.DataFrame, root: Path) -> pd.Series:
-    """SHA-256 of files that have the same size as another; None of others, which cannot have the same bytes."""
-    sizes = [path.stat().st_size if (path := root / name).is_file() else -1 for name in items["path"]]
-    twice = Counter(sizes)
-    found = [
-        file_hash(root / name) if size > 0 and twice[size] > 1 else None
-        for name, size in zip(items["path"], sizes, strict=True)
-    ]
-    return pd.Series(found, index=items.index, dtype=object)
+def hashes(
+    items: pd.DataFrame, root: Path, num_workers: int = 0, timeout: float = 600.0, memory: float | None = None
+) -> pd.Series:
+    """SHA-256 of files that have the same size as another; None of others, which cannot have the same bytes.
+
+    Args:
+        items: the manifest's rows.
+        root: the data set's folder.
+        num_workers: processes that read the files; a file that hangs takes only its process along.
+        timeout: seconds after which one hangs.
+        memory: GB that a process may hold.
+    """
+    sizes = {name: path.stat().st_size if (path := root / name).is_file() else -1 for name in items["path"]}
+    alike = Counter(sizes.values())
+    files = [root / name for name, size in sizes.items() if size > 0 and alike[size] > 1]
+    found = dict(run(file_hash, files, num_workers, timeout, memory))
+    texts = [text if isinstance(text := found.get(root / name), str) else None for name in items["path"]]
+    return pd.Series(texts, index=items.index, dtype=object)
 
 
 def contradiction(items: pd.DataFrame) -> str | None:
@@ -192,7 +223,7 @@ def conclude(store: CropStore) -> None:
     what = f"{len(store.crops)} faces, median probability {found.median():.4f}" if len(found) else "whole pictures"
     say(f"{len(store.items) - len(rejected)} items prepared, {len(rejected)} rejected; {what}; crops in {store.folder}")
     for row in rejected.head(10).to_dict("records"):
-        say(f"  rejected: {row['path']}: {row['rejected']}", style="yellow")
+        say(f"  rejected: {printable(row['path'])}: {printable(row['rejected'])}", style="yellow")
     if len(rejected) > 10:
         say(f"  all of them in {store.folder / 'rejected.csv'}", style="yellow")
 

@@ -220,7 +220,8 @@ class CropDataModule(LightningDataModule):
     def _holds(self, items: pd.DataFrame) -> bool:
         """Whether the files below `root` are those of these items: names, sizes, and the bytes of some."""
         try:
-            found = {item.item: self.root / item.path for item in self.find_items()}
+            table = items_table(self.find_items())
+            found = {item: self.root / path for item, path in zip(table["item"], table["path"], strict=True)}
             if found.keys() != set(items["item"]):
                 return False
             known = items.dropna(subset=["bytes", "sha256"]) if {"bytes", "sha256"} <= set(items) else items.iloc[:0]

@@ -6,13 +6,17 @@ that the data set knows, and whatever statistics the medium has.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unicodedata import category
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from unmask.files import open_regular, printable
 
 ITEM_COLUMNS = ["item", "path", "label", "method", "source", "groups", "mask", "split", "rejected"]
 ATTRIBUTE = "attribute."  # before the names of columns that hold attributes
@@ -49,7 +53,14 @@ class Item:
 
 
 class ManifestError(ValueError):
-    """A manifest that would give untrue results; the message names the rows."""
+    """A manifest that would give untrue results; the message names the rows.
+
+    Names of files are in it, and those of strangers' files may hold what moves a terminal's cursor: so control
+    characters other than the ends of lines are shown as escapes.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(printable(line) for line in message.split("\n")))
 
 
 def items_table(items: Iterable[Item]) -> pd.DataFrame:
@@ -58,18 +69,57 @@ def items_table(items: Iterable[Item]) -> pd.DataFrame:
     Raises:
         ManifestError: an item stands twice, a label is neither 0 nor 1, or label and method disagree.
     """
-    rows = sorted(items, key=lambda item: item.item)
+    named = sorted((nameable(item) for item in items), key=lambda entry: entry[0].item)
+    rows = [item for item, _ in named]
     names = [name for name in Item.__annotations__ if name != "attributes"]
     table = pd.DataFrame([vars(item) | {"groups": list(item.groups)} for item in rows], columns=names)
-    table["split"], table["rejected"] = None, None
+    table["split"], table["rejected"] = None, pd.Series([reason for _, reason in named], dtype=object)
     table = table.join(pd.DataFrame([dict(item.attributes) for item in rows], index=table.index).add_prefix(ATTRIBUTE))
     twice = table[table["item"].duplicated(keep=False)]
     if len(twice):
-        raise ManifestError(f"the same item twice: {_some(twice['item'] + ' (' + twice['path'] + ')')}")
+        raise ManifestError(f"the same item twice: {_some(twice['item'] + ' (' + twice['path'].map(printable) + ')')}")
     wrong = table[~table["label"].isin([0, 1]) | ((table["method"] == "real") != (table["label"] == 0))]
     if len(wrong):
         raise ManifestError(f"label and method disagree (0 = real, 1 = fake): {_some(wrong['item'])}")
     return table
+
+
+def nameable(item: Item) -> tuple[Item, str | None]:
+    """An item whose names are text of one line, and why its file cannot be used by its name; None where it can.
+
+    Tables are UTF-8. A file whose name is not could be opened, but not be listed. Ends of lines and other control
+    characters stay in `path`, by which the file is found, but not in names that are printed.
+    """
+    paths = [path for path in (item.path, item.mask) if path is not None and not _is_text(path)]
+    reason = f"its name is not UTF-8 ({printable(paths[0])}): rename the file" if paths else None
+    if reason is None and all(_is_plain(name) for name in (item.item, item.method, item.source or "", *item.groups)):
+        return item, None
+    named = replace(
+        item,
+        item=_plain(item.item),
+        path=item.path if _is_text(item.path) else printable(item.path),
+        method=_plain(item.method),
+        source=None if item.source is None else _plain(item.source),
+        groups=tuple(_plain(group) for group in item.groups),
+        mask=item.mask if item.mask is None or _is_text(item.mask) else printable(item.mask),
+    )
+    return named, reason
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8; bytes that could not be read as it are lone surrogates (PEP 383)."""
+    return not any("\ud800" <= one <= "\udfff" for one in name)
+
+
+def _is_plain(name: str) -> bool:
+    return _is_text(name) and not any(category(one) == "Cc" for one in name)
+
+
+def _plain(name: str) -> str:
+    """A name without control characters, and another one for each; one that has none stays as it is."""
+    if _is_plain(name):
+        return name
+    return f"{printable(name)}#{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint_groups: bool = False) -> None:
@@ -176,9 +226,19 @@ def components(groups: Iterable[Iterable[str]]) -> dict[str, str]:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of the bytes of a regular file: of as many as it has when it is opened, so that this comes to an end.
+
+    Raises:
+        NotRegularError: it is a pipe, a socket, a device or a folder.
+        OSError: it is missing or may not be read.
+    """
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        left = os.fstat(file.fileno()).st_size
+        while left > 0 and (some := file.read(min(left, 2**20))):
+            digest.update(some)
+            left -= len(some)
+    return digest.hexdigest()
 
 
 def crop_hash(pixels: NDArray[np.uint8]) -> str:

@@ -37,7 +37,7 @@ from unmask.data.store import (
     write_rejected,
     write_text,
 )
-from unmask.files import remove_made
+from unmask.files import printable, remove_made
 
 if sys.platform != "win32":
     import fcntl
@@ -100,10 +100,12 @@ class _Work:
         file = self.root / path
         try:
             crops, reason = self.recipe(file, None if mask is None else self.root / mask), None
+            statistics = crops.statistics | {"sha256": file_hash(file)}
         except ValueError as error:
-            crops, reason = None, str(error)
-        statistics = {} if crops is None else crops.statistics
-        _keep(self.folder, item, crops, statistics | _bytes_and_hash(file), reason)
+            crops, reason, statistics = None, str(error), {}
+        except OSError as error:  # gone meanwhile, or not to be read
+            crops, reason, statistics = None, f"cannot be read ({error.strerror})", {}
+        _keep(self.folder, item, crops, statistics | _bytes(file), reason)
         return reason
 
 
@@ -117,6 +119,7 @@ def prepare(
     rerun: bool = False,
     progress: Progress = lambda work, _: work,
     max_rejected: float = FAIL_SHARE,
+    memory: float | None = None,
 ) -> CropStore:
     """Prepare every item that is not yet prepared and return the store.
 
@@ -130,6 +133,7 @@ def prepare(
         rerun: start over.
         progress: wraps the iteration (reasons or None, one an item), given its length.
         max_rejected: share of the items that may fail.
+        memory: GB that a process may hold (see `workers.run`); with num_workers=0 nothing is bounded.
 
     Raises:
         StoreError: more items could not be prepared; the others are kept, and the next call tries these anew.
@@ -140,7 +144,7 @@ def prepare(
     elif store := _finished(items, root, folder, recipe):
         _warn_changed(store, root)
         return store
-    prepare_parts(items, root, folder, recipe, num_workers, timeout, None, progress)
+    prepare_parts(items, root, folder, recipe, num_workers, timeout, None, progress, memory)
     with _lock(folder, alone=True):
         store = _finished(items, root, folder, recipe) or _merge(items, folder, max_rejected)
     _warn_changed(store, root)
@@ -156,6 +160,7 @@ def prepare_parts(
     timeout: float = 600.0,
     shard: Shard | None = None,
     progress: Progress = lambda work, _: work,
+    memory: float | None = None,
 ) -> int:
     """Prepare the items, or of n shares of them the k-th, but merge nothing; how many of all items remain.
 
@@ -168,6 +173,7 @@ def prepare_parts(
         timeout: seconds.
         shard: (k, n) takes every n-th item, from the k-th.
         progress: wraps the iteration.
+        memory: GB.
 
     Raises:
         StoreError: the folder is of other items or another recipe.
@@ -181,8 +187,12 @@ def prepare_parts(
             for item, path, mask, label in zip(items["item"], items["path"], items["mask"], items["label"], strict=True)
         ]
         mine = every if shard is None else every[shard[0] - 1 :: shard[1]]
-        todo = [task for task in mine if read_about(folder, task[0]) is None]
-        done = _record(folder, root, workers.run(_Work(folder, root, recipe), todo, num_workers, timeout))
+        unusable = items.dropna(subset=["rejected"]).set_index("item")["rejected"].to_dict()  # by its name alone
+        todo = [task for task in mine if read_about(folder, task[0]) is None and task[0] not in unusable]
+        for item in (item for item, *_ in mine if item in unusable):
+            _keep(folder, item, None, {}, unusable[item])
+        work = _Work(folder, root, recipe)
+        done = _record(folder, root, workers.run(work, todo, num_workers, timeout, memory))
         for _ in progress(done, len(todo)):
             pass
         return sum(not part_path(folder, item).is_file() for item, *_ in every)
@@ -255,10 +265,10 @@ def _claim(folder: Path, about: dict[str, object]) -> None:
 
 
 def _record(folder: Path, root: Path, results: Iterator[tuple[Task, Any]]) -> Iterator[str | None]:
-    """Give each item's reason or None; what took its worker along is written down here."""
+    """Give each item's reason or None; what took its worker along is written down here, and not opened again."""
     for (item, path, _), result in results:
         if isinstance(result, workers.TaskError):
-            _keep(folder, item, None, _bytes_and_hash(root / path), str(result))
+            _keep(folder, item, None, _bytes(root / path), str(result))
             yield str(result)
         else:
             yield result
@@ -266,14 +276,14 @@ def _record(folder: Path, root: Path, results: Iterator[tuple[Task, Any]]) -> It
 
 def _keep(folder: Path, item: str, crops: Any, statistics: dict[str, Any], reason: str | None) -> None:
     try:
-        write_part(folder, item, crops, statistics, reason)
+        write_part(folder, item, crops, statistics, None if reason is None else printable(reason))
     except OSError as error:  # a full disk is not the item's fault
         raise workers.Stop(f"cannot write below {folder} ({error}); mend that, and the same command goes on") from error
 
 
-def _bytes_and_hash(file: Path) -> dict[str, Any]:
+def _bytes(file: Path) -> dict[str, Any]:
     try:
-        return {"bytes": float(file.stat().st_size), "sha256": file_hash(file)}
+        return {"bytes": float(file.stat().st_size)}
     except OSError:  # gone, or not to be read; the item's reason says so
         return {}
 
@@ -322,8 +332,8 @@ def _warn_changed(store: CropStore, root: Path) -> None:
             changed.append(path)
     if changed:
         warnings.warn(
-            f"{len(changed)} files have another size than when they were prepared, such as {changed[0]}; their old "
-            "crops are used, rerun=true prepares all anew",
+            f"{len(changed)} files have another size than when they were prepared, such as {printable(changed[0])}; "
+            "their old crops are used, rerun=true prepares all anew",
             stacklevel=3,
         )
 

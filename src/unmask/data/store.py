@@ -33,7 +33,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from unmask.data.manifest import ATTRIBUTE, CROP_COLUMNS, ITEM_COLUMNS, crop_hash
-from unmask.files import checksum, remove_made, replace_file, reserve
+from unmask.files import checksum, printable, remove_made, replace_file, reserve
 
 SHARD_BYTES = 2**30
 DUPLICATES = "duplicates.csv"
@@ -220,8 +220,8 @@ def merge(
 
 
 def write_rejected(items: pd.DataFrame, folder: Path) -> None:
-    """List in rejected.csv what could not be prepared, with its reason."""
-    rejected = items.loc[items["rejected"].notna(), ["item", "path", "rejected"]]
+    """List in rejected.csv what could not be prepared, with its reason; names are printable, as people read this."""
+    rejected = items.loc[items["rejected"].notna(), ["item", "path", "rejected"]].map(printable)
     rejected.to_csv(folder / "rejected.csv", index=False)
 
 

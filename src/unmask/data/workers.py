@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +19,8 @@ R = TypeVar("R")
 
 READY = "ready"
 NOTHING = object()
+PAGE = os.sysconf("SC_PAGESIZE") if hasattr(os, "sysconf") else 4096
+POLL = 0.05  # s between two looks at the memory of the workers: in it one fills about 0.1 GB more
 
 
 class TaskError(Exception):
@@ -45,6 +48,14 @@ class _Worker(Generic[T, R]):
         self.task, self.since = task, time.monotonic()
         self.pipe.send(task)
 
+    def overdue(self, timeout: float, memory: float | None) -> "TaskError | None":
+        """Why its task is given up; None where it is not. To start, with its imports, is not the task's time."""
+        if not self.ready:
+            return None
+        if memory is not None and resident_memory(self.process.pid) > memory:
+            return TaskError(f"needs more memory than prepare.memory={memory:g} GB")
+        return TaskError(f"hangs: nothing after {timeout:g} s") if time.monotonic() - self.since > timeout else None
+
     def stop(self) -> None:
         self.process.kill()
         self.process.join()
@@ -65,8 +76,20 @@ def _verb_left_out() -> Iterator[None]:
         sys.modules["__main__"] = verb
 
 
+def resident_memory(pid: int | None) -> float:
+    """Memory that a process holds for itself, GB, without the libraries it shares with others; 0 where none can tell.
+
+    Linux tells it in /proc; an address-space limit would not serve, as importing PyTorch alone maps 3.9 GB.
+    """
+    try:
+        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_bytes().split()
+    except (OSError, ValueError):  # another system, or the process has just ended
+        return 0.0
+    return (int(resident) - int(shared)) * PAGE / 1e9
+
+
 def run(
-    work: Callable[[T], R], tasks: Sequence[T], workers: int = 1, timeout: float = 600.0
+    work: Callable[[T], R], tasks: Sequence[T], workers: int = 1, timeout: float = 600.0, memory: float | None = None
 ) -> Iterator[tuple[T, R | TaskError]]:
     """Yield (task, result) as each is done, in no set order.
 
@@ -75,6 +98,8 @@ def run(
         tasks: what to work on.
         workers: processes; 0 works here, without protection from crashes. They end when this one does, however.
         timeout: seconds after which a task counts as hanging and its worker is killed.
+        memory: GB that a worker may hold; one that holds more is killed. None bounds nothing, and so do 0 workers, and
+            systems without /proc (macOS, Windows).
 
     Raises:
         Stop: the work raised it.
@@ -89,15 +114,15 @@ def run(
         for worker in pool:
             worker.start(waiting.pop())
         while busy := [worker for worker in pool if worker.task is not None]:
-            ready = wait([worker.pipe for worker in busy], timeout=min(1.0, timeout))
+            ready = wait([worker.pipe for worker in busy], timeout=min(1.0 if memory is None else POLL, timeout))
             for worker in busy:
                 task = worker.task
                 assert task is not None
                 result: Any = NOTHING
                 if worker.pipe in ready:
                     result = _receive(worker)
-                elif worker.ready and time.monotonic() - worker.since > timeout:
-                    result = TaskError(f"hangs: nothing after {timeout:g} s")
+                elif (given_up := worker.overdue(timeout, memory)) is not None:
+                    result = given_up
                 if result is NOTHING:
                     continue
                 if isinstance(result, Stop):
@@ -171,5 +196,7 @@ def _attempt(work: Callable[[T], R], task: T) -> R | TaskError:
         return work(task)
     except Stop:
         raise
+    except MemoryError:
+        return TaskError("needs more memory than there is")
     except Exception as error:
         return TaskError(f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")

@@ -116,7 +116,7 @@ def read_test_list(path: Path) -> dict[str, int]:
 
 def read_methods(path: Path) -> dict[str, str]:
     """The optional sidecar table of methods: path -> method."""
-    if not path.is_file():
+    if not path.exists():
         return {}
     head, *rows = read_csv(path) or [[]]
     if not {"path", "method"} <= set(head):

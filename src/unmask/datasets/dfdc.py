@@ -84,7 +84,7 @@ by original."""
         return Item(f"{self.name}/{method}/{file.stem}", path, label, method, source, groups, given=given)
 
     def _check_there(self, listing: Path, files: list[Path]) -> None:
-        if lost := [file for file in files if not file.is_file()]:
+        if lost := [file for file in files if not file.exists()]:
             raise ManifestError(
                 f"{len(lost)} of {len(files)} videos of {listing} are missing, such as {lost[0]}: the download is "
                 "incomplete"

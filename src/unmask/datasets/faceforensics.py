@@ -133,7 +133,7 @@ class FaceForensicsDataModule(CropDataModule):
             method,
             source=f"{self.name}/{origin}/{'__'.join([target, *scene])}",
             groups=tuple(f"{self.name}/{origin}/{number}" for number in (target, donor)),
-            mask=mask.relative_to(self.root).as_posix() if mask.is_file() else None,
+            mask=mask.relative_to(self.root).as_posix() if mask.exists() else None,
         )
 
     def _pairs(self) -> dict[str, list[tuple[str, str]]]:

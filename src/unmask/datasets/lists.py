@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from unmask.data.manifest import ManifestError
+from unmask.files import NotRegularError, open_regular, printable
 
 T = TypeVar("T")
+
+MOST_BYTES = 2**28  # of a list; CelebA's attributes, the largest that is known here, have 27 MB
 
 
 def read_text(path: Path) -> str:
     """A list's text: UTF-8 with or without a byte order mark, or UTF-16 with one, as Excel and Notepad save it.
 
     Raises:
-        ManifestError: it is in another encoding.
+        ManifestError: it is in another encoding, no regular file, or too large for a list.
     """
-    content = path.read_bytes()
+    content = read_bytes(path)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return content.decode("utf-16" if wide else "utf-8-sig")
@@ -31,23 +34,51 @@ def read_text(path: Path) -> str:
         ) from None
 
 
+def read_bytes(path: Path) -> bytes:
+    """What a list holds.
+
+    Raises:
+        ManifestError: it is no regular file, may not be read, or is too large for a list.
+    """
+    try:
+        with open_regular(path) as file:
+            content = file.read(MOST_BYTES + 1)
+    except (NotRegularError, PermissionError) as error:
+        reason = error if isinstance(error, NotRegularError) else error.strerror
+        raise ManifestError(f"{path} cannot be read: {reason}") from None
+    if len(content) > MOST_BYTES:
+        raise ManifestError(f"{path} is no list: it has more than {MOST_BYTES:,} bytes")
+    return content
+
+
 def read_csv(path: Path) -> list[list[str]]:
-    """The rows of a CSV file, each a list of cells; an empty line is an empty list."""
-    return list(csv.reader(io.StringIO(read_text(path), newline="")))
+    """The rows of a CSV file, each a list of cells; an empty line is an empty list.
+
+    Raises:
+        ManifestError: it is no such file.
+    """
+    try:
+        return list(csv.reader(io.StringIO(read_text(path), newline="")))
+    except csv.Error as error:  # a cell of more than 131,072 characters, say
+        raise ManifestError(f"{path} is no table of comma-separated values: {error}") from None
 
 
 def read_json(path: Path) -> Any:
     """A JSON file.
 
     Raises:
-        ManifestError: an object names one key twice with two values; JSON would keep the last without a word.
+        ManifestError: an object names one key twice with two values; JSON would keep the last without a word. Or it
+            is nested more deeply than Python reads.
         ValueError: it is no JSON.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return named_once(path, [("", key, value) for key, value in pairs])
 
-    return json.loads(read_text(path), object_pairs_hook=once)
+    try:
+        return json.loads(read_text(path), object_pairs_hook=once)
+    except RecursionError:
+        raise ManifestError(f"{path}: this is nested too deeply for a list") from None
 
 
 def named_once(path: Path, rows: Iterable[tuple[int | str, str, T]]) -> dict[str, T]:
@@ -74,7 +105,7 @@ def named_once(path: Path, rows: Iterable[tuple[int | str, str, T]]) -> dict[str
         again.append(f"'{name}' ({where})")
     if again:
         files = f"{len(again)} file{'s' * (len(again) != 1)}"
-        warnings.warn(f"{path} names {files} twice, such as {again[0]}; each counts once", stacklevel=3)
+        warnings.warn(f"{path} names {files} twice, such as {printable(again[0])}; each counts once", stacklevel=3)
     return found
 
 
@@ -87,7 +118,7 @@ def the_only(places: Iterable[Path], what: str) -> Path | None:
         ManifestError: several are there, and it is not known which is meant.
     """
     there = [place for place in places if place.exists()]
-    if len(there) > 1 and not (all(p.is_file() for p in there) and len({p.read_bytes() for p in there}) == 1):
+    if len(there) > 1 and not (all(p.is_file() for p in there) and len({read_bytes(p) for p in there}) == 1):
         raise ManifestError(
             f"{there[0]} and {there[1]} are both there, and either could be {what}; keep one, or merge the two"
         )

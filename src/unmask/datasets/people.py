@@ -104,7 +104,7 @@ Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='
         inside = {file for match in matches if match.is_dir() for file in match.rglob("*")}
         for file in sorted(matches | inside):
             hidden = any(part.startswith(".") for part in file.relative_to(self.root).parts)
-            if file.is_file() and file.suffix.lower() in suffixes and not hidden:
+            if file.suffix.lower() in suffixes and not hidden and not file.is_dir():
                 yield file
 
     def _item(self, person: str, where: str, ambiguous: bool) -> str:

@@ -9,17 +9,29 @@ inside a stream is the exception, which each conceals its own way.
 A reader is opened in the process that uses it (a decord reader that crosses a fork hangs).
 """
 
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.media.kinds import FORMATS, MEDIA, PICTURES, VIDEOS, Frames, MediaError, is_picture, picture_format
+from unmask.media.kinds import (
+    FORMATS,
+    MEDIA,
+    PICTURES,
+    VIDEOS,
+    Frames,
+    MediaError,
+    first_bytes,
+    is_picture,
+    is_video,
+    picture_format,
+)
 from unmask.media.kinds import first_line as _first_line
 from unmask.media.skip import decode_wanted, read_index
 from unmask.media.still import MOST_PIXELS, PictureReader, open_picture
@@ -34,6 +46,13 @@ EXACT |= {"gray", "rgb24", "bgr24", "rgba", "bgra", "rgb0", "bgr0"}
 SEEKABLE = {"mov", "matroska", "webm"}
 
 
+AT_ONCE = 2**27  # pixels that decord and torchcodec decode at once, which is held three times meanwhile
+
+T = TypeVar("T")
+Frame = NDArray[np.uint8]  # [H, W, 3], RGB
+Put = Callable[[int, Frame], None]
+
+
 class Reader(Protocol):
     """An open video: `len()` frames, `fps` a second on average."""
 
@@ -43,6 +62,12 @@ class Reader(Protocol):
 
     def read(self, indices: list[int]) -> Frames:
         """Frames of these indices, ascending -> uint8 [N, H, W, 3]."""
+
+    def each(self, indices: list[int], change: Callable[[int, Frame], T]) -> list[T]:
+        """What `change` makes of each of these frames (its place in `indices`, uint8 [H, W, 3]), ascending.
+
+        Frames are not held together, so a recipe that makes them smaller needs little memory.
+        """
 
     def times(self, indices: list[int]) -> NDArray[np.float64]:
         """When these frames are shown, in seconds after the first one -> [N]."""
@@ -63,6 +88,27 @@ class _VideoReader:
     def __len__(self) -> int:
         return len(self.about)
 
+    def read(self, indices: list[int]) -> Frames:
+        """Frames of these indices, ascending -> uint8 [N, H, W, 3]."""
+        self.about.check_memory(len(indices))
+        frames = np.empty((len(indices), *self.about.view.size, 3), np.uint8)
+        self._fill(indices, frames.__setitem__)
+        return frames
+
+    def each(self, indices: list[int], change: Callable[[int, Frame], T]) -> list[T]:
+        """What `change` makes of each of these frames (its place in `indices`, uint8 [H, W, 3]), ascending."""
+        found: dict[int, T] = {}
+
+        def put(at: int, frame: Frame) -> None:
+            found[at] = change(at, frame)
+
+        self._fill(indices, put)
+        return [found[at] for at in range(len(indices))]
+
+    def _fill(self, indices: list[int], put: Put) -> None:
+        """Decode these frames and hand on each, with its place in `indices`."""
+        raise NotImplementedError
+
     def times(self, indices: list[int]) -> NDArray[np.float64]:
         """When these frames are shown, in seconds after the first one -> [N]."""
         return self.about.seconds(indices)
@@ -71,60 +117,57 @@ class _VideoReader:
 class PyavReader(_VideoReader):
     """PyAV: decodes what the wanted frames of an H.264 stream depend on, of others all up to the last wanted one."""
 
-    def read(self, indices: list[int]) -> Frames:
-        """Frames of these indices, ascending -> uint8 [N, H, W, 3]."""
-        import av
-
-        self.about.check_memory(len(indices))
-        wanted = sorted(set(indices))
-        frames = np.empty((len(wanted), *self.about.view.size, 3), np.uint8)
+    def _fill(self, indices: list[int], put: Put) -> None:
+        wanted = set(indices)
         try:
-            found = self._read_wanted(wanted, frames)
-            if len(found) < len(wanted):
-                found = self._read_all(wanted, frames)
+            found = set[int]()
+            for decode in (self._decode_wanted, self._decode_all):
+                if len(found) < len(wanted):
+                    found |= self._put(decode(wanted), indices, put)
         except MediaError:
             raise
-        except (av.FFmpegError, ValueError) as error:
+        except Exception as error:  # whatever a decoder meets in a damaged file
             raise MediaError(f"broken video stream ({_first_line(error)})") from error
-        if lost := set(wanted) - found:
+        if lost := wanted - found:
             raise MediaError(f"the video ends before frame {min(lost)}: it is cut off")
-        return frames if wanted == indices else frames[np.searchsorted(wanted, indices)]
 
-    def _read_wanted(self, wanted: list[int], frames: Frames) -> set[int]:
-        """Fill in the wanted frames, found by their times; which they are, none where the file says too little."""
+    def _put(self, frames: Iterator[tuple[int, Any]], indices: list[int], put: Put) -> set[int]:
+        """Hand on decoded frames, each for every place in `indices` of its number; which numbers there were."""
+        found = set()
+        for number, frame in frames:
+            shown = self.about.view(frame.to_ndarray(format="rgb24"))
+            for at in range(bisect_left(indices, number), bisect_right(indices, number)):
+                put(at, shown)
+            found.add(number)
+        return found
+
+    def _decode_wanted(self, wanted: set[int]) -> Iterator[tuple[int, Any]]:
+        """The wanted frames with their numbers, found by their times; none where the file says too little."""
         with opened(self.path) as (container, stream):
             index = read_index(container, stream)
-        if index is None or wanted[-1] >= len(self):
-            return set()
-        places, found = {self.about.times[number]: at for at, number in enumerate(wanted)}, set[int]()
+        if index is None or max(wanted) >= len(self):
+            return
+        numbers = {self.about.times[number]: number for number in wanted}
         with opened(self.path) as (container, stream):
-            for frame in decode_wanted(container, index, set(places), stream):
-                if frame.pts in places:
-                    frames[places[frame.pts]] = self._shown(frame)
-                    found.add(wanted[places[frame.pts]])
-        return found
+            for frame in decode_wanted(container, index, set(numbers), stream):
+                if frame.pts in numbers:
+                    yield numbers[frame.pts], frame
 
-    def _read_all(self, wanted: list[int], frames: Frames) -> set[int]:
-        """Fill in the wanted frames by counting all; which of them are there."""
-        places, found = {number: at for at, number in enumerate(wanted)}, set()
+    def _decode_all(self, wanted: set[int]) -> Iterator[tuple[int, Any]]:
+        """The wanted frames with their numbers, found by counting all."""
+        last = max(wanted)
         with opened(self.path) as (container, stream):
             for number, frame in enumerate(container.decode(stream)):
-                if number in places:
-                    frames[places[number]] = self._shown(frame)
-                    found.add(number)
-                if number >= wanted[-1]:
-                    break
-        return found
-
-    def _shown(self, frame: Any) -> Frames:
-        return self.about.view(frame.to_ndarray(format="rgb24"))
+                if number in wanted:
+                    yield number, frame
+                if number >= last:
+                    return
 
 
 class _OtherReader(_VideoReader):
     """What a decoder with an FFmpeg of its own needs to give PyAV's frames; the first one is compared."""
 
     name = ""
-    errors: tuple[type[Exception], ...] = (RuntimeError, ValueError, IndexError)
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -132,22 +175,23 @@ class _OtherReader(_VideoReader):
             raise self._refusal(reason)
         try:
             count = self._open()
-        except self.errors as error:
+        except Exception as error:  # whatever it meets in a damaged file
             raise self._refusal(_first_line(error)) from error
         if count < len(self):
             raise self._refusal(f"it counts {count} frames of {len(self)}")
         if not np.array_equal(self.read([0]), PyavReader(path).read([0])):
             raise self._refusal("its first frame is another one")
 
-    def read(self, indices: list[int]) -> Frames:
-        """Frames of these indices, ascending -> uint8 [N, H, W, 3]."""
-        self.about.check_memory(len(indices))
+    def _fill(self, indices: list[int], put: Put) -> None:
         view = self.about.view
-        try:
-            stored = view.undo_turns(self._decode(indices))
-        except self.errors as error:
-            raise self._refusal(_first_line(error)) from error
-        return np.stack([view(frame) for frame in stored])
+        some = max(1, AT_ONCE // (view.stored[0] * view.stored[1]))
+        for start in range(0, len(indices), some):
+            try:
+                stored = view.undo_turns(self._decode(indices[start : start + some]))
+            except Exception as error:  # whatever it meets in a damaged file
+                raise self._refusal(_first_line(error)) from error
+            for at, frame in enumerate(stored, start):
+                put(at, view(frame))
 
     def _open(self) -> int:
         """Open the file and count its frames, hidden ones too."""
@@ -159,6 +203,8 @@ class _OtherReader(_VideoReader):
     def _unfit(self) -> str | None:
         """Why this decoder cannot give the frames of this video exactly; None where it can."""
         about, (height, width) = self.about, self.about.view.stored
+        if not is_video(self.path):  # its own FFmpeg takes no list of formats, and older ones guess otherwise
+            return "the file does not begin as an MP4, MOV, Matroska, WebM or AVI does"
         seeks = SEEKABLE | ({"avi"} if about.intra_only else set())
         if not seeks & set(about.container.split(",")):
             return f"it does not seek exactly in the container {about.container}"
@@ -194,7 +240,6 @@ class DecordReader(_OtherReader):
     def _open(self) -> int:
         import decord
 
-        self.errors = (*_OtherReader.errors, decord.DECORDError)
         decord.logging.set_level(decord.logging.QUIET)
         # It repeats the last good frame for one that it cannot read, and counts hidden ones: so PyAV counts.
         self.video = decord.VideoReader(f"file:{self.path.absolute()}", ctx=decord.cpu(0), num_threads=1)
@@ -276,10 +321,7 @@ def open_media(path: Path, decoder: str = "auto") -> Reader:
     Raises:
         MediaError: it is missing, empty or not readable.
     """
-    if not path.is_file():
-        raise MediaError("not a regular file, but a device, pipe or folder" if path.exists() else "no such file")
-    if path.stat().st_size == 0:
-        raise MediaError("the file is empty")
+    first_bytes(path, 1)
     if path.suffix.lower() == ".gif":
         raise MediaError("a GIF is not read: save it as PNG, or as a video where it moves")
     if path.suffix.lower() not in MEDIA:
@@ -287,21 +329,50 @@ def open_media(path: Path, decoder: str = "auto") -> Reader:
     return PictureReader(path) if is_picture(path) else DECODERS[choose_decoder(decoder)](path)
 
 
-def read_mask(path: Path, indices: list[int], size: tuple[int, ...], decoder: str = "auto") -> Frames:
+@overload
+def read_mask(path: Path, indices: list[int], size: tuple[int, ...], decoder: str = "auto") -> Frames: ...
+
+
+@overload
+def read_mask(
+    path: Path, indices: list[int], size: tuple[int, ...], decoder: str, change: Callable[[int, Frame], T]
+) -> list[T]: ...
+
+
+def read_mask(
+    path: Path,
+    indices: list[int],
+    size: tuple[int, ...],
+    decoder: str = "auto",
+    change: Callable[[int, Frame], T] | None = None,
+) -> Frames | list[T]:
     """The frames of a mask that belong to these frames of its file -> uint8 [N, H, W, 3]; a picture serves for all.
+
+    With `change`, what that makes of each of them (see `Reader.each`).
 
     Raises:
         MediaError: it cannot be read, is shorter, or has another size than `size` (height, width).
     """
+
+    def check(frame: Frame) -> None:
+        if frame.shape[:2] != tuple(size):
+            raise MediaError(f"it has {frame.shape[1]}x{frame.shape[0]} px, its picture {size[1]}x{size[0]}")
+
+    def checked(at: int, frame: Frame) -> T:
+        check(frame)
+        assert change is not None
+        return change(at, frame)
+
     try:
         reader = open_media(path, decoder)
         if len(reader) == 1:
             indices = [0] * len(indices)
         if max(indices) >= len(reader):
             raise MediaError(f"it has {len(reader)} frames and {max(indices) + 1} are wanted")
+        if change is not None:
+            return reader.each(indices, checked)
         frames = reader.read(indices)
-        if frames.shape[1:3] != tuple(size):
-            raise MediaError(f"it has {frames.shape[2]}x{frames.shape[1]} px, its picture {size[1]}x{size[0]}")
+        check(frames[0])
     except MediaError as error:
         raise MediaError(f"the mask {path.name}: {error}") from None
     return frames

@@ -13,6 +13,9 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
+from unmask.media.kinds import CONTAINERS, MediaError
+
+SOUNDS = ("wav", "mp3", "aac", "flac")  # containers that sound may be taken from, besides those of videos
 # Sound that lies in an mp4 as it is; all other becomes AAC.
 AS_IT_IS = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}
 
@@ -102,7 +105,9 @@ def _encode(
             for _, packet in video:
                 container.mux(packet)
             return
-        with av.open(f"file:{sound.absolute()}", options={"protocol_whitelist": "file"}) as source:
+        containers = ",".join((*CONTAINERS, *SOUNDS))  # none of which can name another file
+        options = {"protocol_whitelist": "file", "format_whitelist": containers}
+        with av.open(f"file:{sound.absolute()}", options=options) as source:
             # Both in order of time: whichever came much later would wait in memory.
             for _, packet in merge(video, _sound(container, source), key=lambda timed: timed[0]):
                 container.mux(packet)
@@ -137,6 +142,8 @@ def _sound(container: Any, source: Any) -> Iterator[tuple[float, Any]]:
     copied, encoders = {}, {}
     for index, stream in streams.items():
         codec = stream.codec_context
+        if codec is None:
+            raise MediaError("the codec of its sound is not known here: save the file with AAC sound")
         # AAC without a header of its own (from a transport stream) is framed as mp4 does not have it.
         if codec.name in AS_IT_IS and not (codec.name == "aac" and not codec.extradata):
             copied[index] = container.add_stream_from_template(stream)

@@ -1,10 +1,13 @@
 """Which files are media, by their names and by their first bytes; nothing is decoded here."""
 
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from unmask.files import NotRegularError, open_regular, printable
 
 Frames = NDArray[np.uint8]  # [N, H, W, 3], RGB
 
@@ -36,17 +39,49 @@ _SIGNATURES = {
     b"\xff\x4f\xff\x51": "JPEG 2000",
 }
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}
+_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # with which an MP4 or MOV begins
 _AVIF = {b"avif", b"avis"}
+
+
+LARGE = 2**30  # bytes of a file of which it matters whether they are stored
+SPEAKING = (OSError, ValueError, RuntimeError, SyntaxError, EOFError)  # whose words are about the file
+DAMAGED = "its content is damaged"
 
 
 class MediaError(ValueError):
     """A file cannot be used; the message is the reason, to be shown beside the file's name."""
 
 
+def first_bytes(path: Path, count: int) -> bytes:
+    """The first bytes of a regular file, as many as there are.
+
+    Raises:
+        MediaError: it is missing, empty, sparse, may not be read, or is a pipe, a socket, a device or a folder.
+    """
+    try:
+        with open_regular(path) as file:
+            about = os.fstat(file.fileno())
+            stored = 512 * getattr(about, "st_blocks", 0)  # some file systems say 0 of all files
+            if about.st_size == 0:
+                raise MediaError("the file is empty")
+            if about.st_size > LARGE and 0 < stored < about.st_size // 100:  # to read its zeros takes hours
+                raise MediaError(f"a sparse file: of its {about.st_size:,} bytes only {stored:,} are stored")
+            return file.read(count)
+    except NotRegularError as error:
+        raise MediaError(str(error)) from None
+    except FileNotFoundError:
+        raise MediaError("no such file") from None
+    except OSError as error:
+        raise MediaError(f"cannot be opened ({error.strerror})") from None
+
+
 def picture_format(path: Path) -> str | None:
-    """The picture format that a file's first bytes announce, whatever its name says; None where it is no picture."""
-    with path.open("rb") as file:
-        head = file.read(64)
+    """The picture format that a file's first bytes announce, whatever its name says; None where it is no picture.
+
+    Raises:
+        MediaError: see `first_bytes`.
+    """
+    head = first_bytes(path, 64)
     for signature, name in _SIGNATURES.items():
         if head.startswith(signature):
             return name
@@ -62,22 +97,28 @@ def picture_format(path: Path) -> str | None:
 
 def is_picture(path: Path) -> bool:
     """Whether a file is read as a picture: by its content, or by its name where the content is unknown."""
-    return picture_format(path) is not None or (path.suffix.lower() in PICTURES | UNREAD and not _is_video(path))
+    return picture_format(path) is not None or (path.suffix.lower() in PICTURES | UNREAD and not is_video(path))
 
 
-def _is_video(path: Path) -> bool:
+def is_video(path: Path) -> bool:
     """Whether the first bytes are those of a common video container."""
-    with path.open("rb") as file:
-        head = file.read(12)
+    head = first_bytes(path, 12)
     return (
-        (len(head) == 12 and head[4:8] == b"ftyp")
+        (len(head) == 12 and head[4:8] in _BOXES)
         or head[:4] == b"\x1aE\xdf\xa3"
         or (head[:4] == b"RIFF" and head[8:11] == b"AVI")
     )
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without the times and source lines of C++ libraries: the same file gives the same reason."""
+    """What an error says, without the times and source lines of C++ libraries: the same file gives the same reason.
+
+    What Python says of a decoder's own mistakes (an AttributeError, say) tells nobody anything about the file.
+    """
+    if isinstance(error, MemoryError):
+        return "it needs more memory than there is"
+    if type(error).__module__ == "builtins" and not isinstance(error, SPEAKING):
+        return DAMAGED
     said = getattr(error, "strerror", None) or str(error)
     text = re.sub(r"\[\d\d:\d\d:\d\d\] ?|\S+\.(cc|cpp|h):\d+[:,]? ?", "", said).strip().splitlines()
-    return (text[0] if text else type(error).__name__)[:160]
+    return printable(text[0])[:160] if text else DAMAGED

@@ -2,22 +2,38 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.media.decode import Frames, MediaError, burst_indices, decoder_version, open_media, read_mask
+from unmask.media.decode import MediaError, burst_indices, decoder_version, open_media, read_mask
 from unmask.media.find import Array, FaceFinder
 from unmask.media.kinds import MEDIA, is_picture
-from unmask.media.probe import file_statistics, frame_statistics
+from unmask.media.probe import Look, file_statistics, look, look_statistics
 from unmask.media.recipe import Crops
 
 VERSION = 2  # raised when the same settings give other pixels, so that no stale crop is used
 FITS = ("stretch", "cut")
+
+
+class _Seen(NamedTuple):
+    """What is kept of one frame."""
+
+    size: tuple[int, int]  # height and width of the frame, px
+    pixels: NDArray[np.uint8]  # [S, S, 3]
+    landmarks: Array  # [5, 2]; NaN where none were looked for
+    look: Look
+
+
+def _joined(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """N pictures [S, S, C] -> [N, C, S, S]."""
+    return np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2), dtype=np.uint8)
 
 
 @dataclass
@@ -89,29 +105,37 @@ class WholePictures:
         Raises:
             MediaError: the file cannot be read, shows no face where landmarks are wanted, or the mask does not fit.
         """
-        reader = open_media(path, self.decoder)
-        numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
-        frames, count = reader.read(numbers.tolist()), len(numbers)  # [N, H, W, 3]
         if self.landmarks and not is_picture(path):
             raise MediaError("recipe.landmarks are of pictures; data/recipe=faces finds those of a video")
+        reader = open_media(path, self.decoder)
+        numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
+        count = len(numbers)
+        seen = reader.each(numbers.tolist(), partial(self._see, count=count))
+        height, width = seen[0].size
         return Crops(
             track=np.zeros(count, np.int64),
             frame=numbers.astype(np.int64),
             time=reader.times(numbers.tolist()),
-            box=np.repeat(self._shown(*frames.shape[1:3])[None], count, 0).astype(np.float32),
-            landmarks=self._find(frames)[None] if self.landmarks else np.full((count, 5, 2), np.nan, np.float32),
+            box=np.repeat(self._shown(height, width)[None], count, 0).astype(np.float32),
+            landmarks=np.stack([one.landmarks for one in seen]),
             prob=np.full(count, np.nan, np.float32),
-            pixels=self._fit(frames),
-            masks=self._masks(mask, numbers, frames.shape[1:3]) if self.masks else None,
-            statistics=file_statistics(path) | frame_statistics(frames),
+            pixels=_joined([one.pixels for one in seen]),
+            masks=self._masks(mask, numbers, (height, width)) if self.masks else None,
+            statistics=file_statistics(path) | look_statistics([one.look for one in seen]),
         )
+
+    def _see(self, number: int, frame: NDArray[np.uint8], count: int) -> "_Seen":
+        """What is kept of a frame [H, W, 3], the `number`-th of `count`; a video's are never all held at once."""
+        landmarks = self._find(frame) if self.landmarks else np.full((5, 2), np.nan, np.float32)
+        height, width = frame.shape[:2]
+        return _Seen((height, width), self._fit(frame), landmarks, look(frame, number, count))
 
     def _masks(self, path: Path | None, numbers: NDArray[np.int64], size: tuple[int, ...]) -> NDArray[np.uint8]:
         """The masks [N, 1, S, S] of these frames, 0 or 255."""
         if path is None:
             return np.zeros((len(numbers), 1, self.crop_size, self.crop_size), np.uint8)
-        shown = self._fit(read_mask(path, numbers.tolist(), size, self.decoder))[:, :1]
-        return np.where(shown > 127, 255, 0).astype(np.uint8)
+        shown = read_mask(path, numbers.tolist(), size, self.decoder, lambda _, frame: self._fit(frame)[..., :1])
+        return np.where(_joined(shown) > 127, 255, 0).astype(np.uint8)
 
     def _shown(self, height: int, width: int) -> NDArray[np.int64]:
         """The part of a picture that is kept: left, top, right, bottom."""
@@ -121,21 +145,20 @@ class WholePictures:
         left, top = (width - side) // 2, (height - side) // 2
         return np.array([left, top, left + side, top + side])
 
-    def _fit(self, frames: Frames) -> NDArray[np.uint8]:
-        """Pictures [N, H, W, 3] -> [N, 3, S, S]."""
-        left, top, right, bottom = self._shown(*frames.shape[1:3])
+    def _fit(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A picture [H, W, 3] -> [S, S, 3]."""
+        left, top, right, bottom = self._shown(*frame.shape[:2])
         size = (self.crop_size, self.crop_size)
-        kept = [frame[top:bottom, left:right] for frame in frames]
-        if (bottom - top, right - left) != size:
-            smaller = bottom - top > self.crop_size or right - left > self.crop_size
-            how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-            kept = [cv2.resize(frame, size, interpolation=how) for frame in kept]
-        return np.ascontiguousarray(np.stack(kept).transpose(0, 3, 1, 2), dtype=np.uint8)
+        kept = frame[top:bottom, left:right]
+        if kept.shape[:2] == size:
+            return kept.copy()
+        smaller = bottom - top > self.crop_size or right - left > self.crop_size
+        return cv2.resize(kept, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR).astype(np.uint8)
 
-    def _find(self, frames: Frames) -> Array:
+    def _find(self, frame: NDArray[np.uint8]) -> Array:
         """The five landmarks [5, 2] of the largest face."""
         self._finder = self._finder or FaceFinder(device=self.device)
-        faces = self._finder(frames)[0]
+        faces = self._finder(frame[None])[0]
         if not len(faces.boxes):
             raise MediaError("no face found")
         area = (faces.boxes[:, 2] - faces.boxes[:, 0]) * (faces.boxes[:, 3] - faces.boxes[:, 1])

@@ -157,7 +157,8 @@ class FaceCrops:
         """
         self._finder = self._finder or FaceFinder(self.long_side, device=self.device)
         searched = np.unique(np.append(np.arange(0, len(frames), self.search_every), len(frames) - 1))
-        tracks = associate(self._finder(frames[searched]), self.min_prob)
+        some = frames if len(searched) == len(frames) else frames[searched]
+        tracks = associate(self._finder(some), self.min_prob)
         if not tracks:
             raise MediaError(f"no face found in {len(searched)} frames")
         statistics: Statistics = {}

@@ -3,10 +3,11 @@
 import io
 import struct
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 MOST_PIXELS = 80_000_000  # of a picture, 240 MB as RGB: a file of a few kB may claim billions and fill the memory
+STRIP = 2**22  # pixels whose colours are converted at once
 SAME_COLOURS = 2  # grey levels: a profile that moves no colour by more is sRGB under another name, and is left alone
 ADVICE = {
     "GIF": "a GIF: save it as PNG, or as a video where it moves",
     "JPEG XL": "a JPEG XL picture: save it as PNG",
     "JPEG 2000": "a JPEG 2000 picture: save it as PNG",
 }
+
+
+T = TypeVar("T")
 
 
 class PictureReader:
@@ -41,7 +46,8 @@ class PictureReader:
             with warnings.catch_warnings(), open_picture(path) as picture:
                 warnings.simplefilter("ignore")  # of Pillow about metadata that it skips
                 whole = _transparent_colour(picture, path)
-                self.frame = to_rgb(ImageOps.exif_transpose(whole))
+                ImageOps.exif_transpose(whole, in_place=True)
+                self.frame = to_rgb(whole)
         except MediaError:
             raise
         except UnidentifiedImageError as error:
@@ -56,8 +62,12 @@ class PictureReader:
         return 1
 
     def read(self, indices: list[int]) -> Frames:
-        """The picture once for each index -> uint8 [N, H, W, 3]."""
-        return np.repeat(self.frame[None], len(indices), axis=0)
+        """The picture once for each index -> uint8 [N, H, W, 3]; of several, all are the same memory."""
+        return self.frame[None] if len(indices) == 1 else np.broadcast_to(self.frame, (len(indices), *self.frame.shape))
+
+    def each(self, indices: list[int], change: Callable[[int, Frames], T]) -> list[T]:
+        """What `change` makes of the picture for each place in `indices`."""
+        return [change(at, self.frame) for at in range(len(indices))]
 
     def times(self, indices: list[int]) -> NDArray[np.float64]:
         """0 for each index."""
@@ -153,7 +163,21 @@ def _is_colour(picture: "Picture", path: Path, clear: Any) -> NDArray[np.bool_]:
 
 
 def to_rgb(picture: "Picture") -> Frames:
-    """uint8 [H, W, 3], sRGB, of a picture in any mode."""
+    """uint8 [H, W, 3], sRGB, of a picture in any mode.
+
+    In strips of lines: Pillow holds four bytes a pixel, and each step of a conversion once more.
+    """
+    width, height = picture.size
+    picture.load()
+    shown = np.empty((height, width, 3), np.uint8)
+    lines = max(1, STRIP // width)
+    for top in range(0, height, lines):
+        strip = picture.crop((0, top, width, min(top + lines, height)))
+        shown[top : top + lines] = _strip_to_rgb(strip)
+    return shown
+
+
+def _strip_to_rgb(picture: "Picture") -> Frames:
     from PIL import Image
 
     profile = picture.info.get("icc_profile")

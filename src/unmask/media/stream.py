@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 from unmask.media.encode import Clock
-from unmask.media.kinds import VIDEOS, MediaError, first_line
+from unmask.media.kinds import VIDEOS, MediaError, first_bytes, first_line
 from unmask.media.video import describe, opened
 
 
@@ -26,7 +25,7 @@ def stream(path: Path) -> Iterator[NDArray[np.uint8]]:
                 yield view(frame.to_ndarray(format="rgb24"))
     except MediaError:
         raise
-    except (av.FFmpegError, IndexError) as error:
+    except Exception as error:  # whatever a decoder meets in a damaged file
         raise MediaError(f"broken video stream ({first_line(error)})") from error
 
 
@@ -42,7 +41,6 @@ def clock(path: Path) -> tuple[float, Clock]:
 
 
 def _check(path: Path) -> None:
-    if not path.is_file():
-        raise MediaError("no such file")
+    first_bytes(path, 1)
     if path.suffix.lower() not in VIDEOS:
         raise MediaError(f"'{path.suffix}' is no video ({' '.join(sorted(VIDEOS))})")

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.media.kinds import CONTAINERS, CONTAINERS_IN_WORDS, MediaError, first_line
+from unmask.files import printable
+from unmask.media.kinds import CONTAINERS, CONTAINERS_IN_WORDS, MediaError, first_bytes, first_line
 from unmask.media.skip import KeyFrame, read_key_frame
 from unmask.media.view import View, change_of_size, view_of
+from unmask.media.whole import missing
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -91,7 +93,7 @@ def opened(path: Path) -> Iterator[tuple["InputContainer", Any]]:
         container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
     except av.ArgumentError:
         raise MediaError(f"not a readable video (its content is none of {CONTAINERS_IN_WORDS})") from None
-    except (av.FFmpegError, ValueError) as error:
+    except Exception as error:
         raise MediaError(f"not a readable video ({first_line(error)})") from error
     with container:
         yield container, _choose(container)
@@ -103,21 +105,20 @@ def describe(path: Path) -> Video:
     Raises:
         MediaError: it is no video, is cut off, is too large, or its resolution changes on the way.
     """
+    first_bytes(path, 1)
     about = path.stat()
     return _describe(path.absolute(), about.st_mtime_ns, about.st_size)
 
 
 @lru_cache(maxsize=4)  # one file is asked for several times in a row
 def _describe(path: Path, changed: int, size: int) -> Video:
-    import av
-
     try:
         with opened(path) as (container, stream):
             _check_size(stream.codec_context.width, stream.codec_context.height)
             return _read(path, container, stream)
-    except (av.FFmpegError, ValueError) as error:
-        if isinstance(error, MediaError):
-            raise
+    except MediaError:
+        raise
+    except Exception as error:  # whatever a decoder meets in a damaged file
         raise MediaError(f"not a readable video ({first_line(error)})") from error
 
 
@@ -153,10 +154,8 @@ def _demux(container: "InputContainer", stream: Any) -> _Demuxed:
 
 def _read(path: Path, container: "InputContainer", stream: Any) -> Video:
     packets, shown, keys, first, error = _demux(container, stream)
-    # Of all containers, only the table of mp4 and its family promises an exact number.
-    promised = stream.frames if "mp4" in container.format.name else 0
-    if len(packets) < promised:
-        raise MediaError(f"cut off: {len(packets)} of {promised} frames are there")
+    if reason := _cut_off(path, container.format.name, stream.frames, len(packets)):
+        raise MediaError(reason)
     if error:
         raise MediaError(f"broken video stream ({error})")
     if first is None or not shown:
@@ -175,6 +174,16 @@ def _read(path: Path, container: "InputContainer", stream: Any) -> Video:
         bool(first.interlaced_frame) or codec.field_order > PROGRESSIVE, bool(keys) and all(key.closed for key in keys),
         rate, view, times, base, last, packets,
     )  # fmt: skip
+
+
+def _cut_off(path: Path, container: str, promised: int, there: int) -> str | None:
+    """Why a file counts as cut off, given how many frames it promises (0: it does not say) and holds."""
+    table = "mp4" in container  # whose table of frames is exact, and which may announce more bytes than these need
+    if table and promised:
+        return f"cut off: {there} of {promised} frames are there" if there < promised else None
+    if "avi" in container and promised and there >= promised:  # an index is missing at most
+        return None
+    return missing(path, container)
 
 
 def _times(shown: list[int | None], base: Fraction, rate: Fraction) -> tuple[list[int], Fraction, int]:
@@ -253,4 +262,4 @@ def _codec_tag(container: "InputContainer", index: int) -> str:
     finally:
         av.logging.set_level(level)
     found = re.search(rf"Stream #\d+:{index}\b.*?Video: \w+ \((.+?)(?: /|\))", said)
-    return f"'{found.group(1)}'" if found else "(unknown)"
+    return printable(f"'{found.group(1)}'") if found else "(unknown)"

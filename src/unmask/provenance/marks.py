@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from unmask.files import open_regular
 from unmask.provenance import xmp
 
 TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -110,12 +111,17 @@ def read_marks(path: Path) -> dict[str, str]:
     pixel is decoded.
 
     Raises:
-        ValueError: the file is no picture or video that can be read.
+        ValueError: the file is no picture or video that can be read, or no regular file.
     """
+    open_regular(path).close()
     try:
         found, packet = _read_picture(path)
     except UnidentifiedImageError:
         found, packet = _read_video(path)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # whatever a parser meets in a damaged file
+        raise ValueError(f"{path}: its metadata is damaged") from error
     marks = {str(key): value.strip() for key, value in found.items() if isinstance(value, str)}
     term = xmp.source_type(packet)
     return marks if _TYPE in marks or not term else marks | {_TYPE: term}

@@ -1,0 +1,140 @@
+"""Whether a video file is there to its end, as its container tells: the sizes that its outermost parts announce.
+
+FFmpeg reads a file that is cut off up to the cut and says nothing. Some recordings announce no size, such as those that
+a browser makes (MediaRecorder) or that were streamed; of these, only a cut within a part can be seen. MPEG, MPEG-TS and
+Ogg announce nothing.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from unmask.files import open_regular
+
+# Matroska (RFC 9559) and EBML (RFC 8794)
+SEGMENT, CLUSTER = 0x18538067, 0x1F43B675
+ELEMENTS = {SEGMENT, CLUSTER, 0x1A45DFA3, 0xEC, 0xBF}  # these, the file's header, void, checksums
+ELEMENTS |= {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1043A770, 0x1C53BB6B, 0x1941A469, 0x1254C367}  # within a segment
+ELEMENTS |= {0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF}  # within a cluster
+ASF_HEADER = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
+ZEROS = 256  # bytes; so many in a row where a part should begin: room that was reserved for what never came
+
+
+def missing(path: Path, container: str) -> str | None:
+    """Why a file counts as cut off; None where it does not.
+
+    Args:
+        path: of a video.
+        container: FFmpeg's name of its format, such as `matroska,webm`.
+    """
+    parts = next((walk for name, walk in WALKS.items() if name in container.split(",")), None)
+    if parts is None:
+        return None
+    with open_regular(path) as file:
+        size, end = os.fstat(file.fileno()).st_size, 0
+        for end in parts(file, size):
+            if end > size:
+                return f"cut off: {size:,} of {end:,} bytes are there"
+        # An AVI ends with its index, and between two parts of a Matroska file there is nothing.
+        file.seek(end if "matroska" in container else max(size - ZEROS, 0))
+        rest = file.read(ZEROS)
+    if container in ("avi", "matroska,webm") and len(rest) == ZEROS and not any(rest):
+        return "cut off: it ends in zeros, as a download does that was given up"
+    return None
+
+
+def _matroska(file: BinaryIO, size: int) -> Iterator[int]:
+    """Where each part ends: of a segment and of clusters of unknown size, what they hold."""
+    at, stop = 0, size
+    while at < stop:
+        file.seek(at)
+        head = file.read(12)
+        name, length, known = _element(head)
+        if name not in ELEMENTS:
+            return
+        if name == SEGMENT and known is not None:
+            stop = at + length + known
+            yield stop
+        inside = name == SEGMENT or (name == CLUSTER and known is None)
+        if known is None and not inside:
+            return
+        at += length + (0 if inside else known or 0)
+        yield at
+
+
+def _element(head: bytes) -> tuple[int, int, int | None]:
+    """Name of an element, bytes of its header (0 where it is none), and of what it holds (None: not known)."""
+    first = 9 - head[0].bit_length() if head and head[0] else 0
+    if not 1 <= first <= 4 or len(head) <= first or head[first] == 0:
+        return 0, 0, None
+    second = 9 - head[first].bit_length()
+    if len(head) < first + second:
+        return 0, 0, None
+    value = int.from_bytes(head[first : first + second], "big") & (1 << 7 * second) - 1
+    return int.from_bytes(head[:first], "big"), first + second, None if value == (1 << 7 * second) - 1 else value
+
+
+def _riff(file: BinaryIO, size: int) -> Iterator[int]:
+    """AVI: one RIFF chunk, and with OpenDML more of them."""
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(8)
+        length = int.from_bytes(head[4:], "little")
+        if head[:4] != b"RIFF" or length < 4:
+            return
+        at += 8 + length
+        yield at
+        at += length % 2
+
+
+def _boxes(file: BinaryIO, size: int) -> Iterator[int]:
+    """MP4 and MOV (ISO/IEC 14496-12, 4.2)."""
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:], "big")
+        if length < 8:  # 0: to the end of the file; else damaged
+            return
+        at += length
+        yield at
+
+
+def _asf(file: BinaryIO, size: int) -> Iterator[int]:
+    """WMV: objects, of which the second holds the pictures; a broadcast says 0."""
+    at = 0
+    while at + 24 <= size:
+        file.seek(at)
+        head = file.read(24)
+        length = int.from_bytes(head[16:], "little")
+        if length < 24 or (at == 0 and head[:16] != ASF_HEADER):
+            return
+        at += length
+        yield at
+
+
+def _flv(file: BinaryIO, size: int) -> Iterator[int]:
+    """FLV: tags, each followed by its size."""
+    file.seek(5)
+    at = int.from_bytes(file.read(4), "big") + 4
+    while at + 11 <= size:
+        file.seek(at)
+        head = file.read(4)
+        if head[0] & 0x1F not in (8, 9, 18):  # sound, picture, script
+            return
+        at += 11 + int.from_bytes(head[1:], "big")
+        yield at
+        at += 4
+
+
+WALKS: dict[str, Callable[[BinaryIO, int], Iterator[int]]] = {
+    "matroska": _matroska,
+    "avi": _riff,
+    "mp4": _boxes,
+    "asf": _asf,
+    "flv": _flv,
+}
