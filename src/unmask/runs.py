@@ -253,7 +253,7 @@ def _is_bomb(path: Path, entries: Sequence[zipfile.ZipInfo]) -> bool:
     return sum(entry.file_size for entry in entries) > path.stat().st_size
 
 
-class ElementBudget(TorchDispatchMode):
+class ElementBudget(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Refuse to make more tensor elements than this while a module is built, before memory is taken.
 
     Args:
@@ -261,7 +261,7 @@ class ElementBudget(TorchDispatchMode):
     """
 
     def __init__(self, most: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.left = most
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

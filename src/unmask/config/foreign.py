@@ -218,8 +218,8 @@ def _check_names(parts: dict[str, Any]) -> None:
 
 def _check_samples(parts: dict[str, Any]) -> None:
     """One sample of the network, and what is cut from one video, must fit into memory."""
-    data = parts.get("data") or {}
-    recipe = data.get("recipe") if isinstance(data.get("recipe"), dict) else {}
+    data: dict[str, Any] = parts.get("data") or {}
+    recipe: Any = data.get("recipe") if isinstance(data.get("recipe"), dict) else {}
     for at, source, key, each in (("data", data, "image_size", 4), ("data.recipe", recipe, "crop_size", 1)):
         side, frames = source.get(key) or 0, source.get("frames") or 1
         if isinstance(side, int) and isinstance(frames, int) and side * side * 3 * each * frames > SAMPLE:

@@ -85,7 +85,8 @@ def look_statistics(seen: Sequence[Look]) -> Statistics:
     """
     found: Statistics = {}
     values = np.arange(256)
-    for name, histogram in zip(("red", "green", "blue"), sum(one.histogram for one in seen), strict=True):
+    histograms = np.sum([one.histogram for one in seen], axis=0)
+    for name, histogram in zip(("red", "green", "blue"), histograms, strict=True):
         mean = float(histogram @ values) / int(histogram.sum())
         deviation = math.sqrt(float(histogram @ (values - mean) ** 2) / int(histogram.sum()))
         found |= {f"{name}_mean": mean, f"{name}_std": deviation}
