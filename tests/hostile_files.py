@@ -260,7 +260,8 @@ def _prepare(base: Path, made: list[Made], report: Report) -> None:
 
 def _predict(base: Path, made: list[Made], report: Report) -> None:
     kinds = {one.path: one for one in made}
-    for path, result in run(Predict(base / "out" / "predicted"), [*kinds], 2, LIMIT, MEMORY):
+    processes = 1 if len(made) < 100 else 2  # each of which imports PyTorch first
+    for path, result in run(Predict(base / "out" / "predicted"), [*kinds], processes, LIMIT, MEMORY):
         scored, said = (False, str(result)) if isinstance(result, TaskError) else result
         report.scored += scored
         report.refused += not scored

@@ -15,7 +15,6 @@ from PIL import Image
 
 from conftest import unmask
 from unmask.commands.prepare import _memory, hashes
-from unmask.data import workers
 from unmask.data.manifest import Item, ManifestError, file_hash, items_table
 from unmask.datasets import lists
 from unmask.files import NotRegularError, open_regular
@@ -76,8 +75,9 @@ def test_hashing_comes_to_an_end(tmp_path):
     (tmp_path / "x").write_bytes(b"abc" * 10**6)
     digest = subprocess.run(["sha256sum", tmp_path / "x"], capture_output=True, text=True, check=True).stdout
     assert file_hash(tmp_path / "x") == digest.split()[0]
+    (tmp_path / "empty").touch()
     if Path("/proc/self/mounts").is_file():
-        assert file_hash(Path("/proc/self/mounts")) == file_hash(Path(os.devnull).with_name("null2")) if False else True
+        assert file_hash(Path("/proc/self/mounts")) == file_hash(tmp_path / "empty")
 
 
 def test_a_sparse_file_is_not_searched_for_hours(tmp_path):
@@ -125,8 +125,6 @@ def test_pipes_sockets_and_devices_are_set_aside_with_their_reason(tmp_path, mon
         "real/e.png": "cannot be opened (Too many levels of symbolic links)",
     }
     assert items["rejected"].isna().sum() == 6 and items.loc[items["rejected"].isna(), "sha256"].notna().all()
-    found = hashes(items, root)
-    assert found.notna().sum() == 0 or set(found.dropna()) <= set(items["sha256"])
     unmask("prepare", "data=folder", f"data.root={root}", "check=true", "prepare.num_workers=1", cwd=tmp_path)
 
 
@@ -189,45 +187,15 @@ def test_a_list_that_is_too_large_is_refused(tmp_path, monkeypatch):
         lists.read_csv(tmp_path / "a.csv")
 
 
-def fill(gigabytes: float) -> str:
-    held = np.ones(int(gigabytes * 1e9), np.uint8)
-    time.sleep(2 if gigabytes > 0.5 else 0)
-    return str(held[0])
-
-
-def empty(_: str) -> str:
-    raise MemoryError
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of the memory")
-def test_a_worker_that_fills_the_memory_is_given_up_and_the_others_go_on():
-    results = dict(workers.run(fill, [0.1, 1.5, 0.2], 1, 60, memory=0.8))
-    assert results[0.1] == results[0.2] == "1"
-    assert str(results[1.5]) == "needs more memory than prepare.memory=0.8 GB"
-    assert dict(workers.run(fill, [1.5], 1, 60)) == {1.5: "1"}, "without a bound"
-    assert str(dict(workers.run(empty, ["a"], 0))["a"]) == "needs more memory than there is"
-    assert workers.resident_memory(None) == workers.resident_memory(2**22 + 1) == 0.0
-    assert 0.01 < workers.resident_memory(os.getpid()) < 20
-
-
-class Filling(WholePictures):
-    """A decoder that takes a gigabyte for one file."""
-
-    def __call__(self, path, mask=None):
-        if path.name == "1.png":
-            fill(1.5)
-        return super().__call__(path)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of the memory")
 def test_memory_is_bounded_by_the_config(tmp_path, monkeypatch):
     from unmask import config
 
-    monkeypatch.setattr(config, "ALLOWED", (*config.ALLOWED, "test_files"))
+    monkeypatch.setattr(config, "ALLOWED", (*config.ALLOWED, "filling"))
     pictures(tmp_path / "data")
-    target = "data.recipe._target_=test_files.Filling"
+    target = "data.recipe._target_=filling.Filling"
     _, rejected, _ = prepared(tmp_path / "data", target, "prepare.memory=1")
-    assert set(rejected["path"]) == {"real/1.png", "fake/edit/1.png"}
+    assert set(rejected["path"]) == {"real/1.png"}
     assert set(rejected["rejected"]) == {"needs more memory than prepare.memory=1 GB"}
 
 

@@ -7,7 +7,10 @@ import time
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from unmask.data.workers import TaskError, run
+import numpy as np
+import pytest
+
+from unmask.data.workers import TaskError, resident_memory, run
 
 
 def work(task: str) -> str:
@@ -74,3 +77,24 @@ def test_workers_that_cannot_start_are_no_task_s_fault(tmp_path):
     code = "from unmask.data.workers import run\nprint(list(run(len, ['x'], workers=1)))\n"
     done = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode and "a worker process could not start" in done.stderr
+
+
+def fill(gigabytes: float) -> str:
+    held = np.ones(int(gigabytes * 1e9), np.uint8)
+    time.sleep(2 if gigabytes > 0.5 else 0)
+    return str(held[0])
+
+
+def empty(_: str) -> str:
+    raise MemoryError
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of the memory")
+def test_a_worker_that_fills_the_memory_is_given_up_and_the_others_go_on():
+    results = dict(run(fill, [0.1, 1.5, 0.2], 1, 60, memory=0.8))
+    assert results[0.1] == results[0.2] == "1"
+    assert str(results[1.5]) == "needs more memory than prepare.memory=0.8 GB"
+    assert dict(run(fill, [1.5], 1, 60)) == {1.5: "1"}, "without a bound"
+    assert str(dict(run(empty, ["a"], 0))["a"]) == "needs more memory than there is"
+    assert resident_memory(None) == resident_memory(2**22 + 1) == 0.0
+    assert 0.01 < resident_memory(os.getpid()) < 20

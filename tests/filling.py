@@ -1,0 +1,16 @@
+"""A recipe that fills the memory at one file; on its own, as each worker that it ends imports it anew."""
+
+from pathlib import Path
+
+from test_workers import fill
+from unmask.media.pictures import WholePictures
+from unmask.media.recipe import Crops
+
+
+class Filling(WholePictures):
+    """Takes 1.5 GB for one file."""
+
+    def __call__(self, path: Path, mask: Path | None = None) -> Crops:
+        if path.parts[-2:] == ("real", "1.png"):
+            fill(1.5)
+        return super().__call__(path)
