@@ -85,7 +85,7 @@ def look_statistics(seen: Sequence[Look]) -> Statistics:
     """
     found: Statistics = {}
     values = np.arange(256)
-    for name, histogram in zip(("red", "green", "blue"), sum(one.histogram for one in seen), strict=True):
+    for name, histogram in zip(("red", "green", "blue"), np.sum([one.histogram for one in seen], 0), strict=True):
         mean = float(histogram @ values) / int(histogram.sum())
         deviation = math.sqrt(float(histogram @ (values - mean) ** 2) / int(histogram.sum()))
         found |= {f"{name}_mean": mean, f"{name}_std": deviation}
