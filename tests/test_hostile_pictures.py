@@ -1,6 +1,8 @@
 """Pictures that are unusual, damaged or hostile: each is read as other readers read it, or refused with the reason."""
 
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image, ImageCms, ImageFile
 
 from conftest import unmask
+from unmask import watermark
 from unmask.media import still
 from unmask.media.decode import MOST_PIXELS, MediaError, open_media
 from unmask.media.encode import write_video
@@ -453,3 +456,53 @@ def test_a_folder_of_them_is_prepared(tmp_path):
     assert set(rejected.index) == {path.relative_to(root).as_posix() for path in reasons}
     for path, reason in reasons.items():
         assert reason in rejected[path.relative_to(root).as_posix()]
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from unmask.media.pictures import WholePictures
+WholePictures(64)(Path(sys.argv[1]))
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of the memory")
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_a_large_picture_takes_little_more_than_its_own_memory(tmp_path, name):
+    """36 million pixels are 144 MB as Pillow holds them and 108 MB as RGB; a process takes 100 MB before it reads."""
+    fields = np.random.default_rng(0).integers(0, 256, (60, 60, 4 if name == "a.png" else 3), dtype=np.uint8)
+    large = fields.repeat(100, 0).repeat(100, 1)
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.fromarray(large).save(tmp_path / name, **({"exif": exif} if name == "a.jpg" else {"compress_level": 1}))
+    call = [sys.executable, "-c", PEAK, str(tmp_path / name)]
+    peak = int(subprocess.run(call, capture_output=True, text=True, check=True).stdout)
+    assert peak < 480_000  # kB; it was 730,000 and 1,050,000
+
+
+def test_strips_change_no_pixel(tmp_path, monkeypatch):
+    """Colours, transparency and the watermark are worked out line by line or for the whole picture alike."""
+    alpha = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))
+    wide = profile("green", "red")
+    Image.fromarray(np.dstack([NOISE, alpha])).save(tmp_path / "a.png", icc_profile=wide)
+    Image.fromarray(NOISE).quantize(16).save(tmp_path / "b.png", icc_profile=wide)
+    Image.fromarray(NOISE).convert("CMYK").save(tmp_path / "c.jpg")
+    png(tmp_path / "d.png", 64, 48, 16, 0, RAMP.astype(">u2").tobytes(), chunk(b"tRNS", struct.pack(">H", 1024)))
+    files = sorted(tmp_path.iterdir())
+    shapes = [(300, 400), (48, 64), (700, 30), (20, 900), (2000, 3), (256, 256)]
+    frames = [cv2.resize(NOISE, shape[::-1], interpolation=cv2.INTER_CUBIC) for shape in shapes]
+    whole, planes = [read(path) for path in files], [watermark.plane(frame) for frame in frames]
+    monkeypatch.setattr(still, "STRIP", 64 * 5)
+    monkeypatch.setattr(watermark, "_STRIP", 1000)
+    for path, expected in zip(files, whole, strict=True):
+        np.testing.assert_array_equal(read(path), expected)
+    for frame, expected in zip(frames, planes, strict=True):
+        np.testing.assert_allclose(watermark.plane(frame), expected, atol=1e-3)
+
+
+def test_a_column_of_pixels_does_not_fill_the_memory(tmp_path):
+    """One pixel wide and a million high: widened first, it was a gigabyte."""
+    path = png(tmp_path / "a.png", 1, 1_000_000, 8, 0, bytes(range(250)) * 4000)
+    assert WholePictures(32)(path).pixels.shape == (1, 3, 32, 32)
+    assert watermark.plane(read(path)).shape == (256, 256)

@@ -227,6 +227,14 @@ def test_a_cut_off_video_is_named_so_by_every_decoder(tmp_path, numbered, decode
         open_media(tmp_path / "cut.mp4", decoder)
 
 
+def test_frames_one_by_one_are_those_read_together(numbered, decoder):
+    reader = open_media(numbered, decoder)
+    for indices in ([0], [3, 4, 11], [7, 7, 20], list(range(0, 50, 7))):
+        each = reader.each(indices, lambda at, frame: (at, frame.copy()))
+        assert [at for at, _ in each] == list(range(len(indices)))
+        np.testing.assert_array_equal(np.stack([frame for _, frame in each]), reader.read(indices))
+
+
 def test_a_decoder_that_cannot_be_used_names_the_fix(monkeypatch):
     with pytest.raises(ValueError, match="choose auto, decord, pyav, torchcodec"):
         choose_decoder("opencv")
