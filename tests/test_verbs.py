@@ -134,11 +134,8 @@ def test_a_training_ends_with_its_figures_its_folder_and_its_page(workplace, arg
     printed = unmask("train", *given, cwd=workplace).stdout
     (folder,) = (workplace / "outputs/ending").iterdir()
     page = (folder / "report.html").read_text()
-    assert (
-        "unmask train experiment=demo_celebdf/meso4" in page
-        and "trainer.max_epochs=2" in page
-        and "++trainer" not in page
-    )
+    assert "unmask train experiment=demo_celebdf/meso4" in page
+    assert " trainer.max_epochs=2" in page and "++trainer" not in page, "the command as it was typed"
     told = unmask("report", f"run={folder}", cwd=workplace).stdout
     assert "AUC, all" in told and printed.endswith(f"{told}run: {folder}\n")
     epochs = [line for line in printed.splitlines() if line.startswith("epoch ")]
