@@ -189,9 +189,9 @@ def test_a_list_that_is_too_large_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of the memory")
 def test_memory_is_bounded_by_the_config(tmp_path, monkeypatch):
-    from unmask import config
+    from unmask.config import allowed
 
-    monkeypatch.setattr(config, "ALLOWED", (*config.ALLOWED, "filling"))
+    monkeypatch.setattr(allowed, "ALLOWED", (*allowed.ALLOWED, "filling"))
     pictures(tmp_path / "data")
     target = "data.recipe._target_=filling.Filling"
     _, rejected, _ = prepared(tmp_path / "data", target, "prepare.memory=1")

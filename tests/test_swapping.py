@@ -223,7 +223,13 @@ def test_frames_that_come_unevenly_keep_their_times(tmp_path):
 def test_what_is_no_video_is_said(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"no video at all")
     (tmp_path / "a.jpg").write_bytes(b"")
-    for name, reason in (("a.mp4", "not a readable video"), ("a.jpg", "is no video"), ("b.mp4", "no such file")):
+    (tmp_path / "c.jpg").write_bytes(b"\xff\xd8\xff\xe0 a picture")
+    for name, reason in (
+        ("a.mp4", "not a readable video"),
+        ("a.jpg", "the file is empty"),
+        ("c.jpg", "is no video"),
+        ("b.mp4", "no such file"),
+    ):
         with pytest.raises(MediaError, match=reason):
             clock(tmp_path / name)
 
