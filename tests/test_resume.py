@@ -45,7 +45,7 @@ class KillAt(Callback):
 
 def train_in(place: Path, out: str, overrides: list[str], kill: KillAt | None, monkeypatch) -> Path:
     """Train into `place/out`; with `kill` it dies there."""
-    cfg = compose("train", [*overrides, f"paths.out={out}"])
+    cfg = compose("train", ["report=false", *overrides, f"paths.out={out}"])
     (place / out).mkdir(parents=True, exist_ok=True)
     with monkeypatch.context() as patch:
         patch.chdir(place)

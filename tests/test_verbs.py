@@ -157,7 +157,7 @@ def test_a_report_that_fails_is_one_line_and_loses_no_run(run, monkeypatch, caps
 
     monkeypatch.setattr(report.page, "write", lambda *_, **__: 1 / 0)
     monkeypatch.setattr(report, "PAGE", "nowhere.html")
-    _ending.show(run)
+    _ending.show(run.folder)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].startswith(
         "no report (ZeroDivisionError: division by zero); the run is finished: unmask report run="

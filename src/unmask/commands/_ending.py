@@ -1,28 +1,31 @@
 """How a training ends: the figures of its test split, the page, and where all of it lies."""
 
+from pathlib import Path
+
 from unmask.commands._shell import say
 from unmask.runs import Run
 
 RESAMPLES = 1000  # of the bootstrap behind each interval
 
 
-def show(run: Run, page: bool = True) -> None:
+def show(folder: Path, page: bool = True) -> None:
     """Print a finished run's figures and its folder, and write the page where it is not there yet.
 
     A detector has the table of `unmask report`, a generator the figures of its test split, and no page. A training is
     finished whether or not it can be reported: a failure is one line.
 
     Args:
-        run: finished.
+        folder: of a finished run.
         page: False prints the folder alone.
     """
     if page:
         try:
+            run = Run(folder)
             _report(run) if "thresholds" in run.metrics else _list(run)
         except Exception as error:
             words = " ".join(f"{type(error).__name__}: {error}".split())
-            say(f"no report ({words}); the run is finished: unmask report run={run.folder}", style="yellow")
-    say(f"run: {run.folder}")
+            say(f"no report ({words}); the run is finished: unmask report run={folder}", style="yellow")
+    say(f"run: {folder}")
 
 
 def _report(run: Run) -> None:

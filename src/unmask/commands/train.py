@@ -105,7 +105,7 @@ def train(cfg: DictConfig) -> float | None:
         if len(data.duplicates):
             data.duplicates.to_csv(out / DUPLICATES, index=False)
         _explain.explain(module, results["test"].table, data, out, cfg.explain, trainer.strategy.root_device)
-        _ending.show(Run(out), cfg.report)
+        _ending.show(out, cfg.report)
     return _score(module, results["val"])
 
 
@@ -124,10 +124,9 @@ def check(cfg: DictConfig) -> None:
 def _already(out: Path, report: bool) -> float:
     """Show a run that was finished before; its score."""
     say(f"already finished: {out} (rerun=true starts over)")
-    run = Run(out)
     if not _is_child():
-        _ending.show(run, report)
-    return float(run.metrics["score"])
+        _ending.show(out, report)
+    return float(Run(out).metrics["score"])
 
 
 def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> dict[str, Results] | None:
