@@ -19,6 +19,7 @@ from unmask.cli import main
 from unmask.commands.prepare import prepare as prepare_verb
 from unmask.demo.portraits import render_portraits
 from unmask.demo.videos import render
+from unmask.media.decode import DECODERS, choose_decoder
 from unmask.modules import detector
 
 torch.set_num_threads(1)
@@ -75,6 +76,15 @@ def unmask(*arguments: str, cwd: Path, expect: int = 0) -> Done:
     done = Done(number, out.getvalue(), err.getvalue() + (code if isinstance(code, str) else ""))
     assert number == expect, f"exit code {code}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+@pytest.fixture(params=list(DECODERS))
+def decoder(request: pytest.FixtureRequest) -> str:
+    """Each decoder that can be used here; the reason for a skip says what another one needs."""
+    try:
+        return choose_decoder(request.param)
+    except ValueError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

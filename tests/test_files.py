@@ -23,7 +23,9 @@ from unmask.media.kinds import first_line, is_picture
 from unmask.media.pictures import WholePictures
 from unmask.provenance import read_marks
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes, devices and such names")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has no named pipes and no names that are not UTF-8"
+)
 
 
 @pytest.fixture(params=["pipe", "socket", "device", "folder", "link"])
@@ -187,7 +189,7 @@ def test_a_list_that_is_too_large_is_refused(tmp_path, monkeypatch):
         lists.read_csv(tmp_path / "a.csv")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of the memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="measures memory by /proc, which only Linux has")
 def test_memory_is_bounded_by_the_config(tmp_path, monkeypatch):
     from unmask.config import allowed
 

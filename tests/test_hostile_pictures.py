@@ -248,7 +248,7 @@ def test_heic_is_refused_by_name_where_its_reader_is_not_installed(tmp_path, mon
 
 
 def test_heic_is_read_through_its_package(tmp_path):
-    pillow_heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    pillow_heif = pytest.importorskip("pillow_heif", reason="reads HEIC, which needs the optional package pillow-heif")
     pillow_heif.register_heif_opener()
     smooth = cv2.resize(NOISE[:6, :8], (64, 48), interpolation=cv2.INTER_CUBIC)
     for name in ("a.heic", "a.jpg"):
@@ -467,7 +467,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of the memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="measures memory by /proc, which only Linux has")
 @pytest.mark.parametrize("name", ["a.jpg", "a.png"])
 def test_a_large_picture_takes_little_more_than_its_own_memory(tmp_path, name):
     """36 million pixels are 144 MB as Pillow holds them and 108 MB as RGB; a process takes 100 MB before it reads."""

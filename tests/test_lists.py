@@ -75,7 +75,7 @@ def test_a_file_that_is_named_twice_alike_counts_once_and_is_mentioned(tmp_path)
 def test_two_folders_of_one_name_are_refused_by_both_names(tmp_path):
     root = tree(tmp_path / "raw", LISTED, *PATHS, "Youtube-real/00009.mp4")
     if len(list(root.iterdir())) < 5:
-        pytest.skip("this file system does not tell cases apart")
+        pytest.skip("needs a file system with case-sensitive names, to hold train/ beside Train/")
     with pytest.raises(ManifestError, match=r"YouTube-real and .*Youtube-real are both there.*keep one, or merge"):
         celebdf(root).manifest()
 
@@ -89,7 +89,7 @@ def test_two_folders_of_one_split_are_refused_by_both_names(tmp_path, one, other
     files = [f"{split}/{kind}/1.jpg" for split in {"train", "test", one, other} for kind in ("real", "fake")]
     root = tree(tmp_path / "raw", "", *files)
     if len([entry for entry in root.iterdir() if entry.is_dir()]) < len({"train", "test", one, other}):
-        pytest.skip("this file system does not tell cases apart")
+        pytest.skip("needs a file system with case-sensitive names, to hold train/ beside Train/")
     split = "train" if "rain" in one else "val"
     with pytest.raises(
         ManifestError, match=f"holds both {min(one, other)}/ and {max(one, other)}/.* the {split} split"

@@ -12,7 +12,7 @@ from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.store import MemoryStore
 from unmask.media import decode
 from unmask.media.align import TEMPLATE, align_matrix, crop_matrix, warp
-from unmask.media.decode import DECODERS, MediaError, burst_indices, choose_decoder, open_media
+from unmask.media.decode import MediaError, burst_indices, choose_decoder, open_media
 from unmask.media.encode import write_video
 from unmask.media.find import Faces
 from unmask.media.recipe import FaceCrops
@@ -55,15 +55,6 @@ def numbered(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("media") / "numbered.mp4"
     write_video(path, [np.full((64, 96, 3), 4 * i, np.uint8) for i in range(50)], fps=25, crf=5)
     return path
-
-
-@pytest.fixture(params=list(DECODERS))
-def decoder(request) -> str:
-    """Each decoder that can be used here."""
-    try:
-        return choose_decoder(request.param)
-    except ValueError as error:
-        pytest.skip(str(error))
 
 
 def test_an_index_gives_that_frame(numbered, decoder):

@@ -65,7 +65,7 @@ REFUSED = [
 @pytest.mark.parametrize(("argument", "told"), REFUSED, ids=[argument for argument, _ in REFUSED])
 def test_what_cannot_work_is_refused_in_one_line_before_anything_runs(train, argument, told):
     if argument == "trainer=gpu" and torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
+        pytest.skip("tests the refusal on a machine without a GPU, and this one has a GPU")
     done, folder = train("refused", argument, expect=1)
     assert told in done.stderr and done.stderr.count("\n") == 1 and done.stderr.startswith("unmask: ")
     assert "epoch" not in done.stdout and not (folder / "checkpoints").exists()
@@ -139,7 +139,7 @@ def test_modules_say_whether_ddp_must_look_for_unused_parameters():
     two = {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}
     cfg = OmegaConf.create({"_target_": "pytorch_lightning.Trainer", **two})
     if (os.cpu_count() or 1) < 2:
-        pytest.skip("one core")
+        pytest.skip("runs two DDP processes, and this machine has one core, where that is refused")
     for kind, unused in ((Detector, False), (GAN, True), (FaceSwap, True)):
         module = kind.__new__(kind)
         strategy = _trainer.build(cfg, module, logger=False).strategy

@@ -17,7 +17,7 @@ from av.stream import Disposition
 
 from conftest import unmask
 from unmask.media import video as videos
-from unmask.media.decode import DECODERS, MediaError, choose_decoder, open_media
+from unmask.media.decode import MediaError, open_media
 from unmask.media.encode import Clock, write_video
 from unmask.media.pictures import WholePictures
 from unmask.media.probe import file_statistics
@@ -39,15 +39,6 @@ BY_HAND = {
     "clockwise": lambda p: np.rot90(p, -1), "anticlockwise": np.rot90,
     "both": lambda p: np.rot90(p, 2).transpose(1, 0, 2),
 }  # fmt: skip
-
-
-@pytest.fixture(params=list(DECODERS))
-def decoder(request) -> str:
-    """Each decoder that can be used here."""
-    try:
-        return choose_decoder(request.param)
-    except ValueError as error:
-        pytest.skip(str(error))
 
 
 def picture(number: int, height: int = 96, width: int = 128) -> np.ndarray:
@@ -410,7 +401,7 @@ def test_a_text_that_names_another_file_is_no_video(tmp_path, decoder):
             read_marks(tmp_path / name)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="such names are not possible on Windows")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not allow these file names")
 @pytest.mark.parametrize(
     "name", ["file:clip.mp4", "12:30.mp4", "http:clip.mp4", "a%03d.mp4", "-x.mp4", "|x.mp4", "#.mp4"]
 )
@@ -424,7 +415,7 @@ def test_a_name_is_never_taken_for_a_protocol_or_pattern(tmp_path, monkeypatch, 
     assert len(everything(Path(f"made:{name}"))) == 3 and read_marks(Path(f"made:{name}"))["comment"] == "c"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="such names are not possible on Windows")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not allow these file names")
 def test_a_name_that_is_not_utf8_is_read(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
     shutil.copy(make(tmp_path / "clip.mp4", count=3), path)
@@ -458,7 +449,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of the memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="measures memory by /proc, which only Linux has")
 def test_a_small_file_does_not_fill_the_memory(tmp_path):
     """32 black frames of 5000x5000 px are 2.4 GB as RGB, in a file of 2 MB: made small one by one, or refused."""
     path = tmp_path / "bomb.mp4"

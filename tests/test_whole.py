@@ -69,13 +69,14 @@ def films(tmp_path_factory) -> Path:
 NAMES = (*FORMATS, "live.a.webm", "live.a.mkv")
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("share", [0.95, 0.7, 0.4])
+# Of sound.avi the last 5 % are sound alone: its pictures are all there.
+CUTS = [(name, share) for name in NAMES for share in (0.95, 0.7, 0.4) if (name, share) != ("sound.avi", 0.95)]
+
+
+@pytest.mark.parametrize(("name", "share"), CUTS)
 def test_a_cut_off_file_is_named_so(films, tmp_path, name, share):
     content = (films / name).read_bytes()
     assert len(open_media(films / name)) == FRAMES
-    if name == "sound.avi" and share > 0.9:
-        pytest.skip("its pictures are all there; what is cut off is sound")
     (tmp_path / name).write_bytes(content[: int(len(content) * share)])
     with pytest.raises(MediaError, match=r"^cut off: [\d,]+ of [\d,]+ (bytes|frames) are there"):
         open_media(tmp_path / name)

@@ -89,7 +89,7 @@ def empty(_: str) -> str:
     raise MemoryError
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of the memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="measures memory by /proc, which only Linux has")
 def test_a_worker_that_fills_the_memory_is_given_up_and_the_others_go_on():
     results = dict(run(fill, [0.1, 1.5, 0.2], 1, 60, memory=0.8))
     assert results[0.1] == results[0.2] == "1"

@@ -8,9 +8,9 @@ report.html
 """
 
 import hashlib
+import io
 import json
 import math
-import os
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -32,6 +32,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from unmask.config import validate
 from unmask.config.build import build
 from unmask.config.foreign import check_parts, read_config
+from unmask.files import replace_file
 from unmask.metrics.detection import logit, require_thresholds
 
 # How many tensor elements a module may make beside those of its checkpoint: buffers that are not saved, initial values.
@@ -81,9 +82,8 @@ def write_config(cfg: DictConfig, folder: Path) -> None:
     """
     path = folder / ".hydra" / "config.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(yaml.safe_dump(OmegaConf.to_container(cfg, resolve=True), sort_keys=False, allow_unicode=True))
-    temporary.replace(path)
+    text = yaml.safe_dump(OmegaConf.to_container(cfg, resolve=True), sort_keys=False, allow_unicode=True)
+    replace_file(path, text.encode())
 
 
 @dataclass(frozen=True)
@@ -230,13 +230,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            changed = None if _is_bomb(path, entries) else archive.testzip()
-        if any(entry.filename.endswith("/constants.pkl") for entry in entries):
-            raise RunError(f"{path} is refused: it is a TorchScript archive, which is code")
-        if _is_bomb(path, entries):
-            raise RunError(f"{path} is refused: its contents are compressed, which PyTorch never does")
-        if changed:
-            raise RunError(f"{path} is refused: {changed} in it changed since it was written")
+            if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+                raise RunError(f"{path} is refused: it is a TorchScript archive, which is code")
+            if sum(entry.file_size for entry in entries) > path.stat().st_size:  # before anything is unpacked
+                raise RunError(f"{path} is refused: its contents are compressed, which PyTorch never does")
+            if changed := archive.testzip():
+                raise RunError(f"{path} is refused: {changed} in it changed since it was written")
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except RunError:
         raise
@@ -246,11 +245,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise RunError(f"{path} is refused: it is not a checkpoint, but holds a {type(found).__name__}")
     return found
-
-
-def _is_bomb(path: Path, entries: Sequence[zipfile.ZipInfo]) -> bool:
-    """Whether an archive claims to unpack to more than it is."""
-    return sum(entry.file_size for entry in entries) > path.stat().st_size
 
 
 class ElementBudget(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -380,9 +374,7 @@ def find_label(folder: Path, split: str, name: str, rules: Sequence[str]) -> str
 
 def write_json(path: Path, value: Any) -> None:
     """Write strict JSON, whole or not at all; a figure that is NaN or infinite becomes null."""
-    temporary = path.with_suffix(f"{path.suffix}.tmp")
-    temporary.write_text(json.dumps(_without_nan(value), indent=2, allow_nan=False))
-    temporary.replace(path)
+    replace_file(path, json.dumps(_without_nan(value), indent=2, allow_nan=False).encode())
 
 
 def figures_of(read: Mapping[str, float | None]) -> dict[str, float]:
@@ -413,9 +405,9 @@ def write_predictions(
     about = {"protocol": protocol, "figures": _without_nan(figures or {})}
     metadata = {name.encode(): json.dumps(value).encode() for name, value in about.items()}
     metadata = {**(arrow.schema.metadata or {}), **metadata}
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(arrow.replace_schema_metadata(metadata), temporary)
-    temporary.replace(path)
+    buffer = io.BytesIO()
+    pq.write_table(arrow.replace_schema_metadata(metadata), buffer)
+    replace_file(path, buffer.getbuffer())
 
 
 def read_predictions(path: Path) -> pd.DataFrame:

@@ -63,7 +63,7 @@ MADE = (
     "metrics.json", "metrics.csv", "predictions-*.parquet", "report.html", DUPLICATES, "output.log",
     "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/*.ckpt.*.tmp",
     "explain/[0-9]*.png", "explain/explain.json", "samples/step-*.png", "samples/reconstructed.png",
-    "samples/*.mp4", "tensorboard/**/events.out.tfevents.*", "tensorboard/**/hparams.yaml", "profile/*",
+    "samples/timelapse.mp4", "tensorboard/**/events.out.tfevents.*", "tensorboard/**/hparams.yaml",
 )  # fmt: skip
 SWEEP = "UNMASK_SWEEP"  # environment variable: machine and process of a sweep
 LOG = "train.log"  # Hydra's log of a job: a line an epoch, and what a run says
@@ -122,7 +122,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def _already(out: Path, report: bool) -> float:
-    """Show a run that was finished before; its score."""
+    """Show the results of a run that is already finished, and return its score."""
     say(f"already finished: {out} (rerun=true starts over)")
     if not _is_child():
         _ending.show(out, report)

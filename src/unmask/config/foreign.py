@@ -164,8 +164,8 @@ class _Resolver:
         if "${" in filled:  # a resolver, or put together from pieces
             raise ForeignConfigError(
                 f"{where}: '{printable(text[:80])}' calls a resolver, and a config that came with a run may only refer "
-                "to its own values. A run of an older version: run its training command again, which then writes the "
-                "values and trains nothing anew"
+                "to its own values. If you trained this run with an older version, run the same training command "
+                "again: the run is not repeated, and its config is rewritten with plain values"
             )
         if len(filled) > TEXT:
             raise ForeignConfigError(f"{where}: a text of more than {TEXT:,} characters")

@@ -33,7 +33,7 @@ Pixels = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint8]]
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """The pairs of a store, from its duplicates.csv; found anew where the file is missing. Nothing is written."""
+    """Read the look-alike pairs of a store from its duplicates.csv, or compute them if the file is missing."""
     path = folder / DUPLICATES
     if path.is_file():
         return pd.read_csv(path, dtype={"a": str, "b": str}, keep_default_na=False)

@@ -333,7 +333,7 @@ def _warn_changed(store: CropStore, root: Path) -> None:
     if changed:
         warnings.warn(
             f"{len(changed)} files have another size than when they were prepared, such as {printable(changed[0])}; "
-            "their old crops are used, rerun=true prepares all anew",
+            "their old crops are used; rerun=true prepares all files again",
             stacklevel=3,
         )
 

@@ -227,13 +227,12 @@ def write_rejected(items: pd.DataFrame, folder: Path) -> None:
 
 def finish(folder: Path, crops: pd.DataFrame) -> None:
     """Write the checksums and then the table of crops, whose presence says that the store is whole."""
-    buffer = io.BytesIO()
-    crops.to_parquet(buffer, index=False)
+    table = parquet(crops)
     shards = sorted([*folder.glob("crops-*.npy"), *folder.glob("masks-*.npy")])
     found = {path.name: checksum(path) for path in (folder / "items.parquet", *shards)}
-    found["crops.parquet"] = zlib.crc32(buffer.getbuffer())
+    found["crops.parquet"] = zlib.crc32(table)
     write_text(json.dumps(found, indent=2), folder / CHECKSUMS)
-    replace_file(folder / "crops.parquet", buffer.getbuffer())
+    replace_file(folder / "crops.parquet", table)
     remove_made(folder, ("parts/*.npz", "parts/*.tmp"))
 
 
@@ -305,18 +304,21 @@ def _rows(item: str, arrays: dict[str, NDArray[Any]], shard: int, offset: int) -
     return table[CROP_COLUMNS]
 
 
+def parquet(table: pd.DataFrame) -> memoryview:
+    """A table as the bytes of a Parquet file."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    return buffer.getbuffer()
+
+
 def write_parquet(table: pd.DataFrame, path: Path) -> None:
     """Write a table so that a reader finds the old one or the new one, never half of it."""
-    temporary = _temporary(path)
-    table.to_parquet(temporary, index=False)
-    temporary.replace(path)
+    replace_file(path, parquet(table))
 
 
 def write_text(text: str, path: Path) -> None:
     """Write a file of text in one step, as `write_parquet` does a table."""
-    temporary = _temporary(path)
-    temporary.write_text(text)
-    temporary.replace(path)
+    replace_file(path, text.encode())
 
 
 def _temporary(path: Path) -> Path:

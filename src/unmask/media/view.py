@@ -84,7 +84,7 @@ def change_of_size(first: tuple[int, int], other: tuple[int, int]) -> str:
 
 
 def _matrix(frame: Any) -> tuple[int, int, int, int]:
-    """a, b, c, d of the display matrix; those of the identity where there is none."""
+    """The entries a, b, c, d of the display matrix, or of the identity if the frame has no matrix."""
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data)[:36])

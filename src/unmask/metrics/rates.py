@@ -51,7 +51,7 @@ def clopper_pearson(hits: int, total: int, confidence: float = 0.95) -> tuple[fl
 
 
 def rates(scored: pd.DataFrame, threshold: float) -> list[Rate]:
-    """Find the FPR and the TPR of scored items; of a class without items there is none.
+    """Find the FPR and the TPR of scored items; the rate of a class without items is NaN.
 
     Args:
         scored: One row per item with `label, score`, without missing scores.
