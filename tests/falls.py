@@ -71,6 +71,8 @@ def start(command: list[str], place: Path) -> int:
     if process:
         return process
     os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM):  # as from a terminal: a shell's background job ignores Ctrl-C
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     os.chdir(place)
     said = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
