@@ -83,8 +83,8 @@ def train(folder: Path) -> None:
     from hydra.utils import instantiate
     from overhead import trainer
 
+    from unmask.application import register_resolvers
     from unmask.config import conf_dir
-    from unmask.runs import register_resolvers
 
     torch.set_num_threads(1)
     register_resolvers()

@@ -27,10 +27,10 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
-from unmask.commands import _loggers
+from unmask.application import register_resolvers
 from unmask.config import conf_dir
 from unmask.modules.detector import Detector
-from unmask.runs import register_resolvers
+from unmask.training import evidence
 from unmask.training.callbacks import Counted
 from unmask.training.schedules import constant
 
@@ -125,7 +125,7 @@ def trainer(cfg: DictConfig, bare: bool) -> Trainer:
         return instantiate(cfg.trainer, _partial_=True)(callbacks=[], **off)
     parts = [instantiate(node) for node in cfg.callbacks.values()]
     loggers = [instantiate(node) for node in cfg.logger.values()]
-    callbacks = [*parts, Counted(cfg.seed), _loggers.Evidence()]
+    callbacks = [*parts, Counted(cfg.seed), evidence.Evidence()]
     return instantiate(cfg.trainer, _partial_=True)(callbacks=callbacks, logger=loggers)
 
 

@@ -19,7 +19,7 @@ from _bench import SHARED, arguments, compare, interleave, report
 from PIL import Image
 
 from unmask.demo.portraits import FOLDER, render_portraits
-from unmask.watermark import PSNR, Reading, embed, read
+from unmask.provenance.watermark import PSNR, Reading, embed, read
 
 PICTURES, PORTRAITS, FRAMES = 200, 50, 50
 EVERY = 5  # which of a clip's frames are read: as prediction does, here and there

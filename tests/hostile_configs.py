@@ -25,10 +25,11 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from unmask.config import ConfigError
 from unmask.config.build import build
 from unmask.config.foreign import ForeignConfigError
-from unmask.runs import Run, RunError
+from unmask.config.targets import ConfigError
+from unmask.runs.errors import RunError
+from unmask.runs.run import Run
 
 SECRET = "unmask-secret-that-no-config-may-read"
 LIMIT = 20.0  # s
@@ -46,7 +47,8 @@ TARGETS = [
     "torch.hub.load", "torch.jit.load", "torch.hub.download_url_to_file", "timm.create_model", "pathlib.Path",
     "unmask.commands.demo.start", "unmask.data.store.write_part", "unmask.media.encode.VideoWriter", "pickle.loads",
     "unmask.networks.weights.read_state_dict", "unmask.networks.weights.facenet_state", "hydra.utils.instantiate",
-    "unmask.data.workers._Worker", "unmask.data.workers.run", "unmask.config.build.build", "importlib.import_module",
+    "unmask.parallel.workers._Worker", "unmask.parallel.workers.run", "unmask.config.build.build",
+    "importlib.import_module",
     "omegaconf.OmegaConf.load", "unmask.training.callbacks.Last", "pytorch_lightning.callbacks.ModelCheckpoint",
     "pytorch_lightning.loggers.WandbLogger", "torchvision.models.resnet18", "torch.nn.modules.module.torch.load",
     "unmask.networks.frozen.find", "unmask.runs.write_json", "unmask.provenance.marking.Marking", "webbrowser.open",

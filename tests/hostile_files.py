@@ -33,9 +33,9 @@ import pandas as pd
 
 from hostile_media import Made, Place, film, make
 from unmask.data.prepare import prepare
-from unmask.data.workers import TaskError, resident_memory, run
 from unmask.datasets.folder import FolderDataModule
 from unmask.media.pictures import WholePictures
+from unmask.parallel.workers import TaskError, resident_memory, run
 
 LIMIT, MEMORY = 30.0, 2.0  # s and GB for one file
 # What nobody should read as a reason: the name of a Python exception, or that a decoder took its process along.
@@ -118,7 +118,7 @@ def _run() -> Any:
     import torch
     from omegaconf import OmegaConf
 
-    from unmask.runs import RunError
+    from unmask.runs.errors import RunError
 
     class Half(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

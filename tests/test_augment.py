@@ -10,7 +10,8 @@ from torch.nn.functional import avg_pool2d, interpolate
 from torchvision.transforms import v2
 
 from conftest import compose
-from unmask.config import conf_dir, validate
+from unmask.config import conf_dir
+from unmask.config.check import validate
 from unmask.data.augment import Augmentation, DropFrames, Freeze, Reverse
 
 NAMES = sorted(path.stem for path in Path(conf_dir(), "augment").glob("*.yaml"))

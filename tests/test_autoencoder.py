@@ -14,7 +14,7 @@ from unmask.modules.autoencoder import Autoencoder, kl
 from unmask.networks.autoencoder import ConvDecoder, ConvEncoder
 from unmask.networks.judges import RandomFeatures
 from unmask.provenance import read_marks
-from unmask.runs import Run
+from unmask.runs.run import Run
 from unmask.training.reconstruction import Reconstruction
 from unmask.training.schedules import constant
 

@@ -11,13 +11,14 @@ from hydra.utils import instantiate
 from PIL import Image
 
 from conftest import TINY, compose, unmask
-from unmask.config import conf_dir, validate
+from unmask.config import conf_dir
+from unmask.config.check import validate
 from unmask.data.blend import FIVE, PARTS, UNIT, SelfBlend, fit
 from unmask.data.manifest import ManifestError
 from unmask.media.align import TEMPLATE, align_matrix
 from unmask.media.pictures import WholePictures
 from unmask.media.recipe import FaceCrops
-from unmask.runs import Run
+from unmask.runs.run import Run
 
 OPTIONS = sorted(path.stem for path in Path(conf_dir(), "blend").glob("*.yaml"))
 SIZE = 96

@@ -14,8 +14,9 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from conftest import TINY, unmask
-from unmask.cli import UsageError, describe, main, overview, parse, quote, verbs
-from unmask.commands._shell import fail_clearly
+from unmask.application import fail_clearly
+from unmask.arguments import UsageError, parse, quote
+from unmask.cli import describe, main, overview, verbs
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from conftest import compose
-from unmask.config import ConfigError, validate
 from unmask.config.allowed import ALLOWED, locate
+from unmask.config.check import validate
+from unmask.config.targets import ConfigError
 
 
 def problems(cfg) -> list[str]:

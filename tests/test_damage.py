@@ -13,12 +13,13 @@ import torch
 
 from conftest import unmask
 from test_evaluation import TRAIN, divided, prepared, trained
-from unmask.commands._shell import fail_clearly
+from unmask.application import fail_clearly
 from unmask.data import checksums
 from unmask.data.prepare import MADE as STORE
 from unmask.data.store import CropStore
 from unmask.files import remove_made, replace_file, reserve
-from unmask.runs import RunError, load_checkpoint, resume_point
+from unmask.runs.checkpoints import load_checkpoint, resume_point
+from unmask.runs.errors import RunError
 from unmask.training.checkpoints import WholeCheckpoints
 
 

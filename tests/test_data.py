@@ -13,7 +13,6 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from torchvision.transforms import v2
 
-from unmask import watermark
 from unmask.data import sampling
 from unmask.data.audit import audit, weighted_auroc
 from unmask.data.augment import Augmentation, Downscale, to_float
@@ -25,6 +24,7 @@ from unmask.data.store import StoreError
 from unmask.datasets.celebdf import CelebDFDataModule, read_test_list
 from unmask.media.pictures import WholePictures
 from unmask.media.recipe import Crops, FaceCrops
+from unmask.provenance import watermark
 
 
 def tree(root: Path, listed: str, *paths: str) -> Path:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from conftest import TINY, unmask
-from unmask.runs import Run
+from unmask.runs.run import Run
 
 QUICK = (*TINY, "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=16", "data.frames_per_video=1")
 

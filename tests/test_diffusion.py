@@ -14,12 +14,13 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from conftest import compose, fit_quietly, unmask
-from unmask.config import ConfigError, validate
+from unmask.config.check import validate
+from unmask.config.targets import ConfigError
 from unmask.modules.diffusion import Diffusion, counted, loss_weights
 from unmask.networks.denoiser import Denoiser
 from unmask.networks.judges import RandomFeatures
 from unmask.provenance import read_marks
-from unmask.runs import Run
+from unmask.runs.run import Run
 from unmask.training.callbacks import Counted
 from unmask.training.reconstruction import Reconstruction
 from unmask.training.schedules import constant

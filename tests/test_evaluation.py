@@ -13,8 +13,11 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from conftest import unmask
-from unmask.modules.evaluation import Results, evaluate
-from unmask.runs import Run, RunError, read_predictions, write_json
+from unmask.runs.errors import RunError
+from unmask.runs.figures import write_json
+from unmask.runs.predictions import read_predictions
+from unmask.runs.run import Run
+from unmask.training.evaluation import Results, evaluate
 
 TRAIN = (
     "data=folder", "data/recipe=pictures", "data.recipe.crop_size=32", "image_size=32", "module/network=meso4",

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from conftest import TINY, unmask
-from unmask.commands import _explain
 from unmask.demo.forgeries import FaceSwap, Slide
 from unmask.demo.people import Person
 from unmask.demo.scenes import Scene
+from unmask.explain import items
 from unmask.explain.gradcam import find_layer, heat_maps, overlay, thawed
 from unmask.explain.sanity import agreement, scrambled
 from unmask.networks.classifier import FrameClassifier
@@ -296,12 +296,12 @@ def test_a_training_leaves_heat_maps_and_the_report_shows_them(run, workplace):
 def test_a_heat_map_that_fails_is_a_warning(tmp_path):
     module, scored = SimpleNamespace(to=lambda device: module), pd.DataFrame({"logit": [0.0]})
     with pytest.warns(UserWarning, match="no heat maps .* the run itself is finished"):
-        _explain.explain(module, scored, None, tmp_path, 4, torch.device("cpu"))
-    assert not list(tmp_path.iterdir()) and _explain.read(tmp_path) is None
-    _explain.explain(None, scored, None, tmp_path, 0, torch.device("cpu"))
+        items.explain(module, scored, None, tmp_path, 4, torch.device("cpu"))
+    assert not list(tmp_path.iterdir()) and items.read(tmp_path) is None
+    items.explain(None, scored, None, tmp_path, 0, torch.device("cpu"))
 
 
 def test_a_clip_shows_at_most_four_frames_above_their_maps():
-    strip = _explain._strip(torch.rand(9, 3, 16, 16), np.zeros((9, 16, 16), np.float32), None)
+    strip = items._strip(torch.rand(9, 3, 16, 16), np.zeros((9, 16, 16), np.float32), None)
     assert strip.shape == (32, 64, 3)
     np.testing.assert_array_equal(strip[:16], strip[16:])

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from unmask.commands.report import Strips
 from unmask.data.audit import audit
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.manifest import Item, items_table
@@ -17,6 +16,7 @@ from unmask.media.encode import write_video
 from unmask.media.find import Faces
 from unmask.media.recipe import FaceCrops
 from unmask.media.track import all_faces, associate, changed
+from unmask.reporting.gather import Strips
 
 RECIPE = {"frames": 4, "burst": 4, "crop_size": 64}
 COUNT = 6  # frames of a clip

@@ -20,7 +20,7 @@ from unmask.modules.faceswap import FaceSwap, inside
 from unmask.networks.dcgan import DCGANDiscriminator
 from unmask.networks.faceswap import FaceSwapNetwork
 from unmask.provenance import read_marks
-from unmask.runs import Run
+from unmask.runs.run import Run
 from unmask.training.adversarial import CrossEntropy, WassersteinGP
 from unmask.training.callbacks import Counted
 from unmask.training.reconstruction import Reconstruction

@@ -18,7 +18,10 @@ from hostile_configs import attempt, hostile
 from unmask.config.allowed import FUNCTIONS, NEUTRAL, OURS, READ_ONLY, THEIRS, WRITERS, WRITING, is_allowed, is_below
 from unmask.config.build import build
 from unmask.config.foreign import ForeignConfigError, read_config
-from unmask.runs import Run, RunError, load_checkpoint, load_weights, write_config
+from unmask.runs.checkpoints import load_checkpoint, load_weights
+from unmask.runs.errors import RunError
+from unmask.runs.identity import write_config
+from unmask.runs.run import Run
 
 MODULE = {
     "_target_": "unmask.modules.detector.Detector",
@@ -140,7 +143,7 @@ def test_numbers_are_read_as_hydra_writes_them(tmp_path):
         ({"_target_": "unmask.commands.demo.start", "command": ["touch", "PWNED"]}, "not on the list"),
         ({"_target_": "timm.create_model", "model_name": "resnet10t", "pretrained": True}, "not on the list"),
         ({"_target_": "unmask.networks.weights.read_state_dict", "path": "x"}, "not on the list"),
-        ({"_target_": "unmask.data.workers._Worker"}, "not on the list"),
+        ({"_target_": "unmask.parallel.workers._Worker"}, "not on the list"),
     ],
 )
 def test_what_it_may_not_build(tmp_path, node, said, monkeypatch):

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from conftest import fit_quietly, unmask
-from unmask.commands._figures import SwapFigures
+from unmask.evaluation.swaps import SwapFigures
 from unmask.metrics import generation
 from unmask.modules.faceswap import inside
 from unmask.modules.gan import GAN
@@ -26,7 +26,7 @@ from unmask.modules.judging import figures
 from unmask.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from unmask.networks.judges import RandomFeatures
 from unmask.provenance import PAYLOAD, read_marks
-from unmask.runs import Run
+from unmask.runs.run import Run
 from unmask.training.adversarial import CrossEntropy, Hinge, WassersteinGP
 from unmask.training.callbacks import Counted
 from unmask.training.reconstruction import Reconstruction

@@ -17,9 +17,9 @@ from conftest import compose, unmask
 from unmask.commands.generate import generate
 from unmask.data.manifest import ManifestError
 from unmask.datasets.deepfakeart import DeepfakeArtDataModule
-from unmask.datasets.masks import MASKS, lower_left, lower_right, random_patches, upper_left, upper_right
+from unmask.generation.inpainters import ClassicalInpainter, DiffusionInpainter, InpainterError
+from unmask.generation.masks import MASKS, lower_left, lower_right, random_patches, upper_left, upper_right
 from unmask.media.pictures import WholePictures
-from unmask.modules.inpainters import ClassicalInpainter, DiffusionInpainter, InpainterError
 from unmask.provenance import RENDERED, TRAINED, UNSPECIFIED, read_marks, source_marks, write_picture
 
 RNG = np.random.default_rng

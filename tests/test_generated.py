@@ -14,19 +14,17 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from conftest import compose, unmask
-from unmask import watermark
-from unmask.cli import quote
-from unmask.commands import _jobs, _needs, _tables
-from unmask.commands._sampling import seed_of
-from unmask.commands.report import gather
+from unmask.arguments import quote
 from unmask.data.manifest import ManifestError
 from unmask.data.store import CropStore
 from unmask.datasets.generated import GeneratedDataModule
 from unmask.media.pictures import WholePictures
-from unmask.modules.latents import walk
-from unmask.provenance import inspect, read_marks
+from unmask.modules.latents import seed_of, walk
+from unmask.provenance import inspect, read_marks, watermark
 from unmask.reporting import paper
-from unmask.runs import Run
+from unmask.reporting.gather import gather
+from unmask.runs.run import Run
+from unmask.studies import jobs, needs, tables
 
 SMALL = ["trainer=smoke", "image_size=32", "data.batch_size=8", "explain=0", "callbacks.samples.count=4"]
 GAN = ["module.generator.filters=4", "module.discriminator.filters=4", *SMALL]
@@ -225,7 +223,7 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
     (tmp_path / "outputs/prepared").symlink_to(source / "outputs/prepared")
     monkeypatch.chdir(tmp_path)
     calls: list[str] = []
-    monkeypatch.setattr(_jobs, "call", starter(tmp_path, calls))
+    monkeypatch.setattr(jobs, "call", starter(tmp_path, calls))
     cfg = compose("report", ["table=loop", "run=true", "resamples=50"])
     OmegaConf.set_struct(cfg, False)
     kept = {"DCGAN": GAN, "VAE": VAE}
@@ -240,7 +238,7 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
     for row in plain["rows"]:
         row["overrides"] += ["image_size=32", "trainer=smoke", "explain=0", "data.batch_size=8"]
     cfg.table = plain
-    _tables.make(cfg, gather)
+    tables.make(cfg, gather)
     assert calls == ["train", "generate"] * 2 + ["train", "evaluate"] * 2
     with Path("outputs/tables/loop.csv").open() as file:
         cells = {(row["row"], row["on"]): row for row in csv.DictReader(file)}
@@ -252,20 +250,20 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
     shown = Path("outputs/tables/loop.md").read_text()
     assert "Image AUC on DCGAN" in shown and "Demo figures" in shown
     assert "On VAE: generated_vae, test split: 5 real and 6 fake" in shown
-    _tables.make(cfg, gather)
+    tables.make(cfg, gather)
     assert len(calls) == 8, "nothing is done twice"
 
     # Samples that were made anew are scored anew.
     made = next(Path("outputs/generated/loop_vae").glob("crops/*/crops.parquet"))
     made.touch()
-    _tables.make(cfg, gather)
+    tables.make(cfg, gather)
     assert calls[8:] == ["evaluate"]
 
     # Those of a generator that was trained otherwise are made anew, those of this one are not.
     need = paper.read(plain).needs[1]
     generator, out = next(Path("outputs/vae").iterdir()), Path(need.out)
-    assert _needs._to_make(generator, out, 20) is None and _needs._to_make(generator, out, 30) == []
-    assert _needs._to_make(next(Path("outputs/dcgan").iterdir()), out, 20) == ["rerun=true"]
+    assert needs._to_make(generator, out, 20) is None and needs._to_make(generator, out, 30) == []
+    assert needs._to_make(next(Path("outputs/dcgan").iterdir()), out, 20) == ["rerun=true"]
 
 
 def test_what_a_generator_of_a_table_lacks_is_told():
@@ -283,7 +281,7 @@ def test_the_loops_generators_compose(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = paper.read(OmegaConf.to_container(compose("report", ["table=loop"]).table, resolve=True))
     for need in table.needs:
-        cfg = _needs._load("train", [f"experiment={need.experiment}", *map(quote, need.overrides)])
+        cfg = needs._load("train", [f"experiment={need.experiment}", *map(quote, need.overrides)])
         assert cfg.data.demo and Path(cfg.hydra.run.dir).parent == Path("outputs") / cfg.name
 
 

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image, ImageCms, ImageFile
 
 from conftest import unmask
-from unmask import watermark
 from unmask.media import still
 from unmask.media.decode import MOST_PIXELS, MediaError, open_media
 from unmask.media.encode import write_video
 from unmask.media.pictures import WholePictures
 from unmask.media.probe import file_statistics
+from unmask.provenance import watermark
 
 RAMP = np.tile(np.arange(0, 65536, 1024, dtype=np.uint16), (48, 1))  # [48, 64], from black to almost white
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)

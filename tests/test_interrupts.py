@@ -12,8 +12,9 @@ import pytest
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from conftest import TINY, unmask
-from unmask.cli import RESUMED, main, verbs
-from unmask.commands._shell import fail_clearly
+from unmask.application import fail_clearly
+from unmask.cli import main, verbs
+from unmask.parallel.processes import RESUMED
 
 ENDLESS = (
     *TINY,
@@ -133,14 +134,14 @@ def test_an_interrupted_training_says_so_and_resumes(workplace, demo_root, numbe
 
 JOB = """
 import sys, time
-from unmask.commands._shell import follow_parent
+from unmask.parallel.processes import follow_parent
 print("child" if follow_parent() else "alone", flush=True)
 time.sleep(600)
 """
 PARENT = f"""
 import subprocess, sys
-from unmask.commands._jobs import started
-from unmask.commands._shell import fail_clearly
+from unmask.parallel.processes import started
+from unmask.application import fail_clearly
 
 @fail_clearly
 def main():

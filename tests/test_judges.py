@@ -17,17 +17,17 @@ from torchmetrics.functional.image.lpips import _LPIPS
 from torchvision.models import alexnet
 
 from conftest import compose, unmask
-from unmask.commands._sampling import seed_of
-from unmask.config import validate
+from unmask.config.check import validate
 from unmask.metrics import generation
 from unmask.modules import judging
 from unmask.modules.gan import GAN
+from unmask.modules.latents import seed_of
 from unmask.networks import frozen, judges, perceptual
 from unmask.networks.judges import Inception, RandomFeatures, resize_corners
 from unmask.networks.perceptual import LPIPS
 from unmask.networks.weights import WeightsNotFound
 from unmask.provenance import read_marks
-from unmask.runs import Run
+from unmask.runs.run import Run
 from unmask.training.reconstruction import Reconstruction
 
 # ---- figures of sets, by hand ----

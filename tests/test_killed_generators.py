@@ -14,7 +14,7 @@ from PIL import Image
 
 from conftest import unmask
 from unmask.data.store import CropStore
-from unmask.runs import load_weights, resume_point
+from unmask.runs.checkpoints import load_weights, resume_point
 
 GIVEN = [
     "experiment=celeba/dcgan",

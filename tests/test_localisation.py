@@ -26,7 +26,8 @@ from unmask.metrics import localisation
 from unmask.modules.segmenter import Segmenter, of_pictures
 from unmask.networks.encoders import SmallEncoder, TimmEncoder
 from unmask.networks.unet import UNet
-from unmask.runs import Run, run_id
+from unmask.runs.identity import run_id
+from unmask.runs.run import Run
 from unmask.training.losses import BCEDice
 from unmask.training.schedules import constant
 

@@ -16,9 +16,10 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from conftest import TINY, compose, unmask
-from unmask.config import conf_dir, validate
+from unmask.config import conf_dir
+from unmask.config.check import validate
 from unmask.reporting import pictures
-from unmask.runs import Run
+from unmask.runs.run import Run
 
 ARGUMENTS = ("experiment=demo_celebdf/meso4", *TINY, "trainer=smoke", "data.batch_size=8")
 

@@ -28,8 +28,8 @@ from unmask.provenance import (
     visible_label,
     write_picture,
 )
+from unmask.provenance.watermark import read
 from unmask.provenance.xmp import append_to_mp4, read_from_mp4
-from unmask.watermark import read
 
 TERM = TERMS + GENERATED
 

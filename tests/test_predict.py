@@ -17,14 +17,16 @@ from PIL import Image
 from conftest import TINY, unmask
 from test_faces import panels
 from test_report_pictures import SHOWN, predictions
-from unmask.cli import quote, repeated
+from unmask.arguments import quote, repeated
 from unmask.commands import predict as verb
 from unmask.files import printable
 from unmask.media.encode import write_video
 from unmask.media.pictures import WholePictures
 from unmask.media.recipe import FaceCrops
 from unmask.metrics.aggregate import logit
-from unmask.runs import Run, RunError, require_finite
+from unmask.runs.errors import RunError
+from unmask.runs.figures import require_finite
+from unmask.runs.run import Run
 
 REAL, FAKE = (0, 114, 178), (213, 94, 0)  # the colours of the calls
 

@@ -21,10 +21,10 @@ from unmask.config import allowed
 from unmask.data import prepare as preparing
 from unmask.data.prepare import parse_shard, prepare, prepare_parts
 from unmask.data.store import StoreError, part_path, read_about
-from unmask.data.workers import Stop
 from unmask.media.decode import open_media
 from unmask.media.encode import write_video
 from unmask.media.recipe import Crops, FaceCrops
+from unmask.parallel.workers import Stop
 
 MADE = ("items.parquet", "crops.parquet", "rejected.csv", "audit.json", "recipe.json")
 
@@ -206,7 +206,7 @@ def test_killed_in_the_middle_and_started_again(workplace, demo_root, tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads /proc")
 def test_workers_that_hang_end_with_their_parent(tmp_path):
     code = (
-        "import test_workers\nfrom unmask.data.workers import run\n"
+        "import test_workers\nfrom unmask.parallel.workers import run\n"
         "if __name__ == '__main__':\n    list(run(test_workers.work, ['hang'], workers=1))\n"
     )
     (tmp_path / "main.py").write_text(code)

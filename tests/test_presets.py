@@ -6,7 +6,8 @@ import pytest
 from hydra.utils import instantiate
 
 from conftest import compose
-from unmask.config import conf_dir, validate
+from unmask.config import conf_dir
+from unmask.config.check import validate
 
 CONF = Path(conf_dir())
 EXPERIMENTS = sorted(str(p.relative_to(CONF / "experiment").with_suffix("")) for p in CONF.glob("experiment/*/*.yaml"))

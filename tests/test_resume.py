@@ -15,7 +15,8 @@ from pytorch_lightning import Callback
 from conftest import TINY, compose, unmask
 from unmask.commands import train as verb
 from unmask.data import sampling
-from unmask.runs import RunError, load_weights, resume_point
+from unmask.runs.checkpoints import load_weights, resume_point
+from unmask.runs.errors import RunError
 
 ARGUMENTS = (
     *TINY,

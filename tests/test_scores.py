@@ -12,7 +12,8 @@ import sklearn.metrics as sk
 from test_metrics import logit, random_predictions, table
 from unmask.metrics import bootstrap, detection, learning, rates
 from unmask.reporting import choose
-from unmask.runs import Run, RunError
+from unmask.runs.errors import RunError
+from unmask.runs.run import Run
 
 
 def pictures(logits, labels) -> pd.DataFrame:

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from conftest import TINY, unmask
-from unmask.commands import _trainer
 from unmask.modules.detector import Detector
 from unmask.modules.faceswap import FaceSwap
 from unmask.modules.gan import GAN
-from unmask.runs import Run, load_weights
+from unmask.runs.checkpoints import load_weights
+from unmask.runs.run import Run
+from unmask.training import trainer
 
 QUICK = {"trainer": "cpu", "trainer.max_epochs": "2", "data.batch_size": "16", "data.frames_per_video": "2"}
 
@@ -142,6 +143,6 @@ def test_modules_say_whether_ddp_must_look_for_unused_parameters():
         pytest.skip("runs two DDP processes, and this machine has one core, where that is refused")
     for kind, unused in ((Detector, False), (GAN, True), (FaceSwap, True)):
         module = kind.__new__(kind)
-        strategy = _trainer.build(cfg, module, logger=False).strategy
+        strategy = trainer.build(cfg, module, logger=False).strategy
         assert kind.unused_parameters is unused
         assert strategy._ddp_kwargs.get("find_unused_parameters", False) is unused

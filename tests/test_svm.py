@@ -18,13 +18,14 @@ from sklearn.svm import SVC
 from torch import nn
 
 from conftest import unmask
-from unmask.commands.report import _network
 from unmask.modules import cross_validation as cv
 from unmask.modules.svm import SVM
 from unmask.networks.baselines import PixelEncoder, SpectrumEncoder
 from unmask.networks.encoders import TimmEncoder
 from unmask.networks.svm import FeatureSVM
-from unmask.runs import Run, load_weights
+from unmask.reporting.gather import _network
+from unmask.runs.checkpoints import load_weights
+from unmask.runs.run import Run
 
 
 def blobs(count: int = 300, width: int = 20, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

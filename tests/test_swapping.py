@@ -15,12 +15,12 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from torchvision.models import alexnet
 
 from conftest import unmask
-from unmask.commands._figures import SwapFigures, likeness
-from unmask.commands._swapper import Swapper
-from unmask.commands._swapping import _even
 from unmask.data.manifest import ManifestError
 from unmask.data.store import CropStore
 from unmask.datasets.generated import GeneratedDataModule
+from unmask.evaluation.swaps import SwapFigures, likeness
+from unmask.generation.swapper import Swapper
+from unmask.generation.swapping import _even
 from unmask.media.align import align_matrix, warp
 from unmask.media.decode import MediaError
 from unmask.media.encode import Clock, write_video
@@ -30,9 +30,9 @@ from unmask.media.recipe import FaceCrops
 from unmask.media.stream import clock, stream
 from unmask.networks.encoders import FacenetEncoder
 from unmask.provenance import PAYLOAD, read_marks
-from unmask.runs import Run
-from unmask.watermark import embed
-from unmask.watermark import read as read_watermark
+from unmask.provenance.watermark import embed
+from unmask.provenance.watermark import read as read_watermark
+from unmask.runs.run import Run
 
 
 def smooth_noise(seed, height, width):

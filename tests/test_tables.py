@@ -15,13 +15,14 @@ from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from conftest import TINY, compose, unmask
-from unmask.cli import quote
-from unmask.commands import _jobs
-from unmask.config import conf_dir, validate
+from unmask.arguments import quote
+from unmask.config import conf_dir
+from unmask.config.check import validate
 from unmask.metrics import detection
 from unmask.reporting import paper, typeset
 from unmask.reporting.run import RunReport
-from unmask.runs import Run
+from unmask.runs.run import Run
+from unmask.studies import jobs
 
 CONF = Path(conf_dir())
 TABLES = sorted(path.stem for path in (CONF / "table").glob("*.yaml"))
@@ -188,7 +189,7 @@ def starter(place: Path, calls: list[tuple[str, str]], fails: str = "nothing"):
 
 def test_missing_rows_are_run_once_and_the_table_shows_what_scikit_learn_finds(place, extra, monkeypatch):
     calls: list[tuple[str, str]] = []
-    monkeypatch.setattr(_jobs, "call", starter(place, calls, fails="cnn_lstm"))
+    monkeypatch.setattr(jobs, "call", starter(place, calls, fails="cnn_lstm"))
     done = unmask(*ask(extra, "run=true"), cwd=place, expect=1)
     assert "CNN + LSTM, seed 0: unmask train ended with exit code 1" in done.stderr and "1 failed" in done.stderr
     assert calls == [("train", "demo_celebdf/meso4"), ("train", "demo_celebdf/cnn_lstm")]
@@ -217,7 +218,7 @@ def test_missing_rows_are_run_once_and_the_table_shows_what_scikit_learn_finds(p
     command = shlex.join(typed)
     assert command in shown and command in done.stdout and rows["CNN + LSTM", "video"]["command"] == command
     calls.clear()
-    monkeypatch.setattr(_jobs, "call", starter(place, calls))
+    monkeypatch.setattr(jobs, "call", starter(place, calls))
     unmask(*ask(extra, "run=true"), cwd=place)
     assert calls == [("train", "demo_celebdf/cnn_lstm")], "the finished row is not repeated"
     shown = (place / "outputs/tables/demo.md").read_text()
@@ -236,9 +237,9 @@ def test_a_killed_call_goes_on_with_the_row_that_it_was_at(place, extra, monkeyp
             raise KeyboardInterrupt
         return run(name, *arguments)
 
-    monkeypatch.setattr(_jobs, "call", killed)
+    monkeypatch.setattr(jobs, "call", killed)
     assert "interrupted" in unmask(*ask(extra, "run=true"), cwd=place, expect=130).stderr
-    monkeypatch.setattr(_jobs, "call", starter(place, calls, fails="cnn_lstm"))
+    monkeypatch.setattr(jobs, "call", starter(place, calls, fails="cnn_lstm"))
     unmask(*ask(extra, "run=true"), cwd=place, expect=1)
     assert calls == [("train", "demo_celebdf/meso4"), ("train", "demo_celebdf/cnn_lstm")]
 
@@ -246,7 +247,7 @@ def test_a_killed_call_goes_on_with_the_row_that_it_was_at(place, extra, monkeyp
 def test_data_that_is_missing_is_rendered_and_prepared_first(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        _jobs, "call", lambda name, *arguments: calls.append((name, arguments)) or int(name == "prepare")
+        jobs, "call", lambda name, *arguments: calls.append((name, arguments)) or int(name == "prepare")
     )
     done = unmask("report", "table=demo", "run=true", cwd=tmp_path, expect=1)
     place = "data.root='outputs/demo/data/demo_celebdf'"
@@ -268,7 +269,7 @@ def test_what_cannot_be_reported_says_so(tmp_path):
 
 
 def test_a_starter_is_a_process_of_the_verb():
-    assert _jobs.verb("train", "a=b")[1:] == ["-m", "unmask.commands.train", "a=b"]
+    assert jobs.verb("train", "a=b")[1:] == ["-m", "unmask.commands.train", "a=b"]
 
 
 def test_csv_is_read_back_as_it_was():
@@ -283,4 +284,4 @@ def test_what_the_demo_trained_is_found(tmp_path, monkeypatch):
     by_demo = {name: [f"experiment={name}", f"data.root='{demo.root}'"] for name in demo.experiments}
     by_table = {row.experiment: [f"experiment={row.experiment}", *map(quote, row.overrides), "seed=0"] for row in rows}
     for name, arguments in by_demo.items():
-        assert _jobs.run_folder("train", arguments) == _jobs.run_folder("train", by_table[name])
+        assert jobs.run_folder("train", arguments) == jobs.run_folder("train", by_table[name])

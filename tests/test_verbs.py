@@ -16,7 +16,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from conftest import TINY, compose, unmask
 from unmask.modules.detector import Detector
-from unmask.runs import Run, RunError, load_weights, read_predictions, run_id
+from unmask.runs.checkpoints import load_weights
+from unmask.runs.errors import RunError
+from unmask.runs.identity import run_id
+from unmask.runs.predictions import read_predictions
+from unmask.runs.run import Run
 
 SMALL = (*TINY, "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=8")
 
@@ -153,11 +157,12 @@ def test_a_training_ends_with_its_figures_its_folder_and_its_page(workplace, arg
 
 
 def test_a_report_that_fails_is_one_line_and_loses_no_run(run, monkeypatch, capsys):
-    from unmask.commands import _ending, report
+    from unmask.commands import report
+    from unmask.reporting import ending
 
     monkeypatch.setattr(report.page, "write", lambda *_, **__: 1 / 0)
     monkeypatch.setattr(report, "PAGE", "nowhere.html")
-    _ending.show(run.folder)
+    ending.show(run.folder)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].startswith(
         "no report (ZeroDivisionError: division by zero); the run is finished: unmask report run="

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.fft import dctn
 from scipy.ndimage import uniform_filter
 
-from unmask.watermark import KEY, Reading, decode, embed, encode, read
+from unmask.provenance.watermark import KEY, Reading, decode, embed, encode, read
 
 PAYLOADS = [0, 1, 2**32 - 1, 0x756E6D61, 0xA5A5F00F]
 

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from unmask.data.workers import TaskError, resident_memory, run
+from unmask.parallel.workers import TaskError, resident_memory, run
 
 
 def work(task: str) -> str:
@@ -74,7 +74,7 @@ def test_the_verb_that_was_called_is_not_imported_again(monkeypatch):
 
 def test_workers_that_cannot_start_are_no_task_s_fault(tmp_path):
     """A program without an importable main module."""
-    code = "from unmask.data.workers import run\nprint(list(run(len, ['x'], workers=1)))\n"
+    code = "from unmask.parallel.workers import run\nprint(list(run(len, ['x'], workers=1)))\n"
     done = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode and "a worker process could not start" in done.stderr
 

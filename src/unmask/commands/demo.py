@@ -15,21 +15,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import hydra
 import pandas as pd
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from unmask.commands._jobs import call, load, run_folder, started, verb
-from unmask.commands._shell import console, fail_clearly, say
-from unmask.commands.report import report
-from unmask.config import conf_dir
+from unmask.application import verb
+from unmask.console import console, say
 from unmask.demo.paintings import render_paintings
 from unmask.demo.portraits import render_portraits
 from unmask.demo.videos import render
-from unmask.runs import Run, register_resolvers
-
-register_resolvers()
+from unmask.parallel.processes import started
+from unmask.reporting.publish import report
+from unmask.runs.run import Run
+from unmask.studies.jobs import call, command, load, run_folder
 
 
 def demo(cfg: DictConfig) -> None:
@@ -106,7 +104,7 @@ def train_all(trainings: dict[str, list[str]]) -> list[Path]:
         while waiting or running:
             while waiting and len(running) < (os.cpu_count() or 1):
                 name, arguments = waiting.popitem()
-                running[name] = jobs.enter_context(start(verb("train", *arguments), folders[name]))
+                running[name] = jobs.enter_context(start(command("train", *arguments), folders[name]))
                 bar.start_task(tasks[name])
             for name, process in list(running.items()):
                 share, state = how_far(folders[name], trainings[name])
@@ -123,14 +121,14 @@ def train_all(trainings: dict[str, list[str]]) -> list[Path]:
 
 
 @contextmanager
-def start(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def start(line: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start a training whose output goes into its folder; it ends with this process."""
     folder.mkdir(parents=True, exist_ok=True)
     # Two processes with a thread for each core would fight for them, and both lose.
     alone = {"OMP_NUM_THREADS": "1"}
     with (
         (folder / "output.log").open("wb") as log,
-        started(command, alone, stdout=log, stderr=subprocess.STDOUT) as process,
+        started(line, alone, stdout=log, stderr=subprocess.STDOUT) as process,
     ):
         yield process
 
@@ -150,8 +148,7 @@ def how_far(folder: Path, arguments: list[str]) -> tuple[float, str]:
     return epoch / (total + 1), f"epoch {epoch} of {total}, validation AUC {seen['val/frame_auroc'].iloc[-1]:.2f}"
 
 
-@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="demo")
-@fail_clearly
+@verb("demo")
 def main(cfg: DictConfig) -> None:
     """Run the verb."""
     demo(cfg)

@@ -13,22 +13,20 @@ samples are judged: figures go into generation.json, the training pictures neare
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from unmask.commands import _trainer
-from unmask.commands._arguments import given, refuse_unread
-from unmask.commands._checks import check_numbers
-from unmask.commands._judging import judge_run
-from unmask.commands._shell import console, fail_clearly, quiet, say
-from unmask.commands.report import SEEN, gather
-from unmask.config import conf_dir, validate
-from unmask.modules.evaluation import evaluate as evaluate_split
+from unmask.application import given, refuse_unread, verb
+from unmask.config.build import build
+from unmask.config.check import resolved
+from unmask.config.values import check_numbers
+from unmask.console import console, quiet, say
+from unmask.evaluation.generators import judge_run
 from unmask.reporting import tables
-from unmask.runs import Run, free_label, predictions_path, register_resolvers, write_predictions
-
-register_resolvers()
+from unmask.reporting.gather import SEEN, gather
+from unmask.runs.predictions import free_label, predictions_path, write_predictions
+from unmask.runs.run import Run
+from unmask.training import trainer as trainers
+from unmask.training.evaluation import evaluate as evaluate_split
 
 # What a data set says for itself; everything else (recipe, sampling, sizes) is the run's.
 OF_THE_DATA = (
@@ -70,17 +68,19 @@ def evaluate(cfg: DictConfig) -> float:
     if "data.root" in given():
         data.require_root()
     if kind == "generator":
-        return judge_run(run, cfg, data, cfg.get("data") is not None)
-    validate(cfg, "trainer")
-    check_numbers(cfg)
-    _trainer.check(cfg.trainer)
+        return judge_run(
+            run, resolved(cfg, "split", "count", "seed", "judge", "lpips", "trainer"), data, cfg.get("data") is not None
+        )
+    trainer_settings = resolved(cfg, "trainer")["trainer"]
+    check_numbers({"data": OmegaConf.to_container(cfg.data, resolve=True)} if cfg.get("data") is not None else {})
+    trainers.check(trainer_settings)
     data.verify()
     data.setup("test")
     if not len(data.samples[cfg.split]):
         say(f"nothing was evaluated and nothing written: {data.why_empty(cfg.split)}", style="yellow")
         return float("nan")
     module = run.module()
-    trainer = _trainer.build(cfg.trainer, module, logger=False, enable_checkpointing=False)
+    trainer = trainers.build(trainer_settings, module, logger=False, enable_checkpointing=False)
     figures, table = evaluate_split(trainer, module, data, cfg.split)
     assert table is not None
     if not trainer.is_global_zero:
@@ -117,7 +117,7 @@ def check_arguments(kind: str, cfg: DictConfig) -> None:
 
 def load_data(run: Run, cfg: DictConfig) -> Any:
     """The data module to score: the run's own, or what `data=` names in the run's own recipe and sampling."""
-    settings = OmegaConf.create(OmegaConf.to_container(run.config.data, resolve=True))
+    settings = OmegaConf.create(run.config["data"])
     assert isinstance(settings, DictConfig)
     if cfg.get("data") is None:
         if "paths.prepared" in given():
@@ -131,8 +131,7 @@ def load_data(run: Run, cfg: DictConfig) -> Any:
         for key in (*OF_THE_DATA, *kept):
             if key in named["data"]:
                 OmegaConf.update(settings, key, cfg.data[key])
-    validate(OmegaConf.create({"data": settings}), "data")
-    return instantiate(settings, _convert_="all")
+    return build(resolved(OmegaConf.create({"data": settings}))["data"])
 
 
 def protocol_of(run: Run, data: Any, own: Any, split: str) -> dict[str, str]:
@@ -165,8 +164,7 @@ def seen_in_training(data: Any, own: Any, split: str) -> int:
     return int(tested["item"].isin(trained["item"]).sum()) if same else 0
 
 
-@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="evaluate")
-@fail_clearly
+@verb("evaluate")
 def main(cfg: DictConfig) -> float:
     """Run the verb."""
     return evaluate(cfg)

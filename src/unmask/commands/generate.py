@@ -35,26 +35,23 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from unmask.commands import _sampling, _swapping
-from unmask.commands._arguments import refuse_unread
-from unmask.commands._inpainting import Job, Sheet, sheets, write, write_tables
-from unmask.commands._made import batches
-from unmask.commands._made import claim as claim_folder
-from unmask.commands._shell import console, fail_clearly, quiet, say
-from unmask.config import conf_dir, validate
+from unmask.application import refuse_unread, verb
+from unmask.config.check import validate
+from unmask.console import console, quiet, say
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
-from unmask.datasets.masks import MASKS
+from unmask.generation import sampling, swapping
+from unmask.generation.folder import batches
+from unmask.generation.folder import claim as claim_folder
+from unmask.generation.inpainters import Inpainter
+from unmask.generation.inpainting import Job, Sheet, sheets, write, write_tables
+from unmask.generation.masks import MASKS
 from unmask.media.kinds import VIDEOS
-from unmask.modules.inpainters import Inpainter
-from unmask.runs import Run, register_resolvers
-
-register_resolvers()
+from unmask.runs.run import Run
 
 SHARED = ("out", "batch_size", "rerun")
 OF_A_RUN = (*SHARED, "run", "marking.", "trainer", "trainer.")
@@ -80,9 +77,9 @@ def generate(cfg: DictConfig) -> None:
     if cfg.run:
         quiet()
         validate(cfg, "marking", "trainer")
-        swaps = cfg.video or Run(Path(cfg.run)).config.data.get("people")
+        swaps = cfg.video or Run(Path(cfg.run)).config["data"].get("people")
         _refuse("swapped videos" if swaps else "pictures of a run")
-        (_swapping if swaps else _sampling).generate(cfg)
+        (swapping if swaps else sampling).generate(cfg)
         return
     _refuse("inpaintings")
     validate(cfg, "data", "generator")
@@ -153,8 +150,7 @@ def show(work: Iterator[Sheet], total: int) -> Iterator[Sheet]:
         yield from bar.track(work, total=total)
 
 
-@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="generate")
-@fail_clearly
+@verb("generate")
 def main(cfg: DictConfig) -> None:
     """Run the verb."""
     generate(cfg)

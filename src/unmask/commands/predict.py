@@ -13,27 +13,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from unmask.commands import _verdict
-from unmask.commands._shell import fail_clearly, say
-from unmask.config import conf_dir
+from unmask.application import verb
+from unmask.console import say
 from unmask.data.augment import to_float
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.store import MemoryStore
 from unmask.files import printable
+from unmask.inference import verdict
 from unmask.media.decode import MediaError, open_media
 from unmask.media.recipe import Crops, FaceCrops
 from unmask.metrics import detection
 from unmask.reporting import plots
-from unmask.runs import Run, register_resolvers, require_finite
-
-register_resolvers()
+from unmask.runs.figures import require_finite
+from unmask.runs.run import Run
 
 KEYS = {"path", "run", "out"}
 LONGEST = 255  # bytes of a file's name on most file systems
@@ -65,14 +63,14 @@ def predict(path: Path, run: Run, out: Path | None = None) -> float:
     drawn = draw(path, recipe.decoder, crops, predictions, cuts)
     out = out or Path(_name(path.stem, "score.png" if picture else "timeline.png"))
     _write(out, drawn)
-    unit = "picture" if picture else "frame" if run.config.data.frames is None else "clip"
+    unit = "picture" if picture else "frame" if run.config["data"]["frames"] is None else "clip"
     count, found = 1 if picture else len(predictions), int(predictions["track"].nunique())
-    _verdict.tell_score(path, score, cuts["video"])
+    verdict.tell_score(path, score, cuts["video"])
     if faces:
-        _verdict.tell_faces(crops, predictions, cuts["video"])
-    _verdict.tell_run(run, score, cuts["video"], f"{count} {unit}{'s' if count > 1 else ''}", found)
-    _verdict.tell_caveats(run, found)
-    _verdict.tell_marks(path, recipe.decoder)
+        verdict.tell_faces(crops, predictions, cuts["video"])
+    verdict.tell_run(run, score, cuts["video"], f"{count} {unit}{'s' if count > 1 else ''}", found)
+    verdict.tell_caveats(run, found)
+    verdict.tell_marks(path, recipe.decoder)
     say(f"{'score' if picture else 'timeline'}: {printable(str(out))}")
     return prob
 
@@ -84,19 +82,19 @@ def score_file(run: Run, store: MemoryStore) -> pd.DataFrame:
     Raises:
         RunError: the run's weights or its scores of this file are not finite.
     """
-    data: Any = run.config.data
-    how = Sampling(data.frames_per_video, data.frames, data.consecutive, data.stride)
+    data: Any = run.config["data"]
+    how = Sampling(data["frames_per_video"], data["frames"], data["consecutive"], data["stride"])
     samples = CropDataset(store, store.items, how)
     module: Any = run.module()
     for name, value in module.state_dict().items():
-        require_finite(value, f"run={run.folder}: '{name}' in the weights {run.checkpoint}", _verdict.RETRAIN)
+        require_finite(value, f"run={run.folder}: '{name}' in the weights {run.checkpoint}", verdict.RETRAIN)
     logits = []
-    for start in range(0, len(samples), data.batch_size):
-        wanted = [(0, index) for index in range(start, min(start + data.batch_size, len(samples)))]
-        logits.append(module(to_float(samples.__getitems__(wanted)["x"], data.image_size)).float())
+    for start in range(0, len(samples), data["batch_size"]):
+        wanted = [(0, index) for index in range(start, min(start + data["batch_size"], len(samples)))]
+        logits.append(module(to_float(samples.__getitems__(wanted)["x"], data["image_size"])).float())
     logit = torch.cat(logits)
     require_finite(
-        logit, f"run={run.folder}: the scores of this file with the weights {run.checkpoint}", _verdict.RETRAIN
+        logit, f"run={run.folder}: the scores of this file with the weights {run.checkpoint}", verdict.RETRAIN
     )
     return samples.table.assign(dataset="file", split="none", logit=logit.numpy().astype(np.float64))
 
@@ -142,8 +140,7 @@ def _write(out: Path, drawn: bytes) -> None:
         raise ValueError(f"out={printable(str(out))}: cannot be written ({error.strerror})") from None
 
 
-@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="predict")
-@fail_clearly
+@verb("predict")
 def main(cfg: DictConfig) -> None:
     """Run the verb."""
     if unknown := sorted(str(key) for key in set(cfg) - KEYS):

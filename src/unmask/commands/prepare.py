@@ -17,26 +17,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from unmask.commands._shell import console, fail_clearly, say
-from unmask.config import conf_dir, validate
+from unmask.application import verb
+from unmask.config.check import validate
+from unmask.console import console, say
 from unmask.data import checksums, duplicates
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import ManifestError, check_leaks, file_hash
 from unmask.data.prepare import parse_shard, prepare_parts
 from unmask.data.prepare import prepare as prepare_items
 from unmask.data.store import DUPLICATES, CropStore, StoreError, shard_path
-from unmask.data.workers import run
 from unmask.files import printable
 from unmask.media.kinds import VIDEOS
-from unmask.runs import register_resolvers
-
-register_resolvers()
+from unmask.parallel.workers import run
 
 
 def prepare(cfg: DictConfig) -> None:
@@ -228,8 +225,7 @@ def conclude(store: CropStore) -> None:
         say(f"  all of them in {store.folder / 'rejected.csv'}", style="yellow")
 
 
-@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="prepare")
-@fail_clearly
+@verb("prepare")
 def main(cfg: DictConfig) -> None:
     """Run the verb."""
     prepare(cfg)

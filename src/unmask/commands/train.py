@@ -21,42 +21,38 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 
-from unmask.commands import _ending, _explain, _loggers, _trainer
-from unmask.commands._arguments import given
-from unmask.commands._checks import check_numbers, check_optimizers
-from unmask.commands._jobs import started, verb
-from unmask.commands._shell import PARENT, fail_clearly, follow, quiet, say, show
-from unmask.config import conf_dir, validate
+from unmask.application import given, verb
+from unmask.config import Settings
+from unmask.config.build import build
+from unmask.config.check import resolved
+from unmask.config.values import check_numbers, check_optimizers
+from unmask.console import quiet, say, show
 from unmask.data.duplicates import DUPLICATES
+from unmask.explain import items
 from unmask.files import remove_made
 from unmask.metrics import detection
 from unmask.metrics.learning import did_not_learn
-from unmask.modules.evaluation import Results, evaluate
 from unmask.networks.cost import count_flops
-from unmask.reporting import tables
-from unmask.runs import (
-    Run,
-    best_epoch,
-    predictions_path,
-    register_resolvers,
-    resume_point,
-    write_config,
-    write_json,
-    write_predictions,
-)
+from unmask.parallel.processes import PARENT, follow, started
+from unmask.reporting import publish, tables
+from unmask.runs.checkpoints import best_epoch, resume_point
+from unmask.runs.figures import write_json
+from unmask.runs.identity import write_config
+from unmask.runs.predictions import predictions_path, write_predictions
+from unmask.runs.run import Run
+from unmask.studies.jobs import command
+from unmask.training import evidence
+from unmask.training import trainer as trainers
 from unmask.training.callbacks import Counted
 from unmask.training.checkpoints import WholeCheckpoints
-
-register_resolvers()
+from unmask.training.evaluation import Results, evaluate
 
 # What a run writes into its folder beside .hydra; `rerun=true` removes this and nothing else.
 MADE = (
@@ -72,10 +68,10 @@ LOG = "train.log"  # Hydra's log of a job: a line an epoch, and what a run says
 def train(cfg: DictConfig) -> float | None:
     """Build everything that the config names and run it; return the monitored metric, which a sweep optimizes."""
     quiet()
-    check(cfg)
+    settings = check(cfg)
     out = Path(cfg.paths.out)
     if not _is_child():
-        write_config(cfg, out)
+        write_config(settings, out)
     if cfg.check:
         say("the config is valid")
         return None
@@ -84,48 +80,50 @@ def train(cfg: DictConfig) -> float | None:
     elif (out / "metrics.json").is_file():
         return _already(out, cfg.report)
     seed_everything(cfg.seed, workers=True, verbose=False)
-    module: Any = instantiate(cfg.module, _convert_="all")
-    data: Any = instantiate(cfg.data, _convert_="all")
+    module: Any = build(settings["module"])
+    data: Any = build(settings["data"])
     check_arguments(data)
     if not _is_child():
         data.verify()
     data.setup("fit")
-    with _loggers.closing():
-        callbacks = [*_parts(cfg.callbacks), Counted(cfg.seed), _loggers.Evidence((cfg.logger or {}).get("faces", 0))]
-        loggers = _loggers.start(cfg)
+    with evidence.closing():
+        shown = evidence.Evidence((settings["logger"] or {}).get("faces", 0))
+        callbacks = [*_parts(settings["callbacks"]), Counted(cfg.seed), shown]
+        loggers = evidence.start(settings)
         if not loggers:  # Lightning refuses this one where nothing could take what it measures
             callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
         saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)  # or Lightning adds its own
         options = {"logger": loggers, "enable_checkpointing": saves, "plugins": [WholeCheckpoints()]}
-        trainer = _trainer.build(cfg.trainer, module, callbacks, **options)
+        trainer = trainers.build(settings["trainer"], module, callbacks, **options)
         results = _run(trainer, module, data, out)
     if results is None:
         return None
     if trainer.is_global_zero:
         if len(data.duplicates):
             data.duplicates.to_csv(out / DUPLICATES, index=False)
-        _explain.explain(module, results["test"].table, data, out, cfg.explain, trainer.strategy.root_device)
-        _ending.show(out, cfg.report)
+        items.explain(module, results["test"].table, data, out, cfg.explain, trainer.strategy.root_device)
+        publish.show(out, cfg.report)
     return _score(module, results["val"])
 
 
-def check(cfg: DictConfig) -> None:
-    """Refuse what cannot work, before anything is read.
+def check(cfg: DictConfig) -> Settings:
+    """Refuse what cannot work, before anything is read; the config as plain values.
 
     Raises:
         ValueError: one line, or a line for each problem.
     """
-    validate(cfg)
-    check_numbers(cfg)
-    check_optimizers(cfg.module)
-    _trainer.check(cfg.trainer)
+    settings = resolved(cfg)
+    check_numbers(settings)
+    check_optimizers(settings["module"])
+    trainers.check(settings["trainer"])
+    return settings
 
 
 def _already(out: Path, report: bool) -> float:
     """Show the results of a run that is already finished, and return its score."""
     say(f"already finished: {out} (rerun=true starts over)")
     if not _is_child():
-        _ending.show(out, report)
+        publish.show(out, report)
     return float(Run(out).metrics["score"])
 
 
@@ -263,9 +261,9 @@ def _overrides() -> list[str]:
     ]
 
 
-def _parts(group: DictConfig | None) -> list[Any]:
+def _parts(group: Settings | None) -> list[Any]:
     """The objects of a group whose options are named entries (callbacks); null takes one out."""
-    return [part for part in instantiate(group or {}, _convert_="all").values() if part is not None]
+    return [part for part in build(group or {}).values() if part is not None]
 
 
 def _clear(out: Path) -> None:
@@ -283,17 +281,17 @@ def start_job(cfg: DictConfig) -> float | None:
     Raises:
         RuntimeError: it failed; the message names the job and holds the end of what it printed.
     """
-    validate(cfg)
+    settings = resolved(cfg)
     job, out = HydraConfig.get(), Path(HydraConfig.get().runtime.output_dir)
-    write_config(cfg, out)
+    write_config(settings, out)
     if (out / "metrics.json").is_file() and not cfg.rerun and not cfg.check:
         return _already(out, cfg.report)
     place = str(out).replace("'", r"\'")
-    command = verb("train", *job.overrides.task, "hydra.mode=RUN", f"hydra.run.dir='{place}'")
+    line = command("train", *job.overrides.task, "hydra.mode=RUN", f"hydra.run.dir='{place}'")
     last = deque[str](maxlen=200)
     full = {"HYDRA_FULL_ERROR": "1", **_sweep()}  # a failure is told with its traceback
     how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
-    with started(command, full, **how) as process:
+    with started(line, full, **how) as process:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
@@ -323,8 +321,7 @@ def _is_child() -> bool:
     return int(os.environ.get("LOCAL_RANK", "0")) > 0
 
 
-@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
-@fail_clearly
+@verb("train")
 def main(cfg: DictConfig) -> float | None:
     """Run the verb."""
     return start_job(cfg) if HydraConfig.get().mode == RunMode.MULTIRUN else train(cfg)

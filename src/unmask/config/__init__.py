@@ -1,10 +1,9 @@
 """What a config may say: the check before a run, the list of what may be built, configs that came with a run."""
 
 from pathlib import Path
+from typing import Any
 
-from unmask.config.check import ConfigError, validate
-
-__all__ = ["ConfigError", "conf_dir", "validate"]
+Settings = dict[str, Any]  # a checked config as plain mappings, lists, numbers and text
 
 
 def conf_dir() -> str:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from unmask.data import duplicates, workers
+from unmask.data import duplicates
 from unmask.data.audit import audit
 from unmask.data.manifest import file_hash
 from unmask.data.store import (
@@ -38,6 +38,7 @@ from unmask.data.store import (
     write_text,
 )
 from unmask.files import printable, remove_made
+from unmask.parallel import workers
 
 if sys.platform != "win32":
     import fcntl

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask import watermark
 from unmask.media.kinds import Frames, is_picture
 from unmask.media.still import open_picture
 from unmask.media.video import describe
+from unmask.provenance import watermark
 
 Statistics = dict[str, float | str]
 MARKED = 8  # frames in which the watermark is looked for

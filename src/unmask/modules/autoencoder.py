@@ -13,9 +13,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from unmask.metrics import generation
 from unmask.modules.by_hand import gather
-from unmask.modules.evaluation import Results, planned_steps, record
 from unmask.modules.judging import check, judge
 from unmask.modules.latents import noise
+from unmask.training.evaluation import Results, planned_steps, record
 
 Batch = dict[str, Tensor]
 SHOWN = 18  # pictures of a validation that are kept beside their reconstructions

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from unmask.metrics import detection
-from unmask.modules.evaluation import Results, curves, planned_steps, record
+from unmask.training.evaluation import Results, curves, planned_steps, record
 
 Batch = dict[str, Tensor]
 FEATURES = ("auto", "exact", "off")

@@ -15,9 +15,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from unmask.modules.by_hand import gather
-from unmask.modules.evaluation import Results, planned_steps, record
 from unmask.modules.judging import check, judge
 from unmask.modules.latents import noise as noise_of
+from unmask.training.evaluation import Results, planned_steps, record
 
 Batch = dict[str, Tensor]
 GOLDEN = 0.6180339887498949  # multiples of it, less their whole part, are spread evenly however many are taken

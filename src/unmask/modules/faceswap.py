@@ -15,7 +15,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from unmask.metrics import generation
 from unmask.modules.by_hand import count_batch, gather, learn
-from unmask.modules.evaluation import Results, record
+from unmask.training.evaluation import Results, record
 
 Batch = dict[str, Tensor]
 SHOWN, EACH = 6, 3  # faces a person in the preview, and of these at most so many of one batch

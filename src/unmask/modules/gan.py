@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from unmask.modules.by_hand import count_batch, learn
-from unmask.modules.evaluation import Results, record
 from unmask.modules.judging import check, judge
 from unmask.modules.latents import noise
+from unmask.training.evaluation import Results, record
 
 Batch = dict[str, Tensor]
 COLLAPSED = 0.25  # of the data's spread of features: samples that differ less are much alike

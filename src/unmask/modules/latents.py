@@ -1,5 +1,6 @@
 """What generators make pictures from: noise of a seed, and the ways between two such."""
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -30,3 +31,8 @@ def walk(stops: Tensor, steps: int) -> Tensor:
     share = (torch.arange(steps, device=stops.device) / steps)[None, :, None].double()  # [1, steps, 1]
     way = ((1 - share) * angle).sin() * flat[:, None] + (share * angle).sin() * after[:, None]
     return (way / angle.sin()).view(-1, *stops.shape[1:]).to(stops)
+
+
+def seed_of(seed: int, number: int) -> int:
+    """The seed of one picture alone, so that neither the batch nor the order decides a pixel."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:8]) >> 1

@@ -14,7 +14,7 @@ from unmask.provenance.marks import (
     source_marks,
     write_picture,
 )
-from unmask.watermark import PAYLOAD
+from unmask.provenance.watermark import PAYLOAD
 
 __all__ = [
     "ALTERED",

@@ -21,7 +21,7 @@ from unmask.provenance.marks import (
     write_picture,
     xmp_packet,
 )
-from unmask.watermark import PAYLOAD, PSNR, embed, encode, read
+from unmask.provenance.watermark import PAYLOAD, PSNR, embed, encode, read
 
 Pixels = NDArray[np.uint8]
 WORDS = {

@@ -4,8 +4,9 @@ import math
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+
+from unmask.config import Settings
+from unmask.config.build import build
 
 # Whole numbers of a training, with the least and the largest value.
 WHOLE = {
@@ -22,7 +23,7 @@ WHOLE = {
 SHARES = ("data.val_fraction", "data.test_fraction")
 
 
-def check_numbers(cfg: DictConfig) -> None:
+def check_numbers(settings: Settings) -> None:
     """Refuse numbers that no training can work with, all at once.
 
     Raises:
@@ -30,19 +31,19 @@ def check_numbers(cfg: DictConfig) -> None:
     """
     wrong = []
     for key, (least, most) in WHOLE.items():
-        value = _select(cfg, key)
+        value = _select(settings, key)
         if value is not None and not (_number(value, int) and least <= value <= most):
             bounds = f"of {least} or more" if most == math.inf else f"from {least} to {most}"
             wrong.append(f"{key}={value}: expected a whole number {bounds}")
     for key in SHARES:
-        value = _select(cfg, key)
+        value = _select(settings, key)
         if value is not None and not (_number(value, int | float) and 0 <= value <= 1):
             wrong.append(f"{key}={value}: expected a share from 0 to 1")
     if wrong:
         raise ValueError("\n  ".join(wrong if len(wrong) == 1 else [f"{len(wrong)} values are out of range:", *wrong]))
 
 
-def check_optimizers(module: DictConfig) -> None:
+def check_optimizers(module: Settings) -> None:
     """Refuse settings that an optimizer or a schedule itself refuses, before any data is read.
 
     Args:
@@ -52,24 +53,24 @@ def check_optimizers(module: DictConfig) -> None:
         ValueError: the message of the optimizer, with its settings.
     """
     for key, node in ((str(key), node) for key, node in module.items()):
-        if isinstance(node, DictConfig) and str(node.get("_target_")).startswith("torch.optim"):
+        if isinstance(node, dict) and str(node.get("_target_")).startswith("torch.optim"):
             _try(f"module.{key}", node, [torch.nn.Parameter(torch.zeros(1))])
-    if isinstance(node := module.get("scheduler"), DictConfig):
+    if isinstance(node := module.get("scheduler"), dict):
         _try("module.scheduler", node, torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0), 1000)
 
 
-def _try(key: str, node: DictConfig, *arguments: Any) -> None:
+def _try(key: str, node: Settings, *arguments: Any) -> None:
     try:
-        instantiate(node, _convert_="all")(*arguments)
+        build(node)(*arguments)
     except (ValueError, TypeError) as error:
         given = {str(name): value for name, value in node.items()}
         settings = " ".join(f"{key}.{name}={value}" for name, value in given.items() if not name.startswith("_"))
         raise ValueError(f"{settings}: {error}") from error
 
 
-def _select(cfg: DictConfig, key: str) -> Any:
+def _select(settings: Settings, key: str) -> Any:
     part, _, name = key.rpartition(".")
-    return (cfg.get(part) or {}).get(name) if part else cfg.get(name)
+    return (settings.get(part) or {}).get(name) if part else settings.get(name)
 
 
 def _number(value: Any, kinds: Any) -> bool:

@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig
 
-from unmask.commands._inpainting import replace
-from unmask.commands._made import claim_for_run
-from unmask.commands._shell import say
+from unmask.console import say
 from unmask.data.manifest import Item, items_table
 from unmask.datasets.people import PeopleDataModule
+from unmask.generation.folder import claim_for_run
+from unmask.generation.inpainting import replace
 from unmask.media.decode import VIDEOS
 from unmask.provenance import Marking
-from unmask.runs import Run
+from unmask.runs.run import Run
 
 Pair = tuple[Item, Item]  # what is made of a video, and that video
 METHOD = "faceswap"
@@ -63,7 +63,7 @@ def claim_folder(cfg: DictConfig, out: Path, run: Run, marking: Marking) -> None
 
 def pairs_of(cfg: DictConfig, jobs: list[Job], run: Run) -> list[Pair]:
     """The manifest's rows of each video: of what is made, with its source and whose face is on whom, and of that."""
-    known, name = _known(run), str(run.config.data.name)
+    known, name = _known(run), str(run.config["data"]["name"])
     found = []
     for job in jobs:
         filmed = f"video/{job.name}"

@@ -5,21 +5,21 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra.utils import instantiate
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.accelerators.cpu import CPUAccelerator
 from pytorch_lightning.strategies import DDPStrategy
 
-from unmask.commands._shell import handle, terminate
+from unmask.config import Settings
+from unmask.config.build import build as build_part
+from unmask.parallel.processes import handle, terminate
 
 UNUSED = "find_unused_parameters_true"  # how Lightning calls the variant of DDP that looks for them
 DEVICES = ("gpu", "cuda", "mps", "tpu")  # accelerators that a machine may lack
 SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 
 
-def check(cfg: DictConfig) -> Trainer:
+def check(settings: Settings) -> Trainer:
     """Refuse a Trainer's settings that cannot work; the Trainer is made and given back, without loggers and callbacks.
 
     Raises:
@@ -30,12 +30,12 @@ def check(cfg: DictConfig) -> Trainer:
         ("val", "the best weights and the threshold are chosen on the validation split"),
         ("test", "a run ends with the figures of the test split"),
     ):
-        if cfg.get(f"limit_{split}_batches") == 0:
+        if settings.get(f"limit_{split}_batches") == 0:
             raise ValueError(f"trainer.limit_{split}_batches=0: expected a share above 0 or a number of batches; {why}")
     for key in ("max_epochs", "max_steps"):
-        if not isinstance(value := cfg.get(key, -1), int | None) or isinstance(value, bool):
+        if not isinstance(value := settings.get(key, -1), int | None) or isinstance(value, bool):
             raise ValueError(f"trainer.{key}={value}: expected a whole number, or -1 for no limit")
-    trainer = _make(cfg, {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False})
+    trainer = _make(settings, {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False})
     cores = os.cpu_count() or 1
     if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
         raise ValueError(
@@ -44,11 +44,18 @@ def check(cfg: DictConfig) -> Trainer:
     return trainer
 
 
-def build(cfg: DictConfig, module: LightningModule, callbacks: Sequence[Callback] = (), **options: Any) -> Trainer:
+def devices_of(settings: Settings) -> list[str]:
+    """The devices that a Trainer of this config would use, such as `cuda:0`; of the CPU once for each process."""
+    made = check(settings)
+    kind = made.strategy.root_device.type
+    return [kind if kind == "cpu" else f"{kind}:{number}" for number in made.device_ids]
+
+
+def build(settings: Settings, module: LightningModule, callbacks: Sequence[Callback] = (), **options: Any) -> Trainer:
     """Make the Trainer of a module.
 
     Args:
-        cfg: its config.
+        settings: its config.
         module: says in `unused_parameters` whether a backward pass leaves out some of its parameters, which DDP must
             then look for.
         callbacks: objects.
@@ -57,17 +64,17 @@ def build(cfg: DictConfig, module: LightningModule, callbacks: Sequence[Callback
     Raises:
         ValueError: a setting is refused.
     """
-    found, strategy = check(cfg).strategy, cfg.get("strategy", "auto")
+    found, strategy = check(settings).strategy, settings.get("strategy", "auto")
     if module.unused_parameters and isinstance(found, DDPStrategy) and strategy in ("auto", "ddp", *SPAWNED):
         options["strategy"] = f"{strategy if strategy in SPAWNED else 'ddp'}_{UNUSED}"
-    return _make(cfg, {"callbacks": [*callbacks, Stoppable()], **options})
+    return _make(settings, {"callbacks": [*callbacks, Stoppable()], **options})
 
 
-def _make(cfg: DictConfig, options: Mapping[str, Any]) -> Trainer:
+def _make(settings: Settings, options: Mapping[str, Any]) -> Trainer:
     try:
-        return instantiate(cfg, _convert_="all", _partial_=True)(**options)  # type: ignore[no-any-return]
+        return build_part({**settings, "_partial_": True})(**options)  # type: ignore[no-any-return]
     except Exception as error:  # Lightning's own, of which there are many kinds
-        named = f"trainer.accelerator={kind}" if (kind := cfg.get("accelerator")) in DEVICES else "trainer"
+        named = f"trainer.accelerator={kind}" if (kind := settings.get("accelerator")) in DEVICES else "trainer"
         hint = "" if named == "trainer" else "; trainer=cpu trains on the CPU"
         raise ValueError(f"{named}: {' '.join(str(error).split()).rstrip('.!')}{hint}") from error
 

@@ -6,36 +6,33 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pandas as pd
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 
+from unmask.config import Settings
+from unmask.config.build import build
 from unmask.metrics import detection
-from unmask.modules.evaluation import Results
 from unmask.reporting import pictures
+from unmask.training.evaluation import Results
 
 
-def start(cfg: DictConfig) -> list[Logger]:
-    """Build the loggers that a config names and give each the whole config, as plain values.
+def start(settings: Settings) -> list[Logger]:
+    """Build the loggers that a config names and give each the whole config.
 
     Raises:
         ValueError: a logger's package is not installed, or its service refuses.
     """
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
     loggers = []
-    for name, node in (cfg.logger or {}).items():
-        if not isinstance(node, DictConfig):
+    for name, node in (settings["logger"] or {}).items():
+        if not isinstance(node, dict):
             continue
         # A run that starts over does so with its logger too: the same id then replaces what was there.
-        changed = {"resume": None} if cfg.rerun and "resume" in node else {}
+        changed = {"resume": None} if settings["rerun"] and "resume" in node else {}
         try:
-            logger = instantiate(node, _convert_="all", **changed)
+            logger = build(node | changed)
             getattr(logger, "experiment", None)  # opened here, so that what is missing shows before the training
-            logger.log_hyperparams({str(key): value for key, value in plain.items()})
+            logger.log_hyperparams(settings)
         except Exception as error:
             raise _in_words(str(name), error) from error
         loggers.append(logger)
@@ -44,11 +41,10 @@ def start(cfg: DictConfig) -> list[Logger]:
 
 def _in_words(name: str, error: Exception) -> Exception:
     """Say what the user can do, where it is known."""
-    cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-    if isinstance(cause, ModuleNotFoundError):
-        return ValueError(f"logger={name}: {cause}. Install it (pip install {name}) or choose logger=csv")
-    if type(cause).__module__.startswith("wandb."):
-        return ValueError(f"logger={name}: {cause}. WANDB_MODE=offline keeps everything on this machine")
+    if isinstance(error, ModuleNotFoundError):
+        return ValueError(f"logger={name}: {error}. Install it (pip install {name}) or choose logger=csv")
+    if type(error).__module__.startswith("wandb."):
+        return ValueError(f"logger={name}: {error}. WANDB_MODE=offline keeps everything on this machine")
     return error
 
 

@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
-from unmask.commands._inpainting import replace
 from unmask.data.manifest import file_hash
 from unmask.data.prepare import MADE as STORE
 from unmask.datasets.generated import CROPS
 from unmask.files import remove_made
+from unmask.generation.inpainting import replace
 from unmask.provenance import Marking
-from unmask.runs import Run
+from unmask.runs.run import Run
 
 T = TypeVar("T")
 NOTE = "generate.json"  # what an output folder was made with
@@ -56,8 +56,8 @@ def claim_for_run(cfg: DictConfig, out: Path, run: Run, marking: Marking, files:
         "weights": file_hash(run.checkpoint),
         **settings,
         "marking": marking.describe(),
-        "data": str(run.config.data.name),
-        "demo": bool(run.config.data.get("demo")),
+        "data": str(run.config["data"]["name"]),
+        "demo": bool(run.config["data"].get("demo")),
     }
     claim(out, about, files, cfg.rerun)
     if cfg.rerun:

@@ -1,4 +1,4 @@
-"""Work shared out to the devices of a Trainer, a process each."""
+"""Work shared out to devices, one process per device."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -6,31 +6,21 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
-from omegaconf import DictConfig
 from rich.progress import track
 
-from unmask.commands._shell import console, quiet
-from unmask.commands._trainer import check
-from unmask.data import workers
-from unmask.runs import register_resolvers
+from unmask.console import console, quiet
+from unmask.parallel import workers
 
 T = TypeVar("T")
 R = TypeVar("R")
 Work = Callable[[str, Iterable[T]], R]
 
 
-def devices_of(trainer: DictConfig) -> list[str]:
-    """The devices that a Trainer of this config would use, such as `cuda:0`; of the CPU once for each process."""
-    made = check(trainer)
-    kind = made.strategy.root_device.type
-    return [kind if kind == "cpu" else f"{kind}:{number}" for number in made.device_ids]
-
-
-def over_devices(trainer: DictConfig, work: Work[T, R], todo: list[T], words: str) -> list[R]:
-    """Share things out to the devices that a Trainer of this config would use; the first share draws a bar.
+def over_devices(devices: list[str], work: Work[T, R], todo: list[T], words: str) -> list[R]:
+    """Share things out to devices; the first share draws a bar.
 
     Args:
-        trainer: its config; accelerator and devices count.
+        devices: such as `cuda:0`; the CPU once for each process.
         work: (device, things) -> result; where there are several devices, it and the things are pickled.
         todo: the things.
         words: beside the bar.
@@ -43,7 +33,7 @@ def over_devices(trainer: DictConfig, work: Work[T, R], todo: list[T], words: st
     """
     if not todo:
         return []
-    devices = devices_of(trainer)[: len(todo)]
+    devices = devices[: len(todo)]
     if len(devices) == 1:
         return [work(devices[0], track(todo, words, console=console, transient=True))]
     shares = [_Share(device, todo[at :: len(devices)], words if at == 0 else "") for at, device in enumerate(devices)]
@@ -73,7 +63,6 @@ class _Process(Generic[T, R]):
     processes: int
 
     def __call__(self, share: _Share[T]) -> R:
-        register_resolvers()
         quiet()
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // self.processes))
         if not share.words:

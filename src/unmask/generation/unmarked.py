@@ -13,18 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.commands._shell import say
-from unmask.commands._swapper import Place
+from unmask.console import say
 from unmask.data.manifest import Item, items_table
 from unmask.data.prepare import begin, join
 from unmask.data.store import CropStore, read_about, write_part
 from unmask.datasets.generated import CROPS
+from unmask.generation.swapper import Place
 from unmask.media.align import warp
 from unmask.media.decode import burst_indices
 from unmask.media.pictures import WholePictures
 from unmask.media.probe import frame_statistics
 from unmask.media.recipe import Crops, FaceCrops
-from unmask.runs import Run
+from unmask.runs.run import Run
 from unmask.training.samples import pixels
 
 # Of ten samples in order, how many go into which split: real pictures are few, samples are not.
@@ -208,5 +208,5 @@ class UnmarkedFaces(Unmarked):
 
 def method_of(run: Run) -> str:
     """What a generator's samples are called by: its preset's name, and its seed where that is not 0."""
-    name, seed = str(run.config.name).rpartition("/")[2], run.config.get("seed", 0)
+    name, seed = str(run.config["name"]).rpartition("/")[2], run.config.get("seed", 0)
     return f"{name}_seed{seed}" if seed else name

@@ -19,22 +19,23 @@ from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from unmask.commands._devices import over_devices
-from unmask.commands._figures import Compare, SwapFigures, comparisons
-from unmask.commands._inpainting import replace
-from unmask.commands._shell import say
-from unmask.commands._swap_folder import Job, Pair, claim_folder, find_jobs, pairs_of, write_table
-from unmask.commands._swapper import Swapper
-from unmask.commands._unmarked import Kept, UnmarkedFaces
+from unmask.config.check import resolved
+from unmask.console import say
 from unmask.data.prepare import overrides
+from unmask.evaluation.swaps import Compare, SwapFigures, comparisons
+from unmask.generation.inpainting import replace
+from unmask.generation.swap_folder import Job, Pair, claim_folder, find_jobs, pairs_of, write_table
+from unmask.generation.swapper import Swapper
+from unmask.generation.unmarked import Kept, UnmarkedFaces
 from unmask.media.align import warp
 from unmask.media.decode import MediaError
 from unmask.media.encode import write_video
 from unmask.media.paste import BLENDS, COLOURS
 from unmask.media.recipe import FaceCrops
 from unmask.media.stream import clock
+from unmask.parallel.devices import over_devices
 from unmask.provenance import TRAINED, Marking
-from unmask.runs import Run
+from unmask.runs.run import Run
 from unmask.training.samples import rows
 
 Pixels = NDArray[np.uint8]
@@ -44,11 +45,12 @@ SHOWN = 6  # frames of a video in its preview
 def generate(cfg: DictConfig) -> None:
     """Make what is not there yet of the videos, then write the manifest."""
     run = Run(Path(cfg.run))
-    people = list(run.config.data.get("people") or {})
+    people = list(run.config["data"].get("people") or {})
     _check(cfg, run, people)
     marking: Marking = instantiate(cfg.marking, _convert_="all")
     marking = dataclasses.replace(marking, label=cfg.label or "", psnr=cfg.video_psnr, source=TRAINED)
-    out = Path(cfg.out or Path("outputs/generated") / f"{str(run.config.name).replace('/', '_')}_to_{cfg.to}")
+    name = str(run.config["name"]).replace("/", "_")
+    out = Path(cfg.out or f"outputs/generated/{name}_to_{cfg.to}")
     jobs = find_jobs(Path(cfg.video), out)
     claim_folder(cfg, out, run, marking)
     pairs, kept = pairs_of(cfg, jobs, run), UnmarkedFaces(run.build("data.recipe"), out)
@@ -80,10 +82,11 @@ def _swap(
     """Make videos on one device; why some could not be made, by their names."""
     run, lost = Run(Path(cfg.run)), dict[str, str]()
     swapper = Swapper(
-        run.module(), run.build("data.recipe"), run.config.image_size, identity,
+        run.module(), run.build("data.recipe"), run.config["image_size"], identity,
         cfg.search_every, cfg.blending, cfg.colour, cfg.feather, cfg.batch_size, device,
     )  # fmt: skip
-    compare = comparisons(cfg, run.config.image_size)
+    plain = resolved(cfg, "identity", "lpips")
+    compare = comparisons(plain["identity"], plain["lpips"], run.config["image_size"])
     for job, pair in todo:
         try:
             make(job, pair, swapper, marking, cfg.crf, compare)

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from unmask.config import validate
+from unmask.config import Settings
+from unmask.config.build import build
 from unmask.metrics import generation
 from unmask.networks.perceptual import SMALLEST
 from unmask.networks.weights import WeightsNotFound
@@ -57,15 +56,20 @@ class SwapFigures:
         return {name: float(np.mean(found)) if found else None for name, found in self._values.items()}
 
 
-def comparisons(cfg: DictConfig, size: int) -> Compare:
-    """The further measures whose weights are at hand or named, for faces of `size` px."""
-    validate(cfg, "identity", "lpips")
+def comparisons(identity: Settings | None, lpips: Settings, size: int) -> Compare:
+    """The further measures whose weights are at hand or named.
+
+    Args:
+        identity: describes a network of faces; left out where it names no weights.
+        lpips: describes `networks.perceptual.LPIPS`.
+        size: of the faces, px.
+    """
     found: Compare = {}
-    if cfg.identity is not None and not (cfg.identity.weights is None and cfg.identity.pretrained is None):
-        found["identity"] = likeness(instantiate(cfg.identity, _convert_="all"))
-    lpips, _ = find_lpips(cfg.lpips, size)
-    if lpips is not None:
-        found[lpips.name] = lpips
+    if identity is not None and not (identity["weights"] is None and identity["pretrained"] is None):
+        found["identity"] = likeness(build(identity))
+    distance, _ = find_lpips(lpips, size)
+    if distance is not None:
+        found[distance.name] = distance
     return found
 
 
@@ -86,19 +90,19 @@ def likeness(embed: torch.nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     return measure
 
 
-def find_lpips(cfg: DictConfig, size: int) -> tuple[Any, str]:
+def find_lpips(settings: Settings, size: int) -> tuple[Any, str]:
     """LPIPS for pictures of `size` px, or None and why it cannot be had.
 
     Raises:
         WeightsNotFound: a file was named, and is not there.
     """
-    lpips = instantiate(cfg, _convert_="all")
+    lpips = build(settings)
     if size < SMALLEST:
         return None, f"not run: pictures of {size} px are below its {SMALLEST} px"
     try:
         lpips.name  # noqa: B018 - looks for its file
     except WeightsNotFound as error:
-        if cfg.weights is not None:
+        if settings["weights"] is not None:
             raise
         return None, f"not run: {str(error).splitlines()[0]}; lpips.weights=PATH, or lpips.download=true"
     return lpips, ""

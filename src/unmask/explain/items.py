@@ -19,9 +19,9 @@ from PIL import Image
 
 from unmask.data.augment import to_float
 from unmask.reporting import choose
-from unmask.reporting.run import HeatMap, HeatMaps
+from unmask.reporting.gather import HEAT
 
-FOLDER, FRAMES = "explain", 4  # of a clip, so many frames are shown
+FRAMES = 4  # of a clip, so many are shown
 
 
 def explain(
@@ -42,23 +42,9 @@ def explain(
     if count < 1 or predictions is None or not predictions["logit"].notna().any():
         return
     try:
-        _write(module.to(device), predictions, data, out / FOLDER, count)
+        _write(module.to(device), predictions, data, out / HEAT, count)
     except Exception as error:
         warnings.warn(f"no heat maps ({type(error).__name__}: {error}); the run itself is finished", stacklevel=2)
-
-
-def read(out: Path) -> HeatMaps | None:
-    """What `explain` left in a run's folder, for a page."""
-    path = out / FOLDER / "explain.json"
-    if not path.is_file():
-        return None
-    about = json.loads(path.read_text())
-    shown = [
-        HeatMap(entry["item"], entry["why"], entry["prob"], (path.parent / entry["file"]).read_bytes())
-        for entry in about["items"]
-    ]
-    agreement = math.nan if about["agreement"] is None else about["agreement"]
-    return HeatMaps(shown, about["localiser"], agreement, about["limit"])
 
 
 def _write(module: Any, predictions: pd.DataFrame, data: Any, folder: Path, count: int) -> None:

@@ -1,69 +1,91 @@
-"""What the verbs share of the terminal: plain lines, signals, errors that the user can mend."""
+"""A verb as a Hydra application: what was typed, errors that the user can mend, signals."""
 
 import atexit
 import errno
 import functools
 import gc
-import logging
 import os
 import signal
 import sys
-import threading
-import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from rich.console import Console
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from unmask.cli import interrupted
+from unmask.config import conf_dir
+from unmask.console import log
+from unmask.parallel.processes import Terminated, follow_parent, handle, interrupted, terminate
+from unmask.runs.identity import prepared_hash, run_id
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 MENDED = (ValueError, FileNotFoundError, PermissionError)  # what a user can mend, where it is ours
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a disk is full, or may only be read
-FOLLOWER = "unmask-follower"  # the thread that waits for another process's end
-PARENT = "UNMASK_PARENT"  # environment variable: the verb that started this one and with which it ends
-
-console = Console(highlight=False)
-log = logging.getLogger("unmask")  # conf/train.yaml writes it into the run's folder, and nowhere else
+ALWAYS = ("hydra.", "hydra/", "local")  # Hydra's own settings, and the user's
 
 
-def say(text: str, style: str | None = None) -> None:
-    """Print one line, as it stands, from the first process only; a training keeps it in its log too."""
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-        console.print(text, style=style, markup=False, soft_wrap=True)
-        log.info(text)
+def register_resolvers() -> None:
+    """Give configs `${run_id:}` and `${count:LIST}`."""
+    OmegaConf.register_new_resolver("count", len, replace=True)
+    OmegaConf.register_new_resolver("run_id", lambda *, _root_: _run_id(_root_), replace=True, use_cache=False)
 
 
-def show(table: Any) -> None:
-    """Print what Rich can draw. A verb that any launcher may start calls this: it holds no console to be pickled."""
-    console.print(table)
+def _run_id(root: DictConfig) -> str:
+    plain = OmegaConf.to_container(root, resolve=False)
+    assert isinstance(plain, dict)
+    try:
+        data: Any = OmegaConf.to_container(root.data, resolve=True) if root.get("data") is not None else {}
+    except OmegaConfBaseException:  # a value is missing; that is reported when the verb begins
+        data = {}
+    return run_id({str(key): value for key, value in plain.items()}, prepared_hash(data))
 
 
-def quiet() -> None:
-    """Silence what libraries say that no user can act on; errors and our own warnings stay."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    noise = ["does not have many workers", "directory .* exists and is not empty", "LeafSpec", "treespec"]
-    # Each epoch has a line of its own, and figures are of all devices.
-    noise += [r"The number of training batches \(\d+\) is smaller", "It is recommended to use `self.log"]
-    for text in (*noise, r"Found \d+ module\(s\) in eval mode"):  # frozen parts stay so by design
-        warnings.filterwarnings("ignore", f".*{text}")
+def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
+    """Make a function of a config the Hydra application of a verb.
+
+    Args:
+        config_name: of the file in `conf` that it composes.
+    """
+    register_resolvers()
+
+    def decorate(function: Callable[..., Any]) -> Callable[[], Any]:
+        main = hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)
+        return main(fail_clearly(function))  # type: ignore[no-any-return]
+
+    return decorate
 
 
-class Terminated(SystemExit):
-    """SIGTERM arrived: the exit code is what a shell reports of it."""
+def given() -> list[str]:
+    """The keys of the overrides on the command line, such as `data.root` or `data/recipe`; none outside of Hydra."""
+    if not HydraConfig.initialized():
+        return []
+    return [override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
 
-    def __init__(self) -> None:
-        super().__init__(128 + signal.SIGTERM)
+
+def refuse_unread(read: Iterable[str], why: str) -> None:
+    """Refuse what was typed and would have no effect.
+
+    Args:
+        read: keys that take effect; `trainer.` stands for all below `trainer`.
+        why: ends the message: why the others have none.
+
+    Raises:
+        ValueError: an override has no effect.
+    """
+    known = (*read, *ALWAYS)
+    unread = [
+        key for key in given() if not any(key.startswith(one) if one[-1] in "./" else key == one for one in known)
+    ]
+    if unread:
+        raise ValueError(f"{', '.join(unread)}: {why}")
 
 
 def fail_clearly(function: Callable[P, R]) -> Callable[P, R]:
@@ -134,22 +156,6 @@ def interruptible(module: str) -> Iterator[None]:
         log.handlers.clear()  # or what another verb says in this process would go into this one's log
 
 
-def terminate(number: int, frame: FrameType | None) -> None:
-    """Handle SIGTERM: end as by Ctrl-C, where this process is, so that what it started is ended too."""
-    raise Terminated
-
-
-def handle(wanted: dict[signal.Signals, Any]) -> dict[signal.Signals, Any]:
-    """Set signal handlers and return those before; what is ignored (nohup, a shell's background job) stays so."""
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    before = {number: signal.getsignal(number) for number in wanted}
-    for number, handler in wanted.items():
-        if before[number] not in (signal.SIG_IGN, None):
-            signal.signal(number, handler)
-    return before
-
-
 def _signalled(stop: BaseException) -> int | None:
     """The exit code of what a signal ended; None of anything else.
 
@@ -160,43 +166,6 @@ def _signalled(stop: BaseException) -> int | None:
     if isinstance(stop, Terminated) or type(stop).__name__ == "SIGTERMException":
         return 128 + signal.SIGTERM
     return None
-
-
-def follow_parent() -> bool:
-    """End this process as soon as the verb that started it is gone, however that ended; whether there is one.
-
-    Of several processes (DDP) the others follow the first. On Windows nobody can be followed: there only a verb that
-    is not killed ends what it started.
-    """
-    named = os.environ.pop(PARENT, None)
-    if named is None and int(os.environ.get("LOCAL_RANK", "0")) == 0:
-        return False
-    follow(int(named or os.getppid()))
-    return True
-
-
-def follow(process: int) -> None:
-    """End this process as soon as another one is gone, or the one that started this one."""
-    if os.name == "posix" and FOLLOWER not in {thread.name for thread in threading.enumerate()}:
-        threading.Thread(target=_follow, args=[process, os.getppid()], daemon=True, name=FOLLOWER).start()
-
-
-def _follow(parent: int, direct: int) -> None:
-    """Wait for the end of `parent`, or of the process between, which is the same unless Python is a wrapper."""
-    while os.getppid() == direct and _alive(parent):
-        time.sleep(0.5)
-    os._exit(1)
-
-
-def _alive(process: int) -> bool:
-    """Whether a process runs; one that was killed, and whose parent has not asked for that yet, does not (Linux)."""
-    try:
-        os.kill(process, 0)
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
 
 
 def _raised_by_us(error: BaseException | None) -> bool:

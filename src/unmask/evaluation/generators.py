@@ -6,24 +6,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
 from torch import Tensor
 
-from unmask.commands._devices import devices_of
-from unmask.commands._figures import find_lpips
-from unmask.commands._sampling import seed_of
-from unmask.commands._shell import console, say
-from unmask.config import validate
+from unmask.config import Settings
+from unmask.config.build import build
+from unmask.console import console, say
 from unmask.data.augment import Augmentation
+from unmask.evaluation.swaps import find_lpips
 from unmask.metrics import generation
 from unmask.modules.judging import figures, names
+from unmask.modules.latents import seed_of
 from unmask.provenance import Marking
-from unmask.runs import Run, write_json
+from unmask.runs.figures import write_json
+from unmask.runs.run import Run
 from unmask.training.samples import grid, pixels
+from unmask.training.trainer import devices_of
 
 BATCH = 64  # pictures at once
 SHOWN, NEIGHBOURS = 6, 5  # rows of nearest.png, and training pictures of a row: with the sample it is a square
@@ -31,43 +31,44 @@ TILE, LETTER = 96, 12  # px: least side of a picture there, and its words
 FILE = "generation.json"  # of the run's folder: figures by data and split
 
 
-def judge_run(run: Run, cfg: DictConfig, data: Any, other: bool) -> float:
+def judge_run(run: Run, settings: Settings, data: Any, other: bool) -> float:
     """Judge `count` samples of a run against one split, add the figures to `generation.json`; return the Frechet one.
 
     Args:
         run: of a generator.
-        cfg: of `unmask evaluate`.
+        settings: of `unmask evaluate`: split, count, seed, judge, lpips, trainer.
         data: what the samples are held against, not yet set up.
         other: it is not the data that the run was trained on.
     """
-    if cfg.split not in ("val", "test"):
-        raise ValueError(f"split={cfg.split}: choose val or test")
-    if cfg.count is not None and cfg.count < 2:
-        raise ValueError(f"count={cfg.count}: take at least 2, or null for as many as there are real pictures")
-    validate(cfg, "judge", "lpips", "trainer")
-    device = torch.device(devices_of(cfg.trainer)[0])
+    if settings["split"] not in ("val", "test"):
+        raise ValueError(f"split={settings['split']}: choose val or test")
+    if settings["count"] is not None and settings["count"] < 2:
+        raise ValueError(f"count={settings['count']}: take at least 2, or null for as many as there are real pictures")
+    device = torch.device(devices_of(settings["trainer"])[0])
     module: Any = run.module().to(device)
     if not hasattr(module, "sample"):
-        raise ValueError(f"run={cfg.run}: {run.name} makes no samples that could be judged")
-    network = module.judge if cfg.get("judge") is None else instantiate(cfg.judge, _convert_="all").to(device)
+        raise ValueError(f"run={run.folder}: {run.name} makes no samples that could be judged")
+    network = module.judge if settings["judge"] is None else build(settings["judge"]).to(device)
     named = names(network)["frechet"]  # a judge that lacks its file says so here
     own = run.build("data") if other else data
     for each in (data, own):
         each.augment = Augmentation()  # training pictures are shown as they are
         each.setup("test")
-    if (there := len(data.samples[cfg.split])) < 2:
-        raise ValueError(f"split={cfg.split} of {data.name} holds {there} pictures; figures of a set want at least 2")
-    perceptual = find_lpips(cfg.lpips, data.image_size)
-    found = _judge(cfg, run, module, network, (data, own), perceptual)
+    if (there := len(data.samples[settings["split"]])) < 2:
+        raise ValueError(
+            f"split={settings['split']} of {data.name} holds {there} pictures; figures of a set want at least 2"
+        )
+    perceptual = find_lpips(settings["lpips"], data.image_size)
+    found = _judge(settings, run, module, network, (data, own), perceptual)
     place = run.folder / FILE
     known = json.loads(place.read_text()) if place.is_file() else {}
-    protocol = data.protocol_words(cfg.split)
-    entry = known.setdefault(_key(known, data.name, cfg.split, protocol), {})
+    protocol = data.protocol_words(settings["split"])
+    entry = known.setdefault(_key(known, data.name, settings["split"], protocol), {})
     entry |= {"demo": data.demo, "protocol": protocol, network.name: found}
     if hasattr(module, "decode"):  # it gives pictures back
-        entry["reconstruction"] = _reconstruct(cfg, module, data, device, perceptual)
+        entry["reconstruction"] = _reconstruct(settings, module, data, device, perceptual)
     write_json(place, known)
-    _tell(run, data, cfg.split, found, entry.get("reconstruction", {}))
+    _tell(run, data, settings["split"], found, entry.get("reconstruction", {}))
     return float("nan") if found[named] is None else float(found[named])
 
 
@@ -82,13 +83,19 @@ def _key(known: dict[str, Any], name: str, split: str, protocol: dict[str, str])
 
 
 def _judge(
-    cfg: DictConfig, run: Run, module: Any, network: Any, both: tuple[Any, Any], perceptual: tuple[Any, str]
+    settings: Settings, run: Run, module: Any, network: Any, both: tuple[Any, Any], perceptual: tuple[Any, str]
 ) -> dict[str, Any]:
     data, own = both
-    real = _seen(network, _loading(data, cfg.split, module.device), len(data.samples[cfg.split]), "real pictures")
-    held = real if own is data else _seen(network, _loading(own, cfg.split, module.device), len(own.samples[cfg.split]))
+    real = _seen(
+        network, _loading(data, settings["split"], module.device), len(data.samples[settings["split"]]), "real pictures"
+    )
+    held = (
+        real
+        if own is data
+        else _seen(network, _loading(own, settings["split"], module.device), len(own.samples[settings["split"]]))
+    )
     training = _seen(network, _loading(own, "train", module.device), len(own.samples["train"]), "training pictures")
-    sample, count = _sampling(cfg, module, data), cfg.count or len(real)
+    sample, count = _sampling(settings, module, data), settings["count"] or len(real)
     lpips, reason = perceptual
     look, distances = (network, []) if lpips is None else _pairwise(network, lpips)
     made = _seen(look, sample, count, "samples")
@@ -96,7 +103,7 @@ def _judge(
         say(f"{count} samples for {made.shape[1]} features: the Frechet distance hangs on the count", style="yellow")
     distance, index = generation.nearest(made, training, min(NEIGHBOURS, len(training)))
     usual = generation.nearest(held, training, 1)[0][:, 0]
-    near = {"samples": float(distance[:, 0].median()), f"{cfg.split} pictures": float(usual.median())}
+    near = {"samples": float(distance[:, 0].median()), f"{settings['split']} pictures": float(usual.median())}
     which = distance[:, 0].argsort()[:SHOWN].tolist()
     rows = [
         (sample([at]), _loading(own, "train", module.device)(index[at].tolist()), distance[at].tolist()) for at in which
@@ -108,10 +115,10 @@ def _judge(
         + "; a sample far below what is usual is a copy",
     )
     Marking(watermark=False, label="").write(run.folder / "nearest.png", _poster(rows, words))
-    about = {"samples": count, "real": len(real), "seed": cfg.seed, "published": bool(network.published)}
+    about = {"samples": count, "real": len(real), "seed": settings["seed"], "published": bool(network.published)}
     scores = {name: None if value != value else value for name, value in figures(network, real, made).items()}
     mean = reason if lpips is None else float(torch.cat(distances).mean())
-    variety = {f"pairwise_{_lpips_name(cfg, lpips)}": mean}
+    variety = {f"pairwise_{_lpips_name(settings, lpips)}": mean}
     return about | scores | variety | {"nearest_training": near | {"closest sample": float(distance[:, 0].min())}}
 
 
@@ -128,9 +135,9 @@ def _pairwise(network: Any, lpips: Any) -> tuple[Callable[[Tensor], Tensor], lis
     return look, distances
 
 
-def _lpips_name(cfg: DictConfig, lpips: Any) -> str:
+def _lpips_name(settings: Settings, lpips: Any) -> str:
     """What its figure is called, whether or not it could be had."""
-    return f"lpips_{cfg.lpips.net}" if lpips is None else str(lpips.name)
+    return f"lpips_{settings['lpips']['net']}" if lpips is None else str(lpips.name)
 
 
 def _loading(data: Any, split: str, device: torch.device) -> Callable[[Sequence[int]], Tensor]:
@@ -144,14 +151,14 @@ def _loading(data: Any, split: str, device: torch.device) -> Callable[[Sequence[
     return load
 
 
-def _sampling(cfg: DictConfig, module: Any, data: Any) -> Callable[[Sequence[int]], Tensor]:
+def _sampling(settings: Settings, module: Any, data: Any) -> Callable[[Sequence[int]], Tensor]:
     """Numbers -> samples of their seeds, those of `unmask generate`; attributes are those of real pictures, in turn."""
 
     def sample(numbers: Sequence[int]) -> Tensor:
-        condition, samples = None, data.samples[cfg.split]
+        condition, samples = None, data.samples[settings["split"]]
         if module.conditional:
             condition = samples.__getitems__([(0, number % len(samples)) for number in numbers])["attributes"]
-        made: Tensor = module.sample(len(numbers), [seed_of(cfg.seed, number) for number in numbers], condition)
+        made: Tensor = module.sample(len(numbers), [seed_of(settings["seed"], number) for number in numbers], condition)
         return made
 
     return sample
@@ -165,13 +172,13 @@ def _seen(network: Any, load: Callable[[Sequence[int]], Tensor], count: int, wha
 
 @torch.no_grad()
 def _reconstruct(
-    cfg: DictConfig, module: Any, data: Any, device: torch.device, perceptual: tuple[Any, str]
+    settings: Settings, module: Any, data: Any, device: torch.device, perceptual: tuple[Any, str]
 ) -> dict[str, Any]:
     """PSNR, SSIM and LPIPS of pictures that were encoded and decoded; what could not be had says why."""
-    count, load = len(data.samples[cfg.split]), _loading(data, cfg.split, device)
+    count, load = len(data.samples[settings["split"]]), _loading(data, settings["split"], device)
     measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": generation.psnr, "ssim": generation.ssim}
     lpips, reason = perceptual
-    missing = {_lpips_name(cfg, None): reason} if lpips is None else {}
+    missing = {_lpips_name(settings, None): reason} if lpips is None else {}
     if lpips is not None:
         measures[lpips.name] = lpips
     values: dict[str, list[Tensor]] = {name: [] for name in measures}

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unmask.commands._shell import say
+from unmask.console import say
 from unmask.files import printable
 from unmask.media.decode import burst_indices, open_media
 from unmask.media.recipe import Crops
 from unmask.metrics import detection
 from unmask.provenance import inspect
-from unmask.runs import Run, RunError
+from unmask.runs.errors import RunError
+from unmask.runs.run import Run
 
 MARKED = 8  # frames of a video in which a watermark is looked for
 RETRAIN = (
@@ -51,14 +52,15 @@ def tell_run(run: Run, score: float, cut: float, samples: str, faces: int) -> No
         seen = "face with the highest score" if score > cut else "face with the highest score, too,"
     limit = f"this detector's threshold of {_digits(cut, score)}"
     say(f"  {side} {limit}: the {seen} looks more like the {kind} it was trained on")
-    say(f"  {samples} scored with {run.name}, trained on {run.config.data.name or run.config.data.run}")
+    trained = run.config["data"]
+    say(f"  {samples} scored with {run.name}, trained on {trained['name'] or trained.get('run')}")
     say(f"  {_errors(table, cut, item)}")
 
 
 def tell_caveats(run: Run, faces: int) -> None:
     """Print what a score cannot mean."""
     say("\nWhat this is not:")
-    if run.config.data.get("demo"):
+    if run.config["data"].get("demo"):
         say("  - This run was trained on rendered demo people. It says nothing about real faces.", style="yellow")
     say("  - No proof. Detectors err more on material unlike their training: other forgeries, phones, re-uploads.")
     if faces > 1:

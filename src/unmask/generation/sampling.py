@@ -1,6 +1,5 @@
 """Pictures of a trained generator: made by seeds, marked, listed in a manifest; what is there is not made again."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,18 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.progress import track
 
-from unmask.commands._devices import devices_of, over_devices
-from unmask.commands._inpainting import replace
-from unmask.commands._made import batches, claim_for_run
-from unmask.commands._shell import console, say
-from unmask.commands._unmarked import UnmarkedSamples
+from unmask.console import console, say
 from unmask.data.manifest import items_table
+from unmask.generation.folder import batches, claim_for_run
+from unmask.generation.inpainting import replace
+from unmask.generation.unmarked import UnmarkedSamples
 from unmask.media.encode import write_video
-from unmask.modules.latents import walk
+from unmask.modules.latents import seed_of, walk
+from unmask.parallel.devices import over_devices
 from unmask.provenance import Marking
-from unmask.runs import Run
+from unmask.runs.run import Run
 from unmask.training.samples import grid, pixels
+from unmask.training.trainer import devices_of
 
 GRID = 64  # pictures of the overview
 FPS = 24  # of a walk; from stop to stop it takes a second
@@ -41,13 +41,13 @@ def generate(cfg: DictConfig) -> None:
         raise ValueError(f"walk={cfg.walk}: name 2 stops or more, or 0 for no film")
     marking: Marking = instantiate(cfg.marking, _convert_="all")
     condition = _condition(cfg, run, module)
-    out = Path(cfg.out or Path("outputs/generated") / str(run.config.name).replace("/", "_"))
+    out = Path(cfg.out or Path("outputs/generated") / str(run.config["name"]).replace("/", "_"))
     settings = {"seed": cfg.seed, "attributes": sorted(cfg.attributes)}
     claim_for_run(cfg, out, run, marking, "pictures", **settings)
     if cfg.rerun:
         for film in out.glob("walk-*.mp4"):
             film.unlink()
-    kept = UnmarkedSamples(run, out, int(run.config.image_size))
+    kept = UnmarkedSamples(run, out, int(run.config["image_size"]))
     todo = [at for at in range(cfg.count) if not (_path(out, at).is_file() and kept.has(kept.item(at).item))]
     say(f"{cfg.count} pictures of {run.name}, {len(todo)} of them to be made, into {out}")
     if todo:
@@ -83,7 +83,7 @@ class _Sampler:
         """Make pictures on one device, by their numbers."""
         run = Run(Path(self.cfg.run))
         module: Any = (self.module or run.module()).to(device)
-        kept = UnmarkedSamples(run, self.out, int(run.config.image_size))
+        kept = UnmarkedSamples(run, self.out, int(run.config["image_size"]))
         for batch in batches(todo, self.cfg.batch_size):
             made = module.sample(len(batch), [seed_of(self.cfg.seed, at) for at in batch], self._wanted(len(batch)))
             for number, picture in zip(batch, pixels(made), strict=True):
@@ -104,14 +104,9 @@ class _Sampler:
         return None if self.condition is None else self.condition.expand(count, -1)
 
 
-def seed_of(seed: int, number: int) -> int:
-    """Of this picture alone, so that neither the batch nor the order decides a pixel."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:8]) >> 1
-
-
 def _condition(cfg: DictConfig, run: Run, module: Any) -> torch.Tensor | None:
     """The attributes of all pictures [1, A], 1 where they are named."""
-    names, given = list(run.config.data.get("attributes") or []), list(cfg.attributes)
+    names, given = list(run.config["data"].get("attributes") or []), list(cfg.attributes)
     if not module.conditional:
         if given:
             raise ValueError(f"attributes: {run.name} knows none")

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unmask.commands._made import batches
 from unmask.data.augment import to_float
+from unmask.generation.folder import batches
 from unmask.media.align import warp
 from unmask.media.decode import MediaError
 from unmask.media.find import FaceFinder

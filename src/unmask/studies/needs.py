@@ -13,14 +13,15 @@ import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from unmask.cli import quote
-from unmask.commands import _jobs
-from unmask.commands._shell import say
-from unmask.config import validate
+from unmask.arguments import quote
+from unmask.config.check import validate
+from unmask.console import say
 from unmask.data.manifest import ManifestError, file_hash
 from unmask.data.store import StoreError
 from unmask.reporting import paper
-from unmask.runs import Run, find_label, predictions_path
+from unmask.runs.predictions import find_label, predictions_path
+from unmask.runs.run import Run
+from unmask.studies import jobs
 
 
 def make(table: paper.Table, extra: Sequence[str]) -> list[str]:
@@ -29,12 +30,12 @@ def make(table: paper.Table, extra: Sequence[str]) -> list[str]:
     for need in table.needs:
         arguments = [f"experiment={need.experiment}", *need.overrides, *extra]
         at = None
-        folder = _jobs.run_folder("train", [quote(argument) for argument in arguments])
+        folder = jobs.run_folder("train", [quote(argument) for argument in arguments])
         if not (folder / "metrics.json").is_file():
             say(f"\n{table.name}: the generator {need.name}", style="bold")
             at = train(_load("train", arguments), arguments, table.rendered)
         # The folder's name holds what the data is: only now is it prepared.
-        folder = _jobs.run_folder("train", [quote(argument) for argument in arguments])
+        folder = jobs.run_folder("train", [quote(argument) for argument in arguments])
         if not at and (more := _to_make(folder, Path(need.out), need.count)) is not None:
             at = _call("generate", [f"run={folder}", f"out={need.out}", f"count={need.count}", *more])
         failed += [f"{need.name}: {at}"] if at else []
@@ -80,11 +81,11 @@ def scored(folder: Path, config: DictConfig, test: Sequence[str]) -> tuple[str, 
 
 
 def _load(verb: str, arguments: Sequence[str]) -> DictConfig:
-    return _jobs.load(verb, [quote(argument) for argument in arguments])
+    return jobs.load(verb, [quote(argument) for argument in arguments])
 
 
 def _call(verb: str, arguments: Sequence[str]) -> str | None:
-    code = _jobs.call(verb, *(quote(argument) for argument in arguments))
+    code = jobs.call(verb, *(quote(argument) for argument in arguments))
     return f"unmask {verb} ended with exit code {code}" if code else None
 
 

@@ -1,7 +1,7 @@
 """The tables of papers: find what was run of them, run what was not, and write them."""
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,12 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from unmask.cli import quote
-from unmask.commands import _jobs, _needs
-from unmask.commands._shell import console, say
+from unmask.arguments import quote
+from unmask.console import console, say
 from unmask.reporting import paper, typeset
-from unmask.reporting.run import RunReport
-from unmask.runs import Run
+from unmask.reporting.gather import gather
+from unmask.runs.run import Run
+from unmask.studies import jobs, needs
 
 WRITERS = {"md": typeset.markdown, "csv": typeset.csv, "tex": typeset.latex}
 
@@ -39,7 +39,7 @@ class Job:
         return (self.folder / "metrics.json").is_file()
 
 
-def make(cfg: DictConfig, gather: Callable[..., RunReport]) -> None:
+def make(cfg: DictConfig) -> None:
     """Write the table that `cfg.table` describes; with run=true after running what is missing.
 
     Raises:
@@ -51,9 +51,9 @@ def make(cfg: DictConfig, gather: Callable[..., RunReport]) -> None:
     plain: Any = OmegaConf.to_container(cfg.table, resolve=True)
     table = paper.read(plain)
     jobs = [_job(row, seed, list(cfg.overrides)) for row in table.rows for seed in row.seeds]
-    failed = (_needs.make(table, list(cfg.overrides)) + fill(table, jobs)) if run else []
+    failed = (needs.make(table, list(cfg.overrides)) + fill(table, jobs)) if run else []
     demo = any(bool(job.config.data.get("demo")) for job in jobs)
-    outcomes = (_outcomes(table, row, jobs, gather, cfg.resamples) for row in table.rows)
+    outcomes = (_outcomes(table, row, jobs, cfg.resamples) for row in table.rows)
     rows = tuple(replace(row, outcomes=tuple(found)) for row, found in zip(table.rows, outcomes, strict=True))
     show(replace(table, rows=rows, demo=demo), Path(cfg.out or f"outputs/tables/{table.name}"))
     if failed:
@@ -66,20 +66,18 @@ def make(cfg: DictConfig, gather: Callable[..., RunReport]) -> None:
 def _job(row: paper.Row, seed: int, extra: list[str]) -> Job:
     arguments = [f"experiment={row.experiment}", *row.overrides, f"seed={seed}", *extra]
     try:
-        return Job(row, seed, arguments, _jobs.load("train", [quote(argument) for argument in arguments]))
+        return Job(row, seed, arguments, jobs.load("train", [quote(argument) for argument in arguments]))
     except HydraException as error:
         raise paper.TableError(f"row {row.name} does not compose: {error}") from error
 
 
-def _outcomes(
-    table: paper.Table, row: paper.Row, jobs: list[Job], gather: Callable[..., RunReport], resamples: int
-) -> Iterator[paper.Outcome]:
+def _outcomes(table: paper.Table, row: paper.Row, jobs: list[Job], resamples: int) -> Iterator[paper.Outcome]:
     """What there is of a row, and the commands."""
     for job in jobs:
         if job.row is not row:
             continue
         report = gather(Run(job.folder), resamples) if job.finished else None
-        others = {test: _needs.scored(job.folder, job.config, given) for test, given in table.tests.items()}
+        others = {test: needs.scored(job.folder, job.config, given) for test, given in table.tests.items()}
         yield paper.Outcome(
             job.seed,
             shlex.join(["unmask", "train", *job.arguments]),
@@ -107,9 +105,9 @@ def fill(table: paper.Table, jobs: list[Job]) -> list[str]:
         at = None
         if not job.finished:
             say(f"\n{table.name}: {job.row.name}, seed {job.seed}", style="bold")
-            at = _needs.train(job.config, job.arguments, table.rendered)
+            at = needs.train(job.config, job.arguments, table.rendered)
         for given in table.tests.values() if not at else ():
-            at = at or _needs.score(job.folder, job.config, given)
+            at = at or needs.score(job.folder, job.config, given)
         failed += [f"{job.row.name}, seed {job.seed}: {at}"] if at else []
     return failed
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.data.manifest import Item, items_table
-from unmask.datasets.masks import MASKS
+from unmask.generation.inpainters import Inpainter
+from unmask.generation.masks import MASKS
 from unmask.media.decode import MediaError, open_media
-from unmask.modules.inpainters import Inpainter
 from unmask.provenance import ALTERED, TERMS, TRAINED, UNSPECIFIED, read_marks, source_marks, write_picture
 
 Pixels = NDArray[np.uint8]

@@ -1,0 +1,144 @@
+"""What is typed after a verb: Hydra's flags and overrides, made safe for Hydra's grammar or refused in one line."""
+
+import os
+import re
+
+# Values that people type as they are on their disk; Hydra's grammar would trip over blanks, brackets and `=`.
+PLAIN = ("path", "run", "video", "root", "data.root", "data.run", "data.group", "out")
+WORDS = ("list",)  # verbs that take words, not overrides
+
+# Hydra's flags by what follows them: nothing, a value of their own, or a value that may be left out.
+BARE = ("--resolve", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc", "--hydra-help")
+VALUED = (
+    "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
+    "--experimental-rerun",
+)  # fmt: skip
+INFO = ("--info", "-i")
+CHOICES = {
+    ("--cfg", "-c"): ("job", "hydra", "all"),
+    INFO: ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+}
+# Of these Hydra runs one.
+ACTIONS = (("--run", "-r"), ("--multirun", "-m"), ("--cfg", "-c"), INFO, ("--shell-completion", "-sc"))
+
+
+class UsageError(ValueError):
+    """What was typed is no command."""
+
+
+def parse(verb: str, arguments: list[str]) -> list[str]:
+    """What a verb is given: Hydra's flags first, each with its value, then the overrides, quoted for Hydra's grammar.
+
+    Raises:
+        UsageError: a flag is unknown, lacks its value or has a wrong one, or a key is given twice.
+    """
+    flags, others = split(arguments)
+    if verb in WORDS:
+        if flags:
+            raise UsageError(f"{flags[0][0]}: {verb} takes words and no flags; see unmask {verb} --help")
+        return [quote(argument) for argument in others]
+    check_flags(flags)
+    overrides = [quote(argument) for argument in others]
+    if twice := repeated(overrides):
+        raise UsageError(twice)
+    return [part for flag in flags for part in flag if part is not None] + overrides
+
+
+def split(arguments: list[str]) -> tuple[list[tuple[str, str | None]], list[str]]:
+    """Tell Hydra's flags, as (flag, value or None), from other arguments; what follows `--` is no flag.
+
+    Raises:
+        UsageError: there is no such flag, or its value is missing.
+    """
+    flags, others, rest = list[tuple[str, str | None]](), list[str](), list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        name, equals, value = argument.partition("=")
+        if argument == "--":
+            return flags, [*others, *(f"./{name}" if name.startswith("-") else name for name in rest)]
+        if not argument.startswith("-") or argument == "-":
+            others.append(argument)
+        elif name in VALUED:
+            if not equals and (not rest or rest[0].startswith("-")):
+                raise UsageError(f"{name} needs a value{_expected(name)}")
+            flags.append((name, value if equals else rest.pop(0)))
+        elif name in INFO:
+            follows = bool(rest) and rest[0] in CHOICES[INFO]
+            flags.append((name, value if equals else rest.pop(0) if follows else "all"))
+        elif argument in BARE:
+            flags.append((argument, None))
+        else:
+            raise UsageError(_unknown(argument))
+    return flags, others
+
+
+def check_flags(flags: list[tuple[str, str | None]]) -> None:
+    """Refuse flags that do not go together.
+
+    Raises:
+        UsageError: a value is none of the choices, two of them exclude each other, or one has no effect.
+    """
+    for name, value in flags:
+        if (expected := _expected(name)) and not any(value in of for names, of in CHOICES.items() if name in names):
+            raise UsageError(f"{name} {value}{expected}")
+    given = {name for name, _ in flags}
+    actions = [name for names in ACTIONS for name in names if name in given]
+    if len(actions) > 1:
+        raise UsageError(f"{' and '.join(actions)}: expected one of them")
+    for name in ("--resolve", "--package", "-p"):
+        if name in given and not given & {"--cfg", "-c"}:
+            raise UsageError(f"{name} has no effect without --cfg")
+
+
+def _expected(flag: str) -> str:
+    return next((f": expected one of {', '.join(of)}" for names, of in CHOICES.items() if flag in names), "")
+
+
+def _unknown(argument: str) -> str:
+    name, equals, value = argument.lstrip("-").partition("=")
+    if os.path.exists(argument):
+        return f"{argument}: a file whose name begins with - is written ./{argument}"
+    hint = f"; keys have no dashes: {name}={value}" if equals and _is_key(name) else ""
+    return f"there is no flag {argument.partition('=')[0]}{hint}; see unmask --help, and --hydra-help for Hydra's flags"
+
+
+def quote(argument: str) -> str:
+    """Make one shell argument safe for Hydra: a bare path becomes `path='...'`, plain values are quoted.
+
+    The config names few of the Trainer's arguments; all of them are taken, with and without the plus sign.
+    """
+    if argument.startswith(("-", "~")):
+        return argument
+    key, equals, value = argument.partition("=")
+    if not equals or not _is_key(key) or os.path.exists(argument):
+        key, value = "path", argument
+    if key.lstrip("+").startswith("trainer."):  # checked against Lightning's Trainer, whatever the config names
+        return f"++{key.lstrip('+')}={value}"
+    listed = value.startswith("[") and value.endswith("]")
+    if key.lstrip("+") not in PLAIN or value == "null" or value.startswith(("'", '"', "${")) or listed:
+        return argument
+    # Hydra reads a backslash as itself except before a quote.
+    escaped = re.sub(r"(\\*)'", r"\1\1\'", value)
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f"{key}='{escaped}'"
+
+
+def repeated(arguments: list[str]) -> str | None:
+    """What is wrong where a key is given twice in quoted arguments, of which Hydra takes the last; None if nothing."""
+    given: dict[str, list[str]] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if equals and _is_key(key) and not key.startswith("~"):
+            given.setdefault(key.lstrip("+"), []).append(value)
+    for key, values in given.items():
+        if len(values) > 1:
+            several = "; for several files, call it once for each" if key == "path" else ""
+            return f"{key} is given {len(values)} times ({', '.join(values)}) and takes one value{several}"
+    return None
+
+
+def _is_key(text: str) -> bool:
+    """Whether `text` can be the key of an override: `a.b`, `+a`, `~a`, `group/sub@package`."""
+    return bool(text) and all(
+        part.isidentifier() for part in text.lstrip("+~").replace("/", ".").replace("@", ".").split(".")
+    )

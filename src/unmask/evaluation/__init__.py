@@ -1,0 +1,1 @@
+"""Score detectors and generators."""

@@ -1,0 +1,1 @@
+"""One file: its scores, and what they mean."""

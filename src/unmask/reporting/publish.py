@@ -1,0 +1,87 @@
+"""Publish finished runs: their page, their table in the terminal, the end of a training."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from unmask.console import console, say
+from unmask.reporting import page, tables
+from unmask.reporting.gather import Strips, gather
+from unmask.reporting.run import RunReport
+from unmask.runs.run import Run
+
+PAGE = "report.html"
+RESAMPLES = 1000  # of the bootstrap behind each interval
+
+
+def report(folders: Sequence[Path], out: Path | None, title: str | None, resamples: int) -> Path:
+    """Write the page of one or several runs and print its table."""
+    runs = [Run(folder) for folder in folders]
+    reports = [gather(run, resamples) for run in runs]
+    path = write(runs, reports, out, title)
+    tell(reports)
+    say(f"report: {path}")
+    return path
+
+
+def write(runs: Sequence[Run], reports: Sequence[RunReport], out: Path | None = None, title: str | None = None) -> Path:
+    """Write the page of one or several runs; where it lies."""
+    names = [entry.name for entry in reports]
+    for run, entry in zip(runs, reports, strict=True):
+        if names.count(entry.name) > 1:  # two runs of one preset: told apart by their folders
+            entry.name = f"{entry.name} ({run.folder.name})"
+    path = out or (runs[0].folder / PAGE if len(runs) == 1 else Path("outputs") / PAGE)
+    page.write(
+        path,
+        reports,
+        title or f"{', '.join(names)} on {_dataset(reports[0])}",
+        strips=Strips(runs),
+        demo=any(bool(run.config["data"].get("demo")) for run in runs),
+    )
+    return path
+
+
+def tell(reports: Sequence[RunReport]) -> None:
+    """Print the table, and what each network costs."""
+    console.print(tables.console(reports))
+    for entry in reports:
+        say(f"{entry.name}: {'; '.join(f'{name} {text}' for name, text in entry.network.items())}")
+
+
+def _dataset(report: RunReport) -> str:
+    """The data set of a report's predictions; of an empty test split that of the validation."""
+    tables = (report.predictions, report.validation)
+    return next(str(table["dataset"].iloc[0]) for table in tables if table is not None and len(table))
+
+
+def show(folder: Path, page: bool = True) -> None:
+    """Print a finished run's figures and its folder, and write the page where it is not there yet.
+
+    A detector has the table of `unmask report`, a generator the figures of its test split, and no page. A training is
+    finished whether or not it can be reported: a failure is one line.
+
+    Args:
+        folder: of a finished run.
+        page: False prints the folder alone.
+    """
+    if page:
+        try:
+            run = Run(folder)
+            _report(run) if "thresholds" in run.metrics else _list(run)
+        except Exception as error:
+            words = " ".join(f"{type(error).__name__}: {error}".split())
+            say(f"no report ({words}); the run is finished: unmask report run={folder}", style="yellow")
+    say(f"run: {folder}")
+
+
+def _report(run: Run) -> None:
+    found = gather(run, RESAMPLES)
+    tell([found])
+    path = run.folder / PAGE
+    if not path.is_file():
+        write([run], [found])
+    say(f"report: {path}")
+
+
+def _list(run: Run) -> None:
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in run.metrics["test"].items())
+    say(f"test: {figures}" if figures else "test: no figures, the test split is empty")

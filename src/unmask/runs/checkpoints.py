@@ -1,0 +1,106 @@
+"""Checkpoints: nothing but tensors and plain values is ever read, and never more than was written."""
+
+import math
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from unmask.runs.errors import RunError
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint.
+
+    Raises:
+        RunError: it is missing, broken, or could be read only by running code.
+    """
+    state = load_checkpoint(path).get("state_dict")
+    tensors = isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())
+    if not isinstance(state, dict) or not tensors or not all(isinstance(key, str) for key in state):
+        raise RunError(f"{path} is refused: it is not a checkpoint (state_dict is missing or holds more than tensors)")
+    for name, value in state.items():  # a tensor may claim more elements than its file holds
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise RunError(f"{path} is refused: the tensor {name} claims more values than are stored")
+    return dict(state)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Everything in a checkpoint, memory-mapped; only tensors and plain values are ever read.
+
+    Raises:
+        RunError: it is missing, broken, or could be read only by running code.
+    """
+    if not path.is_file():
+        raise RunError(f"{path} is missing: the run has not finished an epoch, or its folder was copied without it")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+                raise RunError(f"{path} is refused: it is a TorchScript archive, which is code")
+            if sum(entry.file_size for entry in entries) > path.stat().st_size:  # before anything is unpacked
+                raise RunError(f"{path} is refused: its contents are compressed, which PyTorch never does")
+            if changed := archive.testzip():
+                raise RunError(f"{path} is refused: {changed} in it changed since it was written")
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RunError:
+        raise
+    except Exception as error:  # whatever zipfile and the unpickler meet in a damaged or hostile file
+        said = str(error).partition("\n")[0][:120] or type(error).__name__
+        raise RunError(f"{path} is refused: it is broken, or could be read only by running code ({said})") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{path} is refused: it is not a checkpoint, but holds a {type(found).__name__}")
+    return found
+
+
+class ElementBudget(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuse to make more tensor elements than this while a module is built, before memory is taken.
+
+    Args:
+        most: elements of all tensors that are made from sizes, together.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.left = most
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count the elements of a new tensor, then make it."""
+        schema = func._schema.arguments
+        given = {argument.name: value for argument, value in zip(schema, args, strict=False)} | (kwargs or {})
+        if not any(isinstance(value, torch.Tensor) for value in given.values()):
+            size = given.get("size")
+            self.left -= (
+                math.prod(size) if isinstance(size, list | tuple) else int(given.get("end") or given.get("n") or 1)
+            )
+            if self.left < 0:
+                raise RunError("the run's config describes a much larger module than its checkpoint holds")
+        return func(*args, **(kwargs or {}))
+
+
+def best_epoch(path: Path) -> int | None:
+    """The epoch, counted from 1, after which these weights were saved; None where the file does not say."""
+    epoch = load_checkpoint(path).get("epoch")
+    return epoch + 1 if isinstance(epoch, int) else None
+
+
+def resume_point(folder: Path) -> Path | None:
+    """The checkpoint that a run goes on from; None where it has not yet saved one.
+
+    Raises:
+        RunError: there are checkpoints but none can be read, so going on would silently start over.
+    """
+    found = [path for name in ("last.ckpt", "previous.ckpt") if (path := folder / "checkpoints" / name).is_file()]
+    for path in found:
+        try:
+            load_weights(path)
+        except RunError as error:
+            warnings.warn(f"{error}; trying the one before it", stacklevel=2)
+        else:
+            return path
+    if found:
+        raise RunError(f"no checkpoint in {folder / 'checkpoints'} can be read; rerun=true starts this run over")
+    return None

@@ -1,0 +1,49 @@
+"""What a run is called by: the same characters for the same config and the same prepared data."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import yaml
+
+from unmask.config import Settings
+from unmask.files import replace_file
+
+# What does not change a run's result and so is no part of its identity.
+NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare", "explain", "report")
+
+
+def run_id(config: Settings, prepared: str) -> str:
+    """Ten characters that are the same for the same config and the same prepared data, and differ else.
+
+    Args:
+        config: as it was composed, with its references.
+        prepared: the hash of the prepared data.
+    """
+    kept = {key: value for key, value in config.items() if key not in NO_IDENTITY}
+    text = json.dumps([kept, prepared], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def prepared_hash(data: Settings) -> str:
+    """A hash of the prepared items that a data config's recipe made; of nothing where none are prepared."""
+    if data.get("name") in (None, "???") or "recipe" not in data:
+        return ""
+    wanted = {key: value for key, value in data["recipe"].items() if key not in ("_target_", "decoder", "device")}
+    for made in sorted(Path(data["prepared"], data["name"]).glob("*/recipe.json")):
+        have = json.loads(made.read_text())
+        items = made.with_name("items.parquet")
+        if items.is_file() and all(have.get(key) == value for key, value in wanted.items()):
+            return hashlib.sha256(items.read_bytes()).hexdigest()
+    return ""
+
+
+def write_config(settings: Settings, folder: Path) -> None:
+    """Write a run's config with every reference and resolver replaced by its value, which any machine can read.
+
+    Hydra writes it as it was composed, with the names of environment variables instead of their values.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    replace_file(path, text.encode())

@@ -1,0 +1,103 @@
+"""Prediction tables in a run folder: one file a split, with the protocol of its figures in the metadata."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unmask.files import replace_file
+from unmask.runs.errors import RunError
+from unmask.runs.figures import figures_of, without_nan
+
+
+def predictions_path(folder: Path, split: str, dataset: str | None = None) -> Path:
+    """Where a split's predictions lie; `dataset` for one that the run was not trained on."""
+    return folder / f"predictions-{f'{dataset}-' if dataset else ''}{split}.parquet"
+
+
+def free_label(
+    folder: Path, split: str, name: str, own: bool, table: pd.DataFrame, protocol: Mapping[str, str]
+) -> str | None:
+    """What stands in a file's name for the data that was scored, so that no other predictions are overwritten.
+
+    Args:
+        folder: of the run.
+        split: that was scored.
+        name: of the data set.
+        own: whether the run was trained on the data set of this name.
+        table: the new predictions.
+        protocol: theirs.
+
+    Returns:
+        None for the run's own split, `name` for other data; where predictions of another protocol or of other crops
+        have that place, a label with the protocol and, where that does not tell them apart, the manifest.
+    """
+    rule, _, _ = protocol["Split"].partition(" ")
+    longer = [f"{name}-{rule}", f"{name}-{rule}-{protocol['Manifest']}"]
+    for label in (None if own else name, *longer):
+        path = predictions_path(folder, split, label)
+        if not path.is_file() or _same_protocol(path, table, protocol):
+            return label
+    number = len(list(folder.glob(f"predictions-{longer[-1]}*-{split}.parquet")))
+    return f"{longer[-1]}-{number + 1}"
+
+
+def _same_protocol(path: Path, table: pd.DataFrame, protocol: Mapping[str, str]) -> bool:
+    """Whether the predictions at `path` are of the same items, split and crops as `table`."""
+    before = read_predictions(path)
+    known = before.attrs["protocol"]
+    return set(before["item"]) == set(table["item"]) and all(
+        known.get(key, protocol[key]) == protocol[key] for key in ("Split", "Manifest")
+    )
+
+
+def find_label(folder: Path, split: str, name: str, rules: Sequence[str]) -> str | None:
+    """The label (see `free_label`) of predictions of a data set by one of these protocols; None where there are none.
+
+    Args:
+        folder: of the run.
+        split: that was scored.
+        name: of the data set.
+        rules: protocols, such as `official`.
+    """
+    for label in (name, *(f"{name}-{rule}" for rule in rules)):
+        path = predictions_path(folder, split, label)
+        if path.is_file() and read_predictions(path).attrs["protocol"].get("Split", rules[0]).split(" ")[0] in rules:
+            return label
+    return None
+
+
+def write_predictions(
+    path: Path, table: pd.DataFrame, protocol: Mapping[str, str], figures: Mapping[str, float] | None = None
+) -> None:
+    """Write a prediction table with its protocol in the file's metadata; whole or not at all.
+
+    Args:
+        path: the file.
+        table: the predictions.
+        protocol: what they rest on.
+        figures: of the same evaluation, those too that the table does not hold, such as a segmenter's of pixels.
+    """
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    about = {"protocol": protocol, "figures": without_nan(figures or {})}
+    metadata = {name.encode(): json.dumps(value).encode() for name, value in about.items()}
+    metadata = {**(arrow.schema.metadata or {}), **metadata}
+    buffer = io.BytesIO()
+    pq.write_table(arrow.replace_schema_metadata(metadata), buffer)
+    replace_file(path, buffer.getbuffer())
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """A prediction table; `.attrs` holds its `protocol` and the `figures` of its evaluation."""
+    if not path.is_file():
+        raise RunError(f"{path} is missing: the run has not been evaluated on this split")
+    arrow = pq.read_table(path)
+    table: pd.DataFrame = arrow.to_pandas()
+    metadata = arrow.schema.metadata or {}
+    table.attrs["protocol"] = json.loads(metadata.get(b"protocol", b"{}"))
+    table.attrs["figures"] = figures_of(json.loads(metadata.get(b"figures", b"{}")))
+    return table

@@ -1,0 +1,146 @@
+"""A run folder, opened for reading."""
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from unmask.config import Settings
+from unmask.config.build import build
+from unmask.config.foreign import check_parts, read_config
+from unmask.config.targets import check_tree
+from unmask.metrics.detection import logit, require_thresholds
+from unmask.runs.checkpoints import ElementBudget, load_weights
+from unmask.runs.errors import RunError
+from unmask.runs.figures import figures_of
+from unmask.runs.predictions import predictions_path, read_predictions
+
+# How many tensor elements a module may make beside those of its checkpoint: buffers that are not saved, initial values.
+FACTOR, EXTRA = 4, 50_000_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. Nothing of a checkpoint but tensors is ever read; what to build is read from the checked config."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not (self.folder / ".hydra" / "config.yaml").is_file():
+            near = sorted(Path("outputs").glob("*/*/*/.hydra")) if Path("outputs").is_dir() else []
+            hint = f"; there is {near[-1].parent}" if near else ""
+            raise RunError(f"run={self.folder}: not a run folder (it has no .hydra/config.yaml){hint}")
+
+    @cached_property
+    def config(self) -> Settings:
+        """What the run's config says of its name, data and module, checked: the run may be a stranger's.
+
+        Raises:
+            ForeignConfigError: it says more than the config that came with a run may say.
+        """
+        return read_config(self.folder / ".hydra" / "config.yaml")
+
+    @property
+    def name(self) -> str:
+        """What the run is called in tables: its preset's name and its seed where that is not 0."""
+        name = str(self.config.get("name", self.folder.name))
+        seed = self.config.get("seed", 0)
+        return name.split("/")[-1] + (f" (seed {seed})" if seed else "")
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What the run wrote when it had finished."""
+        path = self.folder / "metrics.json"
+        if not path.is_file():
+            raise RunError(
+                f"run={self.folder}: not finished (no metrics.json); the command that started it goes on with it"
+            )
+        found = dict(json.loads(path.read_text()))
+        return found | {split: figures_of(found.get(split, {})) for split in ("val", "test")}
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """A detector's, chosen on validation data, for a `frame` and a `video`; as probabilities, to be shown."""
+        if "thresholds" not in self.metrics:
+            raise RunError(f"run={self.folder}: {self.name} is a generator and scores nothing; take a detector's run")
+        found = figures_of(self.metrics["thresholds"])
+        if broken := [level for level, value in found.items() if not math.isfinite(value)]:
+            raise RunError(
+                f"run={self.folder}: the {broken[0]} threshold in metrics.json is {found[broken[0]]}; expected a "
+                "finite number. Train the run again (rerun=true)"
+            )
+        return found
+
+    @property
+    def score_thresholds(self) -> dict[str, float]:
+        """The same as scores (logits): what is above them is called fake. Runs that did not write them are converted.
+
+        Raises:
+            ValueError: one is not finite.
+        """
+        shown = self.thresholds
+        found = self.metrics.get("score_thresholds") or {name: float(logit(prob)) for name, prob in shown.items()}
+        require_thresholds(found)
+        return dict(found)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The weights that validation chose."""
+        return self.folder / "checkpoints" / "best.ckpt"
+
+    def build(self, part: str) -> Any:
+        """Check one part of the config, such as `module` or `data.recipe`, and make it.
+
+        Raises:
+            ValueError: the config does not describe it, or describes what a run's config may not build.
+        """
+        return self._build(part, self._node(part))
+
+    def module(self) -> Any:
+        """The trained module, in eval mode on the CPU.
+
+        Raises:
+            RunError: the checkpoint cannot be read safely, or the config describes a much larger module than it holds.
+        """
+        weights, node = load_weights(self.checkpoint), self._node("module")
+        if "compile" in node:  # for a few files it would take longer than it saves
+            node = node | {"compile": False}
+        with ElementBudget(EXTRA + FACTOR * sum(tensor.numel() for tensor in weights.values())):
+            module = self._build("module", node)
+        try:
+            module.load_state_dict(weights)
+        except RuntimeError as error:
+            said = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
+            raise RunError(
+                f"run={self.folder}: best.ckpt does not fit the module of the config ({said[:160]})"
+            ) from None
+        return module.eval()
+
+    def _node(self, part: str) -> Settings:
+        """The part of the config at a dotted path."""
+        node: Any = self.config
+        for key in part.split("."):
+            node = node.get(key) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            raise RunError(f"run={self.folder}: its config has no {part}")
+        return node
+
+    def _build(self, part: str, node: Settings) -> Any:
+        check_parts(node, part)
+        check_tree(node, part)
+        try:
+            return build(node)
+        except (ValueError, OSError, ImportError):
+            raise
+        except Exception as error:  # a value of another type than the constructor expects
+            raise RunError(
+                f"run={self.folder}: {part} cannot be built from its config ({type(error).__name__}: {error})"
+            ) from error
+
+    def predictions(self, split: str, dataset: str | None = None) -> pd.DataFrame:
+        """A prediction table; its protocol lies in `.attrs["protocol"]`."""
+        return read_predictions(predictions_path(self.folder, split, dataset))

@@ -1,0 +1,1 @@
+"""Many runs: tables of papers, what their rows need, the processes that run them."""
