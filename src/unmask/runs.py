@@ -32,7 +32,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from unmask.config import validate
 from unmask.config.build import build
 from unmask.config.foreign import check_parts, read_config
-from unmask.files import replace_file
+from unmask.files import DamagedError, read_json, replace_file
 from unmask.metrics.detection import logit, require_thresholds
 
 # How many tensor elements a module may make beside those of its checkpoint: buffers that are not saved, initial values.
@@ -62,7 +62,10 @@ def _fingerprint(cfg: DictConfig) -> str:
         return ""
     wanted = {str(k): v for k, v in data.recipe.items() if k not in ("_target_", "decoder", "device")}
     for made in sorted(Path(data.prepared, data.name or "").glob("*/recipe.json")):
-        have = json.loads(made.read_text())
+        try:
+            have = read_json(made, "")
+        except DamagedError:  # refused when it is read
+            continue
         items = made.with_name("items.parquet")
         if items.is_file() and all(have.get(key) == value for key, value in wanted.items()):
             return hashlib.sha256(items.read_bytes()).hexdigest()
@@ -122,7 +125,7 @@ class Run:
             raise RunError(
                 f"run={self.folder}: not finished (no metrics.json); the command that started it goes on with it"
             )
-        found = dict(json.loads(path.read_text()))
+        found = read_json(path, "train the run again with rerun=true")
         return found | {split: figures_of(found.get(split, {})) for split in ("val", "test")}
 
     @property
@@ -414,7 +417,11 @@ def read_predictions(path: Path) -> pd.DataFrame:
     """A prediction table; `.attrs` holds its `protocol` and the `figures` of its evaluation."""
     if not path.is_file():
         raise RunError(f"{path} is missing: the run has not been evaluated on this split")
-    arrow = pq.read_table(path)
+    try:
+        arrow = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        said = str(error).partition("\n")[0][:120]
+        raise RunError(f"{path} is damaged ({said}); unmask evaluate run={path.parent} writes it again") from None
     table: pd.DataFrame = arrow.to_pandas()
     metadata = arrow.schema.metadata or {}
     table.attrs["protocol"] = json.loads(metadata.get(b"protocol", b"{}"))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unmask.data.augment import to_float
+from unmask.files import read_json
 from unmask.reporting import choose
 from unmask.reporting.run import HeatMap, HeatMaps
 
@@ -52,7 +53,7 @@ def read(out: Path) -> HeatMaps | None:
     path = out / FOLDER / "explain.json"
     if not path.is_file():
         return None
-    about = json.loads(path.read_text())
+    about = read_json(path, "train the run again with rerun=true")
     shown = [
         HeatMap(entry["item"], entry["why"], entry["prob"], (path.parent / entry["file"]).read_bytes())
         for entry in about["items"]

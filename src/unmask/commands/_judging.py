@@ -1,6 +1,5 @@
 """Judge a generator's run: figures of its samples against real pictures, and the training pictures nearest to them."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from unmask.commands._sampling import seed_of
 from unmask.commands._shell import console, say
 from unmask.config import validate
 from unmask.data.augment import Augmentation
+from unmask.files import read_json
 from unmask.metrics import generation
 from unmask.modules.judging import figures, names
 from unmask.provenance import Marking
@@ -60,7 +60,7 @@ def judge_run(run: Run, cfg: DictConfig, data: Any, other: bool) -> float:
     perceptual = find_lpips(cfg.lpips, data.image_size)
     found = _judge(cfg, run, module, network, (data, own), perceptual)
     place = run.folder / FILE
-    known = json.loads(place.read_text()) if place.is_file() else {}
+    known = read_json(place, "delete it; the figures are computed again") if place.is_file() else {}
     protocol = data.protocol_words(cfg.split)
     entry = known.setdefault(_key(known, data.name, cfg.split, protocol), {})
     entry |= {"demo": data.demo, "protocol": protocol, network.name: found}

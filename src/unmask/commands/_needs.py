@@ -4,7 +4,6 @@ Each step is a verb as a process of its own; what is done already is not done ag
 what failed, in words, or None.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,11 @@ from unmask.commands._shell import say
 from unmask.config import validate
 from unmask.data.manifest import ManifestError, file_hash
 from unmask.data.store import StoreError
+from unmask.files import read_json
 from unmask.reporting import paper
 from unmask.runs import Run, find_label, predictions_path
+
+AGAIN = "delete the folder; the same command makes it again"
 
 
 def make(table: paper.Table, extra: Sequence[str]) -> list[str]:
@@ -92,7 +94,9 @@ def _to_make(run: Path, out: Path, count: int) -> list[str] | None:
     """None where a folder holds so many samples of a run for detectors; else what `generate` is told besides."""
     note = out / "generate.json"
     made = next(out.glob("crops/*/crops.parquet"), None)
-    if note.is_file() and json.loads(note.read_text()).get("weights") != file_hash(Run(run).checkpoint):
+    if note.is_file() and read_json(note, "delete the folder; the same command makes it again").get(
+        "weights"
+    ) != file_hash(Run(run).checkpoint):
         return ["rerun=true"]  # of a generator that was trained otherwise
     have = 0 if made is None else int(pd.read_parquet(made.with_name("items.parquet"))["label"].sum())
     return None if have == count else []

@@ -9,7 +9,6 @@ Everything is computed from what lies in the run folders: prediction tables, and
 trained. No model is run.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from unmask.commands._arguments import refuse_unread
 from unmask.commands._shell import console, fail_clearly, say
 from unmask.config import conf_dir
 from unmask.data import duplicates
-from unmask.data.store import CropStore
+from unmask.data.store import AGAIN, CropStore
+from unmask.files import read_json
 from unmask.metrics import detection
 from unmask.metrics.learning import did_not_learn
 from unmask.reporting import page, tables
@@ -152,7 +152,7 @@ def _audit(run: Run) -> dict[str, Any] | None:
     path = store.folder / "audit.json" if store else None
     if path is None or not path.is_file():
         return None
-    audit: dict[str, Any] = json.loads(path.read_text())
+    audit = read_json(path, AGAIN)
     return audit if audit["auroc"] is not None else None
 
 
