@@ -1,6 +1,5 @@
 """What a generator made, as a detector's data set: before marking, beside real pictures or filmed faces."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
 from unmask.data.prepare import Recipe, overrides
 from unmask.data.store import CropStore, StoreError
+from unmask.files import read_json
 
 CROPS = "crops"  # the store below a folder that `unmask generate` filled
 
@@ -49,7 +49,7 @@ class GeneratedDataModule(CropDataModule):
         super().__init__(recipe=recipe, protocol=protocol, **options)
         self.folder = root / CROPS / recipe.key
         note = root / "generate.json"
-        if note.is_file() and json.loads(note.read_text()).get("demo") and not self.demo:
+        if note.is_file() and read_json(note, "make the folder again with rerun=true").get("demo") and not self.demo:
             raise ValueError(f"data.demo=true is missing: the generator of {root} learned from rendered data")
 
     def find_items(self) -> list[Item]:

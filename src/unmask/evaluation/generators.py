@@ -1,6 +1,5 @@
 """Judge a generator's run: figures of its samples against real pictures, and the training pictures nearest to them."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from unmask.config.build import build
 from unmask.console import console, say
 from unmask.data.augment import Augmentation
 from unmask.evaluation.swaps import find_lpips
+from unmask.files import read_json
 from unmask.metrics import generation
 from unmask.modules.judging import figures, names
 from unmask.modules.latents import seed_of
@@ -61,7 +61,7 @@ def judge_run(run: Run, settings: Settings, data: Any, other: bool) -> float:
     perceptual = find_lpips(settings["lpips"], data.image_size)
     found = _judge(settings, run, module, network, (data, own), perceptual)
     place = run.folder / FILE
-    known = json.loads(place.read_text()) if place.is_file() else {}
+    known = read_json(place, "delete it; the figures are computed again") if place.is_file() else {}
     protocol = data.protocol_words(settings["split"])
     entry = known.setdefault(_key(known, data.name, settings["split"], protocol), {})
     entry |= {"demo": data.demo, "protocol": protocol, network.name: found}

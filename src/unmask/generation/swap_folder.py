@@ -1,7 +1,6 @@
 """The folder of swapped videos: which file is what, what it was made with, and the manifest of all."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from omegaconf import DictConfig
 from unmask.console import say
 from unmask.data.manifest import Item, items_table
 from unmask.datasets.people import PeopleDataModule
+from unmask.files import read_json
 from unmask.generation.folder import claim_for_run
 from unmask.generation.inpainting import replace
 from unmask.media.decode import VIDEOS
@@ -97,7 +97,7 @@ def write_table(jobs: list[Job], made: list[Item], marking: Marking, lost: dict[
 def _figures(job: Job) -> dict[str, float | None]:
     """What was measured of a video when it was made."""
     path = job.path("figures")
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    return read_json(path, "delete it and its video; both are made again") if path.is_file() else {}
 
 
 def _known(run: Run) -> dict[Path, tuple[str, str]]:

@@ -1,6 +1,5 @@
 """What a page says of a run, from the files of its folder."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from unmask.data import duplicates
-from unmask.data.store import CropStore
+from unmask.data.store import AGAIN, CropStore
+from unmask.files import read_json
 from unmask.metrics import detection
 from unmask.metrics.learning import did_not_learn
 from unmask.reporting import tables
@@ -96,7 +96,7 @@ def _audit(run: Run) -> dict[str, Any] | None:
     path = store.folder / "audit.json" if store else None
     if path is None or not path.is_file():
         return None
-    audit: dict[str, Any] = json.loads(path.read_text())
+    audit = read_json(path, AGAIN)
     return audit if audit["auroc"] is not None else None
 
 
@@ -135,7 +135,7 @@ def _heat(out: Path) -> HeatMaps | None:
     path = out / HEAT / "explain.json"
     if not path.is_file():
         return None
-    about = json.loads(path.read_text())
+    about = read_json(path, "train the run again with rerun=true")
     shown = [
         HeatMap(entry["item"], entry["why"], entry["prob"], (path.parent / entry["file"]).read_bytes())
         for entry in about["items"]

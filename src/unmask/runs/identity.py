@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from unmask.config import Settings
-from unmask.files import replace_file
+from unmask.files import DamagedError, read_json, replace_file
 
 # What does not change a run's result and so is no part of its identity.
 NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare", "explain", "report")
@@ -31,7 +31,10 @@ def prepared_hash(data: Settings) -> str:
         return ""
     wanted = {key: value for key, value in data["recipe"].items() if key not in ("_target_", "decoder", "device")}
     for made in sorted(Path(data["prepared"], data["name"]).glob("*/recipe.json")):
-        have = json.loads(made.read_text())
+        try:
+            have = read_json(made, "")
+        except DamagedError:  # refused when it is read
+            continue
         items = made.with_name("items.parquet")
         if items.is_file() and all(have.get(key) == value for key, value in wanted.items()):
             return hashlib.sha256(items.read_bytes()).hexdigest()

@@ -1,6 +1,5 @@
 """A run folder, opened for reading."""
 
-import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from unmask.config import Settings
 from unmask.config.build import build
 from unmask.config.foreign import check_parts, read_config
 from unmask.config.targets import check_tree
+from unmask.files import read_json
 from unmask.metrics.detection import logit, require_thresholds
 from unmask.runs.checkpoints import ElementBudget, load_weights
 from unmask.runs.errors import RunError
@@ -59,7 +59,7 @@ class Run:
             raise RunError(
                 f"run={self.folder}: not finished (no metrics.json); the command that started it goes on with it"
             )
-        found = dict(json.loads(path.read_text()))
+        found = read_json(path, "train the run again with rerun=true")
         return found | {split: figures_of(found.get(split, {})) for split in ("val", "test")}
 
     @property

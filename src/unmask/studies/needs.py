@@ -4,7 +4,6 @@ Each step is a verb as a process of its own; what is done already is not done ag
 what failed, in words, or None.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,13 @@ from unmask.config.check import validate
 from unmask.console import say
 from unmask.data.manifest import ManifestError, file_hash
 from unmask.data.store import StoreError
+from unmask.files import read_json
 from unmask.reporting import paper
 from unmask.runs.predictions import find_label, predictions_path
 from unmask.runs.run import Run
 from unmask.studies import jobs
+
+AGAIN = "delete the folder; the same command makes it again"
 
 
 def make(table: paper.Table, extra: Sequence[str]) -> list[str]:
@@ -93,7 +95,9 @@ def _to_make(run: Path, out: Path, count: int) -> list[str] | None:
     """None where a folder holds so many samples of a run for detectors; else what `generate` is told besides."""
     note = out / "generate.json"
     made = next(out.glob("crops/*/crops.parquet"), None)
-    if note.is_file() and json.loads(note.read_text()).get("weights") != file_hash(Run(run).checkpoint):
+    if note.is_file() and read_json(note, "delete the folder; the same command makes it again").get(
+        "weights"
+    ) != file_hash(Run(run).checkpoint):
         return ["rerun=true"]  # of a generator that was trained otherwise
     have = 0 if made is None else int(pd.read_parquet(made.with_name("items.parquet"))["label"].sum())
     return None if have == count else []
