@@ -40,12 +40,12 @@ SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signa
 HARMS = (*SIGNALS, "full disk", "flipped byte")
 DETECTOR = [
     "data=folder", "data.root=raw", "data/recipe=pictures", "data.recipe.crop_size=32", "image_size=32",
-    "module/network=meso4", "trainer=cpu", "explain=0", "augment@data.augment=none", "data.frames_per_video=1",
+    "module/network=meso4", "trainer=cpu", "explain=0", "augment@data.augment=none", "data.sampling.frames_per_video=1",
 ]  # fmt: skip
 GENERATOR = [
     "experiment=celeba/vae", "data=faces", "data.root=raw", "data/recipe=pictures", "data.recipe.crop_size=32",
     "image_size=32", "trainer=cpu", "module.encoder.filters=4", "module.decoder.filters=4", "trainer.max_epochs=1",
-    "data.protocol=seeded", "name=vae", "report=false",
+    "data.split.protocol=seeded", "name=vae", "report=false",
 ]  # fmt: skip
 COMMANDS = {
     "prepare": ["prepare", *DETECTOR[:4], "prepare.num_workers=1"],

@@ -7,16 +7,18 @@ import torch
 from hydra.utils import instantiate
 
 from conftest import compose, unmask
+from datamodules import DataOf
 from unmask.data.blend import fit
 from unmask.data.manifest import ManifestError, check_leaks
-from unmask.datasets.people import PeopleDataModule, alike, divide, landmarks, outline
+from unmask.datasets.people import People, PeopleSampling, PeopleSplit, alike, divide, landmarks, outline
 from unmask.media.align import TEMPLATE
 from unmask.media.recipe import FaceCrops
 
 
 def reader(root, **options):
-    given = {"people": {"A": "A/**", "B": "B/**"}, **options}
-    return PeopleDataModule("ours", root, root / "prepared", FaceCrops(align=True), **given)
+    people = options.pop("people", {"A": "A/**", "B": "B/**"})
+    parts = {"split": PeopleSplit, "sampling": PeopleSampling, "people": people, **options}
+    return DataOf(People("ours", root, people), root / "prepared", FaceCrops(align=True), **parts)
 
 
 def touch(root, *names):

@@ -24,9 +24,9 @@ ARGUMENTS = (
     "trainer.max_epochs=3",
     "trainer.log_every_n_steps=1",
     "data.batch_size=8",
-    "data.frames_per_video=3",
+    "data.sampling.frames_per_video=3",
 )
-CLIPS = ("experiment=demo_celebdf/cnn_lstm", "frames=3", "module.network.dropout=0.5", "data.balance=pairs")
+CLIPS = ("experiment=demo_celebdf/cnn_lstm", "frames=3", "module.network.dropout=0.5", "data.sampling.balance=pairs")
 
 
 class Killed(BaseException):
@@ -119,7 +119,7 @@ def test_a_killed_process_goes_on(workplace, demo_root, arguments_of_meso4, monk
 
 @pytest.fixture(scope="module")
 def arguments_of_meso4(demo_root):
-    small = [*TINY, "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=16", "data.frames_per_video=1"]
+    small = [*TINY, "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=16", "data.sampling.frames_per_video=1"]
     return ["experiment=demo_celebdf/meso4", f"data.root={demo_root}", *small]
 
 
@@ -170,7 +170,9 @@ def test_sources_are_found_by_number(workplace, demo_root, monkeypatch):
     monkeypatch.chdir(workplace)
     from hydra.utils import instantiate
 
-    cfg = compose("train", ["experiment=demo_celebdf/meso4", f"data.root={demo_root}", *TINY, "data.balance=pairs"])
+    cfg = compose(
+        "train", ["experiment=demo_celebdf/meso4", f"data.root={demo_root}", *TINY, "data.sampling.balance=pairs"]
+    )
     data = instantiate(cfg.data, _convert_="all")
     data.setup("fit")
     samples = data.samples["train"]

@@ -42,8 +42,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from unmask.application import refuse_unread, verb
 from unmask.config.check import validate
 from unmask.console import console, quiet, say
-from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
+from unmask.data.source import Source
 from unmask.generation import sampling, swapping
 from unmask.generation.folder import batches
 from unmask.generation.folder import claim as claim_folder
@@ -84,7 +84,7 @@ def generate(cfg: DictConfig) -> None:
     _refuse("inpaintings")
     validate(cfg, "data", "generator")
     check(cfg)
-    data: CropDataModule = instantiate(cfg.data, _convert_="all")
+    data: Source = instantiate(cfg.data.source, _convert_="all")
     inpainter: Inpainter = instantiate(cfg.generator, _convert_="all")
     originals, out = find_originals(data), Path(cfg.out or f"outputs/generated/{cfg.data.name}_{cfg.generator.method}")
     wanted = originals[: cfg.limit]
@@ -124,7 +124,7 @@ def check(cfg: DictConfig) -> None:
         raise ValueError("\n  ".join(["the set cannot be made:", *wrong]))
 
 
-def find_originals(data: CropDataModule) -> list[Item]:
+def find_originals(data: Source) -> list[Item]:
     """The real pictures of a data set, in order of their names."""
     if not data.root.is_dir():
         raise ManifestError(f"data.root={data.root}: there is no such folder\n{data.explain()}")

@@ -34,6 +34,7 @@ from unmask.config.build import build
 from unmask.config.check import resolved
 from unmask.config.values import check_numbers, check_optimizers
 from unmask.console import quiet, say, show
+from unmask.data.datamodule import DataModule, build_data
 from unmask.data.duplicates import DUPLICATES
 from unmask.explain import items
 from unmask.files import remove_made
@@ -81,7 +82,7 @@ def train(cfg: DictConfig) -> float | None:
         return _already(out, cfg.report)
     seed_everything(cfg.seed, workers=True, verbose=False)
     module: Any = build(settings["module"])
-    data: Any = build(settings["data"])
+    data = build_data(settings["data"])
     check_arguments(data)
     if not _is_child():
         data.verify()
@@ -127,7 +128,7 @@ def _already(out: Path, report: bool) -> float:
     return float(Run(out).metrics["score"])
 
 
-def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> dict[str, Results] | None:
+def _run(trainer: Trainer, module: Any, data: DataModule, out: Path) -> dict[str, Results] | None:
     """Fit, take the best weights, score validation (for a detector's threshold) and then, once, test.
 
     With `trainer.fast_dev_run` that is tried out on a batch each, and nothing is written or returned.
@@ -169,7 +170,7 @@ def _keep(trainer: Trainer, best: Path) -> bool:
     return chosen
 
 
-def check_arguments(data: Any) -> None:
+def check_arguments(data: DataModule) -> None:
     """Refuse what was typed of the data and would have no effect.
 
     Raises:
@@ -177,7 +178,7 @@ def check_arguments(data: Any) -> None:
     """
     typed = given()
     if "data.root" in typed:
-        data.require_root()
+        data.source.require_root()
     if problems := [f"{key}: {why}" for key, why in data.unread() if f"data.{key}" in typed]:
         raise ValueError("\n  ".join(["arguments without effect:", *(f"data.{problem}" for problem in problems)]))
 
@@ -216,16 +217,19 @@ def _selection(module: Any, epochs: int, chosen: bool) -> dict[str, str]:
     }
 
 
-def _flops(module: Any, data: Any) -> int | None:
+def _flops(module: Any, data: DataModule) -> int | None:
     """Of one sample at the run's size; None of a network that does not run without values."""
-    frames = [] if data.how.frames is None else [data.how.frames]
+    side = data.loader.image_size
+    frames = [] if data.sampling.frames is None else [data.sampling.frames]
     try:
-        return count_flops(module.network, torch.zeros(1, *frames, 3, data.image_size, data.image_size))
+        return count_flops(module.network, torch.zeros(1, *frames, 3, side, side))
     except RuntimeError:
         return None
 
 
-def _write_metrics(out: Path, module: Any, data: Any, results: dict[str, Results], facts: dict[str, Any]) -> None:
+def _write_metrics(
+    out: Path, module: Any, data: DataModule, results: dict[str, Results], facts: dict[str, Any]
+) -> None:
     """Write metrics.json, whose presence says that the run is finished."""
     found: dict[str, Any] = {"cv": module.cv} if hasattr(module, "cv") else {}
     trained = getattr(module, "network", module)

@@ -69,6 +69,10 @@ class Recipe(Protocol):
     def option(self) -> str:
         """How a config chooses it: `data/recipe=OPTION`."""
 
+    @property
+    def masks(self) -> bool:
+        """Whether it also cuts the masks of what was manipulated."""
+
     def describe(self) -> dict[str, object]:
         """All that decides the pixels."""
 

@@ -149,6 +149,10 @@ class MemoryStore:
         """Crops at these places, all [N] -> uint8 [N, 3, S, S]."""
         return np.asarray(self._pixels[offset])
 
+    def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Refused: of a file it is not known what was manipulated."""
+        raise StoreError("a single file has no masks")
+
     def strips(self, item: str, frames: list[int], track: int) -> list[NDArray[np.uint8]]:
         """The crops of one face in these frames, each [S, S, 3]."""
         rows = self.crops[self.crops["track"] == track]

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unmask.data.augment import to_float
+from unmask.data.datamodule import DataModule
+from unmask.data.dataset import CropDataset
 from unmask.reporting import choose
 from unmask.reporting.gather import HEAT
 
@@ -25,7 +27,7 @@ FRAMES = 4  # of a clip, so many are shown
 
 
 def explain(
-    module: Any, predictions: pd.DataFrame | None, data: Any, out: Path, count: int, device: torch.device
+    module: Any, predictions: pd.DataFrame | None, data: DataModule, out: Path, count: int, device: torch.device
 ) -> None:
     """Write the heat maps of `count` test items into a run's folder.
 
@@ -47,7 +49,7 @@ def explain(
         warnings.warn(f"no heat maps ({type(error).__name__}: {error}); the run itself is finished", stacklevel=2)
 
 
-def _write(module: Any, predictions: pd.DataFrame, data: Any, folder: Path, count: int) -> None:
+def _write(module: Any, predictions: pd.DataFrame, data: DataModule, folder: Path, count: int) -> None:
     from unmask.explain.gradcam import heat_maps  # what it imports, a training without heat maps does not need
     from unmask.explain.sanity import ALIKE, agreement
 
@@ -55,13 +57,11 @@ def _write(module: Any, predictions: pd.DataFrame, data: Any, folder: Path, coun
     localiser = hasattr(module, "maps")
     chosen = choose.explained(predictions, count, localiser)
     samples = data.samples["test"]
-    samples.features = None  # the pixels are wanted, whatever the training read
     rows = [_row(samples.table, predictions, choice.item) for choice in chosen]
     if not rows:
         return
-    batch = samples.__getitems__([(0, row) for row in rows])
-    x = to_float(batch["x"], data.image_size).to(module.device)
-    masks = to_float(batch["mask"], data.image_size)[:, 0].numpy() if localiser else None
+    x = to_float(samples.pixels(rows), data.loader.image_size).to(module.device)
+    masks = _masks(samples, rows, data.loader.image_size) if localiser else None
     maps = heat_maps(module.network, x)
     alike = agreement(module.network, x, maps)
     folder.mkdir(exist_ok=True)
@@ -78,6 +78,12 @@ def _write(module: Any, predictions: pd.DataFrame, data: Any, folder: Path, coun
         "seconds": time.monotonic() - begun,
     }
     (folder / "explain.json").write_text(json.dumps(about, indent=2))
+
+
+def _masks(samples: CropDataset, rows: list[int], side: int) -> NDArray[np.float32]:
+    """What was manipulated in these samples [N, S, S] in [0, 1]."""
+    mask = samples.__getitems__([(0, row) for row in rows])["mask"]
+    return np.asarray(to_float(mask, side)[:, 0].numpy(), np.float32)
 
 
 def _row(samples: pd.DataFrame, predictions: pd.DataFrame, item: str) -> int:

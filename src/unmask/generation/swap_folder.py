@@ -2,14 +2,13 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
 
 from unmask.console import say
 from unmask.data.manifest import Item, items_table
-from unmask.datasets.people import PeopleDataModule
+from unmask.datasets.people import People
 from unmask.files import read_json
 from unmask.generation.folder import claim_for_run
 from unmask.generation.inpainting import replace
@@ -102,8 +101,8 @@ def _figures(job: Job) -> dict[str, float | None]:
 
 def _known(run: Run) -> dict[Path, tuple[str, str]]:
     """Of each file that the run was trained on its item and its person; nothing where they are not at hand."""
-    data: Any = run.build("data")
-    if not isinstance(data, PeopleDataModule) or not data.root.is_dir():
+    data = run.build("data.source")
+    if not isinstance(data, People) or not data.root.is_dir():
         return {}
     try:
         items = data.find_items()

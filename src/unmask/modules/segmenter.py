@@ -90,5 +90,5 @@ def of_pictures(maps: Tensor) -> Tensor:
 
 def _mask(batch: Batch) -> Tensor:
     if "mask" not in batch:
-        raise ValueError("this module is trained on masks: set data.masks=true and data.recipe.masks=true")
+        raise ValueError("this module is trained on masks: set data.loader.masks=true and data.recipe.masks=true")
     return batch["mask"]

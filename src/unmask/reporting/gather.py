@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from unmask.data import duplicates
+from unmask.data.prepared import members
 from unmask.data.store import AGAIN, CropStore
 from unmask.files import read_json
 from unmask.metrics import detection
@@ -86,9 +87,9 @@ def _pixels(figures: Mapping[str, float]) -> dict[str, str]:
 
 def _store(run: Run) -> CropStore | None:
     """The crops that the run read, if they are still there."""
-    data = run.config["data"]
-    folder = Path(data["prepared"]) / (data["name"] or "") / run.build("data.recipe").key
-    return CropStore(folder) if (folder / "crops.parquet").is_file() else None
+    source, recipe, split = (run.build(f"data.{part}") for part in ("source", "recipe", "split"))
+    folders = [part.folder for part, _ in members(source, split, recipe, run.config["data"]["prepared"])]
+    return CropStore(folders[0]) if (folders[0] / "crops.parquet").is_file() else None
 
 
 def _audit(run: Run) -> dict[str, Any] | None:
