@@ -43,7 +43,7 @@ def evaluate(cfg: DictConfig) -> float:
     if OmegaConf.is_missing(cfg, "run") or cfg.run is None:
         raise ValueError("run missing: unmask evaluate run=DIR (unmask list runs shows them)")
     run = Run(Path(cfg.run))
-    kind = "detector" if "thresholds" in run.metrics else "generator"  # unfinished runs are refused before anything
+    kind = "detector" if run.detects else "generator"  # unfinished runs are refused before anything
     check_arguments(kind, cfg)
     data, own = load_data(run, cfg), data_of(run)
     if "data.root" in given():

@@ -37,6 +37,12 @@ def store_folder(prepared: Path, name: str, key: str) -> Path:
     return prepared / name / key
 
 
+def of_item(store: Store, item: str, frames: Sequence[int]) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
+    """The rows and pixels [N, 3, S, S] of one item in these frames."""
+    rows = store.crops[(store.crops["item"] == item) & store.crops["frame"].isin(frames)]
+    return rows, store.pixels(rows["shard"].to_numpy(), rows["offset"].to_numpy())
+
+
 class JoinedStore:
     """The stores of several data sets, read as one; crops of all must have the same size.
 

@@ -32,6 +32,7 @@ class Segmenter(Detector):
         channels_last: as of `Detector`.
     """
 
+    kind = "segmenter"
     FIGURES = (*Detector.FIGURES, *localisation.FIGURES)
 
     def __init__(
