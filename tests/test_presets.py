@@ -85,7 +85,7 @@ def test_every_option_of_a_generator_composes_and_is_valid(module, group):
         validate(compose("train", [f"module={module}", f"{group}={option.stem}", *OFFLINE]))
 
 
-@pytest.mark.parametrize("verb", ["prepare", "evaluate", "report", "predict", "generate", "demo"])
+@pytest.mark.parametrize("verb", ["prepare", "evaluate", "report", "predict", "sample", "swap", "inpaint", "demo"])
 def test_every_verb_composes(verb):
     assert compose(verb, [])
 

@@ -13,6 +13,7 @@ OURS = (
     "unmask.data.augment",
     "unmask.data.blend",
     "unmask.datasets",
+    "unmask.generation.inpainters",
     "unmask.media.pictures",
     "unmask.media.recipe",
     "unmask.modules",

@@ -1,4 +1,4 @@
-"""DeepfakeArt's inpainting category (arXiv:2306.01272), and what `unmask generate` makes in its layout.
+"""DeepfakeArt's inpainting category (arXiv:2306.01272), and what `unmask inpaint` makes in its layout.
 
 The data set's own task is another: whether two pictures are similar, one a copy of the other. Ours asks of a single
 picture whether it is an original or was inpainted, and its masks say where. group.png shows original and forgery side
@@ -23,7 +23,7 @@ FORGERY = re.compile(r"inpainting(?:_(.+))?\.png")
 class DeepfakeArtDataModule(CropDataModule):
     """One folder a painting: the original, its inpaintings, and their masks, white where something was painted anew."""
 
-    SOURCE = "https://github.com/h-aboutalebi/DeepfakeArt (for research), or made by `unmask generate`"
+    SOURCE = "https://github.com/h-aboutalebi/DeepfakeArt (for research), or made by `unmask inpaint`"
     LAYOUT = f"""\
   {CATEGORY}/N/original.png                            5,063 paintings
   {CATEGORY}/N/inpainting.png                          the same, in part painted anew

@@ -11,25 +11,25 @@ from unmask.data.manifest import Item, ManifestError
 from unmask.data.prepare import Recipe, overrides
 from unmask.data.store import CropStore, StoreError
 
-CROPS = "crops"  # the store below a folder that `unmask generate` filled
+CROPS = "crops"  # the store below a folder that `unmask sample` or `unmask swap` filled
 
 
 class GeneratedDataModule(CropDataModule):
-    """A folder of `unmask generate run=...`; what it holds for detectors was kept before it was marked.
+    """A folder of `unmask sample` or `unmask swap`; what it holds for detectors was kept before it was marked.
 
     Of samples: real pictures keep the split in which the generator knew them, so that a test picture was seen by
     neither; they went through the same resizing to the same size as what the generator learned from. Of swapped videos:
     a video and what was made of it are in one split; whoever was put in is in all of them.
 
     Args:
-        run: the folder that `unmask generate` filled (its `out`).
+        run: the folder that the verb filled (its `out`).
         recipe: of its pictures: `WholePictures` of the generator's image size, or the `FaceCrops` of swapped faces.
         protocol: `given`; there is no other.
         options: see `CropDataModule`; the name is the generator's.
     """
 
-    SOURCE = "a trained generator: unmask generate run=DIR"
-    LAYOUT = "  crops/KEY/    what was made, before any mark, beside what is real; unmask generate writes it"
+    SOURCE = "a trained generator or face swapper: unmask sample run=DIR, unmask swap run=DIR video=FOLDER to=NAME"
+    LAYOUT = "  crops/KEY/    what was made, before any mark, beside what is real; unmask sample, unmask swap"
     PROTOCOL_WORDS = {
         **CropDataModule.PROTOCOL_WORDS,
         "given": "samples and swapped videos dealt by their number, real pictures in the generator's own splits, "
@@ -66,7 +66,9 @@ class GeneratedDataModule(CropDataModule):
 
     def prepare_command(self) -> str:
         """The command that makes what this data module reads."""
-        return f"unmask generate run=RUN_OF_THE_GENERATOR out={self.root}"
+        if self.recipe.option == "faces":
+            return f"unmask swap run=RUN_OF_THE_SWAPPER video=FOLDER to=NAME out={self.root}"
+        return f"unmask sample run=RUN_OF_THE_GENERATOR out={self.root}"
 
     def _items(self) -> pd.DataFrame:
         try:

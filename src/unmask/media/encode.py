@@ -174,6 +174,14 @@ def write_video(
             video.add(frame)
 
 
+def pad_even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """H.264 takes even sizes: an odd frame's last row or column is repeated, so that nothing is lost or moved."""
+    height, width = frame.shape[:2]
+    if height % 2 == width % 2 == 0:
+        return frame
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
 def _video_stream(container: OutputContainer, rate: Fraction, options: dict[str, str]) -> VideoStream:
     return container.add_stream("libx264", rate=rate, options=options)
 

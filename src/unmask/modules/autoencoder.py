@@ -42,6 +42,7 @@ class Autoencoder(LightningModule):
         mode: `max` where larger is better.
     """
 
+    kind: str = "generator"  #: it makes pictures; `detector`, `segmenter` and `swapper` are the others
     unused_parameters = False  #: every backward pass is into all of them
     latent_mean: Tensor
     latent_std: Tensor

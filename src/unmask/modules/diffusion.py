@@ -50,6 +50,7 @@ class Diffusion(LightningModule):
         mode: `min` where smaller is better.
     """
 
+    kind: str = "generator"  #: it makes pictures; `detector`, `segmenter` and `swapper` are the others
     unused_parameters = False  #: every backward pass is into all of them
     signal: Tensor  #: share of the variance that is the picture's, at each time [T]
     weight: Tensor  #: of each time in the loss [T]

@@ -45,6 +45,7 @@ class FaceSwap(LightningModule):
         mode: `max` where larger is better.
     """
 
+    kind: str = "swapper"  #: it draws a face as another person; `detector`, `segmenter` and `generator` are the others
     #: A batch of a process may hold one person alone, and a backward pass leaves out the discriminator: DDP must know.
     unused_parameters = True
 

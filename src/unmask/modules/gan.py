@@ -42,6 +42,7 @@ class GAN(LightningModule):
         mode: `min` where smaller is better.
     """
 
+    kind: str = "generator"  #: it makes pictures; `detector`, `segmenter` and `swapper` are the others
     unused_parameters = True  #: each backward pass is into one of the two networks, which DDP must know
     updates: Tensor  #: how often the generator and the discriminator were updated [2]
 
