@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.data.datamodule import DataModule
+from unmask.config.check import resolved
+from unmask.data.datamodule import DataModule, build_data
 from unmask.data.dataset import Sampling
 from unmask.data.loader import Loader
 from unmask.data.manifest import Item
@@ -45,3 +46,8 @@ class DataOf(DataModule):
     @property
     def store(self) -> CropStore:
         return self.prepared.store
+
+
+def from_config(cfg) -> DataModule:
+    """The data module of a composed config."""
+    return build_data(resolved(cfg, "data")["data"])

@@ -29,8 +29,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import unmask.commands.generate
 import unmask.commands.prepare
+import unmask.commands.sample
 import unmask.commands.train  # noqa: F401
 from unmask import cli
 
@@ -50,7 +50,7 @@ GENERATOR = [
 COMMANDS = {
     "prepare": ["prepare", *DETECTOR[:4], "prepare.num_workers=1"],
     "train": ["train", *DETECTOR, "name=detector", "trainer.max_epochs=12", "callbacks.early_stopping=null"],
-    "generate": ["generate", "run=RUN", "count=400", "trainer=cpu"],
+    "sample": ["sample", "run=RUN", "count=400", "trainer=cpu"],
     "sweep": ["train", "-m", *DETECTOR, "name=sweep", "trainer.max_epochs=3", "seed=0,1"],
 }
 
@@ -253,7 +253,7 @@ def case(verb: str, harm: str, share: float, template: Path, whole: tuple[dict[s
 
 def command_of(verb: str, place: Path) -> list[str]:
     """A verb's arguments in a folder."""
-    run = next(iter(place.glob("outputs/vae/*")), Path("none")).relative_to(place) if verb == "generate" else None
+    run = next(iter(place.glob("outputs/vae/*")), Path("none")).relative_to(place) if verb == "sample" else None
     return [f"run={run}" if part == "run=RUN" else part for part in COMMANDS[verb]]
 
 
@@ -273,7 +273,7 @@ def main() -> int:
         for verb in given.verbs.split(","):
             template = Path(folder, verb)
             shutil.copytree(raw, template)
-            before = {"prepare": [], "generate": [["prepare", *GENERATOR[1:5]], ["train", *GENERATOR]]}
+            before = {"prepare": [], "sample": [["prepare", *GENERATOR[1:5]], ["train", *GENERATOR]]}
             for command in before.get(verb, [COMMANDS["prepare"]]):
                 if code := finish(start(command, template)):
                     raise SystemExit(f"{command[0]} failed ({code}): {(template / 'said.txt').read_text()[-2000:]}")

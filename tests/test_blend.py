@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra.utils import instantiate
 from PIL import Image
 
 from conftest import TINY, compose, unmask
+from datamodules import from_config
 from unmask.config import conf_dir
 from unmask.config.check import validate
 from unmask.data.blend import FIVE, PARTS, UNIT, SelfBlend, fit
@@ -150,7 +150,7 @@ def settings(demo_root, workplace):
 
 
 def build(*overrides: str):
-    data = instantiate(compose("train", [*overrides, "paths.out=out"]).data, _convert_="all")
+    data = from_config(compose("train", [*overrides, "paths.out=out"]))
     data.setup("fit")
     return data
 
@@ -242,7 +242,7 @@ def test_every_option_is_valid_and_reaches_every_data_set(option):
     for data in ("celebdf_v2", "folder"):
         cfg = compose("train", [f"data={data}", f"blend@data.blend={option}", "data.root=x", "paths.out=out"])
         validate(cfg)
-        made = instantiate(cfg.data, _convert_="all")
+        made = from_config(cfg)
         assert (made.blend is None) == (option == "none")
 
 

@@ -325,7 +325,7 @@ def test_art_a_painting_is_an_original_and_its_inpainting(tmp_path):
 
 
 def test_art_several_masks_and_methods(tmp_path):
-    """What `unmask generate` writes."""
+    """What `unmask inpaint` writes."""
     root = paintings(tmp_path / "art", lists=False)
     masks = ("upper_left", "random_patches")
     tree(root, *(f"similar/inpainting/A_1/{kind}_{mask}.png" for kind in ("inpainting", "mask") for mask in masks))

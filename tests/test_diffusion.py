@@ -451,7 +451,7 @@ def test_a_preset_runs_to_its_end_and_its_samples_are_made_by_seeds(portraits):
     run = Run(folder)
     assert run.metrics["monitor"] == "val/loss" and run.metrics["test"]["frechet_random"] > 0
     assert run.module().sample(2, [0, 1]).shape == (2, 3, 64, 64)
-    unmask("generate", f"run={folder}", "count=3", "batch_size=2", "out=diffused", cwd=place)
+    unmask("sample", f"run={folder}", "count=3", "batch_size=2", "out=diffused", cwd=place)
     assert len(list((place / "diffused/pictures").glob("*.png"))) == 3
 
 

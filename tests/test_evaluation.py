@@ -195,8 +195,10 @@ def test_a_second_protocol_has_predictions_of_its_own_and_names_what_was_trained
         ("evaluate", "data=folder", "data/recipe=faces"),
         ("evaluate", "+trainer.limit_test_batches=1"),
         ("report", "overrides=[x]"),
-        ("generate", "masks=[upper_left]"),
-        ("generate", "check=true"),
+        ("sample", "masks=[upper_left]"),
+        ("swap", "check=true"),
+        ("sample", "+data.root=x"),
+        ("swap", "+experiment=x"),
     ],
     ids=" ".join,
 )

@@ -396,7 +396,7 @@ def test_two_processes_in_bf16_with_accumulation_count_as_the_config_says(portra
 def test_pictures_are_made_once_by_their_seeds_and_marked(portraits):
     place, _ = portraits
     (folder,) = (place / "outputs/celeba/dcgan").iterdir()
-    unmask("generate", f"run={folder}", "count=5", "batch_size=2", "out=made", cwd=place)
+    unmask("sample", f"run={folder}", "count=5", "batch_size=2", "out=made", cwd=place)
     out = place / "made"
     files = sorted((out / "pictures").glob("*.png"))
     assert [path.name for path in files] == [f"{number:06d}.png" for number in range(5)]
@@ -408,28 +408,28 @@ def test_pictures_are_made_once_by_their_seeds_and_marked(portraits):
     before = {path: (path.stat().st_mtime_ns, np.asarray(Image.open(path))) for path in files}
     files[3].unlink()
     (out / "pictures/.000003.png.1.part").write_bytes(b"half")
-    printed = unmask("generate", f"run={folder}", "count=7", "batch_size=5", "out=made", cwd=place).stdout
+    printed = unmask("sample", f"run={folder}", "count=7", "batch_size=5", "out=made", cwd=place).stdout
     assert "7 pictures of dcgan, 3 of them to be made" in printed
     assert len(list((out / "pictures").iterdir())) == 7
     for path, (when, pixels) in before.items():
         assert path == files[3] or path.stat().st_mtime_ns == when
         assert np.abs(np.asarray(Image.open(path)).astype(int) - pixels).max() <= 2, "the same at another batch size"
-    plain = unmask("generate", f"run={folder}", "count=1", "out=plain", "marking.watermark=false", cwd=place).stdout
+    plain = unmask("sample", f"run={folder}", "count=1", "out=plain", "marking.watermark=false", cwd=place).stdout
     assert "not marked by watermark" in plain
     assert set(pd.read_parquet(place / "plain/items.parquet")["marking.watermark"]) == {"off"}
 
 
-def test_generating_is_refused_in_words(portraits):
+def test_sampling_is_refused_in_words(portraits):
     place, _ = portraits
     (folder,) = (place / "outputs/celeba/cdcgan").iterdir()
-    unmask("generate", f"run={folder}", "count=1", "attributes=[Male]", "out=men", cwd=place)
+    unmask("sample", f"run={folder}", "count=1", "attributes=[Male]", "out=men", cwd=place)
     for wrong, said in (
         (["attributes=[Bald]", "out=x"], "it knows Male, Smiling, Eyeglasses"),
         (["seed=1", "attributes=[Male]", "out=men"], "was made with other settings"),
         (["out=faces"], "is not empty"),
         (["count=0", "out=x"], "take at least 1"),
     ):
-        assert said in unmask("generate", f"run={folder}", *wrong, cwd=place, expect=1).stderr
+        assert said in unmask("sample", f"run={folder}", *wrong, cwd=place, expect=1).stderr
 
 
 def test_a_generator_is_asked_nothing(portraits):

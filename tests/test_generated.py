@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from conftest import compose, unmask
-from datamodules import DataOf
+from datamodules import DataOf, from_config
 from unmask.arguments import quote
 from unmask.data.manifest import ManifestError
 from unmask.data.store import CropStore, StoreError
@@ -47,7 +47,7 @@ def loop(portraits, tmp_path_factory):
     (place / "outputs/prepared").symlink_to(source / "outputs/prepared")
     runs = {"dcgan": trained(place, here, "dcgan", *GAN), "vae": trained(place, here, "vae", *VAE)}
     for name, run in runs.items():
-        unmask("generate", f"run={run}", "count=20", f"out={name} made", cwd=place)
+        unmask("sample", f"run={run}", "count=20", f"out={name} made", cwd=place)
     return place, {name: place / f"{name} made" for name in runs}, runs
 
 
@@ -103,7 +103,7 @@ def test_real_pictures_come_from_the_generators_own_splits_at_its_size(loop, mon
 
 def test_a_walk_goes_over_the_samples_and_is_marked(loop):
     place, made, runs = loop
-    unmask("generate", f"run={runs['vae']}", "count=20", "walk=3", f"out={made['vae']}", cwd=place)
+    unmask("sample", f"run={runs['vae']}", "count=20", "walk=3", f"out={made['vae']}", cwd=place)
     film = made["vae"] / "walk-3.mp4"
     with av.open(str(film)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -113,7 +113,7 @@ def test_a_walk_goes_over_the_samples_and_is_marked(loop):
         still = np.asarray(Image.open(made["vae"] / f"pictures/{stop:06d}.png")).astype(float)
         assert np.abs(frames[24 * stop] - still).mean() < 6, "each stop is the sample, as far as the codec goes"
     assert read_marks(film)["digitalSourceType"].endswith("trainedAlgorithmicMedia")
-    refused = unmask("generate", f"run={runs['vae']}", "walk=1", "out=x", cwd=place, expect=1)
+    refused = unmask("sample", f"run={runs['vae']}", "walk=1", "out=x", cwd=place, expect=1)
     assert "walk=1" in refused.stderr
 
 
@@ -130,11 +130,11 @@ def test_the_way_between_two_noises_keeps_their_length():
 def test_a_folder_grows_and_what_is_there_stays(loop, tmp_path):
     place, known, runs = loop
     out = tmp_path / "grows"
-    unmask("generate", f"run={runs['vae']}", "count=10", f"out={out}", cwd=place)
+    unmask("sample", f"run={runs['vae']}", "count=10", f"out={out}", cwd=place)
     before = {path: path.stat().st_mtime_ns for path in (out / "pictures").iterdir()}
     first = {item: store(out).of_item(item)[1] for item in store(out).items["item"]}
     two = ["trainer.accelerator=cpu", "trainer.devices=2", "batch_size=3"]
-    unmask("generate", f"run={runs['vae']}", "count=20", f"out={out}", *two, cwd=place)
+    unmask("sample", f"run={runs['vae']}", "count=20", f"out={out}", *two, cwd=place)
     for path in (out / "pictures").iterdir():  # neither the processes nor the batch decide a pixel
         made, other = (
             np.asarray(Image.open(where / path.name)).astype(int) for where in (path.parent, known["vae"] / "pictures")
@@ -147,19 +147,42 @@ def test_a_folder_grows_and_what_is_there_stays(loop, tmp_path):
     assert all(np.array_equal(again.of_item(item)[1], pixels) for item, pixels in first.items())
 
     # Asked for fewer it lists fewer, the manifest and the store alike; asked for the same it leaves the store alone.
-    unmask("generate", f"run={runs['vae']}", "count=5", f"out={out}", cwd=place)
+    unmask("sample", f"run={runs['vae']}", "count=5", f"out={out}", cwd=place)
     fewer = store(out).items
     assert int(fewer["label"].sum()) == len(pd.read_parquet(out / "items.parquet")) == 5
     assert all(np.array_equal(store(out).of_item(item)[1], again.of_item(item)[1]) for item in fewer["item"])
     made = (store(out).folder / "crops.parquet").stat().st_mtime_ns
-    unmask("generate", f"run={runs['vae']}", "count=5", f"out={out}", cwd=place)
+    unmask("sample", f"run={runs['vae']}", "count=5", f"out={out}", cwd=place)
     assert (store(out).folder / "crops.parquet").stat().st_mtime_ns == made
+
+
+def test_a_check_says_what_is_there_and_makes_nothing(loop, tmp_path):
+    place, made, runs = loop
+    given = ["sample", f"run={runs['vae']}", "check=true"]
+    assert "0 of 100 pictures of vae are in" in unmask(*given, f"out={tmp_path / 'x'}", cwd=place).stdout
+    assert "20 of 30 pictures" in unmask(*given, "count=30", f"out={made['vae']}", cwd=place).stdout
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_generator_swaps_no_faces_and_the_error_names_the_verb_that_takes_it(loop):
+    place, _, runs = loop
+    refused = unmask("swap", f"run={runs['vae']}", "video=x", "to=A", cwd=place, expect=1).stderr.strip()
+    assert refused.endswith(f"vae is a generator, not a swapper; unmask sample run={runs['vae']}")
+    assert "\n" not in refused
+    assert "run missing: unmask sample run=DIR" in unmask("sample", "count=3", cwd=place, expect=1).stderr
+
+
+@pytest.mark.parametrize(("verb", "groups"), [("sample", {"trainer"}), ("swap", {"trainer"}), ("inpaint", {"data"})])
+def test_the_config_of_a_verb_holds_what_it_reads(verb, groups):
+    cfg = compose(verb, [])
+    others = {"data", "module", "trainer", "callbacks", "logger", "experiment", "explain", "report"} - groups
+    assert groups <= set(cfg) and not others & set(cfg)
 
 
 def test_made_anew_nothing_of_the_old_samples_stays(loop, tmp_path):
     place, _, runs = loop
     out = tmp_path / "anew"
-    given = ["generate", f"run={runs['vae']}", "count=4", f"out={out}", "walk=2"]
+    given = ["sample", f"run={runs['vae']}", "count=4", f"out={out}", "walk=2"]
     unmask(*given, cwd=place)
     old = {item: store(out).of_item(item)[1] for item in store(out).items.query("label == 1")["item"]}
     assert "made with other settings" in unmask(*given, "seed=1", cwd=place, expect=1).stderr
@@ -178,7 +201,7 @@ def test_without_real_pictures_it_says_so_and_the_samples_stay(loop, tmp_path):
     (copied / ".hydra").mkdir(parents=True)
     OmegaConf.save(cfg, copied / ".hydra/config.yaml")
     (copied / "checkpoints").symlink_to(runs["vae"] / "checkpoints")
-    done = unmask("generate", f"run={copied}", "count=3", f"out={tmp_path / 'made'}", cwd=place)
+    done = unmask("sample", f"run={copied}", "count=3", f"out={tmp_path / 'made'}", cwd=place)
     assert "real pictures are not at hand" in done.stdout
     assert len(list((tmp_path / "made/pictures").iterdir())) == 3
     with pytest.raises(
@@ -240,7 +263,7 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
         row["overrides"] += ["image_size=32", "trainer=smoke", "explain=0", "data.batch_size=8"]
     cfg.table = plain
     tables.make(cfg, gather)
-    assert calls == ["train", "generate"] * 2 + ["train", "evaluate"] * 2
+    assert calls == ["train", "sample"] * 2 + ["train", "evaluate"] * 2
     with Path("outputs/tables/loop.csv").open() as file:
         cells = {(row["row"], row["on"]): row for row in csv.DictReader(file)}
     assert len(cells) == 4 and all(cell["state"] == "measured" for cell in cells.values())
@@ -310,7 +333,7 @@ def test_a_folder_of_real_media_alone_is_for_generators(tmp_path):
     cfg = compose("prepare", ["data=faces", f"data.root={tmp_path / 'faces'}"])
     from hydra.utils import instantiate
 
-    data = instantiate(cfg.data, _convert_="all")
+    data = from_config(cfg)
     found = {item.item: item for item in data.find_items()}
     assert sorted(found) == [f"faces/real/{name}" for name in ("3", "4", "a/1", "a/2", "b/5")]
     assert found["faces/real/a/1"].groups == found["faces/real/a/2"].groups != found["faces/real/3"].groups

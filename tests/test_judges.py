@@ -489,7 +489,7 @@ def test_a_run_whose_judges_file_is_gone_still_samples(portraits, published, mon
     unmask("train", *chosen, "module.monitor=val/frechet_inception", cwd=place)
     (run,) = (folder for folder in (place / "outputs/judged/gone").iterdir() if (folder / "metrics.json").is_file())
     file.unlink()
-    unmask("generate", f"run={run}", "count=1", f"out={place / 'gone'}", cwd=place)
+    unmask("sample", f"run={run}", "count=1", f"out={place / 'gone'}", cwd=place)
     assert (place / "gone/pictures/000000.png").is_file()
 
 

@@ -1,4 +1,4 @@
-"""SIGKILL to a GAN that trains and to `generate`: both go on, bit for bit, and nothing is redone or lost."""
+"""SIGKILL to a GAN that trains and to `sample`: both go on, bit for bit, and nothing is redone or lost."""
 
 import signal
 import subprocess
@@ -74,24 +74,24 @@ def test_a_killed_gan_goes_on_as_the_uninterrupted_one(killed, portraits):
     assert one["updates"].tolist() == [len(curves[0])] * 2
 
 
-def test_a_killed_generate_redoes_nothing_and_loses_nothing(killed):
+def test_a_killed_sample_redoes_nothing_and_loses_nothing(killed):
     place, run, _ = killed
     given = [f"run='{run}'", "count=240", "batch_size=2", "out=made"]
     pictures = place / "made" / "pictures"
-    job = start(place, "generate", *given)
+    job = start(place, "sample", *given)
     until(job, lambda: len(list(pictures.glob("[0-9]*.png"))) >= 10, "it never made ten pictures")
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in pictures.glob("[0-9]*.png")}
     assert 10 <= len(before) < 240, "it was killed while it worked"
     for path in before:
         Image.open(path).load()  # none is half written
-    unmask("generate", *given, cwd=place)
+    unmask("sample", *given, cwd=place)
     assert all((path.stat().st_mtime_ns, path.read_bytes()) == was for path, was in before.items())
     assert sorted(path.name for path in pictures.iterdir()) == [f"{number:06d}.png" for number in range(240)]
     (table,) = (place / "made").glob("crops/*/items.parquet")
     assert pd.read_parquet(table)["label"].sum() == 240
 
     # A call that nobody killed made the same.
-    unmask("generate", *given[:-1], "out=whole made", cwd=place)
+    unmask("sample", *given[:-1], "out=whole made", cwd=place)
     same = [np.asarray(Image.open(place / folder / "pictures/000007.png")) for folder in ("made", "whole made")]
     assert np.array_equal(*same)
     stores = [

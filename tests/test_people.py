@@ -4,10 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra.utils import instantiate
 
 from conftest import compose, unmask
-from datamodules import DataOf
+from datamodules import DataOf, from_config
 from unmask.data.blend import fit
 from unmask.data.manifest import ManifestError, check_leaks
 from unmask.datasets.people import People, PeopleSampling, PeopleSplit, alike, divide, landmarks, outline
@@ -120,7 +119,7 @@ def data(people_place):
     """The prepared demo people, with whole clips held out."""
     place, here = people_place
     cfg = compose("train", ["experiment=faceswap/smoke", *here, f"paths.prepared={place}/outputs/prepared"])
-    data = instantiate(cfg.data, _convert_="all")
+    data = from_config(cfg)
     data.setup("fit")
     return data
 

@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning import Callback
 
 from conftest import TINY, compose, unmask
+from datamodules import from_config
 from unmask.commands import train as verb
 from unmask.data import sampling
 from unmask.runs.checkpoints import load_weights, resume_point
@@ -168,12 +169,11 @@ def test_pairs_stay_side_by_side_on_every_process():
 
 def test_sources_are_found_by_number(workplace, demo_root, monkeypatch):
     monkeypatch.chdir(workplace)
-    from hydra.utils import instantiate
 
     cfg = compose(
         "train", ["experiment=demo_celebdf/meso4", f"data.root={demo_root}", *TINY, "data.sampling.balance=pairs"]
     )
-    data = instantiate(cfg.data, _convert_="all")
+    data = from_config(cfg)
     data.setup("fit")
     samples = data.samples["train"]
     table, source = samples.table, samples.sources()

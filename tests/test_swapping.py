@@ -1,6 +1,7 @@
 """Swapped videos: geometry and colours by hand, sound packet for packet, times, marks, and what becomes of the rest."""
 
 import json
+import pickle
 import shlex
 from fractions import Fraction
 from pathlib import Path
@@ -20,10 +21,10 @@ from unmask.data.store import CropStore, StoreError
 from unmask.datasets.generated import Generated
 from unmask.evaluation.swaps import SwapFigures, likeness
 from unmask.generation.swapper import Swapper
-from unmask.generation.swapping import _even
+from unmask.generation.trained import load_swapper
 from unmask.media.align import align_matrix, warp
 from unmask.media.decode import MediaError
-from unmask.media.encode import Clock, write_video
+from unmask.media.encode import Clock, pad_even, write_video
 from unmask.media.paste import match_colours, paste, rescale, soften, unwarp
 from unmask.media.pictures import WholePictures
 from unmask.media.recipe import FaceCrops
@@ -306,7 +307,7 @@ def made(swap_run, clip, tmp_path_factory) -> tuple[Path, Path]:
     add_sound(given / "spoken.mp4", clip, seconds=0.5)
     write_video(given / "flat.mp4", [np.full((96, 128, 3), 90, np.uint8)] * 6, 25)
     out = tmp_path_factory.mktemp("swapped") / "set"
-    done = unmask("generate", f"run={run}", f"video={given}", "to=B", f"out={out}", cwd=place)
+    done = unmask("swap", f"run={run}", f"video={given}", "to=B", f"out={out}", cwd=place)
     assert "set aside" in done.stdout and "no face found" in done.stdout and "1 videos in" in done.stdout
     return given, out
 
@@ -410,9 +411,9 @@ def test_a_detector_trains_on_swapped_videos(swap_run, demo_root, tmp_path):
     for number in range(3):
         (given / f"{number}.mp4").symlink_to(demo_root / f"Celeb-real/id{number}_0000.mp4")
     two = ["trainer.accelerator=cpu", "trainer.devices=2"]
-    done = unmask("generate", f"run={run}", f"video={given}", "to=B", f"out={out}", *two, cwd=place)
+    done = unmask("swap", f"run={run}", f"video={given}", "to=B", f"out={out}", *two, cwd=place)
     assert "3 videos in" in done.stdout and "data=swapped" in done.stdout
-    unmask("generate", f"run={run}", f"video={given / '1.mp4'}", "to=B", f"out={tmp_path / 'one'}", cwd=place)
+    unmask("swap", f"run={run}", f"video={given / '1.mp4'}", "to=B", f"out={tmp_path / 'one'}", cwd=place)
     assert (out / "videos/1.mp4").read_bytes() == (tmp_path / "one/videos/1.mp4").read_bytes()
 
     call = shlex.split(done.stdout.replace("\n", " ").split("before any mark: ")[1].split("videos in")[0])
@@ -427,7 +428,7 @@ def test_what_is_there_is_not_made_again(made, swap_run):
     (given, out), (place, run) = made, swap_run
     before = (out / "videos/spoken.mp4").stat().st_mtime_ns
     (out / "videos/.spoken.mp4.1.part").write_bytes(b"half")
-    same = ["generate", f"run={run}", f"video={given}", "to=B", f"out={out}"]
+    same = ["swap", f"run={run}", f"video={given}", "to=B", f"out={out}"]
     assert "1 of them to be made" in unmask(*same, cwd=place).stdout  # the one without a face is tried again
     assert (out / "videos/spoken.mp4").stat().st_mtime_ns == before
     assert not list(out.glob("videos/.*"))
@@ -436,7 +437,7 @@ def test_what_is_there_is_not_made_again(made, swap_run):
 
 def test_a_trained_person_s_own_video_is_known_by_its_item_and_carries_the_watermark(swap_run, clip, tmp_path):
     place, run = swap_run
-    given = ["generate", f"run={run}", f"video={clip}", "to=A", f"out={tmp_path / 'set'}", "blending=poisson"]
+    given = ["swap", f"run={run}", f"video={clip}", "to=A", f"out={tmp_path / 'set'}", "blending=poisson"]
     unmask(*given, cwd=place)
     row = pd.read_parquet(tmp_path / "set/items.parquet").iloc[0]
     assert row["source"] == "demo_people/real/A/Celeb-real/id0_0000" and list(row["groups"]) == ["demo_people/A"]
@@ -486,12 +487,29 @@ def test_the_manifest_tells_the_figures(made, swap_run, clip, tmp_path):
         f"identity.weights={tmp_path}/facenet.pt",
         f"lpips.weights={tmp_path}/alex.pth",
     ]
-    printed = unmask("generate", *given, cwd=place).stdout
+    printed = unmask("swap", *given, cwd=place).stdout
     found = json.loads(next(tmp_path.glob("set/figures/*.json")).read_text())
     assert -1 <= found["identity"] <= 1 and found["perceptual_alex"] > 0, "random weights are never called LPIPS"
     assert "identity" in printed and "flicker" in printed
-    gone = unmask("generate", *given, f"out={tmp_path / 'x'}", "identity.weights=nowhere.pt", cwd=place, expect=1)
+    gone = unmask("swap", *given, f"out={tmp_path / 'x'}", "identity.weights=nowhere.pt", cwd=place, expect=1)
     assert "nowhere.pt" in gone.stderr
+
+
+def test_a_swapper_makes_no_samples_and_the_error_names_the_verb_that_takes_it(swap_run):
+    place, run = swap_run
+    refused = unmask("sample", f"run={run}", "out=x", cwd=place, expect=1).stderr.strip()
+    assert refused.endswith(f"smoke (seed 5) is a swapper, not a generator; unmask swap run={run} video=FILE to=NAME")
+    assert "\n" not in refused and not (place / "x").exists()
+    assert "run missing: unmask swap run=DIR" in unmask("swap", "to=A", cwd=place, expect=1).stderr
+
+
+def test_what_another_process_gets_is_the_run_s_folder_and_no_weights(swap_run):
+    _, run = swap_run
+    swapper = load_swapper(Run(run))
+    pickled = pickle.dumps(swapper)
+    assert len(pickled) < 2000
+    again = pickle.loads(pickled)
+    assert again.run.folder == run and again.module.kind == "swapper"
 
 
 @pytest.mark.parametrize(
@@ -506,13 +524,13 @@ def test_the_manifest_tells_the_figures(made, swap_run, clip, tmp_path):
 )
 def test_settings_that_cannot_work_are_named(swap_run, clip, tmp_path, more, named):
     place, run = swap_run
-    done = unmask("generate", f"run={run}", f"video={clip}", f"out={tmp_path / 'x'}", *more, cwd=place, expect=1)
+    done = unmask("swap", f"run={run}", f"video={clip}", f"out={tmp_path / 'x'}", *more, cwd=place, expect=1)
     assert named in done.stderr and not (tmp_path / "x").exists()
 
 
 def test_odd_sizes_gain_a_line_and_nothing_moves(tmp_path):
     frame = smooth_noise(0, 33, 47)
-    even = _even(frame)
+    even = pad_even(frame)
     assert even.shape == (34, 48, 3) and np.array_equal(even[:33, :47], frame)
     assert np.array_equal(even[33, :47], frame[32]) and np.array_equal(even[:33, 47], frame[:, 46])
 

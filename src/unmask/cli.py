@@ -128,7 +128,7 @@ def describe(verb: str) -> str:
 
 def overview() -> str:
     """One line a verb, in the order of the work."""
-    order = ["demo", "prepare", "train", "evaluate", "report", "predict", "generate", "list"]
+    order = ["demo", "prepare", "train", "evaluate", "report", "predict", "sample", "swap", "inpaint", "list"]
     known = sorted(verbs(), key=lambda verb: (order.index(verb) if verb in order else len(order), verb))
     lines = [f"  {verb:<10} {describe(verb).splitlines()[0]}" for verb in known]
     head = ["unmask makes and catches deepfakes.", "", "Usage: unmask VERB key=value ...", ""]

@@ -16,6 +16,7 @@ OURS = (
     "unmask.data.loader",
     "unmask.data.split",
     "unmask.datasets",
+    "unmask.generation.inpainters",
     "unmask.media.pictures",
     "unmask.media.recipe",
     "unmask.modules",

@@ -1,4 +1,4 @@
-"""DeepfakeArt's inpainting category (arXiv:2306.01272), and what `unmask generate` makes in its layout.
+"""DeepfakeArt's inpainting category (arXiv:2306.01272), and what `unmask inpaint` makes in its layout.
 
 The data set's own task is another: whether two pictures are similar, one a copy of the other. Ours asks of a single
 picture whether it is an original or was inpainted, and its masks say where. group.png shows original and forgery side
@@ -24,7 +24,7 @@ FORGERY = re.compile(r"inpainting(?:_(.+))?\.png")
 class DeepfakeArt(Source):
     """One folder a painting: the original, its inpaintings, and their masks, white where something was painted anew."""
 
-    HOME = "https://github.com/h-aboutalebi/DeepfakeArt (for research), or made by `unmask generate`"
+    HOME = "https://github.com/h-aboutalebi/DeepfakeArt (for research), or made by `unmask inpaint`"
     TASK = "single pictures, original or inpainted; the data set's own task, whether two are similar, is another"
     LAYOUT = f"""\
   {CATEGORY}/N/original.png                            5,063 paintings

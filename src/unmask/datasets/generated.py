@@ -11,24 +11,24 @@ from unmask.data.source import Source
 from unmask.data.store import CropStore
 from unmask.files import read_json
 
-CROPS = "crops"  # the store below a folder that `unmask generate` filled
+CROPS = "crops"  # the store below a folder that `unmask sample` or `unmask swap` filled
 
 
 class Generated(Source):
-    """A folder of `unmask generate run=...`; what it holds for detectors was kept before it was marked.
+    """A folder of `unmask sample` or `unmask swap`; what it holds for detectors was kept before it was marked.
 
     Of samples: real pictures keep the split in which the generator knew them, so that a test picture was seen by
     neither; they went through the same resizing to the same size as what the generator learned from. Of swapped videos:
     a video and what was made of it are in one split; whoever was put in is in all of them.
 
     Args:
-        root: the folder that `unmask generate` filled (its `out`).
+        root: the folder that the verb filled (its `out`).
         name: of the data set; null takes the generator's.
         demo: the generator learned from rendered data.
     """
 
-    HOME = "a trained generator: unmask generate run=DIR"
-    LAYOUT = "  crops/KEY/    what was made, before any mark, beside what is real; unmask generate writes it"
+    HOME = "a trained generator or face swapper: unmask sample run=DIR, unmask swap run=DIR video=FOLDER to=NAME"
+    LAYOUT = "  crops/KEY/    what was made, before any mark, beside what is real; unmask sample, unmask swap"
     PROTOCOL_WORDS = {
         **Source.PROTOCOL_WORDS,
         "given": "samples and swapped videos dealt by their number, real pictures in the generator's own splits, "
@@ -58,7 +58,9 @@ class Generated(Source):
 
     def command(self, recipe_option: str, changed: Sequence[str]) -> list[str]:
         """The command that makes its crops."""
-        return ["unmask", "generate", "run=RUN_OF_THE_GENERATOR", f"out={self.root}"]
+        if recipe_option == "faces":
+            return ["unmask", "swap", "run=RUN_OF_THE_SWAPPER", "video=FOLDER", "to=NAME", f"out={self.root}"]
+        return ["unmask", "sample", "run=RUN_OF_THE_GENERATOR", f"out={self.root}"]
 
     def missing(self, recipe: Recipe) -> str:
         """Why there are no crops by a recipe, and what to give for the stores that are there instead."""
@@ -69,7 +71,7 @@ class Generated(Source):
                 told.append("data=swapped" if "finder" in made else "data=generated")
             else:
                 told.append(" ".join(overrides(made, asked)))
-        command = " ".join(self.command("", ()))
+        command = " ".join(self.command(recipe.option, ()))
         there = f"what is there wants {' or '.join(told)}" if told else ""
         return (
             f"data.run={self.root}: nothing is kept for detectors by data/recipe={recipe.option} with "

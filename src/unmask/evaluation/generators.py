@@ -159,7 +159,7 @@ def _loading(data: DataModule, split: str, device: torch.device) -> Callable[[Se
 
 
 def _sampling(settings: Settings, module: Any, data: DataModule) -> Callable[[Sequence[int]], Tensor]:
-    """Numbers -> samples of their seeds, those of `unmask generate`; attributes are those of real pictures, in turn."""
+    """Numbers -> samples of their seeds, those of `unmask sample`; attributes are those of real pictures, in turn."""
 
     def sample(numbers: Sequence[int]) -> Tensor:
         condition, samples = None, data.samples[settings["split"]]

@@ -4,23 +4,27 @@ import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from omegaconf import DictConfig
-
+from unmask.config import Settings
 from unmask.data.manifest import file_hash
 from unmask.data.prepare import MADE as STORE
 from unmask.datasets.generated import CROPS
-from unmask.files import read_json, remove_made
-from unmask.generation.inpainting import replace
+from unmask.files import read_json, remove_made, replace_file
 from unmask.provenance import Marking
 from unmask.runs.run import Run
 
 T = TypeVar("T")
+GENERATED = Path("outputs/generated")  # where folders are made that are not named
 NOTE = "generate.json"  # what an output folder was made with
 
 
-def claim(out: Path, settings: dict[str, Any], files: str, rerun: bool) -> None:
+def default_folder(run: Run) -> Path:
+    """Where what a run makes is put if no folder is named."""
+    return GENERATED / str(run.config["name"]).replace("/", "_")
+
+
+def claim(out: Path, settings: Settings, files: str, rerun: bool) -> None:
     """Note in a new folder what it is made with; refuse one that was made otherwise or is somebody else's.
 
     Args:
@@ -28,6 +32,9 @@ def claim(out: Path, settings: dict[str, Any], files: str, rerun: bool) -> None:
         settings: all that decides a pixel.
         files: pattern of the folders below it that hold what is made.
         rerun: start over.
+
+    Raises:
+        ValueError: the folder is refused.
     """
     note = out / NOTE
     if note.is_file() and rerun:
@@ -38,19 +45,20 @@ def claim(out: Path, settings: dict[str, Any], files: str, rerun: bool) -> None:
         raise ValueError(f"out={out} is not empty and has no {NOTE}; take a new folder")
     for leftover in out.glob(f"{files}/.*.part"):  # of a call that was killed
         leftover.unlink()
-    replace(note, json.dumps(settings, indent=2).encode())
+    out.mkdir(parents=True, exist_ok=True)
+    replace_file(note, json.dumps(settings, indent=2).encode())
 
 
-def claim_for_run(cfg: DictConfig, out: Path, run: Run, marking: Marking, files: str, **settings: Any) -> None:
-    """`claim` for what a run makes; of what was made before, `rerun=true` removes what detectors were given too.
+def claim_for_run(out: Path, run: Run, settings: Settings, marking: Marking, files: str, rerun: bool) -> None:
+    """`claim` for what a run makes; of what was made before, `rerun` removes what detectors were given too.
 
     Args:
-        cfg: of `unmask generate`.
         out: the folder.
         run: whose weights and data decide pixels.
+        settings: what else decides a pixel.
         marking: of what is published.
         files: see `claim`.
-        settings: what else decides a pixel.
+        rerun: start over.
     """
     about = {
         "weights": file_hash(run.checkpoint),
@@ -59,8 +67,8 @@ def claim_for_run(cfg: DictConfig, out: Path, run: Run, marking: Marking, files:
         "data": str(run.config["data"]["name"]),
         "demo": bool(run.config["data"].get("demo")),
     }
-    claim(out, about, files, cfg.rerun)
-    if cfg.rerun:
+    claim(out, about, files, rerun)
+    if rerun:
         remove_made(out, [f"{CROPS}/*/{name}" for name in STORE])
 
 

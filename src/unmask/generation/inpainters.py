@@ -5,9 +5,10 @@ All have one contract: `inpainter(pictures uint8 [N, H, W, 3], masks uint8 [N, H
 `method` is what a manifest calls their work.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 PROMPT = "Generate a painting compatible with the rest of the image."
 
 
@@ -30,6 +32,13 @@ class Inpainter(Protocol):
 
     def __call__(self, pictures: Pixels, masks: Pixels, seeds: NDArray[np.int64]) -> Pixels:
         """Pictures [N, H, W, 3] with the white of the masks [N, H, W] painted anew."""
+
+
+class Pipeline(Protocol):
+    """A pipeline of diffusers."""
+
+    def __call__(self, **inputs: object) -> Mapping[str, NDArray[np.generic]]:
+        """What it made by name: `images` float32 [N, H, W, 3] in [0, 1], and of some what their filter blackened."""
 
 
 class ClassicalInpainter:
@@ -83,13 +92,13 @@ class DiffusionInpainter:
         device: str = "auto",
         download: bool = False,
     ) -> None:
-        if dtype not in ("auto", "float16", "bfloat16", "float32"):
+        if dtype not in ("auto", *DTYPES):
             raise InpainterError(f"generator.dtype={dtype}: choose auto, float16, bfloat16 or float32")
         self.model, self.method, self.prompt = model, method, prompt
         self.steps, self.guidance, self.download = steps, guidance, download
         self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self.dtype = ("float32" if self.device == "cpu" else "float16") if dtype == "auto" else dtype
-        self._pipeline: Any = None
+        self._pipeline: Pipeline | None = None
 
     def __call__(self, pictures: Pixels, masks: Pixels, seeds: NDArray[np.int64]) -> Pixels:
         """Pictures [N, H, W, 3] with the white of the masks [N, H, W] painted anew; sides are multiples of 8 px.
@@ -114,33 +123,35 @@ class DiffusionInpainter:
             generator=generators,
             output_type="np",
         )
-        if any(getattr(result, "nsfw_content_detected", None) or []):
+        blackened = result.get("nsfw_content_detected")
+        if blackened is not None and any(blackened):
             raise InpainterError(f"{self.model} blackened a picture by its content filter: take a model without one")
-        painted: Pixels = np.rint(np.asarray(result.images) * 255).clip(0, 255).astype(np.uint8)
+        painted: Pixels = np.rint(np.asarray(result["images"]) * 255).clip(0, 255).astype(np.uint8)
         return painted
 
-    def _load(self) -> Any:
+    def _load(self) -> Pipeline:
         try:
-            auto_pipeline: Any = import_module("diffusers.pipelines.auto_pipeline")
+            diffusers = import_module("diffusers.pipelines.auto_pipeline")
         except ImportError as error:
             raise InpainterError(f"diffusers is not installed ({error}): pip install 'unmask[diffusion]'") from error
         try:
-            pipeline = auto_pipeline.AutoPipelineForInpainting.from_pretrained(
+            pipeline = diffusers.AutoPipelineForInpainting.from_pretrained(
                 self.model, local_files_only=not self.download
             )
         except (OSError, ValueError) as error:
             raise InpainterError(self._missing(str(error).strip().splitlines()[0])) from error
         pipeline.set_progress_bar_config(disable=True)
-        return pipeline.to(self.device, getattr(torch, self.dtype))
+        loaded: Pipeline = pipeline.to(self.device, DTYPES[self.dtype])
+        return loaded
 
     def _missing(self, why: str) -> str:
-        """What is missing, where it is had and where to put it."""
+        """What is missing, where it can be downloaded and where to put it."""
         if Path(self.model).exists():
             return f"generator.model={self.model} is no folder of a diffusers pipeline for inpainting ({why})"
         return (
             f"generator.model={self.model} is not on this disk ({why})\n"
-            f"It is had from https://huggingface.co/{self.model} (about 5 GB). Either let it be downloaded once:\n"
-            f"  unmask generate generator.download=true ...\n"
+            f"Download it from https://huggingface.co/{self.model} (about 5 GB). Either let it be downloaded once:\n"
+            f"  unmask inpaint generator.download=true ...\n"
             f"or bring its folder (model_index.json, unet/, vae/, text_encoder/, tokenizer/, scheduler/) from another "
-            f"machine:\n  unmask generate generator.model=FOLDER ..."
+            f"machine:\n  unmask inpaint generator.model=FOLDER ..."
         )

@@ -1,17 +1,17 @@
 """The folder of swapped videos: which file is what, what it was made with, and the manifest of all."""
 
-import dataclasses
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import DictConfig
 
+from unmask.config import Settings
 from unmask.console import say
 from unmask.data.manifest import Item, items_table
 from unmask.datasets.people import People
-from unmask.files import read_json
+from unmask.files import read_json, replace_file
 from unmask.generation.folder import claim_for_run
-from unmask.generation.inpainting import replace
 from unmask.media.decode import VIDEOS
 from unmask.provenance import Marking
 from unmask.runs.run import Run
@@ -21,7 +21,7 @@ METHOD = "faceswap"
 ENDS = {"previews": ".png", "figures": ".json"}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Job:
     """One video and where what is made of it lies."""
 
@@ -32,6 +32,10 @@ class Job:
     def path(self, kind: str) -> Path:
         """The file of `videos`, `masks`, `previews` or `figures`."""
         return self.out / kind / f"{self.name}{ENDS.get(kind, '.mp4')}"
+
+    def part(self, kind: str) -> Path:
+        """Where a file is written before it gets its name."""
+        return self.out / kind / f".{self.name}.{os.getpid()}.part"
 
 
 def find_jobs(video: Path, out: Path) -> list[Job]:
@@ -52,24 +56,40 @@ def find_jobs(video: Path, out: Path) -> list[Job]:
     return list(jobs.values())
 
 
-def claim_folder(cfg: DictConfig, out: Path, run: Run, marking: Marking) -> None:
-    """Note in a new folder what it is made with; refuse one that was made otherwise or is somebody else's."""
-    settings = {key: cfg[key] for key in ("to", "blending", "colour", "feather", "search_every", "crf")}
-    claim_for_run(cfg, out, run, marking, "videos", **settings)
+def claim_folder(out: Path, run: Run, settings: Settings, marking: Marking, rerun: bool) -> None:
+    """Note in a new folder what it is made with; refuse one that was made otherwise or is somebody else's.
+
+    Args:
+        out: the folder.
+        run: of the swapper.
+        settings: what else decides a pixel.
+        marking: of what is published.
+        rerun: start over.
+
+    Raises:
+        ValueError: the folder is refused.
+    """
+    claim_for_run(out, run, settings, marking, "videos", rerun)
     for kind in ("videos", "masks", *ENDS):
         (out / kind).mkdir(parents=True, exist_ok=True)
 
 
-def pairs_of(cfg: DictConfig, jobs: list[Job], run: Run) -> list[Pair]:
-    """The manifest's rows of each video: of what is made, with its source and whose face is on whom, and of that."""
+def pairs_of(to: str, jobs: list[Job], run: Run) -> list[Pair]:
+    """The manifest's rows of each video: of what is made, with its source and whose face is on whom, and of that.
+
+    Args:
+        to: the person who is drawn.
+        jobs: the videos.
+        run: of the swapper.
+    """
     known, name = _known(run), str(run.config["data"]["name"])
     found = []
     for job in jobs:
         filmed = f"video/{job.name}"
         source, group = known.get(job.video.resolve(), (str(job.video), filmed))
-        groups = tuple(dict.fromkeys((group, f"{name}/{cfg.to}")))
+        groups = tuple(dict.fromkeys((group, f"{name}/{to}")))
         paths = {kind: job.path(kind).relative_to(job.out).as_posix() for kind in ("videos", "masks")}
-        fake = f"generated_{METHOD}/{METHOD}/{job.name}_to_{cfg.to}"
+        fake = f"generated_{METHOD}/{METHOD}/{job.name}_to_{to}"
         found.append(
             (
                 Item(fake, paths["videos"], 1, METHOD, source, groups, mask=paths["masks"]),
@@ -87,7 +107,7 @@ def write_table(jobs: list[Job], made: list[Item], marking: Marking, lost: dict[
     marked = {f"marking.{key}": value for key, value in marking.describe().items()}
     told = [_figures(by_item[item]) for item in table["item"]]
     table = table.join(pd.DataFrame(told, index=table.index).add_prefix("figure."))
-    replace(jobs[0].out / "items.parquet", table.assign(**marked).to_parquet())
+    replace_file(jobs[0].out / "items.parquet", table.assign(**marked).to_parquet())
     for job, figures in zip((by_item[item] for item in table["item"]), told, strict=True):
         words = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
         say(f"  {job.name}: {words}" if words else f"  {job.name}: not made")

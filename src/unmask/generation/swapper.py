@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from unmask.data.augment import to_float
 from unmask.generation.folder import batches
+from unmask.generation.trained import FaceSwapper
 from unmask.media.align import warp
 from unmask.media.decode import MediaError
 from unmask.media.find import FaceFinder
@@ -30,17 +32,19 @@ class Place(NamedTuple):
 
 
 class Face(NamedTuple):
-    """What became of the face in a frame."""
+    """What became of the face in a frame: three pictures by which a swap is judged, and where they lie."""
 
-    cut: Pixels  # [C, C, 3]: as it was filmed, at the size of the recipe's crops
+    place: Place
+    filmed: Pixels  # [C, C, 3]: as it was, at the size of the recipe's crops
     seen: Pixels  # [S, S, 3]: as the network saw it
     drawn: Pixels  # [S, S, 3]: as it drew it
-    matrix: NDArray[np.float32]  # the map [2, 3] from the frame to the last two
+    pasted: Pixels  # [S, S, 3]: as it is in the frame now
 
 
 class Swapped(NamedTuple):
     """A frame after the swap, before any mark: detectors may see this one."""
 
+    number: int  # of the frame in its video
     frame: Pixels  # [H, W, 3]
     alpha: NDArray[np.float32]  # [H, W] in [0, 1]: how much of it was put in
     face: Face | None  # None where the frame shows none
@@ -51,7 +55,7 @@ class Swapper:
     """Draws the main face of a video as somebody.
 
     Args:
-        module: with `swap`.
+        module: the trained network.
         recipe: by which the run's faces were cut.
         image_size: px that the network sees.
         identity: number of the person to draw.
@@ -63,7 +67,7 @@ class Swapper:
         device: of the network and the finder.
     """
 
-    module: Any
+    module: FaceSwapper
     recipe: FaceCrops
     image_size: int
     identity: int
@@ -110,30 +114,37 @@ class Swapper:
         return places
 
     def frames(self, video: Path, places: dict[int, Place]) -> Iterator[Swapped]:
-        """Every frame of a video, the face drawn anew where there is one; before any mark."""
+        """Every frame of a video in order, its face drawn as the person where `places` has one; before any mark."""
         for batch in batches(enumerate(stream(video)), self.batch_size):
-            shown = [(number, frame) for number, frame in batch if number in places]
-            where = [self.recipe.matrix(*places[number]) for number, _ in shown]
-            drawn = iter(self._draw([frame for _, frame in shown], where))
+            faces = [(number, frame, places[number]) for number, frame in batch if number in places]
+            drawn = iter(self._draw(faces))
             for number, frame in batch:
-                if number in places:
-                    yield next(drawn)
-                else:
-                    yield Swapped(frame, np.zeros(frame.shape[:2], np.float32), None)
+                bare = Swapped(number, frame, np.zeros(frame.shape[:2], np.float32), None)
+                yield next(drawn) if number in places else bare
 
-    def _draw(self, frames: list[Pixels], matrices: list[NDArray[np.float32]]) -> Iterator[Swapped]:
-        if not frames:
+    def _draw(self, faces: list[tuple[int, Pixels, Place]]) -> Iterator[Swapped]:
+        """Draw the faces of a batch: number, frame [H, W, 3] and place of each."""
+        if not faces:
             return
-        cuts = np.stack([warp(f, m, self.recipe.crop_size) for f, m in zip(frames, matrices, strict=True)])
-        x = to_float(torch.from_numpy(cuts.transpose(0, 3, 1, 2)), self.image_size)  # as in training
+        matrices = [self.recipe.matrix(*place) for _, _, place in faces]
+        crops = [warp(frame, m, self.recipe.crop_size) for (_, frame, _), m in zip(faces, matrices, strict=True)]
+        x = to_float(torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2)), self.image_size)  # as in training
         pictures, masks = self.module.swap(x, torch.full((len(x),), self.identity))
         ratio = self.image_size / self.recipe.crop_size
-        for frame, matrix, cut, face, picture, mask in zip(frames, matrices, cuts, x, pictures, masks, strict=True):
-            seen, drawn = (255 * np.ascontiguousarray(t.cpu().permute(1, 2, 0).numpy()) for t in (face, picture))
-            where = mask[0].cpu().numpy()
-            drawn, place = match_colours(drawn, seen, where, self.colour), rescale(matrix, ratio)
-            made, alpha = paste(frame, drawn, where, place, self.blend, self.feather)
-            yield Swapped(made, alpha, Face(cut, _uint8(seen), _uint8(drawn), place))
+        images = (_images(x), _images(pictures), _images(masks))
+        for (number, frame, place), matrix, crop, seen, drawn, mask in zip(
+            faces, matrices, crops, *images, strict=True
+        ):
+            seen, drawn, mask, matrix = 255 * seen, 255 * drawn, mask[..., 0], rescale(matrix, ratio)
+            drawn = match_colours(drawn, seen, mask, self.colour)
+            made, alpha = paste(frame, drawn, mask, matrix, self.blend, self.feather)
+            pasted = warp(made, matrix, self.image_size)
+            yield Swapped(number, made, alpha, Face(place, crop, _uint8(seen), _uint8(drawn), pasted))
+
+
+def _images(x: Tensor) -> NDArray[np.float32]:
+    """[N, C, S, S] -> [N, S, S, C]."""
+    return np.ascontiguousarray(x.cpu().permute(0, 2, 3, 1).numpy())
 
 
 def _uint8(picture: NDArray[np.float32]) -> Pixels:

@@ -2,22 +2,21 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from fractions import Fraction
-from heapq import merge
-from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from unmask.media.kinds import CONTAINERS, MediaError
-
-SOUNDS = ("wav", "mp3", "aac", "flac")  # containers that sound may be taken from, besides those of videos
-# Sound that lies in an mp4 as it is; all other becomes AAC.
-AS_IT_IS = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}
+from unmask.media.kinds import CONTAINERS
+from unmask.media.sound import SOUNDS, Encoded, Timed, read_sound, timed
 
 
 class Clock(NamedTuple):
@@ -30,6 +29,117 @@ class Clock(NamedTuple):
     def seconds(self, number: int) -> float:
         """When a frame is shown, s after the first one."""
         return float((self.times[number] - self.times[0]) * self.base)
+
+
+class VideoWriter:
+    """Encode RGB frames as an mp4, one `add` per frame, in memory that does not grow with their number.
+
+    A context manager: the file appears under its name when the block ends, and not at all where it ends by an error.
+    One thread: x264 cuts a picture differently for every number of threads, and the bytes would follow the machine.
+
+    Args:
+        path: Where to write; its folder is made.
+        fps: Frames a second.
+        crf: x264's constant quality, 0 (lossless) to 51.
+        metadata: Written into the container under these very keys; players show `comment` and `title`.
+        gop: Most frames from one key frame to the next; a seek decodes that many at worst.
+        preset: x264's trade of time for size.
+        sound: A file whose sound is taken over, packet for packet where an mp4 may hold it, else as AAC.
+        clock: When each frame is shown, where they do not come evenly or do not begin at 0; else `fps` says it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        fps: float,
+        crf: int = 20,
+        metadata: Mapping[str, str] | None = None,
+        gop: int = 50,
+        preset: str = "veryfast",
+        sound: Path | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.path, self.fps, self.gop, self.sound, self.clock = Path(path), fps, gop, sound, clock
+        self.options, self.metadata = {"crf": str(crf), "preset": preset, "threads": "1"}, metadata or {}
+        self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self._open = ExitStack()  # files that are to be closed
+        self._shape: tuple[int, ...] = ()
+        self._number = 0  # of the next frame
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with self._open:
+                if kind is None:
+                    self._finish()
+            if kind is None:
+                self._part.replace(self.path)
+        finally:
+            self._part.unlink(missing_ok=True)
+
+    def add(self, frame: NDArray[np.uint8]) -> None:
+        """Encode the next frame, RGB [H, W, 3].
+
+        Raises:
+            ValueError: its size is odd or not that of the first one, or the clock has no time for it.
+        """
+        if not self._number:
+            self._begin(frame.shape)
+        if frame.shape != self._shape:
+            raise ValueError(f"frame {self._number} has the shape {frame.shape}, the first one {self._shape}")
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU601)
+        if self.clock is not None:
+            _set_time(picture, self.clock, self._number)
+        self._mux(self._stream.encode(picture))
+        self._number += 1
+
+    def _begin(self, shape: tuple[int, ...]) -> None:
+        height, width = shape[:2]
+        if height % 2 or width % 2:
+            raise ValueError(
+                f"H.264 in yuv420p takes even sizes, not {height}x{width}; crop or pad the frames by one pixel"
+            )
+        self._shape = shape
+        # Without use_metadata_tags the mp4 muxer silently drops every key that it does not know.
+        options = {"movflags": "use_metadata_tags+faststart"}
+        name = f"file:{self._part.absolute()}"  # else FFmpeg takes a name such as 12:30.mp4 for a protocol
+        self._container = self._open.enter_context(av.open(name, "w", format="mp4", options=options))
+        self._container.metadata.update(self.metadata)
+        self._stream = _video_stream(self._container, Fraction(self.fps).limit_denominator(1001), self.options)
+        _describe(self._stream, height, width, self.gop)
+        if self.clock is not None:
+            self._stream.codec_context.time_base = self.clock.base
+        self._sound = iter(()) if self.sound is None else self._read_sound(self.sound)
+        self._waiting = next(self._sound, None)
+
+    def _read_sound(self, path: Path) -> Iterator[Timed]:
+        containers = ",".join((*CONTAINERS, *SOUNDS))  # none of which can name another file
+        options = {"protocol_whitelist": "file", "format_whitelist": containers}
+        source = self._open.enter_context(av.open(f"file:{path.absolute()}", options=options))
+        return read_sound(source, self._container)
+
+    def _mux(self, packets: Iterable[Encoded]) -> None:
+        """Write packets of the picture, and before each the sound that is due earlier: neither waits in memory."""
+        for packet in packets:
+            self._mux_sound(timed(packet).due)
+            self._container.mux(packet)
+
+    def _mux_sound(self, before: float) -> None:
+        while self._waiting is not None and self._waiting.due < before:
+            self._container.mux(self._waiting.packet)
+            self._waiting = next(self._sound, None)
+
+    def _finish(self) -> None:
+        if not self._number:
+            raise ValueError("there is no frame to encode; give at least one")
+        self._mux(self._stream.encode())
+        self._mux_sound(float("inf"))
 
 
 def write_video(
@@ -45,90 +155,38 @@ def write_video(
 ) -> None:
     """Encode RGB frames as an mp4; the file appears under its name only when it is complete.
 
-    One thread: x264 cuts a picture differently for every number of threads, and the bytes would follow the machine.
-
     Args:
-        path: Where to write; its folder is made.
+        path: see `VideoWriter`, as all others.
         frames: `[H, W, 3]` RGB, all of one even height and width.
-        fps: Frames a second.
-        crf: x264's constant quality, 0 (lossless) to 51.
-        metadata: Written into the container under these very keys; players show `comment` and `title`.
-        gop: Most frames from one key frame to the next; a seek decodes that many at worst.
-        preset: x264's trade of time for size.
-        sound: A file whose sound is taken over, packet for packet where an mp4 may hold it, else as AAC.
-        clock: When each frame is shown, where they do not come evenly or do not begin at 0; else `fps` says it.
+        fps: frames a second.
+        crf: quality.
+        metadata: of the container.
+        gop: frames from key frame to key frame.
+        preset: of x264.
+        sound: a file.
+        clock: when each frame is shown.
 
     Raises:
-        ValueError: No frame, sizes that are odd or change, or more frames than the clock has times.
+        ValueError: no frame, sizes that are odd or change, or more frames than the clock has times.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        _encode(
-            part, frames, fps, {"crf": str(crf), "preset": preset, "threads": "1"}, metadata or {}, gop, sound, clock
-        )
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with VideoWriter(path, fps, crf, metadata, gop, preset, sound, clock) as video:
+        for frame in frames:
+            video.add(frame)
 
 
-def _encode(
-    path: Path,
-    frames: Iterable[NDArray[np.uint8]],
-    fps: float,
-    options: dict[str, str],
-    metadata: Mapping[str, str],
-    gop: int,
-    sound: Path | None,
-    clock: Clock | None,
-) -> None:
-    rest = iter(frames)
-    first = next(rest, None)
-    if first is None:
-        raise ValueError("there is no frame to encode; give at least one")
-    height, width = first.shape[:2]
-    if height % 2 or width % 2:
-        raise ValueError(
-            f"H.264 in yuv420p takes even sizes, not {height}x{width}; crop or pad the frames by one pixel"
-        )
-    # Without use_metadata_tags the mp4 muxer silently drops every key that it does not know.
-    name = f"file:{path.absolute()}"  # else FFmpeg takes a name such as 12:30.mp4 for a protocol
-    with av.open(name, "w", format="mp4", options={"movflags": "use_metadata_tags+faststart"}) as container:
-        container.metadata.update(metadata)
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
-        _describe(stream, height, width, gop)
-        if clock is not None:
-            stream.codec_context.time_base = clock.base
-        video = _video(stream, chain([first], rest), first.shape, clock)
-        if sound is None:
-            for _, packet in video:
-                container.mux(packet)
-            return
-        containers = ",".join((*CONTAINERS, *SOUNDS))  # none of which can name another file
-        options = {"protocol_whitelist": "file", "format_whitelist": containers}
-        with av.open(f"file:{sound.absolute()}", options=options) as source:
-            # Both in order of time: whichever came much later would wait in memory.
-            for _, packet in merge(video, _sound(container, source), key=lambda timed: timed[0]):
-                container.mux(packet)
+def pad_even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """H.264 takes even sizes: an odd frame's last row or column is repeated, so that nothing is lost or moved."""
+    height, width = frame.shape[:2]
+    if height % 2 == width % 2 == 0:
+        return frame
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _video(
-    stream: Any, frames: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], clock: Clock | None
-) -> Iterator[tuple[float, Any]]:
-    """The packets of the picture, each with the time at which it is due, s."""
-    for number, frame in enumerate(frames):
-        if frame.shape != shape:
-            raise ValueError(f"frame {number} has the shape {frame.shape}, the first one {shape}")
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU601)
-        if clock is not None:
-            _set_time(picture, clock, number)
-        yield from ((_due(packet), packet) for packet in stream.encode(picture))
-    yield from ((_due(packet), packet) for packet in stream.encode())
+def _video_stream(container: OutputContainer, rate: Fraction, options: dict[str, str]) -> VideoStream:
+    return container.add_stream("libx264", rate=rate, options=options)
 
 
-def _set_time(picture: Any, clock: Clock, number: int) -> None:
+def _set_time(picture: av.VideoFrame, clock: Clock, number: int) -> None:
     if number >= len(clock.times):
         raise ValueError(f"frame {number} has no time: the clock has {len(clock.times)}")
     picture.pts, picture.time_base = clock.times[number], clock.base
@@ -136,40 +194,7 @@ def _set_time(picture: Any, clock: Clock, number: int) -> None:
     picture.duration = after - clock.times[number]
 
 
-def _sound(container: Any, source: Any) -> Iterator[tuple[float, Any]]:
-    """The packets of a file's sound, each with its time, s; all streams of it."""
-    streams = {stream.index: stream for stream in source.streams.audio}
-    copied, encoders = {}, {}
-    for index, stream in streams.items():
-        codec = stream.codec_context
-        if codec is None:
-            raise MediaError("the codec of its sound is not known here: save the file with AAC sound")
-        # AAC without a header of its own (from a transport stream) is framed as mp4 does not have it.
-        if codec.name in AS_IT_IS and not (codec.name == "aac" and not codec.extradata):
-            copied[index] = container.add_stream_from_template(stream)
-        else:
-            # A file of bare samples may not say where its channels belong.
-            layout = {1: "mono", 2: "stereo"}.get(codec.channels, codec.layout.name)
-            encoders[index] = container.add_stream("aac", rate=codec.sample_rate, layout=layout)
-    if not streams:
-        return
-    for packet in source.demux(*streams.values()):
-        index = packet.stream.index
-        if index in encoders:
-            for frame in packet.decode():
-                yield from ((_due(made), made) for made in encoders[index].encode(frame))
-        elif packet.dts is not None:  # the last one only says that it is over
-            packet.stream = copied[index]
-            yield _due(packet), packet
-    for encoder in encoders.values():
-        yield from ((_due(made), made) for made in encoder.encode())
-
-
-def _due(packet: Any) -> float:
-    return float((packet.dts or 0) * packet.time_base)
-
-
-def _describe(stream: Any, height: int, width: int, gop: int) -> None:
+def _describe(stream: VideoStream, height: int, width: int, gop: int) -> None:
     """Set what the stream says of itself; the colour matrix too, or decoders guess it from the size."""
     stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
     context = stream.codec_context

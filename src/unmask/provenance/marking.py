@@ -75,10 +75,13 @@ class Marking:
         """A picture RGB [H, W, 3] or grey [H, W], uint8, as it is published."""
         return embed(pixels, self.payload, self.psnr) if self.watermark else pixels
 
+    def frame(self, frame: Pixels) -> Pixels:
+        """A frame of a video RGB [H, W, 3], uint8, as it is published: labelled, then watermarked."""
+        return self.picture(visible_label(frame, self.label) if self.label else frame)
+
     def frames(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
-        """The frames [H, W, 3] of a video, uint8, as they are published: labelled, then watermarked."""
-        for frame in frames:
-            yield self.picture(visible_label(frame, self.label) if self.label else frame)
+        """Each of these frames as it is published."""
+        return map(self.frame, frames)
 
     def write(self, path: Path, pixels: Pixels, quality: int = 90) -> None:
         """Mark a picture and save it as `write_picture` does."""

@@ -42,7 +42,7 @@ def make(table: paper.Table, extra: Sequence[str]) -> list[str]:
         # The folder's name holds what the data is: only now is it prepared.
         folder = jobs.run_folder("train", [quote(argument) for argument in arguments])
         if not at and (more := _to_make(folder, Path(need.out), need.count)) is not None:
-            at = _call("generate", [f"run={folder}", f"out={need.out}", f"count={need.count}", *more])
+            at = _call("sample", [f"run={folder}", f"out={need.out}", f"count={need.count}", *more])
         failed += [f"{need.name}: {at}"] if at else []
     return failed
 
@@ -100,7 +100,7 @@ def _call(verb: str, arguments: Sequence[str]) -> str | None:
 
 
 def _to_make(run: Path, out: Path, count: int) -> list[str] | None:
-    """None where a folder holds so many samples of a run for detectors; else what `generate` is told besides."""
+    """None where a folder holds so many samples of a run for detectors; else further arguments of `unmask sample`."""
     note = out / "generate.json"
     made = next(out.glob("crops/*/crops.parquet"), None)
     known = read_json(note, AGAIN) if note.is_file() else {}

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from conftest import compose, unmask
 from datamodules import DataOf
-from unmask.commands.generate import generate
+from unmask.commands.inpaint import start
 from unmask.data.manifest import ManifestError
 from unmask.datasets.deepfakeart import DeepfakeArt
 from unmask.generation.inpainters import ClassicalInpainter, DiffusionInpainter, InpainterError
@@ -53,7 +53,7 @@ def root(tmp_path_factory) -> Path:
 
 def make(root: Path, out: Path, *overrides: str) -> None:
     given = ["generator=classical", f"data.root={root}", f"out={out}", "size=48", *overrides]
-    generate(compose("generate", given))
+    start(compose("inpaint", given))
 
 
 @pytest.fixture(scope="module")
@@ -321,11 +321,11 @@ def test_a_folder_of_somebody_else_is_refused(root, tmp_path):
 
 def test_videos_are_no_paintings(demo_root, tmp_path):
     with pytest.raises(ManifestError, match="holds videos"):
-        generate(compose("generate", ["data=demo_celebdf", f"data.root={demo_root}", f"out={tmp_path / 'set'}"]))
+        start(compose("inpaint", ["data=demo_celebdf", f"data.root={demo_root}", f"out={tmp_path / 'set'}"]))
 
 
 def test_the_console_says_what_is_there_and_how_to_go_on(root, tmp_path):
-    given = ("generate", "generator=classical", f"data.root={root}", "out=a set", "size=48", "limit=1")
+    given = ("inpaint", "generator=classical", f"data.root={root}", "out=a set", "size=48", "limit=1")
     assert "0 of 5 forgeries are there" in unmask(*given, "check=true", cwd=tmp_path).stdout
     assert not (tmp_path / "a set").exists()
     said = unmask(*given, cwd=tmp_path).stdout
@@ -334,7 +334,7 @@ def test_the_console_says_what_is_there_and_how_to_go_on(root, tmp_path):
 
 
 def test_a_model_that_is_not_there_is_named_with_where_it_is_had(root, tmp_path):
-    done = unmask("generate", f"data.root={root}", f"out={tmp_path / 'set'}", cwd=tmp_path, expect=1)
+    done = unmask("inpaint", f"data.root={root}", f"out={tmp_path / 'set'}", cwd=tmp_path, expect=1)
     assert "generator.model=sd2-community/stable-diffusion-2-inpainting is not on this disk" in done.stderr
     assert "https://huggingface.co/sd2-community/stable-diffusion-2-inpainting" in done.stderr
     assert "generator.download=true" in done.stderr and "generator.model=FOLDER" in done.stderr
@@ -408,7 +408,7 @@ def test_diffusion_gives_the_same_picture_at_any_batch_size(tiny):
 def test_diffusion_through_the_verb(tiny, root, tmp_path):
     out = tmp_path / "set"
     given = [f"data.root={root}", f"out={out}", f"generator.model={tiny}", "generator.steps=2", "generator.device=cpu"]
-    generate(compose("generate", [*given, "size=32", "limit=2", "batch_size=3"]))
+    start(compose("inpaint", [*given, "size=32", "limit=2", "batch_size=3"]))
     table = pd.read_parquet(out / "items.parquet")
     assert set(table["method"]) == {"real", "sd2_inpaint"} and len(table) == 2 * (1 + len(MASKS))
     for row in table[table["label"] == 1].itertuples():

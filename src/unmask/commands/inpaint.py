@@ -1,0 +1,57 @@
+"""Repaint parts of a data set's real pictures: five masks each, one inpainter, in the layout of DeepfakeArt.
+
+  unmask inpaint data=deepfakeart data.root=DIR                          Stable Diffusion 2, which must be on the disk
+  unmask inpaint data=deepfakeart data.root=DIR generator.download=true  download it first (about 5 GB)
+  unmask inpaint data=deepfakeart data.root=DIR generator=classical      OpenCV's inpainting, no model
+  unmask inpaint data=demo_deepfakeart generator=classical limit=20      try it out on rendered paintings
+
+The files go below out=DIR in DeepfakeArt's layout: similar/inpainting/N/{original,inpainting_MASK,mask_MASK}.png, white
+is painted anew. The original goes the same way (to the inpainter's size and back), so that resampling tells nothing,
+and outside of the mask the forgery is the original, to the bit (paste=false keeps what the model made of it).
+Every picture is marked in its metadata. A call that was killed resumes; rerun=true starts over. To use the set:
+
+  unmask prepare data=deepfakeart data.name=NAME data.root=DIR
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from unmask.application import refuse_unread, verb
+from unmask.config.build import build
+from unmask.config.check import resolved
+from unmask.data.source import Source
+from unmask.generation.folder import GENERATED
+from unmask.generation.inpainters import Inpainter
+from unmask.generation.inpainting import InpaintSettings, inpaint
+
+READ = (
+    "data", "data.", "data/", "paths.", "generator", "generator.", "masks", "size", "paste", "limit", "seed",
+    "batch_size", "out", "rerun", "check",
+)  # fmt: skip
+NO_PIXELS = ("device", "download")  # settings of an inpainter that decide no pixel
+
+
+def start(cfg: DictConfig) -> None:
+    """Make what is not there yet of the forgeries that a config describes."""
+    refuse_unread(READ, "has no effect on inpaintings; see unmask inpaint --help")
+    settings = resolved(cfg)
+    how = InpaintSettings(
+        tuple(settings["masks"]), settings["size"], settings["paste"], settings["limit"], settings["seed"],
+        settings["batch_size"],
+    )  # fmt: skip
+    data: Source = build(settings["data"]["source"])
+    inpainter: Inpainter = build(settings["generator"])
+    about = {key: value for key, value in settings["generator"].items() if key not in NO_PIXELS}
+    out = Path(settings["out"] or GENERATED / f"{data.name}_{inpainter.method}")
+    inpaint(data, inpainter, how, out, about, settings["rerun"], settings["check"])
+
+
+@verb("inpaint")
+def main(cfg: DictConfig) -> None:
+    """Run the verb."""
+    start(cfg)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Make pictures of a trained generator, marked as synthetic, as a data set for detectors.
+
+  unmask sample run=DIR count=10000                       a GAN, an autoencoder, a diffusion model
+  unmask sample run=DIR count=100 attributes=[Male,Smiling]   of a conditional one
+  unmask sample run=DIR count=100 walk=8                  and a film of what lies between eight of them
+  unmask sample run=DIR count=10000 trainer=ddp           shared out to all GPUs
+
+Each picture has its own seed, drawn from seed=0, and is marked in its metadata and its pixels. What it was before it
+was marked is kept for detectors, beside real pictures of the generator's own data. A call that was killed resumes; a
+larger count adds pictures; rerun=true starts over. To train a detector on them:
+
+  unmask train experiment=loop/cnn data.run=OUT
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from unmask.application import refuse_unread, verb
+from unmask.config.build import build
+from unmask.config.check import resolved
+from unmask.console import quiet
+from unmask.generation.folder import default_folder
+from unmask.generation.samples import SampleSettings, sample
+from unmask.generation.trained import open_run
+from unmask.training.trainer import devices_of
+
+READ = (
+    "run", "count", "attributes", "walk", "seed", "batch_size", "out", "rerun", "check", "marking.", "trainer",
+    "trainer.",
+)  # fmt: skip
+
+
+@verb("sample")
+def main(cfg: DictConfig) -> None:
+    """Run the verb."""
+    quiet()
+    refuse_unread(READ, "has no effect on the pictures of a generator; see unmask sample --help")
+    settings = resolved(cfg)
+    run = open_run(settings["run"], "sample")
+    wanted = SampleSettings(
+        settings["count"], settings["seed"], tuple(settings["attributes"]), settings["walk"], settings["batch_size"]
+    )
+    out = Path(settings["out"] or default_folder(run))
+    marking, devices = build(settings["marking"]), devices_of(settings["trainer"])
+    sample(run, wanted, out, marking, devices, settings["rerun"], settings["check"])
+
+
+if __name__ == "__main__":
+    main()

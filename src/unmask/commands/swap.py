@@ -1,0 +1,56 @@
+"""Draw the main face of a video as a person of a face swapper's run, marked so that everybody sees it.
+
+  unmask swap run=DIR video=clip.mp4 to=B                  the face in a video drawn as person B of a run
+  unmask swap run=DIR video=FOLDER to=A blending=poisson colour=none   in all videos below a folder
+
+A swapped video keeps its frames, its times and its sound; a visible label, a watermark and metadata say what it is. A
+person's own name gives the reconstruction. Swap nobody's face without their consent. Beside the videos lie masks of
+what was changed, previews and figures. Videos are shared out to trainer.devices (trainer=ddp: all GPUs). A call that
+was killed resumes; rerun=true starts over.
+
+Faces before any mark are kept for detectors too, beside the same faces as they were filmed:
+
+  unmask train experiment=loop/cnn data=swapped data.run=OUT
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from unmask.application import refuse_unread, verb
+from unmask.config.build import build
+from unmask.config.check import resolved
+from unmask.console import quiet
+from unmask.generation.folder import default_folder
+from unmask.generation.swaps import SwapSettings, swap
+from unmask.generation.trained import open_run
+from unmask.provenance import TRAINED, Marking
+from unmask.training.trainer import devices_of
+
+HOW = ("to", "blending", "colour", "feather", "search_every", "crf")  # the arguments of SwapSettings
+READ = (
+    "run", "video", *HOW, "label", "video_psnr", "batch_size", "out", "rerun", "marking.", "identity", "identity.",
+    "lpips", "lpips.", "trainer", "trainer.",
+)  # fmt: skip
+
+
+@verb("swap")
+def main(cfg: DictConfig) -> None:
+    """Run the verb."""
+    quiet()
+    refuse_unread(READ, "has no effect on swapped videos; see unmask swap --help")
+    settings = resolved(cfg)
+    run = open_run(settings["run"], "swap")
+    how = SwapSettings(**{key: settings[key] for key in HOW})
+    video = Path(settings["video"]) if settings["video"] else None
+    out = Path(settings["out"] or f"{default_folder(run)}_to_{how.to}")
+    marking: Marking = build(settings["marking"])
+    marking = replace(marking, label=settings["label"] or "", psnr=settings["video_psnr"], source=TRAINED)
+    measures = {"identity": settings["identity"], "lpips": settings["lpips"]}
+    devices = devices_of(settings["trainer"])
+    swap(run, video, how, out, marking, devices, measures, settings["batch_size"], settings["rerun"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The folder of inpainting forgeries, in DeepfakeArt's layout: which file is what, and the tables of all."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unmask.data.manifest import Item, items_table
+from unmask.files import replace_file
+from unmask.generation.masks import MASKS
+
+FILES = "similar/inpainting/*"  # the folders that hold what is made
+
+
+@dataclass(frozen=True)
+class Job:
+    """One forgery: an original of the data set and the mask to be painted anew, below the output folder `out`."""
+
+    original: Item
+    mask: str
+    out: Path
+
+    @property
+    def record(self) -> str:
+        """The original's own name, which names its folder."""
+        return self.original.item.split("/", 2)[-1].replace("/", "_")
+
+    def path(self, kind: str) -> Path:
+        """Where `original`, `inpainting` or `mask` lies."""
+        name = kind if kind == "original" else f"{kind}_{self.mask}"
+        return self.out / "similar" / "inpainting" / self.record / f"{name}.png"
+
+    def seed(self, seed: int) -> int:
+        """Of this forgery alone, so that neither the batch nor the order decides a pixel."""
+        return int.from_bytes(hashlib.sha256(f"{seed}/{self.record}/{self.mask}".encode()).digest()[:8]) >> 1
+
+    @property
+    def done(self) -> bool:
+        """Whether all of its files are there; each appears only when it is complete."""
+        return all(self.path(kind).is_file() for kind in ("original", "mask", "inpainting"))
+
+
+def find_jobs(originals: Iterable[Item], masks: Iterable[str], out: Path) -> list[Job]:
+    """One for each mask of each original, in order."""
+    return [Job(item, mask, out) for item in originals for mask in masks]
+
+
+def write_tables(out: Path, name: str, originals: Sequence[Item], method: str) -> int:
+    """Write the manifest and methods.csv of all that lies in the folder.
+
+    Args:
+        out: the folder.
+        name: of the data set.
+        originals: its real pictures.
+        method: what the inpainter's work is called.
+
+    Returns:
+        The number of forgeries.
+
+    Raises:
+        ValueError: there is no forgery.
+    """
+    rows: list[Item] = []
+    for item in originals:
+        if jobs := [job for job in find_jobs([item], MASKS, out) if job.done]:
+            rows += _rows(jobs, name, method)
+    if not rows:
+        raise ValueError(f"out={out}: no forgery could be made")
+    table = items_table(rows)
+    fakes = table[table["label"] == 1][["path", "method"]]
+    replace_file(out / "methods.csv", fakes.to_csv(index=False, lineterminator="\n").encode())
+    replace_file(out / "items.parquet", table.to_parquet())
+    _write_lists(out, rows)
+    return len(fakes)
+
+
+def _rows(jobs: Sequence[Job], name: str, method: str) -> list[Item]:
+    """An original and the forgeries that were made of it, which share its painting and its split."""
+    item = jobs[0].original
+    real = f"{name}/real/{jobs[0].record}"
+    path = jobs[0].path("original").relative_to(jobs[0].out).as_posix()
+    rows = [Item(real, path, 0, "real", groups=item.groups, listed=item.listed, given=item.given)]
+    for job in jobs:
+        path, mask = (job.path(kind).relative_to(job.out).as_posix() for kind in ("inpainting", "mask"))
+        fake = f"{name}/{method}/{job.record}_{job.mask}"
+        rows.append(Item(fake, path, 1, method, real, item.groups, item.listed, item.given, mask))
+    return rows
+
+
+def _write_lists(out: Path, rows: Sequence[Item]) -> None:
+    """Write the lists of the official split, if the originals came with one, so that the forgeries keep it."""
+    if {item.given for item in rows} - {"train", "test"}:
+        return
+    originals = {item.item: item.path for item in rows}
+    for split in ("train", "test"):
+        listed = {
+            item.item.rpartition("/")[2]: {"original": originals[item.source], "generated": item.path}
+            for item in rows
+            if item.given == split and item.source is not None
+        }
+        replace_file(out / "similar" / f"{split}_similar.json", json.dumps({"inpainting": listed}, indent=1).encode())

@@ -1,0 +1,103 @@
+"""A generator's samples before marking, beside real pictures that it learned from or was tested on."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmask.console import say
+from unmask.data.datamodule import DataModule
+from unmask.data.manifest import Item
+from unmask.evaluation.loading import data_of
+from unmask.generation.unmarked import Unmarked
+from unmask.media.pictures import WholePictures
+from unmask.media.recipe import Crops
+from unmask.runs.run import Run
+from unmask.training.samples import pixels
+
+# Of ten samples in order, how many go into which split: real pictures are few, samples are not.
+SPLITS = ("train",) * 6 + ("val",) + ("test",) * 3
+BATCH = 64  # real pictures at once
+
+
+class UnmarkedSamples(Unmarked[WholePictures]):
+    """Samples as they were made, and real pictures of the generator's own data, brought to the same size alike.
+
+    Args:
+        run: the generator's.
+        out: the folder of samples.
+    """
+
+    def __init__(self, run: Run, out: Path) -> None:
+        super().__init__(out, WholePictures(crop_size=int(run.config["image_size"])))
+        self.run, self.method = run, method_of(run)
+        self.name = f"generated_{self.method}"
+
+    def item(self, number: int) -> Item:
+        """The manifest's row of a sample."""
+        item, path = f"{self.name}/{self.method}/{number:06d}", f"pictures/{number:06d}.png"
+        return Item(item, path, 1, self.method, groups=(item,), given=SPLITS[number % len(SPLITS)])
+
+    def has_sample(self, number: int) -> bool:
+        """Whether a sample is kept."""
+        return self.has(self.item(number).item)
+
+    def keep_sample(self, number: int, picture: NDArray[np.uint8]) -> None:
+        """Keep one sample [S, S, 3]."""
+        self.keep(self.item(number).item, _as_crops(picture))
+
+    def finish(self, count: int) -> None:
+        """Put real pictures beside the samples, as many of each split as there are, and make the store whole."""
+        fakes = [self.item(number) for number in range(count)]
+        if {item.item for item in fakes} == {item for item in self.kept if item.startswith(f"{self.name}/")}:
+            return
+        if self.kept:  # of more samples than are wanted now
+            self.begin()
+        try:
+            data = data_of(self.run)
+            data.setup("test")
+        except (ValueError, OSError) as error:
+            reason = str(error).partition("\n")[0]
+            say(f"no detector can train on these yet: the generator's own real pictures are not at hand ({reason})")
+            return
+        self.join([*fakes, *(item for split in dict.fromkeys(SPLITS) for item in self._real(data, split, fakes))])
+
+    def _real(self, data: DataModule, split: str, fakes: list[Item]) -> list[Item]:
+        """Keep real pictures of a split; always the same first ones, so that a folder can grow."""
+        samples, wanted = data.samples[split], sum(item.given == split for item in fakes)
+        rows = np.random.default_rng(0).permutation(len(samples))[:wanted]
+        known, found = data.items.set_index("item"), []
+        for row in rows:
+            name = samples.table["item"].iloc[row]
+            about = known.loc[name]
+            # A video gives several frames: each is a picture of its own here, and all of one split.
+            item = name if samples.table["frame"].iloc[row] == 0 else f"{name}#{samples.table['frame'].iloc[row]}"
+            found.append(Item(item, about["path"], 0, "real", groups=tuple(about["groups"]), given=split))
+        missing = [at for at, item in enumerate(found) if not self.has(item.item)]
+        for start in range(0, len(missing), BATCH):
+            part = missing[start : start + BATCH]
+            batch = samples.__getitems__([(0, int(rows[at])) for at in part])
+            made = pixels(data.on_after_batch_transfer(batch, 0)["x"])
+            for at, picture in zip(part, made, strict=True):
+                self.keep(found[at].item, _as_crops(picture))
+        return found
+
+
+def method_of(run: Run) -> str:
+    """What a generator's samples are called by: its preset's name, and its seed where that is not 0."""
+    name, seed = str(run.config["name"]).rpartition("/")[2], run.config.get("seed", 0)
+    return f"{name}_seed{seed}" if seed else name
+
+
+def _as_crops(picture: NDArray[np.uint8]) -> Crops:
+    """A whole picture [S, S, 3] as the one crop of its file."""
+    side = float(len(picture))
+    return Crops(
+        track=np.zeros(1, np.int64),
+        frame=np.zeros(1, np.int64),
+        time=np.zeros(1),
+        box=np.array([[0, 0, side, side]], np.float32),
+        landmarks=np.full((1, 5, 2), np.nan, np.float32),
+        prob=np.full(1, np.nan, np.float32),
+        pixels=np.ascontiguousarray(picture.transpose(2, 0, 1))[None],
+    )
