@@ -46,7 +46,7 @@ def test_three_mistakes_are_told_at_once():
         "unmask.config.import_module",
         "unmask.data.store.shutil.rmtree",
         "unmask.data.store.write_part",
-        "unmask.media.decode.open_media",
+        "unmask.media.reader.open_media",
         "torch.nn.modules.module.torch.load",
         "torch.nn.Module.load_state_dict",
         "pytorch_lightning.trainer.trainer.os.system",

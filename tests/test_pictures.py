@@ -11,8 +11,8 @@ from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
 from unmask.data.prepare import prepare
 from unmask.data.store import StoreError
-from unmask.media.decode import MediaError
 from unmask.media.encode import write_video
+from unmask.media.kinds import MediaError
 from unmask.media.pictures import WholePictures
 from unmask.media.recipe import FaceCrops
 

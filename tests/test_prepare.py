@@ -21,8 +21,8 @@ from unmask.config import allowed
 from unmask.data import prepare as preparing
 from unmask.data.prepare import parse_shard, prepare, prepare_parts
 from unmask.data.store import StoreError, part_path, read_about
-from unmask.media.decode import open_media
 from unmask.media.encode import write_video
+from unmask.media.reader import open_media
 from unmask.media.recipe import Crops, FaceCrops
 from unmask.parallel.workers import Stop
 

@@ -13,7 +13,7 @@ from unmask.data.manifest import Item, items_table
 from unmask.datasets.people import PeopleDataModule
 from unmask.generation.folder import claim_for_run
 from unmask.generation.inpainting import replace
-from unmask.media.decode import VIDEOS
+from unmask.media.kinds import VIDEOS
 from unmask.provenance import Marking
 from unmask.runs.run import Run
 

@@ -28,8 +28,8 @@ from unmask.generation.swap_folder import Job, Pair, claim_folder, find_jobs, pa
 from unmask.generation.swapper import Swapper
 from unmask.generation.unmarked import Kept, UnmarkedFaces
 from unmask.media.align import warp
-from unmask.media.decode import MediaError
 from unmask.media.encode import write_video
+from unmask.media.kinds import MediaError
 from unmask.media.paste import BLENDS, COLOURS
 from unmask.media.recipe import FaceCrops
 from unmask.media.stream import clock

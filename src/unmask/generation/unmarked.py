@@ -20,7 +20,7 @@ from unmask.data.store import CropStore, read_about, write_part
 from unmask.datasets.generated import CROPS
 from unmask.generation.swapper import Place
 from unmask.media.align import warp
-from unmask.media.decode import burst_indices
+from unmask.media.indices import burst_indices
 from unmask.media.pictures import WholePictures
 from unmask.media.probe import frame_statistics
 from unmask.media.recipe import Crops, FaceCrops

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from unmask.files import NotRegularError, open_regular, printable
 
+Frame = NDArray[np.uint8]  # [H, W, 3], RGB
 Frames = NDArray[np.uint8]  # [N, H, W, 3], RGB
 
 VIDEOS = {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"}

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.media.align import align_matrix, crop_matrix, warp
-from unmask.media.decode import MediaError, burst_indices, decoder_version, open_media, read_mask
+from unmask.media.decoders import decoder_version
 from unmask.media.find import Array, FaceFinder
-from unmask.media.kinds import MEDIA
+from unmask.media.indices import burst_indices
+from unmask.media.kinds import MEDIA, MediaError
 from unmask.media.probe import Statistics, file_statistics, frame_statistics
+from unmask.media.reader import open_media, read_mask
 from unmask.media.track import Track, all_faces, associate, changed, main_face, smooth
 
 VERSION = 3  # raised when the same settings give other pixels, so that no stale crop is used
