@@ -45,7 +45,7 @@ def test_three_mistakes_are_told_at_once():
         "subprocess.Popen",
         "unmask.config.import_module",
         "unmask.data.store.shutil.rmtree",
-        "unmask.data.store.write_part",
+        "unmask.data.parts.write_part",
         "unmask.media.reader.open_media",
         "torch.nn.modules.module.torch.load",
         "torch.nn.Module.load_state_dict",

@@ -15,9 +15,9 @@ from PIL import Image
 
 from conftest import unmask
 from unmask.commands.prepare import _memory, hashes
-from unmask.data.manifest import Item, ManifestError, file_hash, items_table
+from unmask.data.manifest import Item, ManifestError, items_table
 from unmask.datasets import lists
-from unmask.files import NotRegularError, open_regular
+from unmask.files import NotRegularError, file_hash, open_regular
 from unmask.media.kinds import MediaError, first_line, is_picture
 from unmask.media.pictures import WholePictures
 from unmask.media.reader import open_media

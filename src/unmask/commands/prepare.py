@@ -27,11 +27,11 @@ from unmask.config.check import validate
 from unmask.console import console, say
 from unmask.data import checksums, duplicates
 from unmask.data.datamodule import CropDataModule
-from unmask.data.manifest import ManifestError, check_leaks, file_hash
+from unmask.data.manifest import ManifestError, check_leaks
 from unmask.data.prepare import parse_shard, prepare_parts
 from unmask.data.prepare import prepare as prepare_items
 from unmask.data.store import DUPLICATES, CropStore, StoreError, shard_path
-from unmask.files import printable
+from unmask.files import file_hash, printable
 from unmask.media.kinds import VIDEOS
 from unmask.parallel.workers import run
 

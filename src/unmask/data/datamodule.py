@@ -19,10 +19,11 @@ from unmask.data.augment import Augmentation, to_float
 from unmask.data.blend import SelfBlend
 from unmask.data.blended import BlendedDataset
 from unmask.data.dataset import CropDataset, Sampling
-from unmask.data.manifest import ATTRIBUTE, Item, ManifestError, check_leaks, components, file_hash, items_table
-from unmask.data.prepare import Recipe, overrides
+from unmask.data.manifest import ATTRIBUTE, Item, ManifestError, check_leaks, components, items_table
+from unmask.data.recipe import Recipe, overrides
 from unmask.data.splits import DEAL_TEST, PROTOCOLS
 from unmask.data.store import CropStore, StoreError
+from unmask.files import file_hash
 
 HASHED = 16  # files whose bytes are compared where a data set may have been moved
 Order = Callable[[np.random.Generator], sampling.Indices]

@@ -17,7 +17,7 @@ import pandas as pd
 
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
-from unmask.data.prepare import Recipe
+from unmask.data.recipe import Recipe
 from unmask.datasets.lists import read_json, the_only
 
 FOUR = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")

@@ -10,7 +10,7 @@ from typing import Any
 
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
-from unmask.data.prepare import Recipe
+from unmask.data.recipe import Recipe
 
 CLASSES = {"real": 0, "fake": 1}
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
-from unmask.data.prepare import Recipe, overrides
+from unmask.data.recipe import Recipe, overrides
 from unmask.data.store import CropStore, StoreError
 
 CROPS = "crops"  # the store below a folder that `unmask generate` filled

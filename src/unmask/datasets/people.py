@@ -23,7 +23,7 @@ from unmask.data.blend import BROWS, CANVAS, FROM, PARTS, UNIT, fit
 from unmask.data.datamodule import CropDataModule
 from unmask.data.dataset import CropDataset
 from unmask.data.manifest import Item, ManifestError
-from unmask.data.prepare import Recipe
+from unmask.data.recipe import Recipe
 from unmask.data.store import CropStore
 
 HELD = ("val", "test")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unmask.data.augment import to_float
+from unmask.files import replacing, write_text
 from unmask.reporting import choose
 from unmask.reporting.gather import HEAT
 
@@ -68,7 +69,8 @@ def _write(module: Any, predictions: pd.DataFrame, data: Any, folder: Path, coun
     entries = []
     for number, choice in enumerate(chosen):
         picture = _strip(x[number], maps[number], None if masks is None else masks[number])
-        Image.fromarray(picture).save(folder / f"{number}.png")
+        with replacing(folder / f"{number}.png") as part:
+            Image.fromarray(picture).save(part, "PNG")
         entries.append({"item": choice.item, "why": choice.why, "prob": choice.prob, "file": f"{number}.png"})
     about = {
         "items": entries,
@@ -77,7 +79,7 @@ def _write(module: Any, predictions: pd.DataFrame, data: Any, folder: Path, coun
         "limit": ALIKE,
         "seconds": time.monotonic() - begun,
     }
-    (folder / "explain.json").write_text(json.dumps(about, indent=2))
+    write_text(folder / "explain.json", json.dumps(about, indent=2))
 
 
 def _row(samples: pd.DataFrame, predictions: pd.DataFrame, item: str) -> int:

@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
-from unmask.data.manifest import file_hash
 from unmask.data.prepare import MADE as STORE
 from unmask.datasets.generated import CROPS
-from unmask.files import remove_made
+from unmask.files import UNFINISHED, file_hash, remove_made
 from unmask.generation.inpainting import replace
 from unmask.provenance import Marking
 from unmask.runs.run import Run
@@ -36,7 +35,7 @@ def claim(out: Path, settings: dict[str, Any], files: str, rerun: bool) -> None:
         raise ValueError(f"out={out} was made with other settings ({note}); take another folder, or rerun=true")
     elif not note.is_file() and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"out={out} is not empty and has no {NOTE}; take a new folder")
-    for leftover in out.glob(f"{files}/.*.part"):  # of a call that was killed
+    for leftover in [*out.glob(f"{files}/.*.part"), *out.glob(f"{files}/{UNFINISHED}")]:  # of a call that was killed
         leftover.unlink()
     replace(note, json.dumps(settings, indent=2).encode())
 

@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 
 from unmask.config.check import resolved
 from unmask.console import say
-from unmask.data.prepare import overrides
+from unmask.data.recipe import overrides
 from unmask.evaluation.swaps import Compare, SwapFigures, comparisons
 from unmask.generation.inpainting import replace
 from unmask.generation.swap_folder import Job, Pair, claim_folder, find_jobs, pairs_of, write_table

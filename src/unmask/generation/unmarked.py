@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 
 from unmask.console import say
 from unmask.data.manifest import Item, items_table
+from unmask.data.parts import read_about, write_part
 from unmask.data.prepare import begin, join
-from unmask.data.store import CropStore, read_about, write_part
+from unmask.data.store import CropStore
 from unmask.datasets.generated import CROPS
 from unmask.generation.swapper import Place
 from unmask.media.align import warp
+from unmask.media.crops import Crops
 from unmask.media.indices import burst_indices
 from unmask.media.pictures import WholePictures
 from unmask.media.probe import frame_statistics
-from unmask.media.recipe import Crops, FaceCrops
+from unmask.media.recipe import FaceCrops
 from unmask.runs.run import Run
 from unmask.training.samples import pixels
 

@@ -1,19 +1,28 @@
 """Frames to an H.264 file, the same bytes for the same frames; with the sound of another file."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from heapq import merge
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
+from unmask.files import replacing
 from unmask.media.kinds import CONTAINERS, MediaError
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer, OutputContainer
+    from av.video.stream import VideoStream
+
+    _Timed = tuple[float, Packet[VideoStream] | Packet[AudioStream]]
 
 SOUNDS = ("wav", "mp3", "aac", "flac")  # containers that sound may be taken from, besides those of videos
 # Sound that lies in an mp4 as it is; all other becomes AAC.
@@ -63,25 +72,27 @@ def write_video(
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        _encode(
-            part, frames, fps, {"crf": str(crf), "preset": preset, "threads": "1"}, metadata or {}, gop, sound, clock
-        )
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    x264 = {"crf": str(crf), "preset": preset, "threads": "1"}
+    with replacing(path) as part:
+        _encode(part, frames, _Settings(fps, x264, gop, clock), metadata or {}, sound)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How the pictures of a video are encoded."""
+
+    fps: float
+    x264: dict[str, str]
+    gop: int
+    clock: Clock | None
 
 
 def _encode(
     path: Path,
     frames: Iterable[NDArray[np.uint8]],
-    fps: float,
-    options: dict[str, str],
+    settings: _Settings,
     metadata: Mapping[str, str],
-    gop: int,
     sound: Path | None,
-    clock: Clock | None,
 ) -> None:
     rest = iter(frames)
     first = next(rest, None)
@@ -96,11 +107,8 @@ def _encode(
     name = f"file:{path.absolute()}"  # else FFmpeg takes a name such as 12:30.mp4 for a protocol
     with av.open(name, "w", format="mp4", options={"movflags": "use_metadata_tags+faststart"}) as container:
         container.metadata.update(metadata)
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
-        _describe(stream, height, width, gop)
-        if clock is not None:
-            stream.codec_context.time_base = clock.base
-        video = _video(stream, chain([first], rest), first.shape, clock)
+        stream = _picture_stream(container, (height, width), settings)
+        video = _video(stream, chain([first], rest), first.shape, settings.clock)
         if sound is None:
             for _, packet in video:
                 container.mux(packet)
@@ -109,13 +117,30 @@ def _encode(
         options = {"protocol_whitelist": "file", "format_whitelist": containers}
         with av.open(f"file:{sound.absolute()}", options=options) as source:
             # Both in order of time: whichever came much later would wait in memory.
-            for _, packet in merge(video, _sound(container, source), key=lambda timed: timed[0]):
-                container.mux(packet)
+            both: Iterator[_Timed] = merge(video, _sound(container, source), key=lambda timed: timed[0])
+            for _, either in both:
+                container.mux(either)
+
+
+def _picture_stream(container: "OutputContainer", size: tuple[int, int], settings: _Settings) -> "VideoStream":
+    """Add the stream of the pictures, and set what it says of itself.
+
+    The colour matrix is set too, or decoders guess it from the size.
+    """
+    rate = Fraction(settings.fps).limit_denominator(1001)
+    stream = container.add_stream("libx264", rate=rate, options=settings.x264)
+    (stream.height, stream.width), stream.pix_fmt = size, "yuv420p"
+    context = stream.codec_context
+    context.thread_count, context.gop_size = 1, settings.gop
+    context.colorspace, context.color_range = int(Colorspace.ITU601), int(ColorRange.MPEG)
+    if settings.clock is not None:
+        context.time_base = settings.clock.base
+    return stream
 
 
 def _video(
-    stream: Any, frames: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], clock: Clock | None
-) -> Iterator[tuple[float, Any]]:
+    stream: "VideoStream", frames: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], clock: Clock | None
+) -> Iterator[tuple[float, "Packet[VideoStream]"]]:
     """The packets of the picture, each with the time at which it is due, s."""
     for number, frame in enumerate(frames):
         if frame.shape != shape:
@@ -128,7 +153,7 @@ def _video(
     yield from ((_due(packet), packet) for packet in stream.encode())
 
 
-def _set_time(picture: Any, clock: Clock, number: int) -> None:
+def _set_time(picture: "VideoFrame", clock: Clock, number: int) -> None:
     if number >= len(clock.times):
         raise ValueError(f"frame {number} has no time: the clock has {len(clock.times)}")
     picture.pts, picture.time_base = clock.times[number], clock.base
@@ -136,7 +161,7 @@ def _set_time(picture: Any, clock: Clock, number: int) -> None:
     picture.duration = after - clock.times[number]
 
 
-def _sound(container: Any, source: Any) -> Iterator[tuple[float, Any]]:
+def _sound(container: "OutputContainer", source: "InputContainer") -> Iterator[tuple[float, "Packet[AudioStream]"]]:
     """The packets of a file's sound, each with its time, s; all streams of it."""
     streams = {stream.index: stream for stream in source.streams.audio}
     copied, encoders = {}, {}
@@ -153,7 +178,7 @@ def _sound(container: Any, source: Any) -> Iterator[tuple[float, Any]]:
             encoders[index] = container.add_stream("aac", rate=codec.sample_rate, layout=layout)
     if not streams:
         return
-    for packet in source.demux(*streams.values()):
+    for packet in source.demux(tuple(streams.values())):
         index = packet.stream.index
         if index in encoders:
             for frame in packet.decode():
@@ -165,13 +190,5 @@ def _sound(container: Any, source: Any) -> Iterator[tuple[float, Any]]:
         yield from ((_due(made), made) for made in encoder.encode())
 
 
-def _due(packet: Any) -> float:
+def _due(packet: "Packet[VideoStream] | Packet[AudioStream]") -> float:
     return float((packet.dts or 0) * packet.time_base)
-
-
-def _describe(stream: Any, height: int, width: int, gop: int) -> None:
-    """Set what the stream says of itself; the colour matrix too, or decoders guess it from the size."""
-    stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-    context = stream.codec_context
-    context.thread_count, context.gop_size = 1, gop
-    context.colorspace, context.color_range = int(Colorspace.ITU601), int(ColorRange.MPEG)

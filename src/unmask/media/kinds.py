@@ -11,6 +11,7 @@ from unmask.files import NotRegularError, open_regular, printable
 
 Frame = NDArray[np.uint8]  # [H, W, 3], RGB
 Frames = NDArray[np.uint8]  # [N, H, W, 3], RGB
+Statistics = dict[str, float | str]  # what a file is apart from its picture, by name
 
 VIDEOS = {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"}
 VIDEOS |= {".wmv", ".flv", ".ogv"}

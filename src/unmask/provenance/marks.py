@@ -7,7 +7,6 @@ every XMP packet has one length too.
 
 import io
 import json
-import os
 import struct
 import zlib
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from unmask.files import open_regular
+from unmask.files import open_regular, replacing
 from unmask.provenance import xmp
 
 TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -75,12 +74,8 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], marks: Mapping[str, str
     else:
         raise ValueError(f"{path}: pictures are written as .png or .jpg")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as part:
         part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def encode_png(pixels: NDArray[np.uint8], marks: Mapping[str, str]) -> bytes:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from unmask.files import write_text
 from unmask.metrics import bootstrap, detection
 from unmask.reporting import choose, plots, tables
 from unmask.reporting.remarks import remarks
@@ -54,9 +54,7 @@ def write(path: Path, runs: Sequence[RunReport], title: str, strips: Strips | No
         **_comparison(runs),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(html, encoding="utf-8")
-    os.replace(draft, path)
+    write_text(path, html)
     return path
 
 

@@ -16,8 +16,9 @@ from omegaconf import DictConfig
 from unmask.arguments import quote
 from unmask.config.check import validate
 from unmask.console import say
-from unmask.data.manifest import ManifestError, file_hash
+from unmask.data.manifest import ManifestError
 from unmask.data.store import StoreError
+from unmask.files import file_hash
 from unmask.reporting import paper
 from unmask.runs.predictions import find_label, predictions_path
 from unmask.runs.run import Run
