@@ -68,11 +68,7 @@ def prepare(
         StoreError: more items could not be prepared; the others are kept, and the next call tries these anew.
     """
     if rerun:
-        try:
-            with lock(folder, alone=True, wait=False):
-                remove_made(folder, MADE)
-        except BlockingIOError:
-            raise StoreError(f"another process is at work on {folder}; wait for it or end it") from None
+        _start_over(folder)
     elif store := _finished(items, root, folder, recipe):
         _warn_changed(store, root)
         return store
@@ -81,6 +77,14 @@ def prepare(
         store = _finished(items, root, folder, recipe) or _merge(items, folder, max_rejected)
     _warn_changed(store, root)
     return store
+
+
+def _start_over(folder: Path) -> None:
+    try:
+        with lock(folder, alone=True, wait=False):
+            remove_made(folder, MADE)
+    except BlockingIOError:
+        raise StoreError(f"another process is at work on {folder}; wait for it or end it") from None
 
 
 def prepare_parts(
@@ -96,16 +100,7 @@ def prepare_parts(
 ) -> int:
     """Prepare the items, or of n shares of them the k-th, but merge nothing; how many of all items remain.
 
-    Args:
-        items: see `prepare`, as all others.
-        root: the data set's folder.
-        folder: where the store is made.
-        recipe: file -> crops.
-        num_workers: processes.
-        timeout: seconds.
-        shard: (k, n) takes every n-th item, from the k-th.
-        progress: wraps the iteration.
-        memory: GB.
+    The arguments are those of `prepare`, and `shard`: (k, n) takes every n-th item, from the k-th.
 
     Raises:
         StoreError: the folder is of other items or another recipe.

@@ -9,15 +9,17 @@ import math
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor, nn
 
 from unmask.data.augment import to_float
+from unmask.data.dataset import CropDataset
 from unmask.files import replacing, write_text
 from unmask.reporting import choose
 from unmask.reporting.gather import HEAT
@@ -25,8 +27,36 @@ from unmask.reporting.gather import HEAT
 FRAMES = 4  # of a clip, so many are shown
 
 
+class Detector(Protocol):
+    """What is explained."""
+
+    network: nn.Module
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+
+    def to(self, device: torch.device) -> Self:
+        """Move it there."""
+
+
+@runtime_checkable
+class Localiser(Protocol):
+    """A module that also says where a picture was manipulated."""
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Frames [B, 3, H, W] in [0, 1] -> logits of their pixels [B, 1, H, W]."""
+
+
+class Data(Protocol):
+    """Where the items are found."""
+
+    image_size: int
+    samples: dict[str, CropDataset]
+
+
 def explain(
-    module: Any, predictions: pd.DataFrame | None, data: Any, out: Path, count: int, device: torch.device
+    module: Detector, predictions: pd.DataFrame | None, data: Data, out: Path, count: int, device: torch.device
 ) -> None:
     """Write the heat maps of `count` test items into a run's folder.
 
@@ -48,12 +78,12 @@ def explain(
         warnings.warn(f"no heat maps ({type(error).__name__}: {error}); the run itself is finished", stacklevel=2)
 
 
-def _write(module: Any, predictions: pd.DataFrame, data: Any, folder: Path, count: int) -> None:
+def _write(module: Detector, predictions: pd.DataFrame, data: Data, folder: Path, count: int) -> None:
     from unmask.explain.gradcam import heat_maps  # what it imports, a training without heat maps does not need
     from unmask.explain.sanity import ALIKE, agreement
 
     begun = time.monotonic()
-    localiser = hasattr(module, "maps")
+    localiser = isinstance(module, Localiser)
     chosen = choose.explained(predictions, count, localiser)
     samples = data.samples["test"]
     samples.features = None  # the pixels are wanted, whatever the training read

@@ -4,12 +4,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from unmask.config import Settings
 from unmask.data import duplicates
 from unmask.data.store import CropStore
 from unmask.metrics import detection
@@ -63,7 +63,7 @@ def _empty(predictions: pd.DataFrame, split: str) -> list[str]:
     return [] if len(predictions) else [f"There are no {split} figures: the {split} split is empty."]
 
 
-def _network(metrics: Mapping[str, Any]) -> dict[str, str]:
+def _network(metrics: Settings) -> dict[str, str]:
     """What the network costs, and what cross-validation found where there was one."""
     facts = {"Parameters": f"{metrics['parameters']:,}"}
     if metrics.get("flops"):  # not of old runs, and not where nothing that is counted happens
@@ -91,12 +91,12 @@ def _store(run: Run) -> CropStore | None:
     return CropStore(folder) if (folder / "crops.parquet").is_file() else None
 
 
-def _audit(run: Run) -> dict[str, Any] | None:
+def _audit(run: Run) -> Settings | None:
     store = _store(run)
     path = store.folder / "audit.json" if store else None
     if path is None or not path.is_file():
         return None
-    audit: dict[str, Any] = json.loads(path.read_text())
+    audit: Settings = json.loads(path.read_text())
     return audit if audit["auroc"] is not None else None
 
 
