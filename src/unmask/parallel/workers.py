@@ -145,10 +145,17 @@ def run(
     """
     if workers == 0:
         yield from ((task, _attempt(work, task)) for task in tasks)
-        return
+    else:
+        yield from _run_apart(work, tasks, min(workers, len(tasks)), timeout, memory)
+
+
+def _run_apart(
+    work: Callable[[T], R], tasks: Sequence[T], workers: int, timeout: float, memory: float | None
+) -> Iterator[tuple[T, R | TaskError]]:
+    """`run` in other processes, with a new one in place of each that crashed or hung."""
     context = multiprocessing.get_context("spawn")
     waiting = list(reversed(tasks))
-    pool = [_Worker[T, R](context, work) for _ in range(min(workers, len(tasks)))]
+    pool = [_Worker[T, R](context, work) for _ in range(workers)]
     try:
         for worker in pool:
             worker.start(waiting.pop())
