@@ -34,6 +34,10 @@ PLAIN = [
     "data/dataset",
     "data/audit",
     "data/prepare",
+    "data/recipe",
+    "data/parts",
+    "data/shards",
+    "data/work",
 ]
 
 

@@ -15,12 +15,12 @@ from PIL import Image
 
 from conftest import unmask
 from unmask.commands.prepare import _memory, hashes
-from unmask.data.manifest import Item, ManifestError, file_hash, items_table
+from unmask.data.manifest import Item, ManifestError, items_table
 from unmask.datasets import lists
-from unmask.files import NotRegularError, open_regular
-from unmask.media.decode import MediaError, open_media
-from unmask.media.kinds import first_line, is_picture
+from unmask.files import NotRegularError, file_hash, open_regular
+from unmask.media.kinds import MediaError, first_line, is_picture
 from unmask.media.pictures import WholePictures
+from unmask.media.reader import open_media
 from unmask.provenance import read_marks
 
 pytestmark = pytest.mark.skipif(
@@ -226,7 +226,7 @@ def test_a_reason_is_about_the_file(error, said):
 @pytest.mark.parametrize("error", [AttributeError("x"), MemoryError(), RuntimeError("y"), IndexError("z")])
 def test_whatever_a_decoder_raises_is_a_reason(tmp_path, monkeypatch, error):
     from test_video_view import make
-    from unmask.media import decode, stream, video
+    from unmask.media import pyav_reader, stream, video
 
     path = make(tmp_path / "a.mp4", count=3)
     reader = open_media(path)
@@ -234,7 +234,7 @@ def test_whatever_a_decoder_raises_is_a_reason(tmp_path, monkeypatch, error):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(decode, "read_index", fail)
+    monkeypatch.setattr(pyav_reader, "read_index", fail)
     with pytest.raises(MediaError, match=r"broken video stream \("):
         reader.read([0])
     monkeypatch.setattr(video, "_demux", fail)

@@ -26,8 +26,10 @@ from unmask.data.dataset import CropDataset
 from unmask.data.store import MemoryStore
 from unmask.files import printable
 from unmask.inference import verdict
-from unmask.media.decode import MediaError, open_media
-from unmask.media.recipe import Crops, FaceCrops
+from unmask.media.crops import Crops
+from unmask.media.kinds import MediaError
+from unmask.media.reader import open_media
+from unmask.media.recipe import FaceCrops
 from unmask.metrics import detection
 from unmask.reporting import plots
 from unmask.runs.figures import require_finite

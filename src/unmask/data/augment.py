@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchvision import tv_tensors
 
-Transform = Callable[..., Any]
+Transform = Callable[..., Any]  # a picture, or a picture and its mask -> the same, moved
 
 
 class Augmentation:
@@ -56,8 +56,8 @@ def _each(
         warnings.filterwarnings("ignore", message=r"RandomErasing\(\) is currently passing through")
         for at, seed in enumerate(seeds):
             torch.manual_seed(seed)
-            sample: Any = tv_tensors.Image(x[at])
-            moved: Any = None if mask is None else tv_tensors.Mask(mask[at])
+            sample: Tensor = tv_tensors.Image(x[at])
+            moved: Tensor | None = None if mask is None else tv_tensors.Mask(mask[at])
             for transform in transforms:
                 sample, moved = (transform(sample), None) if moved is None else transform(sample, moved)
             out.append((sample.as_subclass(Tensor), None if moved is None else moved.as_subclass(Tensor)))

@@ -23,9 +23,9 @@ from unmask.data.dataset import CropDataset, Order, Sampling
 from unmask.data.loader import Loader
 from unmask.data.manifest import ATTRIBUTE, ManifestError, components
 from unmask.data.predictions import empty_table, prediction_table
-from unmask.data.prepare import Recipe
 from unmask.data.prepared import members
 from unmask.data.protocol import Description, describe
+from unmask.data.recipe import Recipe
 from unmask.data.sampling import CountedLoader, CountedSampler, FixedSampler, draw_seed
 from unmask.data.source import Source
 from unmask.data.split import Split

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from unmask.data import sampling
 from unmask.data.features import Features, JoinedFeatures
 from unmask.data.manifest import ATTRIBUTE
-from unmask.data.prepare import Recipe
+from unmask.data.recipe import Recipe
 from unmask.data.stores import Store
 
 Order = Callable[[np.random.Generator], sampling.Indices]

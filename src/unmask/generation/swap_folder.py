@@ -12,7 +12,7 @@ from unmask.data.manifest import Item, items_table
 from unmask.datasets.people import People
 from unmask.files import read_json, replace_file
 from unmask.generation.folder import claim_for_run
-from unmask.media.decode import VIDEOS
+from unmask.media.kinds import VIDEOS
 from unmask.provenance import Marking
 from unmask.runs.run import Run
 

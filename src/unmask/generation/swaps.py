@@ -7,14 +7,14 @@ from pathlib import Path
 
 from unmask.config import Settings
 from unmask.console import say
-from unmask.data.prepare import overrides
+from unmask.data.recipe import overrides
 from unmask.evaluation.swaps import comparisons
 from unmask.generation.swap_folder import Job, Pair, claim_folder, find_jobs, pairs_of, write_table
 from unmask.generation.swap_video import swap_video
 from unmask.generation.swapper import Swapper
 from unmask.generation.trained import FaceSwapper, Trained, load_swapper
 from unmask.generation.unmarked_faces import UnmarkedFaces
-from unmask.media.decode import MediaError
+from unmask.media.kinds import MediaError
 from unmask.media.paste import BLENDS, COLOURS
 from unmask.media.recipe import FaceCrops
 from unmask.parallel.devices import over_devices

@@ -1,12 +1,12 @@
 """Frames to an H.264 file, the same bytes for the same frames; with the sound of another file."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
+from uuid import uuid4
 
 import av
 import numpy as np
@@ -61,7 +61,7 @@ class VideoWriter:
     ) -> None:
         self.path, self.fps, self.gop, self.sound, self.clock = Path(path), fps, gop, sound, clock
         self.options, self.metadata = {"crf": str(crf), "preset": preset, "threads": "1"}, metadata or {}
-        self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self._part = self.path.with_name(f"{self.path.name}.{uuid4().hex[:12]}.tmp")
         self._open = ExitStack()  # files that are to be closed
         self._shape: tuple[int, ...] = ()
         self._number = 0  # of the next frame
