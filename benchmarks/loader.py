@@ -36,7 +36,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder))
-        data = CropDataset(store, store.items, Sampling(per_item=1, frames=CLIP))
+        data = CropDataset(store, store.items, Sampling(frames_per_video=1, frames=CLIP))
         batches = [[(0, index) for index in range(at, at + BATCH)] for at in range(0, ITEMS, BATCH)]
 
         def at_once() -> None:

@@ -62,19 +62,23 @@ class Simulated:
 
 
 def data_module(folder: Path) -> Any:
-    from unmask.datasets.folder import FolderDataModule
+    from unmask.data.datamodule import DataModule
+    from unmask.data.dataset import Sampling
+    from unmask.data.loader import Loader
+    from unmask.data.split import Split
+    from unmask.datasets.folder import Folder
 
-    return FolderDataModule(
-        "simulated", folder / "raw", folder / "prepared", Simulated(),
-        frames_per_video=FRAMES, image_size=SIZE, batch_size=32,
-    )  # fmt: skip
+    sampling, loader = Sampling(frames_per_video=FRAMES), Loader(image_size=SIZE)
+    source, split = Folder("simulated", folder / "raw"), Split("given")
+    return DataModule(source, Simulated(), split, sampling, loader, prepared=folder / "prepared")
 
 
 def prepare_all(folder: Path) -> None:
     from unmask.data.prepare import prepare
 
     data = data_module(folder)
-    prepare(data.manifest(), data.root, data.folder, data.recipe, num_workers=WORKERS)
+    ((prepared, split),) = data.members
+    prepare(prepared.manifest(split), prepared.source.root, prepared.folder, data.recipe, num_workers=WORKERS)
 
 
 def train(folder: Path) -> None:

@@ -100,7 +100,7 @@ TINY = (
     "data.recipe.burst=4",
     "data.recipe.search_every=3",
     "data.recipe.crop_size=64",
-    "data.frames_per_video=2",
+    "data.sampling.frames_per_video=2",
     "image_size=64",
 )
 

@@ -40,12 +40,12 @@ SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signa
 HARMS = (*SIGNALS, "full disk", "flipped byte")
 DETECTOR = [
     "data=folder", "data.root=raw", "data/recipe=pictures", "data.recipe.crop_size=32", "image_size=32",
-    "module/network=meso4", "trainer=cpu", "explain=0", "augment@data.augment=none", "data.frames_per_video=1",
+    "module/network=meso4", "trainer=cpu", "explain=0", "augment@data.augment=none", "data.sampling.frames_per_video=1",
 ]  # fmt: skip
 GENERATOR = [
     "experiment=celeba/vae", "data=faces", "data.root=raw", "data/recipe=pictures", "data.recipe.crop_size=32",
     "image_size=32", "trainer=cpu", "module.encoder.filters=4", "module.decoder.filters=4", "trainer.max_epochs=1",
-    "data.protocol=seeded", "name=vae", "report=false",
+    "data.split.protocol=seeded", "name=vae", "report=false",
 ]  # fmt: skip
 COMMANDS = {
     "prepare": ["prepare", *DETECTOR[:4], "prepare.num_workers=1"],
@@ -117,13 +117,20 @@ def state(place: Path) -> dict[str, str]:
         name = path.relative_to(place).as_posix()
         if path.suffix in (".npy", ".png") and path.is_file():
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        elif path.name in ("items.parquet", "crops.parquet") or path.name.startswith("predictions-"):
-            found[name] = hashlib.sha256(pd.read_parquet(path).to_csv().encode()).hexdigest()
-        elif path.name == "best.ckpt":
-            state = torch.load(path, weights_only=True)["state_dict"]
-            raw = b"".join(value.numpy().tobytes() for value in state.values())
-            found[name] = hashlib.sha256(raw).hexdigest()
+        elif path.suffix == ".parquet" or path.name == "best.ckpt":
+            found[name] = content(path)
     return found
+
+
+def content(path: Path) -> str:
+    """The hash of what a table or a checkpoint holds, whose bytes differ from run to run; "damaged" where it is."""
+    try:
+        if path.suffix == ".parquet":
+            return hashlib.sha256(pd.read_parquet(path).to_csv().encode()).hexdigest()
+        weights = torch.load(path, weights_only=True)["state_dict"]
+        return hashlib.sha256(b"".join(value.numpy().tobytes() for value in weights.values())).hexdigest()
+    except Exception:  # whatever a changed byte makes a parser raise
+        return "damaged"
 
 
 def last_line(place: Path) -> str:

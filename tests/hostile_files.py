@@ -31,9 +31,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from datamodules import DataOf
 from hostile_media import Made, Place, film, make
 from unmask.data.prepare import prepare
-from unmask.datasets.folder import FolderDataModule
+from unmask.datasets.folder import Folder
 from unmask.media.pictures import WholePictures
 from unmask.parallel.workers import TaskError, resident_memory, run
 
@@ -233,7 +234,7 @@ def _prepare(base: Path, made: list[Made], report: Report) -> None:
     recipe = WholePictures(64, frames=4)
     with warnings.catch_warnings(), alarmed(60 + int(3 * len(made))):
         warnings.simplefilter("ignore")
-        data = FolderDataModule("hostile", base / "data", base / "out", recipe)
+        data = DataOf(Folder("hostile", base / "data"), base / "out", recipe, protocol="given")
         try:
             items = data.manifest()
             store = prepare(

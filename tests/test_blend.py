@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra.utils import instantiate
 from PIL import Image
 
 from conftest import TINY, compose, unmask
+from datamodules import from_config
 from unmask.config import conf_dir
 from unmask.config.check import validate
 from unmask.data.blend import FIVE, PARTS, UNIT, SelfBlend, fit
@@ -150,13 +150,16 @@ def settings(demo_root, workplace):
 
 
 def build(*overrides: str):
-    data = instantiate(compose("train", [*overrides, "paths.out=out"]).data, _convert_="all")
+    data = from_config(compose("train", [*overrides, "paths.out=out"]))
     data.setup("fit")
     return data
 
 
 def test_reals_and_their_blends_fill_training_and_validation(settings):
-    plain, data = build(*settings), build(*settings, "blend@data.blend=sbi", "data.balance=pairs", "data.batch_size=4")
+    plain, data = (
+        build(*settings),
+        build(*settings, "blend@data.blend=sbi", "data.sampling.balance=pairs", "data.batch_size=4"),
+    )
     for split in ("train", "val"):
         samples, table = data.samples[split], data.samples[split].table
         num = len(samples) // 2
@@ -189,7 +192,7 @@ def test_draws_are_counted_and_validation_never_changes(settings):
 
 
 def test_clips_are_blended_as_one(settings):
-    data = build(*settings, "blend@data.blend=sbi", "frames=4", "data.consecutive=true")
+    data = build(*settings, "blend@data.blend=sbi", "frames=4", "data.sampling.consecutive=true")
     num = len(data.samples["train"]) // 2
     real, fake = data.samples["train"].__getitems__([(0, 0), (0, num)])["x"]
     assert real.shape == fake.shape == (4, 3, 64, 64)
@@ -200,7 +203,7 @@ def test_clips_are_blended_as_one(settings):
 
 
 def test_masks_show_what_was_blended(settings):
-    data = build(*settings, "blend@data.blend=parts", "data.masks=true")
+    data = build(*settings, "blend@data.blend=parts", "data.loader.masks=true")
     samples = data.samples["train"]
     num = len(samples) // 2
     batch = samples.__getitems__([(0, index) for index in (*range(num), *range(num, 2 * num))])
@@ -221,8 +224,13 @@ def test_pictures_without_landmarks_say_how_to_get_them(settings, tmp_path, demo
             for number in range(2):
                 shade = len(list(tmp_path.rglob("*.png")))  # no picture twice
                 Image.fromarray(frame // 2 + np.uint8(shade)).save(folder / f"{number}.png")
-    given = ["data=folder", f"data.root={tmp_path / 'pictures'}", "data/recipe=pictures", "data.protocol=given"]
-    given += ["data.recipe.crop_size=64", f"data.prepared={tmp_path}", "image_size=64", "data.allow_duplicates=true"]
+    given = ["data=folder", f"data.root={tmp_path / 'pictures'}", "data/recipe=pictures", "data.split.protocol=given"]
+    given += [
+        "data.recipe.crop_size=64",
+        f"data.prepared={tmp_path}",
+        "image_size=64",
+        "data.split.allow_duplicates=true",
+    ]
     unmask("prepare", *given, "prepare.num_workers=0", cwd=tmp_path)
     with pytest.raises(ManifestError, match=r"2 of 2 crops have no landmarks.*data\.recipe\.landmarks=true"):
         build(*given, "blend@data.blend=sbi")
@@ -234,13 +242,13 @@ def test_every_option_is_valid_and_reaches_every_data_set(option):
     for data in ("celebdf_v2", "folder"):
         cfg = compose("train", [f"data={data}", f"blend@data.blend={option}", "data.root=x", "paths.out=out"])
         validate(cfg)
-        made = instantiate(cfg.data, _convert_="all")
+        made = from_config(cfg)
         assert (made.blend is None) == (option == "none")
 
 
 def test_a_split_without_reals_is_an_error(settings):
     with pytest.raises(ManifestError, match=r"the val split holds 0 real items and needs some"):
-        build(*settings, "blend@data.blend=sbi", "data.val_fraction=0")
+        build(*settings, "blend@data.blend=sbi", "data.split.val_fraction=0")
 
 
 # -- the whole way

@@ -10,14 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from conftest import unmask
 from test_evaluation import TRAIN, divided, prepared, trained
 from unmask.application import fail_clearly
 from unmask.data import checksums
+from unmask.data.manifest import Item, items_table
 from unmask.data.prepare import MADE as STORE
-from unmask.data.store import CropStore
+from unmask.data.prepare import prepare, prepare_parts
+from unmask.data.store import CropStore, part_path
 from unmask.files import remove_made, replace_file, reserve
+from unmask.media.pictures import WholePictures
 from unmask.runs.checkpoints import load_checkpoint, resume_point
 from unmask.runs.errors import RunError
 from unmask.training.checkpoints import WholeCheckpoints
@@ -92,6 +96,37 @@ def test_a_whole_store_says_so(store):
     assert checksums.damaged(store) == []
     known = json.loads((store / checksums.CHECKSUMS).read_text())
     assert set(known) == {"items.parquet", "crops.parquet", "crops-00000.npy"}
+
+
+@pytest.mark.parametrize("harm", ["no JSON", "[]", "\xff"])
+def test_a_damaged_note_is_one_line_and_rerun_repairs_it(place, tmp_path, harm):
+    where = ["prepare", "data=folder", *TRAIN[1:3], f"data.root={place / 'whole'}", f"paths.prepared={tmp_path}"]
+    unmask(*where, cwd=place)
+    (note,) = tmp_path.glob("folder/*/recipe.json")
+    note.write_bytes(harm.encode("latin-1"))
+    said = unmask(*where, cwd=place, expect=1).stderr
+    assert str(note) in said and "damaged" in said and "rerun=true" in said and "Traceback" not in said
+    unmask(*where, "rerun=true", cwd=place)
+    assert json.loads(note.read_text())["key"]
+
+
+def test_a_damaged_part_is_prepared_again(tmp_path, monkeypatch):
+    """Bytes of a part that changed on the disk before the store was merged: only this item is prepared again."""
+    root, folder = tmp_path / "raw", tmp_path / "store"
+    root.mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((32, 32, 3), 60 * number, np.uint8)).save(root / f"{number}.png")
+    rows = items_table(Item(f"x/real/{number}", f"{number}.png", 0, "real") for number in range(3))
+    recipe = WholePictures(crop_size=16)
+    whole = prepare(rows, root, tmp_path / "whole", recipe, num_workers=0)
+    prepare_parts(rows, root, folder, recipe, num_workers=0)
+    part = part_path(folder, "x/real/1")
+    raw = bytearray(part.read_bytes())
+    raw[raw.find(b"pixels.npy") + 200] ^= 1
+    part.write_bytes(raw)
+    with pytest.warns(UserWarning, match="damaged; the same command prepares x/real/1 again"):
+        store = prepare(rows, root, folder, recipe, num_workers=0)
+    assert store.fingerprint == whole.fingerprint and store.items["rejected"].isna().all()
 
 
 # ---- nothing is deleted that was not made

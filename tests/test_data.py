@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from torchvision.transforms import v2
 
+from datamodules import DataOf
 from unmask.data import sampling
 from unmask.data.audit import audit, weighted_auroc
 from unmask.data.augment import Augmentation, Downscale, to_float
@@ -21,7 +22,7 @@ from unmask.data.manifest import Item, ManifestError, check_leaks, components, i
 from unmask.data.prepare import prepare
 from unmask.data.splits import identity_disjoint, official
 from unmask.data.store import StoreError
-from unmask.datasets.celebdf import CelebDFDataModule, read_test_list
+from unmask.datasets.celebdf import CelebDF, read_test_list
 from unmask.media.pictures import WholePictures
 from unmask.media.recipe import Crops, FaceCrops
 from unmask.provenance import watermark
@@ -44,8 +45,8 @@ PATHS = (
 LISTED = "1 Celeb-real/id0_0000.mp4\n0 Celeb-synthesis/id0_id1_0000.mp4\n1 YouTube-real/00000.mp4"
 
 
-def module(root: Path, **kwargs) -> CelebDFDataModule:
-    return CelebDFDataModule("celebdf_v2", root, root.parent / "prepared", FaceCrops(frames=2, crop_size=32), **kwargs)
+def module(root: Path, **kwargs) -> DataOf:
+    return DataOf(CelebDF("celebdf_v2", root), root.parent / "prepared", FaceCrops(frames=2, crop_size=32), **kwargs)
 
 
 # -- Celeb-DF's disk
@@ -278,9 +279,8 @@ class Painted:
 @pytest.fixture
 def prepared(tmp_path):
     root = tree(tmp_path / "raw", LISTED, *PATHS)
-    data = CelebDFDataModule(
-        "celebdf_v2",
-        root,
+    data = DataOf(
+        CelebDF("celebdf_v2", root),
         tmp_path / "prepared",
         Painted(),
         val_fraction=0.3,
@@ -399,14 +399,14 @@ def test_training_draws_anew_each_epoch_and_evaluation_never(prepared):
 
 def test_clips_and_short_videos(prepared):
     store, items = prepared.store, prepared.store.items
-    clips = CropDataset(store, items, Sampling(per_item=2, frames=3, consecutive=True))
+    clips = CropDataset(store, items, Sampling(frames_per_video=2, frames=3, consecutive=True))
     batch = clips.__getitems__([(0, 0), (0, 1)])
     assert batch["x"].shape == (2, 3, 3, 16, 16)
     steps = batch["x"][:, :, 0, 8, 8].int().diff(dim=1)
     assert (steps == 1).all()
-    longer = CropDataset(store, items, Sampling(per_item=1, frames=16))
+    longer = CropDataset(store, items, Sampling(frames_per_video=1, frames=16))
     assert longer.__getitems__([(0, 0)])["x"][0, :, 0, 8, 8].int().diff().tolist() == [0, 1] * 7 + [0]
-    few = CropDataset(store, items, Sampling(per_item=32))
+    few = CropDataset(store, items, Sampling(frames_per_video=32))
     assert len(few) == 36 * 8, "a short video gives each frame once"
 
 
@@ -425,7 +425,7 @@ def test_predictions_count_a_repeated_sample_once_and_keep_the_unscored(prepared
 
 def test_a_split_of_one_class_is_an_error_with_its_counts(prepared):
     prepared.val_fraction = 0.0
-    with pytest.raises(ManifestError, match=r"the val split holds 0 real and 0 fake items .* data.val_fraction"):
+    with pytest.raises(ManifestError, match=r"the val split holds 0 real and 0 fake items .* data.split.val_fraction"):
         prepared.setup("fit")
 
 

@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 
 from conftest import unmask
+from datamodules import DataOf
 from unmask.data.manifest import Item, ManifestError, items_table
 from unmask.data.prepare import prepare
 from unmask.data.splits import seeded
-from unmask.datasets.celeba import CelebADataModule
-from unmask.datasets.deepfakeart import DeepfakeArtDataModule
-from unmask.datasets.dfdc import DFDCDataModule
-from unmask.datasets.faceforensics import FaceForensicsDataModule
+from unmask.datasets.celeba import CelebA
+from unmask.datasets.deepfakeart import DeepfakeArt
+from unmask.datasets.dfdc import DFDC
+from unmask.datasets.faceforensics import FaceForensics
 from unmask.media.pictures import WholePictures
 from unmask.media.recipe import FaceCrops
 
@@ -52,9 +53,10 @@ def ffpp(root: Path, lists: str | None = "splits", methods: tuple[str, ...] = ("
     return root
 
 
-def faceforensics(root: Path, methods=("Deepfakes", "Face2Face"), **options) -> FaceForensicsDataModule:
+def faceforensics(root: Path, methods=("Deepfakes", "Face2Face"), **options) -> DataOf:
     recipe = FaceCrops(frames=2, crop_size=32)
-    return FaceForensicsDataModule("ff_c23", root, root.parent / "prepared", recipe, methods=methods, **options)
+    source = FaceForensics("ff_c23", root, options.pop("compression", "c23"), methods)
+    return DataOf(source, root.parent / "prepared", recipe, **{"protocol": "given", **options})
 
 
 @pytest.mark.parametrize("lists", ["", "splits"])
@@ -76,7 +78,7 @@ def test_ff_reads_targets_sources_and_the_official_split(tmp_path, lists):
 def test_ff_without_lists_says_where_they_are_had_and_what_needs_none(tmp_path):
     root = ffpp(tmp_path / "ff", None)
     said = r"train.json, val.json, test.json .* are missing .*dataset/splits of https://github.com/ondyari/.*"
-    with pytest.raises(ManifestError, match=said + "data.protocol=identity_disjoint or seeded"):
+    with pytest.raises(ManifestError, match=said + "data.split.protocol=identity_disjoint or seeded"):
         faceforensics(root).manifest()
     for protocol in ("identity_disjoint", "seeded"):
         items = faceforensics(root, protocol=protocol, val_fraction=0.3).manifest()
@@ -174,7 +176,7 @@ def test_ff_real_clips(shared_data, tmp_path):
     unmatched = items.groupby(items["groups"].str[0])["split"].nunique()
     assert unmatched.max() == 1
     said = unmask(
-        "prepare", "data=faceforensics", f"data.root={shared_data / 'ffpp'}", "data.protocol=seeded", "check=true",
+        "prepare", "data=faceforensics", f"data.root={shared_data / 'ffpp'}", "data.split.protocol=seeded", "check=true",
         cwd=tmp_path,
     ).stdout  # fmt: skip
     assert "manipulated_sequences/METHOD/c23/videos" in said and "faceforensics_c23 is had from https" in said
@@ -199,15 +201,16 @@ def part(root: Path, number: int, originals: int = 4) -> Path:
     return tree(root, *(f"{folder}/{name}" for name in entries))
 
 
-def dfdc(root: Path, **options) -> DFDCDataModule:
-    return DFDCDataModule("dfdc", root, root.parent / "prepared", FaceCrops(frames=2), protocol="given", **options)
+def dfdc(root: Path, **options) -> DataOf:
+    given = {"protocol": "given", **options}
+    return DataOf(DFDC("dfdc", root), root.parent / "prepared", FaceCrops(frames=2), **given)
 
 
 def test_dfdc_fakes_stay_with_their_original(tmp_path):
     root = part(part(tmp_path / "dfdc", 0), 1)
     data = dfdc(root, val_fraction=0.3)
     items = data.manifest().set_index("item")
-    assert data.protocol == "seeded", "the parts come without a split of their own"
+    assert data.split.protocol == "seeded", "the parts come without a split of their own"
     fake = items.loc["dfdc/dfdc/f012"]
     assert (fake["label"], fake["source"], list(fake["groups"])) == (1, "dfdc/real/r01", ["dfdc/r01"])
     assert fake["path"] == "dfdc_train_part_0/f012.mp4"
@@ -233,7 +236,7 @@ def test_dfdc_the_public_test_set_is_for_testing(tmp_path):
     tree(root, "test/test_videos/a.mp4", "test/test_videos/b.mp4")
     data = dfdc(root, val_fraction=0.3)
     items = data.manifest()
-    assert data.protocol == "given" and (items["split"] == "val").any()
+    assert data.split.protocol == "given" and (items["split"] == "val").any()
     assert items.loc[items["split"] == "test", ["path", "label"]].to_numpy().tolist() == [
         ["test/test_videos/b.mp4", 1],
         ["test/test_videos/a.mp4", 0],
@@ -301,9 +304,10 @@ def paintings(root: Path, count: int = 12, lists: bool = True) -> Path:
     return root
 
 
-def art(root: Path, **options) -> DeepfakeArtDataModule:
+def art(root: Path, **options) -> DataOf:
     recipe = WholePictures(32)
-    return DeepfakeArtDataModule("deepfakeart", root, root.parent / "prepared", recipe, protocol="given", **options)
+    given = {"protocol": "given", **options}
+    return DataOf(DeepfakeArt("deepfakeart", root), root.parent / "prepared", recipe, **given)
 
 
 def test_art_a_painting_is_an_original_and_its_inpainting(tmp_path):
@@ -315,7 +319,7 @@ def test_art_a_painting_is_an_original_and_its_inpainting(tmp_path):
     )  # fmt: skip
     assert fake["mask"] == "similar/inpainting/14/mask.png" and list(fake["groups"]) == ["deepfakeart/14"]
     assert len(items) == 24 and not items["path"].str.contains("group.png").any()
-    assert data.protocol == "given" and items.groupby(items["groups"].str[0])["split"].nunique().eq(1).all()
+    assert data.split.protocol == "given" and items.groupby(items["groups"].str[0])["split"].nunique().eq(1).all()
     test = sorted(items.loc[items["split"] == "test", "groups"].str[0].unique())
     assert test == ["deepfakeart/63", "deepfakeart/70", "deepfakeart/77"] and (items["split"] == "val").any()
 
@@ -329,7 +333,7 @@ def test_art_several_masks_and_methods(tmp_path):
     write(root / "methods.csv", "path,method\nsimilar/inpainting/A_1/inpainting_upper_left.png,sd2\n")
     data = art(root)
     items = data.manifest().set_index("item")
-    assert data.protocol == "seeded", "there are no lists"
+    assert data.split.protocol == "seeded", "there are no lists"
     assert items.loc["deepfakeart/sd2/A_1_upper_left", "mask"] == "similar/inpainting/A_1/mask_upper_left.png"
     assert items.loc["deepfakeart/inpainting/A_1_random_patches", "source"] == "deepfakeart/real/A_1"
     assert items[items["groups"].str[0] == "deepfakeart/A_1"]["split"].nunique() == 1
@@ -358,7 +362,7 @@ def test_art_lists_that_do_not_fit_are_named(tmp_path):
         art(root).manifest()
     file.write_text(text)
     tree(root, "similar/inpainting/99/original.png", "similar/inpainting/99/inpainting.png")
-    with pytest.raises(ManifestError, match=r"99/.* in none of the official lists; data.protocol=seeded"):
+    with pytest.raises(ManifestError, match=r"99/.* in none of the official lists; data.split.protocol=seeded"):
         art(root).manifest()
     file.unlink()
     with pytest.raises(ManifestError, match=r"test_similar.json is missing"):
@@ -377,8 +381,8 @@ def test_art_an_incomplete_painting_is_named(tmp_path):
 
 def test_art_goes_the_whole_way_on_real_paintings(shared_data, tmp_path):
     root = shared_data / "deepfakeart_layout"
-    data = DeepfakeArtDataModule(
-        "deepfakeart", root, tmp_path / "prepared", WholePictures(64, masks=True), protocol="given",
+    data = DataOf(
+        DeepfakeArt("deepfakeart", root), tmp_path / "prepared", WholePictures(64, masks=True), protocol="given",
         val_fraction=0.3, frames_per_video=1, image_size=64, batch_size=2, masks=True, balance="pairs",
     )  # fmt: skip
     prepare(data.manifest(), root, data.folder, data.recipe, num_workers=0)
@@ -398,9 +402,10 @@ def test_art_goes_the_whole_way_on_real_paintings(shared_data, tmp_path):
 NAMES = [f"{number:06d}.jpg" for number in range(1, 13)]
 
 
-def celeba(root: Path, **options) -> CelebADataModule:
+def celeba(root: Path, **options) -> DataOf:
     recipe = WholePictures(178, fit="cut")
-    return CelebADataModule("celeba", root, root.parent / "prepared", recipe, protocol="given", **options)
+    given = {"protocol": "given", **options}
+    return DataOf(CelebA("celeba", root), root.parent / "prepared", recipe, **given)
 
 
 def celeba_tree(root: Path, kaggle: bool = False) -> Path:
@@ -428,7 +433,9 @@ def celeba_tree(root: Path, kaggle: bool = False) -> Path:
 def test_celeba_both_forms_of_its_lists(tmp_path, kaggle):
     data = celeba(celeba_tree(tmp_path / "celeba", kaggle))
     items = data.manifest()
-    assert (items["label"] == 0).all() and items["item"].iloc[0] == "celeba/real/000001" and data.protocol == "given"
+    assert (
+        (items["label"] == 0).all() and items["item"].iloc[0] == "celeba/real/000001" and data.split.protocol == "given"
+    )
     assert items["attribute.Smiling"].tolist() == [0, 1] * 6 and items["attribute.Young"].tolist() == [1] * 4 + [0] * 8
     assert items["split"].tolist() == ["train"] * 7 + ["val"] * 2 + ["test"] * 3
     assert [list(groups) for groups in items["groups"]][1:3] == (
@@ -444,7 +451,11 @@ def test_celeba_lists_are_optional_and_said_to_be_missing(tmp_path):
     said = " ".join(str(warning.message) for warning in warned)
     assert "list_attr_celeba.txt or .csv is not below" in said and "there are no attributes" in said
     assert "list_eval_partition.txt or .csv" in said and "dealt by seed" in said
-    assert data.protocol == "seeded" and items["split"].value_counts().to_dict() == {"train": 8, "val": 2, "test": 2}
+    assert data.split.protocol == "seeded" and items["split"].value_counts().to_dict() == {
+        "train": 8,
+        "val": 2,
+        "test": 2,
+    }
     assert not any(column.startswith("attribute.") for column in items)
 
 

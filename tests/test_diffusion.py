@@ -458,7 +458,7 @@ def test_a_preset_runs_to_its_end_and_its_samples_are_made_by_seeds(portraits):
 def test_by_attributes_in_bf16_with_accumulation_an_update_moves_the_average_once(portraits):
     place, here = portraits
     more = [
-        "trainer.precision=bf16-mixed", "data.attributes=[Male]",
+        "trainer.precision=bf16-mixed", "data.loader.attributes=[Male]",
         "+trainer.accumulate_grad_batches=2", "trainer.limit_train_batches=4", "data.batch_size=4",
         "name=diffusion_by", "module/sampler=ddim", "module.guidance=2", "callbacks.samples.count=4",
     ]  # fmt: skip

@@ -12,15 +12,16 @@ from PIL import Image
 from scipy.fft import dctn
 
 from conftest import unmask
+from datamodules import DataOf
 from test_data import LISTED, PATHS, tree
 from test_data import module as celebdf
 from unmask.data import duplicates, perceptual
 from unmask.data.manifest import Item, ManifestError, check_leaks, items_table, relations
 from unmask.data.prepare import prepare
 from unmask.data.store import CropStore
-from unmask.datasets.celeba import CelebADataModule
-from unmask.datasets.dfdc import DFDCDataModule
-from unmask.datasets.folder import FolderDataModule
+from unmask.datasets.celeba import CelebA
+from unmask.datasets.dfdc import DFDC
+from unmask.datasets.folder import Folder
 from unmask.media.encode import write_video
 from unmask.media.pictures import WholePictures
 
@@ -154,11 +155,12 @@ def test_what_the_manifest_relates():
 # -- data sets
 
 
-def folder_of(root: Path, **options) -> FolderDataModule:
-    return FolderDataModule("own", root, root.parent / "prepared", RECIPE, frames_per_video=1, image_size=32, **options)
+def folder_of(root: Path, **options) -> DataOf:
+    options = {"protocol": "given", "frames_per_video": 1, "image_size": 32, **options}
+    return DataOf(Folder("own", root), root.parent / "prepared", RECIPE, **options)
 
 
-def divided(root: Path) -> FolderDataModule:
+def divided(root: Path) -> DataOf:
     """Six real and six fake pictures in each split, none like another."""
     names = [f"{s}/{k}/{s}{k}{n}.png" for s in ("train", "val", "test") for k in ("real", "fake") for n in range(6)]
     for number, name in enumerate(names):
@@ -166,7 +168,7 @@ def divided(root: Path) -> FolderDataModule:
     return folder_of(root)
 
 
-def ready(data: FolderDataModule) -> FolderDataModule:
+def ready(data: DataOf) -> DataOf:
     prepare(data.manifest(), data.root, data.folder, data.recipe, num_workers=0, rerun=True)
     data.setup("fit")
     return data
@@ -181,7 +183,7 @@ def test_a_copy_in_two_splits_is_refused_unless_it_is_allowed(tmp_path):
     message = str(refused.value)
     assert "1 pair of items look alike, are in two splits, and nothing in the data set relates them" in message
     assert "own/real/test/copy (test) and own/real/train/trainreal0 (train): " in message
-    assert "of 64 bits" in message and "data.allow_duplicates=true accepts them" in message
+    assert "of 64 bits" in message and "data.split.allow_duplicates=true accepts them" in message
     allowed = folder_of(data.root, allow_duplicates=True)
     allowed.setup("fit")
     assert allowed.duplicates[["split_a", "split_b"]].to_numpy().tolist() == [["test", "train"]]
@@ -249,7 +251,7 @@ def test_check_lists_pairs_and_says_when_contents_are_compared(tmp_path):
     assert "unmask train will refuse this: the splits leak" in unmask(*call, cwd=tmp_path).stdout
     said = unmask(*call, "check=true", cwd=tmp_path, expect=1).stdout
     assert "folder/real/test/copy (test) and folder/real/train/trainreal1 (train)" in said
-    said = unmask(*call, "check=true", "data.allow_duplicates=true", cwd=tmp_path).stdout
+    said = unmask(*call, "check=true", "data.split.allow_duplicates=true", cwd=tmp_path).stdout
     assert "2 pairs of items look alike: 1 unrelated within one split, 1 unrelated in two splits" in said
     assert "folder/real/train/trainreal0 (train) and folder/real/train/twin (train): " in said
     (listed,) = (tmp_path / "outputs/prepared/folder").glob("*/duplicates.csv")
@@ -269,9 +271,9 @@ def test_a_partial_copy_is_compared_with_the_published_counts(tmp_path):
 
 def test_published_counts_are_of_what_a_copy_holds(tmp_path):
     where = (tmp_path, tmp_path, RECIPE)
-    assert CelebADataModule("celeba", *where).published(pd.DataFrame()) == {"real": 202_599, "fake": 0}
-    assert CelebADataModule("demo_celeba", *where).published(pd.DataFrame()) == {}
-    dfdc = DFDCDataModule("dfdc", *where)
+    assert CelebA("celeba", *where).published(pd.DataFrame()) == {"real": 202_599, "fake": 0}
+    assert CelebA("demo_celeba", *where).published(pd.DataFrame()) == {}
+    dfdc = DFDC("dfdc", *where)
     both, test = pd.DataFrame({"given": ["train", "test"]}), pd.DataFrame({"given": ["test"]})
     assert dfdc.published(both) == {"real": 21_654, "fake": 102_500}
     assert dfdc.published(test) == {"real": 2500, "fake": 2500}

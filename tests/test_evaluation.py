@@ -21,7 +21,7 @@ from unmask.training.evaluation import Results, evaluate
 
 TRAIN = (
     "data=folder", "data/recipe=pictures", "data.recipe.crop_size=32", "image_size=32", "module/network=meso4",
-    "trainer=cpu", "trainer.max_epochs=2", "explain=0", "augment@data.augment=none", "data.frames_per_video=1",
+    "trainer=cpu", "trainer.max_epochs=2", "explain=0", "augment@data.augment=none", "data.sampling.frames_per_video=1",
 )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def test_a_test_fraction_of_nothing_is_an_empty_split(tmp_path):
     for label in ("real", "fake"):
         paint(tmp_path / "data" / label, 12, label, 0)
     prepared(tmp_path, tmp_path / "data")
-    run, printed = trained(tmp_path, "zero", "data.test_fraction=0", "data.val_fraction=0.4")
+    run, printed = trained(tmp_path, "zero", "data.split.test_fraction=0", "data.split.val_fraction=0.4")
     assert "no test figures" in printed and run.metrics["test"] == {} and len(run.predictions("test")) == 0
 
 
@@ -167,7 +167,13 @@ def test_other_crops_at_another_place_keep_the_runs_own_predictions(place, run, 
 
 def test_a_second_protocol_has_predictions_of_its_own_and_names_what_was_trained_on(place, run):
     before = (run.folder / "predictions-test.parquet").read_bytes()
-    given = [f"run={run.folder}", "data=folder", f"data.root={place / 'whole'}", "data.protocol=seeded", "trainer=cpu"]
+    given = [
+        f"run={run.folder}",
+        "data=folder",
+        f"data.root={place / 'whole'}",
+        "data.split.protocol=seeded",
+        "trainer=cpu",
+    ]
     printed = " ".join(unmask("evaluate", *given, cwd=place).stdout.split())
     assert (run.folder / "predictions-test.parquet").read_bytes() == before
     table = read_predictions(run.folder / "predictions-folder-seeded-test.parquet")
@@ -203,9 +209,9 @@ def test_an_argument_takes_effect_or_is_refused(place, run, arguments):
 
 
 def test_training_refuses_what_has_no_effect(place):
-    wrong = ["data.protocol=official", "data.test_fraction=0.3", "data.stride=2"]
+    wrong = ["data.split.protocol=official", "data.split.test_fraction=0.3", "data.sampling.stride=2"]
     refused = unmask("train", *TRAIN, "name=wrong", f"data.root={place / 'whole'}", *wrong, cwd=place, expect=1).stderr
-    assert "data.test_fraction: protocol=official" in refused and "data.stride: is of clips" in refused
+    assert "data.split.test_fraction: protocol=official" in refused and "data.sampling.stride: is of clips" in refused
     assert "takes no further argument" in unmask("list", "networks", "more", cwd=place, expect=1).stderr
 
 
@@ -220,7 +226,7 @@ def test_one_class_alone_has_a_rate_with_its_interval_and_says_what_does_not_exi
     here = [f"data={kind}", "data.name=alone", f"data.root={root}"]
     sizes = ["data/recipe=pictures", "data.recipe.crop_size=32"]
     unmask("prepare", *here, *sizes, "prepare.num_workers=0", f"paths.prepared={tmp_path}", cwd=place)
-    given = [*here, "data.test_fraction=1", f"paths.prepared={tmp_path}", "trainer=cpu"]
+    given = [*here, "data.split.test_fraction=1", f"paths.prepared={tmp_path}", "trainer=cpu"]
     printed = unmask("evaluate", f"run={run.folder}", *given, cwd=place).stdout
     table = read_predictions(run.folder / "predictions-alone-test.parquet")
     assert len(table) == 15 and set(table["label"]) == {int(label == "fake")}
@@ -233,7 +239,7 @@ def test_one_class_alone_has_a_rate_with_its_interval_and_says_what_does_not_exi
     missing = "fake" if label == "real" else "real"
     assert f"No {missing} picture was scored, so these figures do not exist: AUC" in printed
     (run.folder / "predictions-alone-test.parquet").unlink()
-    train = [*TRAIN[1:], "name=alone", *here, f"paths.prepared={tmp_path}", "data.balance=none"]
+    train = [*TRAIN[1:], "name=alone", *here, f"paths.prepared={tmp_path}", "data.sampling.balance=none"]
     refused = unmask("train", *train, cwd=place, expect=1).stderr
     assert any(words in refused for words in ("a detector learns from both", "needs both", "no weights can be chosen"))
 

@@ -107,7 +107,7 @@ def test_the_store_holds_no_untouched_face_of_a_fake(pair, tmp_path):
     found = {name: sorted({bool(x > middle) for x in (box[:, 0] + box[:, 2]) / 2}) for name, box in boxes.items()}
     assert found == {"d/real/two": [False, True], "d/swap/left": [False], "d/swap/right": [True]}
     used = store.items[store.items["rejected"].isna()]
-    table = CropDataset(store, used, Sampling(per_item=4)).table
+    table = CropDataset(store, used, Sampling(frames_per_video=4)).table
     assert table.groupby("item")[["track", "label"]].nunique().loc["d/real/two"].tolist() == [2, 1]
     assert table.loc[table["label"] == 1].groupby("item").size().tolist() == [4, 4]
     page = Strips([])

@@ -13,11 +13,13 @@ from PIL import Image
 from pytorch_lightning import Trainer
 from torch import nn
 
+from datamodules import DataOf
 from unmask.data import features
 from unmask.data.augment import Augmentation, to_float
-from unmask.data.datamodule import CropDataModule
+from unmask.data.datamodule import DataModule
 from unmask.data.manifest import Item
 from unmask.data.prepare import prepare
+from unmask.data.source import Source
 from unmask.media.pictures import WholePictures
 from unmask.modules.detector import Detector
 from unmask.networks.cnn_lstm import CnnLstm
@@ -28,7 +30,7 @@ from unmask.training.schedules import constant
 SIZE = 16
 
 
-class Pictures(CropDataModule):
+class Pictures(Source):
     """Eight pictures, each with a copy that is said to be fake, in three splits."""
 
     def find_items(self):
@@ -38,12 +40,11 @@ class Pictures(CropDataModule):
         ]
 
 
-def module(place: Path, **options) -> CropDataModule:
-    data = Pictures(
-        "p", place / "raw", place / "prepared", WholePictures(SIZE),
+def module(place: Path, **options) -> DataOf:
+    return DataOf(
+        Pictures("p", place / "raw"), place / "prepared", WholePictures(SIZE),
         **{"val_fraction": 0.4, "frames_per_video": 1, "image_size": 8, "batch_size": 4, **options},
     )  # fmt: skip
-    return data
 
 
 @pytest.fixture
@@ -73,11 +74,11 @@ class Encoder(nn.Module):
         return self.layer(x.flatten(1)) + self.shift
 
 
-def made(data: CropDataModule, encoder: nn.Module, image_size: int = 8, precision: str = "32-true"):
+def made(data: DataModule, encoder: nn.Module, image_size: int = 8, precision: str = "32-true"):
     return features.compute(data.store, encoder, features.network_key(encoder), image_size, precision)
 
 
-def expected(data: CropDataModule, encoder: nn.Module) -> np.ndarray:
+def expected(data: DataModule, encoder: nn.Module) -> np.ndarray:
     crops = data.store.crops
     x = torch.from_numpy(data.store.pixels(crops["shard"].to_numpy(), crops["offset"].to_numpy()))
     with torch.no_grad():
@@ -254,7 +255,7 @@ def test_another_precision_never_finds_the_features_of_this_one(place):
     np.testing.assert_allclose(again.samples["train"].features.array, expected(data, encoder), rtol=1e-5, atol=1e-6)
 
 
-def fit(data: CropDataModule, **options):
+def fit(data: DataModule, **options):
     """Train a frozen CnnLstm for two epochs; what it printed, and the module."""
     torch.manual_seed(0)
     network = CnnLstm(partial(SmallEncoder, width=4), frames=2, hidden=4, frozen=True)

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from conftest import unmask
+from datamodules import DataOf
 from unmask.data.manifest import ManifestError
 from unmask.data.prepare import prepare
-from unmask.datasets.folder import FolderDataModule
+from unmask.datasets.folder import Folder
 from unmask.media.recipe import FaceCrops
 
 
@@ -22,8 +23,10 @@ def tree(root: Path, *paths: str) -> Path:
     return root
 
 
-def module(root: Path, **options) -> FolderDataModule:
-    return FolderDataModule("own", root, root.parent / "prepared", FaceCrops(frames=4, crop_size=32), **options)
+def module(root: Path, name: str = "own", group: str | None = None, **options) -> DataOf:
+    source = Folder(name, root, options.get("only"), group)
+    options = {"protocol": "given", **options}
+    return DataOf(source, root.parent / "prepared", FaceCrops(frames=4, crop_size=32), **options)
 
 
 PLAIN = [f"real/{n:03d}.jpg" for n in range(20)] + [f"fake/swap/{n:03d}.mp4" for n in range(20)]
@@ -76,7 +79,8 @@ def test_a_data_set_that_comes_divided_keeps_its_splits(tmp_path):
     data = module(root, val_fraction=0.2)
     items = data.manifest().set_index("path")
     assert (
-        data.protocol == "given" and (items.loc[[p.startswith("Test") for p in items.index], "split"] == "test").all()
+        data.split.protocol == "given"
+        and (items.loc[[p.startswith("Test") for p in items.index], "split"] == "test").all()
     )
     assert (items["split"] == "val").sum() == 4 and not items.loc[items["split"] == "val"].index.str.contains(
         "Test"

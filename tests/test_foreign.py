@@ -59,7 +59,7 @@ def test_a_run_is_built_as_its_config_says(tmp_path):
 
 def test_the_written_config_has_values_only(tmp_path, monkeypatch):
     monkeypatch.setenv("UNMASK_DATA", "/somewhere")
-    cfg = compose("train", ["experiment=celeba/dcgan", "paths.out=x", "data.attributes=[Smiling,Male]"])
+    cfg = compose("train", ["experiment=celeba/dcgan", "paths.out=x", "data.loader.attributes=[Smiling,Male]"])
     write_config(cfg, tmp_path)
     assert "${" not in (tmp_path / ".hydra/config.yaml").read_text()
     found = Run(tmp_path).config

@@ -14,10 +14,11 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from conftest import compose, unmask
+from datamodules import DataOf, from_config
 from unmask.arguments import quote
 from unmask.data.manifest import ManifestError
-from unmask.data.store import CropStore
-from unmask.datasets.generated import GeneratedDataModule
+from unmask.data.store import CropStore, StoreError
+from unmask.datasets.generated import Generated
 from unmask.media.pictures import WholePictures
 from unmask.modules.latents import seed_of, walk
 from unmask.provenance import inspect, read_marks, watermark
@@ -204,17 +205,17 @@ def test_without_real_pictures_it_says_so_and_the_samples_stay(loop, tmp_path):
     assert "real pictures are not at hand" in done.stdout
     assert len(list((tmp_path / "made/pictures").iterdir())) == 3
     with pytest.raises(
-        ManifestError,
+        StoreError,
         match=r"nothing is kept for detectors by data/recipe=pictures with data.recipe.crop_size=32; unmask",
     ):
-        GeneratedDataModule(tmp_path / "made", WholePictures(crop_size=32), demo=True).manifest()
+        DataOf(Generated(tmp_path / "made", demo=True), tmp_path, WholePictures(crop_size=32)).store  # noqa: B018
 
 
 def test_a_rendered_generators_samples_are_called_demo(loop):
     _, made, _ = loop
     with pytest.raises(ValueError, match=r"data\.demo=true is missing"):
-        GeneratedDataModule(made["vae"], WholePictures(crop_size=32))
-    assert GeneratedDataModule(made["vae"], WholePictures(crop_size=32), demo=True).name == "generated_vae"
+        Generated(made["vae"])
+    assert Generated(made["vae"], demo=True).name == "generated_vae"
 
 
 def test_a_detector_of_one_generator_is_scored_on_the_other(loop):
@@ -332,7 +333,7 @@ def test_a_folder_of_real_media_alone_is_for_generators(tmp_path):
     cfg = compose("prepare", ["data=faces", f"data.root={tmp_path / 'faces'}"])
     from hydra.utils import instantiate
 
-    data = instantiate(cfg.data, _convert_="all")
+    data = from_config(cfg)
     found = {item.item: item for item in data.find_items()}
     assert sorted(found) == [f"faces/real/{name}" for name in ("3", "4", "a/1", "a/2", "b/5")]
     assert found["faces/real/a/1"].groups == found["faces/real/a/2"].groups != found["faces/real/3"].groups

@@ -14,9 +14,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from conftest import compose, unmask
+from datamodules import DataOf
 from unmask.commands.inpaint import start
 from unmask.data.manifest import ManifestError
-from unmask.datasets.deepfakeart import DeepfakeArtDataModule
+from unmask.datasets.deepfakeart import DeepfakeArt
 from unmask.generation.inpainters import ClassicalInpainter, DiffusionInpainter, InpainterError
 from unmask.generation.masks import MASKS, lower_left, lower_right, random_patches, upper_left, upper_right
 from unmask.media.pictures import WholePictures
@@ -139,7 +140,7 @@ def test_the_manifest_names_sources_masks_and_paintings(made):
 
 
 def test_the_reader_finds_what_the_manifest_says(made, tmp_path):
-    reader = DeepfakeArtDataModule("deepfakeart", made, tmp_path, WholePictures())
+    reader = DataOf(DeepfakeArt("deepfakeart", made), tmp_path, WholePictures())
     found = {(i.item, i.path, i.label, i.method, i.source, i.mask) for i in reader.find_items()}
     table = pd.read_parquet(made / "items.parquet").astype(object)
     table = table.where(table.notna(), None)
@@ -157,7 +158,7 @@ def test_forgeries_keep_the_official_split_of_their_originals(root, tmp_path):
         pairs = {n: {"original": f"{p}/original.png", "generated": f"{p}/inpainting.png"} for n, p in names.items()}
         (listed / "similar" / f"{split}_similar.json").write_text(json.dumps({"inpainting": pairs}))
     make(listed, tmp_path / "set")
-    reader = DeepfakeArtDataModule("deepfakeart", tmp_path / "set", tmp_path, WholePictures(), protocol="given")
+    reader = DataOf(DeepfakeArt("deepfakeart", tmp_path / "set"), tmp_path, WholePictures(), protocol="given")
     assert {item.groups[0].split("/")[1]: item.given for item in reader.find_items()} == {
         "3": "train", "11": "test", "700": "train"
     }  # fmt: skip

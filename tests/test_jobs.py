@@ -12,7 +12,7 @@ import pytest
 from conftest import TINY, unmask
 from unmask.runs.run import Run
 
-QUICK = (*TINY, "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=16", "data.frames_per_video=1")
+QUICK = (*TINY, "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=16", "data.sampling.frames_per_video=1")
 
 
 def train(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:

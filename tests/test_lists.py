@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from datamodules import DataOf
 from test_data import LISTED, PATHS, tree
 from test_data import module as celebdf
 from unmask.data.manifest import ManifestError
@@ -12,7 +13,7 @@ from unmask.datasets.celebdf import read_methods, read_test_list
 from unmask.datasets.deepfakeart import read_pairs as art_pairs
 from unmask.datasets.dfdc import read_labels, read_metadata
 from unmask.datasets.faceforensics import read_pairs as ff_pairs
-from unmask.datasets.folder import FolderDataModule
+from unmask.datasets.folder import Folder
 from unmask.datasets.lists import the_only
 from unmask.media.recipe import FaceCrops
 
@@ -80,8 +81,9 @@ def test_two_folders_of_one_name_are_refused_by_both_names(tmp_path):
         celebdf(root).manifest()
 
 
-def folder(root: Path, **options) -> FolderDataModule:
-    return FolderDataModule("own", root, root.parent / "prepared", FaceCrops(frames=2, crop_size=32), **options)
+def folder(root: Path, **options) -> DataOf:
+    options = {"protocol": "given", **options}
+    return DataOf(Folder("own", root), root.parent / "prepared", FaceCrops(frames=2, crop_size=32), **options)
 
 
 @pytest.mark.parametrize(("one", "other"), [("val", "valid"), ("Train", "train"), ("validation", "val")])

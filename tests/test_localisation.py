@@ -292,7 +292,7 @@ def place(tmp_path_factory):
 
 ARGUMENTS = (
     "experiment=demo_deepfakeart/segmenter", "data.root=data", "image_size=64", "data.recipe.crop_size=64",
-    "data.val_fraction=0.3", "trainer=cpu", "augment@data.augment=light",
+    "data.split.val_fraction=0.3", "trainer=cpu", "augment@data.augment=light",
 )  # fmt: skip
 
 

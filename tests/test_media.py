@@ -330,7 +330,7 @@ def test_two_faces_make_two_tracks_and_the_video_is_its_worst_face(couple):
     main = FaceCrops(frames=8, burst=8, crop_size=64)(couple)
     np.testing.assert_array_equal(main.pixels, crops.pixels[:8])
     store = MemoryStore("couple.mp4", crops)
-    table = CropDataset(store, store.items, Sampling(per_item=4)).table
+    table = CropDataset(store, store.items, Sampling(frames_per_video=4)).table
     assert table.groupby("track").size().to_dict() == {0: 4, 1: 4}
     table = table.assign(logit=np.where(table["track"] == 1, 3.0, -2.0), dataset="file", split="none")
     assert detection.videos(table)["prob"].item() == pytest.approx(1 / (1 + np.exp(-3.0)))

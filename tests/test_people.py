@@ -4,19 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra.utils import instantiate
 
 from conftest import compose, unmask
+from datamodules import DataOf, from_config
 from unmask.data.blend import fit
 from unmask.data.manifest import ManifestError, check_leaks
-from unmask.datasets.people import PeopleDataModule, alike, divide, landmarks, outline
+from unmask.datasets.people import People, PeopleSampling, PeopleSplit, alike, divide, landmarks, outline
 from unmask.media.align import TEMPLATE
 from unmask.media.recipe import FaceCrops
 
 
 def reader(root, **options):
-    given = {"people": {"A": "A/**", "B": "B/**"}, **options}
-    return PeopleDataModule("ours", root, root / "prepared", FaceCrops(align=True), **given)
+    people = options.pop("people", {"A": "A/**", "B": "B/**"})
+    parts = {"split": PeopleSplit, "sampling": PeopleSampling, "people": people, **options}
+    return DataOf(People("ours", root, people), root / "prepared", FaceCrops(align=True), **parts)
 
 
 def touch(root, *names):
@@ -118,7 +119,7 @@ def data(people_place):
     """The prepared demo people, with whole clips held out."""
     place, here = people_place
     cfg = compose("train", ["experiment=faceswap/smoke", *here, f"paths.prepared={place}/outputs/prepared"])
-    data = instantiate(cfg.data, _convert_="all")
+    data = from_config(cfg)
     data.setup("fit")
     return data
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from unmask.data.datamodule import CropDataModule
+from datamodules import DataOf
 from unmask.data.manifest import Item, ManifestError
 from unmask.data.prepare import prepare
+from unmask.data.source import Source
 from unmask.data.store import StoreError
 from unmask.media.decode import MediaError
 from unmask.media.encode import write_video
@@ -73,7 +74,7 @@ def test_landmarks_of_a_face_lie_where_the_crop_shows_them(shared_data):
         np.testing.assert_allclose(green.mean(0)[::-1], nose, atol=1.5)
 
 
-class Painted(CropDataModule):
+class Painted(Source):
     """Originals and copies of them that were painted over where their masks are white."""
 
     def find_items(self):
@@ -94,8 +95,8 @@ def painted(tmp_path):
         save(tmp_path / f"raw/{n}f.png", np.where(mask[..., None] > 0, 255 - pixels, pixels))
         save(tmp_path / f"raw/{n}m.png", mask)
     recipe = WholePictures(32, masks=True)
-    return Painted(
-        "p", tmp_path / "raw", tmp_path / "prepared", recipe, val_fraction=0.4, frames_per_video=1, image_size=32,
+    return DataOf(
+        Painted("p", tmp_path / "raw"), tmp_path / "prepared", recipe, val_fraction=0.4, frames_per_video=1, image_size=32,
         masks=True, balance="pairs", batch_size=4,
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ import pytest
 from hydra.utils import instantiate
 
 from conftest import compose
+from datamodules import from_config
 from unmask.config import conf_dir
 from unmask.config.check import validate
 
@@ -68,7 +69,7 @@ def test_a_preset_builds_without_a_download(experiment):
             node.pretrained = False if node.pretrained is True else None  # what only a download gives
     module = instantiate(cfg.module, _convert_="all")
     assert sum(value.numel() for value in module.state_dict().values()) > 50  # what a baseline has is buffers
-    data = instantiate(cfg.data, _convert_="all")
+    data = from_config(cfg)
     assert data.image_size == cfg.image_size
 
 

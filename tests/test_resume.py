@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning import Callback
 
 from conftest import TINY, compose, unmask
+from datamodules import from_config
 from unmask.commands import train as verb
 from unmask.data import sampling
 from unmask.runs.checkpoints import load_weights, resume_point
@@ -24,9 +25,9 @@ ARGUMENTS = (
     "trainer.max_epochs=3",
     "trainer.log_every_n_steps=1",
     "data.batch_size=8",
-    "data.frames_per_video=3",
+    "data.sampling.frames_per_video=3",
 )
-CLIPS = ("experiment=demo_celebdf/cnn_lstm", "frames=3", "module.network.dropout=0.5", "data.balance=pairs")
+CLIPS = ("experiment=demo_celebdf/cnn_lstm", "frames=3", "module.network.dropout=0.5", "data.sampling.balance=pairs")
 
 
 class Killed(BaseException):
@@ -119,7 +120,7 @@ def test_a_killed_process_goes_on(workplace, demo_root, arguments_of_meso4, monk
 
 @pytest.fixture(scope="module")
 def arguments_of_meso4(demo_root):
-    small = [*TINY, "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=16", "data.frames_per_video=1"]
+    small = [*TINY, "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=16", "data.sampling.frames_per_video=1"]
     return ["experiment=demo_celebdf/meso4", f"data.root={demo_root}", *small]
 
 
@@ -168,10 +169,11 @@ def test_pairs_stay_side_by_side_on_every_process():
 
 def test_sources_are_found_by_number(workplace, demo_root, monkeypatch):
     monkeypatch.chdir(workplace)
-    from hydra.utils import instantiate
 
-    cfg = compose("train", ["experiment=demo_celebdf/meso4", f"data.root={demo_root}", *TINY, "data.balance=pairs"])
-    data = instantiate(cfg.data, _convert_="all")
+    cfg = compose(
+        "train", ["experiment=demo_celebdf/meso4", f"data.root={demo_root}", *TINY, "data.sampling.balance=pairs"]
+    )
+    data = from_config(cfg)
     data.setup("fit")
     samples = data.samples["train"]
     table, source = samples.table, samples.sources()

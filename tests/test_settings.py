@@ -14,7 +14,7 @@ from unmask.runs.checkpoints import load_weights
 from unmask.runs.run import Run
 from unmask.training import trainer
 
-QUICK = {"trainer": "cpu", "trainer.max_epochs": "2", "data.batch_size": "16", "data.frames_per_video": "2"}
+QUICK = {"trainer": "cpu", "trainer.max_epochs": "2", "data.batch_size": "16", "data.sampling.frames_per_video": "2"}
 
 
 @pytest.fixture
@@ -41,10 +41,10 @@ REFUSED = [
     ("explain=-1", "explain=-1: expected a whole number of 0 or more"),
     ("data.batch_size=0", "data.batch_size=0: expected a whole number of 1 or more"),
     ("data.batch_size=2.5", "data.batch_size=2.5: expected a whole number"),
-    ("data.num_workers=-1", "data.num_workers=-1: expected a whole number of 0 or more"),
-    ("data.frames_per_video=0", "data.frames_per_video=0: expected a whole number of 1 or more"),
-    ("data.val_fraction=2", "data.val_fraction=2: expected a share from 0 to 1"),
-    ("data.split_seed=-3", "data.split_seed=-3: expected a whole number"),
+    ("data.loader.num_workers=-1", "data.loader.num_workers=-1: expected a whole number of 0 or more"),
+    ("data.sampling.frames_per_video=0", "data.sampling.frames_per_video=0: expected a whole number of 1 or more"),
+    ("data.split.val_fraction=2", "data.split.val_fraction=2: expected a share from 0 to 1"),
+    ("data.split.seed=-3", "data.split.seed=-3: expected a whole number"),
     ("module.optimizer.lr=-1", "module.optimizer.lr=-1"),
     ("module.optimizer.lr=fast", "module.optimizer.lr=fast"),
     ("module.optimizer.weight_decay=-1", "Invalid weight_decay value: -1"),
@@ -73,7 +73,7 @@ def test_what_cannot_work_is_refused_in_one_line_before_anything_runs(train, arg
 
 
 def test_all_wrong_numbers_are_told_at_once(train):
-    done, _ = train("refused", "seed=-1", "data.batch_size=0", "data.val_fraction=-1", expect=1)
+    done, _ = train("refused", "seed=-1", "data.batch_size=0", "data.split.val_fraction=-1", expect=1)
     assert "3 values are out of range" in done.stderr and done.stderr.count("expected") == 3
 
 

@@ -16,9 +16,9 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from torchvision.models import alexnet
 
 from conftest import unmask
-from unmask.data.manifest import ManifestError
-from unmask.data.store import CropStore
-from unmask.datasets.generated import GeneratedDataModule
+from datamodules import DataOf
+from unmask.data.store import CropStore, StoreError
+from unmask.datasets.generated import Generated
 from unmask.evaluation.swaps import SwapFigures, likeness
 from unmask.generation.swapper import Swapper
 from unmask.generation.trained import load_swapper
@@ -399,8 +399,8 @@ def test_a_recipe_that_was_not_kept_is_told_what_was(made):
         (FaceCrops(align=True), "what is there wants data.recipe.crop_size=64"),
         (WholePictures(crop_size=64), "what is there wants data=swapped"),
     ):
-        with pytest.raises(ManifestError, match=wanted):
-            GeneratedDataModule(out, recipe, demo=True).manifest()
+        with pytest.raises(StoreError, match=wanted):
+            DataOf(Generated(out, demo=True), out, recipe).store  # noqa: B018
 
 
 def test_a_detector_trains_on_swapped_videos(swap_run, demo_root, tmp_path):

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from conftest import TINY, compose, unmask
+from datamodules import from_config
 from unmask.arguments import quote
 from unmask.config import conf_dir
 from unmask.config.check import validate
@@ -48,7 +48,7 @@ def test_a_table_is_named_as_its_file_and_all_its_rows_compose(name):
         assert (CONF / "experiment" / f"{row.experiment}.yaml").is_file(), f"{row.name}: no preset {row.experiment}"
         cfg = compose("train", [f"experiment={row.experiment}", *map(quote, row.overrides), "paths.out=out"])
         validate(cfg)
-        instantiate(cfg.data, _convert_="all")
+        from_config(cfg)
 
 
 def test_unverified_figures_are_shown_as_such():

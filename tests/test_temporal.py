@@ -296,7 +296,7 @@ def test_training_draws_the_stride_and_evaluation_does_not():
     store = MemoryStore("clip", crops)
 
     def strides(seed):
-        how = Sampling(per_item=1, frames=4, consecutive=True, stride=2, max_stride=3)
+        how = Sampling(frames_per_video=1, frames=4, consecutive=True, stride=2, max_stride=3)
         data = CropDataset(store, store.items, how, seed=seed)
         x = torch.cat([data.__getitems__([(epoch, 0)])["x"] for epoch in range(40)])[:, :, 0, 0, 0].int()
         steps = x.diff(dim=1)
@@ -308,4 +308,4 @@ def test_training_draws_the_stride_and_evaluation_does_not():
     assert (drawn, starts) == strides(seed=0), "counted, not stored"
     assert set(strides(seed=None)[0]) == {2}
     with pytest.raises(ValueError, match=r"max_stride=2: .*consecutive=true"):
-        Sampling(per_item=1, frames=4, max_stride=2)
+        Sampling(frames_per_video=1, frames=4, max_stride=2)

@@ -114,7 +114,13 @@ def test_evaluate_gives_the_same_figures_and_takes_other_data(run, workplace, de
     pd.testing.assert_frame_equal(run.predictions("test"), before, check_exact=False, atol=1e-5)
     # another data set brings its own name and place; recipe and sampling stay the run's
     shutil.copytree(workplace / "outputs/prepared/demo_celebdf", workplace / "outputs/prepared/celebdf_v2")
-    other = [f"run={run.folder}", "data=celebdf_v2", f"data.root={demo_root}", "data.protocol=official", "trainer=cpu"]
+    other = [
+        f"run={run.folder}",
+        "data=celebdf_v2",
+        f"data.root={demo_root}",
+        "data.split.protocol=official",
+        "trainer=cpu",
+    ]
     unmask("evaluate", *other, cwd=workplace)
     table = read_predictions(run.folder / "predictions-celebdf_v2-test.parquet")
     assert (table["dataset"] == "celebdf_v2").all() and table.attrs["protocol"]["Trained on"] == "demo_celebdf"
@@ -194,7 +200,7 @@ def test_a_bad_file_gets_a_plain_answer(run, tmp_path, name, content, reason):
 
 
 def test_clips_train_too(workplace, demo_root):
-    small = [*SMALL[:-3], "trainer=smoke", "frames=3", "data.frames_per_video=2", "data.batch_size=4"]
+    small = [*SMALL[:-3], "trainer=smoke", "frames=3", "data.sampling.frames_per_video=2", "data.batch_size=4"]
     unmask("train", "experiment=demo_celebdf/cnn_lstm", "name=clips", f"data.root={demo_root}", *small, cwd=workplace)
     (folder,) = (workplace / "outputs/clips").iterdir()
     assert Run(folder).metrics["parameters"] > 1000

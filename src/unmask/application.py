@@ -17,9 +17,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from unmask.config import conf_dir
+from unmask.config.check import resolved
 from unmask.console import log
 from unmask.parallel.processes import Terminated, follow_parent, handle, interrupted, terminate
 from unmask.runs.identity import prepared_hash, run_id
@@ -42,10 +42,10 @@ def _run_id(root: DictConfig) -> str:
     plain = OmegaConf.to_container(root, resolve=False)
     assert isinstance(plain, dict)
     try:
-        data: Any = OmegaConf.to_container(root.data, resolve=True) if root.get("data") is not None else {}
-    except OmegaConfBaseException:  # a value is missing; that is reported when the verb begins
-        data = {}
-    return run_id({str(key): value for key, value in plain.items()}, prepared_hash(data))
+        prepared = prepared_hash(resolved(root, "data")["data"]) if root.get("data") is not None else ""
+    except (ValueError, OSError):  # refused in words when the verb begins
+        prepared = ""
+    return run_id({str(key): value for key, value in plain.items()}, prepared)
 
 
 def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:

@@ -1,13 +1,14 @@
 """Files: whole or not at all, only regular ones, their checksums and names; what was made here can be removed again."""
 
 import errno
+import json
 import os
 import stat
 import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 KINDS = {
@@ -21,6 +22,10 @@ KINDS = {
 
 class NotRegularError(ValueError):
     """What a path names is no regular file: to read it could wait for ever, or never end."""
+
+
+class DamagedError(ValueError):
+    """A file is not as it was written; the message names it and says what to do."""
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -47,6 +52,26 @@ def open_regular(path: Path) -> BinaryIO:
 def _require(mode: int) -> None:
     if not stat.S_ISREG(mode):
         raise NotRegularError(f"not a regular file ({KINDS.get(stat.S_IFMT(mode), 'of an unknown kind')})")
+
+
+def read_json(path: Path, fix: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        path: the file.
+        fix: what to do where it is damaged; ends the message.
+
+    Raises:
+        DamagedError: it holds no JSON object.
+        OSError: it is missing or may not be read.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise DamagedError(f"{path} is damaged: expected a JSON object; {fix}")
+    return found
 
 
 def printable(text: str) -> str:

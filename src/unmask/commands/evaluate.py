@@ -11,16 +11,16 @@ samples are judged: figures go into generation.json, the training pictures neare
 """
 
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from unmask.application import given, refuse_unread, verb
-from unmask.config.build import build
 from unmask.config.check import resolved
 from unmask.config.values import check_numbers
 from unmask.console import console, quiet, say
+from unmask.data.datamodule import DataModule
 from unmask.evaluation.generators import judge_run
+from unmask.evaluation.loading import data_of
 from unmask.reporting import tables
 from unmask.reporting.gather import SEEN, gather
 from unmask.runs.predictions import free_label, predictions_path, write_predictions
@@ -28,27 +28,8 @@ from unmask.runs.run import Run
 from unmask.training import trainer as trainers
 from unmask.training.evaluation import evaluate as evaluate_split
 
-# What a data set says for itself; everything else (recipe, sampling, sizes) is the run's.
-OF_THE_DATA = (
-    "_target_",
-    "name",
-    "root",
-    "prepared",
-    "protocol",
-    "val_fraction",
-    "split_seed",
-    "demo",
-    "test_fraction",
-    "group",
-    "compression",
-    "methods",
-    "run",
-    "only",
-    "balance",
-    "allow_duplicates",
-)
-# What decides no figure.
-OF_THE_MACHINE = ("batch_size", "num_workers")
+MACHINE = {"data.batch_size": "batch_size", "data.loader.num_workers": "num_workers"}  # what decides no figure
+OWN = ("recipe", "sampling", "loader", "augment", "blend")  # parts of the data config that are always the run's
 READ = {
     "detector": ("run", "split", "resamples", "trainer", "trainer."),
     "generator": ("run", "split", "trainer", "trainer.", "judge", "judge.", "count", "seed", "lpips."),
@@ -62,11 +43,11 @@ def evaluate(cfg: DictConfig) -> float:
     if OmegaConf.is_missing(cfg, "run") or cfg.run is None:
         raise ValueError("run missing: unmask evaluate run=DIR (unmask list runs shows them)")
     run = Run(Path(cfg.run))
-    kind = "detector" if "thresholds" in run.metrics else "generator"  # unfinished runs are refused before anything
+    kind = "detector" if run.detects else "generator"  # unfinished runs are refused before anything
     check_arguments(kind, cfg)
-    data, own = load_data(run, cfg), run.build("data")
+    data, own = load_data(run, cfg), data_of(run)
     if "data.root" in given():
-        data.require_root()
+        data.source.require_root()
     if kind == "generator":
         return judge_run(
             run, resolved(cfg, "split", "count", "seed", "judge", "lpips", "trainer"), data, cfg.get("data") is not None
@@ -106,8 +87,8 @@ def check_arguments(kind: str, cfg: DictConfig) -> None:
         raise ValueError(f"split={cfg.split}: expected one of {', '.join(SPLITS)}")
     if "trainer.fast_dev_run" in given() or any(key.startswith("trainer.limit_") for key in given()):
         raise ValueError("trainer.limit_*_batches and trainer.fast_dev_run: a split is evaluated as a whole")
-    of_data = [f"data.{key}" for key in (*OF_THE_DATA, *OF_THE_MACHINE)]
-    other = ["data", "paths.data", *of_data] if cfg.get("data") is not None and "data" in given() else []
+    of_data = [f"data.{key}" for key in cfg.get("data") or () if key not in OWN]
+    other = ["data", "paths.data", "data.source.", "data.split.", "data.parts.", *of_data, *MACHINE] if of_data else []
     refuse_unread(
         (*READ[kind], "paths.prepared", *other),
         f"has no effect on the evaluation of a {kind}: recipe, sampling and sizes are the run's own"
@@ -115,26 +96,16 @@ def check_arguments(kind: str, cfg: DictConfig) -> None:
     )
 
 
-def load_data(run: Run, cfg: DictConfig) -> Any:
+def load_data(run: Run, cfg: DictConfig) -> DataModule:
     """The data module to score: the run's own, or what `data=` names in the run's own recipe and sampling."""
-    settings = OmegaConf.create(run.config["data"])
-    assert isinstance(settings, DictConfig)
+    prepared = cfg.paths.prepared if "paths.prepared" in given() else None
     if cfg.get("data") is None:
-        if "paths.prepared" in given():
-            settings.prepared = cfg.paths.prepared
-    else:
-        named = OmegaConf.to_container(cfg, resolve=False)
-        assert isinstance(named, dict)
-        for key in OF_THE_DATA:
-            settings.pop(key, None)
-        kept = [key for key in OF_THE_MACHINE if f"data.{key}" in given()]
-        for key in (*OF_THE_DATA, *kept):
-            if key in named["data"]:
-                OmegaConf.update(settings, key, cfg.data[key])
-    return build(resolved(OmegaConf.create({"data": settings}))["data"])
+        return data_of(run, prepared=prepared)
+    typed = {name: OmegaConf.select(cfg, key) for key, name in MACHINE.items() if key in given()}
+    return data_of(run, resolved(cfg, "data")["data"], prepared, **typed)
 
 
-def protocol_of(run: Run, data: Any, own: Any, split: str) -> dict[str, str]:
+def protocol_of(run: Run, data: DataModule, own: DataModule, split: str) -> dict[str, str]:
     """What the figures rest on: the data's words, how weights and threshold were chosen, and what was seen before."""
     chosen: dict[str, str] = run.predictions("val").attrs["protocol"]
     words: dict[str, str] = data.protocol_words(split) | {
@@ -151,7 +122,7 @@ def protocol_of(run: Run, data: Any, own: Any, split: str) -> dict[str, str]:
     return words
 
 
-def seen_in_training(data: Any, own: Any, split: str) -> int:
+def seen_in_training(data: DataModule, own: DataModule, split: str) -> int:
     """How many items of a split are files that the run was trained on; 0 where its own data is not at hand."""
     try:
         own.setup("test")

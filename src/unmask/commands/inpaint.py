@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from unmask.application import refuse_unread, verb
 from unmask.config.build import build
 from unmask.config.check import resolved
-from unmask.data.datamodule import CropDataModule
+from unmask.data.source import Source
 from unmask.generation.folder import GENERATED
 from unmask.generation.inpainters import Inpainter
 from unmask.generation.inpainting import InpaintSettings, inpaint
@@ -40,7 +40,7 @@ def start(cfg: DictConfig) -> None:
         tuple(settings["masks"]), settings["size"], settings["paste"], settings["limit"], settings["seed"],
         settings["batch_size"],
     )  # fmt: skip
-    data: CropDataModule = build(settings["data"])
+    data: Source = build(settings["data"]["source"])
     inpainter: Inpainter = build(settings["generator"])
     about = {key: value for key, value in settings["generator"].items() if key not in NO_PIXELS}
     out = Path(settings["out"] or GENERATED / f"{data.name}_{inpainter.method}")

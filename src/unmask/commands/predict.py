@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from unmask.application import verb
 from unmask.console import say
 from unmask.data.augment import to_float
-from unmask.data.dataset import CropDataset, Sampling
+from unmask.data.dataset import CropDataset
 from unmask.data.store import MemoryStore
 from unmask.files import printable
 from unmask.inference import verdict
@@ -63,7 +63,7 @@ def predict(path: Path, run: Run, out: Path | None = None) -> float:
     drawn = draw(path, recipe.decoder, crops, predictions, cuts)
     out = out or Path(_name(path.stem, "score.png" if picture else "timeline.png"))
     _write(out, drawn)
-    unit = "picture" if picture else "frame" if run.config["data"]["frames"] is None else "clip"
+    unit = "picture" if picture else "frame" if run.config["data"]["sampling"]["frames"] is None else "clip"
     count, found = 1 if picture else len(predictions), int(predictions["track"].nunique())
     verdict.tell_score(path, score, cuts["video"])
     if faces:
@@ -82,16 +82,15 @@ def score_file(run: Run, store: MemoryStore) -> pd.DataFrame:
     Raises:
         RunError: the run's weights or its scores of this file are not finite.
     """
-    data: Any = run.config["data"]
-    how = Sampling(data["frames_per_video"], data["frames"], data["consecutive"], data["stride"])
-    samples = CropDataset(store, store.items, how)
+    loader = run.build("data.loader")
+    samples = CropDataset(store, store.items, run.build("data.sampling"))
     module: Any = run.module()
     for name, value in module.state_dict().items():
         require_finite(value, f"run={run.folder}: '{name}' in the weights {run.checkpoint}", verdict.RETRAIN)
     logits = []
-    for start in range(0, len(samples), data["batch_size"]):
-        wanted = [(0, index) for index in range(start, min(start + data["batch_size"], len(samples)))]
-        logits.append(module(to_float(samples.__getitems__(wanted)["x"], data["image_size"])).float())
+    for start in range(0, len(samples), loader.batch_size):
+        wanted = [(0, index) for index in range(start, min(start + loader.batch_size, len(samples)))]
+        logits.append(module(to_float(samples.__getitems__(wanted)["x"], loader.image_size)).float())
     logit = torch.cat(logits)
     require_finite(
         logit, f"run={run.folder}: the scores of this file with the weights {run.checkpoint}", verdict.RETRAIN

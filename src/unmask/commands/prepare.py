@@ -13,23 +13,26 @@ lie beside each other until a call without prepare.shard joins them.
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from unmask.application import verb
-from unmask.config.check import validate
+from unmask.config.build import build
+from unmask.config.check import resolved
 from unmask.console import console, say
 from unmask.data import checksums, duplicates
-from unmask.data.datamodule import CropDataModule
+from unmask.data.contents import Member, open_contents
 from unmask.data.manifest import ManifestError, check_leaks, file_hash
 from unmask.data.prepare import parse_shard, prepare_parts
 from unmask.data.prepare import prepare as prepare_items
+from unmask.data.prepared import Prepared, members
+from unmask.data.source import Source
+from unmask.data.split import Split
 from unmask.data.store import DUPLICATES, CropStore, StoreError, shard_path
 from unmask.files import printable
 from unmask.media.kinds import VIDEOS
@@ -37,31 +40,49 @@ from unmask.parallel.workers import run
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Prepare one data set, or with check=true only say what there is."""
-    validate(cfg, "data")
-    data: CropDataModule = instantiate(cfg.data, _convert_="all")
+    """Prepare one data set, or with check=true only say what there is; of a mixture, each of its data sets."""
+    settings = resolved(cfg, "data")["data"]
+    source, recipe, split, blend = (build(settings[part]) for part in ("source", "recipe", "split", "blend"))
+    work = members(source, split, recipe, settings["prepared"])
     workers = min(os.cpu_count() or 1, 16) if cfg.prepare.num_workers is None else cfg.prepare.num_workers
     how = {"num_workers": workers, "timeout": cfg.prepare.timeout, "memory": _memory(cfg.prepare.memory)}
+    blended = bool(blend is not None and blend.parts)
     if cfg.check:
-        explain(data, how)
+        whole = [explain(prepared, own, how) for prepared, own in work]
+        if all(whole) and (problem := compare_contents(work, blended)) is not None:
+            refuse(problem)
         return
-    items = data.manifest()
-    say(f"{data.name}: {counts(items)} below {data.root}")
-    how["progress"] = show_progress
+    for prepared, own in work:
+        prepare_one(prepared, own, cfg, how)
+    if cfg.prepare.shard is None and (problem := compare_contents(work, blended)) is not None:
+        say(f"unmask train will refuse this: {problem}", style="yellow")
+
+
+def prepare_one(prepared: Prepared, split: Split, cfg: DictConfig, how: dict[str, Any]) -> None:
+    """Prepare one data set, or its share of it."""
+    source, items = prepared.source, prepared.manifest(split)
+    say(f"{source.name}: {counts(items)} below {source.root}")
+    how = how | {"progress": show_progress}
     shard = parse_shard(cfg.prepare.shard)
     if shard is None:
-        most = cfg.prepare.max_rejected
-        conclude(prepare_items(items, data.root, data.folder, data.recipe, rerun=cfg.rerun, max_rejected=most, **how))
-        if (problem := compare_contents(data)) is not None:
-            say(f"unmask train will refuse this: {problem}", style="yellow")
+        most = {"rerun": cfg.rerun, "max_rejected": cfg.prepare.max_rejected}
+        conclude(prepare_items(items, source.root, prepared.folder, prepared.recipe, **most, **how))
         return
     if cfg.rerun:
-        raise ValueError(f"rerun=true would throw away other shards too: delete {data.folder} once, then start them")
-    remaining = prepare_parts(items, data.root, data.folder, data.recipe, shard=shard, **how)
+        raise ValueError(
+            f"rerun=true would throw away other shards too: delete {prepared.folder} once, then start them"
+        )
+    remaining = prepare_parts(items, source.root, prepared.folder, prepared.recipe, shard=shard, **how)
     say(
         f"shard {shard[0]} of {shard[1]} is prepared; {remaining} of {len(items)} items remain. "
         + ("They are for other shards." if remaining else "To join them: the same command without prepare.shard.")
     )
+
+
+def refuse(problem: str) -> None:
+    """Say why training would refuse the data, and exit with 1."""
+    say(f"refused: {problem}", style="yellow")
+    raise SystemExit(1)
 
 
 def _memory(bound: Any) -> float | None:
@@ -77,49 +98,54 @@ def _memory(bound: Any) -> float | None:
     return float(bound)
 
 
-def explain(data: CropDataModule, how: dict[str, Any]) -> None:
+def explain(prepared: Prepared, split: Split, how: dict[str, Any]) -> bool:
     """Where to download the data set, its layout, what was found, what is missing, and what is there twice.
 
     Args:
-        data: the data set.
+        prepared: the data set and its recipe.
+        split: how it is divided.
         how: its files are read, see `hashes`.
+
+    Returns:
+        Whether it is prepared.
     """
-    say(data.explain())
-    say(f"data.root is {data.root}; crops go to {data.folder}")
+    source = prepared.source
+    say(source.explain())
+    say(f"data.root is {source.root}; crops go to {prepared.folder}")
     try:
-        items = data.manifest()
+        items = prepared.manifest(split)
     except ManifestError as error:
         say(f"missing: {str(error).splitlines()[0]}", style="yellow")
         raise SystemExit(1) from None
     say(f"found: {counts(items)}")
-    completeness(data, items)
+    completeness(source, items)
     table = items.groupby(["split", "method"], dropna=False).size().reset_index(name="number")
     for row in table.to_dict("records"):
         say(f"  {row['split']!s:<6} {row['method']:<20} {row['number']}")
     try:
-        store = data.store
+        store = prepared.store
     except StoreError:
         say("not prepared yet: only bytes are compared here, and contents once the data set is prepared")
-        problem = contradiction(items.assign(sha256=hashes(items, data.root, **how)))
-    else:
-        problem = damage(data, store) or compare_contents(data)
-    if problem is not None:
-        say(f"refused: {problem}", style="yellow")
-        raise SystemExit(1)
+        if (problem := contradiction(items.assign(sha256=hashes(items, source.root, **how)))) is not None:
+            refuse(problem)
+        return False
+    if (problem := damage(prepared, store)) is not None:
+        refuse(problem)
+    return True
 
 
-def damage(data: CropDataModule, store: CropStore) -> str | None:
+def damage(prepared: Prepared, store: CropStore) -> str | None:
     """What changed in a store since it was prepared, by its checksums and by the hash of each crop."""
     names = checksums.damaged(store.folder)
     if not names:
         crops = checksums.damaged_crops(store)
         names = sorted({shard_path(store.folder, int(number)).name for number in crops["shard"]})
-    return checksums.words(names, store.folder, data.prepare_command()) if names else None
+    return checksums.words(names, store.folder, prepared.command()) if names else None
 
 
-def completeness(data: CropDataModule, items: pd.DataFrame) -> None:
+def completeness(source: Source, items: pd.DataFrame) -> None:
     """How many of the published items are there; nothing where the data set has no published counts."""
-    if not (published := data.published(items)):
+    if not (published := source.published(items)):
         return
     real = int((items["label"] == 0).sum())
     found = {"real": real, "fake": len(items) - real}
@@ -168,16 +194,16 @@ def contradiction(items: pd.DataFrame) -> str | None:
     return None
 
 
-def compare_contents(data: CropDataModule) -> str | None:
+def compare_contents(work: Sequence[Member], blended: bool) -> str | None:
     """Say which prepared items look alike; return why training would refuse the data, None where it would not."""
     try:
-        data.setup()
+        found = open_contents(work, blended).duplicates
     except ManifestError as error:
         return str(error)
-    if len(data.duplicates):
-        say(f"{duplicates.words(data.duplicates)}; all of them in {data.folder / DUPLICATES}")
-        unrelated = data.duplicates[~data.duplicates["related"].astype(bool)]
-        for line in duplicates.listed(unrelated):
+    if len(found):
+        files = ", ".join(str(prepared.folder / DUPLICATES) for prepared, _ in work)
+        say(f"{duplicates.words(found)}; all of them in {files}")
+        for line in duplicates.listed(found[~found["related"].astype(bool)]):
             say(f"  {line}")
     return None
 

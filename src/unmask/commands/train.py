@@ -34,6 +34,7 @@ from unmask.config.build import build
 from unmask.config.check import resolved
 from unmask.config.values import check_numbers, check_optimizers
 from unmask.console import quiet, say, show
+from unmask.data.datamodule import DataModule, build_data
 from unmask.data.duplicates import DUPLICATES
 from unmask.explain import items
 from unmask.files import remove_made
@@ -53,6 +54,7 @@ from unmask.training import trainer as trainers
 from unmask.training.callbacks import Counted
 from unmask.training.checkpoints import WholeCheckpoints
 from unmask.training.evaluation import Results, evaluate
+from unmask.training.module import Module
 
 # What a run writes into its folder beside .hydra; `rerun=true` removes this and nothing else.
 MADE = (
@@ -80,8 +82,8 @@ def train(cfg: DictConfig) -> float | None:
     elif (out / "metrics.json").is_file():
         return _already(out, cfg.report)
     seed_everything(cfg.seed, workers=True, verbose=False)
-    module: Any = build(settings["module"])
-    data: Any = build(settings["data"])
+    module: Module = build(settings["module"])
+    data = build_data(settings["data"])
     check_arguments(data)
     if not _is_child():
         data.verify()
@@ -101,7 +103,8 @@ def train(cfg: DictConfig) -> float | None:
     if trainer.is_global_zero:
         if len(data.duplicates):
             data.duplicates.to_csv(out / DUPLICATES, index=False)
-        items.explain(module, results["test"].table, data, out, cfg.explain, trainer.strategy.root_device)
+        network, localises = module.trained.to(trainer.strategy.root_device), module.kind == "segmenter"
+        items.explain(network, localises, results["test"].table, data, out, cfg.explain)
         publish.show(out, cfg.report)
     return _score(module, results["val"])
 
@@ -127,7 +130,7 @@ def _already(out: Path, report: bool) -> float:
     return float(Run(out).metrics["score"])
 
 
-def _run(trainer: Trainer, module: Any, data: Any, out: Path) -> dict[str, Results] | None:
+def _run(trainer: Trainer, module: Module, data: DataModule, out: Path) -> dict[str, Results] | None:
     """Fit, take the best weights, score validation (for a detector's threshold) and then, once, test.
 
     With `trainer.fast_dev_run` that is tried out on a batch each, and nothing is written or returned.
@@ -169,7 +172,7 @@ def _keep(trainer: Trainer, best: Path) -> bool:
     return chosen
 
 
-def check_arguments(data: Any) -> None:
+def check_arguments(data: DataModule) -> None:
     """Refuse what was typed of the data and would have no effect.
 
     Raises:
@@ -177,18 +180,18 @@ def check_arguments(data: Any) -> None:
     """
     typed = given()
     if "data.root" in typed:
-        data.require_root()
+        data.source.require_root()
     if problems := [f"{key}: {why}" for key, why in data.unread() if f"data.{key}" in typed]:
         raise ValueError("\n  ".join(["arguments without effect:", *(f"data.{problem}" for problem in problems)]))
 
 
-def _score(module: Any, validation: Results) -> float:
+def _score(module: Module, validation: Results) -> float:
     """The monitored figure of the best weights.
 
     Raises:
         ValueError: it is NaN or infinite.
     """
-    score = validation.figures.get(str(module.monitor).removeprefix("val/"), math.nan)
+    score = validation.figures.get(module.monitor.removeprefix("val/"), math.nan)
     if not math.isfinite(score):
         raise ValueError(
             f"module.monitor={module.monitor} is {score} on the validation split: no weights were chosen by it"
@@ -196,16 +199,16 @@ def _score(module: Any, validation: Results) -> float:
     return score
 
 
-def _learning(module: Any, validation: Results, best: int | None, epochs: int) -> dict[str, Any]:
+def _learning(module: Module, validation: Results, best: int | None, epochs: int) -> dict[str, Any]:
     """Which epoch was the best, and a remark where that or its figure does not show that anything was learned."""
     number = None if best is None or epochs < 2 else best - 1
-    remark = did_not_learn(validation.table, str(module.monitor), number)
+    remark = did_not_learn(validation.table, module.monitor, number)
     if remark:
         say(remark, style="yellow")
     return {"best_epoch": best, "epochs": epochs, "remarks": [remark] if remark else []}
 
 
-def _selection(module: Any, epochs: int, chosen: bool) -> dict[str, str]:
+def _selection(module: Module, epochs: int, chosen: bool) -> dict[str, str]:
     if chosen:
         how = f"the epoch of the best {module.monitor} on the validation split, of {epochs} epochs"
     else:
@@ -216,19 +219,21 @@ def _selection(module: Any, epochs: int, chosen: bool) -> dict[str, str]:
     }
 
 
-def _flops(module: Any, data: Any) -> int | None:
+def _flops(module: Module, data: DataModule) -> int | None:
     """Of one sample at the run's size; None of a network that does not run without values."""
-    frames = [] if data.how.frames is None else [data.how.frames]
+    side = data.loader.image_size
+    frames = [] if data.sampling.frames is None else [data.sampling.frames]
     try:
-        return count_flops(module.network, torch.zeros(1, *frames, 3, data.image_size, data.image_size))
+        return count_flops(module.trained, torch.zeros(1, *frames, 3, side, side))
     except RuntimeError:
         return None
 
 
-def _write_metrics(out: Path, module: Any, data: Any, results: dict[str, Results], facts: dict[str, Any]) -> None:
+def _write_metrics(
+    out: Path, module: Module, data: DataModule, results: dict[str, Results], facts: dict[str, Any]
+) -> None:
     """Write metrics.json, whose presence says that the run is finished."""
-    found: dict[str, Any] = {"cv": module.cv} if hasattr(module, "cv") else {}
-    trained = getattr(module, "network", module)
+    found = module.facts()
     validation = results["val"].table
     detects: dict[str, Any] = {}
     if validation is not None:
@@ -236,10 +241,11 @@ def _write_metrics(out: Path, module: Any, data: Any, results: dict[str, Results
         shown = {level: float(detection.probability(cut)) for level, cut in cuts.items()}
         detects = {"thresholds": shown, "score_thresholds": cuts, "flops": _flops(module, data)}
     about = {
+        "kind": module.kind,
         "monitor": module.monitor,
         "score": _score(module, results["val"]),
         **facts,
-        "parameters": sum(p.numel() for p in trained.parameters()),
+        "parameters": sum(p.numel() for p in module.trained.parameters()),
         **detects,
         "command": shlex.join(["unmask", "train", *_overrides()]),
         **found,
@@ -247,8 +253,8 @@ def _write_metrics(out: Path, module: Any, data: Any, results: dict[str, Results
     }
     write_json(out / "metrics.json", about)
     if "cv" in found:
-        show(tables.cross_validation(module.cv))
-        say(tables.folds(module.cv))
+        show(tables.cross_validation(found["cv"]))
+        say(tables.folds(found["cv"]))
 
 
 def _overrides() -> list[str]:

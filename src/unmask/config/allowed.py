@@ -12,6 +12,9 @@ from typing import Any
 OURS = (
     "unmask.data.augment",
     "unmask.data.blend",
+    "unmask.data.dataset.Sampling",
+    "unmask.data.loader",
+    "unmask.data.split",
     "unmask.datasets",
     "unmask.generation.inpainters",
     "unmask.media.pictures",

@@ -23,7 +23,18 @@ SEEDS = ("seed", "split_seed")
 PIXELS = 4_096  # of a side
 SAMPLE = 4_000_000_000  # bytes of one sample
 SIDES = ("image_size", "crop_size")
-HOMES = {"data": "unmask.datasets", "data.recipe": "unmask.media", "module": "unmask.modules"}  # what a part is made by
+# What a part may be made by.
+HOMES = {
+    "data.source": ("unmask.datasets",),
+    "data.recipe": ("unmask.media",),
+    "data.split": ("unmask.data.split", "unmask.datasets"),
+    "data.sampling": ("unmask.data.dataset", "unmask.datasets"),
+    "data.loader": ("unmask.data.loader",),
+    "data.augment": ("unmask.data.augment",),
+    "data.blend": ("unmask.data.blend",),
+    "module": ("unmask.modules",),
+    "module.network": ("unmask.networks",),
+}
 
 _REFERENCE = re.compile(r"\$\{(\.*)([A-Za-z_][\w-]*(?:\.[\w-]+)*)\}")
 _FILE_NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,200}")
@@ -72,9 +83,10 @@ def check_parts(node: Any, at: str) -> None:
     Raises:
         ForeignConfigError: a target or an argument is refused.
     """
-    home = HOMES.get(at)
-    if home and not (isinstance(node, dict) and is_below(str(node.get("_target_")), home)):
-        raise ForeignConfigError(f"{at}._target_: expected a class of {home}")
+    homes = HOMES.get(at, ())
+    target = str(node.get("_target_")) if isinstance(node, dict) else ""
+    if homes and not any(is_below(target, home) for home in homes):
+        raise ForeignConfigError(f"{at}._target_: expected a class of {' or '.join(homes)}")
     for where, part in _walk(node, at):
         if not isinstance(part, dict) or "_target_" not in part:
             continue
@@ -210,18 +222,32 @@ def _neutral(name: str, value: Any) -> Any:
 
 def _check_names(parts: dict[str, Any]) -> None:
     """Names become parts of paths: of the runs, of the store, of prediction tables."""
-    names = [("data.name", (parts.get("data") or {}).get("name"))]
+    names = [(f"{at}.name", node["name"]) for at, node in _walk(parts.get("data"), "data") if _is_named(node)]
     for key, name in names + [("name", part) for part in str(parts.get("name") or "run").split("/")]:
         if name is not None and (not _FILE_NAME.fullmatch(str(name)) or str(name) in (".", "..")):
             raise ForeignConfigError(f"{key}: '{printable(str(name)[:80])}' is not a plain name")
 
 
+def _mapping(node: dict[str, Any], key: str) -> dict[str, Any]:
+    found = node.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _is_named(node: Any) -> bool:
+    return isinstance(node, dict) and "name" in node
+
+
 def _check_samples(parts: dict[str, Any]) -> None:
     """One sample of the network, and what is cut from one video, must fit into memory."""
     data: dict[str, Any] = parts.get("data") or {}
-    recipe: Any = data.get("recipe") if isinstance(data.get("recipe"), dict) else {}
-    for at, source, key, each in (("data", data, "image_size", 4), ("data.recipe", recipe, "crop_size", 1)):
-        side, frames = source.get(key) or 0, source.get("frames") or 1
+    recipe = _mapping(data, "recipe")
+    loader, sampling = _mapping(data, "loader"), _mapping(data, "sampling")
+    sizes = (
+        ("data", loader.get("image_size"), sampling.get("frames"), 4),
+        ("data.recipe", recipe.get("crop_size"), recipe.get("frames"), 1),
+    )
+    for at, side, frames, each in sizes:
+        side, frames = side or 0, frames or 1
         if isinstance(side, int) and isinstance(frames, int) and side * side * 3 * each * frames > SAMPLE:
             raise ForeignConfigError(f"{at}: {frames} frames of {side} px are more than {SAMPLE / 1e9:g} GB")
 

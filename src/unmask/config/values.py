@@ -15,12 +15,12 @@ WHOLE = {
     "frames": (1, math.inf),
     "explain": (0, math.inf),
     "data.batch_size": (1, math.inf),
-    "data.num_workers": (0, math.inf),
-    "data.frames_per_video": (1, math.inf),
-    "data.stride": (1, math.inf),
-    "data.split_seed": (0, 2**32 - 1),
+    "data.loader.num_workers": (0, math.inf),
+    "data.sampling.frames_per_video": (1, math.inf),
+    "data.sampling.stride": (1, math.inf),
+    "data.split.seed": (0, 2**32 - 1),
 }
-SHARES = ("data.val_fraction", "data.test_fraction")
+SHARES = ("data.split.val_fraction", "data.split.test_fraction")
 
 
 def check_numbers(settings: Settings) -> None:
@@ -69,8 +69,10 @@ def _try(key: str, node: Settings, *arguments: Any) -> None:
 
 
 def _select(settings: Settings, key: str) -> Any:
-    part, _, name = key.rpartition(".")
-    return (settings.get(part) or {}).get(name) if part else settings.get(name)
+    node: Any = settings
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
 
 
 def _number(value: Any, kinds: Any) -> bool:

@@ -13,7 +13,7 @@ from unmask.data import sampling
 from unmask.data.blend import SelfBlend
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.manifest import ManifestError
-from unmask.data.store import CropStore
+from unmask.data.stores import Store
 
 MARK, METHOD = "#blend", "self-blend"  # after an item's name, and its method, in tables of predictions
 
@@ -43,7 +43,7 @@ class BlendedDataset(CropDataset):
 
     def __init__(
         self,
-        store: CropStore,
+        store: Store,
         items: pd.DataFrame,
         how: Sampling,
         blend: SelfBlend,

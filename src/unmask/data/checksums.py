@@ -4,7 +4,6 @@ Reading 1 GB takes about a second on one core, and the shards are read in parall
 A checksum protects from damage, not from somebody who writes checksums too.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from unmask.data.manifest import crop_hash
-from unmask.data.store import CHECKSUMS, CropStore
-from unmask.files import checksum
+from unmask.data.store import AGAIN, CHECKSUMS, CropStore
+from unmask.files import DamagedError, checksum, read_json
 
 
 def damaged(folder: Path) -> list[str]:
@@ -23,7 +22,10 @@ def damaged(folder: Path) -> list[str]:
     path = folder / CHECKSUMS
     if not path.is_file():
         return []
-    known: Mapping[str, int] = json.loads(path.read_text())
+    try:
+        known: Mapping[str, int] = read_json(path, AGAIN)
+    except DamagedError:
+        return [CHECKSUMS]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda name: checksum(folder / name) if (folder / name).is_file() else None, known)
         return sorted(name for name, value in zip(known, found, strict=True) if value != known[name])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,34 +12,88 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unmask.data import sampling
-from unmask.data.features import Features
+from unmask.data.features import Features, JoinedFeatures
 from unmask.data.manifest import ATTRIBUTE
-from unmask.data.store import CropStore, MemoryStore
+from unmask.data.prepare import Recipe
+from unmask.data.stores import Store
+
+Order = Callable[[np.random.Generator], sampling.Indices]
+BALANCES = ("none", "classes", "pairs", "methods")
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How samples are taken from an item's stored crops.
+    """How samples are taken from an item's stored crops, and the balance of training batches.
 
     Args:
-        per_item: samples an item gives.
+        frames_per_video: frames (or clips) that an item gives.
         frames: None for single frames, else the length T of a clip.
         consecutive: frames of a clip lie `stride` apart in the video; else they are spread evenly over it.
         stride: in frames of the video, for consecutive clips.
         max_stride: in training, each consecutive clip draws its stride from 1 to this; None takes `stride`.
+        balance: `classes` draws as many real as fake, `pairs` puts a fake beside its own source, `methods` draws as
+            many real as fake and in each class every data set and method as often, `none` draws every sample once.
     """
 
-    per_item: int
+    frames_per_video: int = 32
     frames: int | None = None
     consecutive: bool = False
     stride: int = 1
     max_stride: int | None = None
+    balance: str = "classes"
 
     def __post_init__(self) -> None:
         if self.max_stride is not None and (self.max_stride < 1 or self.frames is None or not self.consecutive):
             raise ValueError(
-                f"data.max_stride={self.max_stride}: give 1 or more, and only with frames=T and data.consecutive=true"
+                f"data.sampling.max_stride={self.max_stride}: give 1 or more, and only with frames=T and "
+                "data.sampling.consecutive=true"
             )
+        if self.balance not in BALANCES:
+            raise ValueError(f"data.sampling.balance={self.balance}: there is none; choose {', '.join(BALANCES)}")
+
+    def samples(
+        self,
+        store: Store,
+        items: pd.DataFrame,
+        recipe: Recipe,
+        seed: int | None = None,
+        augment: Callable[[Tensor, list[int]], Tensor] | None = None,
+        masks: bool = False,
+        attributes: Sequence[str] = (),
+    ) -> "CropDataset":
+        """The samples of these items; see `CropDataset`.
+
+        Args:
+            store: the prepared crops.
+            items: rows of the manifest.
+            recipe: by which they were made.
+            seed: of the draws; None for evaluation.
+            augment: what a worker does to a training sample.
+            masks: batches hold masks.
+            attributes: those that batches hold.
+        """
+        return CropDataset(store, items, self, seed, augment, masks, attributes)
+
+    def order(self, samples: "CropDataset") -> tuple[Order, int]:
+        """How an epoch's order is drawn, and how many samples that follow each other stay together."""
+        if self.balance == "pairs":
+            return partial(sampling.paired_order, samples.labels, samples.sources()), 2
+        if self.balance == "classes":
+            return partial(sampling.balanced_order, samples.labels), 1
+        if self.balance == "methods":
+            table = samples.table
+            strata = table["item"].str.partition("/")[0] + "/" + table["method"].astype(str)
+            return partial(sampling.stratified_order, samples.labels, pd.factorize(strata, sort=True)[0]), 1
+        return (lambda rng: rng.permutation(len(samples))), 1
+
+    def unread(self) -> list[tuple[str, str]]:
+        """Settings that have no effect beside the others, and why: (name, reason)."""
+        if self.frames is None:
+            names = ("consecutive", "stride", "max_stride")
+            return [(f"sampling.{name}", "is of clips: set frames=T") for name in names]
+        if self.consecutive:
+            return []
+        return [("sampling.stride", "is of consecutive clips: set data.sampling.consecutive=true")]
 
 
 class CropDataset(Dataset[dict[str, Tensor]]):
@@ -58,7 +113,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
 
     def __init__(
         self,
-        store: CropStore | MemoryStore,
+        store: Store,
         items: pd.DataFrame,
         how: Sampling,
         seed: int | None = None,
@@ -67,9 +122,9 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         attributes: Sequence[str] = (),
     ) -> None:
         if masks and how.frames is not None:
-            raise ValueError("masks are of single frames: set frames=null, or data.masks=false")
+            raise ValueError("masks are of single frames: set frames=null, or data.loader.masks=false")
         self.store, self.how, self.seed, self.augment, self.masks = store, how, seed, augment, masks
-        self.features: Features | None = None
+        self.features: Features | JoinedFeatures | None = None
         self._row = np.flatnonzero(store.crops["item"].isin(items["item"]))
         crops = store.crops.iloc[self._row]
         self._shard, self._offset = crops["shard"].to_numpy(), crops["offset"].to_numpy()
@@ -79,7 +134,8 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         spans = {name: np.sort(rows) for name, rows in crops.groupby(["item", "track"], sort=True).indices.items()}
         # Each sample: its face's stored crops, and which of how many samples of that face it is. A video with fewer
         # frames than wanted gives the ones it has, each once; clips may share frames.
-        count = {name: how.per_item if how.frames else min(how.per_item, len(span)) for name, span in spans.items()}
+        most = how.frames_per_video
+        count = {name: most if how.frames else min(most, len(span)) for name, span in spans.items()}
         self._spans = [(spans[name], number, count[name]) for name in spans for number in range(count[name])]
         self.table = self._describe([name for name in spans for _ in range(count[name])], labels)
         self.labels = self.table["label"].to_numpy(np.int64, copy=True)
@@ -129,6 +185,11 @@ class CropDataset(Dataset[dict[str, Tensor]]):
             return np.asarray(span[sampling.consecutive(frames, how.frames, stride, rng, which)])
         return np.asarray(span[sampling.even(len(span), how.frames, rng)])
 
+    def pixels(self, index: Sequence[int]) -> Tensor:
+        """The stored crops of samples as evaluation takes them, uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
+        flat = np.concatenate([self._choose(number, None) for number in index])
+        return self._clips(torch.from_numpy(self.store.pixels(self._shard[flat], self._offset[flat])))
+
     def __getitems__(self, wanted: list[tuple[int, int]]) -> dict[str, Tensor]:
         """One batch of (epoch, index) pairs."""
         rows = [
@@ -152,7 +213,6 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         """What was manipulated in these crops, uint8 [B, 1, S, S]; None where batches hold no masks."""
         if not self.masks:
             return None
-        assert isinstance(self.store, CropStore)
         return torch.from_numpy(self.store.masks(self._shard[flat], self._offset[flat]))
 
     def _pixels(self, flat: sampling.Indices, wanted: list[tuple[int, int]]) -> Tensor:

@@ -116,7 +116,7 @@ def check(pairs: pd.DataFrame, folder: Path) -> None:
         raise ManifestError(
             f"the splits leak: {_count(len(found))} of items look alike, are in two splits, and nothing in the data "
             f"set relates them:\n{lines}\nAll pairs are in {folder / DUPLICATES}. Remove one of each, or put both in "
-            "one split; data.allow_duplicates=true accepts them"
+            "one split; data.split.allow_duplicates=true accepts them"
         )
 
 
@@ -137,7 +137,7 @@ def words(pairs: pd.DataFrame) -> str:
     kinds = {
         "related (a fake and its source, or one group)": len(pairs) - len(unrelated),
         "unrelated within one split": len(unrelated) - len(leaks(pairs)),
-        "unrelated in two splits, accepted by data.allow_duplicates=true": len(leaks(pairs)),
+        "unrelated in two splits, accepted by data.split.allow_duplicates=true": len(leaks(pairs)),
         "of the unrelated ones real beside fake": int((unrelated["label_a"] != unrelated["label_b"]).sum()),
     }
     told = ", ".join(f"{number} {kind}" for kind, number in kinds.items() if number)

@@ -6,11 +6,11 @@ checksum lies beside it), or if the current encoder gives other values for a sam
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -48,8 +48,72 @@ class Features:
             self._map = np.load(self.path, mmap_mode="r")
         return self._map
 
+    def __len__(self) -> int:
+        return len(self.array)
+
     def __getitem__(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         return np.asarray(self.array[rows])
+
+
+class JoinedFeatures:
+    """Features of several stores, in the order of their joined crop table."""
+
+    def __init__(self, parts: Sequence[Features]) -> None:
+        self.parts = list(parts)
+        self._starts = np.cumsum([0, *map(len, self.parts)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
+        whose = np.searchsorted(self._starts, rows, side="right") - 1
+        found = np.empty((len(rows), self.parts[0].array.shape[1]), np.float32)
+        for number in np.unique(whose):
+            at = np.flatnonzero(whose == number)
+            found[at] = self.parts[int(number)][rows[at] - self._starts[number]]
+        return found
+
+
+class Encoding(NamedTuple):
+    """How a frozen encoder is run.
+
+    Attributes:
+        exact: float [N, 3, H, W] in [0, 1] on the device -> [N, F], at the Trainer's precision.
+        rough: the same in bfloat16; taken where it is faithful (`FAITHFUL`). None never takes it.
+        precision: of `exact`, in the Trainer's words.
+        device: where both work.
+    """
+
+    exact: Encode
+    rough: Encode | None
+    precision: str
+    device: torch.device | str = "cpu"
+
+
+def of_stores(
+    stores: Sequence[CropStore], encoder: nn.Module, how: Encoding, image_size: int
+) -> tuple[Features | JoinedFeatures, str]:
+    """The features of every crop of one or several stores, and the precision at which they were computed.
+
+    Args:
+        stores: the crops.
+        encoder: decides whether what is on disk still fits.
+        how: the functions that encode.
+        image_size: side of what they see, px.
+    """
+    key, encode, precision = network_key(encoder), how.exact, how.precision
+    if how.rough is not None and all(_faithful(store, key, how, image_size) for store in stores):
+        encode, precision = how.rough, "bf16"
+    found = [compute(store, encode, key, image_size, precision, how.device) for store in stores]
+    return (found[0] if len(found) == 1 else JoinedFeatures(found)), precision
+
+
+def _faithful(store: CropStore, key: str, how: Encoding, image_size: int) -> bool:
+    """Whether bfloat16 is near enough for a store's crops; where its features were written, it was."""
+    assert how.rough is not None
+    if features_path(store, key, image_size, "bf16").is_file():
+        return True
+    return error(store, how.exact, how.rough, image_size, how.device) <= FAITHFUL
 
 
 def network_key(network: nn.Module) -> str:

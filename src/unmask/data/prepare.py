@@ -24,9 +24,11 @@ from unmask.data import duplicates
 from unmask.data.audit import audit
 from unmask.data.manifest import file_hash
 from unmask.data.store import (
+    AGAIN,
     CHECKSUMS,
     DUPLICATES,
     CropStore,
+    DamagedPart,
     StoreError,
     finish,
     merge,
@@ -37,7 +39,7 @@ from unmask.data.store import (
     write_rejected,
     write_text,
 )
-from unmask.files import printable, remove_made
+from unmask.files import printable, read_json, remove_made
 from unmask.parallel import workers
 
 if sys.platform != "win32":
@@ -66,6 +68,10 @@ class Recipe(Protocol):
     @property
     def option(self) -> str:
         """How a config chooses it: `data/recipe=OPTION`."""
+
+    @property
+    def masks(self) -> bool:
+        """Whether it also cuts the masks of what was manipulated."""
 
     def describe(self) -> dict[str, object]:
         """All that decides the pixels."""
@@ -145,11 +151,16 @@ def prepare(
     elif store := _finished(items, root, folder, recipe):
         _warn_changed(store, root)
         return store
-    prepare_parts(items, root, folder, recipe, num_workers, timeout, None, progress, memory)
-    with _lock(folder, alone=True):
-        store = _finished(items, root, folder, recipe) or _merge(items, folder, max_rejected)
-    _warn_changed(store, root)
-    return store
+    while True:
+        prepare_parts(items, root, folder, recipe, num_workers, timeout, None, progress, memory)
+        try:
+            with _lock(folder, alone=True):
+                store = _finished(items, root, folder, recipe) or _merge(items, folder, max_rejected)
+        except DamagedPart as error:  # it is deleted, so only this item is prepared again
+            warnings.warn(str(error), stacklevel=2)
+        else:
+            _warn_changed(store, root)
+            return store
 
 
 def prepare_parts(
@@ -245,8 +256,9 @@ def _finished(items: pd.DataFrame, root: Path, folder: Path, recipe: Recipe) -> 
     store = CropStore(folder)
     if store.recipe != _about(root, recipe) or store.items["item"].tolist() != items["item"].tolist():
         raise StoreError(
-            f"{folder} holds crops of {len(store.items)} items from {store.recipe['root']}, not of these {len(items)} "
-            f"from {root.resolve()}; start over with rerun=true, or choose another place with data.prepared=DIR"
+            f"{folder} holds crops of {len(store.items)} items from {store.recipe.get('root')}, not of these "
+            f"{len(items)} from {root.resolve()}; start over with rerun=true, or choose another place with "
+            "data.prepared=DIR"
         )
     remove_made(folder, ("parts/*.npz", "parts/*.tmp"))  # where a call was killed with all else done
     return store
@@ -258,9 +270,9 @@ def _claim(folder: Path, about: dict[str, object]) -> None:
     file = folder / "recipe.json"
     if not file.is_file():
         write_text(json.dumps(about, indent=2), file)
-    if (other := json.loads(file.read_text())) != about:
+    if (other := read_json(file, AGAIN)) != about:
         raise StoreError(
-            f"{folder} was begun with files from {other['root']}, not from {about['root']}; start over with "
+            f"{folder} was begun with files from {other.get('root')}, not from {about['root']}; start over with "
             "rerun=true, or choose another place with data.prepared=DIR"
         )
 

@@ -76,6 +76,24 @@ def balanced_order(label: NDArray[np.integer], rng: np.random.Generator) -> Indi
     return rng.permutation(np.concatenate([real, fake]))
 
 
+def stratified_order(label: NDArray[np.integer], stratum: NDArray[np.integer], rng: np.random.Generator) -> Indices:
+    """As many positions as there are labels, half of them of each class and in each class of every stratum alike.
+
+    Args:
+        label: of each sample [N].
+        stratum: its number, such as that of its data set and method [N].
+        rng: draws the order.
+    """
+    half = len(label) // 2
+    chosen = []
+    for value, number in ((0, half), (1, len(label) - half)):
+        strata = np.unique(stratum[label == value])
+        each = -(-number // len(strata))
+        rows = [_rounds(np.flatnonzero((label == value) & (stratum == one)), each, rng) for one in strata]
+        chosen.append(rng.permutation(np.concatenate(rows))[:number])
+    return rng.permutation(np.concatenate(chosen))
+
+
 def paired_order(label: NDArray[np.integer], source: Indices, rng: np.random.Generator) -> Indices:
     """Positions 2i and 2i + 1 are a fake and the real that it was made from.
 

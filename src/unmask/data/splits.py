@@ -123,7 +123,7 @@ def _twins(items: pd.DataFrame) -> str:
     count = int(items["twin"].notna().sum()) if "twin" in items else 0
     return (
         f". {count} items look like others and stay with them: see duplicates.csv beside the prepared crops, or deal "
-        "them apart with data.allow_duplicates=true"
+        "them apart with data.split.allow_duplicates=true"
         if count
         else ""
     )

@@ -33,9 +33,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from unmask.data.manifest import ATTRIBUTE, CROP_COLUMNS, ITEM_COLUMNS, crop_hash
-from unmask.files import checksum, printable, remove_made, replace_file, reserve
+from unmask.files import DamagedError, checksum, printable, read_json, remove_made, replace_file, reserve
 
 SHARD_BYTES = 2**30
+AGAIN = "prepare the data set again with rerun=true"
 DUPLICATES = "duplicates.csv"
 CHECKSUMS = "checksums.json"
 # So many are read before maps are opened anew. Around what is read the system maps up to 14 times as many, and all of
@@ -49,6 +50,10 @@ PIXELS = ("pixels", "masks")  # [N, 3, S, S], and [N, 1, S, S] where the recipe 
 
 class StoreError(ValueError):
     """A store is missing, unfinished or of another recipe; the message says what to run."""
+
+
+class DamagedPart(DamagedError):
+    """The crops of one item changed on the disk before the store was merged."""
 
 
 class CropStore:
@@ -74,7 +79,7 @@ class CropStore:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """How the crops were made."""
-        return dict(json.loads((self.folder / "recipe.json").read_text()))
+        return read_json(self.folder / "recipe.json", AGAIN)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -144,6 +149,10 @@ class MemoryStore:
         """Crops at these places, all [N] -> uint8 [N, 3, S, S]."""
         return np.asarray(self._pixels[offset])
 
+    def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Refused: of a file it is not known what was manipulated."""
+        raise StoreError("a single file has no masks")
+
     def strips(self, item: str, frames: list[int], track: int) -> list[NDArray[np.uint8]]:
         """The crops of one face in these frames, each [S, S, 3]."""
         rows = self.crops[self.crops["track"] == track]
@@ -180,14 +189,23 @@ def read_about(folder: Path, item: str) -> dict[str, Any] | None:
     try:
         with np.load(part_path(folder, item), allow_pickle=False) as part:
             return dict(json.loads(str(part["about"])))
-    except (FileNotFoundError, BadZipFile, ValueError, KeyError, EOFError):
+    except (FileNotFoundError, BadZipFile, ValueError, KeyError, EOFError, zlib.error, NotImplementedError):
         return None  # a half-written file is as good as none
 
 
 def read_part(folder: Path, item: str) -> dict[str, NDArray[Any]]:
-    """The arrays of an item that was finished and has crops."""
-    with np.load(part_path(folder, item), allow_pickle=False) as part:
-        return {name: part[name] for name in (*SCALARS, *LISTS, *PIXELS) if name in part}
+    """The arrays of an item that was finished and has crops.
+
+    Raises:
+        DamagedPart: its file changed since it was written; it is deleted, so that the item counts as not prepared.
+    """
+    path = part_path(folder, item)
+    try:
+        with np.load(path, allow_pickle=False) as part:
+            return {name: part[name] for name in (*SCALARS, *LISTS, *PIXELS) if name in part}
+    except (BadZipFile, ValueError, KeyError, EOFError, zlib.error, NotImplementedError) as error:
+        path.unlink(missing_ok=True)
+        raise DamagedPart(f"{path} is damaged; the same command prepares {item} again") from error
 
 
 def merge(

@@ -7,8 +7,9 @@ and Eval/ or beside the pictures) and as Kaggle does (.csv with a header).
 import warnings
 from pathlib import Path
 
-from unmask.data.datamodule import CropDataModule
+from unmask.data.datamodule import data_module
 from unmask.data.manifest import Item, ManifestError
+from unmask.data.source import Source
 from unmask.datasets.lists import named_once, read_csv, read_text, the_only
 
 PICTURES = "img_align_celeba"
@@ -18,19 +19,19 @@ SPLITS = {0: "train", 1: "val", 2: "test"}
 Table = dict[str, list[int]]  # file name of a picture -> its values
 
 
-class CelebADataModule(CropDataModule):
+class CelebA(Source):
     """`img_align_celeba`; attributes, partition and identities where their lists are there."""
 
-    SOURCE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (for research), or Kaggle's celeba-dataset"
+    HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (for research), or Kaggle's celeba-dataset"
     LAYOUT = f"""\
   {PICTURES}/000001.jpg           202,599 pictures of 178x218 px
   {ATTRIBUTES}.txt or .csv        optional: 40 attributes, 1 or -1
   {PARTITION}.txt or .csv     optional: the official split: 0 train, 1 val, 2 test; else whole people are dealt
   {IDENTITY}.txt                 optional: who is shown
 The lists lie in data.root or in Anno/ and Eval/ below it."""
-    PROTOCOL_WORDS = {**CropDataModule.PROTOCOL_WORDS, "given": "the official partition"}
+    PROTOCOL_WORDS = {**Source.PROTOCOL_WORDS, "given": "the official partition"}
     ELSE_SEEDED = True
-    PUBLISHED = {"celeba": {"real": 202_599, "fake": 0}}  # the data set's own page, SOURCE
+    PUBLISHED = {"celeba": {"real": 202_599, "fake": 0}}  # the data set's own page, HOME
 
     def find_items(self) -> list[Item]:
         """Rows of the manifest: all real."""
@@ -116,3 +117,6 @@ def read_table(path: Path, header: int, allowed: set[int] | None) -> tuple[list[
             )
         found.append((number, row[0], values))
     return head, named_once(path, found)
+
+
+CelebADataModule = data_module(CelebA)

@@ -7,8 +7,9 @@ yuezunli/celeb-deepfakeforensics); it was made from `Celeb-real/id{a}_{n}.mp4`. 
 import re
 from pathlib import Path
 
-from unmask.data.datamodule import CropDataModule
+from unmask.data.datamodule import data_module
 from unmask.data.manifest import Item, ManifestError
+from unmask.data.source import Source
 from unmask.datasets.lists import named_once, read_csv, read_text, the_only
 
 REAL = re.compile(r"id(\d+)_(\d+)")
@@ -17,10 +18,10 @@ TEST_LIST = "List_of_testing_videos.txt"
 MARKS = ("0 (fake)", "1 (real)")  # of the test list
 
 
-class CelebDFDataModule(CropDataModule):
+class CelebDF(Source):
     """Celeb-DF: `Celeb-real`, `YouTube-real` and `Celeb-synthesis` with the official test list."""
 
-    SOURCE = "https://github.com/yuezunli/celeb-deepfakeforensics (a form, then a link; for research)"
+    HOME = "https://github.com/yuezunli/celeb-deepfakeforensics (a form, then a link; for research)"
     LAYOUT = f"""\
   Celeb-real/id{{a}}_{{n}}.mp4               v2: 590 videos of 59 people
   YouTube-real/{{n}}.mp4                    v2: 300 videos of others
@@ -130,3 +131,6 @@ def read_methods(path: Path) -> dict[str, str]:
 def _same(path: str) -> str:
     """A path by which a list and the disk agree, whatever the case of its folder."""
     return path.replace("\\", "/").lower()
+
+
+CelebDFDataModule = data_module(CelebDF)

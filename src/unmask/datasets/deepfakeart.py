@@ -6,12 +6,13 @@ by side with writing on it and is left out.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from unmask.data.datamodule import CropDataModule
+from unmask.data.datamodule import data_module
 from unmask.data.manifest import Item, ManifestError
+from unmask.data.source import Source
 from unmask.datasets.celebdf import read_methods
 from unmask.datasets.lists import read_json
 
@@ -20,10 +21,11 @@ LISTED = re.compile(rf"(?:.*/)?{CATEGORY}/([^/]+)/([^/]+)")
 FORGERY = re.compile(r"inpainting(?:_(.+))?\.png")
 
 
-class DeepfakeArtDataModule(CropDataModule):
+class DeepfakeArt(Source):
     """One folder a painting: the original, its inpaintings, and their masks, white where something was painted anew."""
 
-    SOURCE = "https://github.com/h-aboutalebi/DeepfakeArt (for research), or made by `unmask inpaint`"
+    HOME = "https://github.com/h-aboutalebi/DeepfakeArt (for research), or made by `unmask inpaint`"
+    TASK = "single pictures, original or inpainted; the data set's own task, whether two are similar, is another"
     LAYOUT = f"""\
   {CATEGORY}/N/original.png                            5,063 paintings
   {CATEGORY}/N/inpainting.png                          the same, in part painted anew
@@ -32,12 +34,12 @@ class DeepfakeArtDataModule(CropDataModule):
   similar/train_similar.json, similar/test_similar.json          optional: the official split
   methods.csv                                                    optional: `path,method` for several methods"""
     PROTOCOL_WORDS = {
-        **CropDataModule.PROTOCOL_WORDS,
+        **Source.PROTOCOL_WORDS,
         "given": "the official lists; a painting and all that was made of it stay together",
         "identity_disjoint": "a painting and all that was made of it stay together",
         "seeded": "a painting and all that was made of it stay together, dealt by seed {seed}",
     }
-    DISJOINT = (*CropDataModule.DISJOINT, "given")
+    DISJOINT = (*Source.DISJOINT, "given")
     ELSE_SEEDED = True
     PUBLISHED = {"deepfakeart": {"real": 5063, "fake": 5063}}  # arXiv:2306.01272, inpainting: 5,063 pairs
 
@@ -50,14 +52,16 @@ class DeepfakeArtDataModule(CropDataModule):
         methods = read_methods(self.root / "methods.csv")
         items = [item for folder in folders for item in self._painting(folder, methods)]
         split_of = self._lists({item.path for item in items})
-        items = [replace(item, given=split_of.get(item.path.split("/")[2])) for item in items]
+        return [replace(item, given=split_of.get(item.path.split("/")[2])) for item in items]
+
+    def require(self, protocol: str, items: Sequence[Item]) -> None:
+        """Refuse lists that leave out paintings, where the protocol goes by them."""
         unlisted = [item.path for item in items if item.given is None]
-        if split_of and unlisted and self.protocol == "given":
+        if protocol == "given" and unlisted and len(unlisted) < len(items):
             raise ManifestError(
                 f"{unlisted[0]} and {len(unlisted) - 1} other pictures are of paintings in none of the official lists; "
-                "data.protocol=seeded deals all of them by seed"
+                "data.split.protocol=seeded deals all of them by seed"
             )
-        return items
 
     def _painting(self, folder: Path, methods: dict[str, str]) -> Iterator[Item]:
         """The original of one folder and its forgeries, each with its mask where it has one."""
@@ -100,14 +104,10 @@ class DeepfakeArtDataModule(CropDataModule):
                     raise ManifestError(f"{path}: painting {number} is in {split_of[number]}_similar.json too")
         return split_of
 
-    def protocol_words(self, split: str) -> dict[str, str]:
-        """What a figure on this data rests on, in words."""
-        task = "single pictures, original or inpainted; the data set's own task, whether two are similar, is another"
-        return {"Task": task} | super().protocol_words(split)
-
-    def _choice(self) -> list[str]:
+    def choice(self) -> list[str]:
+        """The arguments that choose this data set on the command line."""
         if self.demo or self.name == "deepfakeart":
-            return super()._choice()
+            return super().choice()
         return ["data=deepfakeart", f"data.name={self.name}"]
 
 
@@ -132,3 +132,6 @@ def read_pairs(path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
         if original.group(2) != "original.png" or not FORGERY.fullmatch(forgery.group(2)):
             raise ManifestError(f"{path}: {pair[0]} is called the original of {pair[1]}: upside down?")
         yield original.group(1), (original.group(2), forgery.group(2))
+
+
+DeepfakeArtDataModule = data_module(DeepfakeArt)

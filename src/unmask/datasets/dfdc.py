@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
+from unmask.data.source import Source
 from unmask.datasets.lists import named_once, read_csv, read_json
 
 LABELS = {"REAL": 0, "FAKE": 1}
@@ -20,10 +20,10 @@ METADATA, TEST_LIST = "metadata.json", "labels.csv"
 TEST_FOLDER = "test_videos"  # where Kaggle's copy has the videos of labels.csv
 
 
-class DFDCDataModule(CropDataModule):
+class DFDC(Source):
     """Folders with a metadata.json are dealt to splits by original; one with a labels.csv is for testing."""
 
-    SOURCE = "https://ai.meta.com/datasets/dfdc (an account; for research) or Kaggle's deepfake-detection-challenge"
+    HOME = "https://ai.meta.com/datasets/dfdc (an account; for research) or Kaggle's deepfake-detection-challenge"
     LAYOUT = f"""\
   dfdc_train_part_0/{METADATA}    {{"x.mp4": {{"label": "FAKE", "original": "y.mp4"}}, ...}}; 50 parts in full
   dfdc_train_part_0/*.mp4            19,154 real and 100,000 fake videos in all parts
@@ -32,7 +32,7 @@ class DFDCDataModule(CropDataModule):
 Folders may have any name, or data.root may be one itself. With a test set the parts train, without one they are dealt
 by original."""
     PROTOCOL_WORDS = {
-        **CropDataModule.PROTOCOL_WORDS,
+        **Source.PROTOCOL_WORDS,
         "given": "the public test set; validation by original video. People are not named and may be in two splits",
         "identity_disjoint": "an original and its fakes stay together; people are not named and may be in two splits",
         "seeded": "an original and its fakes stay together, dealt by seed {seed}; people are not named and may be in "

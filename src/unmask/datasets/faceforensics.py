@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
-from unmask.data.prepare import Recipe
+from unmask.data.source import Source
 from unmask.datasets.lists import read_json, the_only
 
 FOUR = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
@@ -32,21 +30,18 @@ EXAMPLE = {
 }
 
 
-class FaceForensicsDataModule(CropDataModule):
+class FaceForensics(Source):
     """`original_sequences` and `manipulated_sequences` of one compression, with the official lists of pairs.
 
     Args:
         name: of the data set; a compression's crops want a name of their own.
         root: its folder.
-        prepared: see `CropDataModule`.
-        recipe: file -> crops.
-        protocol: `given` is the official split; `identity_disjoint` and `seeded` need no lists.
         compression: `raw`, `c23` or `c40`, the name of a folder.
         methods: the manipulations that are used, of those that are prepared.
-        options: see `CropDataModule`.
+        demo: see `Source`.
     """
 
-    SOURCE = "https://github.com/ondyari/FaceForensics (a form, then a script; for research)"
+    HOME = "https://github.com/ondyari/FaceForensics (a form, then a script; for research)"
     LAYOUT = f"""\
   original_sequences/youtube/c23/videos/NNN.mp4              1,000 videos
   original_sequences/actors/c23/videos/NN__SCENE.mp4         only for {ACTED}
@@ -55,9 +50,9 @@ class FaceForensicsDataModule(CropDataModule):
   train.json val.json test.json                              the official pairs, or in splits/; they lie in
                                                              dataset/splits of the repository above
   METHOD is {", ".join(METHODS)}"""
-    DISJOINT = (*CropDataModule.DISJOINT, "given")
+    DISJOINT = (*Source.DISJOINT, "given")
     PROTOCOL_WORDS = {
-        **CropDataModule.PROTOCOL_WORDS,
+        **Source.PROTOCOL_WORDS,
         "given": "the official lists: no sequence, filmed or put on, is in two splits",
         "identity_disjoint": "no sequence, filmed or put on, is in two splits",
     }
@@ -66,19 +61,16 @@ class FaceForensicsDataModule(CropDataModule):
         self,
         name: str,
         root: str | Path,
-        prepared: str | Path,
-        recipe: Recipe,
-        protocol: str = "given",
         compression: str = "c23",
         methods: Sequence[str] = FOUR,
-        **options: Any,
+        demo: bool = False,
     ) -> None:
         if unknown := [method for method in methods if method not in METHODS]:
             raise ValueError(f"data.methods: there is no {', '.join(unknown)}; choose from {', '.join(METHODS)}")
         if not methods:
             raise ValueError(f"data.methods: choose at least one of {', '.join(METHODS)}")
         self.compression, self.methods = compression, list(methods)
-        super().__init__(name, root, prepared, recipe, protocol, **options)
+        super().__init__(name, root, demo)
 
     @property
     def origins(self) -> list[str]:
@@ -95,16 +87,27 @@ class FaceForensicsDataModule(CropDataModule):
         items = [self._original(path, origin) for origin in self.origins for path in self._videos(origin, True)]
         items += [self._fake(path, method) for method in self.methods for path in self._videos(method, False)]
         on_disk = {item.item for item in items}
-        items = [
+        return [
             replace(item, given=self._official(item, split_of), source=item.source if item.source in on_disk else None)
             for item in items
         ]
-        if self.protocol == "given" and pairs:
+
+    def require(self, protocol: str, items: Sequence[Item]) -> None:
+        """Refuse a copy without the official lists, or with other videos than these name."""
+        if protocol != "given":
+            return
+        pairs = self._pairs() if "youtube" in self.origins else {}
+        if not pairs and "youtube" in self.origins:
+            raise ManifestError(self._no_lists())
+        for item in items:
+            if item.given is None:
+                members = ", ".join(group.rpartition("/")[2] for group in item.groups)
+                raise ManifestError(f"{item.path}: the official lists have no pair {members} in one split")
+        if pairs:
             self._check_complete(items, pairs)
-        return items
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """1,000 videos and 1,000 of each method (dataset/README.md of SOURCE); of DeepFakeDetection nothing."""
+        """1,000 videos and 1,000 of each method (dataset/README.md of HOME); of DeepFakeDetection nothing."""
         return {} if ACTED in self.methods else {"real": 1000, "fake": 1000 * len(self.methods)}
 
     def _videos(self, folder: str, original: bool) -> list[Path]:
@@ -143,7 +146,7 @@ class FaceForensicsDataModule(CropDataModule):
             the_only([folder / name for folder in folders], f"the official {name}")
         files = {name.removesuffix(".json"): (folders or [self.root])[0] / name for name in LISTS}
         missing = [path.name for path in files.values() if not path.is_file()]
-        if missing and (folders or self.protocol == "given"):
+        if missing and folders:
             raise ManifestError(self._no_lists(missing))
         found = {} if missing else {split: read_pairs(path) for split, path in files.items()}
         seen: dict[str, str] = {}
@@ -157,7 +160,7 @@ class FaceForensicsDataModule(CropDataModule):
         return (
             f"{', '.join(missing)} of the official split {'is' if len(missing) == 1 else 'are'} missing below "
             f"{self.root}: copy dataset/splits of https://github.com/ondyari/FaceForensics there, or choose "
-            "data.protocol=identity_disjoint or seeded, which need no lists"
+            "data.split.protocol=identity_disjoint or seeded, which need no lists"
         )
 
     def _official(self, item: Item, split_of: dict[str, str]) -> str | None:
@@ -166,11 +169,9 @@ class FaceForensicsDataModule(CropDataModule):
         if item.groups[0].startswith(f"{self.name}/actors/"):
             return "test"
         splits = {split_of.get(number) for number in members}
-        if self.protocol == "given" and (None in splits or len(splits) > 1):
-            raise ManifestError(f"{item.path}: the official lists have no pair {', '.join(members)} in one split")
         return splits.pop() if len(splits) == 1 else None
 
-    def _check_complete(self, items: list[Item], pairs: dict[str, list[tuple[str, str]]]) -> None:
+    def _check_complete(self, items: Sequence[Item], pairs: dict[str, list[tuple[str, str]]]) -> None:
         every = [pair for found in pairs.values() for pair in found]
         wanted = [f"{self.name}/youtube/{number}" for pair in every for number in pair]
         for method in (method for method in self.methods if method != ACTED):
@@ -179,23 +180,24 @@ class FaceForensicsDataModule(CropDataModule):
         if lost := [name for name in wanted if name not in on_disk]:
             raise ManifestError(
                 f"{len(lost)} of {len(wanted)} videos of the official lists are not below {self.root}, such as "
-                f"{lost[0].partition('/')[2]}: the download is incomplete; data.protocol=identity_disjoint or seeded "
-                "takes what is there"
+                f"{lost[0].partition('/')[2]}: the download is incomplete; data.split.protocol=identity_disjoint or "
+                "seeded takes what is there"
             )
 
-    def _split(self, items: pd.DataFrame) -> pd.DataFrame:
-        """Splits of the chosen methods and their originals; prepared items of others have none."""
+    def used(self, items: pd.DataFrame, protocol: str) -> pd.Series:
+        """The chosen methods and their originals; prepared items of others are left out."""
         if absent := sorted(set(self.methods) - set(items["method"])):
             raise ManifestError(
                 f"{', '.join(absent)} of data.methods is not prepared; prepare it with rerun=true, or leave it out"
             )
         origin = items["item"].str.split("/").str[1]
-        used = items[(items["label"] == 1) & items["method"].isin(self.methods) | origin.isin(self.origins)]
-        if self.protocol == "given" and used["given"].isna().any():
+        used = (items["label"] == 1) & items["method"].isin(self.methods) | origin.isin(self.origins)
+        if protocol == "given" and items.loc[used, "given"].isna().any():
             raise ManifestError(f"{self._no_lists()}. Where they came later, prepare again with rerun=true")
-        return items.assign(split=super()._split(used)["split"].reindex(items.index))
+        return used
 
-    def _choice(self) -> list[str]:
+    def choice(self) -> list[str]:
+        """The arguments that choose this data set on the command line."""
         methods = [f"data.methods=[{','.join(self.methods)}]"] if self.methods != list(FOUR) else []
         return ["data=faceforensics", f"data.compression={self.compression}", *methods]
 

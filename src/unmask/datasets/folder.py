@@ -8,55 +8,48 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
-from unmask.data.prepare import Recipe
+from unmask.data.source import Source
+from unmask.media.kinds import MEDIA
 
 CLASSES = {"real": 0, "fake": 1}
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-class FolderDataModule(CropDataModule):
+class Folder(Source):
     """Folders `real` and `fake`, or the two within `train`, `val` and `test`.
-
-    For generators (`only=real`) the folder may also hold real media alone, in sub-folders or not.
 
     Args:
         name: of the data set: letters, digits, `_` and `-`.
         root: its folder.
-        prepared: see `CropDataModule`.
-        recipe: file -> crops; its `suffixes` say which files it can read.
-        protocol: `given` keeps the splits of a data set that comes divided, and else is `seeded`, which deals whole
-            groups.
+        only: `real`, as generators want it: the folder may also hold real media alone, in sub-folders or not.
         group: a regular expression that finds, in a path below `real` or `fake/METHOD` and without its suffix, what
             must stay in one split: its first bracket, or all that it matches. Null: the sub-folder, or in none the
             name. `(.+)_frame` keeps the pictures of a video together.
-        options: see `CropDataModule`.
+        demo: see `Source`.
     """
 
-    SOURCE = "your own disk"
+    HOME = "your own disk"
     LAYOUT = """\
   real/**                     videos or pictures, in sub-folders or not
   fake/**                     the first sub-folder names the method: fake/faceswap/0001.mp4
-(one of the two alone can be evaluated: unmask evaluate run=DIR data=folder data.test_fraction=1)
+(one of the two alone can be evaluated: unmask evaluate run=DIR data=folder data.split.test_fraction=1)
 (or real media alone, in sub-folders or not, for generators and false alarms: data=faces)
 or, divided by yourself (without val/, some of train/ is held out):
   train/real/**  val/real/**  test/real/**
   train/fake/**  val/fake/**  test/fake/**
 In the first layout a seed deals whole groups: those of one sub-folder (below the method) stay together, else those of
 one name; or data.group='(.+)_frame' says which part of a path names its group."""
-    PROTOCOL_WORDS = {**CropDataModule.PROTOCOL_WORDS, "given": "as the folders are divided"}
+    PROTOCOL_WORDS = {**Source.PROTOCOL_WORDS, "given": "as the folders are divided"}
     ELSE_SEEDED = True
 
     def __init__(
         self,
         name: str,
         root: str | Path,
-        prepared: str | Path,
-        recipe: Recipe,
-        protocol: str = "given",
+        only: str | None = None,
         group: str | None = None,
-        **options: Any,
+        demo: bool = False,
     ) -> None:
         if not re.fullmatch(r"[\w-]+", name):
             raise ValueError(f"data.name={name}: it names a folder; use letters, digits, _ and - only")
@@ -64,7 +57,8 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
             self.group = None if group is None else re.compile(group)
         except re.error as error:
             raise ValueError(f"data.group={group} is no regular expression: {error}") from None
-        super().__init__(name, root, prepared, recipe, protocol, **options)
+        super().__init__(name, root, demo)
+        self.only = only
 
     def find_items(self) -> list[Item]:
         """One item a file below `real` and `fake`."""
@@ -109,9 +103,8 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
 
     def _media(self, place: Path, label: int, split: str | None) -> Iterator[Item]:
         files = sorted(_files(place))
-        suffixes: frozenset[str] = self.recipe.suffixes  # type: ignore[attr-defined]
-        media = [file for file in files if file.suffix.lower() in suffixes]
-        self.unused.update(file.suffix.lower() for file in files if file.suffix.lower() not in suffixes)
+        media = [file for file in files if file.suffix.lower() in MEDIA]
+        self.unused.update(file.suffix.lower() for file in files if file.suffix.lower() not in MEDIA)
         stems = Counter(file.with_suffix("") for file in media)
         for file in media:
             yield self._item(file, place, label, split, stems[file.with_suffix("")] > 1)
@@ -136,7 +129,8 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
             raise ManifestError(f"data.group={self.group.pattern} finds nothing in '{path}'; mend it, or leave it out")
         return str(match.group(1) if self.group.groups else match.group())
 
-    def _choice(self) -> list[str]:
+    def choice(self) -> list[str]:
+        """The arguments that choose this data set on the command line."""
         pattern = [] if self.group is None else [f"data.group={self.group.pattern}"]
         return ["data=faces" if self.only else "data=folder", f"data.name={self.name}", *pattern]
 

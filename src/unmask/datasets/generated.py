@@ -1,20 +1,20 @@
 """What a generator made, as a detector's data set: before marking, beside real pictures or filmed faces."""
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
 from unmask.data.prepare import Recipe, overrides
-from unmask.data.store import CropStore, StoreError
+from unmask.data.source import Source
+from unmask.data.store import CropStore
+from unmask.files import read_json
 
 CROPS = "crops"  # the store below a folder that `unmask sample` or `unmask swap` filled
 
 
-class GeneratedDataModule(CropDataModule):
+class Generated(Source):
     """A folder of `unmask sample` or `unmask swap`; what it holds for detectors was kept before it was marked.
 
     Of samples: real pictures keep the split in which the generator knew them, so that a test picture was seen by
@@ -22,74 +22,62 @@ class GeneratedDataModule(CropDataModule):
     a video and what was made of it are in one split; whoever was put in is in all of them.
 
     Args:
-        run: the folder that the verb filled (its `out`).
-        recipe: of its pictures: `WholePictures` of the generator's image size, or the `FaceCrops` of swapped faces.
-        protocol: `given`; there is no other.
-        options: see `CropDataModule`; the name is the generator's.
+        root: the folder that the verb filled (its `out`).
+        name: of the data set; null takes the generator's.
+        demo: the generator learned from rendered data.
     """
 
-    SOURCE = "a trained generator or face swapper: unmask sample run=DIR, unmask swap run=DIR video=FOLDER to=NAME"
+    HOME = "a trained generator or face swapper: unmask sample run=DIR, unmask swap run=DIR video=FOLDER to=NAME"
     LAYOUT = "  crops/KEY/    what was made, before any mark, beside what is real; unmask sample, unmask swap"
     PROTOCOL_WORDS = {
-        **CropDataModule.PROTOCOL_WORDS,
+        **Source.PROTOCOL_WORDS,
         "given": "samples and swapped videos dealt by their number, real pictures in the generator's own splits, "
         "filmed faces with what was made of them",
     }
 
-    def __init__(self, run: str | Path, recipe: Recipe, protocol: str = "given", **options: Any) -> None:
-        root = Path(run)
-        # A generator's samples may look alike, and like what it learned from: that is its result, not a leak.
-        options = {
-            "allow_duplicates": True,
-            **options,
-            "root": root,
-            "prepared": root / CROPS,
-            "name": options.get("name") or _name(root),
-        }
-        super().__init__(recipe=recipe, protocol=protocol, **options)
-        self.folder = root / CROPS / recipe.key
-        note = root / "generate.json"
-        if note.is_file() and json.loads(note.read_text()).get("demo") and not self.demo:
+    def __init__(self, root: str | Path, name: str | None = None, demo: bool = False) -> None:
+        super().__init__(name or _name(Path(root)), root, demo)
+        self.crops = self.root / CROPS
+        note = self.root / "generate.json"
+        if note.is_file() and read_json(note, "make the folder again with rerun=true").get("demo") and not self.demo:
             raise ValueError(f"data.demo=true is missing: the generator of {root} learned from rendered data")
 
     def find_items(self) -> list[Item]:
-        """What the store holds, since nothing else does: samples as they lie in `pictures` are marked."""
-        table = self._items()
+        """What the stores hold, since nothing else does: samples as they lie in `pictures` are marked."""
+        stores = sorted(self.root.glob(f"{CROPS}/*/crops.parquet"))
+        if not stores:
+            raise ManifestError(
+                f"data.run={self.root}: nothing is kept for detectors; {' '.join(self.command('', ()))}"
+            )
+        table = CropStore(stores[0].parent).items
         columns = (table[name] for name in ("item", "path", "label", "method", "groups", "given"))
         return [
             Item(item, path, label, method, groups=tuple(groups), given=given)
             for item, path, label, method, groups, given in zip(*columns, strict=True)
         ]
 
-    def _check_root(self, store: CropStore) -> None:
-        """Nothing: the crops lie inside of `root`, wherever it was moved to."""
+    def command(self, recipe_option: str, changed: Sequence[str]) -> list[str]:
+        """The command that makes its crops."""
+        if recipe_option == "faces":
+            return ["unmask", "swap", "run=RUN_OF_THE_SWAPPER", "video=FOLDER", "to=NAME", f"out={self.root}"]
+        return ["unmask", "sample", "run=RUN_OF_THE_GENERATOR", f"out={self.root}"]
 
-    def prepare_command(self) -> str:
-        """The command that makes what this data module reads."""
-        if self.recipe.option == "faces":
-            return f"unmask swap run=RUN_OF_THE_SWAPPER video=FOLDER to=NAME out={self.root}"
-        return f"unmask sample run=RUN_OF_THE_GENERATOR out={self.root}"
-
-    def _items(self) -> pd.DataFrame:
-        try:
-            return CropStore(self.folder).items
-        except StoreError:
-            raise ManifestError(
-                f"data.run={self.root}: nothing is kept for detectors by data/recipe={self.recipe.option} with "
-                f"data.recipe.crop_size={getattr(self.recipe, 'crop_size', '?')}; "
-                + (self._others() or f"{self.prepare_command()} makes it, where the generator's own data is prepared")
-            ) from None
-
-    def _others(self) -> str:
-        """What to give for the stores that are there instead; "" where there is none."""
-        asked, told = self.recipe.describe(), []
+    def missing(self, recipe: Recipe) -> str:
+        """Why there are no crops by a recipe, and what to give for the stores that are there instead."""
+        asked, told = recipe.describe(), []
         for file in sorted(self.root.glob(f"{CROPS}/*/crops.parquet")):
             made = {key: value for key, value in CropStore(file.parent).recipe.items() if key not in ("root", "key")}
             if set(made) != set(asked):  # another kind of recipe
                 told.append("data=swapped" if "finder" in made else "data=generated")
             else:
                 told.append(" ".join(overrides(made, asked)))
-        return f"what is there wants {' or '.join(told)}" if told else ""
+        command = " ".join(self.command(recipe.option, ()))
+        there = f"what is there wants {' or '.join(told)}" if told else ""
+        return (
+            f"data.run={self.root}: nothing is kept for detectors by data/recipe={recipe.option} with "
+            f"data.recipe.crop_size={asked.get('crop_size', '?')}; "
+            + (there or f"{command} makes it, where the generator's own data is prepared")
+        )
 
 
 def _name(root: Path) -> str:

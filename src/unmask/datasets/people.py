@@ -5,11 +5,11 @@ somebody with several files whole files, of somebody with a single video its end
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,33 +17,31 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from unmask.data.blend import BROWS, CANVAS, FROM, PARTS, UNIT, fit
-from unmask.data.datamodule import CropDataModule
-from unmask.data.dataset import CropDataset
+from unmask.data.dataset import CropDataset, Order, Sampling
 from unmask.data.manifest import Item, ManifestError
 from unmask.data.prepare import Recipe
-from unmask.data.store import CropStore
+from unmask.data.source import Source
+from unmask.data.split import Split
+from unmask.data.stores import Store
+from unmask.media.kinds import MEDIA
 
 HELD = ("val", "test")
 ABOVE = 0.1  # the brows, in the unit of the mean face: where its mask ends
 
 
-class PeopleDataModule(CropDataModule):
-    """People by name, all real; batches hold whose face it is (`identity` [B]) and where it is (`mask` [B, 1, S, S]).
+class People(Source):
+    """People by name, all real, each in a folder of videos or photographs.
 
     Args:
         name: of the data set: letters, digits, `_` and `-`.
         root: the folder below which everybody's files lie.
-        prepared: see `CropDataModule`.
-        recipe: file -> crops.
         people: name -> pattern of files or folders below the root, such as `A/**` or `clips/id3_*.mp4`.
-        protocol: `seeded`, the only one.
-        options: see `CropDataModule`; val_fraction and test_fraction are of each person's faces.
+        demo: see `Source`.
     """
 
-    SOURCE = "your own disk; of people who agreed"
+    HOME = "your own disk; of people who agreed"
     LAYOUT = """\
   A/**     one person's videos or photographs
   B/**     another's
@@ -54,25 +52,12 @@ Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='
         "end; what is held out is divided in its order, first validation, then test: the two share videos, no frame"
     }
 
-    def __init__(
-        self,
-        name: str,
-        root: str | Path,
-        prepared: str | Path,
-        recipe: Recipe,
-        people: Mapping[str, str],
-        protocol: str = "seeded",
-        test_fraction: float = 0.1,
-        **options: Any,
-    ) -> None:
+    def __init__(self, name: str, root: str | Path, people: Mapping[str, str], demo: bool = False) -> None:
         if wrong := [key for key in (name, *people) if not re.fullmatch(r"[\w-]+", str(key))]:
             raise ValueError(f"data.name, data.people: '{wrong[0]}' names files; use letters, digits, _ and - only")
         if len(people) < 2:
             raise ValueError(f"data.people: {', '.join(people) or 'nobody'} is named; faces are swapped between two")
-        if protocol != "seeded":
-            raise ValueError(f"data.protocol={protocol}: data of people to be swapped is divided by protocol=seeded")
-        options = {"only": "real", "balance": "none", **options}
-        super().__init__(name, root, prepared, recipe, protocol, test_fraction=test_fraction, **options)
+        super().__init__(name, root, demo)
         self.people = {str(key): str(pattern) for key, pattern in people.items()}
 
     def find_items(self) -> list[Item]:
@@ -99,51 +84,84 @@ Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='
 
     def files(self, person: str) -> Iterator[Path]:
         """A person's videos and pictures, in order; none that is hidden."""
-        suffixes: frozenset[str] = self.recipe.suffixes  # type: ignore[attr-defined]
         matches = set(self.root.glob(self.people[person]))
         inside = {file for match in matches if match.is_dir() for file in match.rglob("*")}
         for file in sorted(matches | inside):
             hidden = any(part.startswith(".") for part in file.relative_to(self.root).parts)
-            if file.suffix.lower() in suffixes and not hidden and not file.is_dir():
+            if file.suffix.lower() in MEDIA and not hidden and not file.is_dir():
                 yield file
 
     def _item(self, person: str, where: str, ambiguous: bool) -> str:
         return f"{self.name}/real/{person}/{where if ambiguous else Path(where).with_suffix('').as_posix()}"
 
-    def _choice(self) -> list[str]:
+    def choice(self) -> list[str]:
+        """The arguments that choose this data set on the command line."""
         usual = {"A": "A/**", "B": "B/**"}
         given = [f"data.people.{k}={v}" if k in usual else f"+data.people.{k}={v}"
                  for k, v in self.people.items() if usual.get(k) != v]  # fmt: skip
         return ["data=people", f"data.name={self.name}", *given]
 
-    def _split(self, items: pd.DataFrame) -> pd.DataFrame:
-        return items  # decided by what was prepared, see `divide`
 
-    @property
-    def store(self) -> CropStore:
-        """The prepared crops; where a file is in two splits, its parts are items of their own."""
-        store = super().store
-        store.items, store.crops = divide(
-            store.items, store.crops, self.val_fraction, self.test_fraction, self.split_seed
-        )
-        return store
+@dataclass(frozen=True)
+class PeopleSplit(Split):
+    """Material of each person held out, see `divide`; `val_fraction` and `test_fraction` are of each person's faces."""
 
-    def _samples(self, store: CropStore, items: pd.DataFrame, split: str) -> CropDataset:
-        seed, augment = (self.seed, self.augment.on_worker) if split == "train" else (None, None)
-        data = PeopleDataset(store, items, self.how, seed, augment)
-        place = {f"{self.name}/{person}": number for number, person in enumerate(self.people)}
-        whose = {item: place[groups[0]] for item, groups in zip(items["item"], items["groups"], strict=True)}
+    protocol: str = "seeded"
+    test_fraction: float = 0.1
+    only: str | None = "real"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.protocol != "seeded":
+            raise ValueError(
+                f"data.split.protocol={self.protocol}: data of people to be swapped is divided by protocol=seeded"
+            )
+
+    def divide(
+        self, items: pd.DataFrame, crops: pd.DataFrame | None, source: Source
+    ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+        """Divide by the crops; before anything is prepared, nothing is divided."""
+        if crops is None:
+            return items, None
+        return divide(items, crops, self.val_fraction, self.test_fraction, self.seed)
+
+
+@dataclass(frozen=True)
+class PeopleSampling(Sampling):
+    """Batches hold whose face it is (`identity` [B]) and where it is (`mask` [B, 1, S, S]); everybody as often.
+
+    Args:
+        people: as of `People`; its order is that of their numbers.
+    """
+
+    balance: str = "none"
+    people: Mapping[str, str] = field(default_factory=dict)
+
+    def samples(
+        self,
+        store: Store,
+        items: pd.DataFrame,
+        recipe: Recipe,
+        seed: int | None = None,
+        augment: Callable[[Tensor, list[int]], Tensor] | None = None,
+        masks: bool = False,
+        attributes: Sequence[str] = (),
+    ) -> "PeopleDataset":
+        """The samples of these items, with their people and the outlines of their faces."""
+        data = PeopleDataset(store, items, self, seed, augment)
+        place = {str(person): number for number, person in enumerate(self.people)}
+        whose = {
+            item: place[groups[0].rpartition("/")[2]]
+            for item, groups in zip(items["item"], items["groups"], strict=True)
+        }
         data.identity = torch.tensor([whose[item] for item in data.table["item"]], dtype=torch.int64)
-        data.landmarks = landmarks(store.crops.iloc[data._row], self.recipe)
+        data.landmarks = landmarks(store.crops.iloc[data._row], recipe)
         return data
 
-    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def order(self, samples: CropDataset) -> tuple[Order, int]:
         """Everybody as often, whoever has more faces; drawn anew each epoch."""
-        data = self.samples["train"]
-        assert isinstance(data, PeopleDataset)
-        self._training = self._loader(data, partial(alike, data.identity.numpy()))
-        self._training.load_state_dict(self._given)
-        return self._training
+        assert isinstance(samples, PeopleDataset)
+        return partial(alike, samples.identity.numpy()), 1
 
 
 class PeopleDataset(CropDataset):

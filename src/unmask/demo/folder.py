@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import cv2
 
+from unmask.files import read_json
+
 Work = TypeVar("Work")
 Progress = Callable[[int, int], None]
 
@@ -54,7 +56,7 @@ def claim(root: Path, arguments: Mapping[str, int | float]) -> None:
     """Write `demo.json` into a new folder; refuse one that holds anything else than these very files."""
     note = root / "demo.json"
     if note.exists():
-        found = json.loads(note.read_text(encoding="utf-8"))
+        found = read_json(note, "delete the folder and render again")
         if found != arguments:
             keys = sorted({*found, *arguments})
             other = ", ".join(

@@ -1,6 +1,5 @@
 """Judge a generator's run: figures of its samples against real pictures, and the training pictures nearest to them."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +14,10 @@ from unmask.config import Settings
 from unmask.config.build import build
 from unmask.console import console, say
 from unmask.data.augment import Augmentation
+from unmask.data.datamodule import DataModule
+from unmask.evaluation.loading import data_of
 from unmask.evaluation.swaps import find_lpips
+from unmask.files import read_json
 from unmask.metrics import generation
 from unmask.modules.judging import figures, names
 from unmask.modules.latents import seed_of
@@ -31,7 +33,7 @@ TILE, LETTER = 96, 12  # px: least side of a picture there, and its words
 FILE = "generation.json"  # of the run's folder: figures by data and split
 
 
-def judge_run(run: Run, settings: Settings, data: Any, other: bool) -> float:
+def judge_run(run: Run, settings: Settings, data: DataModule, other: bool) -> float:
     """Judge `count` samples of a run against one split, add the figures to `generation.json`; return the Frechet one.
 
     Args:
@@ -50,7 +52,7 @@ def judge_run(run: Run, settings: Settings, data: Any, other: bool) -> float:
         raise ValueError(f"run={run.folder}: {run.name} makes no samples that could be judged")
     network = module.judge if settings["judge"] is None else build(settings["judge"]).to(device)
     named = names(network)["frechet"]  # a judge that lacks its file says so here
-    own = run.build("data") if other else data
+    own = data_of(run) if other else data
     for each in (data, own):
         each.augment = Augmentation()  # training pictures are shown as they are
         each.setup("test")
@@ -58,13 +60,13 @@ def judge_run(run: Run, settings: Settings, data: Any, other: bool) -> float:
         raise ValueError(
             f"split={settings['split']} of {data.name} holds {there} pictures; figures of a set want at least 2"
         )
-    perceptual = find_lpips(settings["lpips"], data.image_size)
+    perceptual = find_lpips(settings["lpips"], data.loader.image_size)
     found = _judge(settings, run, module, network, (data, own), perceptual)
     place = run.folder / FILE
-    known = json.loads(place.read_text()) if place.is_file() else {}
+    known = read_json(place, "delete it; the figures are computed again") if place.is_file() else {}
     protocol = data.protocol_words(settings["split"])
     entry = known.setdefault(_key(known, data.name, settings["split"], protocol), {})
-    entry |= {"demo": data.demo, "protocol": protocol, network.name: found}
+    entry |= {"demo": data.source.demo, "protocol": protocol, network.name: found}
     if hasattr(module, "decode"):  # it gives pictures back
         entry["reconstruction"] = _reconstruct(settings, module, data, device, perceptual)
     write_json(place, known)
@@ -83,7 +85,12 @@ def _key(known: dict[str, Any], name: str, split: str, protocol: dict[str, str])
 
 
 def _judge(
-    settings: Settings, run: Run, module: Any, network: Any, both: tuple[Any, Any], perceptual: tuple[Any, str]
+    settings: Settings,
+    run: Run,
+    module: Any,
+    network: Any,
+    both: tuple[DataModule, DataModule],
+    perceptual: tuple[Any, str],
 ) -> dict[str, Any]:
     data, own = both
     real = _seen(
@@ -140,7 +147,7 @@ def _lpips_name(settings: Settings, lpips: Any) -> str:
     return f"lpips_{settings['lpips']['net']}" if lpips is None else str(lpips.name)
 
 
-def _loading(data: Any, split: str, device: torch.device) -> Callable[[Sequence[int]], Tensor]:
+def _loading(data: DataModule, split: str, device: torch.device) -> Callable[[Sequence[int]], Tensor]:
     """Rows of a split -> pictures [N, 3, S, S] in [0, 1]."""
 
     def load(rows: Sequence[int]) -> Tensor:
@@ -151,7 +158,7 @@ def _loading(data: Any, split: str, device: torch.device) -> Callable[[Sequence[
     return load
 
 
-def _sampling(settings: Settings, module: Any, data: Any) -> Callable[[Sequence[int]], Tensor]:
+def _sampling(settings: Settings, module: Any, data: DataModule) -> Callable[[Sequence[int]], Tensor]:
     """Numbers -> samples of their seeds, those of `unmask sample`; attributes are those of real pictures, in turn."""
 
     def sample(numbers: Sequence[int]) -> Tensor:
@@ -172,7 +179,7 @@ def _seen(network: Any, load: Callable[[Sequence[int]], Tensor], count: int, wha
 
 @torch.no_grad()
 def _reconstruct(
-    settings: Settings, module: Any, data: Any, device: torch.device, perceptual: tuple[Any, str]
+    settings: Settings, module: Any, data: DataModule, device: torch.device, perceptual: tuple[Any, str]
 ) -> dict[str, Any]:
     """PSNR, SSIM and LPIPS of pictures that were encoded and decoded; what could not be had says why."""
     count, load = len(data.samples[settings["split"]]), _loading(data, settings["split"], device)
@@ -218,8 +225,8 @@ def _write(canvas: Image.Image, at: tuple[int, int], text: str) -> None:
     ImageDraw.Draw(canvas).text(at, text, fill="black", font=ImageFont.load_default(LETTER))
 
 
-def _tell(run: Run, data: Any, split: str, found: dict[str, Any], given_back: dict[str, Any]) -> None:
-    kind = "demo figures" if data.demo else "figures"
+def _tell(run: Run, data: DataModule, split: str, found: dict[str, Any], given_back: dict[str, Any]) -> None:
+    kind = "demo figures" if data.source.demo else "figures"
     say(f"{kind} of {run.name}, {found['samples']} samples against {found['real']} pictures of {data.name} ({split}):")
     for name, value in {**found, **given_back}.items():
         if isinstance(value, float) or value is None:

@@ -9,15 +9,17 @@ import math
 import time
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from unmask.data.augment import to_float
+from unmask.data.datamodule import DataModule
+from unmask.data.dataset import CropDataset
 from unmask.reporting import choose
 from unmask.reporting.gather import HEAT
 
@@ -25,45 +27,44 @@ FRAMES = 4  # of a clip, so many are shown
 
 
 def explain(
-    module: Any, predictions: pd.DataFrame | None, data: Any, out: Path, count: int, device: torch.device
+    network: nn.Module, localises: bool, predictions: pd.DataFrame | None, data: DataModule, out: Path, count: int
 ) -> None:
     """Write the heat maps of `count` test items into a run's folder.
 
     A training is finished whether or not it can be explained: a failure is a warning.
 
     Args:
-        module: the trained detector.
+        network: the trained detector's, on its device.
+        localises: it returns maps.
         predictions: of the test split; nothing is written where there are none, as for a generator.
         data: the data module.
         out: the run's folder.
         count: of items; 0 for none.
-        device: where the module runs.
     """
     if count < 1 or predictions is None or not predictions["logit"].notna().any():
         return
     try:
-        _write(module.to(device), predictions, data, out / HEAT, count)
+        _write(network, localises, predictions, data, out / HEAT, count)
     except Exception as error:
         warnings.warn(f"no heat maps ({type(error).__name__}: {error}); the run itself is finished", stacklevel=2)
 
 
-def _write(module: Any, predictions: pd.DataFrame, data: Any, folder: Path, count: int) -> None:
+def _write(
+    network: nn.Module, localises: bool, predictions: pd.DataFrame, data: DataModule, folder: Path, count: int
+) -> None:
     from unmask.explain.gradcam import heat_maps  # what it imports, a training without heat maps does not need
     from unmask.explain.sanity import ALIKE, agreement
 
     begun = time.monotonic()
-    localiser = hasattr(module, "maps")
-    chosen = choose.explained(predictions, count, localiser)
+    chosen = choose.explained(predictions, count, localises)
     samples = data.samples["test"]
-    samples.features = None  # the pixels are wanted, whatever the training read
     rows = [_row(samples.table, predictions, choice.item) for choice in chosen]
     if not rows:
         return
-    batch = samples.__getitems__([(0, row) for row in rows])
-    x = to_float(batch["x"], data.image_size).to(module.device)
-    masks = to_float(batch["mask"], data.image_size)[:, 0].numpy() if localiser else None
-    maps = heat_maps(module.network, x)
-    alike = agreement(module.network, x, maps)
+    x = to_float(samples.pixels(rows), data.loader.image_size).to(next(network.parameters()).device)
+    masks = _masks(samples, rows, data.loader.image_size) if localises else None
+    maps = heat_maps(network, x)
+    alike = agreement(network, x, maps)
     folder.mkdir(exist_ok=True)
     entries = []
     for number, choice in enumerate(chosen):
@@ -72,12 +73,18 @@ def _write(module: Any, predictions: pd.DataFrame, data: Any, folder: Path, coun
         entries.append({"item": choice.item, "why": choice.why, "prob": choice.prob, "file": f"{number}.png"})
     about = {
         "items": entries,
-        "localiser": localiser,
+        "localiser": localises,
         "agreement": None if math.isnan(alike) else alike,
         "limit": ALIKE,
         "seconds": time.monotonic() - begun,
     }
     (folder / "explain.json").write_text(json.dumps(about, indent=2))
+
+
+def _masks(samples: CropDataset, rows: list[int], side: int) -> NDArray[np.float32]:
+    """What was manipulated in these samples [N, S, S] in [0, 1]."""
+    mask = samples.__getitems__([(0, row) for row in rows])["mask"]
+    return np.asarray(to_float(mask, side)[:, 0].numpy(), np.float32)
 
 
 def _row(samples: pd.DataFrame, predictions: pd.DataFrame, item: str) -> int:

@@ -10,7 +10,7 @@ from unmask.config import Settings
 from unmask.data.manifest import file_hash
 from unmask.data.prepare import MADE as STORE
 from unmask.datasets.generated import CROPS
-from unmask.files import remove_made, replace_file
+from unmask.files import read_json, remove_made, replace_file
 from unmask.provenance import Marking
 from unmask.runs.run import Run
 
@@ -39,7 +39,7 @@ def claim(out: Path, settings: Settings, files: str, rerun: bool) -> None:
     note = out / NOTE
     if note.is_file() and rerun:
         remove_made(out, [f"{files}/*.png", f"{files}/*.mp4"])
-    elif note.is_file() and json.loads(note.read_text()) != settings:
+    elif note.is_file() and read_json(note, "rerun=true makes the folder again") != settings:
         raise ValueError(f"out={out} was made with other settings ({note}); take another folder, or rerun=true")
     elif not note.is_file() and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"out={out} is not empty and has no {NOTE}; take a new folder")

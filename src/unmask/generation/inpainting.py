@@ -9,8 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from unmask.config import Settings
 from unmask.console import console, say
-from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, ManifestError
+from unmask.data.source import Source
 from unmask.generation.folder import batches, claim
 from unmask.generation.inpaint_folder import FILES, Job, find_jobs, write_tables
 from unmask.generation.inpaint_pictures import read_sheets, write
@@ -58,7 +58,7 @@ class InpaintSettings:
 
 
 def inpaint(
-    data: CropDataModule,
+    data: Source,
     inpainter: Inpainter,
     how: InpaintSettings,
     out: Path,
@@ -99,7 +99,7 @@ def inpaint(
     say(f"to use them: {shlex.join(['unmask', 'prepare', 'data=deepfakeart', name, f'data.root={out}'])}")
 
 
-def find_originals(data: CropDataModule) -> list[Item]:
+def find_originals(data: Source) -> list[Item]:
     """The real pictures of a data set, in order of their names.
 
     Raises:

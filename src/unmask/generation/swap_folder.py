@@ -1,6 +1,5 @@
 """The folder of swapped videos: which file is what, what it was made with, and the manifest of all."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +8,9 @@ import pandas as pd
 
 from unmask.config import Settings
 from unmask.console import say
-from unmask.data.datamodule import CropDataModule
 from unmask.data.manifest import Item, items_table
-from unmask.datasets.people import PeopleDataModule
-from unmask.files import replace_file
+from unmask.datasets.people import People
+from unmask.files import read_json, replace_file
 from unmask.generation.folder import claim_for_run
 from unmask.media.decode import VIDEOS
 from unmask.provenance import Marking
@@ -124,13 +122,13 @@ def write_table(work: list[tuple[Job, Pair]], marking: Marking, lost: dict[str, 
 def _figures(job: Job) -> dict[str, float | None]:
     """What was measured of a video when it was made."""
     path = job.path("figures")
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    return read_json(path, "delete it and its video; both are made again") if path.is_file() else {}
 
 
 def _known(run: Run) -> dict[Path, tuple[str, str]]:
     """Of each file that the run was trained on its item and its person; nothing where they are not at hand."""
-    data: CropDataModule = run.build("data")
-    if not isinstance(data, PeopleDataModule) or not data.root.is_dir():
+    data = run.build("data.source")
+    if not isinstance(data, People) or not data.root.is_dir():
         return {}
     try:
         items = data.find_items()

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.console import say
-from unmask.data.datamodule import CropDataModule
+from unmask.data.datamodule import DataModule
 from unmask.data.manifest import Item
+from unmask.evaluation.loading import data_of
 from unmask.generation.unmarked import Unmarked
 from unmask.media.pictures import WholePictures
 from unmask.media.recipe import Crops
@@ -53,7 +54,7 @@ class UnmarkedSamples(Unmarked[WholePictures]):
         if self.kept:  # of more samples than are wanted now
             self.begin()
         try:
-            data: CropDataModule = self.run.build("data")
+            data = data_of(self.run)
             data.setup("test")
         except (ValueError, OSError) as error:
             reason = str(error).partition("\n")[0]
@@ -61,7 +62,7 @@ class UnmarkedSamples(Unmarked[WholePictures]):
             return
         self.join([*fakes, *(item for split in dict.fromkeys(SPLITS) for item in self._real(data, split, fakes))])
 
-    def _real(self, data: CropDataModule, split: str, fakes: list[Item]) -> list[Item]:
+    def _real(self, data: DataModule, split: str, fakes: list[Item]) -> list[Item]:
         """Keep real pictures of a split; always the same first ones, so that a folder can grow."""
         samples, wanted = data.samples[split], sum(item.given == split for item in fakes)
         rows = np.random.default_rng(0).permutation(len(samples))[:wanted]

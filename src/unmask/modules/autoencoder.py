@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -15,14 +14,15 @@ from unmask.metrics import generation
 from unmask.modules.by_hand import gather
 from unmask.modules.judging import check, judge
 from unmask.modules.latents import noise
-from unmask.training.evaluation import Results, planned_steps, record
+from unmask.training.evaluation import Results, planned_steps
+from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
 SHOWN = 18  # pictures of a validation that are kept beside their reconstructions
 MOMENTUM = 0.01  # weight of the newest batch in the latents' running statistics
 
 
-class Autoencoder(LightningModule):
+class Autoencoder(Module):
     """Train an encoder and a decoder to give pictures back; variational by default (arXiv 1312.6114).
 
     The loss is reconstruction + beta x KL / (number of values of a picture). Beside a mean squared error, beta is twice
@@ -42,11 +42,9 @@ class Autoencoder(LightningModule):
         mode: `max` where larger is better.
     """
 
-    kind: str = "generator"  #: it makes pictures; `detector`, `segmenter` and `swapper` are the others
-    unused_parameters = False  #: every backward pass is into all of them
+    kind = "generator"
     latent_mean: Tensor
     latent_std: Tensor
-    conditional = False  #: pictures are not made by attributes
 
     def __init__(
         self,
@@ -71,8 +69,6 @@ class Autoencoder(LightningModule):
         length: Any = decoder.latent
         self.register_buffer("latent_mean", torch.zeros(length))
         self.register_buffer("latent_std", torch.ones(length))
-        self.results: Results | None = None
-        self.shown: Tensor | None = None  #: originals and reconstructions of the last validation [n, 2, 3, S, S]
         self._kept: list[Tensor] = []
         self._seen: list[Tensor] = []
 
@@ -99,6 +95,10 @@ class Autoencoder(LightningModule):
             condition: none; an autoencoder knows no attributes.
         """
         return self.make(self.noise(n, seeds))
+
+    def preview(self, count: int, condition: Tensor | None) -> Tensor:
+        """Samples of the seeds 0, 1, 2, ... [count, 1, 3, S, S] in [0, 1]."""
+        return self.sample(count, range(count), condition)[:, None]
 
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
         """The standard normal latents [n, latent] that samples of these seeds are made from."""
@@ -210,7 +210,7 @@ class Autoencoder(LightningModule):
         found = judge(self, self.judge, real)
         rows = gather(self, rows)
         figures = {"psnr": float(rows[1].mean()), "ssim": float(rows[2].mean())} | found
-        record(self, split, Results(figures))
+        self.record(split, Results(figures))
 
 
 def kl(mean: Tensor, spread: Tensor) -> Tensor:

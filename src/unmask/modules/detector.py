@@ -6,22 +6,26 @@ from typing import Any
 
 import pandas as pd
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from unmask.data.datamodule import DataModule
+from unmask.data.features import Encoding
 from unmask.metrics import detection
-from unmask.training.evaluation import Results, curves, planned_steps, record
+from unmask.networks.encoded import EncodedNetwork
+from unmask.training.evaluation import Results, curves, planned_steps
+from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
 FEATURES = ("auto", "exact", "off")
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # of the weights of frames, of clips
 
 
-class Detector(LightningModule):
+class Detector(Module):
     """Train a binary real/fake network.
 
     Validation and test gather their logits from all devices and hand them to the data module, which makes the
@@ -41,9 +45,8 @@ class Detector(LightningModule):
         compile: run the network through `torch.compile`, which pays in long trainings.
     """
 
-    unused_parameters = False  #: whether a backward pass leaves out some parameters, which DDP must then look for
+    kind = "detector"
     FIGURES = (*detection.WATCHED, "loss")  #: what validation finds, by which weights can be chosen
-    results: Results | None  #: of a validation or test that has just ended, the same on every device
 
     def __init__(
         self,
@@ -75,7 +78,6 @@ class Detector(LightningModule):
             network.compile()  # in place, so that weights keep their names
         self.features = features
         self.optimizer, self.scheduler, self.monitor = optimizer, scheduler, monitor
-        self.results = None
         self._scored: list[tuple[Tensor, Tensor]] = []
         self._losses: list[Tensor] = []
 
@@ -86,45 +88,50 @@ class Detector(LightningModule):
 
     def score(self, batch: Batch) -> Tensor:
         """Logits [B] of a batch: from its features, where these were computed before."""
-        network: Any = self.network
-        logit: Tensor = network.head(batch["features"]) if "features" in batch else self(batch["x"])
-        return logit
+        return self.encoded.head(batch["features"]) if "features" in batch else self(batch["x"])
+
+    @property
+    def trained(self) -> nn.Module:
+        """The network."""
+        return self.network
+
+    @property
+    def encoded(self) -> EncodedNetwork:
+        """The network, where it has an encoder."""
+        assert isinstance(self.network, EncodedNetwork)
+        return self.network
 
     def on_fit_start(self) -> None:
         """Have a frozen encoder's features computed once, where the data allows it."""
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if self.features == "off" or not getattr(self.network, "frozen", False) or not hasattr(data, "use_features"):
+        frozen = isinstance(self.network, EncodedNetwork) and self.network.frozen
+        if self.features == "off" or not frozen or self.trainer.datamodule is None:  # type: ignore[attr-defined]
             return
-        if data.as_stored:
-            self.print(f"features {self.use_features(data)}")
+        if self.data.as_stored:
+            self.print(f"features {self.use_features(self.data)}")
         else:
             self.print(
                 "the encoder is frozen, but samples are augmented, so it runs in every step; augment@data.augment=none "
                 "and blend@data.blend=none compute its features once"
             )
 
-    def use_features(self, data: Any) -> str:
+    def use_features(self, data: DataModule) -> str:
         """Let batches of `data` bring the encoder's features; the first process computes them, the others read them."""
-        network: Any = self.network
         rough = self._rough if self.features == "auto" and fast_bfloat16(self.device) else None
-        todo = (network.encoder, self._exact, str(self.trainer.precision), self.device, rough)
+        how = Encoding(self._exact, rough, str(self.trainer.precision), self.device)
         if self.trainer.world_size > 1:
             if self.trainer.is_global_zero:
-                data.use_features(*todo)
+                data.use_features(self.encoded.encoder, how)
             self.trainer.strategy.barrier()
-        words: str = data.use_features(*todo)
-        return words
+        return data.use_features(self.encoded.encoder, how)
 
     def _exact(self, x: Tensor) -> Tensor:
-        network: Any = self.network
         with self.trainer.precision_plugin.forward_context():
-            features: Tensor = network.encoder(x)
+            features: Tensor = self.encoded.encoder(x)
         return features
 
     def _rough(self, x: Tensor) -> Tensor:
-        network: Any = self.network
         with torch.autocast(x.device.type, torch.bfloat16):
-            features: Tensor = network.encoder(x)
+            features: Tensor = self.encoded.encoder(x)
         return features
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -177,13 +184,12 @@ class Detector(LightningModule):
             index, logit = (rows.flatten() for rows in gathered)
         if self.trainer.sanity_checking:
             return
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        table = data.predictions(split, index, logit)
+        table = self.data.predictions(split, index, logit)
         figures = detection.quick(table) | dict(more or {})
         score = {f"{split}/{name}": value for name, value in figures.items()}.get(self.monitor)
         if score is not None and math.isnan(score) and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise ValueError(no_monitor(self.monitor, table, self.trainer))
-        record(self, split, Results(figures, table))
+        self.record(split, Results(figures, table))
         self.log(f"{split}/loss", loss, sync_dist=True, prog_bar=True, logger=curves(self.trainer))
         if score is not None:
             self.log(f"{split}/score", score, prog_bar=True, logger=False)
@@ -201,9 +207,9 @@ def no_monitor(monitor: str, table: pd.DataFrame, trainer: Trainer) -> str:
     )
 
 
-def logs_now(trainer: Any) -> bool:
+def logs_now(trainer: Trainer) -> bool:
     """Whether this step's figures are written. Lightning drops the others, at a fifth of a millisecond a figure."""
-    return bool((trainer.global_step + 1) % trainer.log_every_n_steps == 0)
+    return bool((trainer.global_step + 1) % trainer.log_every_n_steps == 0)  # type: ignore[attr-defined]
 
 
 def fast_bfloat16(device: torch.device) -> bool:

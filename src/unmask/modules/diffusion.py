@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -17,14 +16,15 @@ from torch.optim.swa_utils import AveragedModel
 from unmask.modules.by_hand import gather
 from unmask.modules.judging import check, judge
 from unmask.modules.latents import noise as noise_of
-from unmask.training.evaluation import Results, planned_steps, record
+from unmask.training.evaluation import Results, planned_steps
+from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
 GOLDEN = 0.6180339887498949  # multiples of it, less their whole part, are spread evenly however many are taken
 KINDS = ("epsilon", "v_prediction")
 
 
-class Diffusion(LightningModule):
+class Diffusion(Module):
     """Train a denoiser (DDPM, arXiv 2006.11239) and sample by a solver (arXiv 2010.02502, 2211.01095).
 
     Args:
@@ -50,8 +50,7 @@ class Diffusion(LightningModule):
         mode: `min` where smaller is better.
     """
 
-    kind: str = "generator"  #: it makes pictures; `detector`, `segmenter` and `swapper` are the others
-    unused_parameters = False  #: every backward pass is into all of them
+    kind = "generator"
     signal: Tensor  #: share of the variance that is the picture's, at each time [T]
     weight: Tensor  #: of each time in the loss [T]
 
@@ -92,13 +91,12 @@ class Diffusion(LightningModule):
         self.average = AveragedModel(denoiser, multi_avg_fn=partial(move, decay=ema)) if ema else None
         if self.average is not None:
             self.average.requires_grad_(False)  # else DDP would wait for its gradients
-        self.results: Results | None = None
         self._kept: list[Tensor] = []
         self._seen: list[Tensor] = []
         self._conditions: list[Tensor] = []
 
     @property
-    def conditional(self) -> bool:
+    def conditional(self) -> bool:  # type: ignore[override]
         """Whether pictures are made by attributes."""
         return bool(getattr(self.denoiser, "attributes", 0))
 
@@ -117,6 +115,10 @@ class Diffusion(LightningModule):
             condition: attributes [n, A] in [0, 1], where the denoiser is conditional; None tells it nothing.
         """
         return self.make(self.noise(n, seeds), condition, seeds)
+
+    def preview(self, count: int, condition: Tensor | None) -> Tensor:
+        """Samples of the seeds 0, 1, 2, ... [count, 1, 3, S, S] in [0, 1]."""
+        return self.sample(count, range(count), condition)[:, None]
 
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
         """The noise [n, 3, S, S] that samples of these seeds are made from."""
@@ -262,7 +264,7 @@ class Diffusion(LightningModule):
         figures = {"loss": float(rows[1].mean())}
         if seen:
             figures |= judge(self, self.judge, torch.cat(seen), torch.cat(conditions) if conditions else None)
-        record(self, split, Results(figures))
+        self.record(split, Results(figures))
 
 
 def loss_weights(signal: Tensor, kind: str, snr: float | None) -> Tensor:

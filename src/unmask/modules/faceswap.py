@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.functional import mse_loss
@@ -15,7 +14,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from unmask.metrics import generation
 from unmask.modules.by_hand import count_batch, gather, learn
-from unmask.training.evaluation import Results, record
+from unmask.training.evaluation import Results
+from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
 SHOWN, EACH = 6, 3  # faces a person in the preview, and of these at most so many of one batch
@@ -23,7 +23,7 @@ SHOWN, EACH = 6, 3  # faces a person in the preview, and of these at most so man
 FIGURES = ("psnr", "ssim", "psnr_crop", "ssim_crop", "mask_iou")
 
 
-class FaceSwap(LightningModule):
+class FaceSwap(Module):
     """Train a shared encoder and a decoder a person to give faces back that they saw bent (arXiv 2005.05535).
 
     A picture's loss counts fully inside of the face's mask and by `outside` elsewhere; the mask is learned beside it.
@@ -45,7 +45,7 @@ class FaceSwap(LightningModule):
         mode: `max` where larger is better.
     """
 
-    kind: str = "swapper"  #: it draws a face as another person; `detector`, `segmenter` and `generator` are the others
+    kind = "swapper"
     #: A batch of a process may hold one person alone, and a backward pass leaves out the discriminator: DDP must know.
     unused_parameters = True
 
@@ -81,8 +81,6 @@ class FaceSwap(LightningModule):
         self.mask_weight, self.outside, self.clip = mask_weight, outside, clip
         self.discriminator, self.adversarial, self.optimizer_d = discriminator, adversarial, optimizer_d
         self.adversarial_weight, self.monitor, self.mode = adversarial_weight, monitor, mode
-        self.results: Results | None = None
-        self.shown: Tensor | None = None  #: of the last validation, see `preview`
         self._faces: Tensor | None = None  # that the preview shows, with whose they are
         self._whose = torch.zeros(0, dtype=torch.int64)
         self._picked: dict[int, list[Tensor]] = defaultdict(list)
@@ -105,7 +103,7 @@ class FaceSwap(LightningModule):
         self.network.train(training)
         return picture.float(), mask.float()
 
-    def preview(self) -> Tensor | None:
+    def preview(self, count: int = 0, condition: Tensor | None = None) -> Tensor | None:
         """Held-out faces, each in a row: as it is, as the person it is of, as each other; None before a validation.
 
         Of A and B the rows are A, A -> A, A -> B and B, B -> B, B -> A: [N, 1 + people, 3, S, S] in [0, 1].
@@ -200,7 +198,7 @@ class FaceSwap(LightningModule):
         figures = {name: float(values.mean()) for name, values in named.items()}
         for person in sorted(set(identity.tolist())):  # one person may be learned while another is not
             figures[f"psnr_{int(person)}"] = float(named["psnr"][identity == person].mean())
-        record(self, split, Results(figures))
+        self.record(split, Results(figures))
 
     def configure_optimizers(self) -> list[Optimizer]:
         """The network's, and the discriminator's where there is one."""

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -14,13 +13,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from unmask.modules.by_hand import count_batch, learn
 from unmask.modules.judging import check, judge
 from unmask.modules.latents import noise
-from unmask.training.evaluation import Results, record
+from unmask.training.evaluation import Results
+from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
 COLLAPSED = 0.25  # of the data's spread of features: samples that differ less are much alike
 
 
-class GAN(LightningModule):
+class GAN(Module):
     """Train a generator by an adversarial loss (arXiv 1406.2661).
 
     Two optimizers by hand. A batch counts as one step, whatever is updated in it: `max_steps` means batches.
@@ -42,7 +42,7 @@ class GAN(LightningModule):
         mode: `min` where smaller is better.
     """
 
-    kind: str = "generator"  #: it makes pictures; `detector`, `segmenter` and `swapper` are the others
+    kind = "generator"
     unused_parameters = True  #: each backward pass is into one of the two networks, which DDP must know
     updates: Tensor  #: how often the generator and the discriminator were updated [2]
 
@@ -74,13 +74,12 @@ class GAN(LightningModule):
         decay = get_ema_multi_avg_fn(ema)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(generator, multi_avg_fn=decay, use_buffers=True) if ema else None
         self.monitor, self.mode = monitor, mode
-        self.results: Results | None = None
         self.register_buffer("updates", torch.zeros(2, dtype=torch.int64))
         self._seen: list[Tensor] = []
         self._conditions: list[Tensor] = []
 
     @property
-    def conditional(self) -> bool:
+    def conditional(self) -> bool:  # type: ignore[override]
         """Whether pictures are made by attributes."""
         return bool(getattr(self.generator, "attributes", 0))
 
@@ -94,6 +93,10 @@ class GAN(LightningModule):
             condition: attributes [n, A] in [0, 1], where the generator is conditional.
         """
         return self.make(self.noise(n, seeds), condition)
+
+    def preview(self, count: int, condition: Tensor | None) -> Tensor:
+        """Samples of the seeds 0, 1, 2, ... [count, 1, 3, S, S] in [0, 1]."""
+        return self.sample(count, range(count), condition)[:, None]
 
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
         """The latents [n, latent] that samples of these seeds are made from."""
@@ -183,7 +186,7 @@ class GAN(LightningModule):
         self._seen.clear()
         self._conditions.clear()
         figures = judge(self, self.judge, real, condition)
-        record(self, split, Results(figures))
+        self.record(split, Results(figures))
         spread = figures["spread"]
         if split == "val" and spread < COLLAPSED and self.updates[0] > 0:
             warnings.warn(

@@ -32,6 +32,7 @@ class Segmenter(Detector):
         channels_last: as of `Detector`.
     """
 
+    kind = "segmenter"
     FIGURES = (*Detector.FIGURES, *localisation.FIGURES)
 
     def __init__(
@@ -90,5 +91,5 @@ def of_pictures(maps: Tensor) -> Tensor:
 
 def _mask(batch: Batch) -> Tensor:
     if "mask" not in batch:
-        raise ValueError("this module is trained on masks: set data.masks=true and data.recipe.masks=true")
+        raise ValueError("this module is trained on masks: set data.loader.masks=true and data.recipe.masks=true")
     return batch["mask"]

@@ -8,8 +8,10 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from unmask.data.datamodule import DataModule
 from unmask.modules import cross_validation as cv
 from unmask.modules.detector import Batch, Detector
+from unmask.networks.svm import FeatureSVM
 
 
 class SVM(Detector):
@@ -68,12 +70,15 @@ class SVM(Detector):
         """
         if self.trainer.max_epochs != 1 or self.trainer.world_size > 1:
             raise ValueError("an SVM is fitted once, by one process: set trainer.max_epochs=1 trainer.devices=1")
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.use_features(data)
+        self.use_features(self.data)
         if not self.cv:
-            self._fit(data)
+            self._fit(self.data)
 
-    def _fit(self, data: Any) -> None:
+    def facts(self) -> dict[str, Any]:
+        """What cross-validation found."""
+        return {"cv": self.cv}
+
+    def _fit(self, data: DataModule) -> None:
         samples, groups = data.samples["train"], data.groups("train")
         batch = samples.__getitems__([(0, index) for index in range(len(samples))])
         features, label = batch["features"].double().numpy(), batch["y"].numpy()
@@ -84,8 +89,8 @@ class SVM(Detector):
         choice = cv.choose(self.classifier, features, label, splits, tried)
         model = cv.build(self.classifier, **choice.settings).fit(features, label)
         slope = 1.0 if self.classifier == "logistic" else cv.slope(choice.decisions, label)
-        network: Any = self.network
-        network.fill(**cv.tensors(model), slope=slope)
+        assert isinstance(self.network, FeatureSVM)
+        self.network.fill(**cv.tensors(model), slope=slope)
         about = {"classifier": self.classifier, "settings": choice.settings, "tried": len(tried)}
         sizes = {"folds": self.folds, "samples": len(label), "groups": len(set(groups))}
         self.cv = about | sizes | choice.summary()

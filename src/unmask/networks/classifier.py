@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from unmask.networks.encoded import EncodedNetwork
 
-class FrameClassifier(nn.Module):
+
+class FrameClassifier(EncodedNetwork):
     """Encode a frame and classify it.
 
     Args:

@@ -10,6 +10,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from unmask.networks.encoded import EncodedNetwork
+
 # Between consecutive frames most of a face changes by one or two hundredths of the range of [0, 1]; times 8 that is the
 # spread which encoders expect of a channel. Larger changes (edges in motion) are cut off at a sixteenth of the range.
 DIFFERENCE_SCALE = 8.0
@@ -19,7 +21,7 @@ POOLINGS = ("last", "mean", "attention")
 CPU_FRAMES = 16
 
 
-class CnnLstm(nn.Module):
+class CnnLstm(EncodedNetwork):
     """Encode each frame, run an LSTM over the features, pool its outputs and classify.
 
     Args:

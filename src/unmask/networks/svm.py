@@ -10,11 +10,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from unmask.networks.encoded import EncodedNetwork
+
 # Of a size that is known only once something was fitted.
 FITTED = ("support", "dual", "gamma")
 
 
-class FeatureSVM(nn.Module):
+class FeatureSVM(EncodedNetwork):
     """Encode a frame, standardise its features, and compare them with the support vectors.
 
     The decision is `sum_i dual_i k(support_i, z) + intercept` with `k(s, z) = exp(-gamma |s - z|^2)`, or without gamma
@@ -37,7 +39,7 @@ class FeatureSVM(nn.Module):
         super().__init__()
         if isinstance(encoder, nn.Module):
             raise ValueError("encoder is built already: give what builds it (in a config, add _partial_: true)")
-        self.encoder = encoder(channels=3).requires_grad_(False).eval()
+        self.encoder, self.frozen = encoder(channels=3).requires_grad_(False).eval(), True
         self.num_features = int(self.encoder.num_features)  # type: ignore[arg-type]
         self.register_buffer("mean", torch.zeros(self.num_features))
         self.register_buffer("scale", torch.ones(self.num_features))

@@ -1,6 +1,5 @@
 """What a page says of a run, from the files of its folder."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from unmask.data import duplicates
-from unmask.data.store import CropStore
+from unmask.data.prepared import members
+from unmask.data.store import AGAIN, CropStore
+from unmask.files import read_json
 from unmask.metrics import detection
 from unmask.metrics.learning import did_not_learn
 from unmask.reporting import tables
@@ -86,9 +87,9 @@ def _pixels(figures: Mapping[str, float]) -> dict[str, str]:
 
 def _store(run: Run) -> CropStore | None:
     """The crops that the run read, if they are still there."""
-    data = run.config["data"]
-    folder = Path(data["prepared"]) / (data["name"] or "") / run.build("data.recipe").key
-    return CropStore(folder) if (folder / "crops.parquet").is_file() else None
+    source, recipe, split = (run.build(f"data.{part}") for part in ("source", "recipe", "split"))
+    folders = [part.folder for part, _ in members(source, split, recipe, run.config["data"]["prepared"])]
+    return CropStore(folders[0]) if (folders[0] / "crops.parquet").is_file() else None
 
 
 def _audit(run: Run) -> dict[str, Any] | None:
@@ -96,7 +97,7 @@ def _audit(run: Run) -> dict[str, Any] | None:
     path = store.folder / "audit.json" if store else None
     if path is None or not path.is_file():
         return None
-    audit: dict[str, Any] = json.loads(path.read_text())
+    audit = read_json(path, AGAIN)
     return audit if audit["auroc"] is not None else None
 
 
@@ -135,7 +136,7 @@ def _heat(out: Path) -> HeatMaps | None:
     path = out / HEAT / "explain.json"
     if not path.is_file():
         return None
-    about = json.loads(path.read_text())
+    about = read_json(path, "train the run again with rerun=true")
     shown = [
         HeatMap(entry["item"], entry["why"], entry["prob"], (path.parent / entry["file"]).read_bytes())
         for entry in about["items"]

@@ -66,7 +66,7 @@ def show(folder: Path, page: bool = True) -> None:
     if page:
         try:
             run = Run(folder)
-            _report(run) if "thresholds" in run.metrics else _list(run)
+            _report(run) if run.detects else _list(run)
         except Exception as error:
             words = " ".join(f"{type(error).__name__}: {error}".split())
             say(f"no report ({words}); the run is finished: unmask report run={folder}", style="yellow")

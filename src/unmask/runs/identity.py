@@ -26,16 +26,18 @@ def run_id(config: Settings, prepared: str) -> str:
 
 
 def prepared_hash(data: Settings) -> str:
-    """A hash of the prepared items that a data config's recipe made; of nothing where none are prepared."""
-    if data.get("name") in (None, "???") or "recipe" not in data:
-        return ""
-    wanted = {key: value for key, value in data["recipe"].items() if key not in ("_target_", "decoder", "device")}
-    for made in sorted(Path(data["prepared"], data["name"]).glob("*/recipe.json")):
-        have = json.loads(made.read_text())
-        items = made.with_name("items.parquet")
-        if items.is_file() and all(have.get(key) == value for key, value in wanted.items()):
-            return hashlib.sha256(items.read_bytes()).hexdigest()
-    return ""
+    """A hash of the prepared items that a data config names; of nothing where none are prepared.
+
+    Args:
+        data: the checked data config.
+    """
+    from unmask.config.build import build
+    from unmask.data.prepared import members  # a config that is only composed must not wait for this
+
+    source, recipe, split = (build(data[part]) for part in ("source", "recipe", "split"))
+    found = [part.folder / "items.parquet" for part, _ in members(source, split, recipe, data["prepared"])]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in found if path.is_file()]
+    return " ".join(digests)
 
 
 def write_config(settings: Settings, folder: Path) -> None:

@@ -95,7 +95,11 @@ def read_predictions(path: Path) -> pd.DataFrame:
     """A prediction table; `.attrs` holds its `protocol` and the `figures` of its evaluation."""
     if not path.is_file():
         raise RunError(f"{path} is missing: the run has not been evaluated on this split")
-    arrow = pq.read_table(path)
+    try:
+        arrow = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        said = str(error).partition("\n")[0][:120]
+        raise RunError(f"{path} is damaged ({said}); unmask evaluate run={path.parent} writes it again") from None
     table: pd.DataFrame = arrow.to_pandas()
     metadata = arrow.schema.metadata or {}
     table.attrs["protocol"] = json.loads(metadata.get(b"protocol", b"{}"))

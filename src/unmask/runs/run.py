@@ -1,6 +1,5 @@
 """A run folder, opened for reading."""
 
-import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from unmask.config import Settings
 from unmask.config.build import build
 from unmask.config.foreign import check_parts, read_config
 from unmask.config.targets import check_tree
+from unmask.files import read_json
 from unmask.metrics.detection import logit, require_thresholds
 from unmask.runs.checkpoints import ElementBudget, load_weights
 from unmask.runs.errors import RunError
@@ -59,14 +59,33 @@ class Run:
             raise RunError(
                 f"run={self.folder}: not finished (no metrics.json); the command that started it goes on with it"
             )
-        found = dict(json.loads(path.read_text()))
+        found = read_json(path, "train the run again with rerun=true")
         return found | {split: figures_of(found.get(split, {})) for split in ("val", "test")}
+
+    @property
+    def kind(self) -> str:
+        """What the run is: `detector`, `segmenter`, `generator` or `swapper`.
+
+        Raises:
+            RunError: it is not finished, or was trained by a version that did not write it.
+        """
+        if "kind" not in self.metrics:
+            raise RunError(
+                f"run={self.folder}: metrics.json does not say what kind of run it is (kind); train it again with "
+                "rerun=true"
+            )
+        return str(self.metrics["kind"])
+
+    @property
+    def detects(self) -> bool:
+        """Whether it scores files: a detector or a segmenter."""
+        return self.kind in ("detector", "segmenter")
 
     @property
     def thresholds(self) -> dict[str, float]:
         """A detector's, chosen on validation data, for a `frame` and a `video`; as probabilities, to be shown."""
-        if "thresholds" not in self.metrics:
-            raise RunError(f"run={self.folder}: {self.name} is a generator and scores nothing; take a detector's run")
+        if not self.detects:
+            raise RunError(f"run={self.folder}: {self.name} is a {self.kind} and scores nothing; take a detector's run")
         found = figures_of(self.metrics["thresholds"])
         if broken := [level for level, value in found.items() if not math.isfinite(value)]:
             raise RunError(

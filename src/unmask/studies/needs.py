@@ -4,24 +4,29 @@ Each step is a verb as a process of its own; what is done already is not done ag
 what failed, in words, or None.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from unmask.arguments import quote
-from unmask.config.check import validate
+from unmask.config.build import build
+from unmask.config.check import resolved
 from unmask.console import say
+from unmask.data.contents import Member
 from unmask.data.manifest import ManifestError, file_hash
+from unmask.data.prepared import members
+from unmask.data.source import Source
+from unmask.data.split import Split
 from unmask.data.store import StoreError
+from unmask.files import read_json
 from unmask.reporting import paper
 from unmask.runs.predictions import find_label, predictions_path
 from unmask.runs.run import Run
 from unmask.studies import jobs
+
+AGAIN = "delete the folder; the same command makes it again"
 
 
 def make(table: paper.Table, extra: Sequence[str]) -> list[str]:
@@ -46,15 +51,16 @@ def train(config: DictConfig, arguments: Sequence[str], rendered: bool) -> str |
     """Render and prepare the data where that is to be done, then train."""
     given = list(arguments)
     try:
-        validate(config, "data")
-        data: Any = instantiate(config.data, _convert_="all")
+        settings = resolved(config, "data")["data"]
+        source, split, recipe = (build(settings[part]) for part in ("source", "split", "recipe"))
+        work = members(source, split, recipe, settings["prepared"])
     except (ValueError, OSError) as error:
         return str(error)
     steps = [("train", given)]
-    if not _is_prepared(data):
+    if not _is_prepared(work):
         steps.insert(0, ("prepare", given))
-        if rendered and not _is_there(data):
-            steps.insert(0, ("demo", ["render_only=true", f"root={data.root.with_name('demo_celebdf')}"]))
+        if rendered and not _is_there(work):
+            steps.insert(0, ("demo", ["render_only=true", f"root={source.root.with_name('demo_celebdf')}"]))
     return next((at for verb, each in steps if (at := _call(verb, each))), None)
 
 
@@ -66,18 +72,22 @@ def score(folder: Path, config: DictConfig, test: Sequence[str]) -> str | None:
 
 def scored(folder: Path, config: DictConfig, test: Sequence[str]) -> tuple[str, bool, bool]:
     """The label of a test set, whether it is the run's own, and whether the run was scored on it as it is now."""
-    own: Any = instantiate(config.data, _convert_="all")
-    data: Any = instantiate(_load("evaluate", [f"run={folder}", *test]).data, _convert_="all")
-    if data.name == own.name and data.protocol == own.protocol and data.split_seed == own.split_seed:
-        return data.name, True, predictions_path(folder, "test").is_file()
-    rules = [data.protocol, "seeded"] if data.protocol == "given" and data.ELSE_SEEDED else [data.protocol]
-    label = find_label(folder, "test", data.name, rules)
+    (own, split), (other, theirs) = _data(config), _data(_load("evaluate", [f"run={folder}", *test]))
+    if other.name == own.name and theirs.protocol == split.protocol and theirs.seed == split.seed:
+        return other.name, True, predictions_path(folder, "test").is_file()
+    fallen_back = theirs.protocol == "given" and other.ELSE_SEEDED
+    label = find_label(folder, "test", other.name, [theirs.protocol, *(["seeded"] if fallen_back else [])])
     if label is None:
-        return data.name, False, False
+        return other.name, False, False
     # Samples that were made anew since then are other samples.
-    made = next(data.root.glob("**/crops.parquet"), None)
+    made = next(other.root.glob("**/crops.parquet"), None)
     written = predictions_path(folder, "test", label).stat().st_mtime
     return label, False, made is None or made.stat().st_mtime <= written
+
+
+def _data(config: DictConfig) -> tuple[Source, Split]:
+    settings = resolved(config, "data")["data"]
+    return build(settings["source"]), build(settings["split"])
 
 
 def _load(verb: str, arguments: Sequence[str]) -> DictConfig:
@@ -93,24 +103,27 @@ def _to_make(run: Path, out: Path, count: int) -> list[str] | None:
     """None where a folder holds so many samples of a run for detectors; else further arguments of `unmask sample`."""
     note = out / "generate.json"
     made = next(out.glob("crops/*/crops.parquet"), None)
-    if note.is_file() and json.loads(note.read_text()).get("weights") != file_hash(Run(run).checkpoint):
+    known = read_json(note, AGAIN) if note.is_file() else {}
+    if known and known.get("weights") != file_hash(Run(run).checkpoint):
         return ["rerun=true"]  # of a generator that was trained otherwise
     have = 0 if made is None else int(pd.read_parquet(made.with_name("items.parquet"))["label"].sum())
     return None if have == count else []
 
 
-def _is_prepared(data: Any) -> bool:
+def _is_prepared(work: Sequence[Member]) -> bool:
     try:
-        data.store  # noqa: B018  asked for its error
+        for prepared, _ in work:
+            prepared.store  # noqa: B018  asked for its error
     except StoreError:
         return False
     return True
 
 
-def _is_there(data: Any) -> bool:
+def _is_there(work: Sequence[Member]) -> bool:
     """Whether the raw data is whole: its list of tests, which rendering writes last, can be read."""
     try:
-        data.manifest()
+        for prepared, split in work:
+            prepared.manifest(split)
     except ManifestError:
         return False
     return True

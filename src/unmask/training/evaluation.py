@@ -2,11 +2,16 @@
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 from pytorch_lightning import Trainer
 from pytorch_lightning.trainer.states import TrainerFn
+
+from unmask.data.datamodule import DataModule
+
+if TYPE_CHECKING:
+    from unmask.training.module import Module
 
 
 class Results(NamedTuple):
@@ -21,7 +26,9 @@ class Results(NamedTuple):
     table: pd.DataFrame | None = None
 
 
-def evaluate(trainer: Trainer, module: Any, data: Any, split: str, checkpoint: Path | None = None) -> Results:
+def evaluate(
+    trainer: Trainer, module: "Module", data: DataModule, split: str, checkpoint: Path | None = None
+) -> Results:
     """Evaluate a module on one split.
 
     Args:
@@ -42,22 +49,12 @@ def evaluate(trainer: Trainer, module: Any, data: Any, split: str, checkpoint: P
     loop = {"val": trainer.validate, "test": trainer.test}[split]
     module.results = None  # those of an earlier loop must never be taken for the results of this one
     loop(module, data, ckpt_path=checkpoint, weights_only=True, verbose=False)
-    results, module.results = module.results, None
+    results = module.take_results()
     if results is None:
         raise ValueError(f"no batch of the {split} split was evaluated: is trainer.limit_{split}_batches 0?")
     logged = trainer.callback_metrics  # of this loop: the Trainer empties them when one begins
     loss = {"loss": float(logged[f"{split}/loss"])} if f"{split}/loss" in logged else {}
     return Results(loss | results.figures, results.table)
-
-
-def record(module: Any, split: str, results: Results) -> None:
-    """Leave results in a module for `evaluate`, and log their figures as `SPLIT/NAME`.
-
-    The curves are those of the training: when the best weights are validated once more, nothing is added to them.
-    """
-    module.results = results
-    figures = {f"{split}/{name}": value for name, value in results.figures.items()}
-    module.log_dict(figures, rank_zero_only=False, sync_dist=False, logger=curves(module.trainer))
 
 
 def planned_steps(trainer: Trainer) -> int:

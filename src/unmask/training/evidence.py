@@ -12,9 +12,10 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from unmask.config import Settings
 from unmask.config.build import build
+from unmask.data.stores import Store, of_item
 from unmask.metrics import detection
 from unmask.reporting import pictures
-from unmask.training.evaluation import Results
+from unmask.training.module import Module, data_of
 
 
 def start(settings: Settings) -> list[Logger]:
@@ -91,8 +92,7 @@ class Evidence(Callback):
         shown = [logger for logger in trainer.loggers if isinstance(logger, tuple(SHOW))]
         if table is None or not shown or not trainer.is_global_zero:
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        evidence = _gather(table, self._threshold, data.samples["test"].store, self.faces)
+        evidence = _gather(table, self._threshold, data_of(trainer).samples["test"].store, self.faces)
         for logger in shown:
             next(show for kind, show in SHOW.items() if isinstance(logger, kind))(logger, evidence, trainer.global_step)
 
@@ -104,9 +104,9 @@ class _Shown(NamedTuple):
     videos: pd.DataFrame
 
 
-def _gather(table: pd.DataFrame, threshold: float, store: Any, most: int) -> _Shown:
+def _gather(table: pd.DataFrame, threshold: float, store: Store, most: int) -> _Shown:
     def face(item: str, track: int, frame: int) -> pictures.Picture:
-        rows, pixels = store.of_item(item, [frame])
+        rows, pixels = of_item(store, item, [frame])
         found: pictures.Picture = pixels[rows["track"].to_numpy() == track][0].transpose(1, 2, 0)
         return found
 
@@ -151,7 +151,7 @@ SHOW: dict[type[Logger], Callable[[Any, _Shown, int], None]] = {
 }
 
 
-def _tables(module: Any) -> pd.DataFrame | None:
+def _tables(module: LightningModule) -> pd.DataFrame | None:
     """The prediction table of the validation or test that has just ended, of modules that make one."""
-    results: Results | None = module.results
-    return None if results is None else results.table
+    assert isinstance(module, Module)
+    return None if module.results is None else module.results.table

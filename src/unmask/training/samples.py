@@ -9,9 +9,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from unmask.media.encode import write_video
 from unmask.provenance import Marking, source_marks
+from unmask.training.module import Module
 
 FPS = 8  # of the timelapse
 
@@ -20,7 +22,7 @@ class SampleGrid(Callback):
     """Write `step-NNNNNNN.png` every so many steps, and `timelapse.mp4` at the end; all marked as synthetic.
 
     Of a module that gives pictures back (`shown`), `reconstructed.png` has the last validation's: original, made, ...
-    One that draws no samples may have a `preview` in their place: [N, columns, 3, S, S], or None while it has none.
+    What is drawn is the module's `preview`.
 
     Args:
         dirpath: the folder.
@@ -37,10 +39,11 @@ class SampleGrid(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The first grid, before anything was learnt; a resumed run has it already."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if getattr(pl_module, "conditional", False):
-            rows = np.arange(self.count) % len(data.samples["val"])
-            self._condition = data.samples["val"].__getitems__([(0, int(row)) for row in rows])["attributes"]
+        assert isinstance(pl_module, Module)
+        if pl_module.conditional:
+            samples = pl_module.data.samples["val"]
+            wanted = [(0, row % len(samples)) for row in range(self.count)]
+            self._condition = samples.__getitems__(wanted)["attributes"]
         self._write(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -50,7 +53,8 @@ class SampleGrid(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Originals beside what was made of them."""
-        shown: Any = getattr(pl_module, "shown", None)
+        assert isinstance(pl_module, Module)
+        shown = pl_module.shown
         if shown is not None and trainer.is_global_zero and not trainer.sanity_checking:
             self.marking.write(self.folder / "reconstructed.png", rows(shown))
 
@@ -60,26 +64,20 @@ class SampleGrid(Callback):
         if trainer.is_global_zero:
             self._film()
 
-    def _write(self, trainer: Trainer, module: Any) -> None:
+    def _write(self, trainer: Trainer, module: LightningModule) -> None:
         path = self.folder / f"step-{trainer.global_step:07d}.png"
         if not trainer.is_global_zero or path.is_file():
             return
-        if (picture := self._picture(module)) is None:
+        assert isinstance(module, Module)
+        if (shown := module.preview(self.count, self._condition)) is None:
             return
+        picture = rows(shown)
         self.marking.write(path, picture)
-        loggers: list[Any] = list(trainer.loggers)
-        for logger in loggers:
-            if hasattr(logger, "log_image"):  # W&B
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
                 logger.log_image("samples", [picture], step=trainer.global_step)
-            elif hasattr(getattr(logger, "experiment", None), "add_image"):  # TensorBoard
+            elif isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("samples", picture, trainer.global_step, dataformats="HWC")
-
-    def _picture(self, module: Any) -> NDArray[np.uint8] | None:
-        """Samples, or of a module that makes none its preview."""
-        if hasattr(module, "sample"):
-            return grid(module.sample(self.count, range(self.count), self._condition))
-        shown = module.preview()
-        return None if shown is None else rows(shown)
 
     def _film(self) -> None:
         found = sorted(self.folder.glob("step-*.png"))

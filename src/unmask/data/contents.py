@@ -1,0 +1,87 @@
+"""The prepared crops of a source, opened and divided: what a data module loads, and what `prepare` checks."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from unmask.data import duplicates
+from unmask.data.manifest import check_leaks
+from unmask.data.prepared import Prepared
+from unmask.data.split import Split
+from unmask.data.store import CropStore
+from unmask.data.stores import JoinedStore
+
+Member = tuple[Prepared, Split]
+
+
+class Contents(NamedTuple):
+    """What is in one or several data sets.
+
+    Attributes:
+        items: the manifest, with `split` and `dataset`.
+        store: the crops of all.
+        stores: those of each data set.
+        duplicates: pairs of items that look alike.
+    """
+
+    items: pd.DataFrame
+    store: CropStore | JoinedStore
+    stores: list[CropStore]
+    duplicates: pd.DataFrame
+
+
+def open_contents(members: Sequence[Member], blended: bool = False) -> Contents:
+    """Open the stores, divide their items, and refuse leaks.
+
+    Args:
+        members: the data sets, and how each is divided.
+        blended: training and validation use the real items alone.
+
+    Raises:
+        StoreError: crops are missing or of other files; the message holds the command.
+        ManifestError: the splits leak, or the data set cannot be divided so.
+    """
+    stores, items, pairs = list[CropStore](), [], []
+    for prepared, split in members:
+        store = prepared.store
+        alike = duplicates.read(store.folder)
+        found = store.items if split.allow_duplicates else duplicates.joined(store.items, alike)
+        store.items, crops = split.divide(found, store.crops, prepared.source)
+        if crops is not None:
+            store.crops = crops
+        stores.append(store)
+        items.append(_used(store.items, split, blended).assign(dataset=prepared.source.name))
+        pairs.append(alike)
+    whole = stores[0] if len(stores) == 1 else JoinedStore(stores)
+    table = pd.concat(items, ignore_index=True)
+    _check_leaks(members, table, whole.crops)
+    placed = duplicates.placed(pd.concat(pairs, ignore_index=True), table)
+    for prepared, split in members:
+        if not split.allow_duplicates:
+            own = table.loc[table["dataset"] == prepared.source.name, "item"]
+            duplicates.check(placed[placed["a"].isin(own)], prepared.folder)
+    return Contents(table, whole, stores, placed)
+
+
+def _used(items: pd.DataFrame, split: Split, blended: bool) -> pd.DataFrame:
+    """The items with the splits in which they are used."""
+    fake, chosen = items["label"] == 1, items["split"].copy()
+    if blended:
+        chosen[fake & chosen.isin(["train", "val"])] = None
+    if split.only:
+        chosen[fake] = None
+    return items.assign(split=chosen)
+
+
+def _check_leaks(members: Sequence[Member], items: pd.DataFrame, crops: pd.DataFrame) -> None:
+    """Refuse leaks within and between data sets; what a protocol promises of groups concerns its data set alone."""
+    of = [items[items["dataset"] == prepared.source.name] for prepared, _ in members]
+    promised = [
+        split.rule(rows, prepared.source) in prepared.source.DISJOINT
+        for (prepared, split), rows in zip(members, of, strict=True)
+    ]
+    check_leaks(items, crops, all(promised))
+    for rows, kept in zip(of, promised, strict=True):
+        if kept and not all(promised):
+            check_leaks(rows, None, True)

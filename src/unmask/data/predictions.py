@@ -1,0 +1,59 @@
+"""The prediction table: the one function that makes it, for trainings, evaluations and single files."""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+COLUMNS = ("item", "track", "frame", "time", "label", "method")  # of the sample table, in every prediction table
+
+
+def prediction_table(
+    samples: pd.DataFrame, members: pd.DataFrame, split: str, index: Tensor, logit: Tensor
+) -> pd.DataFrame:
+    """One row per scored sample, and a row with a null logit for each item without any.
+
+    Such an item could not be prepared, or no batch held it (`trainer.limit_test_batches`). It lowers the coverage.
+
+    Args:
+        samples: one row per sample, with the columns `COLUMNS`.
+        members: the items of the split: `item`, `label`, `method`, `dataset`.
+        split: its name.
+        index: rows of `samples` [N]; a row that comes twice (a filled-up last batch) counts once.
+        logit: [N].
+
+    Raises:
+        ValueError: a logit is NaN or infinite; the message names its item.
+    """
+    first = np.unique(index.cpu().numpy(), return_index=True)[1]
+    rows = samples.iloc[index.cpu().numpy()[first]].reset_index(drop=True)
+    rows = rows.assign(logit=logit.float().cpu().numpy().astype(np.float64)[first])
+    _require_finite(rows, split)
+    named = pd.concat([samples[["item", "label", "method"]].drop_duplicates(), members[["item", "label", "method"]]])
+    named = named.drop_duplicates("item")
+    lost = named[~named["item"].isin(rows["item"])]
+    if len(lost):
+        empty = lost.assign(track=0, frame=-1, time=np.nan, logit=np.nan)
+        rows = pd.concat([rows, empty[rows.columns]], ignore_index=True)
+    return rows.assign(dataset=_datasets(rows, members), split=split)
+
+
+def empty_table(samples: pd.DataFrame, members: pd.DataFrame, split: str) -> pd.DataFrame:
+    """The prediction table of a split without samples: null rows of what could not be prepared, if anything."""
+    return prediction_table(samples, members, split, torch.zeros(0, dtype=torch.long), torch.zeros(0))
+
+
+def _datasets(rows: pd.DataFrame, members: pd.DataFrame) -> "pd.Series[str]":
+    """The data set of each row; a self-blend is of the data set of its real item."""
+    of = dict(zip(members["item"], members["dataset"], strict=True))
+    return rows["item"].str.partition("#")[0].map(of).where(~rows["item"].isin(of), rows["item"].map(of)).astype(object)
+
+
+def _require_finite(rows: pd.DataFrame, split: str) -> None:
+    wrong = rows[~np.isfinite(rows["logit"])]
+    if len(wrong):
+        raise ValueError(
+            f"{len(wrong)} of {len(rows)} logits of the {split} split are NaN or infinite, such as that of "
+            f"{wrong['item'].iloc[0]}: the network's weights are broken, or its activations overflow (try "
+            "trainer.precision=32-true). No figure is computed from them"
+        )

@@ -1,0 +1,100 @@
+"""A data set's crops by a recipe: where they lie, whether they are those of its files, what makes them."""
+
+import shlex
+from pathlib import Path
+
+import pandas as pd
+
+from unmask.data import checksums
+from unmask.data.manifest import ManifestError, items_table
+from unmask.data.prepare import Recipe, overrides
+from unmask.data.source import Source
+from unmask.data.split import Split
+from unmask.data.store import CropStore, StoreError
+from unmask.data.stores import store_folder
+
+
+def members(source: Source, split: Split, recipe: Recipe, prepared: str | Path) -> "list[tuple[Prepared, Split]]":
+    """The crops of each data set in a source, and how it is divided: as it says itself, or else by `split`."""
+    return [(Prepared(part, recipe, prepared), own or split) for part, own in source.parts]
+
+
+class Prepared:
+    """The crops of one source.
+
+    Args:
+        source: the data set.
+        recipe: file -> crops.
+        prepared: the folder of all prepared crops; a source that is made has its own.
+    """
+
+    def __init__(self, source: Source, recipe: Recipe, prepared: str | Path) -> None:
+        self.source, self.recipe = source, recipe
+        made = source.crops
+        self.folder = store_folder(Path(prepared), source.name, recipe.key) if made is None else made / recipe.key
+
+    def manifest(self, split: Split) -> pd.DataFrame:
+        """The table of items as found on the disk, divided by a protocol.
+
+        Raises:
+            ManifestError: the data set is missing, incomplete or cannot be divided so.
+        """
+        self.source.require_root()
+        found = self.source.find_items()
+        self.source.require(split.protocol, found)
+        items = items_table(found)
+        bare = items[(items["label"] == 1) & items["mask"].isna()]
+        if self.recipe.masks and len(bare):
+            raise ManifestError(
+                f"data.recipe.masks=true: {len(bare)} of {int(items['label'].sum())} fakes have no mask, such as "
+                f"{bare['path'].iloc[0]}"
+            )
+        return split.divide(items, None, self.source)[0]
+
+    @property
+    def store(self) -> CropStore:
+        """The crops.
+
+        Raises:
+            StoreError: they are not prepared by this recipe; the message holds the command.
+        """
+        try:
+            store = CropStore(self.folder)
+        except StoreError as error:
+            words = self.source.missing(self.recipe) or f"{error}. To prepare them:\n  {self.command()}"
+            raise StoreError(words) from None
+        made = {name: value for name, value in store.recipe.items() if name not in ("root", "key")}
+        if made != dict(self.recipe.describe()):
+            raise StoreError(f"{self.folder} was made by another recipe: {made}; delete it and prepare again")
+        self._check_root(store)
+        return store
+
+    def _check_root(self, store: CropStore) -> None:
+        """Refuse a `root` that holds other files than those that were prepared; a folder that was moved is the same.
+
+        Raises:
+            StoreError: what would be scored is not what `root` names.
+        """
+        source, prepared = self.source, store.recipe["root"]
+        if source.crops is not None or not source.root.is_dir() or str(source.root.resolve()) == prepared:
+            return
+        if not source.holds(store.items):
+            raise StoreError(
+                f"data.root={source.root}: the prepared crops of {source.name} were made from other files, those of "
+                f"{prepared}. Give these files a name of their own (data.name=...) or another place "
+                f"(paths.prepared=DIR), or replace the crops: {self.command()} rerun=true"
+            )
+
+    def verify(self) -> None:
+        """Read the tables and shards once and compare their checksums, before anything rests on them.
+
+        Raises:
+            StoreError: a file changed since it was prepared; the message names it and the command that repairs it.
+        """
+        if names := checksums.damaged(self.folder):
+            raise StoreError(checksums.words(names, self.folder, self.command()))
+
+    def command(self) -> str:
+        """The command that makes the crops."""
+        changed = overrides(vars(self.recipe), vars(type(self.recipe)()))
+        return shlex.join(self.source.command(self.recipe.option, changed))

@@ -1,0 +1,97 @@
+"""What a figure on some data rests on, in words."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from unmask.data import duplicates
+from unmask.data.dataset import Sampling
+from unmask.data.prepare import Recipe
+from unmask.data.prepared import Prepared
+from unmask.data.split import Split
+
+
+class Description(NamedTuple):
+    """What is described.
+
+    Attributes:
+        name: of the data set.
+        items: the manifest, with the splits and a column `dataset`.
+        samples: the sample table of the split.
+        sampling: how samples are taken.
+        recipe: file -> crops.
+        image_size: side of the square that the network sees, px.
+        members: the data sets and how each is divided.
+        blended: training and validation hold self-blends.
+        features: in words, where a frozen encoder's were computed once; else "".
+        fingerprint: of the crops.
+        duplicates: pairs of items that look alike.
+    """
+
+    name: str
+    items: pd.DataFrame
+    samples: pd.DataFrame
+    sampling: Sampling
+    recipe: Recipe
+    image_size: int
+    members: Sequence[tuple[Prepared, Split]]
+    blended: bool
+    features: str
+    fingerprint: str
+    duplicates: pd.DataFrame
+
+
+def describe(about: Description, split: str) -> dict[str, str]:
+    """The protocol of a split's figures, by heading."""
+    how, items = about.sampling, about.items[about.items["split"] == split]
+    # Of a video even a single frame is not its first.
+    pictures = how.frames is None and about.samples["item"].is_unique and bool((about.samples["frame"] == 0).all())
+    noun = "pictures" if pictures else "videos"
+    kind = "frames" if how.frames is None else f"clips of {how.frames} frames"
+    burst = how.consecutive and how.frames is not None
+    spacing = f"consecutive, stride {how.stride}" if burst else "spread evenly"
+    training = {"Training": "real items alone, self-blended (arXiv 2204.08376)"} if about.blended else {}
+    computed = {"Features": about.features} if about.features else {}
+    alike = {"Duplicates": told} if (told := duplicates.words(about.duplicates)) else {}
+    return (
+        _tasks(about)
+        | training
+        | {
+            "Data": f"{about.name}, {split} split: {_held(items, noun, about.blended and split != 'test')}",
+            "Split": _splits(about),
+            "Samples": "each picture once" if pictures else f"{how.frames_per_video} {kind} a video, {spacing}",
+            "Crop": about.recipe.words(about.image_size) + _chosen(about.recipe, items),
+            **computed,
+            "Decoder": str(about.recipe.describe()["decoder"]),
+            "Manifest": about.fingerprint,
+            "Aggregation": "none" if pictures else "a video's score is the mean probability of its samples",
+            **alike,
+        }
+    )
+
+
+def _held(items: pd.DataFrame, noun: str, blended: bool) -> str:
+    real = int((items["label"] == 0).sum())
+    return (
+        f"{real} real {noun} and their self-blends" if blended else f"{real} real and {len(items) - real} fake {noun}"
+    )
+
+
+def _tasks(about: Description) -> dict[str, str]:
+    tasks = dict.fromkeys(part.source.TASK for part, _ in about.members if part.source.TASK)
+    return {"Task": "; ".join(tasks)} if tasks else {}
+
+
+def _splits(about: Description) -> str:
+    """The protocol of each data set; of a single one without its name."""
+    found = []
+    for part, split in about.members:
+        items = about.items[about.items["dataset"] == part.source.name]
+        found.append((part.source.name, split.words(items, part.source)))
+    return found[0][1] if len(found) == 1 else "; ".join(f"{name}: {words}" for name, words in found)
+
+
+def _chosen(recipe: Recipe, items: pd.DataFrame) -> str:
+    masked = recipe.option == "faces" and bool(items["mask"].notna().any())
+    return "; of fakes with a mask only faces that it touches" if masked else ""

@@ -1,0 +1,74 @@
+"""How a data set is divided into training, validation and test: the protocol and its settings."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from unmask.data.source import Source
+from unmask.data.splits import DEAL_TEST, PROTOCOLS
+
+KINDS = (None, "real")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The protocol by which items are divided.
+
+    Args:
+        protocol: `official`, `identity_disjoint`, `given` or `seeded` (data/splits.py).
+        val_fraction: share of the training items held out for validation, by whole people.
+        test_fraction: share of the items dealt to the test split, where no list names it, by whole groups.
+        seed: of the draw of people; independent of the run's seed, so that seeds share their splits.
+        only: `real` takes real items alone, in every split, as a generator does; None takes both classes.
+        allow_duplicates: accept items that look alike in two splits, though nothing in the data set relates them.
+    """
+
+    protocol: str = "official"
+    val_fraction: float = 0.1
+    test_fraction: float = 0.2
+    seed: int = 0
+    only: str | None = None
+    allow_duplicates: bool = False
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"data.split.protocol={self.protocol}: there is none; choose {' or '.join(PROTOCOLS)}")
+        if self.only not in KINDS:
+            raise ValueError(f"data.split.only={self.only}: there is none; choose real, or null for both classes")
+
+    def rule(self, items: pd.DataFrame, source: Source) -> str:
+        """The protocol for this copy of a data set, which may not come divided."""
+        undivided = self.protocol == "given" and source.ELSE_SEEDED and bool(items["given"].isna().all())
+        return "seeded" if undivided else self.protocol
+
+    def divide(
+        self, items: pd.DataFrame, crops: pd.DataFrame | None, source: Source
+    ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+        """The items with their `split` (`train`, `val`, `test` or None), and their crops.
+
+        Args:
+            items: rows of the manifest.
+            crops: of the store; None before anything is prepared.
+            source: the data set.
+
+        Raises:
+            ManifestError: the data set cannot be divided so.
+        """
+        rule = self.rule(items, source)
+        used = items[source.used(items, rule)]
+        shares = {"val_fraction": self.val_fraction}
+        if rule in DEAL_TEST:
+            shares["test_fraction"] = self.test_fraction
+        split = PROTOCOLS[rule](used, seed=self.seed, **shares)
+        return items.assign(split=split.reindex(items.index)), crops
+
+    def words(self, items: pd.DataFrame, source: Source) -> str:
+        """The protocol and what it promises."""
+        rule = self.rule(items, source)
+        return f"{rule} ({source.PROTOCOL_WORDS[rule].format(seed=self.seed)})"
+
+    def unread(self, source: Source) -> list[tuple[str, str]]:
+        """Settings that have no effect beside the others, and why: (name, reason)."""
+        dealt = self.protocol in DEAL_TEST or (self.protocol == "given" and source.ELSE_SEEDED)
+        why = f"protocol={self.protocol} takes the test split as the data set has it"
+        return [] if dealt else [("split.test_fraction", why)]

@@ -1,0 +1,82 @@
+"""What samples read their crops from: a store on disk, several as one, the crops of a single file in memory."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from unmask.data.store import CropStore
+
+APART = 100_000  # shards of a store: more than any has, so that several stores' shards have numbers of their own
+
+
+class Store(Protocol):
+    """Crops and their two tables."""
+
+    @property
+    def items(self) -> pd.DataFrame:
+        """The manifest's table of items."""
+
+    @property
+    def crops(self) -> pd.DataFrame:
+        """The table of crops: `item`, `track`, `frame`, `time`, `shard`, `offset`."""
+
+    def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Crops at these places, all [N] -> uint8 [N, 3, S, S]."""
+
+    def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """What was manipulated in these crops, all [N] -> uint8 [N, 1, S, S], 255 where it was."""
+
+
+def store_folder(prepared: Path, name: str, key: str) -> Path:
+    """Where the crops of a data set by a recipe lie: the only place where this path is put together."""
+    return prepared / name / key
+
+
+def of_item(store: Store, item: str, frames: Sequence[int]) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
+    """The rows and pixels [N, 3, S, S] of one item in these frames."""
+    rows = store.crops[(store.crops["item"] == item) & store.crops["frame"].isin(frames)]
+    return rows, store.pixels(rows["shard"].to_numpy(), rows["offset"].to_numpy())
+
+
+class JoinedStore:
+    """The stores of several data sets, read as one; crops of all must have the same size.
+
+    Args:
+        stores: one per data set.
+    """
+
+    def __init__(self, stores: Sequence[CropStore]) -> None:
+        self.stores = list(stores)
+        self.items = pd.concat([store.items for store in stores], ignore_index=True)
+        moved = [store.crops.assign(shard=store.crops["shard"] + APART * at) for at, store in enumerate(stores)]
+        self.crops = pd.concat(moved, ignore_index=True)
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve characters that stand for the items, their labels and the stored pixels of all."""
+        return hashlib.sha256("\n".join(store.fingerprint for store in self.stores).encode()).hexdigest()[:12]
+
+    def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Crops at these places, all [N] -> uint8 [N, 3, S, S]."""
+        return self._read("pixels", shard, offset)
+
+    def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """What was manipulated in these crops, all [N] -> uint8 [N, 1, S, S], 255 where it was."""
+        return self._read("masks", shard, offset)
+
+    def _read(self, kind: str, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
+        whose = np.asarray(shard) // APART
+        found: NDArray[np.uint8] | None = None
+        for number in np.unique(whose):
+            at, store = np.flatnonzero(whose == number), self.stores[int(number)]
+            read = store.pixels if kind == "pixels" else store.masks
+            part = read(shard[at] % APART, offset[at])
+            if found is None:
+                found = np.empty((len(shard), *part.shape[1:]), np.uint8)
+            found[at] = part
+        return np.zeros((0, 3 if kind == "pixels" else 1, 0, 0), np.uint8) if found is None else found
