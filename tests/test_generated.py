@@ -23,7 +23,6 @@ from unmask.media.pictures import WholePictures
 from unmask.modules.latents import seed_of, walk
 from unmask.provenance import inspect, read_marks, watermark
 from unmask.reporting import paper
-from unmask.reporting.gather import gather
 from unmask.runs.run import Run
 from unmask.studies import jobs, needs, tables
 
@@ -262,25 +261,27 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
     for row in plain["rows"]:
         row["overrides"] += ["image_size=32", "trainer=smoke", "explain=0", "data.batch_size=8"]
     cfg.table = plain
-    tables.make(cfg, gather)
+    tables.make(cfg)
     assert calls == ["train", "sample"] * 2 + ["train", "evaluate"] * 2
     with Path("outputs/tables/loop.csv").open() as file:
         cells = {(row["row"], row["on"]): row for row in csv.DictReader(file)}
     assert len(cells) == 4 and all(cell["state"] == "measured" for cell in cells.values())
-    (run,) = [path for path in Path("outputs/loop/cnn").iterdir() if Run(path).config.data.run.endswith("dcgan")]
+    (run,) = [
+        path for path in Path("outputs/loop/cnn").iterdir() if str(Run(path).config["data"]["run"]).endswith("dcgan")
+    ]
     table = Run(run).predictions("test", "generated_vae")
     assert float(cells["CNN, of DCGAN", "VAE"]["value"]) == roc_auc_score(table["label"], table["logit"])
     assert cells["CNN, of DCGAN", "VAE"]["low"] == "n/a", "5 real and 6 fake pictures are too few for an interval"
     shown = Path("outputs/tables/loop.md").read_text()
     assert "Image AUC on DCGAN" in shown and "Demo figures" in shown
     assert "On VAE: generated_vae, test split: 5 real and 6 fake" in shown
-    tables.make(cfg, gather)
+    tables.make(cfg)
     assert len(calls) == 8, "nothing is done twice"
 
     # Samples that were made anew are scored anew.
     made = next(Path("outputs/generated/loop_vae").glob("crops/*/crops.parquet"))
     made.touch()
-    tables.make(cfg, gather)
+    tables.make(cfg)
     assert calls[8:] == ["evaluate"]
 
     # Those of a generator that was trained otherwise are made anew, those of this one are not.
