@@ -14,9 +14,9 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from conftest import TINY, unmask
-from unmask.application import fail_clearly
 from unmask.arguments import UsageError, parse, quote
 from unmask.cli import describe, main, overview, verbs
+from unmask.failures import fail_clearly
 
 
 @pytest.mark.parametrize(

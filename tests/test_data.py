@@ -16,9 +16,10 @@ from torchvision.transforms import v2
 from datamodules import DataOf
 from unmask.data import sampling
 from unmask.data.audit import audit, weighted_auroc
-from unmask.data.augment import Augmentation, Downscale, to_float
+from unmask.data.augment import Augmentation, Downscale
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.manifest import Item, ManifestError, check_leaks, components, items_table
+from unmask.data.pixels import to_float
 from unmask.data.prepare import prepare
 from unmask.data.splits import identity_disjoint, official
 from unmask.data.store import StoreError

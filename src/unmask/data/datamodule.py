@@ -15,13 +15,14 @@ from torch.utils.data import DataLoader
 from unmask.config import Settings
 from unmask.config.build import build
 from unmask.data import features
-from unmask.data.augment import Augmentation, to_float
+from unmask.data.augment import Augmentation
 from unmask.data.blend import SelfBlend
 from unmask.data.blended import BlendedDataset
 from unmask.data.contents import open_contents
 from unmask.data.dataset import CropDataset, Order, Sampling
 from unmask.data.loader import Loader
 from unmask.data.manifest import ATTRIBUTE, ManifestError, components
+from unmask.data.pixels import to_float
 from unmask.data.predictions import empty_table, prediction_table
 from unmask.data.prepared import members
 from unmask.data.protocol import Description, describe

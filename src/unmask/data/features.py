@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor, nn
 
-from unmask.data.augment import to_float
+from unmask.data.pixels import to_float
 from unmask.data.store import CropStore
 from unmask.files import checksum, replacing, reserve, write_text
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from unmask.data.augment import to_float
 from unmask.data.datamodule import DataModule
 from unmask.data.dataset import CropDataset
+from unmask.data.pixels import to_float
 from unmask.files import replacing, write_text
 from unmask.reporting import choose
 from unmask.reporting.gather import HEAT

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unmask.data.augment import to_float
+from unmask.data.pixels import to_float
 from unmask.generation.folder import batches
 from unmask.generation.trained import FaceSwapper
 from unmask.media.align import warp
