@@ -99,7 +99,7 @@ class Predict:
 
     def __call__(self, path: bytes) -> tuple[bool, str]:
         """Whether it was scored, and what was printed or said."""
-        from unmask.commands import predict as verb
+        from unmask.inference import predict as verb
 
         draw, verb.draw = verb.draw, verb.draw if zlib.crc32(path) % 8 == 0 else lambda *_: b""
         os.chdir(self.place)
@@ -117,8 +117,9 @@ class Predict:
 
 def _run() -> Any:
     import torch
-    from omegaconf import OmegaConf
 
+    from unmask.data.dataset import Sampling
+    from unmask.data.loader import Loader
     from unmask.runs.errors import RunError
 
     class Half(torch.nn.Module):
@@ -128,11 +129,13 @@ def _run() -> Any:
     def untested(_: str) -> pd.DataFrame:
         raise RunError("the run has not been evaluated on this split")
 
-    data = {"name": "films", "frames": None, "frames_per_video": 4, "consecutive": False, "stride": 1, "demo": False}
+    parts = {
+        "data.recipe": WholePictures(64, frames=4), "data.loader": Loader(32, 4), "data.sampling": Sampling(4),
+    }  # fmt: skip
     return SimpleNamespace(
         score_thresholds={"frame": 0.0, "video": 0.0}, name="half", folder="outputs/half", checkpoint="best.ckpt",
-        config=OmegaConf.create({"data": data | {"batch_size": 4, "image_size": 32}}), module=Half,
-        build=lambda part: WholePictures(64, frames=4), predictions=untested,
+        config={"data": {"name": "films", "sampling": {"frames": None}, "demo": False}}, network=Half,
+        kind="detector", build=parts.__getitem__, predictions=untested,
     )  # fmt: skip
 
 
