@@ -51,7 +51,8 @@ TARGETS = [
     "importlib.import_module",
     "omegaconf.OmegaConf.load", "unmask.training.callbacks.Last", "pytorch_lightning.callbacks.ModelCheckpoint",
     "pytorch_lightning.loggers.WandbLogger", "torchvision.models.resnet18", "torch.nn.modules.module.torch.load",
-    "unmask.networks.frozen.find", "unmask.runs.write_json", "unmask.provenance.marking.Marking", "webbrowser.open",
+    "unmask.networks.frozen.find", "unmask.runs.figures.write_json", "unmask.provenance.marking.Marking",
+    "webbrowser.open",
 ]  # fmt: skip
 TEXTS = [
     "${oc.env:UNMASK_SECRET}", "${oc.env:HOME,x}", "${oc.decode:1}", "${oc.create:{a: 1}}", "${oc.dict.keys:data}",

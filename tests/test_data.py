@@ -242,6 +242,7 @@ class Painted:
 
     frames: int = 8
     key: str = "painted"
+    masks: bool = False
     option: ClassVar[str] = "painted"
 
     def describe(self):
@@ -278,19 +279,15 @@ class Painted:
         )
 
 
+def painted(root: Path, **changes) -> DataOf:
+    options = {"recipe": Painted(), "val_fraction": 0.3, "frames_per_video": 4, "image_size": 16, "batch_size": 6}
+    return DataOf(CelebDF("celebdf_v2", root), root.parent / "prepared", **{**options, **changes})
+
+
 @pytest.fixture
 def prepared(tmp_path):
-    root = tree(tmp_path / "raw", LISTED, *PATHS)
-    data = DataOf(
-        CelebDF("celebdf_v2", root),
-        tmp_path / "prepared",
-        Painted(),
-        val_fraction=0.3,
-        frames_per_video=4,
-        image_size=16,
-        batch_size=6,
-    )
-    prepare(data.manifest(), root, data.folder, data.recipe, num_workers=0)
+    data = painted(tree(tmp_path / "raw", LISTED, *PATHS))
+    prepare(data.manifest(), data.root, data.folder, data.recipe, num_workers=0)
     return data
 
 
@@ -360,9 +357,8 @@ def test_another_root_or_recipe_is_refused(prepared, tmp_path):
     other = tree(tmp_path / "other", LISTED, *PATHS)
     with pytest.raises(StoreError, match="start over with rerun=true"):
         prepare(prepared.manifest(), other, prepared.folder, Painted(), num_workers=0)
-    prepared.recipe = Painted(frames=9)
     with pytest.raises(StoreError, match="made by another recipe"):
-        _ = prepared.store
+        _ = painted(prepared.root, recipe=Painted(frames=9)).store
     with pytest.raises(
         StoreError,
         match=r"unmask prepare data=celebdf_v2 data.root=.* data/recipe=faces data.recipe.frames=2 "
@@ -426,9 +422,8 @@ def test_predictions_count_a_repeated_sample_once_and_keep_the_unscored(prepared
 
 
 def test_a_split_of_one_class_is_an_error_with_its_counts(prepared):
-    prepared.val_fraction = 0.0
     with pytest.raises(ManifestError, match=r"the val split holds 0 real and 0 fake items .* data.split.val_fraction"):
-        prepared.setup("fit")
+        painted(prepared.root, val_fraction=0.0).setup("fit")
 
 
 def test_pixels_become_floats_and_samples_are_augmented_one_by_one():

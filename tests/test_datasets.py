@@ -152,17 +152,22 @@ def test_ff_actors_belong_to_deepfakedetection_and_all_of_it_is_for_testing(tmp_
     assert (alone["split"] == "test").all() and len(alone) == 3, "it needs no lists"
 
 
+def divided(data: DataOf, items: pd.DataFrame) -> pd.DataFrame:
+    """What is prepared, with the splits of a data module."""
+    return data.split.divide(items, None, data.source)[0]
+
+
 def test_ff_methods_choose_from_what_is_prepared(tmp_path):
     data = faceforensics(ffpp(tmp_path / "ff"))
     stored = data.manifest().drop(columns="split")
-    few = faceforensics(data.root, ("Face2Face",))._split(stored)
+    few = divided(faceforensics(data.root, ("Face2Face",)), stored)
     assert few.loc[few["split"].notna(), "method"].value_counts().to_dict() == {"real": 10, "Face2Face": 10}
     assert few["item"].tolist() == stored["item"].tolist(), "the others stay, without a split"
     with pytest.raises(ManifestError, match=r"FaceSwap of data.methods is not prepared"):
-        faceforensics(data.root, ("Face2Face", "FaceSwap"))._split(stored)
+        divided(faceforensics(data.root, ("Face2Face", "FaceSwap")), stored)
     with pytest.raises(ManifestError, match=r"are missing .* prepare again with rerun=true"):
-        data._split(stored.assign(given=None))
-    assert data.prepare_command().startswith(
+        divided(data, stored.assign(given=None))
+    assert data.prepared.command().startswith(
         "unmask prepare data=faceforensics data.compression=c23 'data.methods=[Deepfakes,Face2Face]' data.root="
     )
 
@@ -175,10 +180,8 @@ def test_ff_real_clips(shared_data, tmp_path):
     assert pd.isna(items.loc["ff_c23/Face2Face/750_743", "source"]), "its original is not there"
     unmatched = items.groupby(items["groups"].str[0])["split"].nunique()
     assert unmatched.max() == 1
-    said = unmask(
-        "prepare", "data=faceforensics", f"data.root={shared_data / 'ffpp'}", "data.split.protocol=seeded", "check=true",
-        cwd=tmp_path,
-    ).stdout  # fmt: skip
+    here = ("data=faceforensics", f"data.root={shared_data / 'ffpp'}")
+    said = unmask("prepare", *here, "data.split.protocol=seeded", "check=true", cwd=tmp_path).stdout
     assert "manipulated_sequences/METHOD/c23/videos" in said and "faceforensics_c23 is had from https" in said
     assert "found: 3 real and 5 fake videos" in said
     missing = unmask(
@@ -210,7 +213,7 @@ def test_dfdc_fakes_stay_with_their_original(tmp_path):
     root = part(part(tmp_path / "dfdc", 0), 1)
     data = dfdc(root, val_fraction=0.3)
     items = data.manifest().set_index("item")
-    assert data.split.protocol == "seeded", "the parts come without a split of their own"
+    assert data.split.rule(items, data.source) == "seeded", "the parts come without a split of their own"
     fake = items.loc["dfdc/dfdc/f012"]
     assert (fake["label"], fake["source"], list(fake["groups"])) == (1, "dfdc/real/r01", ["dfdc/r01"])
     assert fake["path"] == "dfdc_train_part_0/f012.mp4"
@@ -236,7 +239,7 @@ def test_dfdc_the_public_test_set_is_for_testing(tmp_path):
     tree(root, "test/test_videos/a.mp4", "test/test_videos/b.mp4")
     data = dfdc(root, val_fraction=0.3)
     items = data.manifest()
-    assert data.split.protocol == "given" and (items["split"] == "val").any()
+    assert data.split.rule(items, data.source) == "given" and (items["split"] == "val").any()
     assert items.loc[items["split"] == "test", ["path", "label"]].to_numpy().tolist() == [
         ["test/test_videos/b.mp4", 1],
         ["test/test_videos/a.mp4", 0],
@@ -319,7 +322,10 @@ def test_art_a_painting_is_an_original_and_its_inpainting(tmp_path):
     )  # fmt: skip
     assert fake["mask"] == "similar/inpainting/14/mask.png" and list(fake["groups"]) == ["deepfakeart/14"]
     assert len(items) == 24 and not items["path"].str.contains("group.png").any()
-    assert data.split.protocol == "given" and items.groupby(items["groups"].str[0])["split"].nunique().eq(1).all()
+    assert (
+        data.split.rule(items, data.source) == "given"
+        and items.groupby(items["groups"].str[0])["split"].nunique().eq(1).all()
+    )
     test = sorted(items.loc[items["split"] == "test", "groups"].str[0].unique())
     assert test == ["deepfakeart/63", "deepfakeart/70", "deepfakeart/77"] and (items["split"] == "val").any()
 
@@ -333,7 +339,7 @@ def test_art_several_masks_and_methods(tmp_path):
     write(root / "methods.csv", "path,method\nsimilar/inpainting/A_1/inpainting_upper_left.png,sd2\n")
     data = art(root)
     items = data.manifest().set_index("item")
-    assert data.split.protocol == "seeded", "there are no lists"
+    assert data.split.rule(items, data.source) == "seeded", "there are no lists"
     assert items.loc["deepfakeart/sd2/A_1_upper_left", "mask"] == "similar/inpainting/A_1/mask_upper_left.png"
     assert items.loc["deepfakeart/inpainting/A_1_random_patches", "source"] == "deepfakeart/real/A_1"
     assert items[items["groups"].str[0] == "deepfakeart/A_1"]["split"].nunique() == 1
@@ -404,8 +410,8 @@ NAMES = [f"{number:06d}.jpg" for number in range(1, 13)]
 
 def celeba(root: Path, **options) -> DataOf:
     recipe = WholePictures(178, fit="cut")
-    given = {"protocol": "given", **options}
-    return DataOf(CelebA("celeba", root), root.parent / "prepared", recipe, **given)
+    given = {"protocol": "given", "prepared": root.parent / "prepared", **options}
+    return DataOf(CelebA("celeba", root), recipe=recipe, **given)
 
 
 def celeba_tree(root: Path, kaggle: bool = False) -> Path:
@@ -434,7 +440,9 @@ def test_celeba_both_forms_of_its_lists(tmp_path, kaggle):
     data = celeba(celeba_tree(tmp_path / "celeba", kaggle))
     items = data.manifest()
     assert (
-        (items["label"] == 0).all() and items["item"].iloc[0] == "celeba/real/000001" and data.split.protocol == "given"
+        (items["label"] == 0).all()
+        and items["item"].iloc[0] == "celeba/real/000001"
+        and data.split.rule(items, data.source) == "given"
     )
     assert items["attribute.Smiling"].tolist() == [0, 1] * 6 and items["attribute.Young"].tolist() == [1] * 4 + [0] * 8
     assert items["split"].tolist() == ["train"] * 7 + ["val"] * 2 + ["test"] * 3
@@ -451,7 +459,7 @@ def test_celeba_lists_are_optional_and_said_to_be_missing(tmp_path):
     said = " ".join(str(warning.message) for warning in warned)
     assert "list_attr_celeba.txt or .csv is not below" in said and "there are no attributes" in said
     assert "list_eval_partition.txt or .csv" in said and "dealt by seed" in said
-    assert data.split.protocol == "seeded" and items["split"].value_counts().to_dict() == {
+    assert data.split.rule(items, data.source) == "seeded" and items["split"].value_counts().to_dict() == {
         "train": 8,
         "val": 2,
         "test": 2,
@@ -505,8 +513,7 @@ def test_celeba_real_pictures_keep_their_middle(shared_data, tmp_path):
         shutil.copytree(tmp_path / "lists" / folder, root / folder)
     said = unmask("prepare", "data=celeba", f"data.root={root}", "prepare.num_workers=0", cwd=tmp_path).stdout
     assert "12 real and 0 fake pictures" in said and "12 items prepared, 0 rejected" in said
-    data = celeba(root, frames_per_video=1)
-    data.folder = tmp_path / "outputs/prepared/celeba" / data.recipe.key
+    data = celeba(root, prepared=tmp_path / "outputs/prepared", frames_per_video=1)
     _, pixels = data.store.of_item("celeba/real/000003", [0])
     with Image.open(root / "img_align_celeba/000003.jpg") as picture:
         np.testing.assert_array_equal(pixels[0], np.asarray(picture)[20:198].transpose(2, 0, 1))

@@ -18,6 +18,7 @@ from unmask.runs.figures import write_json
 from unmask.runs.predictions import read_predictions
 from unmask.runs.run import Run
 from unmask.training.evaluation import Results, evaluate
+from unmask.training.module import Module
 
 TRAIN = (
     "data=folder", "data/recipe=pictures", "data.recipe.crop_size=32", "image_size=32", "module/network=meso4",
@@ -112,7 +113,8 @@ def test_items_that_no_batch_held_lower_the_coverage(place):
 
 def test_results_of_an_earlier_loop_are_never_taken():
     """A loop that runs nothing leaves nothing, whatever lay in the module before."""
-    module = SimpleNamespace(results=Results({"video_auroc": 1.0}))
+    module = Module()
+    module.results = Results({"video_auroc": 1.0})
     idle = SimpleNamespace(validate=lambda *_, **__: [], test=lambda *_, **__: [], callback_metrics={})
     data = SimpleNamespace(samples={"test": [0], "val": []}, empty_predictions=lambda split: pd.DataFrame())
     with pytest.raises(ValueError, match="no batch of the test split was evaluated"):

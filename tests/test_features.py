@@ -79,6 +79,10 @@ def made(data: DataModule, encoder: nn.Module, image_size: int = 8, precision: s
     return features.compute(data.store, encoder, features.network_key(encoder), image_size, precision)
 
 
+def encoding(encoder: nn.Module, rough=None) -> features.Encoding:
+    return features.Encoding(encoder, rough, "32-true")
+
+
 def expected(data: DataModule, encoder: nn.Module) -> np.ndarray:
     crops = data.store.crops
     x = torch.from_numpy(data.store.pixels(crops["shard"].to_numpy(), crops["offset"].to_numpy()))
@@ -185,7 +189,7 @@ def test_batches_hold_features_in_place_of_pixels(place, frames, monkeypatch):
     data, encoder = module(place, frames=frames), Encoder()
     data.setup("fit")
     plain = {split: list(data._loader(data.samples[split])) for split in ("train", "val", "test")}
-    data.use_features(encoder, encoder, "32-true")
+    data.use_features(encoder, encoding(encoder))
     monkeypatch.setattr(type(data.store), "pixels", lambda *_: pytest.fail("a pixel was read"))
     count = 0
     for split, batches in plain.items():
@@ -204,7 +208,7 @@ def test_batches_hold_features_in_place_of_pixels(place, frames, monkeypatch):
 
 def test_a_worker_opens_the_map_itself(place):
     data, encoder = module(place), Encoder()
-    data.use_features(encoder, encoder, "32-true")
+    data.use_features(encoder, encoding(encoder))
     samples = data.samples["train"]
     assert samples.features.array is not None
     sent = pickle.dumps(samples)
@@ -217,7 +221,7 @@ def test_features_of_augmented_samples_are_refused(place):
     for augment in (Augmentation(worker=[nn.Identity()]), Augmentation(device=[nn.Identity()])):
         data = module(place, augment=augment)
         with pytest.raises(ValueError, match=r"augment@data\.augment=none"):
-            data.use_features(Encoder(), Encoder(), "32-true")
+            data.use_features(Encoder(), encoding(Encoder()))
 
 
 def coarse(encoder: nn.Module, step: float):
@@ -239,7 +243,7 @@ def test_a_lower_precision_is_taken_only_where_it_is_faithful(place, step, kept)
     data, encoder = module(place), Encoder()
     spread = np.sqrt(expected(data, encoder).astype(np.float64).var(axis=0).mean())
     rough = coarse(encoder, step * spread)
-    words = data.use_features(encoder, encoder, "32-true", rough=rough)
+    words = data.use_features(encoder, encoding(encoder, rough))
     assert kept in words and data.protocol_words("val")["Features"] == words
     wanted = rough if kept == "bf16" else encoder
     np.testing.assert_allclose(data.samples["train"].features.array, expected(data, wanted), rtol=1e-4, atol=1e-5)
@@ -247,10 +251,10 @@ def test_a_lower_precision_is_taken_only_where_it_is_faithful(place, step, kept)
 
 def test_another_precision_never_finds_the_features_of_this_one(place):
     data, encoder = module(place), Encoder()
-    data.use_features(encoder, encoder, "32-true", rough=coarse(encoder, 1e-3))
+    data.use_features(encoder, encoding(encoder, coarse(encoder, 1e-3)))
     fast = data.samples["train"].features.path
     again = module(place)
-    again.use_features(encoder, encoder, "32-true")
+    again.use_features(encoder, encoding(encoder))
     exact = again.samples["train"].features.path
     assert fast != exact
     np.testing.assert_allclose(again.samples["train"].features.array, expected(data, encoder), rtol=1e-5, atol=1e-6)

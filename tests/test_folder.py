@@ -68,7 +68,7 @@ def test_a_pattern_names_the_group(tmp_path):
         module(root, group="(")
     assert (
         module(root, group="(.+)_frame")
-        .prepare_command()
+        .prepared.command()
         .startswith("unmask prepare data=folder data.name=own 'data.group=(.+)_frame' data.root=")
     )
 

@@ -266,9 +266,7 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
     with Path("outputs/tables/loop.csv").open() as file:
         cells = {(row["row"], row["on"]): row for row in csv.DictReader(file)}
     assert len(cells) == 4 and all(cell["state"] == "measured" for cell in cells.values())
-    (run,) = [
-        path for path in Path("outputs/loop/cnn").iterdir() if str(Run(path).config["data"]["run"]).endswith("dcgan")
-    ]
+    (run,) = [path for path in Path("outputs/loop/cnn").iterdir() if Run(path).config["data"]["run"].endswith("dcgan")]
     table = Run(run).predictions("test", "generated_vae")
     assert float(cells["CNN, of DCGAN", "VAE"]["value"]) == roc_auc_score(table["label"], table["logit"])
     assert cells["CNN, of DCGAN", "VAE"]["low"] == "n/a", "5 real and 6 fake pictures are too few for an interval"
@@ -332,16 +330,14 @@ def test_a_folder_of_real_media_alone_is_for_generators(tmp_path):
         (tmp_path / "faces" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (20, 20, 3), np.uint8)).save(tmp_path / "faces" / name)
     cfg = compose("prepare", ["data=faces", f"data.root={tmp_path / 'faces'}"])
-    from hydra.utils import instantiate
-
     data = from_config(cfg)
-    found = {item.item: item for item in data.find_items()}
+    found = {item.item: item for item in data.source.find_items()}
     assert sorted(found) == [f"faces/real/{name}" for name in ("3", "4", "a/1", "a/2", "b/5")]
     assert found["faces/real/a/1"].groups == found["faces/real/a/2"].groups != found["faces/real/3"].groups
-    assert "data=faces" in data.prepare_command()
+    assert "data=faces" in data.members[0][0].command()
     with pytest.raises(ManifestError, match="no video or picture below"):
         (tmp_path / "empty").mkdir()
-        instantiate(cfg.data, root=str(tmp_path / "empty"), _convert_="all").find_items()
+        from_config(compose("prepare", ["data=faces", f"data.root={tmp_path / 'empty'}"])).source.find_items()
 
 
 def test_the_note_of_a_folder_says_what_it_was_made_of(loop):

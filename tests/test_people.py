@@ -41,7 +41,7 @@ def test_patterns_choose_files_too_and_three_people_may_be_named(tmp_path):
     touch(tmp_path, "all/id0_1.mp4", "all/id1_1.mp4", "all/id1_2.mp4", "c/d/e.mp4")
     data = reader(tmp_path, people={"A": "all/id0_*", "B": "all/id1_*.mp4", "C": "c"})
     assert [item.path for item in data.find_items()] == ["all/id0_1.mp4", "all/id1_1.mp4", "all/id1_2.mp4", "c/d/e.mp4"]
-    command = data.prepare_command()
+    command = data.prepared.command()
     assert "'data.people.A=all/id0_*'" in command and "+data.people.C=c" in command and "data.name=ours" in command
 
 
@@ -53,7 +53,7 @@ def test_what_cannot_be_is_named(tmp_path):
         reader(tmp_path, people={"A": "A/**", "B": "*/film.mp4"}).find_items()
     with pytest.raises(ValueError, match="swapped between two"):
         reader(tmp_path, people={"A": "A/**"})
-    with pytest.raises(ValueError, match=r"data\.protocol=official"):
+    with pytest.raises(ValueError, match=r"data\.split\.protocol=official"):
         reader(tmp_path, protocol="official")
     with pytest.raises(ValueError, match="'Anna B'"):
         reader(tmp_path, people={"Anna B": "A/**", "B": "B/**"})
@@ -147,7 +147,7 @@ def test_the_mask_lies_on_the_face():
 
 
 def test_landmarks_are_told_in_the_crop(data):
-    store = data.store
+    store = data.members[0][0].store
     found = landmarks(store.crops, data.recipe)
     margin, size = data.recipe.margin, data.recipe.crop_size
     expected = ((TEMPLATE - 0.5) / (1 + margin) + 0.5) * size

@@ -94,11 +94,10 @@ def painted(tmp_path):
         save(tmp_path / f"raw/{n}.png", pixels)
         save(tmp_path / f"raw/{n}f.png", np.where(mask[..., None] > 0, 255 - pixels, pixels))
         save(tmp_path / f"raw/{n}m.png", mask)
-    recipe = WholePictures(32, masks=True)
-    return DataOf(
-        Painted("p", tmp_path / "raw"), tmp_path / "prepared", recipe, val_fraction=0.4, frames_per_video=1, image_size=32,
-        masks=True, balance="pairs", batch_size=4,
-    )  # fmt: skip
+    source, recipe = Painted("p", tmp_path / "raw"), WholePictures(32, masks=True)
+    loader = {"image_size": 32, "masks": True, "batch_size": 4}
+    sampling = {"frames_per_video": 1, "balance": "pairs"}
+    return DataOf(source, tmp_path / "prepared", recipe, val_fraction=0.4, **loader, **sampling)
 
 
 def test_masks_are_stored_and_come_with_their_pictures(painted):
@@ -115,7 +114,7 @@ def test_masks_are_stored_and_come_with_their_pictures(painted):
 
 def test_a_fake_without_a_mask_is_refused_where_masks_are_wanted(painted, monkeypatch):
     items = painted.find_items()
-    monkeypatch.setattr(painted, "find_items", lambda: [*items[:6], Item("p/paint/9", "9f.png", 1, "paint")])
+    monkeypatch.setattr(painted.source, "find_items", lambda: [*items[:6], Item("p/paint/9", "9f.png", 1, "paint")])
     with pytest.raises(ManifestError, match=r"1 of 1 fakes have no mask, such as 9f\.png"):
         painted.manifest()
 

@@ -88,7 +88,8 @@ def check_arguments(kind: str, cfg: DictConfig) -> None:
     if "trainer.fast_dev_run" in given() or any(key.startswith("trainer.limit_") for key in given()):
         raise ValueError("trainer.limit_*_batches and trainer.fast_dev_run: a split is evaluated as a whole")
     of_data = [f"data.{key}" for key in cfg.get("data") or () if key not in OWN]
-    other = ["data", "paths.data", "data.source.", "data.split.", "data.parts.", *of_data, *MACHINE] if of_data else []
+    groups = ("data", "paths.data", "data.source.", "data.split.", "data.parts.", "data@data.parts.")
+    other = [*groups, *of_data, *MACHINE] if of_data else []
     refuse_unread(
         (*READ[kind], "paths.prepared", *other),
         f"has no effect on the evaluation of a {kind}: recipe, sampling and sizes are the run's own"

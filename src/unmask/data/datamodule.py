@@ -1,6 +1,7 @@
 """The data module: prepared crops of one or several data sets in, batches out."""
 
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,7 +88,11 @@ class DataModule(LightningDataModule):
 
     def unread(self) -> list[tuple[str, str]]:
         """Settings that have no effect beside the others, and why: (name below `data`, reason)."""
-        return [*self.split.unread(self.source), *self.sampling.unread()]
+        if any(split is self.split for _, split in self.members):
+            return [*self.split.unread(self.source), *self.sampling.unread()]
+        names = [field.name for field in fields(self.split) if field.name != "only"]
+        why = "each data set of a mixture is divided by its own: data.parts.NAME.split"
+        return [*((f"split.{name}", why) for name in names), *self.sampling.unread()]
 
     def verify(self) -> None:
         """Compare the checksums of all stores, before anything rests on them.

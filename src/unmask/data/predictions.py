@@ -46,7 +46,8 @@ def empty_table(samples: pd.DataFrame, members: pd.DataFrame, split: str) -> pd.
 def _datasets(rows: pd.DataFrame, members: pd.DataFrame) -> "pd.Series[str]":
     """The data set of each row; a self-blend is of the data set of its real item."""
     of = dict(zip(members["item"], members["dataset"], strict=True))
-    return rows["item"].str.partition("#")[0].map(of).where(~rows["item"].isin(of), rows["item"].map(of)).astype(object)
+    found = [of.get(item, of.get(str(item).rpartition("#")[0])) for item in rows["item"]]
+    return pd.Series(found, index=rows.index, dtype=object)
 
 
 def _require_finite(rows: pd.DataFrame, split: str) -> None:

@@ -28,6 +28,7 @@ def data_of(run: Run, other: Settings | None = None, prepared: str | None = None
     parts = {name: run.build(f"data.{name}") for name in kept}
     if other is not None:
         parts |= {name: build(other[name]) for name in OF_THE_DATA}
+        parts["sampling"] = replace(parts["sampling"], balance="none")  # of training batches, which nobody draws here
     if machine:
         parts["loader"] = replace(parts["loader"], **machine)
     folder = prepared or (other or settings)["prepared"]
