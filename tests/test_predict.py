@@ -268,7 +268,10 @@ def test_a_diverged_run_and_an_unscored_one(run, demo_root, tmp_path):
     checkpoint["state_dict"][name][0, 0, 0, 0] = float("nan")
     torch.save(checkpoint, folder / "checkpoints/best.ckpt")
     done = unmask("predict", clip, f"run={folder}", cwd=tmp_path, expect=1)
-    assert f"run={folder}: '{name}' in the weights" in done.stderr and "lower module.optimizer.lr" in done.stderr
+    assert (
+        f"run={folder}: '{name.removeprefix('network.')}' in the weights" in done.stderr
+        and "lower module.optimizer.lr" in done.stderr
+    )
     assert "probability" not in done.stdout and len(done.stderr.splitlines()) == 1
     metrics = json.loads((folder / "metrics.json").read_text())
     (folder / "metrics.json").write_text(json.dumps(metrics | {"thresholds": {"frame": 0.5, "video": None}}))
