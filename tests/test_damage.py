@@ -16,9 +16,10 @@ from conftest import unmask
 from test_evaluation import TRAIN, divided, prepared, trained
 from unmask.data import checksums
 from unmask.data.manifest import Item, items_table
+from unmask.data.parts import part_path
 from unmask.data.prepare import MADE as STORE
 from unmask.data.prepare import prepare, prepare_parts
-from unmask.data.store import CropStore, part_path
+from unmask.data.store import CropStore
 from unmask.failures import fail_clearly
 from unmask.files import remove_made, replace_file, reserve
 from unmask.media.pictures import WholePictures

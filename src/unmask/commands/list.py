@@ -25,7 +25,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from unmask.config import conf_dir
+from unmask.config import Settings, conf_dir
 from unmask.files import printable
 
 Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -118,7 +118,7 @@ def _folders(root: Path) -> Iterator[Path]:
             inside.clear()
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _config(folder: Path) -> Settings:
     """A run's config as it is written; nothing is resolved."""
     config = _read(folder / ".hydra" / "config.yaml") or {}
     if not isinstance(config, dict) or not isinstance(config.get("module") or {}, dict):
@@ -126,7 +126,7 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _metrics(folder: Path) -> dict[str, Any] | None:
+def _metrics(folder: Path) -> Settings | None:
     path = folder / "metrics.json"
     if not path.is_file():
         return None

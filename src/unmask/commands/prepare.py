@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from unmask.application import verb
+from unmask.config import Settings
 from unmask.config.build import build
 from unmask.config.check import resolved
 from unmask.console import console, say
@@ -58,7 +59,7 @@ def prepare(cfg: DictConfig) -> None:
         say(f"unmask train will refuse this: {problem}", style="yellow")
 
 
-def prepare_one(prepared: Prepared, split: Split, cfg: DictConfig, how: dict[str, Any]) -> None:
+def prepare_one(prepared: Prepared, split: Split, cfg: DictConfig, how: Settings) -> None:
     """Prepare one data set, or its share of it."""
     source, items = prepared.source, prepared.manifest(split)
     say(f"{source.name}: {counts(items)} below {source.root}")
@@ -98,7 +99,7 @@ def _memory(bound: Any) -> float | None:
     return float(bound)
 
 
-def explain(prepared: Prepared, split: Split, how: dict[str, Any]) -> bool:
+def explain(prepared: Prepared, split: Split, how: Settings) -> bool:
     """Where to download the data set, its layout, what was found, what is missing, and what is there twice.
 
     Args:

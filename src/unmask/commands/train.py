@@ -199,7 +199,7 @@ def _score(module: Module, validation: Results) -> float:
     return score
 
 
-def _learning(module: Module, validation: Results, best: int | None, epochs: int) -> dict[str, Any]:
+def _learning(module: Module, validation: Results, best: int | None, epochs: int) -> Settings:
     """Which epoch was the best, and a remark where that or its figure does not show that anything was learned."""
     number = None if best is None or epochs < 2 else best - 1
     remark = did_not_learn(validation.table, module.monitor, number)
@@ -229,13 +229,11 @@ def _flops(module: Module, data: DataModule) -> int | None:
         return None
 
 
-def _write_metrics(
-    out: Path, module: Module, data: DataModule, results: dict[str, Results], facts: dict[str, Any]
-) -> None:
+def _write_metrics(out: Path, module: Module, data: DataModule, results: dict[str, Results], facts: Settings) -> None:
     """Write metrics.json, whose presence says that the run is finished."""
     found = module.facts()
     validation = results["val"].table
-    detects: dict[str, Any] = {}
+    detects: Settings = {}
     if validation is not None:
         cuts = detection.threshold(validation)  # decisions are made on scores; people read probabilities
         shown = {level: float(detection.probability(cut)) for level, cut in cuts.items()}
@@ -296,7 +294,7 @@ def start_job(cfg: DictConfig) -> float | None:
     line = command("train", *job.overrides.task, "hydra.mode=RUN", f"hydra.run.dir='{place}'")
     last = deque[str](maxlen=200)
     full = {"HYDRA_FULL_ERROR": "1", **_sweep()}  # a failure is told with its traceback
-    how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    how: Settings = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
     with started(line, full, **how) as process:
         assert process.stdout is not None
         for line in process.stdout:

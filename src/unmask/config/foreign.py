@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from unmask.config import Settings
 from unmask.config.allowed import NEUTRAL, TRAINING, WRITERS, WRITING, is_below
 from unmask.files import printable
 
@@ -44,7 +45,7 @@ class ForeignConfigError(ValueError):
     """The config that came with a run is refused; the message names the file, the key and the reason."""
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> Settings:
     """The parts of a run's config that say what it is, as a plain tree without references.
 
     Args:
@@ -73,7 +74,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return parts
 
 
-def check_parts(node: Any, at: str) -> None:
+def check_parts(node: object, at: str) -> None:
     """Refuse what a config may build for a training, but not one that came with a run.
 
     Args:
@@ -97,7 +98,7 @@ def check_parts(node: Any, at: str) -> None:
             raise ForeignConfigError(f"{where}.{named[0]}: it may not say where something is written")
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def _parse(path: Path) -> Settings:
     """The file as plain values; its size, nesting and number of values are bounded before anything is built of it."""
     if not path.is_file():
         raise ForeignConfigError("it is not a regular file")
@@ -145,10 +146,10 @@ _Loader.add_implicit_resolver(
 class _Resolver:
     """Put values in the place of references to them, up to `NODES` values in all."""
 
-    def __init__(self, tree: dict[str, Any]) -> None:
+    def __init__(self, tree: Settings) -> None:
         self.tree, self.made = tree, 0
 
-    def value(self, node: Any, at: tuple[str, ...], depth: int = 0) -> Any:
+    def value(self, node: object, at: tuple[str, ...], depth: int = 0) -> object:
         """`node`, which stands at the keys `at`, without references."""
         self.made += 1
         if self.made > NODES or depth > DEPTH:
@@ -161,7 +162,7 @@ class _Resolver:
             return [self.value(value, (*at, str(number)), depth + 1) for number, value in enumerate(node)]
         return self.text(node, at, depth) if isinstance(node, str) else node
 
-    def text(self, text: str, at: tuple[str, ...], depth: int) -> Any:
+    def text(self, text: str, at: tuple[str, ...], depth: int) -> object:
         """A text whose references are filled in; the value itself where it is one reference and nothing else."""
         where = ".".join(at)
         if len(text) > TEXT:
@@ -183,20 +184,20 @@ class _Resolver:
             raise ForeignConfigError(f"{where}: a text of more than {TEXT:,} characters")
         return filled
 
-    def reference(self, found: re.Match[str], at: tuple[str, ...], depth: int) -> Any:
+    def reference(self, found: re.Match[str], at: tuple[str, ...], depth: int) -> object:
         """What a reference stands for; leading dots count from where it stands, as in OmegaConf."""
         dots, key = found.groups()
         keys = (*(at[: len(at) - len(dots)] if dots else ()), *key.split("."))
-        node: Any = self.tree
+        node: object = self.tree
         for name in keys:
             inside = isinstance(node, dict) and name in node
             if not inside and not (isinstance(node, list) and name.isdecimal() and int(name) < len(node)):
                 raise ForeignConfigError(f"{'.'.join(at)}: it refers to {'.'.join(keys)}, which is not there")
-            node = node[name] if inside else node[int(name)]
+            node = node[name] if isinstance(node, dict) else node[int(name)] if isinstance(node, list) else None
         return self.value(node, keys, depth + 1)
 
 
-def _checked(node: Any, at: str, key: str = "") -> Any:
+def _checked(node: object, at: str, key: str = "") -> object:
     """The same tree with bounded numbers, and with the arguments that reach for weights set to fetch nothing."""
     if isinstance(node, dict):
         neutral = {name: _neutral(name, value) for name, value in node.items()} if "_target_" in node else node
@@ -213,14 +214,14 @@ def _checked(node: Any, at: str, key: str = "") -> Any:
     return node
 
 
-def _neutral(name: str, value: Any) -> Any:
+def _neutral(name: str, value: object) -> object:
     """The value of an argument that fetches nothing; a switch stays one."""
     if name not in NEUTRAL or value is None:
         return value
     return False if isinstance(value, bool) else NEUTRAL[name]
 
 
-def _check_names(parts: dict[str, Any]) -> None:
+def _check_names(parts: Settings) -> None:
     """Names become parts of paths: of the runs, of the store, of prediction tables."""
     names = [(f"{at}.name", node["name"]) for at, node in _walk(parts.get("data"), "data") if _is_named(node)]
     for key, name in names + [("name", part) for part in str(parts.get("name") or "run").split("/")]:
@@ -228,18 +229,18 @@ def _check_names(parts: dict[str, Any]) -> None:
             raise ForeignConfigError(f"{key}: '{printable(str(name)[:80])}' is not a plain name")
 
 
-def _mapping(node: dict[str, Any], key: str) -> dict[str, Any]:
+def _mapping(node: Settings, key: str) -> Settings:
     found = node.get(key)
     return found if isinstance(found, dict) else {}
 
 
-def _is_named(node: Any) -> bool:
+def _is_named(node: object) -> bool:
     return isinstance(node, dict) and "name" in node
 
 
-def _check_samples(parts: dict[str, Any]) -> None:
+def _check_samples(parts: Settings) -> None:
     """One sample of the network, and what is cut from one video, must fit into memory."""
-    data: dict[str, Any] = parts.get("data") or {}
+    data: Settings = parts.get("data") or {}
     recipe = _mapping(data, "recipe")
     loader, sampling = _mapping(data, "loader"), _mapping(data, "sampling")
     sizes = (
@@ -252,7 +253,7 @@ def _check_samples(parts: dict[str, Any]) -> None:
             raise ForeignConfigError(f"{at}: {frames} frames of {side} px are more than {SAMPLE / 1e9:g} GB")
 
 
-def _walk(node: Any, at: str) -> Iterator[tuple[str, Any]]:
+def _walk(node: object, at: str) -> Iterator[tuple[str, Any]]:
     yield at, node
     below = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in below:

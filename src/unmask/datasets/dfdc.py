@@ -6,10 +6,10 @@ not named: an original and its fakes stay in one split, but a person may be film
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from unmask.config import Settings
 from unmask.data.manifest import Item, ManifestError
 from unmask.data.source import Source
 from unmask.datasets.lists import named_once, read_csv, read_json
@@ -91,14 +91,14 @@ by original."""
             )
 
 
-def read_metadata(path: Path) -> dict[str, dict[str, Any]]:
+def read_metadata(path: Path) -> dict[str, Settings]:
     """A training part's list: file name -> `label` and, for a fake, `original`.
 
     Raises:
         ManifestError: it is no such list, or its labels contradict its originals.
     """
     try:
-        entries: dict[str, dict[str, Any]] = read_json(path)
+        entries: dict[str, Settings] = read_json(path)
         wrong = [name for name, entry in entries.items() if entry["label"] not in LABELS]
     except ManifestError:
         raise

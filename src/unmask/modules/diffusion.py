@@ -76,7 +76,9 @@ class Diffusion(Module):
     ) -> None:
         super().__init__()
         kind, times = schedule.config.prediction_type, len(schedule.betas)
-        _refuse(kind, times, steps, drop, ema, judged, judge_every, monitor)
+        _check_sampling(kind, times, steps)
+        _check_training(drop, ema)
+        _check_judging(judged, judge_every, monitor)
         self.denoiser, self.schedule, self.judge = denoiser, schedule, judge
         self.optimizer, self.scheduler = optimizer, scheduler
         self.steps, self.guidance, self.drop = steps, guidance, drop
@@ -91,9 +93,7 @@ class Diffusion(Module):
         self.average = AveragedModel(denoiser, multi_avg_fn=partial(move, decay=ema)) if ema else None
         if self.average is not None:
             self.average.requires_grad_(False)  # else DDP would wait for its gradients
-        self._kept: list[Tensor] = []
-        self._seen: list[Tensor] = []
-        self._conditions: list[Tensor] = []
+        self._kept, self._seen, self._conditions = list[Tensor](), list[Tensor](), list[Tensor]()
 
     @property
     def conditional(self) -> bool:  # type: ignore[override]
@@ -291,15 +291,19 @@ def move(average: list[Tensor], current: list[Tensor], count: Tensor, decay: flo
     torch._foreach_lerp_(average, current, 1 - min(decay, (1 + done) / (10 + done)))
 
 
-def _refuse(
-    kind: str, times: int, steps: int, drop: float, ema: float, judged: int, judge_every: int, monitor: str
-) -> None:
+def _check_sampling(kind: str, times: int, steps: int) -> None:
     if kind not in KINDS:
         raise ValueError(f"module.schedule.prediction_type={kind}: choose one of {', '.join(KINDS)}")
     if not 1 <= steps <= times:
         raise ValueError(f"module.steps={steps}: give 1 to {times}, the times of module.schedule")
+
+
+def _check_training(drop: float, ema: float) -> None:
     if not 0 <= drop <= 1 or not 0 <= ema < 1:
         raise ValueError(f"module.drop={drop}, module.ema={ema}: give a probability, and a decay from 0 to below 1")
+
+
+def _check_judging(judged: int, judge_every: int, monitor: str) -> None:
     if judged < 0 or judged == 1 or judge_every < 1:
         raise ValueError(f"module.judged={judged}, module.judge_every={judge_every}: give 0 or 2 and more, 1 or more")
     if monitor != "val/loss" and (judge_every > 1 or not judged):

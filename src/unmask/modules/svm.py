@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from unmask.config import Settings
 from unmask.data.datamodule import DataModule
 from unmask.modules import cross_validation as cv
 from unmask.modules.detector import Batch, Detector
@@ -35,7 +36,7 @@ class SVM(Detector):
         features: `exact` or `auto`, as of `Detector`.
     """
 
-    cv: dict[str, Any]  #: what cross-validation found, for metrics.json
+    cv: Settings  #: what cross-validation found, for metrics.json
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class SVM(Detector):
         if not self.cv:
             self._fit(self.data)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Settings:
         """What cross-validation found."""
         return {"cv": self.cv}
 
@@ -104,11 +105,11 @@ class SVM(Detector):
         warnings.filterwarnings("ignore", ".*this fit will run with no optimizer")
         return None
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: Settings) -> None:
         """Keep what cross-validation found beside the weights."""
         checkpoint["cv"] = self.cv
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: Settings) -> None:
         """Take it back."""
         self.cv = checkpoint["cv"]
 

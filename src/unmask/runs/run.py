@@ -56,7 +56,7 @@ class Run:
         return name.split("/")[-1] + (f" (seed {seed})" if seed else "")
 
     @cached_property
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Settings:
         """What the run wrote when it had finished."""
         path = self.folder / "metrics.json"
         if not path.is_file():

@@ -32,7 +32,7 @@ def start(settings: Settings) -> list[Logger]:
         changed = {"resume": None} if settings["rerun"] and "resume" in node else {}
         try:
             logger = build(node | changed)
-            getattr(logger, "experiment", None)  # opened here, so that what is missing shows before the training
+            logger.experiment  # noqa: B018 - opened here, so that what is missing shows before the training
             logger.log_hyperparams(settings)
         except Exception as error:
             raise _in_words(str(name), error) from error

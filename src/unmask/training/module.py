@@ -1,10 +1,11 @@
 """What every LightningModule here says of itself, so that nobody has to guess it."""
 
-from typing import Any, cast
+from typing import cast
 
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
+from unmask.config import Settings
 from unmask.data.datamodule import DataModule
 from unmask.training.evaluation import Results, curves
 
@@ -32,7 +33,7 @@ class Module(LightningModule):
         """The data module of the loop that runs."""
         return data_of(self.trainer)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Settings:
         """What the training found beside figures and weights, for metrics.json."""
         return {}
 

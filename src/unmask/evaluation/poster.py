@@ -1,0 +1,42 @@
+"""A picture of rows: a sample, and the training pictures nearest to it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from unmask.training.samples import grid, pixels
+
+SHOWN, NEIGHBOURS = 6, 5  # rows, and training pictures of a row: with the sample it is a square
+TILE, LETTER = 96, 12  # px: least side of a picture there, and its words
+
+
+def poster(rows: Sequence[tuple[Tensor, Tensor, list[float]]], words: Sequence[str]) -> NDArray[np.uint8]:
+    """Rows of a sample [1, 3, S, S], its neighbours [K, 3, S, S] and their distances, under lines of words."""
+    tiles = []
+    for sample, neighbours, distances in rows:
+        labels = ["sample", *(f"{value:.4g}" for value in distances)]
+        shown = [_tile(x, label) for x, label in zip(pixels(torch.cat([sample, neighbours])), labels, strict=True)]
+        tiles += shown + [torch.zeros_like(shown[0])] * (1 + NEIGHBOURS - len(shown))
+    tiles += [torch.zeros_like(tiles[0])] * (SHOWN * (1 + NEIGHBOURS) - len(tiles))
+    canvas = grid(torch.stack(tiles))
+    head = Image.new("RGB", (canvas.shape[1], 4 + len(words) * (LETTER + 4)), "white")
+    for at, line in enumerate(words):
+        _write(head, (4, 2 + at * (LETTER + 4)), line)
+    return np.concatenate([np.asarray(head), canvas])
+
+
+def _tile(picture: NDArray[np.uint8], label: str) -> Tensor:
+    """A picture [S, S, 3] with words below it -> [3, H, W] in [0, 1]; small ones are enlarged."""
+    side = max(TILE, picture.shape[0])
+    canvas = Image.new("RGB", (side, side + LETTER + 6), "white")
+    canvas.paste(Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST))
+    _write(canvas, (4, side + 1), label)
+    return torch.from_numpy(np.array(canvas)).permute(2, 0, 1) / 255
+
+
+def _write(canvas: Image.Image, at: tuple[int, int], text: str) -> None:
+    ImageDraw.Draw(canvas).text(at, text, fill="black", font=ImageFont.load_default(LETTER))
