@@ -41,6 +41,10 @@ class History(Logger):
         return "history"
 
     @property
+    def experiment(self) -> None:
+        """Nothing that is opened: the file is written when there are figures."""
+
+    @property
     def version(self) -> str:
         """There is one history a run."""
         return ""
