@@ -117,8 +117,9 @@ class Predict:
 
 def _run() -> Any:
     import torch
-    from omegaconf import OmegaConf
 
+    from unmask.data.dataset import Sampling
+    from unmask.data.loader import Loader
     from unmask.runs.errors import RunError
 
     class Half(torch.nn.Module):
@@ -128,11 +129,11 @@ def _run() -> Any:
     def untested(_: str) -> pd.DataFrame:
         raise RunError("the run has not been evaluated on this split")
 
-    data = {"name": "films", "frames": None, "frames_per_video": 4, "consecutive": False, "stride": 1, "demo": False}
+    parts = {"recipe": WholePictures(64, frames=4), "sampling": Sampling(4), "loader": Loader(32, 4)}
     return SimpleNamespace(
         score_thresholds={"frame": 0.0, "video": 0.0}, name="half", folder="outputs/half", checkpoint="best.ckpt",
-        config=OmegaConf.create({"data": data | {"batch_size": 4, "image_size": 32}}), module=Half,
-        build=lambda part: WholePictures(64, frames=4), predictions=untested,
+        config={"data": {"name": "films", "sampling": {"frames": None}, "demo": False}}, module=Half,
+        build=lambda part: parts[part.removeprefix("data.")], predictions=untested,
     )  # fmt: skip
 
 

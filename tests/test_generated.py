@@ -19,11 +19,11 @@ from unmask.arguments import quote
 from unmask.data.manifest import ManifestError
 from unmask.data.store import CropStore, StoreError
 from unmask.datasets.generated import Generated
+from unmask.evaluation.loading import data_of
 from unmask.media.pictures import WholePictures
 from unmask.modules.latents import seed_of, walk
 from unmask.provenance import inspect, read_marks, watermark
 from unmask.reporting import paper
-from unmask.reporting.gather import gather
 from unmask.runs.run import Run
 from unmask.studies import jobs, needs, tables
 
@@ -86,7 +86,7 @@ def test_real_pictures_come_from_the_generators_own_splits_at_its_size(loop, mon
     place, made, runs = loop
     monkeypatch.chdir(place)
     items = store(made["dcgan"]).items
-    data = Run(runs["dcgan"]).build("data")
+    data = data_of(Run(runs["dcgan"]))
     data.setup("test")
     own = data.items.set_index("item")["split"]
     real = items[items["label"] == 0]
@@ -262,7 +262,7 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
     for row in plain["rows"]:
         row["overrides"] += ["image_size=32", "trainer=smoke", "explain=0", "data.batch_size=8"]
     cfg.table = plain
-    tables.make(cfg, gather)
+    tables.make(cfg)
     assert calls == ["train", "sample"] * 2 + ["train", "evaluate"] * 2
     with Path("outputs/tables/loop.csv").open() as file:
         cells = {(row["row"], row["on"]): row for row in csv.DictReader(file)}
@@ -274,13 +274,13 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
     shown = Path("outputs/tables/loop.md").read_text()
     assert "Image AUC on DCGAN" in shown and "Demo figures" in shown
     assert "On VAE: generated_vae, test split: 5 real and 6 fake" in shown
-    tables.make(cfg, gather)
+    tables.make(cfg)
     assert len(calls) == 8, "nothing is done twice"
 
     # Samples that were made anew are scored anew.
     made = next(Path("outputs/generated/loop_vae").glob("crops/*/crops.parquet"))
     made.touch()
-    tables.make(cfg, gather)
+    tables.make(cfg)
     assert calls[8:] == ["evaluate"]
 
     # Those of a generator that was trained otherwise are made anew, those of this one are not.

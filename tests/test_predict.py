@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from omegaconf import OmegaConf
 from PIL import Image
 
 from conftest import TINY, unmask
@@ -19,6 +18,8 @@ from test_faces import panels
 from test_report_pictures import SHOWN, predictions
 from unmask.arguments import quote, repeated
 from unmask.commands import predict as verb
+from unmask.data.dataset import Sampling
+from unmask.data.loader import Loader
 from unmask.files import printable
 from unmask.media.encode import write_video
 from unmask.media.pictures import WholePictures
@@ -50,12 +51,12 @@ def fake_run(recipe, table=None, module=Dark, thresholds=SHOWN) -> SimpleNamespa
             raise RunError("the run has not been evaluated on this split")
         return table
 
-    data = {"name": "films", "frames": None, "frames_per_video": 4, "consecutive": False, "stride": 1}
-    config = OmegaConf.create({"data": data | {"batch_size": 3, "image_size": 32, "demo": False}})
+    parts = {"data.recipe": recipe, "data.sampling": Sampling(4), "data.loader": Loader(32, 3)}
+    config = {"data": {"name": "films", "sampling": {"frames": None}, "demo": False}}
     return SimpleNamespace(
         score_thresholds={level: float(logit(prob)) for level, prob in thresholds.items()}, config=config, name="dark",
         folder="outputs/dark", checkpoint="best.ckpt", module=module,
-        build=lambda part: recipe, predictions=tested,
+        build=lambda part: parts[part], predictions=tested,
     )  # fmt: skip
 
 
