@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from _bench import arguments, compare, interleave, report
 
-from unmask.media.decode import burst_indices, choose_decoder, open_media
+from unmask.media.decoders import choose_decoder
+from unmask.media.indices import burst_indices
+from unmask.media.reader import open_media
 
 FRAMES, WIDTH, HEIGHT, WANTED, BYTES = 353, 942, 500, 20, 1_600_000
 

@@ -18,8 +18,10 @@ import torch
 from _bench import SHARED, arguments, compare, interleave, report
 from facenet_pytorch import MTCNN
 
-from unmask.media.decode import Frames, burst_indices, open_media
 from unmask.media.find import Array, FaceFinder, Faces
+from unmask.media.indices import burst_indices
+from unmask.media.kinds import Frames
+from unmask.media.reader import open_media
 from unmask.media.track import associate, iou, main_face, smooth
 
 FRAMES = 20

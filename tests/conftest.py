@@ -19,7 +19,7 @@ from unmask.cli import main
 from unmask.commands.prepare import prepare as prepare_verb
 from unmask.demo.portraits import render_portraits
 from unmask.demo.videos import render
-from unmask.media.decode import DECODERS, choose_decoder
+from unmask.media.decoders import DECODERS, choose_decoder
 from unmask.modules import detector
 
 torch.set_num_threads(1)

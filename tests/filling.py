@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from test_workers import fill
+from unmask.media.crops import Crops
 from unmask.media.pictures import WholePictures
-from unmask.media.recipe import Crops
 
 
 class Filling(WholePictures):

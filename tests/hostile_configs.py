@@ -51,7 +51,7 @@ REFUSALS = (ConfigError, ForeignConfigError, RunError, ValueError, FileNotFoundE
 TARGETS = [
     "os.system", "subprocess.Popen", "builtins.eval", "builtins.exec", "builtins.open", "shutil.rmtree", "torch.load",
     "torch.hub.load", "torch.jit.load", "torch.hub.download_url_to_file", "timm.create_model", "pathlib.Path",
-    "unmask.commands.demo.start", "unmask.data.store.write_part", "unmask.media.encode.VideoWriter", "pickle.loads",
+    "unmask.commands.demo.start", "unmask.data.parts.write_part", "unmask.media.encode.VideoWriter", "pickle.loads",
     "unmask.networks.weights.read_state_dict", "unmask.networks.weights.facenet_state", "hydra.utils.instantiate",
     "unmask.parallel.workers._Worker", "unmask.parallel.workers.run", "unmask.config.build.build",
     "importlib.import_module",

@@ -99,7 +99,7 @@ class Predict:
 
     def __call__(self, path: bytes) -> tuple[bool, str]:
         """Whether it was scored, and what was printed or said."""
-        from unmask.commands import predict as verb
+        from unmask.inference import predict as verb
 
         draw, verb.draw = verb.draw, verb.draw if zlib.crc32(path) % 8 == 0 else lambda *_: b""
         os.chdir(self.place)
@@ -129,11 +129,13 @@ def _run() -> Any:
     def untested(_: str) -> pd.DataFrame:
         raise RunError("the run has not been evaluated on this split")
 
-    parts = {"recipe": WholePictures(64, frames=4), "sampling": Sampling(4), "loader": Loader(32, 4)}
+    parts = {
+        "data.recipe": WholePictures(64, frames=4), "data.loader": Loader(32, 4), "data.sampling": Sampling(4),
+    }  # fmt: skip
     return SimpleNamespace(
         score_thresholds={"frame": 0.0, "video": 0.0}, name="half", folder="outputs/half", checkpoint="best.ckpt",
-        config={"data": {"name": "films", "sampling": {"frames": None}, "demo": False}}, module=Half,
-        build=lambda part: parts[part.removeprefix("data.")], predictions=untested,
+        config={"data": {"name": "films", "sampling": {"frames": None}, "demo": False}}, network=Half,
+        kind="detector", build=parts.__getitem__, predictions=untested,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ FRAMEWORKS = {"pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb"}
 ROOMS = (
     "__main__", "cli", "commands", "studies", "application", "inference", "generation", "evaluation", "demo",
     "datasets", "modules", "training", "explain", "reporting", "runs", "data", "media", "provenance", "networks",
-    "metrics", "parallel", "config", "console", "arguments", "files",
+    "metrics", "failures", "parallel", "config", "console", "arguments", "files",
 )  # fmt: skip
 # Rooms that know no framework at all, and files of others that do not either.
 PLAIN = [
@@ -34,6 +34,10 @@ PLAIN = [
     "data/dataset",
     "data/audit",
     "data/prepare",
+    "data/recipe",
+    "data/parts",
+    "data/shards",
+    "data/work",
 ]
 
 

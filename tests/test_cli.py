@@ -14,9 +14,9 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from conftest import TINY, unmask
-from unmask.application import fail_clearly
 from unmask.arguments import UsageError, parse, quote
 from unmask.cli import describe, main, overview, verbs
+from unmask.failures import fail_clearly
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_the_config_is_shown_as_the_readme_says(tmp_path):
     assert yaml.safe_load(part)["accelerator"] == "cpu" and "max_epochs" in part and "resamples" not in part
     assert yaml.safe_load(shown("predict", "--cfg", "hydra"))["hydra"]["job"]["name"] == "predict"
     resolved = yaml.safe_load(shown("train", "experiment=celebdf/meso4", "-c", "job", "--resolve", "-p", "data"))
-    assert resolved["image_size"] == whole["image_size"]
+    assert resolved["loader"]["image_size"] == whole["image_size"]
     assert "conf" in shown("predict", "--info", "searchpath")
     (tmp_path / "mine/experiment").mkdir(parents=True)
     (tmp_path / "mine/experiment/own.yaml").write_text("# @package _global_\nname: my own\n")

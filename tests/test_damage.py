@@ -14,12 +14,12 @@ from PIL import Image
 
 from conftest import unmask
 from test_evaluation import TRAIN, divided, prepared, trained
-from unmask.application import fail_clearly
 from unmask.data import checksums
 from unmask.data.manifest import Item, items_table
 from unmask.data.prepare import MADE as STORE
 from unmask.data.prepare import prepare, prepare_parts
 from unmask.data.store import CropStore, part_path
+from unmask.failures import fail_clearly
 from unmask.files import remove_made, replace_file, reserve
 from unmask.media.pictures import WholePictures
 from unmask.runs.checkpoints import load_checkpoint, resume_point

@@ -16,15 +16,17 @@ from torchvision.transforms import v2
 from datamodules import DataOf
 from unmask.data import sampling
 from unmask.data.audit import audit, weighted_auroc
-from unmask.data.augment import Augmentation, Downscale, to_float
+from unmask.data.augment import Augmentation, Downscale
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.manifest import Item, ManifestError, check_leaks, components, items_table
+from unmask.data.pixels import to_float
 from unmask.data.prepare import prepare
 from unmask.data.splits import identity_disjoint, official
 from unmask.data.store import StoreError
 from unmask.datasets.celebdf import CelebDF, read_test_list
+from unmask.media.crops import Crops
 from unmask.media.pictures import WholePictures
-from unmask.media.recipe import Crops, FaceCrops
+from unmask.media.recipe import FaceCrops
 from unmask.provenance import watermark
 
 
@@ -315,7 +317,7 @@ def test_the_order_of_preparation_leaves_no_trace(prepared, tmp_path):
 
 
 def test_shards_are_cut_at_their_size(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr("unmask.data.store.merge.__defaults__", (8 * 3 * 16 * 16 * 5,))
+    monkeypatch.setattr("unmask.data.shards.merge.__defaults__", (8 * 3 * 16 * 16 * 5,))
     store = prepare(prepared.manifest(), prepared.root, tmp_path / "small", Painted(), num_workers=0)
     assert store.crops["shard"].nunique() == 8
     for item in store.items["item"]:

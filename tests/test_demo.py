@@ -97,7 +97,7 @@ def test_a_missing_clip_is_rendered_again_and_nothing_else(root):
     before, times = files(root), {p: p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file()}
     lost = root / videos(root)[5]
     lost.unlink()
-    (root / "Celeb-real" / ".id0_0000.mp4.1.part").write_bytes(b"half a file of a killed run")
+    (root / "Celeb-real" / "id0_0000.mp4.0123456789ab.tmp").write_bytes(b"half a file of a killed run")
     seen = []
     render(root, workers=1, progress=lambda done, total: seen.append((done, total)), **SMALL)
     assert files(root) == before

@@ -11,9 +11,10 @@ from unmask.data.audit import audit
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.manifest import Item, items_table
 from unmask.data.prepare import prepare
-from unmask.media.decode import MediaError, open_media
 from unmask.media.encode import write_video
 from unmask.media.find import Faces
+from unmask.media.kinds import MediaError
+from unmask.media.reader import open_media
 from unmask.media.recipe import FaceCrops
 from unmask.media.track import all_faces, associate, changed
 from unmask.reporting.gather import Strips

@@ -15,9 +15,10 @@ from torch import nn
 
 from datamodules import DataOf
 from unmask.data import features
-from unmask.data.augment import Augmentation, to_float
+from unmask.data.augment import Augmentation
 from unmask.data.datamodule import DataModule
 from unmask.data.manifest import Item
+from unmask.data.pixels import to_float
 from unmask.data.prepare import prepare
 from unmask.data.source import Source
 from unmask.media.pictures import WholePictures

@@ -15,12 +15,12 @@ from PIL import Image
 
 from conftest import unmask
 from unmask.commands.prepare import _memory, hashes
-from unmask.data.manifest import Item, ManifestError, file_hash, items_table
+from unmask.data.manifest import Item, ManifestError, items_table
 from unmask.datasets import lists
-from unmask.files import NotRegularError, open_regular
-from unmask.media.decode import MediaError, open_media
-from unmask.media.kinds import first_line, is_picture
+from unmask.files import UNFINISHED, ClaimError, NotRegularError, claim, file_hash, lock, open_regular, replacing
+from unmask.media.kinds import MediaError, first_line, is_picture
 from unmask.media.pictures import WholePictures
+from unmask.media.reader import open_media
 from unmask.provenance import read_marks
 
 pytestmark = pytest.mark.skipif(
@@ -226,7 +226,7 @@ def test_a_reason_is_about_the_file(error, said):
 @pytest.mark.parametrize("error", [AttributeError("x"), MemoryError(), RuntimeError("y"), IndexError("z")])
 def test_whatever_a_decoder_raises_is_a_reason(tmp_path, monkeypatch, error):
     from test_video_view import make
-    from unmask.media import decode, stream, video
+    from unmask.media import pyav_reader, stream, video
 
     path = make(tmp_path / "a.mp4", count=3)
     reader = open_media(path)
@@ -234,7 +234,7 @@ def test_whatever_a_decoder_raises_is_a_reason(tmp_path, monkeypatch, error):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(decode, "read_index", fail)
+    monkeypatch.setattr(pyav_reader, "read_index", fail)
     with pytest.raises(MediaError, match=r"broken video stream \("):
         reader.read([0])
     monkeypatch.setattr(video, "_demux", fail)
@@ -242,3 +242,45 @@ def test_whatever_a_decoder_raises_is_a_reason(tmp_path, monkeypatch, error):
     for read in (open_media, WholePictures(32), lambda path: list(stream.stream(path))):
         with pytest.raises(MediaError, match=r"not a readable video \("):
             read(path)
+
+
+# -- written whole or not at all, claimed, locked
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with replacing(path) as one, replacing(path) as other:
+        assert one != other and one.match(UNFINISHED) and not path.match(UNFINISHED)
+        one.write_text("new")
+        other.write_text("newer")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    with pytest.raises(KeyboardInterrupt), replacing(path) as half:
+        half.write_text("ha")
+        raise KeyboardInterrupt
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_claimed_for_one_thing(tmp_path):
+    note = tmp_path / "made" / "note.json"
+    claim(note, {"seed": 1}, end="\n")
+    assert note.read_text() == '{\n  "seed": 1\n}\n'
+    claim(note, {"seed": 1})
+    with pytest.raises(ClaimError) as refused:
+        claim(note, {"seed": 2})
+    assert refused.value.found == {"seed": 1}
+    with pytest.raises(ClaimError) as refused:
+        claim(tmp_path / "note.json", {"seed": 1})
+    assert refused.value.found is None and not (tmp_path / "note.json").exists()
+    claim(tmp_path / "note.json", {"seed": 1}, alone=False)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such locks on Windows")
+def test_a_folder_is_locked_with_others_or_alone(tmp_path):
+    folder = tmp_path / "store"
+    with lock(folder), lock(folder):
+        with pytest.raises(BlockingIOError), lock(folder, alone=True, wait=False):
+            pass
+    with lock(folder, alone=True, wait=False):
+        assert [path.name for path in tmp_path.iterdir()] == ["store.lock"]

@@ -13,11 +13,13 @@ import pytest
 from PIL import Image, ImageCms, ImageFile
 
 from conftest import unmask
-from unmask.media import still
-from unmask.media.decode import MOST_PIXELS, MediaError, open_media
+from unmask.media import colours, still
 from unmask.media.encode import write_video
+from unmask.media.kinds import MediaError
 from unmask.media.pictures import WholePictures
 from unmask.media.probe import file_statistics
+from unmask.media.reader import open_media
+from unmask.media.still import MOST_PIXELS
 from unmask.provenance import watermark
 
 RAMP = np.tile(np.arange(0, 65536, 1024, dtype=np.uint16), (48, 1))  # [48, 64], from black to almost white
@@ -493,7 +495,7 @@ def test_strips_change_no_pixel(tmp_path, monkeypatch):
     shapes = [(300, 400), (48, 64), (700, 30), (20, 900), (2000, 3), (256, 256)]
     frames = [cv2.resize(NOISE, shape[::-1], interpolation=cv2.INTER_CUBIC) for shape in shapes]
     whole, planes = [read(path) for path in files], [watermark.plane(frame) for frame in frames]
-    monkeypatch.setattr(still, "STRIP", 64 * 5)
+    monkeypatch.setattr(colours, "STRIP", 64 * 5)
     monkeypatch.setattr(watermark, "_STRIP", 1000)
     for path, expected in zip(files, whole, strict=True):
         np.testing.assert_array_equal(read(path), expected)

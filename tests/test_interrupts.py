@@ -12,8 +12,8 @@ import pytest
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from conftest import TINY, unmask
-from unmask.application import fail_clearly
 from unmask.cli import main, verbs
+from unmask.failures import fail_clearly
 from unmask.parallel.processes import RESUMED
 
 ENDLESS = (
@@ -141,7 +141,7 @@ time.sleep(600)
 PARENT = f"""
 import subprocess, sys
 from unmask.parallel.processes import started
-from unmask.application import fail_clearly
+from unmask.failures import fail_clearly
 
 @fail_clearly
 def main():

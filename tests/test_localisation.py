@@ -26,8 +26,9 @@ from unmask.data.source import Source
 from unmask.demo.paintings import render_paintings
 from unmask.media.pictures import WholePictures
 from unmask.metrics import localisation
-from unmask.modules.segmenter import Segmenter, of_pictures
+from unmask.modules.segmenter import Segmenter
 from unmask.networks.encoders import SmallEncoder, TimmEncoder
+from unmask.networks.layout import of_pictures
 from unmask.networks.unet import UNet
 from unmask.runs.identity import run_id
 from unmask.runs.run import Run

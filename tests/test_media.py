@@ -10,11 +10,14 @@ import pytest
 
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.store import MemoryStore
-from unmask.media import decode
+from unmask.media import decoders
 from unmask.media.align import TEMPLATE, align_matrix, crop_matrix, warp
-from unmask.media.decode import MediaError, burst_indices, choose_decoder, open_media
+from unmask.media.decoders import choose_decoder
 from unmask.media.encode import write_video
 from unmask.media.find import Faces
+from unmask.media.indices import burst_indices
+from unmask.media.kinds import MediaError, first_line
+from unmask.media.reader import open_media
 from unmask.media.recipe import FaceCrops
 from unmask.media.skip import decode_wanted, read_index
 from unmask.media.track import all_faces, associate, iou, main_face, smooth
@@ -229,7 +232,7 @@ def test_frames_one_by_one_are_those_read_together(numbered, decoder):
 def test_a_decoder_that_cannot_be_used_names_the_fix(monkeypatch):
     with pytest.raises(ValueError, match="choose auto, decord, pyav, torchcodec"):
         choose_decoder("opencv")
-    monkeypatch.setattr(decode, "find_spec", lambda name: None if name in ("torchcodec", "decord") else name)
+    monkeypatch.setattr(decoders, "find_spec", lambda name: None if name in ("torchcodec", "decord") else name)
     with pytest.raises(ValueError, match="pip install torchcodec"):
         choose_decoder("torchcodec")
     assert choose_decoder("auto") == "pyav", "which is always installed"
@@ -237,13 +240,13 @@ def test_a_decoder_that_cannot_be_used_names_the_fix(monkeypatch):
     def broken(name):
         raise RuntimeError("Could not load libtorchcodec. Likely causes: ...")
 
-    monkeypatch.setattr(decode, "find_spec", lambda name: name)
+    monkeypatch.setattr(decoders, "find_spec", lambda name: name)
 
     def without_ffmpeg(name):
         return SimpleNamespace(ffmpeg_major_version=None)
 
     for module in (broken, without_ffmpeg):  # older releases do not load, newer ones load for pictures alone
-        monkeypatch.setattr(decode, "import_module", module)
+        monkeypatch.setattr(decoders, "import_module", module)
         with pytest.raises(ValueError, match="wants the shared libraries of FFmpeg"):
             choose_decoder("torchcodec")
 
@@ -252,7 +255,7 @@ def test_a_reason_holds_no_time_of_day():
     error = RuntimeError(
         "[06:01:54] /src/video/threaded_decoder.cc:292: [06:01:54] /src/x.cc:218: Check failed: a >= 0"
     )
-    assert decode._first_line(error) == "Check failed: a >= 0"
+    assert first_line(error) == "Check failed: a >= 0"
 
 
 @pytest.mark.parametrize(
@@ -403,7 +406,7 @@ def test_a_key_names_the_pixels(monkeypatch):
     keys = {FaceCrops().key, FaceCrops(margin=0.31).key, FaceCrops(frames=16).key}
     assert FaceCrops(decoder="pyav").key == FaceCrops().key
     with monkeypatch.context() as patch:
-        patch.setattr(decode, "version", lambda package: "0.0.1")
+        patch.setattr(decoders, "version", lambda package: "0.0.1")
         keys.add(FaceCrops().key)
     assert len(keys) == 4
     assert FaceCrops(faces="all").key != FaceCrops().key

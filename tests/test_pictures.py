@@ -12,8 +12,8 @@ from unmask.data.manifest import Item, ManifestError
 from unmask.data.prepare import prepare
 from unmask.data.source import Source
 from unmask.data.store import StoreError
-from unmask.media.decode import MediaError
 from unmask.media.encode import write_video
+from unmask.media.kinds import MediaError
 from unmask.media.pictures import WholePictures
 from unmask.media.recipe import FaceCrops
 

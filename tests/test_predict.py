@@ -17,10 +17,10 @@ from conftest import TINY, unmask
 from test_faces import panels
 from test_report_pictures import SHOWN, predictions
 from unmask.arguments import quote, repeated
-from unmask.commands import predict as verb
 from unmask.data.dataset import Sampling
 from unmask.data.loader import Loader
 from unmask.files import printable
+from unmask.inference import predict as verb
 from unmask.media.encode import write_video
 from unmask.media.pictures import WholePictures
 from unmask.media.recipe import FaceCrops
@@ -51,12 +51,12 @@ def fake_run(recipe, table=None, module=Dark, thresholds=SHOWN) -> SimpleNamespa
             raise RunError("the run has not been evaluated on this split")
         return table
 
-    parts = {"data.recipe": recipe, "data.sampling": Sampling(4), "data.loader": Loader(32, 3)}
+    parts = {"data.recipe": recipe, "data.loader": Loader(32, 3), "data.sampling": Sampling(frames_per_video=4)}
     config = {"data": {"name": "films", "sampling": {"frames": None}, "demo": False}}
     return SimpleNamespace(
         score_thresholds={level: float(logit(prob)) for level, prob in thresholds.items()}, config=config, name="dark",
-        folder="outputs/dark", checkpoint="best.ckpt", module=module,
-        build=lambda part: parts[part], predictions=tested,
+        folder="outputs/dark", checkpoint="best.ckpt", network=module,
+        kind="detector", build=parts.__getitem__, predictions=tested,
     )  # fmt: skip
 
 
@@ -268,7 +268,10 @@ def test_a_diverged_run_and_an_unscored_one(run, demo_root, tmp_path):
     checkpoint["state_dict"][name][0, 0, 0, 0] = float("nan")
     torch.save(checkpoint, folder / "checkpoints/best.ckpt")
     done = unmask("predict", clip, f"run={folder}", cwd=tmp_path, expect=1)
-    assert f"run={folder}: '{name}' in the weights" in done.stderr and "lower module.optimizer.lr" in done.stderr
+    assert (
+        f"run={folder}: '{name.removeprefix('network.')}' in the weights" in done.stderr
+        and "lower module.optimizer.lr" in done.stderr
+    )
     assert "probability" not in done.stdout and len(done.stderr.splitlines()) == 1
     metrics = json.loads((folder / "metrics.json").read_text())
     (folder / "metrics.json").write_text(json.dumps(metrics | {"thresholds": {"frame": 0.5, "video": None}}))

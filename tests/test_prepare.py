@@ -18,12 +18,14 @@ import pytest
 from conftest import TINY, unmask
 from test_data import LISTED, PATHS, Painted, module, tree
 from unmask.config import allowed
-from unmask.data import prepare as preparing
+from unmask.data import work
+from unmask.data.parts import part_path, read_about
 from unmask.data.prepare import parse_shard, prepare, prepare_parts
-from unmask.data.store import StoreError, part_path, read_about
-from unmask.media.decode import open_media
+from unmask.data.store import StoreError
+from unmask.media.crops import Crops
 from unmask.media.encode import write_video
-from unmask.media.recipe import Crops, FaceCrops
+from unmask.media.reader import open_media
+from unmask.media.recipe import FaceCrops
 from unmask.parallel.workers import Stop
 
 MADE = ("items.parquet", "crops.parquet", "rejected.csv", "audit.json", "recipe.json")
@@ -144,7 +146,7 @@ def test_a_full_disk_is_no_item_s_fault(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(preparing, "write_part", full)
+        patch.setattr(work, "write_part", full)
         with pytest.raises(Stop, match="No space left on device"):
             prepare(module(root).manifest(), root, tmp_path / "store", Painted(), num_workers=0)
     assert len(prepare(module(root).manifest(), root, tmp_path / "store", Painted(), num_workers=0).crops) == 36 * 8
@@ -231,7 +233,7 @@ def test_a_killed_merge_leaves_no_trace(tmp_path, monkeypatch, step):
     def killed(*_):
         raise KeyboardInterrupt
 
-    where = "unmask.data.prepare" if step in ("audit", "finish") else "unmask.data.store"
+    where = "unmask.data.prepare" if step in ("audit", "finish") else "unmask.data.shards"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(f"{where}.{'_write_shard' if step == 'write_shard' else step}", killed)
         prepare(items, root, tmp_path / "store", Painted(), num_workers=0)

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 import sklearn.metrics as sk
 import torch
-from omegaconf import OmegaConf
 from PIL import Image
 from rich.console import Console
 
-from unmask.commands import predict as verb
+from unmask.data.dataset import Sampling
+from unmask.data.loader import Loader
+from unmask.inference import predict as verb
 from unmask.media.pictures import WholePictures
 from unmask.metrics import detection
 from unmask.reporting import page, plots, tables
@@ -123,12 +124,12 @@ class Mean(torch.nn.Module):
 
 def test_a_picture_is_asked_about(tmp_path, monkeypatch, capsys):
     """A run of pictures, in place of a folder: what it says of one picture is the mean of its pixels."""
-    data = {"name": "art", "frames": None, "frames_per_video": 1, "consecutive": False, "stride": 1}
-    config = OmegaConf.create({"data": data | {"batch_size": 4, "image_size": 32, "demo": False}})
+    parts = {"data.recipe": WholePictures(32), "data.loader": Loader(32, 4), "data.sampling": Sampling(1)}
+    config = {"data": {"name": "art", "sampling": {"frames": None}, "demo": False}}
     run = SimpleNamespace(
         thresholds=SHOWN, score_thresholds=CUT, config=config, name="svm", folder="outputs/svm", checkpoint="best.ckpt",
-        module=Mean,
-        build=lambda part: WholePictures(32), predictions=lambda split: predictions(),
+        network=Mean, kind="detector",
+        build=parts.__getitem__, predictions=lambda split: predictions(),
     )  # fmt: skip
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.full((40, 50, 3), 178, np.uint8)).save("a painting.png")

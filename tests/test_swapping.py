@@ -23,8 +23,8 @@ from unmask.evaluation.swaps import SwapFigures, likeness
 from unmask.generation.swapper import Swapper
 from unmask.generation.trained import load_swapper
 from unmask.media.align import align_matrix, warp
-from unmask.media.decode import MediaError
 from unmask.media.encode import Clock, pad_even, write_video
+from unmask.media.kinds import MediaError
 from unmask.media.paste import match_colours, paste, rescale, soften, unwarp
 from unmask.media.pictures import WholePictures
 from unmask.media.recipe import FaceCrops

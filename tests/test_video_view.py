@@ -16,11 +16,13 @@ import pytest
 from av.stream import Disposition
 
 from conftest import unmask
+from unmask.media import container
 from unmask.media import video as videos
-from unmask.media.decode import MediaError, open_media
 from unmask.media.encode import Clock, write_video
+from unmask.media.kinds import MediaError
 from unmask.media.pictures import WholePictures
 from unmask.media.probe import file_statistics
+from unmask.media.reader import open_media
 from unmask.media.recipe import FaceCrops
 from unmask.media.stream import clock, stream
 from unmask.media.view import view_of
@@ -428,7 +430,7 @@ def test_pixels_of_a_video_are_limited(tmp_path, monkeypatch, decoder):
     assert open_media(path, decoder).read(list(range(6))).shape == (6, 96, 128, 3)
     with pytest.raises(MediaError, match=r"too large: 7 frames of 128x96 px take .* read at most 6"):
         open_media(path, decoder).read(list(range(7)))
-    monkeypatch.setattr(videos, "MOST_PIXELS", 96 * 128 - 1)
+    monkeypatch.setattr(container, "MOST_PIXELS", 96 * 128 - 1)
     videos._describe.cache_clear()
     with pytest.raises(MediaError, match=r"too large: 128x96 px, and videos of more than 12,287 pixels a frame"):
         open_media(path, decoder)
@@ -437,7 +439,7 @@ def test_pixels_of_a_video_are_limited(tmp_path, monkeypatch, decoder):
 BOMB = """
 import sys
 from pathlib import Path
-from unmask.media.decode import MediaError
+from unmask.media.kinds import MediaError
 from unmask.media.pictures import WholePictures
 from unmask.media.recipe import FaceCrops
 print(WholePictures(64)(Path(sys.argv[1])).pixels.shape)

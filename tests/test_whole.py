@@ -7,7 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from unmask.media.decode import MediaError, open_media
+from unmask.media.kinds import MediaError
+from unmask.media.reader import open_media
 
 FRAMES = 40
 FORMATS = {

@@ -123,6 +123,14 @@ def quote(argument: str) -> str:
     return f"{key}='{escaped}'"
 
 
+def unquote(value: str) -> str:
+    """A value as it was before `quote`; one that is not in quotes stays as it is."""
+    if len(value) < 2 or value[0] != "'" or value[-1] != "'":
+        return value
+    inner = re.sub(r"(\\+)'", lambda found: "\\" * (len(found[1]) // 2) + "'", value[1:-1])
+    return re.sub(r"(\\+)$", lambda found: "\\" * (len(found[1]) // 2), inner)
+
+
 def repeated(arguments: list[str]) -> str | None:
     """What is wrong where a key is given twice in quoted arguments, of which Hydra takes the last; None if nothing."""
     given: dict[str, list[str]] = {}

@@ -3,9 +3,8 @@
 import logging
 import os
 import warnings
-from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 console = Console(highlight=False)
 log = logging.getLogger("unmask")  # conf/train.yaml writes it into the run's folder, and nowhere else
@@ -18,7 +17,7 @@ def say(text: str, style: str | None = None) -> None:
         log.info(text)
 
 
-def show(table: Any) -> None:
+def show(table: RenderableType) -> None:
     """Print what Rich can draw. A verb that any launcher may start calls this: it holds no console to be pickled."""
     console.print(table)
 

@@ -7,146 +7,51 @@ The file goes through the recipe that the run was trained on, except that every 
 the file's score is the highest of its faces'. A score is evidence, never proof.
 """
 
-import hashlib
-import os
-from dataclasses import replace
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
-from numpy.typing import NDArray
-from omegaconf import DictConfig
-
-from unmask.application import verb
-from unmask.console import say
-from unmask.data.augment import to_float
-from unmask.data.dataset import CropDataset
-from unmask.data.store import MemoryStore
-from unmask.files import printable
-from unmask.inference import verdict
-from unmask.media.decode import MediaError, open_media
-from unmask.media.recipe import Crops, FaceCrops
-from unmask.metrics import detection
-from unmask.reporting import plots
-from unmask.runs.figures import require_finite
+from unmask.arguments import unquote
+from unmask.failures import fail_clearly
+from unmask.inference.predict import predict
 from unmask.runs.run import Run
 
-KEYS = {"path", "run", "out"}
-LONGEST = 255  # bytes of a file's name on most file systems
+KEYS = ("path", "run", "out")
 
 
-def predict(path: Path, run: Run, out: Path | None = None) -> float:
-    """Score one file, print the verdict, draw the scores; return the probability of fake.
+@fail_clearly
+def ask(given: Mapping[str, str | None]) -> None:
+    """Run the verb on what was typed.
 
-    Raises:
-        MediaError: the file cannot be read or shows no face.
-        RunError: the run's weights, thresholds or scores are not finite.
-        ValueError: `out` cannot be written.
+    Args:
+        given: `path`, `run` and, where the picture has another place, `out`.
     """
-    _check_out(path, out)
-    cuts, recipe = run.score_thresholds, run.build("data.recipe")
-    if faces := isinstance(recipe, FaceCrops):
-        recipe = replace(recipe, faces="all")
-    try:
-        crops = recipe(path)
-    except MediaError as error:
-        raise MediaError(f"{printable(str(path))}: {error}") from None
-    except OSError as error:
-        raise MediaError(f"{printable(str(path))}: cannot be opened ({error.strerror})") from None
-    store = MemoryStore("file", crops)
-    predictions = score_file(run, store)
-    scored = detection.videos(predictions).iloc[0]
-    score, prob = float(scored["score"]), float(scored["prob"])
-    picture = len(np.unique(crops.frame)) == 1
-    drawn = draw(path, recipe.decoder, crops, predictions, cuts)
-    out = out or Path(_name(path.stem, "score.png" if picture else "timeline.png"))
-    _write(out, drawn)
-    unit = "picture" if picture else "frame" if run.config["data"]["sampling"]["frames"] is None else "clip"
-    count, found = 1 if picture else len(predictions), int(predictions["track"].nunique())
-    verdict.tell_score(path, score, cuts["video"])
-    if faces:
-        verdict.tell_faces(crops, predictions, cuts["video"])
-    verdict.tell_run(run, score, cuts["video"], f"{count} {unit}{'s' if count > 1 else ''}", found)
-    verdict.tell_caveats(run, found)
-    verdict.tell_marks(path, recipe.decoder)
-    say(f"{'score' if picture else 'timeline'}: {printable(str(out))}")
-    return prob
-
-
-@torch.inference_mode()
-def score_file(run: Run, store: MemoryStore) -> pd.DataFrame:
-    """The prediction table of one file, sampled as in the run's evaluation.
-
-    Raises:
-        RunError: the run's weights or its scores of this file are not finite.
-    """
-    loader = run.build("data.loader")
-    samples = CropDataset(store, store.items, run.build("data.sampling"))
-    module: Any = run.module()
-    for name, value in module.state_dict().items():
-        require_finite(value, f"run={run.folder}: '{name}' in the weights {run.checkpoint}", verdict.RETRAIN)
-    logits = []
-    for start in range(0, len(samples), loader.batch_size):
-        wanted = [(0, index) for index in range(start, min(start + loader.batch_size, len(samples)))]
-        logits.append(module(to_float(samples.__getitems__(wanted)["x"], loader.image_size)).float())
-    logit = torch.cat(logits)
-    require_finite(
-        logit, f"run={run.folder}: the scores of this file with the weights {run.checkpoint}", verdict.RETRAIN
-    )
-    return samples.table.assign(dataset="file", split="none", logit=logit.numpy().astype(np.float64))
-
-
-def draw(path: Path, decoder: str, crops: Crops, predictions: pd.DataFrame, cuts: dict[str, float]) -> bytes:
-    """The picture of what was scored: a timeline of a video, of a picture its crop, or all of it with several faces."""
-    strips = MemoryStore("file", crops).strips
-    if len(np.unique(crops.frame)) > 1:
-        return plots.timeline(predictions, strips, score_threshold=cuts["frame"])
-    rows = predictions.drop_duplicates("track")  # a clip model sees a picture repeated, with one score
-    if len(rows) == 1:
-        return plots.single(rows, strips, score_threshold=cuts["video"])
-    whole: NDArray[np.uint8] = open_media(path, decoder).read([int(crops.frame[0])])[0]
-    return plots.group(rows, strips, whole, crops.box, score_threshold=cuts["video"])
-
-
-def _check_out(path: Path, out: Path | None) -> None:
-    if out is None:
-        return
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"out={out}: a PNG is written, so its name must end in .png")
-    if out.exists() and path.exists() and out.samefile(path):
-        raise ValueError(f"out={out}: that is the file that is asked about; choose another name")
-
-
-def _name(stem: str, end: str) -> str:
-    """`STEM-END`; of a stem that is too long for a file's name its beginning, and a hash of all of it."""
-    raw = os.fsencode(f"{stem}-{end}")
-    if len(raw) <= LONGEST:
-        return os.fsdecode(raw)
-    end = f"-{hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]}-{end}"
-    kept = stem
-    while len(os.fsencode(kept + end)) > LONGEST:
-        kept = kept[:-1]
-    return kept + end
-
-
-def _write(out: Path, drawn: bytes) -> None:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(drawn)
-    except OSError as error:
-        raise ValueError(f"out={printable(str(out))}: cannot be written ({error.strerror})") from None
-
-
-@verb("predict")
-def main(cfg: DictConfig) -> None:
-    """Run the verb."""
-    if unknown := sorted(str(key) for key in set(cfg) - KEYS):
+    if unknown := sorted(set(given) - set(KEYS)):
         raise ValueError(f"{', '.join(unknown)}: no argument of predict; it takes path, run and out")
-    if missing := [key for key in ("path", "run") if cfg.get(key) is None]:
+    if missing := [key for key in ("path", "run") if given.get(key) is None]:
         raise ValueError(f"{' and '.join(missing)} missing: unmask predict FILE run=DIR")
-    predict(Path(cfg.path), Run(Path(cfg.run)), Path(cfg.out) if cfg.out else None)
+    out = given.get("out")
+    predict(Path(str(given["path"])), Run(Path(str(given["run"]))), Path(out) if out else None)
+
+
+def main() -> None:
+    """Run the verb; as a Hydra application only where Hydra's flags or settings are among the arguments."""
+    arguments = sys.argv[1:]
+    if any(argument.startswith(("-", "hydra.", "hydra/")) for argument in arguments):
+        from unmask.application import verb
+
+        verb("predict")(lambda cfg: ask({str(key): value for key, value in cfg.items()}))()
+        return
+    ask(typed(arguments))
+
+
+def typed(arguments: list[str]) -> dict[str, str | None]:
+    """The values of `key=value` arguments, without Hydra's quotes; null is None."""
+    found: dict[str, str | None] = {}
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        found[key.lstrip("+")] = None if value == "null" else unquote(value)
+    return found
 
 
 if __name__ == "__main__":

@@ -27,14 +27,14 @@ from unmask.config.check import resolved
 from unmask.console import console, say
 from unmask.data import checksums, duplicates
 from unmask.data.contents import Member, open_contents
-from unmask.data.manifest import ManifestError, check_leaks, file_hash
+from unmask.data.manifest import ManifestError, check_leaks
 from unmask.data.prepare import parse_shard, prepare_parts
 from unmask.data.prepare import prepare as prepare_items
 from unmask.data.prepared import Prepared, members
 from unmask.data.source import Source
 from unmask.data.split import Split
 from unmask.data.store import DUPLICATES, CropStore, StoreError, shard_path
-from unmask.files import printable
+from unmask.files import file_hash, printable
 from unmask.media.kinds import VIDEOS
 from unmask.parallel.workers import run
 

@@ -21,7 +21,8 @@ from unmask.config.build import build
 from unmask.config.check import resolved
 from unmask.console import quiet
 from unmask.generation.folder import default_folder
-from unmask.generation.samples import SampleSettings, sample
+from unmask.generation.sampler import SampleSettings
+from unmask.generation.samples import sample
 from unmask.generation.trained import open_run
 from unmask.training.trainer import devices_of
 

@@ -28,9 +28,9 @@ from unmask.generation.trained import open_run
 from unmask.provenance import TRAINED, Marking
 from unmask.training.trainer import devices_of
 
-HOW = ("to", "blending", "colour", "feather", "search_every", "crf")  # the arguments of SwapSettings
+HOW = ("to", "blending", "colour", "feather", "search_every", "crf", "batch_size")  # the arguments of SwapSettings
 READ = (
-    "run", "video", *HOW, "label", "video_psnr", "batch_size", "out", "rerun", "marking.", "identity", "identity.",
+    "run", "video", *HOW, "label", "video_psnr", "out", "rerun", "marking.", "identity", "identity.",
     "lpips", "lpips.", "trainer", "trainer.",
 )  # fmt: skip
 
@@ -49,7 +49,7 @@ def main(cfg: DictConfig) -> None:
     marking = replace(marking, label=settings["label"] or "", psnr=settings["video_psnr"], source=TRAINED)
     measures = {"identity": settings["identity"], "lpips": settings["lpips"]}
     devices = devices_of(settings["trainer"])
-    swap(run, video, how, out, marking, devices, measures, settings["batch_size"], settings["rerun"])
+    swap(run, video, how, out, marking, devices, measures, settings["rerun"])
 
 
 if __name__ == "__main__":

@@ -5,12 +5,11 @@ statistics, and whether our own watermark is read in it). If it beats chance, a 
 (arXiv:2403.17608).
 """
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from unmask.config import Settings
 from unmask.data.manifest import ATTRIBUTE, components
 
 NOT_STATISTICS = {"item", "path", "label", "method", "source", "groups", "split", "rejected", "sha256"}
@@ -19,7 +18,7 @@ NOT_STATISTICS |= {"untouched_faces"}  # counted of items with a mask alone, so 
 FOLDS, TREES, RESAMPLES, FEWEST = 5, 300, 500, 20
 
 
-def audit(items: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
+def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
     """Score the statistics of prepared items by cross-validation over people.
 
     Returns:
@@ -64,7 +63,7 @@ def _features(items: pd.DataFrame) -> NDArray[np.float64]:
     return np.asarray(pd.get_dummies(table, columns=words, dtype=float).fillna(-1), np.float64)
 
 
-def _group(items: pd.DataFrame) -> NDArray[Any]:
+def _group(items: pd.DataFrame) -> NDArray[np.int64]:
     """The component of people of each row; those without people are one of their own."""
     of = components(items["groups"])
     names = [
@@ -74,7 +73,7 @@ def _group(items: pd.DataFrame) -> NDArray[Any]:
 
 
 def _out_of_fold(
-    features: NDArray[np.float64], label: NDArray[np.int64], group: NDArray[Any], seed: int
+    features: NDArray[np.float64], label: NDArray[np.int64], group: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64] | None:
     """The probability of fake of each row, by a classifier that saw none of its people; None where it cannot learn."""
     # Imported here, for each process that prepares imports this file, and scikit-learn takes a second.
@@ -90,7 +89,9 @@ def _out_of_fold(
     return score
 
 
-def _interval(score: NDArray[np.float64], label: NDArray[np.int64], group: NDArray[Any], seed: int) -> dict[str, float]:
+def _interval(
+    score: NDArray[np.float64], label: NDArray[np.int64], group: NDArray[np.int64], seed: int
+) -> dict[str, float]:
     from sklearn.metrics import roc_auc_score
 
     rng = np.random.default_rng(seed)

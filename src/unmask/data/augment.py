@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchvision import tv_tensors
 
-Transform = Callable[..., Any]
+Transform = Callable[..., Any]  # a picture, or a picture and its mask -> the same, moved
 
 
 class Augmentation:
@@ -56,8 +56,8 @@ def _each(
         warnings.filterwarnings("ignore", message=r"RandomErasing\(\) is currently passing through")
         for at, seed in enumerate(seeds):
             torch.manual_seed(seed)
-            sample: Any = tv_tensors.Image(x[at])
-            moved: Any = None if mask is None else tv_tensors.Mask(mask[at])
+            sample: Tensor = tv_tensors.Image(x[at])
+            moved: Tensor | None = None if mask is None else tv_tensors.Mask(mask[at])
             for transform in transforms:
                 sample, moved = (transform(sample), None) if moved is None else transform(sample, moved)
             out.append((sample.as_subclass(Tensor), None if moved is None else moved.as_subclass(Tensor)))
@@ -140,14 +140,3 @@ class Reverse(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[T, 3, S, S] -> the same shape; a frame [3, S, S] stays as it is."""
         return x.flip(0) if x.ndim == 4 else x
-
-
-def to_float(x: Tensor, image_size: int) -> Tensor:
-    """Uint8 [B, (T,) C, S, S] -> float [B, (T,) C, image_size, image_size] in [0, 1]; antialiased bilinear."""
-    x = x.float() / 255
-    if x.shape[-1] == image_size and x.shape[-2] == image_size:
-        return x
-    frames = x.flatten(0, -4)  # [B*T, C, S, S]
-    size = (image_size, image_size)
-    resized: Tensor = interpolate(frames, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
-    return resized.reshape(*x.shape[:-2], *size)

@@ -1,7 +1,6 @@
 """Samples of real items alone: each as it is, and blended with itself."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,7 +86,7 @@ class BlendedDataset(CropDataset):
         """A real sample, its blend and the mask, [3, S, S] or [T, 3, S, S]."""
         draw = [0, 0, number] if self.seed is None else [self.seed, epoch, number]
         rng = np.random.default_rng(draw)
-        rows: Any = self._choose(number, None if self.seed is None else rng)
+        rows = self._choose(number, None if self.seed is None else rng)
         if self.how.frames is None:
             pixels, landmarks = self.store.pixels(self._shard[rows], self._offset[rows])[0], self._landmarks[rows[0]]
         else:

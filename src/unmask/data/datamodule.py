@@ -16,17 +16,18 @@ from torch.utils.data import DataLoader
 from unmask.config import Settings
 from unmask.config.build import build
 from unmask.data import features
-from unmask.data.augment import Augmentation, to_float
+from unmask.data.augment import Augmentation
 from unmask.data.blend import SelfBlend
 from unmask.data.blended import BlendedDataset
 from unmask.data.contents import open_contents
 from unmask.data.dataset import CropDataset, Order, Sampling
 from unmask.data.loader import Loader
 from unmask.data.manifest import ATTRIBUTE, ManifestError, components
+from unmask.data.pixels import to_float
 from unmask.data.predictions import empty_table, prediction_table
-from unmask.data.prepare import Recipe
 from unmask.data.prepared import members
 from unmask.data.protocol import Description, describe
+from unmask.data.recipe import Recipe
 from unmask.data.sampling import CountedLoader, CountedSampler, FixedSampler, draw_seed
 from unmask.data.source import Source
 from unmask.data.split import Split

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unmask.data import sampling
-from unmask.data.features import Features, JoinedFeatures
 from unmask.data.manifest import ATTRIBUTE
-from unmask.data.prepare import Recipe
 from unmask.data.stores import Store
+
+if TYPE_CHECKING:
+    from unmask.data.features import Features, JoinedFeatures
+    from unmask.data.recipe import Recipe
 
 Order = Callable[[np.random.Generator], sampling.Indices]
 BALANCES = ("none", "classes", "pairs", "methods")
@@ -55,7 +57,7 @@ class Sampling:
         self,
         store: Store,
         items: pd.DataFrame,
-        recipe: Recipe,
+        recipe: "Recipe",
         seed: int | None = None,
         augment: Callable[[Tensor, list[int]], Tensor] | None = None,
         masks: bool = False,

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from unmask.data import perceptual
 from unmask.data.manifest import ManifestError, components, relations
 from unmask.data.store import DUPLICATES as DUPLICATES
-from unmask.data.store import CropStore, write_text
+from unmask.data.store import CropStore
+from unmask.files import write_text
 
 # A pair of items counts where so many of the crops of one have a twin in the other. Re-encoded clips of FaceForensics++
 # (x264 at CRF 23 to 35, half size, the first 40 frames cut off) share 0.16 or more with their originals, since the face
@@ -43,7 +44,7 @@ def read(folder: Path) -> pd.DataFrame:
 
 def write(folder: Path) -> None:
     """Find the pairs of a new store and write its duplicates.csv, so that no training waits for it."""
-    write_text(read(folder).to_csv(index=False), folder / DUPLICATES)
+    write_text(folder / DUPLICATES, read(folder).to_csv(index=False))
 
 
 def find(items: pd.DataFrame, crops: pd.DataFrame, pixels: Pixels) -> pd.DataFrame:

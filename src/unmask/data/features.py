@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
-from uuid import uuid4
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor, nn
 
-from unmask.data.augment import to_float
+from unmask.data.pixels import to_float
 from unmask.data.store import CropStore
-from unmask.files import checksum, replace_file, reserve
+from unmask.files import checksum, replacing, reserve, write_text
 
 Encode = Callable[[Tensor], Tensor]
 BATCH = 64  # crops at once
@@ -38,7 +37,7 @@ class Features:
         self.path = path
         self._map: NDArray[np.float32] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "_map": None}  # a memory map is opened anew in each process
 
     @property
@@ -231,20 +230,19 @@ def _good(path: Path, count: int, rows: NDArray[np.int64], sample: NDArray[np.fl
 def _write(path: Path, count: int, batches: Iterator[NDArray[np.float32]]) -> None:
     """Write all batches; a reader finds the whole file or none."""
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
-    array: NDArray[np.float32] | None = None
-    start = 0
-    for batch in track(batches, "features", total=-(-count // BATCH), transient=True):
-        if array is None:
-            shape = (count, batch.shape[1])
-            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-            reserve(temporary)
-        array[start : start + len(batch)] = batch
-        start += len(batch)
-    if array is not None:
-        array.flush()  # type: ignore[attr-defined]
-    replace_file(_checksum_path(path), str(checksum(temporary)).encode())
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        array: np.memmap[tuple[int, ...], np.dtype[np.float32]] | None = None
+        start = 0
+        for batch in track(batches, "features", total=-(-count // BATCH), transient=True):
+            if array is None:
+                shape = (count, batch.shape[1])
+                array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+                reserve(temporary)
+            array[start : start + len(batch)] = batch
+            start += len(batch)
+        if array is not None:
+            array.flush()
+        write_text(_checksum_path(path), str(checksum(temporary)))
 
 
 def _checksum_path(path: Path) -> Path:

@@ -6,17 +6,15 @@ that the data set knows, and whatever statistics the medium has.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from unicodedata import category
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from unmask.files import open_regular, printable
+from unmask.files import printable
 
 ITEM_COLUMNS = ["item", "path", "label", "method", "source", "groups", "mask", "split", "rejected"]
 ATTRIBUTE = "attribute."  # before the names of columns that hold attributes
@@ -223,22 +221,6 @@ def components(groups: Iterable[Iterable[str]]) -> dict[str, str]:
             a, b = root(names[0]), root(name)
             parent[max(a, b)] = min(a, b)
     return {name: root(name) for name in parent}
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of the bytes of a regular file: of as many as it has when it is opened, so that this comes to an end.
-
-    Raises:
-        NotRegularError: it is a pipe, a socket, a device or a folder.
-        OSError: it is missing or may not be read.
-    """
-    digest = hashlib.sha256()
-    with open_regular(path) as file:
-        left = os.fstat(file.fileno()).st_size
-        while left > 0 and (some := file.read(min(left, 2**20))):
-            digest.update(some)
-            left -= len(some)
-    return digest.hexdigest()
 
 
 def crop_hash(pixels: NDArray[np.uint8]) -> str:

@@ -10,40 +10,21 @@ crops are used, until rerun=true.
 """
 
 import json
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
 
 import pandas as pd
 
 from unmask.data import duplicates
 from unmask.data.audit import audit
-from unmask.data.manifest import file_hash
-from unmask.data.store import (
-    AGAIN,
-    CHECKSUMS,
-    DUPLICATES,
-    CropStore,
-    DamagedPart,
-    StoreError,
-    finish,
-    merge,
-    part_path,
-    read_about,
-    take_apart,
-    write_part,
-    write_rejected,
-    write_text,
-)
-from unmask.files import printable, read_json, remove_made
+from unmask.data.parts import About, DamagedPart, part_path, read_about, take_apart
+from unmask.data.recipe import Recipe
+from unmask.data.shards import finish, merge, reasons, write_rejected
+from unmask.data.store import AGAIN, CHECKSUMS, DUPLICATES, CropStore, StoreError
+from unmask.data.work import Task, Work, keep, record
+from unmask.files import ClaimError, claim, lock, printable, remove_made, write_text
 from unmask.parallel import workers
-
-if sys.platform != "win32":
-    import fcntl
 
 # What a store's folder holds; `rerun=true` removes this and nothing else.
 MADE = (
@@ -54,66 +35,7 @@ MADE = (
 WARN_SHARE, FAIL_SHARE = 0.1, 0.5  # of items that could not be prepared
 
 Shard = tuple[int, int]  # which of how many, from 1
-Task = tuple[str, str, str | None]  # item, path, mask
 Progress = Callable[[Iterator[str | None], int], Iterator[str | None]]
-
-
-class Recipe(Protocol):
-    """How a file becomes crops: see media.recipe.FaceCrops."""
-
-    @property
-    def key(self) -> str:
-        """A name for this recipe's crops."""
-
-    @property
-    def option(self) -> str:
-        """How a config chooses it: `data/recipe=OPTION`."""
-
-    @property
-    def masks(self) -> bool:
-        """Whether it also cuts the masks of what was manipulated."""
-
-    def describe(self) -> dict[str, object]:
-        """All that decides the pixels."""
-
-    def words(self, image_size: int) -> str:
-        """How pictures are shown to a network, for a protocol."""
-
-    def landmarks_in_crop(self, box: Any, landmarks: Any) -> Any:
-        """Where the landmarks [N, 5, 2] of faces with these boxes [N, 4], in px of the file, lie in the crops, px."""
-
-    def __call__(self, path: Path, mask: Path | None = None) -> Any:
-        """The crops of one file, and of its mask if the recipe wants them; a ValueError says why there are none."""
-
-
-def overrides(wanted: Mapping[str, object], usual: Mapping[str, object]) -> list[str]:
-    """What a command line must give for the settings of a recipe, where the config says what is usual."""
-    public = {key: value for key, value in wanted.items() if not key.startswith("_")}
-    return [f"data.recipe.{key}={value}" for key, value in public.items() if value != usual.get(key)]
-
-
-@dataclass
-class _Work:
-    """What a worker does with one item; the result lies on disk, only the reason for a rejection comes back."""
-
-    folder: Path
-    root: Path
-    recipe: Recipe
-
-    def __call__(self, task: Task) -> str | None:
-        item, path, mask = task
-        if (about := read_about(self.folder, item)) is not None:  # by another call meanwhile
-            return about["rejected"]  # type: ignore[no-any-return]
-        file = self.root / path
-        try:
-            crops, reason = self.recipe(file, None if mask is None else self.root / mask), None
-            statistics = crops.statistics | {"sha256": file_hash(file)}
-        except ValueError as error:
-            crops, reason, statistics = None, str(error), {}
-        except OSError as error:  # gone meanwhile, or not to be read
-            crops, reason, statistics = None, f"cannot be read ({error.strerror})", {}
-        _keep(self.folder, item, crops, statistics | _bytes(file), reason)
-        return reason
 
 
 def prepare(
@@ -146,21 +68,28 @@ def prepare(
         StoreError: more items could not be prepared; the others are kept, and the next call tries these anew.
     """
     if rerun:
-        with _lock(folder, alone=True, wait=False):
-            remove_made(folder, MADE)
+        _start_over(folder)
     elif store := _finished(items, root, folder, recipe):
         _warn_changed(store, root)
         return store
     while True:
         prepare_parts(items, root, folder, recipe, num_workers, timeout, None, progress, memory)
         try:
-            with _lock(folder, alone=True):
+            with lock(folder, alone=True):
                 store = _finished(items, root, folder, recipe) or _merge(items, folder, max_rejected)
         except DamagedPart as error:  # it is deleted, so only this item is prepared again
             warnings.warn(str(error), stacklevel=2)
         else:
             _warn_changed(store, root)
             return store
+
+
+def _start_over(folder: Path) -> None:
+    try:
+        with lock(folder, alone=True, wait=False):
+            remove_made(folder, MADE)
+    except BlockingIOError:
+        raise StoreError(f"another process is at work on {folder}; wait for it or end it") from None
 
 
 def prepare_parts(
@@ -176,38 +105,34 @@ def prepare_parts(
 ) -> int:
     """Prepare the items, or of n shares of them the k-th, but merge nothing; how many of all items remain.
 
-    Args:
-        items: see `prepare`, as all others.
-        root: the data set's folder.
-        folder: where the store is made.
-        recipe: file -> crops.
-        num_workers: processes.
-        timeout: seconds.
-        shard: (k, n) takes every n-th item, from the k-th.
-        progress: wraps the iteration.
-        memory: GB.
+    The arguments are those of `prepare`, and `shard`: (k, n) takes every n-th item, from the k-th.
 
     Raises:
         StoreError: the folder is of other items or another recipe.
     """
-    with _lock(folder):
+    with lock(folder):
         if _finished(items, root, folder, recipe):
             return 0
         _claim(folder, _about(root, recipe))
-        every: list[Task] = [
-            (str(item), str(path), mask if isinstance(mask, str) and label == 1 else None)  # a real file's is black
-            for item, path, mask, label in zip(items["item"], items["path"], items["mask"], items["label"], strict=True)
-        ]
+        every = _tasks(items)
         mine = every if shard is None else every[shard[0] - 1 :: shard[1]]
         unusable = items.dropna(subset=["rejected"]).set_index("item")["rejected"].to_dict()  # by its name alone
         todo = [task for task in mine if read_about(folder, task[0]) is None and task[0] not in unusable]
         for item in (item for item, *_ in mine if item in unusable):
-            _keep(folder, item, None, {}, unusable[item])
-        work = _Work(folder, root, recipe)
-        done = _record(folder, root, workers.run(work, todo, num_workers, timeout, memory))
+            keep(folder, item, None, {}, unusable[item])
+        work = Work(folder, root, recipe)
+        done = record(folder, root, workers.run(work, todo, num_workers, timeout, memory))
         for _ in progress(done, len(todo)):
             pass
         return sum(not part_path(folder, item).is_file() for item, *_ in every)
+
+
+def _tasks(items: pd.DataFrame) -> list[Task]:
+    """What is to be done for each item; the mask of a real file is black, whatever the manifest names."""
+    return [
+        (str(item), str(path), mask if isinstance(mask, str) and label == 1 else None)
+        for item, path, mask, label in zip(items["item"], items["path"], items["mask"], items["label"], strict=True)
+    ]
 
 
 def begin(root: Path, folder: Path, recipe: Recipe) -> None:
@@ -227,7 +152,7 @@ def begin(root: Path, folder: Path, recipe: Recipe) -> None:
 
 def join(items: pd.DataFrame, folder: Path) -> CropStore:
     """Make a store of parts that lie in its folder, one an item."""
-    with _lock(folder, alone=True):
+    with lock(folder, alone=True):
         return _merge(items, folder, max_rejected=1.0)
 
 
@@ -267,48 +192,24 @@ def _finished(items: pd.DataFrame, root: Path, folder: Path, recipe: Recipe) -> 
 def _claim(folder: Path, about: dict[str, object]) -> None:
     """Write down what the folder is for, or see that it is for this."""
     (folder / "parts").mkdir(parents=True, exist_ok=True)
-    file = folder / "recipe.json"
-    if not file.is_file():
-        write_text(json.dumps(about, indent=2), file)
-    if (other := read_json(file, AGAIN)) != about:
+    try:
+        claim(folder / "recipe.json", about, AGAIN, alone=False)
+    except ClaimError as error:
+        other = (error.found or {}).get("root")
         raise StoreError(
-            f"{folder} was begun with files from {other.get('root')}, not from {about['root']}; start over with "
+            f"{folder} was begun with files from {other}, not from {about['root']}; start over with "
             "rerun=true, or choose another place with data.prepared=DIR"
-        )
-
-
-def _record(folder: Path, root: Path, results: Iterator[tuple[Task, Any]]) -> Iterator[str | None]:
-    """Give each item's reason or None; what took its worker along is written down here, and not opened again."""
-    for (item, path, _), result in results:
-        if isinstance(result, workers.TaskError):
-            _keep(folder, item, None, _bytes(root / path), str(result))
-            yield str(result)
-        else:
-            yield result
-
-
-def _keep(folder: Path, item: str, crops: Any, statistics: dict[str, Any], reason: str | None) -> None:
-    try:
-        write_part(folder, item, crops, statistics, None if reason is None else printable(reason))
-    except OSError as error:  # a full disk is not the item's fault
-        raise workers.Stop(f"cannot write below {folder} ({error}); mend that, and the same command goes on") from error
-
-
-def _bytes(file: Path) -> dict[str, Any]:
-    try:
-        return {"bytes": float(file.stat().st_size)}
-    except OSError:  # gone, or not to be read; the item's reason says so
-        return {}
+        ) from None
 
 
 def _merge(items: pd.DataFrame, folder: Path, max_rejected: float) -> CropStore:
     about = [read_about(folder, item) for item in items["item"]]
-    if None in about:
-        raise StoreError(f"{about.count(None)} items in {folder} are gone again; run the same command once more")
-    known = [entry for entry in about if entry is not None]
-    _judge(items.assign(rejected=[entry["rejected"] for entry in known]), folder, max_rejected)
+    known: list[About] = [entry for entry in about if entry is not None]
+    if gone := len(about) - len(known):
+        raise StoreError(f"{gone} items in {folder} are gone again; run the same command once more")
+    _judge(items.assign(rejected=reasons(known, items)), folder, max_rejected)
     table, crops = merge(folder, items, known)
-    write_text(json.dumps(audit(table), indent=2), folder / "audit.json")
+    write_text(folder / "audit.json", json.dumps(audit(table), indent=2))
     finish(folder, crops)
     duplicates.write(folder)
     return CropStore(folder)
@@ -349,23 +250,3 @@ def _warn_changed(store: CropStore, root: Path) -> None:
             "their old crops are used; rerun=true prepares all files again",
             stacklevel=3,
         )
-
-
-@contextmanager
-def _lock(folder: Path, alone: bool = False, wait: bool = True) -> Iterator[None]:
-    """Hold the folder with others, or alone. The lock lies beside it and ends with the process, however that ends."""
-    if sys.platform == "win32":
-        yield
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise StoreError(f"another process is at work on {folder}; wait for it or end it") from None
-        except OSError:  # a file system without locks
-            pass
-        yield
-
-
-__all__ = ["Recipe", "begin", "join", "overrides", "parse_shard", "prepare", "prepare_parts"]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from unmask.data import checksums
 from unmask.data.manifest import ManifestError, items_table
-from unmask.data.prepare import Recipe, overrides
+from unmask.data.recipe import Recipe, overrides
 from unmask.data.source import Source
 from unmask.data.split import Split
 from unmask.data.store import CropStore, StoreError

@@ -7,8 +7,8 @@ import pandas as pd
 
 from unmask.data import duplicates
 from unmask.data.dataset import Sampling
-from unmask.data.prepare import Recipe
 from unmask.data.prepared import Prepared
+from unmask.data.recipe import Recipe
 from unmask.data.split import Split
 
 

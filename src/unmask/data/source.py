@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from unmask.data.manifest import Item, ManifestError, file_hash, items_table
+from unmask.data.manifest import Item, ManifestError, items_table
+from unmask.files import file_hash
 
 if TYPE_CHECKING:
-    from unmask.data.prepare import Recipe
+    from unmask.data.recipe import Recipe
     from unmask.data.split import Split
 
 HASHED = 16  # files whose bytes are compared where a data set may have been moved

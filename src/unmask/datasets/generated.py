@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from unmask.data.manifest import Item, ManifestError
-from unmask.data.prepare import Recipe, overrides
+from unmask.data.recipe import Recipe, overrides
 from unmask.data.source import Source
 from unmask.data.store import CropStore
 from unmask.files import read_json

@@ -21,7 +21,7 @@ from torch import Tensor
 from unmask.data.blend import BROWS, CANVAS, FROM, PARTS, UNIT, fit
 from unmask.data.dataset import CropDataset, Order, Sampling
 from unmask.data.manifest import Item, ManifestError
-from unmask.data.prepare import Recipe
+from unmask.data.recipe import Recipe
 from unmask.data.source import Source
 from unmask.data.split import Split
 from unmask.data.stores import Store

@@ -60,7 +60,7 @@ def paint(motif: Image, flow: Image, brush: Brush, r: Random, where: Image | Non
     wanted = None if where is None else cv2.dilate(where, np.ones((25, 25), np.uint8)) > 0
     canvas = np.clip(cv2.GaussianBlur(motif, (0, 0), 6) * r.uniform(0.85, 1), 0, 255).astype(np.uint8)
     for scale in (1.0, 0.55, 0.3):
-        _lay_strokes(canvas, motif, flow, brush, scale, wanted, r)
+        _lay_strokes(canvas, (motif, flow), brush, scale, wanted, r)
     noise = floats(r.normal(0, 1, (SIZE, SIZE)))
     hairs = draw_out(floats(cv2.GaussianBlur(noise, (0, 0), 0.6)), flow)
     height = hairs / hairs.std() * np.float32(brush.bristles)
@@ -83,14 +83,14 @@ def draw_out(noise: Image, flow: Image) -> Image:
 
 def _lay_strokes(
     canvas: NDArray[np.uint8],
-    motif: Image,
-    flow: Image,
+    painted: tuple[Image, Image],
     brush: Brush,
     scale: float,
     wanted: NDArray[np.bool_] | None,
     r: Random,
 ) -> None:
-    """One layer of strokes into `canvas` in place."""
+    """One layer of strokes of what is `painted`, a motif and its directions, into `canvas` in place."""
+    motif, flow = painted
     long, wide = brush.length * scale, max(brush.width * scale, 1.0)
     count = int(1.8 * SIZE * SIZE / (long * wide + wide * wide))
     at = r.integers(0, SIZE, (min(count, 1800), 2))

@@ -1,14 +1,13 @@
 """Brushes of the demo: antialiased shapes, strands of hair and layers, on float32 images from 0 to 255."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Image = NDArray[np.float32]
-Grid = NDArray[np.floating[Any]]  # coordinates or coverage `[H, W]`, of whatever precision
+Grid = NDArray[np.floating]  # coordinates or coverage `[H, W]`, of whatever precision
 Random = np.random.Generator
 
 SIZE = 256  # frame, px

@@ -57,14 +57,15 @@ def render_paintings(
     arguments = {"version": VERSION, "paintings": paintings, "difficulty": float(difficulty), "seed": seed}
     job = partial(_write, root=root, difficulty=difficulty, seed=seed)
     # The forgery is written last.
-    folder.fill(root, arguments, numbers, lambda n: _path(root, n, "inpainting").exists(), job, workers, progress)
+    jobs = folder.Jobs(numbers, lambda number: _path(root, number, "inpainting").exists(), job)
+    folder.fill(root, arguments, jobs, workers, progress)
     held = set(np.random.default_rng([seed, 21]).permutation(paintings)[: max(1, round(TEST * paintings))].tolist())
     for name, chosen in (("train", set(numbers) - held), ("test", held)):
         listed = {
             str(n): {"original": _relative(n, "original"), "generated": _relative(n, "inpainting")}
             for n in sorted(chosen)
         }
-        folder.replace(root / "similar" / f"{name}_similar.json", json.dumps({"inpainting": listed}, indent=1) + "\n")
+        folder.write(root / "similar" / f"{name}_similar.json", json.dumps({"inpainting": listed}, indent=1) + "\n")
 
 
 def _relative(number: int, kind: str) -> str:

@@ -94,7 +94,7 @@ def render_portraits(
     people = [[one for one in every if one.person == person] for person in range(portraits // TAKES)]
     arguments = {"version": VERSION, "portraits": portraits, "seed": seed}
     job = partial(_write, root=root, seed=seed)
-    folder.fill(root, arguments, people, lambda who: not _missing(root, who), job, workers, progress)
+    folder.fill(root, arguments, folder.Jobs(people, lambda who: not _missing(root, who), job), workers, progress)
     _write_tables(root, every)
 
 
@@ -173,7 +173,7 @@ def _write_tables(root: Path, every: list[Portrait]) -> None:
         "identity_CelebA.txt": [f"{one.name} {one.person + 1}" for one in every],
     }
     for name, lines in tables.items():
-        folder.replace(root / name, "\n".join([*lines, ""]))
+        folder.write(root / name, "\n".join([*lines, ""]))
 
 
 def shoot(who: Person, expression: Expression, scene: Scene, seen: Pose, rng: Random) -> NDArray[np.uint8]:

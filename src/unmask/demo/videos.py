@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unmask.demo.folder import Progress, fill, replace
+from unmask.demo.folder import Jobs, Progress, fill, write
 from unmask.demo.forgeries import FaceSwap, Forgery, Resynthesis, Slide, film
 from unmask.demo.people import Person
 from unmask.demo.scenes import Scene
@@ -97,7 +97,7 @@ def render(
     arguments = {"version": VERSION, "people": people, "test_people": test_people, "frames": frames,
                  "difficulty": float(difficulty), "seed": seed}  # fmt: skip
     job = partial(_write, root=root, frames=frames, difficulty=difficulty, seed=seed)
-    fill(root, arguments, every, lambda clip: (root / clip.path).exists(), job, workers, progress)
+    fill(root, arguments, Jobs(every, lambda clip: (root / clip.path).exists(), job), workers, progress)
     _write_tables(root, every, held_out(people, test_people))
 
 
@@ -141,9 +141,9 @@ def _write(clip: Clip, root: Path, frames: int, difficulty: float, seed: int) ->
 
 def _write_tables(root: Path, every: list[Clip], test: list[Clip]) -> None:
     """Write the test list as the official one is (1 = REAL, no header, no last newline) and the table of methods."""
-    replace(root / "List_of_testing_videos.txt", "\n".join(f"{int(c.method == 'real')} {c.path}" for c in test))
+    write(root / "List_of_testing_videos.txt", "\n".join(f"{int(c.method == 'real')} {c.path}" for c in test))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["path", "method"])
     writer.writerows([clip.path, clip.method] for clip in every if clip.method != "real")
-    replace(root / "methods.csv", table.getvalue())
+    write(root / "methods.csv", table.getvalue())

@@ -5,7 +5,7 @@ map. A heat map shows what the network looked at. It does not show where a forge
 """
 
 from copy import deepcopy
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -17,6 +17,36 @@ Maps = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
 OPACITY = 0.6  # of the hottest place in an overlay
+
+
+@runtime_checkable
+class Freezable(Protocol):
+    """A network with a part that is not trained where it is `frozen`."""
+
+    frozen: bool
+
+
+@runtime_checkable
+class Naming(Protocol):
+    """A network that names the layer to explain by."""
+
+    @property
+    def cam_layer(self) -> nn.Module:
+        """The layer."""
+
+
+@runtime_checkable
+class Prefixed(Protocol):
+    """A vision transformer with tokens before those of the patches."""
+
+    num_prefix_tokens: int
+
+
+@runtime_checkable
+class Blocks(Protocol):
+    """A network of blocks, one after the other."""
+
+    blocks: nn.Sequential
 
 
 def heat_maps(network: nn.Module, x: Tensor, toward: int = 1) -> Maps:
@@ -63,8 +93,8 @@ def thawed(network: nn.Module) -> nn.Module:
     """A copy in eval mode that can be differentiated through and through, also where the network is frozen."""
     copy = deepcopy(network).eval().requires_grad_(True)
     for part in copy.modules():
-        if getattr(part, "frozen", None) is True:  # it would switch gradients off in its forward
-            part.frozen = False  # type: ignore[assignment]
+        if isinstance(part, Freezable) and part.frozen is True:  # it would switch gradients off in its forward
+            part.frozen = False
     return copy
 
 
@@ -107,16 +137,14 @@ def find_layer(network: nn.Module, frames: Tensor) -> nn.Module:
         ValueError: there is none.
     """
     for part in network.modules():
-        if isinstance(named := getattr(part, "cam_layer", None), nn.Module):
-            return named
+        if isinstance(part, Naming) and isinstance(part.cam_layer, nn.Module):
+            return part.cam_layer
     for part in network.modules():
-        if hasattr(part, "num_prefix_tokens") and hasattr(part, "blocks"):
-            blocks: Any = part.blocks
-            norm: nn.Module = blocks[-1].norm1
-            return norm
+        if isinstance(part, Prefixed) and isinstance(part, Blocks):
+            return part.blocks[-1].get_submodule("norm1")
     found: list[nn.Module] = []
 
-    def note(module: nn.Module, _: Any, output: Any) -> None:
+    def note(module: nn.Module, _: tuple[object, ...], output: object) -> None:
         if isinstance(output, Tensor) and output.ndim == 4 and output.requires_grad and len(output) == len(frames):
             if min(as_maps(output).shape[1:]) > 1:  # one channel is a weighting of places, not what was seen there
                 found.append(module)
@@ -146,4 +174,4 @@ def as_maps(output: Tensor, prefix: int = 0) -> Tensor:
 
 
 def _prefix(network: nn.Module) -> int:
-    return max((int(getattr(part, "num_prefix_tokens", 0)) for part in network.modules()), default=0)
+    return max((part.num_prefix_tokens for part in network.modules() if isinstance(part, Prefixed)), default=0)

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from unmask.data.augment import to_float
 from unmask.data.datamodule import DataModule
 from unmask.data.dataset import CropDataset
+from unmask.data.pixels import to_float
+from unmask.files import replacing, write_text
 from unmask.reporting import choose
 from unmask.reporting.gather import HEAT
 
@@ -69,7 +70,8 @@ def _write(
     entries = []
     for number, choice in enumerate(chosen):
         picture = _strip(x[number], maps[number], None if masks is None else masks[number])
-        Image.fromarray(picture).save(folder / f"{number}.png")
+        with replacing(folder / f"{number}.png") as part:
+            Image.fromarray(picture).save(part, "PNG")
         entries.append({"item": choice.item, "why": choice.why, "prob": choice.prob, "file": f"{number}.png"})
     about = {
         "items": entries,
@@ -78,7 +80,7 @@ def _write(
         "limit": ALIKE,
         "seconds": time.monotonic() - begun,
     }
-    (folder / "explain.json").write_text(json.dumps(about, indent=2))
+    write_text(folder / "explain.json", json.dumps(about, indent=2))
 
 
 def _masks(samples: CropDataset, rows: list[int], side: int) -> NDArray[np.float32]:

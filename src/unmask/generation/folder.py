@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from unmask.config import Settings
-from unmask.data.manifest import file_hash
 from unmask.data.prepare import MADE as STORE
 from unmask.datasets.generated import CROPS
-from unmask.files import read_json, remove_made, replace_file
+from unmask.files import UNFINISHED, file_hash, read_json, remove_made, replace_file
 from unmask.provenance import Marking
 from unmask.runs.run import Run
 
@@ -43,7 +42,7 @@ def claim(out: Path, settings: Settings, files: str, rerun: bool) -> None:
         raise ValueError(f"out={out} was made with other settings ({note}); take another folder, or rerun=true")
     elif not note.is_file() and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"out={out} is not empty and has no {NOTE}; take a new folder")
-    for leftover in out.glob(f"{files}/.*.part"):  # of a call that was killed
+    for leftover in [*out.glob(f"{files}/.*.part"), *out.glob(f"{files}/{UNFINISHED}")]:  # of a call that was killed
         leftover.unlink()
     out.mkdir(parents=True, exist_ok=True)
     replace_file(note, json.dumps(settings, indent=2).encode())

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from unmask.generation.inpaint_folder import Job
 from unmask.generation.inpainters import Inpainter
 from unmask.generation.masks import MASKS
-from unmask.media.decode import MediaError, open_media
+from unmask.media.kinds import MediaError
+from unmask.media.reader import open_media
 from unmask.provenance import ALTERED, TERMS, TRAINED, UNSPECIFIED, read_marks, source_marks, write_picture
 
 Pixels = NDArray[np.uint8]

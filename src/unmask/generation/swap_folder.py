@@ -12,7 +12,7 @@ from unmask.data.manifest import Item, items_table
 from unmask.datasets.people import People
 from unmask.files import read_json, replace_file
 from unmask.generation.folder import claim_for_run
-from unmask.media.decode import VIDEOS
+from unmask.media.kinds import VIDEOS
 from unmask.provenance import Marking
 from unmask.runs.run import Run
 
@@ -74,40 +74,46 @@ def claim_folder(out: Path, run: Run, settings: Settings, marking: Marking, reru
         (out / kind).mkdir(parents=True, exist_ok=True)
 
 
-def pairs_of(to: str, jobs: list[Job], run: Run) -> list[Pair]:
-    """The manifest's rows of each video: of what is made, with its source and whose face is on whom, and of that.
+def find_work(video: Path, to: str, out: Path, run: Run) -> list[tuple[Job, Pair]]:
+    """Each video with the manifest's rows of what is made of it and of itself: source, people, files.
 
     Args:
+        video: a video, or a folder of videos.
         to: the person who is drawn.
-        jobs: the videos.
+        out: the folder of what is made.
         run: of the swapper.
+
+    Raises:
+        ValueError: it is no video, the folder holds none, or two would have one name.
     """
-    known, name = _known(run), str(run.config["data"]["name"])
-    found = []
-    for job in jobs:
+    known, name, work = _known(run), str(run.config["data"]["name"]), list[tuple[Job, Pair]]()
+    for job in find_jobs(video, out):
         filmed = f"video/{job.name}"
         source, group = known.get(job.video.resolve(), (str(job.video), filmed))
         groups = tuple(dict.fromkeys((group, f"{name}/{to}")))
         paths = {kind: job.path(kind).relative_to(job.out).as_posix() for kind in ("videos", "masks")}
         fake = f"generated_{METHOD}/{METHOD}/{job.name}_to_{to}"
-        found.append(
-            (
-                Item(fake, paths["videos"], 1, METHOD, source, groups, mask=paths["masks"]),
-                Item(filmed if group == filmed else source, str(job.video), 0, "real", groups=(group,)),
-            )
-        )
-    return found
+        made = Item(fake, paths["videos"], 1, METHOD, source, groups, mask=paths["masks"])
+        item = filmed if group == filmed else source
+        work.append((job, (made, Item(item, str(job.video), 0, "real", groups=(group,)))))
+    return work
 
 
-def write_table(jobs: list[Job], made: list[Item], marking: Marking, lost: dict[str, str]) -> None:
-    """The manifest: every video with what was measured of it, or why it was not made."""
-    by_item = {item.item: job for item, job in zip(made, jobs, strict=True)}
-    table = items_table(made)
+def write_table(work: list[tuple[Job, Pair]], marking: Marking, lost: dict[str, str]) -> None:
+    """Write the manifest and print it: every video with what was measured of it, or why it was not made.
+
+    Args:
+        work: the videos with their rows.
+        marking: of what is published.
+        lost: why some were not made, by their names.
+    """
+    by_item = {made.item: job for job, (made, _) in work}
+    table = items_table(made for _, (made, _) in work)
     table["rejected"] = [lost.get(by_item[item].name) for item in table["item"]]
     marked = {f"marking.{key}": value for key, value in marking.describe().items()}
     told = [_figures(by_item[item]) for item in table["item"]]
     table = table.join(pd.DataFrame(told, index=table.index).add_prefix("figure."))
-    replace_file(jobs[0].out / "items.parquet", table.assign(**marked).to_parquet())
+    replace_file(work[0][0].out / "items.parquet", table.assign(**marked).to_parquet())
     for job, figures in zip((by_item[item] for item in table["item"]), told, strict=True):
         words = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
         say(f"  {job.name}: {words}" if words else f"  {job.name}: not made")

@@ -29,9 +29,7 @@ MASK_CRF = 10  # x264's quality of the masks
 def swap_video(
     job: Job, pair: Pair, swapper: Swapper, marking: Marking, crf: int = 14, compare: Compare | None = None
 ) -> None:
-    """Write one video, and before it its mask, preview, figures and what detectors may see of it.
-
-    Each file appears only when it is complete.
+    """Write a video, and before it its mask, preview, figures and what detectors may see; each when it is complete.
 
     Args:
         job: the video, and where its files go.

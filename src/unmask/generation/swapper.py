@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unmask.data.augment import to_float
+from unmask.data.pixels import to_float
 from unmask.generation.folder import batches
 from unmask.generation.trained import FaceSwapper
 from unmask.media.align import warp
-from unmask.media.decode import MediaError
 from unmask.media.find import FaceFinder
+from unmask.media.kinds import MediaError
 from unmask.media.paste import match_colours, paste, rescale
 from unmask.media.recipe import FaceCrops
 from unmask.media.stream import stream

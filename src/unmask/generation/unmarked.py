@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from unmask.data.manifest import Item, items_table
-from unmask.data.prepare import Recipe, begin, join
-from unmask.data.store import CropStore, read_about, write_part
+from unmask.data.parts import read_about, write_part
+from unmask.data.prepare import begin, join
+from unmask.data.recipe import Recipe
+from unmask.data.store import CropStore
 from unmask.datasets.generated import CROPS
+from unmask.media.crops import Crops
 from unmask.media.probe import frame_statistics
-from unmask.media.recipe import Crops
 
 R = TypeVar("R", bound=Recipe)
 

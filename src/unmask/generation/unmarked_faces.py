@@ -12,8 +12,9 @@ from unmask.data.manifest import Item
 from unmask.generation.swapper import Face, Place, Swapped
 from unmask.generation.unmarked import Unmarked
 from unmask.media.align import warp
-from unmask.media.decode import burst_indices
-from unmask.media.recipe import Crops, FaceCrops
+from unmask.media.crops import Crops
+from unmask.media.indices import burst_indices
+from unmask.media.recipe import FaceCrops
 
 # Of ten videos in order: three are enough to train, to validate and to test.
 SPLITS = ("train", "val", "test", *("train",) * 2, "test", *("train",) * 3, "test")

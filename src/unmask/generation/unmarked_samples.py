@@ -10,8 +10,8 @@ from unmask.data.datamodule import DataModule
 from unmask.data.manifest import Item
 from unmask.evaluation.loading import data_of
 from unmask.generation.unmarked import Unmarked
+from unmask.media.crops import Crops
 from unmask.media.pictures import WholePictures
-from unmask.media.recipe import Crops
 from unmask.runs.run import Run
 from unmask.training.samples import pixels
 

@@ -8,8 +8,9 @@ import pandas as pd
 
 from unmask.console import say
 from unmask.files import printable
-from unmask.media.decode import burst_indices, open_media
-from unmask.media.recipe import Crops
+from unmask.media.crops import Crops
+from unmask.media.indices import burst_indices
+from unmask.media.reader import open_media
 from unmask.metrics import detection
 from unmask.provenance import inspect
 from unmask.runs.errors import RunError

@@ -1,16 +1,15 @@
 """Frames to an H.264 file, the same bytes for the same frames; with the sound of another file."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
+from uuid import uuid4
 
 import av
 import numpy as np
-from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -61,7 +60,7 @@ class VideoWriter:
     ) -> None:
         self.path, self.fps, self.gop, self.sound, self.clock = Path(path), fps, gop, sound, clock
         self.options, self.metadata = {"crf": str(crf), "preset": preset, "threads": "1"}, metadata or {}
-        self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self._part = self.path.with_name(f"{self.path.name}.{uuid4().hex[:12]}.tmp")
         self._open = ExitStack()  # files that are to be closed
         self._shape: tuple[int, ...] = ()
         self._number = 0  # of the next frame
@@ -111,7 +110,8 @@ class VideoWriter:
         name = f"file:{self._part.absolute()}"  # else FFmpeg takes a name such as 12:30.mp4 for a protocol
         self._container = self._open.enter_context(av.open(name, "w", format="mp4", options=options))
         self._container.metadata.update(self.metadata)
-        self._stream = _video_stream(self._container, Fraction(self.fps).limit_denominator(1001), self.options)
+        rate = Fraction(self.fps).limit_denominator(1001)
+        self._stream = self._container.add_stream("libx264", rate=rate, options=self.options)
         _describe(self._stream, height, width, self.gop)
         if self.clock is not None:
             self._stream.codec_context.time_base = self.clock.base
@@ -153,18 +153,7 @@ def write_video(
     sound: Path | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Encode RGB frames as an mp4; the file appears under its name only when it is complete.
-
-    Args:
-        path: see `VideoWriter`, as all others.
-        frames: `[H, W, 3]` RGB, all of one even height and width.
-        fps: frames a second.
-        crf: quality.
-        metadata: of the container.
-        gop: frames from key frame to key frame.
-        preset: of x264.
-        sound: a file.
-        clock: when each frame is shown.
+    """Encode RGB frames [H, W, 3], all of one even height and width, as an mp4; all other arguments: see `VideoWriter`.
 
     Raises:
         ValueError: no frame, sizes that are odd or change, or more frames than the clock has times.
@@ -180,10 +169,6 @@ def pad_even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if height % 2 == width % 2 == 0:
         return frame
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-
-
-def _video_stream(container: OutputContainer, rate: Fraction, options: dict[str, str]) -> VideoStream:
-    return container.add_stream("libx264", rate=rate, options=options)
 
 
 def _set_time(picture: av.VideoFrame, clock: Clock, number: int) -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.media.decode import Frames
+from unmask.media.kinds import Frames
 
 Array = NDArray[np.float32]
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from numpy.typing import NDArray
 
 from unmask.files import NotRegularError, open_regular, printable
 
+Frame = NDArray[np.uint8]  # [H, W, 3], RGB
 Frames = NDArray[np.uint8]  # [N, H, W, 3], RGB
+Statistics = dict[str, float | str]  # what a file is apart from its picture, by name
 
 VIDEOS = {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"}
 VIDEOS |= {".wmv", ".flv", ".ogv"}
@@ -61,7 +64,7 @@ def first_bytes(path: Path, count: int) -> bytes:
     try:
         with open_regular(path) as file:
             about = os.fstat(file.fileno())
-            stored = 512 * getattr(about, "st_blocks", 0)  # some file systems say 0 of all files
+            stored = 0 if sys.platform == "win32" else 512 * about.st_blocks  # some file systems say 0 of all files
             if about.st_size == 0:
                 raise MediaError("the file is empty")
             if about.st_size > LARGE and 0 < stored < about.st_size // 100:  # to read its zeros takes hours

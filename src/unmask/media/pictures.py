@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.media.decode import MediaError, burst_indices, decoder_version, open_media, read_mask
+from unmask.media.crops import Crops
+from unmask.media.decoders import decoder_version
 from unmask.media.find import Array, FaceFinder
-from unmask.media.kinds import MEDIA, is_picture
+from unmask.media.indices import burst_indices
+from unmask.media.kinds import MEDIA, MediaError, is_picture
 from unmask.media.probe import Look, file_statistics, look, look_statistics
-from unmask.media.recipe import Crops
+from unmask.media.reader import open_media, read_mask
 
 VERSION = 2  # raised when the same settings give other pixels, so that no stale crop is used
 FITS = ("stretch", "cut")

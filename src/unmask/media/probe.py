@@ -11,12 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.media.kinds import Frames, is_picture
+from unmask.media.kinds import Frames, Statistics, is_picture
 from unmask.media.still import open_picture
 from unmask.media.video import describe
 from unmask.provenance import watermark
 
-Statistics = dict[str, float | str]
 MARKED = 8  # frames in which the watermark is looked for
 SAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}  # as Pillow numbers them
 

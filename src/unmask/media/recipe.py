@@ -1,8 +1,9 @@
 """The recipe by which a file becomes face crops: the same for preparing a data set and for one suspicious file."""
 
+import dataclasses
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,32 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.media.align import align_matrix, crop_matrix, warp
-from unmask.media.decode import MediaError, burst_indices, decoder_version, open_media, read_mask
+from unmask.media.crops import Crops
+from unmask.media.decoders import decoder_version
 from unmask.media.find import Array, FaceFinder
-from unmask.media.kinds import MEDIA
-from unmask.media.probe import Statistics, file_statistics, frame_statistics
+from unmask.media.indices import burst_indices
+from unmask.media.kinds import MEDIA, MediaError, Statistics
+from unmask.media.probe import file_statistics, frame_statistics
+from unmask.media.reader import open_media, read_mask
 from unmask.media.track import Track, all_faces, associate, changed, main_face, smooth
 
 VERSION = 3  # raised when the same settings give other pixels, so that no stale crop is used
-
-
-@dataclass
-class Crops:
-    """The face crops of one file, in order of track and frame; all arrays have one row a crop."""
-
-    track: NDArray[np.int64]
-    frame: NDArray[np.int64]
-    time: NDArray[np.float64]  # s
-    box: Array  # [N, 4], px of the frame
-    landmarks: Array  # [N, 5, 2], px of the frame
-    prob: Array  # [N]; NaN where the frame was not searched or the tracker filled a gap
-    pixels: NDArray[np.uint8]  # [N, 3, S, S]
-    masks: NDArray[np.uint8] | None = None  # [N, 1, S, S], 255 where the file was manipulated
-    statistics: Statistics = field(default_factory=dict)
-    brief: int = 0  # faces that were seen in too few frames to be cut; counted with `faces=all`
-
-
-ARRAYS = ("track", "frame", "time", "box", "landmarks", "prob", "pixels")
 
 
 @dataclass
@@ -173,11 +158,7 @@ class FaceCrops:
             for number, face in enumerate(faces)
             for piece in face
         ]
-        return Crops(
-            **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in ARRAYS},
-            statistics=statistics,
-            brief=brief,
-        )
+        return dataclasses.replace(Crops.joined(pieces), statistics=statistics, brief=brief)
 
     def _cut_track(
         self,

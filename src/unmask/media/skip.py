@@ -11,11 +11,13 @@ VP9's may train the probabilities of the next.
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
     from av.container import InputContainer
+    from av.video.codeccontext import VideoCodecContext
+    from av.video.stream import VideoStream
 
 CONTAINERS = {"mp4", "matroska"}  # with all that FFmpeg reads by the same rules: mov, m4a, webm
 IDR, PARAMETER_SETS = 5, (7, 8)  # types of NAL units (table 7-1)
@@ -38,7 +40,7 @@ class KeyFrame(NamedTuple):
     closed: bool | None  # whether nothing after it refers to anything before it
 
 
-def read_key_frame(packet: Any, codec: Any) -> KeyFrame:
+def read_key_frame(packet: "Packet[VideoStream]", codec: "VideoCodecContext") -> KeyFrame:
     """Read the headers of a key frame of H.264 or HEVC; of other codecs it is only known whether it is closed.
 
     Args:
@@ -57,7 +59,7 @@ def read_key_frame(packet: Any, codec: Any) -> KeyFrame:
     return KeyFrame(tuple(unit for unit, kind in zip(found, kinds, strict=True) if kind == wanted), closed)
 
 
-def read_index(container: "InputContainer", stream: Any = None) -> Index | None:
+def read_index(container: "InputContainer", stream: "VideoStream | None" = None) -> Index | None:
     """What must be known of all packets before some are left out; None where the stream does not allow that.
 
     Args:
@@ -92,7 +94,7 @@ def read_index(container: "InputContainer", stream: Any = None) -> Index | None:
 
 
 def decode_wanted(
-    container: "InputContainer", index: Index, wanted: set[int], stream: Any = None
+    container: "InputContainer", index: Index, wanted: set[int], stream: "VideoStream | None" = None
 ) -> Iterator["VideoFrame"]:
     """The frames of these times, among others that had to be decoded for them.
 
@@ -123,7 +125,7 @@ def decode_wanted(
     yield from codec.decode(None)
 
 
-def _packets(container: "InputContainer", stream: Any) -> Iterator["Packet[Any]"]:
+def _packets(container: "InputContainer", stream: "VideoStream") -> Iterator["Packet[VideoStream]"]:
     return (packet for packet in container.demux(stream) if packet.size)
 
 

@@ -1,25 +1,21 @@
 """Read a picture as a person sees it: upright, in sRGB, with white behind what is transparent."""
 
-import io
-import struct
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.media.kinds import FORMATS, Frames, MediaError, first_line, picture_format
+from unmask.media.colours import restore_transparency, to_rgb
+from unmask.media.kinds import FORMATS, Frame, Frames, MediaError, first_line, picture_format
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 MOST_PIXELS = 80_000_000  # of a picture, 240 MB as RGB: a file of a few kB may claim billions and fill the memory
-STRIP = 2**22  # pixels whose colours are converted at once
-SAME_COLOURS = 2  # grey levels: a profile that moves no colour by more is sRGB under another name, and is left alone
 ADVICE = {
     "GIF": "a GIF: save it as PNG, or as a video where it moves",
     "JPEG XL": "a JPEG XL picture: save it as PNG",
@@ -45,7 +41,7 @@ class PictureReader:
         try:
             with warnings.catch_warnings(), open_picture(path) as picture:
                 warnings.simplefilter("ignore")  # of Pillow about metadata that it skips
-                whole = _transparent_colour(picture, path)
+                whole = restore_transparency(picture, path)
                 ImageOps.exif_transpose(whole, in_place=True)
                 self.frame = to_rgb(whole)
         except MediaError:
@@ -65,7 +61,7 @@ class PictureReader:
         """The picture once for each index -> uint8 [N, H, W, 3]; of several, all are the same memory."""
         return self.frame[None] if len(indices) == 1 else np.broadcast_to(self.frame, (len(indices), *self.frame.shape))
 
-    def each(self, indices: list[int], change: Callable[[int, Frames], T]) -> list[T]:
+    def each(self, indices: list[int], change: Callable[[int, Frame], T]) -> list[T]:
         """What `change` makes of the picture for each place in `indices`."""
         return [change(at, self.frame) for at in range(len(indices))]
 
@@ -114,117 +110,19 @@ def _formats(held: str | None) -> tuple[str, ...]:
 
 def _unfit(picture: "Picture") -> str | None:
     """Why a picture is refused by its header; None where it is not."""
+    from PIL.AvifImagePlugin import AvifImageFile
+    from PIL.PngImagePlugin import PngImageFile
+    from PIL.TiffImagePlugin import TiffImageFile
+    from PIL.WebPImagePlugin import WebPImageFile
+
     width, height = picture.size
     if width * height > MOST_PIXELS:
         return f"too large: {width}x{height} px, and pictures of more than {MOST_PIXELS:,} pixels are not read"
     # A phone's JPEG may hold a second view, and a HEIC several; neither moves.
-    if picture.format in ("PNG", "WEBP", "AVIF") and getattr(picture, "is_animated", False):
+    if isinstance(picture, PngImageFile | WebPImageFile | AvifImageFile) and picture.is_animated:
         return "not a readable picture (it moves: save it as a video)"
-    if picture.format == "TIFF" and getattr(picture, "n_frames", 1) > 1:
-        return f"not a readable picture (it has {picture.n_frames} pages: save the one that is meant as PNG)"  # type: ignore[attr-defined]
+    if isinstance(picture, TiffImageFile) and picture.n_frames > 1:
+        return f"not a readable picture (it has {picture.n_frames} pages: save the one that is meant as PNG)"
     if picture.mode in ("I", "F"):
         return "not a readable picture (its values have 32 bits, and which is white is not known: save it with 8 bits)"
     return None
-
-
-def _transparent_colour(picture: "Picture", path: Path) -> "Picture":
-    """Set right what Pillow misreads of a PNG whose transparent colour (tRNS) is given at another depth than 8 bits."""
-    from PIL import Image
-
-    clear = picture.info.get("transparency")
-    if picture.format != "PNG" or picture.mode not in ("L", "RGB", "I;16") or not isinstance(clear, int | tuple):
-        return picture
-    with path.open("rb") as file:  # the header chunk comes first (PNG, 11.2.1)
-        depth = struct.unpack(">8x8x8xB", file.read(25))[0]
-    if depth == 8:
-        return picture
-    profile = {key: value for key, value in picture.info.items() if key != "transparency"}
-    if depth < 8:  # Pillow spreads the values over 0 to 255, but not this one
-        picture.info["transparency"] = int(clear) * 255 // (2**depth - 1)  # type: ignore[arg-type]
-        return picture
-    alpha = Image.fromarray(np.where(_is_colour(picture, path, clear), 0, 255).astype(np.uint8))
-    shown = Image.fromarray(_grey(picture)) if picture.mode == "I;16" else picture.copy()
-    shown.info = {}
-    shown.putalpha(alpha)
-    shown.info = profile
-    return shown
-
-
-def _is_colour(picture: "Picture", path: Path, clear: Any) -> NDArray[np.bool_]:
-    """Where a PNG of 16 bits has its transparent colour [H, W]; OpenCV reads those of RGB, of which Pillow keeps 8."""
-    if picture.mode == "I;16":
-        return np.asarray(np.asarray(picture) == clear)
-    import cv2
-
-    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if values is None:
-        raise MediaError("not a readable picture (a PNG of 16 bits with a damaged transparent colour)")
-    return np.asarray(values[..., 3] == 0 if values.shape[2] == 4 else (values[..., ::-1] == clear).all(2))
-
-
-def to_rgb(picture: "Picture") -> Frames:
-    """uint8 [H, W, 3], sRGB, of a picture in any mode.
-
-    In strips of lines: Pillow holds four bytes a pixel, and each step of a conversion once more.
-    """
-    width, height = picture.size
-    picture.load()
-    shown = np.empty((height, width, 3), np.uint8)
-    lines = max(1, STRIP // width)
-    for top in range(0, height, lines):
-        strip = picture.crop((0, top, width, min(top + lines, height)))
-        shown[top : top + lines] = _strip_to_rgb(strip)
-    return shown
-
-
-def _strip_to_rgb(picture: "Picture") -> Frames:
-    from PIL import Image
-
-    profile = picture.info.get("icc_profile")
-    if picture.mode.startswith("I"):  # grey of 16 bits, which Pillow would clip to 255
-        picture = Image.fromarray(_grey(picture))
-    elif picture.mode == "P" or picture.has_transparency_data:
-        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
-    colours = to_srgb(picture.convert("RGB") if alpha else picture, profile)
-    if alpha:
-        white = Image.new("RGBA", picture.size, "white")
-        colours.putalpha(alpha)
-        colours = Image.alpha_composite(white, colours)
-    return np.asarray(colours.convert("RGB"), dtype=np.uint8)
-
-
-def _grey(picture: "Picture") -> NDArray[np.uint8]:
-    """The upper 8 of 16 bits [H, W]."""
-    return (np.asarray(picture) >> 8).astype(np.uint8)
-
-
-def to_srgb(picture: "Picture", profile: Any) -> "Picture":
-    """Convert colours from an ICC profile to sRGB -> RGB; as it is where the profile is sRGB, damaged or unfit."""
-    from PIL import ImageCms
-
-    if not isinstance(profile, bytes) or not profile:
-        return picture
-    mode = {"1": "L", "LA": "L"}.get(picture.mode, picture.mode)
-    if mode not in ("RGB", "L", "CMYK", "LAB") or (transform := _transform(profile, mode)) is None:
-        return picture
-    return ImageCms.applyTransform(picture.convert(mode), transform) or picture
-
-
-@lru_cache(maxsize=8)
-def _transform(profile: bytes, mode: str) -> Any:
-    """From an ICC profile to sRGB; None where it changes nothing that is seen, or cannot be used, as in browsers."""
-    from PIL import Image, ImageCms
-
-    try:
-        source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
-        transform = ImageCms.buildTransform(source, target, mode, "RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return None
-    if mode in ("CMYK", "LAB"):
-        return transform
-    steps = np.arange(0, 256, 15 if mode == "RGB" else 1, dtype=np.uint8)
-    grid = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3) if mode == "RGB" else steps[None]
-    shown = np.asarray(ImageCms.applyTransform(Image.fromarray(grid), transform), np.int16)
-    moved = np.abs(shown - (grid if mode == "RGB" else grid[..., None])).max()
-    return transform if moved > SAME_COLOURS else None

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from unmask.media.container import opened
 from unmask.media.encode import Clock
 from unmask.media.kinds import VIDEOS, MediaError, first_bytes, first_line
-from unmask.media.video import describe, opened
+from unmask.media.video import describe
 
 
 def stream(path: Path) -> Iterator[NDArray[np.uint8]]:
@@ -22,7 +23,7 @@ def stream(path: Path) -> Iterator[NDArray[np.uint8]]:
     try:
         with opened(path) as (container, video):
             for frame in container.decode(video):
-                yield view(frame.to_ndarray(format="rgb24"))
+                yield view.of(frame)
     except MediaError:
         raise
     except Exception as error:  # whatever a decoder meets in a damaged file

@@ -1,31 +1,29 @@
-"""Open a video file: which of its streams is the video, how its frames are shown, and when.
+"""Describe a video file: how its frames are shown, and when.
 
 Whatever reads or describes a video asks here: the decoders, the streaming reader, the file statistics.
 """
 
-import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.files import printable
-from unmask.media.kinds import CONTAINERS, CONTAINERS_IN_WORDS, MediaError, first_bytes, first_line
+from unmask.media.container import check_size, opened, videos_of
+from unmask.media.kinds import MediaError, first_bytes, first_line
 from unmask.media.skip import KeyFrame, read_key_frame
 from unmask.media.view import View, change_of_size, view_of
 from unmask.media.whole import missing
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import Packet, VideoFrame
     from av.container import InputContainer
+    from av.video.stream import VideoStream
 
-MOST_PIXELS = 36_000_000  # of a video's frame: 8192x4320. A file of a few kB may claim more and fill the memory
 MOST_AT_ONCE = 600_000_000  # pixels of all frames that are read at once, 1.8 GB as RGB: 64 frames of 4K
 PROGRESSIVE = 1  # FFmpeg's number of this order of fields; 0 is unknown, greater ones are interlaced
 SCANNED = 50  # key frames whose size is looked at where every frame is one
@@ -76,29 +74,6 @@ class Video:
             )
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[tuple["InputContainer", Any]]:
-    """Open a file and choose the stream that is the video: (container, stream).
-
-    The format is decided by the content, and only those of `CONTAINERS` are parsed. FFmpeg gets an absolute path with
-    `file:` before it, so that no name is taken for a protocol.
-
-    Raises:
-        MediaError: the file is no video, or nothing here decodes it.
-    """
-    import av
-
-    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
-    try:
-        container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
-    except av.ArgumentError:
-        raise MediaError(f"not a readable video (its content is none of {CONTAINERS_IN_WORDS})") from None
-    except Exception as error:
-        raise MediaError(f"not a readable video ({first_line(error)})") from error
-    with container:
-        yield container, _choose(container)
-
-
 def describe(path: Path) -> Video:
     """Read what a file says of its video.
 
@@ -114,7 +89,7 @@ def describe(path: Path) -> Video:
 def _describe(path: Path, changed: int, size: int) -> Video:
     try:
         with opened(path) as (container, stream):
-            _check_size(stream.codec_context.width, stream.codec_context.height)
+            check_size(stream.codec_context.width, stream.codec_context.height)
             return _read(path, container, stream)
     except MediaError:
         raise
@@ -132,7 +107,7 @@ class _Demuxed(NamedTuple):
     error: str  # of decoding the first frame
 
 
-def _demux(container: "InputContainer", stream: Any) -> _Demuxed:
+def _demux(container: "InputContainer", stream: "VideoStream") -> _Demuxed:
     """Read all packets, and decode until the first frame comes."""
     import av
 
@@ -152,7 +127,7 @@ def _demux(container: "InputContainer", stream: Any) -> _Demuxed:
     return _Demuxed(packets, shown, keys, first, error)
 
 
-def _read(path: Path, container: "InputContainer", stream: Any) -> Video:
+def _read(path: Path, container: "InputContainer", stream: "VideoStream") -> Video:
     packets, shown, keys, first, error = _demux(container, stream)
     if reason := _cut_off(path, container.format.name, stream.frames, len(packets)):
         raise MediaError(reason)
@@ -164,13 +139,13 @@ def _read(path: Path, container: "InputContainer", stream: Any) -> Video:
     shown = [time for time in shown if time is None or first.pts is None or time >= first.pts]
     view = view_of(first, stream.sample_aspect_ratio)
     for height, width in (view.stored, view.square):
-        _check_size(width, height)
+        check_size(width, height)
     if len({key.headers for key in keys}) > 1 or any(key.headers is None for key in keys):
         _check_key_frames(path, (first.width, first.height), packets)
     codec, rate = stream.codec_context, Fraction(stream.average_rate or stream.guessed_rate or 25)
     times, base, last = _times(shown, Fraction(stream.time_base or 1 / rate), rate)
     return Video(
-        stream.index, len(_videos(container)) == 1, container.format.name, codec.name, first.format.name,
+        stream.index, len(videos_of(container)) == 1, container.format.name, codec.name, first.format.name,
         bool(first.interlaced_frame) or codec.field_order > PROGRESSIVE, bool(keys) and all(key.closed for key in keys),
         rate, view, times, base, last, packets,
     )  # fmt: skip
@@ -208,58 +183,10 @@ def _check_key_frames(path: Path, size: tuple[int, int], packets: list[tuple[int
             _check_same(frame, size)
 
 
-def _keys(container: "InputContainer", stream: Any) -> Iterator[Any]:
+def _keys(container: "InputContainer", stream: "VideoStream") -> Iterator["Packet[VideoStream]"]:
     return (packet for packet in container.demux(stream) if packet.size and packet.is_keyframe)
 
 
 def _check_same(frame: "VideoFrame", size: tuple[int, int]) -> None:
     if (frame.width, frame.height) != size:
         raise MediaError(change_of_size(size, (frame.width, frame.height)))
-
-
-def _check_size(width: int, height: int) -> None:
-    if width * height > MOST_PIXELS:
-        raise MediaError(
-            f"too large: {width}x{height} px, and videos of more than {MOST_PIXELS:,} pixels a frame are not read; "
-            "scale it down (ffmpeg -i FILE -vf scale=1920:-2 NEW.mp4)"
-        )
-
-
-def _videos(container: "InputContainer") -> list[Any]:
-    """The streams that are videos: no cover, and no thumbnails."""
-    from av.stream import Disposition
-
-    covers = Disposition.attached_pic | Disposition.timed_thumbnails
-    return [stream for stream in container.streams.video if not stream.disposition & covers]
-
-
-def _choose(container: "InputContainer") -> Any:
-    """The stream that a player shows: the first that the file marks as default, else the first."""
-    from av.stream import Disposition
-
-    videos = _videos(container)
-    if not videos:
-        held = "a cover picture" if container.streams.video else "sound" if container.streams.audio else "other data"
-        raise MediaError(f"not a readable video (it holds no video stream, only {held})")
-    stream = next((video for video in videos if video.disposition & Disposition.default), videos[0])
-    if stream.codec_context is None:
-        raise MediaError(
-            f"not a readable video (no decoder for its codec {_codec_tag(container, stream.index)}): save it as "
-            "H.264 with a program that plays it"
-        )
-    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # the stream may say otherwise than the container
-    return stream
-
-
-def _codec_tag(container: "InputContainer", index: int) -> str:
-    """How a file calls a codec that FFmpeg does not know, such as 'zzzz': PyAV says it only in its log format."""
-    import av
-
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)
-    try:
-        said = container.dumps_format()  # type: ignore[attr-defined]
-    finally:
-        av.logging.set_level(level)
-    found = re.search(rf"Stream #\d+:{index}\b.*?Video: \w+ \((.+?)(?: /|\))", said)
-    return printable(f"'{found.group(1)}'") if found else "(unknown)"

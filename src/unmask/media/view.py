@@ -4,8 +4,9 @@ Every decoder, the streaming reader and the file statistics use this one rule.
 """
 
 import struct
+from collections.abc import Iterable
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from unmask.media.kinds import MediaError
 
 if TYPE_CHECKING:
     from av import VideoFrame
+    from av.sidedata.sidedata import SideData
 
 Pixels = NDArray[np.uint8]  # [H, W, 3]
 
@@ -52,6 +54,14 @@ class View(NamedTuple):
             frame = frame.transpose(1, 0, 2)
         return frame[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
+    def of(self, frame: "VideoFrame") -> Pixels:
+        """A frame that PyAV decoded as it is shown, [H, W, 3].
+
+        Raises:
+            MediaError: see `__call__`.
+        """
+        return self(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
+
     def undo_turns(self, frames: Pixels) -> Pixels:
         """Take back the quarter turns that another decoder applied: [N, H, W, 3] -> [N, h, w, 3]."""
         return np.rot90(frames, -self.quarter_turns, (1, 2))
@@ -83,9 +93,9 @@ def change_of_size(first: tuple[int, int], other: tuple[int, int]) -> str:
     )
 
 
-def _matrix(frame: Any) -> tuple[int, int, int, int]:
+def _matrix(frame: "VideoFrame") -> tuple[int, int, int, int]:
     """The entries a, b, c, d of the display matrix, or of the identity if the frame has no matrix."""
-    for data in frame.side_data:
+    for data in cast("Iterable[SideData]", frame.side_data):  # PyAV's stub names motion vectors alone
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data)[:36])
             return a, b, c, d

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import pandas as pd
-from scipy.special import betaincinv
 
 
 class Rate(NamedTuple):
@@ -45,6 +44,8 @@ def clopper_pearson(hits: int, total: int, confidence: float = 0.95) -> tuple[fl
     if not 0 <= hits <= total or total < 1:
         raise ValueError(f"{hits} of {total} items: expected at least one item, and from 0 to all of them")
     tail = (1 - confidence) / 2
+    from scipy.special import betaincinv  # imported where it is needed: SciPy takes long
+
     low = float(betaincinv(hits, total - hits + 1, tail)) if hits else 0.0
     high = float(betaincinv(hits + 1, total - hits, 1 - tail)) if hits < total else 1.0
     return low, high

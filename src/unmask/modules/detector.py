@@ -17,12 +17,12 @@ from unmask.data.datamodule import DataModule
 from unmask.data.features import Encoding
 from unmask.metrics import detection
 from unmask.networks.encoded import EncodedNetwork
+from unmask.networks.layout import use_channels_last
 from unmask.training.evaluation import Results, curves, planned_steps
 from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
 FEATURES = ("auto", "exact", "off")
-LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # of the weights of frames, of clips
 
 
 class Detector(Module):
@@ -71,9 +71,7 @@ class Detector(Module):
             raise ValueError(f"module.monitor={monitor}: expected one of {listing}")
         self.network, self.loss = network, loss
         if channels_last:
-            for value in (*network.parameters(), *network.buffers()):
-                if value.ndim in LAYOUTS:
-                    value.data = value.data.contiguous(memory_format=LAYOUTS[value.ndim])
+            use_channels_last(network)
         if compile:
             network.compile()  # in place, so that weights keep their names
         self.features = features

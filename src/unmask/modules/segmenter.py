@@ -12,8 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from unmask.metrics import localisation
 from unmask.modules.detector import Batch, Detector
-
-TOP = 0.01  # share of a picture's pixels whose mean logit is the picture's
+from unmask.networks.layout import of_pictures
 
 
 class Segmenter(Detector):
@@ -81,12 +80,6 @@ class Segmenter(Detector):
         first = np.unique(index.cpu().numpy(), return_index=True)[1]  # a filled-up last batch repeats some
         figures = localisation.figures(localisation.Pixels(*(part.cpu().numpy()[first] for part in parts)))
         super()._finish(split, figures | dict(more or {}))
-
-
-def of_pictures(maps: Tensor) -> Tensor:
-    """Logits of pixels [B, 1, H, W] -> of pictures [B]: the mean of the highest hundredth."""
-    pixels = maps.flatten(1)
-    return pixels.topk(max(1, round(TOP * pixels.shape[1])), dim=1).values.mean(1)
 
 
 def _mask(batch: Batch) -> Tensor:

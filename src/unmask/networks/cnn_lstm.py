@@ -53,14 +53,7 @@ class CnnLstm(EncodedNetwork):
         frozen: bool = False,
     ) -> None:
         super().__init__()
-        if isinstance(encoder, nn.Module):
-            raise ValueError("encoder is built already: give what builds it (in a config, add _partial_: true)")
-        if frames is None or frames < 1 + differences:
-            raise ValueError(f"frames={frames}: a CnnLstm reads clips; set frames=T, such as 16")
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling={pooling}: choose one of {', '.join(POOLINGS)}")
-        if frozen and differences:
-            raise ValueError("a frozen encoder has never seen differences: set frozen=false or differences=false")
+        _check(encoder, frames, pooling, differences, frozen)
         self.differences, self.frozen, self.pooling, self.hidden = differences, frozen, pooling, hidden
         channels = 6 if differences else 3
         self.encoder = encoder(channels=channels)
@@ -125,6 +118,19 @@ class CnnLstm(EncodedNetwork):
     def forward(self, x: Tensor) -> Tensor:
         """x: RGB clips [B, T, 3, H, W] in [0, 1] -> logit [B]."""
         return self.head(self.encode(x))
+
+
+def _check(
+    encoder: Callable[..., nn.Module], frames: int | None, pooling: str, differences: bool, frozen: bool
+) -> None:
+    if isinstance(encoder, nn.Module):
+        raise ValueError("encoder is built already: give what builds it (in a config, add _partial_: true)")
+    if frames is None or frames < 1 + differences:
+        raise ValueError(f"frames={frames}: a CnnLstm reads clips; set frames=T, such as 16")
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling={pooling}: choose one of {', '.join(POOLINGS)}")
+    if frozen and differences:
+        raise ValueError("a frozen encoder has never seen differences: set frozen=false or differences=false")
 
 
 def change(x: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ no layer works at full resolution (arXiv 2301.11093, section 3.2): a quarter of 
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +49,7 @@ class Denoiser(nn.Module):
 
         self.image_size, self.patch, self.attributes = image_size, patch, attributes
         seen = [side in attention for side in sides]
-        self.unet: Any = UNet2DModel(
+        self.unet: nn.Module = UNet2DModel(
             sample_size=sides[0],
             in_channels=3 * patch**2,
             out_channels=3 * patch**2,

@@ -3,8 +3,6 @@
 Each normalises for itself and says by `channels` what it takes: 3 is RGB; what comes after RGB is centred at 0.5.
 """
 
-from typing import Any
-
 import torch
 from facenet_pytorch import InceptionResnetV1
 from torch import Tensor, nn
@@ -108,12 +106,12 @@ class TimmEncoder(nn.Module):
         super().__init__()
         if pretrained and weights is not None:
             raise ValueError(f"pretrained=true and weights={weights}: give one, and false or null for the other")
-        model: Any = timm_model(name, channels, image_size, pretrained, weights)
-        self.network: nn.Module = model
+        self.network = timm_model(name, channels, image_size, pretrained, weights)
         self.channels = channels
+        known = vars(self.network)
         # Some end in a layer wider than their last stage: timm calls what comes out head_hidden_size.
-        self.num_features = int(getattr(model, "head_hidden_size", None) or model.num_features)
-        mean, std = list(model.pretrained_cfg["mean"]), list(model.pretrained_cfg["std"])
+        self.num_features = int(known.get("head_hidden_size") or known["num_features"])
+        mean, std = list(known["pretrained_cfg"]["mean"]), list(known["pretrained_cfg"]["std"])
         rest = channels - len(mean)
         # Further channels are centred at 0.5 and get RGB's spread.
         self.register_buffer("mean", torch.tensor(mean + rest * [0.5]).view(-1, 1, 1), persistent=False)

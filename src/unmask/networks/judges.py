@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,8 +62,7 @@ class RandomFeatures(nn.Module):
         x = 4 * x.float() - 2
         found = []
         for at in range(self.stages):
-            weight: Tensor = getattr(self, f"weight{at}")
-            x = nn.functional.conv2d(x, weight, stride=2, padding=1).relu()
+            x = nn.functional.conv2d(x, self.get_buffer(f"weight{at}"), stride=2, padding=1).relu()
             found += [x.mean((2, 3)), x.std((2, 3))]
         return torch.cat(found, dim=1)
 
@@ -115,9 +113,9 @@ class Inception(nn.Module):
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor:
         """Features [N, 2048] -> classes [N, 1008], without bias: so the Inception Score was published."""
-        network: Any = self._network.on(features.device)
-        found: Tensor = features @ network.classes.weight.T
-        return found
+        classes = self._network.on(features.device).get_submodule("classes")
+        assert isinstance(classes, nn.Linear)
+        return features @ classes.weight.T
 
 
 def build_inception(state: dict[str, Tensor], origin: str) -> nn.Module:
@@ -126,22 +124,24 @@ def build_inception(state: dict[str, Tensor], origin: str) -> nn.Module:
     Raises:
         ValueError: the weights are of another network.
     """
-    network: Any = inception_v3(weights=None, num_classes=CLASSES, aux_logits=False, init_weights=False)
+    network: nn.Module = inception_v3(weights=None, num_classes=CLASSES, aux_logits=False, init_weights=False)
     load_state(network, state, origin)
     average = partial(avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
     for name in AVERAGED:
         _repool(network.get_submodule(f"Mixed_{name}"), average)
-    _repool(network.Mixed_7c, partial(max_pool2d, kernel_size=3, stride=1, padding=1))
-    network.classes, network.fc = network.fc, nn.Identity()
-    return network  # type: ignore[no-any-return]
+    _repool(network.get_submodule("Mixed_7c"), partial(max_pool2d, kernel_size=3, stride=1, padding=1))
+    network.classes, network.fc = network.get_submodule("fc"), nn.Identity()
+    return network
 
 
-def _repool(block: Any, pool: Callable[[Tensor], Tensor]) -> None:
+def _repool(block: nn.Module, pool: Callable[[Tensor], Tensor]) -> None:
     """Let the last branch of a block of torchvision's look through another pool."""
+    branches: Callable[[Tensor], list[Tensor]] = vars(type(block))["_forward"].__get__(block)
+    last = block.get_submodule("branch_pool")
 
     def forward(x: Tensor) -> Tensor:
-        branches = block._forward(x)[:-1]  # the block's own pool is a small part of its work
-        return torch.cat([*branches, block.branch_pool(pool(x))], dim=1)
+        # The block's own pool is a small part of its work.
+        return torch.cat([*branches(x)[:-1], last(pool(x))], dim=1)
 
     block.forward = forward
 

@@ -189,8 +189,9 @@ def _load_keras(network: _Meso, path: Path) -> None:
         modules = [module for module in network.modules() if isinstance(module, ours)]
         fits = len(modules) == len(layers[kind])
         for module, arrays in zip(modules, layers[kind], strict=False):
+            tensors = module.state_dict()  # which share their memory with the module
             for name, array in arrays.items():
-                target = getattr(module, names[name])
+                target = tensors[names[name]]
                 value = _to_torch(torch.from_numpy(array), network.image_size // STRIDE)
                 fits = fits and value.shape == target.shape
                 if fits:

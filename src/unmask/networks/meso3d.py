@@ -59,7 +59,7 @@ class Meso3d(nn.Module):
         inside = [6 if differences else 3, width, width, width]
         self.stages = nn.Sequential(
             *(
-                stage(channels, width, SPAN if number < volumes else 1, factorised, norm_momentum, *sizes)
+                stage(channels, width, SPAN if number < volumes else 1, factorised, norm_momentum, sizes)
                 for number, (channels, sizes) in enumerate(zip(inside, STAGES, strict=True))
             )
         )
@@ -106,9 +106,19 @@ class EachFrame(nn.Module):
 
 
 def stage(
-    inside: int, outside: int, span: int, factorised: bool, momentum: float, kernel: int, stride: int, pool: int
+    inside: int, outside: int, span: int, factorised: bool, momentum: float, sizes: tuple[int, int, int]
 ) -> nn.Sequential:
-    """Convolution, pooling, batch norm, ReLU. Pooling comes first, since what follows it then costs a quarter."""
+    """Convolution, pooling, batch norm, ReLU. Pooling comes first, since what follows it then costs a quarter.
+
+    Args:
+        inside: channels of the input.
+        outside: channels of the output.
+        span: frames that the convolution sees.
+        factorised: whether it is two convolutions where it sees several.
+        momentum: of the batch norm.
+        sizes: spatial kernel, stride and pooling.
+    """
+    kernel, stride, pool = sizes
     convolution = convolve(inside, outside, span, kernel, stride, factorised and span > 1)
     pooling = [nn.MaxPool3d((1, pool, pool))] if pool > 1 else []
     return nn.Sequential(*convolution, *pooling, nn.BatchNorm3d(outside, momentum=momentum), nn.ReLU())

@@ -3,17 +3,17 @@
 "A Closer Look at Spatiotemporal Convolutions for Action Recognition", Tran et al. 2018, arXiv 1711.11248.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub import constants
 from torch import Tensor, nn
-from torchvision.models import video
+from torchvision.models import WeightsEnum, video
 
 from unmask.networks.weights import WeightsNotFound, load_state, read_state_dict
 
-MODELS: dict[str, tuple[Any, Any]] = {
+MODELS: dict[str, tuple[Callable[..., nn.Module], WeightsEnum]] = {
     "r3d_18": (video.r3d_18, video.R3D_18_Weights.KINETICS400_V1),
     "mc3_18": (video.mc3_18, video.MC3_18_Weights.KINETICS400_V1),
     "r2plus1d_18": (video.r2plus1d_18, video.R2Plus1D_18_Weights.KINETICS400_V1),
@@ -55,13 +55,14 @@ class VideoResNet(nn.Module):
             raise ValueError(f"name={name}: choose one of {', '.join(MODELS)}")
         if pretrained and weights is not None:
             raise ValueError(f"pretrained=true and weights={weights}: give one, and false or null for the other")
-        self.network: Any = MODELS[name][0](weights=None)
-        num_features: int = self.network.fc.in_features
+        self.network = MODELS[name][0](weights=None)
+        last = self.network.get_submodule("fc")
+        assert isinstance(last, nn.Linear)
         self.network.fc = nn.Identity()
         if pretrained or weights is not None:
             state = read_state_dict(weights) if weights is not None else kinetics_state(name)
             load_state(self.network, state, weights or name)
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(num_features, 1))
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last.in_features, 1))
         self.register_buffer("mean", torch.tensor(MEAN).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(-1, 1, 1), persistent=False)
 

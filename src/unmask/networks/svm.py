@@ -5,9 +5,10 @@ checkpoint holds tensors only, and the decision is the fitting library's own up 
 """
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from unmask.networks.encoded import EncodedNetwork
@@ -55,10 +56,10 @@ class FeatureSVM(EncodedNetwork):
         self.encoder.eval()
         return self
 
-    def fill(self, **fitted: Any) -> None:
+    def fill(self, **fitted: ArrayLike) -> None:
         """Put what was fitted into the buffers: arrays and numbers by their names, each of the shape it has."""
         for name, value in fitted.items():
-            old: Tensor = getattr(self, name)
+            old = self.get_buffer(name)
             setattr(self, name, torch.tensor(value, dtype=old.dtype, device=old.device))
 
     def encode(self, x: Tensor) -> Tensor:
@@ -87,8 +88,8 @@ class FeatureSVM(EncodedNetwork):
         """x: RGB frames [B, 3, H, W] in [0, 1] -> logit [B]."""
         return self.head(self.encode(x))
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         for name in FITTED:
             if (found := state_dict.get(prefix + name)) is not None:
-                setattr(self, name, getattr(self, name).new_empty(found.shape))
+                setattr(self, name, self.get_buffer(name).new_empty(found.shape))
         super()._load_from_state_dict(state_dict, prefix, *args)

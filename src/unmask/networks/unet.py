@@ -4,14 +4,29 @@ After "U-Net: Convolutional Networks for Biomedical Image Segmentation", arXiv 1
 the decoder brings its maps to the size of the encoder's by interpolation, so that the sides need not be powers of two.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from unmask.networks.encoders import TimmEncoder
+
 LEVELS = 5  # most stages of the encoder that are read; a vision transformer has one a block
+
+
+@runtime_checkable
+class Stages(Protocol):
+    """What is read of a model of timm that gives the maps of its stages."""
+
+    feature_info: Sequence[Mapping[str, int]]
+
+    def forward_intermediates(self, x: Tensor, indices: list[int], intermediates_only: bool) -> list[Tensor]:
+        """The maps of the stages with these indices."""
+
+    def prune_intermediate_layers(self, indices: list[int], prune_norm: bool, prune_head: bool) -> list[int]:
+        """Drop what comes after the last of these stages."""
 
 
 class UNet(nn.Module):
@@ -29,13 +44,13 @@ class UNet(nn.Module):
         super().__init__()
         if isinstance(encoder, nn.Module):
             raise ValueError("encoder is built already: give what builds it (in a config, add _partial_: true)")
-        self.encoder: Any = encoder(channels=3)
-        stages: Any = getattr(self.encoder, "network", None)
-        if not hasattr(stages, "forward_intermediates"):
+        built = encoder(channels=3)
+        if not isinstance(built, TimmEncoder) or not isinstance(stages := built.network, Stages):
             raise ValueError(
-                f"a UNet reads the stages of an encoder of timm, which {type(self.encoder).__name__} does not give: "
+                f"a UNet reads the stages of an encoder of timm, which {type(built).__name__} does not give: "
                 "set module/network/encoder=timm, and encoder.name to a model that has forward_intermediates"
             )
+        self.encoder = built
         last = len(stages.feature_info) - 1
         count = min(LEVELS, last + 1)
         self.levels = [round(last * number / max(count - 1, 1)) for number in range(count)]
@@ -54,7 +69,9 @@ class UNet(nn.Module):
         if x.ndim != 4:
             raise ValueError(f"this network reads frames [B, 3, H, W], not {list(x.shape)}: set frames=null")
         normal = (x - self.encoder.mean) / self.encoder.std
-        maps = self.encoder.network.forward_intermediates(normal, indices=self.levels, intermediates_only=True)
+        stages = self.encoder.network
+        assert isinstance(stages, Stages)
+        maps = stages.forward_intermediates(normal, indices=self.levels, intermediates_only=True)
         here: Tensor = maps[-1]
         for block, skip in zip(self.decoder, reversed(maps[:-1]), strict=True):
             here = block(torch.cat([_to(here, skip), skip], dim=1))

@@ -3,11 +3,12 @@
 A builder's sizes say what is built; `pretrained` fills it with weights of just these sizes (see video_weights.py).
 """
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from transformers import (
+    PreTrainedConfig,
     TimesformerConfig,
     TimesformerForVideoClassification,
     VideoMAEConfig,
@@ -16,7 +17,7 @@ from transformers import (
     VivitForVideoClassification,
 )
 
-from unmask.networks.video_weights import Family, load, parts, tubelet
+from unmask.networks.video_weights import Family, Sizes, load, parts, tubelet
 
 # The published ViViT file subtracts 0.5 twice; the authors trained on [-1, 1] (scenic, zero_centering), as ours sees.
 VIVIT = Family(VivitConfig, VivitForVideoClassification, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -79,7 +80,7 @@ class VideoEncoder(nn.Module):
         family: Family,
         frames: int | None,
         image_size: int,
-        sizes: dict[str, Any],
+        sizes: Sizes,
         pretrained: str | None,
         download: bool,
     ) -> None:
@@ -94,7 +95,8 @@ class VideoEncoder(nn.Module):
             raise ValueError(f"heads={sizes['num_attention_heads']} must divide hidden={sizes['hidden_size']}")
         self.frames, self.image_size, self.num_features = frames, image_size, int(sizes["hidden_size"])
         self.padded = -(-frames // span) * span  # frames, with those repeated
-        config = family.config(image_size=image_size, num_frames=self.padded, num_labels=1, **sizes)
+        build: Callable[..., PreTrainedConfig] = family.config
+        config = build(image_size=image_size, num_frames=self.padded, num_labels=1, **sizes)
         self.model, self.norm = parts(family.model(config))
         if pretrained is not None:
             load(self.model, self.norm, family, pretrained, download)

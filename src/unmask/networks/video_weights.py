@@ -4,21 +4,23 @@ Position encodings are interpolated, bicubic in space and linear in time; everyt
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from transformers import PreTrainedConfig, PreTrainedModel, VideoMAEForVideoClassification
 from transformers import logging as chatter
 
 from unmask.networks.weights import WeightsNotFound
 
 Grid = tuple[int, int, int]  # frames (or tubelets), rows, columns
+Sizes = Mapping[str, Any]  # what a config of transformers says, by name
 POSITIONS, TIMES = "embeddings.position_embeddings", "embeddings.time_embeddings"
 
 
@@ -32,39 +34,53 @@ class Family:
         joint: one table of positions for space and time; else one for each.
     """
 
-    config: Any
-    model: Any
+    config: type[PreTrainedConfig]
+    model: type[PreTrainedModel]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     joint: bool = True
 
 
-def tubelet(sizes: dict[str, Any]) -> tuple[int, int]:
+def tubelet(sizes: Sizes) -> tuple[int, int]:
     """Frames and px a side that a token spans."""
     span = sizes.get("tubelet_size", 1)
     return (span, sizes["patch_size"]) if isinstance(span, int) else (span[0], span[1])
 
 
-def parts(whole: Any) -> tuple[Any, nn.Module | None]:
+def parts(whole: PreTrainedModel) -> tuple[PreTrainedModel, nn.Module | None]:
     """A video classifier of transformers without its classifier: the model, and the norm of its tokens' mean or none.
 
     VideoMAE's positions are computed, not learnt, and kept in no file; here they become a buffer, since those that were
     interpolated cannot be computed again.
     """
     model = whole.base_model
-    positions = vars(model.embeddings).pop("position_embeddings", None)
+    assert isinstance(model, PreTrainedModel)
+    embeddings = model.get_submodule("embeddings")
+    positions = vars(embeddings).pop("position_embeddings", None)
     if positions is not None:
-        model.embeddings.register_buffer("position_embeddings", positions)
-    return model, getattr(whole, "fc_norm", None)
+        embeddings.register_buffer("position_embeddings", positions)
+    return model, whole.fc_norm if isinstance(whole, VideoMAEForVideoClassification) else None
 
 
-def load(ours: Any, norm: nn.Module | None, family: Family, name: str, download: bool) -> None:
+def load(ours: PreTrainedModel, norm: nn.Module | None, family: Family, name: str, download: bool) -> None:
     """Fill a model, and the norm of its tokens' mean where there is one, with published weights.
 
     Raises:
         WeightsNotFound: they are not at hand.
         ValueError: they are of other sizes, or incomplete.
     """
+    whole, lacking = _published(ours.config, family, name, download)
+    model, trained = parts(whole)
+    if lacking:
+        raise ValueError(f"{name} lacks {len(lacking)} tensors, such as {lacking[0]}: is it of another network?")
+    old, new = grid(model.config.to_dict()), grid(ours.config.to_dict())
+    ours.load_state_dict(fitted(model.state_dict(), old, new, family.joint))
+    if norm is not None and trained is not None:
+        norm.load_state_dict(trained.state_dict())
+
+
+def _published(ours: PreTrainedConfig, family: Family, name: str, download: bool) -> tuple[PreTrainedModel, list[str]]:
+    """The published model, whose sizes must be ours, and the names of tensors that its file lacks."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         name = str(folder)
@@ -76,13 +92,11 @@ def load(ours: Any, norm: nn.Module | None, family: Family, name: str, download:
             if (kind := found.get("model_type")) != family.config.model_type:
                 raise ValueError(f"pretrained={name} is of the type {kind}, not {family.config.model_type}")
             theirs = family.config.from_dict(found)
-            compare(ours.config, theirs, name)
-            config = type(theirs).from_dict(
-                ours.config.to_dict() | {"image_size": theirs.image_size, "num_frames": theirs.num_frames}
-            )
-            whole, report = family.model.from_pretrained(
+            compare(ours, theirs, name)
+            sizes = {key: theirs.to_dict()[key] for key in ("image_size", "num_frames")}
+            loaded = family.model.from_pretrained(
                 name,
-                config=config,
+                config=family.config.from_dict(ours.to_dict() | sizes),
                 local_files_only=not download,
                 use_safetensors=True,  # the other format is a pickle
                 ignore_mismatched_sizes=True,  # the old classifier; all else is compared
@@ -92,13 +106,8 @@ def load(ours: Any, norm: nn.Module | None, family: Family, name: str, download:
             raise missing(name, download) from error
         except SafetensorError as error:
             raise ValueError(f"pretrained={name}: its model.safetensors is damaged: {error}") from error
-    model, trained = parts(whole)
-    lacking = [key for key in report["missing_keys"] if not key.startswith(("classifier.", "fc_norm."))]
-    if lacking:
-        raise ValueError(f"{name} lacks {len(lacking)} tensors, such as {lacking[0]}: is it of another network?")
-    ours.load_state_dict(fitted(model.state_dict(), grid(model.config), grid(ours.config), family.joint))
-    if norm is not None and trained is not None:
-        norm.load_state_dict(trained.state_dict())
+    whole, report = cast("tuple[PreTrainedModel, dict[str, list[str]]]", loaded)
+    return whole, [key for key in report["missing_keys"] if not key.startswith(("classifier.", "fc_norm."))]
 
 
 # What the builders' arguments are called in a config, and what they leave at its default.
@@ -106,7 +115,7 @@ KNOBS = {"hidden_size": "hidden", "num_hidden_layers": "layers", "num_attention_
 FIXED = ("intermediate_size", "hidden_act", "layer_norm_eps", "qkv_bias", "qv_bias", "attention_type", "num_channels")
 
 
-def compare(ours: Any, theirs: Any, name: str) -> None:
+def compare(ours: PreTrainedConfig, theirs: PreTrainedConfig, name: str) -> None:
     """Refuse weights of other sizes than those that were asked for: a run is built anew from its config alone."""
     mine, found = (json.loads(config.to_json_string(use_diff=False)) for config in (ours, theirs))
     right = [f"{word}={found[key]}" for key, word in KNOBS.items() if key in mine and mine[key] != found[key]]
@@ -146,11 +155,11 @@ def quiet() -> Iterator[None]:
             chatter.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def grid(config: Any) -> Grid:
+def grid(config: Sizes) -> Grid:
     """How many tokens a clip becomes in time, height and width."""
-    span, patch = tubelet(config.to_dict())
-    height, width = (config.image_size,) * 2 if isinstance(config.image_size, int) else config.image_size
-    return config.num_frames // span, height // patch, width // patch
+    (span, patch), side = tubelet(config), config["image_size"]
+    height, width = (side, side) if isinstance(side, int) else side
+    return config["num_frames"] // span, height // patch, width // patch
 
 
 def fitted(state: dict[str, Tensor], old: Grid, new: Grid, joint: bool) -> dict[str, Tensor]:

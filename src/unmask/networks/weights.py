@@ -25,6 +25,9 @@ FACENET_FILES = {
 }
 
 
+Options = dict[str, Any]  # of timm.create_model
+
+
 class WeightsNotFound(FileNotFoundError):
     """A weights file is missing and could not be had; the message says which, from where, and where it belongs."""
 
@@ -111,19 +114,19 @@ def timm_model(name: str, channels: int, image_size: int | None, pretrained: boo
     The file is of timm's naming and for RGB. Where `channels` is more than 3, the weights of the red, green and blue
     channels are kept and those of the others start at zero.
     """
-    options: dict[str, Any] = {} if image_size is None or not _fixed_input(name) else {"img_size": image_size}
+    options: Options = {} if image_size is None or not _fixed_input(name) else {"img_size": image_size}
     if not pretrained and weights is None:
-        return _create(name, in_chans=channels, **options)
+        return _create(name, options | {"in_chans": channels})
     if weights is None:
         source = _download(name, options)
     else:
-        source = _create(name, **options)
-        adapt = getattr(sys.modules[type(source).__module__], "checkpoint_filter_fn", None)
+        source = _create(name, options)
+        adapt = vars(sys.modules[type(source).__module__]).get("checkpoint_filter_fn")
         state = read_state_dict(weights)
         load_state(source, adapt(state, source) if adapt else state, weights)
     if channels == 3:
         return source
-    target = _create(name, in_chans=channels, **options)
+    target = _create(name, options | {"in_chans": channels})
     target.load_state_dict(widen(source.state_dict(), target.state_dict()))
     return target
 
@@ -144,7 +147,7 @@ def _fixed_input(name: str) -> bool:
     return bool(config and config.fixed_input_size)
 
 
-def _create(name: str, **options: Any) -> nn.Module:
+def _create(name: str, options: Options) -> nn.Module:
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models() + timm.list_pretrained(), n=3)
         raise ValueError(f"timm has no model {name}; nearest: {', '.join(near) or 'none, see timm.list_models()'}")
@@ -152,8 +155,8 @@ def _create(name: str, **options: Any) -> nn.Module:
     return model
 
 
-def _download(name: str, options: dict[str, Any]) -> nn.Module:
-    config = _create(name, **options).pretrained_cfg
+def _download(name: str, options: Options) -> nn.Module:
+    config = _create(name, options).pretrained_cfg
     hub = config.get("hf_hub_id") if isinstance(config, dict) else None
     if hub is None:
         raise ValueError(f"timm publishes no weights for {name}: set pretrained=false, or weights=PATH")

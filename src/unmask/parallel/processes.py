@@ -5,7 +5,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -67,7 +67,10 @@ def terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-def handle(wanted: dict[signal.Signals, Any]) -> dict[signal.Signals, Any]:
+Handler = Callable[[int, FrameType | None], object] | int | None  # as `signal.signal` takes and returns it
+
+
+def handle(wanted: Mapping[signal.Signals, Handler]) -> dict[signal.Signals, Handler]:
     """Set signal handlers and return those before; what is ignored (nohup, a shell's background job) stays so."""
     if threading.current_thread() is not threading.main_thread():
         return {}

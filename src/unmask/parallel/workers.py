@@ -1,5 +1,6 @@
 """Run one function over many tasks in processes; a task that crashes or hangs takes only its worker along."""
 
+import mmap
 import multiprocessing
 import os
 import signal
@@ -8,18 +9,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 READY = "ready"
-NOTHING = object()
-PAGE = os.sysconf("SC_PAGESIZE") if hasattr(os, "sysconf") else 4096
+PAGE = mmap.PAGESIZE
 POLL = 0.05  # s between two looks at the memory of the workers: in it one fills about 0.1 GB more
 
 
@@ -29,6 +30,13 @@ class TaskError(Exception):
 
 class Stop(ValueError):
     """No task's fault, and no other task would fare better (a full disk); `run` raises it."""
+
+
+@dataclass(frozen=True)
+class _Found(Generic[R]):
+    """What became of a task; the result may be None."""
+
+    result: R | TaskError
 
 
 class _Worker(Generic[T, R]):
@@ -48,13 +56,44 @@ class _Worker(Generic[T, R]):
         self.task, self.since = task, time.monotonic()
         self.pipe.send(task)
 
-    def overdue(self, timeout: float, memory: float | None) -> "TaskError | None":
+    def end_task(self) -> T:
+        task = self.task
+        assert task is not None
+        self.task = None
+        return task
+
+    def receive(self) -> "_Found[R] | None":
+        """What it sent; None where it has only said that it is ready.
+
+        Raises:
+            Stop: its work raised it.
+            RuntimeError: its process could not start.
+        """
+        try:
+            if not self.ready:
+                self.ready = self.pipe.recv() == READY
+                self.since = time.monotonic()  # starting, with its imports, is not the task's time
+                if not self.pipe.poll():
+                    return None
+            result: R | TaskError | Stop = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join(5)
+            if not self.ready:  # no task's fault
+                raise RuntimeError(f"a worker process could not start (exit code {self.process.exitcode})") from None
+            return _Found(TaskError(f"its process crashed (exit code {self.process.exitcode})"))
+        if isinstance(result, Stop):
+            raise result
+        return _Found(result)
+
+    def overdue(self, timeout: float, memory: float | None) -> "_Found[R] | None":
         """Why its task is given up; None where it is not. To start, with its imports, is not the task's time."""
         if not self.ready:
             return None
         if memory is not None and resident_memory(self.process.pid) > memory:
-            return TaskError(f"needs more memory than prepare.memory={memory:g} GB")
-        return TaskError(f"hangs: nothing after {timeout:g} s") if time.monotonic() - self.since > timeout else None
+            return _Found(TaskError(f"needs more memory than prepare.memory={memory:g} GB"))
+        if time.monotonic() - self.since > timeout:
+            return _Found(TaskError(f"hangs: nothing after {timeout:g} s"))
+        return None
 
     def stop(self) -> None:
         self.process.kill()
@@ -66,7 +105,7 @@ class _Worker(Generic[T, R]):
 def _verb_left_out() -> Iterator[None]:
     """Let a new process import what its work needs, and not the verb that was called: that takes seconds in each."""
     verb = sys.modules["__main__"]
-    if not getattr(verb.__spec__, "name", "").startswith("unmask."):
+    if verb.__spec__ is None or not verb.__spec__.name.startswith("unmask."):
         yield  # somebody's script, whose functions may be the work
         return
     sys.modules["__main__"] = ModuleType("__main__")
@@ -106,59 +145,42 @@ def run(
     """
     if workers == 0:
         yield from ((task, _attempt(work, task)) for task in tasks)
-        return
+    else:
+        yield from _run_apart(work, tasks, min(workers, len(tasks)), timeout, memory)
+
+
+def _run_apart(
+    work: Callable[[T], R], tasks: Sequence[T], workers: int, timeout: float, memory: float | None
+) -> Iterator[tuple[T, R | TaskError]]:
+    """`run` in other processes, with a new one in place of each that crashed or hung."""
     context = multiprocessing.get_context("spawn")
     waiting = list(reversed(tasks))
-    pool = [_Worker(context, work) for _ in range(min(workers, len(tasks)))]
+    pool = [_Worker[T, R](context, work) for _ in range(workers)]
     try:
         for worker in pool:
             worker.start(waiting.pop())
         while busy := [worker for worker in pool if worker.task is not None]:
             ready = wait([worker.pipe for worker in busy], timeout=min(1.0 if memory is None else POLL, timeout))
             for worker in busy:
-                task = worker.task
-                assert task is not None
-                result: Any = NOTHING
-                if worker.pipe in ready:
-                    result = _receive(worker)
-                elif (given_up := worker.overdue(timeout, memory)) is not None:
-                    result = given_up
-                if result is NOTHING:
+                sent = worker.pipe in ready
+                found = worker.receive() if sent else worker.overdue(timeout, memory)
+                if found is None:
                     continue
-                if isinstance(result, Stop):
-                    raise result
-                worker.task = None
-                if worker.pipe not in ready or worker.process.exitcode is not None:
+                done = (worker.end_task(), found.result)
+                if not sent or worker.process.exitcode is not None:
                     worker.stop()
                     pool.remove(worker)
                     if waiting:
-                        pool.append(worker := _Worker(context, work))
+                        pool.append(worker := _Worker[T, R](context, work))
                 if waiting and worker in pool:
                     worker.start(waiting.pop())
-                yield task, result
+                yield done
     finally:
         for worker in pool:
             worker.stop()
 
 
-def _receive(worker: _Worker[Any, R]) -> Any:
-    """What a worker sent; NOTHING where it has only said that it is ready."""
-    try:
-        if not worker.ready:
-            worker.ready = worker.pipe.recv() == READY
-            worker.since = time.monotonic()  # starting, with its imports, is not the task's time
-            if not worker.pipe.poll():
-                return NOTHING
-        result = worker.pipe.recv()
-    except (EOFError, OSError):
-        worker.process.join(5)
-        if not worker.ready:  # no task's fault
-            raise RuntimeError(f"a worker process could not start (exit code {worker.process.exitcode})") from None
-        return TaskError(f"its process crashed (exit code {worker.process.exitcode})")
-    return result
-
-
-def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
+def _serve(pipe: Connection, work: Callable[[T], R]) -> None:
     """Answer tasks until the parent is gone."""
     threading.Thread(target=_follow_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends its workers

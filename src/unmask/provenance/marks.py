@@ -7,19 +7,17 @@ every XMP packet has one length too.
 
 import io
 import json
-import os
 import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from unmask.files import open_regular
+from unmask.files import open_regular, replacing
 from unmask.provenance import xmp
 
 TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -75,12 +73,8 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], marks: Mapping[str, str
     else:
         raise ValueError(f"{path}: pictures are written as .png or .jpg")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as part:
         part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def encode_png(pixels: NDArray[np.uint8], marks: Mapping[str, str]) -> bytes:
@@ -127,22 +121,23 @@ def read_marks(path: Path) -> dict[str, str]:
     return marks if _TYPE in marks or not term else marks | {_TYPE: term}
 
 
-def _read_picture(path: Path) -> tuple[dict[Any, Any], bytes]:
+def _read_picture(path: Path) -> tuple[Mapping[str, object], bytes]:
     """The text of a picture and its XMP packet."""
     with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF")) as picture:
-        found: Any = dict(picture.info)
-        packet = found.pop(xmp.PNG_KEYWORD, "") or found.pop("xmp", b"")
+        info = dict(picture.info)
+        packet: object = info.pop(xmp.PNG_KEYWORD, "") or info.pop("xmp", b"")
+        found: object = info
         if picture.format == "JPEG":
             try:
-                found = json.loads(found.get("comment", b"{}"))
+                found = json.loads(info.get("comment", b"{}"))
             except ValueError:  # a comment of somebody else
                 found = {}
     if isinstance(packet, str):
         packet = packet.encode("utf-8", "replace")
-    return found if isinstance(found, dict) else {}, packet
+    return found if isinstance(found, dict) else {}, packet if isinstance(packet, bytes) else b""
 
 
-def _read_video(path: Path) -> tuple[dict[Any, Any], bytes]:
+def _read_video(path: Path) -> tuple[Mapping[str, object], bytes]:
     """The tags of a video's container and its XMP packet."""
     import av
 

@@ -23,14 +23,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
-Array = NDArray[np.floating[Any]]
+Array = NDArray[np.floating]
 KEY = "unmask/1"  # whoever knows it can read, forge and remove the mark
 PAYLOAD = int.from_bytes(b"unma")  # where no other is given
 PSNR = 39.5  # dB, of the marked picture against the unmarked one

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from unmask.config import Settings
 from unmask.data import duplicates
 from unmask.data.prepared import members
 from unmask.data.store import AGAIN, CropStore
@@ -64,7 +64,7 @@ def _empty(predictions: pd.DataFrame, split: str) -> list[str]:
     return [] if len(predictions) else [f"There are no {split} figures: the {split} split is empty."]
 
 
-def _network(metrics: Mapping[str, Any]) -> dict[str, str]:
+def _network(metrics: Settings) -> dict[str, str]:
     """What the network costs, and what cross-validation found where there was one."""
     facts = {"Parameters": f"{metrics['parameters']:,}"}
     if metrics.get("flops"):  # not of old runs, and not where nothing that is counted happens
@@ -92,7 +92,7 @@ def _store(run: Run) -> CropStore | None:
     return CropStore(folders[0]) if (folders[0] / "crops.parquet").is_file() else None
 
 
-def _audit(run: Run) -> dict[str, Any] | None:
+def _audit(run: Run) -> Settings | None:
     store = _store(run)
     path = store.folder / "audit.json" if store else None
     if path is None or not path.is_file():

@@ -2,10 +2,8 @@
 
 import base64
 import io
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -13,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from unmask.config import Settings
+from unmask.files import write_text
 from unmask.metrics import bootstrap, detection
 from unmask.reporting import choose, plots, tables
 from unmask.reporting.remarks import remarks
@@ -54,13 +54,11 @@ def write(path: Path, runs: Sequence[RunReport], title: str, strips: Strips | No
         **_comparison(runs),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(html, encoding="utf-8")
-    os.replace(draft, path)
+    write_text(path, html)
     return path
 
 
-def _comparison(runs: Sequence[RunReport]) -> dict[str, Any]:
+def _comparison(runs: Sequence[RunReport]) -> dict[str, object]:
     """Gather what concerns all runs: the table, the overlaid curves, paired differences, a shared audit."""
     shared = all(run.audit == runs[0].audit for run in runs)
     scored = {run.name: run.scored[run.whole] for run in runs}
@@ -89,7 +87,7 @@ def _paired(best: RunReport, run: RunReport) -> bootstrap.Comparison | None:
         return None
 
 
-def _section(run: RunReport, strips: Strips | None) -> dict[str, Any]:
+def _section(run: RunReport, strips: Strips | None) -> dict[str, object]:
     """Gather one run's part of the page."""
     levels, items = run.scored, detection.videos(run.predictions)
     scored, cut = levels[run.whole], run.score_thresholds["video"]
@@ -135,7 +133,7 @@ def _confusion(scored: pd.DataFrame, threshold: float) -> list[tuple[str, list[t
     return rows
 
 
-def _audit(audit: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _audit(audit: Settings | None) -> Settings | None:
     """Judge each interval of the audit: does it hold 0.5?"""
     if audit is None:
         return None

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from unmask.config import Settings
 from unmask.metrics import detection
 from unmask.reporting.run import NAMES, RunReport
 
@@ -125,7 +126,7 @@ class Table:
     demo: bool = False
 
 
-def read(plain: Mapping[str, Any]) -> Table:
+def read(plain: Settings) -> Table:
     """Take a table from the plain values of its file.
 
     Raises:
@@ -153,31 +154,31 @@ def read(plain: Mapping[str, Any]) -> Table:
     )  # fmt: skip
 
 
-def _needs(plain: Mapping[str, Any]) -> list[Any]:
+def _needs(plain: Settings) -> list[Any]:
     """List what a table needs; one may stand alone."""
     given = plain.get("needs") or []
     return list(given) if isinstance(given, list | tuple) else [given]
 
 
-def _columns(plain: Mapping[str, Any]) -> tuple[Column, ...]:
+def _columns(plain: Settings) -> tuple[Column, ...]:
     parts = [str(metric).partition("/") for metric in plain.get("metrics", ())]
     return tuple(Column(level, metric, test) for test in plain.get("tests") or [""] for level, _, metric in parts)
 
 
-def _listed(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _listed(row: Settings) -> list[Settings]:
     """List a row's published figures; one may stand alone."""
     given = row.get("published") or []
-    return [given] if isinstance(given, Mapping) else list(given)
+    return [given] if isinstance(given, dict) else list(given)
 
 
-def _problems(plain: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _problems(plain: Settings) -> Iterator[tuple[str, str]]:
     """Yield where something is wrong, and what."""
     yield from (("", what) for what in _keys(plain, *TABLE))
     for level, metric, _ in _columns(plain):
         if level not in LEVELS or metric not in detection.METRICS:
             yield "", f"metrics: {level}/{metric}: write LEVEL/METRIC, of {', '.join(LEVELS)} and {', '.join(NAMES)}"
     for need in _needs(plain):
-        if isinstance(need, Mapping):
+        if isinstance(need, dict):
             yield from ((f", needs {need.get('name', 'without a name')}", what) for what in _keys(need, *NEED))
         elif need != "demo":
             yield "", f"needs: {need}: write demo, or a generator with {', '.join(sorted(NEED[0]))}"
@@ -196,6 +197,6 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield where, f"published figure: the table has no column {'/'.join(at)}; add it to its metrics"
 
 
-def _keys(given: Mapping[str, Any], must: set[str], may: set[str]) -> Iterator[str]:
+def _keys(given: Settings, must: set[str], may: set[str]) -> Iterator[str]:
     yield from (f"it has no {key}" for key in sorted(must) if given.get(key) in (None, ""))
     yield from (f"there is no key {key}" for key in sorted(map(str, given)) if key not in must | may)

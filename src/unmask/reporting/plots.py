@@ -42,7 +42,7 @@ def svg(draw: Callable[[Axes], None], size: tuple[float, float] = (4.2, 3.6)) ->
         return save(figure, "svg")
 
 
-def _legend(axes: Axes, names: Sequence[str], place: Any) -> None:
+def _legend(axes: Axes, names: Sequence[str], place: Literal["lower right", "lower left", "best"]) -> None:
     """Name the series; a name is text, whatever signs it holds."""
     if not names:
         return
@@ -140,13 +140,8 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> bytes:
         for number, table in enumerate(tables.values()):
             bins = calibration.reliability(table["prob"], table["label"]).dropna()
             area = 6 + 500 * bins["weight"] / max(bins["weight"].sum(), 1)
-            style: dict[str, Any] = {
-                "color": _colour(number),
-                "marker": "os"[number % 2],
-                "alpha": 0.7,
-                "linewidths": 0,
-            }
-            axes.scatter(bins["prob"], bins["fake"], s=area, **style)
+            colour, marker = _colour(number), "os"[number % 2]
+            axes.scatter(bins["prob"], bins["fake"], s=area, color=colour, marker=marker, alpha=0.7, linewidths=0)
         _unit(axes, AXIS, "share that is fake")
         lines = [Line2D([], [], color=_colour(i), marker="os"[i % 2], linewidth=0) for i in range(len(tables))]
         axes.legend(lines, list(tables), loc="upper left", handlelength=1)

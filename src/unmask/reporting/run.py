@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from unmask.config import Settings
 from unmask.metrics import detection
 
 # item, frame numbers, track -> one uint8 face crop [H, W, 3] per frame
@@ -116,9 +117,9 @@ class RunReport:
     command: str
     validation: pd.DataFrame | None = None
     curves: pd.DataFrame | None = None
-    audit: Mapping[str, Any] | None = None
+    audit: Settings | None = None
     remarks: Sequence[str] = ()
-    network: Mapping[str, Any] = field(default_factory=dict)
+    network: Settings = field(default_factory=dict)
     heat: HeatMaps | None = None
     duplicates: Sequence[str] = ()
 

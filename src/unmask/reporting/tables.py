@@ -1,7 +1,6 @@
 """The table of detectors against manipulations, for a terminal, a page and a paper."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from rich import box
@@ -11,6 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from unmask.config import Settings
 from unmask.reporting.remarks import named
 from unmask.reporting.run import Figure, RunReport, all_methods, percent
 
@@ -150,7 +150,7 @@ def latex_grid(head: Sequence[str], body: Sequence[Sequence[str]], left: int = 2
     return "\n".join([*start, *map(line, body), r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def cross_validation(cv: Mapping[str, Any]) -> Table:
+def cross_validation(cv: Settings) -> Table:
     """Lay out what cross-validation found: each figure's mean and standard deviation over the folds."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("classifier")
@@ -161,12 +161,12 @@ def cross_validation(cv: Mapping[str, Any]) -> Table:
     return table
 
 
-def deviating(cv: Mapping[str, Any], name: str) -> str:
+def deviating(cv: Settings, name: str) -> str:
     """Write one figure of a cross-validation with its name: `AUC 0.91 ± 0.02`."""
     return f"{CROSS_VALIDATED[name]} {cv[name]['mean']:.2f} ± {cv[name]['deviation']:.2f}"
 
 
-def folds(cv: Mapping[str, Any]) -> str:
+def folds(cv: Settings) -> str:
     """Say what stands behind a cross-validation's figures."""
     return (
         f"cross-validation: mean ± deviation over {cv['folds']} folds of the training split, none of its "

@@ -39,11 +39,9 @@ def timeline(predictions: pd.DataFrame, strips: Strips | None = None, *, score_t
     rows = rows.assign(when=rows["time"] if seconds else rows["frame"], seconds=seconds, called=called)
     lanes, number = _lanes(rows), rows["track"].nunique()
     item = str(predictions["item"].iloc[0])
-    faces = {
-        track: crops(strips, item, shown["frame"].tolist(), track)
-        for track, shown in lanes.items()
-        if strips is not None
-    }
+    faces: dict[int, list[NDArray[np.uint8]]] = {}
+    if strips is not None:
+        faces = {track: crops(strips, item, shown["frame"].tolist(), track) for track, shown in lanes.items()}
     heights = [1.7] + [1.15 if number == 1 else 1.35] * len(faces)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 0.45 + sum(heights) if faces else 2.0), layout="constrained")

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from torch import nn
 
 from unmask.config import Settings
 from unmask.config.build import build
@@ -14,6 +16,7 @@ from unmask.config.foreign import check_parts, read_config
 from unmask.config.targets import check_tree
 from unmask.files import read_json
 from unmask.metrics.detection import logit, require_thresholds
+from unmask.networks.layout import use_channels_last
 from unmask.runs.checkpoints import ElementBudget, load_weights
 from unmask.runs.errors import RunError
 from unmask.runs.figures import figures_of
@@ -21,6 +24,7 @@ from unmask.runs.predictions import predictions_path, read_predictions
 
 # How many tensor elements a module may make beside those of its checkpoint: buffers that are not saved, initial values.
 FACTOR, EXTRA = 4, 50_000_000
+NETWORK = "network."  # before the names of its weights in a module's checkpoint
 
 
 @dataclass(frozen=True)
@@ -125,19 +129,35 @@ class Run:
         Raises:
             RunError: the checkpoint cannot be read safely, or the config describes a much larger module than it holds.
         """
-        weights, node = load_weights(self.checkpoint), self._node("module")
+        node = self._node("module")
         if "compile" in node:  # for a few files it would take longer than it saves
             node = node | {"compile": False}
+        return self._load("module", node, load_weights(self.checkpoint))
+
+    def network(self) -> nn.Module:
+        """The trained network of a detector alone, in eval mode on the CPU; nothing that trains is imported for it.
+
+        Raises:
+            RunError: as `module`.
+        """
+        weights = load_weights(self.checkpoint)
+        own = {name.removeprefix(NETWORK): value for name, value in weights.items() if name.startswith(NETWORK)}
+        network: nn.Module = self._load("module.network", self._node("module.network"), own)
+        if self._node("module").get("channels_last", True):
+            use_channels_last(network)
+        return network
+
+    def _load(self, part: str, node: Settings, weights: dict[str, torch.Tensor]) -> Any:
         with ElementBudget(EXTRA + FACTOR * sum(tensor.numel() for tensor in weights.values())):
-            module = self._build("module", node)
+            built = self._build(part, node)
         try:
-            module.load_state_dict(weights)
+            built.load_state_dict(weights)
         except RuntimeError as error:
             said = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
             raise RunError(
-                f"run={self.folder}: best.ckpt does not fit the module of the config ({said[:160]})"
+                f"run={self.folder}: best.ckpt does not fit the {part} of the config ({said[:160]})"
             ) from None
-        return module.eval()
+        return built.eval()
 
     def _node(self, part: str) -> Settings:
         """The part of the config at a dotted path."""

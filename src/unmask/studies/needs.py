@@ -15,12 +15,12 @@ from unmask.config.build import build
 from unmask.config.check import resolved
 from unmask.console import say
 from unmask.data.contents import Member
-from unmask.data.manifest import ManifestError, file_hash
+from unmask.data.manifest import ManifestError
 from unmask.data.prepared import members
 from unmask.data.source import Source
 from unmask.data.split import Split
 from unmask.data.store import StoreError
-from unmask.files import read_json
+from unmask.files import file_hash, read_json
 from unmask.reporting import paper
 from unmask.runs.predictions import find_label, predictions_path
 from unmask.runs.run import Run

@@ -1,7 +1,6 @@
 """The curves of a run as metrics.csv: one row a step, and a resumed run goes on with the same file."""
 
 import csv
-import os
 import time
 from argparse import Namespace
 from collections.abc import Mapping
@@ -10,6 +9,8 @@ from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
+
+from unmask.files import replacing
 
 EVERY = 2.0  # seconds between two writes, at least
 
@@ -70,12 +71,10 @@ class History(Logger):
         self._written = time.monotonic()
         names = sorted({name for row in self._rows.values() for name in row} - {"epoch"})
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("w", newline="") as file:
+        with replacing(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, ["step", "epoch", *names])
             writer.writeheader()
             writer.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))
-        temporary.replace(self.path)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

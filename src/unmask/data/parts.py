@@ -1,0 +1,101 @@
+"""Parts: what became of each item while a store is made, one file an item, from which a killed run goes on."""
+
+import hashlib
+import json
+import zlib
+from pathlib import Path
+from typing import TypedDict
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+from unmask.data.manifest import ATTRIBUTE, ITEM_COLUMNS
+from unmask.data.store import DUPLICATES, CropStore
+from unmask.files import DamagedError, replacing
+from unmask.media.crops import Crops
+from unmask.media.kinds import Statistics
+
+SCALARS = ("track", "frame", "time", "prob")
+LISTS = ("box", "landmarks")
+PIXELS = ("pixels", "masks")  # [N, 3, S, S], and [N, 1, S, S] where the recipe keeps masks
+NOT_MEASURED = {*ITEM_COLUMNS, "listed", "given"}  # columns of items that are no statistics
+
+
+# What reading a damaged archive may raise.
+UNREADABLE = (BadZipFile, ValueError, KeyError, EOFError, zlib.error, NotImplementedError)
+
+
+class DamagedPart(DamagedError):
+    """The crops of one item changed on the disk before the store was merged."""
+
+
+class About(TypedDict):
+    """What became of an item."""
+
+    item: str
+    rejected: str | None  # why it has no crops
+    statistics: Statistics
+    shape: list[int] | None  # of its crops' pixels
+
+
+def part_path(folder: Path, item: str) -> Path:
+    """Where one item's crops lie while preparing."""
+    return folder / "parts" / f"{hashlib.sha256(item.encode()).hexdigest()[:20]}.npz"
+
+
+def write_part(folder: Path, item: str, crops: Crops | None, statistics: Statistics, rejected: str | None) -> None:
+    """Keep what became of one item: its crops, or why it has none."""
+    found = {} if crops is None else {name: vars(crops)[name] for name in (*SCALARS, *LISTS, *PIXELS)}
+    arrays = {name: array for name, array in found.items() if array is not None}
+    shape = None if crops is None else list(crops.pixels.shape)
+    about = json.dumps(About(item=item, rejected=rejected, statistics=statistics, shape=shape))
+    with replacing(part_path(folder, item)) as temporary, temporary.open("wb") as file:
+        np.savez(file, about=np.array(about), **arrays)
+
+
+def read_about(folder: Path, item: str) -> About | None:
+    """What became of an item, or None where it was not finished."""
+    try:
+        with np.load(part_path(folder, item), allow_pickle=False) as part:
+            about: About = json.loads(str(part["about"]))
+            return about
+    except (FileNotFoundError, *UNREADABLE):
+        return None  # a half-written file is as good as none
+
+
+def read_part(folder: Path, item: str) -> Crops:
+    """The crops of an item that was finished and has some.
+
+    Raises:
+        DamagedPart: its file changed since it was written; it is deleted, so that the item counts as not prepared.
+    """
+    path = part_path(folder, item)
+    try:
+        with np.load(path, allow_pickle=False) as part:
+            return Crops(**{name: part[name] for name in (*SCALARS, *LISTS, *PIXELS) if name in part})
+    except (*UNREADABLE, TypeError) as error:
+        path.unlink(missing_ok=True)
+        raise DamagedPart(f"{path} is damaged; the same command prepares {item} again") from error
+
+
+def take_apart(folder: Path) -> None:
+    """Make parts of a whole store again; it counts as whole until all are there."""
+    store = CropStore(folder)
+    (folder / "parts").mkdir(exist_ok=True)
+    known = [name for name in store.items.columns if name not in NOT_MEASURED and not name.startswith(ATTRIBUTE)]
+    for row in store.items.to_dict("records"):
+        rows, pixels = store.of_item(row["item"])
+        crops = Crops(
+            track=rows["track"].to_numpy(),
+            frame=rows["frame"].to_numpy(),
+            time=rows["time"].to_numpy(),
+            prob=rows["prob"].to_numpy(),
+            box=np.stack(rows["box"].tolist()).reshape(-1, 4),
+            landmarks=np.stack(rows["landmarks"].tolist()).reshape(-1, 5, 2),
+            pixels=pixels,
+        )
+        statistics = {name: row[name] for name in known if not pd.isna(row[name])}
+        write_part(folder, row["item"], crops, statistics, row["rejected"])
+    (folder / "crops.parquet").unlink()
+    (folder / DUPLICATES).unlink(missing_ok=True)

@@ -1,0 +1,15 @@
+"""Stored pixels as a network reads them."""
+
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+
+def to_float(x: Tensor, image_size: int) -> Tensor:
+    """Uint8 [B, (T,) C, S, S] -> float [B, (T,) C, image_size, image_size] in [0, 1]; antialiased bilinear."""
+    x = x.float() / 255
+    if x.shape[-1] == image_size and x.shape[-2] == image_size:
+        return x
+    frames = x.flatten(0, -4)  # [B*T, C, S, S]
+    size = (image_size, image_size)
+    resized: Tensor = interpolate(frames, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+    return resized.reshape(*x.shape[:-2], *size)

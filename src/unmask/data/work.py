@@ -1,0 +1,71 @@
+"""What becomes of one item: its crops or the reason why it has none, kept on the disk by whoever finds it out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from unmask.data.parts import read_about, write_part
+from unmask.data.recipe import Recipe
+from unmask.files import file_hash, printable
+from unmask.media.crops import Crops
+from unmask.media.kinds import Statistics
+from unmask.parallel import workers
+
+Task = tuple[str, str, str | None]  # item, path, mask
+
+
+@dataclass
+class Work:
+    """What a worker does with one item; the result lies on disk, only the reason for a rejection comes back."""
+
+    folder: Path
+    root: Path
+    recipe: Recipe
+
+    def __call__(self, task: Task) -> str | None:
+        """Make the crops of one item; why there are none, or None."""
+        item, path, mask = task
+        if (about := read_about(self.folder, item)) is not None:  # by another call meanwhile
+            return about["rejected"]
+        file = self.root / path
+        try:
+            crops, reason = self.recipe(file, None if mask is None else self.root / mask), None
+            statistics = crops.statistics | {"sha256": file_hash(file)}
+        except ValueError as error:
+            crops, reason, statistics = None, str(error), {}
+        except OSError as error:  # gone meanwhile, or not to be read
+            crops, reason, statistics = None, f"cannot be read ({error.strerror})", {}
+        keep(self.folder, item, crops, statistics | file_size(file), reason)
+        return reason
+
+
+def record(
+    folder: Path, root: Path, results: Iterator[tuple[Task, str | workers.TaskError | None]]
+) -> Iterator[str | None]:
+    """Give each item's reason or None; what took its worker along is written down here, and not opened again."""
+    for (item, path, _), result in results:
+        if isinstance(result, workers.TaskError):
+            keep(folder, item, None, file_size(root / path), str(result))
+            yield str(result)
+        else:
+            yield result
+
+
+def keep(folder: Path, item: str, crops: Crops | None, statistics: Statistics, reason: str | None) -> None:
+    """Write down what became of an item.
+
+    Raises:
+        workers.Stop: the disk is full, or the folder cannot be written.
+    """
+    try:
+        write_part(folder, item, crops, statistics, None if reason is None else printable(reason))
+    except OSError as error:  # a full disk is not the item's fault
+        raise workers.Stop(f"cannot write below {folder} ({error}); mend that, and the same command goes on") from error
+
+
+def file_size(file: Path) -> Statistics:
+    """The statistic `bytes` of a file, if it can be read."""
+    try:
+        return {"bytes": float(file.stat().st_size)}
+    except OSError:  # gone, or not to be read; the item's reason says so
+        return {}

@@ -1,0 +1,110 @@
+"""Draw pictures of a trained generator by their seeds, and the way from one to the next."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from unmask.console import console
+from unmask.generation.folder import batches
+from unmask.generation.trained import Generator, Trained
+from unmask.generation.unmarked_samples import UnmarkedSamples
+from unmask.media.encode import VideoWriter
+from unmask.modules.latents import seed_of, walk
+from unmask.provenance import Marking
+from unmask.training.samples import pixels
+
+FPS = 24  # of a walk; from stop to stop it takes a second
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """Which pictures are made.
+
+    Args:
+        count: pictures in all.
+        seed: of all of them; each picture has one of its own, drawn from it.
+        attributes: of a conditional generator, those that pictures have.
+        walk: so many of them are also the stops of a film through what lies between; 0 for no film.
+        batch_size: pictures at once; decides no pixel.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    count: int = 100
+    seed: int = 0
+    attributes: tuple[str, ...] = ()
+    walk: int = 0
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        for key, value in (("count", self.count), ("batch_size", self.batch_size)):
+            if value < 1:
+                raise ValueError(f"{key}={value}: take at least 1")
+        if self.walk < 0 or self.walk == 1:
+            raise ValueError(f"walk={self.walk}: name 2 stops or more, or 0 for no film")
+
+
+def condition_of(generator: Trained[Generator], attributes: Iterable[str]) -> tuple[float, ...] | None:
+    """Of each attribute that a generator knows 1 where it is named, else 0; None of an unconditional generator.
+
+    Raises:
+        ValueError: it does not know one of them.
+    """
+    run, given = generator.run, set(attributes)
+    names = list(run.config["data"].get("attributes") or [])
+    if not generator.module.conditional:
+        if given:
+            raise ValueError(f"attributes: {run.name} knows none")
+        return None
+    if wrong := sorted(given - set(names)):
+        raise ValueError(f"attributes: {run.name} has no {', '.join(wrong)}; it knows {', '.join(names)}")
+    return tuple(float(name in given) for name in names)
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """What is done with the pictures of one device; pickled where there are several."""
+
+    generator: Trained[Generator]
+    wanted: SampleSettings
+    condition: tuple[float, ...] | None  # attributes of all pictures
+    out: Path
+    marking: Marking
+
+    def __call__(self, device: str, todo: Iterable[int]) -> None:
+        """Make pictures, by their numbers."""
+        module = self.generator.module.to(device)
+        kept = UnmarkedSamples(self.generator.run, self.out)
+        for batch in batches(todo, self.wanted.batch_size):
+            made = module.sample(len(batch), self._seeds(batch), self._condition(len(batch)))
+            for number, picture in zip(batch, pixels(made), strict=True):
+                kept.keep_sample(number, picture)  # first: what is published is then never without it
+                if not picture_path(self.out, number).is_file():
+                    self.marking.write(picture_path(self.out, number), picture)
+
+    def walk(self, device: str, path: Path) -> None:
+        """Write a film from the first picture to the second, ... and back, through what lies between their noise."""
+        module, stops = self.generator.module.to(device), range(self.wanted.walk)
+        way = walk(module.noise(len(stops), self._seeds(stops)), FPS)
+        parts = torch.split(way, self.wanted.batch_size)
+        with VideoWriter(path, FPS, metadata=self.marking.tags()) as film:
+            for part in track(parts, "walking", console=console, transient=True):
+                for frame in pixels(module.make(part, self._condition(len(part)))):
+                    film.add(self.marking.frame(frame))
+        self.marking.finish(path)
+
+    def _seeds(self, numbers: Iterable[int]) -> list[int]:
+        return [seed_of(self.wanted.seed, number) for number in numbers]
+
+    def _condition(self, count: int) -> Tensor | None:
+        return None if self.condition is None else torch.tensor([self.condition]).expand(count, -1)
+
+
+def picture_path(out: Path, number: int) -> Path:
+    """Where a picture lies."""
+    return out / "pictures" / f"{number:06d}.png"

@@ -1,0 +1,135 @@
+"""Score one file with a trained detector, and draw what was scored.
+
+Nothing that trains is imported: the command starts in little more than the time that PyTorch takes.
+"""
+
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from unmask.console import say
+from unmask.data.dataset import CropDataset
+from unmask.data.pixels import to_float
+from unmask.data.predictions import prediction_table
+from unmask.data.store import MemoryStore
+from unmask.files import printable
+from unmask.inference import verdict
+from unmask.media.crops import Crops
+from unmask.media.kinds import MediaError
+from unmask.media.reader import open_media
+from unmask.metrics import detection
+from unmask.networks.layout import of_pictures
+from unmask.runs.figures import require_finite
+from unmask.runs.run import Run
+
+LONGEST = 255  # bytes of a file's name on most file systems
+
+
+def predict(path: Path, run: Run, out: Path | None = None) -> float:
+    """Score one file, print the verdict, draw the scores; return the probability of fake.
+
+    Raises:
+        MediaError: the file cannot be read or shows no face.
+        RunError: the run's weights, thresholds or scores are not finite.
+        ValueError: `out` cannot be written.
+    """
+    _check_out(path, out)
+    cuts, recipe = run.score_thresholds, run.build("data.recipe")
+    if faces := recipe.option == "faces":
+        recipe = replace(recipe, faces="all")
+    try:
+        crops = recipe(path)
+    except MediaError as error:
+        raise MediaError(f"{printable(str(path))}: {error}") from None
+    except OSError as error:
+        raise MediaError(f"{printable(str(path))}: cannot be opened ({error.strerror})") from None
+    store = MemoryStore("file", crops)
+    predictions = score(run, store)
+    scored = detection.videos(predictions).iloc[0]
+    value, prob = float(scored["score"]), float(scored["prob"])
+    picture = len(np.unique(crops.frame)) == 1
+    drawn = draw(path, recipe.decoder, crops, predictions, cuts)
+    out = out or Path(_name(path.stem, "score.png" if picture else "timeline.png"))
+    _write(out, drawn)
+    unit = "picture" if picture else "frame" if run.config["data"]["sampling"]["frames"] is None else "clip"
+    count, found = 1 if picture else len(predictions), int(predictions["track"].nunique())
+    verdict.tell_score(path, value, cuts["video"])
+    if faces:
+        verdict.tell_faces(crops, predictions, cuts["video"])
+    verdict.tell_run(run, value, cuts["video"], f"{count} {unit}{'s' if count > 1 else ''}", found)
+    verdict.tell_caveats(run, found)
+    verdict.tell_marks(path, recipe.decoder)
+    say(f"{'score' if picture else 'timeline'}: {printable(str(out))}")
+    return prob
+
+
+@torch.inference_mode()
+def score(run: Run, store: MemoryStore) -> pd.DataFrame:
+    """The prediction table of one file, sampled as in the run's evaluation.
+
+    Raises:
+        RunError: the run's weights or its scores of this file are not finite.
+    """
+    loader, sampling = run.build("data.loader"), run.build("data.sampling")
+    samples, network = CropDataset(store, store.items, sampling), run.network()
+    for name, value in network.state_dict().items():
+        require_finite(value, f"run={run.folder}: '{name}' in the weights {run.checkpoint}", verdict.RETRAIN)
+    logits = []
+    for start in range(0, len(samples), loader.batch_size):
+        wanted = range(start, min(start + loader.batch_size, len(samples)))
+        found = network(to_float(samples.pixels(wanted), loader.image_size)).float()
+        logits.append(of_pictures(found) if run.kind == "segmenter" else found)
+    logit = torch.cat(logits)
+    about = f"run={run.folder}: the scores of this file with the weights {run.checkpoint}"
+    require_finite(logit, about, verdict.RETRAIN)
+    members = store.items.assign(dataset="file")
+    return prediction_table(samples.table, members, "none", torch.arange(len(samples)), logit)
+
+
+def draw(path: Path, decoder: str, crops: Crops, predictions: pd.DataFrame, cuts: dict[str, float]) -> bytes:
+    """The picture of what was scored: a timeline of a video, of a picture its crop, or all of it with several faces."""
+    from unmask.reporting import group, timeline  # Matplotlib is imported when something is drawn
+
+    strips = MemoryStore("file", crops).strips
+    if len(np.unique(crops.frame)) > 1:
+        return timeline.timeline(predictions, strips, score_threshold=cuts["frame"])
+    rows = predictions.drop_duplicates("track")  # a clip model sees a picture repeated, with one score
+    if len(rows) == 1:
+        return timeline.single(rows, strips, score_threshold=cuts["video"])
+    whole: NDArray[np.uint8] = open_media(path, decoder).read([int(crops.frame[0])])[0]
+    return group.group(rows, strips, whole, crops.box, score_threshold=cuts["video"])
+
+
+def _check_out(path: Path, out: Path | None) -> None:
+    if out is None:
+        return
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"out={out}: a PNG is written, so its name must end in .png")
+    if out.exists() and path.exists() and out.samefile(path):
+        raise ValueError(f"out={out}: that is the file that is asked about; choose another name")
+
+
+def _name(stem: str, end: str) -> str:
+    """`STEM-END`; of a stem that is too long for a file's name its beginning, and a hash of all of it."""
+    raw = os.fsencode(f"{stem}-{end}")
+    if len(raw) <= LONGEST:
+        return os.fsdecode(raw)
+    end = f"-{hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]}-{end}"
+    kept = stem
+    while len(os.fsencode(kept + end)) > LONGEST:
+        kept = kept[:-1]
+    return kept + end
+
+
+def _write(out: Path, drawn: bytes) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(drawn)
+    except OSError as error:
+        raise ValueError(f"out={printable(str(out))}: cannot be written ({error.strerror})") from None

@@ -1,0 +1,122 @@
+"""The colours of a picture as a person sees them: sRGB with 8 bits, and white behind what is transparent."""
+
+import io
+import struct
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmask.media.kinds import Frame, MediaError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+    from PIL.ImageCms import ImageCmsTransform
+
+STRIP = 2**22  # pixels whose colours are converted at once
+SAME_COLOURS = 2  # grey levels: a profile that moves no colour by more is sRGB under another name, and is left alone
+
+
+def restore_transparency(picture: "Picture", path: Path) -> "Picture":
+    """Set right what Pillow misreads of a PNG whose transparent colour (tRNS) is given at another depth than 8 bits."""
+    from PIL import Image
+
+    clear = picture.info.get("transparency")
+    if picture.format != "PNG" or picture.mode not in ("L", "RGB", "I;16") or not isinstance(clear, int | tuple):
+        return picture
+    with path.open("rb") as file:  # the header chunk comes first (PNG, 11.2.1)
+        depth = struct.unpack(">8x8x8xB", file.read(25))[0]
+    if depth == 8:
+        return picture
+    profile = {key: value for key, value in picture.info.items() if key != "transparency"}
+    if depth < 8:  # Pillow spreads the values over 0 to 255, but not this one
+        picture.info["transparency"] = int(clear) * 255 // (2**depth - 1)  # type: ignore[arg-type]
+        return picture
+    alpha = Image.fromarray(np.where(_is_colour(picture, path, clear), 0, 255).astype(np.uint8))
+    shown = Image.fromarray(_grey(picture)) if picture.mode == "I;16" else picture.copy()
+    shown.info = {}
+    shown.putalpha(alpha)
+    shown.info = profile
+    return shown
+
+
+def _is_colour(picture: "Picture", path: Path, clear: object) -> NDArray[np.bool_]:
+    """Where a PNG of 16 bits has its transparent colour [H, W]; OpenCV reads those of RGB, of which Pillow keeps 8."""
+    if picture.mode == "I;16":
+        return np.asarray(np.asarray(picture) == clear)
+    import cv2
+
+    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None:
+        raise MediaError("not a readable picture (a PNG of 16 bits with a damaged transparent colour)")
+    return np.asarray(values[..., 3] == 0 if values.shape[2] == 4 else (values[..., ::-1] == clear).all(2))
+
+
+def to_rgb(picture: "Picture") -> Frame:
+    """uint8 [H, W, 3], sRGB, of a picture in any mode.
+
+    In strips of lines: Pillow holds four bytes a pixel, and each step of a conversion once more.
+    """
+    width, height = picture.size
+    picture.load()
+    shown = np.empty((height, width, 3), np.uint8)
+    lines = max(1, STRIP // width)
+    for top in range(0, height, lines):
+        strip = picture.crop((0, top, width, min(top + lines, height)))
+        shown[top : top + lines] = _strip_to_rgb(strip)
+    return shown
+
+
+def _strip_to_rgb(picture: "Picture") -> Frame:
+    from PIL import Image
+
+    profile = picture.info.get("icc_profile")
+    if picture.mode.startswith("I"):  # grey of 16 bits, which Pillow would clip to 255
+        picture = Image.fromarray(_grey(picture))
+    elif picture.mode == "P" or picture.has_transparency_data:
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
+    colours = to_srgb(picture.convert("RGB") if alpha else picture, profile)
+    if alpha:
+        white = Image.new("RGBA", picture.size, "white")
+        colours.putalpha(alpha)
+        colours = Image.alpha_composite(white, colours)
+    return np.asarray(colours.convert("RGB"), dtype=np.uint8)
+
+
+def _grey(picture: "Picture") -> NDArray[np.uint8]:
+    """The upper 8 of 16 bits [H, W]."""
+    return (np.asarray(picture) >> 8).astype(np.uint8)
+
+
+def to_srgb(picture: "Picture", profile: object) -> "Picture":
+    """Convert colours from an ICC profile to sRGB -> RGB; as it is where the profile is sRGB, damaged or unfit."""
+    from PIL import ImageCms
+
+    if not isinstance(profile, bytes) or not profile:
+        return picture
+    mode = {"1": "L", "LA": "L"}.get(picture.mode, picture.mode)
+    if mode not in ("RGB", "L", "CMYK", "LAB") or (transform := _transform(profile, mode)) is None:
+        return picture
+    return ImageCms.applyTransform(picture.convert(mode), transform) or picture
+
+
+@lru_cache(maxsize=8)
+def _transform(profile: bytes, mode: str) -> "ImageCmsTransform | None":
+    """From an ICC profile to sRGB; None where it changes nothing that is seen, or cannot be used, as in browsers."""
+    from PIL import Image, ImageCms
+
+    try:
+        source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(source, target, mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+    if mode in ("CMYK", "LAB"):
+        return transform
+    steps = np.arange(0, 256, 15 if mode == "RGB" else 1, dtype=np.uint8)
+    grid = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3) if mode == "RGB" else steps[None]
+    shown = np.asarray(ImageCms.applyTransform(Image.fromarray(grid), transform), np.int16)
+    moved = np.abs(shown - (grid if mode == "RGB" else grid[..., None])).max()
+    return transform if moved > SAME_COLOURS else None

@@ -1,0 +1,54 @@
+"""The decoders of videos by name: which can be used here, and in which version."""
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from unmask.media.kinds import first_line
+from unmask.media.pyav_reader import PyavReader, VideoReader
+from unmask.media.seeking_readers import DecordReader, TorchcodecReader
+
+DECODERS: dict[str, Callable[[Path], VideoReader]] = {
+    "decord": DecordReader,
+    "pyav": PyavReader,
+    "torchcodec": TorchcodecReader,
+}
+PACKAGES = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}
+
+
+def choose_decoder(name: str = "auto") -> str:
+    """The decoder that `name` stands for here: `auto` is PyAV, the fastest at some frames of an H.264 video.
+
+    Raises:
+        ValueError: no such decoder, or it is not installed, or it cannot be used here.
+    """
+    if name == "auto":
+        return "pyav"
+    if name not in DECODERS:
+        raise ValueError(f"there is no decoder '{name}'; choose auto, {', '.join(DECODERS)}")
+    if not find_spec(PACKAGES[name]):
+        raise ValueError(f"the decoder '{name}' is not installed: pip install {PACKAGES[name]}, or choose auto")
+    if name == "torchcodec":
+        try:
+            import_module("torchcodec.decoders")
+            # Without FFmpeg newer releases load all the same, for pictures only, and fail at the first video.
+            if import_module("torchcodec").ffmpeg_major_version is None:
+                raise RuntimeError("it found no FFmpeg")
+        except (ImportError, RuntimeError, OSError) as error:
+            raise ValueError(
+                "the decoder 'torchcodec' does not load: it wants the shared libraries of FFmpeg (apt-get install "
+                "ffmpeg, or conda install ffmpeg) and a release that fits this PyTorch; or choose auto "
+                f"({first_line(error)})"
+            ) from None
+    return name
+
+
+def decoder_version(name: str = "auto") -> str:
+    """Decoder and version, such as `decord 0.6.0`: another decoder may give other pixels, so it is part of a key."""
+    chosen = choose_decoder(name)
+    found = f"{chosen} {version(PACKAGES[chosen]).partition('+')[0]}"
+    if chosen == "torchcodec":  # its wheel has no FFmpeg of its own
+        found += f" with FFmpeg {import_module('torchcodec').ffmpeg_major_version}"
+    return found

@@ -1,0 +1,17 @@
+"""Which frames of a video are taken."""
+
+
+def burst_indices(total: int, frames: int, burst: int = 1) -> list[int]:
+    """Which of `total` frames to take: `frames` in all, in bursts of `burst` consecutive ones spread evenly.
+
+    Each burst lies in the middle of its equal share of the video, so burst=1 is even spacing and burst=frames one run
+    of consecutive frames. A video shorter than `frames` gives every frame it has.
+    """
+    if burst < 1 or frames % burst:
+        raise ValueError(f"burst={burst} does not divide frames={frames}; choose a divisor")
+    if total <= frames:
+        return list(range(total))
+    count = frames // burst
+    share = total / count
+    starts = [int((number + 0.5) * share - burst / 2 + 0.5 * (burst == 1)) for number in range(count)]
+    return [start + step for start in starts for step in range(burst)]

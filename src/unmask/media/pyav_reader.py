@@ -1,0 +1,111 @@
+"""Read frames of a video with PyAV, which is the reference, and what the readers with other decoders share with it."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmask.media.container import opened
+from unmask.media.kinds import Frame, Frames, MediaError, first_line
+from unmask.media.skip import decode_wanted, read_index
+from unmask.media.video import Video, describe
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+T = TypeVar("T")
+Put = Callable[[int, Frame], None]
+
+
+class VideoReader:
+    """What the readers of videos share.
+
+    Raises:
+        MediaError: the file is no video that can be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.about: Video = describe(path)
+        self.fps = float(self.about.rate)
+
+    def __len__(self) -> int:
+        return len(self.about)
+
+    def read(self, indices: list[int]) -> Frames:
+        """Frames of these indices, ascending -> uint8 [N, H, W, 3]."""
+        self.about.check_memory(len(indices))
+        frames = np.empty((len(indices), *self.about.view.size, 3), np.uint8)
+        self._fill(indices, frames.__setitem__)
+        return frames
+
+    def each(self, indices: list[int], change: Callable[[int, Frame], T]) -> list[T]:
+        """What `change` makes of each of these frames (its place in `indices`, uint8 [H, W, 3]), ascending."""
+        found: dict[int, T] = {}
+
+        def put(at: int, frame: Frame) -> None:
+            found[at] = change(at, frame)
+
+        self._fill(indices, put)
+        return [found[at] for at in range(len(indices))]
+
+    def _fill(self, indices: list[int], put: Put) -> None:
+        """Decode these frames and hand on each, with its place in `indices`."""
+        raise NotImplementedError
+
+    def times(self, indices: list[int]) -> NDArray[np.float64]:
+        """When these frames are shown, in seconds after the first one -> [N]."""
+        return self.about.seconds(indices)
+
+
+class PyavReader(VideoReader):
+    """PyAV: decodes what the wanted frames of an H.264 stream depend on, of others all up to the last wanted one."""
+
+    def _fill(self, indices: list[int], put: Put) -> None:
+        wanted = set(indices)
+        try:
+            found = set[int]()
+            for decode in (self._decode_wanted, self._decode_all):
+                if len(found) < len(wanted):
+                    found |= self._put(decode(wanted), indices, put)
+        except MediaError:
+            raise
+        except Exception as error:  # whatever a decoder meets in a damaged file
+            raise MediaError(f"broken video stream ({first_line(error)})") from error
+        if lost := wanted - found:
+            raise MediaError(f"the video ends before frame {min(lost)}: it is cut off")
+
+    def _put(self, frames: Iterator[tuple[int, "VideoFrame"]], indices: list[int], put: Put) -> set[int]:
+        """Hand on decoded frames, each for every place in `indices` of its number; which numbers there were."""
+        found = set()
+        for number, frame in frames:
+            shown = self.about.view.of(frame)
+            for at in range(bisect_left(indices, number), bisect_right(indices, number)):
+                put(at, shown)
+            found.add(number)
+        return found
+
+    def _decode_wanted(self, wanted: set[int]) -> Iterator[tuple[int, "VideoFrame"]]:
+        """The wanted frames with their numbers, found by their times; none where the file says too little."""
+        with opened(self.path) as (container, stream):
+            index = read_index(container, stream)
+        if index is None or max(wanted) >= len(self):
+            return
+        numbers = {self.about.times[number]: number for number in wanted}
+        with opened(self.path) as (container, stream):
+            for frame in decode_wanted(container, index, set(numbers), stream):
+                if frame.pts in numbers:
+                    yield numbers[frame.pts], frame
+
+    def _decode_all(self, wanted: set[int]) -> Iterator[tuple[int, "VideoFrame"]]:
+        """The wanted frames with their numbers, found by counting all."""
+        last = max(wanted)
+        with opened(self.path) as (container, stream):
+            for number, frame in enumerate(container.decode(stream)):
+                if number in wanted:
+                    yield number, frame
+                if number >= last:
+                    return

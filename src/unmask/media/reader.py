@@ -1,0 +1,103 @@
+"""Open a video or a picture and read just the frames that are wanted.
+
+Every decoder gives the same frames for the same indices: index i is the i-th frame in order of presentation, shown as
+`media.view` says, and frames that the file itself hides (before the start in its edit list) do not count.
+
+A reader is opened in the process that uses it (a decord reader that crosses a fork hangs).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmask.media.decoders import DECODERS, choose_decoder
+from unmask.media.kinds import MEDIA, VIDEOS, Frame, Frames, MediaError, first_bytes, is_picture
+from unmask.media.still import PictureReader
+
+T = TypeVar("T")
+
+
+class Reader(Protocol):
+    """An open video: `len()` frames, `fps` a second on average."""
+
+    fps: float
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: list[int]) -> Frames:
+        """Frames of these indices, ascending -> uint8 [N, H, W, 3]."""
+
+    def each(self, indices: list[int], change: Callable[[int, Frame], T]) -> list[T]:
+        """What `change` makes of each of these frames (its place in `indices`, uint8 [H, W, 3]), ascending.
+
+        Frames are not held together, so a recipe that makes them smaller needs little memory.
+        """
+
+    def times(self, indices: list[int]) -> NDArray[np.float64]:
+        """When these frames are shown, in seconds after the first one -> [N]."""
+
+
+def open_media(path: Path, decoder: str = "auto") -> Reader:
+    """Open a video or a picture; which of the two it is, its content decides.
+
+    Raises:
+        MediaError: it is missing, empty or not readable.
+    """
+    first_bytes(path, 1)
+    if path.suffix.lower() == ".gif":
+        raise MediaError("a GIF is not read: save it as PNG, or as a video where it moves")
+    if path.suffix.lower() not in MEDIA:
+        raise MediaError(f"'{path.suffix}' is neither a video ({' '.join(sorted(VIDEOS))}) nor a picture")
+    return PictureReader(path) if is_picture(path) else DECODERS[choose_decoder(decoder)](path)
+
+
+@overload
+def read_mask(path: Path, indices: list[int], size: tuple[int, ...], decoder: str = "auto") -> Frames: ...
+
+
+@overload
+def read_mask(
+    path: Path, indices: list[int], size: tuple[int, ...], decoder: str, change: Callable[[int, Frame], T]
+) -> list[T]: ...
+
+
+def read_mask(
+    path: Path,
+    indices: list[int],
+    size: tuple[int, ...],
+    decoder: str = "auto",
+    change: Callable[[int, Frame], T] | None = None,
+) -> Frames | list[T]:
+    """The frames of a mask that belong to these frames of its file -> uint8 [N, H, W, 3]; a picture serves for all.
+
+    With `change`, what that makes of each of them (see `Reader.each`).
+
+    Raises:
+        MediaError: it cannot be read, is shorter, or has another size than `size` (height, width).
+    """
+
+    def check(frame: Frame) -> None:
+        if frame.shape[:2] != tuple(size):
+            raise MediaError(f"it has {frame.shape[1]}x{frame.shape[0]} px, its picture {size[1]}x{size[0]}")
+
+    def checked(at: int, frame: Frame) -> T:
+        check(frame)
+        assert change is not None
+        return change(at, frame)
+
+    try:
+        reader = open_media(path, decoder)
+        if len(reader) == 1:
+            indices = [0] * len(indices)
+        if max(indices) >= len(reader):
+            raise MediaError(f"it has {len(reader)} frames and {max(indices) + 1} are wanted")
+        if change is not None:
+            return reader.each(indices, checked)
+        frames = reader.read(indices)
+        check(frames[0])
+    except MediaError as error:
+        raise MediaError(f"the mask {path.name}: {error}") from None
+    return frames
