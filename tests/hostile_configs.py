@@ -158,7 +158,7 @@ def attempt(text: str, place: Path) -> str:
     try:
         run = Run(folder)
         parts = (partial(run.build, f"data.{name}") for name in ("recipe", "sampling", "loader"))
-        for work in (lambda: run.name, *parts, run.module, lambda: str(run.config)):
+        for work in (lambda: run.name, *parts, run.module, run.network, lambda: str(run.config)):
             try:
                 if SECRET in str(work()):
                     return "read the environment"
