@@ -35,6 +35,7 @@ class Simulated:
 
     suffixes: ClassVar[frozenset[str]] = frozenset({".mp4"})
     option: ClassVar[str] = "simulated"
+    masks: ClassVar[bool] = False
     key = "simulated"
 
     def describe(self) -> dict[str, object]:

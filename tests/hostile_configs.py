@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,12 @@ from unmask.runs.run import Run
 
 SECRET = "unmask-secret-that-no-config-may-read"
 LIMIT = 20.0  # s
-RECIPE = {"_target_": "unmask.media.pictures.WholePictures", "crop_size": 32}
+DATA: dict[str, Any] = {
+    "name": "films",
+    "recipe": {"_target_": "unmask.media.pictures.WholePictures", "crop_size": 32},
+    "sampling": {"_target_": "unmask.data.dataset.Sampling", "frames_per_video": 2},
+    "loader": {"_target_": "unmask.data.loader.Loader", "image_size": 32, "batch_size": 4},
+}
 MODULE: dict[str, Any] = {
     "_target_": "unmask.modules.detector.Detector",
     "network": {"_target_": "unmask.networks.meso.Meso4", "image_size": 32},
@@ -69,7 +75,7 @@ def hostile(seed: int, number: int, port: int = 9) -> str:
     """The text of one hostile config."""
     draw = random.Random(f"{seed} {number}")
     tree: dict[str, Any] = {"name": "x", "seed": 0, "image_size": 32, "frames": None}
-    tree |= {"data": {"name": "films", "recipe": dict(RECIPE)}, "module": json.loads(json.dumps(MODULE))}
+    tree |= json.loads(json.dumps({"data": DATA, "module": MODULE}))
     for _ in range(draw.randint(1, 4)):
         _harm(tree, draw, port)
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
@@ -151,7 +157,8 @@ def attempt(text: str, place: Path) -> str:
     os.chdir(place)
     try:
         run = Run(folder)
-        for work in (lambda: run.name, lambda: run.build("data.recipe"), run.module, lambda: str(run.config)):
+        parts = (partial(run.build, f"data.{name}") for name in ("recipe", "sampling", "loader"))
+        for work in (lambda: run.name, *parts, run.module, run.network, lambda: str(run.config)):
             try:
                 if SECRET in str(work()):
                     return "read the environment"

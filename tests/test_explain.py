@@ -3,7 +3,6 @@
 import json
 from copy import deepcopy
 from functools import partial
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -25,6 +24,7 @@ from unmask.networks.encoders import SmallEncoder, TimmEncoder
 from unmask.networks.hybrid import Hybrid
 from unmask.networks.meso import MesoInception4
 from unmask.networks.unet import UNet
+from unmask.reporting import gather
 
 
 def timm_classifier(name, size, tuned=("*",)):
@@ -294,11 +294,11 @@ def test_a_training_leaves_heat_maps_and_the_report_shows_them(run, workplace):
 
 
 def test_a_heat_map_that_fails_is_a_warning(tmp_path):
-    module, scored = SimpleNamespace(to=lambda device: module), pd.DataFrame({"logit": [0.0]})
+    network, scored = Difference(), pd.DataFrame({"logit": [0.0]})
     with pytest.warns(UserWarning, match="no heat maps .* the run itself is finished"):
-        items.explain(module, scored, None, tmp_path, 4, torch.device("cpu"))
-    assert not list(tmp_path.iterdir()) and items.read(tmp_path) is None
-    items.explain(None, scored, None, tmp_path, 0, torch.device("cpu"))
+        items.explain(network, False, scored, None, tmp_path, 4)
+    assert not list(tmp_path.iterdir()) and gather._heat(tmp_path) is None
+    items.explain(network, False, scored, None, tmp_path, 0)
 
 
 def test_a_clip_shows_at_most_four_frames_above_their_maps():

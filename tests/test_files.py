@@ -264,16 +264,16 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
 
 def test_a_folder_is_claimed_for_one_thing(tmp_path):
     note = tmp_path / "made" / "note.json"
-    claim(note, {"seed": 1}, end="\n")
+    claim(note, {"seed": 1}, "make it again", end="\n")
     assert note.read_text() == '{\n  "seed": 1\n}\n'
-    claim(note, {"seed": 1})
+    claim(note, {"seed": 1}, "make it again")
     with pytest.raises(ClaimError) as refused:
-        claim(note, {"seed": 2})
+        claim(note, {"seed": 2}, "make it again")
     assert refused.value.found == {"seed": 1}
     with pytest.raises(ClaimError) as refused:
-        claim(tmp_path / "note.json", {"seed": 1})
+        claim(tmp_path / "note.json", {"seed": 1}, "make it again")
     assert refused.value.found is None and not (tmp_path / "note.json").exists()
-    claim(tmp_path / "note.json", {"seed": 1}, alone=False)
+    claim(tmp_path / "note.json", {"seed": 1}, "make it again", alone=False)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no such locks on Windows")

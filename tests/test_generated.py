@@ -19,6 +19,7 @@ from unmask.arguments import quote
 from unmask.data.manifest import ManifestError
 from unmask.data.store import CropStore, StoreError
 from unmask.datasets.generated import Generated
+from unmask.evaluation.loading import data_of
 from unmask.media.pictures import WholePictures
 from unmask.modules.latents import seed_of, walk
 from unmask.provenance import inspect, read_marks, watermark
@@ -85,7 +86,7 @@ def test_real_pictures_come_from_the_generators_own_splits_at_its_size(loop, mon
     place, made, runs = loop
     monkeypatch.chdir(place)
     items = store(made["dcgan"]).items
-    data = Run(runs["dcgan"]).build("data")
+    data = data_of(Run(runs["dcgan"]))
     data.setup("test")
     own = data.items.set_index("item")["split"]
     real = items[items["label"] == 0]

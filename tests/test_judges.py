@@ -18,6 +18,7 @@ from torchvision.models import alexnet
 
 from conftest import compose, unmask
 from unmask.config.check import validate
+from unmask.evaluation.loading import data_of
 from unmask.metrics import generation
 from unmask.modules import judging
 from unmask.modules.gan import GAN
@@ -443,7 +444,7 @@ def test_copies_of_training_pictures_are_seen(runs, monkeypatch):
     """A generator that gives training pictures back lies at distance 0, where test pictures do not."""
     place, gan, _ = runs
     monkeypatch.chdir(place)
-    data = Run(gan).build("data")
+    data = data_of(Run(gan))
     data.setup("test")
     batch = data.samples["train"].__getitems__([(0, row) for row in range(4)])
     stored = data.on_after_batch_transfer(batch, 0)["x"]

@@ -21,6 +21,7 @@ from unmask.data.store import StoreError
 from unmask.datasets.folder import Folder
 from unmask.datasets.mixture import Mixture
 from unmask.media.pictures import WholePictures
+from unmask.reporting.gather import Strips
 from unmask.runs.run import Run
 
 NAMES = ("first", "second")
@@ -83,6 +84,15 @@ def test_a_run_on_a_mixture_is_scored_on_one_of_its_data_sets_and_one_on_a_mixtu
     unmask("evaluate", f"run={single}", *arguments(place), "trainer=cpu", cwd=place)
     table = Run(single).predictions("test", "first+second")
     assert set(table["dataset"]) == set(NAMES)
+
+
+def test_a_report_shows_crops_of_both(place, run, monkeypatch):
+    monkeypatch.chdir(place)
+    strips = Strips([run])
+    for name in NAMES:
+        (crop,) = strips(f"{name}/real/0", [0], 0)
+        with Image.open(place / name / "real/0.png") as picture:
+            np.testing.assert_array_equal(crop, np.asarray(picture))
 
 
 def test_a_split_of_the_whole_has_no_effect_and_is_refused(place):

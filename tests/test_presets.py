@@ -70,7 +70,7 @@ def test_a_preset_builds_without_a_download(experiment):
     module = instantiate(cfg.module, _convert_="all")
     assert sum(value.numel() for value in module.state_dict().values()) > 50  # what a baseline has is buffers
     data = from_config(cfg)
-    assert data.image_size == cfg.image_size
+    assert data.loader.image_size == cfg.image_size
 
 
 @pytest.mark.parametrize("group,option", OPTIONS)

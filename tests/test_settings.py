@@ -135,14 +135,11 @@ def test_without_loggers_and_without_callbacks(train):
 
 
 def test_modules_say_whether_ddp_must_look_for_unused_parameters():
-    from omegaconf import OmegaConf
-
-    two = {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}
-    cfg = OmegaConf.create({"_target_": "pytorch_lightning.Trainer", **two})
+    settings = {"_target_": "pytorch_lightning.Trainer", "accelerator": "cpu", "devices": 2, "strategy": "ddp"}
     if (os.cpu_count() or 1) < 2:
         pytest.skip("runs two DDP processes, and this machine has one core, where that is refused")
     for kind, unused in ((Detector, False), (GAN, True), (FaceSwap, True)):
         module = kind.__new__(kind)
-        strategy = trainer.build(cfg, module, logger=False).strategy
+        strategy = trainer.build(settings, module, logger=False).strategy
         assert kind.unused_parameters is unused
         assert strategy._ddp_kwargs.get("find_unused_parameters", False) is unused

@@ -14,13 +14,14 @@ import torch
 from omegaconf import OmegaConf
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from conftest import TINY, compose, unmask
+from conftest import TINY, unmask
 from unmask.modules.detector import Detector
+from unmask.reporting import publish
 from unmask.runs.checkpoints import load_weights
 from unmask.runs.errors import RunError
-from unmask.runs.identity import run_id
 from unmask.runs.predictions import read_predictions
 from unmask.runs.run import Run
+from unmask.studies import jobs
 
 SMALL = (*TINY, "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=8")
 
@@ -91,18 +92,19 @@ def test_the_same_command_finds_the_same_run_and_does_not_repeat_it(run, workpla
 
 def test_identity_is_what_changes_the_result(workplace, arguments, monkeypatch):
     monkeypatch.chdir(workplace)
-    base = run_id(compose("train", arguments))
-    assert base == run_id(compose("train", [*arguments, "logger=none", "rerun=true", "paths.out=x"]))
-    others = [
-        run_id(compose("train", [*arguments, extra]))
-        for extra in ("seed=1", "module.optimizer.lr=1e-5", "trainer.max_epochs=3", "data.recipe.margin=0.5")
-    ]
-    assert len({base, *others}) == 5
+
+    def identity(*more: str) -> str:
+        return jobs.run_folder("train", [*arguments, *more]).name
+
+    base = identity()
+    assert base == identity("logger=none", "rerun=true", "paths.out=x")
+    others = ("seed=1", "module.optimizer.lr=1e-5", "trainer.max_epochs=3", "data.recipe.margin=0.5")
+    assert len({base, *map(identity, others)}) == 5
     items = next(workplace.glob("outputs/prepared/demo_celebdf/*/items.parquet"))
     content = items.read_bytes()
     try:
         items.write_bytes(content + b"x")
-        assert run_id(compose("train", arguments)) != base, "other data, another run"
+        assert identity() != base, "other data, another run"
     finally:
         items.write_bytes(content)
 
@@ -163,12 +165,9 @@ def test_a_training_ends_with_its_figures_its_folder_and_its_page(workplace, arg
 
 
 def test_a_report_that_fails_is_one_line_and_loses_no_run(run, monkeypatch, capsys):
-    from unmask.commands import report
-    from unmask.reporting import ending
-
-    monkeypatch.setattr(report.page, "write", lambda *_, **__: 1 / 0)
-    monkeypatch.setattr(report, "PAGE", "nowhere.html")
-    ending.show(run.folder)
+    monkeypatch.setattr(publish.page, "write", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(publish, "PAGE", "nowhere.html")
+    publish.show(run.folder)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].startswith(
         "no report (ZeroDivisionError: division by zero); the run is finished: unmask report run="

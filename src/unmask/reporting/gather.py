@@ -85,16 +85,15 @@ def _pixels(figures: Mapping[str, float]) -> dict[str, str]:
     return {"Pixels": f"AUC {auc:.3f}, F1 {f1:.3f}, IoU {iou:.3f}: of the manipulated pictures, called at 0.5"}
 
 
-def _store(run: Run) -> CropStore | None:
-    """The crops that the run read, if they are still there."""
+def _stores(run: Run) -> list[CropStore]:
+    """The crops that the run read, of each of its data sets, as far as they are still there."""
     source, recipe, split = (run.build(f"data.{part}") for part in ("source", "recipe", "split"))
     folders = [part.folder for part, _ in members(source, split, recipe, run.config["data"]["prepared"])]
-    return CropStore(folders[0]) if (folders[0] / "crops.parquet").is_file() else None
+    return [CropStore(folder) for folder in folders if (folder / "crops.parquet").is_file()]
 
 
 def _audit(run: Run) -> Settings | None:
-    store = _store(run)
-    path = store.folder / "audit.json" if store else None
+    path = next((store.folder / "audit.json" for store in _stores(run)), None)
     if path is None or not path.is_file():
         return None
     audit = read_json(path, AGAIN)
@@ -116,7 +115,7 @@ class Strips:
     """Face crops for the page; a grey square where the crop is no longer at hand."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        self.stores = [store for store in map(_store, runs) if store is not None]
+        self.stores = [store for run in runs for store in _stores(run)]
 
     def __call__(self, item: str, frames: list[int], track: int) -> list[NDArray[np.uint8]]:
         """The crops of a face in these frames of an item, each [H, W, 3]."""
