@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from conftest import unmask
 from datamodules import DataOf
@@ -21,7 +22,8 @@ from unmask.data.store import StoreError
 from unmask.datasets.folder import Folder
 from unmask.datasets.mixture import Mixture
 from unmask.media.pictures import WholePictures
-from unmask.reporting.gather import Strips
+from unmask.metrics.detection import per_dataset
+from unmask.reporting.gather import Strips, gather
 from unmask.runs.run import Run
 
 NAMES = ("first", "second")
@@ -69,7 +71,7 @@ def test_predictions_say_of_which_data_set_each_item_is(run):
         assert (table["item"].str.partition("/")[0] == table["dataset"]).all()
     assert "first+second" in run.predictions("test").attrs["protocol"]["Data"]
     words = run.predictions("test").attrs["protocol"]["Split"]
-    assert words.startswith("first: seeded") and "second: seeded" in words
+    assert words.startswith("mixture (first: seeded") and "second: seeded" in words
 
 
 def test_a_run_on_a_mixture_is_scored_on_one_of_its_data_sets_and_one_on_a_mixture(place, run):
@@ -191,3 +193,16 @@ def test_what_is_missing_is_named(place, tmp_path):
         mixture(tmp_path).setup("fit")
     with pytest.raises(ManifestError, match=r"there is no such folder: first: .*, second: "):
         mixture(tmp_path).source.require_root()
+
+
+def test_figures_come_per_data_set_pooled_and_as_their_mean(run):
+    """Against scikit-learn on the prediction table."""
+    table = run.predictions("test")
+    found = run.metrics["test"]
+    each = {name: roc_auc_score(rows["label"], rows["logit"]) for name, rows in table.groupby("dataset")}
+    assert {name: found[f"video_auroc/{name}"] for name in NAMES} == pytest.approx(each, abs=1e-9)
+    assert found["video_auroc/mean"] == pytest.approx(np.mean(list(each.values())), abs=1e-9)
+    assert found["video_auroc"] == pytest.approx(roc_auc_score(table["label"], table["logit"]), abs=1e-9)
+    shown = gather(run, resamples=10).network["Data sets"]
+    assert "pooled" in shown and all(name in shown for name in (*NAMES, "mean"))
+    assert per_dataset(table[table["dataset"] == NAMES[0]]) == {}

@@ -92,7 +92,8 @@ class DataModule(LightningDataModule):
             return [*self.split.unread(self.source), *self.sampling.unread()]
         names = [field.name for field in fields(self.split) if field.name != "only"]
         why = "each data set of a mixture is divided by its own: data.parts.NAME.split"
-        return [*((f"split.{name}", why) for name in names), *self.sampling.unread()]
+        own = ("root", "each data set of a mixture has its own: data.parts.NAME.root")
+        return [own, *((f"split.{name}", why) for name in names), *self.sampling.unread()]
 
     def verify(self) -> None:
         """Compare the checksums of all stores, before anything rests on them.

@@ -89,7 +89,9 @@ def _splits(about: Description) -> str:
     for part, split in about.members:
         items = about.items[about.items["dataset"] == part.source.name]
         found.append((part.source.name, split.words(items, part.source)))
-    return found[0][1] if len(found) == 1 else "; ".join(f"{name}: {words}" for name, words in found)
+    if len(found) == 1:
+        return found[0][1]
+    return f"mixture ({'; '.join(f'{name}: {words}' for name, words in found)})"
 
 
 def _chosen(recipe: Recipe, items: pd.DataFrame) -> str:

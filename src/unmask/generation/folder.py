@@ -6,6 +6,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from PIL import Image
+
 from unmask.config import Settings
 from unmask.data.prepare import MADE as STORE
 from unmask.datasets.generated import CROPS
@@ -69,6 +71,16 @@ def claim_for_run(out: Path, run: Run, settings: Settings, marking: Marking, fil
     claim(out, about, files, rerun)
     if rerun:
         remove_made(out, [f"{CROPS}/*/{name}" for name in STORE])
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a picture is there with all its bytes as they were written: a PNG has a checksum of each of its parts."""
+    try:
+        with Image.open(path) as picture:
+            picture.verify()
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
 
 
 def batches(things: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -9,7 +9,7 @@ from rich.progress import track
 from torch import Tensor
 
 from unmask.console import console
-from unmask.generation.folder import batches
+from unmask.generation.folder import batches, is_whole
 from unmask.generation.trained import Generator, Trained
 from unmask.generation.unmarked_samples import UnmarkedSamples
 from unmask.media.encode import VideoWriter
@@ -84,7 +84,7 @@ class Sampler:
             made = module.sample(len(batch), self._seeds(batch), self._condition(len(batch)))
             for number, picture in zip(batch, pixels(made), strict=True):
                 kept.keep_sample(number, picture)  # first: what is published is then never without it
-                if not picture_path(self.out, number).is_file():
+                if not is_whole(picture_path(self.out, number)):
                     self.marking.write(picture_path(self.out, number), picture)
 
     def walk(self, device: str, path: Path) -> None:

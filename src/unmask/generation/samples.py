@@ -9,7 +9,7 @@ from PIL import Image
 from unmask.console import say
 from unmask.data.manifest import items_table
 from unmask.files import replace_file
-from unmask.generation.folder import claim_for_run
+from unmask.generation.folder import claim_for_run, is_whole
 from unmask.generation.sampler import Sampler, SampleSettings, condition_of, picture_path
 from unmask.generation.trained import load_generator
 from unmask.generation.unmarked_samples import UnmarkedSamples
@@ -72,7 +72,7 @@ def _claim(out: Path, run: Run, wanted: SampleSettings, marking: Marking, rerun:
 
 def _missing(kept: UnmarkedSamples, count: int) -> list[int]:
     """Numbers of the pictures that are not published, or not kept for detectors."""
-    return [at for at in range(count) if not (picture_path(kept.out, at).is_file() and kept.has_sample(at))]
+    return [at for at in range(count) if not (is_whole(picture_path(kept.out, at)) and kept.has_sample(at))]
 
 
 def _walk(sampler: Sampler, device: str) -> None:

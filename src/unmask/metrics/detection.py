@@ -140,6 +140,23 @@ def quick(predictions: pd.DataFrame) -> dict[str, float]:
     return figures
 
 
+def per_dataset(predictions: pd.DataFrame) -> dict[str, float]:
+    """The AUC over whole items of each data set in a table of several, and their mean.
+
+    Returns:
+        `{LEVEL}_auroc/DATASET` and `{LEVEL}_auroc/mean`, where LEVEL is the coarsest of `levels`; nothing of a single
+        data set. A data set that lacks a class has NaN and is no part of the mean.
+    """
+    names = sorted(predictions["dataset"].dropna().unique()) if "dataset" in predictions else []
+    if len(names) < 2:
+        return {}
+    level = list(levels(predictions))[-1]
+    found = {name: quick(predictions[predictions["dataset"] == name])[f"{level}_auroc"] for name in names}
+    known = [value for value in found.values() if value == value]
+    mean = float(np.mean(known)) if known else float("nan")
+    return {f"{level}_auroc/{name}": value for name, value in found.items()} | {f"{level}_auroc/mean": mean}
+
+
 def _cut(score: Array, label: Array) -> float:
     """Find the cut of the best balanced accuracy, in the middle between the scores on its two sides."""
     table = ranking.counts(score, label)

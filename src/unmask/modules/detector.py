@@ -183,7 +183,7 @@ class Detector(Module):
         if self.trainer.sanity_checking:
             return
         table = self.data.predictions(split, index, logit)
-        figures = detection.quick(table) | dict(more or {})
+        figures = detection.quick(table) | detection.per_dataset(table) | dict(more or {})
         score = {f"{split}/{name}": value for name, value in figures.items()}.get(self.monitor)
         if score is not None and math.isnan(score) and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise ValueError(no_monitor(self.monitor, table, self.trainer))

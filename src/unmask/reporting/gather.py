@@ -41,7 +41,7 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
         validation=run.predictions("val"),
         curves=pd.read_csv(curves) if curves.is_file() else None,
         audit=_audit(run),
-        network=_network(run.metrics) | _pixels(figures),
+        network=_network(run.metrics) | _pixels(figures) | _datasets(predictions),
         heat=_heat(run.folder),
         remarks=[*_learning(run), *_seen(protocol), *_empty(predictions, split)],
         duplicates=_duplicates(run),
@@ -83,6 +83,16 @@ def _pixels(figures: Mapping[str, float]) -> dict[str, str]:
         return {}
     auc, f1, iou = (figures[name] for name in ("pixel_auroc", "pixel_f1", "iou"))
     return {"Pixels": f"AUC {auc:.3f}, F1 {f1:.3f}, IoU {iou:.3f}: of the manipulated pictures, called at 0.5"}
+
+
+def _datasets(predictions: pd.DataFrame) -> dict[str, str]:
+    """The AUC of each data set in a table of several, pooled and as their mean."""
+    if not (found := detection.per_dataset(predictions)):
+        return {}
+    level = next(iter(found)).partition("_")[0]
+    pooled = detection.quick(predictions)[f"{level}_auroc"]
+    each = ", ".join(f"{name.partition('/')[2]} {value:.3f}" for name, value in found.items())
+    return {"Data sets": f"{level} AUC {pooled:.3f} pooled; {each}"}
 
 
 def _stores(run: Run) -> list[CropStore]:
