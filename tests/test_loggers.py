@@ -144,7 +144,7 @@ def test_a_training_that_fails_is_closed_as_failed(workplace, demo_root, offline
     def broken(folder: Path) -> None:
         raise RuntimeError("the training broke")
 
-    monkeypatch.setattr("unmask.commands.train.resume_point", broken)
+    monkeypatch.setattr("unmask.runs.checkpoints.resume_point", broken)
     done = unmask("train", *ARGUMENTS, f"data.root={demo_root}", "logger=wandb", "seed=5", cwd=workplace, expect=1)
     assert "the training broke" in done.stderr
     (folder,) = folders(workplace) - before

@@ -98,10 +98,10 @@ def test_a_threshold_that_is_no_number_is_refused(value):
         detection.summary(random_predictions(), {"video": 0.0, "frame": value}, 5)
 
 
-def run_with(folder, **metrics) -> Run:
+def run_with(folder, kind="detector", **metrics) -> Run:
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra/config.yaml").write_text("name: x\n")
-    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "metrics.json").write_text(json.dumps({"kind": kind, **metrics}))
     return Run(folder)
 
 
@@ -116,7 +116,7 @@ def test_runs_of_old_have_thresholds_as_probabilities_only(tmp_path):
     with pytest.raises(ValueError, match=r"the frame threshold in metrics\.json is nan; expected a finite number"):
         _ = broken.score_thresholds
     with pytest.raises(RunError, match="scores nothing"):
-        _ = run_with(tmp_path / "generator", monitor="val/psnr").score_thresholds
+        _ = run_with(tmp_path / "generator", "generator", monitor="val/psnr").score_thresholds
 
 
 # -- logits that are no numbers

@@ -18,6 +18,7 @@ from sklearn.svm import SVC
 from torch import nn
 
 from conftest import unmask
+from unmask.evaluation.loading import data_of
 from unmask.modules import cross_validation as cv
 from unmask.modules.svm import SVM
 from unmask.networks.baselines import PixelEncoder, SpectrumEncoder
@@ -279,8 +280,9 @@ def test_the_logits_are_scikit_learns_on_those_features(run, place):
         pixels = np.stack([np.array(Image.open(file)) for file in files]).transpose(0, 3, 1, 2)
         return encoder(torch.from_numpy(pixels).float() / 255).double().numpy()
 
-    test, data = run.predictions("test"), run.build("data")
-    items = data.manifest()
+    test, data = run.predictions("test"), data_of(run)
+    ((prepared, split),) = data.members
+    items = prepared.manifest(split)
     training = items[items["split"] == "train"]
     model = make_pipeline(StandardScaler(), SVC(class_weight="balanced", **run.metrics["cv"]["settings"]))
     model.fit(read(training), training["label"])

@@ -34,7 +34,6 @@ HOMES = {
     "data.augment": ("unmask.data.augment",),
     "data.blend": ("unmask.data.blend",),
     "module": ("unmask.modules",),
-    "module.network": ("unmask.networks",),
 }
 
 _REFERENCE = re.compile(r"\$\{(\.*)([A-Za-z_][\w-]*(?:\.[\w-]+)*)\}")

@@ -13,7 +13,7 @@ from unmask.data.prepare import MADE as STORE
 from unmask.datasets.generated import CROPS
 from unmask.files import UNFINISHED, file_hash, read_json, remove_made, replace_file
 from unmask.provenance import Marking
-from unmask.runs.run import Run
+from unmask.runs.run import Run, is_demo
 
 T = TypeVar("T")
 GENERATED = Path("outputs/generated")  # where folders are made that are not named
@@ -66,7 +66,7 @@ def claim_for_run(out: Path, run: Run, settings: Settings, marking: Marking, fil
         **settings,
         "marking": marking.describe(),
         "data": str(run.config["data"]["name"]),
-        "demo": bool(run.config["data"].get("demo")),
+        "demo": is_demo(run.config["data"]),
     }
     claim(out, about, files, rerun)
     if rerun:

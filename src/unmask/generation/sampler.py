@@ -56,7 +56,7 @@ def condition_of(generator: Trained[Generator], attributes: Iterable[str]) -> tu
         ValueError: it does not know one of them.
     """
     run, given = generator.run, set(attributes)
-    names = list(run.config["data"].get("attributes") or [])
+    names = list(run.config["data"]["loader"].get("attributes") or [])
     if not generator.module.conditional:
         if given:
             raise ValueError(f"attributes: {run.name} knows none")

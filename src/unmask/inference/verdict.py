@@ -14,7 +14,7 @@ from unmask.media.reader import open_media
 from unmask.metrics import detection
 from unmask.provenance import inspect
 from unmask.runs.errors import RunError
-from unmask.runs.run import Run
+from unmask.runs.run import Run, is_demo
 
 MARKED = 8  # frames of a video in which a watermark is looked for
 RETRAIN = (
@@ -61,7 +61,7 @@ def tell_run(run: Run, score: float, cut: float, samples: str, faces: int) -> No
 def tell_caveats(run: Run, faces: int) -> None:
     """Print what a score cannot mean."""
     say("\nWhat this is not:")
-    if run.config["data"].get("demo"):
+    if is_demo(run.config["data"]):
         say("  - This run was trained on rendered demo people. It says nothing about real faces.", style="yellow")
     say("  - No proof. Detectors err more on material unlike their training: other forgeries, phones, re-uploads.")
     if faces > 1:

@@ -7,7 +7,7 @@ from unmask.console import console, say
 from unmask.reporting import page, tables
 from unmask.reporting.gather import Strips, gather
 from unmask.reporting.run import RunReport
-from unmask.runs.run import Run
+from unmask.runs.run import Run, is_demo
 
 PAGE = "report.html"
 RESAMPLES = 1000  # of the bootstrap behind each interval
@@ -35,7 +35,7 @@ def write(runs: Sequence[Run], reports: Sequence[RunReport], out: Path | None = 
         reports,
         title or f"{', '.join(names)} on {_dataset(reports[0])}",
         strips=Strips(runs),
-        demo=any(bool(run.config["data"].get("demo")) for run in runs),
+        demo=any(is_demo(run.config["data"]) for run in runs),
     )
     return path
 

@@ -27,6 +27,11 @@ FACTOR, EXTRA = 4, 50_000_000
 NETWORK = "network."  # before the names of its weights in a module's checkpoint
 
 
+def is_demo(data: Settings) -> bool:
+    """Whether a data config names rendered data, or a mixture that holds some."""
+    return bool(data.get("demo")) or any(bool(part.get("demo")) for part in (data.get("parts") or {}).values())
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder. Nothing of a checkpoint but tensors is ever read; what to build is read from the checked config."""
