@@ -14,12 +14,13 @@ from PIL import Image
 
 from conftest import unmask
 from test_evaluation import TRAIN, divided, prepared, trained
+from unmask.commands._made import is_whole
 from unmask.commands._shell import fail_clearly
 from unmask.data import checksums
 from unmask.data.manifest import Item, items_table
 from unmask.data.prepare import MADE as STORE
 from unmask.data.prepare import prepare, prepare_parts
-from unmask.data.store import CropStore, part_path
+from unmask.data.store import CropStore, DamagedPart, part_path
 from unmask.files import remove_made, replace_file, reserve
 from unmask.media.pictures import WholePictures
 from unmask.runs import RunError, load_checkpoint, resume_point
@@ -109,7 +110,7 @@ def test_a_damaged_note_is_one_line_and_rerun_repairs_it(place, tmp_path, harm):
     assert json.loads(note.read_text())["key"]
 
 
-def test_a_damaged_part_is_prepared_again(tmp_path, monkeypatch):
+def test_a_damaged_part_is_prepared_again(tmp_path):
     """Bytes of a part that changed on the disk before the store was merged: only this item is prepared again."""
     root, folder = tmp_path / "raw", tmp_path / "store"
     root.mkdir()
@@ -126,6 +127,30 @@ def test_a_damaged_part_is_prepared_again(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="damaged; the same command prepares x/real/1 again"):
         store = prepare(rows, root, folder, recipe, num_workers=0)
     assert store.fingerprint == whole.fingerprint and store.items["rejected"].isna().all()
+
+
+def test_a_disk_that_keeps_nothing_ends_the_preparation(tmp_path, monkeypatch):
+    """Not an endless loop: a part that is damaged twice is an error."""
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "0.png")
+    rows = items_table([Item("x/real/0", "0.png", 0, "real")])
+
+    def damaged(*_):
+        raise DamagedPart("0.npz is damaged")
+
+    monkeypatch.setattr("unmask.data.prepare.merge", damaged)
+    with pytest.warns(UserWarning, match="is damaged"), pytest.raises(DamagedPart):
+        prepare(rows, tmp_path, tmp_path / "store", WholePictures(crop_size=16), num_workers=0)
+
+
+@pytest.mark.parametrize("at", [-20, 60])
+def test_a_changed_byte_of_a_picture_is_seen(tmp_path, at):
+    path = tmp_path / "0.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(path)
+    assert is_whole(path)
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 1
+    path.write_bytes(raw)
+    assert not is_whole(path) and not is_whole(tmp_path / "missing.png")
 
 
 # ---- nothing is deleted that was not made

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig
+from PIL import Image
 
 from unmask.commands._inpainting import replace
 from unmask.data.manifest import file_hash
@@ -62,6 +63,16 @@ def claim_for_run(cfg: DictConfig, out: Path, run: Run, marking: Marking, files:
     claim(out, about, files, cfg.rerun)
     if cfg.rerun:
         remove_made(out, [f"{CROPS}/*/{name}" for name in STORE])
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a picture is there with the bytes that were written: a PNG has a checksum of each of its parts."""
+    try:
+        with Image.open(path) as picture:
+            picture.verify()
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
 
 
 def batches(things: Iterable[T], size: int) -> Iterator[list[T]]:

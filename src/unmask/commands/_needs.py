@@ -22,7 +22,7 @@ from unmask.files import read_json
 from unmask.reporting import paper
 from unmask.runs import Run, find_label, predictions_path
 
-AGAIN = "delete the folder; the same command makes it again"
+AGAIN = "delete the folder; the same command makes it again"  # what to do where its note is damaged
 
 
 def make(table: paper.Table, extra: Sequence[str]) -> list[str]:
@@ -94,9 +94,7 @@ def _to_make(run: Path, out: Path, count: int) -> list[str] | None:
     """None where a folder holds so many samples of a run for detectors; else what `generate` is told besides."""
     note = out / "generate.json"
     made = next(out.glob("crops/*/crops.parquet"), None)
-    if note.is_file() and read_json(note, "delete the folder; the same command makes it again").get(
-        "weights"
-    ) != file_hash(Run(run).checkpoint):
+    if note.is_file() and read_json(note, AGAIN).get("weights") != file_hash(Run(run).checkpoint):
         return ["rerun=true"]  # of a generator that was trained otherwise
     have = 0 if made is None else int(pd.read_parquet(made.with_name("items.parquet"))["label"].sum())
     return None if have == count else []

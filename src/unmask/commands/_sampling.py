@@ -15,7 +15,7 @@ from rich.progress import track
 
 from unmask.commands._devices import devices_of, over_devices
 from unmask.commands._inpainting import replace
-from unmask.commands._made import batches, claim_for_run
+from unmask.commands._made import batches, claim_for_run, is_whole
 from unmask.commands._shell import console, say
 from unmask.commands._unmarked import UnmarkedSamples
 from unmask.data.manifest import items_table
@@ -48,7 +48,7 @@ def generate(cfg: DictConfig) -> None:
         for film in out.glob("walk-*.mp4"):
             film.unlink()
     kept = UnmarkedSamples(run, out, int(run.config.image_size))
-    todo = [at for at in range(cfg.count) if not (_path(out, at).is_file() and kept.has(kept.item(at).item))]
+    todo = [at for at in range(cfg.count) if not (is_whole(_path(out, at)) and kept.has(kept.item(at).item))]
     say(f"{cfg.count} pictures of {run.name}, {len(todo)} of them to be made, into {out}")
     if todo:
         kept.begin()
@@ -88,7 +88,7 @@ class _Sampler:
             made = module.sample(len(batch), [seed_of(self.cfg.seed, at) for at in batch], self._wanted(len(batch)))
             for number, picture in zip(batch, pixels(made), strict=True):
                 kept.keep_picture(kept.item(number).item, picture)  # first: what is published is then never without it
-                if not _path(self.out, number).is_file():
+                if not is_whole(_path(self.out, number)):
                     self.marking.write(_path(self.out, number), picture)
 
     def walk(self, device: str, path: Path) -> None:
