@@ -24,7 +24,7 @@ MAY = {
     "files": set(),
     "provenance": {"files", "watermark"},
     "watermark": set(),
-    "demo": {"media", "provenance"},
+    "demo": {"files", "media", "provenance"},
     "networks": set(),
     "explain": set(),
     "training": {"files", "media", "metrics", "provenance"},

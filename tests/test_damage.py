@@ -16,7 +16,7 @@ from conftest import unmask
 from test_evaluation import TRAIN, divided, prepared, trained
 from unmask.commands._made import is_whole
 from unmask.commands._shell import fail_clearly
-from unmask.data import checksums
+from unmask.data import checksums, duplicates
 from unmask.data.manifest import Item, items_table
 from unmask.data.prepare import MADE as STORE
 from unmask.data.prepare import prepare, prepare_parts
@@ -127,6 +127,21 @@ def test_a_damaged_part_is_prepared_again(tmp_path):
     with pytest.warns(UserWarning, match="damaged; the same command prepares x/real/1 again"):
         store = prepare(rows, root, folder, recipe, num_workers=0)
     assert store.fingerprint == whole.fingerprint and store.items["rejected"].isna().all()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff",
+        b"a,b\n1,2\n",
+        b'a,"b',
+        b"a,b,label_a,label_b,related,distance,correlation,share\nx,y,0,1,Urue,3,0.9,1\n",
+    ],
+)
+def test_damaged_pairs_are_computed_again(store, content):
+    before = duplicates.read(store)
+    (store / duplicates.DUPLICATES).write_bytes(content)
+    pd.testing.assert_frame_equal(duplicates.read(store), before, check_dtype=False)
 
 
 def test_a_disk_that_keeps_nothing_ends_the_preparation(tmp_path, monkeypatch):
