@@ -14,14 +14,15 @@ from PIL import Image
 
 from conftest import unmask
 from test_evaluation import TRAIN, divided, prepared, trained
-from unmask.data import checksums
+from unmask.data import checksums, duplicates
 from unmask.data.manifest import Item, items_table
-from unmask.data.parts import part_path
+from unmask.data.parts import DamagedPart, part_path
 from unmask.data.prepare import MADE as STORE
 from unmask.data.prepare import prepare, prepare_parts
 from unmask.data.store import CropStore
 from unmask.failures import fail_clearly
 from unmask.files import remove_made, replace_file, reserve
+from unmask.generation.folder import is_whole
 from unmask.media.pictures import WholePictures
 from unmask.runs.checkpoints import load_checkpoint, resume_point
 from unmask.runs.errors import RunError
@@ -111,7 +112,7 @@ def test_a_damaged_note_is_one_line_and_rerun_repairs_it(place, tmp_path, harm):
     assert json.loads(note.read_text())["key"]
 
 
-def test_a_damaged_part_is_prepared_again(tmp_path, monkeypatch):
+def test_a_damaged_part_is_prepared_again(tmp_path):
     """Bytes of a part that changed on the disk before the store was merged: only this item is prepared again."""
     root, folder = tmp_path / "raw", tmp_path / "store"
     root.mkdir()
@@ -128,6 +129,45 @@ def test_a_damaged_part_is_prepared_again(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="damaged; the same command prepares x/real/1 again"):
         store = prepare(rows, root, folder, recipe, num_workers=0)
     assert store.fingerprint == whole.fingerprint and store.items["rejected"].isna().all()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff",
+        b"a,b\n1,2\n",
+        b'a,"b',
+        b"a,b,label_a,label_b,related,distance,correlation,share\nx,y,0,1,Urue,3,0.9,1\n",
+    ],
+)
+def test_damaged_pairs_are_computed_again(store, content):
+    before = duplicates.read(store)
+    (store / duplicates.DUPLICATES).write_bytes(content)
+    pd.testing.assert_frame_equal(duplicates.read(store), before, check_dtype=False)
+
+
+def test_a_disk_that_keeps_nothing_ends_the_preparation(tmp_path, monkeypatch):
+    """Not an endless loop: a part that is damaged twice is an error."""
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "0.png")
+    rows = items_table([Item("x/real/0", "0.png", 0, "real")])
+
+    def damaged(*_):
+        raise DamagedPart("0.npz is damaged")
+
+    monkeypatch.setattr("unmask.data.prepare.merge", damaged)
+    with pytest.warns(UserWarning, match="is damaged"), pytest.raises(DamagedPart):
+        prepare(rows, tmp_path, tmp_path / "store", WholePictures(crop_size=16), num_workers=0)
+
+
+@pytest.mark.parametrize("at", [-20, 60])
+def test_a_changed_byte_of_a_picture_is_seen(tmp_path, at):
+    path = tmp_path / "0.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(path)
+    assert is_whole(path)
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 1
+    path.write_bytes(raw)
+    assert not is_whole(path) and not is_whole(tmp_path / "missing.png")
 
 
 # ---- nothing is deleted that was not made

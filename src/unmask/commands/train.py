@@ -37,7 +37,7 @@ from unmask.console import quiet, say, show
 from unmask.data.datamodule import DataModule, build_data
 from unmask.data.duplicates import DUPLICATES
 from unmask.explain import items
-from unmask.files import remove_made
+from unmask.files import remove_made, write_text
 from unmask.metrics import detection
 from unmask.metrics.learning import did_not_learn
 from unmask.networks.cost import count_flops
@@ -102,7 +102,7 @@ def train(cfg: DictConfig) -> float | None:
         return None
     if trainer.is_global_zero:
         if len(data.duplicates):
-            data.duplicates.to_csv(out / DUPLICATES, index=False)
+            write_text(out / DUPLICATES, data.duplicates.to_csv(index=False))
         network, localises = module.trained.to(trainer.strategy.root_device), module.kind == "segmenter"
         items.explain(network, localises, results["test"].table, data, out, cfg.explain)
         publish.show(out, cfg.report)

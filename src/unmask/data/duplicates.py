@@ -30,14 +30,23 @@ MOST, FEWEST = 250_000, 8  # crops that are compared in all; but of each item at
 READ = 256  # crops read at once
 SHOWN = 10  # pairs that a message lists
 
+# Of duplicates.csv.
+COLUMNS = {
+    "a": str, "b": str, "label_a": int, "label_b": int, "related": bool, "distance": int, "correlation": float,
+    "share": float,
+}  # fmt: skip
+
 Pixels = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint8]]
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """Read the look-alike pairs of a store from its duplicates.csv, or compute them if the file is missing."""
-    path = folder / DUPLICATES
-    if path.is_file():
-        return pd.read_csv(path, dtype={"a": str, "b": str}, keep_default_na=False)
+    """Read the look-alike pairs of a store from its duplicates.csv, or compute them if it is missing or damaged."""
+    try:
+        pairs = pd.read_csv(folder / DUPLICATES, dtype=COLUMNS, keep_default_na=False)
+    except (FileNotFoundError, ValueError):  # pandas' own errors and those of decoding are ValueErrors
+        pairs = pd.DataFrame()
+    if list(pairs) == list(COLUMNS):
+        return pairs
     store = CropStore(folder)
     return find(store.items, store.crops, store.pixels)
 
@@ -77,7 +86,7 @@ def find(items: pd.DataFrame, crops: pd.DataFrame, pixels: Pixels) -> pd.DataFra
     pairs["label_a"], pairs["label_b"] = pairs["a"].map(label), pairs["b"].map(label)
     pairs["related"] = [related(a, b) for a, b in zip(pairs["a"], pairs["b"], strict=True)]
     pairs = pairs.round({"correlation": 4, "share": 3})
-    return pairs[["a", "b", "label_a", "label_b", "related", "distance", "correlation", "share"]]
+    return pairs[list(COLUMNS)]
 
 
 def joined(items: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """Features of a frozen encoder: computed once for every stored crop, kept beside the crops, read by memory map.
 
 The file's name stands for all that decides what is in it: the encoder's layers and weights, the crops' pixels, the size
-at which they are seen and the precision. A file is recomputed if it is damaged (its
-checksum lies beside it), or if the current encoder gives other values for a sample of its rows.
+at which they are seen and the precision. A file is recomputed if it is damaged (its checksum lies beside it), or if the
+current encoder gives other values for a sample of its rows.
 """
 
 import hashlib

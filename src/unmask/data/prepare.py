@@ -66,18 +66,23 @@ def prepare(
 
     Raises:
         StoreError: more items could not be prepared; the others are kept, and the next call tries these anew.
+        DamagedPart: the crops of one item were damaged on the disk twice.
     """
     if rerun:
         _start_over(folder)
     elif store := _finished(items, root, folder, recipe):
         _warn_changed(store, root)
         return store
+    damaged: set[str] = set()
     while True:
         prepare_parts(items, root, folder, recipe, num_workers, timeout, None, progress, memory)
         try:
             with lock(folder, alone=True):
                 store = _finished(items, root, folder, recipe) or _merge(items, folder, max_rejected)
         except DamagedPart as error:  # it is deleted, so only this item is prepared again
+            if str(error) in damaged:  # the disk does not keep what is written to it
+                raise
+            damaged.add(str(error))
             warnings.warn(str(error), stacklevel=2)
         else:
             _warn_changed(store, root)

@@ -74,7 +74,7 @@ def claim_for_run(out: Path, run: Run, settings: Settings, marking: Marking, fil
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a picture is there with all its bytes as they were written: a PNG has a checksum of each of its parts."""
+    """Whether a picture is there with the bytes that were written: a PNG has a checksum of each of its parts."""
     try:
         with Image.open(path) as picture:
             picture.verify()

@@ -18,7 +18,7 @@ from unmask.data.dataset import CropDataset
 from unmask.data.pixels import to_float
 from unmask.data.predictions import prediction_table
 from unmask.data.store import MemoryStore
-from unmask.files import printable
+from unmask.files import printable, replace_file
 from unmask.inference import verdict
 from unmask.media.crops import Crops
 from unmask.media.kinds import MediaError
@@ -28,7 +28,7 @@ from unmask.networks.layout import of_pictures
 from unmask.runs.figures import require_finite
 from unmask.runs.run import Run
 
-LONGEST = 255  # bytes of a file's name on most file systems
+LONGEST = 255 - 17  # bytes of a file's name on most file systems, less what it is called while it is written
 
 
 def predict(path: Path, run: Run, out: Path | None = None) -> float:
@@ -130,6 +130,6 @@ def _name(stem: str, end: str) -> str:
 def _write(out: Path, drawn: bytes) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(drawn)
+        replace_file(out, drawn)
     except OSError as error:
         raise ValueError(f"out={printable(str(out))}: cannot be written ({error.strerror})") from None

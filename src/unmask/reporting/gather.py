@@ -145,7 +145,7 @@ def _heat(out: Path) -> HeatMaps | None:
     path = out / HEAT / "explain.json"
     if not path.is_file():
         return None
-    about = read_json(path, "train the run again with rerun=true")
+    about = read_json(path, "delete it; the report is then written without heat maps")
     shown = [
         HeatMap(entry["item"], entry["why"], entry["prob"], (path.parent / entry["file"]).read_bytes())
         for entry in about["items"]

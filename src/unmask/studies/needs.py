@@ -26,7 +26,7 @@ from unmask.runs.predictions import find_label, predictions_path
 from unmask.runs.run import Run
 from unmask.studies import jobs
 
-AGAIN = "delete the folder; the same command makes it again"
+AGAIN = "delete the folder; the same command makes it again"  # what to do where its note is damaged
 
 
 def make(table: paper.Table, extra: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from unmask.arguments import quote
 from unmask.console import console, say
+from unmask.files import write_text
 from unmask.reporting import paper, typeset
 from unmask.reporting.gather import gather
 from unmask.runs.run import Run
@@ -125,5 +126,5 @@ def show(table: paper.Table, out: Path) -> None:
             say(f"  {command}")
     out.parent.mkdir(parents=True, exist_ok=True)
     for kind, write in WRITERS.items():
-        out.with_suffix(f".{kind}").write_text(write(table), encoding="utf-8")
+        write_text(out.with_suffix(f".{kind}"), write(table))
     say(f"\ntable: {', '.join(str(out.with_suffix(f'.{kind}')) for kind in WRITERS)}")
