@@ -19,6 +19,7 @@ from unmask.data.audit import audit, weighted_auroc
 from unmask.data.augment import Augmentation, Downscale
 from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.manifest import Item, ManifestError, check_leaks, components, items_table
+from unmask.data.parts import measured
 from unmask.data.pixels import to_float
 from unmask.data.prepare import prepare
 from unmask.data.splits import identity_disjoint, official
@@ -479,9 +480,9 @@ def table_of(rng, shift: float) -> pd.DataFrame:
             "method": np.where(label, "x", "real"),
             "groups": [[f"p{n // 4}"] for n in range(200)],
             "rejected": None,
-            "bytes": rng.normal(1000, 100, 200) + shift * label * 100,
-            "width": 256.0,
-            "codec": "h264",
+            "statistic.bytes": rng.normal(1000, 100, 200) + shift * label * 100,
+            "statistic.width": 256.0,
+            "statistic.codec": "h264",
         }
     )
 
@@ -493,8 +494,12 @@ def test_the_audit_sees_a_shortcut_and_none_where_there_is_none():
     )
     leaking = audit(table_of(np.random.default_rng(0), 2.0))
     assert not leaking["passed"] and leaking["low"] > 0.8 and leaking["methods"]["x"]["auroc"] > 0.85
+    noted = table_of(np.random.default_rng(0), 0.0).assign(untouched_faces=np.arange(200) % 2, region="x")
+    assert audit(noted) == honest, "only what is called a statistic is a feature"
     few = audit(table_of(np.random.default_rng(0), 2.0).iloc[:20])
     assert few["auroc"] is None and few["passed"] is None and "not run" in few["note"]
+    bare = audit(table_of(np.random.default_rng(0), 2.0)[["item", "label", "method", "groups", "rejected"]])
+    assert bare["auroc"] is None and bare["features"] == [] and "rerun=true" in bare["note"]
 
 
 @pytest.mark.parametrize("marked", [False, True])
@@ -510,7 +515,7 @@ def test_the_audit_reads_our_own_watermark(tmp_path, marked):
         path = tmp_path / f"{number}.png"
         Image.fromarray(picture).save(path)
         about = {"item": f"{number}", "label": fake, "method": "x" if fake else "real", "groups": [f"{number}"]}
-        rows.append(about | {"rejected": None} | WholePictures(crop_size=96)(path).statistics)
+        rows.append(about | {"rejected": None} | measured(WholePictures(crop_size=96)(path)))
     found = audit(pd.DataFrame(rows))
     assert "watermark" in found["features"] and found["passed"] is not marked
     assert (found["auroc"] > 0.95) is marked
@@ -523,7 +528,7 @@ def test_the_audit_is_not_run_where_one_group_holds_all_fakes():
     ]
     rows = linked + [("real", 0, [f"other{n}"]) for n in range(4)]
     items = pd.DataFrame(
-        {"item": f"i{at}", "method": method, "label": label, "groups": groups, "rejected": None, "bytes": at}
+        {"item": f"i{at}", "method": method, "label": label, "groups": groups, "rejected": None, "statistic.bytes": at}
         for at, (method, label, groups) in enumerate(rows)
     )
     found = audit(items)

@@ -67,7 +67,7 @@ def test_the_face_of_a_fake_is_the_one_that_its_mask_touches(pair, faces, mask):
     assert len(centres(without)) == 2 and centres(without)[0] < middle < centres(without)[1]
     crops = FaceCrops(**RECIPE, faces=faces)(place / "two.mp4", place / mask)
     assert crops.masks is None, "the mask chooses the face, whether or not the recipe keeps masks"
-    assert set(crops.track) == {0} and crops.statistics["untouched_faces"] == 1
+    assert set(crops.track) == {0} and crops.notes["untouched_faces"] == 1
     np.testing.assert_array_equal(crops.pixels, without.pixels[without.track == 1])
     np.testing.assert_array_equal(crops.box, without.box[without.track == 1])
 
@@ -77,7 +77,7 @@ def test_a_segmenter_is_given_the_face_with_white_in_its_mask(pair):
     crops = FaceCrops(**RECIPE, masks=True)(place / "two.mp4", place / "right.mp4")
     assert crops.masks.shape == (4, 1, 64, 64) and (crops.masks > 0).mean() > 0.9
     crops = FaceCrops(**RECIPE, masks=True)(place / "two.mp4")
-    assert not crops.masks.any() and "untouched_faces" not in crops.statistics
+    assert not crops.masks.any() and "untouched_faces" not in crops.notes
 
 
 @pytest.mark.parametrize("faces", ["main", "all"])

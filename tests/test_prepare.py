@@ -111,7 +111,7 @@ def test_bad_files_are_listed_with_their_reasons_and_the_others_prepared(demo_ro
     ):
         assert expected in reason
     items = pd.read_parquet(store / "items.parquet").set_index("item")
-    assert items.loc["celebdf_v2/celeb/id70_0000", ["width", "height"]].tolist() == [
+    assert items.loc["celebdf_v2/celeb/id70_0000", ["statistic.width", "statistic.height"]].tolist() == [
         frames.shape[2] - 1,
         frames.shape[1] - 1,
     ]

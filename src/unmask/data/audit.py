@@ -10,11 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from unmask.config import Settings
-from unmask.data.manifest import ATTRIBUTE, components
+from unmask.data.manifest import STATISTIC, components
 
-NOT_STATISTICS = {"item", "path", "label", "method", "source", "groups", "split", "rejected", "sha256"}
-NOT_STATISTICS |= {"listed", "given", "mask"}
-NOT_STATISTICS |= {"untouched_faces"}  # counted of items with a mask alone, so of fakes
 FOLDS, TREES, RESAMPLES, FEWEST = 5, 300, 500, 20
 
 
@@ -28,15 +25,17 @@ def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
     """
     used = items[items["rejected"].isna()].reset_index(drop=True)
     label = used["label"].to_numpy(int)
-    features = _features(used)
+    table = _statistics(used)
     real, fake = int((label == 0).sum()), int((label == 1).sum())
-    counts = {"num_real": real, "num_fake": fake, "features": sorted(_names(used))}
+    counts = {"num_real": real, "num_fake": fake, "features": sorted(table)}
     group = _group(used)
     score = None
-    if min(real, fake) >= FEWEST and len(set(group)) >= FOLDS:
-        score = _out_of_fold(features, label, group, seed)
+    if len(table.columns) and min(real, fake) >= FEWEST and len(set(group)) >= FOLDS:
+        score = _out_of_fold(_features(table), label, group, seed)
     if score is None:
         note = f"not run: it wants at least {FEWEST} items a class, spread over {FOLDS} independent groups"
+        if not len(table.columns):
+            note = "not run: nothing was measured of the files; `unmask prepare ... rerun=true` measures them"
         return counts | {"auroc": None, "low": None, "high": None, "passed": None, "methods": {}, "note": note}
     overall = _interval(score, label, group, seed)
     methods = {}
@@ -52,13 +51,14 @@ def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
     return counts | overall | {"passed": bool(passed), "methods": methods, "note": note}
 
 
-def _names(items: pd.DataFrame) -> list[str]:
-    return [name for name in items.columns if name not in NOT_STATISTICS and not name.startswith(ATTRIBUTE)]
+def _statistics(items: pd.DataFrame) -> pd.DataFrame:
+    """The measured columns, without the prefix of their names."""
+    measured = [name for name in items.columns if name.startswith(STATISTIC)]
+    return items[measured].rename(columns=lambda name: name.removeprefix(STATISTIC))
 
 
-def _features(items: pd.DataFrame) -> NDArray[np.float64]:
+def _features(table: pd.DataFrame) -> NDArray[np.float64]:
     """Statistics as numbers [N, F]; words become one column a word."""
-    table = items[_names(items)]
     words = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
     return np.asarray(pd.get_dummies(table, columns=words, dtype=float).fillna(-1), np.float64)
 

@@ -1,7 +1,8 @@
 """The manifest: what a data set holds, as a table of items and a table of stored crops.
 
 `items`: one row per video or image, with the columns of `ITEM_COLUMNS`, a column `attribute.NAME` for each attribute
-that the data set knows, and whatever statistics the medium has.
+that the data set knows, a column `statistic.NAME` for each measured statistic of the file (the shortcut audit reads
+these and no other), and what else was noted of it, such as its `sha256`.
 `crops`: one row per stored crop, with the columns of `CROP_COLUMNS`.
 """
 
@@ -18,6 +19,8 @@ from unmask.files import printable
 
 ITEM_COLUMNS = ["item", "path", "label", "method", "source", "groups", "mask", "split", "rejected"]
 ATTRIBUTE = "attribute."  # before the names of columns that hold attributes
+STATISTIC = "statistic."  # before those that hold what was measured of a file apart from its picture
+SIZE = f"{STATISTIC}bytes"
 CROP_COLUMNS = ["item", "track", "frame", "time", "box", "landmarks", "prob", "shard", "offset", "hash"]
 
 

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from unmask.data.manifest import ATTRIBUTE, ITEM_COLUMNS
+from unmask.data.manifest import ATTRIBUTE, ITEM_COLUMNS, STATISTIC
 from unmask.data.store import DUPLICATES, CropStore
 from unmask.files import DamagedError, replacing
 from unmask.media.crops import Crops
@@ -19,8 +19,7 @@ from unmask.media.kinds import Statistics
 SCALARS = ("track", "frame", "time", "prob")
 LISTS = ("box", "landmarks")
 PIXELS = ("pixels", "masks")  # [N, 3, S, S], and [N, 1, S, S] where the recipe keeps masks
-NOT_MEASURED = {*ITEM_COLUMNS, "listed", "given"}  # columns of items that are no statistics
-
+LISTED = {*ITEM_COLUMNS, "listed", "given"}  # columns of items that the manifest has, not their files
 
 # What reading a damaged archive may raise.
 UNREADABLE = (BadZipFile, ValueError, KeyError, EOFError, zlib.error, NotImplementedError)
@@ -35,8 +34,13 @@ class About(TypedDict):
 
     item: str
     rejected: str | None  # why it has no crops
-    statistics: Statistics
+    columns: Statistics  # of the table of items: what was found out about its file
     shape: list[int] | None  # of its crops' pixels
+
+
+def measured(crops: Crops) -> Statistics:
+    """The columns that a file's statistics and notes are in the table of items."""
+    return {f"{STATISTIC}{name}": value for name, value in crops.statistics.items()} | crops.notes
 
 
 def part_path(folder: Path, item: str) -> Path:
@@ -44,12 +48,12 @@ def part_path(folder: Path, item: str) -> Path:
     return folder / "parts" / f"{hashlib.sha256(item.encode()).hexdigest()[:20]}.npz"
 
 
-def write_part(folder: Path, item: str, crops: Crops | None, statistics: Statistics, rejected: str | None) -> None:
-    """Keep what became of one item: its crops, or why it has none."""
+def write_part(folder: Path, item: str, crops: Crops | None, columns: Statistics, rejected: str | None) -> None:
+    """Keep what became of one item: its crops, or why it has none, and the columns that it adds to its row."""
     found = {} if crops is None else {name: vars(crops)[name] for name in (*SCALARS, *LISTS, *PIXELS)}
     arrays = {name: array for name, array in found.items() if array is not None}
     shape = None if crops is None else list(crops.pixels.shape)
-    about = json.dumps(About(item=item, rejected=rejected, statistics=statistics, shape=shape))
+    about = json.dumps(About(item=item, rejected=rejected, columns=columns, shape=shape))
     with replacing(part_path(folder, item)) as temporary, temporary.open("wb") as file:
         np.savez(file, about=np.array(about), **arrays)
 
@@ -59,9 +63,9 @@ def read_about(folder: Path, item: str) -> About | None:
     try:
         with np.load(part_path(folder, item), allow_pickle=False) as part:
             about: About = json.loads(str(part["about"]))
-            return about
     except (FileNotFoundError, *UNREADABLE):
         return None  # a half-written file is as good as none
+    return about if about.keys() == About.__required_keys__ else None  # or of an earlier version
 
 
 def read_part(folder: Path, item: str) -> Crops:
@@ -83,7 +87,7 @@ def take_apart(folder: Path) -> None:
     """Make parts of a whole store again; it counts as whole until all are there."""
     store = CropStore(folder)
     (folder / "parts").mkdir(exist_ok=True)
-    known = [name for name in store.items.columns if name not in NOT_MEASURED and not name.startswith(ATTRIBUTE)]
+    known = [name for name in store.items.columns if name not in LISTED and not name.startswith(ATTRIBUTE)]
     for row in store.items.to_dict("records"):
         rows, pixels = store.of_item(row["item"])
         crops = Crops(
@@ -95,7 +99,7 @@ def take_apart(folder: Path) -> None:
             landmarks=np.stack(rows["landmarks"].tolist()).reshape(-1, 5, 2),
             pixels=pixels,
         )
-        statistics = {name: row[name] for name in known if not pd.isna(row[name])}
-        write_part(folder, row["item"], crops, statistics, row["rejected"])
+        columns = {name: row[name] for name in known if not pd.isna(row[name])}
+        write_part(folder, row["item"], crops, columns, row["rejected"])
     (folder / "crops.parquet").unlink()
     (folder / DUPLICATES).unlink(missing_ok=True)

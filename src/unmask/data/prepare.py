@@ -18,6 +18,7 @@ import pandas as pd
 
 from unmask.data import duplicates
 from unmask.data.audit import audit
+from unmask.data.manifest import SIZE
 from unmask.data.parts import About, DamagedPart, part_path, read_about, take_apart
 from unmask.data.recipe import Recipe
 from unmask.data.shards import finish, merge, reasons, write_rejected
@@ -242,10 +243,10 @@ def _judge(items: pd.DataFrame, folder: Path, max_rejected: float) -> None:
 
 def _warn_changed(store: CropStore, root: Path) -> None:
     """Say so when files are not those that were prepared, as far as their size tells."""
-    if "bytes" not in store.items:
+    if SIZE not in store.items:
         return
     changed = []
-    for path, size in zip(store.items["path"], store.items["bytes"], strict=True):
+    for path, size in zip(store.items["path"], store.items[SIZE], strict=True):
         file = root / path
         if file.is_file() and file.stat().st_size != size:
             changed.append(path)

@@ -43,7 +43,7 @@ def merge(
     tables = [_write_shard(folder, number, members) for number, members in shards]
     crops = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=CROP_COLUMNS)
     items = items.assign(rejected=reasons(about, items))
-    items = pd.concat([items, pd.DataFrame([entry["statistics"] for entry in about], index=items.index)], axis=1)
+    items = pd.concat([items, pd.DataFrame([entry["columns"] for entry in about], index=items.index)], axis=1)
     replace_file(folder / "items.parquet", _parquet(items))
     write_rejected(items, folder)
     return items, crops

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from unmask.data.manifest import Item, ManifestError, items_table
+from unmask.data.manifest import SIZE, Item, ManifestError, items_table
 from unmask.files import file_hash
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ class Source:
             found = {item: self.root / path for item, path in zip(table["item"], table["path"], strict=True)}
             if found.keys() != set(items["item"]):
                 return False
-            known = items.dropna(subset=["bytes", "sha256"]) if {"bytes", "sha256"} <= set(items) else items.iloc[:0]
-            sizes = zip(known["item"], known["bytes"], strict=True)
+            known = items.dropna(subset=[SIZE, "sha256"]) if {SIZE, "sha256"} <= set(items) else items.iloc[:0]
+            sizes = zip(known["item"], known[SIZE], strict=True)
             some = known.iloc[:: max(1, len(known) // HASHED)]
             hashes = zip(some["item"], some["sha256"], strict=True)
             return all(found[name].stat().st_size == size for name, size in sizes) and all(

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from unmask.data.parts import read_about, write_part
+from unmask.data.manifest import SIZE
+from unmask.data.parts import measured, read_about, write_part
 from unmask.data.recipe import Recipe
 from unmask.files import file_hash, printable
 from unmask.media.crops import Crops
@@ -30,12 +31,12 @@ class Work:
         file = self.root / path
         try:
             crops, reason = self.recipe(file, None if mask is None else self.root / mask), None
-            statistics = crops.statistics | {"sha256": file_hash(file)}
+            columns = measured(crops) | {"sha256": file_hash(file)}
         except ValueError as error:
-            crops, reason, statistics = None, str(error), {}
+            crops, reason, columns = None, str(error), {}
         except OSError as error:  # gone meanwhile, or not to be read
-            crops, reason, statistics = None, f"cannot be read ({error.strerror})", {}
-        keep(self.folder, item, crops, statistics | file_size(file), reason)
+            crops, reason, columns = None, f"cannot be read ({error.strerror})", {}
+        keep(self.folder, item, crops, columns | file_size(file), reason)
         return reason
 
 
@@ -51,21 +52,21 @@ def record(
             yield result
 
 
-def keep(folder: Path, item: str, crops: Crops | None, statistics: Statistics, reason: str | None) -> None:
+def keep(folder: Path, item: str, crops: Crops | None, columns: Statistics, reason: str | None) -> None:
     """Write down what became of an item.
 
     Raises:
         workers.Stop: the disk is full, or the folder cannot be written.
     """
     try:
-        write_part(folder, item, crops, statistics, None if reason is None else printable(reason))
+        write_part(folder, item, crops, columns, None if reason is None else printable(reason))
     except OSError as error:  # a full disk is not the item's fault
         raise workers.Stop(f"cannot write below {folder} ({error}); mend that, and the same command goes on") from error
 
 
 def file_size(file: Path) -> Statistics:
-    """The statistic `bytes` of a file, if it can be read."""
+    """The column of a file's size, if that can be read."""
     try:
-        return {"bytes": float(file.stat().st_size)}
+        return {SIZE: float(file.stat().st_size)}
     except OSError:  # gone, or not to be read; the item's reason says so
         return {}

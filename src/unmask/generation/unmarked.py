@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from unmask.data.manifest import Item, items_table
-from unmask.data.parts import read_about, write_part
+from unmask.data.parts import measured, read_about, write_part
 from unmask.data.prepare import begin, join
 from unmask.data.recipe import Recipe
 from unmask.data.store import CropStore
@@ -45,8 +45,8 @@ class Unmarked(Generic[R]):
 
     def keep(self, item: str, crops: Crops) -> None:
         """Keep what belongs to an item."""
-        found = frame_statistics(crops.pixels.transpose(0, 2, 3, 1))  # [N, 3, S, S] -> [N, S, S, 3]
-        write_part(self.folder, item, crops, dict(found), None)
+        crops.statistics = frame_statistics(crops.pixels.transpose(0, 2, 3, 1))  # [N, 3, S, S] -> [N, S, S, 3]
+        write_part(self.folder, item, crops, measured(crops), None)
 
     def join(self, items: list[Item]) -> None:
         """Make the store whole, of these items; each has a `given` split."""

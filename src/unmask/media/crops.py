@@ -23,12 +23,13 @@ class Crops:
     prob: Array  # [N]; NaN where the frame was not searched or the tracker filled a gap
     pixels: NDArray[np.uint8]  # [N, 3, S, S]
     masks: NDArray[np.uint8] | None = None  # [N, 1, S, S], 255 where the file was manipulated
-    statistics: Statistics = field(default_factory=dict)
+    statistics: Statistics = field(default_factory=dict)  # of the file, apart from its picture; the audit reads them
+    notes: Statistics = field(default_factory=dict)  # what else is known of it; no audit reads these
     brief: int = 0  # faces that were seen in too few frames to be cut; counted with `faces=all`
 
     @staticmethod
     def joined(pieces: Sequence["Crops"]) -> "Crops":
-        """The crops of several pieces, one after the other; without masks and statistics."""
+        """The crops of several pieces, one after the other; without masks, statistics and notes."""
         return Crops(
             track=np.concatenate([piece.track for piece in pieces]),
             frame=np.concatenate([piece.frame for piece in pieces]),

@@ -110,7 +110,7 @@ class FaceCrops:
         frames = reader.read(numbers.tolist())
         shown = None if mask is None else read_mask(mask, numbers.tolist(), frames.shape[1:3], self.decoder)
         crops = self.cut(frames, numbers, reader.times(numbers.tolist()), shown)
-        crops.statistics |= file_statistics(path) | frame_statistics(frames)
+        crops.statistics = file_statistics(path) | frame_statistics(frames)
         if self.masks:
             crops.masks = self._cut_masks(crops, shown, numbers)
         return crops
@@ -137,8 +137,8 @@ class FaceCrops:
     ) -> Crops:
         """The crops of frames [N, H, W, 3] that are the `numbers` [N] of their video, shown at `times` [N], s.
 
-        With the frames' masks [N, H, W, 3], of the faces that they touch alone; the number of the others is the
-        statistic `untouched_faces`.
+        With the frames' masks [N, H, W, 3], of the faces that they touch alone; the number of the others is noted as
+        `untouched_faces`.
         """
         self._finder = self._finder or FaceFinder(self.long_side, device=self.device)
         searched = np.unique(np.append(np.arange(0, len(frames), self.search_every), len(frames) - 1))
@@ -146,10 +146,10 @@ class FaceCrops:
         tracks = associate(self._finder(some), self.min_prob)
         if not tracks:
             raise MediaError(f"no face found in {len(searched)} frames")
-        statistics: Statistics = {}
+        notes: Statistics = {}
         if masks is not None:
             tracks, untouched = changed(tracks, masks[searched, ..., 0] > 127)
-            statistics["untouched_faces"] = float(len(all_faces(untouched, len(searched))[0]))
+            notes["untouched_faces"] = float(len(all_faces(untouched, len(searched))[0]))
             if not tracks:
                 raise MediaError("its mask touches none of the faces that were found, so which one is fake is unknown")
         faces, brief = all_faces(tracks, len(searched)) if self.faces == "all" else ([main_face(tracks)], 0)
@@ -158,7 +158,7 @@ class FaceCrops:
             for number, face in enumerate(faces)
             for piece in face
         ]
-        return dataclasses.replace(Crops.joined(pieces), statistics=statistics, brief=brief)
+        return dataclasses.replace(Crops.joined(pieces), notes=notes, brief=brief)
 
     def _cut_track(
         self,
