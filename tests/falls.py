@@ -66,15 +66,24 @@ def paint(root: Path, count: int = 60) -> None:
 
 
 def start(command: list[str], place: Path) -> int:
-    """Fork a process that runs a verb in `place`; its output goes to said.txt there."""
+    """Fork a process that runs a verb in `place`; its output goes to a file on another disk, as to a terminal."""
     process = os.fork()
     if process:
         return process
+    code: object = 1
+    try:
+        code = run(command, place)
+    finally:  # whatever happens, the child runs no line of its parent's
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def run(command: list[str], place: Path) -> object:
+    """Run a verb in this process, in `place`; its exit code."""
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM):  # as from a terminal: a shell's background job ignores Ctrl-C
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     os.chdir(place)
-    said = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    said = os.open(output_of(place), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
     os.dup2(said, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
@@ -93,7 +102,12 @@ def start(command: list[str], place: Path) -> int:
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 1)
+    return code
+
+
+def output_of(place: Path) -> Path:
+    """Where the output of verbs in a folder is written."""
+    return place.parents[1] / "said.txt"
 
 
 def finish(process: int) -> int:
@@ -135,7 +149,7 @@ def content(path: Path) -> str:
 
 def last_line(place: Path) -> str:
     """The last line that a verb printed, and whether it printed a traceback."""
-    lines = [line for line in (place / "said.txt").read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in output_of(place).read_text(errors="replace").splitlines() if line.strip()]
     trace = "TRACEBACK " if any(line.startswith("Traceback") for line in lines) else ""
     return trace + (lines[-1].strip() if lines else "")
 
@@ -268,16 +282,16 @@ def main() -> int:
     draw, bad, cases = random.Random(given.seed), 0, 0
     print("| verb | harm | moment | exit | last line | again | left |\n|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder, "template")
+        raw = Path(folder, "template", "nothing")
         paint(raw / "raw")
         for verb in given.verbs.split(","):
-            template = Path(folder, verb)
+            template = Path(folder, "template", verb)
             shutil.copytree(raw, template)
             before = {"prepare": [], "sample": [["prepare", *GENERATOR[1:5]], ["train", *GENERATOR]]}
             for command in before.get(verb, [COMMANDS["prepare"]]):
                 if code := finish(start(command, template)):
-                    raise SystemExit(f"{command[0]} failed ({code}): {(template / 'said.txt').read_text()[-2000:]}")
-            whole = undisturbed(verb, template, Path(folder, "whole"))
+                    raise SystemExit(f"{command[0]} failed ({code}): {output_of(template).read_text()[-2000:]}")
+            whole = undisturbed(verb, template, Path(folder, "whole", "x"))
             for harm in given.harms.split(","):
                 for number in range(MOMENTS):
                     share = (number + draw.random()) / MOMENTS
@@ -299,7 +313,7 @@ def undisturbed(verb: str, template: Path, folder: Path) -> tuple[dict[str, str]
     wait_until(place, begun, process, 0)
     at = time.monotonic()
     if code := finish(process):
-        raise SystemExit(f"{verb} failed ({code}): {(place / 'said.txt').read_text()[-2000:]}")
+        raise SystemExit(f"{verb} failed ({code}): {output_of(place).read_text()[-2000:]}")
     took, left = time.monotonic() - at, state(place)
     shutil.rmtree(folder)
     return left, took
