@@ -27,7 +27,7 @@ def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
     label = used["label"].to_numpy(int)
     table = _statistics(used)
     real, fake = int((label == 0).sum()), int((label == 1).sum())
-    counts = {"num_real": real, "num_fake": fake, "features": sorted(table)}
+    counts = {"num_real": real, "num_fake": fake, "features": sorted(map(str, table))}
     group = _group(used)
     score = None
     if len(table.columns) and min(real, fake) >= FEWEST and len(set(group)) >= FOLDS:
