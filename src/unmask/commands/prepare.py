@@ -15,7 +15,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
@@ -86,7 +85,7 @@ def refuse(problem: str) -> None:
     raise SystemExit(1)
 
 
-def _memory(bound: Any) -> float | None:
+def _memory(bound: object) -> float | None:
     """What `prepare.memory` says.
 
     Raises:

@@ -1,6 +1,7 @@
 """Values that no training can work with are refused before any data is read."""
 
 import math
+from types import UnionType
 from typing import Any
 
 import torch
@@ -75,5 +76,5 @@ def _select(settings: Settings, key: str) -> Any:
     return node
 
 
-def _number(value: Any, kinds: Any) -> bool:
+def _number(value: object, kinds: type | tuple[type, ...] | UnionType) -> bool:
     return isinstance(value, kinds) and not isinstance(value, bool)

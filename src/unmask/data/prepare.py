@@ -71,23 +71,30 @@ def prepare(
     """
     if rerun:
         _start_over(folder)
-    elif store := _finished(items, root, folder, recipe):
-        _warn_changed(store, root)
-        return store
+
+    def attempt() -> CropStore:
+        prepare_parts(items, root, folder, recipe, num_workers, timeout, None, progress, memory)
+        with lock(folder, alone=True):
+            return _finished(items, root, folder, recipe) or _merge(items, folder, max_rejected)
+
+    return _warn_changed(_finished(items, root, folder, recipe) or _again_if_damaged(attempt), root)
+
+
+def _again_if_damaged(attempt: Callable[[], CropStore]) -> CropStore:
+    """Try again where an item's crops were damaged on the disk: they are deleted, so only this item is prepared again.
+
+    Raises:
+        DamagedPart: it happened twice to the same item, so the disk does not keep what is written to it.
+    """
     damaged: set[str] = set()
     while True:
-        prepare_parts(items, root, folder, recipe, num_workers, timeout, None, progress, memory)
         try:
-            with lock(folder, alone=True):
-                store = _finished(items, root, folder, recipe) or _merge(items, folder, max_rejected)
-        except DamagedPart as error:  # it is deleted, so only this item is prepared again
-            if str(error) in damaged:  # the disk does not keep what is written to it
+            return attempt()
+        except DamagedPart as error:
+            if str(error) in damaged:
                 raise
             damaged.add(str(error))
-            warnings.warn(str(error), stacklevel=2)
-        else:
-            _warn_changed(store, root)
-            return store
+            warnings.warn(str(error), stacklevel=3)
 
 
 def _start_over(folder: Path) -> None:
@@ -241,10 +248,10 @@ def _judge(items: pd.DataFrame, folder: Path, max_rejected: float) -> None:
     warnings.warn(text, stacklevel=4)
 
 
-def _warn_changed(store: CropStore, root: Path) -> None:
-    """Say so when files are not those that were prepared, as far as their size tells."""
+def _warn_changed(store: CropStore, root: Path) -> CropStore:
+    """Give a store back, and say so when files are not those that were prepared, as far as their size tells."""
     if SIZE not in store.items:
-        return
+        return store
     changed = []
     for path, size in zip(store.items["path"], store.items[SIZE], strict=True):
         file = root / path
@@ -256,3 +263,4 @@ def _warn_changed(store: CropStore, root: Path) -> None:
             "their old crops are used; rerun=true prepares all files again",
             stacklevel=3,
         )
+    return store

@@ -16,7 +16,7 @@ PUBLISHED = {"frechet": "fid", "kernel": "kid"}  # as they are called in the fea
 
 def names(network: Any) -> dict[str, str]:
     """What the figures of a judge are called: FID and KID in the published features alone, else by its own name."""
-    theirs = PUBLISHED if getattr(network, "published", False) else {}
+    theirs = PUBLISHED if network.published else {}
     return {figure: theirs.get(figure, f"{figure}_{network.name}") for figure in FIGURES}
 
 
@@ -50,7 +50,7 @@ def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
         "recall": recall,
     }
     named = {name: found[figure] for figure, name in names(network).items()}
-    if getattr(network, "published", False):
+    if network.published:
         named["inception_score"] = generation.inception_score(network.logits(made))
     few = min(len(real), len(made)) < 2  # one row has no deviation
     return named | {"spread": math.nan if few else float(made.std(0).mean() / real.std(0).mean())}

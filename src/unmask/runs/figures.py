@@ -13,7 +13,7 @@ from unmask.files import replace_file
 from unmask.runs.errors import RunError
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write strict JSON, whole or not at all; a figure that is NaN or infinite becomes null."""
     replace_file(path, json.dumps(without_nan(value), indent=2, allow_nan=False).encode())
 
@@ -23,7 +23,7 @@ def figures_of(read: Mapping[str, float | None]) -> dict[str, float]:
     return {name: math.nan if value is None else value for name, value in read.items()}
 
 
-def without_nan(value: Any) -> Any:
+def without_nan(value: object) -> object:
     """The same mappings and lists with None in the place of NaN and infinity."""
     if isinstance(value, Mapping):
         return {key: without_nan(item) for key, item in value.items()}

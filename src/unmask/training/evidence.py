@@ -62,7 +62,7 @@ def closing() -> Iterator[None]:
 
 def _finish_wandb(exit_code: int) -> None:
     wandb: Any = sys.modules.get("wandb")
-    if getattr(wandb, "run", None) is not None:
+    if wandb is not None and wandb.run is not None:
         wandb.finish(exit_code=exit_code)
 
 
