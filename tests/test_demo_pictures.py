@@ -12,7 +12,7 @@ from PIL import Image
 from conftest import unmask
 from datamodules import DataOf
 from unmask.data.audit import audit
-from unmask.data.manifest import items_table
+from unmask.data.manifest import STATISTIC, items_table
 from unmask.datasets.celeba import CelebA
 from unmask.datasets.deepfakeart import DeepfakeArt
 from unmask.demo import render_paintings, render_portraits
@@ -202,7 +202,7 @@ def test_files_do_not_tell_real_from_forged(tmp_path):
     items = items_table(reader.find_items())
     paths = [tmp_path / "set" / path for path in items["path"]]
     statistics = [file_statistics(path) | frame_statistics(read(path)[None]) for path in paths]
-    result = audit(items.join(pd.DataFrame(statistics)))
+    result = audit(items.join(pd.DataFrame(statistics).add_prefix(STATISTIC)))
     assert result["passed"], result
 
 

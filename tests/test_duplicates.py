@@ -20,6 +20,7 @@ from unmask.data.manifest import Item, ManifestError, check_leaks, items_table, 
 from unmask.data.prepare import prepare
 from unmask.data.store import CropStore
 from unmask.datasets.celeba import CelebA
+from unmask.datasets.celebdf import CelebDF
 from unmask.datasets.dfdc import DFDC
 from unmask.datasets.folder import Folder
 from unmask.media.encode import write_video
@@ -187,7 +188,7 @@ def test_a_copy_in_two_splits_is_refused_unless_it_is_allowed(tmp_path):
     allowed = folder_of(data.root, allow_duplicates=True)
     allowed.setup("fit")
     assert allowed.duplicates[["split_a", "split_b"]].to_numpy().tolist() == [["test", "train"]]
-    assert "1 unrelated in two splits, accepted by data.allow_dup" in allowed.protocol_words("test")["Duplicates"]
+    assert "1 unrelated in two splits, accepted by data.split.allow_dup" in allowed.protocol_words("test")["Duplicates"]
 
 
 def test_pairs_that_the_manifest_relates_are_reported_only(tmp_path):
@@ -266,14 +267,13 @@ def test_a_partial_copy_is_compared_with_the_published_counts(tmp_path):
     said = unmask("prepare", "data=celebdf_v2", f"data.root={root}", "check=true", cwd=tmp_path).stdout
     assert "36 of the published 6,529 videos are there (20 of 890 real, 16 of 5,639 fake)" in said
     assert "nothing is missing" not in said and "complete" not in said
-    assert celebdf(root, demo=True).published(celebdf(root).manifest()) == {}, "not of rendered data"
+    assert CelebDF("celebdf_v2", root, demo=True).published(celebdf(root).manifest()) == {}, "not of rendered data"
 
 
 def test_published_counts_are_of_what_a_copy_holds(tmp_path):
-    where = (tmp_path, tmp_path, RECIPE)
-    assert CelebA("celeba", *where).published(pd.DataFrame()) == {"real": 202_599, "fake": 0}
-    assert CelebA("demo_celeba", *where).published(pd.DataFrame()) == {}
-    dfdc = DFDC("dfdc", *where)
+    assert CelebA("celeba", tmp_path).published(pd.DataFrame()) == {"real": 202_599, "fake": 0}
+    assert CelebA("demo_celeba", tmp_path, demo=True).published(pd.DataFrame()) == {}
+    dfdc = DFDC("dfdc", tmp_path)
     both, test = pd.DataFrame({"given": ["train", "test"]}), pd.DataFrame({"given": ["test"]})
     assert dfdc.published(both) == {"real": 21_654, "fake": 102_500}
     assert dfdc.published(test) == {"real": 2500, "fake": 2500}

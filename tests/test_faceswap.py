@@ -277,7 +277,7 @@ def test_through_the_verbs(people_place, more):
     place, here = people_place
     given = [*here, "experiment=faceswap/smoke", "trainer=smoke", "module.network.filters=4", *more]
     done = unmask("train", *given, cwd=place)
-    folder = Path(done.stdout.split("training in ")[1].split("\n")[0])
+    folder = Path(done.stdout.split("\nrun: ")[1].split("\n")[0])
     run = Run(folder)
     assert {"psnr", "ssim", "psnr_crop", "mask_iou", "psnr_0", "psnr_1"} <= set(run.metrics["test"])
     picture, mask = run.module().swap(torch.rand(2, 3, 64, 64), torch.tensor([0, 1]))

@@ -296,7 +296,7 @@ def swap_run(people_place) -> tuple[Path, Path]:
     place, here = people_place
     given = [*here, "experiment=faceswap/smoke", "trainer=smoke", "module.network.filters=4", "seed=5"]
     done = unmask("train", *given, cwd=place)
-    return place, place / done.stdout.split("training in ")[1].split("\n")[0]
+    return place, place / done.stdout.split("\nrun: ")[1].split("\n")[0]
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def _job() -> Any:
 
 def _of_a_sweep() -> bool:
     job = _job()
-    return job is not None and job.mode.name == "MULTIRUN"
+    return job is not None and job.mode is not None and job.mode.name == "MULTIRUN"
 
 
 def _signalled(stop: BaseException) -> int | None:
