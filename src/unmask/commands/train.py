@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
@@ -277,13 +278,17 @@ def _clear(out: Path) -> None:
         os.truncate(out / LOG, 0)
 
 
+class JobFailed(CompactHydraException):
+    """A job of a sweep failed; Hydra prints the message without a traceback of the sweep itself."""
+
+
 def start_job(cfg: DictConfig) -> float | None:
     """Run one job of a sweep as a process of its own: its own device, its own W&B run, safe with DDP.
 
     Any Hydra launcher or sweeper may call this; what a job left is in its folder, and a finished one is not repeated.
 
     Raises:
-        RuntimeError: it failed; the message names the job and holds the end of what it printed.
+        JobFailed: it failed; the message names the job and says why.
     """
     settings = resolved(cfg)
     job, out = HydraConfig.get(), Path(HydraConfig.get().runtime.output_dir)
@@ -293,9 +298,8 @@ def start_job(cfg: DictConfig) -> float | None:
     place = str(out).replace("'", r"\'")
     line = command("train", *job.overrides.task, "hydra.mode=RUN", f"hydra.run.dir='{place}'")
     last = deque[str](maxlen=200)
-    full = {"HYDRA_FULL_ERROR": "1", **_sweep()}  # a failure is told with its traceback
     how: Settings = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
-    with started(line, full, **how) as process:
+    with started(line, _sweep(), **how) as process:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
@@ -303,8 +307,13 @@ def start_job(cfg: DictConfig) -> float | None:
         process.wait()
     if process.returncode:
         what = shlex.join(["unmask", "train", *_overrides()])
-        raise RuntimeError(f"this job failed (exit code {process.returncode}): {what}\n{''.join(last)}")
+        raise JobFailed(f"this job failed (exit code {process.returncode}): {what}\n{_why(''.join(last))}")
     return float(Run(out).metrics["score"]) if (out / "metrics.json").is_file() else None
+
+
+def _why(said: str) -> str:
+    """The end of what a job printed: its error, or its traceback where the error is not one that a user can fix."""
+    return said[max(0, said.rfind("\nunmask: "), said.rfind("\nTraceback (most recent call last)")) :].strip()
 
 
 def _sweep() -> dict[str, str]:
