@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from conftest import fit_quietly, unmask
 from unmask.modules.autoencoder import Autoencoder, kl
 from unmask.networks.autoencoder import ConvDecoder, ConvEncoder
-from unmask.networks.judges import RandomFeatures
+from unmask.networks.evaluators import RandomFeatures
 from unmask.provenance import read_marks
 from unmask.runs.run import Run
 from unmask.training.reconstruction import Reconstruction

@@ -18,7 +18,7 @@ from unmask.config.check import validate
 from unmask.config.targets import ConfigError
 from unmask.modules.diffusion import Diffusion, counted, loss_weights
 from unmask.networks.denoiser import Denoiser
-from unmask.networks.judges import RandomFeatures
+from unmask.networks.evaluators import RandomFeatures
 from unmask.provenance import read_marks
 from unmask.runs.run import Run
 from unmask.training.callbacks import Counted
@@ -45,7 +45,7 @@ def small(denoiser=None, kind="epsilon", sampler=DDIM, **options):
     adam = partial(torch.optim.Adam, lr=options.pop("lr", 2e-3))
     return Diffusion(
         network, options.pop("schedule", schedule(kind)), sampler, adam, constant, RandomFeatures(4),
-        **{"steps": 5, "judged": 4, "ema": 0.9, **options},
+        **{"steps": 5, "num_samples": 4, "ema": 0.9, **options},
     )  # fmt: skip
 
 
@@ -246,7 +246,9 @@ def test_attributes_are_dropped_as_often_as_the_config_says(share):
 
 def test_what_is_asked_for_is_made():
     """Pictures whose attribute says that the first pixel is bright are brighter there."""
-    module = small(attributes=1, kind="v_prediction", sampler=DPM, steps=10, guidance=2.0, lr=5e-3, snr=None, judged=0)
+    module = small(
+        attributes=1, kind="v_prediction", sampler=DPM, steps=10, guidance=2.0, lr=5e-3, snr=None, num_samples=0
+    )
     fit(module, Faces(640, 16), max_epochs=2)
     made = [module.sample(8, range(8), torch.full((8, 1), value))[:, 0, :4, :4].mean() for value in (0.0, 1.0)]
     assert made[1] > made[0] + 0.1
@@ -293,8 +295,8 @@ def test_a_network_that_cannot_be_is_refused(options, said):
         ({"drop": 1.5}, r"module\.drop=1\.5"),
         ({"ema": 1.0}, r"module\.ema=1\.0"),
         ({"snr": 0.0}, r"module\.snr=0\.0"),
-        ({"judged": 1}, r"module\.judged=1"),
-        ({"judge_every": 2, "monitor": "val/frechet_random"}, r"set module\.judge_every=1"),
+        ({"num_samples": 1}, r"module\.num_samples=1"),
+        ({"evaluate_every": 2, "monitor": "val/frechet_random"}, r"set module\.evaluate_every=1"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(options, said):
@@ -311,7 +313,7 @@ def test_a_monitor_that_will_not_be_there_is_told_before_training():
 
 
 def test_a_few_pictures_are_learnt_by_heart():
-    module = small(kind="v_prediction", sampler=DPM, steps=15, lr=5e-3, judged=0)
+    module = small(kind="v_prediction", sampler=DPM, steps=15, lr=5e-3, num_samples=0)
     Trainer(logger=False, enable_progress_bar=False, accelerator="cpu").validate(module, Faces(), verbose=False)
     first = module.results.figures["loss"]
     trainer = fit(module, Faces(2400, 16), max_epochs=1)
@@ -340,8 +342,8 @@ def test_the_loss_of_validation_is_at_fixed_times_and_noise():
     assert torch.bincount(t, minlength=10).tolist() == pytest.approx([10] * 10, abs=1)
 
 
-def test_samples_are_judged_as_often_and_as_many_as_the_config_says():
-    module = small(judged=6, judge_every=2)
+def test_samples_are_evaluated_as_often_and_as_many_as_the_config_says():
+    module = small(num_samples=6, evaluate_every=2)
     asked, sample = [], module.sample
     module.sample = lambda n, seeds, condition=None: asked.append(list(seeds)) or sample(n, seeds, condition)
     trainer = fit(module, max_epochs=3)
@@ -390,7 +392,7 @@ def test_a_resumed_run_goes_on_as_the_uninterrupted_one(tmp_path):
     def fresh():
         torch.manual_seed(1)
         network = Denoiser(**TINY, attributes=1, dropout=0.2)
-        return small(network, lr=1e-3, perceptual=Reconstruction(), judged=0)
+        return small(network, lr=1e-3, perceptual=Reconstruction(), num_samples=0)
 
     whole = fresh()
     fit(whole, max_epochs=3, gradient_clip_val=0.5)
@@ -417,7 +419,7 @@ def test_half_precision_learns_and_keeps_its_losses_exact():
 
 SHORT = (
     "trainer=smoke", "data.batch_size=8", "module.denoiser.channels=[16,32]", "module.denoiser.attention=[16]",
-    "module.denoiser.groups=8", "module.denoiser.head=16", "module.steps=3", "module.judged=8",
+    "module.denoiser.groups=8", "module.denoiser.head=16", "module.steps=3", "module.num_samples=8",
 )  # fmt: skip
 
 

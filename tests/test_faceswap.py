@@ -148,8 +148,8 @@ def small(**options):
 
 def against(loss=None, **options):
     torch.manual_seed(1)
-    judged = DCGANDiscriminator(SIDE, filters=4, norm="none")
-    return small(discriminator=judged, adversarial=loss or CrossEntropy(), optimizer_d=adam, **options)
+    discriminator = DCGANDiscriminator(SIDE, filters=4, norm="none")
+    return small(discriminator=discriminator, adversarial=loss or CrossEntropy(), optimizer_d=adam, **options)
 
 
 def fit(module, data=None, **options):

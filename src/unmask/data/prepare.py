@@ -220,7 +220,7 @@ def _merge(items: pd.DataFrame, folder: Path, max_rejected: float) -> CropStore:
     known: list[About] = [entry for entry in about if entry is not None]
     if gone := len(about) - len(known):
         raise StoreError(f"{gone} items in {folder} are gone again; run the same command once more")
-    _judge(items.assign(rejected=reasons(known, items)), folder, max_rejected)
+    _check_rejected(items.assign(rejected=reasons(known, items)), folder, max_rejected)
     table, crops = merge(folder, items, known)
     write_text(folder / "audit.json", json.dumps(audit(table), indent=2))
     finish(folder, crops)
@@ -228,7 +228,7 @@ def _merge(items: pd.DataFrame, folder: Path, max_rejected: float) -> CropStore:
     return CropStore(folder)
 
 
-def _judge(items: pd.DataFrame, folder: Path, max_rejected: float) -> None:
+def _check_rejected(items: pd.DataFrame, folder: Path, max_rejected: float) -> None:
     """Say so when much could not be prepared, before anything is merged."""
     bad = items[items["rejected"].notna()]
     share = len(bad) / max(len(items), 1)

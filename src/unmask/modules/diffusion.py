@@ -14,8 +14,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from unmask.modules.by_hand import gather
-from unmask.modules.judging import check, judge
 from unmask.modules.latents import noise as noise_of
+from unmask.modules.sample_metrics import check, evaluate_samples
 from unmask.training.evaluation import Results, planned_steps
 from unmask.training.module import Module
 
@@ -34,7 +34,7 @@ class Diffusion(Module):
         sampler: (what the schedule says) -> a scheduler of diffusers that goes from noise to pictures.
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total steps) -> schedule of the rate, stepped every batch.
-        judge: pictures in [0, 1] -> features [N, F], for the Frechet distance of samples; never trained.
+        evaluator: pictures in [0, 1] -> features [N, F], for the Frechet distance of samples; never trained.
         steps: of sampling.
         guidance: how far samples go from what is made without attributes through what is made with them; 1 takes the
             latter as it is and costs half as much (arXiv 2207.12598).
@@ -44,9 +44,9 @@ class Diffusion(Module):
         perceptual_weight: of it.
         ema: decay of the denoiser's running average, which samples come from and validation looks at; 0 for none. It
             rises to this value, so that a short training does not keep its beginning.
-        judged: at most so many samples are judged, over all processes; 0 for none.
-        judge_every: epochs between two judgements in training.
-        monitor: the figure that picks the best checkpoint; `val/loss`, or one of the judge's.
+        num_samples: at most so many samples are evaluated, over all processes; 0 for none.
+        evaluate_every: epochs between two evaluations in training.
+        monitor: the figure that picks the best checkpoint; `val/loss`, or one of the evaluator's.
         mode: `min` where smaller is better.
     """
 
@@ -61,7 +61,7 @@ class Diffusion(Module):
         sampler: Callable[..., Any],
         optimizer: Callable[[Iterator[Parameter]], Optimizer],
         scheduler: Callable[[Optimizer, int], LRScheduler],
-        judge: nn.Module,
+        evaluator: nn.Module,
         steps: int = 20,
         guidance: float = 1.0,
         drop: float = 0.1,
@@ -69,8 +69,8 @@ class Diffusion(Module):
         perceptual: nn.Module | None = None,
         perceptual_weight: float = 0.1,
         ema: float = 0.999,
-        judged: int = 256,
-        judge_every: int = 1,
+        num_samples: int = 256,
+        evaluate_every: int = 1,
         monitor: str = "val/loss",
         mode: str = "min",
     ) -> None:
@@ -78,13 +78,13 @@ class Diffusion(Module):
         kind, times = schedule.config.prediction_type, len(schedule.betas)
         _check_sampling(kind, times, steps)
         _check_training(drop, ema)
-        _check_judging(judged, judge_every, monitor)
-        self.denoiser, self.schedule, self.judge = denoiser, schedule, judge
+        _check_evaluation(num_samples, evaluate_every, monitor)
+        self.denoiser, self.schedule, self.evaluator = denoiser, schedule, evaluator
         self.optimizer, self.scheduler = optimizer, scheduler
         self.steps, self.guidance, self.drop = steps, guidance, drop
         self.perceptual = perceptual and perceptual.requires_grad_(False)
         self.perceptual_weight = perceptual_weight
-        self.judged, self.judge_every, self.monitor, self.mode = judged, judge_every, monitor, mode
+        self.num_samples, self.evaluate_every, self.monitor, self.mode = num_samples, evaluate_every, monitor, mode
         self.solver: Any = sampler(
             num_train_timesteps=times, trained_betas=schedule.betas.tolist(), prediction_type=kind
         )
@@ -163,8 +163,8 @@ class Diffusion(Module):
         return led
 
     def on_fit_start(self) -> None:
-        """Tell what the judge lacks before anything is learnt."""
-        check(self.judge, self.monitor, ("loss",))
+        """Tell what the evaluator lacks before anything is learnt."""
+        check(self.evaluator, self.monitor, ("loss",))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step at times and noise that are drawn; logs the loss and its parts."""
@@ -219,7 +219,7 @@ class Diffusion(Module):
             self.average.update_parameters(self.denoiser)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep a batch's errors at fixed times and noise, and what the judge sees in real pictures."""
+        """Keep a batch's errors at fixed times and noise, and what the evaluator sees in real pictures."""
         self._keep(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -227,11 +227,11 @@ class Diffusion(Module):
         self._keep(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
-        """Gather, and judge samples where it is time."""
+        """Gather, and evaluate samples where it is time."""
         self._finish("val")
 
     def on_test_epoch_end(self) -> None:
-        """Gather, and judge samples."""
+        """Gather, and evaluate samples."""
         self._finish("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -245,16 +245,16 @@ class Diffusion(Module):
         t, noise = counted(index, x, len(self.signal))
         _, predicted = self._predict(self.network, x, t, noise, batch)
         self._kept.append(torch.stack([index.double(), self._errors(predicted, x, t, noise).double()]))
-        room = -(-self.judged // self.trainer.world_size) - sum(map(len, self._seen))
-        if room > 0 and self._judges(split):
-            self._seen.append(self.judge(batch["x"][:room]))
+        room = -(-self.num_samples // self.trainer.world_size) - sum(map(len, self._seen))
+        if room > 0 and self._evaluates(split):
+            self._seen.append(self.evaluator(batch["x"][:room]))
             if self.conditional:
                 self._conditions.append(batch["attributes"][:room])
 
-    def _judges(self, split: str) -> bool:
-        """Whether samples are judged this time: always outside of training."""
+    def _evaluates(self, split: str) -> bool:
+        """Whether samples are evaluated this time: always outside of training."""
         training = split == "val" and self.trainer.state.fn == TrainerFn.FITTING
-        return self.judged > 0 and (not training or (self.current_epoch + 1) % self.judge_every == 0)
+        return self.num_samples > 0 and (not training or (self.current_epoch + 1) % self.evaluate_every == 0)
 
     def _finish(self, split: str) -> None:
         rows, seen, conditions = torch.cat(self._kept, dim=1), [*self._seen], [*self._conditions]
@@ -263,7 +263,9 @@ class Diffusion(Module):
         rows = gather(self, rows)
         figures = {"loss": float(rows[1].mean())}
         if seen:
-            figures |= judge(self, self.judge, torch.cat(seen), torch.cat(conditions) if conditions else None)
+            figures |= evaluate_samples(
+                self, self.evaluator, torch.cat(seen), torch.cat(conditions) if conditions else None
+            )
         self.record(split, Results(figures))
 
 
@@ -303,11 +305,13 @@ def _check_training(drop: float, ema: float) -> None:
         raise ValueError(f"module.drop={drop}, module.ema={ema}: give a probability, and a decay from 0 to below 1")
 
 
-def _check_judging(judged: int, judge_every: int, monitor: str) -> None:
-    if judged < 0 or judged == 1 or judge_every < 1:
-        raise ValueError(f"module.judged={judged}, module.judge_every={judge_every}: give 0 or 2 and more, 1 or more")
-    if monitor != "val/loss" and (judge_every > 1 or not judged):
+def _check_evaluation(num_samples: int, evaluate_every: int, monitor: str) -> None:
+    if num_samples < 0 or num_samples == 1 or evaluate_every < 1:
         raise ValueError(
-            f"module.monitor={monitor} is not known after each epoch; set module.judge_every=1 and module.judged above "
-            "1, or module.monitor=val/loss"
+            f"module.num_samples={num_samples}, module.evaluate_every={evaluate_every}: give 0 or 2 and more, 1 or more"
+        )
+    if monitor != "val/loss" and (evaluate_every > 1 or not num_samples):
+        raise ValueError(
+            f"module.monitor={monitor} is not known after each epoch; set module.evaluate_every=1 and "
+            "module.num_samples above 1, or module.monitor=val/loss"
         )
