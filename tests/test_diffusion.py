@@ -21,7 +21,7 @@ from unmask.networks.denoiser import Denoiser
 from unmask.networks.evaluators import RandomFeatures
 from unmask.provenance import read_marks
 from unmask.runs.run import Run
-from unmask.training.callbacks import Counted
+from unmask.training.callbacks import SeedEachStep
 from unmask.training.reconstruction import Reconstruction
 from unmask.training.schedules import constant
 
@@ -397,7 +397,7 @@ def test_a_resumed_run_goes_on_as_the_uninterrupted_one(tmp_path):
     whole = fresh()
     fit(whole, max_epochs=3, gradient_clip_val=0.5)
     save = ModelCheckpoint(tmp_path, filename="last", every_n_epochs=1)
-    fit(fresh(), max_epochs=1, gradient_clip_val=0.5, callbacks=[Counted(0), save], enable_checkpointing=True)
+    fit(fresh(), max_epochs=1, gradient_clip_val=0.5, callbacks=[SeedEachStep(0), save], enable_checkpointing=True)
     again = fresh()
     trainer = fit(again, ckpt_path=tmp_path / "last.ckpt", max_epochs=3, gradient_clip_val=0.5)
     assert trainer.global_step == 15

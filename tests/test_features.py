@@ -25,7 +25,7 @@ from unmask.media.pictures import WholePictures
 from unmask.modules.detector import Detector
 from unmask.networks.cnn_lstm import CnnLstm
 from unmask.networks.encoders import SmallEncoder
-from unmask.training.callbacks import Counted
+from unmask.training.callbacks import SeedEachStep
 from unmask.training.schedules import constant
 
 SIZE = 16
@@ -269,7 +269,7 @@ def fit(data: DataModule, **options):
     detector.print = lambda *words: printed.append(" ".join(map(str, words)))
     Trainer(
         max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
-        use_distributed_sampler=False, num_sanity_val_steps=0, enable_model_summary=False, callbacks=[Counted(0)],
+        use_distributed_sampler=False, num_sanity_val_steps=0, enable_model_summary=False, callbacks=[SeedEachStep(0)],
     ).fit(detector, data)  # fmt: skip
     return detector, printed
 

@@ -28,7 +28,7 @@ from unmask.networks.evaluators import RandomFeatures
 from unmask.provenance import PAYLOAD, read_marks
 from unmask.runs.run import Run
 from unmask.training.adversarial import CrossEntropy, Hinge, WassersteinGP
-from unmask.training.callbacks import Counted
+from unmask.training.callbacks import SeedEachStep
 from unmask.training.reconstruction import Reconstruction
 from unmask.training.samples import grid
 
@@ -235,7 +235,7 @@ def test_a_resumed_run_goes_on_as_the_uninterrupted_one(tmp_path):
     whole = small(d_steps=2, ema=0.9)
     fit(whole, max_epochs=3)
     save = ModelCheckpoint(tmp_path, filename="last", every_n_epochs=1)
-    fit(small(d_steps=2, ema=0.9), max_epochs=1, callbacks=[Counted(0), save], enable_checkpointing=True)
+    fit(small(d_steps=2, ema=0.9), max_epochs=1, callbacks=[SeedEachStep(0), save], enable_checkpointing=True)
     again = small(d_steps=2, ema=0.9)
     trainer = fit(again, ckpt_path=tmp_path / "last.ckpt", max_epochs=3)
     assert trainer.global_step == 15
