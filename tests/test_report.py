@@ -123,10 +123,10 @@ def sklearn_figure(table, level, method, metric, cut):
     data = data if method == "all" else data[data["method"].isin(["real", method])]
     y, p = data["label"].to_numpy(), data["prob"].to_numpy()
     if metric == "eer":
-        alarm, hit, _ = sk.roc_curve(y, p, drop_intermediate=False)
+        fpr, tpr, _ = sk.roc_curve(y, p, drop_intermediate=False)
         way = np.linspace(0, 2, 2_000_001)
-        gap = np.interp(way, alarm + hit, alarm) + np.interp(way, alarm + hit, hit) - 1
-        return np.interp(way[np.argmin(np.abs(gap))], alarm + hit, alarm)
+        gap = np.interp(way, fpr + tpr, fpr) + np.interp(way, fpr + tpr, tpr) - 1
+        return np.interp(way[np.argmin(np.abs(gap))], fpr + tpr, fpr)
     if metric == "ece":
         edges = np.linspace(0, 1, 16)
         share, mean, weight = [], [], []

@@ -70,10 +70,10 @@ def roc(tables: Mapping[str, pd.DataFrame]) -> Picture:
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (2, 3)))
         for number, (name, table) in enumerate(tables.items()):
-            alarm, hit, _ = detection.roc_curve(table["score"], table["label"])
+            fpr, tpr, _ = detection.roc_curve(table["score"], table["label"])
             area = float(detection.auroc(table["score"], table["label"]))
             words = f"{name}  {'one class only' if np.isnan(area) else f'{area:.3f}'}"
-            axes.plot(alarm, hit, DASHES[number], color=SERIES[number], label=words)
+            axes.plot(fpr, tpr, DASHES[number], color=SERIES[number], label=words)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="reals wrongly called fake", ylabel="fakes found")
         axes.legend(loc="lower right")
 
