@@ -349,7 +349,7 @@ def test_samples_are_evaluated_as_often_and_as_many_as_the_config_says():
     trainer = fit(module, max_epochs=3)
     assert asked == [[0, 1, 2, 3, 4, 5]] and set(module.results.figures) == {"loss"}
     trainer.validate(module, Faces(), verbose=False)
-    assert len(asked) == 2 and {"loss", "frechet_random", "spread"} <= set(module.results.figures)
+    assert len(asked) == 2 and {"loss", "frechet_random", "std_ratio"} <= set(module.results.figures)
 
 
 def test_the_running_average_is_that_of_the_formula():

@@ -219,7 +219,7 @@ def test_figures_are_called_fid_only_with_the_published_weights(published, monke
     real, made = torch.randn(20, 2048), torch.randn(20, 2048)
     other = sample_metrics.figures(Inception(str(path)), real, made)
     assert set(other) == {
-        "frechet_inception", "kernel_inception", "precision_inception", "recall_inception", "spread",
+        "frechet_inception", "kernel_inception", "precision_inception", "recall_inception", "std_ratio",
     }  # fmt: skip
     assert {"frechet_random", "kernel_random", "precision_random"} < set(
         sample_metrics.figures(RandomFeatures(), real, made)
@@ -227,7 +227,7 @@ def test_figures_are_called_fid_only_with_the_published_weights(published, monke
     as_published(monkeypatch, path)
     evaluator = Inception(str(path))
     found = sample_metrics.figures(evaluator, real, made)
-    assert set(found) == {"fid", "kid", "precision_inception", "recall_inception", "inception_score", "spread"}
+    assert set(found) == {"fid", "kid", "precision_inception", "recall_inception", "inception_score", "std_ratio"}
     assert found["fid"] == other["frechet_inception"] and found["kid"] == other["kernel_inception"]
     weight = torch.load(path, weights_only=True)["fc.weight"]
     assert found["inception_score"] == pytest.approx(generation.inception_score(made @ weight.T))

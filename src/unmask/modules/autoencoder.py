@@ -143,14 +143,14 @@ class Autoencoder(Module):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; logs the loss and its parts."""
-        mean, spread = self._encode(batch["x"])
-        z = mean if spread is None else mean + spread.mul(0.5).exp() * torch.randn_like(mean)
+        mean, logvar = self._encode(batch["x"])
+        z = mean if logvar is None else mean + logvar.mul(0.5).exp() * torch.randn_like(mean)
         loss: Tensor = self.loss(self.decode(z), batch["x"])
         self.log("train/reconstruction", loss)
-        if spread is None:
+        if logvar is None:
             self._note(mean.detach())
         else:
-            divergence = kl(mean, spread).mean()
+            divergence = kl(mean, logvar).mean()
             self.log("train/kl", divergence)
             loss = loss + self._weight() * divergence / batch["x"][0].numel()
         self.log("train/loss", loss, prog_bar=True)
@@ -183,8 +183,8 @@ class Autoencoder(Module):
         found: Tensor = self.encoder(x).float()
         if not self.variational:
             return found, None
-        mean, spread = found.chunk(2, dim=1)
-        return mean, spread.clamp(-20, 10)  # exp of more is no number in half precision
+        mean, logvar = found.chunk(2, dim=1)
+        return mean, logvar.clamp(-20, 10)  # exp of more is no number in half precision
 
     def _weight(self) -> float:
         """Beta of this step."""
@@ -213,6 +213,6 @@ class Autoencoder(Module):
         self.record(split, Results(figures))
 
 
-def kl(mean: Tensor, spread: Tensor) -> Tensor:
-    """Divergence of N(mean, exp(spread)) from N(0, 1), both [B, latent] -> [B], nats (arXiv 1312.6114, appendix B)."""
-    return 0.5 * (mean.square() + spread.exp() - 1 - spread).sum(1)
+def kl(mean: Tensor, logvar: Tensor) -> Tensor:
+    """Divergence of N(mean, exp(logvar)) from N(0, 1), both [B, latent] -> [B], nats (arXiv 1312.6114, appendix B)."""
+    return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1)

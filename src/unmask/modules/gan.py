@@ -17,7 +17,7 @@ from unmask.training.evaluation import Results
 from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
-COLLAPSED = 0.25  # of the data's spread of features: samples that differ less are much alike
+COLLAPSED = 0.25  # the std_ratio (see sample_metrics) below which samples are much alike
 
 
 class GAN(Module):
@@ -187,10 +187,10 @@ class GAN(Module):
         self._conditions.clear()
         figures = evaluate_samples(self, self.evaluator, real, condition)
         self.record(split, Results(figures))
-        spread = figures["spread"]
-        if split == "val" and spread < COLLAPSED and self.updates[0] > 0:
+        std_ratio = figures["std_ratio"]
+        if split == "val" and std_ratio < COLLAPSED and self.updates[0] > 0:
             warnings.warn(
-                f"samples differ only {spread:.0%} as much as real pictures do (epoch {self.current_epoch}): the "
+                f"samples differ only {std_ratio:.0%} as much as real pictures do (epoch {self.current_epoch}): the "
                 "generator may have collapsed; try module/diffaug@module.augment=all, or a lower rate",
                 stacklevel=2,
             )

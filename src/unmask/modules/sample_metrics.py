@@ -31,7 +31,7 @@ def check(network: Any, monitor: str, others: Collection[str] = ()) -> None:
     Raises:
         ValueError: there will be no such figure.
     """
-    there = [*others, *names(network).values(), "spread"]
+    there = [*others, *names(network).values(), "std_ratio"]
     if monitor.startswith("val/") and monitor.removeprefix("val/") not in there:
         listing = ", ".join(f"val/{name}" for name in there)
         raise ValueError(f"module.monitor={monitor}: with this module.evaluator there are {listing}; choose one")
@@ -40,7 +40,8 @@ def check(network: Any, monitor: str, others: Collection[str] = ()) -> None:
 def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
     """Figures of made pictures against real ones, by an evaluator's features [N, F] and [M, F].
 
-    Those that want more pictures than there are, two at least, are NaN.
+    Those that want more pictures than there are, two at least, are NaN. `std_ratio` is the deviation of the
+    features of made pictures over that of real ones; far below 1 the samples lack diversity.
     """
     precision, recall = generation.precision_recall(real, made)
     found = {
@@ -53,7 +54,7 @@ def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
     if network.published:
         named["inception_score"] = generation.inception_score(network.logits(made))
     few = min(len(real), len(made)) < 2  # one row has no deviation
-    return named | {"spread": math.nan if few else float(made.std(0).mean() / real.std(0).mean())}
+    return named | {"std_ratio": math.nan if few else float(made.std(0).mean() / real.std(0).mean())}
 
 
 def evaluate_samples(module: Any, network: Any, real: Tensor, condition: Tensor | None = None) -> dict[str, float]:
