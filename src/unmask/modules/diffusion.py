@@ -38,7 +38,8 @@ class Diffusion(Module):
         steps: of sampling.
         guidance: how far samples go from what is made without attributes through what is made with them; 1 takes the
             latter as it is and costs half as much (arXiv 2207.12598).
-        drop: probability that a picture's attributes are not told in training, in [0, 1]; guidance wants some.
+        condition_dropout: probability that a picture's attributes are not told in training, in [0, 1]; guidance
+            wants some.
         snr: bound of the signal-to-noise ratio in the loss's weights (min-SNR, arXiv 2303.09556); null weighs alike.
         perceptual: (made, original), both [0, 1] -> distance, of the picture that the prediction amounts to.
         perceptual_weight: of it.
@@ -51,7 +52,7 @@ class Diffusion(Module):
     """
 
     kind = "generator"
-    signal: Tensor  #: share of the variance that is the picture's, at each time [T]
+    alphas_cumprod: Tensor  #: share of the variance that is the picture's, at each time [T]
     weight: Tensor  #: of each time in the loss [T]
 
     def __init__(
@@ -64,7 +65,7 @@ class Diffusion(Module):
         evaluator: nn.Module,
         steps: int = 20,
         guidance: float = 1.0,
-        drop: float = 0.1,
+        condition_dropout: float = 0.1,
         snr: float | None = 5.0,
         perceptual: nn.Module | None = None,
         perceptual_weight: float = 0.1,
@@ -77,20 +78,20 @@ class Diffusion(Module):
         super().__init__()
         kind, times = schedule.config.prediction_type, len(schedule.betas)
         _check_sampling(kind, times, steps)
-        _check_training(drop, ema)
+        _check_training(condition_dropout, ema)
         _check_evaluation(num_samples, evaluate_every, monitor)
         self.denoiser, self.schedule, self.evaluator = denoiser, schedule, evaluator
         self.optimizer, self.scheduler = optimizer, scheduler
-        self.steps, self.guidance, self.drop = steps, guidance, drop
+        self.steps, self.guidance, self.condition_dropout = steps, guidance, condition_dropout
         self.perceptual = perceptual and perceptual.requires_grad_(False)
         self.perceptual_weight = perceptual_weight
         self.num_samples, self.evaluate_every, self.monitor, self.mode = num_samples, evaluate_every, monitor, mode
         self.solver: Any = sampler(
             num_train_timesteps=times, trained_betas=schedule.betas.tolist(), prediction_type=kind
         )
-        self.register_buffer("signal", schedule.alphas_cumprod.clone(), persistent=False)
-        self.register_buffer("weight", loss_weights(self.signal, kind, snr), persistent=False)
-        self.average = AveragedModel(denoiser, multi_avg_fn=partial(move, decay=ema)) if ema else None
+        self.register_buffer("alphas_cumprod", schedule.alphas_cumprod.clone(), persistent=False)
+        self.register_buffer("weight", loss_weights(self.alphas_cumprod, kind, snr), persistent=False)
+        self.average = AveragedModel(denoiser, multi_avg_fn=partial(ema_update, decay=ema)) if ema else None
         if self.average is not None:
             self.average.requires_grad_(False)  # else DDP would wait for its gradients
         self._kept, self._seen, self._conditions = list[Tensor](), list[Tensor](), list[Tensor]()
@@ -169,8 +170,8 @@ class Diffusion(Module):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step at times and noise that are drawn; logs the loss and its parts."""
         x = 2 * batch["x"] - 1
-        t = torch.randint(len(self.signal), (len(x),), device=x.device)
-        known = torch.rand(len(x), device=x.device) >= self.drop
+        t = torch.randint(len(self.alphas_cumprod), (len(x),), device=x.device)
+        known = torch.rand(len(x), device=x.device) >= self.condition_dropout
         noise = torch.randn_like(x)
         noisy, predicted = self._predict(self.denoiser, x, t, noise, batch, known)
         loss = (self.weight[t] * self._errors(predicted, x, t, noise)).mean()
@@ -202,8 +203,8 @@ class Diffusion(Module):
         share of the signal, and an estimate out of nearly nothing cannot blow up.
         """
         assert self.perceptual is not None
-        amplitude = self.signal[t].sqrt()[:, None, None, None]
-        rest = (1 - self.signal[t]).sqrt()[:, None, None, None]
+        amplitude = self.alphas_cumprod[t].sqrt()[:, None, None, None]
+        rest = (1 - self.alphas_cumprod[t]).sqrt()[:, None, None, None]
         if self.schedule.config.prediction_type == "epsilon":
             estimate = (noisy - rest * predicted) / amplitude
         else:
@@ -242,7 +243,7 @@ class Diffusion(Module):
 
     def _keep(self, batch: Batch, split: str) -> None:
         x, index = 2 * batch["x"] - 1, batch["index"]
-        t, noise = counted(index, x, len(self.signal))
+        t, noise = counted(index, x, len(self.alphas_cumprod))
         _, predicted = self._predict(self.network, x, t, noise, batch)
         self._kept.append(torch.stack([index.double(), self._errors(predicted, x, t, noise).double()]))
         room = -(-self.num_samples // self.trainer.world_size) - sum(map(len, self._seen))
@@ -269,14 +270,14 @@ class Diffusion(Module):
         self.record(split, Results(figures))
 
 
-def loss_weights(signal: Tensor, kind: str, snr: float | None) -> Tensor:
+def loss_weights(alphas_cumprod: Tensor, kind: str, snr: float | None) -> Tensor:
     """Weight of each time's squared error [T], such that it is min(SNR, snr) of the picture's (arXiv 2303.09556)."""
     if snr is None:
-        return torch.ones_like(signal)
+        return torch.ones_like(alphas_cumprod)
     if snr <= 0:
         raise ValueError(f"module.snr={snr}: give a bound above 0, such as 5, or null")
-    ratio = signal.double() / (1 - signal.double())
-    return (ratio.clamp(max=snr) / (ratio if kind == "epsilon" else ratio + 1)).to(signal)
+    ratio = alphas_cumprod.double() / (1 - alphas_cumprod.double())
+    return (ratio.clamp(max=snr) / (ratio if kind == "epsilon" else ratio + 1)).to(alphas_cumprod)
 
 
 def counted(index: Tensor, like: Tensor, times: int) -> tuple[Tensor, Tensor]:
@@ -287,7 +288,7 @@ def counted(index: Tensor, like: Tensor, times: int) -> tuple[Tensor, Tensor]:
     return torch.tensor(t, device=like.device), torch.stack(noise).to(like.device)
 
 
-def move(average: list[Tensor], current: list[Tensor], count: Tensor, decay: float) -> None:
+def ema_update(average: list[Tensor], current: list[Tensor], count: Tensor, decay: float) -> None:
     """One update of a running average, after `count` others: its decay rises to `decay` as (1 + n) / (10 + n)."""
     done = int(count)
     torch._foreach_lerp_(average, current, 1 - min(decay, (1 + done) / (10 + done)))
@@ -300,9 +301,12 @@ def _check_sampling(kind: str, times: int, steps: int) -> None:
         raise ValueError(f"module.steps={steps}: give 1 to {times}, the times of module.schedule")
 
 
-def _check_training(drop: float, ema: float) -> None:
-    if not 0 <= drop <= 1 or not 0 <= ema < 1:
-        raise ValueError(f"module.drop={drop}, module.ema={ema}: give a probability, and a decay from 0 to below 1")
+def _check_training(condition_dropout: float, ema: float) -> None:
+    if not 0 <= condition_dropout <= 1 or not 0 <= ema < 1:
+        raise ValueError(
+            f"module.condition_dropout={condition_dropout}, module.ema={ema}: give a probability, and a decay "
+            "from 0 to below 1"
+        )
 
 
 def _check_evaluation(num_samples: int, evaluate_every: int, monitor: str) -> None:
