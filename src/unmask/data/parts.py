@@ -83,7 +83,7 @@ def read_part(folder: Path, item: str) -> Crops:
         raise DamagedPart(f"{path} is damaged; the same command prepares {item} again") from error
 
 
-def take_apart(folder: Path) -> None:
+def unmerge(folder: Path) -> None:
     """Make parts of a whole store again; it counts as whole until all are there."""
     store = CropStore(folder)
     (folder / "parts").mkdir(exist_ok=True)

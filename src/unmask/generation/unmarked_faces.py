@@ -85,5 +85,5 @@ class UnmarkedFaces(Unmarked[FaceCrops]):
         if {item.item for item in items} == self.kept:
             return
         if self.kept:  # of more videos than there are now
-            self.begin()
-        self.join(items)
+            self.reopen()
+        self.merge(items)

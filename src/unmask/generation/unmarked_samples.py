@@ -52,7 +52,7 @@ class UnmarkedSamples(Unmarked[WholePictures]):
         if {item.item for item in fakes} == {item for item in self.kept if item.startswith(f"{self.name}/")}:
             return
         if self.kept:  # of more samples than are wanted now
-            self.begin()
+            self.reopen()
         try:
             data = data_of(self.run)
             data.setup("test")
@@ -60,7 +60,7 @@ class UnmarkedSamples(Unmarked[WholePictures]):
             reason = str(error).partition("\n")[0]
             say(f"no detector can train on these yet: the generator's own real pictures are not at hand ({reason})")
             return
-        self.join([*fakes, *(item for split in dict.fromkeys(SPLITS) for item in self._real(data, split, fakes))])
+        self.merge([*fakes, *(item for split in dict.fromkeys(SPLITS) for item in self._real(data, split, fakes))])
 
     def _real(self, data: DataModule, split: str, fakes: list[Item]) -> list[Item]:
         """Keep real pictures of a split; always the same first ones, so that a folder can grow."""
