@@ -173,12 +173,12 @@ def test_a_second_protocol_has_predictions_of_its_own_and_names_what_was_trained
         f"run={run.folder}",
         "data=folder",
         f"data.root={place / 'whole'}",
-        "data.split.protocol=seeded",
+        "data.split.protocol=random_groups",
         "trainer=cpu",
     ]
     printed = " ".join(unmask("evaluate", *given, cwd=place).stdout.split())
     assert (run.folder / "predictions-test.parquet").read_bytes() == before
-    table = read_predictions(run.folder / "predictions-folder-seeded-test.parquet")
+    table = read_predictions(run.folder / "predictions-folder-random_groups-test.parquet")
     trained = set(table["item"]) - set(run.predictions("test")["item"]) - set(run.predictions("val")["item"])
     assert trained, "this deal puts training pictures into the test split"
     assert f"{len(trained)} of these {table['item'].nunique()} items are files of the run's training split" in printed

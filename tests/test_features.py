@@ -35,9 +35,9 @@ class Pictures(Source):
     """Eight pictures, each with a copy that is said to be fake, in three splits."""
 
     def find_items(self):
-        real = [Item(f"p/real/{n}", f"{n}.png", 0, "real", groups=(f"{n}",), listed=n > 5) for n in range(8)]
+        real = [Item(f"p/real/{n}", f"{n}.png", 0, "real", groups=(f"{n}",), official_test=n > 5) for n in range(8)]
         return real + [
-            Item(f"p/copy/{n}", f"{n}f.png", 1, "copy", f"p/real/{n}", (f"{n}",), listed=n > 5) for n in range(8)
+            Item(f"p/copy/{n}", f"{n}f.png", 1, "copy", f"p/real/{n}", (f"{n}",), official_test=n > 5) for n in range(8)
         ]
 
 
@@ -318,7 +318,8 @@ def test_augmented_samples_are_encoded_in_every_step(place):
 def test_groups_hold_what_shares_a_source_or_a_person(place):
     data = module(place)
     items = data.find_items()
-    apart = [Item(i.item, i.path, i.label, i.method, i.source, (), i.listed) for i in items]  # no groups: by source
+    # No groups: by source.
+    apart = [Item(i.item, i.path, i.label, i.method, i.source, (), i.official_test) for i in items]
     linked = [
         Item(
             i.item,

@@ -90,8 +90,8 @@ def test_real_pictures_come_from_the_generators_own_splits_at_its_size(loop, mon
     data.setup("test")
     own = data.items.set_index("item")["split"]
     real = items[items["label"] == 0]
-    assert (own.loc[real["item"]].to_numpy() == real["given"].to_numpy()).all()
-    assert items.groupby(["label", "given"]).size().to_dict() == {
+    assert (own.loc[real["item"]].to_numpy() == real["predefined"].to_numpy()).all()
+    assert items.groupby(["label", "predefined"]).size().to_dict() == {
         (0, "test"): 5, (0, "train"): 12, (0, "val"): 2, (1, "test"): 6, (1, "train"): 12, (1, "val"): 2
     }  # fmt: skip
     name = real["item"].iloc[0]
@@ -310,18 +310,18 @@ def test_the_loops_generators_compose(tmp_path, monkeypatch):
 
 
 def test_files_of_the_same_bytes_stay_in_one_split():
-    from unmask.data.splits import seeded
+    from unmask.data.splits import random_groups
 
     rng = np.random.default_rng(7)
     items = pd.DataFrame({"item": [f"f/{n:03d}" for n in range(60)], "label": 0, "rejected": None})
     items["groups"] = [[name] for name in items["item"]]
-    plain = seeded(items, 0.2, 0.3)
-    assert (seeded(items.assign(sha256=[f"{n}" for n in range(60)]), 0.2, 0.3) == plain).all(), "none are alike"
+    plain = random_groups(items, 0.2, 0.3)
+    assert (random_groups(items.assign(sha256=[f"{n}" for n in range(60)]), 0.2, 0.3) == plain).all(), "none are alike"
     sha = np.array([f"{n}" for n in range(60)], object)
     twins = rng.permutation(60).reshape(-1, 2)[:10]
     for a, b in twins:
         sha[b] = sha[a]
-    split = seeded(items.assign(sha256=sha), 0.2, 0.3)
+    split = random_groups(items.assign(sha256=sha), 0.2, 0.3)
     assert any(plain[a] != plain[b] for a, b in twins) and all(split[a] == split[b] for a, b in twins)
 
 

@@ -184,7 +184,7 @@ class Ten(Source):
     """Ten paintings, ten copies that were painted over in bright green; four on the test list."""
 
     def find_items(self):
-        real = [Item(f"p/real/{n}", f"{n}.png", 0, "real", groups=(f"{n}",), listed=n > 5) for n in range(10)]
+        real = [Item(f"p/real/{n}", f"{n}.png", 0, "real", groups=(f"{n}",), official_test=n > 5) for n in range(10)]
         fake = [
             Item(f"p/paint/{n}", f"{n}f.png", 1, "paint", f"p/real/{n}", (f"{n}",), n > 5, mask=f"{n}m.png")
             for n in range(10)

@@ -172,7 +172,7 @@ def test_splits_share_no_frame_and_everybody_is_in_each(data):
         assert set(samples.identity.tolist()) == {0, 1}
     assert not (seen["train"] & seen["val"] or seen["train"] & seen["test"] or seen["val"] & seen["test"])
     words = data.protocol_words("val")
-    assert "seeded (of each person" in words["Split"] and "aligned by landmarks" in words["Crop"]
+    assert "random_groups (of each person" in words["Split"] and "aligned by landmarks" in words["Crop"]
 
 
 def test_the_check_says_what_is_there(people_place):

@@ -118,7 +118,7 @@ class DataModule(LightningDataModule):
             self.samples[split] = self._samples(rows, split)
             if self.split.only and not len(rows) and stage == "fit":
                 raise ManifestError(
-                    f"the {split} split holds no real item; give it some with data.split.protocol=seeded"
+                    f"the {split} split holds no real item; give it some with data.split.protocol=random_groups"
                 )
             both = len(np.unique(self.samples[split].labels)) == 2
             if split in ("train", "val") and stage == "fit" and not self.split.only and not both:
@@ -282,7 +282,7 @@ class DataModule(LightningDataModule):
         kept = "without the fakes " if self.split.only else ""
         return (
             f"the {split} split of {self.name} is empty {kept}(data.split.protocol={self.split.protocol}); put items "
-            f"into it, or deal some with data.split.protocol=seeded data.split.{split}_fraction=0.2"
+            f"into it, or deal some with data.split.protocol=random_groups data.split.{split}_fraction=0.2"
         )
 
     def protocol_words(self, split: str) -> dict[str, str]:

@@ -48,8 +48,9 @@ class People(Source):
 Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='C/**'"""
     DISJOINT = ()
     PROTOCOL_WORDS = {
-        "seeded": "of each person whole files are held out, drawn by seed {seed}, of somebody with a single video its "
-        "end; what is held out is divided in its order, first validation, then test: the two share videos, no frame"
+        "random_groups": "of each person whole files are held out, drawn by seed {seed}, of somebody with a single "
+        "video its end; what is held out is divided in its order, first validation, then test: the two share videos, "
+        "no frame"
     }
 
     def __init__(self, name: str, root: str | Path, people: Mapping[str, str], demo: bool = False) -> None:
@@ -106,15 +107,16 @@ Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='
 class PeopleSplit(Split):
     """Material of each person held out (`split_per_identity`); both fractions are of each person's faces."""
 
-    protocol: str = "seeded"
+    protocol: str = "random_groups"
     test_fraction: float = 0.1
     only: str | None = "real"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.protocol != "seeded":
+        if self.protocol != "random_groups":
             raise ValueError(
-                f"data.split.protocol={self.protocol}: data of people to be swapped is divided by protocol=seeded"
+                f"data.split.protocol={self.protocol}: data of people to be swapped is divided by "
+                "protocol=random_groups"
             )
 
     def divide(

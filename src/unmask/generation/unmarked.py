@@ -49,6 +49,6 @@ class Unmarked(Generic[R]):
         write_part(self.folder, item, crops, measured(crops), None)
 
     def merge(self, items: list[Item]) -> None:
-        """Make the store whole, of these items; each has a `given` split."""
+        """Make the store whole, of these items; each has a `predefined` split."""
         table = items_table(items)
-        merge_parts(table.assign(split=table["given"]), self.folder)
+        merge_parts(table.assign(split=table["predefined"]), self.folder)

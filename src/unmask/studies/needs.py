@@ -75,8 +75,8 @@ def scored(folder: Path, config: DictConfig, test: Sequence[str]) -> tuple[str, 
     (own, split), (other, theirs) = _data(config), _data(_load("evaluate", [f"run={folder}", *test]))
     if other.name == own.name and theirs.protocol == split.protocol and theirs.seed == split.seed:
         return other.name, True, predictions_path(folder, "test").is_file()
-    fallen_back = theirs.protocol == "given" and other.ELSE_SEEDED
-    label = find_label(folder, "test", other.name, [theirs.protocol, *(["seeded"] if fallen_back else [])])
+    fallen_back = theirs.protocol == "predefined" and other.ELSE_RANDOM_GROUPS
+    label = find_label(folder, "test", other.name, [theirs.protocol, *(["random_groups"] if fallen_back else [])])
     if label is None:
         return other.name, False, False
     # Samples that were made anew since then are other samples.
