@@ -23,7 +23,7 @@ from unmask.evaluation.loading import data_of
 from unmask.media.pictures import WholePictures
 from unmask.modules.latents import seed_of, walk
 from unmask.provenance import inspect, read_marks, watermark
-from unmask.reporting import paper
+from unmask.reporting import table_spec
 from unmask.runs.run import Run
 from unmask.studies import jobs, needs, tables
 
@@ -284,7 +284,7 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
     assert calls[8:] == ["evaluate"]
 
     # Those of a generator that was trained otherwise are made anew, those of this one are not.
-    need = paper.read(plain).needs[1]
+    need = table_spec.read(plain).needs[1]
     generator, out = next(Path("outputs/vae").iterdir()), Path(need.out)
     assert needs._to_make(generator, out, 20) is None and needs._to_make(generator, out, 30) == []
     assert needs._to_make(next(Path("outputs/dcgan").iterdir()), out, 20) == ["rerun=true"]
@@ -292,18 +292,18 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
 
 def test_what_a_generator_of_a_table_lacks_is_told():
     plain = OmegaConf.to_container(compose("report", ["table=loop"]).table, resolve=True)
-    table = paper.read(plain)
+    table = table_spec.read(plain)
     assert table.rendered and [need.name for need in table.needs] == ["DCGAN", "VAE", "diffusion"]
     plain["needs"] = ["demos", {"name": "X", "experiment": "celeba/vae", "number": 3}]
-    with pytest.raises(paper.TableError) as error:
-        paper.read(plain)
+    with pytest.raises(table_spec.TableError) as error:
+        table_spec.read(plain)
     for words in ("needs: demos", "needs X: it has no count", "needs X: it has no out", "there is no key number"):
         assert words in str(error.value)
 
 
 def test_the_loops_generators_compose(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    table = paper.read(OmegaConf.to_container(compose("report", ["table=loop"]).table, resolve=True))
+    table = table_spec.read(OmegaConf.to_container(compose("report", ["table=loop"]).table, resolve=True))
     for need in table.needs:
         cfg = needs._load("train", [f"experiment={need.experiment}", *map(quote, need.overrides)])
         assert cfg.data.demo and Path(cfg.hydra.run.dir).parent == Path("outputs") / cfg.name

@@ -40,7 +40,7 @@ from unmask.explain import items
 from unmask.files import remove_made, write_text
 from unmask.metrics import detection
 from unmask.metrics.learning import did_not_learn
-from unmask.networks.cost import count_flops
+from unmask.networks.flops import count_flops
 from unmask.parallel.processes import PARENT, follow, started
 from unmask.reporting import publish, tables
 from unmask.runs.checkpoints import best_epoch, resume_point

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from unmask.metrics import detection
-from unmask.reporting import choose
+from unmask.reporting import examples
 from unmask.reporting.run import shares
 from unmask.reporting.style import DASHES, FAINT, FAKE, INK, REAL, SERIES, STYLE
 
@@ -34,7 +34,7 @@ class Mistake(NamedTuple):
 def mistakes(predictions: pd.DataFrame, threshold: float, faces: Faces, most: int) -> list[Mistake]:
     """Fetch the worst errors, worst first; `threshold` is that of videos, a score."""
     found = []
-    for choice in choose.errors(predictions, threshold)[0][:most]:
+    for choice in examples.errors(predictions, threshold)[0][:most]:
         rows = detection.frames(predictions[predictions["item"] == choice.item]).dropna(subset=["score"])
         score = rows["score"].to_numpy()
         at = int(score.argmin() if choice.label else score.argmax())
