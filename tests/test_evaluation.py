@@ -239,7 +239,7 @@ def test_one_class_alone_has_a_rate_with_its_interval_and_says_what_does_not_exi
     printed = " ".join(printed.split())  # a long sentence is wrapped
     assert said in printed
     missing = "fake" if label == "real" else "real"
-    assert f"No {missing} picture was scored, so these figures do not exist: AUC" in printed
+    assert f"No {missing} image was scored, so these figures do not exist: AUC" in printed
     (run.folder / "predictions-alone-test.parquet").unlink()
     train = [*TRAIN[1:], "name=alone", *here, f"paths.prepared={tmp_path}", "data.sampling.balance=none"]
     refused = unmask("train", *train, cwd=place, expect=1).stderr
