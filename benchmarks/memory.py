@@ -70,7 +70,7 @@ def data_module(folder: Path) -> Any:
     from unmask.datasets.folder import Folder
 
     sampling, loader = Sampling(frames_per_video=FRAMES), Loader(image_size=SIZE)
-    source, split = Folder("simulated", folder / "raw"), Split("given")
+    source, split = Folder("simulated", folder / "raw"), Split("predefined")
     return DataModule(source, Simulated(), split, sampling, loader, prepared=folder / "prepared")
 
 

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from unmask.config import conf_dir
-from unmask.networks.cost import count_flops
+from unmask.networks.flops import count_flops
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BATCH = {"frames": 64, "clips": 8} if DEVICE.type == "cuda" else {"frames": 2, "clips": 1}
@@ -102,7 +102,7 @@ def to_device(net: nn.Module) -> nn.Module:
     return net.to(DEVICE)
 
 
-def cost(net: nn.Module, x: Tensor) -> int | None:
+def flops_of(net: nn.Module, x: Tensor) -> int | None:
     """Operations of a forward pass; None of a network that does not run without values."""
     try:
         return count_flops(net, x)
@@ -115,7 +115,7 @@ def measure(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Comparisons of one network, by name."""
     net, x = build(network)
-    flops = cost(net, x)
+    flops = flops_of(net, x)
     net, x = to_device(net), x.to(DEVICE)
     every: dict[str, Callable[[], object]] = {}
     for name, dtype in TYPES.items():
@@ -139,7 +139,7 @@ def measure(
 
 
 def _percent(share: float | None) -> str:
-    return "cost not counted" if share is None else f"{share:.0%}"
+    return "operations not counted" if share is None else f"{share:.0%}"
 
 
 def main() -> None:

@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from unmask.application import register_resolvers
 from unmask.config import conf_dir
 from unmask.modules.detector import Detector
-from unmask.training import evidence
-from unmask.training.callbacks import Counted
+from unmask.training.callbacks import SeedEachStep
+from unmask.training.loggers import LogTestResults
 from unmask.training.schedules import constant
 
 BATCH, SIZE, LAYERS, GOAL, BLOCK = 32, 16, 6, 0.005, 40
@@ -125,7 +125,7 @@ def trainer(cfg: DictConfig, bare: bool) -> Trainer:
         return instantiate(cfg.trainer, _partial_=True)(callbacks=[], **off)
     parts = [instantiate(node) for node in cfg.callbacks.values()]
     loggers = [instantiate(node) for node in cfg.logger.values()]
-    callbacks = [*parts, Counted(cfg.seed), evidence.Evidence()]
+    callbacks = [*parts, SeedEachStep(cfg.seed), LogTestResults()]
     return instantiate(cfg.trainer, _partial_=True)(callbacks=callbacks, logger=loggers)
 
 

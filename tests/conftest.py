@@ -150,11 +150,11 @@ def fit_quietly(module, data, ckpt_path=None, **options):
     """Train on the CPU, nothing shown, logged or saved but what `options` ask the Trainer for; returns the Trainer."""
     from pytorch_lightning import Trainer
 
-    from unmask.training.callbacks import Counted
+    from unmask.training.callbacks import SeedEachStep
 
     trainer = Trainer(
         logger=False, enable_progress_bar=False, accelerator="cpu", num_sanity_val_steps=0, enable_model_summary=False,
-        **{"callbacks": [Counted(0)], "enable_checkpointing": False, **options},
+        **{"callbacks": [SeedEachStep(0)], "enable_checkpointing": False, **options},
     )  # fmt: skip
     trainer.fit(module, data, ckpt_path=ckpt_path)
     return trainer

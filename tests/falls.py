@@ -45,7 +45,7 @@ DETECTOR = [
 GENERATOR = [
     "experiment=celeba/vae", "data=faces", "data.root=raw", "data/recipe=pictures", "data.recipe.crop_size=32",
     "image_size=32", "trainer=cpu", "module.encoder.filters=4", "module.decoder.filters=4", "trainer.max_epochs=1",
-    "data.split.protocol=seeded", "name=vae", "report=false",
+    "data.split.protocol=random_groups", "name=vae", "report=false",
 ]  # fmt: skip
 COMMANDS = {
     "prepare": ["prepare", *DETECTOR[:4], "prepare.num_workers=1"],

@@ -237,7 +237,7 @@ def _prepare(base: Path, made: list[Made], report: Report) -> None:
     recipe = WholePictures(64, frames=4)
     with warnings.catch_warnings(), alarmed(60 + int(3 * len(made))):
         warnings.simplefilter("ignore")
-        data = DataOf(Folder("hostile", base / "data"), base / "out", recipe, protocol="given")
+        data = DataOf(Folder("hostile", base / "data"), base / "out", recipe, protocol="predefined")
         try:
             items = data.manifest()
             store = prepare(

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from conftest import fit_quietly, unmask
 from unmask.modules.autoencoder import Autoencoder, kl
 from unmask.networks.autoencoder import ConvDecoder, ConvEncoder
-from unmask.networks.judges import RandomFeatures
+from unmask.networks.evaluators import RandomFeatures
 from unmask.provenance import read_marks
 from unmask.runs.run import Run
 from unmask.training.reconstruction import Reconstruction
@@ -20,9 +20,9 @@ from unmask.training.schedules import constant
 
 
 def test_the_divergence_is_that_of_torchs_distributions():
-    mean, spread = torch.randn(5, 7), torch.randn(5, 7)
-    expected = kl_divergence(Normal(mean, (spread / 2).exp()), Normal(0.0, 1.0)).sum(1)
-    torch.testing.assert_close(kl(mean, spread), expected)
+    mean, logvar = torch.randn(5, 7), torch.randn(5, 7)
+    expected = kl_divergence(Normal(mean, (logvar / 2).exp()), Normal(0.0, 1.0)).sum(1)
+    torch.testing.assert_close(kl(mean, logvar), expected)
 
 
 def test_reconstruction_by_hand():

@@ -224,7 +224,12 @@ def test_pictures_without_landmarks_say_how_to_get_them(settings, tmp_path, demo
             for number in range(2):
                 shade = len(list(tmp_path.rglob("*.png")))  # no picture twice
                 Image.fromarray(frame // 2 + np.uint8(shade)).save(folder / f"{number}.png")
-    given = ["data=folder", f"data.root={tmp_path / 'pictures'}", "data/recipe=pictures", "data.split.protocol=given"]
+    given = [
+        "data=folder",
+        f"data.root={tmp_path / 'pictures'}",
+        "data/recipe=pictures",
+        "data.split.protocol=predefined",
+    ]
     given += [
         "data.recipe.crop_size=64",
         f"data.prepared={tmp_path}",

@@ -145,7 +145,7 @@ def test_identity_disjoint_holds_out_both_people_of_a_swap(tmp_path, listed):
     check_leaks(items, disjoint_groups=True)
     # the same without the second person: pairs (a, a^1) are torn apart and the check sees it
     torn = items.assign(groups=[groups[:1] for groups in items["groups"]])
-    splits = identity_disjoint(torn.assign(listed=False), val_fraction=0.3, test_fraction=0.4)
+    splits = identity_disjoint(torn.assign(official_test=False), val_fraction=0.3, test_fraction=0.4)
     with pytest.raises(ManifestError, match=r"the group .* in two splits"):
         check_leaks(items.assign(split=splits), disjoint_groups=True)
 

@@ -14,7 +14,7 @@ from conftest import unmask
 from datamodules import DataOf
 from unmask.data.manifest import Item, ManifestError, items_table
 from unmask.data.prepare import prepare
-from unmask.data.splits import seeded
+from unmask.data.splits import random_groups
 from unmask.datasets.celeba import CelebA
 from unmask.datasets.deepfakeart import DeepfakeArt
 from unmask.datasets.dfdc import DFDC
@@ -56,7 +56,7 @@ def ffpp(root: Path, lists: str | None = "splits", methods: tuple[str, ...] = ("
 def faceforensics(root: Path, methods=("Deepfakes", "Face2Face"), **options) -> DataOf:
     recipe = FaceCrops(frames=2, crop_size=32)
     source = FaceForensics("ff_c23", root, options.pop("compression", "c23"), methods)
-    return DataOf(source, root.parent / "prepared", recipe, **{"protocol": "given", **options})
+    return DataOf(source, root.parent / "prepared", recipe, **{"protocol": "predefined", **options})
 
 
 @pytest.mark.parametrize("lists", ["", "splits"])
@@ -78,15 +78,15 @@ def test_ff_reads_targets_sources_and_the_official_split(tmp_path, lists):
 def test_ff_without_lists_says_where_they_are_had_and_what_needs_none(tmp_path):
     root = ffpp(tmp_path / "ff", None)
     said = r"train.json, val.json, test.json .* are missing .*dataset/splits of https://github.com/ondyari/.*"
-    with pytest.raises(ManifestError, match=said + "data.split.protocol=identity_disjoint or seeded"):
+    with pytest.raises(ManifestError, match=said + "data.split.protocol=identity_disjoint or random_groups"):
         faceforensics(root).manifest()
-    for protocol in ("identity_disjoint", "seeded"):
+    for protocol in ("identity_disjoint", "random_groups"):
         items = faceforensics(root, protocol=protocol, val_fraction=0.3).manifest()
         members = items.explode("groups").groupby("groups")["split"].nunique()
         assert set(items["split"]) == {"train", "val", "test"} and members.max() == 1
     write(root / "test.json", PAIRS["test"])
     with pytest.raises(ManifestError, match=r"train.json, val.json of the official split are missing"):
-        faceforensics(root, protocol="seeded").manifest()
+        faceforensics(root, protocol="random_groups").manifest()
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_ff_methods_choose_from_what_is_prepared(tmp_path):
     with pytest.raises(ManifestError, match=r"FaceSwap of data.methods is not prepared"):
         divided(faceforensics(data.root, ("Face2Face", "FaceSwap")), stored)
     with pytest.raises(ManifestError, match=r"are missing .* prepare again with rerun=true"):
-        divided(data, stored.assign(given=None))
+        divided(data, stored.assign(predefined=None))
     assert data.prepared.command().startswith(
         "unmask prepare data=faceforensics data.compression=c23 'data.methods=[Deepfakes,Face2Face]' data.root="
     )
@@ -174,14 +174,14 @@ def test_ff_methods_choose_from_what_is_prepared(tmp_path):
 
 def test_ff_real_clips(shared_data, tmp_path):
     four = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
-    data = faceforensics(shared_data / "ffpp", four, protocol="seeded", val_fraction=0.4)
+    data = faceforensics(shared_data / "ffpp", four, protocol="random_groups", val_fraction=0.4)
     items = data.manifest().set_index("item")
     assert len(items) == 8 and items.loc["ff_c23/FaceSwap/634_660", "source"] == "ff_c23/youtube/634"
     assert pd.isna(items.loc["ff_c23/Face2Face/750_743", "source"]), "its original is not there"
     unmatched = items.groupby(items["groups"].str[0])["split"].nunique()
     assert unmatched.max() == 1
     here = ("data=faceforensics", f"data.root={shared_data / 'ffpp'}")
-    said = unmask("prepare", *here, "data.split.protocol=seeded", "check=true", cwd=tmp_path).stdout
+    said = unmask("prepare", *here, "data.split.protocol=random_groups", "check=true", cwd=tmp_path).stdout
     assert "manipulated_sequences/METHOD/c23/videos" in said and "faceforensics_c23 is had from https" in said
     assert "found: 3 real and 5 fake videos" in said
     missing = unmask(
@@ -205,7 +205,7 @@ def part(root: Path, number: int, originals: int = 4) -> Path:
 
 
 def dfdc(root: Path, **options) -> DataOf:
-    given = {"protocol": "given", **options}
+    given = {"protocol": "predefined", **options}
     return DataOf(DFDC("dfdc", root), root.parent / "prepared", FaceCrops(frames=2), **given)
 
 
@@ -213,7 +213,7 @@ def test_dfdc_fakes_stay_with_their_original(tmp_path):
     root = part(part(tmp_path / "dfdc", 0), 1)
     data = dfdc(root, val_fraction=0.3)
     items = data.manifest().set_index("item")
-    assert data.split.rule(items, data.source) == "seeded", "the parts come without a split of their own"
+    assert data.split.rule(items, data.source) == "random_groups", "the parts come without a split of their own"
     fake = items.loc["dfdc/dfdc/f012"]
     assert (fake["label"], fake["source"], list(fake["groups"])) == (1, "dfdc/real/r01", ["dfdc/r01"])
     assert fake["path"] == "dfdc_train_part_0/f012.mp4"
@@ -239,7 +239,7 @@ def test_dfdc_the_public_test_set_is_for_testing(tmp_path):
     tree(root, "test/test_videos/a.mp4", "test/test_videos/b.mp4")
     data = dfdc(root, val_fraction=0.3)
     items = data.manifest()
-    assert data.split.rule(items, data.source) == "given" and (items["split"] == "val").any()
+    assert data.split.rule(items, data.source) == "predefined" and (items["split"] == "val").any()
     assert items.loc[items["split"] == "test", ["path", "label"]].to_numpy().tolist() == [
         ["test/test_videos/b.mp4", 1],
         ["test/test_videos/a.mp4", 0],
@@ -309,7 +309,7 @@ def paintings(root: Path, count: int = 12, lists: bool = True) -> Path:
 
 def art(root: Path, **options) -> DataOf:
     recipe = WholePictures(32)
-    given = {"protocol": "given", **options}
+    given = {"protocol": "predefined", **options}
     return DataOf(DeepfakeArt("deepfakeart", root), root.parent / "prepared", recipe, **given)
 
 
@@ -323,7 +323,7 @@ def test_art_a_painting_is_an_original_and_its_inpainting(tmp_path):
     assert fake["mask"] == "similar/inpainting/14/mask.png" and list(fake["groups"]) == ["deepfakeart/14"]
     assert len(items) == 24 and not items["path"].str.contains("group.png").any()
     assert (
-        data.split.rule(items, data.source) == "given"
+        data.split.rule(items, data.source) == "predefined"
         and items.groupby(items["groups"].str[0])["split"].nunique().eq(1).all()
     )
     test = sorted(items.loc[items["split"] == "test", "groups"].str[0].unique())
@@ -339,7 +339,7 @@ def test_art_several_masks_and_methods(tmp_path):
     write(root / "methods.csv", "path,method\nsimilar/inpainting/A_1/inpainting_upper_left.png,sd2\n")
     data = art(root)
     items = data.manifest().set_index("item")
-    assert data.split.rule(items, data.source) == "seeded", "there are no lists"
+    assert data.split.rule(items, data.source) == "random_groups", "there are no lists"
     assert items.loc["deepfakeart/sd2/A_1_upper_left", "mask"] == "similar/inpainting/A_1/mask_upper_left.png"
     assert items.loc["deepfakeart/inpainting/A_1_random_patches", "source"] == "deepfakeart/real/A_1"
     assert items[items["groups"].str[0] == "deepfakeart/A_1"]["split"].nunique() == 1
@@ -368,7 +368,7 @@ def test_art_lists_that_do_not_fit_are_named(tmp_path):
         art(root).manifest()
     file.write_text(text)
     tree(root, "similar/inpainting/99/original.png", "similar/inpainting/99/inpainting.png")
-    with pytest.raises(ManifestError, match=r"99/.* in none of the official lists; data.split.protocol=seeded"):
+    with pytest.raises(ManifestError, match=r"99/.* in none of the official lists; data.split.protocol=random_groups"):
         art(root).manifest()
     file.unlink()
     with pytest.raises(ManifestError, match=r"test_similar.json is missing"):
@@ -388,7 +388,7 @@ def test_art_an_incomplete_painting_is_named(tmp_path):
 def test_art_goes_the_whole_way_on_real_paintings(shared_data, tmp_path):
     root = shared_data / "deepfakeart_layout"
     data = DataOf(
-        DeepfakeArt("deepfakeart", root), tmp_path / "prepared", WholePictures(64, masks=True), protocol="given",
+        DeepfakeArt("deepfakeart", root), tmp_path / "prepared", WholePictures(64, masks=True), protocol="predefined",
         val_fraction=0.3, frames_per_video=1, image_size=64, batch_size=2, masks=True, balance="pairs",
     )  # fmt: skip
     prepare(data.manifest(), root, data.folder, data.recipe, num_workers=0)
@@ -396,7 +396,9 @@ def test_art_goes_the_whole_way_on_real_paintings(shared_data, tmp_path):
     assert sum(len(samples) for samples in data.samples.values()) == 16
     words = data.protocol_words("test")
     assert "single pictures" in words["Task"] and "whether two are similar, is another" in words["Task"]
-    assert words["Split"].startswith("seeded (a painting and all that was made of it stay together, dealt by seed 0")
+    assert words["Split"].startswith(
+        "random_groups (a painting and all that was made of it stay together, dealt by seed 0"
+    )
     batch = next(iter(data.train_dataloader()))
     assert batch["y"].tolist() == [1, 0] and batch["mask"][0].any() and not batch["mask"][1].any()
     said = unmask("prepare", "data=deepfakeart", f"data.root={root}", "check=true", cwd=tmp_path).stdout
@@ -410,7 +412,7 @@ NAMES = [f"{number:06d}.jpg" for number in range(1, 13)]
 
 def celeba(root: Path, **options) -> DataOf:
     recipe = WholePictures(178, fit="cut")
-    given = {"protocol": "given", "prepared": root.parent / "prepared", **options}
+    given = {"protocol": "predefined", "prepared": root.parent / "prepared", **options}
     return DataOf(CelebA("celeba", root), recipe=recipe, **given)
 
 
@@ -442,7 +444,7 @@ def test_celeba_both_forms_of_its_lists(tmp_path, kaggle):
     assert (
         (items["label"] == 0).all()
         and items["item"].iloc[0] == "celeba/real/000001"
-        and data.split.rule(items, data.source) == "given"
+        and data.split.rule(items, data.source) == "predefined"
     )
     assert items["attribute.Smiling"].tolist() == [0, 1] * 6 and items["attribute.Young"].tolist() == [1] * 4 + [0] * 8
     assert items["split"].tolist() == ["train"] * 7 + ["val"] * 2 + ["test"] * 3
@@ -459,7 +461,7 @@ def test_celeba_lists_are_optional_and_said_to_be_missing(tmp_path):
     said = " ".join(str(warning.message) for warning in warned)
     assert "list_attr_celeba.txt or .csv is not below" in said and "there are no attributes" in said
     assert "list_eval_partition.txt or .csv" in said and "dealt by seed" in said
-    assert data.split.rule(items, data.source) == "seeded" and items["split"].value_counts().to_dict() == {
+    assert data.split.rule(items, data.source) == "random_groups" and items["split"].value_counts().to_dict() == {
         "train": 8,
         "val": 2,
         "test": 2,
@@ -527,14 +529,14 @@ def test_celeba_real_pictures_keep_their_middle(shared_data, tmp_path):
 # -- splits that all share
 
 
-def test_seeded_deals_one_class_too():
+def test_random_groups_deals_one_class_too():
     rows = [Item(f"d/real/{n}", f"{n}.jpg", 0, "real", groups=(f"{n // 2}",)) for n in range(40)]
     items = items_table(rows)
-    split = seeded(items, val_fraction=0.25, test_fraction=0.2)
+    split = random_groups(items, val_fraction=0.25, test_fraction=0.2)
     assert split.value_counts().to_dict() == {"train": 24, "val": 8, "test": 8}
     assert pd.crosstab(items["groups"].str[0], split).gt(0).sum(axis=1).eq(1).all()
     with pytest.raises(ManifestError, match="the real items are in 2 groups"):
-        seeded(items.iloc[:3])
+        random_groups(items.iloc[:3])
 
 
 def test_the_share_for_testing_is_the_users(tmp_path):

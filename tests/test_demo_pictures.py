@@ -69,7 +69,7 @@ def test_the_layout_is_celeba_s(portraits):
 
 
 def test_the_reader_of_celeba_reads_them_and_no_person_is_in_two_splits(portraits, tmp_path):
-    reader = DataOf(CelebA("demo_celeba", portraits), tmp_path, WholePictures(), protocol="given")
+    reader = DataOf(CelebA("demo_celeba", portraits), tmp_path, WholePictures(), protocol="predefined")
     items = reader.manifest()
     assert items["split"].value_counts().to_dict() == {"train": 40, "val": 5, "test": 5}
     assert items.explode("groups").groupby("groups")["split"].nunique().max() == 1
@@ -165,7 +165,9 @@ def test_a_person_s_pictures_lie_apart_but_in_one_split():
 
 
 def test_the_layout_is_deepfakeart_s(paintings, tmp_path):
-    reader = DataOf(DeepfakeArt("demo_deepfakeart", paintings), tmp_path, WholePictures(masks=True), protocol="given")
+    reader = DataOf(
+        DeepfakeArt("demo_deepfakeart", paintings), tmp_path, WholePictures(masks=True), protocol="predefined"
+    )
     items = reader.manifest()
     assert len(items) == 2 * PAINTINGS and (items[items["label"] == 1]["mask"].notna()).all()
     assert set(items["method"]) == {"real", "inpainting"} and (items["split"] == "test").sum() == 2 * 2
@@ -198,7 +200,7 @@ def test_every_file_carries_the_same_mark(portraits, paintings):
 def test_files_do_not_tell_real_from_forged(tmp_path):
     """The shortcut audit on the default set's first paintings: size, format and colours give nothing away."""
     render_paintings(tmp_path / "set", paintings=40, workers=2)
-    reader = DataOf(DeepfakeArt("demo_deepfakeart", tmp_path / "set"), tmp_path, WholePictures(), protocol="given")
+    reader = DataOf(DeepfakeArt("demo_deepfakeart", tmp_path / "set"), tmp_path, WholePictures(), protocol="predefined")
     items = items_table(reader.find_items())
     paths = [tmp_path / "set" / path for path in items["path"]]
     statistics = [file_statistics(path) | frame_statistics(read(path)[None]) for path in paths]

@@ -18,10 +18,10 @@ from unmask.config.check import validate
 from unmask.config.targets import ConfigError
 from unmask.modules.diffusion import Diffusion, counted, loss_weights
 from unmask.networks.denoiser import Denoiser
-from unmask.networks.judges import RandomFeatures
+from unmask.networks.evaluators import RandomFeatures
 from unmask.provenance import read_marks
 from unmask.runs.run import Run
-from unmask.training.callbacks import Counted
+from unmask.training.callbacks import SeedEachStep
 from unmask.training.reconstruction import Reconstruction
 from unmask.training.schedules import constant
 
@@ -34,7 +34,7 @@ def schedule(kind="epsilon", betas="linear", times=1000):
     return DDPMScheduler(num_train_timesteps=times, beta_schedule=betas, prediction_type=kind)
 
 
-def linear_signal(times=1000):
+def linear_alphas_cumprod(times=1000):
     """Share of the signal as arXiv 2006.11239 has it (section 4): betas from 1e-4 to 0.02, evenly."""
     return np.cumprod(1 - np.linspace(1e-4, 0.02, times))
 
@@ -45,7 +45,7 @@ def small(denoiser=None, kind="epsilon", sampler=DDIM, **options):
     adam = partial(torch.optim.Adam, lr=options.pop("lr", 2e-3))
     return Diffusion(
         network, options.pop("schedule", schedule(kind)), sampler, adam, constant, RandomFeatures(4),
-        **{"steps": 5, "judged": 4, "ema": 0.9, **options},
+        **{"steps": 5, "num_samples": 4, "ema": 0.9, **options},
     )  # fmt: skip
 
 
@@ -87,13 +87,13 @@ class Oracle(nn.Module):
 
     image_size = 8
 
-    def __init__(self, kind, mean=0.3, deviation=0.0, signal=None):
+    def __init__(self, kind, mean=0.3, deviation=0.0, alphas_cumprod=None):
         super().__init__()
         self.kind, self.mean, self.deviation = kind, mean, deviation
-        self.signal = torch.tensor(linear_signal() if signal is None else signal)
+        self.alphas_cumprod = torch.tensor(linear_alphas_cumprod() if alphas_cumprod is None else alphas_cumprod)
 
     def forward(self, x, t, attributes=None, known=None):
-        a2 = self.signal[t].view(-1, 1, 1, 1)
+        a2 = self.alphas_cumprod[t].view(-1, 1, 1, 1)
         a, s2 = a2.sqrt(), 1 - a2
         noise = s2.sqrt() * (x - a * self.mean) / (a2 * self.deviation**2 + s2)
         picture = (x - s2.sqrt() * noise) / a
@@ -117,7 +117,7 @@ def test_pictures_are_noised_and_targets_are_those_of_the_formulas(kind):
     module = small(Watch(), kind, ema=0.0)
     x, noise, t = torch.rand(3, 3, 8, 8), torch.randn(3, 3, 8, 8), torch.tensor([0, 500, 999])
     noisy, predicted = module._predict(module.denoiser, x, t, noise, {})
-    a = np.sqrt(linear_signal()[t.numpy()])[:, None, None, None]
+    a = np.sqrt(linear_alphas_cumprod()[t.numpy()])[:, None, None, None]
     s = np.sqrt(1 - a**2)
     np.testing.assert_allclose(noisy, a * x.numpy() + s * noise.numpy(), atol=1e-4)
     assert torch.equal(seen["x"], noisy) and torch.equal(seen["t"], t)
@@ -128,10 +128,10 @@ def test_pictures_are_noised_and_targets_are_those_of_the_formulas(kind):
 
 
 def test_the_weights_are_min_snr():
-    signal = torch.tensor([0.99, 0.8, 0.1])  # signal to noise 99, 4, 1/9
-    torch.testing.assert_close(loss_weights(signal, "epsilon", 5.0), torch.tensor([5 / 99, 1.0, 1.0]))
-    torch.testing.assert_close(loss_weights(signal, "v_prediction", 5.0), torch.tensor([0.05, 0.8, 0.1]))
-    assert torch.equal(loss_weights(signal, "epsilon", None), torch.ones(3))
+    alphas_cumprod = torch.tensor([0.99, 0.8, 0.1])  # signal to noise 99, 4, 1/9
+    torch.testing.assert_close(loss_weights(alphas_cumprod, "epsilon", 5.0), torch.tensor([5 / 99, 1.0, 1.0]))
+    torch.testing.assert_close(loss_weights(alphas_cumprod, "v_prediction", 5.0), torch.tensor([0.05, 0.8, 0.1]))
+    assert torch.equal(loss_weights(alphas_cumprod, "epsilon", None), torch.ones(3))
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
@@ -142,7 +142,7 @@ def test_the_perceptual_term_counts_by_the_share_of_the_signal(kind):
     noisy = module.schedule.add_noise(x, noise, t)
     right = noise if kind == "epsilon" else module.schedule.get_velocity(x, noise, t)
     found = module._look(x, t, noisy, right + 0.2)
-    a2 = linear_signal()[t.numpy()]
+    a2 = linear_alphas_cumprod()[t.numpy()]
     off = 0.2 * np.sqrt(1 - a2) / (np.sqrt(a2) if kind == "epsilon" else 1)
     assert float(found) == pytest.approx(float((a2 * (off / 2) ** 2).mean()), rel=1e-3)
 
@@ -166,11 +166,11 @@ def test_a_perfect_denoiser_of_a_gaussian_gives_its_mean_and_deviation(sampler, 
     few steps it would come out too small.
     """
     noised = schedule("v_prediction", betas)
-    signal = linear_signal()
+    alphas_cumprod = linear_alphas_cumprod()
     if betas != "linear":  # arXiv 2102.09672, equation 17, betas cut at 0.999
         f = np.cos((np.arange(1001) / 1000 + 0.008) / 1.008 * np.pi / 2) ** 2
-        signal = np.cumprod(1 - np.minimum(1 - f[1:] / f[:-1], 0.999))
-    oracle = Oracle("v_prediction", 0.1, 0.2, signal)
+        alphas_cumprod = np.cumprod(1 - np.minimum(1 - f[1:] / f[:-1], 0.999))
+    oracle = Oracle("v_prediction", 0.1, 0.2, alphas_cumprod)
     made = small(oracle, sampler=sampler, schedule=noised, steps=steps, ema=0.0).sample(16, range(16))
     noise = torch.stack([torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(16)])
     expected = (0.1 + 0.2 * noise + 1) / 2
@@ -230,7 +230,7 @@ def test_the_network_looks_at_attributes_and_at_whether_they_are_told():
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_attributes_are_dropped_as_often_as_the_config_says(share):
-    module = small(attributes=1, drop=share)
+    module = small(attributes=1, condition_dropout=share)
     kept, forward = [], module.denoiser.forward
 
     def watch(x, t, attributes=None, known=None):
@@ -246,7 +246,9 @@ def test_attributes_are_dropped_as_often_as_the_config_says(share):
 
 def test_what_is_asked_for_is_made():
     """Pictures whose attribute says that the first pixel is bright are brighter there."""
-    module = small(attributes=1, kind="v_prediction", sampler=DPM, steps=10, guidance=2.0, lr=5e-3, snr=None, judged=0)
+    module = small(
+        attributes=1, kind="v_prediction", sampler=DPM, steps=10, guidance=2.0, lr=5e-3, snr=None, num_samples=0
+    )
     fit(module, Faces(640, 16), max_epochs=2)
     made = [module.sample(8, range(8), torch.full((8, 1), value))[:, 0, :4, :4].mean() for value in (0.0, 1.0)]
     assert made[1] > made[0] + 0.1
@@ -290,11 +292,11 @@ def test_a_network_that_cannot_be_is_refused(options, said):
         ({"kind": "sample"}, r"module\.schedule\.prediction_type=sample"),
         ({"steps": 0}, r"module\.steps=0: give 1 to 1000"),
         ({"steps": 1001}, r"module\.steps=1001"),
-        ({"drop": 1.5}, r"module\.drop=1\.5"),
+        ({"condition_dropout": 1.5}, r"module\.condition_dropout=1\.5"),
         ({"ema": 1.0}, r"module\.ema=1\.0"),
         ({"snr": 0.0}, r"module\.snr=0\.0"),
-        ({"judged": 1}, r"module\.judged=1"),
-        ({"judge_every": 2, "monitor": "val/frechet_random"}, r"set module\.judge_every=1"),
+        ({"num_samples": 1}, r"module\.num_samples=1"),
+        ({"evaluate_every": 2, "monitor": "val/frechet_random"}, r"set module\.evaluate_every=1"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(options, said):
@@ -311,7 +313,7 @@ def test_a_monitor_that_will_not_be_there_is_told_before_training():
 
 
 def test_a_few_pictures_are_learnt_by_heart():
-    module = small(kind="v_prediction", sampler=DPM, steps=15, lr=5e-3, judged=0)
+    module = small(kind="v_prediction", sampler=DPM, steps=15, lr=5e-3, num_samples=0)
     Trainer(logger=False, enable_progress_bar=False, accelerator="cpu").validate(module, Faces(), verbose=False)
     first = module.results.figures["loss"]
     trainer = fit(module, Faces(2400, 16), max_epochs=1)
@@ -328,8 +330,8 @@ def test_the_loss_of_validation_is_at_fixed_times_and_noise():
     x = torch.stack([Faces.Set(8)[at]["x"] for at in range(8)]) * 2 - 1
     golden = (np.arange(1, 9) * (np.sqrt(5) - 1) / 2 % 1 * 1000).astype(int)
     noise = torch.stack([torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(at)) for at in range(8)])
-    signal = torch.tensor(linear_signal()[golden], dtype=torch.float32)[:, None, None, None]
-    noisy = signal.sqrt() * x + (1 - signal).sqrt() * noise
+    alphas_cumprod = torch.tensor(linear_alphas_cumprod()[golden], dtype=torch.float32)[:, None, None, None]
+    noisy = alphas_cumprod.sqrt() * x + (1 - alphas_cumprod).sqrt() * noise
     with torch.no_grad():
         predicted = module.average.module.eval()(noisy, torch.tensor(golden))
     assert module.results.figures["loss"] == pytest.approx(float((predicted - noise).square().mean()), rel=1e-3)
@@ -340,14 +342,14 @@ def test_the_loss_of_validation_is_at_fixed_times_and_noise():
     assert torch.bincount(t, minlength=10).tolist() == pytest.approx([10] * 10, abs=1)
 
 
-def test_samples_are_judged_as_often_and_as_many_as_the_config_says():
-    module = small(judged=6, judge_every=2)
+def test_samples_are_evaluated_as_often_and_as_many_as_the_config_says():
+    module = small(num_samples=6, evaluate_every=2)
     asked, sample = [], module.sample
     module.sample = lambda n, seeds, condition=None: asked.append(list(seeds)) or sample(n, seeds, condition)
     trainer = fit(module, max_epochs=3)
     assert asked == [[0, 1, 2, 3, 4, 5]] and set(module.results.figures) == {"loss"}
     trainer.validate(module, Faces(), verbose=False)
-    assert len(asked) == 2 and {"loss", "frechet_random", "spread"} <= set(module.results.figures)
+    assert len(asked) == 2 and {"loss", "frechet_random", "std_ratio"} <= set(module.results.figures)
 
 
 def test_the_running_average_is_that_of_the_formula():
@@ -390,12 +392,12 @@ def test_a_resumed_run_goes_on_as_the_uninterrupted_one(tmp_path):
     def fresh():
         torch.manual_seed(1)
         network = Denoiser(**TINY, attributes=1, dropout=0.2)
-        return small(network, lr=1e-3, perceptual=Reconstruction(), judged=0)
+        return small(network, lr=1e-3, perceptual=Reconstruction(), num_samples=0)
 
     whole = fresh()
     fit(whole, max_epochs=3, gradient_clip_val=0.5)
     save = ModelCheckpoint(tmp_path, filename="last", every_n_epochs=1)
-    fit(fresh(), max_epochs=1, gradient_clip_val=0.5, callbacks=[Counted(0), save], enable_checkpointing=True)
+    fit(fresh(), max_epochs=1, gradient_clip_val=0.5, callbacks=[SeedEachStep(0), save], enable_checkpointing=True)
     again = fresh()
     trainer = fit(again, ckpt_path=tmp_path / "last.ckpt", max_epochs=3, gradient_clip_val=0.5)
     assert trainer.global_step == 15
@@ -417,7 +419,7 @@ def test_half_precision_learns_and_keeps_its_losses_exact():
 
 SHORT = (
     "trainer=smoke", "data.batch_size=8", "module.denoiser.channels=[16,32]", "module.denoiser.attention=[16]",
-    "module.denoiser.groups=8", "module.denoiser.head=16", "module.steps=3", "module.judged=8",
+    "module.denoiser.groups=8", "module.denoiser.head=16", "module.steps=3", "module.num_samples=8",
 )  # fmt: skip
 
 

@@ -157,7 +157,7 @@ def test_what_the_manifest_relates():
 
 
 def folder_of(root: Path, **options) -> DataOf:
-    options = {"protocol": "given", "frames_per_video": 1, "image_size": 32, **options}
+    options = {"protocol": "predefined", "frames_per_video": 1, "image_size": 32, **options}
     return DataOf(Folder("own", root), root.parent / "prepared", RECIPE, **options)
 
 
@@ -274,6 +274,6 @@ def test_published_counts_are_of_what_a_copy_holds(tmp_path):
     assert CelebA("celeba", tmp_path).published(pd.DataFrame()) == {"real": 202_599, "fake": 0}
     assert CelebA("demo_celeba", tmp_path, demo=True).published(pd.DataFrame()) == {}
     dfdc = DFDC("dfdc", tmp_path)
-    both, test = pd.DataFrame({"given": ["train", "test"]}), pd.DataFrame({"given": ["test"]})
+    both, test = pd.DataFrame({"predefined": ["train", "test"]}), pd.DataFrame({"predefined": ["test"]})
     assert dfdc.published(both) == {"real": 21_654, "fake": 102_500}
     assert dfdc.published(test) == {"real": 2500, "fake": 2500}

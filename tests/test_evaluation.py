@@ -173,12 +173,12 @@ def test_a_second_protocol_has_predictions_of_its_own_and_names_what_was_trained
         f"run={run.folder}",
         "data=folder",
         f"data.root={place / 'whole'}",
-        "data.split.protocol=seeded",
+        "data.split.protocol=random_groups",
         "trainer=cpu",
     ]
     printed = " ".join(unmask("evaluate", *given, cwd=place).stdout.split())
     assert (run.folder / "predictions-test.parquet").read_bytes() == before
-    table = read_predictions(run.folder / "predictions-folder-seeded-test.parquet")
+    table = read_predictions(run.folder / "predictions-folder-random_groups-test.parquet")
     trained = set(table["item"]) - set(run.predictions("test")["item"]) - set(run.predictions("val")["item"])
     assert trained, "this deal puts training pictures into the test split"
     assert f"{len(trained)} of these {table['item'].nunique()} items are files of the run's training split" in printed
@@ -239,7 +239,7 @@ def test_one_class_alone_has_a_rate_with_its_interval_and_says_what_does_not_exi
     printed = " ".join(printed.split())  # a long sentence is wrapped
     assert said in printed
     missing = "fake" if label == "real" else "real"
-    assert f"No {missing} picture was scored, so these figures do not exist: AUC" in printed
+    assert f"No {missing} image was scored, so these figures do not exist: AUC" in printed
     (run.folder / "predictions-alone-test.parquet").unlink()
     train = [*TRAIN[1:], "name=alone", *here, f"paths.prepared={tmp_path}", "data.sampling.balance=none"]
     refused = unmask("train", *train, cwd=place, expect=1).stderr

@@ -22,7 +22,7 @@ from unmask.networks.faceswap import FaceSwapNetwork
 from unmask.provenance import read_marks
 from unmask.runs.run import Run
 from unmask.training.adversarial import CrossEntropy, WassersteinGP
-from unmask.training.callbacks import Counted
+from unmask.training.callbacks import SeedEachStep
 from unmask.training.reconstruction import Reconstruction
 from unmask.training.samples import SampleGrid, rows
 from unmask.training.warp import RandomWarp, warp
@@ -148,8 +148,8 @@ def small(**options):
 
 def against(loss=None, **options):
     torch.manual_seed(1)
-    judged = DCGANDiscriminator(SIDE, filters=4, norm="none")
-    return small(discriminator=judged, adversarial=loss or CrossEntropy(), optimizer_d=adam, **options)
+    discriminator = DCGANDiscriminator(SIDE, filters=4, norm="none")
+    return small(discriminator=discriminator, adversarial=loss or CrossEntropy(), optimizer_d=adam, **options)
 
 
 def fit(module, data=None, **options):
@@ -231,7 +231,7 @@ def test_figures_are_those_of_the_pictures():
 def test_the_preview_shows_each_as_it_is_then_as_itself_then_as_the_other(tmp_path):
     module = small()
     assert module.preview() is None
-    fit(module, max_epochs=4, callbacks=[Counted(0), SampleGrid(str(tmp_path), every_n_steps=10)])
+    fit(module, max_epochs=4, callbacks=[SeedEachStep(0), SampleGrid(str(tmp_path), every_n_steps=10)])
     shown = module.preview()
     data = Faces.Drawn(8)
     assert shown.shape == (8, 3, 3, SIDE, SIDE)  # two batches with two of each person
@@ -253,7 +253,7 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(make, tmp_path):
     whole = make()
     fit(whole, max_epochs=3)
     save = ModelCheckpoint(tmp_path, filename="last", every_n_epochs=1)
-    fit(make(), max_epochs=1, callbacks=[Counted(0), save], enable_checkpointing=True)
+    fit(make(), max_epochs=1, callbacks=[SeedEachStep(0), save], enable_checkpointing=True)
     again = make()
     assert fit(again, ckpt_path=tmp_path / "last.ckpt", max_epochs=3).global_step == 15
     for (name, ours), theirs in zip(again.state_dict().items(), whole.state_dict().values(), strict=True):

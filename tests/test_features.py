@@ -25,7 +25,7 @@ from unmask.media.pictures import WholePictures
 from unmask.modules.detector import Detector
 from unmask.networks.cnn_lstm import CnnLstm
 from unmask.networks.encoders import SmallEncoder
-from unmask.training.callbacks import Counted
+from unmask.training.callbacks import SeedEachStep
 from unmask.training.schedules import constant
 
 SIZE = 16
@@ -35,9 +35,9 @@ class Pictures(Source):
     """Eight pictures, each with a copy that is said to be fake, in three splits."""
 
     def find_items(self):
-        real = [Item(f"p/real/{n}", f"{n}.png", 0, "real", groups=(f"{n}",), listed=n > 5) for n in range(8)]
+        real = [Item(f"p/real/{n}", f"{n}.png", 0, "real", groups=(f"{n}",), official_test=n > 5) for n in range(8)]
         return real + [
-            Item(f"p/copy/{n}", f"{n}f.png", 1, "copy", f"p/real/{n}", (f"{n}",), listed=n > 5) for n in range(8)
+            Item(f"p/copy/{n}", f"{n}f.png", 1, "copy", f"p/real/{n}", (f"{n}",), official_test=n > 5) for n in range(8)
         ]
 
 
@@ -269,7 +269,7 @@ def fit(data: DataModule, **options):
     detector.print = lambda *words: printed.append(" ".join(map(str, words)))
     Trainer(
         max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
-        use_distributed_sampler=False, num_sanity_val_steps=0, enable_model_summary=False, callbacks=[Counted(0)],
+        use_distributed_sampler=False, num_sanity_val_steps=0, enable_model_summary=False, callbacks=[SeedEachStep(0)],
     ).fit(detector, data)  # fmt: skip
     return detector, printed
 
@@ -318,7 +318,8 @@ def test_augmented_samples_are_encoded_in_every_step(place):
 def test_groups_hold_what_shares_a_source_or_a_person(place):
     data = module(place)
     items = data.find_items()
-    apart = [Item(i.item, i.path, i.label, i.method, i.source, (), i.listed) for i in items]  # no groups: by source
+    # No groups: by source.
+    apart = [Item(i.item, i.path, i.label, i.method, i.source, (), i.official_test) for i in items]
     linked = [
         Item(
             i.item,

@@ -25,7 +25,7 @@ def tree(root: Path, *paths: str) -> Path:
 
 def module(root: Path, name: str = "own", group: str | None = None, **options) -> DataOf:
     source = Folder(name, root, options.get("only"), group)
-    options = {"protocol": "given", **options}
+    options = {"protocol": "predefined", **options}
     return DataOf(source, root.parent / "prepared", FaceCrops(frames=4, crop_size=32), **options)
 
 
@@ -79,7 +79,7 @@ def test_a_data_set_that_comes_divided_keeps_its_splits(tmp_path):
     data = module(root, val_fraction=0.2)
     items = data.manifest().set_index("path")
     assert (
-        data.split.protocol == "given"
+        data.split.protocol == "predefined"
         and (items.loc[[p.startswith("Test") for p in items.index], "split"] == "test").all()
     )
     assert (items["split"] == "val").sum() == 4 and not items.loc[items["split"] == "val"].index.str.contains(
@@ -141,7 +141,7 @@ def test_pictures_go_the_whole_way(shared_data, tmp_path):
     data.setup("fit")
     assert {split: len(samples) for split, samples in data.samples.items()} == {"train": 2, "val": 3, "test": 4}
     words = data.protocol_words("test")
-    assert words["Split"] == "given (as the folders are divided)"
+    assert words["Split"] == "predefined (as the folders are divided)"
     batch = next(iter(data.test_dataloader()))
     assert batch["x"].shape == (2, 3, 32, 32)
     assert words["Data"].endswith("pictures") and words["Samples"] == "each picture once"

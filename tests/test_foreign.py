@@ -138,7 +138,7 @@ def test_numbers_are_read_as_hydra_writes_them(tmp_path):
 @pytest.mark.parametrize(
     ("node", "said"),
     [
-        ({"_target_": "unmask.training.callbacks.Last", "dirpath": "elsewhere"}, "belongs to a training"),
+        ({"_target_": "unmask.training.callbacks.LastCheckpoint", "dirpath": "elsewhere"}, "belongs to a training"),
         ({"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "dirpath": "elsewhere"}, "belongs to a training"),
         ({"_target_": "torch.nn.Identity", "cache_dir": "elsewhere"}, "may not say where something is written"),
         ({"_target_": "unmask.commands.demo.start", "command": ["touch", "PWNED"]}, "not on the list"),

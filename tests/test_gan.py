@@ -22,13 +22,13 @@ from unmask.evaluation.swaps import SwapFigures
 from unmask.metrics import generation
 from unmask.modules.faceswap import inside
 from unmask.modules.gan import GAN
-from unmask.modules.judging import figures
+from unmask.modules.sample_metrics import figures
 from unmask.networks.dcgan import DCGANDiscriminator, DCGANGenerator
-from unmask.networks.judges import RandomFeatures
+from unmask.networks.evaluators import RandomFeatures
 from unmask.provenance import PAYLOAD, read_marks
 from unmask.runs.run import Run
 from unmask.training.adversarial import CrossEntropy, Hinge, WassersteinGP
-from unmask.training.callbacks import Counted
+from unmask.training.callbacks import SeedEachStep
 from unmask.training.reconstruction import Reconstruction
 from unmask.training.samples import grid
 
@@ -37,16 +37,16 @@ from unmask.training.samples import grid
 
 def test_dcgan_has_the_published_sizes():
     """Weights counted by hand from arXiv 1511.06434, figure 1: 4x4 kernels, 100 -> 512, 256, 128, 64, 3 channels."""
-    made, judged = DCGANGenerator(), DCGANDiscriminator()
+    made, discriminator = DCGANGenerator(), DCGANDiscriminator()
     kernels = 16 * (100 * 512 + 512 * 256 + 256 * 128 + 128 * 64 + 64 * 3)
     norms = 2 * (512 + 256 + 128 + 64)
     assert sum(p.numel() for p in made.parameters()) == kernels + norms + 3
     kernels = 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512)
-    assert sum(p.numel() for p in judged.parameters()) == kernels + 2 * (128 + 256 + 512) + 64 + 1
+    assert sum(p.numel() for p in discriminator.parameters()) == kernels + 2 * (128 + 256 + 512) + 64 + 1
     weight = torch.cat([p.flatten() for p in made.parameters() if p.ndim == 4])
     assert float(weight.std()) == pytest.approx(0.02, rel=0.01) and abs(float(weight.mean())) < 1e-4
     x = made(torch.randn(2, 100))
-    assert x.shape == (2, 3, 64, 64) and x.abs().max() <= 1 and judged(x).shape == (2,)
+    assert x.shape == (2, 3, 64, 64) and x.abs().max() <= 1 and discriminator(x).shape == (2,)
 
 
 @pytest.mark.parametrize("size", [8, 32, 128])
@@ -54,15 +54,15 @@ def test_dcgan_has_the_published_sizes():
 @pytest.mark.parametrize("norm", ["instance", "none"])
 def test_other_sizes_and_conditions(size, condition, norm):
     made = DCGANGenerator(size, latent=5, filters=4, attributes=2)
-    judged = DCGANDiscriminator(size, filters=4, attributes=2, condition=condition, norm=norm, spectral=True)
+    discriminator = DCGANDiscriminator(size, filters=4, attributes=2, condition=condition, norm=norm, spectral=True)
     z, yes, no = torch.randn(3, 5), torch.ones(3, 2), torch.zeros(3, 2)
     x = made(z, yes)
     assert x.shape == (3, 3, size, size)
-    assert not torch.allclose(x, made(z, no)) and not torch.allclose(judged(x, yes), judged(x, no))
+    assert not torch.allclose(x, made(z, no)) and not torch.allclose(discriminator(x, yes), discriminator(x, no))
     with pytest.raises(ValueError, match="give 2 attributes"):
         made(z)
     with pytest.raises(ValueError, match="give 2 attributes"):
-        judged(x)
+        discriminator(x)
 
 
 @pytest.mark.parametrize("size", [4, 48, 0])
@@ -168,12 +168,12 @@ def test_accumulated_batches_are_one_larger_batch():
         torch.manual_seed(0)
         sgd = partial(torch.optim.SGD, lr=0.1)
         made = DCGANGenerator(8, latent=6, filters=4)
-        judged = DCGANDiscriminator(8, filters=4, norm="none")
+        discriminator = DCGANDiscriminator(8, filters=4, norm="none")
         for layer in made.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.eval()
                 layer.train = lambda mode=True: None
-        gan = GAN(made, judged, Hinge(), sgd, sgd, RandomFeatures(4), **options)
+        gan = GAN(made, discriminator, Hinge(), sgd, sgd, RandomFeatures(4), **options)
         gan._latents = lambda count: torch.ones(count, 6)
         return gan
 
@@ -235,7 +235,7 @@ def test_a_resumed_run_goes_on_as_the_uninterrupted_one(tmp_path):
     whole = small(d_steps=2, ema=0.9)
     fit(whole, max_epochs=3)
     save = ModelCheckpoint(tmp_path, filename="last", every_n_epochs=1)
-    fit(small(d_steps=2, ema=0.9), max_epochs=1, callbacks=[Counted(0), save], enable_checkpointing=True)
+    fit(small(d_steps=2, ema=0.9), max_epochs=1, callbacks=[SeedEachStep(0), save], enable_checkpointing=True)
     again = small(d_steps=2, ema=0.9)
     trainer = fit(again, ckpt_path=tmp_path / "last.ckpt", max_epochs=3)
     assert trainer.global_step == 15
@@ -329,14 +329,14 @@ def test_one_sample_has_no_spread_and_no_distance(count):
     assert generation.inception_score(200 * torch.eye(3)[[0, 1, 2, 0]], parts=10) == pytest.approx(2), "parts of two"
 
 
-def test_the_stand_in_judge_tells_blur_from_faces_and_is_the_same_everywhere():
-    judge = RandomFeatures()
+def test_the_stand_in_evaluator_tells_blur_from_faces_and_is_the_same_everywhere():
+    evaluator = RandomFeatures()
     x = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     smooth = nn.functional.avg_pool2d(x, 3, 1, 1)
-    half, rest = judge(x[:32]), judge(x[32:])
-    assert generation.frechet(half, judge(smooth[32:])) > 5 * generation.frechet(half, rest)
-    assert not list(judge.parameters()) and not judge.state_dict()
-    torch.testing.assert_close(judge(x[:2]), RandomFeatures()(x[:2]))
+    half, rest = evaluator(x[:32]), evaluator(x[32:])
+    assert generation.frechet(half, evaluator(smooth[32:])) > 5 * generation.frechet(half, rest)
+    assert not list(evaluator.parameters()) and not evaluator.state_dict()
+    torch.testing.assert_close(evaluator(x[:2]), RandomFeatures()(x[:2]))
 
 
 def test_a_grid_shows_each_picture_in_its_place():

@@ -23,7 +23,7 @@ from unmask.evaluation.loading import data_of
 from unmask.media.pictures import WholePictures
 from unmask.modules.latents import seed_of, walk
 from unmask.provenance import inspect, read_marks, watermark
-from unmask.reporting import paper
+from unmask.reporting import table_spec
 from unmask.runs.run import Run
 from unmask.studies import jobs, needs, tables
 
@@ -90,8 +90,8 @@ def test_real_pictures_come_from_the_generators_own_splits_at_its_size(loop, mon
     data.setup("test")
     own = data.items.set_index("item")["split"]
     real = items[items["label"] == 0]
-    assert (own.loc[real["item"]].to_numpy() == real["given"].to_numpy()).all()
-    assert items.groupby(["label", "given"]).size().to_dict() == {
+    assert (own.loc[real["item"]].to_numpy() == real["predefined"].to_numpy()).all()
+    assert items.groupby(["label", "predefined"]).size().to_dict() == {
         (0, "test"): 5, (0, "train"): 12, (0, "val"): 2, (1, "test"): 6, (1, "train"): 12, (1, "val"): 2
     }  # fmt: skip
     name = real["item"].iloc[0]
@@ -284,7 +284,7 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
     assert calls[8:] == ["evaluate"]
 
     # Those of a generator that was trained otherwise are made anew, those of this one are not.
-    need = paper.read(plain).needs[1]
+    need = table_spec.read(plain).needs[1]
     generator, out = next(Path("outputs/vae").iterdir()), Path(need.out)
     assert needs._to_make(generator, out, 20) is None and needs._to_make(generator, out, 30) == []
     assert needs._to_make(next(Path("outputs/dcgan").iterdir()), out, 20) == ["rerun=true"]
@@ -292,36 +292,36 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
 
 def test_what_a_generator_of_a_table_lacks_is_told():
     plain = OmegaConf.to_container(compose("report", ["table=loop"]).table, resolve=True)
-    table = paper.read(plain)
+    table = table_spec.read(plain)
     assert table.rendered and [need.name for need in table.needs] == ["DCGAN", "VAE", "diffusion"]
     plain["needs"] = ["demos", {"name": "X", "experiment": "celeba/vae", "number": 3}]
-    with pytest.raises(paper.TableError) as error:
-        paper.read(plain)
+    with pytest.raises(table_spec.TableError) as error:
+        table_spec.read(plain)
     for words in ("needs: demos", "needs X: it has no count", "needs X: it has no out", "there is no key number"):
         assert words in str(error.value)
 
 
 def test_the_loops_generators_compose(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    table = paper.read(OmegaConf.to_container(compose("report", ["table=loop"]).table, resolve=True))
+    table = table_spec.read(OmegaConf.to_container(compose("report", ["table=loop"]).table, resolve=True))
     for need in table.needs:
         cfg = needs._load("train", [f"experiment={need.experiment}", *map(quote, need.overrides)])
         assert cfg.data.demo and Path(cfg.hydra.run.dir).parent == Path("outputs") / cfg.name
 
 
 def test_files_of_the_same_bytes_stay_in_one_split():
-    from unmask.data.splits import seeded
+    from unmask.data.splits import random_groups
 
     rng = np.random.default_rng(7)
     items = pd.DataFrame({"item": [f"f/{n:03d}" for n in range(60)], "label": 0, "rejected": None})
     items["groups"] = [[name] for name in items["item"]]
-    plain = seeded(items, 0.2, 0.3)
-    assert (seeded(items.assign(sha256=[f"{n}" for n in range(60)]), 0.2, 0.3) == plain).all(), "none are alike"
+    plain = random_groups(items, 0.2, 0.3)
+    assert (random_groups(items.assign(sha256=[f"{n}" for n in range(60)]), 0.2, 0.3) == plain).all(), "none are alike"
     sha = np.array([f"{n}" for n in range(60)], object)
     twins = rng.permutation(60).reshape(-1, 2)[:10]
     for a, b in twins:
         sha[b] = sha[a]
-    split = seeded(items.assign(sha256=sha), 0.2, 0.3)
+    split = random_groups(items.assign(sha256=sha), 0.2, 0.3)
     assert any(plain[a] != plain[b] for a, b in twins) and all(split[a] == split[b] for a, b in twins)
 
 

@@ -8,8 +8,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from unmask.networks.cnn_lstm import CnnLstm
-from unmask.networks.cost import count_flops
 from unmask.networks.encoders import SmallEncoder
+from unmask.networks.flops import count_flops
 from unmask.networks.hybrid import Hybrid
 
 

@@ -158,8 +158,8 @@ def test_forgeries_keep_the_official_split_of_their_originals(root, tmp_path):
         pairs = {n: {"original": f"{p}/original.png", "generated": f"{p}/inpainting.png"} for n, p in names.items()}
         (listed / "similar" / f"{split}_similar.json").write_text(json.dumps({"inpainting": pairs}))
     make(listed, tmp_path / "set")
-    reader = DataOf(DeepfakeArt("deepfakeart", tmp_path / "set"), tmp_path, WholePictures(), protocol="given")
-    assert {item.groups[0].split("/")[1]: item.given for item in reader.find_items()} == {
+    reader = DataOf(DeepfakeArt("deepfakeart", tmp_path / "set"), tmp_path, WholePictures(), protocol="predefined")
+    assert {item.groups[0].split("/")[1]: item.predefined for item in reader.find_items()} == {
         "3": "train", "11": "test", "700": "train"
     }  # fmt: skip
 

@@ -82,7 +82,7 @@ def test_two_folders_of_one_name_are_refused_by_both_names(tmp_path):
 
 
 def folder(root: Path, **options) -> DataOf:
-    options = {"protocol": "given", **options}
+    options = {"protocol": "predefined", **options}
     return DataOf(Folder("own", root), root.parent / "prepared", FaceCrops(frames=2, crop_size=32), **options)
 
 

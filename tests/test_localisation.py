@@ -101,7 +101,7 @@ def test_one_class_has_no_figure():
 
 
 def test_by_hand_and_at_the_ends():
-    # Of four pixels two are manipulated; one of them is called, and one more: 1 hit, 1 alarm, 1 missed.
+    # Of four pixels two are manipulated; one of them is called, and one more: 1 TP, 1 FP, 1 FN.
     kept = localisation.summarise([[[900.0, -900.0], [0.0, -0.1]]], [[[1, 1], [0, 0]]])
     assert kept.total.sum() == 4 and localisation.iou(kept) == pytest.approx(1 / 3)
     assert localisation.f1(kept) == pytest.approx(0.5)
@@ -184,7 +184,7 @@ class Ten(Source):
     """Ten paintings, ten copies that were painted over in bright green; four on the test list."""
 
     def find_items(self):
-        real = [Item(f"p/real/{n}", f"{n}.png", 0, "real", groups=(f"{n}",), listed=n > 5) for n in range(10)]
+        real = [Item(f"p/real/{n}", f"{n}.png", 0, "real", groups=(f"{n}",), official_test=n > 5) for n in range(10)]
         fake = [
             Item(f"p/paint/{n}", f"{n}f.png", 1, "paint", f"p/real/{n}", (f"{n}",), n > 5, mask=f"{n}m.png")
             for n in range(10)

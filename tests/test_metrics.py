@@ -56,10 +56,10 @@ def case(request):
 
 def sklearn_eer(label, score, weight=None):
     """Walk along scikit-learn's curve, by its length in both directions, to where misses equal false alarms."""
-    alarm, hit, _ = sk.roc_curve(label, score, sample_weight=weight, drop_intermediate=False)
-    way = alarm + hit
-    crossing = brentq(lambda x: 1 - np.interp(x, way, hit) - np.interp(x, way, alarm), 0, 2, xtol=1e-14)
-    return np.interp(crossing, way, alarm)
+    fpr, tpr, _ = sk.roc_curve(label, score, sample_weight=weight, drop_intermediate=False)
+    way = fpr + tpr
+    point = brentq(lambda x: 1 - np.interp(x, way, tpr) - np.interp(x, way, fpr), 0, 2, xtol=1e-14)
+    return np.interp(point, way, fpr)
 
 
 REFERENCES = {
@@ -156,9 +156,9 @@ def test_reliability_table_by_hand():
 def test_curves_equal_scikit_learn(case):
     score, label, weight = case
     weight = weight + 1  # scikit-learn leaves out rows of no weight
-    alarm, hit, cut = ranking.roc_curve(score, label, weight)
+    fpr, tpr, cut = ranking.roc_curve(score, label, weight)
     reference = sk.roc_curve(label, score, sample_weight=weight, drop_intermediate=False)
-    for ours, theirs in zip((alarm, hit, cut), reference, strict=True):
+    for ours, theirs in zip((fpr, tpr, cut), reference, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-9)
     recall, precision, cut = ranking.pr_curve(score, label)
     reference = sk.precision_recall_curve(label, score)

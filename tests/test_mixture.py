@@ -71,7 +71,7 @@ def test_predictions_say_of_which_data_set_each_item_is(run):
         assert (table["item"].str.partition("/")[0] == table["dataset"]).all()
     assert "first+second" in run.predictions("test").attrs["protocol"]["Data"]
     words = run.predictions("test").attrs["protocol"]["Split"]
-    assert words.startswith("mixture (first: seeded") and "second: seeded" in words
+    assert words.startswith("mixture (first: random_groups") and "second: random_groups" in words
 
 
 def test_a_run_on_a_mixture_is_scored_on_one_of_its_data_sets_and_one_on_a_mixture(place, run):
@@ -104,7 +104,7 @@ def test_a_split_of_the_whole_has_no_effect_and_is_refused(place):
 
 
 def mixture(place: Path, names: tuple[str, ...] = NAMES, **sampling) -> DataModule:
-    parts = {name: {"source": Folder(name, place / name), "split": Split("given", 0.3)} for name in names}
+    parts = {name: {"source": Folder(name, place / name), "split": Split("predefined", 0.3)} for name in names}
     how = Sampling(**{"frames_per_video": 1, **sampling})
     return DataModule(Mixture(parts), WholePictures(32), None, how, Loader(32, 8), prepared=place / "outputs/prepared")
 
@@ -155,7 +155,9 @@ def test_the_same_file_in_two_data_sets_is_a_leak(leaking):
     data = mixture(leaking)
     prepare_all(data)
     for name in NAMES:
-        alone = DataOf(Folder(name, leaking / name), leaking / "outputs/prepared", WholePictures(32), protocol="given")
+        alone = DataOf(
+            Folder(name, leaking / name), leaking / "outputs/prepared", WholePictures(32), protocol="predefined"
+        )
         alone.setup("test")
     with pytest.raises(ManifestError, match="the same file in two splits") as refused:
         data.setup("fit")

@@ -45,7 +45,7 @@ source:
   _target_: unmask.datasets.regional.Regional
   region: ${..region}
 split:
-  protocol: seeded
+  protocol: random_groups
 sampling:
   frames_per_video: 1
 """

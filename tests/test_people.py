@@ -9,7 +9,15 @@ from conftest import compose, unmask
 from datamodules import DataOf, from_config
 from unmask.data.blend import fit
 from unmask.data.manifest import ManifestError, check_leaks
-from unmask.datasets.people import People, PeopleSampling, PeopleSplit, alike, divide, landmarks, outline
+from unmask.datasets.people import (
+    People,
+    PeopleSampling,
+    PeopleSplit,
+    identity_balanced_order,
+    landmarks,
+    outline,
+    split_per_identity,
+)
 from unmask.media.align import TEMPLATE
 from unmask.media.recipe import FaceCrops
 
@@ -77,7 +85,7 @@ def splits(items, crops):
 
 
 def test_of_a_single_video_the_end_is_held_out():
-    items, crops = divide(*tables(A=[20], B=[10]), val_fraction=0.1, test_fraction=0.1, seed=0)
+    items, crops = split_per_identity(*tables(A=[20], B=[10]), val_fraction=0.1, test_fraction=0.1, seed=0)
     found = splits(items, crops)
     frames = {(i.split("#")[0][-3], s): rows["frame"].tolist() for (i, s), rows in found.groupby(["item", "split"])}
     assert frames == {
@@ -90,26 +98,26 @@ def test_of_a_single_video_the_end_is_held_out():
 
 def test_of_several_files_whole_ones_are_held_out_by_seed():
     given = tables(A=[10] * 6, B=[1] * 12)
-    found = splits(*divide(*given, val_fraction=0.15, test_fraction=0.15, seed=0))
+    found = splits(*split_per_identity(*given, val_fraction=0.15, test_fraction=0.15, seed=0))
     whole = found.assign(file=found["item"].str.split("#").str[0], held=found["split"] != "train")
     assert (whole.groupby("file")["held"].nunique() == 1).all()
     held = {who: rows["held"].sum() for who, rows in whole.groupby(whole["file"].str[7])}
     assert held == {"A": 20, "B": 4}
     assert {"val", "test"} == set(whole.loc[whole["held"], "split"])
-    other = splits(*divide(*given, val_fraction=0.15, test_fraction=0.15, seed=1))
+    other = splits(*split_per_identity(*given, val_fraction=0.15, test_fraction=0.15, seed=1))
     assert found["split"].tolist() != other["split"].tolist()
 
 
 def test_somebody_with_too_little_is_named():
     with pytest.raises(ManifestError, match="n/B has 2 faces"):
-        divide(*tables(A=[9], B=[1, 1]), val_fraction=0.1, test_fraction=0.1, seed=0)
-    items, _ = divide(*tables(A=[9], B=[1, 1, 1]), val_fraction=0.1, test_fraction=0.1, seed=0)
+        split_per_identity(*tables(A=[9], B=[1, 1]), val_fraction=0.1, test_fraction=0.1, seed=0)
+    items, _ = split_per_identity(*tables(A=[9], B=[1, 1, 1]), val_fraction=0.1, test_fraction=0.1, seed=0)
     assert sorted(items[items["item"].str.contains("/B/")]["split"]) == ["test", "train", "val"]
 
 
 def test_everybody_comes_as_often():
     who = np.array([0] * 90 + [1] * 10)
-    order = alike(who, np.random.default_rng(0))
+    order = identity_balanced_order(who, np.random.default_rng(0))
     assert len(order) == 100 and (who[order] == 1).sum() == 50
     assert np.array_equal(np.unique(order[who[order] == 1]), np.arange(90, 100))
 
@@ -164,7 +172,7 @@ def test_splits_share_no_frame_and_everybody_is_in_each(data):
         assert set(samples.identity.tolist()) == {0, 1}
     assert not (seen["train"] & seen["val"] or seen["train"] & seen["test"] or seen["val"] & seen["test"])
     words = data.protocol_words("val")
-    assert "seeded (of each person" in words["Split"] and "aligned by landmarks" in words["Crop"]
+    assert "random_groups (of each person" in words["Split"] and "aligned by landmarks" in words["Crop"]
 
 
 def test_the_check_says_what_is_there(people_place):
@@ -174,7 +182,7 @@ def test_the_check_says_what_is_there(people_place):
 
 
 def test_the_same_frame_in_two_splits_is_still_refused():
-    items, crops = divide(*tables(A=[20], B=[10]), val_fraction=0.1, test_fraction=0.1, seed=0)
+    items, crops = split_per_identity(*tables(A=[20], B=[10]), val_fraction=0.1, test_fraction=0.1, seed=0)
     crops.loc[crops.index[0], "hash"] = crops["hash"].iloc[19]
     with pytest.raises(ManifestError, match="the same frame"):
         check_leaks(items, crops)

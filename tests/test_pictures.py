@@ -78,7 +78,7 @@ class Painted(Source):
     """Originals and copies of them that were painted over where their masks are white."""
 
     def find_items(self):
-        real = [Item(f"p/real/{n}", f"{n}.png", 0, "real", groups=(f"{n}",), listed=n > 3) for n in range(6)]
+        real = [Item(f"p/real/{n}", f"{n}.png", 0, "real", groups=(f"{n}",), official_test=n > 3) for n in range(6)]
         fake = [
             Item(f"p/paint/{n}", f"{n}f.png", 1, "paint", f"p/real/{n}", (f"{n}",), n > 3, mask=f"{n}m.png")
             for n in range(6)

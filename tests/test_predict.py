@@ -157,11 +157,11 @@ def test_what_is_finite():
 @pytest.mark.parametrize(
     ("keep", "said"),
     [
-        (lambda table: table[table["label"] == 0], r"flags \d+% of the real ones \(20 pictures\); it holds no fakes"),
-        (lambda table: table[table["label"] == 1], r"flags \d+% of the fakes \(20 pictures\); it holds no real ones"),
+        (lambda table: table[table["label"] == 0], r"flags \d+% of the real ones \(20 images\); it holds no fakes"),
+        (lambda table: table[table["label"] == 1], r"flags \d+% of the fakes \(20 images\); it holds no real ones"),
         (lambda table: table.iloc[:0], "how often it errs is not known: the run has no test predictions"),
         (lambda table: table.assign(logit=np.nan), "how often it errs is not known: the run has no test predictions"),
-        (lambda table: table, r"flags \d+% of the fakes and \d+% of the real ones \(20 and 20 pictures\)"),
+        (lambda table: table, r"flags \d+% of the fakes and \d+% of the real ones \(20 and 20 images\)"),
     ],
 )
 def test_errors_on_the_test_split_are_told_as_far_as_there_are_any(painting, keep, said, capsys):

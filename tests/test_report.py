@@ -16,7 +16,7 @@ from rich.console import Console
 from scipy.stats import binomtest
 
 from unmask.metrics import detection
-from unmask.reporting import choose, page, plots, tables
+from unmask.reporting import examples, page, plots, tables
 from unmask.reporting.run import shares
 
 SHOWN = {"frame": 0.47, "video": 0.53}  # as probabilities
@@ -123,10 +123,10 @@ def sklearn_figure(table, level, method, metric, cut):
     data = data if method == "all" else data[data["method"].isin(["real", method])]
     y, p = data["label"].to_numpy(), data["prob"].to_numpy()
     if metric == "eer":
-        alarm, hit, _ = sk.roc_curve(y, p, drop_intermediate=False)
+        fpr, tpr, _ = sk.roc_curve(y, p, drop_intermediate=False)
         way = np.linspace(0, 2, 2_000_001)
-        gap = np.interp(way, alarm + hit, alarm) + np.interp(way, alarm + hit, hit) - 1
-        return np.interp(way[np.argmin(np.abs(gap))], alarm + hit, alarm)
+        gap = np.interp(way, fpr + tpr, fpr) + np.interp(way, fpr + tpr, tpr) - 1
+        return np.interp(way[np.argmin(np.abs(gap))], fpr + tpr, fpr)
     if metric == "ece":
         edges = np.linspace(0, 1, 16)
         share, mean, weight = [], [], []
@@ -473,12 +473,12 @@ def test_timeline_shows_each_face_in_a_lane_of_its_own():
 def test_chosen_videos_are_informative():
     table = predictions(3)
     videos = detection.videos(table).dropna()
-    chosen = choose.typical(table)
+    chosen = examples.typical(table)
     assert [choice.method for choice in chosen] == ["real", "real", "swap", "temporal"]
     real = videos[videos["label"] == 0]
     assert chosen[1].item == real.loc[real["prob"].idxmax(), "item"]
     assert chosen[0].prob == pytest.approx(np.sort(real["prob"])[(len(real) - 1) // 2])
-    wrong, count = choose.errors(table, 0.0)
+    wrong, count = examples.errors(table, 0.0)
     assert count == int(((videos["prob"] > 0.5) != (videos["label"] == 1)).sum()) > 0
     assert max(abs(c.prob - 0.5) for c in wrong) == pytest.approx(abs(wrong[0].prob - 0.5))
     assert all((choice.prob > 0.5) == (choice.label == 0) for choice in wrong)
@@ -487,8 +487,8 @@ def test_chosen_videos_are_informative():
 def test_errors_show_the_frame_that_misled_most():
     rows = predictions().tail(6).assign(logit=[1.0, -3.0, 2.0, 0.0, 5.0, 1.0])
     item = rows["item"].iloc[0]
-    assert choose.wrongest_frame(rows, item, label=1) == (6, rows["track"].iloc[0])
-    assert choose.wrongest_frame(rows, item, label=0) == (24, rows["track"].iloc[0])
+    assert examples.wrongest_frame(rows, item, label=1) == (6, rows["track"].iloc[0])
+    assert examples.wrongest_frame(rows, item, label=0) == (24, rows["track"].iloc[0])
 
 
 def test_pictures_are_pictures(two):

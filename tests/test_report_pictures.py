@@ -1,4 +1,4 @@
-"""Where every item is one picture, a report speaks of pictures and shows one level; of videos, all stays as it was."""
+"""Where every item is one picture, a report speaks of images and shows one level; of videos, all stays as it was."""
 
 import io
 import re
@@ -58,8 +58,8 @@ def as_videos(table: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("change", "unit"),
     [
-        (lambda table: table, "picture"),
-        (lambda table: table.assign(time=np.nan), "picture"),
+        (lambda table: table, "image"),
+        (lambda table: table.assign(time=np.nan), "image"),
         (as_videos, "video"),
         (lambda table: pd.concat([table, table.assign(frame=3)]), "video"),
         (lambda table: pd.concat([table, table.assign(track=1)]), "video"),
@@ -84,25 +84,25 @@ def test_tables_show_one_level_and_it_is_what_scikit_learn_finds():
     assert run.figure("image", "all", "auroc") == run.figure("video", "all", "auroc")
 
 
-def test_the_page_speaks_of_pictures(tmp_path):
+def test_the_page_speaks_of_images(tmp_path):
     audit = {"auroc": 0.7, "low": 0.6, "high": 0.8, "num_real": 20, "num_fake": 20, "passed": False, "features": []}
     runs = [report(predictions(seed), name, audit=audit | {"note": ""}) for seed, name in ((0, "a"), (1, "b"))]
     text = words_of(page.write(tmp_path / "r.html", runs, "Art", strips, demo=True))
     assert not re.search(r"video|frame|face\b|clip", text, flags=re.I)
-    assert "Pictures and their scores" in text and "a typical real picture" in text
-    assert "Test pictures 20 real, 20 fake; 39 scored" in text and "Image AUC" in text and "Image AP" in text
+    assert "Images and their scores" in text and "a typical real image" in text
+    assert "Test images 20 real, 20 fake; 39 scored" in text and "Image AUC" in text and "Image AP" in text
     html = (tmp_path / "r.html").read_text()
     assert 'class="video"' not in html and html.count('data-level="image"') == 2
     scored = runs[0].predictions.dropna(subset=["logit"])
     wrong = ((scored["logit"] > np.log(0.45 / 0.55)) != (scored["label"] == 1)).sum()
-    assert f"{wrong} of 39 scored pictures are on the wrong side of the threshold 0.45" in text
+    assert f"{wrong} of 39 scored images are on the wrong side of the threshold 0.45" in text
 
 
 def test_videos_stay_videos_beside_pictures(tmp_path):
     runs = [report(predictions(), "pictures"), report(as_videos(predictions(1)), "films")]
     text = words_of(page.write(tmp_path / "r.html", runs, "Both", strips))
-    assert "Videos, second by second" in text and "Pictures and their scores" in text
-    assert "Test pictures" in text and "Test videos" in text and "Paired bootstrap over videos" in text
+    assert "Videos, second by second" in text and "Images and their scores" in text
+    assert "Test images" in text and "Test videos" in text and "Paired bootstrap over videos" in text
     levels = re.findall(r"^\| (\w+) \| (\w+) \|", tables.markdown(runs), flags=re.M)[1:]
     assert levels == [("pictures", "image"), ("films", "frame"), ("films", "video")]
 
@@ -136,7 +136,7 @@ def test_a_picture_is_asked_about(tmp_path, monkeypatch, capsys):
     prob = verb.predict(verb.Path("a painting.png"), run)
     assert prob == pytest.approx(1 / (1 + np.exp(-10 * (178 / 255 - 0.5))), abs=1e-6)
     printed = capsys.readouterr().out
-    assert "1 picture scored with svm" in printed and "its test pictures" in printed and "20 and 19 pictures" in printed
-    assert "the picture looks more like the fakes" in printed and "Only the picture was looked at" in printed
+    assert "1 image scored with svm" in printed and "its test images" in printed and "20 and 19 images" in printed
+    assert "the image looks more like the fakes" in printed and "Only the image was looked at" in printed
     assert not re.search("video|frame|face", printed)
     assert Image.open("a painting-score.png").height > 400

@@ -186,14 +186,14 @@ def test_sources_are_found_by_number(workplace, demo_root, monkeypatch):
 
 
 def test_history_replaces_what_is_logged_again(tmp_path):
-    from unmask.training.history import History
+    from unmask.training.metrics_csv import MetricsCsv
 
-    first = History(str(tmp_path))
+    first = MetricsCsv(str(tmp_path))
     for step in range(4):
         first.log_metrics({"loss": step, "epoch": 0}, step)
     first.log_metrics({"val": 0.5}, 3)
     first.save()
-    again = History(str(tmp_path))
+    again = MetricsCsv(str(tmp_path))
     again.log_metrics({"loss": 30.0}, 3)
     again.log_metrics({"loss": 4.0, "new": 1.0}, 4)
     again.save()

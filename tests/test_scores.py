@@ -11,7 +11,7 @@ import sklearn.metrics as sk
 
 from test_metrics import logit, random_predictions, table
 from unmask.metrics import bootstrap, detection, learning, rates
-from unmask.reporting import choose
+from unmask.reporting import examples
 from unmask.runs.errors import RunError
 from unmask.runs.run import Run
 
@@ -32,7 +32,7 @@ def test_two_large_logits_are_ranked():
     assert 98.0950 < cut["video"] < 98.4612 and 98.0950 < cut["frame"] < 98.4612
     rows = detection.summary(predictions, cut).set_index(["level", "method", "metric"])["value"]
     assert rows["video", "all", "accuracy"] == rows["video", "all", "auroc"] == 1.0
-    assert choose.errors(predictions, cut["video"]) == ([], 0)
+    assert examples.errors(predictions, cut["video"]) == ([], 0)
 
 
 @pytest.mark.parametrize("frames", [1, 4])

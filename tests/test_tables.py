@@ -19,7 +19,7 @@ from unmask.arguments import quote
 from unmask.config import conf_dir
 from unmask.config.check import validate
 from unmask.metrics import detection
-from unmask.reporting import paper, typeset
+from unmask.reporting import table_render, table_spec
 from unmask.reporting.run import RunReport
 from unmask.runs.run import Run
 from unmask.studies import jobs
@@ -42,7 +42,7 @@ def test_the_walk_finds_tables():
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_is_named_as_its_file_and_all_its_rows_compose(name):
-    table = paper.read(plain_table(name))
+    table = table_spec.read(plain_table(name))
     assert table.name == name and table.caption and table.rows
     for row in table.rows:
         assert (CONF / "experiment" / f"{row.experiment}.yaml").is_file(), f"{row.name}: no preset {row.experiment}"
@@ -52,12 +52,14 @@ def test_a_table_is_named_as_its_file_and_all_its_rows_compose(name):
 
 
 def test_unverified_figures_are_shown_as_such():
-    head, body = typeset.grid(paper.read(plain_table("mesonet_2018")))
+    head, body = table_render.grid(table_spec.read(plain_table("mesonet_2018")))
     by_name = {cells[0]: dict(enumerate(cells)) for cells in body}
     assert head[:5] == ["Detector", "Frame Accuracy", "Published", "Video Accuracy", "Published"]
     assert by_name["Meso4, Deepfakes c23"][2] == "0.891 (unverified)"
     assert by_name["MesoInception4, Deepfakes c23"][4] == "0.984"
-    assert all("(unverified)" in cells[2] for cells in typeset.grid(paper.read(plain_table("deepfake_analysis")))[1])
+    assert all(
+        "(unverified)" in cells[2] for cells in table_render.grid(table_spec.read(plain_table("deepfake_analysis")))[1]
+    )
 
 
 def test_tables_are_listed(tmp_path):
@@ -87,16 +89,16 @@ def given(**changes) -> dict:
     ],
 )
 def test_a_published_figure_says_what_it_is_and_where_it_is_from(changes, words):
-    assert paper.read(given()).rows[0].published[0].source == "arXiv:1"
-    with pytest.raises(paper.TableError, match=re.escape(words)):
-        paper.read(given(**changes))
+    assert table_spec.read(given()).rows[0].published[0].source == "arXiv:1"
+    with pytest.raises(table_spec.TableError, match=re.escape(words)):
+        table_spec.read(given(**changes))
 
 
 def test_all_that_is_wrong_is_told_at_once():
     wrong = {**given(), "metrics": ["clip/auroc", "video/auc"], "tittle": "x"}
     wrong["rows"] = [{"name": "A", "experiment": "x"}, {"name": "A", "experiments": "x"}]
     with pytest.raises(ValueError) as error:
-        paper.read(wrong)
+        table_spec.read(wrong)
     for words in ("no key tittle", "clip/auroc", "video/auc", "A stands twice", "no key experiments", "no experiment"):
         assert words in str(error.value)
 
@@ -116,9 +118,9 @@ def report(seed: int, pictures: bool = False) -> RunReport:
     return RunReport("r", table, CUT, detection.summary(table, CUT, 50), protocol, "unmask train")
 
 
-def filled(metrics: list[str], *reports: RunReport | None) -> paper.Table:
-    table = paper.read({**given(), "metrics": metrics, "rows": [{"name": "A_1", "experiment": "x/a"}]})
-    outcomes = tuple(paper.Outcome(seed, f"unmask train seed={seed}", one) for seed, one in enumerate(reports))
+def filled(metrics: list[str], *reports: RunReport | None) -> table_spec.Table:
+    table = table_spec.read({**given(), "metrics": metrics, "rows": [{"name": "A_1", "experiment": "x/a"}]})
+    outcomes = tuple(table_spec.Outcome(seed, f"unmask train seed={seed}", one) for seed, one in enumerate(reports))
     return replace(table, rows=(replace(table.rows[0], outcomes=outcomes),))
 
 
@@ -133,24 +135,26 @@ def test_several_seeds_give_mean_and_deviation_and_each_interval_in_words():
     reports = [report(seed) for seed in range(3)]
     table = filled(["video/auroc"], *reports, None)
     values = [roc_auc_score(*scores(one, "video")) for one in reports]
-    assert typeset.grid(table)[1][0][1] == f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} (3 of 4 seeds)"
-    (line,) = [note for note in typeset.notes(table) if "standard deviation" in note]
+    assert table_render.grid(table)[1][0][1] == f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} (3 of 4 seeds)"
+    (line,) = [note for note in table_render.notes(table) if "standard deviation" in note]
     for seed, (one, value) in enumerate(zip(reports, values, strict=True)):
         row = one.summary.query("level == 'video' and method == 'all' and metric == 'auroc'").iloc[0]
         assert f"seed {seed}: {value:.3f} [{row['low']:.3f}, {row['high']:.3f}]" in line
-    assert typeset.missing(table) == [("A_1", "unmask train seed=3")]
-    assert "% not run: A_1: unmask train seed=3" in typeset.latex(table) and r"$\pm$" in typeset.latex(table)
-    assert r"A\_1" in typeset.latex(table) and r"toy \& test" in typeset.latex(table)
+    assert table_render.missing(table) == [("A_1", "unmask train seed=3")]
+    assert "% not run: A_1: unmask train seed=3" in table_render.latex(table) and r"$\pm$" in table_render.latex(table)
+    assert r"A\_1" in table_render.latex(table) and r"toy \& test" in table_render.latex(table)
 
 
 def test_pictures_have_one_level():
     one = report(0, pictures=True)
     table = filled(["image/accuracy", "frame/accuracy"], one)
     label, prob = scores(one, "image")
-    cells = typeset.grid(table)[1][0]
+    cells = table_render.grid(table)[1][0]
     assert cells[1].startswith(f"{accuracy_score(label, prob > 0.5):.3f} [")
     assert cells[2] == "n/a (no frames)", "a picture has no frames"
-    assert typeset.grid(filled(["image/accuracy"], report(0)))[1][0][1] == "n/a (no images)", "a video is no picture"
+    assert table_render.grid(filled(["image/accuracy"], report(0)))[1][0][1] == "n/a (no images)", (
+        "a video is no picture"
+    )
 
 
 # -- the verb
@@ -274,13 +278,13 @@ def test_a_starter_is_a_process_of_the_verb():
 
 def test_csv_is_read_back_as_it_was():
     table = filled(["frame/auroc"], report(1))
-    (row,) = csv.DictReader(io.StringIO(typeset.csv(table)))
+    (row,) = csv.DictReader(io.StringIO(table_render.csv(table)))
     assert float(row["value"]) == roc_auc_score(*scores(table.rows[0].outcomes[0].report, "frame"))
 
 
 def test_what_the_demo_trained_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    demo, rows = compose("demo", []), paper.read(plain_table("demo")).rows
+    demo, rows = compose("demo", []), table_spec.read(plain_table("demo")).rows
     by_demo = {name: [f"experiment={name}", f"data.root='{demo.root}'"] for name in demo.experiments}
     by_table = {row.experiment: [f"experiment={row.experiment}", *map(quote, row.overrides), "seed=0"] for row in rows}
     for name, arguments in by_demo.items():

@@ -277,7 +277,7 @@ def test_celebdf_layout_goes_the_whole_way(shared_data, tmp_path):
     assert items["label"].to_dict() == {path: int("synthesis" in path) for path in items.index}
     assert items.loc["Celeb-synthesis/id1_id4_0000.mp4", "source"] == "celebdf_v2/celeb/id1_0000"
     assert list(items.loc["Celeb-synthesis/id1_id4_0000.mp4", "groups"]) == ["celebdf_v2/id1", "celebdf_v2/id4"]
-    assert set(items.index[items["listed"]]) == {"Celeb-real/id1_0000.mp4", "Celeb-synthesis/id1_id4_0000.mp4"}
+    assert set(items.index[items["official_test"]]) == {"Celeb-real/id1_0000.mp4", "Celeb-synthesis/id1_id4_0000.mp4"}
     unmask("train", "experiment=celebdf/meso4", root, "trainer=smoke", *tiny, cwd=tmp_path)
     (folder,) = (tmp_path / "outputs/celebdf/meso4").iterdir()
     assert set(Run(folder).predictions("test")["item"]) == {

@@ -3,11 +3,11 @@
   unmask evaluate run=DIR                              its own test split
   unmask evaluate run=DIR data=celebdf_v1 data.root=DIR    another data set
   unmask evaluate -m run=DIR data=celebdf_v1,celebdf_v2
-  unmask evaluate run=DIR judge=inception count=10000      a generator: FID, KID and more of its samples
+  unmask evaluate run=DIR evaluator=inception count=10000      a generator: FID, KID and more of its samples
 
 The run brings its recipe (how faces are cropped), its sampling and its threshold along; other data must have been
 prepared by that recipe, and the error says how. Predictions are written into the run's folder. Of a generator's run,
-samples are judged: figures go into generation.json, the training pictures nearest to samples into nearest.png.
+samples are evaluated: figures go into generation.json, the training pictures nearest to samples into nearest.png.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from unmask.config.check import resolved
 from unmask.config.values import check_numbers
 from unmask.console import console, quiet, say
 from unmask.data.datamodule import DataModule
-from unmask.evaluation.generators import judge_run
+from unmask.evaluation.generators import evaluate_run
 from unmask.evaluation.loading import data_of
 from unmask.reporting import tables
 from unmask.reporting.gather import SEEN, gather
@@ -32,7 +32,7 @@ MACHINE = {"data.batch_size": "batch_size", "data.loader.num_workers": "num_work
 OWN = ("recipe", "sampling", "loader", "augment", "blend")  # parts of the data config that are always the run's
 READ = {
     "detector": ("run", "split", "resamples", "trainer", "trainer."),
-    "generator": ("run", "split", "trainer", "trainer.", "judge", "judge.", "count", "seed", "lpips."),
+    "generator": ("run", "split", "trainer", "trainer.", "evaluator", "evaluator.", "count", "seed", "lpips."),
 }
 SPLITS = ("val", "test")
 
@@ -49,9 +49,8 @@ def evaluate(cfg: DictConfig) -> float:
     if "data.root" in given():
         data.source.require_root()
     if kind == "generator":
-        return judge_run(
-            run, resolved(cfg, "split", "count", "seed", "judge", "lpips", "trainer"), data, cfg.get("data") is not None
-        )
+        settings = resolved(cfg, "split", "count", "seed", "evaluator", "lpips", "trainer")
+        return evaluate_run(run, settings, data, cfg.get("data") is not None)
     trainer_settings = resolved(cfg, "trainer")["trainer"]
     check_numbers({"data": OmegaConf.to_container(cfg.data, resolve=True)} if cfg.get("data") is not None else {})
     trainers.check(trainer_settings)

@@ -41,7 +41,7 @@ from unmask.explain import items
 from unmask.files import remove_made, write_text
 from unmask.metrics import detection
 from unmask.metrics.learning import did_not_learn
-from unmask.networks.cost import count_flops
+from unmask.networks.flops import count_flops
 from unmask.parallel.processes import PARENT, follow, started
 from unmask.reporting import publish, tables
 from unmask.runs.checkpoints import best_epoch, resume_point
@@ -50,11 +50,11 @@ from unmask.runs.identity import write_config
 from unmask.runs.predictions import predictions_path, write_predictions
 from unmask.runs.run import Run
 from unmask.studies.jobs import command
-from unmask.training import evidence
 from unmask.training import trainer as trainers
-from unmask.training.callbacks import Counted
+from unmask.training.callbacks import SeedEachStep
 from unmask.training.checkpoints import WholeCheckpoints
 from unmask.training.evaluation import Results, evaluate
+from unmask.training.loggers import LogTestResults, build_loggers, closing_loggers
 from unmask.training.module import Module
 
 # What a run writes into its folder beside .hydra; `rerun=true` removes this and nothing else.
@@ -89,10 +89,10 @@ def train(cfg: DictConfig) -> float | None:
     if not _is_child():
         data.verify()
     data.setup("fit")
-    with evidence.closing():
-        shown = evidence.Evidence((settings["logger"] or {}).get("faces", 0))
-        callbacks = [*_parts(settings["callbacks"]), Counted(cfg.seed), shown]
-        loggers = evidence.start(settings)
+    with closing_loggers():
+        shown = LogTestResults((settings["logger"] or {}).get("faces", 0))
+        callbacks = [*_parts(settings["callbacks"]), SeedEachStep(cfg.seed), shown]
+        loggers = build_loggers(settings)
         if not loggers:  # Lightning refuses this one where nothing could take what it measures
             callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
         saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)  # or Lightning adds its own

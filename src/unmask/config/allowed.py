@@ -54,7 +54,12 @@ READ_ONLY = frozenset({"root", "prepared", "run"})
 #: Arguments that name where something is written; a config that came with a run may not give them.
 WRITING = frozenset({"dirpath", "folder", "save_dir", "default_root_dir", "cache_dir", "out"})
 # In such a config neither these classes, which write and delete during a training, nor those of `TRAINING`.
-WRITERS = ("unmask.training.callbacks", "unmask.training.history", "unmask.training.profile", "unmask.training.samples")
+WRITERS = (
+    "unmask.training.callbacks",
+    "unmask.training.metrics_csv",
+    "unmask.training.profile",
+    "unmask.training.samples",
+)
 
 
 def locate(name: Any) -> Any:

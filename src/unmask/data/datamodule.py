@@ -28,7 +28,7 @@ from unmask.data.predictions import empty_table, prediction_table
 from unmask.data.prepared import members
 from unmask.data.protocol import Description, describe
 from unmask.data.recipe import Recipe
-from unmask.data.sampling import CountedLoader, CountedSampler, FixedSampler, draw_seed
+from unmask.data.sampling import CountedSampler, FixedSampler, ResumableLoader, draw_seed
 from unmask.data.source import Source
 from unmask.data.split import Split
 
@@ -72,7 +72,7 @@ class DataModule(LightningDataModule):
         self._check()
         self.members = members(source, self.split, recipe, prepared)
         self.samples: dict[str, CropDataset] = {}
-        self._training: CountedLoader | None = None
+        self._training: ResumableLoader | None = None
         self._given = {"batches": 0}
         self._features = ""
 
@@ -118,7 +118,7 @@ class DataModule(LightningDataModule):
             self.samples[split] = self._samples(rows, split)
             if self.split.only and not len(rows) and stage == "fit":
                 raise ManifestError(
-                    f"the {split} split holds no real item; give it some with data.split.protocol=seeded"
+                    f"the {split} split holds no real item; give it some with data.split.protocol=random_groups"
                 )
             both = len(np.unique(self.samples[split].labels)) == 2
             if split in ("train", "val") and stage == "fit" and not self.split.only and not both:
@@ -189,14 +189,14 @@ class DataModule(LightningDataModule):
         """The test split."""
         return self._loader(self.samples["test"])
 
-    def _loader(self, data: CropDataset, order: Order | None = None, unit: int = 1) -> CountedLoader:
+    def _loader(self, data: CropDataset, order: Order | None = None, unit: int = 1) -> ResumableLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler: type[CountedSampler] = CountedSampler
         if self.trainer and self.trainer.overfit_batches:  # type: ignore[attr-defined]
             # A few batches of the validation split are to hold both classes, so they are drawn too.
             sampler, order = FixedSampler, order or (lambda rng: rng.permutation(len(data)))
         workers = self.loader.num_workers
-        return CountedLoader(
+        return ResumableLoader(
             data,
             batch_size=self.loader.batch_size,
             sampler=sampler(len(data), self.loader.seed, order, unit, rank, world),
@@ -282,7 +282,7 @@ class DataModule(LightningDataModule):
         kept = "without the fakes " if self.split.only else ""
         return (
             f"the {split} split of {self.name} is empty {kept}(data.split.protocol={self.split.protocol}); put items "
-            f"into it, or deal some with data.split.protocol=seeded data.split.{split}_fraction=0.2"
+            f"into it, or deal some with data.split.protocol=random_groups data.split.{split}_fraction=0.2"
         )
 
     def protocol_words(self, split: str) -> dict[str, str]:

@@ -35,8 +35,8 @@ class Item:
         method: `real`, or the manipulation.
         source: the `item` it was made from, so that real and fake can be paired.
         groups: every person filmed or put on, the source painting: what must not be in two splits.
-        listed: whether the official test list names it.
-        given: the split in whose folder it lies, where the data set comes divided.
+        official_test: whether the official test list names it.
+        predefined: the split in whose folder it lies, where the data set comes divided.
         mask: file, relative as `path`, that shows by white what was manipulated, where there is one.
         attributes: what is known of the picture, by name: 1 yes, 0 no.
     """
@@ -47,8 +47,8 @@ class Item:
     method: str
     source: str | None = None
     groups: tuple[str, ...] = ()
-    listed: bool = False
-    given: str | None = None
+    official_test: bool = False
+    predefined: str | None = None
     mask: str | None = None
     attributes: Mapping[str, int] = field(default_factory=dict)
 

@@ -19,7 +19,8 @@ from unmask.media.kinds import Statistics
 SCALARS = ("track", "frame", "time", "prob")
 LISTS = ("box", "landmarks")
 PIXELS = ("pixels", "masks")  # [N, 3, S, S], and [N, 1, S, S] where the recipe keeps masks
-LISTED = {*ITEM_COLUMNS, "listed", "given"}  # columns of items that the manifest has, not their files
+# Columns of items that the manifest has, not their files.
+MANIFEST_COLUMNS = {*ITEM_COLUMNS, "official_test", "predefined"}
 
 # What reading a damaged archive may raise.
 UNREADABLE = (BadZipFile, ValueError, KeyError, EOFError, zlib.error, NotImplementedError)
@@ -83,11 +84,11 @@ def read_part(folder: Path, item: str) -> Crops:
         raise DamagedPart(f"{path} is damaged; the same command prepares {item} again") from error
 
 
-def take_apart(folder: Path) -> None:
+def unmerge(folder: Path) -> None:
     """Make parts of a whole store again; it counts as whole until all are there."""
     store = CropStore(folder)
     (folder / "parts").mkdir(exist_ok=True)
-    known = [name for name in store.items.columns if name not in LISTED and not name.startswith(ATTRIBUTE)]
+    known = [name for name in store.items.columns if name not in MANIFEST_COLUMNS and not name.startswith(ATTRIBUTE)]
     for row in store.items.to_dict("records"):
         rows, pixels = store.of_item(row["item"])
         crops = Crops(

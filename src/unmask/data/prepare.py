@@ -19,7 +19,7 @@ import pandas as pd
 from unmask.data import duplicates
 from unmask.data.audit import audit
 from unmask.data.manifest import SIZE
-from unmask.data.parts import About, DamagedPart, part_path, read_about, take_apart
+from unmask.data.parts import About, DamagedPart, part_path, read_about, unmerge
 from unmask.data.recipe import Recipe
 from unmask.data.shards import finish, merge, reasons, write_rejected
 from unmask.data.store import AGAIN, CHECKSUMS, DUPLICATES, CropStore, StoreError
@@ -148,10 +148,10 @@ def _tasks(items: pd.DataFrame) -> list[Task]:
     ]
 
 
-def begin(root: Path, folder: Path, recipe: Recipe) -> None:
-    """Open a folder for parts that are made otherwise than from files (`store.write_part`); `join` makes it whole.
+def reopen(root: Path, folder: Path, recipe: Recipe) -> None:
+    """Open a folder for parts that are not made from files (`parts.write_part`); `merge_parts` makes a store of them.
 
-    A store that is whole is taken apart again, so that it can grow.
+    A store that is whole is unmerged, so that it can grow.
 
     Args:
         root: what they are made from.
@@ -160,10 +160,10 @@ def begin(root: Path, folder: Path, recipe: Recipe) -> None:
     """
     _claim(folder, _about(root, recipe))
     if (folder / "crops.parquet").is_file():
-        take_apart(folder)
+        unmerge(folder)
 
 
-def join(items: pd.DataFrame, folder: Path) -> CropStore:
+def merge_parts(items: pd.DataFrame, folder: Path) -> CropStore:
     """Make a store of parts that lie in its folder, one an item."""
     with lock(folder, alone=True):
         return _merge(items, folder, max_rejected=1.0)
@@ -220,7 +220,7 @@ def _merge(items: pd.DataFrame, folder: Path, max_rejected: float) -> CropStore:
     known: list[About] = [entry for entry in about if entry is not None]
     if gone := len(about) - len(known):
         raise StoreError(f"{gone} items in {folder} are gone again; run the same command once more")
-    _judge(items.assign(rejected=reasons(known, items)), folder, max_rejected)
+    _check_rejected(items.assign(rejected=reasons(known, items)), folder, max_rejected)
     table, crops = merge(folder, items, known)
     write_text(folder / "audit.json", json.dumps(audit(table), indent=2))
     finish(folder, crops)
@@ -228,7 +228,7 @@ def _merge(items: pd.DataFrame, folder: Path, max_rejected: float) -> CropStore:
     return CropStore(folder)
 
 
-def _judge(items: pd.DataFrame, folder: Path, max_rejected: float) -> None:
+def _check_rejected(items: pd.DataFrame, folder: Path, max_rejected: float) -> None:
     """Say so when much could not be prepared, before anything is merged."""
     bad = items[items["rejected"].notna()]
     share = len(bad) / max(len(items), 1)

@@ -174,29 +174,29 @@ class FixedSampler(CountedSampler, SequentialSampler):  # type: ignore[misc]
         """Nothing changes."""
 
 
-class CountedLoader(DataLoader[Any]):
+class ResumableLoader(DataLoader[Any]):
     """A loader whose state is the number of batches that it gave in this epoch: a resumed run goes on with the next.
 
     Its sampler is a `CountedSampler`.
     """
 
-    given = 0
+    served = 0
 
     def state_dict(self) -> dict[str, int]:
         """Kept in every checkpoint by the Trainer."""
-        return {"batches": self.given}
+        return {"batches": self.served}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """The next epoch begins after so many batches."""
         assert isinstance(self.sampler, CountedSampler) and self.batch_size
         done = state["batches"] >= len(self)
-        self.given = 0 if done else state["batches"]
-        self.sampler.skip = self.given * self.batch_size
+        self.served = 0 if done else state["batches"]
+        self.sampler.skip = self.served * self.batch_size
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         assert isinstance(self.sampler, CountedSampler)
         if not self.sampler.skip:
-            self.given = 0
+            self.served = 0
         for batch in super().__iter__():
-            self.given += 1
+            self.served += 1
             yield batch

@@ -31,18 +31,18 @@ class Source:
     LAYOUT = ""  #: what is expected below `root`
     TASK = ""  #: what a detector is asked on this data, where that is not obvious
     #: Protocols in which no group may be in two splits.
-    DISJOINT: tuple[str, ...] = ("identity_disjoint", "seeded")
+    DISJOINT: tuple[str, ...] = ("identity_disjoint", "random_groups")
     #: What a protocol promises, in words.
     PROTOCOL_WORDS: Mapping[str, str] = {
         "official": "no video is in two splits, but people are: this list shares identities between training and test",
         "identity_disjoint": "no person is in two splits",
-        "given": "as the data set comes divided",
-        "seeded": "whole groups, dealt by seed {seed}",
+        "predefined": "as the data set comes divided",
+        "random_groups": "whole groups, dealt by seed {seed}",
     }
     #: By name of the data set, how many real and fake items its authors publish.
     PUBLISHED: Mapping[str, Mapping[str, int]] = {}
-    #: Whether the protocol `given` becomes `seeded` where a copy of the data set does not come divided.
-    ELSE_SEEDED = False
+    #: Whether the protocol `predefined` becomes `random_groups` where a copy of the data set does not come divided.
+    ELSE_RANDOM_GROUPS = False
 
     crops: Path | None = None  #: the folder of its stores, of a source that is made and not prepared
 

@@ -15,7 +15,7 @@ class Split:
     """The protocol by which items are divided.
 
     Args:
-        protocol: `official`, `identity_disjoint`, `given` or `seeded` (data/splits.py).
+        protocol: `official`, `identity_disjoint`, `predefined` or `random_groups` (data/splits.py).
         val_fraction: share of the training items held out for validation, by whole people.
         test_fraction: share of the items dealt to the test split, where no list names it, by whole groups.
         seed: of the draw of people; independent of the run's seed, so that seeds share their splits.
@@ -38,8 +38,9 @@ class Split:
 
     def rule(self, items: pd.DataFrame, source: Source) -> str:
         """The protocol for this copy of a data set, which may not come divided."""
-        undivided = self.protocol == "given" and source.ELSE_SEEDED and bool(items["given"].isna().all())
-        return "seeded" if undivided else self.protocol
+        falls_back = self.protocol == "predefined" and source.ELSE_RANDOM_GROUPS
+        undivided = falls_back and bool(items["predefined"].isna().all())
+        return "random_groups" if undivided else self.protocol
 
     def divide(
         self, items: pd.DataFrame, crops: pd.DataFrame | None, source: Source
@@ -69,6 +70,6 @@ class Split:
 
     def unread(self, source: Source) -> list[tuple[str, str]]:
         """Settings that have no effect beside the others, and why: (name, reason)."""
-        dealt = self.protocol in DEAL_TEST or (self.protocol == "given" and source.ELSE_SEEDED)
+        dealt = self.protocol in DEAL_TEST or (self.protocol == "predefined" and source.ELSE_RANDOM_GROUPS)
         why = f"protocol={self.protocol} takes the test split as the data set has it"
         return [] if dealt else [("split.test_fraction", why)]

@@ -1,7 +1,8 @@
 """Protocols: which items are for training, for validation and for the one test. Pure functions of the item table.
 
-Each takes the table of items (columns `item, label, groups, source, listed, given, rejected`) and returns the split of
-each row, `train`, `val`, `test` or None. Validation is always carved from the training domain, never from test.
+Each takes the table of items (columns `item, label, groups, source, official_test, predefined, rejected`) and returns
+the split of each row, `train`, `val`, `test` or None. Validation is always carved from the training domain,
+never from test.
 """
 
 from collections.abc import Callable
@@ -18,11 +19,11 @@ def official(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> p
     So no filmed person is in both training and validation, and a fake stays with its source. The official lists of
     Celeb-DF share people between training and test: use `identity_disjoint` to measure without that.
     """
-    splits = pd.Series(np.where(items["listed"].astype(bool), "test", "train"), index=items.index, dtype=object)
+    splits = pd.Series(np.where(items["official_test"].astype(bool), "test", "train"), index=items.index, dtype=object)
     if not (splits == "test").any():
         raise ManifestError(
             "no item is on an official test list: is the list complete, and the folder? A data set without one wants "
-            "protocol=given or protocol=seeded"
+            "protocol=predefined or protocol=random_groups"
         )
     rest = items[splits == "train"]
     filmed = pd.Series([list(groups)[:1] for groups in rest["groups"]], index=rest.index, dtype=object)
@@ -40,7 +41,7 @@ def identity_disjoint(
     test set; where there is none, components are dealt by seed. The largest component always trains.
     """
     component = _component(items)
-    whole = items["listed"].astype(bool).groupby(component).transform("all")
+    whole = items["official_test"].astype(bool).groupby(component).transform("all")
     splits = pd.Series("train", index=items.index, dtype=object)
     largest = component.value_counts().sort_index().idxmax() if not whole.any() else None
     if whole.any():
@@ -52,7 +53,7 @@ def identity_disjoint(
         if not (splits == "test").any():
             raise ManifestError(
                 "every item is in one component of the swap graph, so no identity-disjoint split exists; "
-                "use protocol=official or given"
+                "use protocol=official or predefined"
             )
     rest = items[splits == "train"]
     free = rest[component.loc[rest.index] != _largest(component.loc[rest.index])]
@@ -61,18 +62,20 @@ def identity_disjoint(
     return splits
 
 
-def given(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> pd.Series:
+def predefined(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> pd.Series:
     """The splits as the data set comes divided; where it has no validation part, it is dealt from training by group."""
-    splits = items["given"].astype(object)
+    splits = items["predefined"].astype(object)
     if splits.isna().any():
-        raise ManifestError("the data set does not come divided into train, val and test; use protocol=seeded")
+        raise ManifestError("the data set does not come divided into train, val and test; use protocol=random_groups")
     rest = items[splits == "train"]
     if len(rest) and not (splits == "val").any():
         splits.loc[_deal(rest, _component(rest), val_fraction, seed)] = "val"
     return splits
 
 
-def seeded(items: pd.DataFrame, val_fraction: float = 0.1, test_fraction: float = 0.2, seed: int = 0) -> pd.Series:
+def random_groups(
+    items: pd.DataFrame, val_fraction: float = 0.1, test_fraction: float = 0.2, seed: int = 0
+) -> pd.Series:
     """Whole groups dealt by seed, so that none is in two splits: test first, then validation from what is left.
 
     With `test_fraction=1` everything is test material: a collection that is evaluated and never trained on.
@@ -97,10 +100,10 @@ def seeded(items: pd.DataFrame, val_fraction: float = 0.1, test_fraction: float 
 PROTOCOLS: dict[str, Callable[..., pd.Series]] = {
     "official": official,
     "identity_disjoint": identity_disjoint,
-    "given": given,
-    "seeded": seeded,
+    "predefined": predefined,
+    "random_groups": random_groups,
 }
-DEAL_TEST = ("identity_disjoint", "seeded")  # protocols that take a `test_fraction`
+DEAL_TEST = ("identity_disjoint", "random_groups")  # protocols that take a `test_fraction`
 
 
 def _component(items: pd.DataFrame) -> pd.Series:

@@ -29,8 +29,8 @@ class CelebA(Source):
   {PARTITION}.txt or .csv     optional: the official split: 0 train, 1 val, 2 test; else whole people are dealt
   {IDENTITY}.txt                 optional: who is shown
 The lists lie in data.root or in Anno/ and Eval/ below it."""
-    PROTOCOL_WORDS = {**Source.PROTOCOL_WORDS, "given": "the official partition"}
-    ELSE_SEEDED = True
+    PROTOCOL_WORDS = {**Source.PROTOCOL_WORDS, "predefined": "the official partition"}
+    ELSE_RANDOM_GROUPS = True
     PUBLISHED = {"celeba": {"real": 202_599, "fake": 0}}  # the data set's own page, HOME
 
     def find_items(self) -> list[Item]:
@@ -48,7 +48,7 @@ The lists lie in data.root or in Anno/ and Eval/ below it."""
                 0,
                 "real",
                 groups=tuple(f"{self.name}/person{who}" for who in identity.get(file.name, ())),
-                given=SPLITS[partition[file.name][0]] if partition else None,
+                predefined=SPLITS[partition[file.name][0]] if partition else None,
                 attributes={
                     name: int(value == 1) for name, value in zip(names, attributes.get(file.name, ()), strict=False)
                 },

@@ -61,7 +61,10 @@ class CelebDF(Source):
             Item(
                 **(
                     vars(item)
-                    | {"listed": _same(item.path) in tests, "source": item.source if item.source in sources else None}
+                    | {
+                        "official_test": _same(item.path) in tests,
+                        "source": item.source if item.source in sources else None,
+                    }
                 )
             )
             for item in items

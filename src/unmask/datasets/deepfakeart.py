@@ -35,12 +35,12 @@ class DeepfakeArt(Source):
   methods.csv                                                    optional: `path,method` for several methods"""
     PROTOCOL_WORDS = {
         **Source.PROTOCOL_WORDS,
-        "given": "the official lists; a painting and all that was made of it stay together",
+        "predefined": "the official lists; a painting and all that was made of it stay together",
         "identity_disjoint": "a painting and all that was made of it stay together",
-        "seeded": "a painting and all that was made of it stay together, dealt by seed {seed}",
+        "random_groups": "a painting and all that was made of it stay together, dealt by seed {seed}",
     }
-    DISJOINT = (*Source.DISJOINT, "given")
-    ELSE_SEEDED = True
+    DISJOINT = (*Source.DISJOINT, "predefined")
+    ELSE_RANDOM_GROUPS = True
     PUBLISHED = {"deepfakeart": {"real": 5063, "fake": 5063}}  # arXiv:2306.01272, inpainting: 5,063 pairs
 
     def find_items(self) -> list[Item]:
@@ -52,15 +52,15 @@ class DeepfakeArt(Source):
         methods = read_methods(self.root / "methods.csv")
         items = [item for folder in folders for item in self._painting(folder, methods)]
         split_of = self._lists({item.path for item in items})
-        return [replace(item, given=split_of.get(item.path.split("/")[2])) for item in items]
+        return [replace(item, predefined=split_of.get(item.path.split("/")[2])) for item in items]
 
     def require(self, protocol: str, items: Sequence[Item]) -> None:
         """Refuse lists that leave out paintings, where the protocol goes by them."""
-        unlisted = [item.path for item in items if item.given is None]
-        if protocol == "given" and unlisted and len(unlisted) < len(items):
+        unlisted = [item.path for item in items if item.predefined is None]
+        if protocol == "predefined" and unlisted and len(unlisted) < len(items):
             raise ManifestError(
                 f"{unlisted[0]} and {len(unlisted) - 1} other pictures are of paintings in none of the official lists; "
-                "data.split.protocol=seeded deals all of them by seed"
+                "data.split.protocol=random_groups deals all of them by seed"
             )
 
     def _painting(self, folder: Path, methods: dict[str, str]) -> Iterator[Item]:

@@ -33,12 +33,13 @@ Folders may have any name, or data.root may be one itself. With a test set the p
 by original."""
     PROTOCOL_WORDS = {
         **Source.PROTOCOL_WORDS,
-        "given": "the public test set; validation by original video. People are not named and may be in two splits",
+        "predefined": "the public test set; validation by original video. People are not named and may be in two "
+        "splits",
         "identity_disjoint": "an original and its fakes stay together; people are not named and may be in two splits",
-        "seeded": "an original and its fakes stay together, dealt by seed {seed}; people are not named and may be in "
-        "two splits",
+        "random_groups": "an original and its fakes stay together, dealt by seed {seed}; people are not named and "
+        "may be in two splits",
     }
-    ELSE_SEEDED = True
+    ELSE_RANDOM_GROUPS = True
     # The training parts, and the public test set, as their lists count (polimi-ispl/icpr2020dfdc, issue 63).
     PARTS, PUBLIC_TEST = {"real": 19_154, "fake": 100_000}, {"real": 2500, "fake": 2500}
 
@@ -56,11 +57,11 @@ by original."""
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
         """Of the training parts, the public test set or both, whichever this copy has."""
-        tests = items["given"] == "test"
+        tests = items["predefined"] == "test"
         held = [count for count, there in ((self.PARTS, ~tests), (self.PUBLIC_TEST, tests)) if there.any()]
         return {kind: sum(count[kind] for count in held) for kind in ("real", "fake")}
 
-    def _part(self, place: Path, given: str | None) -> Iterator[Item]:
+    def _part(self, place: Path, predefined: str | None) -> Iterator[Item]:
         """One item for each video of a metadata.json."""
         entries = read_metadata(place / METADATA)
         self._check_there(place / METADATA, [place / name for name in entries])
@@ -68,7 +69,7 @@ by original."""
             label, original = LABELS[entry["label"]], entry.get("original")
             group = Path(original if label and original else name).stem
             source = f"{self.name}/real/{group}" if label and original in entries else None
-            yield self._item(place / name, label, source, given, (f"{self.name}/{group}",))
+            yield self._item(place / name, label, source, predefined, (f"{self.name}/{group}",))
 
     def _test(self, place: Path) -> Iterator[Item]:
         """One item for each line of a labels.csv; it names no originals."""
@@ -78,10 +79,12 @@ by original."""
         for file, label in files.items():
             yield self._item(file, label, None, "test", (f"{self.name}/{file.stem}",))
 
-    def _item(self, file: Path, label: int, source: str | None, given: str | None, groups: tuple[str, ...]) -> Item:
+    def _item(
+        self, file: Path, label: int, source: str | None, predefined: str | None, groups: tuple[str, ...]
+    ) -> Item:
         method = "dfdc" if label else "real"
         path = file.relative_to(self.root).as_posix()
-        return Item(f"{self.name}/{method}/{file.stem}", path, label, method, source, groups, given=given)
+        return Item(f"{self.name}/{method}/{file.stem}", path, label, method, source, groups, predefined=predefined)
 
     def _check_there(self, listing: Path, files: list[Path]) -> None:
         if lost := [file for file in files if not file.exists()]:

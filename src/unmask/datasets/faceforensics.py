@@ -3,7 +3,7 @@
 A fake's name `<target>_<source>.mp4` says whose video was altered and whose face, or whose expression, was put on. The
 official lists hold pairs of videos; each pair was altered in both directions. DeepFakeDetection has actors instead of
 YouTube videos (`<target>_<source>__<scene>__<id>.mp4`) and no list: published work tests on all of it, and so does
-the protocol `given`. 1,000 sequences were cut from 977 YouTube videos, so a few people may be in two splits.
+the protocol `predefined`. 1,000 sequences were cut from 977 YouTube videos, so a few people may be in two splits.
 """
 
 import re
@@ -50,10 +50,10 @@ class FaceForensics(Source):
   train.json val.json test.json                              the official pairs, or in splits/; they lie in
                                                              dataset/splits of the repository above
   METHOD is {", ".join(METHODS)}"""
-    DISJOINT = (*Source.DISJOINT, "given")
+    DISJOINT = (*Source.DISJOINT, "predefined")
     PROTOCOL_WORDS = {
         **Source.PROTOCOL_WORDS,
-        "given": "the official lists: no sequence, filmed or put on, is in two splits",
+        "predefined": "the official lists: no sequence, filmed or put on, is in two splits",
         "identity_disjoint": "no sequence, filmed or put on, is in two splits",
     }
 
@@ -88,19 +88,21 @@ class FaceForensics(Source):
         items += [self._fake(path, method) for method in self.methods for path in self._videos(method, False)]
         on_disk = {item.item for item in items}
         return [
-            replace(item, given=self._official(item, split_of), source=item.source if item.source in on_disk else None)
+            replace(
+                item, predefined=self._official(item, split_of), source=item.source if item.source in on_disk else None
+            )
             for item in items
         ]
 
     def require(self, protocol: str, items: Sequence[Item]) -> None:
         """Refuse a copy without the official lists, or with other videos than these name."""
-        if protocol != "given":
+        if protocol != "predefined":
             return
         pairs = self._pairs() if "youtube" in self.origins else {}
         if not pairs and "youtube" in self.origins:
             raise ManifestError(self._no_lists())
         for item in items:
-            if item.given is None:
+            if item.predefined is None:
                 members = ", ".join(group.rpartition("/")[2] for group in item.groups)
                 raise ManifestError(f"{item.path}: the official lists have no pair {members} in one split")
         if pairs:
@@ -160,7 +162,7 @@ class FaceForensics(Source):
         return (
             f"{', '.join(missing)} of the official split {'is' if len(missing) == 1 else 'are'} missing below "
             f"{self.root}: copy dataset/splits of https://github.com/ondyari/FaceForensics there, or choose "
-            "data.split.protocol=identity_disjoint or seeded, which need no lists"
+            "data.split.protocol=identity_disjoint or random_groups, which need no lists"
         )
 
     def _official(self, item: Item, split_of: dict[str, str]) -> str | None:
@@ -181,7 +183,7 @@ class FaceForensics(Source):
             raise ManifestError(
                 f"{len(lost)} of {len(wanted)} videos of the official lists are not below {self.root}, such as "
                 f"{lost[0].partition('/')[2]}: the download is incomplete; data.split.protocol=identity_disjoint or "
-                "seeded takes what is there"
+                "random_groups takes what is there"
             )
 
     def used(self, items: pd.DataFrame, protocol: str) -> pd.Series:
@@ -192,7 +194,7 @@ class FaceForensics(Source):
             )
         origin = items["item"].str.split("/").str[1]
         used = (items["label"] == 1) & items["method"].isin(self.methods) | origin.isin(self.origins)
-        if protocol == "given" and items.loc[used, "given"].isna().any():
+        if protocol == "predefined" and items.loc[used, "predefined"].isna().any():
             raise ManifestError(f"{self._no_lists()}. Where they came later, prepare again with rerun=true")
         return used
 

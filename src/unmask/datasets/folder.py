@@ -40,8 +40,8 @@ or, divided by yourself (without val/, some of train/ is held out):
   train/fake/**  val/fake/**  test/fake/**
 In the first layout a seed deals whole groups: those of one sub-folder (below the method) stay together, else those of
 one name; or data.group='(.+)_frame' says which part of a path names its group."""
-    PROTOCOL_WORDS = {**Source.PROTOCOL_WORDS, "given": "as the folders are divided"}
-    ELSE_SEEDED = True
+    PROTOCOL_WORDS = {**Source.PROTOCOL_WORDS, "predefined": "as the folders are divided"}
+    ELSE_RANDOM_GROUPS = True
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
         clip = "/".join(filter(None, (split, inside.as_posix() if ambiguous else path)))
         where = file.relative_to(self.root).as_posix()
         groups = (f"{self.name}/{self._group(path)}",)
-        return Item(f"{self.name}/{method}/{clip}", where, label, method, groups=groups, given=split)
+        return Item(f"{self.name}/{method}/{clip}", where, label, method, groups=groups, predefined=split)
 
     def _group(self, path: str) -> str:
         if self.group is None:

@@ -31,7 +31,7 @@ class Generated(Source):
     LAYOUT = "  crops/KEY/    what was made, before any mark, beside what is real; unmask sample, unmask swap"
     PROTOCOL_WORDS = {
         **Source.PROTOCOL_WORDS,
-        "given": "samples and swapped videos dealt by their number, real pictures in the generator's own splits, "
+        "predefined": "samples and swapped videos dealt by their number, real pictures in the generator's own splits, "
         "filmed faces with what was made of them",
     }
 
@@ -50,10 +50,10 @@ class Generated(Source):
                 f"data.run={self.root}: nothing is kept for detectors; {' '.join(self.command('', ()))}"
             )
         table = CropStore(stores[0].parent).items
-        columns = (table[name] for name in ("item", "path", "label", "method", "groups", "given"))
+        columns = (table[name] for name in ("item", "path", "label", "method", "groups", "predefined"))
         return [
-            Item(item, path, label, method, groups=tuple(groups), given=given)
-            for item, path, label, method, groups, given in zip(*columns, strict=True)
+            Item(item, path, label, method, groups=tuple(groups), predefined=predefined)
+            for item, path, label, method, groups, predefined in zip(*columns, strict=True)
         ]
 
     def command(self, recipe_option: str, changed: Sequence[str]) -> list[str]:

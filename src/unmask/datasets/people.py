@@ -48,8 +48,9 @@ class People(Source):
 Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='C/**'"""
     DISJOINT = ()
     PROTOCOL_WORDS = {
-        "seeded": "of each person whole files are held out, drawn by seed {seed}, of somebody with a single video its "
-        "end; what is held out is divided in its order, first validation, then test: the two share videos, no frame"
+        "random_groups": "of each person whole files are held out, drawn by seed {seed}, of somebody with a single "
+        "video its end; what is held out is divided in its order, first validation, then test: the two share videos, "
+        "no frame"
     }
 
     def __init__(self, name: str, root: str | Path, people: Mapping[str, str], demo: bool = False) -> None:
@@ -104,17 +105,18 @@ Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='
 
 @dataclass(frozen=True)
 class PeopleSplit(Split):
-    """Material of each person held out, see `divide`; `val_fraction` and `test_fraction` are of each person's faces."""
+    """Material of each person held out (`split_per_identity`); both fractions are of each person's faces."""
 
-    protocol: str = "seeded"
+    protocol: str = "random_groups"
     test_fraction: float = 0.1
     only: str | None = "real"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.protocol != "seeded":
+        if self.protocol != "random_groups":
             raise ValueError(
-                f"data.split.protocol={self.protocol}: data of people to be swapped is divided by protocol=seeded"
+                f"data.split.protocol={self.protocol}: data of people to be swapped is divided by "
+                "protocol=random_groups"
             )
 
     def divide(
@@ -123,7 +125,7 @@ class PeopleSplit(Split):
         """Divide by the crops; before anything is prepared, nothing is divided."""
         if crops is None:
             return items, None
-        return divide(items, crops, self.val_fraction, self.test_fraction, self.seed)
+        return split_per_identity(items, crops, self.val_fraction, self.test_fraction, self.seed)
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class PeopleSampling(Sampling):
     def order(self, samples: CropDataset) -> tuple[Order, int]:
         """Everybody as often, whoever has more faces; drawn anew each epoch."""
         assert isinstance(samples, PeopleDataset)
-        return partial(alike, samples.identity.numpy()), 1
+        return partial(identity_balanced_order, samples.identity.numpy()), 1
 
 
 class PeopleDataset(CropDataset):
@@ -209,7 +211,7 @@ def landmarks(crops: pd.DataFrame, recipe: Recipe) -> NDArray[np.float32]:
     return np.asarray(recipe.landmarks_in_crop(box, points), np.float32) if len(points) else points
 
 
-def alike(identity: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
+def identity_balanced_order(identity: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
     """As many positions as there are, of each person as many, in random order; who has fewer goes round."""
     people = np.unique(identity)
     each = -(-len(identity) // len(people))
@@ -217,7 +219,7 @@ def alike(identity: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np
     return np.asarray(rng.permutation(np.concatenate(rows))[: len(identity)])
 
 
-def divide(
+def split_per_identity(
     items: pd.DataFrame, crops: pd.DataFrame, val_fraction: float, test_fraction: float, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Hold out material of each person: whole files, or of a single video its end.

@@ -1,4 +1,4 @@
-"""Judge a generator's run: figures of its samples against real pictures, and the training pictures nearest to them."""
+"""Evaluate a generator's run: figures of its samples against real pictures, the training pictures nearest to them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from unmask.evaluation.swaps import find_lpips
 from unmask.files import read_json
 from unmask.metrics import generation
 from unmask.modules.autoencoder import Autoencoder
-from unmask.modules.judging import figures, names
 from unmask.modules.latents import seed_of
+from unmask.modules.sample_metrics import figures, names
 from unmask.networks.perceptual import LPIPS
 from unmask.provenance import Marking
 from unmask.runs.figures import write_json
@@ -31,12 +31,12 @@ BATCH = 64  # pictures at once
 FILE = "generation.json"  # of the run's folder: figures by data and split
 
 
-def judge_run(run: Run, settings: Settings, data: DataModule, other: bool) -> float:
-    """Judge `count` samples of a run against one split, add the figures to `generation.json`; return the Frechet one.
+def evaluate_run(run: Run, settings: Settings, data: DataModule, other: bool) -> float:
+    """Evaluate `count` samples of a run against one split, add figures to `generation.json`; return the Frechet one.
 
     Args:
         run: of a generator.
-        settings: of `unmask evaluate`: split, count, seed, judge, lpips, trainer.
+        settings: of `unmask evaluate`: split, count, seed, evaluator, lpips, trainer.
         data: what the samples are held against, not yet set up.
         other: it is not the data that the run was trained on.
     """
@@ -46,10 +46,10 @@ def judge_run(run: Run, settings: Settings, data: DataModule, other: bool) -> fl
     if count is not None and count < 2:
         raise ValueError(f"count={count}: take at least 2, or null for as many as there are real pictures")
     if run.kind != "generator":
-        raise ValueError(f"run={run.folder}: {run.name} makes no samples that could be judged")
+        raise ValueError(f"run={run.folder}: {run.name} makes no samples that could be evaluated")
     module = run.module().to(torch.device(devices_of(settings["trainer"])[0]))
-    network = module.judge if settings["judge"] is None else build(settings["judge"]).to(module.device)
-    named = names(network)["frechet"]  # a judge that lacks its file says so here
+    network = module.evaluator if settings["evaluator"] is None else build(settings["evaluator"]).to(module.device)
+    named = names(network)["frechet"]  # an evaluator that lacks its file says so here
     own = data_of(run) if other else data
     for each in (data, own):
         each.augment = Augmentation()  # training pictures are shown as they are
@@ -57,7 +57,7 @@ def judge_run(run: Run, settings: Settings, data: DataModule, other: bool) -> fl
     if (there := len(data.samples[split])) < 2:
         raise ValueError(f"split={split} of {data.name} holds {there} pictures; figures of a set want at least 2")
     task = _Task(run, module, network, data, own, settings, find_lpips(settings["lpips"], data.loader.image_size))
-    found = _judge(task)
+    found = _evaluate(task)
     given_back = _reconstruct(task) if isinstance(module, Autoencoder) else {}
     _keep(task, found, given_back)
     _tell(run, data, split, found, given_back)
@@ -66,12 +66,12 @@ def judge_run(run: Run, settings: Settings, data: DataModule, other: bool) -> fl
 
 @dataclass
 class _Task:
-    """What is judged.
+    """What is evaluated.
 
     Attributes:
         run: whose samples.
         module: the generator.
-        network: the judge: pictures -> features.
+        network: the evaluator: pictures -> features.
         data: what samples are held against.
         own: what the generator learned from.
         settings: of the verb.
@@ -92,7 +92,7 @@ class _Task:
         return str(self.settings["split"])
 
     def seen(self, data: DataModule, split: str, what: str = "pictures") -> Tensor:
-        """The judge's features of a split [N, F]."""
+        """The evaluator's features of a split [N, F]."""
         return _seen(self.network, _loading(data, split, self.module.device), len(data.samples[split]), what)
 
 
@@ -118,7 +118,7 @@ def _key(known: Settings, name: str, split: str, protocol: dict[str, str]) -> st
     return f"{name}-{rule}-{protocol['Manifest']}/{split}"
 
 
-def _judge(task: _Task) -> Settings:
+def _evaluate(task: _Task) -> Settings:
     """Figures of the samples, and a picture of the training pictures nearest to them."""
     network, (lpips, reason) = task.network, task.perceptual
     real = task.seen(task.data, task.split, "real pictures")

@@ -21,7 +21,7 @@ from unmask.data.datamodule import DataModule
 from unmask.data.dataset import CropDataset
 from unmask.data.pixels import to_float
 from unmask.files import replacing, write_text
-from unmask.reporting import choose
+from unmask.reporting import examples
 from unmask.reporting.gather import HEAT
 
 FRAMES = 4  # of a clip, so many are shown
@@ -57,7 +57,7 @@ def _write(
     from unmask.explain.sanity import ALIKE, agreement
 
     begun = time.monotonic()
-    chosen = choose.explained(predictions, count, localises)
+    chosen = examples.explained(predictions, count, localises)
     samples = data.samples["test"]
     rows = [_row(samples.table, predictions, choice.item) for choice in chosen]
     if not rows:

@@ -80,23 +80,25 @@ def _rows(jobs: Sequence[Job], name: str, method: str) -> list[Item]:
     item = jobs[0].original
     real = f"{name}/real/{jobs[0].record}"
     path = jobs[0].path("original").relative_to(jobs[0].out).as_posix()
-    rows = [Item(real, path, 0, "real", groups=item.groups, listed=item.listed, given=item.given)]
+    rows = [
+        Item(real, path, 0, "real", groups=item.groups, official_test=item.official_test, predefined=item.predefined)
+    ]
     for job in jobs:
         path, mask = (job.path(kind).relative_to(job.out).as_posix() for kind in ("inpainting", "mask"))
         fake = f"{name}/{method}/{job.record}_{job.mask}"
-        rows.append(Item(fake, path, 1, method, real, item.groups, item.listed, item.given, mask))
+        rows.append(Item(fake, path, 1, method, real, item.groups, item.official_test, item.predefined, mask))
     return rows
 
 
 def _write_lists(out: Path, rows: Sequence[Item]) -> None:
     """Write the lists of the official split, if the originals came with one, so that the forgeries keep it."""
-    if {item.given for item in rows} - {"train", "test"}:
+    if {item.predefined for item in rows} - {"train", "test"}:
         return
     originals = {item.item: item.path for item in rows}
     for split in ("train", "test"):
         listed = {
             item.item.rpartition("/")[2]: {"original": originals[item.source], "generated": item.path}
             for item in rows
-            if item.given == split and item.source is not None
+            if item.predefined == split and item.source is not None
         }
         replace_file(out / "similar" / f"{split}_similar.json", json.dumps({"inpainting": listed}, indent=1).encode())

@@ -54,7 +54,7 @@ def sample(
     todo = _missing(kept, count)
     say(f"{count} pictures of {run.name}, {len(todo)} of them to be made, into {out}")
     if todo:
-        kept.begin()
+        kept.reopen()
     over_devices(devices, sampler, todo, "sampling")
     _write_tables(out, count, kept, marking)
     kept.finish(count)

@@ -45,7 +45,7 @@ def swap_video(
     fps, times = clock(job.video)
     places = swapper.find(job.video, len(times.times))
     kept = UnmarkedFaces(swapper.recipe, job.out)
-    evidence = Evidence(kept, sorted(places), times, compare)
+    recorder = SwapRecorder(kept, sorted(places), times, compare)
     video, mask = job.part("videos"), job.part("masks")
     try:
         with (
@@ -55,19 +55,19 @@ def swap_video(
             for swapped in swapper.frames(job.video, places):
                 film.add(marking.frame(pad_even(swapped.frame)))
                 masks.add(pad_even(_picture(swapped.alpha)))
-                evidence.add(swapped)
+                recorder.add(swapped)
         marking.finish(video)
         mask.replace(job.path("masks"))
-        replace(marking, watermark=False).write(job.path("previews"), evidence.picture())
-        replace_file(job.path("figures"), json.dumps(evidence.figures.means(), indent=2).encode())
-        kept.keep_both(*pair, evidence.faces)  # first: what is published is then never without it
+        replace(marking, watermark=False).write(job.path("previews"), recorder.picture())
+        replace_file(job.path("figures"), json.dumps(recorder.figures.means(), indent=2).encode())
+        kept.keep_both(*pair, recorder.faces)  # first: what is published is then never without it
         video.replace(job.path("videos"))
     finally:
         video.unlink(missing_ok=True)
         mask.unlink(missing_ok=True)
 
 
-class Evidence:
+class SwapRecorder:
     """What is kept of a swap while its frames pass: figures of all, of some the faces for a preview and for detectors.
 
     Args:

@@ -81,7 +81,7 @@ def swap(
     todo = [(job, pair) for job, pair in work if not (job.path("videos").is_file() and kept.has_both(*pair))]
     say(f"{len(work)} videos to {how.to} of {run.name}, {len(todo)} of them to be made, into {out}")
     if todo:
-        kept.begin()
+        kept.reopen()
     each = SwapVideos(swapper, how, marking, measures)
     lost = dict(reason for found in over_devices(devices, each, todo, "swapping") for reason in found.items())
     write_table(work, marking, lost)

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from unmask.data.manifest import Item, items_table
 from unmask.data.parts import measured, read_about, write_part
-from unmask.data.prepare import begin, join
+from unmask.data.prepare import merge_parts, reopen
 from unmask.data.recipe import Recipe
 from unmask.data.store import CropStore
 from unmask.datasets.generated import CROPS
@@ -38,9 +38,9 @@ class Unmarked(Generic[R]):
         """Whether the pixels of an item are kept."""
         return item in self.kept or read_about(self.folder, item) is not None
 
-    def begin(self) -> None:
+    def reopen(self) -> None:
         """Open the folder for more."""
-        begin(self.out, self.folder, self.recipe)
+        reopen(self.out, self.folder, self.recipe)
         self.kept = set()
 
     def keep(self, item: str, crops: Crops) -> None:
@@ -48,7 +48,7 @@ class Unmarked(Generic[R]):
         crops.statistics = frame_statistics(crops.pixels.transpose(0, 2, 3, 1))  # [N, 3, S, S] -> [N, S, S, 3]
         write_part(self.folder, item, crops, measured(crops), None)
 
-    def join(self, items: list[Item]) -> None:
-        """Make the store whole, of these items; each has a `given` split."""
+    def merge(self, items: list[Item]) -> None:
+        """Make the store whole, of these items; each has a `predefined` split."""
         table = items_table(items)
-        join(table.assign(split=table["given"]), self.folder)
+        merge_parts(table.assign(split=table["predefined"]), self.folder)

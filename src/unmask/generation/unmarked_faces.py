@@ -81,9 +81,9 @@ class UnmarkedFaces(Unmarked[FaceCrops]):
         items: list[Item] = []
         for at, (fake, real) in enumerate(pairs):
             split = SPLITS[at % len(SPLITS)]
-            items += [replace(fake, given=split, source=real.item), replace(real, given=split)]
+            items += [replace(fake, predefined=split, source=real.item), replace(real, predefined=split)]
         if {item.item for item in items} == self.kept:
             return
         if self.kept:  # of more videos than there are now
-            self.begin()
-        self.join(items)
+            self.reopen()
+        self.merge(items)

@@ -36,7 +36,7 @@ class UnmarkedSamples(Unmarked[WholePictures]):
     def item(self, number: int) -> Item:
         """The manifest's row of a sample."""
         item, path = f"{self.name}/{self.method}/{number:06d}", f"pictures/{number:06d}.png"
-        return Item(item, path, 1, self.method, groups=(item,), given=SPLITS[number % len(SPLITS)])
+        return Item(item, path, 1, self.method, groups=(item,), predefined=SPLITS[number % len(SPLITS)])
 
     def has_sample(self, number: int) -> bool:
         """Whether a sample is kept."""
@@ -52,7 +52,7 @@ class UnmarkedSamples(Unmarked[WholePictures]):
         if {item.item for item in fakes} == {item for item in self.kept if item.startswith(f"{self.name}/")}:
             return
         if self.kept:  # of more samples than are wanted now
-            self.begin()
+            self.reopen()
         try:
             data = data_of(self.run)
             data.setup("test")
@@ -60,11 +60,11 @@ class UnmarkedSamples(Unmarked[WholePictures]):
             reason = str(error).partition("\n")[0]
             say(f"no detector can train on these yet: the generator's own real pictures are not at hand ({reason})")
             return
-        self.join([*fakes, *(item for split in dict.fromkeys(SPLITS) for item in self._real(data, split, fakes))])
+        self.merge([*fakes, *(item for split in dict.fromkeys(SPLITS) for item in self._real(data, split, fakes))])
 
     def _real(self, data: DataModule, split: str, fakes: list[Item]) -> list[Item]:
         """Keep real pictures of a split; always the same first ones, so that a folder can grow."""
-        samples, wanted = data.samples[split], sum(item.given == split for item in fakes)
+        samples, wanted = data.samples[split], sum(item.predefined == split for item in fakes)
         rows = np.random.default_rng(0).permutation(len(samples))[:wanted]
         known, found = data.items.set_index("item"), []
         for row in rows:
@@ -72,7 +72,7 @@ class UnmarkedSamples(Unmarked[WholePictures]):
             about = known.loc[name]
             # A video gives several frames: each is a picture of its own here, and all of one split.
             item = name if samples.table["frame"].iloc[row] == 0 else f"{name}#{samples.table['frame'].iloc[row]}"
-            found.append(Item(item, about["path"], 0, "real", groups=tuple(about["groups"]), given=split))
+            found.append(Item(item, about["path"], 0, "real", groups=tuple(about["groups"]), predefined=split))
         missing = [at for at, item in enumerate(found) if not self.has(item.item)]
         for start in range(0, len(missing), BATCH):
             part = missing[start : start + BATCH]

@@ -57,7 +57,7 @@ def predict(path: Path, run: Run, out: Path | None = None) -> float:
     drawn = draw(path, recipe.decoder, crops, predictions, cuts)
     out = out or Path(_name(path.stem, "score.png" if picture else "timeline.png"))
     _write(out, drawn)
-    unit = "picture" if picture else "frame" if run.config["data"]["sampling"]["frames"] is None else "clip"
+    unit = "image" if picture else "frame" if run.config["data"]["sampling"]["frames"] is None else "clip"
     count, found = 1 if picture else len(predictions), int(predictions["track"].nunique())
     verdict.tell_score(path, value, cuts["video"])
     if faces:

@@ -84,7 +84,7 @@ def tell_marks(path: Path, decoder: str) -> None:
 
 def seen_by(run: Run) -> str:
     """What the run's recipe shows the detector of a file."""
-    return "face" if run.build("data.recipe").option == "faces" else "picture"
+    return "face" if run.build("data.recipe").option == "faces" else "image"
 
 
 def _digits(score: float, other: float) -> str:

@@ -154,11 +154,11 @@ def _sums(terms: list[float], bounds: list[int]) -> Array:
     return np.array([math.fsum(terms[a:b]) for a, b in itertools.pairwise(bounds)])
 
 
-def unit(predictions: pd.DataFrame) -> Literal["picture", "video"]:
-    """Tell what an item is: a picture, if no scored one has more than its frame 0; then frame and item are the same."""
+def unit(predictions: pd.DataFrame) -> Literal["image", "video"]:
+    """Tell what an item is: an image, if no scored one has more than its frame 0; then frame and item are the same."""
     scored = predictions[predictions["logit"].notna()]
     first = (scored["frame"] == 0) & ~(scored["time"] > 0)  # a picture's time is 0 or not known
-    return "picture" if len(scored) and first.all() and scored["item"].is_unique else "video"
+    return "image" if len(scored) and first.all() and scored["item"].is_unique else "video"
 
 
 def methods(predictions: pd.DataFrame) -> list[str]:

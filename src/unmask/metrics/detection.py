@@ -89,7 +89,7 @@ def levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def reported(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Give the levels that a person is told of: those of `levels`, or of single pictures only one, `image`."""
     tables = levels(predictions)
-    return {"image": tables["video"]} if unit(predictions) == "picture" else tables
+    return {"image": tables["video"]} if unit(predictions) == "image" else tables
 
 
 def coverage(predictions: pd.DataFrame) -> float:
@@ -107,7 +107,7 @@ def evaluate(
     return {
         "auroc": ranking.area(table),
         "ap": ranking.precision_sum(table),
-        "eer": ranking.crossing(table),
+        "eer": ranking.equal_error_rate(table),
         "accuracy": accuracy(score, label, weight, threshold),
         "balanced_accuracy": balanced_accuracy(score, label, weight, threshold),
         "precision": precision(score, label, weight, threshold),
@@ -135,7 +135,7 @@ def quick(predictions: pd.DataFrame) -> dict[str, float]:
         table = ranking.counts(score, label)
         figures[f"{level}_auroc"] = float(ranking.area(table))
         figures[f"{level}_ap"] = float(ranking.precision_sum(table))
-        figures[f"{level}_eer"] = float(ranking.crossing(table))
+        figures[f"{level}_eer"] = float(ranking.equal_error_rate(table))
         figures[f"{level}_acc"] = float(accuracy(score, label))
     return figures
 

@@ -80,14 +80,14 @@ def auroc(pixels: Pixels) -> float:
 
 def f1(pixels: Pixels) -> Array:
     """Harmonic mean of precision and recall of each picture's pixels `[B]`, called at a probability of 0.5."""
-    hit, alarm, missed = _called(pixels)
-    return ratio(2 * hit, 2 * hit + alarm + missed)
+    tp, fp, fn = _called(pixels)
+    return ratio(2 * tp, 2 * tp + fp + fn)
 
 
 def iou(pixels: Pixels) -> Array:
     """Intersection over union of called and true region in each picture `[B]`, called at a probability of 0.5."""
-    hit, alarm, missed = _called(pixels)
-    return ratio(hit, hit + alarm + missed)
+    tp, fp, fn = _called(pixels)
+    return ratio(tp, tp + fp + fn)
 
 
 FIGURES = ("pixel_auroc", "pixel_f1", "iou")
@@ -104,5 +104,5 @@ def figures(pixels: Pixels) -> dict[str, float]:
 
 def _called(pixels: Pixels) -> tuple[Array, Array, Array]:
     """Pixels rightly called manipulated, wrongly called so, and missed, each `[B]`; a logit of 0 is called."""
-    hit, alarm, missed = pixels.called[:, 1], pixels.called[:, 0], pixels.total[:, 1] - pixels.called[:, 1]
-    return hit.astype(np.float64), alarm.astype(np.float64), missed.astype(np.float64)
+    tp, fp, fn = pixels.called[:, 1], pixels.called[:, 0], pixels.total[:, 1] - pixels.called[:, 1]
+    return tp.astype(np.float64), fp.astype(np.float64), fn.astype(np.float64)

@@ -77,19 +77,19 @@ def precision_sum(table: Counts) -> Array:
     return np.asarray(total / fake[..., 0])
 
 
-def crossing(table: Counts) -> Array:
-    """Rate where false alarms equal misses, linear between the two neighbouring points of the ROC curve."""
+def equal_error_rate(table: Counts) -> Array:
+    """Equal error rate: where FPR and FNR are equal, linear between the two neighbouring points of the ROC curve."""
     fake, real = _both(table)
     if table.fake.shape[-1] == 0:
         return fake[..., 0]
-    alarm, gap = table.real / real, table.real / real + table.fake / fake - 1.0  # gap rises from -1 to 1
+    fpr, gap = table.real / real, table.real / real + table.fake / fake - 1.0  # gap rises from -1 to 1
     after = np.argmax(gap >= 0, axis=-1)[..., None]
     before = np.maximum(after - 1, 0)
-    first = after == 0  # the curve starts at no false alarm and every fake missed
-    alarm0 = np.where(first, 0.0, np.take_along_axis(alarm, before, -1))
+    first = after == 0  # the curve starts at an FPR of 0 and an FNR of 1
+    fpr0 = np.where(first, 0.0, np.take_along_axis(fpr, before, -1))
     gap0 = np.where(first, -1.0, np.take_along_axis(gap, before, -1))
-    alarm1, gap1 = np.take_along_axis(alarm, after, -1), np.take_along_axis(gap, after, -1)
-    return np.asarray(alarm0 - gap0 * (alarm1 - alarm0) / (gap1 - gap0))[..., 0]
+    fpr1, gap1 = np.take_along_axis(fpr, after, -1), np.take_along_axis(gap, after, -1)
+    return np.asarray(fpr0 - gap0 * (fpr1 - fpr0) / (gap1 - gap0))[..., 0]
 
 
 def auroc(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Array:
@@ -104,19 +104,19 @@ def average_precision(score: ArrayLike, label: ArrayLike, weight: ArrayLike | No
 
 def eer(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Array:
     """Equal error rate of the linearly interpolated ROC curve."""
-    return crossing(counts(score, label, weight))
+    return equal_error_rate(counts(score, label, weight))
 
 
 def roc_curve(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> tuple[Array, Array, Array]:
     """List the ROC curve's points.
 
     Returns:
-        False alarms (reals called fake), hits (fakes called fake), thresholds, each `[K + 1]`, from (0, 0) at infinity.
+        FPR (reals called fake), TPR (fakes called fake), thresholds, each `[K + 1]`, from (0, 0) at infinity.
     """
     table = counts(score, label, weight)
     fake, real = _both(table)
-    hit, alarm = np.insert(table.fake / fake, 0, 0.0), np.insert(table.real / real, 0, 0.0)
-    return alarm, hit, np.insert(table.score, 0, np.inf)
+    tpr, fpr = np.insert(table.fake / fake, 0, 0.0), np.insert(table.real / real, 0, 0.0)
+    return fpr, tpr, np.insert(table.score, 0, np.inf)
 
 
 def pr_curve(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> tuple[Array, Array, Array]:

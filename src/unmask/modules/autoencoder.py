@@ -12,8 +12,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from unmask.metrics import generation
 from unmask.modules.by_hand import gather
-from unmask.modules.judging import check, judge
 from unmask.modules.latents import noise
+from unmask.modules.sample_metrics import check, evaluate_samples
 from unmask.training.evaluation import Results, planned_steps
 from unmask.training.module import Module
 
@@ -34,7 +34,7 @@ class Autoencoder(Module):
         loss: (made, original) -> scalar, the mean over pixels.
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total steps) -> schedule, stepped every batch.
-        judge: pictures in [0, 1] -> features [N, F], for the Frechet distance of samples; never trained.
+        evaluator: pictures in [0, 1] -> features [N, F], for the Frechet distance of samples; never trained.
         variational: draw the latent; else take it as it comes, and sample as its mean and deviation in training say.
         beta: weight of the divergence from a standard normal.
         warmup: share of the training over which beta rises from 0, in [0, 1] (arXiv 1602.02282).
@@ -53,7 +53,7 @@ class Autoencoder(Module):
         loss: nn.Module,
         optimizer: Callable[[Iterator[Parameter]], Optimizer],
         scheduler: Callable[[Optimizer, int], LRScheduler],
-        judge: nn.Module,
+        evaluator: nn.Module,
         variational: bool = True,
         beta: float = 0.02,
         warmup: float = 0.2,
@@ -63,7 +63,7 @@ class Autoencoder(Module):
         super().__init__()
         if beta < 0 or not 0 <= warmup <= 1:
             raise ValueError(f"module.beta={beta}, module.warmup={warmup}: beta is 0 or more, warmup a share")
-        self.encoder, self.decoder, self.loss, self.judge = encoder, decoder, loss, judge
+        self.encoder, self.decoder, self.loss, self.evaluator = encoder, decoder, loss, evaluator
         self.optimizer, self.scheduler, self.variational = optimizer, scheduler, variational
         self.beta, self.warmup, self.monitor, self.mode = beta, warmup, monitor, mode
         length: Any = decoder.latent
@@ -138,19 +138,19 @@ class Autoencoder(Module):
         return z[has].mean(0) - z[~has].mean(0)
 
     def on_fit_start(self) -> None:
-        """Tell what the judge lacks before anything is learnt."""
-        check(self.judge, self.monitor, ("psnr", "ssim"))
+        """Tell what the evaluator lacks before anything is learnt."""
+        check(self.evaluator, self.monitor, ("psnr", "ssim"))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; logs the loss and its parts."""
-        mean, spread = self._encode(batch["x"])
-        z = mean if spread is None else mean + spread.mul(0.5).exp() * torch.randn_like(mean)
+        mean, logvar = self._encode(batch["x"])
+        z = mean if logvar is None else mean + logvar.mul(0.5).exp() * torch.randn_like(mean)
         loss: Tensor = self.loss(self.decode(z), batch["x"])
         self.log("train/reconstruction", loss)
-        if spread is None:
+        if logvar is None:
             self._note(mean.detach())
         else:
-            divergence = kl(mean, spread).mean()
+            divergence = kl(mean, logvar).mean()
             self.log("train/kl", divergence)
             loss = loss + self._weight() * divergence / batch["x"][0].numel()
         self.log("train/loss", loss, prog_bar=True)
@@ -165,11 +165,11 @@ class Autoencoder(Module):
         self._keep(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        """Gather, and judge samples."""
+        """Gather, and evaluate samples."""
         self._finish("val")
 
     def on_test_epoch_end(self) -> None:
-        """Gather, and judge samples."""
+        """Gather, and evaluate samples."""
         self._finish("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -183,8 +183,8 @@ class Autoencoder(Module):
         found: Tensor = self.encoder(x).float()
         if not self.variational:
             return found, None
-        mean, spread = found.chunk(2, dim=1)
-        return mean, spread.clamp(-20, 10)  # exp of more is no number in half precision
+        mean, logvar = found.chunk(2, dim=1)
+        return mean, logvar.clamp(-20, 10)  # exp of more is no number in half precision
 
     def _weight(self) -> float:
         """Beta of this step."""
@@ -201,18 +201,18 @@ class Autoencoder(Module):
         if batch_idx == 0:
             self.shown = torch.stack([x[:SHOWN], made[:SHOWN]], dim=1)
         self._kept.append(torch.stack([batch["index"], generation.psnr(made, x), generation.ssim(made, x)]))
-        self._seen.append(self.judge(x))
+        self._seen.append(self.evaluator(x))
 
     def _finish(self, split: str) -> None:
         real, rows = torch.cat(self._seen), torch.cat(self._kept, dim=1).double()
         self._seen.clear()
         self._kept.clear()
-        found = judge(self, self.judge, real)
+        found = evaluate_samples(self, self.evaluator, real)
         rows = gather(self, rows)
         figures = {"psnr": float(rows[1].mean()), "ssim": float(rows[2].mean())} | found
         self.record(split, Results(figures))
 
 
-def kl(mean: Tensor, spread: Tensor) -> Tensor:
-    """Divergence of N(mean, exp(spread)) from N(0, 1), both [B, latent] -> [B], nats (arXiv 1312.6114, appendix B)."""
-    return 0.5 * (mean.square() + spread.exp() - 1 - spread).sum(1)
+def kl(mean: Tensor, logvar: Tensor) -> Tensor:
+    """Divergence of N(mean, exp(logvar)) from N(0, 1), both [B, latent] -> [B], nats (arXiv 1312.6114, appendix B)."""
+    return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1)

@@ -14,8 +14,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from unmask.modules.by_hand import gather
-from unmask.modules.judging import check, judge
 from unmask.modules.latents import noise as noise_of
+from unmask.modules.sample_metrics import check, evaluate_samples
 from unmask.training.evaluation import Results, planned_steps
 from unmask.training.module import Module
 
@@ -34,24 +34,25 @@ class Diffusion(Module):
         sampler: (what the schedule says) -> a scheduler of diffusers that goes from noise to pictures.
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total steps) -> schedule of the rate, stepped every batch.
-        judge: pictures in [0, 1] -> features [N, F], for the Frechet distance of samples; never trained.
+        evaluator: pictures in [0, 1] -> features [N, F], for the Frechet distance of samples; never trained.
         steps: of sampling.
         guidance: how far samples go from what is made without attributes through what is made with them; 1 takes the
             latter as it is and costs half as much (arXiv 2207.12598).
-        drop: probability that a picture's attributes are not told in training, in [0, 1]; guidance wants some.
+        condition_dropout: probability that a picture's attributes are not told in training, in [0, 1]; guidance
+            wants some.
         snr: bound of the signal-to-noise ratio in the loss's weights (min-SNR, arXiv 2303.09556); null weighs alike.
         perceptual: (made, original), both [0, 1] -> distance, of the picture that the prediction amounts to.
         perceptual_weight: of it.
         ema: decay of the denoiser's running average, which samples come from and validation looks at; 0 for none. It
             rises to this value, so that a short training does not keep its beginning.
-        judged: at most so many samples are judged, over all processes; 0 for none.
-        judge_every: epochs between two judgements in training.
-        monitor: the figure that picks the best checkpoint; `val/loss`, or one of the judge's.
+        num_samples: at most so many samples are evaluated, over all processes; 0 for none.
+        evaluate_every: epochs between two evaluations in training.
+        monitor: the figure that picks the best checkpoint; `val/loss`, or one of the evaluator's.
         mode: `min` where smaller is better.
     """
 
     kind = "generator"
-    signal: Tensor  #: share of the variance that is the picture's, at each time [T]
+    alphas_cumprod: Tensor  #: share of the variance that is the picture's, at each time [T]
     weight: Tensor  #: of each time in the loss [T]
 
     def __init__(
@@ -61,36 +62,36 @@ class Diffusion(Module):
         sampler: Callable[..., Any],
         optimizer: Callable[[Iterator[Parameter]], Optimizer],
         scheduler: Callable[[Optimizer, int], LRScheduler],
-        judge: nn.Module,
+        evaluator: nn.Module,
         steps: int = 20,
         guidance: float = 1.0,
-        drop: float = 0.1,
+        condition_dropout: float = 0.1,
         snr: float | None = 5.0,
         perceptual: nn.Module | None = None,
         perceptual_weight: float = 0.1,
         ema: float = 0.999,
-        judged: int = 256,
-        judge_every: int = 1,
+        num_samples: int = 256,
+        evaluate_every: int = 1,
         monitor: str = "val/loss",
         mode: str = "min",
     ) -> None:
         super().__init__()
         kind, times = schedule.config.prediction_type, len(schedule.betas)
         _check_sampling(kind, times, steps)
-        _check_training(drop, ema)
-        _check_judging(judged, judge_every, monitor)
-        self.denoiser, self.schedule, self.judge = denoiser, schedule, judge
+        _check_training(condition_dropout, ema)
+        _check_evaluation(num_samples, evaluate_every, monitor)
+        self.denoiser, self.schedule, self.evaluator = denoiser, schedule, evaluator
         self.optimizer, self.scheduler = optimizer, scheduler
-        self.steps, self.guidance, self.drop = steps, guidance, drop
+        self.steps, self.guidance, self.condition_dropout = steps, guidance, condition_dropout
         self.perceptual = perceptual and perceptual.requires_grad_(False)
         self.perceptual_weight = perceptual_weight
-        self.judged, self.judge_every, self.monitor, self.mode = judged, judge_every, monitor, mode
+        self.num_samples, self.evaluate_every, self.monitor, self.mode = num_samples, evaluate_every, monitor, mode
         self.solver: Any = sampler(
             num_train_timesteps=times, trained_betas=schedule.betas.tolist(), prediction_type=kind
         )
-        self.register_buffer("signal", schedule.alphas_cumprod.clone(), persistent=False)
-        self.register_buffer("weight", loss_weights(self.signal, kind, snr), persistent=False)
-        self.average = AveragedModel(denoiser, multi_avg_fn=partial(move, decay=ema)) if ema else None
+        self.register_buffer("alphas_cumprod", schedule.alphas_cumprod.clone(), persistent=False)
+        self.register_buffer("weight", loss_weights(self.alphas_cumprod, kind, snr), persistent=False)
+        self.average = AveragedModel(denoiser, multi_avg_fn=partial(ema_update, decay=ema)) if ema else None
         if self.average is not None:
             self.average.requires_grad_(False)  # else DDP would wait for its gradients
         self._kept, self._seen, self._conditions = list[Tensor](), list[Tensor](), list[Tensor]()
@@ -163,14 +164,14 @@ class Diffusion(Module):
         return led
 
     def on_fit_start(self) -> None:
-        """Tell what the judge lacks before anything is learnt."""
-        check(self.judge, self.monitor, ("loss",))
+        """Tell what the evaluator lacks before anything is learnt."""
+        check(self.evaluator, self.monitor, ("loss",))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step at times and noise that are drawn; logs the loss and its parts."""
         x = 2 * batch["x"] - 1
-        t = torch.randint(len(self.signal), (len(x),), device=x.device)
-        known = torch.rand(len(x), device=x.device) >= self.drop
+        t = torch.randint(len(self.alphas_cumprod), (len(x),), device=x.device)
+        known = torch.rand(len(x), device=x.device) >= self.condition_dropout
         noise = torch.randn_like(x)
         noisy, predicted = self._predict(self.denoiser, x, t, noise, batch, known)
         loss = (self.weight[t] * self._errors(predicted, x, t, noise)).mean()
@@ -202,8 +203,8 @@ class Diffusion(Module):
         share of the signal, and an estimate out of nearly nothing cannot blow up.
         """
         assert self.perceptual is not None
-        amplitude = self.signal[t].sqrt()[:, None, None, None]
-        rest = (1 - self.signal[t]).sqrt()[:, None, None, None]
+        amplitude = self.alphas_cumprod[t].sqrt()[:, None, None, None]
+        rest = (1 - self.alphas_cumprod[t]).sqrt()[:, None, None, None]
         if self.schedule.config.prediction_type == "epsilon":
             estimate = (noisy - rest * predicted) / amplitude
         else:
@@ -219,7 +220,7 @@ class Diffusion(Module):
             self.average.update_parameters(self.denoiser)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep a batch's errors at fixed times and noise, and what the judge sees in real pictures."""
+        """Keep a batch's errors at fixed times and noise, and what the evaluator sees in real pictures."""
         self._keep(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -227,11 +228,11 @@ class Diffusion(Module):
         self._keep(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
-        """Gather, and judge samples where it is time."""
+        """Gather, and evaluate samples where it is time."""
         self._finish("val")
 
     def on_test_epoch_end(self) -> None:
-        """Gather, and judge samples."""
+        """Gather, and evaluate samples."""
         self._finish("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -242,19 +243,19 @@ class Diffusion(Module):
 
     def _keep(self, batch: Batch, split: str) -> None:
         x, index = 2 * batch["x"] - 1, batch["index"]
-        t, noise = counted(index, x, len(self.signal))
+        t, noise = counted(index, x, len(self.alphas_cumprod))
         _, predicted = self._predict(self.network, x, t, noise, batch)
         self._kept.append(torch.stack([index.double(), self._errors(predicted, x, t, noise).double()]))
-        room = -(-self.judged // self.trainer.world_size) - sum(map(len, self._seen))
-        if room > 0 and self._judges(split):
-            self._seen.append(self.judge(batch["x"][:room]))
+        room = -(-self.num_samples // self.trainer.world_size) - sum(map(len, self._seen))
+        if room > 0 and self._evaluates(split):
+            self._seen.append(self.evaluator(batch["x"][:room]))
             if self.conditional:
                 self._conditions.append(batch["attributes"][:room])
 
-    def _judges(self, split: str) -> bool:
-        """Whether samples are judged this time: always outside of training."""
+    def _evaluates(self, split: str) -> bool:
+        """Whether samples are evaluated this time: always outside of training."""
         training = split == "val" and self.trainer.state.fn == TrainerFn.FITTING
-        return self.judged > 0 and (not training or (self.current_epoch + 1) % self.judge_every == 0)
+        return self.num_samples > 0 and (not training or (self.current_epoch + 1) % self.evaluate_every == 0)
 
     def _finish(self, split: str) -> None:
         rows, seen, conditions = torch.cat(self._kept, dim=1), [*self._seen], [*self._conditions]
@@ -263,18 +264,20 @@ class Diffusion(Module):
         rows = gather(self, rows)
         figures = {"loss": float(rows[1].mean())}
         if seen:
-            figures |= judge(self, self.judge, torch.cat(seen), torch.cat(conditions) if conditions else None)
+            figures |= evaluate_samples(
+                self, self.evaluator, torch.cat(seen), torch.cat(conditions) if conditions else None
+            )
         self.record(split, Results(figures))
 
 
-def loss_weights(signal: Tensor, kind: str, snr: float | None) -> Tensor:
+def loss_weights(alphas_cumprod: Tensor, kind: str, snr: float | None) -> Tensor:
     """Weight of each time's squared error [T], such that it is min(SNR, snr) of the picture's (arXiv 2303.09556)."""
     if snr is None:
-        return torch.ones_like(signal)
+        return torch.ones_like(alphas_cumprod)
     if snr <= 0:
         raise ValueError(f"module.snr={snr}: give a bound above 0, such as 5, or null")
-    ratio = signal.double() / (1 - signal.double())
-    return (ratio.clamp(max=snr) / (ratio if kind == "epsilon" else ratio + 1)).to(signal)
+    ratio = alphas_cumprod.double() / (1 - alphas_cumprod.double())
+    return (ratio.clamp(max=snr) / (ratio if kind == "epsilon" else ratio + 1)).to(alphas_cumprod)
 
 
 def counted(index: Tensor, like: Tensor, times: int) -> tuple[Tensor, Tensor]:
@@ -285,7 +288,7 @@ def counted(index: Tensor, like: Tensor, times: int) -> tuple[Tensor, Tensor]:
     return torch.tensor(t, device=like.device), torch.stack(noise).to(like.device)
 
 
-def move(average: list[Tensor], current: list[Tensor], count: Tensor, decay: float) -> None:
+def ema_update(average: list[Tensor], current: list[Tensor], count: Tensor, decay: float) -> None:
     """One update of a running average, after `count` others: its decay rises to `decay` as (1 + n) / (10 + n)."""
     done = int(count)
     torch._foreach_lerp_(average, current, 1 - min(decay, (1 + done) / (10 + done)))
@@ -298,16 +301,21 @@ def _check_sampling(kind: str, times: int, steps: int) -> None:
         raise ValueError(f"module.steps={steps}: give 1 to {times}, the times of module.schedule")
 
 
-def _check_training(drop: float, ema: float) -> None:
-    if not 0 <= drop <= 1 or not 0 <= ema < 1:
-        raise ValueError(f"module.drop={drop}, module.ema={ema}: give a probability, and a decay from 0 to below 1")
-
-
-def _check_judging(judged: int, judge_every: int, monitor: str) -> None:
-    if judged < 0 or judged == 1 or judge_every < 1:
-        raise ValueError(f"module.judged={judged}, module.judge_every={judge_every}: give 0 or 2 and more, 1 or more")
-    if monitor != "val/loss" and (judge_every > 1 or not judged):
+def _check_training(condition_dropout: float, ema: float) -> None:
+    if not 0 <= condition_dropout <= 1 or not 0 <= ema < 1:
         raise ValueError(
-            f"module.monitor={monitor} is not known after each epoch; set module.judge_every=1 and module.judged above "
-            "1, or module.monitor=val/loss"
+            f"module.condition_dropout={condition_dropout}, module.ema={ema}: give a probability, and a decay "
+            "from 0 to below 1"
+        )
+
+
+def _check_evaluation(num_samples: int, evaluate_every: int, monitor: str) -> None:
+    if num_samples < 0 or num_samples == 1 or evaluate_every < 1:
+        raise ValueError(
+            f"module.num_samples={num_samples}, module.evaluate_every={evaluate_every}: give 0 or 2 and more, 1 or more"
+        )
+    if monitor != "val/loss" and (evaluate_every > 1 or not num_samples):
+        raise ValueError(
+            f"module.monitor={monitor} is not known after each epoch; set module.evaluate_every=1 and "
+            "module.num_samples above 1, or module.monitor=val/loss"
         )

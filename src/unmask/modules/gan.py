@@ -11,13 +11,13 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from unmask.modules.by_hand import count_batch, learn
-from unmask.modules.judging import check, judge
 from unmask.modules.latents import noise
+from unmask.modules.sample_metrics import check, evaluate_samples
 from unmask.training.evaluation import Results
 from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
-COLLAPSED = 0.25  # of the data's spread of features: samples that differ less are much alike
+COLLAPSED = 0.25  # the std_ratio (see sample_metrics) below which samples are much alike
 
 
 class GAN(Module):
@@ -31,14 +31,14 @@ class GAN(Module):
         loss: a `training.adversarial.Adversarial`.
         optimizer_g: parameters -> optimizer, of the generator.
         optimizer_d: parameters -> optimizer, of the discriminator.
-        judge: pictures in [0, 1] -> features [N, F], for the Frechet distance of validation; never trained.
+        evaluator: pictures in [0, 1] -> features [N, F], for the Frechet distance of validation; never trained.
         d_steps: updates of the discriminator for one of the generator.
         accumulate: batches whose gradients make one update.
         clip: largest norm of an update's gradient; null for no bound.
         ema: decay of the generator's running average, which samples then come from (arXiv 1806.04498); 0 for none.
         augment: what pictures of both kinds go through before the discriminator, differentiable (arXiv 2006.10738).
-        monitor: the figure that picks the best checkpoint; `val/frechet_NAME` bears the judge's name, published it is
-            `val/fid`.
+        monitor: the figure that picks the best checkpoint; `val/frechet_NAME` bears the evaluator's name, published it
+            is `val/fid`.
         mode: `min` where smaller is better.
     """
 
@@ -53,7 +53,7 @@ class GAN(Module):
         loss: nn.Module,
         optimizer_g: Callable[[Iterator[Parameter]], Optimizer],
         optimizer_d: Callable[[Iterator[Parameter]], Optimizer],
-        judge: nn.Module,
+        evaluator: nn.Module,
         d_steps: int = 1,
         accumulate: int = 1,
         clip: float | None = None,
@@ -68,7 +68,7 @@ class GAN(Module):
         if not 0 <= ema < 1:
             raise ValueError(f"module.ema={ema}: give a decay from 0 to below 1, such as 0.999")
         self.automatic_optimization = False
-        self.generator, self.discriminator, self.loss, self.judge = generator, discriminator, loss, judge
+        self.generator, self.discriminator, self.loss, self.evaluator = generator, discriminator, loss, evaluator
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         self.d_steps, self.accumulate, self.clip, self.augment = d_steps, accumulate, clip, augment
         decay = get_ema_multi_avg_fn(ema)  # type: ignore[no-untyped-call]
@@ -113,8 +113,8 @@ class GAN(Module):
         return (made.float() + 1).clamp(0, 2) / 2
 
     def on_fit_start(self) -> None:
-        """Tell what the judge lacks before anything is learnt."""
-        check(self.judge, self.monitor)
+        """Tell what the evaluator lacks before anything is learnt."""
+        check(self.evaluator, self.monitor)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """A batch for the discriminator and, in every `d_steps`th of its updates, for the generator."""
@@ -160,7 +160,7 @@ class GAN(Module):
         return x if self.augment is None else self.augment(x)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep what the judge sees in real pictures, and the attributes by which others will be made."""
+        """Keep what the evaluator sees in real pictures, and the attributes by which others will be made."""
         self._keep(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -168,7 +168,7 @@ class GAN(Module):
         self._keep(batch)
 
     def _keep(self, batch: Batch) -> None:
-        self._seen.append(self.judge(batch["x"]))
+        self._seen.append(self.evaluator(batch["x"]))
         if self.conditional:
             self._conditions.append(batch["attributes"])
 
@@ -185,12 +185,12 @@ class GAN(Module):
         condition = torch.cat(self._conditions) if self._conditions else None
         self._seen.clear()
         self._conditions.clear()
-        figures = judge(self, self.judge, real, condition)
+        figures = evaluate_samples(self, self.evaluator, real, condition)
         self.record(split, Results(figures))
-        spread = figures["spread"]
-        if split == "val" and spread < COLLAPSED and self.updates[0] > 0:
+        std_ratio = figures["std_ratio"]
+        if split == "val" and std_ratio < COLLAPSED and self.updates[0] > 0:
             warnings.warn(
-                f"samples differ only {spread:.0%} as much as real pictures do (epoch {self.current_epoch}): the "
+                f"samples differ only {std_ratio:.0%} as much as real pictures do (epoch {self.current_epoch}): the "
                 "generator may have collapsed; try module/diffaug@module.augment=all, or a lower rate",
                 stacklevel=2,
             )

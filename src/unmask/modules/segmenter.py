@@ -19,7 +19,7 @@ class Segmenter(Detector):
     """Train a network that returns maps, on batches that hold masks.
 
     A picture's logit is the mean of the highest hundredth of its pixels' logits: a small region makes a fake, a single
-    bright pixel does not. So its predictions are tabled and judged like those of any detector. Of pixels only
+    bright pixel does not. So its predictions are tabled and evaluated like those of any detector. Of pixels only
     quantiles and counts are kept, 8 kB a picture (metrics/localisation.py).
 
     Args:

@@ -16,7 +16,7 @@ class Frozen:
     """A network that is made at first use.
 
     It is no submodule of the module that keeps it, so that no optimizer sees it and no checkpoint holds it: a run
-    whose judge's file is gone still samples.
+    whose evaluator's file is gone still samples.
 
     Args:
         make: what makes it, on the CPU.

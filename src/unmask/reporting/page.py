@@ -14,7 +14,7 @@ from PIL import Image
 from unmask.config import Settings
 from unmask.files import write_text
 from unmask.metrics import bootstrap, detection
-from unmask.reporting import choose, plots, tables
+from unmask.reporting import examples, plots, tables
 from unmask.reporting.remarks import remarks
 from unmask.reporting.run import NAMES, Figure, RunReport, Strips, all_methods, common_unit, percent, shares
 from unmask.reporting.timeline import crops
@@ -92,7 +92,7 @@ def _section(run: RunReport, strips: Strips | None) -> dict[str, object]:
     levels, items = run.scored, detection.videos(run.predictions)
     scored, cut = levels[run.whole], run.score_thresholds["video"]
     drawn_of = _timeline if run.unit == "video" else _face
-    wrong, errors = choose.errors(run.predictions, cut)
+    wrong, errors = examples.errors(run.predictions, cut)
     drawn = None if run.curves is None else plots.training(run.curves)
     return {
         "run": run,
@@ -113,7 +113,7 @@ def _section(run: RunReport, strips: Strips | None) -> dict[str, object]:
             "training": _svg(drawn) if drawn else None,
         },
         "confusion": _confusion(scored, cut),
-        "typical": [(choice, drawn_of(run, choice, strips)) for choice in choose.typical(run.predictions)],
+        "typical": [(choice, drawn_of(run, choice, strips)) for choice in examples.typical(run.predictions)],
         "errors": [(choice, _face(run, choice, strips)) for choice in wrong],
         "num_errors": errors,
         "heat": [(shown, _data(shown.png, "png")) for shown in run.heat.shown] if run.heat else [],
@@ -144,15 +144,15 @@ def _audit(audit: Settings | None) -> Settings | None:
     return {**audit, "parts": parts, "held": held, "missed": missed, "fine": fine}
 
 
-def _timeline(run: RunReport, choice: choose.Choice, strips: Strips | None) -> str:
+def _timeline(run: RunReport, choice: examples.Choice, strips: Strips | None) -> str:
     rows = run.predictions[run.predictions["item"] == choice.item]
     return _data(plots.timeline(rows, strips, score_threshold=run.score_thresholds["frame"]), "png")
 
 
-def _face(run: RunReport, choice: choose.Choice, strips: Strips | None) -> str | None:
+def _face(run: RunReport, choice: examples.Choice, strips: Strips | None) -> str | None:
     if strips is None:
         return None
-    frame, track = choose.wrongest_frame(run.predictions, choice.item, choice.label)
+    frame, track = examples.wrongest_frame(run.predictions, choice.item, choice.label)
     return _data(_png(crops(strips, choice.item, [frame], track)[0]), "png")
 
 

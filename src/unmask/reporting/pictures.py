@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from unmask.metrics import detection
-from unmask.reporting import choose
+from unmask.reporting import examples
 from unmask.reporting.run import shares
 from unmask.reporting.style import DASHES, FAINT, FAKE, INK, REAL, SERIES, STYLE
 
@@ -34,7 +34,7 @@ class Mistake(NamedTuple):
 def mistakes(predictions: pd.DataFrame, threshold: float, faces: Faces, most: int) -> list[Mistake]:
     """Fetch the worst errors, worst first; `threshold` is that of videos, a score."""
     found = []
-    for choice in choose.errors(predictions, threshold)[0][:most]:
+    for choice in examples.errors(predictions, threshold)[0][:most]:
         rows = detection.frames(predictions[predictions["item"] == choice.item]).dropna(subset=["score"])
         score = rows["score"].to_numpy()
         at = int(score.argmin() if choice.label else score.argmax())
@@ -70,10 +70,10 @@ def roc(tables: Mapping[str, pd.DataFrame]) -> Picture:
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (2, 3)))
         for number, (name, table) in enumerate(tables.items()):
-            alarm, hit, _ = detection.roc_curve(table["score"], table["label"])
+            fpr, tpr, _ = detection.roc_curve(table["score"], table["label"])
             area = float(detection.auroc(table["score"], table["label"]))
             words = f"{name}  {'one class only' if np.isnan(area) else f'{area:.3f}'}"
-            axes.plot(alarm, hit, DASHES[number], color=SERIES[number], label=words)
+            axes.plot(fpr, tpr, DASHES[number], color=SERIES[number], label=words)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="reals wrongly called fake", ylabel="fakes found")
         axes.legend(loc="lower right")
 

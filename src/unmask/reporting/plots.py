@@ -84,9 +84,9 @@ def roc(tables: Mapping[str, pd.DataFrame]) -> bytes:
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (2, 3)))
         names = []
         for number, (name, table) in enumerate(tables.items()):
-            alarm, hit, _ = detection.roc_curve(table["score"], table["label"])
+            fpr, tpr, _ = detection.roc_curve(table["score"], table["label"])
             area = float(detection.auroc(table["score"], table["label"]))
-            axes.plot(alarm, hit, color=_colour(number), linestyle=_dash(number))
+            axes.plot(fpr, tpr, color=_colour(number), linestyle=_dash(number))
             names.append(name if np.isnan(area) else f"{name}  {area:.3f}")
         _unit(axes, "reals wrongly called fake", "fakes found")
         if names == list(tables):

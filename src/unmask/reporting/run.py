@@ -163,8 +163,8 @@ class RunReport:
 
 
 def common_unit(runs: Sequence[RunReport]) -> str:
-    """Name what all runs scored: `picture` if they all scored pictures."""
-    return "picture" if all(run.unit == "picture" for run in runs) else "video"
+    """Name what all runs scored: `image` if they all scored images."""
+    return "image" if all(run.unit == "image" for run in runs) else "video"
 
 
 def all_methods(runs: Sequence[RunReport]) -> list[str]:

@@ -21,7 +21,7 @@ from unmask.data.source import Source
 from unmask.data.split import Split
 from unmask.data.store import StoreError
 from unmask.files import file_hash, read_json
-from unmask.reporting import paper
+from unmask.reporting import table_spec
 from unmask.runs.predictions import find_label, predictions_path
 from unmask.runs.run import Run
 from unmask.studies import jobs
@@ -29,7 +29,7 @@ from unmask.studies import jobs
 AGAIN = "delete the folder; the same command makes it again"  # what to do where its note is damaged
 
 
-def make(table: paper.Table, extra: Sequence[str]) -> list[str]:
+def make(table: table_spec.Table, extra: Sequence[str]) -> list[str]:
     """Train each generator that a table needs and make its samples; what failed."""
     failed = []
     for need in table.needs:
@@ -75,8 +75,8 @@ def scored(folder: Path, config: DictConfig, test: Sequence[str]) -> tuple[str, 
     (own, split), (other, theirs) = _data(config), _data(_load("evaluate", [f"run={folder}", *test]))
     if other.name == own.name and theirs.protocol == split.protocol and theirs.seed == split.seed:
         return other.name, True, predictions_path(folder, "test").is_file()
-    fallen_back = theirs.protocol == "given" and other.ELSE_SEEDED
-    label = find_label(folder, "test", other.name, [theirs.protocol, *(["seeded"] if fallen_back else [])])
+    fallen_back = theirs.protocol == "predefined" and other.ELSE_RANDOM_GROUPS
+    label = find_label(folder, "test", other.name, [theirs.protocol, *(["random_groups"] if fallen_back else [])])
     if label is None:
         return other.name, False, False
     # Samples that were made anew since then are other samples.

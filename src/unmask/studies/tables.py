@@ -12,19 +12,19 @@ from omegaconf import DictConfig, OmegaConf
 from unmask.arguments import quote
 from unmask.console import console, say
 from unmask.files import write_text
-from unmask.reporting import paper, typeset
+from unmask.reporting import table_render, table_spec
 from unmask.reporting.gather import gather
 from unmask.runs.run import Run
 from unmask.studies import jobs, needs
 
-WRITERS = {"md": typeset.markdown, "csv": typeset.csv, "tex": typeset.latex}
+WRITERS = {"md": table_render.markdown, "csv": table_render.csv, "tex": table_render.latex}
 
 
 @dataclass(frozen=True)
 class Job:
     """One seed of a row: what `unmask train` is given for it, as it is typed, and the config that this stands for."""
 
-    row: paper.Row
+    row: table_spec.Row
     seed: int
     arguments: list[str]
     config: DictConfig
@@ -50,7 +50,7 @@ def make(cfg: DictConfig) -> None:
     if cfg.run is not None and not run:
         raise ValueError(f"run={cfg.run}: a table finds its runs itself; leave it out, or run=true runs what it lacks")
     plain: Any = OmegaConf.to_container(cfg.table, resolve=True)
-    table = paper.read(plain)
+    table = table_spec.read(plain)
     jobs = [_job(row, seed, list(cfg.overrides)) for row in table.rows for seed in row.seeds]
     failed = (needs.make(table, list(cfg.overrides)) + fill(table, jobs)) if run else []
     demo = any(bool(job.config.data.get("demo")) for job in jobs)
@@ -64,22 +64,24 @@ def make(cfg: DictConfig) -> None:
         )
 
 
-def _job(row: paper.Row, seed: int, extra: list[str]) -> Job:
+def _job(row: table_spec.Row, seed: int, extra: list[str]) -> Job:
     arguments = [f"experiment={row.experiment}", *row.overrides, f"seed={seed}", *extra]
     try:
         return Job(row, seed, arguments, jobs.load("train", [quote(argument) for argument in arguments]))
     except HydraException as error:
-        raise paper.TableError(f"row {row.name} does not compose: {error}") from error
+        raise table_spec.TableError(f"row {row.name} does not compose: {error}") from error
 
 
-def _outcomes(table: paper.Table, row: paper.Row, jobs: list[Job], resamples: int) -> Iterator[paper.Outcome]:
+def _outcomes(
+    table: table_spec.Table, row: table_spec.Row, jobs: list[Job], resamples: int
+) -> Iterator[table_spec.Outcome]:
     """What there is of a row, and the commands."""
     for job in jobs:
         if job.row is not row:
             continue
         report = gather(Run(job.folder), resamples) if job.finished else None
         others = {test: needs.scored(job.folder, job.config, given) for test, given in table.tests.items()}
-        yield paper.Outcome(
+        yield table_spec.Outcome(
             job.seed,
             shlex.join(["unmask", "train", *job.arguments]),
             report,
@@ -95,7 +97,7 @@ def _outcomes(table: paper.Table, row: paper.Row, jobs: list[Job], resamples: in
         )
 
 
-def fill(table: paper.Table, jobs: list[Job]) -> list[str]:
+def fill(table: table_spec.Table, jobs: list[Job]) -> list[str]:
     """Run what is not finished, one after another, each as its own process; what failed, and at what.
 
     A finished row is found by its run's identity and not repeated, a killed one goes on, and one that fails does not
@@ -113,14 +115,14 @@ def fill(table: paper.Table, jobs: list[Job]) -> list[str]:
     return failed
 
 
-def show(table: paper.Table, out: Path) -> None:
+def show(table: table_spec.Table, out: Path) -> None:
     """Print a table and write it as Markdown, CSV and LaTeX."""
     say(f"\n{table.title}", style="bold")
     say(table.caption.strip())
-    console.print(typeset.console(table))
-    for note in typeset.notes(table):
+    console.print(table_render.console(table))
+    for note in table_render.notes(table):
         say(f"  {note}")
-    if missing := typeset.missing(table):
+    if missing := table_render.missing(table):
         say("\nnot run; these commands run it, and run=true runs them all:")
         for _, command in missing:
             say(f"  {command}")

@@ -99,7 +99,7 @@ class NotFinite(ValueError):
     """The loss is no number any more."""
 
 
-class Last(ModelCheckpoint):
+class LastCheckpoint(ModelCheckpoint):
     """Keep `last.ckpt`, all that a killed run needs to go on, and the one before it as `previous.ckpt`.
 
     A checkpoint is written whole or not at all. A loss that is not finite stops the run before anything is saved, so
@@ -158,7 +158,7 @@ class Last(ModelCheckpoint):
             )
 
 
-class Counted(Callback):
+class SeedEachStep(Callback):
     """Make the randomness of each step (dropout) a function of (seed, process, epoch, batch): nothing to restore.
 
     Args:

@@ -1,4 +1,4 @@
-"""How a generator's samples are judged in validation and test: as many as there are real pictures, by seeds."""
+"""How a generator's samples are evaluated in validation and test: as many as there are real pictures, by seeds."""
 
 import math
 from collections.abc import Collection
@@ -15,32 +15,33 @@ PUBLISHED = {"frechet": "fid", "kernel": "kid"}  # as they are called in the fea
 
 
 def names(network: Any) -> dict[str, str]:
-    """What the figures of a judge are called: FID and KID in the published features alone, else by its own name."""
+    """What an evaluator's figures are called: FID and KID in the published features alone, else by its own name."""
     theirs = PUBLISHED if network.published else {}
     return {figure: theirs.get(figure, f"{figure}_{network.name}") for figure in FIGURES}
 
 
 def check(network: Any, monitor: str, others: Collection[str] = ()) -> None:
-    """Load a judge before training, not after its first epoch, and hold the monitor against what it will give.
+    """Load an evaluator before training, not after its first epoch, and hold the monitor against what it will give.
 
     Args:
-        network: the judge; what it lacks, such as a file, is told here.
+        network: the evaluator; what it lacks, such as a file, is told here.
         monitor: `val/FIGURE`.
         others: what the module measures besides.
 
     Raises:
         ValueError: there will be no such figure.
     """
-    there = [*others, *names(network).values(), "spread"]
+    there = [*others, *names(network).values(), "std_ratio"]
     if monitor.startswith("val/") and monitor.removeprefix("val/") not in there:
         listing = ", ".join(f"val/{name}" for name in there)
-        raise ValueError(f"module.monitor={monitor}: with this module.judge there are {listing}; choose one")
+        raise ValueError(f"module.monitor={monitor}: with this module.evaluator there are {listing}; choose one")
 
 
 def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
-    """Figures of made pictures against real ones, by a judge's features [N, F] and [M, F].
+    """Figures of made pictures against real ones, by an evaluator's features [N, F] and [M, F].
 
-    Those that want more pictures than there are, two at least, are NaN.
+    Those that want more pictures than there are, two at least, are NaN. `std_ratio` is the deviation of the
+    features of made pictures over that of real ones; far below 1 the samples lack diversity.
     """
     precision, recall = generation.precision_recall(real, made)
     found = {
@@ -53,10 +54,10 @@ def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
     if network.published:
         named["inception_score"] = generation.inception_score(network.logits(made))
     few = min(len(real), len(made)) < 2  # one row has no deviation
-    return named | {"spread": math.nan if few else float(made.std(0).mean() / real.std(0).mean())}
+    return named | {"std_ratio": math.nan if few else float(made.std(0).mean() / real.std(0).mean())}
 
 
-def judge(module: Any, network: Any, real: Tensor, condition: Tensor | None = None) -> dict[str, float]:
+def evaluate_samples(module: Any, network: Any, real: Tensor, condition: Tensor | None = None) -> dict[str, float]:
     """Figures of a module's samples against the features of real pictures, over all processes.
 
     Args:

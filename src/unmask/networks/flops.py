@@ -1,4 +1,4 @@
-"""What a network costs."""
+"""How many operations a network takes."""
 
 import copy
 

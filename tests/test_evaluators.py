@@ -1,4 +1,4 @@
-"""Judges of generated pictures: figures by hand and by SciPy, the published networks, files that are not there."""
+"""Evaluators of generated pictures: figures by hand and by SciPy, the published networks, files that are not there."""
 
 import hashlib
 import json
@@ -20,11 +20,11 @@ from conftest import compose, unmask
 from unmask.config.check import validate
 from unmask.evaluation.loading import data_of
 from unmask.metrics import generation
-from unmask.modules import judging
+from unmask.modules import sample_metrics
 from unmask.modules.gan import GAN
 from unmask.modules.latents import seed_of
-from unmask.networks import frozen, judges, perceptual
-from unmask.networks.judges import Inception, RandomFeatures, resize_corners
+from unmask.networks import evaluators, frozen, perceptual
+from unmask.networks.evaluators import Inception, RandomFeatures, resize_corners
 from unmask.networks.perceptual import LPIPS
 from unmask.networks.weights import WeightsNotFound
 from unmask.provenance import read_marks
@@ -138,7 +138,7 @@ def published(tmp_path_factory):
 def as_published(monkeypatch, path):
     """Let a file pass for the published one."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    monkeypatch.setattr(judges, "INCEPTION_URLS", (f"https://example.org/inception-{digest}.pth",))
+    monkeypatch.setattr(evaluators, "INCEPTION_URLS", (f"https://example.org/inception-{digest}.pth",))
 
 
 def test_the_graph_is_torchvisions_with_the_published_pools(published, monkeypatch):
@@ -161,11 +161,11 @@ def test_the_graph_is_torchvisions_with_the_published_pools(published, monkeypat
         expected = network((255 * x).round() / 128 - 1)
         monkeypatch.setattr(tv.F, "avg_pool2d", average)
     assert calls == 9 * [{"kernel_size": 3, "stride": 1, "padding": 1}]
-    judge = Inception(str(path))
-    features = judge(x)
-    assert features.shape == (2, judge.num_features)
+    evaluator = Inception(str(path))
+    features = evaluator(x)
+    assert features.shape == (2, evaluator.num_features)
     scale = float(expected.std())
-    found = judge.logits(features) + network.fc.bias
+    found = evaluator.logits(features) + network.fc.bias
     assert (found - expected).abs().max() < 1e-3 * scale < 0.1 * (theirs - expected).abs().max()
 
 
@@ -183,11 +183,11 @@ def test_every_published_tensor_is_used(published):
     }
     assert shapes.items() <= {name: tuple(value.shape) for name, value in bare.items()}.items()
     assert len(bare) == 94 * 5 + 2  # 94 convolutions, each with a norm of four, and the classes
-    ours = judges.build_inception(bare, "file").state_dict()  # files without counters are as good
+    ours = evaluators.build_inception(bare, "file").state_dict()  # files without counters are as good
     ours = {name.replace("classes.", "fc."): value for name, value in ours.items()}
     assert bare.keys() <= ours.keys() and all(torch.equal(ours[name], value) for name, value in bare.items())
     with pytest.raises(ValueError, match=r"1 of \d+ tensors are missing.*Mixed_7c"):
-        judges.build_inception({k: v for k, v in bare.items() if k != "Mixed_7c.branch1x1.conv.weight"}, "file")
+        evaluators.build_inception({k: v for k, v in bare.items() if k != "Mixed_7c.branch1x1.conv.weight"}, "file")
 
 
 def test_resizing_is_tensorflows():
@@ -206,58 +206,60 @@ def test_resizing_is_tensorflows():
     torch.testing.assert_close(resize_corners(x.expand(1, 1, 5, 7)[..., :5], 5), x[..., :5])
 
 
-def test_half_precision_is_the_trainers_not_the_judges(published):
+def test_half_precision_is_the_trainers_not_the_evaluators(published):
     x = torch.rand(1, 3, 40, 40)
-    judge = Inception(str(published[0]))
+    evaluator = Inception(str(published[0]))
     with torch.autocast("cpu", torch.bfloat16):
-        half = judge(x)
-    torch.testing.assert_close(half, judge(x))
+        half = evaluator(x)
+    torch.testing.assert_close(half, evaluator(x))
 
 
 def test_figures_are_called_fid_only_with_the_published_weights(published, monkeypatch):
     path, _ = published
     real, made = torch.randn(20, 2048), torch.randn(20, 2048)
-    other = judging.figures(Inception(str(path)), real, made)
+    other = sample_metrics.figures(Inception(str(path)), real, made)
     assert set(other) == {
-        "frechet_inception", "kernel_inception", "precision_inception", "recall_inception", "spread",
+        "frechet_inception", "kernel_inception", "precision_inception", "recall_inception", "std_ratio",
     }  # fmt: skip
-    assert {"frechet_random", "kernel_random", "precision_random"} < set(judging.figures(RandomFeatures(), real, made))
+    assert {"frechet_random", "kernel_random", "precision_random"} < set(
+        sample_metrics.figures(RandomFeatures(), real, made)
+    )
     as_published(monkeypatch, path)
-    judge = Inception(str(path))
-    found = judging.figures(judge, real, made)
-    assert set(found) == {"fid", "kid", "precision_inception", "recall_inception", "inception_score", "spread"}
+    evaluator = Inception(str(path))
+    found = sample_metrics.figures(evaluator, real, made)
+    assert set(found) == {"fid", "kid", "precision_inception", "recall_inception", "inception_score", "std_ratio"}
     assert found["fid"] == other["frechet_inception"] and found["kid"] == other["kernel_inception"]
     weight = torch.load(path, weights_only=True)["fc.weight"]
     assert found["inception_score"] == pytest.approx(generation.inception_score(made @ weight.T))
-    judging.check(judge, "val/fid")
+    sample_metrics.check(evaluator, "val/fid")
     with pytest.raises(ValueError, match=r"module.monitor=val/frechet_random: .* val/fid"):
-        judging.check(judge, "val/frechet_random")
-    judging.check(RandomFeatures(), "val/frechet_random")
-    judging.check(RandomFeatures(), "train/loss")
+        sample_metrics.check(evaluator, "val/frechet_random")
+    sample_metrics.check(RandomFeatures(), "val/frechet_random")
+    sample_metrics.check(RandomFeatures(), "train/loss")
 
 
 def test_the_file_of_either_port_is_the_published_one():
     """Both name the SHA-256 that is told of both, 6726825d0af5f729...9129b2."""
-    assert {frozen.digest_of(url) for url in judges.INCEPTION_URLS} == {"6726825d"}
+    assert {frozen.digest_of(url) for url in evaluators.INCEPTION_URLS} == {"6726825d"}
     assert frozen.digest_of(perceptual.URLS["vgg"]) == "397923af"
 
 
 def test_missing_weights_are_told_at_first_use_with_file_source_and_place(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    for judge, file in (
+    for evaluator, file in (
         (Inception(), "weights-inception-2015-12-05-6726825d.pth"),
         (Inception(download=True), "weights-inception-2015-12-05-6726825d.pth"),
     ):
         with pytest.raises(WeightsNotFound) as told:
-            judge(torch.rand(1, 3, 32, 32))
+            evaluator(torch.rand(1, 3, 32, 32))
         for part in (file, "torch-fidelity", "pytorch-fid", str(tmp_path / "hub/checkpoints" / file), "weights=PATH"):
             assert part in str(told.value)
     assert "HF_HUB_OFFLINE is set" in str(told.value), "why the download failed"
     with pytest.raises(WeightsNotFound, match=r"nowhere\.pth"):
-        judging.check(Inception(str(tmp_path / "nowhere.pth")), "val/fid")
+        sample_metrics.check(Inception(str(tmp_path / "nowhere.pth")), "val/fid")
 
 
-@pytest.mark.parametrize("url", judges.INCEPTION_URLS)
+@pytest.mark.parametrize("url", evaluators.INCEPTION_URLS)
 def test_the_usual_place_is_asked_for_the_names_of_both_ports(published, monkeypatch, tmp_path, url):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     place = tmp_path / "hub/checkpoints" / url.rpartition("/")[2]
@@ -293,10 +295,10 @@ def test_files_that_are_code_are_refused(monkeypatch, tmp_path):
     assert not Path("ran").exists()
 
 
-@pytest.mark.parametrize("judge", [Inception("nowhere.pth"), LPIPS("squeeze", "nowhere.pth")])
-def test_what_only_looks_is_neither_trained_nor_saved(judge):
-    assert not list(judge.parameters()) and not judge.state_dict() and not list(judge.buffers())
-    nn.Sequential(judge).load_state_dict({})
+@pytest.mark.parametrize("evaluator", [Inception("nowhere.pth"), LPIPS("squeeze", "nowhere.pth")])
+def test_what_only_looks_is_neither_trained_nor_saved(evaluator):
+    assert not list(evaluator.parameters()) and not evaluator.state_dict() and not list(evaluator.buffers())
+    nn.Sequential(evaluator).load_state_dict({})
 
 
 # ---- LPIPS ----
@@ -380,13 +382,14 @@ def test_lpips_is_refused_in_words(backbones, monkeypatch, tmp_path):
 # ---- configs, and the whole way ----
 
 
-@pytest.mark.parametrize("judge", ["random", "inception"])
-def test_a_judge_is_one_choice_in_training_and_evaluation(judge):
-    given = compose("evaluate", [f"judge={judge}"])
-    validate(given, "judge", "lpips")
+@pytest.mark.parametrize("evaluator", ["random", "inception"])
+def test_an_evaluator_is_one_choice_in_training_and_evaluation(evaluator):
+    given = compose("evaluate", [f"evaluator={evaluator}"])
+    validate(given, "evaluator", "lpips")
     for module in ("gan", "autoencoder"):
         assert (
-            compose("train", [f"module={module}", f"module/judge={judge}", "paths.out=out"]).module.judge == given.judge
+            compose("train", [f"module={module}", f"module/evaluator={evaluator}", "paths.out=out"]).module.evaluator
+            == given.evaluator
         )
 
 
@@ -399,11 +402,11 @@ def runs(portraits):
     place, here = portraits
     for preset, parts in (("cdcgan", ("generator", "discriminator")), ("vae", ("encoder", "decoder"))):
         sizes = [f"module.{part}.filters=4" for part in parts]
-        unmask("train", f"experiment=celeba/{preset}", *here, *TINY, *sizes, f"name=judged/{preset}", cwd=place)
-    return place, *(next((place / "outputs/judged" / preset).iterdir()) for preset in ("cdcgan", "vae"))
+        unmask("train", f"experiment=celeba/{preset}", *here, *TINY, *sizes, f"name=evaluated/{preset}", cwd=place)
+    return place, *(next((place / "outputs/evaluated" / preset).iterdir()) for preset in ("cdcgan", "vae"))
 
 
-def test_samples_are_judged_and_their_nearest_training_pictures_shown(runs):
+def test_samples_are_evaluated_and_their_nearest_training_pictures_shown(runs):
     place, gan, _ = runs
     printed = unmask("evaluate", f"run={gan}", "count=9", cwd=place).stdout
     assert "demo figures of cdcgan, 9 samples against" in printed
@@ -458,15 +461,15 @@ def test_copies_of_training_pictures_are_seen(runs, monkeypatch):
     assert np.abs(left - right).max() <= 1, "the nearest training picture is the copied one"
 
 
-def test_an_inception_judge_adds_its_figures_and_sampling_never_needs_it(runs, published, monkeypatch):
+def test_an_inception_evaluator_adds_its_figures_and_sampling_never_needs_it(runs, published, monkeypatch):
     place, _, vae = runs
     path, _ = published
-    monkeypatch.setattr(judges, "INCEPTION_SIDE", 80)  # px; a fourteenth of the work
+    monkeypatch.setattr(evaluators, "INCEPTION_SIDE", 80)  # px; a fourteenth of the work
     unmask("evaluate", f"run={vae}", "count=4", cwd=place)
-    asked = unmask("evaluate", f"run={vae}", "judge=inception", "judge.weights=gone.pth", cwd=place, expect=1)
+    asked = unmask("evaluate", f"run={vae}", "evaluator=inception", "evaluator.weights=gone.pth", cwd=place, expect=1)
     assert "weights not found: gone.pth" in asked.stderr
     as_published(monkeypatch, path)
-    unmask("evaluate", f"run={vae}", "judge=inception", f"judge.weights={path}", "count=4", cwd=place)
+    unmask("evaluate", f"run={vae}", "evaluator=inception", f"evaluator.weights={path}", "count=4", cwd=place)
     (entry,) = json.loads((vae / "generation.json").read_text()).values()
     assert entry["inception"]["fid"] > 0 and entry["inception"]["inception_score"] >= 1
     assert "frechet_random" in entry["random"], "what was there stays"
@@ -476,28 +479,31 @@ def test_an_inception_judge_adds_its_figures_and_sampling_never_needs_it(runs, p
     assert back["lpips_alex"].startswith("not run: weights not found: alexnet-owt-7be5be79.pth")
 
 
-def test_a_run_whose_judges_file_is_gone_still_samples(portraits, published, monkeypatch):
+def test_a_run_whose_evaluators_file_is_gone_still_samples(portraits, published, monkeypatch):
     place, here = portraits
-    monkeypatch.setattr(judges, "INCEPTION_SIDE", 80)  # px; a fourteenth of the work
-    file = place / "judge.pth"
+    monkeypatch.setattr(evaluators, "INCEPTION_SIDE", 80)  # px; a fourteenth of the work
+    file = place / "inception.pth"
     shutil.copy(published[0], file)
-    judged = ["module/judge=inception", f"module.judge.weights={file}", "name=judged/gone"]
+    evaluator = ["module/evaluator=inception", f"module.evaluator.weights={file}", "name=evaluated/gone"]
     small = ["+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1"]
     small += ["module.generator.filters=4", "module.discriminator.filters=4"]
-    chosen = ["experiment=celeba/dcgan", *here, *TINY, *judged, *small]
+    chosen = ["experiment=celeba/dcgan", *here, *TINY, *evaluator, *small]
     refused = unmask("train", *chosen, cwd=place, expect=1)
-    assert "module.monitor=val/frechet_random: with this module.judge there are val/frechet_inception" in refused.stderr
+    assert (
+        "module.monitor=val/frechet_random: with this module.evaluator there are val/frechet_inception"
+        in refused.stderr
+    )
     unmask("train", *chosen, "module.monitor=val/frechet_inception", cwd=place)
-    (run,) = (folder for folder in (place / "outputs/judged/gone").iterdir() if (folder / "metrics.json").is_file())
+    (run,) = (folder for folder in (place / "outputs/evaluated/gone").iterdir() if (folder / "metrics.json").is_file())
     file.unlink()
     unmask("sample", f"run={run}", "count=1", f"out={place / 'gone'}", cwd=place)
     assert (place / "gone/pictures/000000.png").is_file()
 
 
-def test_judging_is_refused_in_words(runs, monkeypatch):
+def test_evaluation_is_refused_in_words(runs, monkeypatch):
     place, gan, _ = runs
     for wrong, said in ((["count=1"], "take at least 2"), (["split=train"], "split=train: expected one of val, test")):
         assert said in unmask("evaluate", f"run={gan}", *wrong, cwd=place, expect=1).stderr
     monkeypatch.setattr(Run, "kind", "swapper")
     asked = unmask("evaluate", f"run={gan}", cwd=place, expect=1).stderr
-    assert "cdcgan makes no samples that could be judged" in asked
+    assert "cdcgan makes no samples that could be evaluated" in asked

@@ -15,7 +15,7 @@ from unmask.files import replacing
 EVERY = 2.0  # seconds between two writes, at least
 
 
-class History(Logger):
+class MetricsCsv(Logger):
     """Write every logged figure to `<folder>/metrics.csv`.
 
     Lightning's CSVLogger deletes the file when a run is resumed. Here what is logged again for a step replaces what
@@ -38,7 +38,7 @@ class History(Logger):
     @property
     def name(self) -> str:
         """What Lightning calls this logger."""
-        return "history"
+        return "metrics_csv"
 
     @property
     def experiment(self) -> None:
@@ -46,7 +46,7 @@ class History(Logger):
 
     @property
     def version(self) -> str:
-        """There is one history a run."""
+        """There is one file a run."""
         return ""
 
     @rank_zero_only

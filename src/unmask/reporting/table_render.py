@@ -9,9 +9,9 @@ from rich import box
 from rich.table import Table as RichTable
 
 from unmask.reporting import tables
-from unmask.reporting.paper import Column, Published, Row, Table
 from unmask.reporting.remarks import remarks
 from unmask.reporting.run import Figure, RunReport
+from unmask.reporting.table_spec import Column, Published, Row, Table
 
 DEMO = "Demo figures on rendered data; they say nothing about real deepfakes."
 
@@ -36,8 +36,8 @@ def cell(row: Row, column: Column) -> str:
         return tables.cell(figures[0])
     seeds = f"({len(figures)} of {total} seeds)" if len(figures) < total else f"({total} seeds)"
     values = [figure.value for figure in figures]
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.3f}{spread} {seeds}"
+    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{deviation} {seeds}"
 
 
 def published(row: Row, column: Column) -> str:

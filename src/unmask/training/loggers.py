@@ -1,4 +1,4 @@
-"""The loggers of a run: built, told the config, shown the evidence of the test, and closed."""
+"""The loggers of a run: built, told the config, shown the results of the test, and closed."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from unmask.reporting import pictures
 from unmask.training.module import Module, data_of
 
 
-def start(settings: Settings) -> list[Logger]:
+def build_loggers(settings: Settings) -> list[Logger]:
     """Build the loggers that a config names and give each the whole config.
 
     Raises:
@@ -50,7 +50,7 @@ def _in_words(name: str, error: Exception) -> Exception:
 
 
 @contextmanager
-def closing() -> Iterator[None]:
+def closing_loggers() -> Iterator[None]:
     """Close the W&B run, or the next training of this process would write into it; one that failed is marked so."""
     try:
         yield
@@ -66,7 +66,7 @@ def _finish_wandb(exit_code: int) -> None:
         wandb.finish(exit_code=exit_code)
 
 
-class Evidence(Callback):
+class LogTestResults(Callback):
     """After the test, show loggers that take pictures what the figures stand for.
 
     `test/roc`, `test/confusion`, `test/errors` (the faces of the worst ones) and `test/videos`, a table with a row a
@@ -92,9 +92,9 @@ class Evidence(Callback):
         shown = [logger for logger in trainer.loggers if isinstance(logger, tuple(SHOW))]
         if table is None or not shown or not trainer.is_global_zero:
             return
-        evidence = _gather(table, self._threshold, data_of(trainer).samples["test"].store, self.faces)
+        results = _gather(table, self._threshold, data_of(trainer).samples["test"].store, self.faces)
         for logger in shown:
-            next(show for kind, show in SHOW.items() if isinstance(logger, kind))(logger, evidence, trainer.global_step)
+            next(show for kind, show in SHOW.items() if isinstance(logger, kind))(logger, results, trainer.global_step)
 
 
 class _Shown(NamedTuple):
@@ -124,22 +124,22 @@ def _gather(table: pd.DataFrame, threshold: float, store: Store, most: int) -> _
     )
 
 
-def _show_wandb(logger: WandbLogger, evidence: _Shown, step: int) -> None:
-    logger.log_image("test/roc", [evidence.roc], step)
-    logger.log_image("test/confusion", [evidence.confusion], step)
-    if evidence.errors:
-        faces, captions = [error.face for error in evidence.errors], [error.caption for error in evidence.errors]
+def _show_wandb(logger: WandbLogger, results: _Shown, step: int) -> None:
+    logger.log_image("test/roc", [results.roc], step)
+    logger.log_image("test/confusion", [results.confusion], step)
+    if results.errors:
+        faces, captions = [error.face for error in results.errors], [error.caption for error in results.errors]
         logger.log_image("test/errors", faces, step, caption=captions)
-    logger.log_table("test/videos", dataframe=evidence.videos, step=step)
+    logger.log_table("test/videos", dataframe=results.videos, step=step)
 
 
-def _show_tensorboard(logger: TensorBoardLogger, evidence: _Shown, step: int) -> None:
+def _show_tensorboard(logger: TensorBoardLogger, results: _Shown, step: int) -> None:
     board: Any = logger.experiment
-    board.add_image("test/roc", evidence.roc, step, dataformats="HWC")
-    board.add_image("test/confusion", evidence.confusion, step, dataformats="HWC")
-    if evidence.errors:
-        board.add_image("test/errors", pictures.sheet(evidence.errors), step, dataformats="HWC")
-    columns = evidence.videos.round({"score": 4, "prob": 4}).astype(str)
+    board.add_image("test/roc", results.roc, step, dataformats="HWC")
+    board.add_image("test/confusion", results.confusion, step, dataformats="HWC")
+    if results.errors:
+        board.add_image("test/errors", pictures.sheet(results.errors), step, dataformats="HWC")
+    columns = results.videos.round({"score": 4, "prob": 4}).astype(str)
     rows = [columns.columns, ["---"] * len(columns.columns), *columns.to_numpy()]
     board.add_text("test/videos", "\n".join(f"| {' | '.join(row)} |" for row in rows), step)
     board.flush()

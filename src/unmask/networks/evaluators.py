@@ -1,4 +1,4 @@
-"""Feature networks that judge generated pictures: pictures [N, 3, H, W] in [0, 1] -> features [N, F].
+"""Feature networks that generated pictures are evaluated with: pictures [N, 3, H, W] in [0, 1] -> features [N, F].
 
 Each has a `name`, by which figures in its features are called, and says by `published` whether these features are the
 ones that FID, KID and the Inception Score were defined with: nothing else is called so.
@@ -33,8 +33,8 @@ class RandomFeatures(nn.Module):
 
     Random convolutions with a nonlinearity tell textures and layouts apart without having learned (Ulyanov et al.,
     arXiv 1711.10925, of untrained networks as priors; Naeem et al., arXiv 2002.09797, section 3.3, of random embeddings
-    for judging samples). A distance in its features says whether training gets nearer to the data; it is no FID and is
-    compared with nothing but itself.
+    for evaluating samples). A distance in its features says whether training gets nearer to the data; it is no FID and
+    is compared with nothing but itself.
 
     Args:
         width: channels of the first stage; features are the mean and the deviation of each stage's channels.
