@@ -13,7 +13,7 @@ from typing import NamedTuple
 import yaml
 
 from unmask.cli import verbs
-from unmask.commands.list import about, key, kinds
+from unmask.commands.list import about, key
 
 DOCS = Path(__file__).parent
 CONF = DOCS.parent / "conf"
@@ -81,7 +81,7 @@ def beside(text: str) -> dict[int, str]:
             above = []
         words = [*above, own[1]] if own is not None else above
         if line.strip() and words:
-            found[number] = ". ".join(word.rstrip(".") for word in words)
+            found[number] = " ".join([*(f"{word.rstrip('.:')}:" for word in words[:-1]), words[-1]])
         above = []
         last, column = number, -1 if own is None else own[0]
     return found
@@ -217,9 +217,15 @@ def _below(where: str, group: str) -> str:
     return f"{where.replace('.', '/')}/{name}{f'{at}{where}.{package}' if at else ''}"
 
 
+def every_group() -> set[Path]:
+    """The folders of options; that of all presets is one group."""
+    folders = {path.parent for path in CONF.rglob("*.yaml") if not path.name.startswith("_")} - {CONF, CONF / "local"}
+    return {folder.parent if folder.parent.name == "experiment" else folder for folder in folders}
+
+
 def groups() -> Iterator[str]:
     """The sections of all groups, those of a training first."""
-    found = {group.relative_to(CONF).as_posix(): group for group in kinds().values()}
+    found = {group.relative_to(CONF).as_posix(): group for group in every_group()}
     order = [*TOP, *sorted(name for name in found if name.startswith("module/"))]
     order += sorted(set(found) - set(order))
     for name in order:
