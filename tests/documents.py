@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
@@ -180,24 +180,21 @@ def load(verb: str, overrides: list[str], more: list[str]) -> DictConfig:
 
 
 # Hydra parses each file anew for each config; this takes much of the time of a composition.
-_parse = FileConfigSource.load_config
+_parse = ConfigRepository.load_config
+_parsed: dict[tuple[str, ...], ConfigResult | None] = {}
 
 
-@cache
-def _parsed(folder: str, path: str) -> ConfigResult:
-    return _parse(FileConfigSource("documents", folder), path)
-
-
-def _copied(source: FileConfigSource, config_path: str) -> ConfigResult:
-    found = copy.deepcopy(_parsed(f"file://{source.path}", config_path))
-    found.provider = source.provider
-    return found
+def _copied(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
+    key = (config_path, *(source.path for source in repository.get_sources()))
+    if key not in _parsed:
+        _parsed[key] = _parse(repository, config_path)
+    return copy.deepcopy(_parsed[key])
 
 
 @cache
 def _loaded(verb: str, overrides: tuple[str, ...]) -> DictConfig:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FileConfigSource, "load_config", _copied)
+        patch.setattr(ConfigRepository, "load_config", _copied)
         return _composed(verb, overrides)
 
 
@@ -221,11 +218,11 @@ def _check_verb(verb: str, overrides: list[str], more: list[str]) -> None:
         _check_data(build_data(resolved(config, "data")["data"]), overrides)
     elif verb == "demo":
         for experiment in config.experiments:
-            jobs.load("train", [f"experiment={experiment}", *config.overrides])
+            load("train", [f"experiment={experiment}", *config.overrides], more)
     elif verb == "report" and config.get("table") is not None:
         table = paper.read(OmegaConf.to_container(config.table, resolve=True))
         for row in table.rows:
-            jobs.load("train", [f"experiment={row.experiment}", *row.overrides, *config.overrides])
+            load("train", [f"experiment={row.experiment}", *row.overrides, *config.overrides], more)
     elif verb == "evaluate":
         _check_evaluation(config, overrides)
     elif verb == "sample":
