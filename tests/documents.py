@@ -31,7 +31,7 @@ from unmask.data.datamodule import DataModule, build_data
 from unmask.generation.inpainting import InpaintSettings
 from unmask.generation.sampler import SampleSettings
 from unmask.generation.swaps import SwapSettings
-from unmask.reporting import paper
+from unmask.reporting import table_spec
 from unmask.studies import jobs
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -220,7 +220,7 @@ def _check_verb(verb: str, overrides: list[str], more: list[str]) -> None:
         for experiment in config.experiments:
             load("train", [f"experiment={experiment}", *config.overrides], more)
     elif verb == "report" and config.get("table") is not None:
-        table = paper.read(OmegaConf.to_container(config.table, resolve=True))
+        table = table_spec.read(OmegaConf.to_container(config.table, resolve=True))
         for row in table.rows:
             load("train", [f"experiment={row.experiment}", *row.overrides, *config.overrides], more)
     elif verb == "evaluate":
