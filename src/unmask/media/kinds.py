@@ -122,6 +122,6 @@ def first_line(error: BaseException) -> str:
         return "it needs more memory than there is"
     if type(error).__module__ == "builtins" and not isinstance(error, SPEAKING):
         return DAMAGED
-    said = (isinstance(error, OSError) and error.strerror) or str(error)
+    said = getattr(error, "strerror", None) or str(error)  # PyAV has errors with one that are no OSError
     text = re.sub(r"\[\d\d:\d\d:\d\d\] ?|\S+\.(cc|cpp|h):\d+[:,]? ?", "", said).strip().splitlines()
     return printable(text[0])[:160] if text else DAMAGED
