@@ -76,8 +76,8 @@ def test_a_killed_gan_goes_on_as_the_uninterrupted_one(killed, portraits):
 
 def test_a_killed_sample_redoes_nothing_and_loses_nothing(killed):
     place, run, _ = killed
-    given = [f"run='{run}'", "count=240", "batch_size=2", "out=made"]
-    pictures = place / "made" / "pictures"
+    given = [f"run='{run}'", "count=240", "batch_size=2", "out=killed made"]
+    pictures = place / "killed made" / "pictures"
     job = start(place, "sample", *given)
     until(job, lambda: len(list(pictures.glob("[0-9]*.png"))) >= 10, "it never made ten pictures")
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in pictures.glob("[0-9]*.png")}
@@ -87,15 +87,16 @@ def test_a_killed_sample_redoes_nothing_and_loses_nothing(killed):
     unmask("sample", *given, cwd=place)
     assert all((path.stat().st_mtime_ns, path.read_bytes()) == was for path, was in before.items())
     assert sorted(path.name for path in pictures.iterdir()) == [f"{number:06d}.png" for number in range(240)]
-    (table,) = (place / "made").glob("crops/*/items.parquet")
+    (table,) = (place / "killed made").glob("crops/*/items.parquet")
     assert pd.read_parquet(table)["label"].sum() == 240
 
     # A call that nobody killed made the same.
     unmask("sample", *given[:-1], "out=whole made", cwd=place)
-    same = [np.asarray(Image.open(place / folder / "pictures/000007.png")) for folder in ("made", "whole made")]
+    same = [np.asarray(Image.open(place / folder / "pictures/000007.png")) for folder in ("killed made", "whole made")]
     assert np.array_equal(*same)
     stores = [
-        CropStore(next((place / folder).glob("crops/*/crops.parquet")).parent) for folder in ("made", "whole made")
+        CropStore(next((place / folder).glob("crops/*/crops.parquet")).parent)
+        for folder in ("killed made", "whole made")
     ]
     assert stores[0].items["item"].tolist() == stores[1].items["item"].tolist()
     item = stores[0].items["item"].iloc[5]
