@@ -46,7 +46,7 @@ format: $(READY)  ## Format the code and sort its imports
 bench: $(READY)  ## Run the benchmarks (ONLY=NAME runs one; ARGS='--repeats 5' is handed on)
 	@for file in benchmarks/$(or $(ONLY),[!_]*).py; do $(BIN)/python $$file $(ARGS) || exit 1; done
 
-lock: $(READY)  ## Resolve requirements.txt anew for every platform
+lock: $(READY)  ## Resolve requirements.txt again for every platform
 	@$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 \
 	  --generate-hashes --no-header --quiet --upgrade --output-file requirements.txt
 

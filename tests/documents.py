@@ -179,7 +179,7 @@ def load(verb: str, overrides: list[str], more: list[str]) -> DictConfig:
     return _loaded(verb, (*overrides, *more, *place))
 
 
-# Hydra parses each file anew for each config; this takes much of the time of a composition.
+# Hydra parses each file again for each config; this takes much of the time of a composition.
 _parse = ConfigRepository.load_config
 _parsed: dict[tuple[str, ...], ConfigResult | None] = {}
 

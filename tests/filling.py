@@ -1,4 +1,4 @@
-"""A recipe that fills the memory at one file; on its own, as each worker that it ends imports it anew."""
+"""A recipe that fills the memory at one file; on its own, as each new worker imports it again."""
 
 from pathlib import Path
 

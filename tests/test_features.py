@@ -144,7 +144,7 @@ def test_other_weights_buffers_size_precision_or_crops_are_other_features(place)
     paths += [made(data, pool, image_size=size).path for size in (8, 12)]
     Image.fromarray(np.zeros((SIZE, SIZE, 3), np.uint8)).save(place / "raw/3.png")
     prepare(data.manifest(), data.root, data.folder, data.recipe, num_workers=0, rerun=True)
-    assert not (data.folder / "features").exists(), "prepared anew: nothing old is left"
+    assert not (data.folder / "features").exists(), "prepared again: nothing old is left"
     paths.append(made(module(place), Encoder()).path)
     assert len(set(paths)) == len(paths) == 8
 

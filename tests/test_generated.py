@@ -277,13 +277,13 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
     tables.make(cfg)
     assert len(calls) == 8, "nothing is done twice"
 
-    # Samples that were made anew are scored anew.
+    # Samples that were made again are scored again.
     made = next(Path("outputs/generated/loop_vae").glob("crops/*/crops.parquet"))
     made.touch()
     tables.make(cfg)
     assert calls[8:] == ["evaluate"]
 
-    # Those of a generator that was trained otherwise are made anew, those of this one are not.
+    # Those of a generator that was trained otherwise are made again, those of this one are not.
     need = table_spec.read(plain).needs[1]
     generator, out = next(Path("outputs/vae").iterdir()), Path(need.out)
     assert needs._to_make(generator, out, 20) is None and needs._to_make(generator, out, 30) == []

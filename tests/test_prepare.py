@@ -132,7 +132,7 @@ def test_too_many_failures_lose_nothing(tmp_path):
     counted: list[int] = []
     right = module(root).manifest()
     prepare(right, root, store, Painted(), 0, progress=lambda work, total: counted.append(total) or work)
-    assert counted == [33], "the good ones are kept, the others tried anew"
+    assert counted == [33], "the good ones are kept, the others tried again"
     prepare(right, root, tmp_path / "whole", Painted(), num_workers=0)
     same_store(tmp_path / "whole", store)
     with pytest.warns(UserWarning, match="33 of 36 items"):

@@ -269,7 +269,7 @@ def test_the_checkpoint_holds_tensors_and_plain_values_only(run):
 
 
 def test_the_logits_are_scikit_learns_on_those_features(run, place):
-    """Independent of the recipe: features by hand, fitted anew at the settings that were chosen."""
+    """Independent of the recipe: features by hand, fitted again at the settings that were chosen."""
     run, _ = run
     encoder = SpectrumEncoder(8)
 

@@ -154,7 +154,7 @@ def test_at_another_size_and_length_the_output_stays_close(published):
 
 
 def test_a_checkpoint_needs_its_published_weights_no_more(published):
-    """A run is built anew from its config without `pretrained`, and filled from its own checkpoint."""
+    """A run is built again from its config without `pretrained`, and filled from its own checkpoint."""
     build, folder, _, _ = published
     x = torch.rand(1, 6, 3, 48, 48)
     net = VideoTransformer(build(6, 48, pretrained=folder, **SIZES)).eval()

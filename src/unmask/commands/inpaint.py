@@ -6,7 +6,7 @@
   unmask inpaint data=demo_deepfakeart generator=classical limit=20      try it out on rendered paintings
 
 The files go below out=DIR in DeepfakeArt's layout: similar/inpainting/N/{original,inpainting_MASK,mask_MASK}.png, white
-is painted anew. The original goes the same way (to the inpainter's size and back), so that resampling tells nothing,
+is repainted. The original goes the same way (to the inpainter's size and back), so that resampling tells nothing,
 and outside of the mask the forgery is the original, to the bit (paste=false keeps what the model made of it).
 Every picture is marked in its metadata. A call that was killed resumes; rerun=true starts over. To use the set:
 

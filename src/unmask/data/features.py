@@ -38,7 +38,7 @@ class Features:
         self._map: NDArray[np.float32] | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        return {"path": self.path, "_map": None}  # a memory map is opened anew in each process
+        return {"path": self.path, "_map": None}  # each process opens its own memory map
 
     @property
     def array(self) -> NDArray[np.float32]:

@@ -66,7 +66,7 @@ def prepare(
         memory: GB that a process may hold (see `workers.run`); with num_workers=0 nothing is bounded.
 
     Raises:
-        StoreError: more items could not be prepared; the others are kept, and the next call tries these anew.
+        StoreError: more items could not be prepared; the others are kept, and the next call tries these again.
         DamagedPart: the crops of one item were damaged on the disk twice.
     """
     if rerun:
@@ -243,7 +243,7 @@ def _check_rejected(items: pd.DataFrame, folder: Path, max_rejected: float) -> N
         limit = "half" if max_rejected == FAIL_SHARE else f"{max_rejected:.0%}"
         raise StoreError(
             f"{text}. That is more than {limit}: is data.root the right folder? The other {len(items) - len(bad)} "
-            "are kept; the same command tries these anew, prepare.max_rejected=1 goes on without them"
+            "are kept; the same command tries these again, prepare.max_rejected=1 goes on without them"
         )
     warnings.warn(text, stacklevel=4)
 

@@ -34,7 +34,7 @@ DUPLICATES = "duplicates.csv"
 CHECKSUMS = "checksums.json"
 FORMER = {"listed": "official_test", "given": "predefined"}  # columns of stores that were made before they were renamed
 AGAIN = "prepare the data set again with rerun=true"
-# So many are read before maps are opened anew. Around what is read the system maps up to 14 times as many, and all of
+# So many are read before maps are opened again. Around what is read the system maps up to 14 times as many, and all of
 # it stays with the process.
 MAPPED_BYTES = 2**25
 
@@ -79,7 +79,7 @@ class CropStore:
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:12]
 
     def __getstate__(self) -> dict[str, object]:
-        return {"folder": self.folder, "_shards": {}, "_read_bytes": 0}  # a memory map is opened anew in each process
+        return {"folder": self.folder, "_shards": {}, "_read_bytes": 0}  # each process opens its own memory map
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
         """Crops at these places, all [N] -> uint8 [N, 3, S, S]."""

@@ -22,13 +22,13 @@ FORGERY = re.compile(r"inpainting(?:_(.+))?\.png")
 
 
 class DeepfakeArt(Source):
-    """One folder a painting: the original, its inpaintings, and their masks, white where something was painted anew."""
+    """One folder a painting: the original, its inpaintings, and their masks, white where something was repainted."""
 
     HOME = "https://github.com/h-aboutalebi/DeepfakeArt (for research), or made by `unmask inpaint`"
     TASK = "single pictures, original or inpainted; the data set's own task, whether two are similar, is another"
     LAYOUT = f"""\
   {CATEGORY}/N/original.png                            5,063 paintings
-  {CATEGORY}/N/inpainting.png                          the same, in part painted anew
+  {CATEGORY}/N/inpainting.png                          the same, repainted in part
   {CATEGORY}/N/mask.png                                white where it was
   {CATEGORY}/N/inpainting_MASK.png, mask_MASK.png      instead or as well: one of each for each of several masks
   similar/train_similar.json, similar/test_similar.json          optional: the official split

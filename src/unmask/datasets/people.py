@@ -161,7 +161,7 @@ class PeopleSampling(Sampling):
         return data
 
     def order(self, samples: CropDataset) -> tuple[Order, int]:
-        """Everybody as often, whoever has more faces; drawn anew each epoch."""
+        """The same number of faces of each person, resampled in each epoch."""
         assert isinstance(samples, PeopleDataset)
         return partial(identity_balanced_order, samples.identity.numpy()), 1
 

@@ -123,7 +123,7 @@ def _solve(length: Callable[[float], int], wanted: int) -> float:
 
 
 def region(r: Random) -> Image:
-    """Where something is painted anew, `[SIZE, SIZE]` of 0 and 1: a blot, a box or a corner, 12 to 50 % of all."""
+    """Where something is repainted, `[SIZE, SIZE]` of 0 and 1: a blot, a box or a corner, 12 to 50 % of all."""
     share, kind = r.uniform(0.12, 0.5), r.choice(["blot", "box", "corner"], p=[0.5, 0.3, 0.2])
     if kind == "box":
         w = float(np.sqrt(share * r.uniform(0.6, 1.6)).clip(share, 1))

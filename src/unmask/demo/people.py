@@ -53,7 +53,7 @@ class Person:
         self.locks = hair.locks(r, u, v)
 
     def texture(self, pose: Pose) -> Image:
-        """The unlit, bare face `[TEXTURE, TEXTURE, 3]` in this pose; only eyes and mouth are painted anew."""
+        """The unlit, bare face `[TEXTURE, TEXTURE, 3]` in this pose; only eyes and mouth are painted again."""
         texture = self.face.copy()
         for side in (-1, 1):
             self._paint_eye(texture, pose, side)

@@ -41,7 +41,7 @@ def agreement(network: nn.Module, x: Tensor, maps: Maps | None = None, draws: in
 def scrambled(network: nn.Module, x: Tensor, seed: int = 0) -> nn.Module:
     """A copy of which each weight tensor has its values in random order.
 
-    So it keeps their distribution and nothing that was learnt. Batch norm's statistics are measured anew on `x`, or
+    So it keeps their distribution and nothing that was learnt. Batch norm's statistics are measured again on `x`, or
     the signal might die on its way.
     """
     draw = torch.Generator().manual_seed(seed)

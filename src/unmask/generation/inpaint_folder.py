@@ -15,7 +15,7 @@ FILES = "similar/inpainting/*"  # the folders that hold what is made
 
 @dataclass(frozen=True)
 class Job:
-    """One forgery: an original of the data set and the mask to be painted anew, below the output folder `out`."""
+    """One forgery: an original of the data set and the mask to be repainted, below the output folder `out`."""
 
     original: Item
     mask: str

@@ -1,7 +1,7 @@
-"""Inpainters: pictures and masks in, pictures with the white part painted anew out.
+"""Inpainters: pictures and masks in, pictures with the white part repainted out.
 
 All have one contract: `inpainter(pictures uint8 [N, H, W, 3], masks uint8 [N, H, W], seeds int64 [N])` -> uint8
-[N, H, W, 3], RGB; white (255) is painted anew. A picture depends on its own seed only, whatever else is in the batch.
+[N, H, W, 3], RGB; white (255) is repainted. A picture depends on its own seed only, whatever else is in the batch.
 `method` is what a manifest calls their work.
 """
 
@@ -31,7 +31,7 @@ class Inpainter(Protocol):
     trained: ClassVar[bool]
 
     def __call__(self, pictures: Pixels, masks: Pixels, seeds: NDArray[np.int64]) -> Pixels:
-        """Pictures [N, H, W, 3] with the white of the masks [N, H, W] painted anew."""
+        """Pictures [N, H, W, 3] with the white of the masks [N, H, W] repainted."""
 
 
 class Pipeline(Protocol):
@@ -58,7 +58,7 @@ class ClassicalInpainter:
         self.method, self.radius = method, radius
 
     def __call__(self, pictures: Pixels, masks: Pixels, seeds: NDArray[np.int64]) -> Pixels:
-        """Pictures [N, H, W, 3] with the white of the masks [N, H, W] painted anew; seeds change nothing."""
+        """Pictures [N, H, W, 3] with the white of the masks [N, H, W] repainted; seeds change nothing."""
         flag = self.FLAGS[self.method]
         done = [cv2.inpaint(picture, mask, self.radius, flag) for picture, mask in zip(pictures, masks, strict=True)]
         return np.stack(done).astype(np.uint8)
@@ -101,7 +101,7 @@ class DiffusionInpainter:
         self._pipeline: Pipeline | None = None
 
     def __call__(self, pictures: Pixels, masks: Pixels, seeds: NDArray[np.int64]) -> Pixels:
-        """Pictures [N, H, W, 3] with the white of the masks [N, H, W] painted anew; sides are multiples of 8 px.
+        """Pictures [N, H, W, 3] with the white of the masks [N, H, W] repainted; sides are multiples of 8 px.
 
         Raises:
             InpainterError: the model is not there, the size does not suit it, or its own filter blackened a picture.

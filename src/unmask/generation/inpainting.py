@@ -23,7 +23,7 @@ TOLD = 10  # originals that could not be read, of which the reason is printed
 
 @dataclass(frozen=True)
 class InpaintSettings:
-    """What is painted anew.
+    """What is repainted.
 
     Args:
         masks: names of `MASKS`, each of which makes a forgery of each original.

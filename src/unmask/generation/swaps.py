@@ -98,7 +98,7 @@ def checked(run: Run, video: Path | None, how: SwapSettings) -> Path:
     """
     wrong, people = list[str](), people_of(run)
     if video is None:
-        wrong.append("video: name the video, or the folder of videos, in which a face is to be drawn anew")
+        wrong.append("video: name the video, or the folder of videos, in which a face is to be swapped")
     elif not video.exists():
         wrong.append(f"video={video}: there is no such file or folder")
     if how.to not in people:

@@ -95,7 +95,7 @@ class WholePictures:
         return np.asarray((landmarks - box[:, None, :2]) * scale[:, None], np.float32)
 
     def __getstate__(self) -> dict[str, object]:
-        return asdict(self)  # the finder is built anew in each process
+        return asdict(self)  # each process builds its own finder
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)

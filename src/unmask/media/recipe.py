@@ -89,7 +89,7 @@ class FaceCrops:
         return moved
 
     def __getstate__(self) -> dict[str, object]:
-        return asdict(self)  # the finder is built anew in each process
+        return asdict(self)  # each process builds its own finder
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)

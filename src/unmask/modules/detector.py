@@ -41,7 +41,7 @@ class Detector(Module):
             Meso4 on a CPU); the figures differ by rounding only.
         features: how those of a frozen encoder are computed where training samples are the stored crops as they are:
             `auto`, once, in bfloat16 where the device is built for it and the error is small against what tells crops
-            apart; `exact`, once, at the Trainer's precision; `off`, anew in every step.
+            apart; `exact`, once, at the Trainer's precision; `off`, in every step.
         compile: run the network through `torch.compile`, which pays in long trainings.
     """
 

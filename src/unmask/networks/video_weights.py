@@ -116,7 +116,7 @@ FIXED = ("intermediate_size", "hidden_act", "layer_norm_eps", "qkv_bias", "qv_bi
 
 
 def compare(ours: PreTrainedConfig, theirs: PreTrainedConfig, name: str) -> None:
-    """Refuse weights of other sizes than those that were asked for: a run is built anew from its config alone."""
+    """Refuse weights of other sizes than those that were asked for: a run is built again from its config alone."""
     mine, found = (json.loads(config.to_json_string(use_diff=False)) for config in (ours, theirs))
     right = [f"{word}={found[key]}" for key, word in KNOBS.items() if key in mine and mine[key] != found[key]]
     if mine.get("tubelet_size") != found.get("tubelet_size"):

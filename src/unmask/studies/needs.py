@@ -79,7 +79,7 @@ def scored(folder: Path, config: DictConfig, test: Sequence[str]) -> tuple[str, 
     label = find_label(folder, "test", other.name, [theirs.protocol, *(["random_groups"] if fallen_back else [])])
     if label is None:
         return other.name, False, False
-    # Samples that were made anew since then are other samples.
+    # Samples that were made again since then are other samples.
     made = next(other.root.glob("**/crops.parquet"), None)
     written = predictions_path(folder, "test", label).stat().st_mtime
     return label, False, made is None or made.stat().st_mtime <= written

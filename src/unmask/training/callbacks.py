@@ -16,7 +16,7 @@ log = logging.getLogger("unmask")
 
 
 class Progress(RichProgressBar):
-    """A bar that is drawn anew each epoch, without version numbers and other noise; one line an epoch in the log.
+    """A new bar for each epoch, without version numbers and other noise; one line an epoch in the log.
 
     Where standard output is no terminal, that line is printed in place of the bar.
     """
