@@ -163,7 +163,7 @@ class DataModule(LightningDataModule):
         return BlendedDataset(self._store, items, self.sampling, self.blend, locate, seed, augment, loader.masks)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled and balanced, resampled in each epoch; a resumed run continues after the last batch that was served."""
+        """Shuffled and balanced, resampled in each epoch; a resumed run continues after its last batch."""
         data = self.samples["train"]
         self._training = self._loader(data, *self.sampling.order(data))
         self._training.load_state_dict(self._given)
