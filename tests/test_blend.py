@@ -137,7 +137,7 @@ def test_a_mask_covers_the_face_of_a_photograph(shared_data):
 
 
 def test_an_unknown_part_is_named():
-    with pytest.raises(ValueError, match=r"data\.blend\.parts=ear: there is none; choose from eyes, nose, mouth"):
+    with pytest.raises(ValueError, match=r"data\.blend\.parts=ear: expected one of eyes, nose, mouth"):
         SelfBlend(parts=["ear"])
 
 

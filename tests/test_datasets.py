@@ -182,7 +182,7 @@ def test_ff_real_clips(shared_data, tmp_path):
     assert unmatched.max() == 1
     here = ("data=faceforensics", f"data.root={shared_data / 'ffpp'}")
     said = unmask("prepare", *here, "data.split.protocol=random_groups", "check=true", cwd=tmp_path).stdout
-    assert "manipulated_sequences/METHOD/c23/videos" in said and "faceforensics_c23 is had from https" in said
+    assert "manipulated_sequences/METHOD/c23/videos" in said and "faceforensics_c23: download it from https" in said
     assert "found: 3 real and 5 fake videos" in said
     missing = unmask(
         "prepare", "data=faceforensics", f"data.root={shared_data / 'ffpp'}", "check=true", cwd=tmp_path, expect=1
@@ -267,7 +267,7 @@ def test_dfdc_upside_down_or_broken_metadata_is_refused(tmp_path):
     file = root / "dfdc_train_part_0/metadata.json"
     text = file.read_text()
     file.write_text(text.replace("REAL", "x").replace("FAKE", "REAL").replace("x", "FAKE"))
-    with pytest.raises(ManifestError, match=r"f000.mp4 is REAL and made from r00.mp4: labels upside down"):
+    with pytest.raises(ManifestError, match=r"f000.mp4 is REAL and made from r00.mp4: are the labels swapped"):
         dfdc(root).manifest()
     file.write_text(text.replace("REAL", "real"))
     with pytest.raises(ManifestError, match=r"the label of r00.mp4 is 'real', not REAL or FAKE"):
@@ -355,7 +355,7 @@ def test_art_lists_that_do_not_fit_are_named(tmp_path):
     file.write_text(
         text.replace('"original":', '"x":').replace('"generated":', '"original":').replace('"x":', '"generated":')
     )
-    with pytest.raises(ManifestError, match=r"63/inpainting.png is called the original of .*: upside down"):
+    with pytest.raises(ManifestError, match=r"63/inpainting.png is called the original of .*: are the two swapped"):
         art(root).manifest()
     file.write_text(text.replace("inpainting/63/", "inpainting/64/"))
     with pytest.raises(ManifestError, match=r"inpainting/64/original.png of .* is not below .* incomplete"):

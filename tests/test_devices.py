@@ -23,7 +23,7 @@ def test_two_processes_score_each_item_once_and_alike(workplace, arguments):
     unmask("train", *arguments, "name=ddp_base", cwd=workplace)
     (folder,) = (workplace / "outputs/ddp_base").iterdir()
     one = Run(folder).predictions("test")
-    assert len(one) % 2 == 1, "the case wants an odd test set"
+    assert len(one) % 2 == 1, "the case needs an odd test set"
     two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.accelerator=cpu"]
     command = [sys.executable, "-m", "unmask.commands.evaluate", f"run={folder}", "trainer=cpu", *two]
     done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False)

@@ -290,7 +290,7 @@ def test_a_network_that_cannot_be_is_refused(options, said):
     ("options", "said"),
     [
         ({"kind": "sample"}, r"module\.schedule\.prediction_type=sample"),
-        ({"steps": 0}, r"module\.steps=0: give 1 to 1000"),
+        ({"steps": 0}, r"module\.steps=0: expected 1 to 1000"),
         ({"steps": 1001}, r"module\.steps=1001"),
         ({"condition_dropout": 1.5}, r"module\.condition_dropout=1\.5"),
         ({"ema": 1.0}, r"module\.ema=1\.0"),

@@ -185,7 +185,7 @@ def test_a_list_that_is_too_large_is_refused(tmp_path, monkeypatch):
         lists.read_csv(tmp_path / "a.csv")
     monkeypatch.undo()
     (tmp_path / "a.csv").write_text('"' + "x" * 200_000)
-    with pytest.raises(ManifestError, match="is no table of comma-separated values"):
+    with pytest.raises(ManifestError, match="is not a table of comma-separated values"):
         lists.read_csv(tmp_path / "a.csv")
 
 

@@ -64,7 +64,7 @@ def test_a_pattern_names_the_group(tmp_path):
     assert set(module(root, group="^.").manifest()["groups"].str[0]) == {f"own/{film}" for film in "abcdefgh"}
     with pytest.raises(ManifestError, match=r"data.group=clip finds nothing in 'a_frame0'"):
         module(root, group="clip").manifest()
-    with pytest.raises(ValueError, match="is no regular expression"):
+    with pytest.raises(ValueError, match="is not a regular expression"):
         module(root, group="(")
     assert (
         module(root, group="(.+)_frame")

@@ -186,7 +186,7 @@ def test_a_leak_within_one_data_set_is_still_refused(tmp_path):
 
 
 def test_what_is_missing_is_named(place, tmp_path):
-    with pytest.raises(ValueError, match="a mixture wants two data sets or more"):
+    with pytest.raises(ValueError, match="a mixture needs two data sets or more"):
         mixture(place, ("first",))
     with pytest.raises(ValueError, match="first is there twice"):
         Mixture({key: {"source": Folder("first", place / "first"), "split": Split()} for key in "ab"})

@@ -44,7 +44,7 @@ def test_a_picture_that_is_not_square_is_stretched_or_cut(tmp_path):
     assert (stretched[:, :10] == 255).all() and (stretched[:, 11:] == 0).all()
     cut = WholePictures(40, fit="cut")(path)
     assert (cut.pixels == 0).all() and cut.box.tolist() == [[20, 0, 60, 40]], "the middle square is all black"
-    with pytest.raises(ValueError, match="choose stretch or cut"):
+    with pytest.raises(ValueError, match="expected stretch or cut"):
         WholePictures(fit="pad")
 
 

@@ -247,7 +247,9 @@ def test_parts_of_another_root_are_not_mixed_in(tmp_path):
     root, other = (tree(tmp_path / name, LISTED, *PATHS) for name in ("raw", "other"))
     items = module(root).manifest()
     prepare_parts(items, root, tmp_path / "store", Painted(), num_workers=0, shard=(1, 2))
-    with pytest.raises(StoreError, match=r"begun with files from .*raw, not from .*other; start over with rerun=true"):
+    with pytest.raises(
+        StoreError, match=r"started with files from .*raw, not from .*other; start over with rerun=true"
+    ):
         prepare(items, other, tmp_path / "store", Painted(), num_workers=0)
     prepare(items, other, tmp_path / "store", Painted(), num_workers=0, rerun=True)
     assert json.loads((tmp_path / "store/recipe.json").read_text())["root"] == str(other)
@@ -319,7 +321,7 @@ def test_two_calls_at_once_do_no_harm(tmp_path):
     for thread in calls:
         thread.start()
     time.sleep(0.1)
-    with pytest.raises(StoreError, match="another process is at work"):
+    with pytest.raises(StoreError, match="another process is working"):
         prepare(items, root, tmp_path / "store", Slow(), num_workers=0, rerun=True)
     for thread in calls:
         thread.join()

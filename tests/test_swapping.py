@@ -396,8 +396,8 @@ def test_detectors_see_the_faces_before_they_were_marked_beside_those_that_were_
 def test_a_recipe_that_was_not_kept_is_told_what_was(made):
     _, out = made
     for recipe, wanted in (
-        (FaceCrops(align=True), "what is there wants data.recipe.crop_size=64"),
-        (WholePictures(crop_size=64), "what is there wants data=swapped"),
+        (FaceCrops(align=True), "what is there needs data.recipe.crop_size=64"),
+        (WholePictures(crop_size=64), "what is there needs data=swapped"),
     ):
         with pytest.raises(StoreError, match=wanted):
             DataOf(Generated(out, demo=True), out, recipe).store  # noqa: B018

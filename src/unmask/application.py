@@ -1,17 +1,23 @@
 """A verb as a Hydra application: its config, what was typed, what a run is called by."""
 
+import functools
+import os
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from unmask.config import conf_dir
+from unmask.config import conf_dir, slips
 from unmask.config.check import resolved
 from unmask.failures import fail_clearly
 from unmask.runs.identity import prepared_hash, run_id
 
+FULL = "HYDRA_FULL_ERROR"  # environment variable of Hydra: raise errors instead of printing them
 ALWAYS = ("hydra.", "hydra/", "local")  # Hydra's own settings, and the user's
 
 
@@ -40,8 +46,35 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
     register_resolvers()
 
     def decorate(function: Callable[..., Any]) -> Callable[[], Any]:
-        main = hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)
-        return main(fail_clearly(function))  # type: ignore[no-any-return]
+        ready, ours = fail_clearly(function), False
+
+        @functools.wraps(function)
+        def begin(cfg: DictConfig) -> Any:
+            if ours:
+                os.environ.pop(FULL, None)
+            return ready(cfg)
+
+        main = hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)(begin)
+
+        @functools.wraps(function)
+        def run() -> Any:
+            nonlocal ours
+            ours = FULL not in os.environ
+            if ours:  # Hydra then raises what is wrong with a config; it would print several lines
+                os.environ[FULL] = "1"
+            try:
+                return main()
+            except (HydraException, OmegaConfBaseException) as error:
+                if not ours or FULL not in os.environ:  # the user wants the traceback, or the verb has begun
+                    raise
+                overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+                print(f"unmask: {slips.explain(error, config_name, overrides)}", file=sys.stderr)
+                raise SystemExit(1) from None
+            finally:
+                if ours:
+                    os.environ.pop(FULL, None)
+
+        return run
 
     return decorate
 

@@ -98,7 +98,7 @@ def _unknown(argument: str) -> str:
     name, equals, value = argument.lstrip("-").partition("=")
     if os.path.exists(argument):
         return f"{argument}: a file whose name begins with - is written ./{argument}"
-    hint = f"; keys have no dashes: {name}={value}" if equals and _is_key(name) else ""
+    hint = f"; keys have no dashes: {name}={value if equals else 'VALUE'}" if len(name) > 1 and _is_key(name) else ""
     return f"there is no flag {argument.partition('=')[0]}{hint}; see unmask --help, and --hydra-help for Hydra's flags"
 
 

@@ -5,7 +5,7 @@
   unmask demo render_only=true                          only the data: demo_celebdf, demo_celeba, demo_deepfakeart
 
 The people are drawn by a program; nobody is shown. Every file is marked as synthetic. The figures are demo figures:
-they show that the machinery works, and say nothing about real deepfakes. A second call goes on where the first ended.
+they show that the machinery works, and say nothing about real deepfakes. A second call resumes where the first ended.
 """
 
 import os
@@ -42,7 +42,7 @@ def demo(cfg: DictConfig) -> None:
     given = [f"data.root='{root}'", *cfg.overrides]
     say("2/4  finding, following and cropping faces")
     if call("prepare", f"experiment={cfg.experiments[0]}", *given):
-        raise SystemExit("unmask prepare failed; the same command again goes on where it stopped")
+        raise SystemExit("unmask prepare failed; rerun the command to resume")
     say(f"3/4  training {' and '.join(cfg.experiments)}, a core each")
     folders = train_all({name: [f"experiment={name}", *given] for name in cfg.experiments})
     say("4/4  the report, computed from the predictions\n")
@@ -116,7 +116,7 @@ def train_all(trainings: dict[str, list[str]]) -> list[Path]:
             time.sleep(0.5)
     if failed:
         logs = ", ".join(str(folders[name] / "output.log") for name in failed)
-        raise SystemExit(f"training {' and '.join(failed)} failed, see {logs}; the same command again goes on")
+        raise SystemExit(f"training {' and '.join(failed)} failed, see {logs}; rerun the command to resume")
     return list(folders.values())
 
 

@@ -6,8 +6,8 @@
 
   unmask prepare data=celebdf_v2 prepare.shard=3/16         prepare the third of sixteen shares, on any of many machines
 
-Crops are kept below outputs/prepared (paths.prepared) under a key of the recipe and the decoder. A killed call goes
-on where it was; rerun=true starts over. What cannot be prepared is set aside with its reason in rejected.csv. Shares
+Crops are kept below outputs/prepared (paths.prepared) under a key of the recipe and the decoder. A killed call
+resumes; rerun=true starts over. What cannot be prepared is set aside with its reason in rejected.csv. Shares
 lie beside each other until a call without prepare.shard joins them.
 """
 
@@ -70,7 +70,7 @@ def prepare_one(prepared: Prepared, split: Split, cfg: DictConfig, how: Settings
         return
     if cfg.rerun:
         raise ValueError(
-            f"rerun=true would throw away other shards too: delete {prepared.folder} once, then start them"
+            f"rerun=true would delete the other shards too: delete {prepared.folder} once, then start them"
         )
     remaining = prepare_parts(items, source.root, prepared.folder, prepared.recipe, shard=shard, **how)
     say(

@@ -4,8 +4,8 @@ Every `_target_` must be allowed, must import and must accept the keys written n
 """
 
 import inspect
-from collections.abc import Iterator
-from difflib import get_close_matches
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher, get_close_matches
 
 from unmask.config import Settings
 from unmask.config.allowed import locate
@@ -63,8 +63,8 @@ def _check_keys(path: str, node: Settings, name: str, parameters: list[inspect.P
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
     for key in given:
         if key not in accepted and not open_ended:
-            close = get_close_matches(key, accepted, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"it takes {', '.join(accepted)}"
+            close = nearest(key, accepted)
+            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it takes {', '.join(accepted)}"
             yield f"{path}.{key}", f"{name} has no argument '{key}'; {hint}"
     if node.get("_partial_", False):
         return
@@ -73,3 +73,10 @@ def _check_keys(path: str, node: Settings, name: str, parameters: list[inspect.P
         if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
             if p.name not in given and number >= positional:
                 yield path, f"{name} needs '{p.name}'"
+
+
+def nearest(name: str, known: Sequence[str]) -> list[str]:
+    """The most similar of known names, several where they are equally similar; none where no name is similar."""
+    close = get_close_matches(name, known, n=3)
+    ratios = [SequenceMatcher(None, one, name).ratio() for one in close]
+    return sorted(one for one, ratio in zip(close, ratios, strict=True) if ratio == ratios[0])

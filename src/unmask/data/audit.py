@@ -33,7 +33,7 @@ def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
     if len(table.columns) and min(real, fake) >= FEWEST and len(set(group)) >= FOLDS:
         score = _out_of_fold(_features(table), label, group, seed)
     if score is None:
-        note = f"not run: it wants at least {FEWEST} items a class, spread over {FOLDS} independent groups"
+        note = f"not run: it needs at least {FEWEST} items a class, spread over {FOLDS} independent groups"
         if not len(table.columns):
             note = "not run: nothing was measured of the files; `unmask prepare ... rerun=true` measures them"
         return counts | {"auroc": None, "low": None, "high": None, "passed": None, "methods": {}, "note": note}

@@ -74,7 +74,7 @@ class Downscale(nn.Module):
     def __init__(self, smallest: float = 0.5) -> None:
         super().__init__()
         if not 0 < smallest <= 1:
-            raise ValueError(f"smallest={smallest}: give a share above 0 and at most 1")
+            raise ValueError(f"smallest={smallest}: expected a share above 0 and at most 1")
         self.smallest = smallest
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class DropFrames(nn.Module):
     def __init__(self, share: float = 0.1) -> None:
         super().__init__()
         if not 0 < share < 1:
-            raise ValueError(f"share={share}: give a share above 0 and below 1")
+            raise ValueError(f"share={share}: expected a share above 0 and below 1")
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ class Freeze(nn.Module):
     def __init__(self, longest: int = 4) -> None:
         super().__init__()
         if longest < 2:
-            raise ValueError(f"longest={longest}: give at least 2 frames")
+            raise ValueError(f"longest={longest}: expected at least 2 frames")
         self.longest = longest
 
     def forward(self, x: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ class SelfBlend:
         ratios: Sequence[float] = (0.25, 0.5, 0.75, 1, 1, 1),
     ) -> None:
         if unknown := [part for part in parts if part not in PARTS]:
-            raise ValueError(f"data.blend.parts={unknown[0]}: there is none; choose from {', '.join(PARTS)}")
+            raise ValueError(f"data.blend.parts={unknown[0]}: expected one of {', '.join(PARTS)}")
         self.parts, self.forehead, self.ratios = list(parts), forehead, list(ratios)
         self.rgb, self.hsv, self.brightness, self.contrast = rgb, np.array(hsv), brightness, contrast
         self.downscale, self.sharpen, self.soften = Range(*downscale), Range(*sharpen), Range(*soften)

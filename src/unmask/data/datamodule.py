@@ -84,7 +84,9 @@ class DataModule(LightningDataModule):
                 "data.split.only=real knows one class: set data.sampling.balance=none and blend@data.blend=none"
             )
         if balance == "pairs" and self.loader.batch_size % 2:
-            raise ValueError(f"data.batch_size={self.loader.batch_size}: pairs want an even number")
+            raise ValueError(
+                f"data.batch_size={self.loader.batch_size}: expected an even number, because samples come in pairs"
+            )
 
     def unread(self) -> list[tuple[str, str]]:
         """Settings that have no effect beside the others, and why: (name below `data`, reason)."""

@@ -47,11 +47,11 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.max_stride is not None and (self.max_stride < 1 or self.frames is None or not self.consecutive):
             raise ValueError(
-                f"data.sampling.max_stride={self.max_stride}: give 1 or more, and only with frames=T and "
+                f"data.sampling.max_stride={self.max_stride}: expected 1 or more, and only with frames=T and "
                 "data.sampling.consecutive=true"
             )
         if self.balance not in BALANCES:
-            raise ValueError(f"data.sampling.balance={self.balance}: there is none; choose {', '.join(BALANCES)}")
+            raise ValueError(f"data.sampling.balance={self.balance}: expected one of {', '.join(BALANCES)}")
 
     def samples(
         self,

@@ -1,6 +1,6 @@
 """From a data set's files to its store: every item through the recipe once, in parallel, whatever becomes of some.
 
-Each item's crops are one file below parts/ until all are there; then they are merged. So a killed call goes on where it
+Each item's crops are one file below parts/ until all are there; then they are merged. So a killed call resumes where it
 was, several calls (`shard`) may prepare apart, and the store is the same to the byte in each case. Calls that work on
 one folder at once do no harm: while one prepares, none merges or starts over. On a file system without locks only the
 last of these does not hold.
@@ -56,7 +56,7 @@ def prepare(
     Args:
         items: the manifest's rows (`item`, `path`, ...).
         root: the data set's folder.
-        folder: where the store is made; a killed call goes on where it was.
+        folder: where the store is made; a killed call resumes where it was.
         recipe: file -> crops.
         num_workers: processes; 0 works in this one.
         timeout: seconds after which one item counts as hanging.
@@ -102,7 +102,7 @@ def _start_over(folder: Path) -> None:
         with lock(folder, alone=True, wait=False):
             remove_made(folder, MADE)
     except BlockingIOError:
-        raise StoreError(f"another process is at work on {folder}; wait for it or end it") from None
+        raise StoreError(f"another process is working on {folder}; wait for it or stop it") from None
 
 
 def prepare_parts(
@@ -210,7 +210,7 @@ def _claim(folder: Path, about: dict[str, object]) -> None:
     except ClaimError as error:
         other = (error.found or {}).get("root")
         raise StoreError(
-            f"{folder} was begun with files from {other}, not from {about['root']}; start over with "
+            f"{folder} was started with files from {other}, not from {about['root']}; start over with "
             "rerun=true, or choose another place with data.prepared=DIR"
         ) from None
 
@@ -243,7 +243,7 @@ def _check_rejected(items: pd.DataFrame, folder: Path, max_rejected: float) -> N
         limit = "half" if max_rejected == FAIL_SHARE else f"{max_rejected:.0%}"
         raise StoreError(
             f"{text}. That is more than {limit}: is data.root the right folder? The other {len(items) - len(bad)} "
-            "are kept; the same command tries these again, prepare.max_rejected=1 goes on without them"
+            "are kept; the same command tries these again, prepare.max_rejected=1 continues without them"
         )
     warnings.warn(text, stacklevel=4)
 

@@ -87,7 +87,7 @@ class Source:
 
     def explain(self) -> str:
         """Where to download the data set, and the layout that is expected."""
-        return f"{self.name} is had from {self.HOME}. Expected below data.root:\n{self.LAYOUT}"
+        return f"{self.name}: download it from {self.HOME}. Expected below data.root:\n{self.LAYOUT}"
 
     def choice(self) -> list[str]:
         """The arguments that choose this data set on the command line, without `data.root`."""

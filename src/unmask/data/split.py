@@ -32,9 +32,9 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
-            raise ValueError(f"data.split.protocol={self.protocol}: there is none; choose {' or '.join(PROTOCOLS)}")
+            raise ValueError(f"data.split.protocol={self.protocol}: expected {' or '.join(PROTOCOLS)}")
         if self.only not in KINDS:
-            raise ValueError(f"data.split.only={self.only}: there is none; choose real, or null for both classes")
+            raise ValueError(f"data.split.only={self.only}: expected real, or null for both classes")
 
     def rule(self, items: pd.DataFrame, source: Source) -> str:
         """The protocol for this copy of a data set, which may not come divided."""

@@ -22,7 +22,7 @@ def official(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> p
     splits = pd.Series(np.where(items["official_test"].astype(bool), "test", "train"), index=items.index, dtype=object)
     if not (splits == "test").any():
         raise ManifestError(
-            "no item is on an official test list: is the list complete, and the folder? A data set without one wants "
+            "no item is on an official test list: is the list complete, and the folder? A data set without one needs "
             "protocol=predefined or protocol=random_groups"
         )
     rest = items[splits == "train"]
@@ -66,7 +66,7 @@ def predefined(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) ->
     """The splits as the data set comes divided; where it has no validation part, it is dealt from training by group."""
     splits = items["predefined"].astype(object)
     if splits.isna().any():
-        raise ManifestError("the data set does not come divided into train, val and test; use protocol=random_groups")
+        raise ManifestError("the data set has no predefined train, val and test split; use protocol=random_groups")
     rest = items[splits == "train"]
     if len(rest) and not (splits == "val").any():
         splits.loc[_deal(rest, _component(rest), val_fraction, seed)] = "val"

@@ -61,7 +61,9 @@ def keep(folder: Path, item: str, crops: Crops | None, columns: Statistics, reas
     try:
         write_part(folder, item, crops, columns, None if reason is None else printable(reason))
     except OSError as error:  # a full disk is not the item's fault
-        raise workers.Stop(f"cannot write below {folder} ({error}); mend that, and the same command goes on") from error
+        raise workers.Stop(
+            f"cannot write below {folder} ({error}); fix this and rerun the command to resume"
+        ) from error
 
 
 def file_size(file: Path) -> Statistics:

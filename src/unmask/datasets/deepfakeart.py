@@ -130,7 +130,7 @@ def read_pairs(path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
         if original is None or forgery is None:  # of another category
             continue
         if original.group(2) != "original.png" or not FORGERY.fullmatch(forgery.group(2)):
-            raise ManifestError(f"{path}: {pair[0]} is called the original of {pair[1]}: upside down?")
+            raise ManifestError(f"{path}: {pair[0]} is called the original of {pair[1]}: are the two swapped?")
         yield original.group(1), (original.group(2), forgery.group(2))
 
 

@@ -56,7 +56,7 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
         try:
             self.group = None if group is None else re.compile(group)
         except re.error as error:
-            raise ValueError(f"data.group={group} is no regular expression: {error}") from None
+            raise ValueError(f"data.group={group} is not a regular expression: {error}") from None
         super().__init__(name, root, demo)
         self.only = only
 
@@ -126,7 +126,9 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
         if self.group is None:
             return path.rpartition("/")[0] or path
         if (match := self.group.search(path)) is None:
-            raise ManifestError(f"data.group={self.group.pattern} finds nothing in '{path}'; mend it, or leave it out")
+            raise ManifestError(
+                f"data.group={self.group.pattern} finds nothing in '{path}'; correct it or leave it out"
+            )
         return str(match.group(1) if self.group.groups else match.group())
 
     def choice(self) -> list[str]:

@@ -72,7 +72,7 @@ class Generated(Source):
             else:
                 told.append(" ".join(overrides(made, asked)))
         command = " ".join(self.command(recipe.option, ()))
-        there = f"what is there wants {' or '.join(told)}" if told else ""
+        there = f"what is there needs {' or '.join(told)}" if told else ""
         return (
             f"data.run={self.root}: nothing is kept for detectors by data/recipe={recipe.option} with "
             f"data.recipe.crop_size={asked.get('crop_size', '?')}; "

@@ -47,7 +47,7 @@ def read_bytes(path: Path) -> bytes:
         reason = error if isinstance(error, NotRegularError) else error.strerror
         raise ManifestError(f"{path} cannot be read: {reason}") from None
     if len(content) > MOST_BYTES:
-        raise ManifestError(f"{path} is no list: it has more than {MOST_BYTES:,} bytes")
+        raise ManifestError(f"{path} is not a list: it has more than {MOST_BYTES:,} bytes")
     return content
 
 
@@ -60,7 +60,7 @@ def read_csv(path: Path) -> list[list[str]]:
     try:
         return list(csv.reader(io.StringIO(read_text(path), newline="")))
     except csv.Error as error:  # a cell of more than 131,072 characters, say
-        raise ManifestError(f"{path} is no table of comma-separated values: {error}") from None
+        raise ManifestError(f"{path} is not a table of comma-separated values: {error}") from None
 
 
 def read_json(path: Path) -> Any:

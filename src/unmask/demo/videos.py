@@ -104,17 +104,21 @@ def render(
 def _check(people: int, test_people: int, frames: int, difficulty: float, seed: int, workers: int) -> None:
     wrong = []
     if people < 2 * GROUP or people % GROUP:
-        wrong.append(f"people={people}: take a multiple of {GROUP}, at least {2 * GROUP}; faces are swapped in threes")
+        wrong.append(
+            f"people={people}: expected a multiple of {GROUP}, at least {2 * GROUP}; faces are swapped in threes"
+        )
     if not GROUP <= test_people < people or test_people % GROUP:
-        wrong.append(f"test_people={test_people}: take a multiple of {GROUP}, at least {GROUP} and less than people")
+        wrong.append(
+            f"test_people={test_people}: expected a multiple of {GROUP}, at least {GROUP} and less than people"
+        )
     if frames < 2:
-        wrong.append(f"frames={frames}: take at least 2; the temporal forgery lives between frames")
+        wrong.append(f"frames={frames}: expected at least 2; the temporal forgery lives between frames")
     if not 0 <= difficulty <= 1:
-        wrong.append(f"difficulty={difficulty}: take a number from 0 (plain) to 1 (faint)")
+        wrong.append(f"difficulty={difficulty}: expected a number from 0 (plain) to 1 (faint)")
     if seed < 0:
-        wrong.append(f"seed={seed}: take 0 or more")
+        wrong.append(f"seed={seed}: expected 0 or more")
     if workers < 1:
-        wrong.append(f"workers={workers}: take at least 1")
+        wrong.append(f"workers={workers}: expected at least 1")
     if wrong:
         raise ValueError("; ".join(wrong))
 

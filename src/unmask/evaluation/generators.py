@@ -42,9 +42,9 @@ def evaluate_run(run: Run, settings: Settings, data: DataModule, other: bool) ->
     """
     split, count = settings["split"], settings["count"]
     if split not in ("val", "test"):
-        raise ValueError(f"split={split}: choose val or test")
+        raise ValueError(f"split={split}: expected val or test")
     if count is not None and count < 2:
-        raise ValueError(f"count={count}: take at least 2, or null for as many as there are real pictures")
+        raise ValueError(f"count={count}: expected at least 2, or null for as many as there are real pictures")
     if run.kind != "generator":
         raise ValueError(f"run={run.folder}: {run.name} makes no samples that could be evaluated")
     module = run.module().to(torch.device(devices_of(settings["trainer"])[0]))
@@ -55,7 +55,7 @@ def evaluate_run(run: Run, settings: Settings, data: DataModule, other: bool) ->
         each.augment = Augmentation()  # training pictures are shown as they are
         each.setup("test")
     if (there := len(data.samples[split])) < 2:
-        raise ValueError(f"split={split} of {data.name} holds {there} pictures; figures of a set want at least 2")
+        raise ValueError(f"split={split} of {data.name} holds {there} pictures; figures of a set need at least 2")
     task = _Task(run, module, network, data, own, settings, find_lpips(settings["lpips"], data.loader.image_size))
     found = _evaluate(task)
     given_back = _reconstruct(task) if isinstance(module, Autoencoder) else {}
@@ -128,7 +128,7 @@ def _evaluate(task: _Task) -> Settings:
     look, distances = (network, []) if lpips is None else _pairwise(network, lpips)
     made = _seen(look, sample, count, "samples")
     if count < made.shape[1]:
-        say(f"{count} samples for {made.shape[1]} features: the Frechet distance hangs on the count", style="yellow")
+        say(f"{count} samples for {made.shape[1]} features: the Frechet distance depends on the count", style="yellow")
     near = _nearest(task, sample, made, training, held)
     about = {"samples": count, "real": len(real), "seed": task.settings["seed"], "published": bool(network.published)}
     scores = {name: None if value != value else value for name, value in figures(network, real, made).items()}

@@ -24,7 +24,7 @@ SIDE = 160  # px that a network of faces sees
 
 
 class SwapFigures:
-    """Gathers, frame by frame, what is told of a video; of the aligned crop of the face, before any mark.
+    """Collects, frame by frame, the figures of a video; of the aligned crop of the face, before any mark.
 
     PSNR, SSIM and LPIPS are those of a reconstruction (A -> A); of a swap they tell how much was changed.
 

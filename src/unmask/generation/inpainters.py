@@ -54,7 +54,7 @@ class ClassicalInpainter:
 
     def __init__(self, method: str = "telea", radius: float = 3.0) -> None:
         if method not in self.FLAGS:
-            raise InpainterError(f"generator.method={method}: there is none; choose {' or '.join(self.FLAGS)}")
+            raise InpainterError(f"generator.method={method}: expected {' or '.join(self.FLAGS)}")
         self.method, self.radius = method, radius
 
     def __call__(self, pictures: Pixels, masks: Pixels, seeds: NDArray[np.int64]) -> Pixels:
@@ -93,7 +93,7 @@ class DiffusionInpainter:
         download: bool = False,
     ) -> None:
         if dtype not in ("auto", *DTYPES):
-            raise InpainterError(f"generator.dtype={dtype}: choose auto, float16, bfloat16 or float32")
+            raise InpainterError(f"generator.dtype={dtype}: expected auto, float16, bfloat16 or float32")
         self.model, self.method, self.prompt = model, method, prompt
         self.steps, self.guidance, self.download = steps, guidance, download
         self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -108,7 +108,7 @@ class DiffusionInpainter:
         """
         height, width = pictures.shape[1:3]
         if height % self.MULTIPLE or width % self.MULTIPLE:
-            raise InpainterError(f"pictures of {height}x{width} px: {self.model} wants multiples of {self.MULTIPLE}")
+            raise InpainterError(f"pictures of {height}x{width} px: {self.model} needs multiples of {self.MULTIPLE}")
         self._pipeline = self._pipeline or self._load()
         # Drawn on the CPU, so that every device starts from the same noise.
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]

@@ -49,10 +49,10 @@ class InpaintSettings:
             f"masks: there is no '{mask}'; choose from {', '.join(MASKS)}" for mask in self.masks if mask not in MASKS
         ]
         least = {"size": (self.size, 8), "batch_size": (self.batch_size, 1)}
-        wrong += [f"{key}={value}: take at least {low}" for key, (value, low) in least.items() if value < low]
+        wrong += [f"{key}={value}: expected at least {low}" for key, (value, low) in least.items() if value < low]
         wrong += ["masks: name at least one"] * (not self.masks)
         if self.limit is not None and self.limit < 1:
-            wrong.append(f"limit={self.limit}: take at least 1, or null for all")
+            wrong.append(f"limit={self.limit}: expected at least 1, or null for all")
         if wrong:
             raise ValueError("\n  ".join(["the set cannot be made:", *wrong]))
 

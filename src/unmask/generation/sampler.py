@@ -44,7 +44,7 @@ class SampleSettings:
     def __post_init__(self) -> None:
         for key, value in (("count", self.count), ("batch_size", self.batch_size)):
             if value < 1:
-                raise ValueError(f"{key}={value}: take at least 1")
+                raise ValueError(f"{key}={value}: expected at least 1")
         if self.walk < 0 or self.walk == 1:
             raise ValueError(f"walk={self.walk}: name 2 stops or more, or 0 for no film")
 

@@ -104,13 +104,13 @@ def checked(run: Run, video: Path | None, how: SwapSettings) -> Path:
     if how.to not in people:
         wrong.append(f"to={how.to}: {run.name} knows {', '.join(people)}; name the one who is to be seen")
     if how.blending not in BLENDS:
-        wrong.append(f"blending={how.blending}: choose {' or '.join(BLENDS)}")
+        wrong.append(f"blending={how.blending}: expected {' or '.join(BLENDS)}")
     if how.colour not in COLOURS:
-        wrong.append(f"colour={how.colour}: choose {' or '.join(COLOURS)}")
+        wrong.append(f"colour={how.colour}: expected {' or '.join(COLOURS)}")
     if not 0 <= how.feather <= 0.25:
-        wrong.append(f"feather={how.feather}: give a share of the face's crop from 0 to 0.25")
+        wrong.append(f"feather={how.feather}: expected a share of the face's crop from 0 to 0.25")
     least = {"search_every": how.search_every, "batch_size": how.batch_size}
-    wrong += [f"{key}={value}: take at least 1" for key, value in least.items() if value < 1]
+    wrong += [f"{key}={value}: expected at least 1" for key, value in least.items() if value < 1]
     if wrong:
         raise ValueError("\n  ".join(["the faces cannot be swapped:", *wrong]))
     assert video is not None

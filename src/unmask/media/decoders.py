@@ -38,7 +38,7 @@ def choose_decoder(name: str = "auto") -> str:
                 raise RuntimeError("it found no FFmpeg")
         except (ImportError, RuntimeError, OSError) as error:
             raise ValueError(
-                "the decoder 'torchcodec' does not load: it wants the shared libraries of FFmpeg (apt-get install "
+                "the decoder 'torchcodec' does not load: it needs the shared libraries of FFmpeg (apt-get install "
                 "ffmpeg, or conda install ffmpeg) and a release that fits this PyTorch; or choose auto "
                 f"({first_line(error)})"
             ) from None

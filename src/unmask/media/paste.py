@@ -39,7 +39,7 @@ def paste(
         ValueError: there is no such blending.
     """
     if blend not in BLENDS:
-        raise ValueError(f"blend={blend}: there is none; choose {' or '.join(BLENDS)}")
+        raise ValueError(f"blend={blend}: expected {' or '.join(BLENDS)}")
     soft = soften(mask, feather)
     left, top, right, bottom = _reach(matrix, len(picture), frame.shape)
     alpha = np.zeros(frame.shape[:2], np.float32)
@@ -115,7 +115,7 @@ def match_colours(picture: Array, target: Array, mask: Array, how: str = "reinha
         ValueError: there is no such way.
     """
     if how not in COLOURS:
-        raise ValueError(f"colour={how}: there is none; choose {' or '.join(COLOURS)}")
+        raise ValueError(f"colour={how}: expected {' or '.join(COLOURS)}")
     inside = mask > 0.5
     if how == "none" or inside.sum() < 2:
         return picture

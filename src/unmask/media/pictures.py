@@ -70,7 +70,7 @@ class WholePictures:
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
-            raise ValueError(f"fit={self.fit}: there is none; choose {' or '.join(FITS)}")
+            raise ValueError(f"fit={self.fit}: expected {' or '.join(FITS)}")
         burst_indices(self.frames + 1, self.frames, self.burst)
         self._finder: FaceFinder | None = None
 

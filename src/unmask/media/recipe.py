@@ -64,7 +64,7 @@ class FaceCrops:
     def __post_init__(self) -> None:
         burst_indices(self.frames + 1, self.frames, self.burst)
         if self.faces not in ("main", "all"):
-            raise ValueError(f"faces={self.faces}: there is none; choose main or all")
+            raise ValueError(f"faces={self.faces}: expected main or all")
         self._finder: FaceFinder | None = None
 
     def describe(self) -> dict[str, object]:

@@ -87,7 +87,7 @@ def levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def reported(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Give the levels that a person is told of: those of `levels`, or of single pictures only one, `image`."""
+    """Give the levels that are reported: those of `levels`, or of single pictures only one, `image`."""
     tables = levels(predictions)
     return {"image": tables["video"]} if unit(predictions) == "image" else tables
 

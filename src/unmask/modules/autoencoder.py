@@ -133,7 +133,7 @@ class Autoencoder(Module):
         """
         has = attribute.to(self.device) > 0.5
         if bool(has.all()) or not bool(has.any()):
-            raise ValueError("an attribute's direction wants pictures that have it and pictures that do not")
+            raise ValueError("an attribute's direction needs pictures that have it and pictures that do not")
         z = self.encode(x.to(self.device))
         return z[has].mean(0) - z[~has].mean(0)
 

@@ -61,7 +61,7 @@ class Detector(Module):
     ) -> None:
         super().__init__()
         if features not in FEATURES:
-            raise ValueError(f"module.features={features}: choose one of {', '.join(FEATURES)}")
+            raise ValueError(f"module.features={features}: expected one of {', '.join(FEATURES)}")
         if not monitor.startswith("val/"):
             raise ValueError(
                 f"module.monitor={monitor}: checkpoints are chosen on validation data, by a val/... figure"

@@ -275,7 +275,7 @@ def loss_weights(alphas_cumprod: Tensor, kind: str, snr: float | None) -> Tensor
     if snr is None:
         return torch.ones_like(alphas_cumprod)
     if snr <= 0:
-        raise ValueError(f"module.snr={snr}: give a bound above 0, such as 5, or null")
+        raise ValueError(f"module.snr={snr}: expected a bound above 0, such as 5, or null")
     ratio = alphas_cumprod.double() / (1 - alphas_cumprod.double())
     return (ratio.clamp(max=snr) / (ratio if kind == "epsilon" else ratio + 1)).to(alphas_cumprod)
 
@@ -296,15 +296,15 @@ def ema_update(average: list[Tensor], current: list[Tensor], count: Tensor, deca
 
 def _check_sampling(kind: str, times: int, steps: int) -> None:
     if kind not in KINDS:
-        raise ValueError(f"module.schedule.prediction_type={kind}: choose one of {', '.join(KINDS)}")
+        raise ValueError(f"module.schedule.prediction_type={kind}: expected one of {', '.join(KINDS)}")
     if not 1 <= steps <= times:
-        raise ValueError(f"module.steps={steps}: give 1 to {times}, the times of module.schedule")
+        raise ValueError(f"module.steps={steps}: expected 1 to {times}, the times of module.schedule")
 
 
 def _check_training(condition_dropout: float, ema: float) -> None:
     if not 0 <= condition_dropout <= 1 or not 0 <= ema < 1:
         raise ValueError(
-            f"module.condition_dropout={condition_dropout}, module.ema={ema}: give a probability, and a decay "
+            f"module.condition_dropout={condition_dropout}, module.ema={ema}: expected a probability, and a decay "
             "from 0 to below 1"
         )
 
@@ -312,7 +312,8 @@ def _check_training(condition_dropout: float, ema: float) -> None:
 def _check_evaluation(num_samples: int, evaluate_every: int, monitor: str) -> None:
     if num_samples < 0 or num_samples == 1 or evaluate_every < 1:
         raise ValueError(
-            f"module.num_samples={num_samples}, module.evaluate_every={evaluate_every}: give 0 or 2 and more, 1 or more"
+            f"module.num_samples={num_samples}, module.evaluate_every={evaluate_every}: "
+            "expected 0 or 2 and more, 1 or more"
         )
     if monitor != "val/loss" and (evaluate_every > 1 or not num_samples):
         raise ValueError(

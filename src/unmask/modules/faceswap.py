@@ -75,7 +75,7 @@ class FaceSwap(Module):
         if monitor not in known and not re.fullmatch(r"val/psnr_\d+", monitor):
             raise ValueError(f"module.monitor={monitor}: expected one of {', '.join(known)}, val/psnr_0, ...")
         if discriminator is not None and (adversarial is None or optimizer_d is None):
-            raise ValueError("module.discriminator wants module.adversarial and module.optimizer_d beside it")
+            raise ValueError("module.discriminator needs module.adversarial and module.optimizer_d beside it")
         self.automatic_optimization = False
         self.network, self.loss, self.warp, self.optimizer = network, loss, warp, optimizer
         self.mask_weight, self.outside, self.clip = mask_weight, outside, clip

@@ -64,9 +64,9 @@ class GAN(Module):
     ) -> None:
         super().__init__()
         if d_steps < 1 or accumulate < 1:
-            raise ValueError(f"module.d_steps={d_steps}, module.accumulate={accumulate}: give 1 or more")
+            raise ValueError(f"module.d_steps={d_steps}, module.accumulate={accumulate}: expected 1 or more")
         if not 0 <= ema < 1:
-            raise ValueError(f"module.ema={ema}: give a decay from 0 to below 1, such as 0.999")
+            raise ValueError(f"module.ema={ema}: expected a decay from 0 to below 1, such as 0.999")
         self.automatic_optimization = False
         self.generator, self.discriminator, self.loss, self.evaluator = generator, discriminator, loss, evaluator
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d

@@ -50,7 +50,7 @@ class Segmenter(Detector):
         """Frames [B, 3, H, W] in [0, 1] -> logits of their pixels [B, 1, H, W]."""
         maps: Tensor = self.network(x)
         if maps.ndim != 4:
-            raise ValueError(f"a Segmenter wants a network that returns maps, such as unet, not {list(maps.shape)}")
+            raise ValueError(f"a Segmenter needs a network that returns maps, such as unet, not {list(maps.shape)}")
         return maps
 
     def forward(self, x: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class ResidualCnn(nn.Module):
     def __init__(self, width: int = 16, truncate: float = 4.0, dropout: float = 0.5) -> None:
         super().__init__()
         if truncate <= 0:
-            raise ValueError(f"truncate={truncate}: give a number of grey levels above 0")
+            raise ValueError(f"truncate={truncate}: expected a number of grey levels above 0")
         self.truncate, self.num_features = truncate, 4 * width
         self.register_buffer("filters", high_pass().repeat(3, 1, 1, 1), persistent=False)
         stages: list[nn.Module] = []

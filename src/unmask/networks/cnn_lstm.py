@@ -128,7 +128,7 @@ def _check(
     if frames is None or frames < 1 + differences:
         raise ValueError(f"frames={frames}: a CnnLstm reads clips; set frames=T, such as 16")
     if pooling not in POOLINGS:
-        raise ValueError(f"pooling={pooling}: choose one of {', '.join(POOLINGS)}")
+        raise ValueError(f"pooling={pooling}: expected one of {', '.join(POOLINGS)}")
     if frozen and differences:
         raise ValueError("a frozen encoder has never seen differences: set frozen=false or differences=false")
 

@@ -101,9 +101,9 @@ class DCGANDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         if norm not in NORMS:
-            raise ValueError(f"norm={norm}: choose one of {', '.join(NORMS)}")
+            raise ValueError(f"norm={norm}: expected one of {', '.join(NORMS)}")
         if condition not in CONDITIONS:
-            raise ValueError(f"condition={condition}: choose one of {', '.join(CONDITIONS)}")
+            raise ValueError(f"condition={condition}: expected one of {', '.join(CONDITIONS)}")
         self.image_size, self.attributes = image_size, attributes
         channels = widths(filters, doublings(image_size))
         concat = bool(attributes) and condition == "concat"

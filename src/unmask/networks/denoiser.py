@@ -99,7 +99,7 @@ def stage_sides(image_size: int, stages: int, patch: int) -> list[int]:
     factor = patch * 2 ** (stages - 1) if patch >= 1 and stages >= 1 else 0
     if not factor or image_size < factor or image_size % factor:
         raise ValueError(
-            f"image_size={image_size}, patch={patch}, {stages} channels: take a size that is a multiple of "
+            f"image_size={image_size}, patch={patch}, {stages} channels: expected a size that is a multiple of "
             f"{factor or 'patch x 2^(stages - 1)'}, fewer channels or patch=1"
         )
     return [image_size // patch // 2**at for at in range(stages)]
@@ -109,7 +109,9 @@ def _check(
     channels: Sequence[int], layers: int, attention: Sequence[int], sides: Sequence[int], groups: int, head: int
 ) -> None:
     if layers < 1 or groups < 1 or head < 1 or min(channels) < 1:
-        raise ValueError(f"channels={list(channels)}, layers={layers}, groups={groups}, head={head}: give 1 or more")
+        raise ValueError(
+            f"channels={list(channels)}, layers={layers}, groups={groups}, head={head}: expected 1 or more"
+        )
     if wrong := sorted(set(attention) - set(sides)):
         raise ValueError(f"attention={wrong}: the stages' sides are {', '.join(map(str, sides))} px; choose of these")
     if wrong := [width for width in channels if width % groups]:

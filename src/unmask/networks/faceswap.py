@@ -78,7 +78,7 @@ class FaceSwapNetwork(nn.Module):
     def __init__(self, image_size: int = 64, people: int = 2, filters: int = 32, latent: int = 256) -> None:
         super().__init__()
         if people < 2 or image_size < 16:
-            raise ValueError(f"people={people}, image_size={image_size}: swapping wants 2 people and 16 px or more")
+            raise ValueError(f"people={people}, image_size={image_size}: swapping needs 2 people and 16 px or more")
         self.image_size, self.people = image_size, people
         self.encoder = SharedEncoder(image_size, filters, latent)
         self.decoders = nn.ModuleList(PersonDecoder(image_size, filters) for _ in range(people))

@@ -34,7 +34,7 @@ class LPIPS(nn.Module):
     def __init__(self, net: str = "alex", weights: str | None = None, download: bool = False) -> None:
         super().__init__()
         if net not in URLS:
-            raise ValueError(f"net={net}: there is none; choose {', '.join(URLS)}")
+            raise ValueError(f"net={net}: expected one of {', '.join(URLS)}")
         self.net, self.weights, self.download = net, weights, download
         self._network = Frozen(lambda: build_lpips(net, read_state_dict(self._path, URLS[net]), str(self._path)))
 

@@ -52,7 +52,7 @@ class VideoResNet(nn.Module):
         if frames is None or frames < 2:
             raise ValueError(f"frames={frames}: {name} reads clips; set frames=T, such as 16")
         if name not in MODELS:
-            raise ValueError(f"name={name}: choose one of {', '.join(MODELS)}")
+            raise ValueError(f"name={name}: expected one of {', '.join(MODELS)}")
         if pretrained and weights is not None:
             raise ValueError(f"pretrained=true and weights={weights}: give one, and false or null for the other")
         self.network = MODELS[name][0](weights=None)

@@ -41,7 +41,7 @@ class ResidualHistogram(nn.Module):
     def __init__(self, truncate: int = 4, grid: int = 4, channels: int = 3) -> None:
         super().__init__()
         if truncate < 1 or grid < 1:
-            raise ValueError(f"truncate={truncate}, grid={grid}: give whole numbers above 0")
+            raise ValueError(f"truncate={truncate}, grid={grid}: expected whole numbers above 0")
         if channels % 3:
             raise ValueError(f"channels={channels}: residuals are of pictures of three channels each")
         self.truncate, self.grid, self.channels = truncate, grid, channels

@@ -126,7 +126,7 @@ def compare(ours: PreTrainedConfig, theirs: PreTrainedConfig, name: str) -> None
     for key in FIXED:
         if mine.get(key) != found.get(key):
             raise ValueError(
-                f"pretrained={name} has {key}={found.get(key)}, and here it is {mine.get(key)}, unalterably"
+                f"pretrained={name} has {key}={found.get(key)}, and here it is {mine.get(key)}, which cannot be changed"
             )
 
 

@@ -16,7 +16,7 @@ from unmask.reporting.run import Figure, RunReport, all_methods, percent
 
 WIDTH = 100  # terminal columns
 WIDE = 4  # manipulations that fit side by side
-# What is told of a cross-validation, and how it is called.
+# What is reported of a cross-validation, and how it is called.
 CROSS_VALIDATED = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "auroc": "AUC"}
 LATEX = str.maketrans(
     {

@@ -66,7 +66,7 @@ class Run:
         path = self.folder / "metrics.json"
         if not path.is_file():
             raise RunError(
-                f"run={self.folder}: not finished (no metrics.json); the command that started it goes on with it"
+                f"run={self.folder}: not finished (no metrics.json); rerun the command that started it to resume"
             )
         found = read_json(path, "train the run again with rerun=true")
         return found | {split: figures_of(found.get(split, {})) for split in ("val", "test")}

@@ -12,7 +12,7 @@ from unmask.parallel.processes import started
 
 
 def command(name: str, *arguments: str) -> list[str]:
-    """The command line of a verb, run as a user would; a process each keeps one training's state from the next."""
+    """The command line of a verb, run as a user would; one process per verb keeps the state of trainings apart."""
     return [sys.executable, "-m", f"unmask.commands.{name}", *arguments]
 
 

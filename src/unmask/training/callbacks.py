@@ -96,7 +96,7 @@ QUICK = 0.1  # s: what takes no longer to write is written after every epoch
 
 
 class NotFinite(ValueError):
-    """The loss is no number any more."""
+    """The loss is NaN or infinite."""
 
 
 class LastCheckpoint(ModelCheckpoint):

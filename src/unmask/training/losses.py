@@ -24,9 +24,9 @@ class BCE(nn.Module):
     def __init__(self, smoothing: float = 0.0, fake_weight: float = 1.0) -> None:
         super().__init__()
         if not 0 <= smoothing < 1:
-            raise ValueError(f"smoothing={smoothing}: give a share from 0 to below 1")
+            raise ValueError(f"smoothing={smoothing}: expected a share from 0 to below 1")
         if fake_weight <= 0:
-            raise ValueError(f"fake_weight={fake_weight}: give a factor above 0")
+            raise ValueError(f"fake_weight={fake_weight}: expected a factor above 0")
         self.smoothing, self.fake_weight = smoothing, fake_weight
 
     def forward(self, logit: Tensor, label: Tensor) -> Tensor:
@@ -49,9 +49,9 @@ class Focal(nn.Module):
     def __init__(self, gamma: float = 2.0, alpha: float | None = 0.25) -> None:
         super().__init__()
         if gamma < 0:
-            raise ValueError(f"gamma={gamma}: give 0 or more")
+            raise ValueError(f"gamma={gamma}: expected 0 or more")
         if alpha is not None and not 0 <= alpha <= 1:
-            raise ValueError(f"alpha={alpha}: give a weight from 0 to 1, or null")
+            raise ValueError(f"alpha={alpha}: expected a weight from 0 to 1, or null")
         self.gamma, self.alpha = gamma, alpha
 
     def forward(self, logit: Tensor, label: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class BCEDice(nn.Module):
     def __init__(self, dice: float = 1.0) -> None:
         super().__init__()
         if dice < 0:
-            raise ValueError(f"dice={dice}: give 0 or more")
+            raise ValueError(f"dice={dice}: expected 0 or more")
         self.dice = dice
 
     def forward(self, logit: Tensor, mask: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class Profile(Callback):
         trainer.profiler = self.clock  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Count; the first step, in which memory is had and kernels are chosen, only starts the clock."""
+        """Count; the first step, in which memory is allocated and kernels are chosen, only starts the clock."""
         self.clock.end_step()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -23,9 +23,9 @@ def step(
     The defaults are MesoNet's: 1e-3, a tenth after every 1000 batches, to 1e-6 (arXiv 1809.00888, section 4).
     """
     if every < 1:
-        raise ValueError(f"every={every}: give a number of batches, 1 or more")
+        raise ValueError(f"every={every}: expected a number of batches, 1 or more")
     if not 0 < factor <= 1:
-        raise ValueError(f"factor={factor}: give a factor above 0 and at most 1")
+        raise ValueError(f"factor={factor}: expected a factor above 0 and at most 1")
 
     def share(at: int, low: float) -> float:
         return float(max(factor ** (at // every), low))
@@ -46,7 +46,7 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, 
     if not 1 <= total_steps < math.inf:
         raise ValueError(f"total_steps={total_steps}: a cosine has an end; set trainer.max_epochs or trainer.max_steps")
     if not 0 <= warmup < 1:
-        raise ValueError(f"warmup={warmup}: give a share of the training, from 0 to below 1")
+        raise ValueError(f"warmup={warmup}: expected a share of the training, from 0 to below 1")
     rise = round(warmup * total_steps)
     fall = max(1, total_steps - 1 - rise)
 
@@ -62,6 +62,6 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, 
 def _lows(optimizer: Optimizer, minimum: float) -> list[float]:
     """The minimum as a share of each group's own rate, never above it."""
     if minimum < 0:
-        raise ValueError(f"minimum={minimum}: give a rate of 0 or more")
+        raise ValueError(f"minimum={minimum}: expected a rate of 0 or more")
     rates = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
     return [min(1.0, minimum / rate) if rate > 0 else 1.0 for rate in rates]

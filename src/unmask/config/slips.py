@@ -1,0 +1,82 @@
+"""What a user probably meant by a key or an option that the config does not know, in one line."""
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from unmask.config import conf_dir
+from unmask.config.targets import nearest
+
+FEW = 12  # options that a message lists where none is similar
+
+
+def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> str:
+    """An error of composing a config, in one line.
+
+    Args:
+        error: what Hydra or OmegaConf raised.
+        config_name: the config that was composed.
+        overrides: as typed, such as `experiment=meso4`.
+    """
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return unknown_option(error.missing_cfg_file, overrides)
+    if found := re.match(r"Could not override '([^']+)'", str(error)):
+        return unknown_key(found[1], config_name, overrides)
+    return str(error).strip().splitlines()[0]
+
+
+def unknown_option(path: str, overrides: Sequence[str]) -> str:
+    """What is said of an option that is missing, such as `experiment/meso4`: those of similar names, or some of all."""
+    typed = [override.lstrip("+").partition("=") for override in overrides]
+    chosen = [(key.partition("@")[0], value) for key, _, value in typed]
+    group, name = next((one for one in chosen if "/".join(one) == path), path.rpartition("/")[::2])
+    options = options_of(group)
+    same = [option for option in options if option.rpartition("/")[2] == name]
+    near = same or get_close_matches(name, options, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else _some(options)
+    return f"{group}={name}: unknown option; {hint}"
+
+
+def options_of(group: str) -> list[str]:
+    """The options of a group of the config, such as `celebdf/meso4` of `experiment`."""
+    folder = Path(conf_dir()) / group
+    files = (path for path in folder.rglob("*.yaml") if not path.name.startswith("_"))
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
+
+
+def unknown_key(key: str, config_name: str, overrides: Sequence[str]) -> str:
+    """What is said of a key that the config lacks: keys of similar names, or those beside it."""
+    value = next((text.partition("=")[2] for text in overrides if text.partition("=")[0] == key), "")
+    if key == "path":  # a word without a key; see `arguments.quote`
+        word = value.strip("'")
+        preset = [option for option in options_of("experiment") if word in (option, option.rpartition("/")[2])]
+        hint = f"; did you mean experiment={' or experiment='.join(preset)}?" if preset else ""
+        return f"{word}: expected key=value{hint}"
+    parent, _, name = key.rpartition(".")
+    known = list(map(str, _keys(parent, config_name, [text for text in overrides if text.partition("=")[0] != key])))
+    hint = " or ".join(f"{parent}.{one}" if parent else one for one in nearest(name, known))
+    return f"{key}: unknown key; " + (f"did you mean {hint}?" if hint else _some(known))
+
+
+def _keys(parent: str, config_name: str, overrides: Sequence[str]) -> list[str]:
+    """The keys at a place of the config, composed without what it does not know."""
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(conf_dir(), version_base="1.3"):
+            config = compose(config_name, list(overrides))
+    except (HydraException, OmegaConfBaseException):
+        return []
+    node = OmegaConf.select(config, parent) if parent else config
+    return [str(key) for key in node] if isinstance(node, DictConfig) else []
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:FEW])
+    return f"expected one of {shown}{', ...' if len(names) > FEW else ''}" if names else "see --cfg job"
