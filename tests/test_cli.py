@@ -199,3 +199,15 @@ def test_the_installed_command_prepares_in_processes(demo_root, workplace, tmp_p
         (ours,) = tmp_path.glob(f"outputs/prepared/demo_celebdf/*/{name}")
         (other,) = workplace.glob(f"outputs/prepared/demo_celebdf/*/{name}")
         assert ours.read_bytes() == other.read_bytes(), name
+
+
+@pytest.mark.parametrize("words", [["train", "--cfg", "job"], ["train", "-c", "hydra"], ["predict", "--cfg", "job"]])
+def test_showing_a_config_imports_neither_torch_nor_the_verb(words):
+    never = {"torch", "pandas", f"unmask.commands.{words[0]}"}
+    code = (
+        f"import sys; sys.argv = {['unmask', *words]!r}; from unmask.cli import main; main(); "
+        f"print('IMPORTED', *{never} & set(sys.modules))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert len(printed.splitlines()) > 3
+    assert printed.splitlines()[-1] == "IMPORTED"

@@ -281,7 +281,7 @@ def test_dfdc_upside_down_or_broken_metadata_is_refused(tmp_path):
         dfdc(root).manifest()
     shutil.rmtree(root)
     root.mkdir()
-    with pytest.raises(ManifestError, match=r"no metadata.json and no labels.csv .*\n.*had from https"):
+    with pytest.raises(ManifestError, match=r"no metadata.json and no labels.csv .*\n.*download it from https"):
         dfdc(root).manifest()
 
 
@@ -381,7 +381,7 @@ def test_art_an_incomplete_painting_is_named(tmp_path):
         (root / f"similar/inpainting/7/{name}.png").unlink()
         with pytest.raises(ManifestError, match=rf"inpainting/7/{name}.png is missing"):
             art(root).manifest()
-    with pytest.raises(ManifestError, match=r"no folder of a painting in .*\n.*had from https"):
+    with pytest.raises(ManifestError, match=r"no folder of a painting in .*\n.*download it from https"):
         art(root / "similar").manifest()
 
 
@@ -501,7 +501,7 @@ def test_celeba_an_incomplete_download_is_said(tmp_path):
     with pytest.warns(UserWarning, match=r"names 12 pictures and 11 are below .*: the download is incomplete"):
         assert len(celeba(root).manifest()) == 11
     shutil.rmtree(root / "img_align_celeba")
-    with pytest.raises(ManifestError, match=r"no .jpg in .*img_align_celeba\n.*had from https"):
+    with pytest.raises(ManifestError, match=r"no .jpg in .*img_align_celeba\n.*download it from https"):
         celeba(root).manifest()
 
 

@@ -427,7 +427,7 @@ def test_sampling_is_refused_in_words(portraits):
         (["attributes=[Bald]", "out=x"], "it knows Male, Smiling, Eyeglasses"),
         (["seed=1", "attributes=[Male]", "out=men"], "was made with other settings"),
         (["out=faces"], "is not empty"),
-        (["count=0", "out=x"], "take at least 1"),
+        (["count=0", "out=x"], "expected at least 1"),
     ):
         assert said in unmask("sample", f"run={folder}", *wrong, cwd=place, expect=1).stderr
 

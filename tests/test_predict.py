@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from conftest import TINY, unmask
@@ -23,6 +26,7 @@ from unmask.files import printable
 from unmask.inference import predict as verb
 from unmask.media.encode import write_video
 from unmask.media.pictures import WholePictures
+from unmask.media.reader import open_media
 from unmask.media.recipe import FaceCrops
 from unmask.metrics.aggregate import logit
 from unmask.runs.errors import RunError
@@ -254,6 +258,34 @@ def test_every_argument_takes_effect_or_is_refused(run, tmp_path, arguments, cod
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(tmp_path / "A.jpg")
     done = unmask("predict", *(text.format(run=run.folder) for text in arguments), cwd=tmp_path, expect=code)
     assert said in done.stderr and "Traceback" not in done.stderr and "probability" not in done.stdout
+
+
+@pytest.mark.parametrize("recipe", ["faces", "pictures"])
+def test_nothing_that_trains_is_imported(run, demo_root, tmp_path, recipe):
+    folder = tmp_path / "copy"
+    shutil.copytree(run.folder, folder)
+    if recipe == "pictures":
+        config = yaml.safe_load((folder / ".hydra/config.yaml").read_text())
+        config["data"]["recipe"] = {"_target_": "unmask.media.pictures.WholePictures", "crop_size": 64}
+        (folder / ".hydra/config.yaml").write_text(yaml.safe_dump(config))
+    frame = open_media(sorted(demo_root.glob("Celeb-real/*.mp4"))[0]).read([0])[0]
+    Image.fromarray(frame).save(tmp_path / "a.png")
+    never = ["pytorch_lightning", "torchmetrics", "transformers", "diffusers", "timm", "wandb", "hydra", "h5py"]
+    never += ["torchvision", "torch._dynamo"] if recipe == "pictures" else []
+    lines = [
+        f"import sys; sys.argv = ['unmask', 'predict', 'a.png', 'run={folder}', 'out=b.png']",
+        "from unmask.cli import main",
+        "from unmask.inference import predict",
+        "draw = predict.draw",
+        "predict.draw = lambda *a: (print('BEFORE', *{'matplotlib'} & set(sys.modules)), draw(*a))[1]",
+        f"main(); print('IMPORTED', *set({never!r}) & set(sys.modules))",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True)
+    assert "probability of being fake" in done.stdout, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith(("BEFORE", "IMPORTED"))] == [
+        "BEFORE",
+        "IMPORTED",
+    ]
 
 
 def test_a_diverged_run_and_an_unscored_one(run, demo_root, tmp_path):

@@ -122,7 +122,7 @@ def test_resumes_from_tensors_and_numbers_alone(schedule, tmp_path):
     ],
 )
 def test_senseless_arguments_are_refused(schedule):
-    with pytest.raises(ValueError, match="give"):
+    with pytest.raises(ValueError, match=r"^\w+=\S+: expected "):
         schedule(optimizer_at(1.0), 10)
 
 

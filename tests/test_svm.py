@@ -325,7 +325,7 @@ def test_logistic_regression_on_a_network_and_its_cached_features(place, monkeyp
         (["trainer.max_epochs=2"], "trainer.max_epochs=1"),
         (["augment@data.augment=light"], "augment@data.augment=none"),
         (["module.classifier=tree"], "linear, rbf, logistic"),
-        (["module.folds=1"], "wants 2 at least"),
+        (["module.folds=1"], "cross-validation needs 2 at least"),
         (["module.folds=40"], r"module.folds=40: one of the classes has only"),
         (["frames=2"], "frames=null"),
     ],

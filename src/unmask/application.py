@@ -49,7 +49,7 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
         ready, ours = fail_clearly(function), False
 
         @functools.wraps(function)
-        def begin(cfg: DictConfig) -> Any:
+        def begin(cfg: DictConfig) -> object:
             if ours:
                 os.environ.pop(FULL, None)
             return ready(cfg)
@@ -57,7 +57,7 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
         main = hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)(begin)
 
         @functools.wraps(function)
-        def run() -> Any:
+        def run() -> object:
             nonlocal ours
             ours = FULL not in os.environ
             if ours:  # Hydra then raises what is wrong with a config; it would print several lines
@@ -77,6 +77,16 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
         return run
 
     return decorate
+
+
+def show_config(config_name: str) -> None:
+    """Let Hydra answer a flag such as `--cfg job` from the configs alone: the verb, and with it PyTorch, stays out."""
+
+    def nothing(cfg: DictConfig) -> None:
+        """Hydra only prints."""
+
+    nothing.__module__ = f"unmask.commands.{config_name}"  # Hydra names the job by it
+    verb(config_name)(nothing)()
 
 
 def given() -> list[str]:

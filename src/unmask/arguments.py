@@ -90,6 +90,11 @@ def check_flags(flags: list[tuple[str, str | None]]) -> None:
             raise UsageError(f"{name} has no effect without --cfg")
 
 
+def shows(argument: str) -> bool:
+    """Whether it is a flag by which Hydra prints something of the config instead of running the verb."""
+    return any(argument in names for names in ACTIONS[2:])
+
+
 def _expected(flag: str) -> str:
     return next((f": expected one of {', '.join(of)}" for names, of in CHOICES.items() if flag in names), "")
 

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from types import FrameType
 
-from unmask.arguments import WORDS, UsageError, parse
+from unmask.arguments import WORDS, UsageError, parse, shows
 from unmask.parallel.processes import interrupted
 
 
@@ -49,6 +49,11 @@ def main() -> None:
     if verb == "train" and (problem := unwritable(rest)):  # Hydra makes the folder, with a traceback where it cannot
         print(f"unmask: {problem}", file=sys.stderr)
         raise SystemExit(1)
+    if any(shows(argument) for argument in sys.argv[1:]):
+        from unmask.application import show_config
+
+        show_config(verb)
+        return
     if "torch" not in sys.modules:
         gc.disable()  # imports leave no garbage, and looking for it takes a fifth of their time; see `fail_clearly`
     with _interruptible(verb):

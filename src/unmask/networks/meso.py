@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 from typing import Any, Self
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -155,6 +154,8 @@ def _read_keras(path: Path) -> Layers:
     """The layers of a Keras weights file by kind, each kind in the order in which its layers were made."""
     if not path.is_file():
         raise WeightsNotFound(path, SOURCE, f"{path}, or give its place as weights=PATH")
+    import h5py  # only for the authors' files
+
     layers: Layers = {"conv2d": [], "batch_normalization": [], "dense": []}
     try:
         with h5py.File(path) as file:

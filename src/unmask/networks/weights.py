@@ -1,4 +1,8 @@
-"""Pretrained weights: what is on disk first, the network only where a config asks for it, pickles never."""
+"""Pretrained weights: what is on disk first, the network only where a config asks for it, pickles never.
+
+timm and huggingface_hub are imported when one of their models is built: they import torchvision, and together they take
+longer than PyTorch.
+"""
 
 import difflib
 import os
@@ -10,10 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
-import huggingface_hub
-import timm
 import torch
-from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -99,7 +100,9 @@ def facenet_state(name: str) -> dict[str, Tensor]:
     source = f"{FACENET_RELEASE}/{path.name}"
     if not path.is_file():
         try:
-            if huggingface_hub.constants.HF_HUB_OFFLINE:
+            from huggingface_hub.constants import HF_HUB_OFFLINE
+
+            if HF_HUB_OFFLINE:
                 raise URLError("HF_HUB_OFFLINE is set")
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(source, str(path))
@@ -143,11 +146,15 @@ def widen(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, 
 
 def _fixed_input(name: str) -> bool:
     """Whether the architecture is built for one input size (most transformers are)."""
+    import timm
+
     config = timm.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name) else None
     return bool(config and config.fixed_input_size)
 
 
 def _create(name: str, options: Options) -> nn.Module:
+    import timm
+
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models() + timm.list_pretrained(), n=3)
         raise ValueError(f"timm has no model {name}; nearest: {', '.join(near) or 'none, see timm.list_models()'}")
@@ -156,6 +163,10 @@ def _create(name: str, options: Options) -> nn.Module:
 
 
 def _download(name: str, options: Options) -> nn.Module:
+    import timm
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import EntryNotFoundError
+
     config = _create(name, options).pretrained_cfg
     hub = config.get("hf_hub_id") if isinstance(config, dict) else None
     if hub is None:
@@ -163,8 +174,7 @@ def _download(name: str, options: Options) -> nn.Module:
     try:
         model: nn.Module = timm.create_model(name, pretrained=True, num_classes=0, **options)
     except (OSError, EntryNotFoundError) as error:
-        where = Path(huggingface_hub.constants.HF_HUB_CACHE)
         source = f"https://huggingface.co/{hub}, file model.safetensors (or pytorch_model.bin)"
-        place = f"anywhere, and pass weights=PATH; or fill {where} by `hf download {hub}` where there is a network"
+        place = f"anywhere, and pass weights=PATH; or `hf download {hub}`, which fills {HF_HUB_CACHE}"
         raise WeightsNotFound(f"{name} ({hub})", source, place) from error
     return model

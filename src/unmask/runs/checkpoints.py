@@ -67,6 +67,11 @@ class ElementBudget(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.left = most
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled while a module is built: PyTorch need not import its compiler to leave this mode out."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Count the elements of a new tensor, then make it."""
         schema = func._schema.arguments

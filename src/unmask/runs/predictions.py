@@ -96,7 +96,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise RunError(f"{path} is missing: the run has not been evaluated on this split")
     try:
-        arrow = pq.read_table(path)
+        arrow = pq.ParquetFile(path).read()  # read_table would import all of pyarrow.dataset
     except (pa.ArrowException, OSError) as error:
         said = str(error).partition("\n")[0][:120]
         raise RunError(f"{path} is damaged ({said}); unmask evaluate run={path.parent} writes it again") from None
