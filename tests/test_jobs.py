@@ -32,7 +32,12 @@ def test_a_sweep_goes_on_where_a_job_failed(workplace, arguments):
     folders = sorted((workplace / "outputs/sweep").iterdir())
     folders = [folder for folder in folders if (folder / ".hydra").is_dir()]
     finished = {folder.name for folder in folders if (folder / "metrics.json").is_file()}
-    assert len(folders) == 2 and len(finished) == 1
+    assert len(folders) == 1 and len(finished) == 1, "the job that was refused leaves no folder"
+    (row,) = [line.split() for line in broken.stdout.splitlines() if line.startswith("data.batch_size=-2")]
+    assert row[-1] == "failed"
+    (row,) = [line.split() for line in broken.stdout.splitlines() if line.startswith("data.batch_size=16")]
+    metrics = json.loads((folders[0] / "metrics.json").read_text())
+    assert row[1:] == [folders[0].name, f"{metrics['score']:.3f}", f"{metrics['test']['video_auroc']:.3f}"]
     told = broken.stderr.rpartition("this job failed")[2]
     assert "data.batch_size=-2" in told and "expected a whole number of 1 or more" in told
     assert "Traceback" not in broken.stderr, "a mistake in an argument is one line"

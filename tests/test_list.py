@@ -1,5 +1,6 @@
 """`unmask list`: what is on the disk, told without loading anything heavy."""
 
+import datetime
 import json
 import subprocess
 import sys
@@ -15,7 +16,10 @@ CONF = Path(conf_dir())
 
 def make_run(folder: Path, metrics: dict | None) -> None:
     (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra/config.yaml").write_text("name: a/b\nseed: 7\nmodule: {monitor: val/video_auroc, x: '${y}'}\n")
+    (folder / ".hydra/config.yaml").write_text(
+        "name: a/b\nseed: 7\ndata: {name: films}\n"
+        "module: {monitor: val/video_auroc, x: '${y}', network: {_target_: unmask.networks.meso.Meso4}}\n"
+    )
     if metrics is not None:
         (folder / "metrics.json").write_text(json.dumps(metrics))
 
@@ -54,11 +58,14 @@ def test_runs_with_their_state_and_scores(tmp_path):
     make_run(out / "a/b/0123456789/inside", done)
     make_run(out / "a/b/abcdef0123", None)
     make_run(out / "a/b/ffffffffff", {**done, "score": float("nan"), "test": {}})
-    lines = unmask("list", "runs", cwd=tmp_path).stdout.splitlines()[2:]
-    assert [line.split() for line in lines] == [
-        ["outputs/a/b/0123456789", "7", "finished", "val/video_auroc", "0.875", "0.625"],
-        ["outputs/a/b/abcdef0123", "7", "unfinished", "val/video_auroc"],
-        ["outputs/a/b/ffffffffff", "7", "finished", "val/video_auroc", "n/a"],
+    date = datetime.date.today().isoformat()
+    assert unmask("list", "runs", cwd=tmp_path).stdout.splitlines() == [
+        "outputs/a/b/0123456789",
+        f"  Meso4, films, seed 7, {date}, test AUC 0.625",
+        "outputs/a/b/abcdef0123",
+        "  Meso4, films, seed 7  unfinished",
+        "outputs/a/b/ffffffffff",
+        f"  Meso4, films, seed 7, {date}, val/video_auroc n/a",
     ]
     (tmp_path / "else where").mkdir()
     (out / "a/b/abcdef0123").rename(tmp_path / "else where/one")

@@ -58,7 +58,8 @@ def fake_run(recipe, table=None, module=Dark, thresholds=SHOWN) -> SimpleNamespa
     parts = {"data.recipe": recipe, "data.loader": Loader(32, 3), "data.sampling": Sampling(frames_per_video=4)}
     config = {"data": {"name": "films", "sampling": {"frames": None}, "demo": False}}
     return SimpleNamespace(
-        score_thresholds={level: float(logit(prob)) for level, prob in thresholds.items()}, config=config, name="dark",
+        score_thresholds={level: float(logit(prob)) for level, prob in thresholds.items()}, config=config,
+        name="dark", summary="Dark, films, seed 0",
         folder="outputs/dark", checkpoint="best.ckpt", network=module,
         kind="detector", build=parts.__getitem__, predictions=tested,
     )  # fmt: skip

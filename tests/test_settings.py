@@ -28,7 +28,7 @@ def train(workplace, demo_root):
         base = ["experiment=demo_celebdf/meso4", f"data.root={demo_root}", f"name={name}", *given, *rest]
         done = unmask("train", *base, *more, cwd=workplace, expect=expect)
         folders = [path for path in (workplace / "outputs" / name).glob("*") if (path / ".hydra").is_dir()]
-        return done, folders[0]
+        return done, folders[0] if folders else None
 
     return call
 
@@ -48,13 +48,17 @@ REFUSED = [
     ("module.optimizer.lr=-1", "module.optimizer.lr=-1"),
     ("module.optimizer.lr=fast", "module.optimizer.lr=fast"),
     ("module.optimizer.weight_decay=-1", "Invalid weight_decay value: -1"),
+    ("module.loss.smoothing=much", "module.loss.smoothing=much: expected a number"),
+    ("data.split.allow_duplicates=1", "data.split.allow_duplicates=1: expected true or false"),
+    ("data.sampling.frames=2.5", "data.sampling.frames=2.5: expected a whole number or null"),
+    ("callbacks.early_stopping.patience=long", "callbacks.early_stopping.patience=long: expected a whole number"),
     ("module.monitor=val/nope", "module.monitor=val/nope: expected one of val/frame_auroc"),
     ("trainer=gpu", "trainer.accelerator=gpu: No supported gpu backend found; trainer=cpu trains on the CPU"),
     (f"trainer.devices={(os.cpu_count() or 1) + 6}", "the number of this machine's CPU cores"),
     ("trainer.max_epochs=-5", "`max_epochs` must be a non-negative integer or -1"),
     ("trainer.max_epochs=1.5", "trainer.max_epochs=1.5: expected a whole number"),
     ("trainer.max_epochs=-1", "a cosine has an end; set trainer.max_epochs or trainer.max_steps"),
-    ("trainer.precision=17", "trainer: Precision 17 is invalid"),
+    ("trainer.precision=17", "trainer.precision=17: expected one of 64, 32, 16, "),
     ("trainer.strategy=nope", "trainer: You selected an invalid strategy name"),
     ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: expected a share above 0 or a number"),
     ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0: expected"),
@@ -68,18 +72,20 @@ def test_what_cannot_work_is_refused_in_one_line_before_anything_runs(train, arg
     if argument == "trainer=gpu" and torch.cuda.is_available():
         pytest.skip("tests the refusal on a machine without a GPU, and this one has a GPU")
     done, folder = train("refused", argument, expect=1)
+    assert folder is None, "a refused command leaves no run folder"
     assert told in done.stderr and done.stderr.count("\n") == 1 and done.stderr.startswith("unmask: ")
-    assert "epoch" not in done.stdout and not (folder / "checkpoints").exists()
+    assert "epoch" not in done.stdout
 
 
 def test_all_wrong_numbers_are_told_at_once(train):
     done, _ = train("refused", "seed=-1", "data.batch_size=0", "data.split.val_fraction=-1", expect=1)
-    assert "3 values are out of range" in done.stderr and done.stderr.count("expected") == 3
+    assert "3 values are wrong" in done.stderr and done.stderr.count("expected") == 3
 
 
 def test_check_finds_them_too(train):
     assert "data.batch_size=0" in train("refused", "check=true", "data.batch_size=0", expect=1)[0].stderr
-    assert "the config is valid" in train("checked", "check=true")[0].stdout
+    done, folder = train("checked", "check=true")
+    assert "the config is valid" in done.stdout and folder is None
 
 
 def test_a_verb_without_its_run_says_how(tmp_path):
@@ -92,7 +98,7 @@ def test_a_verb_without_its_run_says_how(tmp_path):
 def test_fast_dev_run_tries_a_batch_of_each_split_and_writes_nothing(train, plus):
     done, folder = train(f"fast{len(plus)}", f"{plus}trainer.fast_dev_run=true")
     assert "training, validation and test run" in done.stdout and "epoch 1 of 1" in done.stdout
-    assert {path.name for path in folder.iterdir()} <= {".hydra", "train.log"}
+    assert folder is None
 
 
 def test_overfitting_takes_the_same_batches_in_every_epoch(train, monkeypatch):

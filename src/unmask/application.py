@@ -3,22 +3,27 @@
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unmask.config import conf_dir, slips
 from unmask.config.check import resolved
-from unmask.failures import fail_clearly
+from unmask.failures import DISK, disk, fail_clearly
 from unmask.runs.identity import prepared_hash, run_id
 
 FULL = "HYDRA_FULL_ERROR"  # environment variable of Hydra: raise errors instead of printing them
 ALWAYS = ("hydra.", "hydra/", "local")  # Hydra's own settings, and the user's
+
+
+class JobFailed(CompactHydraException):
+    """A job of a sweep failed; the message names the job and says why."""
 
 
 def register_resolvers() -> None:
@@ -50,9 +55,8 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
 
         @functools.wraps(function)
         def begin(cfg: DictConfig) -> object:
-            if ours:
-                os.environ.pop(FULL, None)
-            return ready(cfg)
+            with _without_full_errors() if ours else nullcontext():
+                return ready(cfg)
 
         main = hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)(begin)
 
@@ -64,11 +68,10 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
                 os.environ[FULL] = "1"
             try:
                 return main()
-            except (HydraException, OmegaConfBaseException) as error:
-                if not ours or FULL not in os.environ:  # the user wants the traceback, or the verb has begun
+            except (HydraException, OmegaConfBaseException, OSError) as error:
+                if not ours or (isinstance(error, OSError) and error.errno not in DISK):
                     raise
-                overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-                print(f"unmask: {slips.explain(error, config_name, overrides)}", file=sys.stderr)
+                print(f"unmask: {_said(error, config_name)}", file=sys.stderr)
                 raise SystemExit(1) from None
             finally:
                 if ours:
@@ -77,6 +80,26 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
         return run
 
     return decorate
+
+
+def _said(error: Exception, config_name: str) -> str:
+    """What is said of an error that Hydra passed on, or met itself."""
+    if isinstance(error, JobFailed):
+        return str(error)
+    if isinstance(error, OSError):
+        return disk(error)
+    overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    return slips.explain(error, config_name, overrides)
+
+
+@contextmanager
+def _without_full_errors() -> Iterator[None]:
+    """Let a verb itself, and the processes that it starts, report errors as the user asked for them."""
+    os.environ.pop(FULL, None)
+    try:
+        yield
+    finally:
+        os.environ[FULL] = "1"
 
 
 def show_config(config_name: str) -> None:

@@ -16,7 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from unmask.application import given, refuse_unread, verb
 from unmask.config.check import resolved
-from unmask.config.values import check_numbers
 from unmask.console import console, quiet, say
 from unmask.data.datamodule import DataModule
 from unmask.evaluation.generators import evaluate_run
@@ -52,7 +51,6 @@ def evaluate(cfg: DictConfig) -> float:
         settings = resolved(cfg, "split", "count", "seed", "evaluator", "lpips", "trainer")
         return evaluate_run(run, settings, data, cfg.get("data") is not None)
     trainer_settings = resolved(cfg, "trainer")["trainer"]
-    check_numbers({"data": OmegaConf.to_container(cfg.data, resolve=True)} if cfg.get("data") is not None else {})
     trainers.check(trainer_settings)
     data.verify()
     data.setup("test")
@@ -102,6 +100,7 @@ def load_data(run: Run, cfg: DictConfig) -> DataModule:
     if cfg.get("data") is None:
         return data_of(run, prepared=prepared)
     typed = {name: OmegaConf.select(cfg, key) for key, name in MACHINE.items() if key in given()}
+    cfg.image_size = run.config["data"]["loader"]["image_size"]
     return data_of(run, resolved(cfg, "data")["data"], prepared, **typed)
 
 

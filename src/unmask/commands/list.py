@@ -21,12 +21,12 @@ from typing import Any
 import yaml
 from rich import box
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from unmask.config import Settings, conf_dir
 from unmask.files import printable
+from unmask.runs.summary import summarize
 
 try:
     from yaml import CSafeLoader as Yaml  # ten times faster
@@ -91,26 +91,21 @@ def _docstring(module: str, name: str) -> str:
     return ""
 
 
-def runs(root: Path) -> Table | str:
-    """The runs below a folder: which are finished, and how good."""
-    folders = sorted(_folders(root))
-    if not folders:
-        return f"no runs below {root}; unmask train makes one"
-    table = _table("run folder", "seed", "state", "monitor", "score", "test video AUC")
-    for folder in folders:
+def runs(root: Path) -> Iterator[Text]:
+    """The runs below a folder, two lines each: the folder, to be copied, and what it holds."""
+    for folder in sorted(_folders(root)):
+        yield Text(printable(str(folder)), "bold")
         try:
             config, metrics = _config(folder), _metrics(folder)
         except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-            reason = " ".join(str(error).split())[:80]
-            table.add_row(Text(printable(str(folder))), "", Text(f"damaged: {printable(reason)}", "red"), "", "", "")
+            yield Text(f"  damaged: {printable(' '.join(str(error).split())[:68])}", "red")
             continue
-        state = Text("unfinished", "yellow") if metrics is None else Text("finished", "green")
-        if (metrics or {}).get("remarks"):
-            state = Text("finished, not shown to have learned", "yellow")
-        monitor = (metrics or {}).get("monitor") or (config.get("module") or {}).get("monitor", "")
-        figures = _figure((metrics or {}).get("score")), _figure(((metrics or {}).get("test") or {}).get("video_auroc"))
-        table.add_row(Text(printable(str(folder))), str(config.get("seed", "")), state, Text(str(monitor)), *figures)
-    return table
+        line = Text(f"  {printable(str(summarize(folder, config, metrics)))}")
+        if metrics is None:
+            line.append("  unfinished", "yellow")
+        elif metrics.get("remarks"):
+            line.append("  not shown to have learned", "yellow")
+        yield line
 
 
 def _folders(root: Path) -> Iterator[Path]:
@@ -141,10 +136,6 @@ def _metrics(folder: Path) -> Settings | None:
     return dict(metrics)
 
 
-def _figure(value: float | None) -> str:
-    return "" if value is None else "n/a" if value != value else f"{value:.3f}"
-
-
 def _read(path: Path) -> Any:
     with path.open(encoding="utf-8") as file:
         return yaml.load(file, Yaml)
@@ -170,11 +161,10 @@ def main(arguments: list[str]) -> None:
     if kind == "runs":
         if len(rest) > 1:
             raise SystemExit(f"unmask: unmask list runs takes one folder, but got {' '.join(rest)}")
-        table = runs(Path(rest[0] if rest else "outputs"))
-        # A folder is to be copied: a line that is too long for the terminal wraps there instead.
-        wide = Measurement.get(console, console.options.update(max_width=1000), table).maximum
-        console.width = max(console.width, wide)
-        console.print(table)
+        root = Path(rest[0] if rest else "outputs")
+        lines = list(runs(root))
+        for line in lines or [Text(f"no runs below {root}; unmask train makes one")]:
+            console.print(line, soft_wrap=True)  # a folder that is longer than the terminal can still be copied
     elif kind in known:
         if rest:
             raise SystemExit(f"unmask: unmask list {given} takes no further argument, but got {' '.join(rest)}")

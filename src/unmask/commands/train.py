@@ -18,22 +18,23 @@ import re
 import shlex
 import subprocess
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 
-from unmask.application import given, verb
+from unmask.application import JobFailed, given, verb
 from unmask.config import Settings
 from unmask.config.build import build
 from unmask.config.check import resolved
-from unmask.config.values import check_numbers, check_optimizers
+from unmask.config.values import check_optimizers
 from unmask.console import quiet, say, show
 from unmask.data.datamodule import DataModule, build_data
 from unmask.data.duplicates import DUPLICATES
@@ -49,6 +50,7 @@ from unmask.runs.figures import write_json
 from unmask.runs.identity import write_config
 from unmask.runs.predictions import predictions_path, write_predictions
 from unmask.runs.run import Run
+from unmask.studies import sweep
 from unmask.studies.jobs import command
 from unmask.training import trainer as trainers
 from unmask.training.callbacks import SeedEachStep
@@ -65,27 +67,28 @@ MADE = (
     "samples/timelapse.mp4", "tensorboard/**/events.out.tfevents.*", "tensorboard/**/hparams.yaml",
 )  # fmt: skip
 SWEEP = "UNMASK_SWEEP"  # environment variable: machine and process of a sweep
-LOG = "train.log"  # Hydra's log of a job: a line an epoch, and what a run says
+LOG = "train.log"  # Hydra's log of a job: one line per epoch, and the messages of a run
+HYDRA = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", LOG)
 
 
 def train(cfg: DictConfig) -> float | None:
     """Build everything that the config names and run it; return the monitored metric, which a sweep optimizes."""
     quiet()
     settings = check(cfg)
+    data = build_data(settings["data"])
     out = Path(cfg.paths.out)
-    if not _is_child():
-        write_config(settings, out)
     if cfg.check:
         say("the config is valid")
         return None
+    check_arguments(data)
+    if not _is_child():
+        write_config(settings, out)
     if cfg.rerun and not _is_child():
         _clear(out)
     elif (out / "metrics.json").is_file():
         return _already(out, cfg.report)
     seed_everything(cfg.seed, workers=True, verbose=False)
     module: Module = build(settings["module"])
-    data = build_data(settings["data"])
-    check_arguments(data)
     if not _is_child():
         data.verify()
     data.setup("fit")
@@ -117,7 +120,6 @@ def check(cfg: DictConfig) -> Settings:
         ValueError: one line, or a line for each problem.
     """
     settings = resolved(cfg)
-    check_numbers(settings)
     check_optimizers(settings["module"])
     trainers.check(settings["trainer"])
     return settings
@@ -278,8 +280,21 @@ def _clear(out: Path) -> None:
         os.truncate(out / LOG, 0)
 
 
-class JobFailed(CompactHydraException):
-    """A job of a sweep failed; Hydra prints the message without a traceback of the sweep itself."""
+@contextmanager
+def _removed_if_unused(out: Path) -> Iterator[None]:
+    """Remove the run's folder at the end if only Hydra has written there: the command was refused or only checked.
+
+    A folder that the user chose (`hydra.run.dir`) stays, without Hydra's files.
+    """
+    try:
+        yield
+    finally:
+        written = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
+        if not _is_child() and written <= set(HYDRA):
+            with suppress(OSError):  # Windows keeps a log that is still open
+                remove_made(out, HYDRA)
+                if "hydra.run.dir" not in {text.partition("=")[0] for text in HydraConfig.get().overrides.hydra}:
+                    out.rmdir()
 
 
 def start_job(cfg: DictConfig) -> float | None:
@@ -290,8 +305,13 @@ def start_job(cfg: DictConfig) -> float | None:
     Raises:
         JobFailed: it failed; the message names the job and says why.
     """
-    settings = resolved(cfg)
     job, out = HydraConfig.get(), Path(HydraConfig.get().runtime.output_dir)
+    sweep.note(out, job.overrides.task)
+    what = shlex.join(["unmask", "train", *_overrides()])
+    try:
+        settings = resolved(cfg)
+    except ValueError as error:
+        raise JobFailed(f"this job failed: {what}\nunmask: {error}") from None
     write_config(settings, out)
     if (out / "metrics.json").is_file() and not cfg.rerun and not cfg.check:
         return _already(out, cfg.report)
@@ -306,7 +326,6 @@ def start_job(cfg: DictConfig) -> float | None:
             last.append(line)
         process.wait()
     if process.returncode:
-        what = shlex.join(["unmask", "train", *_overrides()])
         raise JobFailed(f"this job failed (exit code {process.returncode}): {what}\n{_why(''.join(last))}")
     return float(Run(out).metrics["score"]) if (out / "metrics.json").is_file() else None
 
@@ -337,9 +356,11 @@ def _is_child() -> bool:
 @verb("train")
 def main(cfg: DictConfig) -> float | None:
     """Run the verb."""
-    return start_job(cfg) if HydraConfig.get().mode == RunMode.MULTIRUN else train(cfg)
+    with _removed_if_unused(Path(cfg.paths.out)):
+        return start_job(cfg) if HydraConfig.get().mode == RunMode.MULTIRUN else train(cfg)
 
 
 if __name__ == "__main__":
     os.environ[SWEEP] = f"{platform.node()} {os.getpid()}"  # where a launcher starts jobs elsewhere, they know
-    main()
+    with sweep.table_at_end():
+        main()

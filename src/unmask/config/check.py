@@ -1,5 +1,6 @@
 """Check a composed config before anything expensive happens: all problems at once, each by its dotted path."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,7 +8,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unmask.config import Settings
+from unmask.config.annotations import misfits
 from unmask.config.targets import ConfigError, check_target
+from unmask.config.values import out_of_range
 
 
 def validate(cfg: DictConfig, *only: str) -> None:
@@ -35,6 +38,7 @@ def resolved(cfg: DictConfig, *only: str) -> Settings:
 
     Raises:
         ConfigError: see `validate`.
+        ValueError: a value is out of its range, or of another type than its constructor's annotation.
     """
     validate(cfg, *only)
     found: Settings = (
@@ -46,7 +50,24 @@ def resolved(cfg: DictConfig, *only: str) -> Settings:
             for node in [OmegaConf.select(cfg, path)]
         }
     )
+    wrong = dict[str, str]()
+    for key, text in [*out_of_range(found), *((_origin(cfg, path), text) for path, text in misfits(found))]:
+        wrong.setdefault(key, f"{key}={text}")
+    if wrong:
+        several = [f"{len(wrong)} values are wrong:"] if len(wrong) > 1 else []
+        raise ValueError("\n  ".join([*several, *wrong.values()]))
     return found
+
+
+def _origin(cfg: DictConfig, path: str) -> str:
+    """The key that the one at `path` refers to, directly or through others: the one that a user would change."""
+    parent, _, key = path.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    raw = OmegaConf.to_container(node, resolve=False).get(key) if isinstance(node, DictConfig) else None  # type: ignore[union-attr]
+    if not (reference := re.fullmatch(r"\$\{(\.*)([\w.]+)\}", str(raw))):
+        return path
+    dots, name = reference.groups()
+    return _origin(cfg, ".".join([*path.split(".")[: -len(dots)], name]) if dots else name)
 
 
 def _repeats(cfg: DictConfig, path: str, missing: set[str], partial: bool) -> bool:

@@ -1,10 +1,9 @@
 """Values that no training can work with are refused before any data is read."""
 
 import math
+from collections.abc import Iterator
 from types import UnionType
 from typing import Any
-
-import torch
 
 from unmask.config import Settings
 from unmask.config.build import build
@@ -24,24 +23,17 @@ WHOLE = {
 SHARES = ("data.split.val_fraction", "data.split.test_fraction")
 
 
-def check_numbers(settings: Settings) -> None:
-    """Refuse numbers that no training can work with, all at once.
-
-    Raises:
-        ValueError: one is out of its range.
-    """
-    wrong = []
+def out_of_range(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield (key, `value: expected ...`) for each number that no training can work with."""
     for key, (least, most) in WHOLE.items():
         value = _select(settings, key)
         if value is not None and not (_number(value, int) and least <= value <= most):
             bounds = f"of {least} or more" if most == math.inf else f"from {least} to {most}"
-            wrong.append(f"{key}={value}: expected a whole number {bounds}")
+            yield key, f"{value}: expected a whole number {bounds}"
     for key in SHARES:
         value = _select(settings, key)
         if value is not None and not (_number(value, int | float) and 0 <= value <= 1):
-            wrong.append(f"{key}={value}: expected a share from 0 to 1")
-    if wrong:
-        raise ValueError("\n  ".join(wrong if len(wrong) == 1 else [f"{len(wrong)} values are out of range:", *wrong]))
+            yield key, f"{value}: expected a share from 0 to 1"
 
 
 def check_optimizers(module: Settings) -> None:
@@ -53,6 +45,8 @@ def check_optimizers(module: Settings) -> None:
     Raises:
         ValueError: the message of the optimizer, with its settings.
     """
+    import torch  # a config that is only composed must not wait for this
+
     for key, node in ((str(key), node) for key, node in module.items()):
         if isinstance(node, dict) and str(node.get("_target_")).startswith("torch.optim"):
             _try(f"module.{key}", node, [torch.nn.Parameter(torch.zeros(1))])

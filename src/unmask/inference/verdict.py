@@ -55,6 +55,7 @@ def tell_run(run: Run, score: float, cut: float, samples: str, faces: int) -> No
     say(f"  {side} {limit}: the {seen} looks more like the {kind} it was trained on")
     trained = run.config["data"]
     say(f"  {samples} scored with {run.name}, trained on {trained['name'] or trained.get('run')}")
+    say(f"  the run: {run.summary}")
     say(f"  {_errors(table, cut, item)}")
 
 

@@ -14,15 +14,24 @@ NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare", "explain
 
 
 def run_id(config: Settings, prepared: str) -> str:
-    """Ten characters that are the same for the same config and the same prepared data, and differ else.
+    """Ten characters that are the same for the same config and the same prepared data, and differ otherwise.
+
+    A data set is identified by its prepared items. Where it lies, and how that path is spelled, does not matter.
 
     Args:
         config: as it was composed, with its references.
         prepared: the hash of the prepared data.
     """
     kept = {key: value for key, value in config.items() if key not in NO_IDENTITY}
+    kept["data"] = _without_roots(kept.get("data"))
     text = json.dumps([kept, prepared], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _without_roots(node: object) -> object:
+    if not isinstance(node, dict):
+        return node
+    return {key: _without_roots(value) for key, value in node.items() if key != "root"}
 
 
 def prepared_hash(data: Settings) -> str:

@@ -87,7 +87,7 @@ def write_predictions(
     metadata = {name.encode(): json.dumps(value).encode() for name, value in about.items()}
     metadata = {**(arrow.schema.metadata or {}), **metadata}
     buffer = io.BytesIO()
-    pq.write_table(arrow.replace_schema_metadata(metadata), buffer)
+    pq.write_table(arrow.replace_schema_metadata(metadata), buffer, write_page_checksum=True)
     replace_file(path, buffer.getbuffer())
 
 
@@ -96,7 +96,9 @@ def read_predictions(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise RunError(f"{path} is missing: the run has not been evaluated on this split")
     try:
-        arrow = pq.ParquetFile(path).read()  # read_table would import all of pyarrow.dataset
+        # `read_table` would import all of pyarrow.dataset.
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            arrow = file.read()
     except (pa.ArrowException, OSError) as error:
         said = str(error).partition("\n")[0][:120]
         raise RunError(f"{path} is damaged ({said}); unmask evaluate run={path.parent} writes it again") from None

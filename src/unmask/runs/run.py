@@ -21,6 +21,7 @@ from unmask.runs.checkpoints import ElementBudget, load_weights
 from unmask.runs.errors import RunError
 from unmask.runs.figures import figures_of
 from unmask.runs.predictions import predictions_path, read_predictions
+from unmask.runs.summary import Summary, summarize
 
 # How many tensor elements a module may make beside those of its checkpoint: buffers that are not saved, initial values.
 FACTOR, EXTRA = 4, 50_000_000
@@ -40,9 +41,12 @@ class Run:
 
     def __post_init__(self) -> None:
         if not (self.folder / ".hydra" / "config.yaml").is_file():
-            near = sorted(Path("outputs").glob("*/*/*/.hydra")) if Path("outputs").is_dir() else []
-            hint = f"; there is {near[-1].parent}" if near else ""
-            raise RunError(f"run={self.folder}: not a run folder (it has no .hydra/config.yaml){hint}")
+            raise RunError(f"run={self.folder}: not a run folder (it has no .hydra/config.yaml); {self._hint()}")
+
+    def _hint(self) -> str:
+        """The finished runs inside the folder that was given, such as that of a preset, or how to list all."""
+        inside = sorted(path.parent for path in self.folder.glob("*/metrics.json")) if self.folder.is_dir() else []
+        return f"did you mean {' or '.join(map(str, inside[:2]))}?" if inside else "unmask list runs shows the runs"
 
     @cached_property
     def config(self) -> Settings:
@@ -59,6 +63,11 @@ class Run:
         name = str(self.config.get("name", self.folder.name))
         seed = self.config.get("seed", 0)
         return name.split("/")[-1] + (f" (seed {seed})" if seed else "")
+
+    @property
+    def summary(self) -> Summary:
+        """Its network, data, seed, date and figure."""
+        return summarize(self.folder, self.config, self.metrics)
 
     @cached_property
     def metrics(self) -> Settings:

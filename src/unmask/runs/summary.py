@@ -1,0 +1,72 @@
+"""What identifies a run for a person: network, data, seed, date and figure, read from its files alone."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from unmask.config import Settings
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run in a few words; empty where its files do not say."""
+
+    network: str
+    data: str
+    seed: str
+    finished: str
+    figure: str
+
+    def __str__(self) -> str:
+        """All of it in one line."""
+        parts = (self.network, self.data, f"seed {self.seed}" if self.seed else "", self.finished, self.figure)
+        return ", ".join(part for part in parts if part)
+
+
+def summarize(folder: Path, config: Settings, metrics: Settings | None) -> Summary:
+    """Summarize a run.
+
+    Args:
+        folder: the run's folder; a run finished when its metrics.json was written.
+        config: as it is in the folder, resolved or not.
+        metrics: of a finished run; None for an unfinished one.
+    """
+    module = config.get("module")
+    module = module if isinstance(module, dict) else {}
+    data = config.get("data")
+    finished = ""
+    if metrics is not None:
+        finished = datetime.fromtimestamp((folder / "metrics.json").stat().st_mtime).strftime("%Y-%m-%d")
+    return Summary(
+        network="+".join(dict.fromkeys(_networks(module.get("network") or module))),
+        data=str(data.get("name", "")) if isinstance(data, dict) else "",
+        seed=str(config.get("seed", "")),
+        finished=finished,
+        figure="" if metrics is None else _figure(metrics),
+    )
+
+
+def _networks(node: object) -> Iterator[str]:
+    """The class of a network and that of its encoder, or the timm model that it names."""
+    if not isinstance(node, dict) or "_target_" not in node:
+        return
+    yield str(node["_target_"]).rpartition(".")[2]
+    encoder = node.get("encoder")
+    if isinstance(encoder, dict):
+        yield str(encoder["name"]) if isinstance(encoder.get("name"), str) else next(_networks(encoder), "encoder")
+
+
+def _figure(metrics: Settings) -> str:
+    """A detector's AUC on its test items, or the figure that chose the weights."""
+    test = metrics.get("test")
+    value = test.get("video_auroc") if isinstance(test, dict) else None
+    if isinstance(value, int | float):
+        return f"test AUC {_digits(value)}"
+    score = metrics.get("score")
+    return f"{metrics.get('monitor', 'score')} {_digits(score)}" if isinstance(score, int | float) else ""
+
+
+def _digits(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "n/a"

@@ -1,0 +1,71 @@
+"""The table that a sweep ends with: each job's overrides, its state and its figures."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from unmask.console import show
+from unmask.files import read_json
+
+JOBS = (
+    "UNMASK_SWEEP_JOBS"  # environment variable: the file in which jobs note their folders, for the process of the sweep
+)
+
+
+@contextmanager
+def table_at_end() -> Iterator[None]:
+    """Print the table of the jobs that `note` was called for, however the block ends; nothing without jobs."""
+    with TemporaryDirectory(prefix="unmask-sweep-") as place:
+        journal = Path(place) / "jobs.jsonl"
+        os.environ[JOBS] = str(journal)
+        try:
+            yield
+        finally:
+            if journal.is_file():
+                show(table(journal.read_text(encoding="utf-8").splitlines()))
+
+
+def note(out: Path, overrides: Sequence[str]) -> None:
+    """Note a job of the sweep that this process, or the one that started it, is.
+
+    A job on a machine that does not share the file system of temporary files leaves no note and has no row.
+
+    Args:
+        out: the job's run folder.
+        overrides: what the job changes of the config.
+    """
+    journal = Path(os.environ.get(JOBS, ""))
+    if journal.parent.is_dir() and journal.name:
+        with journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([str(out), list(overrides)]) + "\n")
+
+
+def table(lines: Sequence[str]) -> Table:
+    """The table of noted jobs; overrides that all jobs share are left out."""
+    jobs = [(Path(out), overrides) for out, overrides in map(json.loads, lines)]
+    shared = set.intersection(*(set(overrides) for _, overrides in jobs)) if len(jobs) > 1 else set()
+    found = Table("job", "run", "score", "test AUC", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for out, overrides in jobs:
+        own = " ".join(one.lstrip("+") for one in overrides if one not in shared)
+        found.add_row(Text(own), Text(out.name), *_figures(out))
+    return found
+
+
+def _figures(out: Path) -> tuple[Text, Text]:
+    path = out / "metrics.json"
+    if not path.is_file():
+        return Text("failed", "red"), Text("")
+    metrics = read_json(path, "train the run again with rerun=true")
+    test = metrics.get("test")
+    return _digits(metrics.get("score")), _digits(test.get("video_auroc") if isinstance(test, dict) else None)
+
+
+def _digits(value: object) -> Text:
+    return Text(f"{value:.3f}" if isinstance(value, int | float) else "")
