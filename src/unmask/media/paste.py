@@ -78,8 +78,7 @@ def soften(mask: Array, feather: float) -> Array:
 def unwarp(picture: Array, matrix: Array, size: tuple[int, int]) -> Array:
     """Invert `media.align.warp`: map a crop back to its place in a frame.
 
-    Outside the picture the result is 0. A picture that is shrunk is first reduced by area averaging, because bilinear
-    sampling skips pixels.
+    Outside the picture the result is 0. Shrinking is done by area averaging first, as bilinear sampling skips pixels.
 
     Args:
         picture: [S, S] or [S, S, 3].

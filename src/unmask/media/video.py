@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 600_000_000  # total pixels read at once, 1.8 GB as RGB: about 64 frames in 4K
 PROGRESSIVE = 1  # FFmpeg's number of this field order; 0 is unknown, greater numbers are interlaced
-SCANNED = 50  # at most so many key frames have their size checked if every frame is one
+SCANNED = 50  # maximum number of key frames whose size is checked if every frame is one
 
 
 @dataclass(frozen=True)
