@@ -1,8 +1,7 @@
 """The shortcut audit: can real and fake be told apart without looking at the faces?
 
-A small classifier sees only what a file is apart from its picture (size, format, resolution, codec and colour
-statistics, and whether our own watermark is read in it). If it beats chance, a detector may have learned that instead
-(arXiv:2403.17608).
+A small classifier sees only file-level statistics (size, format, resolution, codec and colour statistics, and whether
+our own watermark is detected). If it beats chance, a detector may learn these shortcuts instead (arXiv:2403.17608).
 """
 
 import numpy as np
@@ -16,12 +15,12 @@ FOLDS, TREES, RESAMPLES, FEWEST = 5, 300, 500, 20
 
 
 def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
-    """Score the statistics of prepared items by cross-validation over people.
+    """Classify prepared items by their statistics, with cross-validation over people.
 
     Returns:
         `auroc` over all methods with a 95 % interval `low, high` (bootstrap over components of the swap graph),
-        `passed` (the interval holds 0.5), the counts, the `features`, the same per method, and a `note`. Where there
-        is too little data to judge, `auroc` is None, `passed` is None, and the note says why.
+        `passed` (the interval contains 0.5), the counts, the `features`, the AUROC and interval per method, and a
+        `note`. If there is too little data, `auroc` and `passed` are None and the note says why.
     """
     used = items[items["rejected"].isna()].reset_index(drop=True)
     label = used["label"].to_numpy(int)
@@ -52,19 +51,19 @@ def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
 
 
 def _statistics(items: pd.DataFrame) -> pd.DataFrame:
-    """The measured columns, without the prefix of their names."""
+    """Return the statistics columns, without the prefix in their names."""
     measured = [name for name in items.columns if name.startswith(STATISTIC)]
     return items[measured].rename(columns=lambda name: name.removeprefix(STATISTIC))
 
 
 def _features(table: pd.DataFrame) -> NDArray[np.float64]:
-    """Statistics as numbers [N, F]; words become one column a word."""
+    """Return the statistics as numbers [N, F], with strings one-hot encoded and missing values as -1."""
     words = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
     return np.asarray(pd.get_dummies(table, columns=words, dtype=float).fillna(-1), np.float64)
 
 
 def _group(items: pd.DataFrame) -> NDArray[np.int64]:
-    """The component of people of each row; those without people are one of their own."""
+    """Return the connected component of each row's people; a row without people forms its own group."""
     of = components(items["groups"])
     names = [
         of[members[0]] if len(members) else item for item, members in zip(items["item"], items["groups"], strict=True)
@@ -75,14 +74,14 @@ def _group(items: pd.DataFrame) -> NDArray[np.int64]:
 def _out_of_fold(
     features: NDArray[np.float64], label: NDArray[np.int64], group: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64] | None:
-    """The probability of fake of each row, by a classifier that saw none of its people; None where it cannot learn."""
-    # Imported here, for each process that prepares imports this file, and scikit-learn takes a second.
+    """Out-of-fold probability of fake per row, from a classifier that saw none of its people; None if not trainable."""
+    # Imported here because every preparing process imports this file, and scikit-learn takes a second.
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import StratifiedGroupKFold
 
     score = np.zeros(len(label))
     for train, test in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, label, group):
-        if len(np.unique(label[train])) < 2:  # one group holds all of a class, as where everybody was swapped with all
+        if len(np.unique(label[train])) < 2:  # one group holds a whole class, as if everybody is swapped with everybody
             return None
         trees = ExtraTreesClassifier(TREES, min_samples_leaf=3, class_weight="balanced", random_state=seed)
         score[test] = trees.fit(features[train], label[train]).predict_proba(features[test])[:, 1]
@@ -109,9 +108,9 @@ def _interval(
 def weighted_auroc(
     score: NDArray[np.float64], label: NDArray[np.int64], weight: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """The AUC of rows [N] under each of many weightings [R, N] -> [R]; scikit-learn's takes one at a time."""
+    """Return the AUROC of rows [N] for each of R weightings [R, N] -> [R]; scikit-learn computes only one per call."""
     order = np.argsort(score, kind="stable")
-    ties = np.flatnonzero(np.diff(score[order], prepend=np.nan) != 0)  # where each distinct score begins
+    ties = np.flatnonzero(np.diff(score[order], prepend=np.nan) != 0)  # start of each distinct score
     fake, real = (np.add.reduceat((weight * (label == kind))[:, order], ties, axis=1) for kind in (1, 0))
-    below = real.cumsum(1) - real / 2  # reals of a lower score, and half of those of the same
+    below = real.cumsum(1) - real / 2  # reals with a lower score, plus half of those with the same score
     return np.asarray((fake * below).sum(1) / (fake.sum(1) * real.sum(1)))

@@ -1,7 +1,7 @@
-"""Augmentation of training samples: one draw a sample, the same for all its frames and, where it moves them, its mask.
+"""Augmentation of training samples: one random draw per sample, shared by its frames and, if geometric, its mask.
 
-What imitates a codec or a camera's file (JPEG, resampling, lost frames) works on uint8 in the loader's worker;
-everything else works on float in [0, 1] on the device.
+Transforms that imitate a codec or a transmission (JPEG, resampling, lost frames) run on uint8 in the loader's worker;
+all others run on float in [0, 1] on the device.
 """
 
 import warnings
@@ -13,28 +13,28 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchvision import tv_tensors
 
-Transform = Callable[..., Any]  # a picture, or a picture and its mask -> the same, moved
+Transform = Callable[..., Any]  # a picture, or a picture and its mask -> the same, transformed
 
 
 class Augmentation:
-    """Transforms of torchvision v2, or of their kind, in two places.
+    """torchvision v2 transforms, or compatible ones, applied in two places.
 
     Args:
-        worker: on uint8 frames [3, S, S] or clips [T, 3, S, S] of the stored size; they must not move the picture.
-        device: on float in [0, 1] of the same shapes at `image_size`; where a sample has a mask, on both together.
+        worker: applied to uint8 frames [3, S, S] or clips [T, 3, S, S] at the stored size; must not be geometric.
+        device: applied to float in [0, 1] of the same shapes at `image_size`, jointly with the sample's mask if any.
     """
 
     def __init__(self, worker: Sequence[Transform] = (), device: Sequence[Transform] = ()) -> None:
         self.worker, self.device = list(worker), list(device)
 
     def on_worker(self, x: Tensor, seeds: list[int]) -> Tensor:
-        """Uint8 [B, (T,) 3, S, S], a seed a sample -> the same shape."""
+        """Augment uint8 [B, (T,) 3, S, S], with one seed per sample -> the same shape."""
         if not self.worker:
             return x
         return torch.stack([sample for sample, _ in _each(x, None, self.worker, seeds)])
 
     def on_device(self, x: Tensor, mask: Tensor | None, seeds: list[int]) -> tuple[Tensor, Tensor | None]:
-        """Float [B, (T,) 3, H, W] in [0, 1] and its mask [B, 1, H, W] or none -> the same, smaller where cut."""
+        """Augment float [B, (T,) 3, H, W] in [0, 1] and its mask [B, 1, H, W] or None; cropping makes both smaller."""
         if not self.device:
             return x, mask
         pairs = _each(x, mask, self.device, seeds)
@@ -45,14 +45,14 @@ class Augmentation:
 def _each(
     x: Tensor, mask: Tensor | None, transforms: list[Transform], seeds: list[int]
 ) -> list[tuple[Tensor, Tensor | None]]:
-    """Transform each sample by itself: torchvision takes one draw for whatever it is given at once.
+    """Transform each sample separately, because torchvision makes one draw per call.
 
-    Its seed makes the draw the same whenever the sample comes again.
+    The sample's seed makes the draw reproducible.
     """
     devices = [x.device] if x.is_cuda else []
     out: list[tuple[Tensor, Tensor | None]] = []
     with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
-        # What hides a part of a picture leaves its mask: the part is manipulated all the same. torchvision warns of it.
+        # RandomErasing leaves the mask unchanged, as the hidden part is still manipulated; torchvision warns about it.
         warnings.filterwarnings("ignore", message=r"RandomErasing\(\) is currently passing through")
         for at, seed in enumerate(seeds):
             torch.manual_seed(seed)
@@ -65,10 +65,10 @@ def _each(
 
 
 class Downscale(nn.Module):
-    """Shrink a picture and enlarge it again, as a thumbnail or a re-upload does.
+    """Downscale a picture and upscale it again, like a thumbnail or a re-upload.
 
     Args:
-        smallest: the least share of the side that is kept, above 0 and at most 1; the draw is uniform from it to 1.
+        smallest: smallest factor for the side, in (0, 1]; the factor is drawn uniformly from [smallest, 1].
     """
 
     def __init__(self, smallest: float = 0.5) -> None:
@@ -78,7 +78,7 @@ class Downscale(nn.Module):
         self.smallest = smallest
 
     def forward(self, x: Tensor) -> Tensor:
-        """Uint8 [(T,) 3, S, S] -> the same shape."""
+        """Transform uint8 [(T,) 3, S, S] -> the same shape."""
         side = x.shape[-1]
         share = self.smallest + (1 - self.smallest) * float(torch.rand(()))
         small = max(8, round(share * side))
@@ -89,10 +89,10 @@ class Downscale(nn.Module):
 
 
 class DropFrames(nn.Module):
-    """Lose frames of a clip as a bad line does: in place of each stands the last one that came.
+    """Drop frames of a clip, like a bad connection: each lost frame is replaced by the last one received.
 
     Args:
-        share: of the frames that are lost, above 0 and below 1; the first always comes.
+        share: expected share of lost frames, in (0, 1); the first frame is never lost.
     """
 
     def __init__(self, share: float = 0.1) -> None:
@@ -102,7 +102,7 @@ class DropFrames(nn.Module):
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
-        """[T, 3, S, S] -> the same shape; a frame [3, S, S] stays as it is."""
+        """Transform a clip [T, 3, S, S] -> the same shape; a frame [3, S, S] is returned unchanged."""
         if x.ndim != 4:
             return x
         number = torch.arange(len(x))
@@ -111,10 +111,10 @@ class DropFrames(nn.Module):
 
 
 class Freeze(nn.Module):
-    """Hold a clip at one frame for a while, as a stalled player does; it goes on where it would have been.
+    """Freeze a clip at one frame for a while, like a stalled player; the frames missed meanwhile are skipped.
 
     Args:
-        longest: frames that look alike, at least 2; the draw is uniform from 2 to it, or to the whole clip.
+        longest: maximum number of equal frames, at least 2; drawn uniformly from 2 to this or the clip's length.
     """
 
     def __init__(self, longest: int = 4) -> None:
@@ -124,7 +124,7 @@ class Freeze(nn.Module):
         self.longest = longest
 
     def forward(self, x: Tensor) -> Tensor:
-        """[T, 3, S, S] -> the same shape; a frame [3, S, S] stays as it is."""
+        """Transform a clip [T, 3, S, S] -> the same shape; a frame [3, S, S] is returned unchanged."""
         if x.ndim != 4 or len(x) < 2:
             return x
         length = int(torch.randint(2, min(self.longest, len(x)) + 1, ()))
@@ -135,8 +135,8 @@ class Freeze(nn.Module):
 
 
 class Reverse(nn.Module):
-    """Play a clip backwards; in a `RandomApply`, sometimes."""
+    """Play a clip backwards; wrap it in `RandomApply` to do so only sometimes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[T, 3, S, S] -> the same shape; a frame [3, S, S] stays as it is."""
+        """Transform a clip [T, 3, S, S] -> the same shape; a frame [3, S, S] is returned unchanged."""
         return x.flip(0) if x.ndim == 4 else x

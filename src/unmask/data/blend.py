@@ -1,9 +1,9 @@
-"""Self-blended images (arXiv 2204.08376): forgeries made of one photograph, so that a detector trains on reals alone.
+"""Self-blended images (arXiv 2204.08376): forgeries made from a single photograph, to train a detector on reals only.
 
-A photograph and a slightly changed copy of it are blended over a face-shaped mask: what is left to see is what nearly
-every swapped face has, a border between two statistics. Deviations from the paper: it cuts its masks from 68 to 81
-landmarks of the very face, here a mean face is fitted to five; ranges are shares of the picture, not px; and hue
-and saturation move visibly, where the 0.3 in the authors' code is of 180 and of 255.
+A photograph and a slightly changed copy of it are blended with a face-shaped mask. What remains visible is what nearly
+every swapped face has: a border between two image statistics. Differences from the paper: its masks come from the 68
+to 81 landmarks of each face, here a mean face is fitted to five; ranges are shares of the picture instead of px; and
+hue and saturation shift visibly, while the 0.3 in the authors' code is relative to 180 and 255.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.float32]  # [S, S, 3] in 0..1
+Image = NDArray[np.float32]  # [S, S, 3] in [0, 1]
 Points = NDArray[np.float32]
 Change = Callable[[Image], Image]
 
@@ -24,13 +24,13 @@ FIVE = np.array(
 
 
 def _mirrored(*right: tuple[float, float]) -> Points:
-    """Both sides of a shape that is given right of the middle line: (distance from it, down), of the same unit."""
+    """Mirror the right half of an outline; points are (distance from the midline, y) in units of the mean face."""
     half = np.array(right, np.float32)
     return np.concatenate([half * (1, 1), half * (-1, 1)]).astype(np.float32) + np.array([0.5, 0], np.float32)
 
 
-# Outlines around the five points, drawn by hand after the proportions of a frontal face: from the eyes to the chin it
-# is 1.9 times as far as from eye to eye, and at the eyes it is 2.3 times as wide.
+# Outlines around the five points, drawn by hand with the proportions of a frontal face: the distance from eyes to chin
+# is 1.9 times, and the width at the eyes 2.3 times, the distance between the eyes.
 JAW = _mirrored(
     (0.365, 0.42), (0.362, 0.52), (0.352, 0.62), (0.335, 0.72), (0.300, 0.82), (0.245, 0.91), (0.175, 0.985),
     (0.090, 1.035), (0.0, 1.05),
@@ -44,46 +44,46 @@ PARTS: dict[str, Points] = {
     "whole": np.concatenate([JAW, BROWS]),
 }
 
-UNIT, FROM = 128, np.array([-0.25, -0.25], np.float32)  # px of the mean face's unit; where the canvas begins
-CANVAS = round(1.5 * UNIT)  # masks are drawn here, with room for what grows over the outline
-GRID = 6  # knots a side of the elastic deformation
+UNIT, FROM = 128, np.array([-0.25, -0.25], np.float32)  # px per unit of the mean face; origin of the canvas
+CANVAS = round(1.5 * UNIT)  # side of the canvas for masks, with room around the outline
+GRID = 6  # knots per side of the elastic deformation
 _FIT = np.linalg.pinv(np.concatenate([FIVE, np.ones((5, 1))], axis=1))  # [3, 5]
 
 
 class Range(NamedTuple):
-    """Two ends between which a number is drawn."""
+    """An interval from which a number is drawn."""
 
     low: float
     high: float
 
     def draw(self, rng: np.random.Generator) -> float:
-        """One number, all alike likely."""
+        """Draw a number uniformly."""
         return float(rng.uniform(self.low, self.high))
 
 
 class SelfBlend:
-    """Make a real and a self-blended picture of one photograph, or of the frames of one video by one draw.
+    """Make a real and a self-blended picture from one photograph, or from the frames of one video with one draw.
 
-    Half of the time the blended-in copy is the changed one, else the photograph that it goes into; the real picture is
-    the one that it goes into. So a real and its blend agree wherever the mask is 0, and both are as often changed.
+    A source copy is blended into a target copy, and the real picture is the target. Either source or target is changed,
+    with equal probability, so real and blend agree where the mask is 0 and are changed equally often.
 
     Args:
-        parts: `whole`, or some of `eyes`, `nose`, `mouth`, of which a draw takes at least one; none blends nothing.
-        forehead: share of whole-face masks that reach over the forehead; else they end above the brows.
-        rgb: largest shift of each channel, of full scale.
-        hsv: largest shift of hue (of the circle), and largest changes of saturation's and value's factor 1.
-        brightness: largest shift, of full scale.
-        contrast: largest change of the factor 1.
-        downscale: share of the side that a copy is shrunk to and enlarged again, from and to.
-        sharpen: strength of the unsharp mask that is put on instead, from and to.
-        shift: how far the blended-in copy is moved sideways and up or down at most, shares of the side.
-        scale: the least factor of its size; the largest is the inverse.
-        elastic: typical displacement of the mask's outline, share of the face.
-        soften: width of the kernels that the mask is eroded and blurred by, from and to, shares of the face.
-        ratios: weights of the blended-in copy inside the mask, one is drawn.
+        parts: `whole`, or some of `eyes`, `nose`, `mouth`, of which each draw uses at least one; empty: no blending.
+        forehead: share of whole-face masks that cover the forehead; the others end above the brows.
+        rgb: maximum shift of each channel, relative to full scale.
+        hsv: maximum shift of hue (as a share of the circle), and maximum relative changes of saturation and value.
+        brightness: maximum shift, relative to full scale.
+        contrast: maximum relative change.
+        downscale: range of the factor by which a copy is downscaled before it is upscaled again.
+        sharpen: range of the strength of the unsharp mask that is applied instead.
+        shift: maximum horizontal and vertical shift of the source, as shares of the side.
+        scale: minimum scale factor of the source; the maximum is its inverse.
+        elastic: standard deviation of the displacement of the mask's outline, as a share of the face.
+        soften: range of the kernel widths for eroding and blurring the mask, as shares of the face.
+        ratios: weights of the source inside the mask; one is drawn.
 
     Raises:
-        ValueError: there is no such part.
+        ValueError: a part is unknown.
     """
 
     def __init__(
@@ -117,15 +117,15 @@ class SelfBlend:
         Args:
             frames: [3, S, S] or [T, 3, S, S].
             landmarks: eyes, nose and mouth corners in px of the picture, [5, 2] or [T, 5, 2].
-            rng: makes the one draw.
+            rng: source of randomness.
 
         Returns:
-            The real and the blended frames, uint8 of the same shape, and the mask [1, S, S] or [T, 1, S, S] in 0..1,
-            before the drawn ratio weakens it.
+            The real and the blended frames, uint8 of the same shape, and the mask [1, S, S] or [T, 1, S, S] in [0, 1],
+            before it is multiplied by the drawn ratio.
         """
         change, move, shape = self._change(rng), self._move(rng), self.shape(rng)
         ratio = np.float32(self.ratios[rng.integers(len(self.ratios))])
-        into = bool(rng.integers(2))  # which of the two is changed
+        into = bool(rng.integers(2))  # whether the target, not the source, is changed
         one = frames.ndim == 3
         clip, points = frames[None] if one else frames, landmarks[None] if one else landmarks
         real, fake = np.empty_like(clip), np.empty_like(clip)
@@ -141,7 +141,7 @@ class SelfBlend:
         return (real[0], fake[0], masks[0]) if one else (real, fake, masks)
 
     def shape(self, rng: np.random.Generator) -> Image:
-        """Draw a soft mask of the mean face [CANVAS, CANVAS] in 0..1."""
+        """Draw a soft mask of the mean face [CANVAS, CANVAS] in [0, 1]."""
         mask = np.zeros((CANVAS, CANVAS), np.float32)
         for outline in self._outlines(rng):
             hull = cv2.convexHull(np.rint((outline - FROM) * UNIT).astype(np.int32))
@@ -152,7 +152,7 @@ class SelfBlend:
         bent = cv2.remap(mask, columns + right, rows + down, cv2.INTER_LINEAR)
         inner, outer = (2 * int(width * UNIT / 2) + 1 for width in rng.uniform(self.soften.low, self.soften.high, 2))
         eroded = cv2.erode(bent, np.ones((inner, inner), np.uint8))
-        # Far wider than the kernel, as the authors': the border falls off almost in a straight line.
+        # Sigma is far wider than the kernel, as in the authors' code, so the border falls off almost linearly.
         soft = cv2.GaussianBlur(eroded if eroded.any() else bent, (outer, outer), outer)
         return np.asarray(soft / soft.max(), np.float32)
 
@@ -162,7 +162,7 @@ class SelfBlend:
         return [np.concatenate([PARTS[part], FOREHEAD]) if part == "whole" and high else PARTS[part] for part in drawn]
 
     def _change(self, rng: np.random.Generator) -> Change:
-        """Draw what makes a copy differ: its colours, and its sharpness."""
+        """Draw a change of colours and sharpness."""
         rgb = rng.uniform(-self.rgb, self.rgb, 3).astype(np.float32)
         hue, saturation, value = rng.uniform(-1, 1, 3) * self.hsv
         brightness, contrast = rng.uniform(-1, 1, 2) * np.array([self.brightness, self.contrast])
@@ -180,13 +180,13 @@ class SelfBlend:
         return change
 
     def _move(self, rng: np.random.Generator) -> Change:
-        """Draw how the blended-in copy is moved and sized."""
+        """Draw a shift and a scale for the source."""
         right, down = rng.uniform(-1, 1, 2) * self.shift
         scale = rng.uniform(self.scale, 1 / self.scale)
 
         def move(image: Image) -> Image:
             side = len(image)
-            stay = (1 - scale) / 2  # the middle stays where it is
+            stay = (1 - scale) / 2  # keeps the centre fixed
             matrix = np.array([[scale, 0, side * (stay + right)], [0, scale, side * (stay + down)]])
             return np.asarray(cv2.warpAffine(image, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE), np.float32)
 
@@ -194,7 +194,7 @@ class SelfBlend:
 
 
 def fit(shape: Image, landmarks: Points, size: int) -> Image:
-    """Bring a mask of the mean face to a face with these five points [5, 2], by least squares -> [size, size]."""
+    """Warp a mask of the mean face to a face with landmarks [5, 2], by a least-squares affine fit -> [size, size]."""
     to_face = (_FIT @ landmarks).T  # [2, 3], from the mean face's unit to px
     from_canvas = np.concatenate([to_face[:, :2] / UNIT, to_face[:, :2] @ FROM[:, None] + to_face[:, 2:]], axis=1)
     return np.asarray(cv2.warpAffine(shape, from_canvas, (size, size)), np.float32)

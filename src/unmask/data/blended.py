@@ -1,4 +1,4 @@
-"""Samples of real items alone: each as it is, and blended with itself."""
+"""Samples from real items only: each one unchanged and self-blended."""
 
 from collections.abc import Callable
 
@@ -14,27 +14,27 @@ from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.manifest import ManifestError
 from unmask.data.stores import Store
 
-MARK, METHOD = "#blend", "self-blend"  # after an item's name, and its method, in tables of predictions
+MARK, METHOD = "#blend", "self-blend"  # suffix of an item's name, and its method, in prediction tables
 
 Locate = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]
 
 
 class BlendedDataset(CropDataset):
-    """Batches like those of `CropDataset`: of the n real samples, then of their n self-blends in the same order.
+    """Batches like those of `CropDataset`, from n real samples followed by their n self-blends in the same order.
 
-    A sample and its blend show the same frames and come from one draw, of (seed, epoch, sample); without a seed from
-    one that is always the same.
+    A sample and its blend show the same frames and come from one draw seeded by (seed, epoch, sample); without a seed
+    the draw is the same in every epoch.
 
     Args:
         store: the prepared crops.
-        items: rows of the manifest; only the real ones are taken.
+        items: rows of the manifest; only real ones are used.
         how: the sampling.
         blend: makes the two pictures.
-        locate: (boxes [N, 4], landmarks [N, 5, 2] in px of the frame) -> landmarks in px of the crops.
+        locate: (boxes [N, 4], landmarks [N, 5, 2] in frame px) -> landmarks in crop px.
         seed: see `CropDataset`.
-        augment: see `CropDataset`; real and blended samples pass it alike.
-        masks: also give `mask` uint8 [B, 1, S, S], 255 where a picture was blended.
+        augment: see `CropDataset`; applied to real and blended samples alike.
+        masks: also return `mask` uint8 [B, 1, S, S], 255 where a picture was blended.
 
     Raises:
         ManifestError: crops have no landmarks.
@@ -62,12 +62,12 @@ class BlendedDataset(CropDataset):
         return 2 * len(self._spans)
 
     def sources(self) -> sampling.Indices:
-        """For each blend the index of its real sample; -1 for these."""
+        """Return for each blend the index of its real sample, and -1 for real samples."""
         real = np.arange(len(self._spans))
         return np.concatenate([np.full_like(real, -1), real])
 
     def __getitems__(self, wanted: list[tuple[int, int]]) -> dict[str, Tensor]:
-        """One batch of (epoch, index) pairs."""
+        """Return one batch for (epoch, index) pairs."""
         num = len(self._spans)
         places = [(epoch, index % num) for epoch, index in wanted]
         pairs = {place: self._pair(*place) for place in dict.fromkeys(places)}
@@ -83,7 +83,7 @@ class BlendedDataset(CropDataset):
         return batch
 
     def _pair(self, epoch: int, number: int) -> Pair:
-        """A real sample, its blend and the mask, [3, S, S] or [T, 3, S, S]."""
+        """Return a real sample and its blend, [3, S, S] or [T, 3, S, S], and the mask."""
         draw = [0, 0, number] if self.seed is None else [self.seed, epoch, number]
         rng = np.random.default_rng(draw)
         rows = self._choose(number, None if self.seed is None else rng)
@@ -95,7 +95,7 @@ class BlendedDataset(CropDataset):
 
 
 def _landmarks(crops: pd.DataFrame, locate: Locate) -> NDArray[np.float32]:
-    """Where the five points lie in these crops [N, 5, 2], px."""
+    """Return the landmarks of these crops [N, 5, 2], crop px."""
     if crops.empty:
         return np.zeros((0, 5, 2), np.float32)
     box = np.stack(crops["box"].tolist()).astype(np.float32)

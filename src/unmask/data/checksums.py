@@ -1,7 +1,7 @@
-"""Whether a store is still as it was written: a CRC-32 of each file, which finds every accidental change of a disk.
+"""Verify that a store is unchanged, by a CRC-32 of each file, which detects accidental changes on disk.
 
-Reading 1 GB takes about a second on one core, and the shards are read in parallel: seconds before a training of hours.
-A checksum protects from damage, not from somebody who writes checksums too.
+Reading 1 GB takes about a second on one core, and shards are read in parallel: seconds before hours of training.
+Checksums protect against damage, not against deliberate changes.
 """
 
 import os
@@ -18,7 +18,7 @@ from unmask.files import DamagedError, checksum, read_json
 
 
 def damaged(folder: Path) -> list[str]:
-    """The files of a store that are missing or changed, by name; none of a store that was written without checksums."""
+    """Return the names of files that are missing or changed; empty for a store written without checksums."""
     path = folder / CHECKSUMS
     if not path.is_file():
         return []
@@ -32,7 +32,7 @@ def damaged(folder: Path) -> list[str]:
 
 
 def damaged_crops(store: CropStore) -> pd.DataFrame:
-    """The rows of the crop table whose stored hash is not that of their pixels; slower, and needs no checksums."""
+    """Return the rows of the crop table whose hash does not match their pixels; slower, but needs no checksums."""
     crops = store.crops
     bad = [False] * len(crops)
     for start in range(0, len(crops), 256):
@@ -44,6 +44,6 @@ def damaged_crops(store: CropStore) -> pd.DataFrame:
 
 
 def words(names: Sequence[str], folder: Path, command: str) -> str:
-    """What is damaged, and the command that repairs it."""
+    """Describe what is damaged, with the command that repairs it."""
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return f"{folder} is damaged: {shown} changed since it was prepared. To prepare it again:\n  {command} rerun=true"

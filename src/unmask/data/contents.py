@@ -1,4 +1,4 @@
-"""The prepared crops of a source, opened and divided: what a data module loads, and what `prepare` checks."""
+"""Open the prepared crops of a source and divide them, for a data module to load or for `prepare` to check."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,12 +16,12 @@ Member = tuple[Prepared, Split]
 
 
 class Contents(NamedTuple):
-    """What is in one or several data sets.
+    """The contents of one or several data sets.
 
     Attributes:
         items: the manifest, with `split` and `dataset`.
-        store: the crops of all.
-        stores: those of each data set.
+        store: the crops of all data sets.
+        stores: the crops of each data set.
         duplicates: pairs of items that look alike.
     """
 
@@ -32,15 +32,15 @@ class Contents(NamedTuple):
 
 
 def open_contents(members: Sequence[Member], blended: bool = False) -> Contents:
-    """Open the stores, divide their items, and refuse leaks.
+    """Open the stores, divide their items, and reject leaks.
 
     Args:
         members: the data sets, and how each is divided.
-        blended: training and validation use the real items alone.
+        blended: training and validation use only the real items.
 
     Raises:
-        StoreError: crops are missing or of other files; the message holds the command.
-        ManifestError: the splits leak, or the data set cannot be divided so.
+        StoreError: crops are missing or belong to other files; the message contains the command to run.
+        ManifestError: the splits leak, or the data set cannot be divided by this protocol.
     """
     stores, items, pairs = list[CropStore](), [], []
     for prepared, split in members:
@@ -65,7 +65,7 @@ def open_contents(members: Sequence[Member], blended: bool = False) -> Contents:
 
 
 def _used(items: pd.DataFrame, split: Split, blended: bool) -> pd.DataFrame:
-    """The items with the splits in which they are used."""
+    """Return the items with the split in which each is used, None for unused ones."""
     fake, chosen = items["label"] == 1, items["split"].copy()
     if blended:
         chosen[fake & chosen.isin(["train", "val"])] = None
@@ -75,7 +75,7 @@ def _used(items: pd.DataFrame, split: Split, blended: bool) -> pd.DataFrame:
 
 
 def _check_leaks(members: Sequence[Member], items: pd.DataFrame, crops: pd.DataFrame) -> None:
-    """Refuse leaks within and between data sets; what a protocol promises of groups concerns its data set alone."""
+    """Reject leaks within and between data sets; a protocol's promise about groups applies only to its data set."""
     of = [items[items["dataset"] == prepared.source.name] for prepared, _ in members]
     promised = [
         split.rule(rows, prepared.source) in prepared.source.DISJOINT

@@ -1,4 +1,4 @@
-"""The data module: prepared crops of one or several data sets in, batches out."""
+"""The data module: batches from the prepared crops of one or several data sets."""
 
 import os
 from dataclasses import fields
@@ -38,18 +38,18 @@ PARTS = ("source", "recipe", "split", "sampling", "loader", "augment", "blend")
 
 
 class DataModule(LightningDataModule):
-    """Prepared crops as batches. Evaluating on another data set takes another `source` and `split`, and nothing else.
+    """Batches of prepared crops. To evaluate on another data set, only `source` and `split` change.
 
     Args:
         source: the data set, or a `Mixture` of several.
-        recipe: file -> crops.
+        recipe: turns a file into crops.
         split: how items are divided.
         sampling: how samples are taken from crops, and the balance of training batches.
-        loader: what batches hold.
-        augment: what is done to training samples, in the worker and on the device.
-        blend: training and validation take real items alone, and blend them with themselves for fakes; the test split
-            keeps the data set's own fakes.
-        prepared: where prepared crops are kept, `<prepared>/<name>/<key of the recipe>`.
+        loader: the contents of batches.
+        augment: augmentation of training samples, in the worker and on the device.
+        blend: for training and validation, use only real items and self-blends of them as fakes; the test split keeps
+            the data set's own fakes.
+        prepared: where prepared crops are stored, as `<prepared>/<name>/<key of the recipe>`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class DataModule(LightningDataModule):
         self._features = ""
 
     def _check(self) -> None:
-        """Refuse parts that do not go together."""
+        """Reject incompatible parts."""
         balance = self.sampling.balance
         if self.split.only and (self.blend or balance != "none"):
             raise ValueError(
@@ -89,7 +89,7 @@ class DataModule(LightningDataModule):
             )
 
     def unread(self) -> list[tuple[str, str]]:
-        """Settings that have no effect beside the others, and why: (name below `data`, reason)."""
+        """Return settings that have no effect given the others, as (name below `data`, reason)."""
         if any(split is self.split for _, split in self.members):
             return [*self.split.unread(self.source), *self.sampling.unread()]
         names = [field.name for field in fields(self.split) if field.name != "only"]
@@ -98,7 +98,7 @@ class DataModule(LightningDataModule):
         return [own, *((f"split.{name}", why) for name in names), *self.sampling.unread()]
 
     def verify(self) -> None:
-        """Compare the checksums of all stores, before anything rests on them.
+        """Compare the checksums of all stores before they are used.
 
         Raises:
             StoreError: a file changed since it was prepared.
@@ -107,7 +107,7 @@ class DataModule(LightningDataModule):
             prepared.verify()
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the stores, divide them, refuse leaks, and make the samples of each split."""
+        """Open the stores, divide them, reject leaks, and make the samples of each split."""
         if self.samples:
             return
         found = open_contents(self.members, self.blend is not None)
@@ -140,7 +140,7 @@ class DataModule(LightningDataModule):
             )
 
     def _one_class(self, split: str, rows: pd.DataFrame) -> str:
-        """Why a split cannot train a detector, and what to do."""
+        """Explain why a split cannot train a detector, and what to do."""
         if (self.items["label"] == 0).all() and not self.blend:
             return (
                 f"all {len(self.items)} items of {self.name} are real, and a detector learns from both real and fake: "
@@ -165,37 +165,37 @@ class DataModule(LightningDataModule):
         return BlendedDataset(self._store, items, self.sampling, self.blend, locate, seed, augment, loader.masks)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled and balanced, resampled in each epoch; a resumed run continues after its last batch."""
+        """Return the training loader, shuffled, balanced and redrawn in each epoch; it can resume mid-epoch."""
         data = self.samples["train"]
         self._training = self._loader(data, *self.sampling.order(data))
         self._training.load_state_dict(self._given)
         return self._training
 
     def state_dict(self) -> dict[str, int]:
-        """How far training has come in its epoch.
+        """Return the progress of training within its epoch.
 
-        The Trainer would keep the loader's own state, but restores it only where nothing has asked for the number of
-        steps before: a schedule does.
+        The Trainer saves the loader's own state, too, but does not restore it if the number of steps was queried
+        before, as a learning-rate schedule does.
         """
         return self._training.state_dict() if self._training else {"batches": 0}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on from there."""
+        """Resume from this progress."""
         self._given = state_dict
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The same samples in the same order each time."""
+        """Return the validation loader: the same samples in the same order each time."""
         return self._loader(self.samples["val"])
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """The test split."""
+        """Return the loader of the test split."""
         return self._loader(self.samples["test"])
 
     def _loader(self, data: CropDataset, order: Order | None = None, unit: int = 1) -> ResumableLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler: type[CountedSampler] = CountedSampler
         if self.trainer and self.trainer.overfit_batches:  # type: ignore[attr-defined]
-            # A few batches of the validation split are to hold both classes, so they are drawn too.
+            # A few validation batches must contain both classes, so they are drawn at random, too.
             sampler, order = FixedSampler, order or (lambda rng: rng.permutation(len(data)))
         workers = self.loader.num_workers
         return ResumableLoader(
@@ -210,7 +210,7 @@ class DataModule(LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """On the device: uint8 -> float in [0, 1] at `image_size`; in training, augmented."""
+        """Convert a batch on the device from uint8 to float in [0, 1] at `image_size`; in training, also augment it."""
         side = self.loader.image_size
         if "mask" in batch:
             batch["mask"] = to_float(batch["mask"], side)
@@ -227,21 +227,21 @@ class DataModule(LightningDataModule):
 
     @property
     def as_stored(self) -> bool:
-        """Whether training samples are the stored crops as they are, so that features of them can be computed once."""
+        """Whether training samples are unmodified stored crops, so that their features can be computed once."""
         return not (self.augment.worker or self.augment.device or self.blend)
 
     def use_features(self, encoder: nn.Module, how: features.Encoding) -> str:
-        """Give batches the `features` of the stored crops in place of `x`; they are computed once and kept on disk.
+        """Replace `x` in batches by `features` of the stored crops, which are computed once and cached on disk.
 
         Args:
-            encoder: the frozen network that encodes; its layers and weights decide whether what is on disk still fits.
-            how: the functions that encode, and where.
+            encoder: the frozen encoder; its layers and weights determine whether cached features are valid.
+            how: the encoding functions and their device.
 
         Returns:
-            In words what was done.
+            A description of what was done.
 
         Raises:
-            ValueError: training samples are not the stored crops as they are.
+            ValueError: training samples are not unmodified stored crops.
         """
         self.setup()
         if not self.as_stored:
@@ -254,7 +254,7 @@ class DataModule(LightningDataModule):
         return self._features
 
     def groups(self, split: str) -> NDArray[np.object_]:
-        """For each sample of a split the name of what must stay together [N]: all that shares a source or a group."""
+        """Return for each sample of a split the name of its component [N]: items linked by a source or a group."""
         items = self.items[self.items["split"] == split]
         members = [
             [f"item {name}" for name in (item, source) if isinstance(name, str)] + list(groups)
@@ -264,18 +264,18 @@ class DataModule(LightningDataModule):
         return np.array([of[f"item {item}"] for item in self.samples[split].table["item"]], dtype=object)
 
     def predictions(self, split: str, index: Tensor, logit: Tensor) -> pd.DataFrame:
-        """The prediction table of a split, see `prediction_table`."""
+        """Return the prediction table of a split; see `prediction_table`."""
         return prediction_table(self.samples[split].table, self._of(split), split, index, logit)
 
     def empty_predictions(self, split: str) -> pd.DataFrame:
-        """The prediction table of a split without samples: null rows of what could not be prepared, if anything."""
+        """Return the prediction table of a split without samples: null rows for items that could not be prepared."""
         return empty_table(self.samples[split].table, self._of(split), split)
 
     def _of(self, split: str) -> pd.DataFrame:
         return self.items[self.items["split"] == split]
 
     def why_empty(self, split: str) -> str:
-        """Say why a split holds no sample, and how to give it some."""
+        """Explain why a split has no samples, and how to give it some."""
         members = self._of(split)
         if len(members):
             reasons = members["rejected"].value_counts().head(3)
@@ -288,7 +288,7 @@ class DataModule(LightningDataModule):
         )
 
     def protocol_words(self, split: str) -> dict[str, str]:
-        """What a figure on this data rests on, in words."""
+        """Describe the protocol behind figures on this data, by heading."""
         described = Description(
             self.name, self.items, self.samples[split].table, self.sampling, self.recipe, self.loader.image_size,
             self.members, self.blend is not None, self._features, self._store.fingerprint, self.duplicates,
@@ -297,17 +297,17 @@ class DataModule(LightningDataModule):
 
 
 def build_data(settings: Settings) -> DataModule:
-    """The data module of a checked data config.
+    """Build the data module of a validated data config.
 
-    Its `source`, `recipe`, `split`, `sampling`, `loader`, `augment` and `blend` are built; what stands beside them,
-    such as `root`, is what these refer to.
+    `source`, `recipe`, `split`, `sampling`, `loader`, `augment` and `blend` are built; the other keys, such as `root`,
+    are only referred to by these.
     """
     parts = {name: build(settings[name]) for name in PARTS if name in settings}
     return DataModule(**parts, prepared=settings["prepared"])
 
 
 def data_module(source: type[Source]) -> type[DataModule]:
-    """The data module of one kind of data set, for those who do without Hydra: `(name, root, recipe, split=..., ...)`.
+    """Return a DataModule subclass for one source class, for use without Hydra: `(name, root, recipe, split=..., ...)`.
 
     Args:
         source: the class of the data set.

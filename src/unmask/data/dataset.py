@@ -1,4 +1,4 @@
-"""Samples of a store: frames or clips, whole batches gathered at once from the memory map."""
+"""Samples of a store: frames or clips, read from the memory map one whole batch at a time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,13 +28,13 @@ class Sampling:
     """How samples are taken from an item's stored crops, and the balance of training batches.
 
     Args:
-        frames_per_video: frames (or clips) that an item gives.
+        frames_per_video: number of frames (or clips) per item.
         frames: None for single frames, else the length T of a clip.
-        consecutive: frames of a clip lie `stride` apart in the video; else they are spread evenly over it.
-        stride: in frames of the video, for consecutive clips.
-        max_stride: in training, each consecutive clip draws its stride from 1 to this; None takes `stride`.
-        balance: `classes` draws as many real as fake, `pairs` puts a fake beside its own source, `methods` draws as
-            many real as fake and in each class every data set and method as often, `none` draws every sample once.
+        consecutive: whether frames of a clip are `stride` apart in the video; else they are spread evenly over it.
+        stride: distance in video frames, for consecutive clips.
+        max_stride: in training, draw the stride of each consecutive clip from 1 to this; None uses `stride`.
+        balance: `classes` draws equally many real and fake, `pairs` draws each fake with its own source, `methods` is
+            `classes` with data sets and methods equally frequent in each class, `none` draws every sample once.
     """
 
     frames_per_video: int = 32
@@ -63,21 +63,21 @@ class Sampling:
         masks: bool = False,
         attributes: Sequence[str] = (),
     ) -> "CropDataset":
-        """The samples of these items; see `CropDataset`.
+        """Return the samples of these items; see `CropDataset`.
 
         Args:
             store: the prepared crops.
             items: rows of the manifest.
-            recipe: by which they were made.
-            seed: of the draws; None for evaluation.
-            augment: what a worker does to a training sample.
-            masks: batches hold masks.
-            attributes: those that batches hold.
+            recipe: the recipe that made the crops.
+            seed: seed of the draws; None for evaluation.
+            augment: augmentation of training samples in the worker.
+            masks: whether batches contain masks.
+            attributes: the attributes that batches contain.
         """
         return CropDataset(store, items, self, seed, augment, masks, attributes)
 
     def order(self, samples: "CropDataset") -> tuple[Order, int]:
-        """How an epoch's order is drawn, and how many samples that follow each other stay together."""
+        """Return the function that draws an epoch's order, and how many consecutive samples stay on one process."""
         if self.balance == "pairs":
             return partial(sampling.paired_order, samples.labels, samples.sources()), 2
         if self.balance == "classes":
@@ -89,7 +89,7 @@ class Sampling:
         return (lambda rng: rng.permutation(len(samples))), 1
 
     def unread(self) -> list[tuple[str, str]]:
-        """Settings that have no effect beside the others, and why: (name, reason)."""
+        """Return settings that have no effect given the others, as (name, reason)."""
         if self.frames is None:
             names = ("consecutive", "stride", "max_stride")
             return [(f"sampling.{name}", "is of clips: set frames=T") for name in names]
@@ -101,16 +101,16 @@ class Sampling:
 class CropDataset(Dataset[dict[str, Tensor]]):
     """Batches of `x` uint8 [B, 3, H, W] or [B, T, 3, H, W], `y` [B] and `index` [B] (the row of `table`).
 
-    Where `features` is set, the crops' features [B, F] or [B, T, F] come in place of `x`, and no pixel is read.
+    If `features` is set, batches contain the crops' features [B, F] or [B, T, F] instead of `x`; no pixels are read.
 
     Args:
         store: the prepared crops.
-        items: rows of the manifest to take, all prepared.
+        items: rows of the manifest to use, all prepared.
         how: the sampling.
-        seed: of the draws; None takes fixed frames (evaluation), else each epoch draws others.
-        augment: what a worker does to a training sample: (x uint8, a seed a sample) -> x; only with a seed.
-        masks: also give `mask` uint8 [B, 1, H, W], 255 where the picture was manipulated; frames only.
-        attributes: names of columns whose values come as `attributes` float [B, A], 1 yes, 0 no.
+        seed: seed of the draws, which differ in each epoch; None uses fixed frames (evaluation).
+        augment: augmentation in the worker, (x uint8, one seed per sample) -> x; only used with a seed.
+        masks: also return `mask` uint8 [B, 1, H, W], 255 where the picture was manipulated; frames only.
+        attributes: attributes returned as `attributes` float [B, A], 1 yes, 0 no.
     """
 
     def __init__(
@@ -134,8 +134,8 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         labels = items.set_index("item")
         self._source = labels["source"].dropna().to_dict() if "source" in labels else {}
         spans = {name: np.sort(rows) for name, rows in crops.groupby(["item", "track"], sort=True).indices.items()}
-        # Each sample: its face's stored crops, and which of how many samples of that face it is. A video with fewer
-        # frames than wanted gives the ones it has, each once; clips may share frames.
+        # Each sample: the stored crops of its face, its number, and the number of samples of that face. A video with
+        # fewer frames than wanted gives each of its frames once; clips may share frames.
         most = how.frames_per_video
         count = {name: most if how.frames else min(most, len(span)) for name, span in spans.items()}
         self._spans = [(spans[name], number, count[name]) for name in spans for number in range(count[name])]
@@ -145,7 +145,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         self._attributes = None if known is None else torch.from_numpy(known.to_numpy(np.float32, copy=True))
 
     def _describe(self, spans: list[Any], items: pd.DataFrame) -> pd.DataFrame:
-        """One row a sample: `item, track, frame, time, label, method`; frame and time as evaluation takes them."""
+        """Return one row per sample: `item, track, frame, time, label, method`; frame and time are evaluation's."""
         names = [item for item, _ in spans]
         first = [self._choose(index, None)[0] for index in range(len(names))]
         return pd.DataFrame(
@@ -163,7 +163,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return len(self._spans)
 
     def sources(self) -> sampling.Indices:
-        """For each sample the index of the same-numbered one of the item it was made from; -1 where there is none."""
+        """Return for each sample the index of the same-numbered sample of its source item; -1 if there is none."""
         place: dict[tuple[str | None, int], int] = {}
         for index, (item, (_, number, _)) in enumerate(zip(self.table["item"], self._spans, strict=True)):
             place.setdefault((item, number), index)
@@ -175,10 +175,10 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return np.array(found, np.int64)
 
     def _choose(self, index: int, rng: np.random.Generator | None) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Which stored crops sample `index` takes [1] or [T]."""
+        """Return which stored crops sample `index` uses, [1] or [T]."""
         (span, number, count), how = self._spans[index], self.how
         if how.frames is None:
-            # Each sample has its share of the item; a draw moves inside it.
+            # Each sample has its own share of the item; the draw is made within it.
             return np.asarray(span[sampling.even(len(span), count, rng)[number : number + 1]])
         if how.consecutive:
             which, frames, stride = (number + 0.5) / count, self._frame[span], how.stride
@@ -188,12 +188,12 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return np.asarray(span[sampling.even(len(span), how.frames, rng)])
 
     def pixels(self, index: Sequence[int]) -> Tensor:
-        """The stored crops of samples as evaluation takes them, uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
+        """Return the stored crops of samples as used in evaluation, uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
         flat = np.concatenate([self._choose(number, None) for number in index])
         return self._clips(torch.from_numpy(self.store.pixels(self._shard[flat], self._offset[flat])))
 
     def __getitems__(self, wanted: list[tuple[int, int]]) -> dict[str, Tensor]:
-        """One batch of (epoch, index) pairs."""
+        """Return one batch for (epoch, index) pairs."""
         rows = [
             self._choose(index, None if self.seed is None else np.random.default_rng([self.seed, epoch, index]))
             for epoch, index in wanted
@@ -212,13 +212,13 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return batch
 
     def _mask(self, flat: sampling.Indices) -> Tensor | None:
-        """What was manipulated in these crops, uint8 [B, 1, S, S]; None where batches hold no masks."""
+        """Return the masks of these crops, uint8 [B, 1, S, S]; None if batches contain no masks."""
         if not self.masks:
             return None
         return torch.from_numpy(self.store.masks(self._shard[flat], self._offset[flat]))
 
     def _pixels(self, flat: sampling.Indices, wanted: list[tuple[int, int]]) -> Tensor:
-        """Uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
+        """Return the pixels, augmented in training, uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
         x = torch.from_numpy(self.store.pixels(self._shard[flat], self._offset[flat]))  # [B*T, 3, S, S]
         x = self._clips(x)
         if self.augment is not None and self.seed is not None:
@@ -226,5 +226,5 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return x
 
     def _clips(self, flat: Tensor) -> Tensor:
-        """What frames have, [B * T, ...] -> [B, T, ...]; as it is where samples are single frames."""
+        """Group per-frame values into clips, [B * T, ...] -> [B, T, ...]; unchanged if samples are single frames."""
         return flat if self.how.frames is None else flat.reshape(-1, self.how.frames, *flat.shape[1:])

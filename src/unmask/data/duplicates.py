@@ -1,12 +1,12 @@
-"""Items that show the same: which they are, whether the manifest relates them, and whether they are in two splits.
+"""Find near-duplicate items, whether the manifest relates them, and whether they are in different splits.
 
-An exact copy has the same bytes (`manifest.check_leaks`). A copy that was saved again does not, and is found by the
-look of its crops (data/perceptual.py). A fake looks like its source, and two fakes of one source like each other;
-where the manifest says so (`manifest.relations`) the pair is reported. Of other pairs each is a copy, or a fake whose
-source is not known; two splits that share one leak.
+An exact copy has the same bytes (`manifest.check_leaks`). A re-encoded copy does not, and is found by comparing its
+crops (data/perceptual.py). A fake looks like its source, and two fakes of one source look alike; if the manifest
+relates a pair (`manifest.relations`), it is only reported. Any other pair is a copy, or a fake whose source is
+unknown; if its items are in different splits, the splits leak.
 
-duplicates.csv in a store has one row a pair: `a`, `b` (items), `label_a`, `label_b`, `related`, and of their crops the
-least `distance` in bits of 64, the highest `correlation`, and the `share` of crops that have a twin in the other item.
+duplicates.csv in a store has one row per pair: `a`, `b` (items), `label_a`, `label_b`, `related`, and for their crops
+the lowest `distance` (of 64 bits), the highest `correlation`, and the `share` of crops with a twin in the other item.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,15 +22,15 @@ from unmask.data.store import DUPLICATES as DUPLICATES
 from unmask.data.store import CropStore
 from unmask.files import write_text
 
-# A pair of items counts where so many of the crops of one have a twin in the other. Re-encoded clips of FaceForensics++
-# (x264 at CRF 23 to 35, half size, the first 40 frames cut off) share 0.16 or more with their originals, since the face
+# Minimum share of the crops of one item that have a twin in the other. Re-encoded clips of FaceForensics++ (x264 at CRF
+# 23 to 35, half size, without the first 40 frames) share at least 0.16 with their originals, not all, because the face
 # box moves a little; different clips share none.
 SHARE = 0.1
-MOST, FEWEST = 250_000, 8  # crops that are compared in all; but of each item at least so many, evenly spread
-READ = 256  # crops read at once
-SHOWN = 10  # pairs that a message lists
+MOST, FEWEST = 250_000, 8  # crops compared in total, and the minimum per item, evenly spread
+READ = 256  # crops per read
+SHOWN = 10  # pairs listed in a message
 
-# Of duplicates.csv.
+# Columns of duplicates.csv.
 COLUMNS = {
     "a": str, "b": str, "label_a": int, "label_b": int, "related": bool, "distance": int, "correlation": float,
     "share": float,
@@ -43,7 +43,7 @@ def read(folder: Path) -> pd.DataFrame:
     """Read the look-alike pairs of a store from its duplicates.csv, or compute them if it is missing or damaged."""
     try:
         pairs = pd.read_csv(folder / DUPLICATES, dtype=COLUMNS, keep_default_na=False)
-    except (FileNotFoundError, ValueError):  # pandas' own errors and those of decoding are ValueErrors
+    except (FileNotFoundError, ValueError):  # pandas' parser and decoding errors are ValueErrors
         pairs = pd.DataFrame()
     if list(pairs) == list(COLUMNS):
         return pairs
@@ -52,12 +52,12 @@ def read(folder: Path) -> pd.DataFrame:
 
 
 def write(folder: Path) -> None:
-    """Find the pairs of a new store and write its duplicates.csv, so that no training waits for it."""
+    """Find the pairs of a new store and write its duplicates.csv, so that training need not compute it."""
     write_text(folder / DUPLICATES, read(folder).to_csv(index=False))
 
 
 def find(items: pd.DataFrame, crops: pd.DataFrame, pixels: Pixels) -> pd.DataFrame:
-    """Pairs of items that look alike, in order of their names.
+    """Return the pairs of items that look alike, sorted by name.
 
     Args:
         items: `item`, `label`, `groups` and `source`.
@@ -90,9 +90,9 @@ def find(items: pd.DataFrame, crops: pd.DataFrame, pixels: Pixels) -> pd.DataFra
 
 
 def joined(items: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Items with a column `twin`: those that look alike though nothing relates them have the same one, others None.
+    """Add a column `twin` to items: equal for unrelated items that look alike, None for others.
 
-    Protocols that deal items to splits keep twins together.
+    Protocols that assign items to splits keep twins together.
     """
     unrelated = pairs[~pairs["related"].astype(bool)]
     of = components(zip(unrelated["a"], unrelated["b"], strict=True))
@@ -100,26 +100,26 @@ def joined(items: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def placed(pairs: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """The pairs of which both items are used, with their splits in `split_a` and `split_b`."""
+    """Return the pairs whose items are both used, with their splits in `split_a` and `split_b`."""
     split = items.set_index("item")["split"].dropna()
     pairs = pairs.assign(split_a=pairs["a"].map(split), split_b=pairs["b"].map(split))
     return pairs.dropna(subset=["split_a", "split_b"]).reset_index(drop=True)
 
 
 def leaks(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Those of `placed` pairs that nothing relates and that are in two splits."""
+    """Return those `placed` pairs that are unrelated and in different splits."""
     return pairs[~pairs["related"].astype(bool) & (pairs["split_a"] != pairs["split_b"])]
 
 
 def check(pairs: pd.DataFrame, folder: Path) -> None:
-    """Refuse pairs in two splits that nothing relates.
+    """Reject unrelated pairs in different splits.
 
     Args:
-        pairs: `placed`.
-        folder: of the store, where the list is.
+        pairs: result of `placed`.
+        folder: the store's folder, which contains the list.
 
     Raises:
-        ManifestError: with the pairs.
+        ManifestError: there are such pairs; the message lists them.
     """
     if len(found := leaks(pairs)):
         lines = "\n".join(f"  {line}" for line in listed(found))
@@ -131,7 +131,7 @@ def check(pairs: pd.DataFrame, folder: Path) -> None:
 
 
 def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
-    """One line a pair, the closest first, and how many more there are."""
+    """Yield one line per pair, the closest first, and how many more there are."""
     nearest = pairs.sort_values(["distance", "correlation"], ascending=[True, False], kind="stable")
     for row in nearest.head(most).to_dict("records"):
         (a, b), what = (f"{row[x]} ({row[f'split_{x}']})" for x in "ab"), "related" if row["related"] else "unrelated"
@@ -142,7 +142,7 @@ def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
 
 
 def words(pairs: pd.DataFrame) -> str:
-    """How many `placed` pairs there are, of which kinds; "" where there are none."""
+    """Describe how many `placed` pairs there are of each kind; "" if there are none."""
     unrelated = pairs[~pairs["related"].astype(bool)]
     kinds = {
         "related (a fake and its source, or one group)": len(pairs) - len(unrelated),
@@ -159,7 +159,7 @@ def _count(number: int) -> str:
 
 
 def _thinned(crops: pd.DataFrame) -> pd.DataFrame:
-    """Of each item's crops so many, evenly spread, that there are not many more than `MOST`."""
+    """Thin out each item's crops evenly, so that about `MOST` remain in total."""
     keep = max(FEWEST, MOST // max(crops["item"].nunique(), 1))
     group = crops.groupby("item", sort=False)["item"]
     number, size = group.cumcount().to_numpy(), group.transform("size").to_numpy()

@@ -1,8 +1,8 @@
-"""Features of a frozen encoder: computed once for every stored crop, kept beside the crops, read by memory map.
+"""Features of a frozen encoder: computed once for every stored crop, saved next to the crops, memory-mapped.
 
-The file's name stands for all that decides what is in it: the encoder's layers and weights, the crops' pixels, the size
-at which they are seen and the precision. A file is recomputed if it is damaged (its checksum lies beside it), or if the
-current encoder gives other values for a sample of its rows.
+The file name is a hash of everything that determines the content: the encoder's layers and weights, the crops' pixels,
+the input size and the precision. A file is recomputed if it is damaged (its checksum is stored next to it), or if the
+current encoder gives different values for a sample of its rows.
 """
 
 import hashlib
@@ -23,15 +23,15 @@ from unmask.data.store import CropStore
 from unmask.files import checksum, replacing, reserve, write_text
 
 Encode = Callable[[Tensor], Tensor]
-BATCH = 64  # crops at once
-CORE_BATCH = 16  # of these, on one core of a CPU; 8 and 32 are slower for InceptionResnetV1
-TOLERANCE = 0.02  # of the features' spread: what devices and roundings may differ by
-FAITHFUL = 0.05  # of the spread between crops: the error that a lower precision may bring
-SAMPLE = 64  # crops by which a file and a precision are judged
+BATCH = 64  # crops per batch
+CORE_BATCH = 16  # crops per batch and CPU core; 8 and 32 are slower for InceptionResnetV1
+TOLERANCE = 0.02  # tolerated difference between devices, as a share of the features' standard deviation
+FAITHFUL = 0.05  # tolerated error of a lower precision, as a share of the spread between crops
+SAMPLE = 64  # crops used to check a file or a precision
 
 
 class Features:
-    """Features of a store's crops: `features[rows]` -> float32 [N, F], where rows are those of the crop table."""
+    """Features of a store's crops: `features[rows]` -> float32 [N, F], with rows of the crop table."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,7 +42,7 @@ class Features:
 
     @property
     def array(self) -> NDArray[np.float32]:
-        """All of them [crops, F]."""
+        """All features [crops, F]."""
         if self._map is None:
             self._map = np.load(self.path, mmap_mode="r")
         return self._map
@@ -55,7 +55,7 @@ class Features:
 
 
 class JoinedFeatures:
-    """Features of several stores, in the order of their joined crop table."""
+    """Features of several stores, in the order of the joined crop table."""
 
     def __init__(self, parts: Sequence[Features]) -> None:
         self.parts = list(parts)
@@ -78,9 +78,9 @@ class Encoding(NamedTuple):
 
     Attributes:
         exact: float [N, 3, H, W] in [0, 1] on the device -> [N, F], at the Trainer's precision.
-        rough: the same in bfloat16; taken where it is faithful (`FAITHFUL`). None never takes it.
-        precision: of `exact`, in the Trainer's words.
-        device: where both work.
+        rough: the same in bfloat16; used if accurate enough (`FAITHFUL`). None never uses it.
+        precision: precision of `exact`, as named by the Trainer.
+        device: where both run.
     """
 
     exact: Encode
@@ -92,13 +92,13 @@ class Encoding(NamedTuple):
 def of_stores(
     stores: Sequence[CropStore], encoder: nn.Module, how: Encoding, image_size: int
 ) -> tuple[Features | JoinedFeatures, str]:
-    """The features of every crop of one or several stores, and the precision at which they were computed.
+    """Return the features of every crop of one or several stores, and the precision of their computation.
 
     Args:
         stores: the crops.
-        encoder: decides whether what is on disk still fits.
-        how: the functions that encode.
-        image_size: side of what they see, px.
+        encoder: determines whether cached features are valid.
+        how: the encoding functions.
+        image_size: side of the encoder's input, px.
     """
     key, encode, precision = network_key(encoder), how.exact, how.precision
     if how.rough is not None and all(_faithful(store, key, how, image_size) for store in stores):
@@ -108,7 +108,7 @@ def of_stores(
 
 
 def _faithful(store: CropStore, key: str, how: Encoding, image_size: int) -> bool:
-    """Whether bfloat16 is near enough for a store's crops; where its features were written, it was."""
+    """Whether bfloat16 is accurate enough for a store's crops; true if its features are already on disk."""
     assert how.rough is not None
     if features_path(store, key, image_size, "bf16").is_file():
         return True
@@ -116,7 +116,7 @@ def _faithful(store: CropStore, key: str, how: Encoding, image_size: int) -> boo
 
 
 def network_key(network: nn.Module) -> str:
-    """A name for what a network computes: its layers, every parameter and every buffer."""
+    """Hash what a network computes: its layers, every parameter and every buffer."""
     digest = hashlib.sha256(f"{type(network).__module__} {network}".encode())
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         value = tensor.detach().cpu().contiguous()
@@ -126,7 +126,7 @@ def network_key(network: nn.Module) -> str:
 
 
 def features_path(store: CropStore, network: str, image_size: int, precision: str) -> Path:
-    """Where the features of these crops lie, by that network at that size and precision."""
+    """Return the path of these crops' features, by that network at that size and precision."""
     digest = hashlib.sha256(f"{network} {store.recipe['key']} {image_size} {precision}".encode())
     digest.update("".join(store.crops["hash"]).encode())
     return store.folder / "features" / f"{digest.hexdigest()[:20]}.npy"
@@ -141,15 +141,15 @@ def compute(
     precision: str = "32-true",
     device: torch.device | str = "cpu",
 ) -> Features:
-    """The features of every stored crop, from the disk where they are there already.
+    """Return the features of every stored crop, cached on disk.
 
     Args:
         store: the crops.
-        encode: float [N, 3, image_size, image_size] in [0, 1] on the device -> [N, F], each crop by itself.
-        network: `network_key` of what encodes.
+        encode: float [N, 3, image_size, image_size] in [0, 1] on the device -> [N, F]; crops must not interact.
+        network: `network_key` of the encoder.
         image_size: px.
-        precision: in words, of the Trainer.
-        device: where `encode` works.
+        precision: as named by the Trainer.
+        device: where `encode` runs.
     """
     path, count = features_path(store, network, image_size, precision), len(store.crops)
     rows = _sample(store)
@@ -161,10 +161,10 @@ def compute(
 
 @torch.no_grad()
 def error(store: CropStore, exact: Encode, rough: Encode, image_size: int, device: torch.device | str = "cpu") -> float:
-    """How far `rough` is from `exact` on a sample of the crops: root mean square, as a share of the spread of crops.
+    """Return the root mean square error of `rough` on a sample of crops, as a share of the spread between crops.
 
-    The spread is what tells one crop from another (each feature's deviation over the sample): against the features'
-    size any error would look small, since those of different crops are much alike.
+    The spread is each feature's standard deviation over the sample. Relative to the features' magnitude any error would
+    look small, since the features of different crops are very similar.
     """
     rows = _sample(store)
     right = next(_encoded(store, exact, image_size, device, rows)).astype(np.float64)
@@ -174,15 +174,15 @@ def error(store: CropStore, exact: Encode, rough: Encode, image_size: int, devic
 
 
 def _sample(store: CropStore) -> NDArray[np.int64]:
-    """Rows of the crop table, evenly from the first to the last."""
+    """Return rows of the crop table, evenly spaced from the first to the last."""
     return np.unique(np.linspace(0, len(store.crops) - 1, SAMPLE).round().astype(np.int64))
 
 
 @contextmanager
 def _on_all_cores(encode: Encode, device: torch.device | str) -> Iterator[Encode]:
-    """On a CPU let each core encode crops of its own; on a device as it is.
+    """Split batches over CPU cores, one thread each; on other devices return `encode` unchanged.
 
-    A core that works alone is not held up by the others in every layer: a quarter faster for InceptionResnetV1 on two.
+    The cores then need not wait for each other in every layer: 25 % faster for InceptionResnetV1 on two cores.
     """
     cores = torch.get_num_threads()
     if torch.device(device).type != "cpu" or cores == 1:
@@ -190,10 +190,10 @@ def _on_all_cores(encode: Encode, device: torch.device | str) -> Iterator[Encode
         return
 
     def part(x: Tensor) -> Tensor:
-        with torch.no_grad():  # this setting is each thread's own
+        with torch.no_grad():  # this setting is thread-local
             return encode(x)
 
-    torch.set_num_threads(1)  # of each thread that is started from here on
+    torch.set_num_threads(1)  # for each thread started from here on
     try:
         with ThreadPoolExecutor(cores) as pool:
             yield lambda x: torch.cat([*pool.map(part, torch.split(x, min(CORE_BATCH, -(-len(x) // cores))))])
@@ -204,7 +204,7 @@ def _on_all_cores(encode: Encode, device: torch.device | str) -> Iterator[Encode
 def _encoded(
     store: CropStore, encode: Encode, image_size: int, device: torch.device | str, rows: NDArray[np.int64]
 ) -> Iterator[NDArray[np.float32]]:
-    """Batches of features of these rows of the crop table."""
+    """Yield batches of features for these rows of the crop table."""
     shard, offset = store.crops["shard"].to_numpy()[rows], store.crops["offset"].to_numpy()[rows]
     for start in range(0, len(rows), BATCH):
         at = slice(start, start + BATCH)
@@ -213,11 +213,11 @@ def _encoded(
 
 
 def _good(path: Path, count: int, rows: NDArray[np.int64], sample: NDArray[np.float32]) -> bool:
-    """Whether the file is whole and holds in these rows the features that were computed just now."""
+    """Whether the file is intact and its values in these rows match freshly computed features."""
     try:
         array = np.load(path, mmap_mode="r")
         whole = int(_checksum_path(path).read_text()) == checksum(path)
-    except (OSError, ValueError, EOFError):  # missing, cut short, or no array
+    except (OSError, ValueError, EOFError):  # missing, truncated, or not an array
         return False
     if not whole:
         return False
@@ -228,7 +228,7 @@ def _good(path: Path, count: int, rows: NDArray[np.int64], sample: NDArray[np.fl
 
 
 def _write(path: Path, count: int, batches: Iterator[NDArray[np.float32]]) -> None:
-    """Write all batches; a reader finds the whole file or none."""
+    """Write all batches atomically: a reader finds the whole file or none."""
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as temporary:
         array: np.memmap[tuple[int, ...], np.dtype[np.float32]] | None = None

@@ -1,4 +1,4 @@
-"""What batches hold and how they are loaded."""
+"""The contents of batches and how they are loaded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ class Loader:
     """The loader's settings.
 
     Args:
-        image_size: side of the square that the network sees, px.
-        batch_size: samples a device.
-        num_workers: loader processes; the memory map needs none.
-        seed: of order and draws.
-        masks: batches hold the masks of what was manipulated; the recipe must keep them (`recipe.masks`).
-        attributes: names of those that batches hold, such as `Male` and `Smiling`.
+        image_size: side of the network's input, px.
+        batch_size: samples per device.
+        num_workers: loader processes; memory-mapped crops need none.
+        seed: seed of order and draws.
+        masks: whether batches contain manipulation masks; the recipe must keep them (`recipe.masks`).
+        attributes: names of the attributes that batches contain, such as `Male` and `Smiling`.
     """
 
     image_size: int = 256

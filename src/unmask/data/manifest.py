@@ -1,8 +1,8 @@
-"""The manifest: what a data set holds, as a table of items and a table of stored crops.
+"""The manifest: the contents of a data set, as a table of items and a table of stored crops.
 
 `items`: one row per video or image, with the columns of `ITEM_COLUMNS`, a column `attribute.NAME` for each attribute
-that the data set knows, a column `statistic.NAME` for each measured statistic of the file (the shortcut audit reads
-these and no other), and what else was noted of it, such as its `sha256`.
+of the data set, a column `statistic.NAME` for each measured statistic of the file (the shortcut audit reads only
+these), and other notes on the file, such as its `sha256`.
 `crops`: one row per stored crop, with the columns of `CROP_COLUMNS`.
 """
 
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from unmask.files import printable
 
 ITEM_COLUMNS = ["item", "path", "label", "method", "source", "groups", "mask", "split", "rejected"]
-ATTRIBUTE = "attribute."  # before the names of columns that hold attributes
-STATISTIC = "statistic."  # before those that hold what was measured of a file apart from its picture
+ATTRIBUTE = "attribute."  # prefix of columns with attributes
+STATISTIC = "statistic."  # prefix of columns with file-level statistics
 SIZE = f"{STATISTIC}bytes"
 CROP_COLUMNS = ["item", "track", "frame", "time", "box", "landmarks", "prob", "shard", "offset", "hash"]
 
@@ -30,15 +30,15 @@ class Item:
 
     Args:
         item: unique name, `dataset/method/clip`.
-        path: file, relative to the data set's root, with forward slashes.
-        label: 0 real, 1 fake, whatever the data set's own lists say.
-        method: `real`, or the manipulation.
-        source: the `item` it was made from, so that real and fake can be paired.
-        groups: every person filmed or put on, the source painting: what must not be in two splits.
-        official_test: whether the official test list names it.
-        predefined: the split in whose folder it lies, where the data set comes divided.
-        mask: file, relative as `path`, that shows by white what was manipulated, where there is one.
-        attributes: what is known of the picture, by name: 1 yes, 0 no.
+        path: the file, relative to the data set's root, with forward slashes.
+        label: 0 real, 1 fake, regardless of the convention in the data set's lists.
+        method: `real`, or the name of the manipulation.
+        source: the `item` it was made from, used to pair real and fake.
+        groups: what must not be in two splits: every person filmed or swapped in, the source painting.
+        official_test: whether the official test list contains it.
+        predefined: the split whose folder it is in, if the data set comes divided.
+        mask: file that is white where the picture was manipulated, relative like `path`, if there is one.
+        attributes: attributes of the picture by name: 1 yes, 0 no.
     """
 
     item: str
@@ -54,10 +54,10 @@ class Item:
 
 
 class ManifestError(ValueError):
-    """A manifest that would give untrue results; the message names the rows.
+    """A manifest that would lead to wrong results; the message names the rows.
 
-    Names of files are in it, and those of strangers' files may hold what moves a terminal's cursor: so control
-    characters other than the ends of lines are shown as escapes.
+    The message contains file names, and untrusted ones may contain terminal control sequences, so control characters
+    other than newlines are escaped.
     """
 
     def __init__(self, message: str) -> None:
@@ -65,10 +65,10 @@ class ManifestError(ValueError):
 
 
 def items_table(items: Iterable[Item]) -> pd.DataFrame:
-    """Rows of a manifest in order of `item`, splits not yet set.
+    """Return the rows of a manifest sorted by `item`, with splits not yet set.
 
     Raises:
-        ManifestError: an item stands twice, a label is neither 0 nor 1, or label and method disagree.
+        ManifestError: an item occurs twice, a label is neither 0 nor 1, or label and method disagree.
     """
     named = sorted((nameable(item) for item in items), key=lambda entry: entry[0].item)
     rows = [item for item, _ in named]
@@ -86,10 +86,10 @@ def items_table(items: Iterable[Item]) -> pd.DataFrame:
 
 
 def nameable(item: Item) -> tuple[Item, str | None]:
-    """An item whose names are text of one line, and why its file cannot be used by its name; None where it can.
+    """Return an item with printable names, and why its file cannot be used because of its name, or None.
 
-    Tables are UTF-8. A file whose name is not could be opened, but not be listed. Ends of lines and other control
-    characters stay in `path`, by which the file is found, but not in names that are printed.
+    Tables are UTF-8: a file whose name is not valid UTF-8 could be opened, but not listed. Newlines and other control
+    characters are kept in `path`, which locates the file, but not in names that are printed.
     """
     paths = [path for path in (item.path, item.mask) if path is not None and not _is_text(path)]
     reason = f"its name is not UTF-8 ({printable(paths[0])}): rename the file" if paths else None
@@ -108,7 +108,7 @@ def nameable(item: Item) -> tuple[Item, str | None]:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name can be written as UTF-8; bytes that could not be read as it are lone surrogates (PEP 383)."""
+    """Whether a name can be encoded as UTF-8; undecodable bytes are represented by lone surrogates (PEP 383)."""
     return not any("\ud800" <= one <= "\udfff" for one in name)
 
 
@@ -117,26 +117,26 @@ def _is_plain(name: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    """A name without control characters, and another one for each; one that has none stays as it is."""
+    """Replace a name with control characters by a unique printable one; other names are returned unchanged."""
     if _is_plain(name):
         return name
     return f"{printable(name)}#{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint_groups: bool = False) -> None:
-    """Refuse a split in which test material was seen in training, and the same material under both labels.
+    """Reject splits that share material, and the same material under both labels.
 
     Args:
         items: `item`, `split`, `label`, `groups`, `source` and, once prepared, `sha256` of the file.
-        crops: `item` and `hash` of the stored pixels; None before anything is prepared.
+        crops: `item` and `hash` of the stored pixels; None before preparation.
         disjoint_groups: whether the protocol promises that no group (person, painting) is in two splits.
 
     Raises:
-        ManifestError: with the offending rows.
+        ManifestError: there are such rows; the message names them.
     """
     problems = []
     used = items[items["split"].notna()]
-    if "rejected" in used:  # empty files are all alike, and no detector sees them
+    if "rejected" in used:  # empty files are identical, and no detector sees them
         used = used[used["rejected"].isna()]
     if "sha256" in used:
         known = used[used["sha256"].notna()]
@@ -155,7 +155,7 @@ def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint
 
 
 def _shared(rows: pd.DataFrame, column: str, what: str) -> list[str]:
-    """One line for each value of `column` that occurs in more than one split, ten at the most."""
+    """Return one line for each value of `column` that occurs in more than one split, at most ten."""
     count = rows.groupby(column)["split"].transform("nunique")
     bad = rows[count > 1]
     lines = []
@@ -168,7 +168,7 @@ def _shared(rows: pd.DataFrame, column: str, what: str) -> list[str]:
 
 
 def _contradicting(rows: pd.DataFrame, column: str, what: str) -> list[str]:
-    """One line for each value of `column` that occurs with both labels, ten at the most."""
+    """Return one line for each value of `column` that occurs with both labels, at most ten."""
     bad = rows[rows.groupby(column)["label"].transform("nunique") > 1]
     lines = []
     for _, group in list(bad.groupby(column))[:10]:
@@ -179,7 +179,7 @@ def _contradicting(rows: pd.DataFrame, column: str, what: str) -> list[str]:
 
 
 def _same_pixels(frames: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """Items (`item`, `split`, `label`) that nothing relates, with all their `pixels`, where some have the same ones."""
+    """Return the items (`item`, `split`, `label`, `pixels`) whose crops all equal those of an unrelated item."""
     both = frames[frames.groupby("hash")["label"].transform("nunique") > 1]
     whole = frames[frames["item"].isin(both["item"])].groupby("item")["hash"].agg(lambda hashes: " ".join(hashes))
     rows = items[["item", "split", "label"]].merge(whole.rename("pixels"), on="item")
@@ -192,7 +192,7 @@ def _same_pixels(frames: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
 
 
 def relations(items: pd.DataFrame) -> Callable[[str, str], bool]:
-    """Whether two items are related: a fake and its source, fakes of one source, or items that share a group.
+    """Return a test of whether two items are related: by source, by a common source, or by a shared group.
 
     Args:
         items: `item`, `groups` and `source`.
@@ -206,9 +206,9 @@ def relations(items: pd.DataFrame) -> Callable[[str, str], bool]:
 
 
 def components(groups: Iterable[Iterable[str]]) -> dict[str, str]:
-    """Which connected component each group belongs to, named by its smallest member.
+    """Map each group to its connected component, named by its smallest member.
 
-    Two groups that meet in one item (the person filmed and the face put on) are connected.
+    Two groups that occur in one item (the person filmed and the face swapped in) are connected.
     """
     parent: dict[str, str] = {}
 
@@ -227,7 +227,7 @@ def components(groups: Iterable[Iterable[str]]) -> dict[str, str]:
 
 
 def crop_hash(pixels: NDArray[np.uint8]) -> str:
-    """Sixteen characters that stand for the pixels of one stored crop."""
+    """Hash the pixels of one stored crop to 16 characters."""
     return hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
 
 

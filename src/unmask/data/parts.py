@@ -1,4 +1,4 @@
-"""Parts: what became of each item while a store is made, one file an item, from which a killed run goes on."""
+"""Parts: the result of each item while a store is made, one file per item, from which a killed run resumes."""
 
 import hashlib
 import json
@@ -18,39 +18,39 @@ from unmask.media.kinds import Statistics
 
 SCALARS = ("track", "frame", "time", "prob")
 LISTS = ("box", "landmarks")
-PIXELS = ("pixels", "masks")  # [N, 3, S, S], and [N, 1, S, S] where the recipe keeps masks
-# Columns of items that the manifest has, not their files.
+PIXELS = ("pixels", "masks")  # [N, 3, S, S], and [N, 1, S, S] if the recipe keeps masks
+# Columns of items that come from the manifest, not from their files.
 MANIFEST_COLUMNS = {*ITEM_COLUMNS, "official_test", "predefined"}
 
-# What reading a damaged archive may raise.
+# Exceptions raised by reading a damaged archive.
 UNREADABLE = (BadZipFile, ValueError, KeyError, EOFError, zlib.error, NotImplementedError)
 
 
 class DamagedPart(DamagedError):
-    """The crops of one item changed on the disk before the store was merged."""
+    """The crops of one item changed on disk before the store was merged."""
 
 
 class About(TypedDict):
-    """What became of an item."""
+    """The result of preparing an item."""
 
     item: str
     rejected: str | None  # why it has no crops
-    columns: Statistics  # of the table of items: what was found out about its file
-    shape: list[int] | None  # of its crops' pixels
+    columns: Statistics  # for the table of items: facts about its file
+    shape: list[int] | None  # shape of its crops' pixels
 
 
 def measured(crops: Crops) -> Statistics:
-    """The columns that a file's statistics and notes are in the table of items."""
+    """Return a file's statistics and notes as columns of the table of items."""
     return {f"{STATISTIC}{name}": value for name, value in crops.statistics.items()} | crops.notes
 
 
 def part_path(folder: Path, item: str) -> Path:
-    """Where one item's crops lie while preparing."""
+    """Return the path of one item's crops during preparation."""
     return folder / "parts" / f"{hashlib.sha256(item.encode()).hexdigest()[:20]}.npz"
 
 
 def write_part(folder: Path, item: str, crops: Crops | None, columns: Statistics, rejected: str | None) -> None:
-    """Keep what became of one item: its crops, or why it has none, and the columns that it adds to its row."""
+    """Save the result of one item: its crops, or why it has none, and the columns to add to its row."""
     found = {} if crops is None else {name: vars(crops)[name] for name in (*SCALARS, *LISTS, *PIXELS)}
     arrays = {name: array for name, array in found.items() if array is not None}
     shape = None if crops is None else list(crops.pixels.shape)
@@ -60,20 +60,20 @@ def write_part(folder: Path, item: str, crops: Crops | None, columns: Statistics
 
 
 def read_about(folder: Path, item: str) -> About | None:
-    """What became of an item, or None where it was not finished."""
+    """Return the result of an item, or None if it was not finished."""
     try:
         with np.load(part_path(folder, item), allow_pickle=False) as part:
             about: About = json.loads(str(part["about"]))
     except (FileNotFoundError, *UNREADABLE):
-        return None  # a half-written file is as good as none
-    return about if about.keys() == About.__required_keys__ else None  # or of an earlier version
+        return None  # an incomplete file counts as missing
+    return about if about.keys() == About.__required_keys__ else None  # so does one of an earlier version
 
 
 def read_part(folder: Path, item: str) -> Crops:
-    """The crops of an item that was finished and has some.
+    """Return the crops of a finished item that has some.
 
     Raises:
-        DamagedPart: its file changed since it was written; it is deleted, so that the item counts as not prepared.
+        DamagedPart: its file changed since it was written; it is deleted, so that the item is prepared again.
     """
     path = part_path(folder, item)
     try:
@@ -85,7 +85,7 @@ def read_part(folder: Path, item: str) -> Crops:
 
 
 def unmerge(folder: Path) -> None:
-    """Make parts of a whole store again; it counts as whole until all are there."""
+    """Split a complete store into parts again; it counts as complete until all parts are written."""
     store = CropStore(folder)
     (folder / "parts").mkdir(exist_ok=True)
     known = [name for name in store.items.columns if name not in MANIFEST_COLUMNS and not name.startswith(ATTRIBUTE)]

@@ -1,16 +1,16 @@
-"""Which pictures look the same although their bytes differ: saved again, resized, or cut from a re-encoded video.
+"""Find near-duplicate pictures whose bytes differ: re-saved, resized, or taken from a re-encoded video.
 
-A picture is described by a 32x32 grey thumbnail and by the 64-bit DCT hash of it: one bit for each of the 8x8 lowest
-frequencies, 1 where the coefficient is above their median (C. Zauner, "Implementation and Benchmarking of Perceptual
+A picture is described by a 32x32 grey thumbnail and its 64-bit DCT hash: one bit for each of the 8x8 lowest
+frequencies, 1 if the coefficient is above their median (C. Zauner, "Implementation and Benchmarking of Perceptual
 Image Hash Functions", 2010; the mean, coefficient (0, 0), is left out here). Pictures whose hashes differ in few bits
-are candidates; a candidate counts where the thumbnails correlate as well, for the hashes of aligned faces alone
-collide. The two limits were measured on face photographs and videos (tests/test_duplicates.py repeats a part of it):
+are candidates; a candidate counts only if the thumbnails correlate, too, because the hashes of aligned faces collide.
+Both limits were measured on face photographs and videos (tests/test_duplicates.py repeats part of this):
 
-- 10.5 million pairs of UTKFace, CIPLAB, FFHQ / StyleGAN2 and CelebA crops. At 8 bits or fewer 834 pairs were
-  candidates. Of these 44 correlate above 0.95, all of which show one photograph twice.
+- 10.5 million pairs of UTKFace, CIPLAB, FFHQ / StyleGAN2 and CelebA crops: 834 pairs differ in at most 8 bits. Of
+  these, 44 correlate above 0.95, and each of the 44 shows the same photograph twice.
 - Copies of 2,900 of them (JPEG at quality 20 to 95 with 4:2:0, WebP, half and quarter size and back, brightened by
-  15 %): all within 8 bits and nearly all above 0.98. Copies without 1 % of each border: 99.9 % within 8 bits, all
-  above 0.95; without 2 %: 95 % within 8 bits, few above 0.95. Mirrored copies are not found.
+  15 %): all within 8 bits and nearly all above 0.98. Copies cropped by 1 % at each border: 99.9 % within 8 bits, all
+  above 0.95; cropped by 2 %: 95 % within 8 bits, few above 0.95. Mirrored copies are not found.
 """
 
 from collections.abc import Iterator
@@ -20,18 +20,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE, LOW = 32, 8  # of a thumbnail, px; of the block of low frequencies
-DISTANCE = 8  # bits in which two hashes may differ
-CORRELATION = 0.95  # of the thumbnails, from which on two pictures are the same
-FLAT = 4.0  # grey levels of standard deviation below which a thumbnail shows nothing to compare
-BAND, BANDS = 16, 4  # bits of a part of the hash; parts
-CHUNK = 2**15  # candidates that are compared at once: what fits a cache
+SIDE, LOW = 32, 8  # side of a thumbnail, px; side of the block of low frequencies
+DISTANCE = 8  # maximum number of differing bits
+CORRELATION = 0.95  # minimum correlation of the thumbnails of equal pictures
+FLAT = 4.0  # grey levels; a thumbnail with a lower standard deviation has too little content to compare
+BAND, BANDS = 16, 4  # bits per band of the hash; number of bands
+CHUNK = 2**15  # candidates compared at once, so that they fit into the cache
 
 Rows = NDArray[np.int64]
 
 
 def thumbnails(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB crops [N, 3, S, S] -> their grey thumbnails [N, 32, 32]."""
+    """Convert RGB crops [N, 3, S, S] to grey thumbnails [N, 32, 32]."""
     out = np.empty((len(pixels), SIDE, SIDE), np.uint8)
     for number, crop in enumerate(pixels):
         grey = cv2.cvtColor(np.ascontiguousarray(crop.transpose(1, 2, 0)), cv2.COLOR_RGB2GRAY)
@@ -40,7 +40,7 @@ def thumbnails(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def dct_hash(thumbs: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """The 64-bit hash of each thumbnail [N, 32, 32] -> [N]; the bit of the mean is always 0."""
+    """Return the 64-bit hash of each thumbnail [N, 32, 32] -> [N]; the bit of the mean is always 0."""
     matrix = _dct_matrix()
     low = np.einsum("ui,nij,vj->nuv", matrix, thumbs.astype(np.float32), matrix, optimize=True)
     flat = low.reshape(len(thumbs), LOW * LOW)
@@ -50,20 +50,20 @@ def dct_hash(thumbs: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def distance(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """How many bits of two hashes differ."""
+    """Return the number of differing bits of two hashes."""
     return np.asarray(np.bitwise_count(a ^ b), np.uint8)
 
 
 def near(
     thumbs: NDArray[np.uint8], owner: Rows, most: int = DISTANCE, least: float = CORRELATION
 ) -> tuple[Rows, Rows, NDArray[np.uint8], NDArray[np.float32]]:
-    """All pairs of pictures of different owners that look the same.
+    """Find all pairs of pictures of different owners that look the same.
 
     Args:
-        thumbs: [N, 32, 32]; those that show nothing (`FLAT`) are in no pair.
-        owner: the number of the item that each is of [N].
-        most: bits in which their hashes may differ.
-        least: correlation of their thumbnails.
+        thumbs: [N, 32, 32]; those with too little content (`FLAT`) are in no pair.
+        owner: number of the item that each belongs to [N].
+        most: maximum number of differing hash bits.
+        least: minimum correlation of the thumbnails.
 
     Returns:
         Rows a < b of `thumbs`, the distances in bits and the correlations, all [P]; each pair once.
@@ -80,15 +80,15 @@ def near(
     if not found:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.float32)
     a, b, bits, match = (np.concatenate(column) for column in zip(*found, strict=True))
-    once = np.unique(a * len(thumbs) + b, return_index=True)[1]  # a pair may agree in several parts
+    once = np.unique(a * len(thumbs) + b, return_index=True)[1]  # a pair may match in several bands
     return a[once], b[once], bits[once], match[once]
 
 
 def candidates(hashes: NDArray[np.uint64], most: int, owner: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """Pairs of rows of different owners whose hashes differ in at most `most` bits, some of them several times.
+    """Yield pairs of rows of different owners whose hashes differ in at most `most` bits, some pairs repeatedly.
 
-    Not all N^2 pairs are compared. Of the four 16-bit parts of two such hashes at least one differs in `most` // 4
-    bits or fewer, so that it is enough to look up every value that near (multi-index hashing: Norouzi et al., CVPR
+    Not all N^2 pairs are compared. At least one of the four 16-bit bands of two such hashes differs in at most
+    `most` // 4 bits, so it suffices to look up every band value that close (multi-index hashing: Norouzi et al., CVPR
     2012).
     """
     for band in range(BANDS):
@@ -98,7 +98,7 @@ def candidates(hashes: NDArray[np.uint64], most: int, owner: Rows) -> Iterator[t
         start = np.searchsorted(sorted_key, np.arange(2**BAND + 1))
         for flip in _flips(most // BANDS):
             first = start[sorted_key ^ flip]
-            first = np.arange(1, len(order) + 1) if flip == 0 else first  # each pair of a bucket once
+            first = np.arange(1, len(order) + 1) if flip == 0 else first  # each pair within a bucket once
             last = start[(sorted_key ^ flip) + 1]
             last = np.where(sorted_key < sorted_key ^ flip, last, first) if flip else last
             for a, b in _expand(first, last):
@@ -108,12 +108,12 @@ def candidates(hashes: NDArray[np.uint64], most: int, owner: Rows) -> Iterator[t
 
 
 def _flips(most: int) -> list[int]:
-    """All 16-bit numbers with at most so many bits set."""
+    """Return all 16-bit numbers with at most `most` bits set."""
     return [number for number in range(2**BAND) if number.bit_count() <= most]
 
 
 def _expand(first: Rows, last: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """Each row with all of `first` to `last` (exclusive), about `CHUNK` pairs at a time."""
+    """Yield pairs of each row with all positions from `first` to `last` (exclusive), about `CHUNK` at a time."""
     count = np.maximum(last - first, 0)
     rows = np.flatnonzero(count)
     end = np.cumsum(count[rows])
@@ -129,7 +129,7 @@ def _expand(first: Rows, last: Rows) -> Iterator[tuple[Rows, Rows]]:
 
 
 def _correlation(unit: NDArray[np.uint8], a: Rows, b: Rows) -> NDArray[np.float32]:
-    """Pearson correlation of these rows of thumbnails [N, 1024] -> [P]."""
+    """Return the Pearson correlation of these rows of thumbnails [N, 1024] -> [P]."""
     out = np.empty(len(a), np.float32)
     for at in range(0, len(a), 4096):
         x, y = (unit[rows[at : at + 4096]].astype(np.float32) for rows in (a, b))
@@ -141,7 +141,7 @@ def _correlation(unit: NDArray[np.uint8], a: Rows, b: Rows) -> NDArray[np.float3
 
 @cache
 def _dct_matrix() -> NDArray[np.float32]:
-    """The first rows of the orthonormal DCT-II [8, 32]."""
+    """Return the first rows of the orthonormal DCT-II matrix [8, 32]."""
     k, i = np.arange(LOW)[:, None], np.arange(SIDE)[None]
     matrix = np.sqrt(2 / SIDE) * np.cos(np.pi * k * (2 * i + 1) / (2 * SIDE))
     matrix[0] /= np.sqrt(2)

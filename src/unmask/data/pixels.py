@@ -1,11 +1,11 @@
-"""Stored pixels as a network reads them."""
+"""Convert stored pixels to a network's input."""
 
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 
 def to_float(x: Tensor, image_size: int) -> Tensor:
-    """Uint8 [B, (T,) C, S, S] -> float [B, (T,) C, image_size, image_size] in [0, 1]; antialiased bilinear."""
+    """Convert uint8 [B, (T,) C, S, S] to float [B, (T,) C, image_size, image_size] in [0, 1]; antialiased bilinear."""
     x = x.float() / 255
     if x.shape[-1] == image_size and x.shape[-2] == image_size:
         return x

@@ -1,25 +1,25 @@
-"""The prediction table: the one function that makes it, for trainings, evaluations and single files."""
+"""Make the prediction table, for training, evaluation and single files."""
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-COLUMNS = ("item", "track", "frame", "time", "label", "method")  # of the sample table, in every prediction table
+COLUMNS = ("item", "track", "frame", "time", "label", "method")  # columns taken from the sample table
 
 
 def prediction_table(
     samples: pd.DataFrame, members: pd.DataFrame, split: str, index: Tensor, logit: Tensor
 ) -> pd.DataFrame:
-    """One row per scored sample, and a row with a null logit for each item without any.
+    """Return one row per scored sample, and one row with a null logit for each item without any.
 
-    Such an item could not be prepared, or no batch held it (`trainer.limit_test_batches`). It lowers the coverage.
+    Such an item could not be prepared, or was in no batch (`trainer.limit_test_batches`); it lowers the coverage.
 
     Args:
         samples: one row per sample, with the columns `COLUMNS`.
         members: the items of the split: `item`, `label`, `method`, `dataset`.
-        split: its name.
-        index: rows of `samples` [N]; a row that comes twice (a filled-up last batch) counts once.
+        split: name of the split.
+        index: rows of `samples` [N]; a repeated row (from a padded last batch) counts once.
         logit: [N].
 
     Raises:
@@ -39,12 +39,12 @@ def prediction_table(
 
 
 def empty_table(samples: pd.DataFrame, members: pd.DataFrame, split: str) -> pd.DataFrame:
-    """The prediction table of a split without samples: null rows of what could not be prepared, if anything."""
+    """Return the prediction table of a split without samples: null rows for items that could not be prepared."""
     return prediction_table(samples, members, split, torch.zeros(0, dtype=torch.long), torch.zeros(0))
 
 
 def _datasets(rows: pd.DataFrame, members: pd.DataFrame) -> "pd.Series[str]":
-    """The data set of each row; a self-blend is of the data set of its real item."""
+    """Return the data set of each row; a self-blend belongs to the data set of its real item."""
     of = dict(zip(members["item"], members["dataset"], strict=True))
     found = [of.get(item, of.get(str(item).rpartition("#")[0])) for item in rows["item"]]
     return pd.Series(found, index=rows.index, dtype=object)

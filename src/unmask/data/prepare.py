@@ -1,12 +1,12 @@
-"""From a data set's files to its store: every item through the recipe once, in parallel, whatever becomes of some.
+"""Prepare a data set's store: run the recipe once on every item, in parallel, tolerating failures of some.
 
-Each item's crops are one file below parts/ until all are there; then they are merged. So a killed call resumes where it
-was, several calls (`shard`) may prepare apart, and the store is the same to the byte in each case. Calls that work on
-one folder at once do no harm: while one prepares, none merges or starts over. On a file system without locks only the
-last of these does not hold.
+Each item's crops are one file below parts/ until all are done; then they are merged. So a killed call can be resumed,
+several calls (`shard`) can prepare separately, and the store is byte-identical in each case. Concurrent calls on one
+folder are safe: while one prepares, none merges or starts over. On a file system without locks, only this last
+guarantee is lost.
 
-Files are taken to stay as they are. One that has another size than when it was prepared is warned about and its old
-crops are used, until rerun=true.
+Files are assumed not to change. If a file's size differs from that at preparation, a warning is given and its old
+crops are used until rerun=true.
 """
 
 import json
@@ -27,15 +27,15 @@ from unmask.data.work import Task, Work, keep, record
 from unmask.files import ClaimError, claim, lock, printable, remove_made, write_text
 from unmask.parallel import workers
 
-# What a store's folder holds; `rerun=true` removes this and nothing else.
+# Contents of a store's folder; `rerun=true` removes only these.
 MADE = (
     "recipe.json", "items.parquet", "crops.parquet", "crops-*.npy", "masks-*.npy", "rejected.csv", "audit.json",
     DUPLICATES, CHECKSUMS, "parts/*.npz", "features/*.npy", "features/*.crc32",
     "*.tmp", "parts/*.tmp", "features/*.tmp",
 )  # fmt: skip
-WARN_SHARE, FAIL_SHARE = 0.1, 0.5  # of items that could not be prepared
+WARN_SHARE, FAIL_SHARE = 0.1, 0.5  # share of items that could not be prepared
 
-Shard = tuple[int, int]  # which of how many, from 1
+Shard = tuple[int, int]  # (k, n): the k-th of n, from 1
 Progress = Callable[[Iterator[str | None], int], Iterator[str | None]]
 
 
@@ -56,18 +56,18 @@ def prepare(
     Args:
         items: the manifest's rows (`item`, `path`, ...).
         root: the data set's folder.
-        folder: where the store is made; a killed call resumes where it was.
-        recipe: file -> crops.
-        num_workers: processes; 0 works in this one.
-        timeout: seconds after which one item counts as hanging.
+        folder: where the store is made; a killed call is resumed there.
+        recipe: turns a file into crops.
+        num_workers: number of processes; 0 works in this one.
+        timeout: seconds after which an item counts as hanging.
         rerun: start over.
-        progress: wraps the iteration (reasons or None, one an item), given its length.
-        max_rejected: share of the items that may fail.
-        memory: GB that a process may hold (see `workers.run`); with num_workers=0 nothing is bounded.
+        progress: wraps the iteration (a reason or None per item), given its length.
+        max_rejected: share of items that may fail.
+        memory: GB that a process may use (see `workers.run`); not limited with num_workers=0.
 
     Raises:
-        StoreError: more items could not be prepared; the others are kept, and the next call tries these again.
-        DamagedPart: the crops of one item were damaged on the disk twice.
+        StoreError: more items failed than allowed; the others are kept, and the next call retries the failed ones.
+        DamagedPart: the crops of one item were damaged on disk twice.
     """
     if rerun:
         _start_over(folder)
@@ -81,10 +81,10 @@ def prepare(
 
 
 def _again_if_damaged(attempt: Callable[[], CropStore]) -> CropStore:
-    """Try again where an item's crops were damaged on the disk: they are deleted, so only this item is prepared again.
+    """Retry if an item's crops were damaged on disk: they are deleted, so only this item is prepared again.
 
     Raises:
-        DamagedPart: it happened twice to the same item, so the disk does not keep what is written to it.
+        DamagedPart: it happened twice to the same item, so the disk does not store data reliably.
     """
     damaged: set[str] = set()
     while True:
@@ -116,12 +116,12 @@ def prepare_parts(
     progress: Progress = lambda work, _: work,
     memory: float | None = None,
 ) -> int:
-    """Prepare the items, or of n shares of them the k-th, but merge nothing; how many of all items remain.
+    """Prepare the items, or one shard of them, without merging; return how many of all items remain.
 
     The arguments are those of `prepare`, and `shard`: (k, n) takes every n-th item, from the k-th.
 
     Raises:
-        StoreError: the folder is of other items or another recipe.
+        StoreError: the folder belongs to other items or another recipe.
     """
     with lock(folder):
         if _finished(items, root, folder, recipe):
@@ -129,7 +129,7 @@ def prepare_parts(
         _claim(folder, _about(root, recipe))
         every = _tasks(items)
         mine = every if shard is None else every[shard[0] - 1 :: shard[1]]
-        unusable = items.dropna(subset=["rejected"]).set_index("item")["rejected"].to_dict()  # by its name alone
+        unusable = items.dropna(subset=["rejected"]).set_index("item")["rejected"].to_dict()  # because of their name
         todo = [task for task in mine if read_about(folder, task[0]) is None and task[0] not in unusable]
         for item in (item for item, *_ in mine if item in unusable):
             keep(folder, item, None, {}, unusable[item])
@@ -141,7 +141,7 @@ def prepare_parts(
 
 
 def _tasks(items: pd.DataFrame) -> list[Task]:
-    """What is to be done for each item; the mask of a real file is black, whatever the manifest names."""
+    """Return the task for each item; a real file's mask is all zero, even if the manifest names one."""
     return [
         (str(item), str(path), mask if isinstance(mask, str) and label == 1 else None)
         for item, path, mask, label in zip(items["item"], items["path"], items["mask"], items["label"], strict=True)
@@ -149,14 +149,14 @@ def _tasks(items: pd.DataFrame) -> list[Task]:
 
 
 def reopen(root: Path, folder: Path, recipe: Recipe) -> None:
-    """Open a folder for parts that are not made from files (`parts.write_part`); `merge_parts` makes a store of them.
+    """Open a folder for parts that are not made from files (`parts.write_part`); merge them with `merge_parts`.
 
-    A store that is whole is unmerged, so that it can grow.
+    A complete store is unmerged, so that it can grow.
 
     Args:
-        root: what they are made from.
+        root: what the parts are made from.
         folder: where the store is made.
-        recipe: whose crops they are.
+        recipe: the recipe of the crops.
     """
     _claim(folder, _about(root, recipe))
     if (folder / "crops.parquet").is_file():
@@ -164,16 +164,16 @@ def reopen(root: Path, folder: Path, recipe: Recipe) -> None:
 
 
 def merge_parts(items: pd.DataFrame, folder: Path) -> CropStore:
-    """Make a store of parts that lie in its folder, one an item."""
+    """Merge the parts in a folder, one per item, into a store."""
     with lock(folder, alone=True):
         return _merge(items, folder, max_rejected=1.0)
 
 
 def parse_shard(text: str | None) -> Shard | None:
-    """`3/16` -> (3, 16).
+    """Parse `3/16` to (3, 16).
 
     Raises:
-        ValueError: it is none of 1/n to n/n.
+        ValueError: it is not one of 1/n to n/n.
     """
     if text is None:
         return None
@@ -188,7 +188,7 @@ def _about(root: Path, recipe: Recipe) -> dict[str, object]:
 
 
 def _finished(items: pd.DataFrame, root: Path, folder: Path, recipe: Recipe) -> CropStore | None:
-    """The store if it is made already."""
+    """Return the store if it is already finished."""
     if not (folder / "crops.parquet").is_file():
         return None
     store = CropStore(folder)
@@ -198,12 +198,12 @@ def _finished(items: pd.DataFrame, root: Path, folder: Path, recipe: Recipe) -> 
             f"{len(items)} from {root.resolve()}; start over with rerun=true, or choose another place with "
             "data.prepared=DIR"
         )
-    remove_made(folder, ("parts/*.npz", "parts/*.tmp"))  # where a call was killed with all else done
+    remove_made(folder, ("parts/*.npz", "parts/*.tmp"))  # left if a call was killed just before removing them
     return store
 
 
 def _claim(folder: Path, about: dict[str, object]) -> None:
-    """Write down what the folder is for, or see that it is for this."""
+    """Record what the folder is for, or check that it is for this."""
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     try:
         claim(folder / "recipe.json", about, AGAIN, alone=False)
@@ -229,7 +229,7 @@ def _merge(items: pd.DataFrame, folder: Path, max_rejected: float) -> CropStore:
 
 
 def _check_rejected(items: pd.DataFrame, folder: Path, max_rejected: float) -> None:
-    """Say so when much could not be prepared, before anything is merged."""
+    """Warn or fail if many items could not be prepared, before anything is merged."""
     bad = items[items["rejected"].notna()]
     share = len(bad) / max(len(items), 1)
     if share <= min(WARN_SHARE, max_rejected):
@@ -249,7 +249,7 @@ def _check_rejected(items: pd.DataFrame, folder: Path, max_rejected: float) -> N
 
 
 def _warn_changed(store: CropStore, root: Path) -> CropStore:
-    """Give a store back, and say so when files are not those that were prepared, as far as their size tells."""
+    """Return the store, with a warning if file sizes differ from those at preparation."""
     if SIZE not in store.items:
         return store
     changed = []

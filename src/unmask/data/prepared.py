@@ -1,4 +1,4 @@
-"""A data set's crops by a recipe: where they lie, whether they are those of its files, what makes them."""
+"""A data set's crops by a recipe: their folder, whether they match its files, and the command that makes them."""
 
 import shlex
 from pathlib import Path
@@ -15,7 +15,7 @@ from unmask.data.stores import store_folder
 
 
 def members(source: Source, split: Split, recipe: Recipe, prepared: str | Path) -> "list[tuple[Prepared, Split]]":
-    """The crops of each data set in a source, and how it is divided: as it says itself, or else by `split`."""
+    """Return the crops of each data set in a source, and its split: its own if it has one, else `split`."""
     return [(Prepared(part, recipe, prepared), own or split) for part, own in source.parts]
 
 
@@ -24,8 +24,8 @@ class Prepared:
 
     Args:
         source: the data set.
-        recipe: file -> crops.
-        prepared: the folder of all prepared crops; a source that is made has its own.
+        recipe: turns a file into crops.
+        prepared: the folder of all prepared crops; a generated source has its own.
     """
 
     def __init__(self, source: Source, recipe: Recipe, prepared: str | Path) -> None:
@@ -34,10 +34,10 @@ class Prepared:
         self.folder = store_folder(Path(prepared), source.name, recipe.key) if made is None else made / recipe.key
 
     def manifest(self, split: Split) -> pd.DataFrame:
-        """The table of items as found on the disk, divided by a protocol.
+        """Return the table of items found on disk, divided by a protocol.
 
         Raises:
-            ManifestError: the data set is missing, incomplete or cannot be divided so.
+            ManifestError: the data set is missing or incomplete, or cannot be divided by this protocol.
         """
         self.source.require_root()
         found = self.source.find_items()
@@ -56,7 +56,7 @@ class Prepared:
         """The crops.
 
         Raises:
-            StoreError: they are not prepared by this recipe; the message holds the command.
+            StoreError: they are not prepared by this recipe; the message contains the command to run.
         """
         try:
             store = CropStore(self.folder)
@@ -70,10 +70,10 @@ class Prepared:
         return store
 
     def _check_root(self, store: CropStore) -> None:
-        """Refuse a `root` that holds other files than those that were prepared; a folder that was moved is the same.
+        """Reject a `root` whose files differ from the prepared ones; a folder that was only moved is accepted.
 
         Raises:
-            StoreError: what would be scored is not what `root` names.
+            StoreError: the prepared crops are not those of the files in `root`.
         """
         source, prepared = self.source, store.recipe["root"]
         if source.crops is not None or not source.root.is_dir() or str(source.root.resolve()) == prepared:
@@ -86,7 +86,7 @@ class Prepared:
             )
 
     def verify(self) -> None:
-        """Read the tables and shards once and compare their checksums, before anything rests on them.
+        """Read the tables and shards once and compare their checksums before they are used.
 
         Raises:
             StoreError: a file changed since it was prepared; the message names it and the command that repairs it.
@@ -95,6 +95,6 @@ class Prepared:
             raise StoreError(checksums.words(names, self.folder, self.command()))
 
     def command(self) -> str:
-        """The command that makes the crops."""
+        """Return the command that makes the crops."""
         changed = overrides(vars(self.recipe), vars(type(self.recipe)()))
         return shlex.join(self.source.command(self.recipe.option, changed))

@@ -1,4 +1,4 @@
-"""What a figure on some data rests on, in words."""
+"""Describe in words the protocol behind figures on some data."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,19 +13,19 @@ from unmask.data.split import Split
 
 
 class Description(NamedTuple):
-    """What is described.
+    """The facts to describe.
 
     Attributes:
-        name: of the data set.
+        name: name of the data set.
         items: the manifest, with the splits and a column `dataset`.
         samples: the sample table of the split.
         sampling: how samples are taken.
-        recipe: file -> crops.
-        image_size: side of the square that the network sees, px.
+        recipe: turns a file into crops.
+        image_size: side of the network's input, px.
         members: the data sets and how each is divided.
-        blended: training and validation hold self-blends.
-        features: in words, where a frozen encoder's were computed once; else "".
-        fingerprint: of the crops.
+        blended: whether training and validation use self-blends.
+        features: description of precomputed features of a frozen encoder; else "".
+        fingerprint: fingerprint of the crops.
         duplicates: pairs of items that look alike.
     """
 
@@ -43,9 +43,9 @@ class Description(NamedTuple):
 
 
 def describe(about: Description, split: str) -> dict[str, str]:
-    """The protocol of a split's figures, by heading."""
+    """Return the protocol of a split's figures, by heading."""
     how, items = about.sampling, about.items[about.items["split"] == split]
-    # Of a video even a single frame is not its first.
+    # A video's single frame is not its first, so frame 0 means a picture.
     pictures = how.frames is None and about.samples["item"].is_unique and bool((about.samples["frame"] == 0).all())
     noun = "pictures" if pictures else "videos"
     kind = "frames" if how.frames is None else f"clips of {how.frames} frames"
@@ -84,7 +84,7 @@ def _tasks(about: Description) -> dict[str, str]:
 
 
 def _splits(about: Description) -> str:
-    """The protocol of each data set; of a single one without its name."""
+    """Describe the split of each data set; a single one is not named."""
     found = []
     for part, split in about.members:
         items = about.items[about.items["dataset"] == part.source.name]

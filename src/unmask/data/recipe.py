@@ -1,4 +1,4 @@
-"""How a file becomes crops, as preparing and the data module need it."""
+"""The interface of recipes, which turn files into crops, for preparation and the data module."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,34 +11,34 @@ from unmask.media.crops import Crops
 
 
 class Recipe(Protocol):
-    """How a file becomes crops: see media.recipe.FaceCrops."""
+    """Turns a file into crops; see media.recipe.FaceCrops."""
 
     @property
     def key(self) -> str:
-        """A name for this recipe's crops."""
+        """Hash of everything that determines the crops."""
 
     @property
     def option(self) -> str:
-        """How a config chooses it: `data/recipe=OPTION`."""
+        """Name in the config, `data/recipe=OPTION`."""
 
     @property
     def masks(self) -> bool:
-        """Whether it also cuts the masks of what was manipulated."""
+        """Whether it also crops the manipulation masks."""
 
     def describe(self) -> dict[str, object]:
-        """All that decides the pixels."""
+        """Return everything that determines the pixels."""
 
     def words(self, image_size: int) -> str:
-        """How pictures are shown to a network, for a protocol."""
+        """Describe how a network sees the pictures, for a protocol."""
 
     def landmarks_in_crop(self, box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Where the landmarks [N, 5, 2] of faces with these boxes [N, 4], in px of the file, lie in the crops, px."""
+        """Map landmarks [N, 5, 2] of faces with boxes [N, 4] from frame px to crop px."""
 
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
-        """The crops of one file, and of its mask if the recipe wants them; a ValueError says why there are none."""
+        """Return the crops of one file, and of its mask if `masks`; raise a ValueError if there are none."""
 
 
 def overrides(wanted: Mapping[str, object], usual: Mapping[str, object]) -> list[str]:
-    """What a command line must give for the settings of a recipe, where the config says what is usual."""
+    """Return the command-line overrides for the settings of a recipe that differ from the usual ones."""
     public = {key: value for key, value in wanted.items() if not key.startswith("_")}
     return [f"data.recipe.{key}={value}" for key, value in public.items() if value != usual.get(key)]

@@ -1,7 +1,7 @@
-"""Which frames a sample takes, and in which order samples come: counted randomness, nothing stored.
+"""The frames of a sample and the order of samples, from stateless counter-based randomness.
 
-Order comes from (seed, epoch), a sample's draws from (seed, epoch, index); so a run that was interrupted goes on with
-the very samples that it would have seen.
+The order is seeded by (seed, epoch) and a sample's draws by (seed, epoch, index), so an interrupted run resumes with
+exactly the samples that it would have seen.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,14 +15,14 @@ Indices = NDArray[np.int64]
 
 
 def draw_seed(seed: int, epoch: int, index: int) -> int:
-    """The seed of one sample's draws in one epoch; tuples of integers hash alike in every process."""
+    """Return the seed of a sample's draws in an epoch; hashes of integer tuples are the same in every process."""
     return hash((seed, epoch, index)) & (2**63 - 1)
 
 
 def even(total: int, num: int, rng: np.random.Generator | None = None) -> Indices:
-    """`num` of `total` positions, one in each equal share: its middle, or a draw of `rng`.
+    """Return `num` of `total` positions, one from each equal share: its middle, or drawn by `rng`.
 
-    Where there are fewer than `num`, positions repeat evenly.
+    If `total` is less than `num`, positions repeat evenly.
     """
     inside = np.full(num, 0.5) if rng is None else rng.random(num)
     return np.minimum(((np.arange(num) + inside) * total / num).astype(np.int64), total - 1)
@@ -31,17 +31,17 @@ def even(total: int, num: int, rng: np.random.Generator | None = None) -> Indice
 def consecutive(
     frames: Indices, num: int, stride: int = 1, rng: np.random.Generator | None = None, which: float = 0.5
 ) -> Indices:
-    """Positions of `num` stored frames that lie `stride` frames apart in the video, from one burst.
+    """Return positions of `num` stored frames that are `stride` frames apart in the video, from one burst.
 
     Args:
         frames: frame numbers of the stored crops, ascending [N].
-        num: frames of the clip.
-        stride: distance in frames of the video.
-        rng: draws the start; without it the start is at the share `which` of all possible ones.
+        num: number of frames in the clip.
+        stride: distance in video frames.
+        rng: draws the start; without it, the start is at the share `which` of all possible starts.
         which: in [0, 1].
 
     Returns:
-        Positions in `frames` [num]; the longest run repeats evenly where none is long enough.
+        Positions in `frames` [num]; if no run is long enough, the longest one is repeated evenly.
     """
     place = {int(frame): at for at, frame in enumerate(frames)}
     starts = _starts(place, num, stride)
@@ -54,21 +54,21 @@ def consecutive(
 
 
 def draw_stride(frames: Indices, num: int, most: int, rng: np.random.Generator) -> int:
-    """A stride from 1 to `most`, each as likely, of those at which `num` of the stored frames make a clip; else 1."""
+    """Draw a stride in 1 to `most`, uniformly from those at which `num` stored frames form a clip; else 1."""
     place = {int(frame): at for at, frame in enumerate(frames)}
     fitting = [stride for stride in range(1, most + 1) if _starts(place, num, stride)]
     return int(rng.choice(fitting)) if fitting else 1
 
 
 def _starts(place: dict[int, int], num: int, stride: int) -> list[int]:
-    """Numbers of the stored frames from which `num` at this stride are all stored."""
+    """Return the frame numbers from which `num` frames at this stride are all stored."""
     return [frame for frame in place if all(frame + stride * step in place for step in range(num))]
 
 
 def balanced_order(label: NDArray[np.integer], rng: np.random.Generator) -> Indices:
-    """As many positions as there are labels, half of them of each class, in random order.
+    """Return as many positions as there are labels, half from each class, in random order.
 
-    The larger class is drawn without repetition, the smaller goes round in fresh permutations.
+    The larger class is drawn without replacement; the smaller one is repeated in new permutations.
     """
     half = len(label) // 2
     real = _rounds(np.flatnonzero(label == 0), half, rng)
@@ -77,11 +77,11 @@ def balanced_order(label: NDArray[np.integer], rng: np.random.Generator) -> Indi
 
 
 def stratified_order(label: NDArray[np.integer], stratum: NDArray[np.integer], rng: np.random.Generator) -> Indices:
-    """As many positions as there are labels, half of them of each class and in each class of every stratum alike.
+    """Return as many positions as there are labels, half from each class, and within a class equally from each stratum.
 
     Args:
-        label: of each sample [N].
-        stratum: its number, such as that of its data set and method [N].
+        label: label of each sample [N].
+        stratum: stratum number of each sample, such as its data set and method [N].
         rng: draws the order.
     """
     half = len(label) // 2
@@ -95,17 +95,17 @@ def stratified_order(label: NDArray[np.integer], stratum: NDArray[np.integer], r
 
 
 def paired_order(label: NDArray[np.integer], source: Indices, rng: np.random.Generator) -> Indices:
-    """Positions 2i and 2i + 1 are a fake and the real that it was made from.
+    """Return an order in which positions 2i and 2i + 1 are a fake and the real that it was made from.
 
     GenD (github.com/yermandy/GenD) calls such pairs essential.
 
     Args:
-        label: of each sample [N].
-        source: the position of each fake's source [N]; -1 where it is not at hand, and any real stands in.
+        label: label of each sample [N].
+        source: position of each fake's source [N]; -1 if not available, in which case a random real is used.
         rng: draws the order.
 
     Returns:
-        As many positions as there are labels, or one less, to be divided by pairs only.
+        As many positions as there are labels, or one less; pairs must not be separated.
     """
     real = np.flatnonzero(label == 0)
     fake = _rounds(np.flatnonzero(label == 1), len(label) // 2, rng)
@@ -114,22 +114,22 @@ def paired_order(label: NDArray[np.integer], source: Indices, rng: np.random.Gen
 
 
 def _rounds(members: Indices, number: int, rng: np.random.Generator) -> Indices:
-    """`number` of the members, in permutation after permutation."""
+    """Return `number` of the members, from successive permutations."""
     rounds = [rng.permutation(members) for _ in range(-(-number // len(members)))]
     return np.concatenate([members[:0], *rounds])[:number]
 
 
 class CountedSampler(Sampler[tuple[int, int]]):
-    """Yield (epoch, index) for one process of several; every process gets the same number.
+    """Yield (epoch, index) for one of several processes; each gets the same number of samples.
 
     Args:
         size: number of samples.
-        seed: of the order.
-        order: draws an epoch's order from a generator of (seed, epoch); None goes 0, 1, 2, ... in every epoch.
-        unit: so many that follow each other stay together on one process.
-        rank: this process.
-        world_size: number of processes. The order is repeated from its start to fill the last round (in evaluation
-            these doubles are dropped by their index).
+        seed: seed of the order.
+        order: draws an epoch's order from a generator seeded by (seed, epoch); None uses 0, 1, 2, ... in every epoch.
+        unit: number of consecutive samples that stay together on one process.
+        rank: rank of this process.
+        world_size: number of processes. The order is padded from its start to fill the last round (evaluation drops
+            these duplicates by index).
     """
 
     def __init__(
@@ -145,11 +145,11 @@ class CountedSampler(Sampler[tuple[int, int]]):
         self.rank, self.world_size, self.epoch, self.skip = rank, world_size, 0, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer at the start of each epoch."""
+        """Set the epoch; called by the Trainer at the start of each."""
         self.epoch = epoch
 
     def order(self) -> Indices:
-        """This epoch's order over all processes [N]."""
+        """Return this epoch's order over all processes [N]."""
         if self.draw is None:
             return np.arange(self.size)
         return self.draw(np.random.default_rng([self.seed, self.epoch]))
@@ -165,29 +165,29 @@ class CountedSampler(Sampler[tuple[int, int]]):
 
 
 class FixedSampler(CountedSampler, SequentialSampler):  # type: ignore[misc]
-    """The first epoch's order in every epoch, so that a limited number of batches is always the same.
+    """Use the first epoch's order in every epoch, so that a limited number of batches is always the same.
 
-    Lightning replaces the sampler of `trainer.overfit_batches` unless it is a SequentialSampler.
+    With `trainer.overfit_batches`, Lightning replaces any sampler that is not a SequentialSampler.
     """
 
     def set_epoch(self, epoch: int) -> None:
-        """Nothing changes."""
+        """Do nothing."""
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A loader whose state is the number of batches that it gave in this epoch: a resumed run goes on with the next.
+    """A loader that resumes within an epoch: its state is the number of batches returned so far.
 
-    Its sampler is a `CountedSampler`.
+    Its sampler must be a `CountedSampler`.
     """
 
     served = 0
 
     def state_dict(self) -> dict[str, int]:
-        """Kept in every checkpoint by the Trainer."""
+        """Return the state, which the Trainer saves in every checkpoint."""
         return {"batches": self.served}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next epoch begins after so many batches."""
+        """Start the next epoch after this number of batches."""
         assert isinstance(self.sampler, CountedSampler) and self.batch_size
         done = state["batches"] >= len(self)
         self.served = 0 if done else state["batches"]

@@ -1,4 +1,4 @@
-"""Join the parts of a store to shards and tables."""
+"""Merge the parts of a store into shards and tables."""
 
 import io
 import json
@@ -23,16 +23,16 @@ SHARD_BYTES = 2**30
 def merge(
     folder: Path, items: pd.DataFrame, about: Sequence[About], shard_bytes: int = SHARD_BYTES
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Join the parts of all items, in the order of the table, into shards and tables; `finish` makes a store of them.
+    """Merge the parts of all items, in the order of the table, into shards and tables; `finish` completes the store.
 
-    The result depends on the items and their pixels alone, not on the order in which they were prepared, nor on what
-    a killed merge left.
+    The result depends only on the items and their pixels, not on the order of preparation or the remains of a killed
+    merge.
 
     Args:
-        folder: of the store.
+        folder: the store's folder.
         items: the manifest's rows.
-        about: what became of each.
-        shard_bytes: a shard is no larger, but for an item that is larger itself.
+        about: the result of each item.
+        shard_bytes: maximum size of a shard, unless a single item is larger.
 
     Returns:
         The tables of items and of crops.
@@ -50,18 +50,18 @@ def merge(
 
 
 def reasons(about: Sequence[About], items: pd.DataFrame) -> "pd.Series[str]":
-    """Why items could not be prepared, a value for each row; None where they were."""
+    """Return for each row why the item could not be prepared; None if it was."""
     return pd.Series([entry["rejected"] for entry in about], index=items.index)
 
 
 def write_rejected(items: pd.DataFrame, folder: Path) -> None:
-    """List in rejected.csv what could not be prepared, with its reason; names are printable, as people read this."""
+    """Write rejected.csv: the items that could not be prepared, with reasons; names are escaped for display."""
     rejected = items.loc[items["rejected"].notna(), ["item", "path", "rejected"]].map(printable)
     write_text(folder / "rejected.csv", rejected.to_csv(index=False))
 
 
 def finish(folder: Path, crops: pd.DataFrame) -> None:
-    """Write the checksums and then the table of crops, whose presence says that the store is whole."""
+    """Write the checksums and then the table of crops, whose presence marks the store as complete."""
     table = _parquet(crops)
     shards = sorted([*folder.glob("crops-*.npy"), *folder.glob("masks-*.npy")])
     found = {path.name: checksum(path) for path in (folder / "items.parquet", *shards)}
@@ -72,11 +72,11 @@ def finish(folder: Path, crops: pd.DataFrame) -> None:
 
 
 def _plan(items: list[str], about: Sequence[About], shard_bytes: int) -> Iterator[dict[str, list[int]]]:
-    """Items that have crops with the shape of their pixels, as many in a shard as fit; an item is never divided."""
+    """Yield per shard the items that fit into it, with the shape of their crops; an item is never divided."""
     members: dict[str, list[int]] = {}
     size = 0
     for item, entry in zip(items, about, strict=True):
-        if (shape := entry["shape"]) is None:  # it was rejected
+        if (shape := entry["shape"]) is None:  # rejected
             continue
         nbytes = int(np.prod(shape))
         if members and size + nbytes > shard_bytes:
@@ -89,7 +89,7 @@ def _plan(items: list[str], about: Sequence[About], shard_bytes: int) -> Iterato
 
 
 def _write_shard(folder: Path, number: int, members: dict[str, list[int]]) -> pd.DataFrame:
-    """Write one shard, its crops and their masks if there are any, and return its rows of the crop table."""
+    """Write one shard of crops and their masks, if any, and return its rows of the crop table."""
     total = sum(shape[0] for shape in members.values())
     files: dict[str, NDArray[np.uint8]] = {}
     offset, rows = 0, []
@@ -111,7 +111,7 @@ def _write_shard(folder: Path, number: int, members: dict[str, list[int]]) -> pd
 
 @contextmanager
 def _new_shard(path: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
-    """An array on the disk to fill, which becomes the file when the block has ended."""
+    """Yield an array on disk to fill, which replaces the file when the block ends."""
     with replacing(path) as temporary:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
         reserve(temporary)
@@ -120,7 +120,7 @@ def _new_shard(path: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]
 
 
 def _rows(item: str, crops: Crops, shard: int, offset: int) -> pd.DataFrame:
-    """The rows of the crop table for an item whose crops lie in a shard from `offset` on."""
+    """Return the crop table's rows for an item whose crops start at `offset` in a shard."""
     count = len(crops.pixels)
     table = pd.DataFrame({"item": item, **{name: vars(crops)[name] for name in SCALARS}})
     table["box"] = pd.Series(list(crops.box.reshape(count, 4)), dtype=object)
@@ -131,7 +131,7 @@ def _rows(item: str, crops: Crops, shard: int, offset: int) -> pd.DataFrame:
 
 
 def _parquet(table: pd.DataFrame) -> memoryview:
-    """A table as the bytes of a Parquet file."""
+    """Serialise a table as Parquet."""
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     return buffer.getbuffer()

@@ -1,4 +1,4 @@
-"""What is known of one data set on disk; a source knows nothing of crops, batches or training."""
+"""A data set on disk; a source is independent of crops, batches and training."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ if TYPE_CHECKING:
     from unmask.data.recipe import Recipe
     from unmask.data.split import Split
 
-HASHED = 16  # files whose bytes are compared where a data set may have been moved
+HASHED = 16  # files whose bytes are compared if a data set may have been moved
 
 
 class Source:
-    """A data set. A subclass reads its layout: `find_items`, and the class attributes below.
+    """A data set. A subclass reads its layout in `find_items` and sets the class attributes below.
 
     Args:
-        name: of the data set: the first part of every item, and the folder of its prepared crops.
+        name: name of the data set: the first part of every item, and the folder of its prepared crops.
         root: the folder of the raw files.
-        demo: the data is rendered; every figure says so.
+        demo: whether the data is rendered; every figure says so.
     """
 
     HOME = ""  #: where to download it
-    LAYOUT = ""  #: what is expected below `root`
-    TASK = ""  #: what a detector is asked on this data, where that is not obvious
+    LAYOUT = ""  #: expected layout below `root`
+    TASK = ""  #: the task of a detector on this data, if it is not obvious
     #: Protocols in which no group may be in two splits.
     DISJOINT: tuple[str, ...] = ("identity_disjoint", "random_groups")
-    #: What a protocol promises, in words.
+    #: The guarantee of each protocol, in words.
     PROTOCOL_WORDS: Mapping[str, str] = {
         "official": "no video is in two splits, but people are: this list shares identities between training and test",
         "identity_disjoint": "no person is in two splits",
         "predefined": "as the data set comes divided",
         "random_groups": "whole groups, dealt by seed {seed}",
     }
-    #: By name of the data set, how many real and fake items its authors publish.
+    #: Published numbers of real and fake items, by name of the data set.
     PUBLISHED: Mapping[str, Mapping[str, int]] = {}
-    #: Whether the protocol `predefined` becomes `random_groups` where a copy of the data set does not come divided.
+    #: Whether the protocol `predefined` falls back to `random_groups` if a copy of the data set is not divided.
     ELSE_RANDOM_GROUPS = False
 
-    crops: Path | None = None  #: the folder of its stores, of a source that is made and not prepared
+    crops: Path | None = None  #: the folder of its stores, if the source is generated instead of prepared
 
     def __init__(self, name: str, root: str | Path, demo: bool = False) -> None:
         self.name, self.root, self.demo = name, Path(root), demo
 
     @property
     def parts(self) -> Sequence[tuple[Source, Split | None]]:
-        """The data sets in it, each with a split of its own where it has one; of a single data set itself."""
+        """The data sets it contains, each with its own split if it has one; a single data set contains itself."""
         return [(self, None)]
 
     def find_items(self) -> list[Item]:
-        """What is on the disk, as rows of the manifest.
+        """Return the items on disk, as rows of the manifest.
 
         Raises:
             ManifestError: the folder or a list is missing.
@@ -63,22 +63,22 @@ class Source:
         raise NotImplementedError
 
     def require(self, protocol: str, items: Sequence[Item]) -> None:
-        """Refuse a copy of the data set that lacks what a protocol needs.
+        """Reject a copy of the data set that lacks what a protocol needs.
 
         Raises:
             ManifestError: a list or a file is missing.
         """
 
     def used(self, items: pd.DataFrame, protocol: str) -> pd.Series:
-        """Which rows of the manifest this source takes [N], such as those of the chosen manipulations.
+        """Return which rows of the manifest this source uses [N], such as those of the chosen manipulations.
 
         Raises:
-            ManifestError: what it should take is not among them.
+            ManifestError: the chosen rows are missing.
         """
         return pd.Series(True, index=items.index)
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """How many `real` and `fake` items a complete copy holds; nothing where no number is published.
+        """Return the numbers of `real` and `fake` items in a complete copy; empty if they are not published.
 
         Args:
             items: the manifest of this copy.
@@ -86,15 +86,15 @@ class Source:
         return {} if self.demo else dict(self.PUBLISHED.get(str(self.name), {}))
 
     def explain(self) -> str:
-        """Where to download the data set, and the layout that is expected."""
+        """Explain where to download the data set, and the expected layout."""
         return f"{self.name}: download it from {self.HOME}. Expected below data.root:\n{self.LAYOUT}"
 
     def choice(self) -> list[str]:
-        """The arguments that choose this data set on the command line, without `data.root`."""
+        """Return the command-line arguments that select this data set, without `data.root`."""
         return [f"data={self.name}"]
 
     def command(self, recipe_option: str, changed: Sequence[str]) -> list[str]:
-        """The command that makes its crops.
+        """Return the command that makes its crops.
 
         Args:
             recipe_option: `faces` or `pictures`.
@@ -103,20 +103,20 @@ class Source:
         return ["unmask", "prepare", *self.choice(), f"data.root={self.root}", f"data/recipe={recipe_option}", *changed]
 
     def missing(self, recipe: Recipe) -> str | None:
-        """Why there are no crops by a recipe, of a source that is made and not prepared; else None."""
+        """Explain why a generated source has no crops by a recipe; None for a source that is prepared."""
         return None
 
     def require_root(self) -> None:
-        """Refuse a `root` that is missing; prepared crops are read without it, unless somebody names it.
+        """Reject a missing `root`; prepared crops can be read without it.
 
         Raises:
-            ManifestError: there is no such folder.
+            ManifestError: the folder does not exist.
         """
         if not self.root.is_dir():
             raise ManifestError(f"data.root={self.root}: there is no such folder\n{self.explain()}")
 
     def holds(self, items: pd.DataFrame) -> bool:
-        """Whether the files below `root` are those of a manifest: names, sizes, and the bytes of some."""
+        """Whether the files below `root` match a manifest in names, sizes, and the bytes of some."""
         try:
             table = items_table(self.find_items())
             found = {item: self.root / path for item, path in zip(table["item"], table["path"], strict=True)}

@@ -1,4 +1,4 @@
-"""How a data set is divided into training, validation and test: the protocol and its settings."""
+"""Divide a data set into training, validation and test: the protocol and its settings."""
 
 from dataclasses import dataclass
 
@@ -17,10 +17,10 @@ class Split:
     Args:
         protocol: `official`, `identity_disjoint`, `predefined` or `random_groups` (data/splits.py).
         val_fraction: share of the training items held out for validation, by whole people.
-        test_fraction: share of the items dealt to the test split, where no list names it, by whole groups.
-        seed: of the draw of people; independent of the run's seed, so that seeds share their splits.
-        only: `real` takes real items alone, in every split, as a generator does; None takes both classes.
-        allow_duplicates: accept items that look alike in two splits, though nothing in the data set relates them.
+        test_fraction: share of the items assigned to the test split by whole groups, if no list defines it.
+        seed: seed of the assignment; independent of the run's seed, so that runs share their splits.
+        only: `real` uses only real items in every split, as for a generator; None uses both classes.
+        allow_duplicates: accept unrelated items that look alike in different splits.
     """
 
     protocol: str = "official"
@@ -37,7 +37,7 @@ class Split:
             raise ValueError(f"data.split.only={self.only}: expected real, or null for both classes")
 
     def rule(self, items: pd.DataFrame, source: Source) -> str:
-        """The protocol for this copy of a data set, which may not come divided."""
+        """Return the protocol for this copy of a data set, which may not be divided."""
         falls_back = self.protocol == "predefined" and source.ELSE_RANDOM_GROUPS
         undivided = falls_back and bool(items["predefined"].isna().all())
         return "random_groups" if undivided else self.protocol
@@ -45,15 +45,15 @@ class Split:
     def divide(
         self, items: pd.DataFrame, crops: pd.DataFrame | None, source: Source
     ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-        """The items with their `split` (`train`, `val`, `test` or None), and their crops.
+        """Return the items with their `split` (`train`, `val`, `test` or None), and their crops.
 
         Args:
             items: rows of the manifest.
-            crops: of the store; None before anything is prepared.
+            crops: crops of the store; None before preparation.
             source: the data set.
 
         Raises:
-            ManifestError: the data set cannot be divided so.
+            ManifestError: the data set cannot be divided by this protocol.
         """
         rule = self.rule(items, source)
         used = items[source.used(items, rule)]
@@ -64,12 +64,12 @@ class Split:
         return items.assign(split=split.reindex(items.index)), crops
 
     def words(self, items: pd.DataFrame, source: Source) -> str:
-        """The protocol and what it promises."""
+        """Describe the protocol and its guarantee."""
         rule = self.rule(items, source)
         return f"{rule} ({source.PROTOCOL_WORDS[rule].format(seed=self.seed)})"
 
     def unread(self, source: Source) -> list[tuple[str, str]]:
-        """Settings that have no effect beside the others, and why: (name, reason)."""
+        """Return settings that have no effect given the others, as (name, reason)."""
         dealt = self.protocol in DEAL_TEST or (self.protocol == "predefined" and source.ELSE_RANDOM_GROUPS)
         why = f"protocol={self.protocol} takes the test split as the data set has it"
         return [] if dealt else [("split.test_fraction", why)]

@@ -1,8 +1,8 @@
-"""Protocols: which items are for training, for validation and for the one test. Pure functions of the item table.
+"""Protocols: pure functions that assign items to the training, validation and test split.
 
 Each takes the table of items (columns `item, label, groups, source, official_test, predefined, rejected`) and returns
-the split of each row, `train`, `val`, `test` or None. Validation is always carved from the training domain,
-never from test.
+the split of each row, `train`, `val`, `test` or None. Validation items are always taken from the training part, never
+from test.
 """
 
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from unmask.data.manifest import ManifestError, components
 
 
 def official(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> pd.Series:
-    """The official test list; validation from the rest, by the person filmed (the first group).
+    """Use the official test list; take validation items from the rest, by the person filmed (the first group).
 
     So no filmed person is in both training and validation, and a fake stays with its source. The official lists of
-    Celeb-DF share people between training and test: use `identity_disjoint` to measure without that.
+    Celeb-DF share people between training and test; use `identity_disjoint` to avoid that.
     """
     splits = pd.Series(np.where(items["official_test"].astype(bool), "test", "train"), index=items.index, dtype=object)
     if not (splits == "test").any():
@@ -35,10 +35,10 @@ def official(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> p
 def identity_disjoint(
     items: pd.DataFrame, val_fraction: float = 0.1, test_fraction: float = 0.2, seed: int = 0
 ) -> pd.Series:
-    """No person in two splits: whole components of the swap graph are held out.
+    """Hold out whole components of the swap graph, so that no person is in two splits.
 
-    A swap connects the person filmed and the one put on. Components that the official list holds entirely are the
-    test set; where there is none, components are dealt by seed. The largest component always trains.
+    A swap connects the person filmed and the one swapped in. Components that are entirely on the official list form
+    the test split; if there are none, they are drawn by seed. The largest remaining one is always used for training.
     """
     component = _component(items)
     whole = items["official_test"].astype(bool).groupby(component).transform("all")
@@ -63,7 +63,7 @@ def identity_disjoint(
 
 
 def predefined(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> pd.Series:
-    """The splits as the data set comes divided; where it has no validation part, it is dealt from training by group."""
+    """Use the data set's own splits; a missing validation split is taken from training, by whole groups."""
     splits = items["predefined"].astype(object)
     if splits.isna().any():
         raise ManifestError("the data set has no predefined train, val and test split; use protocol=random_groups")
@@ -76,14 +76,14 @@ def predefined(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) ->
 def random_groups(
     items: pd.DataFrame, val_fraction: float = 0.1, test_fraction: float = 0.2, seed: int = 0
 ) -> pd.Series:
-    """Whole groups dealt by seed, so that none is in two splits: test first, then validation from what is left.
+    """Assign whole groups by seed, so that none is in two splits: first test, then validation from the rest.
 
-    With `test_fraction=1` everything is test material: a collection that is evaluated and never trained on.
+    With `test_fraction=1` everything is in the test split: a collection for evaluation only.
     """
     if test_fraction >= 1:
         return pd.Series("test", index=items.index, dtype=object)
     component = _component(items)
-    for label in sorted(items["label"].unique()):  # a data set for generators has one class only
+    for label in sorted(items["label"].unique()):  # data for generators has a single class
         if (found := component[items["label"] == label].nunique()) < 3:
             raise ManifestError(
                 f"the {'fake' if label else 'real'} items are in {found} group{'s' * (found != 1)}, which cannot be "
@@ -103,26 +103,26 @@ PROTOCOLS: dict[str, Callable[..., pd.Series]] = {
     "predefined": predefined,
     "random_groups": random_groups,
 }
-DEAL_TEST = ("identity_disjoint", "random_groups")  # protocols that take a `test_fraction`
+DEAL_TEST = ("identity_disjoint", "random_groups")  # protocols that use `test_fraction`
 
 
 def _component(items: pd.DataFrame) -> pd.Series:
-    """The connected component of each row; a row without groups is one of its own.
+    """Return the connected component of each row; a row without groups forms its own.
 
-    Files of the same bytes (`sha256`) and items that look alike (`twin`, see duplicates.joined) are connected too, once
-    it is known which these are.
+    Files with the same bytes (`sha256`) and items that look alike (`twin`, see duplicates.joined) are connected, too,
+    once they are known.
     """
     groups = [list(row) or [item] for item, row in zip(items["item"], items["groups"], strict=True)]
     for column in [name for name in ("sha256", "twin") if name in items]:
         twice = items[column].notna() & items[column].duplicated(keep=False)
-        # A component is named by its smallest member: ~ sorts behind all names, so that these stay what they were.
+        # A component is named by its smallest member; ~ sorts after all names, so existing names do not change.
         groups = [row + [f"~{same}"] * bool(two) for row, same, two in zip(groups, items[column], twice, strict=True)]
     of = components(groups)
     return pd.Series([of[row[0]] for row in groups], index=items.index)
 
 
 def _twins(items: pd.DataFrame) -> str:
-    """What joins groups beside the data set's own, for a message."""
+    """Explain which groups are joined by look-alike items, for a message."""
     count = int(items["twin"].notna().sum()) if "twin" in items else 0
     return (
         f". {count} items look like others and stay with them: see duplicates.csv beside the prepared crops, or deal "
@@ -137,20 +137,20 @@ def _largest(component: pd.Series) -> str:
 
 
 def _deal(items: pd.DataFrame, group: pd.Series, fraction: float, seed: int) -> pd.Index:
-    """Rows of whole groups, drawn in an order of `seed`, that hold `fraction` of each class as nearly as they can."""
-    # Groups by number, in order of their names: there may be hundreds of thousands.
+    """Return rows of whole groups, in an order drawn by `seed`, that contain about `fraction` of each class."""
+    # Groups are numbered in order of their names, as there may be hundreds of thousands.
     number, names = pd.factorize(group, sort=True)
     usable = items["rejected"].isna().to_numpy()
     counts = np.zeros((len(names), 2), np.int64)
     np.add.at(counts, (number[usable], items["label"].to_numpy(int)[usable]), 1)
     total = counts.sum(axis=0)
-    # At least one item of each class, where there is more than one to give.
+    # At least one item of each class that has more than one.
     wanted = np.maximum(total * min(fraction, 1.0), total > 1) * float(fraction > 0)
     order = np.arange(len(names))
     np.random.default_rng(seed).shuffle(order)
     (want_real, want_fake), real, fake, chosen = wanted.tolist(), 0, 0, []
     for which, (more_real, more_fake) in zip(order, counts[order].tolist(), strict=True):
-        # A group is taken while a class that it holds is short, and does not overshoot by more than it mends.
+        # Take a group only if it brings the counts of both classes, in total, closer to the wanted ones.
         before = abs(real - want_real) + abs(fake - want_fake)
         if abs(real + more_real - want_real) + abs(fake + more_fake - want_fake) < before:
             chosen.append(which)

@@ -1,19 +1,19 @@
-"""Crops on disk: uint8 arrays [N, 3, S, S] in shards of about 1 GiB that are read by memory map, and the two tables.
+"""Crops on disk: uint8 arrays [N, 3, S, S] in memory-mapped shards of about 1 GiB, and the two tables.
 
 A store is a folder:
 
-    recipe.json      how the crops were made, of which data set
-    items.parquet    the manifest: one row an item
-    crops.parquet    one row a stored crop, with its shard and its place there
+    recipe.json      how the crops were made, from which data set
+    items.parquet    the manifest: one row per item
+    crops.parquet    one row per stored crop, with its shard and its offset there
     crops-00000.npy  the pixels
-    masks-00000.npy  what was manipulated, in the same places; only where the recipe keeps masks
-    rejected.csv     what could not be prepared, and why
+    masks-00000.npy  the manipulation masks, at the same offsets; only if the recipe keeps masks
+    rejected.csv     items that could not be prepared, and why
     duplicates.csv   pairs of items that look alike (data/duplicates.py)
     audit.json       whether the files alone tell real from fake
     checksums.json   CRC-32 of each table and shard (data/checksums.py)
-    parts/           one file an item while preparing; a killed run goes on from them
+    parts/           one file per item during preparation, from which a killed run resumes
 
-An mmap read of a clip is about 20 times faster than decoding JPEG files, and exact.
+Reading a clip from the memory map is about 20 times faster than decoding JPEG files, and lossless.
 """
 
 import hashlib
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 DUPLICATES = "duplicates.csv"
 CHECKSUMS = "checksums.json"
-FORMER = {"listed": "official_test", "given": "predefined"}  # columns of stores that were made before they were renamed
+FORMER = {"listed": "official_test", "given": "predefined"}  # renamed columns, for older stores
 AGAIN = "prepare the data set again with rerun=true"
-# So many are read before maps are opened again. Around what is read the system maps up to 14 times as many, and all of
-# it stays with the process.
+# Memory maps are reopened after this many bytes were read: the system keeps up to 14 times as many bytes around them
+# in the process's resident memory.
 MAPPED_BYTES = 2**25
 
 
 class StoreError(ValueError):
-    """A store is missing, unfinished or of another recipe; the message says what to run."""
+    """A store is missing, unfinished or made by another recipe; the message says what to run."""
 
 
 class CropStore:
@@ -70,7 +70,7 @@ class CropStore:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Twelve characters that stand for the items, their labels and the stored pixels: other data has others."""
+        """Hash of the items, their labels and the stored pixels, 12 characters."""
         crops, items = self.crops, self.items
         rows = [
             *(f"{item} {hash_}" for item, hash_ in zip(crops["item"], crops["hash"], strict=True)),
@@ -82,11 +82,11 @@ class CropStore:
         return {"folder": self.folder, "_shards": {}, "_read_bytes": 0}  # each process opens its own memory map
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Crops at these places, all [N] -> uint8 [N, 3, S, S]."""
+        """Return the crops at these places, both [N] -> uint8 [N, 3, S, S]."""
         return self._read("crops", shard, offset)
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """What was manipulated in these crops, all [N] -> uint8 [N, 1, S, S], 255 where it was.
+        """Return the masks of these crops, places [N] -> uint8 [N, 1, S, S], 255 where manipulated.
 
         Raises:
             StoreError: the recipe kept no masks.
@@ -110,7 +110,7 @@ class CropStore:
         return out
 
     def of_item(self, item: str, frames: list[int] | None = None) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
-        """The rows and pixels [N, 3, S, S] of one item, of these frame numbers or all."""
+        """Return the rows and pixels [N, 3, S, S] of one item, for these frame numbers or all."""
         rows = self.crops[self.crops["item"] == item]
         if frames is not None:
             rows = rows[rows["frame"].isin(frames)]
@@ -123,7 +123,7 @@ class CropStore:
 
 
 class MemoryStore:
-    """The crops of one file that belongs to no data set, read like a store; its label is not known and stands at 0."""
+    """The crops of a single file outside any data set, with a store's interface; the unknown label is set to 0."""
 
     def __init__(self, item: str, crops: "Crops") -> None:
         count = len(crops.pixels)
@@ -133,20 +133,20 @@ class MemoryStore:
         self.items = pd.DataFrame({"item": [item], "label": [0], "method": ["unknown"]})
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Crops at these places, all [N] -> uint8 [N, 3, S, S]."""
+        """Return the crops at these places, both [N] -> uint8 [N, 3, S, S]."""
         return np.asarray(self._pixels[offset])
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Refused: of a file it is not known what was manipulated."""
+        """Raise a StoreError, because a single file has no known mask."""
         raise StoreError("a single file has no masks")
 
     def strips(self, item: str, frames: list[int], track: int) -> list[NDArray[np.uint8]]:
-        """The crops of one face in these frames, each [S, S, 3]."""
+        """Return the crops of one face in these frames, each [S, S, 3]."""
         rows = self.crops[self.crops["track"] == track]
         place = dict(zip(rows["frame"], rows["offset"], strict=True))
         return [self._pixels[place[frame]].transpose(1, 2, 0) for frame in frames]
 
 
 def shard_path(folder: Path, number: int, kind: str = "crops") -> Path:
-    """The file of one shard of `crops` or of `masks`."""
+    """Return the path of one shard of `crops` or `masks`."""
     return folder / f"{kind}-{number:05d}.npy"

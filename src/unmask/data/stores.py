@@ -1,4 +1,4 @@
-"""What samples read their crops from: a store on disk, several as one, the crops of a single file in memory."""
+"""Where samples read their crops: one store on disk, several joined, or a single file's crops in memory."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from unmask.data.store import CropStore
 
-APART = 100_000  # shards of a store: more than any has, so that several stores' shards have numbers of their own
+APART = 100_000  # more shards than any store has, so that shard numbers of joined stores do not overlap
 
 
 class Store(Protocol):
-    """Crops and their two tables."""
+    """Crops and the two tables of their manifest."""
 
     @property
     def items(self) -> pd.DataFrame:
@@ -26,25 +26,25 @@ class Store(Protocol):
         """The table of crops: `item`, `track`, `frame`, `time`, `shard`, `offset`."""
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Crops at these places, all [N] -> uint8 [N, 3, S, S]."""
+        """Return the crops at these places, both [N] -> uint8 [N, 3, S, S]."""
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """What was manipulated in these crops, all [N] -> uint8 [N, 1, S, S], 255 where it was."""
+        """Return the masks of these crops, places [N] -> uint8 [N, 1, S, S], 255 where manipulated."""
 
 
 def store_folder(prepared: Path, name: str, key: str) -> Path:
-    """Where the crops of a data set by a recipe lie: the only place where this path is put together."""
+    """Return the folder of a data set's crops by a recipe; only this function builds that path."""
     return prepared / name / key
 
 
 def of_item(store: Store, item: str, frames: Sequence[int]) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
-    """The rows and pixels [N, 3, S, S] of one item in these frames."""
+    """Return the rows and pixels [N, 3, S, S] of one item in these frames."""
     rows = store.crops[(store.crops["item"] == item) & store.crops["frame"].isin(frames)]
     return rows, store.pixels(rows["shard"].to_numpy(), rows["offset"].to_numpy())
 
 
 class JoinedStore:
-    """The stores of several data sets, read as one; crops of all must have the same size.
+    """The stores of several data sets, read as one; all crops must have the same size.
 
     Args:
         stores: one per data set.
@@ -58,15 +58,15 @@ class JoinedStore:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve characters that stand for the items, their labels and the stored pixels of all."""
+        """Hash of the fingerprints of all stores, 12 characters."""
         return hashlib.sha256("\n".join(store.fingerprint for store in self.stores).encode()).hexdigest()[:12]
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Crops at these places, all [N] -> uint8 [N, 3, S, S]."""
+        """Return the crops at these places, both [N] -> uint8 [N, 3, S, S]."""
         return self._read("pixels", shard, offset)
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """What was manipulated in these crops, all [N] -> uint8 [N, 1, S, S], 255 where it was."""
+        """Return the masks of these crops, places [N] -> uint8 [N, 1, S, S], 255 where manipulated."""
         return self._read("masks", shard, offset)
 
     def _read(self, kind: str, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""What becomes of one item: its crops or the reason why it has none, kept on the disk by whoever finds it out."""
+"""Prepare one item and save the result, its crops or the reason why it has none, on disk."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ Task = tuple[str, str, str | None]  # item, path, mask
 
 @dataclass
 class Work:
-    """What a worker does with one item; the result lies on disk, only the reason for a rejection comes back."""
+    """A worker's job for one item; the result is written to disk, and only a rejection's reason is returned."""
 
     folder: Path
     root: Path
     recipe: Recipe
 
     def __call__(self, task: Task) -> str | None:
-        """Make the crops of one item; why there are none, or None."""
+        """Make the crops of one item; return why there are none, or None."""
         item, path, mask = task
-        if (about := read_about(self.folder, item)) is not None:  # by another call meanwhile
+        if (about := read_about(self.folder, item)) is not None:  # done by another call meanwhile
             return about["rejected"]
         file = self.root / path
         try:
@@ -34,7 +34,7 @@ class Work:
             columns = measured(crops) | {"sha256": file_hash(file)}
         except ValueError as error:
             crops, reason, columns = None, str(error), {}
-        except OSError as error:  # gone meanwhile, or not to be read
+        except OSError as error:  # deleted meanwhile, or not readable
             crops, reason, columns = None, f"cannot be read ({error.strerror})", {}
         keep(self.folder, item, crops, columns | file_size(file), reason)
         return reason
@@ -43,7 +43,7 @@ class Work:
 def record(
     folder: Path, root: Path, results: Iterator[tuple[Task, str | workers.TaskError | None]]
 ) -> Iterator[str | None]:
-    """Give each item's reason or None; what took its worker along is written down here, and not opened again."""
+    """Yield each item's reason or None; an item that crashed its worker is recorded here and not opened again."""
     for (item, path, _), result in results:
         if isinstance(result, workers.TaskError):
             keep(folder, item, None, file_size(root / path), str(result))
@@ -53,7 +53,7 @@ def record(
 
 
 def keep(folder: Path, item: str, crops: Crops | None, columns: Statistics, reason: str | None) -> None:
-    """Write down what became of an item.
+    """Save the result of an item.
 
     Raises:
         workers.Stop: the disk is full, or the folder cannot be written.
@@ -67,8 +67,8 @@ def keep(folder: Path, item: str, crops: Crops | None, columns: Statistics, reas
 
 
 def file_size(file: Path) -> Statistics:
-    """The column of a file's size, if that can be read."""
+    """Return the column of a file's size, if it can be read."""
     try:
         return {SIZE: float(file.stat().st_size)}
-    except OSError:  # gone, or not to be read; the item's reason says so
+    except OSError:  # missing or not readable; the item's reason says so
         return {}

@@ -1,1 +1,1 @@
-"""What is known of each data set's disk and protocol, one a file."""
+"""The layout and protocol of each data set, one per file."""

@@ -1,7 +1,7 @@
 """CelebA, aligned and cropped (Liu et al., ICCV 2015): photographs of celebrities with forty attributes, all real.
 
-It is for generators, and for detectors that learn from real faces alone. Read as its authors give it (.txt, in Anno/
-and Eval/ or beside the pictures) and as Kaggle does (.csv with a header).
+Used for generators, and for detectors trained on real faces only. Supports the authors' layout (.txt, in Anno/ and
+Eval/ or next to the picture folder) and Kaggle's (.csv with a header).
 """
 
 import warnings
@@ -20,7 +20,7 @@ Table = dict[str, list[int]]  # file name of a picture -> its values
 
 
 class CelebA(Source):
-    """`img_align_celeba`; attributes, partition and identities where their lists are there."""
+    """CelebA: `img_align_celeba`, with attributes, partition and identities if their lists are present."""
 
     HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (for research), or Kaggle's celeba-dataset"
     LAYOUT = f"""\
@@ -31,10 +31,10 @@ class CelebA(Source):
 The lists lie in data.root or in Anno/ and Eval/ below it."""
     PROTOCOL_WORDS = {**Source.PROTOCOL_WORDS, "predefined": "the official partition"}
     ELSE_RANDOM_GROUPS = True
-    PUBLISHED = {"celeba": {"real": 202_599, "fake": 0}}  # the data set's own page, HOME
+    PUBLISHED = {"celeba": {"real": 202_599, "fake": 0}}  # from HOME
 
     def find_items(self) -> list[Item]:
-        """Rows of the manifest: all real."""
+        """Return the rows of the manifest, all real."""
         files = self._pictures()
         names, attributes = self._table(ATTRIBUTES, {-1, 1}, "no attributes")
         _, partition = self._table(PARTITION, set(SPLITS), "no official split, and whole groups are dealt by seed")
@@ -57,14 +57,14 @@ The lists lie in data.root or in Anno/ and Eval/ below it."""
         ]
 
     def _pictures(self) -> list[Path]:
-        """The pictures in order; Kaggle's copy has them in a folder of the same name inside."""
+        """Return the pictures in order; Kaggle's copy has them in a nested folder of the same name."""
         for place in (self.root / PICTURES / PICTURES, self.root / PICTURES):
             if files := sorted(place.glob("*.jpg")):
                 return files
         raise ManifestError(f"there is no .jpg in {self.root / PICTURES}\n{self.explain()}")
 
     def _table(self, name: str, allowed: set[int] | None, without: str) -> tuple[list[str], Table]:
-        """The column names and rows of a list; nothing, and a warning, where it is missing."""
+        """Return the column names and rows of a list; empty, with a warning, if it is missing."""
         places = [self.root / folder / f"{name}{kind}" for folder in ("", "Anno", "Eval") for kind in (".txt", ".csv")]
         path = the_only(places, f"the list {name}")
         if path is not None:
@@ -73,7 +73,7 @@ The lists lie in data.root or in Anno/ and Eval/ below it."""
         return [], {}
 
     def _compare(self, name: str, table: Table, files: list[Path]) -> None:
-        """Refuse pictures that a list leaves out; say so where it names more than there are."""
+        """Reject pictures missing from a list; warn if it names more pictures than there are."""
         if table and (bare := [file.name for file in files if file.name not in table]):
             raise ManifestError(f"{name}: {len(bare)} of {len(files)} pictures have no line, such as {bare[0]}")
         if len(table) > len(files):
@@ -85,18 +85,18 @@ The lists lie in data.root or in Anno/ and Eval/ below it."""
 
 
 def read_table(path: Path, header: int, allowed: set[int] | None) -> tuple[list[str], Table]:
-    """A list of whole numbers for each picture, in its authors' form (.txt) or Kaggle's (.csv, one line of header).
+    """Read a list of integers per picture, in the authors' format (.txt) or Kaggle's (.csv with one header line).
 
     Args:
         path: the file.
-        header: lines above the data in a .txt; the last of them names the columns.
-        allowed: values that may occur; None allows all.
+        header: number of header lines in a .txt; the last of them names the columns.
+        allowed: allowed values; None allows all.
 
     Returns:
-        The names of the columns, none where the file has none, and the values of each picture.
+        The column names (empty if the file has none) and the values of each picture.
 
     Raises:
-        ManifestError: with the line that does not fit, or the two that contradict each other.
+        ManifestError: a line is malformed, or two lines contradict each other; the message names them.
     """
     commas = path.suffix == ".csv"
     rows = read_csv(path) if commas else [line.split() for line in read_text(path).splitlines()]

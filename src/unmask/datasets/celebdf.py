@@ -1,7 +1,7 @@
-"""Celeb-DF v1 and v2 (arXiv:1909.12962), and whatever has their layout.
+"""Celeb-DF v1 and v2 (arXiv:1909.12962), and any data with their layout.
 
-A fake's name `id{a}_id{b}_{n}.mp4` says that person a was filmed and person b's face put on (the authors, issue 6 of
-yuezunli/celeb-deepfakeforensics); it was made from `Celeb-real/id{a}_{n}.mp4`. The official list marks REAL by 1.
+A fake's name `id{a}_id{b}_{n}.mp4` means that person a was filmed and b's face was swapped in (the authors, issue 6 of
+yuezunli/celeb-deepfakeforensics); it was made from `Celeb-real/id{a}_{n}.mp4`. The official list labels real videos 1.
 """
 
 import re
@@ -15,7 +15,7 @@ from unmask.datasets.lists import named_once, read_csv, read_text, the_only
 REAL = re.compile(r"id(\d+)_(\d+)")
 FAKE = re.compile(r"id(\d+)_id(\d+)_(\d+)")
 TEST_LIST = "List_of_testing_videos.txt"
-MARKS = ("0 (fake)", "1 (real)")  # of the test list
+MARKS = ("0 (fake)", "1 (real)")  # labels in the test list
 
 
 class CelebDF(Source):
@@ -35,7 +35,7 @@ class CelebDF(Source):
     }
 
     def find_items(self) -> list[Item]:
-        """Rows of the manifest, people and sources read from the names."""
+        """Return the rows of the manifest; people and sources are read from the file names."""
         listed = read_test_list(self._find(TEST_LIST))
         methods = read_methods(self.root / "methods.csv")
         items = [
@@ -71,7 +71,7 @@ class CelebDF(Source):
         ]
 
     def _folder(self, name: str, methods: dict[str, str]) -> list[Item]:
-        """One item for each video of one of the three folders."""
+        """Return one item for each video in one of the three folders."""
         folder = self._find(name)
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".mp4")
         if not files:
@@ -93,7 +93,7 @@ class CelebDF(Source):
         return Item(f"{self.name}/{method}/{stem}", path, 1, method, source=source, groups=people)
 
     def _find(self, name: str) -> Path:
-        """A file or folder of the root in whatever case it is written (`Youtube-real` is common)."""
+        """Find a file or folder in the root, ignoring case (`Youtube-real` is common)."""
         named = [entry for entry in sorted(self.root.iterdir()) if entry.name.lower() == name.lower()]
         if (entry := the_only(named, name)) is not None:
             return entry
@@ -101,10 +101,10 @@ class CelebDF(Source):
 
 
 def read_test_list(path: Path) -> dict[str, int]:
-    """The official list, `LABEL PATH` a line, no header, 1 = real; as path -> our label (0 real, 1 fake).
+    """Read the official list (lines `LABEL PATH`, no header, 1 = real) as path -> our label (0 real, 1 fake).
 
     Raises:
-        ManifestError: a line is something else, or two lines give one video both labels.
+        ManifestError: a line is malformed, or two lines give one video both labels.
     """
     listed: list[tuple[int, str, int]] = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
@@ -119,7 +119,7 @@ def read_test_list(path: Path) -> dict[str, int]:
 
 
 def read_methods(path: Path) -> dict[str, str]:
-    """The optional sidecar table of methods: path -> method."""
+    """Read the optional table of methods: path -> method."""
     if not path.exists():
         return {}
     head, *rows = read_csv(path) or [[]]
@@ -132,7 +132,7 @@ def read_methods(path: Path) -> dict[str, str]:
 
 
 def _same(path: str) -> str:
-    """A path by which a list and the disk agree, whatever the case of its folder."""
+    """Normalise slashes and case of a path, so that lists match the disk."""
     return path.replace("\\", "/").lower()
 
 

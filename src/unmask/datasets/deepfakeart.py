@@ -1,8 +1,8 @@
-"""DeepfakeArt's inpainting category (arXiv:2306.01272), and what `unmask inpaint` makes in its layout.
+"""DeepfakeArt's inpainting category (arXiv:2306.01272), and the output of `unmask inpaint`, which has its layout.
 
-The data set's own task is another: whether two pictures are similar, one a copy of the other. Ours asks of a single
-picture whether it is an original or was inpainted, and its masks say where. group.png shows original and forgery side
-by side with writing on it and is left out.
+The data set's own task is different: whether two pictures are similar, one a copy of the other. Our task is whether a
+single picture is an original or was inpainted, with masks for where. group.png, which shows original and forgery side
+by side with captions, is ignored.
 """
 
 import re
@@ -22,7 +22,7 @@ FORGERY = re.compile(r"inpainting(?:_(.+))?\.png")
 
 
 class DeepfakeArt(Source):
-    """One folder a painting: the original, its inpaintings, and their masks, white where something was repainted."""
+    """DeepfakeArt: one folder per painting, with the original, its inpaintings and their masks (white = repainted)."""
 
     HOME = "https://github.com/h-aboutalebi/DeepfakeArt (for research), or made by `unmask inpaint`"
     TASK = "single pictures, original or inpainted; the data set's own task, whether two are similar, is another"
@@ -44,7 +44,7 @@ class DeepfakeArt(Source):
     PUBLISHED = {"deepfakeart": {"real": 5063, "fake": 5063}}  # arXiv:2306.01272, inpainting: 5,063 pairs
 
     def find_items(self) -> list[Item]:
-        """Rows of the manifest: an original and its forgeries for each painting."""
+        """Return the rows of the manifest: an original and its forgeries for each painting."""
         place = self.root / CATEGORY
         folders = sorted(entry for entry in place.iterdir() if entry.is_dir()) if place.is_dir() else []
         if not folders:
@@ -55,7 +55,7 @@ class DeepfakeArt(Source):
         return [replace(item, predefined=split_of.get(item.path.split("/")[2])) for item in items]
 
     def require(self, protocol: str, items: Sequence[Item]) -> None:
-        """Refuse lists that leave out paintings, where the protocol goes by them."""
+        """Reject incomplete official lists if the protocol uses them."""
         unlisted = [item.path for item in items if item.predefined is None]
         if protocol == "predefined" and unlisted and len(unlisted) < len(items):
             raise ManifestError(
@@ -64,7 +64,7 @@ class DeepfakeArt(Source):
             )
 
     def _painting(self, folder: Path, methods: dict[str, str]) -> Iterator[Item]:
-        """The original of one folder and its forgeries, each with its mask where it has one."""
+        """Yield the original of one folder and its forgeries, each with its mask if it has one."""
         number, where = folder.name, f"{CATEGORY}/{folder.name}"
         files = {file.name for file in folder.iterdir()}
         forgeries = {name: match.group(1) for name in sorted(files) if (match := FORGERY.fullmatch(name))}
@@ -88,7 +88,7 @@ class DeepfakeArt(Source):
             )
 
     def _lists(self, on_disk: set[str]) -> dict[str, str]:
-        """The split of each painting that an official list names; nothing where there are no lists."""
+        """Return the split of each painting in the official lists; empty if there are no lists."""
         files = {split: self.root / "similar" / f"{split}_similar.json" for split in ("train", "test")}
         missing = [path for path in files.values() if not path.is_file()]
         if len(missing) == 1:
@@ -105,17 +105,17 @@ class DeepfakeArt(Source):
         return split_of
 
     def choice(self) -> list[str]:
-        """The arguments that choose this data set on the command line."""
+        """Return the command-line arguments that select this data set."""
         if self.demo or self.name == "deepfakeart":
             return super().choice()
         return ["data=deepfakeart", f"data.name={self.name}"]
 
 
 def read_pairs(path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
-    """The inpaintings of an official list, `{attack: {index: {original, generated}}}`: (painting, its two files).
+    """Yield the inpaintings in an official list, `{attack: {index: {original, generated}}}`, as (painting, two files).
 
     Raises:
-        ManifestError: it is no such list, or calls a forgery the original.
+        ManifestError: the file is not such a list, or original and forgery are swapped.
     """
     try:
         entries = [entry for attack in read_json(path).values() for entry in attack.values()]
@@ -127,7 +127,7 @@ def read_pairs(path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
         raise ManifestError(f"{path}: {example} is expected ({error!r})") from None
     for pair in pairs:
         original, forgery = (LISTED.fullmatch(name.replace("\\", "/")) for name in pair)
-        if original is None or forgery is None:  # of another category
+        if original is None or forgery is None:  # another category
             continue
         if original.group(2) != "original.png" or not FORGERY.fullmatch(forgery.group(2)):
             raise ManifestError(f"{path}: {pair[0]} is called the original of {pair[1]}: are the two swapped?")

@@ -1,7 +1,7 @@
 """DFDC, the Deepfake Detection Challenge (arXiv:2006.07397): its training parts, its public test set, or both.
 
-Each training part has a metadata.json that names a fake's original; the public test set has a labels.csv. People are
-not named: an original and its fakes stay in one split, but a person may be filmed in several originals.
+Each training part has a metadata.json with the original of each fake; the public test set has a labels.csv. People are
+not identified: an original and its fakes stay in one split, but a person may appear in several originals.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from unmask.data.source import Source
 from unmask.datasets.lists import named_once, read_csv, read_json
 
 LABELS = {"REAL": 0, "FAKE": 1}
-MARKS = ("0 (real)", "1 (fake)")  # of the test list
+MARKS = ("0 (real)", "1 (fake)")  # labels in the test list
 METADATA, TEST_LIST = "metadata.json", "labels.csv"
-TEST_FOLDER = "test_videos"  # where Kaggle's copy has the videos of labels.csv
+TEST_FOLDER = "test_videos"  # folder of the labels.csv videos in Kaggle's copy
 
 
 class DFDC(Source):
-    """Folders with a metadata.json are dealt to splits by original; one with a labels.csv is for testing."""
+    """DFDC: folders with a metadata.json are split by original video; a folder with a labels.csv is the test split."""
 
     HOME = "https://ai.meta.com/datasets/dfdc (an account; for research) or Kaggle's deepfake-detection-challenge"
     LAYOUT = f"""\
@@ -40,11 +40,11 @@ by original."""
         "may be in two splits",
     }
     ELSE_RANDOM_GROUPS = True
-    # The training parts, and the public test set, as their lists count (polimi-ispl/icpr2020dfdc, issue 63).
+    # The training parts and the public test set, counted from their lists (polimi-ispl/icpr2020dfdc, issue 63).
     PARTS, PUBLIC_TEST = {"real": 19_154, "fake": 100_000}, {"real": 2500, "fake": 2500}
 
     def find_items(self) -> list[Item]:
-        """Rows of the manifest: labels and originals as the lists say."""
+        """Return the rows of the manifest, with labels and originals from the lists."""
         tests, parts = (
             sorted({path.parent for depth in ("", "*/", "*/*/") for path in self.root.glob(f"{depth}{name}")})
             for name in (TEST_LIST, METADATA)
@@ -56,13 +56,13 @@ by original."""
         return items + [item for place in tests for item in self._test(place)]
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """Of the training parts, the public test set or both, whichever this copy has."""
+        """Return the counts of the training parts, the public test set or both, whichever this copy contains."""
         tests = items["predefined"] == "test"
         held = [count for count, there in ((self.PARTS, ~tests), (self.PUBLIC_TEST, tests)) if there.any()]
         return {kind: sum(count[kind] for count in held) for kind in ("real", "fake")}
 
     def _part(self, place: Path, predefined: str | None) -> Iterator[Item]:
-        """One item for each video of a metadata.json."""
+        """Yield one item for each video in a metadata.json."""
         entries = read_metadata(place / METADATA)
         self._check_there(place / METADATA, [place / name for name in entries])
         for name, entry in entries.items():
@@ -72,7 +72,7 @@ by original."""
             yield self._item(place / name, label, source, predefined, (f"{self.name}/{group}",))
 
     def _test(self, place: Path) -> Iterator[Item]:
-        """One item for each line of a labels.csv; it names no originals."""
+        """Yield one item for each line of a labels.csv, which does not name originals."""
         inside = place / TEST_FOLDER
         files = {(inside if inside.is_dir() else place) / name: label for name, label in read_labels(place / TEST_LIST)}
         self._check_there(place / TEST_LIST, list(files))
@@ -95,10 +95,10 @@ by original."""
 
 
 def read_metadata(path: Path) -> dict[str, Settings]:
-    """A training part's list: file name -> `label` and, for a fake, `original`.
+    """Read a training part's list: file name -> `label` and, for a fake, `original`.
 
     Raises:
-        ManifestError: it is no such list, or its labels contradict its originals.
+        ManifestError: the file is not such a list, or its labels contradict its originals.
     """
     try:
         entries: dict[str, Settings] = read_json(path)
@@ -118,10 +118,10 @@ def read_metadata(path: Path) -> dict[str, Settings]:
 
 
 def read_labels(path: Path) -> list[tuple[str, int]]:
-    """The public test set's list: (file name, label), 1 = fake.
+    """Read the public test set's list: (file name, label), 1 = fake.
 
     Raises:
-        ManifestError: with the line that is none, or the two that give one video both labels.
+        ManifestError: a line is malformed, or two lines give one video both labels; the message names them.
     """
     rows = read_csv(path)
     if not rows or rows[0] != ["filename", "label"]:

@@ -1,9 +1,9 @@
 """FaceForensics++ (arXiv:1901.08971), with FaceShifter and Google's DeepFakeDetection in the same layout.
 
-A fake's name `<target>_<source>.mp4` says whose video was altered and whose face, or whose expression, was put on. The
-official lists hold pairs of videos; each pair was altered in both directions. DeepFakeDetection has actors instead of
-YouTube videos (`<target>_<source>__<scene>__<id>.mp4`) and no list: published work tests on all of it, and so does
-the protocol `predefined`. 1,000 sequences were cut from 977 YouTube videos, so a few people may be in two splits.
+A fake's name `<target>_<source>.mp4` gives the altered video and the one whose face or expression was transferred. The
+official lists contain pairs of videos, each altered in both directions. DeepFakeDetection has actors instead of
+YouTube videos (`<target>_<source>__<scene>__<id>.mp4`) and no list: published work tests on all of it, as does the
+protocol `predefined`. The 1,000 sequences come from 977 YouTube videos, so a few people may be in two splits.
 """
 
 import re
@@ -31,13 +31,13 @@ EXAMPLE = {
 
 
 class FaceForensics(Source):
-    """`original_sequences` and `manipulated_sequences` of one compression, with the official lists of pairs.
+    """FaceForensics++: originals and manipulations at one compression, with the official lists of pairs.
 
     Args:
-        name: of the data set; a compression's crops want a name of their own.
+        name: name of the data set; crops at another compression need another name.
         root: its folder.
         compression: `raw`, `c23` or `c40`, the name of a folder.
-        methods: the manipulations that are used, of those that are prepared.
+        methods: the manipulations to use, out of the prepared ones.
         demo: see `Source`.
     """
 
@@ -74,14 +74,14 @@ class FaceForensics(Source):
 
     @property
     def origins(self) -> list[str]:
-        """The folders of originals that the chosen methods altered."""
+        """The folders of originals for the chosen methods."""
         return [
             *(["youtube"] if set(self.methods) - {ACTED} else []),
             *(["actors"] if ACTED in self.methods else []),
         ]
 
     def find_items(self) -> list[Item]:
-        """Rows of the manifest, sequences and sources read from the names."""
+        """Return the rows of the manifest; sequences and sources are read from the file names."""
         pairs = self._pairs() if "youtube" in self.origins else {}
         split_of = {number: split for split, found in pairs.items() for pair in found for number in pair}
         items = [self._original(path, origin) for origin in self.origins for path in self._videos(origin, True)]
@@ -95,7 +95,7 @@ class FaceForensics(Source):
         ]
 
     def require(self, protocol: str, items: Sequence[Item]) -> None:
-        """Refuse a copy without the official lists, or with other videos than these name."""
+        """Reject a copy without the official lists, or whose videos do not match them."""
         if protocol != "predefined":
             return
         pairs = self._pairs() if "youtube" in self.origins else {}
@@ -109,7 +109,7 @@ class FaceForensics(Source):
             self._check_complete(items, pairs)
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """1,000 videos and 1,000 of each method (dataset/README.md of HOME); of DeepFakeDetection nothing."""
+        """1,000 videos and 1,000 per method (dataset/README.md of HOME); no counts for DeepFakeDetection."""
         return {} if ACTED in self.methods else {"real": 1000, "fake": 1000 * len(self.methods)}
 
     def _videos(self, folder: str, original: bool) -> list[Path]:
@@ -142,7 +142,7 @@ class FaceForensics(Source):
         )
 
     def _pairs(self) -> dict[str, list[tuple[str, str]]]:
-        """The pairs of each official list; none where the lists are missing and the protocol needs none."""
+        """Return the pairs of each official list; empty if there are no lists."""
         folders = [folder for folder in (self.root, self.root / "splits") if (folder / "test.json").is_file()]
         for name in LISTS if len(folders) > 1 else ():
             the_only([folder / name for folder in folders], f"the official {name}")
@@ -166,7 +166,7 @@ class FaceForensics(Source):
         )
 
     def _official(self, item: Item, split_of: dict[str, str]) -> str | None:
-        """The official split of an item; of DeepFakeDetection all is for testing."""
+        """Return the official split of an item; all of DeepFakeDetection is in the test split."""
         members = [group.rpartition("/")[2] for group in item.groups]
         if item.groups[0].startswith(f"{self.name}/actors/"):
             return "test"
@@ -187,7 +187,7 @@ class FaceForensics(Source):
             )
 
     def used(self, items: pd.DataFrame, protocol: str) -> pd.Series:
-        """The chosen methods and their originals; prepared items of others are left out."""
+        """Use the chosen methods and their originals; ignore prepared items of other methods."""
         if absent := sorted(set(self.methods) - set(items["method"])):
             raise ManifestError(
                 f"{', '.join(absent)} of data.methods is not prepared; prepare it with rerun=true, or leave it out"
@@ -199,16 +199,16 @@ class FaceForensics(Source):
         return used
 
     def choice(self) -> list[str]:
-        """The arguments that choose this data set on the command line."""
+        """Return the command-line arguments that select this data set."""
         methods = [f"data.methods=[{','.join(self.methods)}]"] if self.methods != list(FOUR) else []
         return ["data=faceforensics", f"data.compression={self.compression}", *methods]
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:
-    """An official list: pairs of video numbers.
+    """Read an official list: pairs of video numbers.
 
     Raises:
-        ManifestError: it holds something else.
+        ManifestError: the file is not such a list.
     """
     try:
         pairs = [(str(a), str(b)) for a, b in read_json(path)]

@@ -1,4 +1,4 @@
-"""Anybody's own files, sorted into folders: videos, pictures, or both."""
+"""Your own files, sorted into folders: videos, pictures, or both."""
 
 import os
 import re
@@ -17,15 +17,15 @@ SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "
 
 
 class Folder(Source):
-    """Folders `real` and `fake`, or the two within `train`, `val` and `test`.
+    """Your own files in folders `real` and `fake`, or in both of these within `train`, `val` and `test`.
 
     Args:
-        name: of the data set: letters, digits, `_` and `-`.
+        name: name of the data set: letters, digits, `_` and `-`.
         root: its folder.
-        only: `real`, as generators want it: the folder may also hold real media alone, in sub-folders or not.
-        group: a regular expression that finds, in a path below `real` or `fake/METHOD` and without its suffix, what
-            must stay in one split: its first bracket, or all that it matches. Null: the sub-folder, or in none the
-            name. `(.+)_frame` keeps the pictures of a video together.
+        only: `real`, for generators: the folder may then also contain only real media, in sub-folders or not.
+        group: a regular expression whose first group, or whole match, names what must stay in one split; applied to
+            paths below `real` or `fake/METHOD` without suffix. None uses the sub-folder, or else the file name.
+            `(.+)_frame` keeps the pictures of a video together.
         demo: see `Source`.
     """
 
@@ -61,7 +61,7 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
         self.only = only
 
     def find_items(self) -> list[Item]:
-        """One item a file below `real` and `fake`."""
+        """Return one item per file below `real` and `fake`."""
         parts = self._parts()
         classes = _folders(self.root, CLASSES)
         if parts and classes:
@@ -87,7 +87,7 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
         return found
 
     def _parts(self) -> dict[str, Path]:
-        """The folder of each split, where the data set comes divided."""
+        """Return the folder of each split, if the data set is divided."""
         parts: dict[str, Path] = {}
         for folder in _folders(self.root, SPLITS):
             if (other := parts.setdefault(SPLITS[folder.name.lower()], folder)) != folder:
@@ -110,7 +110,7 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
             yield self._item(file, place, label, split, stems[file.with_suffix("")] > 1)
 
     def _item(self, file: Path, place: Path, label: int, split: str | None, ambiguous: bool) -> Item:
-        """The item of one file; a.jpg beside a.png keep their suffixes in their names."""
+        """Return the item of one file; if a.jpg and a.png both exist, their names keep the suffix."""
         inside = file.relative_to(place)
         method = "real"
         if label:
@@ -132,18 +132,18 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
         return str(match.group(1) if self.group.groups else match.group())
 
     def choice(self) -> list[str]:
-        """The arguments that choose this data set on the command line."""
+        """Return the command-line arguments that select this data set."""
         pattern = [] if self.group is None else [f"data.group={self.group.pattern}"]
         return ["data=faces" if self.only else "data=folder", f"data.name={self.name}", *pattern]
 
 
 def _folders(root: Path, names: dict[str, Any]) -> list[Path]:
-    """Folders of these names, in whatever case they are written."""
+    """Return the folders with these names, ignoring case."""
     return [entry for entry in sorted(root.iterdir()) if entry.is_dir() and entry.name.lower() in names]
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder but hidden ones, through linked folders too, into none of them twice."""
+    """Yield all files below a folder except hidden ones; links are followed, but no folder is visited twice."""
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)

@@ -1,4 +1,4 @@
-"""What a generator made, as a detector's data set: before marking, beside real pictures or filmed faces."""
+"""A generator's output as a data set for detectors: unmarked, together with real pictures or filmed faces."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,20 +11,20 @@ from unmask.data.source import Source
 from unmask.data.store import CropStore
 from unmask.files import read_json
 
-CROPS = "crops"  # the store below a folder that `unmask sample` or `unmask swap` filled
+CROPS = "crops"  # the store in the output folder of `unmask sample` or `unmask swap`
 
 
 class Generated(Source):
-    """A folder of `unmask sample` or `unmask swap`; what it holds for detectors was kept before it was marked.
+    """The output of `unmask sample` or `unmask swap`, saved for detectors before it was marked.
 
-    Of samples: real pictures keep the split in which the generator knew them, so that a test picture was seen by
-    neither; they went through the same resizing to the same size as what the generator learned from. Of swapped videos:
-    a video and what was made of it are in one split; whoever was put in is in all of them.
+    Samples: real pictures keep their split from the generator's training, so that neither generator nor detector was
+    trained on a test picture; they were resized like the generator's training data. Swapped videos: a video and its
+    swap are in one split; the person swapped in is in all splits.
 
     Args:
-        root: the folder that the verb filled (its `out`).
-        name: of the data set; null takes the generator's.
-        demo: the generator learned from rendered data.
+        root: the output folder (`out`) of the verb.
+        name: name of the data set; None uses the generator's.
+        demo: whether the generator was trained on rendered data.
     """
 
     HOME = "a trained generator or face swapper: unmask sample run=DIR, unmask swap run=DIR video=FOLDER to=NAME"
@@ -43,7 +43,7 @@ class Generated(Source):
             raise ValueError(f"data.demo=true is missing: the generator of {root} learned from rendered data")
 
     def find_items(self) -> list[Item]:
-        """What the stores hold, since nothing else does: samples as they lie in `pictures` are marked."""
+        """Return the items of a store, because the samples in `pictures` are marked."""
         stores = sorted(self.root.glob(f"{CROPS}/*/crops.parquet"))
         if not stores:
             raise ManifestError(
@@ -57,17 +57,17 @@ class Generated(Source):
         ]
 
     def command(self, recipe_option: str, changed: Sequence[str]) -> list[str]:
-        """The command that makes its crops."""
+        """Return the command that makes its crops."""
         if recipe_option == "faces":
             return ["unmask", "swap", "run=RUN_OF_THE_SWAPPER", "video=FOLDER", "to=NAME", f"out={self.root}"]
         return ["unmask", "sample", "run=RUN_OF_THE_GENERATOR", f"out={self.root}"]
 
     def missing(self, recipe: Recipe) -> str:
-        """Why there are no crops by a recipe, and what to give for the stores that are there instead."""
+        """Explain why there are no crops by a recipe, and which options select the existing stores."""
         asked, told = recipe.describe(), []
         for file in sorted(self.root.glob(f"{CROPS}/*/crops.parquet")):
             made = {key: value for key, value in CropStore(file.parent).recipe.items() if key not in ("root", "key")}
-            if set(made) != set(asked):  # another kind of recipe
+            if set(made) != set(asked):  # a different kind of recipe
                 told.append("data=swapped" if "finder" in made else "data=generated")
             else:
                 told.append(" ".join(overrides(made, asked)))
@@ -81,7 +81,7 @@ class Generated(Source):
 
 
 def _name(root: Path) -> str:
-    """The generator's, as its samples say; one that says nothing where there are none yet."""
+    """Return the generator's name from its samples; a placeholder if there are none yet."""
     for path in sorted(root.glob(f"{CROPS}/*/items.parquet")):
         items = pd.read_parquet(path, columns=["item", "label"])
         fake = items.loc[items["label"] == 1, "item"]

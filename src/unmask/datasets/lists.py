@@ -1,4 +1,4 @@
-"""Reading the lists that come with data sets: text, CSV and JSON, as people and programs save them."""
+"""Read the lists that come with data sets: text, CSV and JSON, in the variants that programs save."""
 
 import codecs
 import csv
@@ -14,14 +14,14 @@ from unmask.files import NotRegularError, open_regular, printable
 
 T = TypeVar("T")
 
-MOST_BYTES = 2**28  # of a list; CelebA's attributes, the largest that is known here, have 27 MB
+MOST_BYTES = 2**28  # per list; the largest known one, CelebA's attributes, has 27 MB
 
 
 def read_text(path: Path) -> str:
-    """A list's text: UTF-8 with or without a byte order mark, or UTF-16 with one, as Excel and Notepad save it.
+    """Read a list as text: UTF-8 with or without a byte order mark, or UTF-16 with one, as Excel and Notepad save it.
 
     Raises:
-        ManifestError: it is in another encoding, no regular file, or too large for a list.
+        ManifestError: it has another encoding, is not a regular file, or is too large for a list.
     """
     content = read_bytes(path)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -35,10 +35,10 @@ def read_text(path: Path) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """What a list holds.
+    """Read a list as bytes.
 
     Raises:
-        ManifestError: it is no regular file, may not be read, or is too large for a list.
+        ManifestError: it is not a regular file, is not readable, or is too large for a list.
     """
     try:
         with open_regular(path) as file:
@@ -52,24 +52,24 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_csv(path: Path) -> list[list[str]]:
-    """The rows of a CSV file, each a list of cells; an empty line is an empty list.
+    """Read the rows of a CSV file, each a list of cells; an empty line is an empty list.
 
     Raises:
-        ManifestError: it is no such file.
+        ManifestError: it is not a CSV file.
     """
     try:
         return list(csv.reader(io.StringIO(read_text(path), newline="")))
-    except csv.Error as error:  # a cell of more than 131,072 characters, say
+    except csv.Error as error:  # for example, a cell of more than 131,072 characters
         raise ManifestError(f"{path} is not a table of comma-separated values: {error}") from None
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file.
+    """Read a JSON file.
 
     Raises:
-        ManifestError: an object names one key twice with two values; JSON would keep the last without a word. Or it
-            is nested more deeply than Python reads.
-        ValueError: it is no JSON.
+        ManifestError: an object has one key with two values, of which `json` would silently keep the last, or the
+            file is nested too deeply for Python.
+        ValueError: it is not JSON.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -82,12 +82,12 @@ def read_json(path: Path) -> Any:
 
 
 def named_once(path: Path, rows: Iterable[tuple[int | str, str, T]]) -> dict[str, T]:
-    """A list's rows (line, file, what it says of the file) as file -> what it says.
+    """Convert a list's rows (line, file, value) to file -> value.
 
-    A file that is named again with the same words counts once, with a warning.
+    A file that is repeated with the same value counts once, with a warning.
 
     Raises:
-        ManifestError: the list says two things of one file.
+        ManifestError: a file has two different values.
     """
     found: dict[str, T] = {}
     lines: dict[str, int | str] = {}
@@ -110,12 +110,12 @@ def named_once(path: Path, rows: Iterable[tuple[int | str, str, T]]) -> dict[str
 
 
 def the_only(places: Iterable[Path], what: str) -> Path | None:
-    """The one of these places that is there; None where none is.
+    """Return the only one of these places that exists; None if none does.
 
-    Several are the same list where their bytes are the same.
+    Several files with identical bytes count as one.
 
     Raises:
-        ManifestError: several are there, and it is not known which is meant.
+        ManifestError: several exist, so it is unclear which is meant.
     """
     there = [place for place in places if place.exists()]
     if len(there) > 1 and not (all(p.is_file() for p in there) and len({read_bytes(p) for p in there}) == 1):

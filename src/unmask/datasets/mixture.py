@@ -1,4 +1,4 @@
-"""Several data sets as one: a detector trains on all of them, and figures tell them apart by `dataset`."""
+"""Several data sets as one: a detector trains on all of them, and results are distinguished by `dataset`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,17 +11,16 @@ from unmask.data.split import Split
 
 
 class Mixture(Source):
-    """Data sets that are read together, each prepared by the same recipe in a store of its own.
+    """Several data sets used together, each prepared by the same recipe in its own store.
 
-    Items are divided within each data set by its own `split`. Leaks between the data sets are refused where files or
-    stored pixels are the same; that two data sets hold pictures that merely look alike is not searched for.
+    Each data set is divided by its own `split`. Leaks between data sets are rejected if files or stored pixels are
+    identical; look-alike pictures in different data sets are not searched for.
 
     Args:
-        parts: by a name of the user's choice, the data configs of the data sets; of each its `source` and `split` are
-            taken.
-        name: of the mixture; null joins the names of its data sets.
+        parts: the data configs of the data sets, under names of the user's choice; only `source` and `split` are used.
+        name: name of the mixture; None joins the names of its data sets.
         root: not used, since each data set has its own.
-        demo: some of the data is rendered.
+        demo: whether some of the data is rendered.
     """
 
     def __init__(
@@ -44,22 +43,22 @@ class Mixture(Source):
         return self._parts
 
     def find_items(self) -> list[Item]:
-        """The items of all data sets."""
+        """Return the items of all data sets."""
         return [item for source, _ in self._parts for item in source.find_items()]
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """Nothing: a mixture is nobody's published data set."""
+        """Return nothing, because a mixture is not a published data set."""
         return {}
 
     def explain(self) -> str:
-        """Where to download each data set, and its layout."""
+        """Explain where to download each data set, and its layout."""
         return "\n".join(source.explain() for source, _ in self._parts)
 
     def require_root(self) -> None:
-        """Refuse a data set whose folder is missing.
+        """Reject data sets whose folder is missing.
 
         Raises:
-            ManifestError: with all that are.
+            ManifestError: folders are missing; the message lists them.
         """
         if missing := [f"{source.name}: {source.root}" for source, _ in self._parts if not source.root.is_dir()]:
             raise ManifestError(f"data.parts: there is no such folder: {', '.join(missing)}")

@@ -1,7 +1,7 @@
-"""Faces of two or more named people, each in a folder of videos or photographs: what a face swapper learns from.
+"""Faces of two or more named people, each in a folder of videos or photographs: training data for a face swapper.
 
-Everybody must be seen in training and in validation, so it is not people that are held out but material of each: of
-somebody with several files whole files, of somebody with a single video its end.
+Everybody must be in both training and validation, so material of each person is held out instead of whole people:
+entire files of a person with several, the end of the video of a person with only one.
 """
 
 import re
@@ -28,15 +28,15 @@ from unmask.data.stores import Store
 from unmask.media.kinds import MEDIA
 
 HELD = ("val", "test")
-ABOVE = 0.1  # the brows, in the unit of the mean face: where its mask ends
+ABOVE = 0.1  # how far the mask extends above the brows, in units of the mean face
 
 
 class People(Source):
-    """People by name, all real, each in a folder of videos or photographs.
+    """Named people, all real, each in a folder of videos or photographs.
 
     Args:
-        name: of the data set: letters, digits, `_` and `-`.
-        root: the folder below which everybody's files lie.
+        name: name of the data set: letters, digits, `_` and `-`.
+        root: the folder that contains everybody's files.
         people: name -> pattern of files or folders below the root, such as `A/**` or `clips/id3_*.mp4`.
         demo: see `Source`.
     """
@@ -62,7 +62,7 @@ Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='
         self.people = {str(key): str(pattern) for key, pattern in people.items()}
 
     def find_items(self) -> list[Item]:
-        """One item a file, named by its person and its path."""
+        """Return one item per file, named by its person and its path."""
         found: dict[str, tuple[str, Path]] = {}
         for person in self.people:
             files = list(self.files(person))
@@ -84,7 +84,7 @@ Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='
         ]  # fmt: skip
 
     def files(self, person: str) -> Iterator[Path]:
-        """A person's videos and pictures, in order; none that is hidden."""
+        """Yield a person's videos and pictures in order, without hidden ones."""
         matches = set(self.root.glob(self.people[person]))
         inside = {file for match in matches if match.is_dir() for file in match.rglob("*")}
         for file in sorted(matches | inside):
@@ -96,7 +96,7 @@ Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='
         return f"{self.name}/real/{person}/{where if ambiguous else Path(where).with_suffix('').as_posix()}"
 
     def choice(self) -> list[str]:
-        """The arguments that choose this data set on the command line."""
+        """Return the command-line arguments that select this data set."""
         usual = {"A": "A/**", "B": "B/**"}
         given = [f"data.people.{k}={v}" if k in usual else f"+data.people.{k}={v}"
                  for k, v in self.people.items() if usual.get(k) != v]  # fmt: skip
@@ -105,7 +105,7 @@ Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='
 
 @dataclass(frozen=True)
 class PeopleSplit(Split):
-    """Material of each person held out (`split_per_identity`); both fractions are of each person's faces."""
+    """Hold out material of each person (`split_per_identity`); both fractions are of each person's faces."""
 
     protocol: str = "random_groups"
     test_fraction: float = 0.1
@@ -122,7 +122,7 @@ class PeopleSplit(Split):
     def divide(
         self, items: pd.DataFrame, crops: pd.DataFrame | None, source: Source
     ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-        """Divide by the crops; before anything is prepared, nothing is divided."""
+        """Divide by the crops; nothing is divided before preparation."""
         if crops is None:
             return items, None
         return split_per_identity(items, crops, self.val_fraction, self.test_fraction, self.seed)
@@ -130,10 +130,10 @@ class PeopleSplit(Split):
 
 @dataclass(frozen=True)
 class PeopleSampling(Sampling):
-    """Batches hold whose face it is (`identity` [B]) and where it is (`mask` [B, 1, S, S]); everybody as often.
+    """Batches contain `identity` [B] and the face's `mask` [B, 1, S, S], with each person equally frequent.
 
     Args:
-        people: as of `People`; its order is that of their numbers.
+        people: see `People`; identities are numbered in this order.
     """
 
     balance: str = "none"
@@ -149,7 +149,7 @@ class PeopleSampling(Sampling):
         masks: bool = False,
         attributes: Sequence[str] = (),
     ) -> "PeopleDataset":
-        """The samples of these items, with their people and the outlines of their faces."""
+        """Return the samples of these items, with their identities and landmarks."""
         data = PeopleDataset(store, items, self, seed, augment)
         place = {str(person): number for number, person in enumerate(self.people)}
         whose = {
@@ -161,19 +161,19 @@ class PeopleSampling(Sampling):
         return data
 
     def order(self, samples: CropDataset) -> tuple[Order, int]:
-        """The same number of faces of each person, resampled in each epoch."""
+        """Return an order with equally many faces of each person, redrawn in each epoch."""
         assert isinstance(samples, PeopleDataset)
         return partial(identity_balanced_order, samples.identity.numpy()), 1
 
 
 class PeopleDataset(CropDataset):
-    """Batches with `identity` int64 [B] and the face's `mask` uint8 [B, 1, S, S], 255 inside of its outline."""
+    """Batches with `identity` int64 [B] and the face's `mask` uint8 [B, 1, S, S], 255 inside its outline."""
 
-    identity: Tensor  #: of each sample, its person's place in `data.people`
-    landmarks: NDArray[np.float32]  #: of each crop, px of the crop [N, 5, 2]
+    identity: Tensor  #: index of each sample's person in `data.people` [N]
+    landmarks: NDArray[np.float32]  #: landmarks of each crop, crop px [N, 5, 2]
 
     def __getitems__(self, wanted: list[tuple[int, int]]) -> dict[str, Tensor]:
-        """One batch of (epoch, index) pairs."""
+        """Return one batch for (epoch, index) pairs."""
         batch = super().__getitems__(wanted)
         return batch | {"identity": self.identity[batch["index"]]}
 
@@ -185,9 +185,9 @@ class PeopleDataset(CropDataset):
 
 
 def outline() -> NDArray[np.float32]:
-    """The mean face from the jaw to above the brows, on the canvas of data/blend.py, 1 inside.
+    """Draw the mean face from the jaw to above the brows, on the canvas of data/blend.py, 1 inside.
 
-    `fit` brings it to a face. A soft border lies inside of the mask, and the brows inside of that.
+    `fit` warps it to a face. When the mask is softened inwards, the brows remain inside.
     """
     mask = np.zeros((CANVAS, CANVAS), np.float32)
     points = np.concatenate([PARTS["whole"], BROWS - np.array([0, ABOVE], np.float32)])
@@ -196,10 +196,10 @@ def outline() -> NDArray[np.float32]:
 
 
 def landmarks(crops: pd.DataFrame, recipe: Recipe) -> NDArray[np.float32]:
-    """Where the five points lie in these crops, px [N, 5, 2].
+    """Return the landmarks of these crops, crop px [N, 5, 2].
 
     Raises:
-        ManifestError: some have none.
+        ManifestError: some crops have none.
     """
     box = np.array(crops["box"].tolist(), np.float32).reshape(-1, 4)
     points = np.array(crops["landmarks"].tolist(), np.float32).reshape(-1, 5, 2)
@@ -212,7 +212,7 @@ def landmarks(crops: pd.DataFrame, recipe: Recipe) -> NDArray[np.float32]:
 
 
 def identity_balanced_order(identity: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
-    """As many positions as there are, of each person as many, in random order; who has fewer goes round."""
+    """Return as many positions as samples, equally many per person, in random order; smaller sets are repeated."""
     people = np.unique(identity)
     each = -(-len(identity) // len(people))
     rows = [np.resize(rng.permutation(np.flatnonzero(identity == person)), each) for person in people]
@@ -222,20 +222,20 @@ def identity_balanced_order(identity: NDArray[np.integer], rng: np.random.Genera
 def split_per_identity(
     items: pd.DataFrame, crops: pd.DataFrame, val_fraction: float, test_fraction: float, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Hold out material of each person: whole files, or of a single video its end.
+    """Hold out material of each person: whole files, or the end of a single video.
 
-    What is held out is divided in the order of its frames, first validation, then test. A part of a file that is in
-    another split than the file's beginning becomes an item of its own, `ITEM#val` or `ITEM#test`.
+    Held-out material is divided in frame order, first validation, then test. A part of a file that is in a different
+    split from the file's beginning becomes a separate item, `ITEM#val` or `ITEM#test`.
 
     Args:
-        items: of the manifest; the first group is the person.
-        crops: of the store, in order of item and frame.
+        items: items of the manifest; the first group is the person.
+        crops: crops of the store, in order of item and frame.
         val_fraction: share of a person's crops.
-        test_fraction: likewise.
-        seed: of the draw of files.
+        test_fraction: share of a person's crops.
+        seed: seed of the choice of files.
 
     Raises:
-        ManifestError: somebody has too little to hold some of it out.
+        ManifestError: a person has too little material to hold some out.
     """
     split = pd.Series(None, index=crops.index, dtype=object)
     person = items.set_index("item")["groups"].map(lambda groups: groups[0])
@@ -250,7 +250,7 @@ def split_per_identity(
 
 
 def _order(rows: pd.DataFrame, share: float, rng: np.random.Generator) -> tuple[pd.Index, int]:
-    """A person's crops, those to be held out last, and how many these are: whole files, drawn till there are enough."""
+    """Return a person's crops, held-out ones last, and their number; whole files are drawn until there are enough."""
     by_time = rows.sort_values(["item", "frame", "track"], kind="stable")
     names = [str(name) for name in rng.permutation(sorted(rows["item"].unique()))]
     wanted = max(2, round(share * len(rows)))
@@ -263,7 +263,7 @@ def _order(rows: pd.DataFrame, share: float, rng: np.random.Generator) -> tuple[
 
 
 def _parts(items: pd.DataFrame, crops: pd.DataFrame, split: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Give each item its split, and a part in another one than the first a row of its own."""
+    """Assign each item its split, and add a row for each part that is in another split."""
     first = split.groupby(crops["item"]).agg(lambda found: min(found, key=("train", *HELD).index))
     apart = split != crops["item"].map(first)
     renamed = crops["item"].where(~apart, crops["item"] + "#" + split)

@@ -1,1 +1,1 @@
-"""A media file to frames and faces, and frames to a media file. Knows no data set."""
+"""Read frames and faces from media files, and write frames to media files. Independent of any data set."""

@@ -1,4 +1,4 @@
-"""Cut a face out of a frame: a square with margin around its box, or turned upright by its landmarks."""
+"""Crop a face from a frame: a square with a margin around its box, or aligned by its landmarks."""
 
 import cv2
 import numpy as np
@@ -6,22 +6,22 @@ from numpy.typing import NDArray
 
 from unmask.media.find import Array
 
-# Where eyes, nose and mouth corners of an upright face lie in a unit square (the five-point template of ArcFace,
-# arXiv:1801.07698, whose 112 px coordinates are divided by 112).
+# Positions of the eyes, nose and mouth corners of an aligned face in the unit square: the five-point template of
+# ArcFace (arXiv:1801.07698), its 112 px coordinates divided by 112.
 TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
 ) / np.float32(112)
 
 
 def crop_matrix(box: Array, size: int, margin: float) -> Array:
-    """The map [2, 3] from a frame to a crop of `size` px: the box's centre, its longer side plus `margin` of it."""
+    """Return the map [2, 3] from a frame to a `size` px crop around the box, 1 + `margin` times its longer side."""
     centre = (box[:2] + box[2:]) / 2
     scale = size / (float(max(box[2] - box[0], box[3] - box[1])) * (1 + margin))
     return np.array([[scale, 0, size / 2 - scale * centre[0]], [0, scale, size / 2 - scale * centre[1]]], np.float32)
 
 
 def align_matrix(landmarks: Array, size: int, margin: float) -> Array:
-    """The similarity [2, 3] that brings landmarks [5, 2] nearest to the template, least squares (Umeyama, 1991)."""
+    """Return the least-squares similarity [2, 3] that maps landmarks [5, 2] to the template (Umeyama, 1991)."""
     target = ((TEMPLATE - 0.5) / (1 + margin) + 0.5) * size
     source = landmarks.astype(np.float64)
     a, b = source - source.mean(0), target - target.mean(0)
@@ -34,9 +34,9 @@ def align_matrix(landmarks: Array, size: int, margin: float) -> Array:
 
 
 def warp(frame: NDArray[np.uint8], matrix: Array, size: int) -> NDArray[np.uint8]:
-    """Cut `matrix`'s square out of a frame [H, W, 3] -> [size, size, 3]; beyond the frame its edge goes on.
+    """Warp a frame [H, W, 3] by `matrix` into a crop [size, size, 3], replicating the frame's border.
 
-    Bilinear sampling skips pixels when it shrinks by more than two, so the frame is averaged down first.
+    Bilinear sampling skips pixels when it shrinks by more than two, so the frame is first reduced by area averaging.
     """
     matrix = matrix.copy()
     shrink = int(1 / max(float(np.hypot(*matrix[:, 0])), 1e-6))
@@ -45,7 +45,7 @@ def warp(frame: NDArray[np.uint8], matrix: Array, size: int) -> NDArray[np.uint8
         small = (max(width // shrink, 1), max(height // shrink, 1))
         frame = cv2.resize(frame, small, interpolation=cv2.INTER_AREA).astype(np.uint8)
         ratio = np.array([width / small[0], height / small[1]], np.float32)
-        # Pixel centres lie at half coordinates; the map is moved from the large frame's to the small one's.
+        # Pixel centres lie at half coordinates; convert the map from the large frame's coordinates to the small one's.
         matrix[:, 2] += matrix[:, :2] @ (ratio / 2 - 0.5)
         matrix[:, :2] *= ratio
     return cv2.warpAffine(frame, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(

@@ -1,4 +1,4 @@
-"""The colours of a picture as a person sees them: sRGB with 8 bits, and white behind what is transparent."""
+"""Convert a picture to the colours a viewer sees: 8-bit sRGB, with transparent areas composited on white."""
 
 import io
 import struct
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
     from PIL.ImageCms import ImageCmsTransform
 
-STRIP = 2**22  # pixels whose colours are converted at once
-SAME_COLOURS = 2  # grey levels: a profile that moves no colour by more is sRGB under another name, and is left alone
+STRIP = 2**22  # pixels converted at once
+SAME_COLOURS = 2  # grey levels; a profile that shifts no colour by more than this is treated as sRGB
 
 
 def restore_transparency(picture: "Picture", path: Path) -> "Picture":
-    """Set right what Pillow misreads of a PNG whose transparent colour (tRNS) is given at another depth than 8 bits."""
+    """Correct the transparent colour (tRNS) of a PNG whose bit depth is not 8, which Pillow misreads."""
     from PIL import Image
 
     clear = picture.info.get("transparency")
@@ -31,7 +31,7 @@ def restore_transparency(picture: "Picture", path: Path) -> "Picture":
     if depth == 8:
         return picture
     profile = {key: value for key, value in picture.info.items() if key != "transparency"}
-    if depth < 8:  # Pillow spreads the values over 0 to 255, but not this one
+    if depth < 8:  # Pillow scales the pixel values to 0 to 255, but not this one
         picture.info["transparency"] = int(clear) * 255 // (2**depth - 1)  # type: ignore[arg-type]
         return picture
     alpha = Image.fromarray(np.where(_is_colour(picture, path, clear), 0, 255).astype(np.uint8))
@@ -43,7 +43,7 @@ def restore_transparency(picture: "Picture", path: Path) -> "Picture":
 
 
 def _is_colour(picture: "Picture", path: Path, clear: object) -> NDArray[np.bool_]:
-    """Where a PNG of 16 bits has its transparent colour [H, W]; OpenCV reads those of RGB, of which Pillow keeps 8."""
+    """Mask [H, W] of a 16-bit PNG's transparent colour; RGB is read with OpenCV because Pillow keeps only 8 bits."""
     if picture.mode == "I;16":
         return np.asarray(np.asarray(picture) == clear)
     import cv2
@@ -55,9 +55,9 @@ def _is_colour(picture: "Picture", path: Path, clear: object) -> NDArray[np.bool
 
 
 def to_rgb(picture: "Picture") -> Frame:
-    """uint8 [H, W, 3], sRGB, of a picture in any mode.
+    """Convert a picture in any mode to sRGB, uint8 [H, W, 3].
 
-    In strips of lines: Pillow holds four bytes a pixel, and each step of a conversion once more.
+    It is converted in strips: Pillow holds four bytes per pixel, and as much again for each conversion step.
     """
     width, height = picture.size
     picture.load()
@@ -73,7 +73,7 @@ def _strip_to_rgb(picture: "Picture") -> Frame:
     from PIL import Image
 
     profile = picture.info.get("icc_profile")
-    if picture.mode.startswith("I"):  # grey of 16 bits, which Pillow would clip to 255
+    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip to 255
         picture = Image.fromarray(_grey(picture))
     elif picture.mode == "P" or picture.has_transparency_data:
         picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
@@ -87,12 +87,12 @@ def _strip_to_rgb(picture: "Picture") -> Frame:
 
 
 def _grey(picture: "Picture") -> NDArray[np.uint8]:
-    """The upper 8 of 16 bits [H, W]."""
+    """Keep the upper 8 of 16 bits [H, W]."""
     return (np.asarray(picture) >> 8).astype(np.uint8)
 
 
 def to_srgb(picture: "Picture", profile: object) -> "Picture":
-    """Convert colours from an ICC profile to sRGB -> RGB; as it is where the profile is sRGB, damaged or unfit."""
+    """Convert a picture from its ICC profile to sRGB; unchanged if the profile is sRGB, damaged or unusable."""
     from PIL import ImageCms
 
     if not isinstance(profile, bytes) or not profile:
@@ -105,7 +105,7 @@ def to_srgb(picture: "Picture", profile: object) -> "Picture":
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> "ImageCmsTransform | None":
-    """From an ICC profile to sRGB; None where it changes nothing that is seen, or cannot be used, as in browsers."""
+    """Build the transform from an ICC profile to sRGB; None if it changes nothing visible or cannot be used."""
     from PIL import Image, ImageCms
 
     try:

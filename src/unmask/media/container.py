@@ -1,4 +1,4 @@
-"""Open a video file and choose which of its streams is the video."""
+"""Open a video file and choose its video stream."""
 
 import re
 from collections.abc import Iterator
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-MOST_PIXELS = 36_000_000  # of a video's frame: 8192x4320. A file of a few kB may claim more and fill the memory
+MOST_PIXELS = 36_000_000  # per video frame (8192x4320): a file of a few kB may claim more and exhaust memory
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
-    """Open a file and choose the stream that is the video: (container, stream).
+    """Open a file and yield (container, video stream).
 
-    The format is decided by the content, and only those of `CONTAINERS` are parsed. FFmpeg gets an absolute path with
-    `file:` before it, so that no name is taken for a protocol.
+    The format is detected from the content, and only those in `CONTAINERS` are parsed. FFmpeg gets an absolute path
+    prefixed with `file:`, so that no file name is mistaken for a protocol.
 
     Raises:
-        MediaError: the file is no video, or nothing here decodes it.
+        MediaError: the file is not a video, or no decoder for it is available.
     """
     import av
 
@@ -40,7 +40,7 @@ def opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
 
 
 def videos_of(container: "InputContainer") -> list["VideoStream"]:
-    """The streams that are videos: no cover, and no thumbnails."""
+    """Return the video streams, without cover pictures and thumbnails."""
     from av.stream import Disposition
 
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -48,10 +48,10 @@ def videos_of(container: "InputContainer") -> list["VideoStream"]:
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuse frames that would fill the memory.
+    """Reject frames that would exhaust memory.
 
     Raises:
-        MediaError: they have more than `MOST_PIXELS` pixels.
+        MediaError: the frames have more than `MOST_PIXELS` pixels.
     """
     if width * height > MOST_PIXELS:
         raise MediaError(
@@ -61,7 +61,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def _choose(container: "InputContainer") -> "VideoStream":
-    """The stream that a player shows: the first that the file marks as default, else the first."""
+    """Return the stream that a player shows: the first one marked as default, else the first."""
     from av.stream import Disposition
 
     videos = videos_of(container)
@@ -74,12 +74,12 @@ def _choose(container: "InputContainer") -> "VideoStream":
             f"not a readable video (no decoder for its codec {_codec_tag(container, stream.index)}): save it as "
             "H.264 with a program that plays it"
         )
-    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # the stream may say otherwise than the container
+    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # the stream may contradict the container
     return stream
 
 
 def _codec_tag(container: "InputContainer", index: int) -> str:
-    """How a file calls a codec that FFmpeg does not know, such as 'zzzz': PyAV says it only in its log format."""
+    """Return the file's name for a codec unknown to FFmpeg, such as 'zzzz'; PyAV exposes it only in its log format."""
     import av
 
     level = av.logging.get_level()

@@ -1,4 +1,4 @@
-"""The crops of one file, as every recipe gives them."""
+"""The crops of one file, as returned by every recipe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,23 +13,23 @@ Array = NDArray[np.float32]
 
 @dataclass
 class Crops:
-    """The face crops of one file, in order of track and frame; all arrays have one row a crop."""
+    """The face crops of one file, ordered by track and frame; every array has one row per crop."""
 
     track: NDArray[np.int64]
     frame: NDArray[np.int64]
     time: NDArray[np.float64]  # s
-    box: Array  # [N, 4], px of the frame
-    landmarks: Array  # [N, 5, 2], px of the frame
-    prob: Array  # [N]; NaN where the frame was not searched or the tracker filled a gap
+    box: Array  # [N, 4], frame px
+    landmarks: Array  # [N, 5, 2], frame px
+    prob: Array  # [N]; NaN if the frame was not searched or the tracker filled a gap
     pixels: NDArray[np.uint8]  # [N, 3, S, S]
     masks: NDArray[np.uint8] | None = None  # [N, 1, S, S], 255 where the file was manipulated
-    statistics: Statistics = field(default_factory=dict)  # of the file, apart from its picture; the audit reads them
-    notes: Statistics = field(default_factory=dict)  # what else is known of it; no audit reads these
-    brief: int = 0  # faces that were seen in too few frames to be cut; counted with `faces=all`
+    statistics: Statistics = field(default_factory=dict)  # of the file, not of its pixels; read by the audit
+    notes: Statistics = field(default_factory=dict)  # other facts about the file, not read by the audit
+    brief: int = 0  # faces seen in too few frames to be cropped; counted only with `faces=all`
 
     @staticmethod
     def joined(pieces: Sequence["Crops"]) -> "Crops":
-        """The crops of several pieces, one after the other; without masks, statistics and notes."""
+        """Concatenate the crops of several pieces, without masks, statistics and notes."""
         return Crops(
             track=np.concatenate([piece.track for piece in pieces]),
             frame=np.concatenate([piece.frame for piece in pieces]),

@@ -1,4 +1,4 @@
-"""The decoders of videos by name: which can be used here, and in which version."""
+"""The video decoders by name: which are available, and in which version."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -19,10 +19,10 @@ PACKAGES = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}
 
 
 def choose_decoder(name: str = "auto") -> str:
-    """The decoder that `name` stands for here: `auto` is PyAV, the fastest at some frames of an H.264 video.
+    """Resolve a decoder name; `auto` is PyAV, the fastest at reading a few frames of an H.264 video.
 
     Raises:
-        ValueError: no such decoder, or it is not installed, or it cannot be used here.
+        ValueError: the decoder is unknown, not installed, or does not load.
     """
     if name == "auto":
         return "pyav"
@@ -33,7 +33,7 @@ def choose_decoder(name: str = "auto") -> str:
     if name == "torchcodec":
         try:
             import_module("torchcodec.decoders")
-            # Without FFmpeg newer releases load all the same, for pictures only, and fail at the first video.
+            # Without FFmpeg, newer releases still load (for pictures only) and fail at the first video.
             if import_module("torchcodec").ffmpeg_major_version is None:
                 raise RuntimeError("it found no FFmpeg")
         except (ImportError, RuntimeError, OSError) as error:
@@ -46,9 +46,9 @@ def choose_decoder(name: str = "auto") -> str:
 
 
 def decoder_version(name: str = "auto") -> str:
-    """Decoder and version, such as `decord 0.6.0`: another decoder may give other pixels, so it is part of a key."""
+    """Decoder and version, such as `decord 0.6.0`; part of a recipe's key, since pixels may differ between them."""
     chosen = choose_decoder(name)
     found = f"{chosen} {version(PACKAGES[chosen]).partition('+')[0]}"
-    if chosen == "torchcodec":  # its wheel has no FFmpeg of its own
+    if chosen == "torchcodec":  # its wheel does not bundle FFmpeg
         found += f" with FFmpeg {import_module('torchcodec').ffmpeg_major_version}"
     return found

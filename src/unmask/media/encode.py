@@ -1,4 +1,4 @@
-"""Frames to an H.264 file, the same bytes for the same frames; with the sound of another file."""
+"""Encode frames as a reproducible H.264 file (same frames, same bytes), optionally with the audio of another file."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -19,32 +19,32 @@ from unmask.media.sound import SOUNDS, Encoded, Timed, read_sound, timed
 
 
 class Clock(NamedTuple):
-    """When each frame is shown, in units of `base` seconds, and for how long the last one."""
+    """Presentation time of each frame and duration of the last one, in units of `base` seconds."""
 
     times: list[int]
     base: Fraction
     last: int
 
     def seconds(self, number: int) -> float:
-        """When a frame is shown, s after the first one."""
+        """Return when a frame is shown, in seconds after the first one."""
         return float((self.times[number] - self.times[0]) * self.base)
 
 
 class VideoWriter:
-    """Encode RGB frames as an mp4, one `add` per frame, in memory that does not grow with their number.
+    """Encode RGB frames as an mp4, one `add` per frame, in constant memory.
 
-    A context manager: the file appears under its name when the block ends, and not at all where it ends by an error.
-    One thread: x264 cuts a picture differently for every number of threads, and the bytes would follow the machine.
+    A context manager: the file appears under its name when the block ends, and not at all if an error is raised.
+    It uses one thread: x264 divides a picture by the number of threads, so the bytes would depend on the machine.
 
     Args:
-        path: Where to write; its folder is made.
-        fps: Frames a second.
-        crf: x264's constant quality, 0 (lossless) to 51.
-        metadata: Written into the container under these very keys; players show `comment` and `title`.
-        gop: Most frames from one key frame to the next; a seek decodes that many at worst.
-        preset: x264's trade of time for size.
-        sound: A file whose sound is taken over, packet for packet where an mp4 may hold it, else as AAC.
-        clock: When each frame is shown, where they do not come evenly or do not begin at 0; else `fps` says it.
+        path: Where to write; its folder is created.
+        fps: Frames per second.
+        crf: x264's constant rate factor, 0 (lossless) to 51.
+        metadata: Written into the container under exactly these keys; players show `comment` and `title`.
+        gop: Maximum number of frames between key frames; a seek decodes at most that many.
+        preset: x264 preset, which trades time for size.
+        sound: A file whose audio is included: copied if an mp4 can hold it, else encoded as AAC.
+        clock: Presentation times, if frames are unevenly spaced or do not start at 0; by default given by `fps`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class VideoWriter:
         self.path, self.fps, self.gop, self.sound, self.clock = Path(path), fps, gop, sound, clock
         self.options, self.metadata = {"crf": str(crf), "preset": preset, "threads": "1"}, metadata or {}
         self._part = self.path.with_name(f"{self.path.name}.{uuid4().hex[:12]}.tmp")
-        self._open = ExitStack()  # files that are to be closed
+        self._open = ExitStack()  # files to close
         self._shape: tuple[int, ...] = ()
         self._number = 0  # of the next frame
 
@@ -85,7 +85,7 @@ class VideoWriter:
         """Encode the next frame, RGB [H, W, 3].
 
         Raises:
-            ValueError: its size is odd or not that of the first one, or the clock has no time for it.
+            ValueError: the size is odd or differs from the first frame's, or the clock has no time for the frame.
         """
         if not self._number:
             self._begin(frame.shape)
@@ -105,9 +105,9 @@ class VideoWriter:
                 f"H.264 in yuv420p takes even sizes, not {height}x{width}; crop or pad the frames by one pixel"
             )
         self._shape = shape
-        # Without use_metadata_tags the mp4 muxer silently drops every key that it does not know.
+        # Without use_metadata_tags, the mp4 muxer silently drops unknown keys.
         options = {"movflags": "use_metadata_tags+faststart"}
-        name = f"file:{self._part.absolute()}"  # else FFmpeg takes a name such as 12:30.mp4 for a protocol
+        name = f"file:{self._part.absolute()}"  # else FFmpeg mistakes a name such as 12:30.mp4 for a protocol
         self._container = self._open.enter_context(av.open(name, "w", format="mp4", options=options))
         self._container.metadata.update(self.metadata)
         rate = Fraction(self.fps).limit_denominator(1001)
@@ -119,13 +119,13 @@ class VideoWriter:
         self._waiting = next(self._sound, None)
 
     def _read_sound(self, path: Path) -> Iterator[Timed]:
-        containers = ",".join((*CONTAINERS, *SOUNDS))  # none of which can name another file
+        containers = ",".join((*CONTAINERS, *SOUNDS))  # none of these can reference another file
         options = {"protocol_whitelist": "file", "format_whitelist": containers}
         source = self._open.enter_context(av.open(f"file:{path.absolute()}", options=options))
         return read_sound(source, self._container)
 
     def _mux(self, packets: Iterable[Encoded]) -> None:
-        """Write packets of the picture, and before each the sound that is due earlier: neither waits in memory."""
+        """Write video packets, each after the audio due before it, so that neither accumulates in memory."""
         for packet in packets:
             self._mux_sound(timed(packet).due)
             self._container.mux(packet)
@@ -153,10 +153,10 @@ def write_video(
     sound: Path | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Encode RGB frames [H, W, 3], all of one even height and width, as an mp4; all other arguments: see `VideoWriter`.
+    """Encode RGB frames [H, W, 3] of one even height and width as an mp4; for the other arguments see `VideoWriter`.
 
     Raises:
-        ValueError: no frame, sizes that are odd or change, or more frames than the clock has times.
+        ValueError: there are no frames, sizes are odd or change, or there are more frames than times in the clock.
     """
     with VideoWriter(path, fps, crf, metadata, gop, preset, sound, clock) as video:
         for frame in frames:
@@ -164,7 +164,7 @@ def write_video(
 
 
 def pad_even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """H.264 takes even sizes: an odd frame's last row or column is repeated, so that nothing is lost or moved."""
+    """Pad a frame to the even size that H.264 needs by repeating its last row or column; no pixel is lost or moved."""
     height, width = frame.shape[:2]
     if height % 2 == width % 2 == 0:
         return frame
@@ -180,7 +180,7 @@ def _set_time(picture: av.VideoFrame, clock: Clock, number: int) -> None:
 
 
 def _describe(stream: VideoStream, height: int, width: int, gop: int) -> None:
-    """Set what the stream says of itself; the colour matrix too, or decoders guess it from the size."""
+    """Set the stream's parameters, including the colour matrix, which decoders would otherwise guess from the size."""
     stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
     context = stream.codec_context
     context.thread_count, context.gop_size = 1, gop

@@ -1,6 +1,6 @@
-"""Find faces in frames: MTCNN (arXiv:1604.02878) of facenet-pytorch, its weights in the package, in batches.
+"""Detect faces in batches of frames with facenet-pytorch's MTCNN (arXiv:1604.02878), whose weights it bundles.
 
-PyTorch is imported where faces are searched: processes that prepare whole pictures start in less than half the time.
+PyTorch is imported lazily, so that processes that prepare whole pictures start in less than half the time.
 """
 
 from typing import NamedTuple
@@ -23,14 +23,14 @@ class Faces(NamedTuple):
 
 
 class FaceFinder:
-    """Find the faces of frames that are all of one size.
+    """Detect faces in frames of equal size.
 
-    Frames are shrunk to `long_side` before the search (2.7 times faster at 480, mean IoU 0.91 to full size); a
-    face below about 20 px there is missed.
+    Frames are shrunk to `long_side` first (at 480: 2.7 times faster, mean IoU 0.91 with detection at full size);
+    faces below about 20 px at that scale are missed.
 
     Args:
-        long_side: frames are never searched larger than this, px.
-        batch: frames searched at once.
+        long_side: longest side of a frame during detection, px; smaller frames are not enlarged.
+        batch: frames per batch.
         device: where MTCNN runs.
     """
 
@@ -38,11 +38,11 @@ class FaceFinder:
         from facenet_pytorch import MTCNN
 
         self.long_side, self.batch = long_side, batch
-        # keep_all: the default crashes on a batch in which one frame has no face.
+        # keep_all=True, because the default crashes if a frame of a batch has no face.
         self.net = MTCNN(keep_all=True, post_process=False, device=device)
 
     def __call__(self, frames: Frames) -> list[Faces]:
-        """Frames uint8 [N, H, W, 3] -> the faces of each."""
+        """Return the faces of each frame, uint8 [N, H, W, 3]."""
         height, width = frames.shape[1:3]
         scale = min(1.0, self.long_side / max(height, width))
         if min(height, width) * scale < self.net.min_face_size:
@@ -60,7 +60,7 @@ class FaceFinder:
     def _batch(self, frames: Frames, ratio: Array) -> list[Faces]:
         import torch
 
-        # MTCNN does not run in half precision, whatever surrounds it.
+        # MTCNN does not run in half precision, so disable any surrounding autocast.
         with torch.inference_mode(), torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
             boxes, probs, landmarks = self.net.detect(list(frames), landmarks=True)
         return [

@@ -1,11 +1,11 @@
-"""Which frames of a video are taken."""
+"""Choose which frames of a video to read."""
 
 
 def burst_indices(total: int, frames: int, burst: int = 1) -> list[int]:
-    """Which of `total` frames to take: `frames` in all, in bursts of `burst` consecutive ones spread evenly.
+    """Choose `frames` of `total` frames, in evenly spread bursts of `burst` consecutive frames.
 
-    Each burst lies in the middle of its equal share of the video, so burst=1 is even spacing and burst=frames one run
-    of consecutive frames. A video shorter than `frames` gives every frame it has.
+    Each burst lies in the middle of its equal share of the video, so burst=1 means even spacing and burst=frames one
+    run of consecutive frames. If the video is shorter than `frames`, all its frames are chosen.
     """
     if burst < 1 or frames % burst:
         raise ValueError(f"burst={burst} does not divide frames={frames}; choose a divisor")

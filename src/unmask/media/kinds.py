@@ -1,4 +1,4 @@
-"""Which files are media, by their names and by their first bytes; nothing is decoded here."""
+"""Recognise media files by name and first bytes, without decoding."""
 
 import os
 import re
@@ -12,18 +12,18 @@ from unmask.files import NotRegularError, open_regular, printable
 
 Frame = NDArray[np.uint8]  # [H, W, 3], RGB
 Frames = NDArray[np.uint8]  # [N, H, W, 3], RGB
-Statistics = dict[str, float | str]  # what a file is apart from its picture, by name
+Statistics = dict[str, float | str]  # facts about a file other than its pixels, by name
 
 VIDEOS = {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"}
 VIDEOS |= {".wmv", ".flv", ".ogv"}
 PICTURES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
-#: Pictures that are not read. They are listed like the others and set aside with the reason, so that none is missed.
+#: Unsupported pictures. They are listed like the others and rejected with a reason, so that none goes unnoticed.
 UNREAD = {".gif", ".jxl", ".jp2"}
 MEDIA = frozenset(VIDEOS | PICTURES | UNREAD)
 
-#: Picture formats that Pillow may parse, by its names; named, so that no other parser of it is ever reached.
+#: Picture formats that Pillow may parse, by its names; an allowlist, so that its other parsers are never reached.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF")
-#: Containers that FFmpeg may parse, by its names. None of them can name another file, as playlists (HLS, ffconcat) do.
+#: Containers that FFmpeg may parse, by its names. None can reference another file, as playlists (HLS, ffconcat) do.
 CONTAINERS = ("mov", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "asf", "flv", "ogg")
 CONTAINERS_IN_WORDS = "MP4, MOV, Matroska, WebM, AVI, MPEG, MPEG-TS, WMV, FLV, Ogg"
 
@@ -42,32 +42,32 @@ _SIGNATURES = {
     b"\xff\x4f\xff\x51": "JPEG 2000",
 }
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}
-_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # with which an MP4 or MOV begins
+_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # first box of an MP4 or MOV
 _AVIF = {b"avif", b"avis"}
 
 
-LARGE = 2**30  # bytes of a file of which it matters whether they are stored
-SPEAKING = (OSError, ValueError, RuntimeError, SyntaxError, EOFError)  # whose words are about the file
+LARGE = 2**30  # bytes; above this, a file is checked for sparseness
+SPEAKING = (OSError, ValueError, RuntimeError, SyntaxError, EOFError)  # errors whose message is about the file
 DAMAGED = "its content is damaged"
 
 
 class MediaError(ValueError):
-    """A file cannot be used; the message is the reason, to be shown beside the file's name."""
+    """Raised if a file cannot be used; the message is the reason, to be shown next to the file name."""
 
 
 def first_bytes(path: Path, count: int) -> bytes:
-    """The first bytes of a regular file, as many as there are.
+    """Return up to `count` first bytes of a regular file.
 
     Raises:
-        MediaError: it is missing, empty, sparse, may not be read, or is a pipe, a socket, a device or a folder.
+        MediaError: it is missing, empty, sparse, not readable, or is a pipe, a socket, a device or a folder.
     """
     try:
         with open_regular(path) as file:
             about = os.fstat(file.fileno())
-            stored = 0 if sys.platform == "win32" else 512 * about.st_blocks  # some file systems say 0 of all files
+            stored = 0 if sys.platform == "win32" else 512 * about.st_blocks  # some file systems report 0 for all
             if about.st_size == 0:
                 raise MediaError("the file is empty")
-            if about.st_size > LARGE and 0 < stored < about.st_size // 100:  # to read its zeros takes hours
+            if about.st_size > LARGE and 0 < stored < about.st_size // 100:  # reading its zeros takes hours
                 raise MediaError(f"a sparse file: of its {about.st_size:,} bytes only {stored:,} are stored")
             return file.read(count)
     except NotRegularError as error:
@@ -79,7 +79,7 @@ def first_bytes(path: Path, count: int) -> bytes:
 
 
 def picture_format(path: Path) -> str | None:
-    """The picture format that a file's first bytes announce, whatever its name says; None where it is no picture.
+    """Return the picture format given by a file's first bytes, regardless of its name; None if it is not a picture.
 
     Raises:
         MediaError: see `first_bytes`.
@@ -99,12 +99,12 @@ def picture_format(path: Path) -> str | None:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is read as a picture: by its content, or by its name where the content is unknown."""
+    """Whether a file is read as a picture, judged by its content, or by its name if the content is unknown."""
     return picture_format(path) is not None or (path.suffix.lower() in PICTURES | UNREAD and not is_video(path))
 
 
 def is_video(path: Path) -> bool:
-    """Whether the first bytes are those of a common video container."""
+    """Whether the file starts like a common video container."""
     head = first_bytes(path, 12)
     return (
         (len(head) == 12 and head[4:8] in _BOXES)
@@ -114,14 +114,14 @@ def is_video(path: Path) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without the times and source lines of C++ libraries: the same file gives the same reason.
+    """Return an error's message without the times and source lines of C++ libraries, so that it is reproducible.
 
-    What Python says of a decoder's own mistakes (an AttributeError, say) tells nobody anything about the file.
+    Messages about a decoder's own bugs (such as an AttributeError) are replaced, as they say nothing about the file.
     """
     if isinstance(error, MemoryError):
         return "it needs more memory than there is"
     if type(error).__module__ == "builtins" and not isinstance(error, SPEAKING):
         return DAMAGED
-    said = getattr(error, "strerror", None) or str(error)  # PyAV has errors with one that are no OSError
+    said = getattr(error, "strerror", None) or str(error)  # some PyAV errors have one without being an OSError
     text = re.sub(r"\[\d\d:\d\d:\d\d\] ?|\S+\.(cc|cpp|h):\d+[:,]? ?", "", said).strip().splitlines()
     return printable(text[0])[:160] if text else DAMAGED

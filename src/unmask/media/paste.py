@@ -1,4 +1,4 @@
-"""Put a picture of a face back where its crop was cut: colours brought to those around it, borders made soft."""
+"""Paste a face back where its crop was cut, with matched colours and a soft border."""
 
 from typing import NamedTuple
 
@@ -10,12 +10,12 @@ from unmask.media.find import Array
 
 Pixels = NDArray[np.uint8]
 BLENDS, COLOURS = ("feather", "poisson"), ("reinhard", "none")
-MOST_CONTRAST = 2.0  # a colour's spread is never changed by more than this factor: a flat region would amplify noise
-EDGE = 0.06  # share of a crop's side within which a mask fades out, so that no crop's border is ever seen
+MOST_CONTRAST = 2.0  # limit on scaling a colour's standard deviation: a flat region would amplify noise
+EDGE = 0.06  # share of a crop's side over which a mask fades out, so that the crop's border is never visible
 
 
 class Pasted(NamedTuple):
-    """A frame with a face put in, and how much of it [H, W] in [0, 1]: where that is 0 the frame is as it was."""
+    """A frame with a face pasted in, and the blending weight [H, W] in [0, 1]; 0 leaves the frame unchanged."""
 
     frame: Pixels
     alpha: Array
@@ -24,19 +24,19 @@ class Pasted(NamedTuple):
 def paste(
     frame: Pixels, picture: Array, mask: Array, matrix: Array, blend: str = "feather", feather: float = 0.06
 ) -> Pasted:
-    """Put a picture into a frame.
+    """Paste a picture into a frame.
 
     Args:
         frame: uint8 [H, W, 3].
-        picture: of the face [S, S, 3] in [0, 255].
-        mask: where in the picture the face is [S, S] in [0, 1].
+        picture: the face [S, S, 3] in [0, 255].
+        mask: where the face is in the picture, [S, S] in [0, 1].
         matrix: the map [2, 3] from the frame to the picture, px.
-        blend: `feather` mixes by the softened mask; `poisson` takes over the picture's gradients and the colours of
-            the frame around it (doi 10.1145/882262.882269), softened likewise.
-        feather: width of the soft border, share of the picture's side; it lies inside of the mask.
+        blend: `feather` mixes by the softened mask; `poisson` combines the picture's gradients with the colours of
+            the surrounding frame (doi 10.1145/882262.882269), and is then mixed by the same mask.
+        feather: width of the soft border inside the mask, as a share of the picture's side.
 
     Raises:
-        ValueError: there is no such blending.
+        ValueError: `blend` is unknown.
     """
     if blend not in BLENDS:
         raise ValueError(f"blend={blend}: expected {' or '.join(BLENDS)}")
@@ -50,7 +50,7 @@ def paste(
     local[:, 2] += local[:, :2] @ np.array([left, top], np.float32)
     face = unwarp(picture, local, (right - left, bottom - top))
     weight = np.clip(unwarp(soft, local, (right - left, bottom - top)), 0, 1)
-    weight[weight < 1 / 255] = 0  # what would change nothing changes nothing
+    weight[weight < 1 / 255] = 0  # too small to change a pixel value
     around = frame[inside]
     if blend == "poisson":
         face = _poisson(face, around, weight)
@@ -62,12 +62,12 @@ def paste(
 
 
 def soften(mask: Array, feather: float) -> Array:
-    """A mask [S, S] in [0, 1] whose border falls off inside of it, and which ends before the picture does."""
+    """Soften a mask [S, S] inside its border, to [0, 1]; it also fades out towards the picture's border."""
     side = len(mask)
     width = max(1, round(feather * side))
     hard = (mask > 0.5).astype(np.uint8)
     soft: Array = hard.astype(np.float32)
-    if feather:  # shrunk by two deviations of what then widens it again
+    if feather:  # eroded by two standard deviations of the blur that widens it again
         shrunk = cv2.erode(soft, np.ones((2 * width + 1, 2 * width + 1)))
         soft = np.asarray(cv2.GaussianBlur(shrunk, (0, 0), width / 2), np.float32)
     away = np.minimum(np.arange(side), np.arange(side)[::-1]) / max(EDGE * side, 1)
@@ -76,14 +76,14 @@ def soften(mask: Array, feather: float) -> Array:
 
 
 def unwarp(picture: Array, matrix: Array, size: tuple[int, int]) -> Array:
-    """What `media.align.warp` cut, back in its place: each pixel of a frame of `size` (width, height) looks it up.
+    """Invert `media.align.warp`: map a crop back to its place in a frame.
 
-    Beyond the picture it is 0. A picture that gets smaller is averaged down first, as bilinear sampling skips pixels.
+    Outside the picture the result is 0. Shrinking is done by area averaging first, as bilinear sampling skips pixels.
 
     Args:
         picture: [S, S] or [S, S, 3].
         matrix: the map [2, 3] from the frame to the picture.
-        size: of the result.
+        size: (width, height) of the result.
     """
     matrix = np.asarray(matrix, np.float32).copy()
     shrink = int(np.hypot(*matrix[:, 0]))
@@ -96,23 +96,23 @@ def unwarp(picture: Array, matrix: Array, size: tuple[int, int]) -> Array:
 
 
 def rescale(matrix: Array, ratio: float) -> Array:
-    """The map [2, 3] into a picture whose side is `ratio` times as long; pixel centres lie at half coordinates."""
+    """Rescale a map [2, 3] to a picture whose side is `ratio` times as long; pixel centres lie at half coordinates."""
     scaled = np.float32(ratio) * matrix
     scaled[:, 2] += np.float32(ratio / 2 - 0.5)
     return np.asarray(scaled, np.float32)
 
 
 def match_colours(picture: Array, target: Array, mask: Array, how: str = "reinhard") -> Array:
-    """Give a face the colours of another.
+    """Match the colours of a face to those of another.
 
     Args:
         picture: [S, S, 3] in [0, 255].
-        target: whose colours it is to have, of the same shape.
-        mask: what of both counts [S, S] in [0, 1].
-        how: `reinhard` gives each channel of CIE Lab the target's mean and spread (doi 10.1109/38.946629); `none`.
+        target: the face with the wanted colours, same shape.
+        mask: the region of both that is compared, [S, S] in [0, 1].
+        how: `reinhard` matches mean and standard deviation of each CIE Lab channel (doi 10.1109/38.946629), or `none`.
 
     Raises:
-        ValueError: there is no such way.
+        ValueError: `how` is unknown.
     """
     if how not in COLOURS:
         raise ValueError(f"colour={how}: expected {' or '.join(COLOURS)}")
@@ -128,7 +128,7 @@ def match_colours(picture: Array, target: Array, mask: Array, how: str = "reinha
 
 
 def _reach(matrix: Array, side: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """The part of a frame that a picture may touch: left, top, right, bottom."""
+    """Return the part of a frame that a picture may cover: left, top, right, bottom."""
     corners = np.array([[-1, -1], [side, -1], [-1, side], [side, side]], np.float64)
     back = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2].astype(np.float64)).T
     low, high = np.floor(back.min(0)).astype(int), np.ceil(back.max(0)).astype(int) + 1
@@ -137,12 +137,12 @@ def _reach(matrix: Array, side: int, shape: tuple[int, ...]) -> tuple[int, int, 
 
 
 def _poisson(face: Array, around: Pixels, weight: Array) -> Array:
-    """The face with its gradients and the border of what is around; it stays as it is where the mask holds nothing."""
-    region = np.asarray(255 * (weight > 0.5), np.uint8)  # its border lies on the face, not on what is beside it
+    """Blend the face's gradients with the surrounding border; the face is returned unchanged if the mask is empty."""
+    region = np.asarray(255 * (weight > 0.5), np.uint8)  # its border lies on the face, not beside it
     columns, lines = np.flatnonzero(region.any(0)), np.flatnonzero(region.any(1))
     if len(columns) < 3 or len(lines) < 3:
         return face
-    # OpenCV wants room around the region, and puts the middle of its box where it is told.
+    # OpenCV needs a margin around the region, and places the centre of its bounding box at the given point.
     source, target, hole = (
         cv2.copyMakeBorder(x, 2, 2, 2, 2, border)
         for x, border in (

@@ -1,4 +1,4 @@
-"""The recipe for pictures and frames that are used whole: paintings, faces that are cut out already, whole scenes."""
+"""The recipe for pictures and frames that are used whole: paintings, faces already cropped, whole scenes."""
 
 import hashlib
 import json
@@ -20,38 +20,38 @@ from unmask.media.kinds import MEDIA, MediaError, is_picture
 from unmask.media.probe import Look, file_statistics, look, look_statistics
 from unmask.media.reader import open_media, read_mask
 
-VERSION = 2  # raised when the same settings give other pixels, so that no stale crop is used
+VERSION = 2  # increase it when the same settings give different pixels, so that no stale crop is used
 FITS = ("stretch", "cut")
 
 
 class _Seen(NamedTuple):
-    """What is kept of one frame."""
+    """The data kept from one frame."""
 
     size: tuple[int, int]  # height and width of the frame, px
     pixels: NDArray[np.uint8]  # [S, S, 3]
-    landmarks: Array  # [5, 2]; NaN where none were looked for
+    landmarks: Array  # [5, 2]; NaN if not searched
     look: Look
 
 
 def _joined(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """N pictures [S, S, C] -> [N, C, S, S]."""
+    """Stack N pictures [S, S, C] -> [N, C, S, S]."""
     return np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2), dtype=np.uint8)
 
 
 @dataclass
 class WholePictures:
-    """Read a picture, or frames of a video, and bring them to one size; what has it already stays as it is, to the bit.
+    """Read a picture or frames of a video and resize them; those already of that size stay bit-identical.
 
     Args:
-        frames: taken from a video; a picture is one.
-        burst: of these, how many are consecutive; 1 spreads them all evenly.
+        frames: number of frames taken from a video; a picture counts as one.
+        burst: length of each run of consecutive frames; 1 spreads all frames evenly.
         crop_size: side of the stored picture, px.
-        fit: what becomes of one that is not square: `stretch` shows all of it, `cut` its middle, undistorted.
-        landmarks: also find the main face's landmarks, for self-blending; a picture without a face is rejected.
+        fit: how a picture that is not square is handled: `stretch` distorts it, `cut` keeps the middle square.
+        landmarks: also find the main face's landmarks, for self-blending; pictures without a face are rejected.
             Pictures only.
-        masks: also store the masks of what was manipulated, for localisation.
-        decoder: of videos: `auto`, `decord`, `pyav` or `torchcodec`.
-        device: where faces are searched; not part of the key.
+        masks: also store the manipulation masks, for localisation.
+        decoder: for videos: `auto`, `decord`, `pyav` or `torchcodec`.
+        device: where face detection runs; not part of the key.
     """
 
     crop_size: int = 256
@@ -75,22 +75,22 @@ class WholePictures:
         self._finder: FaceFinder | None = None
 
     def describe(self) -> dict[str, object]:
-        """All that decides the pixels."""
+        """Return everything that determines the pixels."""
         settings = {key: value for key, value in asdict(self).items() if key != "device"}
         return settings | {"decoder": f"Pillow, of videos {decoder_version(self.decoder)}", "version": VERSION}
 
     @property
     def key(self) -> str:
-        """A name for this recipe's pictures; two recipes with one key give the same pixels."""
+        """Hash of `describe()`; recipes with the same key give the same pixels."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:10]
 
     def words(self, image_size: int) -> str:
-        """How pictures are shown to a network, for a protocol."""
+        """Describe how a network sees the pictures, for a protocol."""
         shown = "whole, brought" if self.fit == "stretch" else "the middle square, brought"
         return f"{shown} to {self.crop_size} px, seen at {image_size} px"
 
     def landmarks_in_crop(self, box: Array, landmarks: Array) -> Array:
-        """Where the landmarks [N, 5, 2] of pictures whose shown part is `box` [N, 4] lie in the crops, px."""
+        """Map landmarks [N, 5, 2] from frame px to crop px, given the visible part of each picture, `box` [N, 4]."""
         scale = self.crop_size / (box[:, 2:] - box[:, :2])
         return np.asarray((landmarks - box[:, None, :2]) * scale[:, None], np.float32)
 
@@ -102,10 +102,10 @@ class WholePictures:
         self.__post_init__()
 
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
-        """A row a frame: the pixels, and with `masks` their masks, black where there is none.
+        """Return one row per frame; with `masks` also the masks, all zero if the file has none.
 
         Raises:
-            MediaError: the file cannot be read, shows no face where landmarks are wanted, or the mask does not fit.
+            MediaError: the file cannot be read, `landmarks` is set and no face is found, or the mask does not fit.
         """
         if self.landmarks and not is_picture(path):
             raise MediaError("recipe.landmarks are of pictures; data/recipe=faces finds those of a video")
@@ -127,20 +127,20 @@ class WholePictures:
         )
 
     def _see(self, number: int, frame: NDArray[np.uint8], count: int) -> "_Seen":
-        """What is kept of a frame [H, W, 3], the `number`-th of `count`; a video's are never all held at once."""
+        """Reduce the `number`-th of `count` frames [H, W, 3] to what is kept; a video is never fully in memory."""
         landmarks = self._find(frame) if self.landmarks else np.full((5, 2), np.nan, np.float32)
         height, width = frame.shape[:2]
         return _Seen((height, width), self._fit(frame), landmarks, look(frame, number, count))
 
     def _masks(self, path: Path | None, numbers: NDArray[np.int64], size: tuple[int, ...]) -> NDArray[np.uint8]:
-        """The masks [N, 1, S, S] of these frames, 0 or 255."""
+        """Return the masks [N, 1, S, S] of these frames, 0 or 255."""
         if path is None:
             return np.zeros((len(numbers), 1, self.crop_size, self.crop_size), np.uint8)
         shown = read_mask(path, numbers.tolist(), size, self.decoder, lambda _, frame: self._fit(frame)[..., :1])
         return np.where(_joined(shown) > 127, 255, 0).astype(np.uint8)
 
     def _shown(self, height: int, width: int) -> NDArray[np.int64]:
-        """The part of a picture that is kept: left, top, right, bottom."""
+        """Return the part of a picture that is kept: left, top, right, bottom."""
         if self.fit == "stretch":
             return np.array([0, 0, width, height])
         side = min(height, width)
@@ -148,7 +148,7 @@ class WholePictures:
         return np.array([left, top, left + side, top + side])
 
     def _fit(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A picture [H, W, 3] -> [S, S, 3]."""
+        """Resize a picture [H, W, 3] -> [S, S, 3]."""
         left, top, right, bottom = self._shown(*frame.shape[:2])
         size = (self.crop_size, self.crop_size)
         kept = frame[top:bottom, left:right]
@@ -158,7 +158,7 @@ class WholePictures:
         return cv2.resize(kept, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR).astype(np.uint8)
 
     def _find(self, frame: NDArray[np.uint8]) -> Array:
-        """The five landmarks [5, 2] of the largest face."""
+        """Return the landmarks [5, 2] of the largest face."""
         self._finder = self._finder or FaceFinder(device=self.device)
         faces = self._finder(frame[None])[0]
         if not len(faces.boxes):

@@ -1,6 +1,6 @@
-"""What a file is apart from its picture: size, format, resolution, codec statistics, colour, our own watermark.
+"""File-level statistics: size, format, resolution, codec statistics, colour, our own watermark.
 
-A detector must not be able to tell real from fake by these; the shortcut audit (data/audit.py) checks that.
+A detector must not be able to tell real from fake by them; the shortcut audit (data/audit.py) checks that.
 """
 
 import math
@@ -16,14 +16,14 @@ from unmask.media.still import open_picture
 from unmask.media.video import describe
 from unmask.provenance import watermark
 
-MARKED = 8  # frames in which the watermark is looked for
+MARKED = 8  # maximum number of frames searched for the watermark
 SAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}  # as Pillow numbers them
 
 
 def file_statistics(path: Path) -> Statistics:
-    """Size in bytes, format, codec, resolution and, for a video, rate, length and bytes of its key and other frames.
+    """Return size in bytes, format, codec and resolution; for a video also rate, length and sizes of its frames.
 
-    Of the stream that is the video and not of a cover; `width` and `height` are those of a frame as it is shown.
+    They describe the video stream, not a cover picture; `width` and `height` are those of a frame as displayed.
     """
     found: Statistics = {"bytes": float(path.stat().st_size), "format": path.suffix.lower().lstrip(".")}
     if is_picture(path):
@@ -46,41 +46,41 @@ def file_statistics(path: Path) -> Statistics:
 
 
 def _picture_statistics(path: Path) -> Statistics:
-    """By Pillow, which reads the pixels too: what it can read has statistics. PyAV refuses some."""
+    """Use Pillow, which also reads the pixels, so every readable picture has statistics; PyAV rejects some."""
     from PIL import JpegImagePlugin
 
     with open_picture(path) as picture:
         kind, (width, height) = picture.mode, picture.size
         if isinstance(picture, JpegImagePlugin.JpegImageFile):
-            # How coarse the colours are depends on who saved the file.
+            # Chroma subsampling depends on the program that saved the file.
             kind += f" {SAMPLING.get(JpegImagePlugin.get_sampling(picture), 'other')}"
         codec = str(picture.format).lower()
     return {"codec": codec, "pixel_format": kind, "width": float(width), "height": float(height)}
 
 
 class Look(NamedTuple):
-    """What the statistics of a frame need; the frame itself may be forgotten."""
+    """The data of one frame from which its statistics are computed; the frame itself is not needed any more."""
 
-    histogram: NDArray[np.int64]  # [3, 256]: how often each value occurs, in every fourth pixel of every fourth line
-    plane: NDArray[np.float32] | None  # in which the watermark is looked for
+    histogram: NDArray[np.int64]  # [3, 256]: counts of each value, in every fourth pixel of every fourth line
+    plane: NDArray[np.float32] | None  # searched for the watermark
 
 
 def look(frame: NDArray[np.uint8], number: int, count: int) -> Look:
-    """Look at a whole frame [H, W, 3], the `number`-th of `count`; the watermark is looked for in up to 8 of them."""
+    """Summarise the `number`-th of `count` whole frames [H, W, 3]; up to 8 of them are searched for the watermark."""
     some = frame[::4, ::4]
     histogram = np.stack([np.bincount(some[..., channel].ravel(), minlength=256) for channel in range(3)])
     return Look(histogram, None if number % -(-count // MARKED) else watermark.plane(frame))
 
 
 def frame_statistics(frames: Frames) -> Statistics:
-    """Of whole frames uint8 [N, H, W, 3]; see `look_statistics`."""
+    """Return the statistics of whole frames uint8 [N, H, W, 3]; see `look_statistics`."""
     return look_statistics([look(frame, number, len(frames)) for number, frame in enumerate(frames)])
 
 
 def look_statistics(seen: Sequence[Look]) -> Statistics:
-    """Of the looks at all frames: mean and deviation of each channel in [0, 255], and `watermark`.
+    """Return mean and standard deviation of each channel in [0, 255] over all frames, and `watermark`.
 
-    The last is -log10 of the p-value of our own mark, 0 for none: a detector could learn that instead.
+    The last is -log10 of the p-value of our own watermark, 0 if absent: a detector could learn it as a shortcut.
     """
     found: Statistics = {}
     values = np.arange(256)

@@ -1,4 +1,4 @@
-"""Read frames of a video with PyAV, which is the reference, and what the readers with other decoders share with it."""
+"""Read video frames with PyAV, the reference decoder; also the base class of the readers with other decoders."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
@@ -21,10 +21,10 @@ Put = Callable[[int, Frame], None]
 
 
 class VideoReader:
-    """What the readers of videos share.
+    """Base class of the video readers.
 
     Raises:
-        MediaError: the file is no video that can be read.
+        MediaError: the file is not a readable video.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,14 +36,14 @@ class VideoReader:
         return len(self.about)
 
     def read(self, indices: list[int]) -> Frames:
-        """Frames of these indices, ascending -> uint8 [N, H, W, 3]."""
+        """Return the frames at these ascending indices, uint8 [N, H, W, 3]."""
         self.about.check_memory(len(indices))
         frames = np.empty((len(indices), *self.about.view.size, 3), np.uint8)
         self._fill(indices, frames.__setitem__)
         return frames
 
     def each(self, indices: list[int], change: Callable[[int, Frame], T]) -> list[T]:
-        """What `change` makes of each of these frames (its place in `indices`, uint8 [H, W, 3]), ascending."""
+        """Return `change(position in indices, frame uint8 [H, W, 3])` for each of the ascending `indices`."""
         found: dict[int, T] = {}
 
         def put(at: int, frame: Frame) -> None:
@@ -53,16 +53,16 @@ class VideoReader:
         return [found[at] for at in range(len(indices))]
 
     def _fill(self, indices: list[int], put: Put) -> None:
-        """Decode these frames and hand on each, with its place in `indices`."""
+        """Decode these frames and call `put` on each, with its position in `indices`."""
         raise NotImplementedError
 
     def times(self, indices: list[int]) -> NDArray[np.float64]:
-        """When these frames are shown, in seconds after the first one -> [N]."""
+        """Return when these frames are shown, in seconds after the first one [N]."""
         return self.about.seconds(indices)
 
 
 class PyavReader(VideoReader):
-    """PyAV: decodes what the wanted frames of an H.264 stream depend on, of others all up to the last wanted one."""
+    """PyAV: decodes only what the wanted frames depend on (H.264), or everything up to the last one (other codecs)."""
 
     def _fill(self, indices: list[int], put: Put) -> None:
         wanted = set(indices)
@@ -73,13 +73,13 @@ class PyavReader(VideoReader):
                     found |= self._put(decode(wanted), indices, put)
         except MediaError:
             raise
-        except Exception as error:  # whatever a decoder meets in a damaged file
+        except Exception as error:  # decoders raise many types on damaged files
             raise MediaError(f"broken video stream ({first_line(error)})") from error
         if lost := wanted - found:
             raise MediaError(f"the video ends before frame {min(lost)}: it is cut off")
 
     def _put(self, frames: Iterator[tuple[int, "VideoFrame"]], indices: list[int], put: Put) -> set[int]:
-        """Hand on decoded frames, each for every place in `indices` of its number; which numbers there were."""
+        """Call `put` on each frame for every position of its number in `indices`; return the numbers found."""
         found = set()
         for number, frame in frames:
             shown = self.about.view.of(frame)
@@ -89,7 +89,7 @@ class PyavReader(VideoReader):
         return found
 
     def _decode_wanted(self, wanted: set[int]) -> Iterator[tuple[int, "VideoFrame"]]:
-        """The wanted frames with their numbers, found by their times; none where the file says too little."""
+        """Yield the wanted frames with their numbers, found by presentation time; none if there is no usable index."""
         with opened(self.path) as (container, stream):
             index = read_index(container, stream)
         if index is None or max(wanted) >= len(self):
@@ -101,7 +101,7 @@ class PyavReader(VideoReader):
                     yield numbers[frame.pts], frame
 
     def _decode_all(self, wanted: set[int]) -> Iterator[tuple[int, "VideoFrame"]]:
-        """The wanted frames with their numbers, found by counting all."""
+        """Yield the wanted frames with their numbers, found by counting all frames."""
         last = max(wanted)
         with opened(self.path) as (container, stream):
             for number, frame in enumerate(container.decode(stream)):

@@ -1,9 +1,9 @@
-"""Open a video or a picture and read just the frames that are wanted.
+"""Open a video or a picture and read only the frames that are wanted.
 
-Every decoder gives the same frames for the same indices: index i is the i-th frame in order of presentation, shown as
-`media.view` says, and frames that the file itself hides (before the start in its edit list) do not count.
+Every decoder returns the same frames for the same indices: index i is the i-th frame in presentation order, displayed
+as defined in `media.view`; frames hidden by the file's edit list do not count.
 
-A reader is opened in the process that uses it (a decord reader that crosses a fork hangs).
+Open a reader in the process that uses it: a decord reader hangs after a fork.
 """
 
 from collections.abc import Callable
@@ -21,27 +21,27 @@ T = TypeVar("T")
 
 
 class Reader(Protocol):
-    """An open video: `len()` frames, `fps` a second on average."""
+    """An open video with `len()` frames, on average `fps` per second."""
 
     fps: float
 
     def __len__(self) -> int: ...
 
     def read(self, indices: list[int]) -> Frames:
-        """Frames of these indices, ascending -> uint8 [N, H, W, 3]."""
+        """Return the frames at these ascending indices, uint8 [N, H, W, 3]."""
 
     def each(self, indices: list[int], change: Callable[[int, Frame], T]) -> list[T]:
-        """What `change` makes of each of these frames (its place in `indices`, uint8 [H, W, 3]), ascending.
+        """Return `change(position in indices, frame uint8 [H, W, 3])` for each of the ascending `indices`.
 
-        Frames are not held together, so a recipe that makes them smaller needs little memory.
+        Frames are processed one by one, so a recipe that shrinks them needs little memory.
         """
 
     def times(self, indices: list[int]) -> NDArray[np.float64]:
-        """When these frames are shown, in seconds after the first one -> [N]."""
+        """Return when these frames are shown, in seconds after the first one [N]."""
 
 
 def open_media(path: Path, decoder: str = "auto") -> Reader:
-    """Open a video or a picture; which of the two it is, its content decides.
+    """Open a video or a picture; the content decides which of the two it is.
 
     Raises:
         MediaError: it is missing, empty or not readable.
@@ -71,12 +71,12 @@ def read_mask(
     decoder: str = "auto",
     change: Callable[[int, Frame], T] | None = None,
 ) -> Frames | list[T]:
-    """The frames of a mask that belong to these frames of its file -> uint8 [N, H, W, 3]; a picture serves for all.
+    """Read the mask frames for these frames of its file, uint8 [N, H, W, 3]; a picture is used for every frame.
 
-    With `change`, what that makes of each of them (see `Reader.each`).
+    With `change`, return its results instead (see `Reader.each`).
 
     Raises:
-        MediaError: it cannot be read, is shorter, or has another size than `size` (height, width).
+        MediaError: the mask cannot be read, is shorter, or is not of `size` (height, width).
     """
 
     def check(frame: Frame) -> None:

@@ -1,4 +1,4 @@
-"""The recipe by which a file becomes face crops: the same for preparing a data set and for one suspicious file."""
+"""The recipe that turns a file into face crops, used both to prepare a data set and to check a single file."""
 
 import dataclasses
 import hashlib
@@ -20,27 +20,27 @@ from unmask.media.probe import file_statistics, frame_statistics
 from unmask.media.reader import open_media, read_mask
 from unmask.media.track import Track, all_faces, associate, changed, main_face, smooth
 
-VERSION = 3  # raised when the same settings give other pixels, so that no stale crop is used
+VERSION = 3  # increase it when the same settings give different pixels, so that no stale crop is used
 
 
 @dataclass
 class FaceCrops:
-    """Decode, find, track, crop.
+    """Decode frames, detect and track faces, and crop them.
 
     Args:
-        frames: frames taken from a video.
-        burst: of these, how many are consecutive; 1 spreads them all evenly, temporal detectors want bursts.
+        frames: number of frames taken from a video.
+        burst: length of each run of consecutive frames; 1 spreads all evenly, temporal detectors need more.
         crop_size: side of a stored crop, px.
         margin: added to the face box, as a share of its longer side.
-        align: turn the face upright by its landmarks; else the box is cut as it stands.
-        search_every: find faces in every n-th frame of a burst, fill the others from the track.
-        long_side: frames are searched for faces no larger than this, px.
-        min_prob: weaker detections are not faces.
-        faces: `main` keeps the face that the video shows most, `all` also every other, each as a track of its own.
-            Of a file with a mask, only faces that the mask touches are considered: an untouched face is not fake.
-        masks: also cut the masks of what was manipulated, for localisation.
+        align: align the face by its landmarks; else the box is cropped unrotated.
+        search_every: detect faces in every n-th frame, interpolate the others from the track.
+        long_side: longest side of a frame during detection, px.
+        min_prob: minimum probability of a detection.
+        faces: `main` keeps the face that the video shows most, `all` also every other, each as its own track.
+            If the file has a mask, only faces that the mask touches are kept: an untouched face is not fake.
+        masks: also crop the manipulation masks, for localisation.
         decoder: `auto`, `decord`, `pyav` or `torchcodec`.
-        device: where faces are searched; not part of the key.
+        device: where face detection runs; not part of the key.
     """
 
     frames: int = 32
@@ -68,22 +68,22 @@ class FaceCrops:
         self._finder: FaceFinder | None = None
 
     def describe(self) -> dict[str, object]:
-        """All that decides the pixels: settings, decoder and its version."""
+        """Return everything that determines the pixels: settings, decoder and its version."""
         settings = {key: value for key, value in asdict(self).items() if key != "device"}
         return settings | {"decoder": decoder_version(self.decoder), "version": VERSION, "finder": "MTCNN"}
 
     @property
     def key(self) -> str:
-        """A name for this recipe's crops; two recipes with one key give the same pixels."""
+        """Hash of `describe()`; recipes with the same key give the same pixels."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:10]
 
     def words(self, image_size: int) -> str:
-        """How faces are shown to a network, for a protocol."""
+        """Describe how a network sees the faces, for a protocol."""
         kind = "aligned by landmarks" if self.align else "box"
         return f"MTCNN face {kind} with margin {self.margin}, stored at {self.crop_size} px, seen at {image_size} px"
 
     def landmarks_in_crop(self, box: Array, landmarks: Array) -> Array:
-        """Where the landmarks [N, 5, 2] of faces with these boxes [N, 4], in px of the frame, lie in the crops, px."""
+        """Map landmarks [N, 5, 2] of faces with boxes [N, 4] from frame px to crop px."""
         matrices = np.stack([self.matrix(one, points) for one, points in zip(box, landmarks, strict=True)])
         moved: Array = np.einsum("nij,nkj->nki", matrices[:, :, :2], landmarks) + matrices[:, None, :, 2]
         return moved
@@ -96,11 +96,11 @@ class FaceCrops:
         self.__post_init__()
 
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
-        """The crops of one file, and with `masks` the same cuts of its mask; black where it has none.
+        """Return the crops of one file; with `masks` also the same crops of its mask, all zero if it has none.
 
         Args:
             path: a video or a picture.
-            mask: of a manipulated file, white where it was manipulated; it also says which faces were changed.
+            mask: white where the file was manipulated; it also tells which faces were changed.
 
         Raises:
             MediaError: the file cannot be read, no face is found, or the mask does not fit or touches no face.
@@ -118,7 +118,7 @@ class FaceCrops:
     def _cut_masks(
         self, crops: Crops, shown: NDArray[np.uint8] | None, numbers: NDArray[np.int64]
     ) -> NDArray[np.uint8]:
-        """Cut from each frame of a mask what was cut from the same frame of its file -> [N, 1, S, S], 0 or 255."""
+        """Crop the mask frames exactly as the file's frames were cropped -> [N, 1, S, S], 0 or 255."""
         if shown is None:
             return np.zeros((len(crops.frame), 1, self.crop_size, self.crop_size), np.uint8)
         place = {int(number): at for at, number in enumerate(numbers)}
@@ -135,10 +135,10 @@ class FaceCrops:
         times: NDArray[np.float64],
         masks: NDArray[np.uint8] | None = None,
     ) -> Crops:
-        """The crops of frames [N, H, W, 3] that are the `numbers` [N] of their video, shown at `times` [N], s.
+        """Return the crops of frames [N, H, W, 3] with frame numbers `numbers` [N] and times `times` [N], s.
 
-        With the frames' masks [N, H, W, 3], of the faces that they touch alone; the number of the others is noted as
-        `untouched_faces`.
+        If the frames' masks [N, H, W, 3] are given, only faces that they touch are cropped; the number of the others
+        is noted as `untouched_faces`.
         """
         self._finder = self._finder or FaceFinder(self.long_side, device=self.device)
         searched = np.unique(np.append(np.arange(0, len(frames), self.search_every), len(frames) - 1))
@@ -169,7 +169,7 @@ class FaceCrops:
         searched: NDArray[np.int64],
         times: NDArray[np.float64],
     ) -> Crops:
-        # A face is cut from the first to the last frame in which it was seen, and not beyond.
+        # A face is cropped only from the first to the last frame in which it was detected.
         first, last = searched[track.frames[0]], searched[track.frames[-1]]
         inside = np.arange(first, last + 1)
         boxes, landmarks = smooth(track, numbers[inside], numbers[searched])
@@ -190,7 +190,7 @@ class FaceCrops:
         return warp(frame, self.matrix(box, landmarks), self.crop_size)
 
     def matrix(self, box: Array, landmarks: Array) -> Array:
-        """The map [2, 3] from a frame to the crop of a face in it."""
+        """Return the map [2, 3] from a frame to the crop of a face in it."""
         if self.align:
             return align_matrix(landmarks, self.crop_size, self.margin)
         return crop_matrix(box, self.crop_size, self.margin)

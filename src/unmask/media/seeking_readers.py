@@ -1,7 +1,7 @@
-"""Read frames of a video with decord or TorchCodec, which bring an FFmpeg of their own and seek on their own.
+"""Read video frames with decord or TorchCodec, which do not use PyAV's FFmpeg and have their own seeking.
 
-They give PyAV's pixels to the bit, or refuse the file and name PyAV. Damage inside a stream is the exception, which
-each conceals its own way. Which stream is the video and when its frames are shown, `media.video` decides for them too.
+They return PyAV's pixels bit for bit, or reject the file and recommend PyAV. The exception is damage inside a stream,
+which each conceals in its own way. `media.video` chooses the stream and the frame times for them, too.
 """
 
 from importlib import import_module
@@ -12,18 +12,18 @@ import numpy as np
 from unmask.media.kinds import Frames, MediaError, first_line, is_video
 from unmask.media.pyav_reader import Put, PyavReader, VideoReader
 
-# Pixel formats that every FFmpeg since 4.1 converts to RGB alike. Others, such as those of 10 bits, go through a scaler
-# that differs between releases by tens of grey levels at the edges of colours.
+# Pixel formats that every FFmpeg since 4.1 converts to RGB identically. Others, such as 10-bit formats, go through a
+# scaler that differs between releases by tens of grey levels at colour edges.
 EXACT = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"}
 EXACT |= {"gray", "rgb24", "bgr24", "rgba", "bgra", "rgb0", "bgr0"}
-# Containers with a time of presentation for each frame, in which decord and torchcodec seek exactly. In AVI, MPEG and
-# MPEG-TS they give other frames without a word, unless each frame can be decoded alone.
+# Containers with a presentation time for each frame, in which decord and TorchCodec seek exactly. In AVI, MPEG and
+# MPEG-TS they silently return wrong frames, except for intra-only AVI.
 SEEKABLE = {"mov", "matroska", "webm"}
-AT_ONCE = 2**27  # pixels that decord and torchcodec decode at once, which is held three times meanwhile
+AT_ONCE = 2**27  # pixels that decord and TorchCodec decode per call; three copies are in memory meanwhile
 
 
 class _SeekingReader(VideoReader):
-    """What a decoder with an FFmpeg of its own needs to give PyAV's frames; the first one is compared."""
+    """Base class that makes other decoders return PyAV's frames; it compares the first frame with PyAV's."""
 
     name = ""
 
@@ -33,7 +33,7 @@ class _SeekingReader(VideoReader):
             raise self._refusal(reason)
         try:
             count = self._open()
-        except Exception as error:  # whatever it meets in a damaged file
+        except Exception as error:  # decoders raise many types on damaged files
             raise self._refusal(first_line(error)) from error
         if count < len(self):
             raise self._refusal(f"it counts {count} frames of {len(self)}")
@@ -46,22 +46,22 @@ class _SeekingReader(VideoReader):
         for start in range(0, len(indices), some):
             try:
                 stored = view.undo_turns(self._decode(indices[start : start + some]))
-            except Exception as error:  # whatever it meets in a damaged file
+            except Exception as error:  # decoders raise many types on damaged files
                 raise self._refusal(first_line(error)) from error
             for at, frame in enumerate(stored, start):
                 put(at, view(frame))
 
     def _open(self) -> int:
-        """Open the file and count its frames, hidden ones too."""
+        """Open the file and return its number of frames, including hidden ones."""
         raise NotImplementedError
 
     def _decode(self, indices: list[int]) -> Frames:
         raise NotImplementedError
 
     def _unfit(self) -> str | None:
-        """Why this decoder cannot give the frames of this video exactly; None where it can."""
+        """Return why this decoder cannot return the frames of this video exactly; None if it can."""
         about, (height, width) = self.about, self.about.view.stored
-        if not is_video(self.path):  # its own FFmpeg takes no list of formats, and older ones guess otherwise
+        if not is_video(self.path):  # its FFmpeg accepts no format allowlist, and older versions guess differently
             return "the file does not begin as an MP4, MOV, Matroska, WebM or AVI does"
         seeks = SEEKABLE | ({"avi"} if about.intra_only else set())
         if not seeks & set(about.container.split(",")):
@@ -86,7 +86,7 @@ class _SeekingReader(VideoReader):
 
 
 class DecordReader(_SeekingReader):
-    """decord: seeks to the key frame before each wanted frame, exact."""
+    """decord: seeks exactly, from the key frame before each wanted frame."""
 
     name = "decord"
 
@@ -99,7 +99,7 @@ class DecordReader(_SeekingReader):
         import decord
 
         decord.logging.set_level(decord.logging.QUIET)
-        # It repeats the last good frame for one that it cannot read, and counts hidden ones: so PyAV counts.
+        # decord replaces unreadable frames by the last good one and counts hidden ones, so PyAV's count is used.
         self.video = decord.VideoReader(f"file:{self.path.absolute()}", ctx=decord.cpu(0), num_threads=1)
         return len(self.video)
 
@@ -108,7 +108,7 @@ class DecordReader(_SeekingReader):
 
 
 class TorchcodecReader(_SeekingReader):
-    """TorchCodec, on the system's FFmpeg: scans the file once, then seeks exactly."""
+    """TorchCodec with the system's FFmpeg: scans the file once, then seeks exactly."""
 
     name = "torchcodec"
 

@@ -1,11 +1,11 @@
-"""Decode only what the wanted pictures of an H.264 stream depend on, and get the same pixels as from decoding it all.
+"""Decode only what the wanted pictures of an H.264 stream depend on; the pixels equal those of a full decode.
 
-Two kinds of packets need not be decoded (ITU-T H.264, 7.4.1). A picture whose nal_ref_idc is 0 is no other picture's
-reference. And nothing after an IDR picture refers to anything before it, so a group of pictures that holds no wanted
-one, and what follows the last wanted one of its group, is left out as a whole.
+Two kinds of packets need not be decoded (ITU-T H.264, 7.4.1). A picture whose nal_ref_idc is 0 is not a reference of
+any other. And no picture after an IDR picture refers to one before it, so a group of pictures without a wanted one is
+skipped as a whole, and so is the rest of a group after its last wanted picture.
 
-Other codecs do not say it as plainly: HEVC's "non-reference" pictures may be referred to by higher temporal layers, and
-VP9's may train the probabilities of the next.
+Other codecs are less explicit: HEVC's "non-reference" pictures may be referenced by higher temporal layers, and VP9's
+may adapt the probabilities of the next one.
 """
 
 import re
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
     from av.video.stream import VideoStream
 
-CONTAINERS = {"mp4", "matroska"}  # with all that FFmpeg reads by the same rules: mov, m4a, webm
-IDR, PARAMETER_SETS = 5, (7, 8)  # types of NAL units (table 7-1)
-SEQUENCE_H264, SEQUENCE_HEVC = 7, 33  # types of NAL units that hold the resolution (ITU-T H.265, table 7-1)
-CLOSED = {"vp8", "vp9", "av1", "libdav1d", "libaom-av1"}  # codecs of whose key frames nothing after looks back
+CONTAINERS = {"mp4", "matroska"}  # these FFmpeg demuxers also read mov, m4a and webm
+IDR, PARAMETER_SETS = 5, (7, 8)  # NAL unit types (table 7-1)
+SEQUENCE_H264, SEQUENCE_HEVC = 7, 33  # NAL unit types with the resolution (ITU-T H.265, table 7-1)
+CLOSED = {"vp8", "vp9", "av1", "libdav1d", "libaom-av1"}  # codecs in which no frame refers to one before a key frame
 
 
 class Index(NamedTuple):
     """The packets of a video."""
 
-    times: list[int]  # of presentation, of each in order of decoding
-    groups: list[int]  # number of the group that each belongs to; decoding can begin with any
-    shown: list[int]  # times of those that no edit list hides, in order of presentation
+    times: list[int]  # presentation time of each packet, in decoding order
+    groups: list[int]  # number of each packet's group; decoding can start at any group
+    shown: list[int]  # presentation times not hidden by an edit list, ascending
 
 
 class KeyFrame(NamedTuple):
-    """What a key frame says of its stream, as far as that can be told."""
+    """What is known about a stream from one of its key frames."""
 
-    headers: tuple[bytes, ...] | None  # the sequence parameter sets in it, which hold the resolution
-    closed: bool | None  # whether nothing after it refers to anything before it
+    headers: tuple[bytes, ...] | None  # its sequence parameter sets, which hold the resolution; None if unknown
+    closed: bool | None  # whether no frame after it refers to one before it; None if unknown
 
 
 def read_key_frame(packet: "Packet[VideoStream]", codec: "VideoCodecContext") -> KeyFrame:
-    """Read the headers of a key frame of H.264 or HEVC; of other codecs it is only known whether it is closed.
+    """Read the headers of an H.264 or HEVC key frame; for other codecs only `closed` may be known.
 
     Args:
-        packet: of a key frame.
+        packet: the packet of a key frame.
         codec: the codec context of its stream.
     """
     if codec.name not in ("h264", "hevc"):
@@ -60,14 +60,14 @@ def read_key_frame(packet: "Packet[VideoStream]", codec: "VideoCodecContext") ->
 
 
 def read_index(container: "InputContainer", stream: "VideoStream | None" = None) -> Index | None:
-    """What must be known of all packets before some are left out; None where the stream does not allow that.
+    """Index all packets, so that some can be skipped; None if the stream does not allow skipping.
 
     Args:
-        container: just opened; the stream is read to the end.
-        stream: of the container; by default its first video stream.
+        container: freshly opened; the stream is read to the end.
+        stream: a stream of the container; by default its first video stream.
     """
     stream = stream or container.streams.video[0]
-    # An AVI, for one, holds no times of presentation.
+    # AVI, for example, has no presentation times.
     if stream.codec_context.name != "h264" or not CONTAINERS & set(container.format.name.split(",")):
         return None
     times: list[int] = []
@@ -83,7 +83,7 @@ def read_index(container: "InputContainer", stream: "VideoStream | None" = None)
         sent = tuple(unit for unit in units if unit[0] & 31 in PARAMETER_SETS)
         if begins:
             parameters.add(sent)
-        # Parameters that change on the way must all reach the decoder, so nothing is left out as a whole.
+        # If parameters change within the stream, all must reach the decoder, so no group is skipped.
         whole |= len(parameters) > 1 or bool(sent and not begins)
         groups.append(groups[-1] + begins if groups else 0)
         times.append(packet.pts)
@@ -96,17 +96,17 @@ def read_index(container: "InputContainer", stream: "VideoStream | None" = None)
 def decode_wanted(
     container: "InputContainer", index: Index, wanted: set[int], stream: "VideoStream | None" = None
 ) -> Iterator["VideoFrame"]:
-    """The frames of these times, among others that had to be decoded for them.
+    """Yield the frames with these presentation times, among others that had to be decoded for them.
 
     Args:
-        container: just opened.
-        index: of `read_index`.
-        wanted: times of presentation, in the stream's time base.
-        stream: that of `read_index`.
+        container: freshly opened.
+        index: result of `read_index`.
+        wanted: presentation times, in the stream's time base.
+        stream: the stream given to `read_index`.
     """
     stream = stream or container.streams.video[0]
     codec = stream.codec_context
-    codec.thread_count = 1  # a decoder that works ahead would hear too late which picture it may skip
+    codec.thread_count = 1  # a decoder that works ahead would learn too late which picture it may skip
     left = Counter(group for time, group in zip(index.times, index.groups, strict=True) if time in wanted)
     gap = False
     for packet, time, group in zip(_packets(container, stream), index.times, index.groups, strict=True):
@@ -130,12 +130,12 @@ def _packets(container: "InputContainer", stream: "VideoStream") -> Iterator["Pa
 
 
 def _units(data: bytes, extradata: bytes, at_size: int = 4) -> Iterator[bytes]:
-    """The NAL units of a packet: after their length where the header is an avcC or hvcC box, else after start codes.
+    """Yield the NAL units of a packet: length-prefixed if the header is an avcC or hvcC box, else split at start codes.
 
     Args:
         data: the packet.
         extradata: the header.
-        at_size: which byte of the box holds the number of bytes of a length.
+        at_size: index of the header byte that encodes the size of a length prefix.
     """
     if extradata[:1] != b"\x01" or len(extradata) <= at_size:
         yield from filter(None, re.split(b"\x00\x00\x01", data)[1:])

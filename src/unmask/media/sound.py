@@ -1,4 +1,4 @@
-"""The sound of a file, packet by packet: as it is where an mp4 may hold it, else as AAC."""
+"""Read a file's audio packet by packet: copied if an mp4 can hold it, else encoded as AAC."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
@@ -10,12 +10,12 @@ from av.packet import Packet
 
 from unmask.media.kinds import MediaError
 
-SOUNDS = ("wav", "mp3", "aac", "flac")  # containers that sound may be taken from, besides those of videos
-# Sound that an mp4 may hold as it is; all other becomes AAC.
+SOUNDS = ("wav", "mp3", "aac", "flac")  # containers to read audio from, besides those of videos
+# Codecs that an mp4 can hold; all others are converted to AAC.
 AS_IT_IS = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}
 
 
-Encoded: TypeAlias = "Packet[Any]"  # of a stream of any kind
+Encoded: TypeAlias = "Packet[Any]"  # a packet of any kind of stream
 
 
 class Timed(NamedTuple):
@@ -26,27 +26,27 @@ class Timed(NamedTuple):
 
 
 def timed(packet: Encoded) -> Timed:
-    """A packet with the time at which it is due; 0 where it does not say."""
+    """Return a packet with the time at which it is due; 0 if it has no time."""
     return Timed(float((packet.dts or 0) * packet.time_base), packet)
 
 
 def read_sound(source: InputContainer, target: OutputContainer) -> Iterator[Timed]:
-    """The packets of all sound streams of a file, in its order, ready for `target`, which gets streams for them.
+    """Yield the packets of all audio streams of a file in order, ready to mux into `target`, where streams are added.
 
     Raises:
-        MediaError: the codec of the sound is unknown.
+        MediaError: the audio codec is unknown.
     """
     copied, encoded = dict[int, AudioStream](), dict[int, AudioStream]()
     streams = source.streams.audio
     for stream in streams:
-        codec: AudioCodecContext | None = stream.codec_context  # None of a codec that FFmpeg does not know
+        codec: AudioCodecContext | None = stream.codec_context  # None if FFmpeg does not know the codec
         if codec is None:
             raise MediaError("the codec of its sound is not known here: save the file with AAC sound")
-        # AAC without a header of its own (from a transport stream) is framed as mp4 does not have it.
+        # AAC without extradata (from a transport stream) uses a framing that mp4 does not allow.
         if codec.name in AS_IT_IS and not (codec.name == "aac" and not codec.extradata):
             copied[stream.index] = target.add_stream_from_template(stream)
         else:
-            # A file of bare samples may not say where its channels belong.
+            # A file of raw samples may not name its channel layout.
             layout = {1: "mono", 2: "stereo"}.get(codec.channels, codec.layout.name)
             encoded[stream.index] = target.add_stream("aac", rate=codec.sample_rate, layout=layout)
     if not streams:
@@ -56,7 +56,7 @@ def read_sound(source: InputContainer, target: OutputContainer) -> Iterator[Time
         if index in encoded:
             for frame in packet.decode():
                 yield from map(timed, encoded[index].encode(frame))
-        elif packet.dts is not None:  # the last one only says that it is over
+        elif packet.dts is not None:  # the last packet only marks the end
             packet.stream = copied[index]
             yield timed(packet)
     for encoder in encoded.values():

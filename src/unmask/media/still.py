@@ -1,4 +1,4 @@
-"""Read a picture as a person sees it: upright, in sRGB, with white behind what is transparent."""
+"""Read a picture as a viewer displays it: upright, in sRGB, with transparent areas composited on white."""
 
 import warnings
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from unmask.media.kinds import FORMATS, Frame, Frames, MediaError, first_line, p
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-MOST_PIXELS = 80_000_000  # of a picture, 240 MB as RGB: a file of a few kB may claim billions and fill the memory
+MOST_PIXELS = 80_000_000  # per picture, 240 MB as RGB: a file of a few kB may claim billions and exhaust memory
 ADVICE = {
     "GIF": "a GIF: save it as PNG, or as a video where it moves",
     "JPEG XL": "a JPEG XL picture: save it as PNG",
@@ -27,10 +27,10 @@ T = TypeVar("T")
 
 
 class PictureReader:
-    """A picture as a video of one frame, turned upright as its EXIF says; what is transparent shows white behind it.
+    """A picture as a video of one frame, rotated upright by its EXIF orientation; transparency is composited on white.
 
-    Colours are converted to sRGB where the file holds another ICC profile. Of 16 bits a channel the upper 8 are taken,
-    in grey as in colour.
+    Colours are converted to sRGB if the file has another ICC profile. Of 16 bits per channel, the upper 8 are kept, in
+    grey and in colour.
     """
 
     fps = 1.0
@@ -40,7 +40,7 @@ class PictureReader:
 
         try:
             with warnings.catch_warnings(), open_picture(path) as picture:
-                warnings.simplefilter("ignore")  # of Pillow about metadata that it skips
+                warnings.simplefilter("ignore")  # Pillow warns about metadata that it skips
                 whole = restore_transparency(picture, path)
                 ImageOps.exif_transpose(whole, in_place=True)
                 self.frame = to_rgb(whole)
@@ -51,30 +51,30 @@ class PictureReader:
             said = f"{held} of a kind that is not read: save it as PNG with 8 bits a channel"
             said = said if held else f"no {', '.join(FORMATS)}"
             raise MediaError(f"not a readable picture (it holds {said})") from error
-        except Exception as error:  # whatever Pillow's parsers meet in a damaged file
+        except Exception as error:  # Pillow's parsers raise many types on damaged files
             raise MediaError(f"not a readable picture ({first_line(error)})") from error
 
     def __len__(self) -> int:
         return 1
 
     def read(self, indices: list[int]) -> Frames:
-        """The picture once for each index -> uint8 [N, H, W, 3]; of several, all are the same memory."""
+        """Return the picture once per index, uint8 [N, H, W, 3]; several are views of the same memory."""
         return self.frame[None] if len(indices) == 1 else np.broadcast_to(self.frame, (len(indices), *self.frame.shape))
 
     def each(self, indices: list[int], change: Callable[[int, Frame], T]) -> list[T]:
-        """What `change` makes of the picture for each place in `indices`."""
+        """Return `change(position, picture)` for each position in `indices`."""
         return [change(at, self.frame) for at in range(len(indices))]
 
     def times(self, indices: list[int]) -> NDArray[np.float64]:
-        """0 for each index."""
+        """Return 0 for each index."""
         return np.zeros(len(indices))
 
 
 def open_picture(path: Path) -> "Picture":
-    """Open a picture and read its header; its pixels are not decoded.
+    """Open a picture and read its header, without decoding its pixels.
 
     Raises:
-        MediaError: it claims more than `MOST_PIXELS`, moves, has several pages, or is of a format that is not read.
+        MediaError: it claims more than `MOST_PIXELS`, is animated, has several pages, or has an unsupported format.
     """
     from PIL import Image
 
@@ -83,10 +83,10 @@ def open_picture(path: Path) -> "Picture":
         raise MediaError(f"not a readable picture (it holds {ADVICE[held]})")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of bombs, for which our limit is lower, and of metadata that is skipped
+            warnings.simplefilter("ignore")  # about bombs (our limit is lower) and skipped metadata
             picture = Image.open(path, formats=_formats(held))
             reason = _unfit(picture)
-    except Image.DecompressionBombError:  # so many that Pillow does not say how many
+    except Image.DecompressionBombError:  # so many pixels that Pillow gives no number
         raise MediaError(f"too large: pictures of more than {MOST_PIXELS:,} pixels are not read") from None
     if reason:
         picture.close()
@@ -95,7 +95,7 @@ def open_picture(path: Path) -> "Picture":
 
 
 def _formats(held: str | None) -> tuple[str, ...]:
-    """The parsers of Pillow for a file; HEIC needs a package of its own, which PyPI's Pillow does not bring."""
+    """Return the Pillow parsers for a file; HEIC needs an extra package, as PyPI's Pillow does not include it."""
     if held != "HEIC":
         return FORMATS
     if not find_spec("pillow_heif"):
@@ -109,7 +109,7 @@ def _formats(held: str | None) -> tuple[str, ...]:
 
 
 def _unfit(picture: "Picture") -> str | None:
-    """Why a picture is refused by its header; None where it is not."""
+    """Return why a picture is rejected by its header; None if it is accepted."""
     from PIL.AvifImagePlugin import AvifImageFile
     from PIL.PngImagePlugin import PngImageFile
     from PIL.TiffImagePlugin import TiffImageFile
@@ -118,7 +118,7 @@ def _unfit(picture: "Picture") -> str | None:
     width, height = picture.size
     if width * height > MOST_PIXELS:
         return f"too large: {width}x{height} px, and pictures of more than {MOST_PIXELS:,} pixels are not read"
-    # A phone's JPEG may hold a second view, and a HEIC several; neither moves.
+    # A phone's JPEG may hold a second view, and a HEIC several; neither is animated.
     if isinstance(picture, PngImageFile | WebPImageFile | AvifImageFile) and picture.is_animated:
         return "not a readable picture (it moves: save it as a video)"
     if isinstance(picture, TiffImageFile) and picture.n_frames > 1:

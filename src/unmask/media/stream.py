@@ -1,4 +1,4 @@
-"""A whole video frame by frame, in memory that does not grow with its length, and when each frame is shown."""
+"""Read a whole video frame by frame in constant memory, and the time at which each frame is shown."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +13,10 @@ from unmask.media.video import describe
 
 
 def stream(path: Path) -> Iterator[NDArray[np.uint8]]:
-    """All frames that a video shows, in order and as a player shows them: uint8 [H, W, 3].
+    """Yield all frames of a video in order, as a player shows them, uint8 [H, W, 3].
 
     Raises:
-        MediaError: it is no video, or its stream breaks.
+        MediaError: the file is not a video, or its stream is broken.
     """
     _check(path)
     view = describe(path).view
@@ -26,15 +26,15 @@ def stream(path: Path) -> Iterator[NDArray[np.uint8]]:
                 yield view.of(frame)
     except MediaError:
         raise
-    except Exception as error:  # whatever a decoder meets in a damaged file
+    except Exception as error:  # decoders raise many types on damaged files
         raise MediaError(f"broken video stream ({first_line(error)})") from error
 
 
 def clock(path: Path) -> tuple[float, Clock]:
-    """Frames a second, and when each is shown; of its frames one is decoded.
+    """Return the frames per second and the time of each frame; only the first frame is decoded.
 
     Raises:
-        MediaError: it is no video, or it does not say when frames are shown.
+        MediaError: the file is not a readable video.
     """
     _check(path)
     about = describe(path)

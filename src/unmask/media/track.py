@@ -1,4 +1,4 @@
-"""Follow faces over frames: boxes joined by IoU, gaps filled and jitter smoothed by a constant-velocity Kalman filter.
+"""Track faces over frames: boxes linked by IoU, gaps filled and jitter smoothed by a constant-velocity Kalman filter.
 
 The filter runs forwards over the frame numbers, then the Rauch-Tung-Striebel smoother backwards (Rauch et al., 1965),
 so that every box uses the whole track.
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from unmask.media.find import Array, Faces
 
-# Noise of the filter, as shares of the face's size: how far a detected box lies off, and how much a face's velocity
-# (sizes a frame) changes from one frame to the next.
+# Noise of the filter, as shares of the face's size: the error of a detected box, and the change of a face's velocity
+# (face sizes per frame) from one frame to the next.
 BOX_NOISE, VELOCITY_NOISE = 0.03, 0.01
 
-# A face was changed if the mask is white in at least TOUCHED of its box in one frame, and in at least BLED of the share
-# of the most changed face. One repainted eye covers 2 to 5 % of a box, so the first only excludes noise. The second
-# excludes a neighbour into whose box the mask of a swapped face extends (a swap covers 50 to 100 % of its own box).
+# A face counts as changed if, in some frame, the mask covers at least the share TOUCHED of its box, and at least BLED
+# times the share of the most changed face. One repainted eye covers 2 to 5 % of a box, so TOUCHED only excludes noise.
+# BLED excludes a neighbour into whose box a swapped face's mask extends (a swap covers 50 to 100 % of its own box).
 TOUCHED, BLED = 0.01, 0.2
 
 
@@ -45,7 +45,7 @@ class Track:
 
     @property
     def weight(self) -> float:
-        """How much of a face this is: area times probability, summed over its detections (px^2)."""
+        """Area times probability, summed over the detections (px^2)."""
         sizes = [float(max(b[2] - b[0], 0) * max(b[3] - b[1], 0)) for b in self.boxes]
         return sum(size * prob for size, prob in zip(sizes, self.probs, strict=True))
 
@@ -61,13 +61,13 @@ def iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]
 
 
 def associate(found: list[Faces], min_prob: float = 0.9, min_iou: float = 0.2, max_gap: int = 8) -> list[Track]:
-    """Join the faces of consecutive frames into tracks, the heaviest first.
+    """Link the faces of consecutive frames into tracks, sorted by descending weight.
 
     Args:
         found: the faces of each searched frame, in order.
-        min_prob: weaker detections are left out.
-        min_iou: a face further than this from a track's last box starts a track of its own.
-        max_gap: a track that was not seen for more searched frames than this has ended.
+        min_prob: less probable detections are ignored.
+        min_iou: a face with a lower IoU with every track's last box starts a new track.
+        max_gap: a track ends if its last detection is more than this many searched frames ago.
     """
     tracks: list[Track] = []
     for frame, faces in enumerate(found):
@@ -76,9 +76,8 @@ def associate(found: list[Faces], min_prob: float = 0.9, min_iou: float = 0.2, m
         taken: set[int] = set()
         if live and len(keep):
             overlap = iou(np.stack([track.boxes[-1] for track in live]), faces.boxes[keep])
-            from scipy.optimize import (
-                linear_sum_assignment,  # imported where it is needed: it takes a fifth of PyTorch\'s time
-            )
+            # Imported here because it takes a fifth of PyTorch's import time.
+            from scipy.optimize import linear_sum_assignment
 
             for row, column in zip(*linear_sum_assignment(-overlap), strict=True):
                 if overlap[row, column] >= min_iou:
@@ -92,13 +91,13 @@ def associate(found: list[Faces], min_prob: float = 0.9, min_iou: float = 0.2, m
 
 
 def main_face(tracks: list[Track]) -> list[Track]:
-    """The pieces of the face that the video shows most, in order of time.
+    """Return the pieces of the face that the video shows most, in order of time.
 
-    Between frames that lie seconds apart, and at a cut of the film, a face jumps and its track breaks: tracks that
-    follow one another and are at least half as large as the heaviest are taken for its pieces.
+    Between frames that are seconds apart, and at a cut, a face jumps and its track breaks. Tracks that do not overlap
+    in time and are at least half as wide as the heaviest are taken to be pieces of one face.
     """
     pieces: list[Track] = []
-    for track in tracks:  # the heaviest first
+    for track in tracks:  # by descending weight
         apart = all(track.frames[-1] < other.frames[0] or other.frames[-1] < track.frames[0] for other in pieces)
         if apart and track.width >= 0.5 * tracks[0].width:
             pieces.append(track)
@@ -106,12 +105,12 @@ def main_face(tracks: list[Track]) -> list[Track]:
 
 
 def all_faces(tracks: list[Track], searched: int) -> tuple[list[list[Track]], int]:
-    """The pieces of the main face, then those of each other face that was seen in 3 frames and in 10 % of them.
+    """Return the pieces of the main face, then those of every other face seen in at least 3 frames and 10 % of them.
 
-    What is seen in fewer is mostly no face. Of 1 or 2 frames, all must show it.
+    Detections in fewer frames are mostly not faces. If only 1 or 2 frames were searched, all must show the face.
 
     Args:
-        tracks: of `associate`.
+        tracks: result of `associate`.
         searched: number of frames that were searched.
 
     Returns:
@@ -131,14 +130,14 @@ def all_faces(tracks: list[Track], searched: int) -> tuple[list[list[Track]], in
 
 
 def changed(tracks: list[Track], masks: NDArray[np.bool_]) -> tuple[list[Track], list[Track]]:
-    """Divide tracks into those that a mask touches and those that it leaves alone, each in the given order.
+    """Divide tracks into those that a mask touches and the others, each in the given order.
 
     Args:
-        tracks: of `associate`.
-        masks: of the searched frames, true where they were manipulated [M, H, W].
+        tracks: result of `associate`.
+        masks: masks of the searched frames [M, H, W], true where manipulated.
 
     Returns:
-        The tracks whose largest share of white in a box is at least `TOUCHED`, and at least `BLED` of the largest
+        The tracks whose largest masked share of a box is at least `TOUCHED`, and at least `BLED` times the largest
         share of all tracks; and the others.
     """
     shares = [_white(track, masks) for track in tracks]
@@ -148,7 +147,7 @@ def changed(tracks: list[Track], masks: NDArray[np.bool_]) -> tuple[list[Track],
 
 
 def _white(track: Track, masks: NDArray[np.bool_]) -> float:
-    """The largest share of a face's box, as far as it lies in the frame, that is true in a mask [M, H, W]."""
+    """Return the largest share of a face's box (clipped to the frame) that is true in the masks [M, H, W]."""
     shares = [0.0]
     for frame, box in zip(track.frames, track.boxes, strict=True):
         left, top, right, bottom = np.maximum(np.round(box), 0).astype(int)
@@ -158,7 +157,7 @@ def _white(track: Track, masks: NDArray[np.bool_]) -> float:
 
 
 def smooth(track: Track, times: NDArray[np.integer], searched: NDArray[np.integer]) -> tuple[Array, Array]:
-    """Boxes [N, 4] and landmarks [N, 5, 2] of a track at every wanted frame.
+    """Return smoothed boxes [N, 4] and landmarks [N, 5, 2] of a track at every wanted frame.
 
     Args:
         track: the detections; `track.frames` are positions in `searched`.
@@ -171,7 +170,7 @@ def smooth(track: Track, times: NDArray[np.integer], searched: NDArray[np.intege
     centre_size = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
     every = np.union1d(times, seen)
     state = _kalman(every, seen, centre_size, size)[np.searchsorted(every, times)]
-    # Landmarks keep their place in the box: interpolated relative to the detected boxes, moved with the smooth one.
+    # Landmarks are interpolated relative to the detected boxes and then placed in the smoothed ones.
     relative = (points - centre_size[:, None, :2]) / centre_size[:, None, 2:]
     flat = relative.reshape(len(seen), -1)
     between = np.stack([np.interp(times, seen, column) for column in flat.T], axis=1).reshape(-1, 5, 2)
@@ -180,10 +179,10 @@ def smooth(track: Track, times: NDArray[np.integer], searched: NDArray[np.intege
 
 
 def _kalman(every: NDArray[np.integer], seen: NDArray[np.integer], values: Array, size: float) -> NDArray[np.float64]:
-    """Smoothed values [len(every), 4] of measurements [len(seen), 4]; each has its own position and speed."""
+    """Smooth measurements [len(seen), 4] -> [len(every), 4]; each column has its own position and velocity."""
     measured = dict(zip(seen.tolist(), values.astype(np.float64), strict=True))
     noise, drift = (BOX_NOISE * size) ** 2, (VELOCITY_NOISE * size) ** 2
-    mean = np.zeros((2, values.shape[1]))  # position and speed of each coordinate
+    mean = np.zeros((2, values.shape[1]))  # position and velocity of each coordinate
     mean[0] = values[0]
     covariance = np.diag([noise, (0.1 * size) ** 2])
     predicted, filtered, steps = [], [], []

@@ -1,6 +1,6 @@
-"""Describe a video file: how its frames are shown, and when.
+"""Describe a video file: how and when its frames are shown.
 
-Whatever reads or describes a video asks here: the decoders, the streaming reader, the file statistics.
+All code that reads or describes a video uses this: the decoders, the streaming reader, the file statistics.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-MOST_AT_ONCE = 600_000_000  # pixels of all frames that are read at once, 1.8 GB as RGB: 64 frames of 4K
-PROGRESSIVE = 1  # FFmpeg's number of this order of fields; 0 is unknown, greater ones are interlaced
-SCANNED = 50  # key frames whose size is looked at where every frame is one
+MOST_AT_ONCE = 600_000_000  # total pixels read at once, 1.8 GB as RGB: about 64 frames in 4K
+PROGRESSIVE = 1  # FFmpeg's number of this field order; 0 is unknown, greater numbers are interlaced
+SCANNED = 50  # maximum number of key frames whose size is checked if every frame is one
 
 
 @dataclass(frozen=True)
 class Video:
-    """What a file says of its video; all its packets were read and only its first frame was decoded."""
+    """Description of a file's video, from reading all its packets and decoding only its first frame."""
 
     stream: int  # index of the stream in the file
-    alone: bool  # whether no other stream of the file is a video, apart from covers
-    container: str  # FFmpeg's name of the format
+    alone: bool  # whether the file has no other video stream, apart from covers
+    container: str  # FFmpeg's name for the format
     codec: str
     pixel_format: str
     interlaced: bool
-    closed: bool  # whether decoding can begin with every key frame and give the same; False where that cannot be told
-    rate: Fraction  # frames a second, on average
+    closed: bool  # whether decoding from any key frame gives the same pixels; False if unknown
+    rate: Fraction  # average frames per second
     view: View
-    times: list[int]  # of presentation, of the frames that are shown, in units of `base` seconds, ascending
+    times: list[int]  # presentation times of the visible frames, in units of `base` seconds, ascending
     base: Fraction
-    last: int  # for how long the last frame is shown, in the same unit
-    packets: list[tuple[int, bool]]  # bytes of each, and whether it is a key frame
+    last: int  # duration of the last frame, in the same unit
+    packets: list[tuple[int, bool]]  # size in bytes, and whether it is a key frame
 
     def __len__(self) -> int:
         return len(self.times)
@@ -56,15 +56,15 @@ class Video:
         return all(key for _, key in self.packets)
 
     def seconds(self, indices: Iterable[int]) -> NDArray[np.float64]:
-        """When these frames are shown, s after the first one."""
+        """Return when these frames are shown, in seconds after the first one."""
         shown = np.asarray(self.times, np.int64)
         return np.asarray((shown[np.asarray(list(indices), np.int64)] - shown[0]) * float(self.base), np.float64)
 
     def check_memory(self, count: int) -> None:
-        """Refuse to read so many frames at once that they fill the memory.
+        """Reject reading so many frames at once that memory is exhausted.
 
         Raises:
-            MediaError: they have more than `MOST_AT_ONCE` pixels.
+            MediaError: the frames have more than `MOST_AT_ONCE` pixels in total.
         """
         height, width = self.view.size
         if count * height * width > MOST_AT_ONCE:
@@ -75,17 +75,17 @@ class Video:
 
 
 def describe(path: Path) -> Video:
-    """Read what a file says of its video.
+    """Describe a file's video.
 
     Raises:
-        MediaError: it is no video, is cut off, is too large, or its resolution changes on the way.
+        MediaError: the file is not a video, is truncated or too large, or its resolution changes within the stream.
     """
     first_bytes(path, 1)
     about = path.stat()
     return _describe(path.absolute(), about.st_mtime_ns, about.st_size)
 
 
-@lru_cache(maxsize=4)  # one file is asked for several times in a row
+@lru_cache(maxsize=4)  # the same file is described several times in a row
 def _describe(path: Path, changed: int, size: int) -> Video:
     try:
         with opened(path) as (container, stream):
@@ -93,7 +93,7 @@ def _describe(path: Path, changed: int, size: int) -> Video:
             return _read(path, container, stream)
     except MediaError:
         raise
-    except Exception as error:  # whatever a decoder meets in a damaged file
+    except Exception as error:  # decoders raise many types on damaged files
         raise MediaError(f"not a readable video ({first_line(error)})") from error
 
 
@@ -101,14 +101,14 @@ class _Demuxed(NamedTuple):
     """All packets of a stream, and its first frame."""
 
     packets: list[tuple[int, bool]]
-    shown: list[int | None]  # times of those that no edit list hides; a damaged end is there but not shown either
+    shown: list[int | None]  # times of packets not discarded (by an edit list, or as a damaged end)
     keys: set[KeyFrame]
     first: "VideoFrame | None"
-    error: str  # of decoding the first frame
+    error: str  # from decoding the first frame
 
 
 def _demux(container: "InputContainer", stream: "VideoStream") -> _Demuxed:
-    """Read all packets, and decode until the first frame comes."""
+    """Read all packets, and decode up to the first frame."""
     import av
 
     codec, first, error = stream.codec_context, None, ""
@@ -117,7 +117,7 @@ def _demux(container: "InputContainer", stream: "VideoStream") -> _Demuxed:
         if first is None and not error:
             try:
                 first = next(iter(codec.decode(packet)), None)
-            except av.FFmpegError as broken:  # a file that is cut off is named so, below
+            except av.FFmpegError as broken:  # reported later, since a truncated file is named first
                 error = first_line(broken)
         if packet.size:
             packets.append((packet.size, packet.is_keyframe))
@@ -135,7 +135,7 @@ def _read(path: Path, container: "InputContainer", stream: "VideoStream") -> Vid
         raise MediaError(f"broken video stream ({error})")
     if first is None or not shown:
         raise MediaError("the video has no frames")
-    # A recording that begins between two key frames shows nothing before the first of them.
+    # A recording that starts between two key frames shows nothing before the first key frame.
     shown = [time for time in shown if time is None or first.pts is None or time >= first.pts]
     view = view_of(first, stream.sample_aspect_ratio)
     for height, width in (view.stored, view.square):
@@ -152,25 +152,25 @@ def _read(path: Path, container: "InputContainer", stream: "VideoStream") -> Vid
 
 
 def _cut_off(path: Path, container: str, promised: int, there: int) -> str | None:
-    """Why a file counts as cut off, given how many frames it promises (0: it does not say) and holds."""
-    table = "mp4" in container  # whose table of frames is exact, and which may announce more bytes than these need
+    """Return why a file counts as truncated, given how many frames it promises (0: unknown) and holds."""
+    table = "mp4" in container  # its frame table is exact, and it may announce more bytes than the frames need
     if table and promised:
         return f"cut off: {there} of {promised} frames are there" if there < promised else None
-    if "avi" in container and promised and there >= promised:  # an index is missing at most
+    if "avi" in container and promised and there >= promised:  # at most its index is missing
         return None
     return missing(path, container)
 
 
 def _times(shown: list[int | None], base: Fraction, rate: Fraction) -> tuple[list[int], Fraction, int]:
-    """Times of presentation in order, their unit, and how long the last frame stays."""
+    """Return the presentation times in order, their unit, and the duration of the last frame."""
     times = sorted(time for time in shown if time is not None)
-    if len(set(times)) < len(shown):  # an AVI, for one, says only how many there are a second
+    if len(set(times)) < len(shown):  # AVI, for example, stores only a frame rate
         return list(range(len(shown))), 1 / rate, 1
     return times, base, max(1, round(1 / (rate * base)))
 
 
 def _check_key_frames(path: Path, size: tuple[int, int], packets: list[tuple[int, bool]]) -> None:
-    """Refuse a video whose resolution changes: that happens at key frames, which are decoded alone."""
+    """Reject a video whose resolution changes; it can change only at key frames, so only these are decoded."""
     keys = sum(key for _, key in packets)
     step = -(-keys // SCANNED) if keys == len(packets) else 1
     with opened(path) as (container, stream):

@@ -1,4 +1,4 @@
-"""How a decoded frame is shown: its pixels made square, and turned or mirrored as the file says.
+"""How a decoded frame is displayed: with square pixels, and rotated or mirrored as the file specifies.
 
 Every decoder, the streaming reader and the file statistics use this one rule.
 """
@@ -22,28 +22,28 @@ Pixels = NDArray[np.uint8]  # [H, W, 3]
 
 
 class View(NamedTuple):
-    """What a player does with a stored frame before it shows it.
+    """The transform that a player applies to a stored frame before showing it.
 
     The frame is first resized to square pixels, then transposed, then flipped.
     """
 
     stored: tuple[int, int]  # height and width of the decoded frame, px
-    square: tuple[int, int]  # the same with square pixels; the side whose pixels are longer is enlarged
+    square: tuple[int, int]  # the same with square pixels; the side along which pixels are longer is enlarged
     transpose: bool
     flip_rows: bool
     flip_columns: bool
-    quarter_turns: int  # anticlockwise, which FFmpeg derives from the matrix; other decoders apply them on their own
+    quarter_turns: int  # anticlockwise, as FFmpeg derives them from the matrix; other decoders apply them themselves
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the frame as it is shown, px."""
+        """Height and width of the displayed frame, px."""
         return self.square[::-1] if self.transpose else self.square
 
     def __call__(self, frame: Pixels) -> Pixels:
-        """A decoded frame [h, w, 3] as it is shown, [H, W, 3].
+        """Transform a decoded frame [h, w, 3] to its displayed form [H, W, 3].
 
         Raises:
-            MediaError: the frame has another size than the first one of its video.
+            MediaError: the frame's size differs from that of the first frame of its video.
         """
         if frame.shape[:2] != self.stored:
             height, width = self.stored
@@ -55,7 +55,7 @@ class View(NamedTuple):
         return frame[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
     def of(self, frame: "VideoFrame") -> Pixels:
-        """A frame that PyAV decoded as it is shown, [H, W, 3].
+        """Transform a frame decoded by PyAV to its displayed form [H, W, 3].
 
         Raises:
             MediaError: see `__call__`.
@@ -63,30 +63,30 @@ class View(NamedTuple):
         return self(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
 
     def undo_turns(self, frames: Pixels) -> Pixels:
-        """Take back the quarter turns that another decoder applied: [N, H, W, 3] -> [N, h, w, 3]."""
+        """Undo the quarter turns that another decoder applied: [N, H, W, 3] -> [N, h, w, 3]."""
         return np.rot90(frames, -self.quarter_turns, (1, 2))
 
 
 def view_of(frame: "VideoFrame", pixel_aspect: Fraction | None) -> View:
-    """The view of a video whose first decoded frame this is.
+    """Return the view of a video, given its first decoded frame.
 
     Args:
-        frame: with the display matrix of its file (ISO/IEC 14496-12, 8.3.2) in its side data, if there is one.
-        pixel_aspect: width / height of a stored pixel (sample aspect ratio); None or 0 where the file does not say.
+        frame: its side data holds the file's display matrix (ISO/IEC 14496-12, 8.3.2), if there is one.
+        pixel_aspect: width / height of a stored pixel (sample aspect ratio); None or 0 if the file does not specify it.
     """
     height, width = frame.height, frame.width
     aspect = Fraction(pixel_aspect or 1)
     square = (height, round(width * aspect)) if aspect >= 1 else (round(height / aspect), width)
     a, b, c, d = _matrix(frame)
-    # A stored pixel (x, y) is shown at (a x + c y, b x + d y). Only the eight ways to lay a rectangle on its sides are
-    # shown exactly; what lies between is shown as the nearest of them, as browsers do.
+    # A stored pixel (x, y) is shown at (a x + c y, b x + d y). Only the eight axis-aligned orientations are supported;
+    # others are rounded to the nearest of them, as browsers do.
     transpose = abs(b) + abs(c) > abs(a) + abs(d)
     flip_columns, flip_rows = (c < 0, b < 0) if transpose else (a < 0, d < 0)
     return View((height, width), square, transpose, flip_rows, flip_columns, round(frame.rotation / 90))
 
 
 def change_of_size(first: tuple[int, int], other: tuple[int, int]) -> str:
-    """Why a video whose frames (width, height) change their size is refused."""
+    """Return why a video whose frames change their size (width, height) is rejected."""
     return (
         f"its resolution changes on the way, from {first[0]}x{first[1]} to {other[0]}x{other[1]} px: encode it "
         f"again at one size (ffmpeg -i FILE -vf scale={first[0]}:{first[1]} NEW.mp4)"
@@ -94,8 +94,8 @@ def change_of_size(first: tuple[int, int], other: tuple[int, int]) -> str:
 
 
 def _matrix(frame: "VideoFrame") -> tuple[int, int, int, int]:
-    """The entries a, b, c, d of the display matrix, or of the identity if the frame has no matrix."""
-    for data in cast("Iterable[SideData]", frame.side_data):  # PyAV's stub names motion vectors alone
+    """Return the entries a, b, c, d of the display matrix, or of the identity if the frame has no matrix."""
+    for data in cast("Iterable[SideData]", frame.side_data):  # PyAV's stub lists only motion vectors
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data)[:36])
             return a, b, c, d

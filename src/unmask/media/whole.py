@@ -1,8 +1,8 @@
-"""Whether a video file is there to its end, as its container tells: the sizes that its outermost parts announce.
+"""Detect truncated video files by the sizes that the container's top-level parts announce.
 
-FFmpeg reads a file that is cut off up to the cut and says nothing. Some recordings announce no size, such as those that
-a browser makes (MediaRecorder) or that were streamed; of these, only a cut within a part can be seen. MPEG, MPEG-TS and
-Ogg announce nothing.
+FFmpeg reads a truncated file up to the cut without an error. Some recordings announce no size, such as those made by
+a browser (MediaRecorder) or streamed; in these, only a cut within a part can be detected. MPEG, MPEG-TS and Ogg
+announce nothing.
 """
 
 import os
@@ -14,19 +14,19 @@ from unmask.files import open_regular
 
 # Matroska (RFC 9559) and EBML (RFC 8794)
 SEGMENT, CLUSTER = 0x18538067, 0x1F43B675
-ELEMENTS = {SEGMENT, CLUSTER, 0x1A45DFA3, 0xEC, 0xBF}  # these, the file's header, void, checksums
+ELEMENTS = {SEGMENT, CLUSTER, 0x1A45DFA3, 0xEC, 0xBF}  # segment, cluster, file header, void, checksum
 ELEMENTS |= {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1043A770, 0x1C53BB6B, 0x1941A469, 0x1254C367}  # within a segment
 ELEMENTS |= {0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF}  # within a cluster
 ASF_HEADER = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
-ZEROS = 256  # bytes; so many in a row where a part should begin: room that was reserved for what never came
+ZEROS = 256  # this many zero bytes where a part should begin are space reserved for data that never arrived
 
 
 def missing(path: Path, container: str) -> str | None:
-    """Why a file counts as cut off; None where it does not.
+    """Return why a file counts as truncated; None if it is complete.
 
     Args:
-        path: of a video.
-        container: FFmpeg's name of its format, such as `matroska,webm`.
+        path: a video file.
+        container: FFmpeg's name for its format, such as `matroska,webm`.
     """
     parts = next((walk for name, walk in WALKS.items() if name in container.split(",")), None)
     if parts is None:
@@ -36,7 +36,7 @@ def missing(path: Path, container: str) -> str | None:
         for end in parts(file, size):
             if end > size:
                 return f"cut off: {size:,} of {end:,} bytes are there"
-        # An AVI ends with its index, and between two parts of a Matroska file there is nothing.
+        # An AVI ends with its index, and a Matroska file has no gaps between parts.
         file.seek(end if "matroska" in container else max(size - ZEROS, 0))
         rest = file.read(ZEROS)
     if container in ("avi", "matroska,webm") and len(rest) == ZEROS and not any(rest):
@@ -45,7 +45,7 @@ def missing(path: Path, container: str) -> str | None:
 
 
 def _matroska(file: BinaryIO, size: int) -> Iterator[int]:
-    """Where each part ends: of a segment and of clusters of unknown size, what they hold."""
+    """Yield where each part ends; a segment and clusters of unknown size are entered instead of skipped."""
     at, stop = 0, size
     while at < stop:
         file.seek(at)
@@ -64,7 +64,7 @@ def _matroska(file: BinaryIO, size: int) -> Iterator[int]:
 
 
 def _element(head: bytes) -> tuple[int, int, int | None]:
-    """Name of an element, bytes of its header (0 where it is none), and of what it holds (None: not known)."""
+    """Return an element's ID, its header size in bytes (0 if invalid) and its content size (None if unknown)."""
     first = 9 - head[0].bit_length() if head and head[0] else 0
     if not 1 <= first <= 4 or len(head) <= first or head[first] == 0:
         return 0, 0, None
@@ -76,7 +76,7 @@ def _element(head: bytes) -> tuple[int, int, int | None]:
 
 
 def _riff(file: BinaryIO, size: int) -> Iterator[int]:
-    """AVI: one RIFF chunk, and with OpenDML more of them."""
+    """Yield where each RIFF chunk of an AVI ends: one, or several with OpenDML."""
     at = 0
     while at + 8 <= size:
         file.seek(at)
@@ -90,7 +90,7 @@ def _riff(file: BinaryIO, size: int) -> Iterator[int]:
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[int]:
-    """MP4 and MOV (ISO/IEC 14496-12, 4.2)."""
+    """Yield where each box of an MP4 or MOV ends (ISO/IEC 14496-12, 4.2)."""
     at = 0
     while at + 8 <= size:
         file.seek(at)
@@ -98,14 +98,14 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[int]:
         length = int.from_bytes(head[:4], "big")
         if length == 1:
             length = int.from_bytes(head[8:], "big")
-        if length < 8:  # 0: to the end of the file; else damaged
+        if length < 8:  # 0 means up to the end of the file; other values are damaged
             return
         at += length
         yield at
 
 
 def _asf(file: BinaryIO, size: int) -> Iterator[int]:
-    """WMV: objects, of which the second holds the pictures; a broadcast says 0."""
+    """Yield where each object of a WMV ends; the second holds the frames, and a broadcast gives 0 as its size."""
     at = 0
     while at + 24 <= size:
         file.seek(at)
@@ -118,13 +118,13 @@ def _asf(file: BinaryIO, size: int) -> Iterator[int]:
 
 
 def _flv(file: BinaryIO, size: int) -> Iterator[int]:
-    """FLV: tags, each followed by its size."""
+    """Yield where each tag of an FLV ends; every tag is followed by its size."""
     file.seek(5)
     at = int.from_bytes(file.read(4), "big") + 4
     while at + 11 <= size:
         file.seek(at)
         head = file.read(4)
-        if head[0] & 0x1F not in (8, 9, 18):  # sound, picture, script
+        if head[0] & 0x1F not in (8, 9, 18):  # audio, video, script
             return
         at += 11 + int.from_bytes(head[1:], "big")
         yield at

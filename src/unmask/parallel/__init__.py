@@ -1,1 +1,1 @@
-"""Worker processes, devices, signals."""
+"""Worker processes, devices and signals."""

@@ -1,4 +1,4 @@
-"""Work shared out to devices, one process per device."""
+"""Distribute work over devices, one process per device."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -17,19 +17,19 @@ Work = Callable[[str, Iterable[T]], R]
 
 
 def over_devices(devices: list[str], work: Work[T, R], todo: list[T], words: str) -> list[R]:
-    """Share things out to devices; the first share draws a bar.
+    """Distribute items over devices; the first share shows a progress bar.
 
     Args:
-        devices: such as `cuda:0`; the CPU once for each process.
-        work: (device, things) -> result; where there are several devices, it and the things are pickled.
-        todo: the things.
-        words: beside the bar.
+        devices: such as `cuda:0`; `cpu` once per process.
+        work: (device, items) -> result; with several devices, it and the items are pickled.
+        todo: the items.
+        words: text next to the progress bar.
 
     Returns:
-        One result a device, in no set order.
+        One result per device, in no particular order.
 
     Raises:
-        ValueError: a process failed; what was made stays.
+        ValueError: a process failed; finished output is kept.
     """
     if not todo:
         return []
@@ -52,12 +52,12 @@ def over_devices(devices: list[str], work: Work[T, R], todo: list[T], words: str
 class _Share(Generic[T]):
     device: str
     things: list[T]
-    words: str  # beside its bar; "" draws none
+    words: str  # next to its progress bar; "" shows none
 
 
 @dataclass
 class _Process(Generic[T, R]):
-    """What one of several processes does with its share."""
+    """The work of one of several processes on its share."""
 
     work: Work[T, R]
     processes: int

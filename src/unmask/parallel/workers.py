@@ -1,4 +1,4 @@
-"""Run one function over many tasks in processes; a task that crashes or hangs takes only its worker along."""
+"""Run one function on many tasks in worker processes; a task that crashes or hangs affects only its worker."""
 
 import mmap
 import multiprocessing
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 READY = "ready"
 PAGE = mmap.PAGESIZE
-POLL = 0.05  # s between two looks at the memory of the workers: in it one fills about 0.1 GB more
+POLL = 0.05  # s between checks of the workers' memory, in which one may allocate about 0.1 GB more
 
 
 class TaskError(Exception):
@@ -29,18 +29,18 @@ class TaskError(Exception):
 
 
 class Stop(ValueError):
-    """No task's fault, and no other task would fare better (a full disk); `run` raises it."""
+    """A failure that would affect every task, such as a full disk; raised by `run`."""
 
 
 @dataclass(frozen=True)
 class _Found(Generic[R]):
-    """What became of a task; the result may be None."""
+    """The outcome of a task; the result may be None."""
 
     result: R | TaskError
 
 
 class _Worker(Generic[T, R]):
-    """One process and what it is working on."""
+    """One process and its current task."""
 
     def __init__(self, context: SpawnContext, work: Callable[[T], R]) -> None:
         self.pipe, theirs = context.Pipe()
@@ -63,22 +63,22 @@ class _Worker(Generic[T, R]):
         return task
 
     def receive(self) -> "_Found[R] | None":
-        """What it sent; None where it has only said that it is ready.
+        """Return what the worker sent; None if it only reported that it is ready.
 
         Raises:
-            Stop: its work raised it.
-            RuntimeError: its process could not start.
+            Stop: the work raised it.
+            RuntimeError: the process could not start.
         """
         try:
             if not self.ready:
                 self.ready = self.pipe.recv() == READY
-                self.since = time.monotonic()  # starting, with its imports, is not the task's time
+                self.since = time.monotonic()  # start-up, with its imports, does not count as the task's time
                 if not self.pipe.poll():
                     return None
             result: R | TaskError | Stop = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join(5)
-            if not self.ready:  # no task's fault
+            if not self.ready:  # not the task's fault
                 raise RuntimeError(f"a worker process could not start (exit code {self.process.exitcode})") from None
             return _Found(TaskError(f"its process crashed (exit code {self.process.exitcode})"))
         if isinstance(result, Stop):
@@ -86,7 +86,7 @@ class _Worker(Generic[T, R]):
         return _Found(result)
 
     def overdue(self, timeout: float, memory: float | None) -> "_Found[R] | None":
-        """Why its task is given up; None where it is not. To start, with its imports, is not the task's time."""
+        """Return why the task is given up, or None. Start-up, with its imports, does not count as the task's time."""
         if not self.ready:
             return None
         if memory is not None and resident_memory(self.process.pid) > memory:
@@ -103,10 +103,10 @@ class _Worker(Generic[T, R]):
 
 @contextmanager
 def _verb_left_out() -> Iterator[None]:
-    """Let a new process import what its work needs, and not the verb that was called: that takes seconds in each."""
+    """Keep a new process from importing the verb that was called, which takes seconds in each process."""
     verb = sys.modules["__main__"]
     if verb.__spec__ is None or not verb.__spec__.name.startswith("unmask."):
-        yield  # somebody's script, whose functions may be the work
+        yield  # a user's script, which may define the work
         return
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -116,13 +116,13 @@ def _verb_left_out() -> Iterator[None]:
 
 
 def resident_memory(pid: int | None) -> float:
-    """Memory that a process holds for itself, GB, without the libraries it shares with others; 0 where none can tell.
+    """Return the private resident memory of a process in GB, without shared libraries; 0 if unknown.
 
-    Linux tells it in /proc; an address-space limit would not serve, as importing PyTorch alone maps 3.9 GB.
+    It is read from /proc on Linux; an address-space limit would not work, as importing PyTorch alone maps 3.9 GB.
     """
     try:
         _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_bytes().split()
-    except (OSError, ValueError):  # another system, or the process has just ended
+    except (OSError, ValueError):  # no /proc, or the process has just ended
         return 0.0
     return (int(resident) - int(shared)) * PAGE / 1e9
 
@@ -130,15 +130,15 @@ def resident_memory(pid: int | None) -> float:
 def run(
     work: Callable[[T], R], tasks: Sequence[T], workers: int = 1, timeout: float = 600.0, memory: float | None = None
 ) -> Iterator[tuple[T, R | TaskError]]:
-    """Yield (task, result) as each is done, in no set order.
+    """Yield (task, result) as each task finishes, in no particular order.
 
     Args:
-        work: called in the workers; it and its tasks can be pickled. What it raises becomes a `TaskError`.
-        tasks: what to work on.
-        workers: processes; 0 works here, without protection from crashes. They end when this one does, however.
+        work: called in the workers; it and its tasks must be picklable. Exceptions become a `TaskError`.
+        tasks: the tasks.
+        workers: number of processes, which end when this one does; 0 runs in this one, unprotected from crashes.
         timeout: seconds after which a task counts as hanging and its worker is killed.
-        memory: GB that a worker may hold; one that holds more is killed. None bounds nothing, and so do 0 workers, and
-            systems without /proc (macOS, Windows).
+        memory: GB that a worker may use before it is killed. None means no limit; there is also none with 0 workers
+            or without /proc (macOS, Windows).
 
     Raises:
         Stop: the work raised it.
@@ -152,7 +152,7 @@ def run(
 def _run_apart(
     work: Callable[[T], R], tasks: Sequence[T], workers: int, timeout: float, memory: float | None
 ) -> Iterator[tuple[T, R | TaskError]]:
-    """`run` in other processes, with a new one in place of each that crashed or hung."""
+    """`run` in other processes, replacing each one that crashed or hung."""
     context = multiprocessing.get_context("spawn")
     waiting = list(reversed(tasks))
     pool = [_Worker[T, R](context, work) for _ in range(workers)]
@@ -181,14 +181,14 @@ def _run_apart(
 
 
 def _serve(pipe: Connection, work: Callable[[T], R]) -> None:
-    """Answer tasks until the parent is gone."""
+    """Process tasks until the parent has ended."""
     threading.Thread(target=_follow_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends its workers
-    os.environ["OMP_NUM_THREADS"] = "1"  # the processes are the parallelism; PyTorch reads this when it is imported
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the parent ends its workers
+    os.environ["OMP_NUM_THREADS"] = "1"  # parallelism comes from the processes; PyTorch reads this on import
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(1)
     pipe.send(READY)
-    # What goes wrong is sent back as a reason; C libraries say the same on stderr for each macroblock.
+    # Errors are sent back as reasons; C libraries would repeat them on stderr for each macroblock.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     while True:
         try:
@@ -199,7 +199,7 @@ def _serve(pipe: Connection, work: Callable[[T], R]) -> None:
 
 
 def _follow_parent() -> None:
-    """End this process with its parent, even in the middle of a task that hangs."""
+    """End this process with its parent, even during a task that hangs."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

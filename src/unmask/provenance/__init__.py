@@ -1,4 +1,4 @@
-"""Where media come from: machine-readable words in files, a visible label, and what else marks generated media."""
+"""Provenance of media: machine-readable metadata, an imperceptible watermark and a visible label."""
 
 from unmask.provenance.marking import Marking, inspect, visible_label
 from unmask.provenance.marks import (

@@ -1,4 +1,4 @@
-"""How generated media are marked: words in the file, a watermark in the pixels, and a label that people see."""
+"""Mark generated media: metadata in the file, a watermark in the pixels, and a visible label."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,19 +36,19 @@ _OFF = "off"
 
 @dataclass(frozen=True)
 class Marking:
-    """What is put on everything that a generator publishes; whatever is off is off by a key of the config.
+    """The marks applied to everything that a generator publishes; each can be turned off only in the config.
 
     Attributes:
-        metadata: Words in the file: text or container tags, and XMP.
-        watermark: The imperceptible one, in the pixels.
-        label: Words that are seen in a corner of every frame of a video, in ASCII; empty for none.
-        payload: 32 bits that the watermark carries.
-        psnr: Of the watermark, dB; at 39.5 it is read after H.264 at crf 28, at more it may not be.
-        source: Digital source type of IPTC, such as `GENERATED` or `TRAINED`.
-        comment: For people, in the metadata, at most 96 characters.
+        metadata: Whether to write text or container tags, and XMP.
+        watermark: Whether to embed the imperceptible watermark in the pixels.
+        label: Visible ASCII text in a corner of every video frame; empty for none.
+        payload: The 32 bits carried by the watermark.
+        psnr: PSNR of the watermark, dB; at 39.5 it is readable after H.264 at crf 28, above that it may not be.
+        source: IPTC digital source type, such as `GENERATED` or `TRAINED`.
+        comment: Human-readable comment in the metadata, at most 96 characters.
 
     Raises:
-        ValueError: A value that cannot be written.
+        ValueError: A value cannot be written.
     """
 
     metadata: bool = True
@@ -68,19 +68,19 @@ class Marking:
             raise ValueError(f"psnr={self.psnr}: below 30 dB a watermark is seen; about 40 is right")
 
     def tags(self) -> dict[str, str]:
-        """Words for a picture's marks or a video's container; empty if metadata is off."""
+        """Return the metadata for a picture or a video's container; empty if `metadata` is off."""
         return source_marks(self.source, self.comment) if self.metadata else {}
 
     def picture(self, pixels: Pixels) -> Pixels:
-        """A picture RGB [H, W, 3] or grey [H, W], uint8, as it is published."""
+        """Watermark a picture, RGB [H, W, 3] or grey [H, W], uint8, for publication."""
         return embed(pixels, self.payload, self.psnr) if self.watermark else pixels
 
     def frame(self, frame: Pixels) -> Pixels:
-        """A frame of a video RGB [H, W, 3], uint8, as it is published: labelled, then watermarked."""
+        """Label and then watermark a video frame, RGB [H, W, 3], uint8, for publication."""
         return self.picture(visible_label(frame, self.label) if self.label else frame)
 
     def frames(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
-        """Each of these frames as it is published."""
+        """Apply `frame` to each of these frames."""
         return map(self.frame, frames)
 
     def write(self, path: Path, pixels: Pixels, quality: int = 90) -> None:
@@ -93,7 +93,7 @@ class Marking:
             xmp.append_to_mp4(path, packet)
 
     def describe(self) -> dict[str, str]:
-        """What is on and what is off, for the manifest."""
+        """Describe which marks are on and off, for the manifest."""
         return {
             "metadata": self.source if self.metadata else _OFF,
             "watermark": f"{self.payload:08x} at {self.psnr:g} dB" if self.watermark else _OFF,
@@ -102,9 +102,9 @@ class Marking:
 
 
 def visible_label(frame: Pixels, text: str = "AI-generated") -> Pixels:
-    """A copy of a frame [H, W, 3] with white words on a dark plate in its lower left corner.
+    """Return a copy of a frame [H, W, 3] with white text on a dark background in its lower left corner.
 
-    The letters are a twentieth of the frame's shorter side, at least 9 px, and less where the words would not fit.
+    The letter height is a twentieth of the frame's shorter side, at least 9 px, but less if the text would not fit.
     """
     height, width = frame.shape[:2]
     font, letter = cv2.FONT_HERSHEY_SIMPLEX, max(9, round(min(height, width) / 20))
@@ -117,19 +117,19 @@ def visible_label(frame: Pixels, text: str = "AI-generated") -> Pixels:
     right, top = min(width, across + 4 * pad), max(0, height - letter - 4 * pad)
     labelled = frame.copy()
     plate = labelled[top + pad : height - pad, pad : right - pad]
-    plate[:] = plate // 4  # three quarters opaque: whatever lies below stays darker than the words
+    plate[:] = plate // 4  # three quarters opaque, so the background stays darker than the text
     place = (2 * pad, height - 2 * pad)
     cv2.putText(labelled, text, place, font, scale, (255, 255, 255), thickness, cv2.LINE_AA)
     return labelled
 
 
 def inspect(path: Path, frames: Pixels | None = None, payloads: Sequence[int] = (PAYLOAD,)) -> list[str]:
-    """What marks say of a file, one sentence each. None at all says nothing: marks can be taken off and put on.
+    """Report the marks found in a file, one sentence each. Their absence proves nothing: marks can be removed.
 
     Args:
         path: a picture or a video.
-        frames: its pixels, uint8 [H, W, 3] or [T, H, W, 3], whole and not cut to a face; None looks for no watermark.
-        payloads: watermarks to look for first.
+        frames: its uncropped pixels, uint8 [H, W, 3] or [T, H, W, 3]; None skips the watermark search.
+        payloads: payloads to look for first.
     """
     findings = []
     try:

@@ -1,8 +1,8 @@
-"""Files with machine-readable words about where they come from: text and XMP in a PNG, a JPEG or an MP4.
+"""Machine-readable provenance metadata in files: text and XMP in a PNG, a JPEG or an MP4.
 
-The terms are IPTC's digital source types (https://cv.iptc.org/newscodes/digitalsourcetype). A mark must never become
-the label: `source_marks` gives every value one length, so that the marks of real and fake files are equally long, and
-every XMP packet has one length too.
+The terms are IPTC's digital source types (https://cv.iptc.org/newscodes/digitalsourcetype). A mark must never reveal
+the label: `source_marks` pads every value to a fixed length, so that the marks of real and fake files are equally
+long, and every XMP packet has the same length, too.
 """
 
 import io
@@ -22,9 +22,9 @@ from unmask.provenance import xmp
 
 TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 GENERATED = "trainedAlgorithmicMedia"  # by a model that learned from others' pictures
-RENDERED = "algorithmicMedia"  # by an algorithm that learned from nothing
-TRAINED = "compositeWithTrainedAlgorithmicMedia"  # in part by a model that learned from others' pictures
-ALTERED = "algorithmicallyEnhanced"  # altered by an algorithm that learned from nothing
+RENDERED = "algorithmicMedia"  # by an algorithm without training data
+TRAINED = "compositeWithTrainedAlgorithmicMedia"  # partly by a model trained on existing pictures
+ALTERED = "algorithmicallyEnhanced"  # altered by an algorithm without training data
 SYNTHETIC = {GENERATED, RENDERED, TRAINED, ALTERED, "compositeSynthetic"}
 UNSPECIFIED = "unspecified"
 _TYPE = "digitalSourceType"
@@ -33,11 +33,11 @@ _HEADER = 33  # bytes of a PNG's signature and first chunk
 
 
 def source_marks(source: str, comment: str) -> dict[str, str]:
-    """Marks that say where a picture or video comes from.
+    """Return marks that state the origin of a picture or video.
 
     Args:
-        source: a digital source type of IPTC such as `RENDERED`, or `UNSPECIFIED`.
-        comment: for people, at most 96 characters.
+        source: an IPTC digital source type such as `RENDERED`, or `UNSPECIFIED`.
+        comment: human-readable, at most 96 characters.
 
     Raises:
         ValueError: the comment is too long.
@@ -51,16 +51,16 @@ def source_marks(source: str, comment: str) -> dict[str, str]:
 
 
 def write_picture(path: Path, pixels: NDArray[np.uint8], marks: Mapping[str, str], quality: int = 90) -> None:
-    """Save RGB [H, W, 3] or grey [H, W] pixels with their marks; the file appears only when it is complete.
+    """Save RGB [H, W, 3] or grey [H, W] pixels with their marks, atomically.
 
     Args:
-        path: `.png` or `.jpg`; its folder is made.
+        path: `.png` or `.jpg`; its folder is created.
         pixels: uint8.
-        marks: written under these very keys, a `digitalSourceType` as XMP too; Latin-1 in a PNG.
-        quality: of a JPEG.
+        marks: written under exactly these keys, a `digitalSourceType` also as XMP; Latin-1 in a PNG.
+        quality: JPEG quality.
 
     Raises:
-        ValueError: another suffix.
+        ValueError: the suffix is not supported.
     """
     if path.suffix.lower() == ".png":
         content = encode_png(pixels, marks)
@@ -78,9 +78,9 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], marks: Mapping[str, str
 
 
 def encode_png(pixels: NDArray[np.uint8], marks: Mapping[str, str]) -> bytes:
-    """RGB [H, W, 3] or grey [H, W] pixels as a PNG with a text chunk a mark, and XMP if they name a source.
+    """Encode RGB [H, W, 3] or grey [H, W] pixels as a PNG with one text chunk per mark, and XMP if they name a source.
 
-    OpenCV encodes five times as fast as Pillow and knows no text, so the chunks are put in behind the header.
+    OpenCV encodes five times faster than Pillow but cannot write text, so the chunks are inserted after the header.
     """
     plain = cv2.imencode(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels)[1].tobytes()
     chunks = [b"tEXt" + key.encode("latin-1") + b"\0" + value.encode("latin-1") for key, value in marks.items()]
@@ -91,7 +91,7 @@ def encode_png(pixels: NDArray[np.uint8], marks: Mapping[str, str]) -> bytes:
 
 
 def xmp_packet(marks: Mapping[str, str]) -> bytes:
-    """What marks say of their source as XMP, in 1,024 bytes whatever it is; empty where they say nothing."""
+    """Return the source given by marks as an XMP packet, always of 1,024 bytes; empty if they have no source entry."""
     if _TYPE not in marks:
         return b""
     term = marks[_TYPE].strip()
@@ -99,13 +99,13 @@ def xmp_packet(marks: Mapping[str, str]) -> bytes:
 
 
 def read_marks(path: Path) -> dict[str, str]:
-    """The marks of a picture or video, without the blanks that fill them up; empty where it has none.
+    """Read the marks of a picture or video, without their padding; empty if it has none.
 
-    A digital source type that another program wrote as XMP is found too, in a PNG if it lies before the pixels. No
-    pixel is decoded.
+    A digital source type written as XMP by another program is also found, in a PNG if it precedes the pixels. No
+    pixels are decoded.
 
     Raises:
-        ValueError: the file is no picture or video that can be read, or no regular file.
+        ValueError: the file is not a readable picture or video, or not a regular file.
     """
     open_regular(path).close()
     try:
@@ -114,7 +114,7 @@ def read_marks(path: Path) -> dict[str, str]:
         found, packet = _read_video(path)
     except (OSError, ValueError):
         raise
-    except Exception as error:  # whatever a parser meets in a damaged file
+    except Exception as error:  # parsers raise many types on damaged files
         raise ValueError(f"{path}: its metadata is damaged") from error
     marks = {str(key): value.strip() for key, value in found.items() if isinstance(value, str)}
     term = xmp.source_type(packet)
@@ -122,7 +122,7 @@ def read_marks(path: Path) -> dict[str, str]:
 
 
 def _read_picture(path: Path) -> tuple[Mapping[str, object], bytes]:
-    """The text of a picture and its XMP packet."""
+    """Read a picture's text entries and its XMP packet."""
     with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF")) as picture:
         info = dict(picture.info)
         packet: object = info.pop(xmp.PNG_KEYWORD, "") or info.pop("xmp", b"")
@@ -130,7 +130,7 @@ def _read_picture(path: Path) -> tuple[Mapping[str, object], bytes]:
         if picture.format == "JPEG":
             try:
                 found = json.loads(info.get("comment", b"{}"))
-            except ValueError:  # a comment of somebody else
+            except ValueError:  # a comment not written by unmask
                 found = {}
     if isinstance(packet, str):
         packet = packet.encode("utf-8", "replace")
@@ -138,11 +138,11 @@ def _read_picture(path: Path) -> tuple[Mapping[str, object], bytes]:
 
 
 def _read_video(path: Path) -> tuple[Mapping[str, object], bytes]:
-    """The tags of a video's container and its XMP packet."""
+    """Read the tags of a video's container and its XMP packet."""
     import av
 
     try:
-        # With `file:` no name is taken for a protocol, such as 12:30.mp4; only containers that name no other file.
+        # `file:` keeps names such as 12:30.mp4 from being parsed as protocols; no listed format can open other files.
         options = {"protocol_whitelist": "file", "format_whitelist": "mov,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg"}
         with av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace") as container:
             found, is_mp4 = dict(container.metadata), "mp4" in container.format.name

@@ -1,21 +1,21 @@
 """An imperceptible watermark of 32 bits that survives JPEG, resizing and H.264: informed spread spectrum.
 
-The picture's luminance is brought to 256x256, so that a resized picture still lines up, and transformed by one DCT.
-Each bit of a code word lies on some 130 coefficients from all of the band, with signs drawn from a key (Cox et al.
-1997, doi:10.1109/83.650120). The embedder knows the picture, so it takes the picture's own interference out of each
-bit (Malvar and Florencio 2003, doi:10.1109/TSP.2003.809385) and spends what a PSNR allows on the bits that need it.
-Three words of the extended Golay code (Golay 1949), decoded softly, correct errors.
+The picture's luminance is resized to 256x256, so that a resized picture still aligns, and transformed by one DCT. Each
+bit of a code word is spread over about 130 coefficients across the band, with signs derived from a key (Cox et al.
+1997, doi:10.1109/83.650120). The embedder knows the picture, so it cancels the picture's own interference in each bit
+(Malvar and Florencio 2003, doi:10.1109/TSP.2003.809385) and spends the PSNR budget on the bits that need it. Three
+words of the extended Golay code (Golay 1949) with soft decoding correct errors.
 
-The false-alarm rate is computed, not tuned: whatever the picture, its correlation with one word of random signs
-exceeds t with a probability of at most exp(-t^2 / 2) (Hoeffding 1963, doi:10.1080/01621459.1963.10500830), and there
-are 2^32 words.
+The false-alarm rate is computed, not tuned: for any picture, its correlation with one word of random signs exceeds t
+with a probability of at most exp(-t^2 / 2) (Hoeffding 1963, doi:10.1080/01621459.1963.10500830), and there are 2^32
+words.
 
-It does not survive cropping, rotation, mirroring or somebody who wants it gone: it labels, it does not protect. Where
-the whole picture moves, H.264 at crf 28 carries the mark along and leaves it to the key frames. A picture of 64 px
-keeps it as saved, but not through JPEG 75 or halving; one of 32 px does not. benchmarks/watermark.py has the figures.
+It does not survive cropping, rotation, mirroring or deliberate removal: it labels, it does not protect. If the whole
+picture moves, H.264 at crf 28 moves the mark along with it, and only key frames keep it in place. A 64 px picture
+keeps the mark as saved, but not after JPEG 75 or halving; a 32 px one does not. See benchmarks/watermark.py.
 
-Of the libraries, TrustMark (arXiv:2311.18297) must download its weights, invisible-watermark (last release 2023) loses
-its fast mode at JPEG 75, and blind-watermark must be told the picture's original size; none states a false-alarm rate.
+Alternatives: TrustMark (arXiv:2311.18297) must download its weights, invisible-watermark (last release 2023) fails in
+its fast mode at JPEG 75, and blind-watermark needs the picture's original size; none states a false-alarm rate.
 """
 
 import hashlib
@@ -30,28 +30,28 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 Array = NDArray[np.floating]
-KEY = "unmask/1"  # whoever knows it can read, forge and remove the mark
-PAYLOAD = int.from_bytes(b"unma")  # where no other is given
+KEY = "unmask/1"  # anyone who knows it can read, forge and remove the mark
+PAYLOAD = int.from_bytes(b"unma")  # the default
 PSNR = 39.5  # dB, of the marked picture against the unmarked one
-FALSE_ALARM = 1e-6  # how probable the mark must at most be in an unmarked picture to be called present
-_SIDE = 256  # of the plane that is transformed, px
-_BAND = (6, 112)  # radius in the DCT: below, pictures are strongest; above, half size and codecs leave nothing
-_BITS = 72  # of a code word: three of 24
-_NEAR = 9  # coefficients to a side of the square over which a coefficient's usual size is taken
-_STRIP = 2**22  # pixels that are made floating point at once
-_CLIP = 2.5  # times the usual size: edges are outliers
-_CODEC = 16.0  # what H.264 at crf 28 takes from a coefficient of a picture of 256 px, in units of the orthonormal DCT
+FALSE_ALARM = 1e-6  # maximum p-value at which a mark is reported as present
+_SIDE = 256  # side of the transformed plane, px
+_BAND = (6, 112)  # radius in the DCT; below, the picture dominates; above, halving and codecs leave nothing
+_BITS = 72  # bits of a code word: three Golay words of 24
+_NEAR = 9  # side of the window for a coefficient's typical size, in coefficients
+_STRIP = 2**22  # pixels converted to float at once
+_CLIP = 2.5  # times the typical size; edges are outliers
+_CODEC = 16.0  # loss of a coefficient of a 256 px picture in H.264 at crf 28, in units of the orthonormal DCT
 _GOLAY = 0xC75  # generator polynomial of the Golay code
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read from pixels.
+    """The result of reading pixels.
 
     Attributes:
-        payload: The likeliest 32 bits, whether or not there is a mark.
-        score: Correlation with the payload's code word, in standard deviations of an unmarked picture's with one word.
-        p_value: At most how probable such a score is in an unmarked picture, all payloads taken into account.
+        payload: The most likely 32 bits, whether or not there is a mark.
+        score: Correlation with the payload's code word, in standard deviations for one word in an unmarked picture.
+        p_value: Upper bound on the probability of such a score in an unmarked picture, over all payloads.
     """
 
     payload: int
@@ -70,11 +70,11 @@ def embed(pixels: Pixels, payload: int, psnr: float = PSNR, key: str = KEY) -> P
     Args:
         pixels: uint8.
         payload: 0 to 2^32 - 1.
-        psnr: how strong, in dB; no picture is changed by more than this.
-        key: what the reader must know.
+        psnr: minimum PSNR of the marked picture, dB.
+        key: key that the reader must know.
 
     Raises:
-        ValueError: pixels of another kind, or a payload that does not fit.
+        ValueError: the pixels have another type or shape, or the payload is out of range.
     """
     frames = [_embed(frame, encode(payload), psnr, _carrier(key)) for frame in _frames(pixels)]
     return np.stack(frames) if pixels.ndim == 4 else frames[0]
@@ -84,23 +84,23 @@ def read(pixels: Pixels, expected: Sequence[int] = (), key: str = KEY) -> Readin
     """Read the mark of a picture RGB [H, W, 3] or grey [H, W], or the one that the frames [T, H, W, 3] share.
 
     Args:
-        pixels: uint8, whole as they were marked, at any size.
-        expected: payloads to look for first; few words to choose from need a smaller score than all 2^32.
-        key: that of the embedder.
+        pixels: uint8, uncropped, at any size.
+        expected: payloads to test separately; a few words need a lower score than all 2^32.
+        key: the embedder's key.
 
     Raises:
-        ValueError: pixels of another kind.
+        ValueError: the pixels have another type or shape.
     """
     return read_planes([plane(frame) for frame in _frames(pixels)], expected, key)
 
 
 def plane(pixels: Pixels) -> Array:
-    """What is read of a frame [H, W, 3] or [H, W]: its luminance, at [256, 256].
+    """Return the luminance of a frame [H, W, 3] or [H, W], resized to [256, 256], which is what is read.
 
-    In strips of lines, as the whole of a large picture in floating point takes four times its own memory.
+    It is computed in strips, because a large picture as a whole takes four times its memory in floating point.
     """
     height, width = pixels.shape[:2]
-    if width < _SIDE < height:  # first made smaller, then larger
+    if width < _SIDE < height:  # first shrink, then enlarge
         return _resize(_resize(_luminance(pixels), width, _SIDE), _SIDE, _SIDE)
     lines = max(1, _STRIP // width)
     strips = (_luminance(pixels[top : top + lines]) for top in range(0, height, lines))
@@ -108,12 +108,12 @@ def plane(pixels: Pixels) -> Array:
 
 
 def read_planes(planes: Sequence[Array], expected: Sequence[int] = (), key: str = KEY) -> Reading:
-    """Read the mark that frames share from the `plane` of each; see `read`."""
+    """Read the mark shared by frames, given the `plane` of each; see `read`."""
     carrier = _carrier(key)
     seen = np.mean([carrier.measure(plane)[0] for plane in planes], 0)
     soft = carrier.per_bit(seen * carrier.sign) / max(float(np.linalg.norm(seen)), 1e-9)
     payload, score = decode(soft)
-    searches = 2 if expected else 1  # each may err, so each is held to half
+    searches = 2 if expected else 1  # Bonferroni correction: each search gets half of the error rate
     found = [Reading(payload, score, _chance(score, searches * 2**32))]
     for value in expected:
         score = float(soft @ encode(value))
@@ -123,10 +123,10 @@ def read_planes(planes: Sequence[Array], expected: Sequence[int] = (), key: str 
 
 
 def encode(payload: int) -> Array:
-    """The code word [72] of +1 and -1 of 32 bits: three words of the extended Golay code, of 12, 12 and 8 bits.
+    """Encode 32 bits as a code word [72] of +1 and -1: three extended Golay words for 12, 12 and 8 bits.
 
     Raises:
-        ValueError: the payload is not within 0 and 2^32 - 1.
+        ValueError: the payload is not in 0 to 2^32 - 1.
     """
     if not 0 <= payload < 2**32:
         raise ValueError(f"a payload of {payload}; it is a number from 0 to 4294967295")
@@ -134,9 +134,9 @@ def encode(payload: int) -> Array:
 
 
 def decode(soft: Array) -> tuple[int, float]:
-    """The payload whose code word correlates best with soft decisions [72], and that correlation.
+    """Return the payload whose code word correlates best with soft decisions [72], and that correlation.
 
-    Of the 24 decisions of each Golay word any three may be wrong and more if they were faint.
+    Of the 24 decisions of each Golay word, any three of equal strength may be wrong, and more if they are weak.
     """
     payload, score = 0, 0.0
     for number, words in enumerate((_words(), _words(), _words()[:256])):
@@ -149,29 +149,29 @@ def decode(soft: Array) -> tuple[int, float]:
 
 @dataclass(frozen=True)
 class _Carrier:
-    """The coefficients of the band [n] in order of radius; every run of 72 of them carries each bit once."""
+    """The coefficients of the band [n], sorted by radius; each run of 72 carries every bit once."""
 
-    at: NDArray[np.intp]  # where in the flattened DCT
+    at: NDArray[np.intp]  # index in the flattened DCT
     sign: Array  # +1 or -1
-    bit: NDArray[np.intp]  # of the code word
+    bit: NDArray[np.intp]  # index in the code word
 
     def measure(self, plane: Array) -> tuple[Array, Array]:
-        """Coefficients of a plane [256, 256] over their neighbours' mean size, and this size."""
+        """Return the coefficients of a plane [256, 256] divided by their typical size, and this size."""
         spectrum = cv2.dct(plane)
         near = cv2.boxFilter(np.abs(spectrum), -1, (_NEAR, _NEAR), borderType=cv2.BORDER_REFLECT_101)
-        size = np.maximum(1.25 * near.ravel()[self.at], 1.0)  # a Gaussian's deviation is 1.25 times its mean size
+        size = np.maximum(1.25 * near.ravel()[self.at], 1.0)  # a Gaussian's sigma is 1.25 times its mean magnitude
         return np.clip(spectrum.ravel()[self.at] / size, -_CLIP, _CLIP), size
 
     def per_bit(self, values: Array) -> Array:
-        """Sums [72] of values [n]."""
+        """Sum values [n] per bit -> [72]."""
         return np.bincount(self.bit, values, _BITS).astype(np.float32)
 
 
 def _embed(pixels: Pixels, word: Array, psnr: float, carrier: _Carrier) -> Pixels:
     plane = _luminance(pixels)
     height, width = plane.shape
-    work = _resize(plane, min(width, _SIDE), min(height, _SIDE))  # small pictures stay, large ones are marked small
-    budget = max(255.0**2 * 10 ** (-psnr / 10) - 1 / 12, 0.0)  # mean squared change, less that of rounding
+    work = _resize(plane, min(width, _SIDE), min(height, _SIDE))  # larger pictures are marked at reduced size
+    budget = max(255.0**2 * 10 ** (-psnr / 10) - 1 / 12, 0.0)  # mean squared change, minus that from rounding
     change = _change(work, word, budget, _CODEC * _SIDE / math.sqrt(height * width), carrier)
     change = _resize(change, width, height)
     change *= math.sqrt(budget / max(float(np.mean(change**2)), 1e-9))
@@ -180,9 +180,9 @@ def _embed(pixels: Pixels, word: Array, psnr: float, carrier: _Carrier) -> Pixel
 
 
 def _change(work: Array, word: Array, budget: float, codec: float, carrier: _Carrier, rounds: int = 3) -> Array:
-    """What to add to the plane [256, 256] of a luminance [h, w] so that every bit stands out as far as the budget goes.
+    """Return what to add to the plane [256, 256] of a luminance [h, w] to make every bit stand out within the budget.
 
-    Most of it goes where a coefficient is about as large as what a codec takes: larger ones drown the mark, smaller
+    Most of the budget goes to coefficients about as large as the codec's loss: larger ones drown the mark, smaller
     ones do not survive.
     """
     height, width = work.shape
@@ -205,7 +205,7 @@ def _change(work: Array, word: Array, budget: float, codec: float, carrier: _Car
 
 
 def _fill(base: Array, slope: Array, cost: Array, budget: float) -> Array:
-    """Amplitudes max(0, base + slope x level) [72], the level as high as the sum of cost x amplitude^2 allows."""
+    """Return amplitudes max(0, base + slope x level) [72] at the highest level with cost @ amplitude^2 in budget."""
 
     def spent(level: float) -> float:
         return float(cost @ np.maximum(base + slope * level, 0) ** 2)
@@ -220,7 +220,7 @@ def _fill(base: Array, slope: Array, cost: Array, budget: float) -> Array:
 
 
 def _texture(plane: Array) -> Array:
-    """Where a plane hides more: almost in proportion to its fine detail; of a mean square of 1."""
+    """Return the masking strength of a plane, almost proportional to its fine detail, with a mean square of 1."""
     detail = plane - cv2.GaussianBlur(plane, (0, 0), 3)
     mask = (np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), 4)) + 1.0) ** 0.8  # 1 grey level: flat parts carry some too
     return np.asarray(mask / np.sqrt(np.mean(mask**2)), np.float32)
@@ -228,10 +228,10 @@ def _texture(plane: Array) -> Array:
 
 @cache
 def _carrier(key: str) -> _Carrier:
-    """By SHAKE-256, whose numbers will never change as those of a library's generator may."""
+    """Derive the carrier from SHAKE-256, whose output, unlike that of a library's generator, never changes."""
     down, right = (axis.ravel() for axis in np.mgrid[:_SIDE, :_SIDE])
-    square = down**2 + right**2  # of the radius: whole numbers order alike on every machine
-    # Not the first row and column: straight edges make them strong.
+    square = down**2 + right**2  # squared radius; integers sort identically on every machine
+    # Exclude the first row and column, which are strong because of straight edges.
     at = np.flatnonzero((square >= _BAND[0] ** 2) & (square < _BAND[1] ** 2) & (down > 0) & (right > 0))
     at = at[np.argsort(square[at], kind="stable")][: len(at) // _BITS * _BITS]
     noise = hashlib.shake_256(key.encode()).digest(9 * len(at))
@@ -242,7 +242,7 @@ def _carrier(key: str) -> _Carrier:
 
 @cache
 def _words() -> Array:
-    """The words [4096, 24] of the extended Golay code, as +1 and -1; the first 12 places are the number's bits."""
+    """Return the words [4096, 24] of the extended Golay code as +1 and -1; the first 12 positions are the data bits."""
     numbers = np.arange(4096)
     rest = numbers << 11
     for place in range(22, 10, -1):
@@ -253,7 +253,7 @@ def _words() -> Array:
 
 
 def _chance(score: float, words: int) -> float:
-    """Hoeffding's bound for the best of so many words."""
+    """Return Hoeffding's bound for the best of `words` words."""
     return min(1.0, words * math.exp(-(max(score, 0.0) ** 2) / 2))
 
 
@@ -266,13 +266,13 @@ def _frames(pixels: Pixels) -> Iterator[Pixels]:
 
 
 def _luminance(pixels: Pixels) -> Array:
-    """Of BT.601, [H, W] in [0, 255]."""
+    """Return the BT.601 luminance [H, W] in [0, 255]."""
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels
     return np.asarray(grey, np.float32)
 
 
 def _resize(plane: Array, width: int, height: int) -> Array:
-    """One way and then the other: each is averaged where it shrinks and interpolated where it grows."""
+    """Resize each axis separately: by area averaging if it shrinks, by cubic interpolation if it grows."""
     if plane.shape[1] != width:
         how = cv2.INTER_AREA if width < plane.shape[1] else cv2.INTER_CUBIC
         plane = np.asarray(cv2.resize(plane, (width, plane.shape[0]), interpolation=how), np.float32)
