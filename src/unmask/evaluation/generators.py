@@ -1,4 +1,4 @@
-"""Evaluate a generator's run: figures of its samples against real pictures, the training pictures nearest to them."""
+"""Evaluate a generator: metrics of its samples against real images, and their nearest training images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,18 +27,18 @@ from unmask.runs.figures import write_json
 from unmask.runs.run import Run
 from unmask.training.trainer import devices_of
 
-BATCH = 64  # pictures at once
-FILE = "generation.json"  # of the run's folder: figures by data and split
+BATCH = 64  # images per batch
+FILE = "generation.json"  # in the run's folder: metrics by data set and split
 
 
 def evaluate_run(run: Run, settings: Settings, data: DataModule, other: bool) -> float:
-    """Evaluate `count` samples of a run against one split, add figures to `generation.json`; return the Frechet one.
+    """Evaluate `count` samples against one split, add metrics to `generation.json`; return the Frechet distance.
 
     Args:
-        run: of a generator.
-        settings: of `unmask evaluate`: split, count, seed, evaluator, lpips, trainer.
-        data: what the samples are held against, not yet set up.
-        other: it is not the data that the run was trained on.
+        run: run of a generator.
+        settings: settings of `unmask evaluate`: split, count, seed, evaluator, lpips, trainer.
+        data: the data module of the real images, not yet set up.
+        other: whether `data` differs from the run's own training data.
     """
     split, count = settings["split"], settings["count"]
     if split not in ("val", "test"):
@@ -49,10 +49,10 @@ def evaluate_run(run: Run, settings: Settings, data: DataModule, other: bool) ->
         raise ValueError(f"run={run.folder}: {run.name} makes no samples that could be evaluated")
     module = run.module().to(torch.device(devices_of(settings["trainer"])[0]))
     network = module.evaluator if settings["evaluator"] is None else build(settings["evaluator"]).to(module.device)
-    named = names(network)["frechet"]  # an evaluator that lacks its file says so here
+    named = names(network)["frechet"]  # raises here if the evaluator's file is missing
     own = data_of(run) if other else data
     for each in (data, own):
-        each.augment = Augmentation()  # training pictures are shown as they are
+        each.augment = Augmentation()  # training images are used unaugmented
         each.setup("test")
     if (there := len(data.samples[split])) < 2:
         raise ValueError(f"split={split} of {data.name} holds {there} pictures; figures of a set need at least 2")
@@ -66,16 +66,16 @@ def evaluate_run(run: Run, settings: Settings, data: DataModule, other: bool) ->
 
 @dataclass
 class _Task:
-    """What is evaluated.
+    """Inputs of an evaluation.
 
     Attributes:
-        run: whose samples.
+        run: the run of the generator.
         module: the generator.
-        network: the evaluator: pictures -> features.
-        data: what samples are held against.
-        own: what the generator learned from.
-        settings: of the verb.
-        perceptual: LPIPS, or None and why it cannot be had.
+        network: the evaluator: images -> features.
+        data: the data to compare samples with.
+        own: the data that the generator was trained on.
+        settings: settings of the command.
+        perceptual: LPIPS, or None and why it is unavailable.
     """
 
     run: Run
@@ -88,16 +88,16 @@ class _Task:
 
     @property
     def split(self) -> str:
-        """The split of the real pictures."""
+        """The split of the real images."""
         return str(self.settings["split"])
 
     def seen(self, data: DataModule, split: str, what: str = "pictures") -> Tensor:
-        """The evaluator's features of a split [N, F]."""
+        """Compute the evaluator's features of a split [N, F]."""
         return _seen(self.network, _loading(data, split, self.module.device), len(data.samples[split]), what)
 
 
 def _keep(task: _Task, found: Settings, given_back: Settings) -> None:
-    """Add figures to the file in the run's folder."""
+    """Add the metrics to the file in the run's folder."""
     place = task.run.folder / FILE
     known = read_json(place, "delete it; the figures are computed again") if place.is_file() else {}
     protocol = task.data.protocol_words(task.split)
@@ -109,7 +109,7 @@ def _keep(task: _Task, found: Settings, given_back: Settings) -> None:
 
 
 def _key(known: Settings, name: str, split: str, protocol: dict[str, str]) -> str:
-    """Where figures of a data set lie; those of another protocol or of other pictures keep their place."""
+    """Return the key for the metrics of a data set, so that those of another split rule or manifest are kept."""
     rule, _, _ = protocol["Split"].partition(" ")
     for key in (f"{name}/{split}", f"{name}-{rule}/{split}"):
         before = known.get(key, {}).get("protocol", protocol)
@@ -119,7 +119,7 @@ def _key(known: Settings, name: str, split: str, protocol: dict[str, str]) -> st
 
 
 def _evaluate(task: _Task) -> Settings:
-    """Figures of the samples, and a picture of the training pictures nearest to them."""
+    """Compute the metrics of the samples and draw their nearest training images."""
     network, (lpips, reason) = task.network, task.perceptual
     real = task.seen(task.data, task.split, "real pictures")
     held = real if task.own is task.data else task.seen(task.own, task.split)
@@ -139,7 +139,7 @@ def _evaluate(task: _Task) -> Settings:
 def _nearest(
     task: _Task, sample: Callable[[Sequence[int]], Tensor], made: Tensor, training: Tensor, held: Tensor
 ) -> dict[str, float]:
-    """How near samples are to training pictures, and held-out pictures for comparison; draws the nearest ones."""
+    """Compute the distances of samples, and for comparison of held-out images, to training images; draw the nearest."""
     distance, index = generation.nearest(made, training, min(NEIGHBOURS, len(training)))
     usual = generation.nearest(held, training, 1)[0][:, 0]
     near = {"samples": float(distance[:, 0].median()), f"{task.split} pictures": float(usual.median())}
@@ -156,7 +156,7 @@ def _nearest(
 
 
 def _pairwise(network: Any, lpips: Any) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
-    """The network, and the distances that LPIPS finds in passing between the halves of each batch."""
+    """Return the network wrapped to also compute LPIPS between the halves of each batch, and the list of results."""
     distances: list[Tensor] = []
 
     def look(x: Tensor) -> Tensor:
@@ -169,13 +169,13 @@ def _pairwise(network: Any, lpips: Any) -> tuple[Callable[[Tensor], Tensor], lis
 
 
 def _lpips_name(task: _Task) -> str:
-    """What its figure is called, whether or not it could be had."""
+    """Return the name of the LPIPS metric, whether or not it is available."""
     lpips, _ = task.perceptual
     return f"lpips_{task.settings['lpips']['net']}" if lpips is None else lpips.name
 
 
 def _loading(data: DataModule, split: str, device: torch.device) -> Callable[[Sequence[int]], Tensor]:
-    """Rows of a split -> pictures [N, 3, S, S] in [0, 1]."""
+    """Return a function that loads rows of a split as images [N, 3, S, S] in [0, 1]."""
 
     def load(rows: Sequence[int]) -> Tensor:
         x: Tensor = data.samples[split].__getitems__([(0, row) for row in rows])["x"].to(device)
@@ -186,7 +186,7 @@ def _loading(data: DataModule, split: str, device: torch.device) -> Callable[[Se
 
 
 def _sampling(task: _Task) -> Callable[[Sequence[int]], Tensor]:
-    """Numbers -> samples of their seeds, those of `unmask sample`; attributes are those of real pictures, in turn."""
+    """Return a function from numbers to samples, with the seeds of `unmask sample` and attributes of real images."""
 
     def sample(numbers: Sequence[int]) -> Tensor:
         condition, samples = None, task.data.samples[task.split]
@@ -200,14 +200,14 @@ def _sampling(task: _Task) -> Callable[[Sequence[int]], Tensor]:
 
 
 def _seen(network: Any, load: Callable[[Sequence[int]], Tensor], count: int, what: str = "pictures") -> Tensor:
-    """Features of numbers 0 to `count` [count, F], on the CPU."""
+    """Compute the features of images 0 to `count` - 1 [count, F], on the CPU."""
     parts = [range(at, min(at + BATCH, count)) for at in range(0, count, BATCH)]
     return torch.cat([network(load(part)).cpu() for part in track(parts, what, console=console, transient=True)])
 
 
 @torch.no_grad()
 def _reconstruct(task: _Task) -> Settings:
-    """PSNR, SSIM and LPIPS of pictures that were encoded and decoded; what could not be had says why."""
+    """Compute PSNR, SSIM and LPIPS of reconstructed images; an unavailable metric has the reason as its value."""
     count, load = len(task.data.samples[task.split]), _loading(task.data, task.split, task.module.device)
     measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": generation.psnr, "ssim": generation.ssim}
     lpips, reason = task.perceptual

@@ -1,6 +1,6 @@
-"""Figures of a swapped video: how alike the face that was put in is to the one that was there, and how it flickers.
+"""Metrics of a swapped video: similarity of the swapped face to the original one, and flicker.
 
-Beside them LPIPS, wherever it is told: it wants a file that may not be at hand.
+LPIPS is optional here and elsewhere, since it needs a weights file that may be missing.
 """
 
 from collections.abc import Callable
@@ -20,16 +20,16 @@ from unmask.networks.weights import WeightsNotFound
 
 Pixels = NDArray[np.uint8]
 Compare = dict[str, Callable[[Tensor, Tensor], Tensor]]
-SIDE = 160  # px that a network of faces sees
+SIDE = 160  # px, input of a face-recognition network
 
 
 class SwapFigures:
-    """Collects, frame by frame, the figures of a video; of the aligned crop of the face, before any mark.
+    """Accumulates the metrics of a video frame by frame, on the aligned face crop, before any mark.
 
-    PSNR, SSIM and LPIPS are those of a reconstruction (A -> A); of a swap they tell how much was changed.
+    For a reconstruction (A -> A), PSNR, SSIM and LPIPS measure its quality; for a swap, how much was changed.
 
     Args:
-        compare: further measures by name, (made, was), both [N, 3, S, S] in [0, 1] -> [N]; taken of some frames.
+        compare: further metrics by name, (made, was), both [N, 3, S, S] in [0, 1] -> [N]; computed on some frames.
     """
 
     def __init__(self, compare: Compare | None = None) -> None:
@@ -38,11 +38,11 @@ class SwapFigures:
         self._last: tuple[int, Tensor, Tensor] | None = None
 
     def add(self, number: int, crop: Pixels, pasted: Pixels, compare: bool = False) -> None:
-        """Take a frame: the face as it was and as it is now, both [S, S, 3]; `compare`: by the further measures too."""
+        """Add a frame: the face before and after, both [S, S, 3]; `compare` also computes the further metrics."""
         was, made = (torch.from_numpy(np.ascontiguousarray(x)).permute(2, 0, 1) / 255 for x in (crop, pasted))
         self._values["psnr"].append(float(generation.psnr(made[None], was[None])))
         self._values["ssim"].append(float(generation.ssim(made[None], was[None])))
-        if self._last is not None and self._last[0] == number - 1:  # of two frames that follow one another
+        if self._last is not None and self._last[0] == number - 1:  # consecutive frames only
             before = self._last
             pair = torch.stack([before[2], made]), torch.stack([before[1], was])
             self._values["flicker"].append(float(generation.flicker(*pair)))
@@ -52,17 +52,17 @@ class SwapFigures:
                 self._values[name].append(float(measure(made[None], was[None])))
 
     def means(self) -> dict[str, float | None]:
-        """The mean of each figure over its frames; None where there was none to take."""
+        """Return the mean of each metric over its frames; None if there are none."""
         return {name: float(np.mean(found)) if found else None for name, found in self._values.items()}
 
 
 def comparisons(identity: Settings | None, lpips: Settings, size: int) -> Compare:
-    """The further measures whose weights are at hand or named.
+    """Build the further metrics whose weights are available or given.
 
     Args:
-        identity: describes a network of faces; left out where it names no weights.
-        lpips: describes `networks.perceptual.LPIPS`.
-        size: of the faces, px.
+        identity: config of a face-recognition network; skipped if it gives no weights.
+        lpips: config of `networks.perceptual.LPIPS`.
+        size: side of the faces, px.
     """
     found: Compare = {}
     if identity is not None and not (identity["weights"] is None and identity["pretrained"] is None):
@@ -74,10 +74,10 @@ def comparisons(identity: Settings | None, lpips: Settings, size: int) -> Compar
 
 
 def likeness(embed: torch.nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """A measure of whether two faces are one person's: `generation.identity` of their embeddings.
+    """Return a metric of whether two faces are the same person: `generation.identity` of their embeddings.
 
     Args:
-        embed: faces [N, 3, 160, 160] in [0, 1] -> embeddings [N, F] by which people are told apart.
+        embed: faces [N, 3, 160, 160] in [0, 1] -> face-recognition embeddings [N, F].
     """
     embed.eval()
 
@@ -91,10 +91,10 @@ def likeness(embed: torch.nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def find_lpips(settings: Settings, size: int) -> tuple[Any, str]:
-    """LPIPS for pictures of `size` px, or None and why it cannot be had.
+    """Build LPIPS for images of `size` px, or return None and why it is unavailable.
 
     Raises:
-        WeightsNotFound: a file was named, and is not there.
+        WeightsNotFound: a weights file was given and is missing.
     """
     lpips = build(settings)
     if size < SMALLEST:

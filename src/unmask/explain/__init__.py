@@ -1,1 +1,1 @@
-"""Heat maps of what spoke for fake, and the check whether they tell anything about what was learnt."""
+"""Heat maps of the evidence for fake, and a sanity check that they depend on what the network learnt."""

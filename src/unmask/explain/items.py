@@ -1,7 +1,7 @@
-"""Heat maps of some test items, made while the trained model is at hand; the report shows what lies in the folder.
+"""Heat maps of some test items, computed at the end of training and shown in the report from this folder.
 
-explain/explain.json   what is shown, why, and the sanity figure; written last
-explain/0.png ...      an item each: what the detector was shown, the heat map over it, and a true mask
+explain/explain.json   the items, why they were chosen, and the result of the sanity check; written last
+explain/0.png ...      one per item: the detector's input, the heat map on top of it, and the true mask if known
 """
 
 import json
@@ -24,23 +24,23 @@ from unmask.files import replacing, write_text
 from unmask.reporting import examples
 from unmask.reporting.gather import HEAT
 
-FRAMES = 4  # of a clip, so many are shown
+FRAMES = 4  # maximum number of frames shown of a clip
 
 
 def explain(
     network: nn.Module, localises: bool, predictions: pd.DataFrame | None, data: DataModule, out: Path, count: int
 ) -> None:
-    """Write the heat maps of `count` test items into a run's folder.
+    """Write the heat maps of `count` test items to a run's folder.
 
-    A training is finished whether or not it can be explained: a failure is a warning.
+    The run is already finished, so a failure is only a warning.
 
     Args:
-        network: the trained detector's, on its device.
-        localises: it returns maps.
-        predictions: of the test split; nothing is written where there are none, as for a generator.
+        network: the trained detector network, on its device.
+        localises: whether it returns maps.
+        predictions: predictions of the test split; without any, as for a generator, nothing is written.
         data: the data module.
         out: the run's folder.
-        count: of items; 0 for none.
+        count: number of items; 0 for none.
     """
     if count < 1 or predictions is None or not predictions["logit"].notna().any():
         return
@@ -53,7 +53,7 @@ def explain(
 def _write(
     network: nn.Module, localises: bool, predictions: pd.DataFrame, data: DataModule, folder: Path, count: int
 ) -> None:
-    from unmask.explain.gradcam import heat_maps  # what it imports, a training without heat maps does not need
+    from unmask.explain.gradcam import heat_maps  # imported here because runs without heat maps do not need it
     from unmask.explain.sanity import ALIKE, agreement
 
     begun = time.monotonic()
@@ -84,13 +84,13 @@ def _write(
 
 
 def _masks(samples: CropDataset, rows: list[int], side: int) -> NDArray[np.float32]:
-    """What was manipulated in these samples [N, S, S] in [0, 1]."""
+    """Return the manipulation masks of these samples [N, S, S] in [0, 1]."""
     mask = samples.__getitems__([(0, row) for row in rows])["mask"]
     return np.asarray(to_float(mask, side)[:, 0].numpy(), np.float32)
 
 
 def _row(samples: pd.DataFrame, predictions: pd.DataFrame, item: str) -> int:
-    """The sample of an item that speaks most for fake."""
+    """Return the row of an item's sample with the highest logit."""
     scored = predictions[predictions["item"] == item].dropna(subset=["logit"])
     best = scored.iloc[int(scored["logit"].to_numpy().argmax())]
     same = [(samples[key] == best[key]).to_numpy() for key in ("item", "track", "frame")]
@@ -98,7 +98,7 @@ def _row(samples: pd.DataFrame, predictions: pd.DataFrame, item: str) -> int:
 
 
 def _strip(x: torch.Tensor, maps: NDArray[np.float32], mask: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-    """A picture [3, H, W] or a clip [T, 3, H, W] beside or above its heat map, and the mask beside that."""
+    """Place an image [3, H, W] beside, or a clip [T, 3, H, W] above, its heat maps, followed by the mask."""
     from unmask.explain.gradcam import overlay
 
     clip = x.ndim == 4

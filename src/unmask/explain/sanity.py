@@ -1,7 +1,7 @@
-"""Whether heat maps tell anything about what was learnt.
+"""Sanity check that heat maps depend on what the network learnt.
 
 The randomisation test of "Sanity Checks for Saliency Maps", arXiv 1810.03292: maps of the same network with scrambled
-weights must differ. Where they do not, the maps show edges and faces, whatever the network knows.
+weights must differ. If they do not, the maps show edges and faces, independent of the weights.
 """
 
 from copy import deepcopy
@@ -14,35 +14,35 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from unmask.explain.gradcam import Maps, heat_maps
 
-ALIKE = 0.5  # a rank correlation above it is a warning
+ALIKE = 0.5  # a rank correlation above this causes a warning
 
 
 def agreement(network: nn.Module, x: Tensor, maps: Maps | None = None, draws: int = 3) -> float:
-    """How alike the heat maps of a network and of scrambled ones are: 1 the same, 0 unrelated.
+    """Compare the heat maps of a network with those of scrambled copies: 1 is identical, 0 unrelated.
 
     Args:
-        network: as of `heat_maps`.
+        network: see `heat_maps`.
         x: [B, 3, H, W] or [B, T, 3, H, W] in [0, 1].
-        maps: the network's own, where they are at hand.
-        draws: scrambled networks.
+        maps: the network's own heat maps, if already computed.
+        draws: number of scrambled copies.
 
     Returns:
-        Spearman's rank correlation over places, mean over samples and draws; NaN where all maps are flat.
+        Spearman's rank correlation over pixels, averaged over samples and draws; NaN if all maps are constant.
     """
     own = heat_maps(network, x) if maps is None else maps
     found = []
     for seed in range(draws):
         for one, other in zip(own, heat_maps(scrambled(network, x, seed), x), strict=True):
-            if np.ptp(one) > 0 and np.ptp(other) > 0:  # a flat map has no order
+            if np.ptp(one) > 0 and np.ptp(other) > 0:  # a constant map has no ranks
                 found.append(float(spearmanr(one.ravel(), other.ravel()).statistic))
     return float(np.mean(found)) if found else float("nan")
 
 
 def scrambled(network: nn.Module, x: Tensor, seed: int = 0) -> nn.Module:
-    """A copy of which each weight tensor has its values in random order.
+    """Return a copy with the values of each weight tensor randomly permuted.
 
-    So it keeps their distribution and nothing that was learnt. Batch norm's statistics are measured again on `x`, or
-    the signal might die on its way.
+    This keeps their distribution and nothing that was learnt. Batch norm statistics are recomputed on `x`, since
+    otherwise the signal might vanish.
     """
     draw = torch.Generator().manual_seed(seed)
     with torch.inference_mode(False), torch.no_grad():

@@ -1,1 +1,1 @@
-"""Make forgeries: samples of a generator, swapped faces, inpaintings; each as a marked data set."""
+"""Make forgeries as marked data sets: samples of a generator, swapped faces, inpaintings."""

@@ -1,4 +1,4 @@
-"""A folder of generated media: what it was made with is noted, what is there stays, what was cut off is removed."""
+"""A folder of generated media: record its settings, keep complete files, remove unfinished ones."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -16,26 +16,26 @@ from unmask.provenance import Marking
 from unmask.runs.run import Run, is_demo
 
 T = TypeVar("T")
-GENERATED = Path("outputs/generated")  # where folders are made that are not named
-NOTE = "generate.json"  # what an output folder was made with
+GENERATED = Path("outputs/generated")  # parent of the default output folders
+NOTE = "generate.json"  # records the settings of an output folder
 
 
 def default_folder(run: Run) -> Path:
-    """Where what a run makes is put if no folder is named."""
+    """Return the default output folder of a run."""
     return GENERATED / str(run.config["name"]).replace("/", "_")
 
 
 def claim(out: Path, settings: Settings, files: str, rerun: bool) -> None:
-    """Note in a new folder what it is made with; refuse one that was made otherwise or is somebody else's.
+    """Record the settings in a new folder, or check that an existing one was made with the same.
 
     Args:
         out: the folder.
-        settings: all that decides a pixel.
-        files: pattern of the folders below it that hold what is made.
+        settings: all settings that affect the pixels.
+        files: glob pattern of the subfolders with generated files.
         rerun: start over.
 
     Raises:
-        ValueError: the folder is refused.
+        ValueError: the folder was made with other settings, or holds other files.
     """
     note = out / NOTE
     if note.is_file() and rerun:
@@ -44,20 +44,20 @@ def claim(out: Path, settings: Settings, files: str, rerun: bool) -> None:
         raise ValueError(f"out={out} was made with other settings ({note}); take another folder, or rerun=true")
     elif not note.is_file() and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"out={out} is not empty and has no {NOTE}; take a new folder")
-    for leftover in [*out.glob(f"{files}/.*.part"), *out.glob(f"{files}/{UNFINISHED}")]:  # of a call that was killed
+    for leftover in [*out.glob(f"{files}/.*.part"), *out.glob(f"{files}/{UNFINISHED}")]:  # from a killed command
         leftover.unlink()
     out.mkdir(parents=True, exist_ok=True)
     replace_file(note, json.dumps(settings, indent=2).encode())
 
 
 def claim_for_run(out: Path, run: Run, settings: Settings, marking: Marking, files: str, rerun: bool) -> None:
-    """`claim` for what a run makes; of what was made before, `rerun` removes what detectors were given too.
+    """Call `claim` for the output of a run; `rerun` also removes the store for detectors.
 
     Args:
         out: the folder.
-        run: whose weights and data decide pixels.
-        settings: what else decides a pixel.
-        marking: of what is published.
+        run: the run, whose weights and data affect the pixels.
+        settings: further settings that affect the pixels.
+        marking: how published files are marked.
         files: see `claim`.
         rerun: start over.
     """
@@ -74,7 +74,7 @@ def claim_for_run(out: Path, run: Run, settings: Settings, marking: Marking, fil
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a picture is there with the bytes that were written: a PNG has a checksum of each of its parts."""
+    """Whether an image exists and is intact, by the checksums of a PNG's chunks."""
     try:
         with Image.open(path) as picture:
             picture.verify()
@@ -84,7 +84,7 @@ def is_whole(path: Path) -> bool:
 
 
 def batches(things: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` at most."""
+    """Split an iterable into lists of at most `size`."""
     rest = iter(things)
     while batch := list(islice(rest, size)):
         yield batch

@@ -1,4 +1,4 @@
-"""The folder of inpainting forgeries, in DeepfakeArt's layout: which file is what, and the tables of all."""
+"""The folder of inpainting forgeries in DeepfakeArt's layout: file names and tables."""
 
 import hashlib
 import json
@@ -10,12 +10,12 @@ from unmask.data.manifest import Item, items_table
 from unmask.files import replace_file
 from unmask.generation.masks import MASKS
 
-FILES = "similar/inpainting/*"  # the folders that hold what is made
+FILES = "similar/inpainting/*"  # the output folders
 
 
 @dataclass(frozen=True)
 class Job:
-    """One forgery: an original of the data set and the mask to be repainted, below the output folder `out`."""
+    """One forgery: an original of the data set, the name of its mask, and the output folder."""
 
     original: Item
     mask: str
@@ -23,43 +23,43 @@ class Job:
 
     @property
     def record(self) -> str:
-        """The original's own name, which names its folder."""
+        """The name of the original, used for its folder."""
         return self.original.item.split("/", 2)[-1].replace("/", "_")
 
     def path(self, kind: str) -> Path:
-        """Where `original`, `inpainting` or `mask` lies."""
+        """Return the path of the file `original`, `inpainting` or `mask`."""
         name = kind if kind == "original" else f"{kind}_{self.mask}"
         return self.out / "similar" / "inpainting" / self.record / f"{name}.png"
 
     def seed(self, seed: int) -> int:
-        """Of this forgery alone, so that neither the batch nor the order decides a pixel."""
+        """Derive the seed of this forgery, so that it depends on neither the batch nor the order."""
         return int.from_bytes(hashlib.sha256(f"{seed}/{self.record}/{self.mask}".encode()).digest()[:8]) >> 1
 
     @property
     def done(self) -> bool:
-        """Whether all of its files are there; each appears only when it is complete."""
+        """Whether all its files exist; each appears only when complete."""
         return all(self.path(kind).is_file() for kind in ("original", "mask", "inpainting"))
 
 
 def find_jobs(originals: Iterable[Item], masks: Iterable[str], out: Path) -> list[Job]:
-    """One for each mask of each original, in order."""
+    """Return one job for each mask of each original, in order."""
     return [Job(item, mask, out) for item in originals for mask in masks]
 
 
 def write_tables(out: Path, name: str, originals: Sequence[Item], method: str) -> int:
-    """Write the manifest and methods.csv of all that lies in the folder.
+    """Write the manifest and methods.csv of all forgeries in the folder.
 
     Args:
         out: the folder.
-        name: of the data set.
-        originals: its real pictures.
-        method: what the inpainter's work is called.
+        name: name of the data set.
+        originals: real images of the data set.
+        method: method name of the inpainter.
 
     Returns:
         The number of forgeries.
 
     Raises:
-        ValueError: there is no forgery.
+        ValueError: there are no forgeries.
     """
     rows: list[Item] = []
     for item in originals:
@@ -76,7 +76,7 @@ def write_tables(out: Path, name: str, originals: Sequence[Item], method: str) -
 
 
 def _rows(jobs: Sequence[Job], name: str, method: str) -> list[Item]:
-    """An original and the forgeries that were made of it, which share its painting and its split."""
+    """Return the manifest rows of an original and its forgeries, which share its groups and its split."""
     item = jobs[0].original
     real = f"{name}/real/{jobs[0].record}"
     path = jobs[0].path("original").relative_to(jobs[0].out).as_posix()
@@ -91,7 +91,7 @@ def _rows(jobs: Sequence[Job], name: str, method: str) -> list[Item]:
 
 
 def _write_lists(out: Path, rows: Sequence[Item]) -> None:
-    """Write the lists of the official split, if the originals came with one, so that the forgeries keep it."""
+    """Write the lists of the official split if the originals have one, so that the forgeries keep it."""
     if {item.predefined for item in rows} - {"train", "test"}:
         return
     originals = {item.item: item.path for item in rows}

@@ -1,4 +1,4 @@
-"""Pictures for an inpainter and what it makes of them: to its size and back, with and without a forgery."""
+"""Read originals at the inpainter's size, inpaint them, and write originals, masks and forgeries at full size."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Sheet:
-    """What a job's inpainter sees and what its files hold: at the inpainter's size, and back at the original's."""
+    """A job's image and mask, at the inpainter's size (its input) and back at the original's size (its files)."""
 
     job: Job
     seed: int
@@ -32,16 +32,16 @@ class Sheet:
 
 
 def read_sheets(jobs: Iterable[Job], root: Path, size: int, seed: int) -> tuple[list[Sheet], dict[str, str]]:
-    """What each job is to be made from, and why some originals cannot be read.
+    """Read the original and draw the mask of each job.
 
     Args:
-        jobs: forgeries.
-        root: of the data set.
-        size: side of the square that the inpainter sees, px.
-        seed: of all forgeries.
+        jobs: forgeries to make.
+        root: root folder of the data set.
+        size: side of the inpainter's square input, px.
+        seed: seed of the set, from which each forgery's seed is derived.
 
     Returns:
-        The sheets of those that can be read, and the reasons by the originals' paths.
+        The sheets of the readable originals, and the errors of the others by their paths.
     """
     sheets, lost = list[Sheet](), dict[str, str]()
     for job in jobs:
@@ -56,16 +56,16 @@ def read_sheets(jobs: Iterable[Job], root: Path, size: int, seed: int) -> tuple[
     return sheets, lost
 
 
-@lru_cache(maxsize=1)  # the masks of one original come one after the other
+@lru_cache(maxsize=1)  # the masks of one original are consecutive
 def there_and_back(path: Path, size: int) -> tuple[Pixels, Pixels]:
-    """A picture at the inpainter's size [S, S, 3], and this back at its own [H, W, 3]."""
+    """Return an image at the inpainter's size [S, S, 3], and that resized back to its own size [H, W, 3]."""
     picture: Pixels = open_media(path).read([0])[0]
     seen = resize(picture, (size, size))
     return seen, resize(seen, picture.shape[:2])
 
 
 def resize(picture: Pixels, shape: tuple[int, ...], how: int | None = None) -> Pixels:
-    """Bring a picture to a shape [H, W]; one that has it stays as it is."""
+    """Resize an image to a shape [H, W]; one that already has it is returned unchanged."""
     if picture.shape[:2] == shape[:2]:
         return picture
     smaller = shape[0] * shape[1] < picture.shape[0] * picture.shape[1]
@@ -78,9 +78,9 @@ def write(batch: Sequence[Sheet], inpainter: Inpainter, root: Path, paste: bool)
 
     Args:
         batch: sheets of one size.
-        inpainter: paints.
-        root: of the data set.
-        paste: outside of the mask the original stays; else what the inpainter made of it.
+        inpainter: the inpainter.
+        root: root folder of the data set.
+        paste: keep the original outside the mask; otherwise use the inpainter's output there too.
     """
     seeds = np.array([sheet.seed for sheet in batch], np.int64)
     made = inpainter(np.stack([sheet.seen for sheet in batch]), np.stack([sheet.seen_mask for sheet in batch]), seeds)
@@ -89,7 +89,7 @@ def write(batch: Sequence[Sheet], inpainter: Inpainter, root: Path, paste: bool)
         if paste:
             forged = np.where(sheet.back_mask[..., None] > 127, forged, sheet.back)
         if not job.path("original").is_file():
-            # What the original's file says of itself stays true; its length is that of a forgery's mark.
+            # Keep the source type of the original's file; the mark is about as long as a forgery's.
             term = read_marks(root / job.original.path).get("digitalSourceType", UNSPECIFIED).removeprefix(TERMS)
             write_picture(
                 job.path("original"), sheet.back, source_marks(term, f"unmask: to {len(sheet.seen)} px and back")

@@ -1,8 +1,8 @@
-"""Inpainters: pictures and masks in, pictures with the white part repainted out.
+"""Inpainters: repaint the white part of masks in images.
 
-All have one contract: `inpainter(pictures uint8 [N, H, W, 3], masks uint8 [N, H, W], seeds int64 [N])` -> uint8
-[N, H, W, 3], RGB; white (255) is repainted. A picture depends on its own seed only, whatever else is in the batch.
-`method` is what a manifest calls their work.
+They share one interface: `inpainter(pictures uint8 [N, H, W, 3], masks uint8 [N, H, W], seeds int64 [N])` -> uint8
+[N, H, W, 3], RGB; white (255) is repainted. An image depends only on its own seed, not on the rest of the batch.
+`method` is their method name in manifests.
 """
 
 from collections.abc import Mapping
@@ -21,32 +21,32 @@ PROMPT = "Generate a painting compatible with the rest of the image."
 
 
 class InpainterError(ValueError):
-    """An inpainter cannot work; the message says what is missing and how to mend it."""
+    """An inpainter cannot run; the message says what is missing and how to fix it."""
 
 
 class Inpainter(Protocol):
-    """The contract; `trained` says whether it learned from others' pictures, which its work is marked with."""
+    """Interface of inpainters; `trained` tells whether one learnt from others' images, which its outputs' mark says."""
 
     method: str
     trained: ClassVar[bool]
 
     def __call__(self, pictures: Pixels, masks: Pixels, seeds: NDArray[np.int64]) -> Pixels:
-        """Pictures [N, H, W, 3] with the white of the masks [N, H, W] repainted."""
+        """Repaint the white parts of the masks [N, H, W] in images [N, H, W, 3]."""
 
 
 class Pipeline(Protocol):
     """A pipeline of diffusers."""
 
     def __call__(self, **inputs: object) -> Mapping[str, NDArray[np.generic]]:
-        """What it made by name: `images` float32 [N, H, W, 3] in [0, 1], and of some what their filter blackened."""
+        """Return outputs by name: `images` float32 [N, H, W, 3] in [0, 1], and maybe flags from a content filter."""
 
 
 class ClassicalInpainter:
-    """OpenCV's inpainting from the edge inwards: no model, no chance.
+    """OpenCV's inpainting from the edge inwards: no model and no randomness.
 
     Args:
         method: `telea` (fast marching) or `navier_stokes` (fluid dynamics).
-        radius: of the known surroundings that a pixel is made from, px.
+        radius: radius of the known neighbourhood that a pixel is computed from, px.
     """
 
     trained: ClassVar[bool] = False
@@ -58,7 +58,7 @@ class ClassicalInpainter:
         self.method, self.radius = method, radius
 
     def __call__(self, pictures: Pixels, masks: Pixels, seeds: NDArray[np.int64]) -> Pixels:
-        """Pictures [N, H, W, 3] with the white of the masks [N, H, W] repainted; seeds change nothing."""
+        """Repaint the white parts of the masks [N, H, W] in images [N, H, W, 3]; seeds have no effect."""
         flag = self.FLAGS[self.method]
         done = [cv2.inpaint(picture, mask, self.radius, flag) for picture, mask in zip(pictures, masks, strict=True)]
         return np.stack(done).astype(np.uint8)
@@ -69,17 +69,17 @@ class DiffusionInpainter:
 
     Args:
         model: a name on the Hugging Face hub, or a folder with `model_index.json`.
-        method: what a manifest calls its work.
-        prompt: what is to be painted.
-        steps: of denoising.
-        guidance: weight of the prompt; 1 leaves it to chance.
-        dtype: `float16`, `bfloat16`, `float32`, or `auto`: float16 on a GPU, float32 on a CPU.
+        method: method name in manifests.
+        prompt: text prompt.
+        steps: number of denoising steps.
+        guidance: scale of classifier-free guidance; 1 disables it.
+        dtype: `float16`, `bfloat16`, `float32`, or `auto`: float32 on a CPU, float16 otherwise.
         device: `cpu`, `cuda`, `mps`, or `auto`.
-        download: whether a model that is not on the disk may be downloaded.
+        download: whether to download a model that is not on disk.
     """
 
     trained: ClassVar[bool] = True
-    MULTIPLE: ClassVar[int] = 8  # of the autoencoder: sides must be one, px
+    MULTIPLE: ClassVar[int] = 8  # sides must be multiples of this, in px, for the autoencoder
 
     def __init__(
         self,
@@ -101,16 +101,16 @@ class DiffusionInpainter:
         self._pipeline: Pipeline | None = None
 
     def __call__(self, pictures: Pixels, masks: Pixels, seeds: NDArray[np.int64]) -> Pixels:
-        """Pictures [N, H, W, 3] with the white of the masks [N, H, W] repainted; sides are multiples of 8 px.
+        """Repaint the white parts of the masks [N, H, W] in images [N, H, W, 3]; sides are multiples of 8 px.
 
         Raises:
-            InpainterError: the model is not there, the size does not suit it, or its own filter blackened a picture.
+            InpainterError: the model is missing, the size is unsuitable, or its content filter blackened an image.
         """
         height, width = pictures.shape[1:3]
         if height % self.MULTIPLE or width % self.MULTIPLE:
             raise InpainterError(f"pictures of {height}x{width} px: {self.model} needs multiples of {self.MULTIPLE}")
         self._pipeline = self._pipeline or self._load()
-        # Drawn on the CPU, so that every device starts from the same noise.
+        # Drawn on the CPU, so that all devices start from the same noise.
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         result = self._pipeline(
             prompt=[self.prompt] * len(pictures),
@@ -145,7 +145,7 @@ class DiffusionInpainter:
         return loaded
 
     def _missing(self, why: str) -> str:
-        """What is missing, where it can be downloaded and where to put it."""
+        """Say what is missing, where to download it and where to put it."""
         if Path(self.model).exists():
             return f"generator.model={self.model} is no folder of a diffusers pipeline for inpainting ({why})"
         return (

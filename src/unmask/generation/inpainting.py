@@ -1,4 +1,4 @@
-"""Inpainting forgeries of a data set: what is made, of which originals, and what is there already."""
+"""Make inpainting forgeries from the real images of a data set; existing ones are kept."""
 
 import shlex
 from collections.abc import Sequence
@@ -18,23 +18,23 @@ from unmask.generation.inpainters import Inpainter
 from unmask.generation.masks import MASKS
 from unmask.media.kinds import VIDEOS
 
-TOLD = 10  # originals that could not be read, of which the reason is printed
+TOLD = 10  # maximum number of unreadable originals whose errors are printed
 
 
 @dataclass(frozen=True)
 class InpaintSettings:
-    """What is repainted.
+    """What to inpaint.
 
     Args:
-        masks: names of `MASKS`, each of which makes a forgery of each original.
-        size: side of the square that the inpainter sees, px.
-        paste: outside of the mask the original stays; else what the inpainter made of it.
-        limit: of originals, in order of their names; None for all.
-        seed: of all forgeries; each has one of its own, drawn from it.
-        batch_size: pictures at once; decides no pixel.
+        masks: names from `MASKS`; each makes one forgery of each original.
+        size: side of the inpainter's square input, px.
+        paste: keep the original outside the mask; otherwise use the inpainter's output there too.
+        limit: maximum number of originals, in order of their names; None for all.
+        seed: seed of the set, from which each forgery's seed is derived.
+        batch_size: images per batch; does not affect the pixels.
 
     Raises:
-        ValueError: settings that cannot work, all at once.
+        ValueError: some settings are invalid; the message lists all of them.
     """
 
     masks: tuple[str, ...] = tuple(MASKS)
@@ -66,19 +66,19 @@ def inpaint(
     rerun: bool = False,
     check: bool = False,
 ) -> None:
-    """Make what is not there yet of the forgeries of a data set, then write its tables.
+    """Make the missing forgeries of a data set, then write its tables.
 
     Args:
-        data: whose real pictures are the originals.
-        inpainter: paints.
+        data: the data set; its real images are the originals.
+        inpainter: the inpainter.
         how: which masks, at which size.
-        out: the folder of what is made.
-        about: the inpainter's settings that decide pixels, for the folder's note.
+        out: the output folder.
+        about: the inpainter's settings that affect the pixels, to be recorded in the folder.
         rerun: start over.
-        check: only say how many forgeries are there.
+        check: only print how many forgeries exist.
 
     Raises:
-        ValueError: there are no pictures, the folder is of something else, or no forgery could be made.
+        ValueError: there are no images, the folder belongs to something else, or no forgery could be made.
     """
     originals = find_originals(data)
     wanted = originals[: how.limit]
@@ -100,10 +100,10 @@ def inpaint(
 
 
 def find_originals(data: Source) -> list[Item]:
-    """The real pictures of a data set, in order of their names.
+    """Return the real images of a data set, in order of their names.
 
     Raises:
-        ManifestError: the data set is not there, or holds videos.
+        ManifestError: the data set is missing, has no real images or contains videos.
     """
     if not data.root.is_dir():
         raise ManifestError(f"data.root={data.root}: there is no such folder\n{data.explain()}")
@@ -116,7 +116,7 @@ def find_originals(data: Source) -> list[Item]:
 
 
 def make(todo: Sequence[Job], inpainter: Inpainter, root: Path, how: InpaintSettings) -> dict[str, str]:
-    """Make forgeries; why some could not be made, by the paths of their originals below `root`."""
+    """Make forgeries; return the errors of those that failed, by the paths of their originals below `root`."""
     lost: dict[str, str] = {}
     columns = (TextColumn("inpainting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:

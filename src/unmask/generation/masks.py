@@ -1,7 +1,7 @@
 """The five masks of the DeepfakeArt study (arXiv:2306.01272): four diagonal halves and random patches.
 
-Each takes a size (height, width) in px and a random generator and returns uint8 [H, W], 255 where the picture is to be
-inpainted and 0 elsewhere. A diagonal belongs to the upper half, so that two opposite halves make up the picture.
+Each takes a size (height, width) in px and a random generator and returns uint8 [H, W], 255 where the image is to be
+inpainted and 0 elsewhere. Diagonals belong to the upper half, so that opposite halves exactly make up the image.
 """
 
 from collections.abc import Callable
@@ -12,36 +12,36 @@ from numpy.typing import NDArray
 Mask = NDArray[np.uint8]
 Size = tuple[int, int]
 
-PATCHES = (0.4, 0.48)  # range of the share at which no further patch is laid
-SMALLEST, LARGEST = 8, 3  # a patch's sides are from an eighth to a third of the picture's, so 0.6 is never passed
+PATCHES = (0.4, 0.48)  # range from which the share is drawn at which no more patches are added
+SMALLEST, LARGEST = 8, 3  # a patch's sides are 1/8 to 1/3 of the image's, so that a share of 0.6 is never exceeded
 
 
 def upper_right(size: Size, rng: np.random.Generator) -> Mask:
-    """The half above the falling diagonal."""
+    """Mask the half above the falling diagonal."""
     right, down = _grid(size)
     return _white(right >= down)
 
 
 def upper_left(size: Size, rng: np.random.Generator) -> Mask:
-    """The half above the rising diagonal."""
+    """Mask the half above the rising diagonal."""
     right, down = _grid(size)
     return _white(right + down <= 2 * size[0] * size[1])
 
 
 def lower_right(size: Size, rng: np.random.Generator) -> Mask:
-    """The half below the rising diagonal."""
+    """Mask the half below the rising diagonal."""
     right, down = _grid(size)
     return _white(right + down > 2 * size[0] * size[1])
 
 
 def lower_left(size: Size, rng: np.random.Generator) -> Mask:
-    """The half below the falling diagonal."""
+    """Mask the half below the falling diagonal."""
     right, down = _grid(size)
     return _white(right < down)
 
 
 def random_patches(size: Size, rng: np.random.Generator) -> Mask:
-    """Rectangles anywhere, one over the other, that cover 40 to 60 % together.
+    """Mask randomly placed, possibly overlapping rectangles that cover 40 to 60 % together.
 
     Raises:
         ValueError: a side is shorter than 8 px.
@@ -62,7 +62,7 @@ MASKS: dict[str, Callable[[Size, np.random.Generator], Mask]] = {
 
 
 def _grid(size: Size) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the pixels' middles lie, right [1, W] and down [H, 1]; each side is 2 H W long, so that all are whole."""
+    """Return the pixel centres, right [1, W] and down [H, 1], in units in which each side is 2 H W, hence integers."""
     height, width = size
     right, down = (2 * np.arange(width) + 1) * height, (2 * np.arange(height) + 1) * width
     return right[None], down[:, None]

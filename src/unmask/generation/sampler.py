@@ -1,4 +1,4 @@
-"""Draw pictures of a trained generator by their seeds, and the way from one to the next."""
+"""Generate images from seeds with a trained generator, and interpolate between them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ from unmask.modules.latents import seed_of, walk
 from unmask.provenance import Marking
 from unmask.training.samples import pixels
 
-FPS = 24  # of a walk; from stop to stop it takes a second
+FPS = 24  # of a walk, and its frames from one stop to the next: 1 s
 
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """Which pictures are made.
+    """Which images to generate.
 
     Args:
-        count: pictures in all.
-        seed: of all of them; each picture has one of its own, drawn from it.
-        attributes: of a conditional generator, those that pictures have.
-        walk: so many of them are also the stops of a film through what lies between; 0 for no film.
-        batch_size: pictures at once; decides no pixel.
+        count: total number of images.
+        seed: seed of the set, from which each image's seed is derived.
+        attributes: attributes of the images, for a conditional generator.
+        walk: number of images that are the stops of a latent-walk film; 0 for no film.
+        batch_size: images per batch; does not affect the pixels.
 
     Raises:
         ValueError: a number is out of its range.
@@ -50,10 +50,10 @@ class SampleSettings:
 
 
 def condition_of(generator: Trained[Generator], attributes: Iterable[str]) -> tuple[float, ...] | None:
-    """Of each attribute that a generator knows 1 where it is named, else 0; None of an unconditional generator.
+    """Return 1 for each of the generator's attributes that is named, else 0; None for an unconditional generator.
 
     Raises:
-        ValueError: it does not know one of them.
+        ValueError: the generator does not know an attribute.
     """
     run, given = generator.run, set(attributes)
     names = list(run.config["data"]["loader"].get("attributes") or [])
@@ -68,7 +68,7 @@ def condition_of(generator: Trained[Generator], attributes: Iterable[str]) -> tu
 
 @dataclass(frozen=True)
 class Sampler:
-    """What is done with the pictures of one device; pickled where there are several."""
+    """Generates the images of one device; pickled if there are several devices."""
 
     generator: Trained[Generator]
     wanted: SampleSettings
@@ -77,18 +77,18 @@ class Sampler:
     marking: Marking
 
     def __call__(self, device: str, todo: Iterable[int]) -> None:
-        """Make pictures, by their numbers."""
+        """Generate images by their numbers."""
         module = self.generator.module.to(device)
         kept = UnmarkedSamples(self.generator.run, self.out)
         for batch in batches(todo, self.wanted.batch_size):
             made = module.sample(len(batch), self._seeds(batch), self._condition(len(batch)))
             for number, picture in zip(batch, pixels(made), strict=True):
-                kept.keep_sample(number, picture)  # first: what is published is then never without it
+                kept.keep_sample(number, picture)  # first, so that no published image lacks it
                 if not is_whole(picture_path(self.out, number)):
                     self.marking.write(picture_path(self.out, number), picture)
 
     def walk(self, device: str, path: Path) -> None:
-        """Write a film from the first picture to the second, ... and back, through what lies between their noise."""
+        """Write a film that interpolates from the first image to the second, ... and back, in the space of noise."""
         module, stops = self.generator.module.to(device), range(self.wanted.walk)
         way = walk(module.noise(len(stops), self._seeds(stops)), FPS)
         parts = torch.split(way, self.wanted.batch_size)
@@ -106,5 +106,5 @@ class Sampler:
 
 
 def picture_path(out: Path, number: int) -> Path:
-    """Where a picture lies."""
+    """Return the path of an image."""
     return out / "pictures" / f"{number:06d}.png"

@@ -1,4 +1,4 @@
-"""Pictures of a trained generator: made by seeds, marked, listed in a manifest; what is there is not made again."""
+"""Sample images from a trained generator by seed, mark them and list them in a manifest; existing ones are kept."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from unmask.provenance import Marking
 from unmask.runs.run import Run
 from unmask.training.samples import grid
 
-GRID = 64  # pictures of the overview
+GRID = 64  # images in the overview
 
 
 def sample(
@@ -30,19 +30,19 @@ def sample(
     rerun: bool = False,
     check: bool = False,
 ) -> None:
-    """Make what is not there yet of a run's pictures, then write the manifest, an overview and the film of a walk.
+    """Generate the missing images of a run, then write the manifest, an overview and the film of a latent walk.
 
     Args:
-        run: of a generator.
-        wanted: which pictures.
-        out: the folder of what is made.
-        marking: of what is published.
+        run: run of a generator.
+        wanted: which images to generate.
+        out: the output folder.
+        marking: how published images are marked.
         devices: see `over_devices`.
         rerun: start over.
-        check: only say how many are there.
+        check: only print how many images exist.
 
     Raises:
-        ValueError: the run is of another kind, it does not know the attributes, or the folder is of something else.
+        ValueError: the run is of another kind, an attribute is unknown, or the folder belongs to something else.
     """
     generator, count = load_generator(run), wanted.count
     sampler = Sampler(generator, wanted, condition_of(generator, wanted.attributes), out, marking)
@@ -71,12 +71,12 @@ def _claim(out: Path, run: Run, wanted: SampleSettings, marking: Marking, rerun:
 
 
 def _missing(kept: UnmarkedSamples, count: int) -> list[int]:
-    """Numbers of the pictures that are not published, or not kept for detectors."""
+    """Return the numbers of images that are not published yet, or not stored for detectors."""
     return [at for at in range(count) if not (is_whole(picture_path(kept.out, at)) and kept.has_sample(at))]
 
 
 def _walk(sampler: Sampler, device: str) -> None:
-    """Write the film that is wanted, unless it is there."""
+    """Write the film of the walk, if requested and missing."""
     stops = sampler.wanted.walk
     film = sampler.out / f"walk-{stops}.mp4"
     if stops and not film.is_file():
@@ -85,7 +85,7 @@ def _walk(sampler: Sampler, device: str) -> None:
 
 
 def _write_tables(out: Path, count: int, kept: UnmarkedSamples, marking: Marking) -> None:
-    """Write the manifest, and the first pictures side by side."""
+    """Write the manifest and an overview of the first images."""
     marked = {f"marking.{name}": value for name, value in marking.describe().items()}
     table = items_table([kept.item(number) for number in range(count)])
     replace_file(out / "items.parquet", table.assign(**marked).to_parquet())
@@ -95,7 +95,7 @@ def _write_tables(out: Path, count: int, kept: UnmarkedSamples, marking: Marking
 
 
 def _tell(out: Path, count: int, marking: Marking) -> None:
-    """Say what was made, and which marks are off."""
+    """Print what was made and which marks are off."""
     off = [name for name, value in marking.describe().items() if value == "off" and name != "label"]
     if off:
         say(f"not marked by {' and '.join(off)}, as the config says; the manifest records it", style="yellow")

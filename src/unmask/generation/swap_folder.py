@@ -1,4 +1,4 @@
-"""The folder of swapped videos: which file is what, what it was made with, and the manifest of all."""
+"""The folder of swapped videos: its file layout, settings and manifest."""
 
 import os
 from dataclasses import dataclass
@@ -16,30 +16,30 @@ from unmask.media.kinds import VIDEOS
 from unmask.provenance import Marking
 from unmask.runs.run import Run
 
-Pair = tuple[Item, Item]  # what is made of a video, and that video
+Pair = tuple[Item, Item]  # the swapped video and its original
 METHOD = "faceswap"
 ENDS = {"previews": ".png", "figures": ".json"}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One video and where what is made of it lies."""
+    """One video and the output files of its swap."""
 
     video: Path
-    name: str  # of its files
+    name: str  # of the output files
     out: Path
 
     def path(self, kind: str) -> Path:
-        """The file of `videos`, `masks`, `previews` or `figures`."""
+        """Return the path of the file in `videos`, `masks`, `previews` or `figures`."""
         return self.out / kind / f"{self.name}{ENDS.get(kind, '.mp4')}"
 
     def part(self, kind: str) -> Path:
-        """Where a file is written before it gets its name."""
+        """Return the temporary path at which a file is written before it is renamed."""
         return self.out / kind / f".{self.name}.{os.getpid()}.part"
 
 
 def find_jobs(video: Path, out: Path) -> list[Job]:
-    """One a video, in order; names are those of the files, with their folders below `video`."""
+    """Return one job per video, in order, named after the file and its folders below `video`."""
     if video.is_file():
         if video.suffix.lower() not in VIDEOS:
             raise ValueError(f"video={video}: it is no video ({' '.join(sorted(VIDEOS))})")
@@ -57,17 +57,17 @@ def find_jobs(video: Path, out: Path) -> list[Job]:
 
 
 def claim_folder(out: Path, run: Run, settings: Settings, marking: Marking, rerun: bool) -> None:
-    """Note in a new folder what it is made with; refuse one that was made otherwise or is somebody else's.
+    """Record the settings in a new folder, or check that an existing one was made with the same.
 
     Args:
         out: the folder.
-        run: of the swapper.
-        settings: what else decides a pixel.
-        marking: of what is published.
+        run: run of the swapper.
+        settings: further settings that affect the pixels.
+        marking: how published videos are marked.
         rerun: start over.
 
     Raises:
-        ValueError: the folder is refused.
+        ValueError: the folder was made with other settings, or holds other files.
     """
     claim_for_run(out, run, settings, marking, "videos", rerun)
     for kind in ("videos", "masks", *ENDS):
@@ -75,16 +75,16 @@ def claim_folder(out: Path, run: Run, settings: Settings, marking: Marking, reru
 
 
 def find_work(video: Path, to: str, out: Path, run: Run) -> list[tuple[Job, Pair]]:
-    """Each video with the manifest's rows of what is made of it and of itself: source, people, files.
+    """Return a job for each video, with the manifest rows of the swapped and of the original video.
 
     Args:
         video: a video, or a folder of videos.
-        to: the person who is drawn.
-        out: the folder of what is made.
-        run: of the swapper.
+        to: name of the person to render.
+        out: the output folder.
+        run: run of the swapper.
 
     Raises:
-        ValueError: it is no video, the folder holds none, or two would have one name.
+        ValueError: it is not a video, the folder has none, or two would get the same name.
     """
     known, name, work = _known(run), str(run.config["data"]["name"]), list[tuple[Job, Pair]]()
     for job in find_jobs(video, out):
@@ -100,12 +100,12 @@ def find_work(video: Path, to: str, out: Path, run: Run) -> list[tuple[Job, Pair
 
 
 def write_table(work: list[tuple[Job, Pair]], marking: Marking, lost: dict[str, str]) -> None:
-    """Write the manifest and print it: every video with what was measured of it, or why it was not made.
+    """Write the manifest, and print every video with its metrics or that it was not made.
 
     Args:
         work: the videos with their rows.
-        marking: of what is published.
-        lost: why some were not made, by their names.
+        marking: how published videos are marked.
+        lost: why some videos failed, by name.
     """
     by_item = {made.item: job for job, (made, _) in work}
     table = items_table(made for _, (made, _) in work)
@@ -120,13 +120,13 @@ def write_table(work: list[tuple[Job, Pair]], marking: Marking, lost: dict[str, 
 
 
 def _figures(job: Job) -> dict[str, float | None]:
-    """What was measured of a video when it was made."""
+    """Read the metrics that were measured when a video was made."""
     path = job.path("figures")
     return read_json(path, "delete it and its video; both are made again") if path.is_file() else {}
 
 
 def _known(run: Run) -> dict[Path, tuple[str, str]]:
-    """Of each file that the run was trained on its item and its person; nothing where they are not at hand."""
+    """Return the item and the person of each file of the run's data set; empty if the data set is not available."""
     data = run.build("data.source")
     if not isinstance(data, People) or not data.root.is_dir():
         return {}

@@ -1,7 +1,7 @@
-"""One video with a swapped face: every frame is drawn, marked and written, and what is kept of it is bounded.
+"""Swap the face in one video: render, mark and write it frame by frame, in bounded memory.
 
-The video is read twice: once to find and follow the face, once to put the other one in its place. What is kept are
-boxes, figures and a few frames, so that memory does not grow with its length.
+The video is read twice: once to find and track the face, once to replace it. Only boxes, metrics and a few frames are
+stored, not whole videos.
 """
 
 import json
@@ -23,24 +23,24 @@ from unmask.training.samples import rows
 
 Pixels = NDArray[np.uint8]
 SHOWN = 6  # frames of a video in its preview
-MASK_CRF = 10  # x264's quality of the masks
+MASK_CRF = 10  # x264 CRF of the masks
 
 
 def swap_video(
     job: Job, pair: Pair, swapper: Swapper, marking: Marking, crf: int = 14, compare: Compare | None = None
 ) -> None:
-    """Write a video, and before it its mask, preview, figures and what detectors may see; each when it is complete.
+    """Swap the face in a video; write its mask, preview, metrics and faces for detectors, then the video, atomically.
 
     Args:
-        job: the video, and where its files go.
-        pair: the manifest's rows of what is made and of the video itself.
-        swapper: draws the face.
-        marking: of the video, its mask and its preview.
-        crf: x264's quality of the video, 0 (lossless) to 51.
+        job: the video and its output files.
+        pair: the manifest rows of the swapped and of the original video.
+        swapper: renders the face.
+        marking: how the video, its mask and its preview are marked.
+        crf: x264 CRF of the video, 0 (lossless) to 51.
         compare: see `SwapFigures`.
 
     Raises:
-        MediaError: it cannot be read, or shows no face.
+        MediaError: the video cannot be read or shows no face.
     """
     fps, times = clock(job.video)
     places = swapper.find(job.video, len(times.times))
@@ -60,7 +60,7 @@ def swap_video(
         mask.replace(job.path("masks"))
         replace(marking, watermark=False).write(job.path("previews"), recorder.picture())
         replace_file(job.path("figures"), json.dumps(recorder.figures.means(), indent=2).encode())
-        kept.keep_both(*pair, recorder.faces)  # first: what is published is then never without it
+        kept.keep_both(*pair, recorder.faces)  # first, so that no published video lacks them
         video.replace(job.path("videos"))
     finally:
         video.unlink(missing_ok=True)
@@ -68,23 +68,23 @@ def swap_video(
 
 
 class SwapRecorder:
-    """What is kept of a swap while its frames pass: figures of all, of some the faces for a preview and for detectors.
+    """Records a swap frame by frame: metrics of all frames, and faces of some for the preview and for detectors.
 
     Args:
-        kept: where detectors find the faces.
-        numbers: of the frames that show the face, in order.
-        times: when each frame is shown.
-        compare: see `SwapFigures`; taken of the preview's frames.
+        kept: the store of faces for detectors.
+        numbers: numbers of the frames that show the face, in order.
+        times: presentation times of the frames.
+        compare: see `SwapFigures`; computed on the frames of the preview.
     """
 
     def __init__(self, kept: UnmarkedFaces, numbers: list[int], times: Clock, compare: Compare | None) -> None:
         self.figures, self.faces = SwapFigures(compare), list[KeptFace]()
         self._kept, self._chosen, self._times = kept, kept.chosen(numbers), times
         self._shown = {numbers[at] for at in np.linspace(0, len(numbers) - 1, SHOWN).round().astype(int)}
-        self._preview: list[Pixels] = []  # [3, S, S, 3] each: as it was, as it was drawn, as it was put in
+        self._preview: list[Pixels] = []  # [3, S, S, 3] each: input, network output, pasted face
 
     def add(self, swapped: Swapped) -> None:
-        """Take the next frame."""
+        """Add the next frame."""
         number, face = swapped.number, swapped.face
         if face is None:
             return
@@ -95,10 +95,10 @@ class SwapRecorder:
             self.faces.append(self._kept.cut(swapped, face, self._times.seconds(number)))
 
     def picture(self) -> Pixels:
-        """The preview [H, W, 3]."""
+        """Return the preview [H, W, 3]."""
         return rows(torch.from_numpy(np.stack(self._preview)).permute(0, 1, 4, 2, 3) / 255)  # [N, 3, 3, S, S]
 
 
 def _picture(alpha: NDArray[np.float32]) -> Pixels:
-    """How much of a frame was put in [H, W], in [0, 1], as a frame [H, W, 3]: 255 where all was."""
+    """Convert an alpha map [H, W] in [0, 1] to a grey frame [H, W, 3], 0 to 255."""
     return np.repeat(np.rint(255 * alpha).astype(np.uint8)[..., None], 3, axis=2)

@@ -1,4 +1,4 @@
-"""Find the main face of a video and draw it as a person of a run, frame after frame, in memory that does not grow."""
+"""Find the main face of a video and render it as a person of a run, frame by frame, in constant memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,46 +25,46 @@ Pixels = NDArray[np.uint8]
 
 
 class Place(NamedTuple):
-    """Where a face is in a frame."""
+    """Location of a face in a frame."""
 
     box: NDArray[np.float32]  # [4], px
     landmarks: NDArray[np.float32]  # [5, 2], px
 
 
 class Face(NamedTuple):
-    """What became of the face in a frame: three pictures by which a swap is judged, and where they lie."""
+    """The face of a frame before, during and after the swap."""
 
     place: Place
-    filmed: Pixels  # [C, C, 3]: as it was, at the size of the recipe's crops
-    seen: Pixels  # [S, S, 3]: as the network saw it
-    drawn: Pixels  # [S, S, 3]: as it drew it
-    pasted: Pixels  # [S, S, 3]: as it is in the frame now
+    filmed: Pixels  # [C, C, 3]: the original, at the size of the recipe's crops
+    seen: Pixels  # [S, S, 3]: the input of the network
+    drawn: Pixels  # [S, S, 3]: the output of the network, with colours matched
+    pasted: Pixels  # [S, S, 3]: the face in the swapped frame
 
 
 class Swapped(NamedTuple):
-    """A frame after the swap, before any mark: detectors may see this one."""
+    """A frame after the swap and before any mark; detectors may be trained on it."""
 
     number: int  # of the frame in its video
     frame: Pixels  # [H, W, 3]
-    alpha: NDArray[np.float32]  # [H, W] in [0, 1]: how much of it was put in
-    face: Face | None  # None where the frame shows none
+    alpha: NDArray[np.float32]  # [H, W] in [0, 1]: opacity of the pasted face
+    face: Face | None  # None if the frame shows no face
 
 
 @dataclass
 class Swapper:
-    """Draws the main face of a video as somebody.
+    """Renders the main face of a video as another person.
 
     Args:
-        module: the trained network.
-        recipe: by which the run's faces were cut.
-        image_size: px that the network sees.
-        identity: number of the person to draw.
-        search_every: faces are found in every n-th frame, and followed in between.
+        module: the trained module.
+        recipe: the crop recipe of the run.
+        image_size: side of the network's input, px.
+        identity: index of the person to render.
+        search_every: detect faces in every n-th frame and interpolate in between.
         blend: see `media.paste.paste`.
         colour: see `media.paste.match_colours`.
         feather: see `media.paste.paste`.
-        batch_size: frames at once.
-        device: of the network and the finder.
+        batch_size: frames per batch.
+        device: device of the network and the face finder.
     """
 
     module: FaceSwapper
@@ -83,10 +83,10 @@ class Swapper:
         self.module.to(self.device)
 
     def find(self, video: Path, frames: int) -> dict[int, Place]:
-        """Where the main face is in each frame that shows it, by frame number.
+        """Locate the main face in each frame that shows it, by frame number.
 
         Raises:
-            MediaError: no face is found, or the video ends early.
+            MediaError: no face is found, or the video does not have `frames` frames.
         """
         searched: list[int] = []
         found, seen = [], 0
@@ -114,7 +114,7 @@ class Swapper:
         return places
 
     def frames(self, video: Path, places: dict[int, Place]) -> Iterator[Swapped]:
-        """Every frame of a video in order, its face drawn as the person where `places` has one; before any mark."""
+        """Yield every frame of a video in order, with the face swapped if it is in `places`, before any mark."""
         for batch in batches(enumerate(stream(video)), self.batch_size):
             faces = [(number, frame, places[number]) for number, frame in batch if number in places]
             drawn = iter(self._draw(faces))
@@ -123,7 +123,7 @@ class Swapper:
                 yield next(drawn) if number in places else bare
 
     def _draw(self, faces: list[tuple[int, Pixels, Place]]) -> Iterator[Swapped]:
-        """Draw the faces of a batch: number, frame [H, W, 3] and place of each."""
+        """Swap the faces of a batch, each given by frame number, frame [H, W, 3] and place."""
         if not faces:
             return
         matrices = [self.recipe.matrix(*place) for _, _, place in faces]
@@ -143,7 +143,7 @@ class Swapper:
 
 
 def _images(x: Tensor) -> NDArray[np.float32]:
-    """[N, C, S, S] -> [N, S, S, C]."""
+    """Convert [N, C, S, S] to [N, S, S, C]."""
     return np.ascontiguousarray(x.cpu().permute(0, 2, 3, 1).numpy())
 
 

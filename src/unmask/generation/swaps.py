@@ -1,4 +1,4 @@
-"""Videos in which one face is drawn as a person of a run: found, followed, drawn, put back, marked, listed."""
+"""Swap faces in videos with a trained run: find, track, render, paste, mark and list them in a manifest."""
 
 import shlex
 from collections.abc import Iterable
@@ -27,13 +27,13 @@ class SwapSettings:
     """How faces are swapped.
 
     Args:
-        to: whose face is to be seen, a name of the run's `data.people`.
+        to: the person to render, a name from the run's `data.people`.
         blending: see `media.paste.paste`.
         colour: see `media.paste.match_colours`.
         feather: see `media.paste.paste`.
-        search_every: faces are found in every n-th frame, and followed in between.
-        crf: x264's quality of the video, 0 (lossless) to 51.
-        batch_size: frames at once; decides no pixel.
+        search_every: detect faces in every n-th frame and interpolate in between.
+        crf: x264 CRF of the video, 0 (lossless) to 51.
+        batch_size: frames per batch; does not affect the pixels.
     """
 
     to: str
@@ -45,7 +45,7 @@ class SwapSettings:
     batch_size: int = 8
 
     def describe(self) -> Settings:
-        """All that decides a pixel."""
+        """Return all settings that affect the pixels."""
         return {key: value for key, value in asdict(self).items() if key != "batch_size"}
 
 
@@ -59,20 +59,20 @@ def swap(
     measures: Settings | None = None,
     rerun: bool = False,
 ) -> None:
-    """Make what is not there yet of the videos, then write the manifest.
+    """Make the missing videos, then write the manifest.
 
     Args:
-        run: of a face swapper.
+        run: run of a face swapper.
         video: a video, or a folder of videos.
-        how: what is drawn, and how it is put in.
-        out: the folder of what is made.
-        marking: of what is published.
+        how: whom to render, and how to paste the face.
+        out: the output folder.
+        marking: how published videos are marked.
         devices: see `over_devices`.
-        measures: the configs `identity` and `lpips` of further figures, see `evaluation.swaps.comparisons`.
+        measures: the configs `identity` and `lpips` of further metrics, see `evaluation.swaps.comparisons`.
         rerun: start over.
 
     Raises:
-        ValueError: the run is of another kind, a setting cannot work, or no video could be made.
+        ValueError: the run is of another kind, a setting is invalid, or no video could be made.
     """
     swapper = load_swapper(run)
     work = find_work(checked(run, video, how), how.to, out, run)
@@ -91,10 +91,10 @@ def swap(
 
 
 def checked(run: Run, video: Path | None, how: SwapSettings) -> Path:
-    """The video, or the folder of videos, once it is known that all settings can work.
+    """Check all settings and return the video, or the folder of videos.
 
     Raises:
-        ValueError: some cannot; all of them are named.
+        ValueError: some settings are invalid; the message lists all of them.
     """
     wrong, people = list[str](), people_of(run)
     if video is None:
@@ -118,13 +118,13 @@ def checked(run: Run, video: Path | None, how: SwapSettings) -> Path:
 
 
 def people_of(run: Run) -> list[str]:
-    """The people whose faces a run draws, in the order of their numbers."""
+    """Return the people that a run can render, in the order of their indices."""
     return list(run.config["data"].get("people") or {})
 
 
 @dataclass(frozen=True)
 class SwapVideos:
-    """What is done with the videos of one device; pickled where there are several."""
+    """Swaps the videos of one device; pickled if there are several devices."""
 
     swapper: Trained[FaceSwapper]
     how: SwapSettings
@@ -132,7 +132,7 @@ class SwapVideos:
     measures: Settings | None
 
     def __call__(self, device: str, todo: Iterable[tuple[Job, Pair]]) -> dict[str, str]:
-        """Make videos; why some could not be made, by their names."""
+        """Make videos; return the errors of those that failed, by name."""
         run, how, lost = self.swapper.run, self.how, dict[str, str]()
         size = int(run.config["image_size"])
         swapper = Swapper(
@@ -150,10 +150,10 @@ class SwapVideos:
 
 
 def _tell(out: Path, made: int, count: int, recipe: FaceCrops, marking: Marking) -> None:
-    """Say what was made, how a detector learns from it, and which marks are off."""
+    """Print what was made, how to train a detector on it, and which marks are off."""
     if made:
         call = ["unmask", "train", "experiment=loop/cnn", "data=swapped", f"data.run={out}"]
-        call += overrides(vars(recipe), vars(FaceCrops(align=True)))  # the usual one of data=swapped
+        call += overrides(vars(recipe), vars(FaceCrops(align=True)))  # the default recipe of data=swapped
         say(f"a detector sees them before any mark: {shlex.join(call)}")
     off = [name for name, value in marking.describe().items() if value == "off"]
     if off:

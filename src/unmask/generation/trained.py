@@ -1,4 +1,4 @@
-"""The trained module of a run: what makes pictures, what swaps faces, and which verb takes which."""
+"""The trained module of a run: generators and face swappers, and the commands that use them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,42 +11,42 @@ from torch import Tensor
 from unmask.config import Settings
 from unmask.runs.run import Run
 
-# What is done with a run of each kind, and with all others.
+# The command for a run of each kind, and for all others.
 USES = {"generator": "unmask sample run={run}", "swapper": "unmask swap run={run} video=FILE to=NAME"}
 OTHERS = "unmask list runs"
 
 
 class Module(Protocol):
-    """A LightningModule that says what it is."""
+    """A LightningModule that declares its kind."""
 
     kind: str  #: `generator`, `swapper`, `detector` or `segmenter`
 
     def to(self, device: str) -> Self:
-        """Move it to a device, such as `cuda:0`."""
+        """Move the module to a device, such as `cuda:0`."""
 
 
 class Generator(Module, Protocol):
-    """A module that makes pictures of noise."""
+    """A module that generates images from noise."""
 
     @property
     def conditional(self) -> bool:
-        """Whether pictures are made by attributes."""
+        """Whether generation is conditioned on attributes."""
 
     def sample(self, n: int, seeds: Sequence[int], condition: Tensor | None = None) -> Tensor:
-        """Pictures [n, 3, S, S] in [0, 1] of these seeds; attributes [n, A] where it is conditional."""
+        """Generate images [n, 3, S, S] in [0, 1] from seeds and, if conditional, attributes [n, A]."""
 
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
-        """The noise [n, ...] that the samples of these seeds are made from."""
+        """Return the noise [n, ...] from which samples with these seeds are generated."""
 
     def make(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Noise [n, ...], attributes [n, A] where it is conditional -> pictures [n, 3, S, S] in [0, 1]."""
+        """Generate images [n, 3, S, S] in [0, 1] from noise [n, ...] and, if conditional, attributes [n, A]."""
 
 
 class FaceSwapper(Module, Protocol):
-    """A module that draws a face as another person."""
+    """A module that renders a face as another person."""
 
     def swap(self, x: Tensor, identity: Tensor) -> tuple[Tensor, Tensor]:
-        """Faces [B, 3, S, S], number of a person [B] -> pictures [B, 3, S, S] and masks [B, 1, S, S], in [0, 1]."""
+        """Swap faces [B, 3, S, S] to people by index [B] -> images [B, 3, S, S] and masks [B, 1, S, S], in [0, 1]."""
 
 
 M = TypeVar("M", bound=Module)
@@ -54,7 +54,7 @@ M = TypeVar("M", bound=Module)
 
 @dataclass
 class Trained(Generic[M]):
-    """A run with its module. Only the run's folder is pickled: each process loads the weights for itself."""
+    """A run with its module. Only the run's folder is pickled: each process loads the weights itself."""
 
     run: Run
 
@@ -69,10 +69,10 @@ class Trained(Generic[M]):
 
 
 def open_run(folder: str | None, verb: str) -> Run:
-    """The run that a verb's `run=DIR` names.
+    """Open the run given to a command as `run=DIR`.
 
     Raises:
-        ValueError: none is named, or it is not a run's folder.
+        ValueError: none is given, or it is not the folder of a run.
     """
     if not folder:
         raise ValueError(f"run missing: unmask {verb} run=DIR ({OTHERS} shows them)")
@@ -80,10 +80,10 @@ def open_run(folder: str | None, verb: str) -> Run:
 
 
 def load_generator(run: Run) -> Trained[Generator]:
-    """A run's generator.
+    """Load the generator of a run.
 
     Raises:
-        ValueError: the run is of another kind; the message names the verb that takes it.
+        ValueError: the run is of another kind; the message names the command for it.
     """
     found = Trained[Generator](run)
     _require("generator", found.module.kind, run)
@@ -91,10 +91,10 @@ def load_generator(run: Run) -> Trained[Generator]:
 
 
 def load_swapper(run: Run) -> Trained[FaceSwapper]:
-    """A run's face swapper.
+    """Load the face swapper of a run.
 
     Raises:
-        ValueError: the run is of another kind; the message names the verb that takes it.
+        ValueError: the run is of another kind; the message names the command for it.
     """
     found = Trained[FaceSwapper](run)
     _require("swapper", found.module.kind, run)

@@ -1,8 +1,7 @@
-"""The pixels before marking: what detectors train on, kept as a store beside what is published.
+"""Pixels before marking, for training detectors, in a store next to the published files.
 
-A mark must never become the label. So samples go into the store as the generator made them, and real pictures of its
-own data beside them (`unmarked_samples`); of a swapped video faces, and the same ones of the video that it was made of
-(`unmarked_faces`).
+Detectors must not learn to recognise the mark. So the store holds unmarked samples and real images from the generator's
+own data (`unmarked_samples`), or the faces of a swapped video and the same faces of its original (`unmarked_faces`).
 """
 
 from pathlib import Path
@@ -25,7 +24,7 @@ class Unmarked(Generic[R]):
 
     Args:
         out: the folder.
-        recipe: by which a file would become the same crops; its key names the store.
+        recipe: the recipe that would produce the same crops from a file; its key names the store.
     """
 
     def __init__(self, out: Path, recipe: R) -> None:
@@ -35,20 +34,20 @@ class Unmarked(Generic[R]):
         self.kept = set(CropStore(self.folder).items["item"]) if whole else set()
 
     def has(self, item: str) -> bool:
-        """Whether the pixels of an item are kept."""
+        """Whether the pixels of an item are stored."""
         return item in self.kept or read_about(self.folder, item) is not None
 
     def reopen(self) -> None:
-        """Open the folder for more."""
+        """Reopen the store to add items."""
         reopen(self.out, self.folder, self.recipe)
         self.kept = set()
 
     def keep(self, item: str, crops: Crops) -> None:
-        """Keep what belongs to an item."""
+        """Store the crops of an item."""
         crops.statistics = frame_statistics(crops.pixels.transpose(0, 2, 3, 1))  # [N, 3, S, S] -> [N, S, S, 3]
         write_part(self.folder, item, crops, measured(crops), None)
 
     def merge(self, items: list[Item]) -> None:
-        """Make the store whole, of these items; each has a `predefined` split."""
+        """Complete the store with these items, each of which has a `predefined` split."""
         table = items_table(items)
         merge_parts(table.assign(split=table["predefined"]), self.folder)

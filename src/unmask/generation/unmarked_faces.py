@@ -1,4 +1,4 @@
-"""The faces of swapped videos before marking, beside the same frames' faces as they were filmed."""
+"""Store the faces of swapped videos before marking, along with the original faces of the same frames."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ from unmask.media.crops import Crops
 from unmask.media.indices import burst_indices
 from unmask.media.recipe import FaceCrops
 
-# Of ten videos in order: three are enough to train, to validate and to test.
+# Splits of ten consecutive videos; three videos are enough for all splits.
 SPLITS = ("train", "val", "test", *("train",) * 2, "test", *("train",) * 3, "test")
 Pixels = NDArray[np.uint8]
 
@@ -25,19 +25,19 @@ class KeptFace(NamedTuple):
     """A face in one frame of a swapped video."""
 
     number: int  # of the frame
-    time: float  # at which it is shown, s after the first one
+    time: float  # presentation time, s after the first frame
     place: Place
     made: Pixels  # [S, S, 3]
-    filmed: Pixels  # likewise
+    filmed: Pixels  # [S, S, 3]
 
 
 class UnmarkedFaces(Unmarked[FaceCrops]):
-    """Of swapped videos: the faces as they were put in, and beside them the same frames' as they were filmed.
+    """Store of the swapped faces of videos, along with the original faces of the same frames.
 
-    Both are cut from decoded frames in the same place, and neither was encoded again: what differs is the swap.
+    Both are cropped from decoded frames at the same place and not re-encoded, so that they differ only by the swap.
 
     Args:
-        recipe: by which the run's own faces were cut; of a video as many are kept as detectors take of one.
+        recipe: the crop recipe of the run; per video, as many faces are stored as detectors use by default.
         out: the folder of videos.
     """
 
@@ -48,21 +48,21 @@ class UnmarkedFaces(Unmarked[FaceCrops]):
         )
 
     def chosen(self, numbers: Iterable[int]) -> set[int]:
-        """Of the frames that show the face those in which it is kept."""
+        """Choose the frames to store from those that show the face."""
         ordered = sorted(numbers)
         return {ordered[at] for at in burst_indices(len(ordered), self.recipe.frames)}
 
     def has_both(self, fake: Item, real: Item) -> bool:
-        """Whether the faces of a video are kept."""
+        """Whether the faces of a video are stored."""
         return self.has(fake.item) and self.has(real.item)
 
     def cut(self, swapped: Swapped, face: Face, time: float) -> KeptFace:
-        """The face of a frame, which is shown at `time`, s."""
+        """Crop the face of a frame with presentation time `time`, s."""
         made = warp(swapped.frame, self.recipe.matrix(*face.place), self.recipe.crop_size)
         return KeptFace(swapped.number, time, face.place, made, face.filmed)
 
     def keep_both(self, fake: Item, real: Item, faces: Sequence[KeptFace]) -> None:
-        """Keep the faces of a video, those that were made and those that were filmed."""
+        """Store the faces of a video, both swapped and original."""
         number = np.array([face.number for face in faces], np.int64)
         for item, cut in (fake, [face.made for face in faces]), (real, [face.filmed for face in faces]):
             crops = Crops(
@@ -77,13 +77,13 @@ class UnmarkedFaces(Unmarked[FaceCrops]):
             self.keep(item.item, crops)
 
     def finish(self, pairs: Sequence[tuple[Item, Item]]) -> None:
-        """Make the store whole, of these videos, dealt to the splits in order, each beside what it was made of."""
+        """Complete the store with these pairs of videos, assigned to the splits in order."""
         items: list[Item] = []
         for at, (fake, real) in enumerate(pairs):
             split = SPLITS[at % len(SPLITS)]
             items += [replace(fake, predefined=split, source=real.item), replace(real, predefined=split)]
         if {item.item for item in items} == self.kept:
             return
-        if self.kept:  # of more videos than there are now
+        if self.kept:  # the store has more videos than these
             self.reopen()
         self.merge(items)

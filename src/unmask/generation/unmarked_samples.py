@@ -1,4 +1,4 @@
-"""A generator's samples before marking, beside real pictures that it learned from or was tested on."""
+"""Store a generator's samples before marking, along with real images from its own data set."""
 
 from pathlib import Path
 
@@ -15,16 +15,16 @@ from unmask.media.pictures import WholePictures
 from unmask.runs.run import Run
 from unmask.training.samples import pixels
 
-# Of ten samples in order, how many go into which split: real pictures are few, samples are not.
+# Splits of ten consecutive samples, in shares that suit real images, which are scarcer than samples.
 SPLITS = ("train",) * 6 + ("val",) + ("test",) * 3
-BATCH = 64  # real pictures at once
+BATCH = 64  # real images per batch
 
 
 class UnmarkedSamples(Unmarked[WholePictures]):
-    """Samples as they were made, and real pictures of the generator's own data, brought to the same size alike.
+    """Store of unmarked samples, and of real images from the generator's own data at the same size.
 
     Args:
-        run: the generator's.
+        run: run of the generator.
         out: the folder of samples.
     """
 
@@ -34,24 +34,24 @@ class UnmarkedSamples(Unmarked[WholePictures]):
         self.name = f"generated_{self.method}"
 
     def item(self, number: int) -> Item:
-        """The manifest's row of a sample."""
+        """Return the manifest row of a sample."""
         item, path = f"{self.name}/{self.method}/{number:06d}", f"pictures/{number:06d}.png"
         return Item(item, path, 1, self.method, groups=(item,), predefined=SPLITS[number % len(SPLITS)])
 
     def has_sample(self, number: int) -> bool:
-        """Whether a sample is kept."""
+        """Whether a sample is stored."""
         return self.has(self.item(number).item)
 
     def keep_sample(self, number: int, picture: NDArray[np.uint8]) -> None:
-        """Keep one sample [S, S, 3]."""
+        """Store one sample [S, S, 3]."""
         self.keep(self.item(number).item, _as_crops(picture))
 
     def finish(self, count: int) -> None:
-        """Put real pictures beside the samples, as many of each split as there are, and make the store whole."""
+        """Add up to as many real images as there are samples in each split, and complete the store."""
         fakes = [self.item(number) for number in range(count)]
         if {item.item for item in fakes} == {item for item in self.kept if item.startswith(f"{self.name}/")}:
             return
-        if self.kept:  # of more samples than are wanted now
+        if self.kept:  # the store has more samples than are wanted now
             self.reopen()
         try:
             data = data_of(self.run)
@@ -63,14 +63,14 @@ class UnmarkedSamples(Unmarked[WholePictures]):
         self.merge([*fakes, *(item for split in dict.fromkeys(SPLITS) for item in self._real(data, split, fakes))])
 
     def _real(self, data: DataModule, split: str, fakes: list[Item]) -> list[Item]:
-        """Keep real pictures of a split; always the same first ones, so that a folder can grow."""
+        """Store real images of a split, in a fixed random order so that the folder can grow."""
         samples, wanted = data.samples[split], sum(item.predefined == split for item in fakes)
         rows = np.random.default_rng(0).permutation(len(samples))[:wanted]
         known, found = data.items.set_index("item"), []
         for row in rows:
             name = samples.table["item"].iloc[row]
             about = known.loc[name]
-            # A video gives several frames: each is a picture of its own here, and all of one split.
+            # A video has several frames: each is a separate image here, all in the same split.
             item = name if samples.table["frame"].iloc[row] == 0 else f"{name}#{samples.table['frame'].iloc[row]}"
             found.append(Item(item, about["path"], 0, "real", groups=tuple(about["groups"]), predefined=split))
         missing = [at for at, item in enumerate(found) if not self.has(item.item)]
@@ -84,13 +84,13 @@ class UnmarkedSamples(Unmarked[WholePictures]):
 
 
 def method_of(run: Run) -> str:
-    """What a generator's samples are called by: its preset's name, and its seed where that is not 0."""
+    """Return the method name of a generator's samples: the preset's name, with the seed unless it is 0."""
     name, seed = str(run.config["name"]).rpartition("/")[2], run.config.get("seed", 0)
     return f"{name}_seed{seed}" if seed else name
 
 
 def _as_crops(picture: NDArray[np.uint8]) -> Crops:
-    """A whole picture [S, S, 3] as the one crop of its file."""
+    """Represent a whole image [S, S, 3] as a single crop."""
     side = float(len(picture))
     return Crops(
         track=np.zeros(1, np.int64),

@@ -1,1 +1,1 @@
-"""Figures of merit: pure functions of prediction tables and score arrays, on NumPy and pandas alone."""
+"""Metrics of detectors, localisers and generators: pure functions of prediction tables, arrays and tensors."""

@@ -1,7 +1,7 @@
-"""From a prediction table to scores: one per frame or clip, one per video.
+"""Aggregate a prediction table to scores: one per frame or clip, one per video.
 
-Everything that ranks or decides does so on the score, a logit: probabilities of large logits round to 0 or 1 and tie.
-The probability stands beside it, for calibration and for people.
+Rankings and decisions use the score, a logit, since the probabilities of large logits round to 0 or 1 and tie. The
+probability is given with it, for calibration and for display.
 """
 
 import itertools
@@ -14,28 +14,28 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 FACTS = ["item", "label", "method", "dataset", "split"]
-SHOWN = 5  # rows that an error message lists
+SHOWN = 5  # maximum number of rows in an error message
 
 
 def probability(logit: ArrayLike) -> Array:
-    """Turn logits into the probability of being fake, in [0, 1]; NaN stays NaN."""
+    """Convert logits to the probability of being fake, in [0, 1]; NaN stays NaN."""
     logit = np.asarray(logit, dtype=np.float64)
     small = np.exp(-np.abs(logit))  # never overflows
     return np.asarray(np.where(logit < 0, small, 1.0) / (1.0 + small))
 
 
 def logit(prob: ArrayLike) -> Array:
-    """Turn probabilities in [0, 1] into logits; those of 0 and 1 are the largest finite numbers."""
+    """Convert probabilities in [0, 1] to logits; 0 and 1 become the lowest and the highest finite number."""
     prob = np.asarray(prob, dtype=np.float64)
     with np.errstate(divide="ignore"):
         return np.asarray(np.nan_to_num(np.log(prob) - np.log1p(-prob), nan=np.nan))
 
 
 def require_finite(predictions: pd.DataFrame) -> None:
-    """Refuse logits that are no finite numbers.
+    """Raise an error for logits that are NaN or infinite.
 
-    A missing logit is allowed only in the row of an item that was rejected before it reached the network, which has
-    no frame (`frame` is -1). Infinity, or NaN for a frame that was scored, comes from the network.
+    A missing logit is allowed only for an item that was rejected before it reached the network; its row has no frame
+    (`frame` is -1). Infinity, or NaN for a scored frame, comes from the network.
 
     Raises:
         ValueError: The message names the first rows.
@@ -46,7 +46,7 @@ def require_finite(predictions: pd.DataFrame) -> None:
 
 
 def frames(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns `score`, the logit, and `prob` to a prediction table; what could not be scored keeps NaN.
+    """Add the columns `score` (the logit) and `prob` to a prediction table; rows without a score keep NaN.
 
     Raises:
         ValueError: If a logit is infinite.
@@ -57,10 +57,10 @@ def frames(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def tracks(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Aggregate the scored rows of a prediction table to one row per track of an item, such as a person.
+    """Aggregate the scored rows of a prediction table to one row per track (such as a person) of an item.
 
     Returns:
-        Columns `item, track, num, score, prob`: the number of rows, and their mean probability (see `videos`).
+        Columns `item, track, num, score, prob`: the number of rows, and the logit and value of their mean probability.
 
     Raises:
         ValueError: If a logit is infinite.
@@ -76,20 +76,19 @@ def tracks(predictions: pd.DataFrame) -> pd.DataFrame:
 def videos(predictions: pd.DataFrame) -> pd.DataFrame:
     """Aggregate a prediction table to one row per item.
 
-    A track's probability is the mean over its rows; an item's is the highest of its tracks', because a video with one
+    A track's probability is the mean over its rows; an item's is the maximum over its tracks, because a video with one
     forged face is a fake. The score is the logit of that probability, log(mean p) - log(mean (1 - p)), computed from
-    the logits without rounding p to 0 or 1. Grouping goes by `item` alone: folder and clip names repeat between
-    methods.
+    the logits without rounding p to 0 or 1. Rows are grouped by `item` alone: folder and clip names repeat in methods.
 
     Args:
         predictions: Rows of frames or clips with `item, track, label, method, dataset, split, logit`.
 
     Returns:
         Columns `item, label, method, dataset, split, score, prob, num`, sorted by `item`; `num` counts the scored
-        rows, and `score` and `prob` are NaN for an item of which nothing could be scored.
+        rows, and `score` and `prob` are NaN for an item without scored rows.
 
     Raises:
-        ValueError: If an item has two labels, methods, data sets or splits, or a logit is infinite.
+        ValueError: If an item has several labels, methods, data sets or splits, or a logit is infinite.
     """
     facts = predictions[FACTS].drop_duplicates()
     twice = facts.loc[facts["item"].duplicated(), "item"]
@@ -124,10 +123,10 @@ def _refuse(predictions: pd.DataFrame, values: Array, bad: NDArray[np.bool_]) ->
 
 
 def _track_scores(score: Array, track: NDArray[np.int64]) -> Array:
-    """Logit of each track's mean probability, from the logits `[N]` and track numbers `[N]` of its rows.
+    """Compute the logit of each track's mean probability, from the logits `[N]` and track numbers `[N]` of its rows.
 
-    What ties on paper ties here, to the bit: the order of rows does not matter (`math.fsum` rounds once), nor does
-    repeating all of them (counts are divided by their common divisor), a track of equal logits gives that very logit,
+    Mathematically equal results are equal to the bit: neither the order of rows (`math.fsum` rounds once) nor repeating
+    all of them (counts are divided by their common divisor) matters, a track of equal logits gives exactly that logit,
     and one that is symmetric around 0 gives 0.
     """
     if not len(score):
@@ -141,7 +140,7 @@ def _track_scores(score: Array, track: NDArray[np.int64]) -> Array:
     last = np.append(start[1:], len(score)) - 1
     weight = count // np.gcd.reduceat(count, start)[track]
     low, high = score[start], score[last]
-    # Mean p and mean 1 - p, each relative to the largest term, whose logarithm stands before the ratio.
+    # Mean p and mean 1 - p, each relative to its largest term, whose logarithm is added separately.
     fake, real = (-np.logaddexp(0, sign * score) for sign in (-1, 1))
     top_fake, top_real = fake[last], real[start]
     terms = weight * np.exp(fake - top_fake[track]), weight * np.exp(real - top_real[track])
@@ -150,22 +149,22 @@ def _track_scores(score: Array, track: NDArray[np.int64]) -> Array:
 
 
 def _sums(terms: list[float], bounds: list[int]) -> Array:
-    """Sum each stretch between two bounds, rounded once."""
+    """Sum the terms between consecutive bounds, each sum rounded once."""
     return np.array([math.fsum(terms[a:b]) for a, b in itertools.pairwise(bounds)])
 
 
 def unit(predictions: pd.DataFrame) -> Literal["image", "video"]:
-    """Tell what an item is: an image, if no scored one has more than its frame 0; then frame and item are the same."""
+    """Return `image` if every scored item has only its frame 0, so that frame and item coincide, else `video`."""
     scored = predictions[predictions["logit"].notna()]
-    first = (scored["frame"] == 0) & ~(scored["time"] > 0)  # a picture's time is 0 or not known
+    first = (scored["frame"] == 0) & ~(scored["time"] > 0)  # an image's time is 0 or unknown
     return "image" if len(scored) and first.all() and scored["item"].is_unique else "video"
 
 
 def methods(predictions: pd.DataFrame) -> list[str]:
-    """Name the manipulations of the fakes, sorted."""
+    """Return the sorted names of the manipulations of the fakes."""
     return sorted(str(name) for name in predictions.loc[predictions["label"] == 1, "method"].unique())
 
 
 def of_method(table: pd.DataFrame, method: str) -> pd.DataFrame:
-    """Take the rows of one manipulation together with all reals; `all` takes everything."""
+    """Return the rows of one manipulation and all reals; `all` returns everything."""
     return table if method == "all" else table[(table["label"] == 0) | (table["method"] == method)]

@@ -1,4 +1,4 @@
-"""Uncertainty from a finite number of videos: the bootstrap over items, and paired comparison of two detectors."""
+"""Uncertainty from a finite number of videos: bootstrap over items, and paired comparison of two detectors."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ from numpy.typing import ArrayLike, NDArray
 from unmask.metrics import aggregate, ranking
 
 Array = NDArray[np.float64]
-CELLS = 500_000  # resamples x rows handled at once: 4 MB an array
-FEWEST = 10  # scored items of each class that an interval needs; of fewer, resamples say little about other items
+CELLS = 500_000  # resamples x rows processed at once: 4 MB per array
+FEWEST = 10  # minimum scored items per class for an interval; with fewer, resamples say little about other items
 
 
 def resample(label: ArrayLike, resamples: int, seed: int) -> Array:
     """Draw how often each item occurs in each bootstrap resample.
 
-    Each class is drawn on its own, so a resample has as many reals and fakes as the data and is never one-class.
+    Classes are drawn separately, so a resample has as many reals and fakes as the data and never lacks a class.
 
     Args:
-        label: `[V]`, one per item.
-        resamples: How many to draw.
-        seed: Equal seeds and labels give equal draws.
+        label: Labels `[V]`, one per item.
+        resamples: Number of resamples.
+        seed: The same seed and labels give the same draws.
 
     Returns:
         Whole numbers `[resamples, V]`; each row sums to V.
@@ -36,7 +36,7 @@ def resample(label: ArrayLike, resamples: int, seed: int) -> Array:
 
 
 def interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of resampled values `[R]`, of those that exist; NaN when none does."""
+    """Compute the percentile interval of resampled values `[R]`, ignoring NaN; NaN if all are NaN."""
     known = np.asarray(values, dtype=np.float64)
     known = known[~np.isnan(known)]
     if not len(known):
@@ -49,7 +49,7 @@ def interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]
 class Comparison:
     """Difference in video AUROC of two detectors, `a - b`, on the videos that both have scored.
 
-    The interval `low, high` and `p` are NaN where a class has fewer than `FEWEST` videos.
+    The interval `low, high` and `p` are NaN if a class has fewer than `FEWEST` videos.
     """
 
     a: float
@@ -68,13 +68,13 @@ def paired(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two detectors on the same videos, resampling both alike.
+    """Compare two detectors on the same videos, with the same resamples for both.
 
-    `p` is two-sided: twice the smaller share of resamples on which the difference is not above, or not below, 0, each
-    counted with one more resample so that it is never 0.
+    `p` is two-sided: twice the smaller of the shares of resamples with a difference <= 0 and >= 0. One resample is
+    added to each count, so that `p` is never 0.
 
     Raises:
-        ValueError: If the two tables share no scored item, or disagree about a label.
+        ValueError: If the two tables have no scored item in common, or disagree about a label.
     """
     a, b = (aggregate.videos(table).dropna(subset=["score"]) for table in (predictions_a, predictions_b))
     both = a.merge(b, on="item", suffixes=("_a", "_b"), validate="one_to_one").sort_values("item")

@@ -1,4 +1,4 @@
-"""Is a score of 0.8 right eight times in ten? Shapes as in `ranking`: `[N]`, `[N]`, weight None or `[..., N]`."""
+"""Calibration metrics of probabilities. Shapes as in `ranking`: `[N]`, `[N]`, weight None or `[..., N]`."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ Array = NDArray[np.float64]
 
 
 def mean(value: ArrayLike, weight: ArrayLike | None, rows: ArrayLike | None = None) -> Array:
-    """Weighted mean of `value` `[N]`, over the rows of a mask if one is given; NaN where no weight is."""
+    """Compute the weighted mean of `value` `[N]`, over the rows of a mask if given; NaN if the total weight is 0."""
     value = np.asarray(value, dtype=np.float64)
     weight = np.ones_like(value) if weight is None else np.asarray(weight, dtype=np.float64)
     mask = np.ones_like(value) if rows is None else np.asarray(rows, dtype=np.float64)
@@ -16,33 +16,33 @@ def mean(value: ArrayLike, weight: ArrayLike | None, rows: ArrayLike | None = No
 
 
 def ratio(part: ArrayLike, whole: ArrayLike) -> Array:
-    """Divide, with NaN for 0 / 0: what was not measured is not 0."""
+    """Divide, returning NaN (not 0) for 0 / 0."""
     part, whole = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
     return np.asarray(np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole > 0))
 
 
 def brier(prob: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Array:
-    """Mean squared error of the probability (Brier, 1950)."""
+    """Compute the Brier score, the mean squared error of the probability (Brier, 1950)."""
     return mean((np.asarray(prob, dtype=np.float64) - np.asarray(label)) ** 2, weight)
 
 
 def log_loss(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Array:
-    """Mean negative log-likelihood in nats, of logits: exact where their probability rounds to 0 or 1."""
+    """Compute the mean negative log-likelihood in nats from logits: exact even if probabilities round to 0 or 1."""
     score = np.asarray(score, dtype=np.float64)
     return mean(np.logaddexp(0, np.where(np.asarray(label) == 1, -score, score)), weight)
 
 
 def _bins(prob: Array, bins: int) -> NDArray[np.int64]:
-    """Number the equal-width bins `[a, b)`; the last one holds 1 as well."""
+    """Return the index of each probability's bin; bins are `[a, b)`, of equal width, and the last one includes 1."""
     return np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), prob, side="right") - 1, 0, bins - 1)
 
 
 def ece(prob: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, bins: int = 15) -> Array:
-    """Expected calibration error of the probability of being fake.
+    """Compute the expected calibration error of the probability of being fake.
 
-    The gap between mean probability and share of fakes, averaged over equal-width bins of the probability by their
-    weight (Guo et al. 2017, arXiv 1706.04599). Binary reliability: bins run over P(fake) in [0, 1], not over the
-    confidence of the more likely class; that is torchmetrics' `BinaryCalibrationError(norm="l1")`.
+    The gap between mean probability and share of fakes, averaged over equal-width bins of the probability by weight
+    (Guo et al. 2017, arXiv 1706.04599). Bins run over P(fake) in [0, 1], not over the confidence of the predicted
+    class; this equals torchmetrics' `BinaryCalibrationError(norm="l1")`.
     """
     prob, label = np.asarray(prob, dtype=np.float64), np.asarray(label, dtype=np.float64)
     weight = np.ones_like(prob) if weight is None else np.asarray(weight, dtype=np.float64)
@@ -55,8 +55,8 @@ def reliability(prob: ArrayLike, label: ArrayLike, bins: int = 15, weight: Array
     """Tabulate a reliability diagram.
 
     Returns:
-        One row per bin: its edges `low, high`, mean probability `prob`, share of fakes `fake`, and `weight`. An empty
-        bin has no means: NaN.
+        One row per bin: its edges `low, high`, mean probability `prob`, share of fakes `fake`, and `weight`. The means
+        of an empty bin are NaN.
     """
     prob, label = np.asarray(prob, dtype=np.float64), np.asarray(label, dtype=np.float64)
     weight = np.ones_like(prob) if weight is None else np.asarray(weight, dtype=np.float64)

@@ -1,7 +1,7 @@
-"""Metrics at a threshold: a row is called fake when its score is above it.
+"""Metrics at a threshold: a row is called fake if its score is above it.
 
 Scores are logits, so the default threshold of 0 is a probability of 0.5. Shapes as in `ranking`: `score` `[N]`, `label`
-`[N]`, weight None or `[..., N]`. A rate over nothing is NaN, never 0.
+`[N]`, weight None or `[..., N]`. A rate with a zero denominator is NaN, never 0.
 """
 
 import numpy as np
@@ -17,34 +17,34 @@ def _called(score: ArrayLike, threshold: float) -> Array:
 
 
 def accuracy(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0) -> Array:
-    """Share of right calls."""
+    """Compute the share of correct decisions."""
     return mean(_called(score, threshold) == np.asarray(label), weight)
 
 
 def recall(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0) -> Array:
-    """Share of the fakes that are called fake."""
+    """Compute the share of the fakes that are called fake."""
     return mean(_called(score, threshold), weight, np.asarray(label) == 1)
 
 
 def specificity(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0) -> Array:
-    """Share of the reals that are called real."""
+    """Compute the share of the reals that are called real."""
     return mean(1 - _called(score, threshold), weight, np.asarray(label) == 0)
 
 
 def balanced_accuracy(
     score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0
 ) -> Array:
-    """Mean of recall and specificity; NaN when a class is missing."""
+    """Compute the mean of recall and specificity; NaN if a class is missing."""
     return (recall(score, label, weight, threshold) + specificity(score, label, weight, threshold)) / 2
 
 
 def precision(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0) -> Array:
-    """Share of fakes among what is called fake; NaN when nothing is."""
+    """Compute the share of fakes among the rows called fake; NaN if there are none."""
     return mean(np.asarray(label) == 1, weight, _called(score, threshold))
 
 
 def f1(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0) -> Array:
-    """Harmonic mean of precision and recall."""
+    """Compute the harmonic mean of precision and recall."""
     called, label = _called(score, threshold), np.asarray(label, dtype=np.float64)
     weight = np.ones_like(label) if weight is None else np.asarray(weight, dtype=np.float64)
     return ratio(2 * (weight @ (called * label)), weight @ (called + label))

@@ -1,11 +1,11 @@
-"""Figures of merit of a detector, from its prediction table alone.
+"""Metrics of a detector, computed from its prediction table alone.
 
 A table has one row per scored frame or clip: `item, track, frame, time, label, method, dataset, split, logit`; label 1
-is fake, and an item that could not be scored is one row with a null logit. Such items are never guessed at 0.5: they
-are left out and lower the coverage that stands beside every figure.
+is fake, and an item that could not be scored is one row with a null logit. Such items are not counted as 0.5: they are
+left out and lower the coverage, which is reported with every metric.
 
-Ranks and decisions are taken on scores, which are logits (see `aggregate`). A threshold is such a score too;
-`probability` turns it into what a person is shown.
+Rankings and decisions use scores, which are logits (see `aggregate`). A threshold is a score too; `probability`
+converts it for display.
 """
 
 from collections.abc import Iterator, Mapping
@@ -81,19 +81,19 @@ METRICS = (
 
 
 def levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Give the scored rows at both levels, `frame` and `video`, each with `item, label, method, score, prob`."""
+    """Return the scored rows at both levels, `frame` and `video`, each with `item, label, method, score, prob`."""
     tables = {"frame": frames(predictions), "video": videos(predictions)}
     return {level: table.dropna(subset=["score"]) for level, table in tables.items()}
 
 
 def reported(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Give the levels that are reported: those of `levels`, or of single pictures only one, `image`."""
+    """Return the levels to report: those of `levels`, or for a table of images only one, `image`."""
     tables = levels(predictions)
     return {"image": tables["video"]} if unit(predictions) == "image" else tables
 
 
 def coverage(predictions: pd.DataFrame) -> float:
-    """Share of the items that could be scored; NaN for an empty table."""
+    """Return the share of items that could be scored; NaN for an empty table."""
     scored = predictions.loc[predictions["logit"].notna(), "item"].nunique()
     everything = predictions["item"].nunique()
     return scored / everything if everything else float("nan")
@@ -102,7 +102,7 @@ def coverage(predictions: pd.DataFrame) -> float:
 def evaluate(
     score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0
 ) -> dict[str, Array]:
-    """Compute every metric of `METRICS` at once; logits `[N]`, `[N]`, weight None or `[..., N]` -> `[...]` each."""
+    """Compute all metrics of `METRICS`; logits `[N]`, labels `[N]`, weight None or `[..., N]` -> `[...]` each."""
     table, prob = ranking.counts(score, label, weight), probability(score)
     return {
         "auroc": ranking.area(table),
@@ -119,15 +119,15 @@ def evaluate(
     }
 
 
-# What `quick` computes.
+# The metrics that `quick` computes.
 WATCHED = tuple(f"{level}_{name}" for level in ("frame", "video") for name in ("auroc", "ap", "eer", "acc"))
 
 
 def quick(predictions: pd.DataFrame) -> dict[str, float]:
-    """Compute what is watched during training, without intervals.
+    """Compute the metrics monitored during training, without intervals.
 
     Returns:
-        `{frame,video}_{auroc,ap,eer,acc}`; accuracy at a probability of 0.5; NaN where a class is missing.
+        `{frame,video}_{auroc,ap,eer,acc}`; accuracy is at a probability of 0.5; NaN if a class is missing.
     """
     figures = {}
     for level, rows in levels(predictions).items():
@@ -141,11 +141,11 @@ def quick(predictions: pd.DataFrame) -> dict[str, float]:
 
 
 def per_dataset(predictions: pd.DataFrame) -> dict[str, float]:
-    """The AUC over whole items of each data set in a table of several, and their mean.
+    """Compute the AUC over items for each data set in a table of several, and their mean.
 
     Returns:
-        `{LEVEL}_auroc/DATASET` and `{LEVEL}_auroc/mean`, where LEVEL is the coarsest of `levels`; nothing of a single
-        data set. A data set that lacks a class has NaN and is no part of the mean.
+        `{LEVEL}_auroc/DATASET` and `{LEVEL}_auroc/mean`, where LEVEL is the coarsest of `levels`; empty for a single
+        data set. A data set without both classes has NaN and is excluded from the mean.
     """
     names = sorted(predictions["dataset"].dropna().unique()) if "dataset" in predictions else []
     if len(names) < 2:
@@ -158,25 +158,25 @@ def per_dataset(predictions: pd.DataFrame) -> dict[str, float]:
 
 
 def _cut(score: Array, label: Array) -> float:
-    """Find the cut of the best balanced accuracy, in the middle between the scores on its two sides."""
+    """Find the threshold of the best balanced accuracy, midway between the scores on its two sides."""
     table = ranking.counts(score, label)
     if not 0 < label.sum() < len(label) or len(table.score) < 2:
         return 0.0
     balance = (table.fake / table.fake[-1] - table.real / table.real[-1])[:-1]
     above, below = table.score[:-1], table.score[1:]
-    # equally good cuts are told apart by the room they leave, and a summation error must not tell them apart
+    # among equally good cuts the widest gap wins; rounding keeps summation errors from breaking ties
     best = np.lexsort((below - above, -np.round(balance, 12)))[0]
     middle = (above[best] + below[best]) / 2
-    return float(middle if middle < above[best] else below[best])  # neighbouring floats have no middle
+    return float(middle if middle < above[best] else below[best])  # adjacent floats have no midpoint
 
 
 def threshold(predictions: pd.DataFrame) -> dict[str, float]:
-    """Choose the thresholds of the highest balanced accuracy on validation data.
+    """Choose the thresholds with the highest balanced accuracy on validation data.
 
     Returns:
-        `{"frame": t, "video": t}`, scores (logits), to be used as `score > t`. Of equally good cuts the one with the
-        widest gap between its neighbouring scores is taken; 0, a probability of 0.5, where the data cannot tell (one
-        class, or one score for all).
+        `{"frame": t, "video": t}`, scores (logits), to be used as `score > t`. Among equally good thresholds, the one
+        with the widest gap between its neighbouring scores is chosen. If there is only one class or one distinct score,
+        it is 0, a probability of 0.5.
     """
     return {
         level: _cut(rows["score"].to_numpy(), rows["label"].to_numpy()) for level, rows in levels(predictions).items()
@@ -184,7 +184,7 @@ def threshold(predictions: pd.DataFrame) -> dict[str, float]:
 
 
 def require_thresholds(thresholds: Mapping[str, float | None]) -> None:
-    """Refuse a threshold that is no finite number.
+    """Raise an error for a threshold that is missing, NaN or infinite.
 
     Raises:
         ValueError: The message names the level and the value.
@@ -202,18 +202,18 @@ def summary(
 ) -> pd.DataFrame:
     """Tabulate every metric with its 95 % interval, for all fakes and for each manipulation against all reals.
 
-    Intervals are percentiles of a bootstrap over videos (frame figures too: the frames of a video are no independent
-    evidence), drawn within each class. With fewer than `bootstrap.FEWEST` videos of a class there is no interval.
+    Intervals are percentiles of a stratified bootstrap over videos, also for frame metrics, since the frames of a video
+    are not independent. With fewer than `bootstrap.FEWEST` videos of a class there is no interval.
 
     Args:
         predictions: The test predictions.
-        thresholds: `frame` and `video`, scores from `threshold` on validation data.
-        resamples: Bootstrap resamples.
-        seed: Of the bootstrap.
+        thresholds: The thresholds for `frame` and `video`, from `threshold` on validation data.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
 
     Returns:
         Columns `level, method, metric, value, low, high, real, fake, coverage`; `real` and `fake` count the scored
-        videos, `coverage` is their share of all videos concerned. What cannot be computed is NaN.
+        videos, `coverage` is their share of all videos of that row. Undefined values are NaN.
 
     Raises:
         ValueError: If a threshold or a logit is not finite.
@@ -251,7 +251,7 @@ def _rows(
 def _resampled(
     rows: pd.DataFrame, items: pd.DataFrame, threshold: float, resamples: int, seed: int
 ) -> dict[str, Array]:
-    """Compute every metric on every resample of the items: `[resamples]` each, empty where these are too few."""
+    """Compute every metric on every resample of the items: `[resamples]` each, empty if there are too few items."""
     if items["label"].value_counts().reindex([0, 1], fill_value=0).min() < bootstrap.FEWEST:
         return {metric: np.empty(0) for metric in METRICS}
     times = bootstrap.resample(items["label"], resamples, seed)

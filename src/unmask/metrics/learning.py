@@ -1,4 +1,4 @@
-"""Did a training learn anything? What its validation says, before anybody takes its figures for a result."""
+"""Check on the validation split whether training learnt anything, before its metrics are taken as a result."""
 
 import math
 
@@ -8,7 +8,7 @@ import pandas as pd
 from unmask.metrics import bootstrap, ranking
 from unmask.metrics.aggregate import frames, unit, videos
 
-CHANCE = 0.5  # AUC of guessing
+CHANCE = 0.5  # AUC of random guessing
 TAIL = 0.025  # share of resamples below a 95 % interval
 LEVELS = {"frame_auroc": frames, "video_auroc": videos}
 
@@ -16,19 +16,19 @@ LEVELS = {"frame_auroc": frames, "video_auroc": videos}
 def did_not_learn(
     validation: pd.DataFrame | None, monitor: str, best_epoch: int | None, resamples: int = 1000
 ) -> str | None:
-    """Say why a run's figures are no result, if they are not.
+    """Explain why a run's metrics are not a valid result, if they are not.
 
-    A training that never beats its first epoch, or whose monitored figure on the validation split cannot be told from
-    guessing, has not shown that it learnt. The first rule serves every monitor, the second one AUC.
+    Training that never improves on its first epoch, or whose monitored validation metric cannot be distinguished from
+    guessing, has not been shown to learn. The first rule applies to every monitor, the second only to AUC.
 
     Args:
-        validation: Prediction table of the validation split, by the best weights; None of a generator.
-        monitor: `val/FIGURE`, which chose the best epoch.
-        best_epoch: Number of the best epoch, from 0; None where there was only one, or it is not known.
-        resamples: Bootstrap resamples over items, drawn within each class.
+        validation: Prediction table of the validation split with the best weights; None for a generator.
+        monitor: `val/METRIC`, which selected the best epoch.
+        best_epoch: Number of the best epoch, from 0; None if there was only one, or it is unknown.
+        resamples: Number of bootstrap resamples over items, drawn within each class.
 
     Returns:
-        A sentence to be shown beside the figures, or None.
+        A sentence to show with the metrics, or None.
     """
     reasons = []
     if best_epoch == 0:
@@ -44,9 +44,9 @@ def did_not_learn(
 
 
 def _guessing(table: pd.DataFrame, noun: str, resamples: int) -> str | None:
-    """Say so where the AUC of a table cannot be told from chance.
+    """Return a phrase if the AUC of a table cannot be distinguished from chance, else None.
 
-    Unlike a published interval this one is computed of few items too: the fewer, the sooner it holds chance.
+    Unlike a published interval, this one is computed even for few items: the fewer, the more easily it includes chance.
     """
     rows = table.dropna(subset=["score"])
     items = rows[["item", "label"]].drop_duplicates("item").sort_values("item", ignore_index=True)
@@ -55,7 +55,7 @@ def _guessing(table: pd.DataFrame, noun: str, resamples: int) -> str | None:
     told = f"{real} real and {fake} fake {noun}s"
     if not real or not fake:
         return f"does not exist, with {told} scored"
-    if 1 / math.comb(len(items), fake) > TAIL:  # the chance that guessing ranks them all rightly
+    if 1 / math.comb(len(items), fake) > TAIL:  # probability that random scores rank all correctly
         return f"rests on {told}, too few to tell it from guessing"
     score, label, column = rows["score"].to_numpy(), rows["label"].to_numpy(), items["item"].searchsorted(rows["item"])
     times = bootstrap.resample(items["label"], resamples, seed=0)

@@ -1,12 +1,11 @@
-"""Figures of merit of a localiser, from a summary of each picture's pixels.
+"""Metrics of a localiser, from a summary of each image's pixels.
 
-Of a picture's pixels, those left alone and those that were manipulated are each summarised by `PIECES` quantiles of
-their logits: 8 kB a picture whatever its size. The AUC over the pixels of all pictures, computed from these quantiles,
-is exact where a picture has no more than `PIECES` pixels of a class, and else off by at most 1 / `PIECES`, whatever the
-scale of the logits: each class's distribution is off by at most half a piece. F1 and IoU are exact, from counts.
+The pristine and the manipulated pixels of an image are each summarised by `PIECES` quantiles of their logits: 8 kB per
+image of any size. The AUC over the pixels of all images is computed from these quantiles. It is exact if no image has
+more than `PIECES` pixels of a class; otherwise the error is at most 1 / `PIECES`, whatever the scale of the logits,
+since each class's distribution is off by at most half a piece. F1 and IoU are exact, from counts.
 
-Only pictures in which something was manipulated have these figures: an untouched one has no region to be found. Where
-there is none, a figure is NaN.
+Only manipulated images have these metrics, since a pristine one has no region to find. Without any, a metric is NaN.
 """
 
 from typing import NamedTuple
@@ -19,15 +18,15 @@ from unmask.metrics.calibration import ratio
 
 Array = NDArray[np.float64]
 
-PIECES = 1024  # of equal size, into which a picture's sorted pixels of a class are cut
+PIECES = 1024  # number of equal pieces into which an image's sorted pixels of a class are cut
 
 
 class Pixels(NamedTuple):
-    """What is kept of the pixels of B pictures; axis 1 of each holds those left alone, then those manipulated.
+    """Summary of the pixels of B images; axis 1 is pristine, then manipulated pixels.
 
     Attributes:
-        total: `[B, 2]`, how many there are.
-        called: `[B, 2]`, how many are called manipulated, at a logit of 0 or more.
+        total: `[B, 2]`, number of pixels.
+        called: `[B, 2]`, number of pixels called manipulated, with a logit of 0 or more.
         quantile: `[B, 2, PIECES]`, the middle logit of each piece; NaN in pieces without pixels.
     """
 
@@ -37,11 +36,11 @@ class Pixels(NamedTuple):
 
 
 def summarise(logit: ArrayLike, mask: ArrayLike) -> Pixels:
-    """Summarise the pixels of pictures.
+    """Summarise the pixels of images.
 
     Args:
-        logit: `[B, H, W]`, positive means manipulated; quantiles keep its precision.
-        mask: `[B, H, W]`, true where a pixel was manipulated.
+        logit: `[B, H, W]`, positive means manipulated; quantiles keep its dtype if it is float32, else are float64.
+        mask: `[B, H, W]`, true for manipulated pixels.
 
     Raises:
         ValueError: If a logit is not finite, or the shapes differ.
@@ -66,12 +65,12 @@ def summarise(logit: ArrayLike, mask: ArrayLike) -> Pixels:
 
 
 def _edges(number: ArrayLike) -> NDArray[np.int64]:
-    """Ranks at which pieces begin and end: counts `[...]` -> `[..., PIECES + 1]`."""
+    """Return the ranks at which pieces begin and end: counts `[...]` -> `[..., PIECES + 1]`."""
     return np.arange(PIECES + 1) * np.asarray(number, dtype=np.int64)[..., None] // PIECES
 
 
 def auroc(pixels: Pixels) -> float:
-    """Chance that a manipulated pixel scores above one left alone, over the pixels of all pictures."""
+    """Compute the AUC of manipulated against pristine pixels, over the pixels of all images."""
     weight, label = np.diff(_edges(pixels.total)), np.zeros(pixels.quantile.shape)
     label[:, 1] = 1
     filled = weight > 0
@@ -79,13 +78,13 @@ def auroc(pixels: Pixels) -> float:
 
 
 def f1(pixels: Pixels) -> Array:
-    """Harmonic mean of precision and recall of each picture's pixels `[B]`, called at a probability of 0.5."""
+    """Compute the F1 of each image's pixels `[B]` at a probability of 0.5."""
     tp, fp, fn = _called(pixels)
     return ratio(2 * tp, 2 * tp + fp + fn)
 
 
 def iou(pixels: Pixels) -> Array:
-    """Intersection over union of called and true region in each picture `[B]`, called at a probability of 0.5."""
+    """Compute the intersection over union of predicted and true region in each image `[B]` at a probability of 0.5."""
     tp, fp, fn = _called(pixels)
     return ratio(tp, tp + fp + fn)
 
@@ -94,7 +93,7 @@ FIGURES = ("pixel_auroc", "pixel_f1", "iou")
 
 
 def figures(pixels: Pixels) -> dict[str, float]:
-    """Name the figures of the manipulated ones of the pictures: AUC of all their pixels, mean F1 and IoU."""
+    """Compute the metrics of the manipulated images: AUC over all their pixels, mean F1 and mean IoU."""
     touched = pixels.total[:, 1] > 0
     if not touched.any():
         return dict.fromkeys(FIGURES, float("nan"))
@@ -103,6 +102,6 @@ def figures(pixels: Pixels) -> dict[str, float]:
 
 
 def _called(pixels: Pixels) -> tuple[Array, Array, Array]:
-    """Pixels rightly called manipulated, wrongly called so, and missed, each `[B]`; a logit of 0 is called."""
+    """Count true positives, false positives and false negatives, each `[B]`; a logit of 0 is called manipulated."""
     tp, fp, fn = pixels.called[:, 1], pixels.called[:, 0], pixels.total[:, 1] - pixels.called[:, 1]
     return tp.astype(np.float64), fp.astype(np.float64), fn.astype(np.float64)

@@ -1,8 +1,8 @@
-"""Metrics of order: how well scores rank fakes above reals, whatever the threshold.
+"""Ranking metrics: how well scores rank fakes above reals, independent of a threshold.
 
-Everywhere `score` is `[N]` (a logit; higher is more fake), `label` `[N]` (1 fake), `weight` None or `[..., N]`; a
+Throughout, `score` is `[N]` (a logit; higher is more fake), `label` `[N]` (1 is fake), `weight` None or `[..., N]`. A
 result has the leading shape of `weight`, so that a thousand bootstrap resamples are one call. Tied scores are one step
-of a curve. With one class missing these metrics do not exist: NaN, never 0.
+of a curve. If a class is missing, these metrics are NaN, never 0.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ class Counts(NamedTuple):
     """Cumulative weights at each distinct score, from the highest down.
 
     Attributes:
-        score: `[K]`, decreasing: a row is called fake when its score is at least this.
+        score: `[K]`, decreasing: a row is called fake if its score is at least this.
         fake: `[..., K]`, weight of fakes called fake.
         real: `[..., K]`, weight of reals called fake.
     """
@@ -28,11 +28,11 @@ class Counts(NamedTuple):
 
 
 def counts(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Counts:
-    """Count what each threshold would call fake, the material of every curve.
+    """Count the rows called fake at each threshold, from which every curve is computed.
 
     Raises:
-        ValueError: If a score is not finite: an item that could not be scored has no rank, and must be left out and
-            counted.
+        ValueError: If a score is NaN or infinite: an item without a score has no rank, and must be left out and counted
+            in the coverage.
     """
     score, label = np.asarray(score, dtype=np.float64), np.asarray(label, dtype=np.float64)
     bad = np.flatnonzero(~np.isfinite(score))
@@ -44,14 +44,14 @@ def counts(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) 
     order = np.argsort(-score, kind="stable")
     score, label = score[order], label[order]
     weight = np.ones_like(score) if weight is None else np.asarray(weight, dtype=np.float64)[..., order]
-    last = np.flatnonzero(np.diff(score, append=np.nan) != 0)  # the end of each run of ties
+    last = np.flatnonzero(np.diff(score, append=np.nan) != 0)  # the last of each group of ties
     fake, total = np.cumsum(weight * label, axis=-1), np.cumsum(weight, axis=-1)
     fake, total = (fake, total) if len(last) == len(score) else (fake[..., last], total[..., last])
     return Counts(score[last], fake, total - fake)
 
 
 def _both(table: Counts) -> tuple[Array, Array]:
-    """Total weight of fakes and of reals `[..., 1]`, NaN where either class is missing."""
+    """Return the total weights of fakes and of reals `[..., 1]`, both NaN if a class is missing."""
     if table.fake.shape[-1] == 0:
         nothing = np.full((*table.fake.shape[:-1], 1), np.nan)
         return nothing, nothing
@@ -61,7 +61,7 @@ def _both(table: Counts) -> tuple[Array, Array]:
 
 
 def area(table: Counts) -> Array:
-    """Area under the ROC curve by trapezoids, so a tie between a fake and a real counts one half."""
+    """Compute the area under the ROC curve with trapezoids, so that a tie between a fake and a real counts 1/2."""
     fake, real = _both(table)
     middle = table.fake - 0.5 * np.diff(table.fake, axis=-1, prepend=0.0)
     total = np.sum(np.diff(table.real, axis=-1, prepend=0.0) * middle, axis=-1)
@@ -69,7 +69,7 @@ def area(table: Counts) -> Array:
 
 
 def precision_sum(table: Counts) -> Array:
-    """Average precision: precision summed over the steps of recall, without interpolation."""
+    """Compute the average precision: precision summed over the steps of recall, without interpolation."""
     fake, _ = _both(table)
     called = table.fake + table.real
     precision = np.divide(table.fake, called, out=np.zeros_like(called), where=called > 0)
@@ -78,7 +78,7 @@ def precision_sum(table: Counts) -> Array:
 
 
 def equal_error_rate(table: Counts) -> Array:
-    """Equal error rate: where FPR and FNR are equal, linear between the two neighbouring points of the ROC curve."""
+    """Compute the EER, at which FPR equals FNR, with linear interpolation between two points of the ROC curve."""
     fake, real = _both(table)
     if table.fake.shape[-1] == 0:
         return fake[..., 0]
@@ -93,25 +93,25 @@ def equal_error_rate(table: Counts) -> Array:
 
 
 def auroc(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Array:
-    """Area under the ROC curve: the chance that a fake scores above a real."""
+    """Compute the area under the ROC curve: the probability that a fake scores above a real."""
     return area(counts(score, label, weight))
 
 
 def average_precision(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Array:
-    """Average precision with fake as the positive class."""
+    """Compute the average precision with fake as the positive class."""
     return precision_sum(counts(score, label, weight))
 
 
 def eer(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Array:
-    """Equal error rate of the linearly interpolated ROC curve."""
+    """Compute the equal error rate on the linearly interpolated ROC curve."""
     return equal_error_rate(counts(score, label, weight))
 
 
 def roc_curve(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> tuple[Array, Array, Array]:
-    """List the ROC curve's points.
+    """Compute the points of the ROC curve.
 
     Returns:
-        FPR (reals called fake), TPR (fakes called fake), thresholds, each `[K + 1]`, from (0, 0) at infinity.
+        FPR (reals called fake), TPR (fakes called fake) and thresholds, each `[K + 1]`, from (0, 0) at infinity.
     """
     table = counts(score, label, weight)
     fake, real = _both(table)
@@ -120,7 +120,7 @@ def roc_curve(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = Non
 
 
 def pr_curve(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> tuple[Array, Array, Array]:
-    """List recall, precision and thresholds, each `[K]`, from the highest threshold down."""
+    """Compute recall, precision and thresholds, each `[K]`, from the highest threshold down."""
     table = counts(score, label, weight)
     fake, _ = _both(table)
     called = table.fake + table.real

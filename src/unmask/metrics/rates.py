@@ -1,4 +1,4 @@
-"""What can be said of one class alone: the share of its items that a threshold calls fake, with an exact interval."""
+"""Error rates per class: the share of its items above a threshold, with an exact confidence interval."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,12 @@ import pandas as pd
 
 
 class Rate(NamedTuple):
-    """Items of one class that were called fake.
+    """Share of one class that is called fake.
 
     Attributes:
-        label: 0 for reals, whose share is the false-positive rate (FPR); 1 for fakes, the true-positive rate (TPR).
-        called: How many were called fake.
-        total: How many were scored, at least 1.
+        label: 0 for reals, whose rate is the false-positive rate (FPR); 1 for fakes, the true-positive rate (TPR).
+        called: Number of items called fake.
+        total: Number of scored items, at least 1.
         low: Lower end of the 95 % interval of the share.
         high: Upper end.
     """
@@ -24,7 +24,7 @@ class Rate(NamedTuple):
 
     @property
     def name(self) -> str:
-        """FPR or TPR."""
+        """`FPR` or `TPR`."""
         return "TPR" if self.label else "FPR"
 
     @property
@@ -34,17 +34,17 @@ class Rate(NamedTuple):
 
 
 def clopper_pearson(hits: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact interval of a share, `hits` of `total` independent items (doi 10.1093/biomet/26.4.404).
+    """Compute the exact confidence interval of a proportion, `hits` of `total` items (doi 10.1093/biomet/26.4.404).
 
-    It holds the true share at least as often as `confidence` says, whatever the share and however few the items.
+    Its coverage is at least `confidence`, for any proportion and any number of items, provided these are independent.
 
     Raises:
-        ValueError: If `hits` is not between 0 and `total`, or there is no item.
+        ValueError: If `hits` is not between 0 and `total`, or there are no items.
     """
     if not 0 <= hits <= total or total < 1:
         raise ValueError(f"{hits} of {total} items: expected at least one item, and from 0 to all of them")
     tail = (1 - confidence) / 2
-    from scipy.special import betaincinv  # imported where it is needed: SciPy takes long
+    from scipy.special import betaincinv  # imported here because SciPy is slow to import
 
     low = float(betaincinv(hits, total - hits + 1, tail)) if hits else 0.0
     high = float(betaincinv(hits + 1, total - hits, 1 - tail)) if hits < total else 1.0
@@ -52,7 +52,7 @@ def clopper_pearson(hits: int, total: int, confidence: float = 0.95) -> tuple[fl
 
 
 def rates(scored: pd.DataFrame, threshold: float) -> list[Rate]:
-    """Find the FPR and the TPR of scored items; the rate of a class without items is NaN.
+    """Compute the FPR and the TPR of scored items; a class without items is left out.
 
     Args:
         scored: One row per item with `label, score`, without missing scores.

@@ -1,1 +1,1 @@
-"""LightningModules: the recipes by which networks are trained."""
+"""LightningModules: how networks are trained, validated and tested."""

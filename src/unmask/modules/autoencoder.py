@@ -1,4 +1,4 @@
-"""Autoencoders, plain and variational: a picture to a latent and back."""
+"""Autoencoders, plain and variational."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -18,28 +18,28 @@ from unmask.training.evaluation import Results, planned_steps
 from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
-SHOWN = 18  # pictures of a validation that are kept beside their reconstructions
+SHOWN = 18  # validation images that are shown with their reconstructions
 MOMENTUM = 0.01  # weight of the newest batch in the latents' running statistics
 
 
 class Autoencoder(Module):
-    """Train an encoder and a decoder to give pictures back; variational by default (arXiv 1312.6114).
+    """Train an encoder and a decoder to reconstruct images; variational by default (arXiv 1312.6114).
 
-    The loss is reconstruction + beta x KL / (number of values of a picture). Beside a mean squared error, beta is twice
-    the variance of the pixels' Gaussian in the evidence lower bound; that of beta-VAE (arXiv 1804.03599) is larger.
+    The loss is reconstruction + beta x KL / (values per image). With a mean squared error as reconstruction loss, beta
+    is twice the pixel variance of the Gaussian in the ELBO; beta-VAE (arXiv 1804.03599) uses a larger one.
 
     Args:
-        encoder: pictures [B, 3, S, S] in [0, 1] -> [B, latent], or [B, 2 latent], mean and log variance.
-        decoder: latent [B, decoder.latent] -> pictures in [0, 1].
+        encoder: images [B, 3, S, S] in [0, 1] -> [B, latent], or [B, 2 latent]: mean and log-variance.
+        decoder: latents [B, decoder.latent] -> images in [0, 1].
         loss: (made, original) -> scalar, the mean over pixels.
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total steps) -> schedule, stepped every batch.
-        evaluator: pictures in [0, 1] -> features [N, F], for the Frechet distance of samples; never trained.
-        variational: draw the latent; else take it as it comes, and sample as its mean and deviation in training say.
-        beta: weight of the divergence from a standard normal.
-        warmup: share of the training over which beta rises from 0, in [0, 1] (arXiv 1602.02282).
-        monitor: the figure that picks the best checkpoint; `val/psnr` (dB), `val/ssim`, `val/frechet_NAME`.
-        mode: `max` where larger is better.
+        evaluator: images in [0, 1] -> features [N, F], for the Frechet distance of samples; never trained.
+        variational: sample latents; otherwise they are deterministic, and generation uses their training mean and std.
+        beta: weight of the KL divergence from a standard normal.
+        warmup: share of training over which beta rises from 0, in [0, 1] (arXiv 1602.02282).
+        monitor: the metric that selects the best checkpoint: `val/psnr` (dB), `val/ssim` or `val/frechet_NAME`.
+        mode: `max` if larger is better.
     """
 
     kind = "generator"
@@ -73,40 +73,40 @@ class Autoencoder(Module):
         self._seen: list[Tensor] = []
 
     def encode(self, x: Tensor) -> Tensor:
-        """Pictures [B, 3, S, S] in [0, 1] -> their latents [B, latent]; of a variational one the means."""
+        """Encode images [B, 3, S, S] in [0, 1] as latents [B, latent]; if variational, as their means."""
         return self._encode(x)[0]
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latents [B, latent] -> pictures [B, 3, S, S] in [0, 1]."""
+        """Decode latents [B, latent] into images [B, 3, S, S] in [0, 1]."""
         picture: Tensor = self.decoder(z)
         return picture.float()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pictures in [0, 1] -> their reconstructions, without a draw."""
+        """Reconstruct images in [0, 1] deterministically."""
         return self.decode(self.encode(x))
 
     @torch.no_grad()
     def sample(self, n: int, seeds: Sequence[int], condition: Tensor | None = None) -> Tensor:
-        """New pictures [n, 3, S, S] in [0, 1]; a seed gives the same latent whatever else is in the batch.
+        """Generate images [n, 3, S, S] in [0, 1]; the latent of an image depends on its seed alone, not on the batch.
 
         Args:
-            n: how many.
-            seeds: one a picture.
-            condition: none; an autoencoder knows no attributes.
+            n: number of images.
+            seeds: one seed per image.
+            condition: unused; an autoencoder is not conditional.
         """
         return self.make(self.noise(n, seeds))
 
     def preview(self, count: int, condition: Tensor | None) -> Tensor:
-        """Samples of the seeds 0, 1, 2, ... [count, 1, 3, S, S] in [0, 1]."""
+        """Generate samples for the seeds 0, 1, 2, ... [count, 1, 3, S, S] in [0, 1]."""
         return self.sample(count, range(count), condition)[:, None]
 
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
-        """The standard normal latents [n, latent] that samples of these seeds are made from."""
+        """Return the standard normal latents [n, latent] from which samples with these seeds are generated."""
         return noise([len(self.latent_mean)], n, seeds, self.device)
 
     @torch.no_grad()
     def make(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Standard normal latents [n, latent] -> pictures [n, 3, S, S] in [0, 1]; no condition."""
+        """Generate images [n, 3, S, S] in [0, 1] from standard normal latents [n, latent]; `condition` is unused."""
         training = self.decoder.training
         self.decoder.eval()
         made = self.decode(z if self.variational else self.latent_mean + self.latent_std * z)
@@ -115,21 +115,21 @@ class Autoencoder(Module):
 
     @torch.no_grad()
     def interpolate(self, a: Tensor, b: Tensor, steps: int) -> Tensor:
-        """From picture a [3, S, S] to picture b, through their latents' straight line -> [steps, 3, S, S]."""
+        """Interpolate linearly between the latents of images a and b [3, S, S] -> images [steps, 3, S, S]."""
         ends = self.encode(torch.stack([a, b]).to(self.device))
         share = torch.linspace(0, 1, steps, device=self.device)[:, None]
         return self.decode((1 - share) * ends[0] + share * ends[1])
 
     @torch.no_grad()
     def direction(self, x: Tensor, attribute: Tensor) -> Tensor:
-        """What an attribute adds to a latent: the mean of those that have it less that of those that do not.
+        """Return the direction of an attribute: the mean latent of images with it minus that of images without it.
 
         Args:
-            x: pictures [N, 3, S, S] in [0, 1].
-            attribute: 1 or 0 of each [N].
+            x: images [N, 3, S, S] in [0, 1].
+            attribute: 1 or 0 for each image [N].
 
         Raises:
-            ValueError: all pictures have it, or none does.
+            ValueError: all images have the attribute, or none has.
         """
         has = attribute.to(self.device) > 0.5
         if bool(has.all()) or not bool(has.any()):
@@ -138,11 +138,11 @@ class Autoencoder(Module):
         return z[has].mean(0) - z[~has].mean(0)
 
     def on_fit_start(self) -> None:
-        """Tell what the evaluator lacks before anything is learnt."""
+        """Load the evaluator and check the monitor before training starts."""
         check(self.evaluator, self.monitor, ("psnr", "ssim"))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step; logs the loss and its parts."""
+        """Compute the loss; logs it and its terms."""
         mean, logvar = self._encode(batch["x"])
         z = mean if logvar is None else mean + logvar.mul(0.5).exp() * torch.randn_like(mean)
         loss: Tensor = self.loss(self.decode(z), batch["x"])
@@ -157,37 +157,37 @@ class Autoencoder(Module):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep the figures of a batch, and of the first one what is shown."""
+        """Store the metrics of a batch, and the images to show from the first one."""
         self._keep(batch, batch_idx)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """The same of the test split."""
+        """The same as `validation_step`, for the test split."""
         self._keep(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        """Gather, and evaluate samples."""
+        """Log the metrics of reconstructions and samples."""
         self._finish("val")
 
     def on_test_epoch_end(self) -> None:
-        """Gather, and evaluate samples."""
+        """Log the metrics of reconstructions and samples."""
         self._finish("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer, its schedule stepped every batch."""
+        """Build the optimizer and its schedule, stepped every batch."""
         optimizer = self.optimizer(self.parameters())
         scheduler = self.scheduler(optimizer, planned_steps(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Latents, or means and log variances."""
+        """Return the latents and None, or their means and log-variances."""
         found: Tensor = self.encoder(x).float()
         if not self.variational:
             return found, None
         mean, logvar = found.chunk(2, dim=1)
-        return mean, logvar.clamp(-20, 10)  # exp of more is no number in half precision
+        return mean, logvar.clamp(-20, 10)  # a larger exp overflows in half precision
 
     def _weight(self) -> float:
-        """Beta of this step."""
+        """Return beta at the current step."""
         rise = self.warmup * planned_steps(self.trainer)
         return self.beta * min(1.0, (self.global_step + 1) / rise) if rise > 0 else self.beta
 
@@ -214,5 +214,5 @@ class Autoencoder(Module):
 
 
 def kl(mean: Tensor, logvar: Tensor) -> Tensor:
-    """Divergence of N(mean, exp(logvar)) from N(0, 1), both [B, latent] -> [B], nats (arXiv 1312.6114, appendix B)."""
+    """KL divergence of N(mean, exp(logvar)), both [B, latent], from N(0, 1) -> [B], nats (arXiv 1312.6114, app. B)."""
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1)

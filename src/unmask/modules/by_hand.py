@@ -1,4 +1,4 @@
-"""What training by several optimizers shares: an update by hand, a step that is a batch, figures over all processes."""
+"""Helpers for manual optimization with several optimizers: updates, step counting, gathering over processes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,15 +16,15 @@ def learn(
     accumulate: int = 1,
     last: bool = True,
 ) -> Tensor:
-    """One loss backward into the parameters of one optimizer.
+    """Backpropagate one loss into the parameters of one optimizer, and step it if `last`.
 
     Args:
-        module: optimizes by hand.
-        optimizer: one of its own.
-        loss: computed while only this optimizer's parameters take gradients.
-        clip: largest norm of an update's gradient; None for no bound.
-        accumulate: batches whose gradients make one update.
-        last: whether this batch is the last of them, so that the optimizer steps.
+        module: a module with manual optimization.
+        optimizer: one of its optimizers.
+        loss: computes the loss; called while only this optimizer's parameters require gradients.
+        clip: maximum gradient norm of an update; None for no clipping.
+        accumulate: number of batches whose gradients are accumulated for one update.
+        last: whether this is the last of those batches, so that the optimizer steps.
     """
     module.toggle_optimizer(optimizer)
     value = loss()
@@ -32,7 +32,7 @@ def learn(
     if last:
         if clip is not None:
             module.clip_gradients(optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
-        # What counts as a step is the batch (see count_batch), not each of several optimizers.
+        # A batch counts as one step (see count_batch), not each optimizer's step.
         optimizer._on_before_step = optimizer._on_after_step = _nothing
         optimizer.step()
         optimizer.zero_grad()
@@ -41,26 +41,26 @@ def learn(
 
 
 def count_batch(module: LightningModule) -> None:
-    """Tell the Trainer that one step was made, whichever optimizers stepped."""
+    """Count one step in the Trainer, whichever optimizers stepped."""
     progress = module.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
     progress.increment_ready()
     progress.increment_completed()
 
 
 def gather(module: LightningModule, rows: Tensor) -> Tensor:
-    """Columns [F, N] of all processes, each sample once.
+    """Gather columns [F, N] from all processes, each sample once.
 
     Args:
-        module: of any process.
-        rows: the first is the sample's index, the others are its figures [F, N].
+        module: the module of this process.
+        rows: [F, N]; the first row holds the samples' indices, the others their metrics.
     """
     if module.trainer.world_size > 1:
         gathered: Any = module.all_gather(rows)
         rows = gathered.transpose(0, 1).flatten(1)
-    # A filled-up last batch holds some twice: of equal indices any column will do, since their figures are equal.
+    # The last batch may be padded with repeated samples; columns with equal indices are equal, so keep any.
     rows = rows[:, rows[0].argsort()]
     return rows[:, torch.diff(rows[0], prepend=rows.new_tensor([-1.0])) > 0]
 
 
 def _nothing() -> None:
-    """In the place of the Trainer's counting."""
+    """Replace the Trainer's step counting."""

@@ -1,4 +1,4 @@
-"""Fit a classifier of scikit-learn to features; its settings are chosen by cross-validation over whole groups."""
+"""Fit a scikit-learn classifier to features, with settings chosen by grouped cross-validation."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ FIGURES = ("accuracy", "precision", "recall", "f1", "auroc")
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Settings = dict[str, float]
-Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows that are fitted, rows that are held out
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows to fit, rows held out
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What cross-validation found.
+    """Result of cross-validation.
 
     Attributes:
-        settings: of the best mean AUC.
-        figures: of each fold, by name, at these settings [folds].
-        decisions: of every row, by the classifier that had not seen it [N].
+        settings: the settings with the best mean AUC.
+        figures: metrics of each fold at these settings, by name [folds].
+        decisions: decision value of every row, from the classifier that was not fitted to it [N].
     """
 
     settings: Settings
@@ -39,7 +39,7 @@ class Choice:
     decisions: Array
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Mean and standard deviation (n - 1) of each figure over the folds."""
+        """Return the mean and standard deviation (n - 1) of each metric over the folds."""
         return {
             name: {"mean": float(values.mean()), "deviation": float(values.std(ddof=1))}
             for name, values in self.figures.items()
@@ -47,12 +47,12 @@ class Choice:
 
 
 def build(classifier: str, C: float, gamma: float = 1.0) -> Pipeline:
-    """Features are standardised, then classified; each class weighs as much as the other.
+    """Build a pipeline that standardises features and classifies them, with equal weight for both classes.
 
     Args:
-        classifier: `linear` or `rbf`, a support vector machine, or `logistic` regression.
-        C: inverse of the regularisation.
-        gamma: of `rbf`.
+        classifier: support vector machine `linear` or `rbf`, or `logistic` regression.
+        C: inverse regularisation strength.
+        gamma: kernel coefficient of `rbf`.
     """
     if classifier == "logistic":
         model: Any = LogisticRegression(C=C, class_weight="balanced", max_iter=2000)
@@ -64,7 +64,7 @@ def build(classifier: str, C: float, gamma: float = 1.0) -> Pipeline:
 def candidates(
     classifier: str, C: Sequence[float], gamma: Sequence[float], num_features: int, draws: int | None, seed: int
 ) -> list[Settings]:
-    """All settings to be tried, or `draws` of them; gamma is given in units of 1 / number of features."""
+    """Return all settings to try, or `draws` random ones; gamma is given in units of 1 / number of features."""
     grid: dict[str, list[float]] = {"C": list(C)}
     if classifier == "rbf":
         grid["gamma"] = [value / num_features for value in gamma]
@@ -75,10 +75,10 @@ def candidates(
 
 
 def folds(label: Labels, groups: NDArray[Any], count: int, seed: int) -> list[Fold]:
-    """Divide rows into folds of like shares of both classes; no group has rows in two of them.
+    """Split rows into folds with similar shares of both classes; no group is split over two folds.
 
     Raises:
-        ValueError: there are too few groups for that.
+        ValueError: there are too few groups.
     """
     if (have := min(len(set(groups[label == value])) for value in (0, 1))) < count:
         raise ValueError(
@@ -95,7 +95,7 @@ def folds(label: Labels, groups: NDArray[Any], count: int, seed: int) -> list[Fo
 def choose(
     classifier: str, features: Array, label: Labels, splits: Sequence[Fold], tried: Iterable[Settings]
 ) -> Choice:
-    """Of the settings that are tried, those of the best mean AUC over the folds; of equally good ones the first."""
+    """Choose the settings with the best mean AUC over the folds; ties go to the first."""
     best: Choice | None = None
     for settings in track(list(tried), "cross-validation", transient=True):
         decisions = np.empty(len(label))
@@ -114,10 +114,10 @@ def choose(
 
 
 def slope(decisions: Array, label: Labels) -> float:
-    """The factor on decision values that makes their sigmoid a probability, after Platt 1999, without his offset.
+    """Fit the factor that turns decision values into logits (Platt scaling, Platt 1999, but without the offset).
 
-    Without it the sign, what is called fake, stays the classifier's. Where held-out values do not tell the classes
-    apart the factor is 1.
+    Without the offset, the sign stays the classifier's decision. If held-out decision values do not separate the
+    classes, the factor is 1.
     """
     fit = LogisticRegression(fit_intercept=False, class_weight="balanced").fit(decisions[:, None], label)
     factor = float(fit.coef_[0, 0])
@@ -125,7 +125,7 @@ def slope(decisions: Array, label: Labels) -> float:
 
 
 def tensors(model: Pipeline) -> dict[str, Any]:
-    """What a fitted pipeline decides by, by the names of `networks.svm.FeatureSVM`."""
+    """Return the parameters of a fitted pipeline, under the names of the buffers of `networks.svm.FeatureSVM`."""
     scaler, last = model[0], model[-1]
     shared = {"mean": scaler.mean_, "scale": scaler.scale_, "intercept": last.intercept_[0]}
     if getattr(last, "kernel", "linear") == "rbf":

@@ -28,25 +28,25 @@ FEATURES = ("auto", "exact", "off")
 class Detector(Module):
     """Train a binary real/fake network.
 
-    Validation and test gather their logits from all devices and hand them to the data module, which makes the
-    prediction table; every figure is computed from that table.
+    Validation and test gather the logits from all devices and pass them to the data module, which builds the
+    prediction table; every metric is computed from that table.
 
     Args:
         network: x [B, 3, H, W] or [B, T, 3, H, W] in [0, 1] -> logit [B]; positive means fake.
         loss: (logit [B], label [B] float) -> scalar.
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total steps) -> schedule, stepped every batch.
-        monitor: the metric that picks the best checkpoint and that a sweep optimizes; larger is better.
-        channels_last: keep convolutions' weights with channels last, which most devices run faster (twice, for
-            Meso4 on a CPU); the figures differ by rounding only.
-        features: how those of a frozen encoder are computed where training samples are the stored crops as they are:
-            `auto`, once, in bfloat16 where the device is built for it and the error is small against what tells crops
-            apart; `exact`, once, at the Trainer's precision; `off`, in every step.
-        compile: run the network through `torch.compile`, which pays in long trainings.
+        monitor: the metric that selects the best checkpoint and that a sweep optimizes; larger is better.
+        channels_last: use the channels-last layout for convolution weights, which is faster on most devices (twice as
+            fast for Meso4 on a CPU); results differ by rounding only.
+        features: how a frozen encoder's features are computed if training uses the stored crops without augmentation:
+            `auto`, once, in bfloat16 if the device supports it in hardware and the error is small relative to the
+            differences between crops; `exact`, once, at the Trainer's precision; `off`, in every step.
+        compile: compile the network with `torch.compile`, which pays off in long runs.
     """
 
     kind = "detector"
-    FIGURES = (*detection.WATCHED, "loss")  #: what validation finds, by which weights can be chosen
+    FIGURES = (*detection.WATCHED, "loss")  #: validation metrics that can be monitored
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Detector(Module):
         if channels_last:
             use_channels_last(network)
         if compile:
-            network.compile()  # in place, so that weights keep their names
+            network.compile()  # in place, so that parameters keep their names
         self.features = features
         self.optimizer, self.scheduler, self.monitor = optimizer, scheduler, monitor
         self._scored: list[tuple[Tensor, Tensor]] = []
@@ -85,7 +85,7 @@ class Detector(Module):
         return logit
 
     def score(self, batch: Batch) -> Tensor:
-        """Logits [B] of a batch: from its features, where these were computed before."""
+        """Compute the logits [B] of a batch, from its precomputed features if it has them."""
         return self.encoded.head(batch["features"]) if "features" in batch else self(batch["x"])
 
     @property
@@ -95,12 +95,12 @@ class Detector(Module):
 
     @property
     def encoded(self) -> EncodedNetwork:
-        """The network, where it has an encoder."""
+        """The network, if it has an encoder."""
         assert isinstance(self.network, EncodedNetwork)
         return self.network
 
     def on_fit_start(self) -> None:
-        """Have a frozen encoder's features computed once, where the data allows it."""
+        """Compute a frozen encoder's features once, if the data allows it."""
         frozen = isinstance(self.network, EncodedNetwork) and self.network.frozen
         if self.features == "off" or not frozen or self.trainer.datamodule is None:  # type: ignore[attr-defined]
             return
@@ -113,7 +113,7 @@ class Detector(Module):
             )
 
     def use_features(self, data: DataModule) -> str:
-        """Let batches of `data` bring the encoder's features; the first process computes them, the others read them."""
+        """Precompute the encoder's features for batches of `data`, in the first process; the others read them."""
         rough = self._rough if self.features == "auto" and fast_bfloat16(self.device) else None
         how = Encoding(self._exact, rough, str(self.trainer.precision), self.device)
         if self.trainer.world_size > 1:
@@ -133,34 +133,34 @@ class Detector(Module):
         return features
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step; logs the loss."""
+        """Compute and log the loss."""
         loss: Tensor = self.loss(self.score(batch), batch["y"].float())
         if logs_now(self.trainer):
             self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep the logits of a batch."""
+        """Store the logits of a batch."""
         self._keep(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep the logits of a batch."""
+        """Store the logits of a batch."""
         self._keep(batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Logits [B] of a batch."""
+        """Return the logits [B] of a batch."""
         return self.score(batch).float()
 
     def on_validation_epoch_end(self) -> None:
-        """Gather, make the table, log its figures."""
+        """Gather the logits, build the prediction table and log its metrics."""
         self._finish("val")
 
     def on_test_epoch_end(self) -> None:
-        """Gather, make the table, log its figures."""
+        """Gather the logits, build the prediction table and log its metrics."""
         self._finish("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer over what is trained, its schedule stepped every batch."""
+        """Build the optimizer of the trainable parameters and its schedule, stepped every batch."""
         optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad)
         scheduler = self.scheduler(optimizer, planned_steps(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -171,7 +171,7 @@ class Detector(Module):
         self._losses.append(self.loss(logit, batch["y"].float()).detach())
 
     def _finish(self, split: str, more: Mapping[str, float] | None = None) -> None:
-        """Make the prediction table of what was kept, and log its figures and `more`, those of the module alone."""
+        """Build the prediction table of the stored logits; log its metrics and `more`, the module's own metrics."""
         index = torch.cat([rows for rows, _ in self._scored])
         logit = torch.cat([values for _, values in self._scored])
         loss = torch.stack(self._losses).mean()
@@ -194,7 +194,7 @@ class Detector(Module):
 
 
 def no_monitor(monitor: str, table: pd.DataFrame, trainer: Trainer) -> str:
-    """Say why the figure that picks the best weights does not exist on a validation table."""
+    """Explain why the monitored metric does not exist on a validation table."""
     scored = table[table["logit"].notna()]
     real, fake = (scored.loc[scored["label"] == label, "item"].nunique() for label in (0, 1))
     limited = isinstance(trainer.limit_val_batches, int) or trainer.limit_val_batches < 1.0
@@ -206,12 +206,12 @@ def no_monitor(monitor: str, table: pd.DataFrame, trainer: Trainer) -> str:
 
 
 def logs_now(trainer: Trainer) -> bool:
-    """Whether this step's figures are written. Lightning drops the others, at a fifth of a millisecond a figure."""
+    """Whether this step's metrics are written. Lightning drops the others, at a cost of 0.2 ms per metric."""
     return bool((trainer.global_step + 1) % trainer.log_every_n_steps == 0)  # type: ignore[attr-defined]
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware; elsewhere they are slower than float32's."""
+    """Whether the device multiplies bfloat16 matrices in hardware; otherwise bfloat16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,4 +1,4 @@
-"""Diffusion: a network learns to take noise off pictures, and makes them from noise alone."""
+"""Diffusion: a network learns to denoise images and then generates them from pure noise."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -20,40 +20,40 @@ from unmask.training.evaluation import Results, planned_steps
 from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
-GOLDEN = 0.6180339887498949  # multiples of it, less their whole part, are spread evenly however many are taken
+GOLDEN = 0.6180339887498949  # the fractional parts of its first n multiples are spread evenly, for any n
 KINDS = ("epsilon", "v_prediction")
 
 
 class Diffusion(Module):
-    """Train a denoiser (DDPM, arXiv 2006.11239) and sample by a solver (arXiv 2010.02502, 2211.01095).
+    """Train a denoiser (DDPM, arXiv 2006.11239) and sample with a solver (arXiv 2010.02502, 2211.01095).
 
     Args:
-        denoiser: (noisy pictures [B, 3, S, S], time [B], attributes or None, whether they are told) -> prediction.
-        schedule: diffusers' DDPMScheduler: how much noise at which time; `prediction_type` is `epsilon`, the noise, or
-            `v_prediction` (arXiv 2202.00512).
-        sampler: (what the schedule says) -> a scheduler of diffusers that goes from noise to pictures.
+        denoiser: (noisy images [B, 3, S, S], time [B], attributes or None, known [B] or None) -> prediction.
+        schedule: the noise schedule, a DDPMScheduler of diffusers; its `prediction_type` is `epsilon` (the noise) or
+            `v_prediction` (the velocity, arXiv 2202.00512).
+        sampler: (parameters of the schedule) -> a diffusers scheduler, used as solver for sampling.
         optimizer: parameters -> optimizer.
-        scheduler: (optimizer, total steps) -> schedule of the rate, stepped every batch.
-        evaluator: pictures in [0, 1] -> features [N, F], for the Frechet distance of samples; never trained.
-        steps: of sampling.
-        guidance: how far samples go from what is made without attributes through what is made with them; 1 takes the
-            latter as it is and costs half as much (arXiv 2207.12598).
-        condition_dropout: probability that a picture's attributes are not told in training, in [0, 1]; guidance
-            wants some.
-        snr: bound of the signal-to-noise ratio in the loss's weights (min-SNR, arXiv 2303.09556); null weighs alike.
-        perceptual: (made, original), both [0, 1] -> distance, of the picture that the prediction amounts to.
-        perceptual_weight: of it.
-        ema: decay of the denoiser's running average, which samples come from and validation looks at; 0 for none. It
-            rises to this value, so that a short training does not keep its beginning.
-        num_samples: at most so many samples are evaluated, over all processes; 0 for none.
-        evaluate_every: epochs between two evaluations in training.
-        monitor: the figure that picks the best checkpoint; `val/loss`, or one of the evaluator's.
-        mode: `min` where smaller is better.
+        scheduler: (optimizer, total steps) -> learning-rate schedule, stepped every batch.
+        evaluator: images in [0, 1] -> features [N, F], for the Frechet distance of samples; never trained.
+        steps: number of sampling steps.
+        guidance: scale of classifier-free guidance (arXiv 2207.12598); 1 uses the conditional prediction alone, at half
+            the cost.
+        condition_dropout: probability that an image's attributes are hidden in training, in [0, 1]; guidance needs a
+            value above 0.
+        snr: bound on the signal-to-noise ratio in the loss weights (min-SNR, arXiv 2303.09556); null for equal weights.
+        perceptual: (made, original), both in [0, 1] -> distance, applied to the image estimated from the prediction.
+        perceptual_weight: weight of the perceptual distance in the loss.
+        ema: decay of the EMA of the denoiser, which is used for sampling and validation; 0 for none. The decay starts
+            lower and rises to this value, so that short runs do not keep their initial weights.
+        num_samples: maximum number of samples to evaluate, over all processes; 0 for none.
+        evaluate_every: evaluate samples every this many epochs during training.
+        monitor: the metric that selects the best checkpoint: `val/loss`, or one from the evaluator.
+        mode: `min` if smaller is better.
     """
 
     kind = "generator"
-    alphas_cumprod: Tensor  #: share of the variance that is the picture's, at each time [T]
-    weight: Tensor  #: of each time in the loss [T]
+    alphas_cumprod: Tensor  #: share of the image in the variance, at each time [T]
+    weight: Tensor  #: loss weight of each time [T]
 
     def __init__(
         self,
@@ -93,50 +93,50 @@ class Diffusion(Module):
         self.register_buffer("weight", loss_weights(self.alphas_cumprod, kind, snr), persistent=False)
         self.average = AveragedModel(denoiser, multi_avg_fn=partial(ema_update, decay=ema)) if ema else None
         if self.average is not None:
-            self.average.requires_grad_(False)  # else DDP would wait for its gradients
+            self.average.requires_grad_(False)  # otherwise DDP would wait for its gradients
         self._kept, self._seen, self._conditions = list[Tensor](), list[Tensor](), list[Tensor]()
 
     @property
     def conditional(self) -> bool:  # type: ignore[override]
-        """Whether pictures are made by attributes."""
+        """Whether generation is conditioned on attributes."""
         return bool(getattr(self.denoiser, "attributes", 0))
 
     @property
     def network(self) -> Any:
-        """What samples come from."""
+        """The network used for sampling: the EMA if there is one, else the denoiser."""
         return self.denoiser if self.average is None else self.average.module
 
     @torch.no_grad()
     def sample(self, n: int, seeds: Sequence[int], condition: Tensor | None = None) -> Tensor:
-        """New pictures [n, 3, S, S] in [0, 1]; a seed gives the same noise whatever else is in the batch.
+        """Generate images [n, 3, S, S] in [0, 1]; the noise of an image depends on its seed alone, not on the batch.
 
         Args:
-            n: how many.
-            seeds: one a picture.
-            condition: attributes [n, A] in [0, 1], where the denoiser is conditional; None tells it nothing.
+            n: number of images.
+            seeds: one seed per image.
+            condition: attributes [n, A] in [0, 1] for a conditional denoiser; None for unknown attributes.
         """
         return self.make(self.noise(n, seeds), condition, seeds)
 
     def preview(self, count: int, condition: Tensor | None) -> Tensor:
-        """Samples of the seeds 0, 1, 2, ... [count, 1, 3, S, S] in [0, 1]."""
+        """Generate samples for the seeds 0, 1, 2, ... [count, 1, 3, S, S] in [0, 1]."""
         return self.sample(count, range(count), condition)[:, None]
 
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
-        """The noise [n, 3, S, S] that samples of these seeds are made from."""
+        """Return the noise [n, 3, S, S] from which samples with these seeds are generated."""
         side = self.network.image_size
         return noise_of([3, side, side], n, seeds, self.device)
 
     @torch.no_grad()
     def make(self, z: Tensor, condition: Tensor | None = None, seeds: Sequence[int] | None = None) -> Tensor:
-        """Noise [n, 3, S, S], attributes [n, A] where it is conditional -> pictures [n, 3, S, S] in [0, 1].
+        """Generate images [n, 3, S, S] in [0, 1] from noise.
 
         Args:
-            z: standard normal.
-            condition: attributes.
-            seeds: of a solver that draws on its way; the usual ones do not.
+            z: standard normal noise [n, 3, S, S].
+            condition: attributes [n, A] for a conditional denoiser.
+            seeds: seeds for stochastic solvers; the usual ones are deterministic.
         """
         network, solver = self.network, self.solver
-        # Drawn after the picture's own noise, as if from one source.
+        # Skip the initial noise of each image, so that a solver's draws continue the same random stream.
         draws = None if seeds is None else [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         for draw in draws or ():
             torch.randn(z.shape[1:], generator=draw)
@@ -153,7 +153,7 @@ class Diffusion(Module):
         return made
 
     def _guided(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
-        """The prediction, led away from what is predicted without attributes."""
+        """Predict with classifier-free guidance."""
         if condition is None or self.guidance == 1 or not self.conditional:
             alone: Tensor = self.network(x, t, condition)
             return alone.float()
@@ -164,11 +164,11 @@ class Diffusion(Module):
         return led
 
     def on_fit_start(self) -> None:
-        """Tell what the evaluator lacks before anything is learnt."""
+        """Load the evaluator and check the monitor before training starts."""
         check(self.evaluator, self.monitor, ("loss",))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step at times and noise that are drawn; logs the loss and its parts."""
+        """Compute the loss at random times and noise; logs the loss and its terms."""
         x = 2 * batch["x"] - 1
         t = torch.randint(len(self.alphas_cumprod), (len(x),), device=x.device)
         known = torch.rand(len(x), device=x.device) >= self.condition_dropout
@@ -186,21 +186,21 @@ class Diffusion(Module):
     def _predict(
         self, network: Any, x: Tensor, t: Tensor, noise: Tensor, batch: Batch, known: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Noisy pictures, and what is predicted of them."""
+        """Return the noisy images and the prediction for them."""
         noisy: Tensor = self.schedule.add_noise(x, noise, t)
         predicted: Tensor = network(noisy, t, batch["attributes"] if self.conditional else None, known)
         return noisy, predicted.float()
 
     def _errors(self, predicted: Tensor, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Mean squared error of each picture [B]."""
+        """Compute the mean squared error of each image [B]."""
         learnt = noise if self.schedule.config.prediction_type == "epsilon" else self.schedule.get_velocity(x, noise, t)
         return (predicted - learnt).square().flatten(1).mean(1)
 
     def _look(self, x: Tensor, t: Tensor, noisy: Tensor, predicted: Tensor) -> Tensor:
-        """The perceptual distance, less of it where little of the picture is left.
+        """Compute the perceptual distance, reduced at times when little of the image is left.
 
-        What is estimated is moved towards the original by the signal's amplitude: a squared error then counts by the
-        share of the signal, and an estimate out of nearly nothing cannot blow up.
+        The estimate is blended with the original, with the signal amplitude as its weight: a squared error is then
+        weighted by the signal's share of the variance, and an estimate from almost pure noise cannot blow up.
         """
         assert self.perceptual is not None
         amplitude = self.alphas_cumprod[t].sqrt()[:, None, None, None]
@@ -214,29 +214,29 @@ class Diffusion(Module):
         return distance.mean()
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
-        """Step, then move the running average: before any checkpoint of this step is written."""
+        """Step, then update the EMA, before any checkpoint of this step is written."""
         super().optimizer_step(*args, **options)
         if self.average is not None:
             self.average.update_parameters(self.denoiser)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep a batch's errors at fixed times and noise, and what the evaluator sees in real pictures."""
+        """Store a batch's errors at fixed times and noise, and the evaluator's features of real images."""
         self._keep(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """The same of the test split."""
+        """The same as `validation_step`, for the test split."""
         self._keep(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
-        """Gather, and evaluate samples where it is time."""
+        """Log the loss and, every `evaluate_every` epochs, the metrics of samples."""
         self._finish("val")
 
     def on_test_epoch_end(self) -> None:
-        """Gather, and evaluate samples."""
+        """Log the loss and the metrics of samples."""
         self._finish("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer, its schedule stepped every batch."""
+        """Build the optimizer and its schedule, stepped every batch."""
         optimizer = self.optimizer(self.denoiser.parameters())
         scheduler = self.scheduler(optimizer, planned_steps(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -253,7 +253,7 @@ class Diffusion(Module):
                 self._conditions.append(batch["attributes"][:room])
 
     def _evaluates(self, split: str) -> bool:
-        """Whether samples are evaluated this time: always outside of training."""
+        """Whether samples are evaluated now; always true outside of training."""
         training = split == "val" and self.trainer.state.fn == TrainerFn.FITTING
         return self.num_samples > 0 and (not training or (self.current_epoch + 1) % self.evaluate_every == 0)
 
@@ -271,7 +271,7 @@ class Diffusion(Module):
 
 
 def loss_weights(alphas_cumprod: Tensor, kind: str, snr: float | None) -> Tensor:
-    """Weight of each time's squared error [T], such that it is min(SNR, snr) of the picture's (arXiv 2303.09556)."""
+    """Compute loss weights [T] that weight the image's squared error by min(SNR, snr) (arXiv 2303.09556)."""
     if snr is None:
         return torch.ones_like(alphas_cumprod)
     if snr <= 0:
@@ -281,7 +281,7 @@ def loss_weights(alphas_cumprod: Tensor, kind: str, snr: float | None) -> Tensor
 
 
 def counted(index: Tensor, like: Tensor, times: int) -> tuple[Tensor, Tensor]:
-    """Time [B] and noise [B, ...] of each sample, by its index alone; times are spread evenly over the samples."""
+    """Return time [B] and noise [B, ...] determined by each sample's index; times are spread evenly over samples."""
     rows = index.tolist()
     t = [int((row + 1) * GOLDEN % 1 * times) for row in rows]
     noise = [torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(row)) for row in rows]
@@ -289,7 +289,7 @@ def counted(index: Tensor, like: Tensor, times: int) -> tuple[Tensor, Tensor]:
 
 
 def ema_update(average: list[Tensor], current: list[Tensor], count: Tensor, decay: float) -> None:
-    """One update of a running average, after `count` others: its decay rises to `decay` as (1 + n) / (10 + n)."""
+    """Update an EMA after `count` previous updates; its decay rises to `decay` as (1 + n) / (10 + n)."""
     done = int(count)
     torch._foreach_lerp_(average, current, 1 - min(decay, (1 + done) / (10 + done)))
 

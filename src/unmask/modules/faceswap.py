@@ -1,4 +1,4 @@
-"""Face swapping: everybody's faces through one encoder, each person's out of a decoder of their own."""
+"""Face swapping with a shared encoder and one decoder per person."""
 
 import re
 from collections import defaultdict
@@ -18,35 +18,35 @@ from unmask.training.evaluation import Results
 from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
-SHOWN, EACH = 6, 3  # faces a person in the preview, and of these at most so many of one batch
-# Of the face inside of its mask; of the whole crop, whose background nobody can know; of the mask.
+SHOWN, EACH = 6, 3  # faces per person in the preview, and how many of them at most from one batch
+# Of the face inside its mask; of the whole crop, whose background cannot be predicted; of the mask.
 FIGURES = ("psnr", "ssim", "psnr_crop", "ssim_crop", "mask_iou")
 
 
 class FaceSwap(Module):
-    """Train a shared encoder and a decoder a person to give faces back that they saw bent (arXiv 2005.05535).
+    """Train a shared encoder and one decoder per person to reconstruct faces from warped ones (arXiv 2005.05535).
 
-    A picture's loss counts fully inside of the face's mask and by `outside` elsewhere; the mask is learned beside it.
-    A batch counts as one step, whatever is updated in it.
+    The reconstruction loss has full weight inside the face mask and the weight `outside` elsewhere; the mask is learnt
+    along with it. A batch counts as one step, whatever it updates.
 
     Args:
-        network: (faces [B, 3, S, S] in [0, 1], identity [B]) -> (pictures [B, 3, S, S], masks [B, 1, S, S]) in [0, 1].
+        network: (faces [B, 3, S, S] in [0, 1], identity [B]) -> (images [B, 3, S, S], masks [B, 1, S, S]) in [0, 1].
         loss: (made, original) -> scalar, the mean over pixels.
-        optimizer: parameters -> optimizer, of the network.
-        warp: faces -> bent faces, in training only.
-        mask_weight: of the mask's squared error.
-        outside: how much a pixel beyond the mask counts, in [0, 1]; a feathered border shows some of them.
-        discriminator: pictures in [-1, 1] -> score [B], larger means real; none trains by reconstruction alone.
+        optimizer: parameters -> optimizer, for the network.
+        warp: faces -> warped faces, in training only.
+        mask_weight: weight of the squared error of the mask.
+        outside: weight of pixels outside the mask, in [0, 1]; a feathered border shows some of them.
+        discriminator: images in [-1, 1] -> score [B], larger means real; without one, only reconstruction is trained.
         adversarial: a `training.adversarial.Adversarial`, used with a discriminator.
-        optimizer_d: parameters -> optimizer, of the discriminator.
-        adversarial_weight: of the network's adversarial loss.
-        clip: largest norm of an update's gradient; null for no bound.
-        monitor: the figure that picks the best checkpoint: `val/psnr` (dB) and `val/ssim` of the face, `val/psnr_crop`.
-        mode: `max` where larger is better.
+        optimizer_d: parameters -> optimizer, for the discriminator.
+        adversarial_weight: weight of the network's adversarial loss.
+        clip: maximum gradient norm of an update; null for no clipping.
+        monitor: the metric that selects the best checkpoint: `val/psnr` (dB), `val/ssim` of the face, `val/psnr_crop`.
+        mode: `max` if larger is better.
     """
 
     kind = "swapper"
-    #: A batch of a process may hold one person alone, and a backward pass leaves out the discriminator: DDP must know.
+    #: DDP must be told: a process's batch may hold only one person, and a backward pass skips the discriminator.
     unused_parameters = True
 
     def __init__(
@@ -81,21 +81,21 @@ class FaceSwap(Module):
         self.mask_weight, self.outside, self.clip = mask_weight, outside, clip
         self.discriminator, self.adversarial, self.optimizer_d = discriminator, adversarial, optimizer_d
         self.adversarial_weight, self.monitor, self.mode = adversarial_weight, monitor, mode
-        self._faces: Tensor | None = None  # that the preview shows, with whose they are
+        self._faces: Tensor | None = None  # shown in the preview; `_whose` are their people
         self._whose = torch.zeros(0, dtype=torch.int64)
         self._picked: dict[int, list[Tensor]] = defaultdict(list)
         self._kept: list[Tensor] = []
 
     @torch.no_grad()
     def swap(self, x: Tensor, identity: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw faces as these people.
+        """Render faces as the given people.
 
         Args:
             x: faces [B, 3, S, S] in [0, 1].
-            identity: number of the person to draw [B].
+            identity: index of the person to render for each face [B].
 
         Returns:
-            Pictures [B, 3, S, S] and masks [B, 1, S, S], both in [0, 1].
+            Images [B, 3, S, S] and masks [B, 1, S, S], both in [0, 1].
         """
         training = self.network.training
         self.network.eval()
@@ -104,9 +104,9 @@ class FaceSwap(Module):
         return picture.float(), mask.float()
 
     def preview(self, count: int = 0, condition: Tensor | None = None) -> Tensor | None:
-        """Held-out faces, each in a row: as it is, as the person it is of, as each other; None before a validation.
+        """Return rows of a held-out face, its reconstruction and its swaps to the others; None before validation.
 
-        Of A and B the rows are A, A -> A, A -> B and B, B -> B, B -> A: [N, 1 + people, 3, S, S] in [0, 1].
+        For people A and B, rows are A, A -> A, A -> B or B, B -> B, B -> A: [N, 1 + people, 3, S, S] in [0, 1].
         """
         if self._faces is None:
             return None
@@ -116,7 +116,7 @@ class FaceSwap(Module):
         return torch.stack([column.to(self.device) for column in columns], dim=1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One update of the network, and of the discriminator where there is one."""
+        """Update the network and, if there is one, the discriminator."""
         x, identity, mask = _parts(batch)
         found: Any = self.optimizers()
         optimizers = found if isinstance(found, list) else [found]
@@ -132,7 +132,7 @@ class FaceSwap(Module):
         return loss
 
     def _reconstruct(self, x: Tensor, pasted: Tensor, mask: Tensor, drawn: Tensor) -> Tensor:
-        """What the network pays."""
+        """Compute the loss of the network."""
         picture: Tensor = self.loss(pasted, x)
         outline = mse_loss(drawn.float(), mask)
         self.log("train/reconstruction", picture.detach())
@@ -146,7 +146,7 @@ class FaceSwap(Module):
         return loss
 
     def _discriminate(self, real: Tensor, fake: Tensor) -> Tensor:
-        """What the discriminator pays."""
+        """Compute the loss of the discriminator."""
         network: Any = self.discriminator
         adversarial: Any = self.adversarial
         real, fake = 2 * real - 1, 2 * fake - 1
@@ -155,7 +155,7 @@ class FaceSwap(Module):
         return loss + penalty
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """How well held-out faces are given back; of each person some are kept for the preview."""
+        """Store the reconstruction metrics of held-out faces, and some faces of each person for the preview."""
         x, identity, mask = _parts(batch)
         self._keep(x, identity, mask, batch["index"])
         if self._faces is None:
@@ -165,7 +165,7 @@ class FaceSwap(Module):
                 self._picked[person] += list(x[rows[spaced.to(rows.device)]].cpu())
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """The same of the test split."""
+        """Store the reconstruction metrics of the test split."""
         x, identity, mask = _parts(batch)
         self._keep(x, identity, mask, batch["index"])
 
@@ -179,7 +179,7 @@ class FaceSwap(Module):
         self._kept.append(torch.stack([figure.double() for figure in figures]))
 
     def on_validation_epoch_end(self) -> None:
-        """Gather, and draw the preview."""
+        """Render the preview and log the metrics."""
         if self._faces is None:
             pairs = [(face, who) for who, faces in sorted(self._picked.items()) for face in faces[:SHOWN]]
             self._faces, self._whose = torch.stack([f for f, _ in pairs]), torch.tensor([who for _, who in pairs])
@@ -188,7 +188,7 @@ class FaceSwap(Module):
         self._finish("val")
 
     def on_test_epoch_end(self) -> None:
-        """Gather."""
+        """Log the metrics."""
         self._finish("test")
 
     def _finish(self, split: str) -> None:
@@ -196,12 +196,12 @@ class FaceSwap(Module):
         self._kept.clear()
         named = dict(zip(FIGURES, rows, strict=True))
         figures = {name: float(values.mean()) for name, values in named.items()}
-        for person in sorted(set(identity.tolist())):  # one person may be learned while another is not
+        for person in sorted(set(identity.tolist())):  # one person may be learnt well and another badly
             figures[f"psnr_{int(person)}"] = float(named["psnr"][identity == person].mean())
         self.record(split, Results(figures))
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """The network's, and the discriminator's where there is one."""
+        """Build the optimizers of the network and, if there is one, the discriminator."""
         optimizers = [self.optimizer(self.network.parameters())]
         if self.discriminator is not None and self.optimizer_d is not None:
             optimizers.append(self.optimizer_d(self.discriminator.parameters()))
@@ -209,13 +209,13 @@ class FaceSwap(Module):
 
 
 def inside(made: Tensor, original: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """PSNR, dB, and SSIM (doi 10.1109/TIP.2003.819861) of each picture where its mask is, each [B].
+    """Compute PSNR in dB and SSIM (doi 10.1109/TIP.2003.819861) of each image inside its mask, each [B].
 
-    PSNR is bounded as that of whole pictures (`generation.decibel`).
+    PSNR is bounded like that of whole images (`generation.decibel`).
 
     Args:
         made: [B, 3, S, S] in [0, 1].
-        original: likewise.
+        original: [B, 3, S, S] in [0, 1].
         mask: weights [B, 1, S, S] in [0, 1].
     """
     area = mask.sum((1, 2, 3)).clamp(min=1)
@@ -225,7 +225,7 @@ def inside(made: Tensor, original: Tensor, mask: Tensor) -> tuple[Tensor, Tensor
 
 
 def _parts(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Faces, whose they are, and where in the picture they are."""
+    """Return the faces, their identities and their masks."""
     if "identity" not in batch or "mask" not in batch:
         raise ValueError("a face swapper learns from faces of named people: set data=people (or data=demo_people)")
     return batch["x"], batch["identity"], batch["mask"].float()

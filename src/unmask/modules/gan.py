@@ -17,34 +17,34 @@ from unmask.training.evaluation import Results
 from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
-COLLAPSED = 0.25  # the std_ratio (see sample_metrics) below which samples are much alike
+COLLAPSED = 0.25  # a std_ratio (see sample_metrics) below this suggests mode collapse
 
 
 class GAN(Module):
-    """Train a generator by an adversarial loss (arXiv 1406.2661).
+    """Train a generator with an adversarial loss (arXiv 1406.2661).
 
-    Two optimizers by hand. A batch counts as one step, whatever is updated in it: `max_steps` means batches.
+    Uses manual optimization. A batch counts as one step, whatever it updates: `max_steps` counts batches.
 
     Args:
-        generator: (latent [B, generator.latent], attributes or None) -> pictures [B, 3, S, S] in [-1, 1].
-        discriminator: (pictures, attributes or None) -> score [B]; larger means real.
+        generator: (latents [B, generator.latent], attributes or None) -> images [B, 3, S, S] in [-1, 1].
+        discriminator: (images, attributes or None) -> score [B]; larger means real.
         loss: a `training.adversarial.Adversarial`.
-        optimizer_g: parameters -> optimizer, of the generator.
-        optimizer_d: parameters -> optimizer, of the discriminator.
-        evaluator: pictures in [0, 1] -> features [N, F], for the Frechet distance of validation; never trained.
-        d_steps: updates of the discriminator for one of the generator.
-        accumulate: batches whose gradients make one update.
-        clip: largest norm of an update's gradient; null for no bound.
-        ema: decay of the generator's running average, which samples then come from (arXiv 1806.04498); 0 for none.
-        augment: what pictures of both kinds go through before the discriminator, differentiable (arXiv 2006.10738).
-        monitor: the figure that picks the best checkpoint; `val/frechet_NAME` bears the evaluator's name, published it
-            is `val/fid`.
-        mode: `min` where smaller is better.
+        optimizer_g: parameters -> optimizer, for the generator.
+        optimizer_d: parameters -> optimizer, for the discriminator.
+        evaluator: images in [0, 1] -> features [N, F], for the Frechet distance in validation; never trained.
+        d_steps: number of discriminator updates per generator update.
+        accumulate: number of batches whose gradients are accumulated for one update.
+        clip: maximum gradient norm of an update; null for no clipping.
+        ema: decay of the EMA of the generator, which is then used for sampling (arXiv 1806.04498); 0 for none.
+        augment: differentiable augmentation of real and fake images before the discriminator (arXiv 2006.10738).
+        monitor: the metric that selects the best checkpoint: `val/frechet_NAME` with the name of the evaluator, or
+            `val/fid` with the published one.
+        mode: `min` if smaller is better.
     """
 
     kind = "generator"
-    unused_parameters = True  #: each backward pass is into one of the two networks, which DDP must know
-    updates: Tensor  #: how often the generator and the discriminator were updated [2]
+    unused_parameters = True  #: each backward pass reaches only one of the two networks, which DDP must be told
+    updates: Tensor  #: number of updates of the generator and of the discriminator [2]
 
     def __init__(
         self,
@@ -80,32 +80,32 @@ class GAN(Module):
 
     @property
     def conditional(self) -> bool:  # type: ignore[override]
-        """Whether pictures are made by attributes."""
+        """Whether generation is conditioned on attributes."""
         return bool(getattr(self.generator, "attributes", 0))
 
     @torch.no_grad()
     def sample(self, n: int, seeds: Sequence[int], condition: Tensor | None = None) -> Tensor:
-        """New pictures [n, 3, S, S] in [0, 1]; a seed gives the same latent whatever else is in the batch.
+        """Generate images [n, 3, S, S] in [0, 1]; the latent of an image depends on its seed alone, not on the batch.
 
         Args:
-            n: how many.
-            seeds: one a picture.
-            condition: attributes [n, A] in [0, 1], where the generator is conditional.
+            n: number of images.
+            seeds: one seed per image.
+            condition: attributes [n, A] in [0, 1] for a conditional generator.
         """
         return self.make(self.noise(n, seeds), condition)
 
     def preview(self, count: int, condition: Tensor | None) -> Tensor:
-        """Samples of the seeds 0, 1, 2, ... [count, 1, 3, S, S] in [0, 1]."""
+        """Generate samples for the seeds 0, 1, 2, ... [count, 1, 3, S, S] in [0, 1]."""
         return self.sample(count, range(count), condition)[:, None]
 
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
-        """The latents [n, latent] that samples of these seeds are made from."""
+        """Return the latents [n, latent] from which samples with these seeds are generated."""
         network: Any = self.generator
         return noise([network.latent], n, seeds, self.device)
 
     @torch.no_grad()
     def make(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Latents [n, latent], attributes [n, A] where it is conditional -> pictures [n, 3, S, S] in [0, 1]."""
+        """Generate images [n, 3, S, S] in [0, 1] from latents [n, latent] and, if conditional, attributes [n, A]."""
         network: Any = self.generator if self.average is None else self.average.module
         training = network.training
         made: Tensor = network.eval()(z, None if condition is None else condition.to(self.device))
@@ -113,11 +113,11 @@ class GAN(Module):
         return (made.float() + 1).clamp(0, 2) / 2
 
     def on_fit_start(self) -> None:
-        """Tell what the evaluator lacks before anything is learnt."""
+        """Load the evaluator and check the monitor before training starts."""
         check(self.evaluator, self.monitor)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """A batch for the discriminator and, in every `d_steps`th of its updates, for the generator."""
+        """Train the discriminator and, at every `d_steps`-th of its updates, the generator."""
         both: Any = self.optimizers()
         last = (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
         turn = (int(self.updates[1]) + 1) % self.d_steps == 0
@@ -141,7 +141,7 @@ class GAN(Module):
     def _discriminate(self, real: Tensor, attributes: Tensor | None) -> Tensor:
         with torch.no_grad():
             fake = self.generator(self._latents(len(real)), attributes)
-        # Apart, as the paper does: in one batch, batch norm would tell the discriminator about the other kind.
+        # Separate batches, as in the paper: in a joint one, batch norm would mix real and fake statistics.
         scores = [self.discriminator(self._augmented(x), attributes) for x in (real, fake)]
         loss: Tensor = self.loss.discriminator(*scores)  # type: ignore[operator]
         penalty: Tensor = self.loss.penalty(lambda x: self.discriminator(x, attributes), real, fake)  # type: ignore[operator]
@@ -160,11 +160,11 @@ class GAN(Module):
         return x if self.augment is None else self.augment(x)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep what the evaluator sees in real pictures, and the attributes by which others will be made."""
+        """Store the evaluator's features of real images, and their attributes to condition samples on."""
         self._keep(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """The same of the test split."""
+        """The same as `validation_step`, for the test split."""
         self._keep(batch)
 
     def _keep(self, batch: Batch) -> None:
@@ -173,11 +173,11 @@ class GAN(Module):
             self._conditions.append(batch["attributes"])
 
     def on_validation_epoch_end(self) -> None:
-        """Make as many pictures, and log how far they are from the real ones."""
+        """Generate as many images as there are real ones and log their metrics."""
         self._finish("val")
 
     def on_test_epoch_end(self) -> None:
-        """The same of the test split."""
+        """The same as `on_validation_epoch_end`, for the test split."""
         self._finish("test")
 
     def _finish(self, split: str) -> None:
@@ -196,5 +196,5 @@ class GAN(Module):
             )
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """The generator's and the discriminator's."""
+        """Build the optimizers of the generator and the discriminator."""
         return [self.optimizer_g(self.generator.parameters()), self.optimizer_d(self.discriminator.parameters())]

@@ -1,4 +1,4 @@
-"""What generators make pictures from: noise of a seed, and the ways between two such."""
+"""Inputs of generators: noise from seeds, and interpolation between noise vectors."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def noise(shape: Sequence[int], n: int, seeds: Sequence[int], device: torch.device) -> Tensor:
-    """Standard normal noise of each seed [n, *shape], whatever the device and the batch.
+    """Draw standard normal noise for each seed [n, *shape], independent of the device and the batch.
 
     Raises:
-        ValueError: seeds are not one a picture.
+        ValueError: there is not one seed per image.
     """
     if len(seeds) != n:
         raise ValueError(f"{n} pictures want {n} seeds, not {len(seeds)}")
@@ -20,9 +20,9 @@ def noise(shape: Sequence[int], n: int, seeds: Sequence[int], device: torch.devi
 
 
 def walk(stops: Tensor, steps: int) -> Tensor:
-    """Noise [K, ...] -> [K * steps, ...]: from each to the next on a great circle, and from the last to the first.
+    """Interpolate noise [K, ...] -> [K * steps, ...] on great circles: from each to the next, the last to the first.
 
-    A straight line would lead through noise that is shorter than any that the generator has seen (arXiv 1609.04468).
+    Straight lines would pass through noise of smaller norm than any the generator was trained on (arXiv 1609.04468).
     """
     flat = stops.flatten(1).double()
     after = flat.roll(-1, 0)
@@ -34,5 +34,5 @@ def walk(stops: Tensor, steps: int) -> Tensor:
 
 
 def seed_of(seed: int, number: int) -> int:
-    """The seed of one picture alone, so that neither the batch nor the order decides a pixel."""
+    """Derive the seed of one image, so that it depends on neither the batch nor the order."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:8]) >> 1

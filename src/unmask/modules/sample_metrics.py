@@ -1,4 +1,4 @@
-"""How a generator's samples are evaluated in validation and test: as many as there are real pictures, by seeds."""
+"""Evaluation of a generator in validation and test, on as many seeded samples as there are real images."""
 
 import math
 from collections.abc import Collection
@@ -9,27 +9,27 @@ from torch import Tensor
 
 from unmask.metrics import generation
 
-BATCH = 64  # samples at once
+BATCH = 64  # samples per batch
 FIGURES = ("frechet", "kernel", "precision", "recall")
-PUBLISHED = {"frechet": "fid", "kernel": "kid"}  # as they are called in the features that they were defined with
+PUBLISHED = {"frechet": "fid", "kernel": "kid"}  # names on the published features only
 
 
 def names(network: Any) -> dict[str, str]:
-    """What an evaluator's figures are called: FID and KID in the published features alone, else by its own name."""
+    """Return the metric names of an evaluator: FID and KID on the published features, else with its own name."""
     theirs = PUBLISHED if network.published else {}
     return {figure: theirs.get(figure, f"{figure}_{network.name}") for figure in FIGURES}
 
 
 def check(network: Any, monitor: str, others: Collection[str] = ()) -> None:
-    """Load an evaluator before training, not after its first epoch, and hold the monitor against what it will give.
+    """Load an evaluator before training instead of after the first epoch, and check that it provides the monitor.
 
     Args:
-        network: the evaluator; what it lacks, such as a file, is told here.
-        monitor: `val/FIGURE`.
-        others: what the module measures besides.
+        network: the evaluator; a missing weights file is reported here.
+        monitor: `val/METRIC`.
+        others: further metrics of the module.
 
     Raises:
-        ValueError: there will be no such figure.
+        ValueError: there is no such metric.
     """
     there = [*others, *names(network).values(), "std_ratio"]
     if monitor.startswith("val/") and monitor.removeprefix("val/") not in there:
@@ -38,10 +38,10 @@ def check(network: Any, monitor: str, others: Collection[str] = ()) -> None:
 
 
 def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
-    """Figures of made pictures against real ones, by an evaluator's features [N, F] and [M, F].
+    """Compute the metrics of generated against real images from an evaluator's features [N, F] and [M, F].
 
-    Those that want more pictures than there are, two at least, are NaN. `std_ratio` is the deviation of the
-    features of made pictures over that of real ones; far below 1 the samples lack diversity.
+    Metrics that need more images than there are (at least two) are NaN. `std_ratio` is the feature deviation of
+    generated images divided by that of real ones; far below 1, the samples lack diversity.
     """
     precision, recall = generation.precision_recall(real, made)
     found = {
@@ -58,13 +58,13 @@ def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
 
 
 def evaluate_samples(module: Any, network: Any, real: Tensor, condition: Tensor | None = None) -> dict[str, float]:
-    """Figures of a module's samples against the features of real pictures, over all processes.
+    """Compute the metrics of a module's samples against features of real images, over all processes.
 
     Args:
         module: a LightningModule with `sample`.
-        network: what gave the features; figures bear its `name`, or that of the published features.
-        real: features of this process's real pictures [N, F].
-        condition: attributes [N, A] by which the samples are made.
+        network: the evaluator that computed the features; metrics carry its `name`, or those of the published features.
+        real: features of this process's real images [N, F].
+        condition: attributes [N, A] to condition the samples on.
     """
     count, first = len(real), module.global_rank * len(real)
     parts = [range(at, min(at + BATCH, count)) for at in range(0, count, BATCH)]

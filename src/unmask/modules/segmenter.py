@@ -1,4 +1,4 @@
-"""A detector that says where: trained on masks, scored by pixels, and by pictures like every other detector."""
+"""A detector that localises manipulations: trained on masks, evaluated per pixel and, like any detector, per image."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -16,19 +16,19 @@ from unmask.networks.layout import of_pictures
 
 
 class Segmenter(Detector):
-    """Train a network that returns maps, on batches that hold masks.
+    """Train a network that returns maps, on batches with masks.
 
-    A picture's logit is the mean of the highest hundredth of its pixels' logits: a small region makes a fake, a single
-    bright pixel does not. So its predictions are tabled and evaluated like those of any detector. Of pixels only
-    quantiles and counts are kept, 8 kB a picture (metrics/localisation.py).
+    An image's logit is the mean of the highest 1 % of its pixel logits: a small manipulated region makes an image fake,
+    a single bright pixel does not. Image predictions are stored and evaluated like those of any detector. For pixels,
+    only quantiles and counts are kept, 8 kB per image (metrics/localisation.py).
 
     Args:
         network: x [B, 3, H, W] in [0, 1] -> logits [B, 1, H, W]; positive means manipulated.
         loss: (logits [B, 1, H, W], mask [B, 1, H, W] in [0, 1]) -> scalar.
-        optimizer: as of `Detector`.
-        scheduler: as of `Detector`.
-        monitor: as of `Detector`; of pixels there are `val/iou`, `val/pixel_f1` and `val/pixel_auroc`.
-        channels_last: as of `Detector`.
+        optimizer: see `Detector`.
+        scheduler: see `Detector`.
+        monitor: see `Detector`; the pixel metrics are `val/iou`, `val/pixel_f1` and `val/pixel_auroc`.
+        channels_last: see `Detector`.
     """
 
     kind = "segmenter"
@@ -47,18 +47,18 @@ class Segmenter(Detector):
         self._pixels: list[list[Tensor]] = []
 
     def maps(self, x: Tensor) -> Tensor:
-        """Frames [B, 3, H, W] in [0, 1] -> logits of their pixels [B, 1, H, W]."""
+        """Frames [B, 3, H, W] in [0, 1] -> pixel logits [B, 1, H, W]."""
         maps: Tensor = self.network(x)
         if maps.ndim != 4:
             raise ValueError(f"a Segmenter needs a network that returns maps, such as unet, not {list(maps.shape)}")
         return maps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Frames [B, 3, H, W] in [0, 1] -> logit [B] of the pictures."""
+        """Frames [B, 3, H, W] in [0, 1] -> image logits [B]."""
         return of_pictures(self.maps(x))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step; logs the loss."""
+        """Compute and log the loss."""
         loss: Tensor = self.loss(self.maps(batch["x"]), _mask(batch))
         self.log("train/loss", loss, prog_bar=True)
         return loss
@@ -77,7 +77,7 @@ class Segmenter(Detector):
         if self.trainer.world_size > 1:  # every device has the same number of rows
             gathered: Any = self.all_gather((index, *(part.to(self.device) for part in parts)))
             index, *parts = (rows.flatten(0, 1) for rows in gathered)
-        first = np.unique(index.cpu().numpy(), return_index=True)[1]  # a filled-up last batch repeats some
+        first = np.unique(index.cpu().numpy(), return_index=True)[1]  # a padded last batch repeats samples
         figures = localisation.figures(localisation.Pixels(*(part.cpu().numpy()[first] for part in parts)))
         super()._finish(split, figures | dict(more or {}))
 

@@ -1,4 +1,4 @@
-"""A frozen encoder and a classifier of scikit-learn on its features, trained like every other detector."""
+"""A frozen encoder and a scikit-learn classifier on its features, trained like every other detector."""
 
 import warnings
 from collections.abc import Sequence
@@ -16,27 +16,27 @@ from unmask.networks.svm import FeatureSVM
 
 
 class SVM(Detector):
-    """Fit a support vector machine, or logistic regression, to what a frozen encoder makes of the training split.
+    """Fit a support vector machine, or logistic regression, to a frozen encoder's features of the training split.
 
-    Features are computed once for all stored crops. The classifier is fitted before the only epoch, in which nothing
-    is left to do; validation, test and all that comes after are the detector's. What was fitted becomes tensors of the
-    network, so a checkpoint holds nothing that would have to run code.
+    Features are computed once for all stored crops. The classifier is fitted before the single epoch, which itself does
+    nothing; validation, test and everything after are those of `Detector`. The fitted parameters become tensors of the
+    network, so that loading a checkpoint never runs code.
 
     Args:
         network: a `networks.svm.FeatureSVM`.
-        loss: of validation and test, for the curves.
-        classifier: `linear` or `rbf`, a support vector machine, or `logistic` regression; classes weigh alike.
-        C: inverse of the regularisation, the values that are tried.
-        gamma: of `rbf`, the values that are tried, in units of 1 / number of features.
-        draws: how many of all combinations are tried, drawn at random; null tries every one.
-        folds: of the cross-validation, at least 2; a source and all that is made of it are in one fold.
-        seed: of the folds and the draws.
-        monitor: as of `Detector`.
-        channels_last: as of `Detector`.
-        features: `exact` or `auto`, as of `Detector`.
+        loss: loss in validation and test, for the curves.
+        classifier: support vector machine `linear` or `rbf`, or `logistic` regression; the classes have equal weight.
+        C: values of the inverse regularisation strength to try.
+        gamma: values of gamma to try for `rbf`, in units of 1 / number of features.
+        draws: number of randomly drawn combinations to try; null tries all.
+        folds: number of cross-validation folds, at least 2; a source and everything made from it are in one fold.
+        seed: seed of the folds and the draws.
+        monitor: see `Detector`.
+        channels_last: see `Detector`.
+        features: `exact` or `auto`, see `Detector`.
     """
 
-    cv: Settings  #: what cross-validation found, for metrics.json
+    cv: Settings  #: results of cross-validation, for metrics.json
 
     def __init__(
         self,
@@ -64,10 +64,10 @@ class SVM(Detector):
         self.cv = {}
 
     def on_fit_start(self) -> None:
-        """Have the features, and fit; a run that goes on brings what was fitted along.
+        """Compute the features and fit; a resumed run already has the fitted parameters.
 
         Raises:
-            ValueError: the Trainer would do more than one process and one epoch can.
+            ValueError: the Trainer is set to several processes, or not to exactly one epoch.
         """
         if self.trainer.max_epochs != 1 or self.trainer.world_size > 1:
             raise ValueError("an SVM is fitted once, by one process: set trainer.max_epochs=1 trainer.devices=1")
@@ -76,7 +76,7 @@ class SVM(Detector):
             self._fit(self.data)
 
     def facts(self) -> Settings:
-        """What cross-validation found."""
+        """Return the results of cross-validation."""
         return {"cv": self.cv}
 
     def _fit(self, data: DataModule) -> None:
@@ -97,22 +97,22 @@ class SVM(Detector):
         self.cv = about | sizes | choice.summary()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Nothing: a loss without weights, by which the Trainer counts its steps and saves its checkpoints."""
+        """Return a dummy loss, so that the Trainer counts steps and saves checkpoints."""
         return torch.zeros((), device=self.device, requires_grad=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """None: there is nothing to step."""
+        """Return None: nothing is trained by gradient."""
         warnings.filterwarnings("ignore", ".*this fit will run with no optimizer")
         return None
 
     def on_save_checkpoint(self, checkpoint: Settings) -> None:
-        """Keep what cross-validation found beside the weights."""
+        """Save the results of cross-validation with the weights."""
         checkpoint["cv"] = self.cv
 
     def on_load_checkpoint(self, checkpoint: Settings) -> None:
-        """Take it back."""
+        """Restore the results of cross-validation."""
         self.cv = checkpoint["cv"]
 
 
 def _none(*_: Any) -> Any:
-    """In the place of an optimizer and of its schedule."""
+    """Stand in for an optimizer and its schedule."""

@@ -1,1 +1,1 @@
-"""Networks: plain `nn.Module`s, one architecture a file; they import nothing of unmask outside this folder."""
+"""Networks: plain `nn.Module`s, one architecture per file. They import nothing from unmask outside this folder."""

@@ -1,4 +1,4 @@
-"""A convolutional encoder and decoder for pictures of a power of two: each stage halves, or doubles, the side."""
+"""Convolutional encoder and decoder for images whose side is a power of two; each stage halves or doubles the side."""
 
 from itertools import pairwise
 
@@ -9,12 +9,12 @@ from unmask.networks.dcgan import doublings, widths
 
 
 class ConvEncoder(nn.Module):
-    """Picture [B, 3, S, S] in [0, 1] -> [B, outputs].
+    """Image [B, 3, S, S] in [0, 1] -> [B, outputs].
 
     Args:
-        image_size: S, px, a power of two from 8 on.
-        outputs: length of what it gives; twice the latent's for a variational autoencoder.
-        filters: channels of the finest stage; those of coarser ones are up to eight times as many.
+        image_size: S in px, a power of two of at least 8.
+        outputs: length of the output vector; twice the length of the latent for a variational autoencoder.
+        filters: channels of the finest stage; coarser stages have up to eight times as many.
     """
 
     def __init__(self, image_size: int = 64, outputs: int = 256, filters: int = 32) -> None:
@@ -35,10 +35,10 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Latent [B, latent] -> picture [B, 3, S, S] in [0, 1].
+    """Latent [B, latent] -> image [B, 3, S, S] in [0, 1].
 
     Args:
-        image_size: S, px, a power of two from 8 on.
+        image_size: S in px, a power of two of at least 8.
         latent: length of the latent.
         filters: channels of the finest stage.
     """
@@ -60,7 +60,7 @@ class ConvDecoder(nn.Module):
         """z: [B, latent] -> [B, 3, S, S] in [0, 1]."""
         x = self.first(z).view(len(z), -1, 4, 4)
         for stage in self.stages:
-            # Enlarged and then convolved: transposed convolutions leave a chequerboard.
+            # Upsample, then convolve: transposed convolutions leave chequerboard artefacts.
             x = stage(interpolate(x, scale_factor=2.0, mode="nearest"))
         picture: Tensor = self.last(x).sigmoid()
         return picture

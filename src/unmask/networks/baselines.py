@@ -1,21 +1,21 @@
-"""Features without anything learnt: what a detector must beat before its depth means something.
+"""Hand-crafted features: baselines that a deep detector must beat.
 
-They are encoders as those of `encoders.py`: images [N, C, H, W] in [0, 1] -> features [N, num_features].
+They share the interface of `encoders.py`: images [N, C, H, W] in [0, 1] -> features [N, num_features].
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
+LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green and blue, ITU-R BT.601
 
 
 class PixelEncoder(nn.Module):
-    """The picture itself, shrunk and flattened.
+    """The image itself, downsampled and flattened.
 
     Args:
-        side: of the shrunk picture, px.
-        channels: of the input.
+        side: side of the downsampled image, px.
+        channels: number of input channels.
     """
 
     def __init__(self, side: int = 24, channels: int = 3) -> None:
@@ -23,7 +23,7 @@ class PixelEncoder(nn.Module):
         self.side, self.channels, self.num_features = side, channels, channels * side**2
 
     def extra_repr(self) -> str:
-        """What tells two of these apart."""
+        """The arguments, for `repr`."""
         return f"side={self.side}, channels={self.channels}"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,14 +33,14 @@ class PixelEncoder(nn.Module):
 
 
 class SpectrumEncoder(nn.Module):
-    """How strong each spatial frequency is: the log power spectrum of the luminance, averaged over directions.
+    """Log power spectrum of the luminance, averaged over all directions.
 
-    After "Unmasking DeepFakes with simple Features", Durall et al. 2019 (arXiv 1911.00686): up-sampling in a generator
-    leaves its trace at high frequencies.
+    After "Unmasking DeepFakes with simple Features", Durall et al. 2019 (arXiv 1911.00686): upsampling in a generator
+    leaves traces at high frequencies.
 
     Args:
-        bins: rings of equal width, from the mean brightness to the highest frequency, that of a chessboard.
-        channels: of the input, three a picture.
+        bins: number of rings of equal width, from zero frequency (mean brightness) to the highest, a chequerboard.
+        channels: number of input channels, three per image.
     """
 
     def __init__(self, bins: int = 32, channels: int = 3) -> None:
@@ -50,11 +50,11 @@ class SpectrumEncoder(nn.Module):
         self.bins, self.channels, self.num_features = bins, channels, bins * channels // 3
 
     def extra_repr(self) -> str:
-        """What tells two of these apart."""
+        """The arguments, for `repr`."""
         return f"bins={self.bins}, channels={self.channels}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [N, channels, H, W] in [0, 1], at least 2 * bins px a side -> [N, bins * channels / 3]."""
+        """x: [N, channels, H, W] in [0, 1], H and W at least 2 * bins -> [N, bins * channels / 3]."""
         if min(x.shape[-2:]) < 2 * self.bins:
             raise ValueError(f"{x.shape[-2]}x{x.shape[-1]} px have no {self.bins} rings: set bins or image_size")
         pictures = x.float().reshape(len(x), -1, 3, *x.shape[2:])
@@ -68,10 +68,10 @@ class SpectrumEncoder(nn.Module):
 
 
 def _rings(height: int, width: int, bins: int, device: torch.device) -> Tensor:
-    """Which ring each frequency of a picture lies in [H * W]."""
+    """Return the index of the ring that each frequency of an image falls in [H * W]."""
     down = torch.fft.fftfreq(height, dtype=torch.float64)[:, None]
     across = torch.fft.fftfreq(width, dtype=torch.float64)[None]
     radius = (2 * (down.square() + across.square())).sqrt()  # 0 to 1; a frequency is at most half the sampling rate
-    # What lies on the edge of two rings belongs to the outer one, however the root was rounded.
+    # A frequency on the border of two rings belongs to the outer one, however the square root was rounded.
     rings: Tensor = (radius * bins + 1e-9).long().clamp(max=bins - 1).flatten()
     return rings.to(device)

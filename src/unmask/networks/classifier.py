@@ -1,4 +1,4 @@
-"""A single-frame detector: any image encoder and a linear classifier, tuned as a whole or in chosen parts."""
+"""A single-frame detector: any image encoder and a linear classifier, trained fully or in selected parts."""
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -15,16 +15,16 @@ class FrameClassifier(EncodedNetwork):
     """Encode a frame and classify it.
 
     Args:
-        encoder: builds the encoder from `channels`; it maps [N, 3, H, W] in [0, 1] to [N, num_features] and has both
-            numbers as attributes.
-        tuned: patterns (as of a shell) of the encoder's parameters that are trained: `*` all, none a frozen encoder,
-            `*norm*` layer norms alone, the recipe of GenD (arXiv 2508.06248). Parts without a trained parameter stay
-            in eval mode, or batch norm would go on learning.
-        dropout: before the classifier, 0 to 1.
-        unit_length: bring features to length 1 before the classifier, as GenD does.
+        encoder: a callable that builds the encoder from `channels`. The encoder maps [N, 3, H, W] in [0, 1] to
+            [N, num_features] and has the attributes `channels` and `num_features`.
+        tuned: shell-style patterns of the encoder parameters to train: `*` trains all, an empty list freezes the
+            encoder, `*norm*` trains only the layer norms, as GenD does (arXiv 2508.06248). Submodules without a
+            trained parameter stay in eval mode, so that batch norm does not update its running statistics.
+        dropout: dropout probability before the classifier, 0 to 1.
+        unit_length: normalise features to unit length before the classifier, as GenD does.
 
     Raises:
-        ValueError: a pattern matches no parameter, or the encoder is not given as what builds it.
+        ValueError: a pattern matches no parameter, or `encoder` is a module rather than a callable that builds one.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class FrameClassifier(EncodedNetwork):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Switch what is trained; frozen parts stay in eval mode."""
+        """Set the training mode; frozen parts stay in eval mode."""
         super().train(mode)
         for part in self.encoder.modules():
             own = list(part.parameters())

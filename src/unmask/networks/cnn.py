@@ -1,10 +1,10 @@
-"""A small CNN on noise residuals: it sees how neighbouring pixels differ, and next to nothing of what they show.
+"""A small CNN on noise residuals: it sees differences between neighbouring pixels and almost none of the content.
 
 The first layer is fixed: high-pass filters of the spatial rich model ("Rich Models for Steganalysis of Digital Images",
-Fridrich and Kodovsky 2012, doi 10.1109/TIFS.2012.2190402), whose output is cut off at a few grey levels, so that edges
-count no more than grain. What follows keeps full resolution at first and averages where others take the maximum, after
+Fridrich and Kodovsky 2012, doi 10.1109/TIFS.2012.2190402). Their output is clipped at a few grey levels, so that edges
+weigh no more than grain. The next layers start at full resolution and use average instead of max pooling, after
 "Structural Design of Convolutional Neural Networks for Steganalysis", Xu et al. 2016 (doi 10.1109/LSP.2016.2548421).
-Bayar and Stamm 2016 (doi 10.1145/2909827.2930786) learn such filters instead; a few hundred pictures are few for that.
+Bayar and Stamm 2016 (doi 10.1145/2909827.2930786) learn such filters, which takes more than a few hundred images.
 """
 
 import torch
@@ -23,10 +23,10 @@ SQUARE_5 = [
 
 
 def high_pass() -> Tensor:
-    """Four filters [4, 1, 5, 5] that are 0 on every flat and every even slope; their middle weight is -1.
+    """Return four filters [4, 1, 5, 5] whose response to constant and linear regions is 0; their centre weight is -1.
 
-    Each predicts a pixel from its neighbours and keeps the error: those left and right, those above and below, the
-    3x3 and the 5x5 square around it.
+    Each predicts a pixel from its neighbours and keeps the error. The neighbours are those left and right, those above
+    and below, the 3x3 square and the 5x5 square around it.
     """
     filters = torch.zeros(4, 5, 5)
     filters[0, 2, 1:4] = torch.tensor(SECOND) / 2
@@ -39,13 +39,13 @@ def high_pass() -> Tensor:
 class ResidualCnn(nn.Module):
     """Classify a frame by its noise residuals: 48,193 parameters at width 16.
 
-    Features are means over the frame, so it takes any size: it can be trained on small cut-outs (augment=crops) and
-    asked about whole frames. Pictures should reach it unresampled, or the residuals are those of the resampling.
+    Features are averaged over the frame, so it takes any size: it can be trained on small crops (augment=crops) and
+    applied to whole frames. Do not resample its input, or the residuals will be those of the resampling.
 
     Args:
         width: channels of the first stage; the others have 2, 3 and 4 times as many.
-        truncate: residuals are cut off at so many grey levels of 255.
-        dropout: before the classifier, 0 to 1.
+        truncate: residuals are clipped at this many grey levels (of 255).
+        dropout: dropout probability before the classifier, 0 to 1.
     """
 
     filters: Tensor
@@ -62,11 +62,11 @@ class ResidualCnn(nn.Module):
             convolution = nn.Conv2d(channels, times * width, 3, padding=1, bias=False)
             stages += [convolution, nn.BatchNorm2d(times * width), nn.ReLU(), nn.AvgPool2d(2)]
             channels = times * width
-        self.stages = nn.Sequential(*stages[:-1])  # what comes last is averaged anyway
+        self.stages = nn.Sequential(*stages[:-1])  # the last pooling is dropped: its output is averaged anyway
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.num_features, 1))
 
     def residuals(self, x: Tensor) -> Tensor:
-        """x: [B, 3, H, W] in [0, 1] -> residuals [B, 12, H, W] in [-1, 1], four of each channel."""
+        """x: [B, 3, H, W] in [0, 1] -> residuals [B, 12, H, W] in [-1, 1], four per channel."""
         edged = pad(x, (2, 2, 2, 2), mode="reflect")
         levels = 255 * conv2d(edged, self.filters.to(x.dtype), groups=3)
         return (levels / self.truncate).clamp(-1, 1)

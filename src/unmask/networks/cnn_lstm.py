@@ -1,7 +1,7 @@
-"""CNN and LSTM: a per-frame encoder, then a recurrent network over the frames of a clip.
+"""CNN and LSTM: a per-frame encoder followed by a recurrent network over the frames of a clip.
 
 After "Deepfake Video Detection Using Recurrent Neural Networks", Guera and Delp 2018 (doi 10.1109/AVSS.2018.8639163);
-the encoder, the pooling and the frame differences are free here.
+here the encoder, the pooling and the use of frame differences are configurable.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from unmask.networks.encoded import EncodedNetwork
 
-# Between consecutive frames most of a face changes by one or two hundredths of the range of [0, 1]; times 8 that is the
-# spread which encoders expect of a channel. Larger changes (edges in motion) are cut off at a sixteenth of the range.
+# Between consecutive frames, most of a face changes by 0.01 to 0.02 on the scale [0, 1]. Multiplied by 8, this has the
+# spread that encoders expect of a channel. Larger changes (moving edges) are clipped at 1/16 of the range.
 DIFFERENCE_SCALE = 8.0
 POOLINGS = ("last", "mean", "attention")
-# Frames that an encoder takes at once on a CPU where it is not trained: InceptionResnetV1 needs two thirds of the time
-# a frame that it needs for all 160 of a batch at once (4, 8, 16 and 32 were tried on two cores).
+# Frames per forward pass of an encoder that is not being trained, on a CPU: InceptionResnetV1 then takes two thirds of
+# the time per frame that it takes with all 160 frames of a batch at once (4, 8, 16 and 32 were tried on two cores).
 CPU_FRAMES = 16
 
 
@@ -25,19 +25,19 @@ class CnnLstm(EncodedNetwork):
     """Encode each frame, run an LSTM over the features, pool its outputs and classify.
 
     Args:
-        encoder: builds the encoder from `channels`; the encoder maps [N, channels, H, W] in [0, 1] to
-            [N, num_features] and has both numbers as attributes.
-        frames: length T of a clip; the network itself takes any.
-        hidden: width of the LSTM.
-        layers: LSTMs above each other.
-        dropout: between the layers and before the classifier, 0 to 1.
+        encoder: a callable that builds the encoder from `channels`. The encoder maps [N, channels, H, W] in [0, 1] to
+            [N, num_features] and has the attributes `channels` and `num_features`.
+        frames: length T of a clip; the network itself accepts any length.
+        hidden: hidden size of the LSTM.
+        layers: number of stacked LSTM layers.
+        dropout: dropout probability between the layers and before the classifier, 0 to 1.
         bidirectional: also read the clip backwards.
-        pooling: `last` (the end of each direction), `mean`, or `attention` (a learned weight per frame).
-        differences: give the encoder 6 channels: the frame and its change from the frame before.
-        frozen: keep the encoder as it is, in eval mode, and train what follows.
+        pooling: `last` (the last output of each direction), `mean`, or `attention` (a learned weight per frame).
+        differences: give the encoder 6 channels: the frame and its difference from the previous frame.
+        frozen: freeze the encoder, in eval mode, and train the layers after it.
 
     Raises:
-        ValueError: an argument does not fit; the message says what does.
+        ValueError: an argument is invalid; the message says what is valid.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class CnnLstm(EncodedNetwork):
             self.encoder.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Switch what is trained; a frozen encoder stays in eval mode, or batch norm would go on learning."""
+        """Set the training mode; a frozen encoder stays in eval mode, so that batch norm does not change."""
         super().train(mode)
         if self.frozen:
             self.encoder.eval()
@@ -99,7 +99,7 @@ class CnnLstm(EncodedNetwork):
     def head(self, features: Tensor) -> Tensor:
         """Features [B, T, F] -> logit [B], positive = fake."""
         if features.is_cpu and torch.is_autocast_enabled("cpu"):
-            # There autocast takes the weights' precision down and forgets the first state's, which is the features'.
+            # CPU autocast casts the weights but not the initial state, which takes the dtype of the features.
             features = features.to(torch.get_autocast_dtype("cpu"))
         outputs, _ = self.lstm(features)  # [B, T, width]
         logit: Tensor = self.classifier(self._pool(outputs))
@@ -112,7 +112,7 @@ class CnnLstm(EncodedNetwork):
         if self.attention is not None:
             weight: Tensor = self.attention(outputs).softmax(1)  # [B, T, 1]
             return (weight * outputs).sum(1)
-        # Forwards the last frame ends the clip; backwards the first does.
+        # The forward direction ends at the last frame, the backward direction at the first.
         return torch.cat([outputs[:, -1, : self.hidden], outputs[:, 0, self.hidden :]], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -134,9 +134,9 @@ def _check(
 
 
 def change(x: Tensor) -> Tensor:
-    """Each frame's change from the one before, amplified by `DIFFERENCE_SCALE`: 0.5 where nothing changed.
+    """Return each frame's difference from the previous one, times `DIFFERENCE_SCALE`; 0.5 means no change.
 
-    The first frame has none before it and takes the second's, so that no frame looks frozen.
+    The first frame has no predecessor and reuses the second frame's difference, so that no frame looks static.
     """
     steps = x.diff(dim=1)
     steps = torch.cat([steps[:, :1], steps], dim=1)

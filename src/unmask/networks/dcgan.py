@@ -1,7 +1,7 @@
-"""DCGAN: generator and discriminator of strided convolutions (arXiv 1511.06434); further stages for further sizes.
+"""DCGAN: generator and discriminator of strided convolutions (arXiv 1511.06434), with more stages for larger images.
 
-Conditional on attributes: the generator's latent is joined by an embedding (arXiv 1411.1784); the discriminator takes a
-map of it as a fourth channel, or, better, projects its features on it (arXiv 1802.05637).
+Conditioning on attributes: their embedding is concatenated to the generator's latent (arXiv 1411.1784). The
+discriminator takes them as a map in a fourth channel or, better, projects its features onto them (arXiv 1802.05637).
 """
 
 import math
@@ -13,11 +13,11 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 NORMS = ("batch", "instance", "none")
 CONDITIONS = ("projection", "concat")
-SPREAD = 0.02  # of the initial weights, the paper's
+SPREAD = 0.02  # standard deviation of the initial weights, as in the paper
 
 
 def doublings(image_size: int) -> int:
-    """How often 4 px are doubled."""
+    """Return how many times 4 px are doubled to reach `image_size`."""
     stages = round(math.log2(max(image_size, 1))) - 2
     if image_size < 8 or 4 * 2**stages != image_size:
         raise ValueError(f"image_size={image_size}: a DCGAN has a power of two from 8 on; set 64, the paper's")
@@ -25,12 +25,12 @@ def doublings(image_size: int) -> int:
 
 
 def widths(filters: int, stages: int) -> list[int]:
-    """Channels from the finest stage to the coarsest: doubled each time, up to eight times."""
+    """Return the channels from the finest stage to the coarsest: doubled at each stage, up to a factor of eight."""
     return [filters * min(2**at, 8) for at in range(stages)]
 
 
 def _initialise(network: nn.Module) -> None:
-    """Normal weights of deviation 0.02, as the paper draws them; those of batch norm about 1."""
+    """Draw weights from a normal distribution of deviation 0.02, as in the paper; those of batch norm around 1."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(layer.weight, 0.0, SPREAD)
@@ -42,14 +42,14 @@ def _initialise(network: nn.Module) -> None:
 
 
 class DCGANGenerator(nn.Module):
-    """Latent [B, latent] -> picture [B, 3, S, S] in [-1, 1].
+    """Latent [B, latent] -> image [B, 3, S, S] in [-1, 1].
 
     Args:
-        image_size: S, px, a power of two from 8 on; the paper's is 64.
-        latent: length of the latent; the paper's is 100.
-        filters: channels of the finest stage; those of coarser ones are up to eight times as many.
-        attributes: how many attributes the picture is to have; 0 for none.
-        embedding: length of what they become.
+        image_size: S in px, a power of two of at least 8; the paper uses 64.
+        latent: length of the latent; the paper uses 100.
+        filters: channels of the finest stage; coarser stages have up to eight times as many.
+        attributes: number of attributes the generator is conditioned on; 0 for an unconditional generator.
+        embedding: length of the attributes' embedding.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class DCGANGenerator(nn.Module):
         _initialise(self)
 
     def forward(self, z: Tensor, attributes: Tensor | None = None) -> Tensor:
-        """z: [B, latent], attributes [B, A] in [0, 1] where it is conditional -> [B, 3, S, S] in [-1, 1]."""
+        """z: [B, latent], attributes: [B, A] in [0, 1] if conditional -> [B, 3, S, S] in [-1, 1]."""
         if self.embed is not None:
             if attributes is None:
                 raise ValueError(f"this generator is conditional: give {self.attributes} attributes")
@@ -78,16 +78,16 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """Picture [B, 3, S, S] in [-1, 1] -> score [B]; larger means real.
+    """Image [B, 3, S, S] in [-1, 1] -> score [B]; larger means real.
 
     Args:
-        image_size: S, px, a power of two from 8 on.
+        image_size: S in px, a power of two of at least 8.
         filters: channels of the finest stage.
-        attributes: how many attributes the picture is said to have; 0 for none.
-        condition: `projection` or `concat`, how it looks at them.
-        norm: `batch`, the paper's; `instance` or `none` for WGAN-GP, whose penalty is of each picture by itself
+        attributes: number of attributes the discriminator is conditioned on; 0 for an unconditional one.
+        condition: how the attributes enter, `projection` or `concat`.
+        norm: `batch`, as in the paper; `instance` or `none` for WGAN-GP, whose penalty is computed per image
             (arXiv 1704.00028, section 4).
-        spectral: normalise each weight by its largest singular value (arXiv 1802.05957), for the hinge loss.
+        spectral: divide each weight by its largest singular value (arXiv 1802.05957), for the hinge loss.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class DCGANDiscriminator(nn.Module):
                     spectral_norm(layer)
 
     def forward(self, x: Tensor, attributes: Tensor | None = None) -> Tensor:
-        """x: [B, 3, S, S] in [-1, 1], attributes [B, A] in [0, 1] where it is conditional -> [B]."""
+        """x: [B, 3, S, S] in [-1, 1], attributes: [B, A] in [0, 1] if conditional -> [B]."""
         if self.attributes and attributes is None:
             raise ValueError(f"this discriminator is conditional: give {self.attributes} attributes")
         if self.drawn is not None:

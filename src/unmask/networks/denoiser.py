@@ -1,7 +1,7 @@
-"""The denoising U-Net of diffusion: residual blocks, attention at chosen sides, told the time and the attributes.
+"""Denoising U-Net for diffusion: residual blocks, attention at chosen resolutions, conditioned on time and attributes.
 
-Of DDPM (arXiv 2006.11239, appendix B), in diffusers' UNet2DModel. Unlike the paper's it may begin with patches, so that
-no layer works at full resolution (arXiv 2301.11093, section 3.2): a quarter of the work at `patch=2`.
+The network of DDPM (arXiv 2006.11239, appendix B), built from diffusers' UNet2DModel. Unlike the paper's, it can split
+images into patches, so that no layer works at full resolution (arXiv 2301.11093, section 3.2): `patch=2` costs 1/4.
 """
 
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 
 class Denoiser(nn.Module):
-    """Noisy picture and time -> what is to be learnt of them: the noise or the velocity, as the recipe says.
+    """Noisy image and time -> predicted noise or velocity, whichever the module trains it for.
 
-    Conditional on attributes: their embedding is added to the time's; a learned one stands for attributes that are not
-    told (arXiv 2207.12598).
+    Conditioning on attributes: their embedding is added to that of the time; a learned embedding replaces it where the
+    attributes are unknown (arXiv 2207.12598).
 
     Args:
-        image_size: S, px, a multiple of patch x 2^(stages - 1).
-        channels: of each stage, from the finest; the side is halved between two.
-        layers: residual blocks of a stage.
-        attention: sides in px of the stages with self-attention, counted after patching.
-        patch: side in px of the squares that become channels before the first layer; 1 for none.
-        groups: of group norm; they divide all channels.
-        head: channels of one head of attention.
-        dropout: share of a residual block's activations that are dropped.
-        attributes: how many attributes pictures are made by; 0 for none.
+        image_size: S in px, a multiple of patch x 2^(stages - 1).
+        channels: channels of each stage, from the finest; the side is halved between stages.
+        layers: residual blocks per stage.
+        attention: sides in px of the stages with self-attention, measured after patching.
+        patch: side in px of the squares that are folded into channels before the first layer; 1 for no patching.
+        groups: number of groups of the group norm; must divide all channels.
+        head: channels per attention head.
+        dropout: dropout probability in the residual blocks.
+        attributes: number of attributes to condition on; 0 for an unconditional network.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Denoiser(nn.Module):
         super().__init__()
         sides = stage_sides(image_size, len(channels), patch)
         _check(channels, layers, attention, sides, groups, head)
-        # Here and not above: it takes seconds, and whoever needs no denoiser need not wait.
+        # Imported here because it takes seconds, which only users of a denoiser should pay for.
         from diffusers.models.unets.unet_2d import UNet2DModel
 
         self.image_size, self.patch, self.attributes = image_size, patch, attributes
@@ -63,19 +63,19 @@ class Denoiser(nn.Module):
             dropout=dropout,
             class_embed_type="identity" if attributes else None,
         )
-        width = 4 * channels[0]  # of UNet2DModel's embedding of time
+        width = 4 * channels[0]  # of UNet2DModel's time embedding
         if attributes:
             self.embed = nn.Sequential(nn.Linear(attributes, width), nn.SiLU(), nn.Linear(width, width))
             self.unknown = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, t: Tensor, attributes: Tensor | None = None, known: Tensor | None = None) -> Tensor:
-        """What is predicted of each picture.
+        """Predict the noise or velocity of each image [B, 3, S, S].
 
         Args:
-            x: noisy pictures [B, 3, S, S], about [-1, 1] without the noise.
-            t: time [B], 0 the least noise.
-            attributes: [B, A] in [0, 1] where it is conditional; None where nothing is told.
-            known: whether they are told, bool [B]; None for yes.
+            x: noisy images [B, 3, S, S]; the clean images lie in about [-1, 1].
+            t: time steps [B]; 0 is the least noise.
+            attributes: [B, A] in [0, 1] for a conditional network; None if unknown for the whole batch.
+            known: bool [B], whether each image's attributes are known; None if all are.
         """
         condition = self._condition(len(x), attributes, known) if self.attributes else None
         squares = pixel_unshuffle(x, self.patch)  # [B, 3 P^2, S / P, S / P]
@@ -83,18 +83,18 @@ class Denoiser(nn.Module):
         return pixel_shuffle(found, self.patch)
 
     def _condition(self, count: int, attributes: Tensor | None, known: Tensor | None) -> Tensor:
-        """What is added to the time's embedding [B, width]."""
+        """Return the embedding that is added to the time embedding [B, width]."""
         if attributes is None:
             return self.unknown.expand(count, -1)
-        told: Tensor = self.embed(2 * attributes - 1)  # none of them is not the same as nothing told
+        told: Tensor = self.embed(2 * attributes - 1)  # all attributes absent differs from unknown
         return told if known is None else torch.where(known[:, None], told, self.unknown)
 
 
 def stage_sides(image_size: int, stages: int, patch: int) -> list[int]:
-    """Px of each stage, from the finest.
+    """Return the side of each stage in px, from the finest.
 
     Raises:
-        ValueError: a side is no whole number.
+        ValueError: a side is not a whole number.
     """
     factor = patch * 2 ** (stages - 1) if patch >= 1 and stages >= 1 else 0
     if not factor or image_size < factor or image_size % factor:

@@ -1,14 +1,14 @@
-"""The form of a network with an encoder of single frames, whose features can be computed once where it is frozen."""
+"""Interface of networks with a per-frame encoder; the features of a frozen encoder can be computed once and cached."""
 
 from torch import Tensor, nn
 
 
 class EncodedNetwork(nn.Module):
-    """Frames through `encoder`, their features through `head`.
+    """Encode frames with `encoder` and classify their features with `head`.
 
     Attributes:
-        encoder: float [N, 3, H, W] in [0, 1] -> features [N, F].
-        frozen: the encoder is not trained.
+        encoder: maps float [N, 3, H, W] in [0, 1] to features [N, F].
+        frozen: whether the encoder is kept fixed.
     """
 
     encoder: nn.Module

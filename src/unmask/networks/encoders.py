@@ -1,6 +1,6 @@
 """Per-frame encoders: images [N, C, H, W] in [0, 1] -> features [N, num_features].
 
-Each normalises for itself and says by `channels` what it takes: 3 is RGB; what comes after RGB is centred at 0.5.
+Each normalises its own input. Its attribute `channels` is 3 for RGB; further channels are centred at 0.5.
 """
 
 import torch
@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 from unmask.networks.weights import facenet_state, load_state, read_state_dict, timm_model, widen
 
-FACENET_SMALLEST = 75  # px; below it a stage of InceptionResnetV1 has nothing left
+FACENET_SMALLEST = 75  # px; below this, the feature map of some stage of InceptionResnetV1 becomes empty
 
 
 class SmallEncoder(nn.Module):
-    """Four convolutions with batch norm, trained from scratch on a CPU: about 80,000 parameters at width 16.
+    """Four convolutions with batch norm, to train from scratch on a CPU: about 80,000 parameters at width 16.
 
-    The first convolution already halves the side, since at full resolution it would cost more than all the others; its
-    5x5 kernels are small enough to see the finest texture. The features are the last stage's spatial mean, for what
-    covers the face, and its spatial maximum, for what shows in one spot: by the mean alone, seams are learnt late.
+    The first convolution has stride 2, because at full resolution it would cost more than all the others; its 5x5
+    kernels are small enough for the finest texture. The features are the spatial mean of the last stage, for traces
+    all over the face, and its spatial maximum, for local traces: with the mean alone, seams are learnt late.
 
     Args:
-        channels: of the input.
+        channels: number of input channels.
         width: channels of the first stage; the others have 2, 4 and 6 times as many.
     """
 
@@ -49,12 +49,12 @@ class SmallEncoder(nn.Module):
 
 
 class FacenetEncoder(nn.Module):
-    """InceptionResnetV1 of facenet-pytorch, trained to tell people apart at 160 px: 512 features of unit length.
+    """InceptionResnetV1 of facenet-pytorch, trained for face recognition at 160 px: 512 features of unit length.
 
     Args:
-        pretrained: `vggface2`, `casia-webface`, or none for random weights.
-        weights: path to a file of such weights, instead of `pretrained`.
-        channels: of the input. Pretrained weights are of RGB: those of further channels start at zero.
+        pretrained: `vggface2` or `casia-webface`, or none for random weights.
+        weights: path to a file with such weights, instead of `pretrained`.
+        channels: number of input channels. Pretrained weights are for RGB; those of further channels start at zero.
     """
 
     def __init__(self, pretrained: str | None = None, weights: str | None = None, channels: int = 3) -> None:
@@ -74,7 +74,7 @@ class FacenetEncoder(nn.Module):
             load_state(self.network, state, weights or str(pretrained))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: faces [N, channels, H, W] in [0, 1], at least 75 px a side -> [N, 512]."""
+        """x: faces [N, channels, H, W] in [0, 1], H and W at least 75 -> [N, 512]."""
         if min(x.shape[-2:]) < FACENET_SMALLEST:
             raise ValueError(f"{x.shape[-2]}x{x.shape[-1]} px is too small for facenet: set image_size=160, its own")
         features: Tensor = self.network((x * 255 - 127.5) / 128)
@@ -82,14 +82,14 @@ class FacenetEncoder(nn.Module):
 
 
 class TimmEncoder(nn.Module):
-    """Any image model of timm without its classifier, given the mean and the deviation it was trained with.
+    """Any image model of timm without its classifier, normalising with the mean and deviation it was trained with.
 
     Args:
-        name: as in `timm.list_models()`, with or without a tag for the weights.
-        pretrained: take timm's weights, from its cache or by download.
-        weights: path to a file of such weights, instead of `pretrained`.
-        channels: of the input. Pretrained weights are of RGB: those of further channels start at zero.
-        image_size: side of the input, px, for architectures that are built for one size.
+        name: a name from `timm.list_models()`, with or without a tag for the weights.
+        pretrained: load timm's weights, from its cache or by download.
+        weights: path to a file with such weights, instead of `pretrained`.
+        channels: number of input channels. Pretrained weights are for RGB; those of further channels start at zero.
+        image_size: side of the input in px, for architectures that are built for a fixed size.
     """
 
     mean: Tensor
@@ -109,11 +109,11 @@ class TimmEncoder(nn.Module):
         self.network = timm_model(name, channels, image_size, pretrained, weights)
         self.channels = channels
         known = vars(self.network)
-        # Some end in a layer wider than their last stage: timm calls what comes out head_hidden_size.
+        # Some models end in a layer wider than their last stage; timm calls its width head_hidden_size.
         self.num_features = int(known.get("head_hidden_size") or known["num_features"])
         mean, std = list(known["pretrained_cfg"]["mean"]), list(known["pretrained_cfg"]["std"])
         rest = channels - len(mean)
-        # Further channels are centred at 0.5 and get RGB's spread.
+        # Channels after RGB are centred at 0.5 and take the mean deviation of RGB.
         self.register_buffer("mean", torch.tensor(mean + rest * [0.5]).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std + rest * [sum(std) / len(std)]).view(-1, 1, 1), persistent=False)
 

@@ -1,7 +1,7 @@
-"""Feature networks that generated pictures are evaluated with: pictures [N, 3, H, W] in [0, 1] -> features [N, F].
+"""Feature networks for evaluating generated images: images [N, 3, H, W] in [0, 1] -> features [N, F].
 
-Each has a `name`, by which figures in its features are called, and says by `published` whether these features are the
-ones that FID, KID and the Inception Score were defined with: nothing else is called so.
+Each has a `name`, which metrics on its features carry, and a flag `published`: whether its features are those that FID,
+KID and the Inception Score were defined with. Metrics on any other features do not get these names.
 """
 
 from collections.abc import Callable
@@ -17,30 +17,30 @@ from torchvision.models.inception import inception_v3
 from unmask.networks.frozen import Frozen, find, is_published
 from unmask.networks.weights import load_state, read_state_dict
 
-SIDE = 64  # px at which the stand-in looks at pictures
-INCEPTION_SIDE = 299  # px, of the published network
-CLASSES = 1008  # of the published network: ImageNet's 1000 and some that are not used
-# Two ports of inception-2015-12-05.tgz of TensorFlow; both files are the same bytes, with torchvision's names.
+SIDE = 64  # px, input of RandomFeatures
+INCEPTION_SIDE = 299  # px, input of the published network
+CLASSES = 1008  # of the published network: the 1000 of ImageNet and some unused ones
+# Two ports of TensorFlow's inception-2015-12-05.tgz; the files are identical and use torchvision's names.
 INCEPTION_URLS = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
 )
-AVERAGED = ("5b", "5c", "5d", "6b", "6c", "6d", "6e", "7b")  # blocks whose average leaves the padding out
+AVERAGED = ("5b", "5c", "5d", "6b", "6c", "6d", "6e", "7b")  # blocks whose average pooling excludes the padding
 
 
 class RandomFeatures(nn.Module):
-    """A fixed random convolutional network: a stand-in where no trained one is at hand, the same on every machine.
+    """A fixed random convolutional network, the same on every machine, for use when no trained one is available.
 
-    Random convolutions with a nonlinearity tell textures and layouts apart without having learned (Ulyanov et al.,
-    arXiv 1711.10925, of untrained networks as priors; Naeem et al., arXiv 2002.09797, section 3.3, of random embeddings
-    for evaluating samples). A distance in its features says whether training gets nearer to the data; it is no FID and
-    is compared with nothing but itself.
+    Random convolutions with a nonlinearity distinguish textures and layouts without training (Ulyanov et al., arXiv
+    1711.10925, on untrained networks as priors; Naeem et al., arXiv 2002.09797, section 3.3, on random embeddings for
+    evaluating samples). A distance between its features shows whether training approaches the data. It is not FID and
+    can be compared only with itself.
 
     Args:
         width: channels of the first stage; features are the mean and the deviation of each stage's channels.
     """
 
-    name = "random"  #: what figures in these features are called by
+    name = "random"  #: in the names of metrics on these features
     published = False  #: so none of them is called FID
 
     def __init__(self, width: int = 16) -> None:
@@ -48,7 +48,7 @@ class RandomFeatures(nn.Module):
         generator = torch.Generator().manual_seed(0)
         widths = [3, width, 2 * width, 2 * width]
         for at, (inside, outside) in enumerate(pairwise(widths)):
-            # Behind a ReLU the mean square of what comes out is about that of what went in (arXiv 1502.01852).
+            # He initialisation: after a ReLU, the mean square stays about the same (arXiv 1502.01852).
             weight = torch.randn(outside, inside, 3, 3, generator=generator) * (2 / (9 * inside)) ** 0.5
             self.register_buffer(f"weight{at}", weight, persistent=False)
         self.stages = len(widths) - 1
@@ -68,20 +68,20 @@ class RandomFeatures(nn.Module):
 
 
 class Inception(nn.Module):
-    """The Inception network of FID (arXiv 1706.08500): 2048 features, the mean of its last maps.
+    """The Inception network of FID (arXiv 1706.08500): 2048 features, the spatial mean of its last maps.
 
-    It is the graph of December 2015, which is not torchvision's: averages leave the padding out, the last block takes
-    a maximum, and there are 1008 classes. As in that graph, pictures are of 8 bits, are resized to 299 px by a bilinear
-    filter without antialiasing whose corners lie on the pixels' corners, and become (x - 128) / 128. Half precision is
-    not used, so that a figure does not depend on how the Trainer counts.
+    It is the graph of December 2015, which differs from torchvision's: average pooling excludes the padding, the last
+    block uses max pooling, and there are 1008 classes. As in that graph, images are rounded to 8 bits, resized to
+    299 px (bilinear, no antialiasing, source coordinate = target coordinate x scale) and scaled to (x - 128) / 128.
+    It always runs in float32, so that metrics do not depend on the Trainer's precision.
 
-    The file is one of state dicts with torchvision's names, as torch-fidelity and pytorch-fid publish it (the same
-    95 MB). A TorchScript archive or a pickled network is refused: it would have to run code.
+    The weights file is a state dict with torchvision's names, as published by torch-fidelity and pytorch-fid (the same
+    95 MB). TorchScript archives and pickled networks are refused, because loading them would run code.
 
     Args:
-        weights: its path; null looks in `$TORCH_HOME/hub/checkpoints`. Other weights of the same network may be given:
-            their figures are not called FID.
-        download: fetch it where it is not there.
+        weights: path to the file; null looks in `$TORCH_HOME/hub/checkpoints`. With other weights of the same network,
+            metrics are not called FID.
+        download: download the file if it is missing.
     """
 
     name = "inception"
@@ -98,7 +98,7 @@ class Inception(nn.Module):
 
     @cached_property
     def published(self) -> bool:
-        """Whether the weights are the published ones, by their file's digest."""
+        """Whether the weights are the published ones, by the digest of their file."""
         return is_published(self._path, INCEPTION_URLS[0])
 
     @torch.no_grad()
@@ -112,17 +112,17 @@ class Inception(nn.Module):
 
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor:
-        """Features [N, 2048] -> classes [N, 1008], without bias: so the Inception Score was published."""
+        """Features [N, 2048] -> class logits [N, 1008], without the bias, as the Inception Score was published."""
         classes = self._network.on(features.device).get_submodule("classes")
         assert isinstance(classes, nn.Linear)
         return features @ classes.weight.T
 
 
 def build_inception(state: dict[str, Tensor], origin: str) -> nn.Module:
-    """The graph of December 2015, pictures [N, 3, 299, 299] in [-1, 1] -> [N, 2048]; `classes` is its last layer.
+    """Build the graph of December 2015: images [N, 3, 299, 299] in [-1, 1] -> [N, 2048]; `classes` is its last layer.
 
     Raises:
-        ValueError: the weights are of another network.
+        ValueError: the weights belong to another network.
     """
     network: nn.Module = inception_v3(weights=None, num_classes=CLASSES, aux_logits=False, init_weights=False)
     load_state(network, state, origin)
@@ -135,19 +135,19 @@ def build_inception(state: dict[str, Tensor], origin: str) -> nn.Module:
 
 
 def _repool(block: nn.Module, pool: Callable[[Tensor], Tensor]) -> None:
-    """Let the last branch of a block of torchvision's look through another pool."""
+    """Replace the pooling in the last branch of one of torchvision's Inception blocks."""
     branches: Callable[[Tensor], list[Tensor]] = vars(type(block))["_forward"].__get__(block)
     last = block.get_submodule("branch_pool")
 
     def forward(x: Tensor) -> Tensor:
-        # The block's own pool is a small part of its work.
+        # The block also computes its own pooling branch, which costs little.
         return torch.cat([*branches(x)[:-1], last(pool(x))], dim=1)
 
     block.forward = forward
 
 
 def resize_corners(x: Tensor, side: int) -> Tensor:
-    """Bilinear, without antialiasing, pixel i of the result at i x (old side / side), as TensorFlow 1 did it.
+    """Resize as TensorFlow 1: bilinear, no antialiasing, output pixel i sampled at i x (old side / side).
 
     Args:
         x: [N, C, H, W] -> [N, C, side, side].
@@ -158,7 +158,7 @@ def resize_corners(x: Tensor, side: int) -> Tensor:
 
 
 def _corner_weights(size: int, side: int) -> Tensor:
-    """What each old pixel gives to each new one [side, size]."""
+    """Return the weight of each input pixel in each output pixel [side, size]."""
     row, at = torch.arange(side), torch.arange(side, dtype=torch.float64) * size / side
     low = at.long()
     weights = torch.zeros(side, size, dtype=torch.float64)

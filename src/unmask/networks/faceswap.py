@@ -1,10 +1,10 @@
-"""An encoder that all people share, and a decoder for each: what is said of a face once is drawn as anybody.
+"""Face-swap autoencoder: one encoder shared by all people and one decoder per person.
 
-The scheme that the first face-swapping programs brought into use (surveyed in arXiv 2005.05535, section 3.1): the
-encoder, its bottleneck included, sees everybody's faces, so that it keeps pose, expression and light, and each decoder
-learns one person's looks. Deviations: stages enlarge by sub-pixel convolution whose first weights copy the nearest
-pixel (arXiv 1707.02937), so that no chequerboard is there to be unlearnt; there is no normalisation, so that a picture
-is swapped alike whatever else is in its batch.
+The scheme of the first face-swapping programs (surveyed in arXiv 2005.05535, section 3.1): the encoder with its
+bottleneck sees everyone's faces, so that it keeps pose, expression and lighting, and each decoder learns one person's
+appearance. Differences: upsampling is a sub-pixel convolution initialised to nearest-neighbour upsampling (arXiv
+1707.02937), so that training does not start from a chequerboard pattern; there is no normalisation, so that a swap does
+not depend on the rest of the batch.
 """
 
 from itertools import pairwise
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 from unmask.networks.dcgan import doublings, widths
 
-SLOPE = 0.1  # of the leaky units
+SLOPE = 0.1  # negative slope of the leaky ReLUs
 
 
 class SharedEncoder(nn.Module):
-    """Pictures [B, 3, S, S] in [0, 1] -> [B, C, 8, 8].
+    """Images [B, 3, S, S] in [0, 1] -> [B, C, 8, 8].
 
     Args:
-        image_size: S, px, a power of two from 16 on.
-        filters: channels of the finest stage; those of coarser ones are up to eight times as many.
+        image_size: S in px, a power of two of at least 16.
+        filters: channels of the finest stage; coarser stages have up to eight times as many.
         latent: length of the bottleneck.
     """
 
@@ -46,7 +46,7 @@ class SharedEncoder(nn.Module):
 
 
 class PersonDecoder(nn.Module):
-    """[B, C, 8, 8] -> one person's picture [B, 3, S, S] and where the face is in it [B, 1, S, S], both in [0, 1].
+    """[B, C, 8, 8] -> images of one person [B, 3, S, S] and their face masks [B, 1, S, S], both in [0, 1].
 
     Args:
         image_size: S, px.
@@ -66,11 +66,11 @@ class PersonDecoder(nn.Module):
 
 
 class FaceSwapNetwork(nn.Module):
-    """The shared encoder with everybody's decoder.
+    """The shared encoder and one decoder per person.
 
     Args:
-        image_size: S, px, a power of two from 16 on.
-        people: how many.
+        image_size: S in px, a power of two of at least 16.
+        people: number of people.
         filters: channels of the finest stage.
         latent: length of the bottleneck.
     """
@@ -84,14 +84,14 @@ class FaceSwapNetwork(nn.Module):
         self.decoders = nn.ModuleList(PersonDecoder(image_size, filters) for _ in range(people))
 
     def forward(self, x: Tensor, identity: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw each face as a person.
+        """Render each face as a given person.
 
         Args:
             x: [B, 3, S, S] in [0, 1].
-            identity: by whose decoder [B], from 0 to people - 1.
+            identity: index of the decoder for each face [B], 0 to people - 1.
 
         Returns:
-            Pictures [B, 3, S, S] and masks [B, 1, S, S], both in [0, 1].
+            Images [B, 3, S, S] and masks [B, 1, S, S], both in [0, 1].
         """
         if x.shape[1:] != (3, self.image_size, self.image_size):
             raise ValueError(f"built for [B, 3, {self.image_size}, {self.image_size}] and met {list(x.shape)}")
@@ -111,7 +111,7 @@ class Enlarge(nn.Module):
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
         self.conv = _initialised(nn.Conv2d(inside, 4 * outside, 3, padding=1))
-        with torch.no_grad():  # four equal neighbours, as if the nearest pixel were taken
+        with torch.no_grad():  # four equal neighbours, as in nearest-neighbour upsampling
             self.conv.weight.copy_(self.conv.weight[::4].repeat_interleave(4, dim=0))
         self.act, self.shuffle = nn.LeakyReLU(SLOPE), nn.PixelShuffle(2)
 
@@ -122,7 +122,7 @@ class Enlarge(nn.Module):
 
 
 def _initialised(conv: nn.Conv2d) -> nn.Conv2d:
-    """Weights that keep the spread of what passes (arXiv 1502.01852); without normalisation it would fade."""
+    """Apply He initialisation (arXiv 1502.01852): without normalisation, the signal would fade otherwise."""
     nn.init.kaiming_normal_(conv.weight, SLOPE)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)

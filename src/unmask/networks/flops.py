@@ -1,4 +1,4 @@
-"""How many operations a network takes."""
+"""Count the floating-point operations of a network."""
 
 import copy
 
@@ -9,13 +9,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @torch.no_grad()
 def count_flops(network: nn.Module, x: Tensor) -> int:
-    """Floating-point operations of one forward pass in eval mode: twice the multiply-adds.
+    """Count the floating-point operations of one forward pass in eval mode: twice the multiply-adds.
 
-    Convolutions, matrix products and attention are counted, as `FlopCounterMode` does; what works place by place
-    (norms, activations) is not. Nothing is computed: a copy without values is run.
+    Like `FlopCounterMode`, this counts convolutions, matrix products and attention, but no element-wise operations
+    (norms, activations). Nothing is computed: a copy on the meta device is run.
 
     Args:
-        network: it is left as it is.
+        network: the network; not modified.
         x: an input; only its shape matters.
     """
     shapes = copy.deepcopy(network).to("meta").eval()

@@ -1,4 +1,4 @@
-"""Published networks that only look: found on disk, loaded at first use, never trained, in no checkpoint."""
+"""Published networks for evaluation: found on disk, loaded at first use, never trained, stored in no checkpoint."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -13,13 +13,13 @@ from unmask.networks.weights import WeightsNotFound
 
 
 class Frozen:
-    """A network that is made at first use.
+    """A network that is built at first use.
 
-    It is no submodule of the module that keeps it, so that no optimizer sees it and no checkpoint holds it: a run
-    whose evaluator's file is gone still samples.
+    It is not a submodule of the module that holds it, so it is in no optimizer and no checkpoint: a run can still
+    sample after its evaluator's file is gone.
 
     Args:
-        make: what makes it, on the CPU.
+        make: builds the network on the CPU.
     """
 
     def __init__(self, make: Callable[[], nn.Module]) -> None:
@@ -27,22 +27,22 @@ class Frozen:
         self._network: nn.Module | None = None
 
     def on(self, device: torch.device) -> nn.Module:
-        """The network, on a device."""
+        """Return the network, moved to the device."""
         if self._network is None:
             self._network = self._make().eval().requires_grad_(False)
         return self._network.to(device)
 
 
 def find(urls: Sequence[str], weights: str | None, download: bool) -> Path:
-    """The file of a published network: the given one, else that at the usual place, `$TORCH_HOME/hub/checkpoints`.
+    """Find the file of a published network: `weights` if given, else in `$TORCH_HOME/hub/checkpoints`.
 
     Args:
-        urls: where the same weights are published; the names of the files are those that the usual place is asked for.
-        weights: a local path, which goes first.
-        download: fetch the first of `urls` where nothing lies.
+        urls: where the same weights are published; files with these names are looked up in the cache folder.
+        weights: a local path, used instead of the cache folder.
+        download: download the first of `urls` if no file is found.
 
     Raises:
-        WeightsNotFound: there is none; the message says where it comes from and where it belongs.
+        WeightsNotFound: there is no such file; the message says where to get it and where to put it.
     """
     source = " or ".join(urls)
     if weights is not None:
@@ -68,11 +68,11 @@ def find(urls: Sequence[str], weights: str | None, download: bool) -> Path:
 
 
 def digest_of(url: str) -> str:
-    """The start of a file's SHA-256, which its name bears by torch.hub's custom: `name-DIGEST.pth`."""
+    """Return the start of a file's SHA-256, which torch.hub puts in its name: `name-DIGEST.pth`."""
     return url.rpartition("-")[2].partition(".")[0]
 
 
 def is_published(path: Path, url: str) -> bool:
-    """Whether a file holds the very bytes that are published at `url`."""
+    """Whether a file is identical to the one published at `url`, by its SHA-256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest().startswith(digest_of(url))

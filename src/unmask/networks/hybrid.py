@@ -1,7 +1,7 @@
-"""Hybrid: the early stages of ResNet-18 and of DenseNet-121 look at one frame, and their maps are fused.
+"""Hybrid: the early stages of ResNet-18 and of DenseNet-121 process one frame, and their feature maps are fused.
 
 ResNet: arXiv 1512.03385; DenseNet: arXiv 1608.06993; attention pooling after "Attention-based Deep Multiple Instance
-Learning", arXiv 1802.04712, with one linear score a place.
+Learning", arXiv 1802.04712, with one linear score per position.
 """
 
 import torch
@@ -15,18 +15,18 @@ STAGES = 4  # of both networks
 
 
 class Hybrid(nn.Module):
-    """Two branches on one frame, their feature maps concatenated, mixed by a 1x1 convolution, pooled by attention.
+    """Two branches on one frame; their feature maps are concatenated, mixed by a 1x1 convolution and attention-pooled.
 
-    At the default depths it has 3.3 M parameters and 5.2 GFLOPs at 224 px, where DenseNet-121 has 7.0 M and 5.7.
+    At the default depths it has 3.3 M parameters and 5.2 GFLOPs at 224 px; DenseNet-121 has 7.0 M and 5.7.
 
     Args:
-        pretrained: take timm's weights for both networks, from its cache or by download.
-        resnet_weights: path to a file of ResNet-18's, in timm's naming; instead of `pretrained`.
-        densenet_weights: path to a file of DenseNet-121's.
-        resnet_stages: residual stages that are kept, 1 to 4.
-        densenet_stages: dense blocks that are kept, 1 to 4.
+        pretrained: load timm's weights for both networks, from its cache or by download.
+        resnet_weights: path to a file with ResNet-18's weights, in timm's naming; instead of `pretrained`.
+        densenet_weights: path to a file with DenseNet-121's weights.
+        resnet_stages: number of residual stages to keep, 1 to 4.
+        densenet_stages: number of dense blocks to keep, 1 to 4.
         width: channels of the fused map.
-        dropout: before the classifier, 0 to 1.
+        dropout: dropout probability before the classifier, 0 to 1.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Hybrid(nn.Module):
         if x.ndim != 4:
             raise ValueError(f"this network reads frames [B, 3, H, W], not {list(x.shape)}: set frames=null")
         maps = [self.resnet(x), self.densenet(x)]
-        # Only ever made smaller: the finer map loses no place, it is averaged over more of them.
+        # Downsample to the coarser map: average pooling of the finer one still covers every position.
         size = (min(part.shape[2] for part in maps), min(part.shape[3] for part in maps))
         fused: Tensor = self.fuse(torch.cat([adaptive_avg_pool2d(part, size) for part in maps], dim=1))  # [B, C, h, w]
         weight: Tensor = self.attention(fused).flatten(2).softmax(2)  # [B, 1, h*w]
@@ -72,7 +72,7 @@ class Hybrid(nn.Module):
 
 
 class _Stages(nn.Module):
-    """The first stages of a timm network, with the mean and the deviation it was trained with."""
+    """The first stages of a timm network, normalising with the mean and deviation it was trained with."""
 
     mean: Tensor
     std: Tensor
@@ -84,17 +84,17 @@ class _Stages(nn.Module):
         model = timm_model(name, 3, None, pretrained, weights)
         if not pretrained and weights is None:
             for layer in model.modules():
-                # timm's residual branches begin at zero: most of ours would have no gradient in the first step.
+                # timm initialises residual branches to zero: most weights would get no gradient in the first step.
                 if isinstance(layer, nn.BatchNorm2d):
                     nn.init.ones_(layer.weight)
         for key in ("mean", "std"):
             value = torch.tensor(model.pretrained_cfg[key])  # type: ignore[index]
             self.register_buffer(key, value.view(-1, 1, 1), persistent=False)
-        # What `features_only=True` makes of a model; ours already has its weights. Index 0 is the stem.
+        # As timm's `features_only=True`, but for a model that already has its weights. Index 0 is the stem.
         self.network = FeatureListNet(model, out_indices=(stages,), flatten_sequential=name.startswith("densenet"))
         self.channels = int(self.network.feature_info.channels()[-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [B, 3, H, W] in [0, 1] -> the last kept stage's map [B, channels, h, w]."""
+        """x: [B, 3, H, W] in [0, 1] -> feature map of the last stage kept [B, channels, h, w]."""
         feature: Tensor = self.network((x - self.mean) / self.std)[-1]
         return feature

@@ -1,8 +1,8 @@
 """Meso4 and MesoInception4: small frame detectors of face forgery.
 
-"MesoNet: a Compact Facial Video Forgery Detection Network", Afchar et al. 2018, arXiv 1809.00888. Layers, order and
-constants are those of the authors' Keras code (DariusAf/MesoNet). One deviation: ours returns the logit of fake
-where theirs returns the probability of real.
+"MesoNet: a Compact Facial Video Forgery Detection Network", Afchar et al. 2018, arXiv 1809.00888. Layers, their order
+and constants are those of the authors' Keras code (DariusAf/MesoNet), except that these networks return the logit of
+fake instead of the probability of real.
 """
 
 import re
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unmask.networks.weights import WeightsNotFound
 
 SOURCE = "https://github.com/DariusAf/MesoNet, folder weights"
-STRIDE = 32  # the four poolings together, 2 * 2 * 2 * 4
+STRIDE = 32  # total stride of the four poolings, 2 * 2 * 2 * 4
 CHANNELS = 16  # of the last stage
 Layers = dict[str, list[dict[str, np.ndarray]]]
 
@@ -26,16 +26,16 @@ def _conv(inside: int, outside: int, kernel: int, dilation: int = 1) -> nn.Seque
 
 
 def _stage(extract: nn.Module, channels: int, pool: int, momentum: float) -> nn.Sequential:
-    # Normalisation follows the ReLU; eps is Keras's. An image side that 32 divides never meets an odd side in a
-    # pooling, so Keras's "same" pooling and this one agree.
+    # Normalisation follows the ReLU; eps is Keras's. As the image side is a multiple of 32, no pooling sees an odd
+    # side, so Keras's "same" pooling and this one agree.
     norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=momentum)
     return nn.Sequential(extract, norm, nn.MaxPool2d(pool))
 
 
 class Inception(nn.Module):
-    """Four parallel branches: 1x1, and 1x1 then 3x3 of dilation 1, 2 and 3; a ReLU after every convolution.
+    """Four parallel branches: 1x1, and 1x1 then 3x3 with dilation 1, 2 and 3; a ReLU after every convolution.
 
-    The branches stand in the order in which the authors' code makes them: weights are matched by it.
+    The order of the branches is that of the authors' code, since weights are matched by order.
     """
 
     def __init__(self, inside: int, a: int, b: int, c: int, d: int) -> None:
@@ -50,7 +50,7 @@ class Inception(nn.Module):
 
 
 class _Meso(nn.Module):
-    """What the two share: the head, the initial weights and the reading of the authors' files."""
+    """Base of both networks: the head, weight initialisation and loading of the authors' files."""
 
     def __init__(self, stages: list[nn.Sequential], image_size: int, dropout: float, weights: str | None) -> None:
         super().__init__()
@@ -77,15 +77,15 @@ class _Meso(nn.Module):
 
     @classmethod
     def from_keras(cls, path: str | Path, **options: Any) -> Self:
-        """Build with the authors' weights.
+        """Build the network with the authors' weights.
 
         Args:
-            path: their `.h5` file, of this very architecture.
-            options: what else the constructor takes.
+            path: the authors' `.h5` file for this architecture.
+            options: further arguments of the constructor.
 
         Raises:
-            FileNotFoundError: nothing lies at `path`.
-            ValueError: the file holds something else, or `image_size` is not the 256 they were trained at.
+            FileNotFoundError: there is no file at `path`.
+            ValueError: the file holds something else, or `image_size` is not 256, for which the weights were trained.
         """
         return cls(weights=str(path), **options)
 
@@ -113,11 +113,11 @@ class Meso4(_Meso):
     """Four convolutions and two dense layers (arXiv 1809.00888, section 3.1): 27,977 parameters at 256 px.
 
     Args:
-        image_size: side of the square input, px, a multiple of 32; the authors' is 256.
-        dropout: before each dense layer, 0 to 1.
-        norm_momentum: weight of the newest batch in the running statistics. Keras's 0.99 is 0.01 here; a training of
-            fewer than some 300 steps wants more, or validation sees statistics that lag behind.
-        weights: the authors' `.h5` file, or none.
+        image_size: side of the square input in px, a multiple of 32; the authors use 256.
+        dropout: dropout probability before each dense layer, 0 to 1.
+        norm_momentum: weight of the newest batch in the running statistics. Keras's 0.99 is 0.01 here; runs of fewer
+            than about 300 steps need more, or the statistics lag behind at validation.
+        weights: path to the authors' `.h5` file, or none.
     """
 
     def __init__(
@@ -133,9 +133,9 @@ class Meso4(_Meso):
 
 
 class MesoInception4(_Meso):
-    """Meso4 with inception modules for its first two stages (arXiv 1809.00888, section 3.2): 28,615 parameters at 256.
+    """Meso4 with inception modules in the first two stages (arXiv 1809.00888, section 3.2): 28,615 parameters at 256.
 
-    Arguments are those of `Meso4`.
+    The arguments are those of `Meso4`.
     """
 
     def __init__(
@@ -151,15 +151,15 @@ class MesoInception4(_Meso):
 
 
 def _read_keras(path: Path) -> Layers:
-    """The layers of a Keras weights file by kind, each kind in the order in which its layers were made."""
+    """Read the layers of a Keras weights file by kind, each kind in the order its layers were created."""
     if not path.is_file():
         raise WeightsNotFound(path, SOURCE, f"{path}, or give its place as weights=PATH")
-    import h5py  # only for the authors' files
+    import h5py  # needed only for the authors' files
 
     layers: Layers = {"conv2d": [], "batch_normalization": [], "dense": []}
     try:
         with h5py.File(path) as file:
-            # Keras numbers layers as they are made; the file lists them in another order.
+            # Keras numbers layers in order of creation; the file lists them in another order.
             for name in sorted(file, key=lambda name: int(re.sub(r"\D", "", name.split("_")[-1]) or 0)):
                 kind = re.sub(r"_\d+$", "", name)
                 arrays: dict[str, np.ndarray] = {}
@@ -190,7 +190,7 @@ def _load_keras(network: _Meso, path: Path) -> None:
         modules = [module for module in network.modules() if isinstance(module, ours)]
         fits = len(modules) == len(layers[kind])
         for module, arrays in zip(modules, layers[kind], strict=False):
-            tensors = module.state_dict()  # which share their memory with the module
+            tensors = module.state_dict()  # shares memory with the module
             for name, array in arrays.items():
                 target = tensors[names[name]]
                 value = _to_torch(torch.from_numpy(array), network.image_size // STRIDE)
@@ -206,7 +206,7 @@ def _load_keras(network: _Meso, path: Path) -> None:
 
 
 def _to_torch(value: Tensor, side: int) -> Tensor:
-    """A Keras array in our layout; Keras flattens the last feature map [side, side, 16] channels last."""
+    """Convert a Keras array to PyTorch's layout; Keras flattens the last feature map [side, side, 16] channels-last."""
     if value.ndim == 4:
         return value.permute(3, 2, 0, 1)
     if value.ndim == 2 and value.shape[0] == side * side * CHANNELS:

@@ -1,8 +1,8 @@
-"""Meso3d: Meso4 made to see clips: its first stages convolve over time too.
+"""Meso3d: Meso4 adapted to clips, with first stages that also convolve over time.
 
 Four small stages and the head of "MesoNet", Afchar et al. 2018, arXiv 1809.00888; the 3-D convolutions may be
 factorised as in "A Closer Look at Spatiotemporal Convolutions", Tran et al. 2018, arXiv 1711.11248. The combination is
-ours, and so is that the first stage halves the side by its stride: at full resolution it would cost more than all else.
+new, and so is the stride of 2 in the first stage: at full resolution it would cost more than all the others.
 """
 
 import torch
@@ -10,28 +10,28 @@ from torch import Tensor, nn
 
 from unmask.networks.cnn_lstm import change
 
-STRIDE = 32  # of the first convolution and the three poolings together, 2 * 2 * 2 * 4
+STRIDE = 32  # total stride of the first convolution and the three poolings, 2 * 2 * 2 * 4
 STAGES = ((5, 2, 1), (3, 1, 2), (5, 1, 2), (5, 1, 4))  # spatial kernel, stride and pooling
-SPAN = 3  # frames that a 3-D kernel sees
+SPAN = 3  # frames covered by a 3-D kernel
 
 
 class Meso3d(nn.Module):
-    """Early stages over space and time, later ones over each frame; their maps' mean over time goes into Meso4's head.
+    """Spatiotemporal early stages, per-frame later stages; the maps' mean over time goes into Meso4's head.
 
-    About 40,000 parameters at 256 px, whatever the length of the clip.
+    About 40,000 parameters at 256 px, for any clip length.
 
     Args:
-        frames: length T of a clip, at least 2; the network itself takes any.
-        image_size: side of the square input, px, a multiple of 32.
+        frames: length T of a clip, at least 2; the network itself accepts any such length.
+        image_size: side of the square input in px, a multiple of 32.
         width: channels of every stage.
-        volumes: so many of the four stages, from the first, convolve over time too, 1 to 4.
-        factorised: these convolve over space and then over time, (2+1)D, instead of over both at once.
-        differences: give the first stage 6 channels: the frame and its change from the frame before.
-        dropout: before each dense layer, 0 to 1.
+        volumes: how many of the four stages, from the first, also convolve over time, 1 to 4.
+        factorised: whether those convolve over space and then over time, (2+1)D, instead of over both at once.
+        differences: give the first stage 6 channels: the frame and its difference from the previous frame.
+        dropout: dropout probability before each dense layer, 0 to 1.
         norm_momentum: weight of the newest batch in the running statistics (see `Meso4`).
 
     Raises:
-        ValueError: an argument does not fit; the message says what does.
+        ValueError: an argument is invalid; the message says what is valid.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Meso3d(nn.Module):
             )
         if self.differences:
             x = torch.cat([x, change(x)], dim=2)  # [B, T, 6, H, W]
-        # With channels last, on a CPU the first stages take less than half the time.
+        # In channels-last layout, the first stages take less than half the time on a CPU.
         volume = (2 * x - 1).transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)
         maps: Tensor = self.frames(self.stages(volume))  # [B * T, C, h, w]
         return maps.flatten(1).view(*x.shape[:2], -1).mean(1)
@@ -98,7 +98,7 @@ class Meso3d(nn.Module):
 
 
 class EachFrame(nn.Module):
-    """A volume [B, C, T, h, w] as the maps of its frames [B * T, C, h, w]; heat maps are read off here."""
+    """Unfold a volume [B, C, T, h, w] into maps per frame [B * T, C, h, w]; heat maps are taken from this layer."""
 
     def forward(self, volume: Tensor) -> Tensor:
         """[B, C, T, h, w] -> [B * T, C, h, w]."""
@@ -108,14 +108,14 @@ class EachFrame(nn.Module):
 def stage(
     inside: int, outside: int, span: int, factorised: bool, momentum: float, sizes: tuple[int, int, int]
 ) -> nn.Sequential:
-    """Convolution, pooling, batch norm, ReLU. Pooling comes first, since what follows it then costs a quarter.
+    """Build convolution, pooling, batch norm and ReLU; pooling before the norm makes the norm and ReLU cheaper.
 
     Args:
         inside: channels of the input.
         outside: channels of the output.
-        span: frames that the convolution sees.
-        factorised: whether it is two convolutions where it sees several.
-        momentum: of the batch norm.
+        span: number of frames covered by the convolution.
+        factorised: whether a convolution over several frames is split into two.
+        momentum: momentum of the batch norm.
         sizes: spatial kernel, stride and pooling.
     """
     kernel, stride, pool = sizes
@@ -127,9 +127,9 @@ def stage(
 def convolve(
     inside: int, outside: int, span: int, kernel: int, stride: int = 1, factorised: bool = False
 ) -> list[nn.Module]:
-    """A convolution over `span` frames and `kernel` px, as one layer or as two: over space, ReLU, then over time.
+    """Build a convolution over `span` frames and `kernel` px, as one layer or as two: over space, ReLU, over time.
 
-    Between the two stand as many channels as give both together the parameters of the one (arXiv 1711.11248, 3.5).
+    The number of channels in between gives the two about as many parameters as the one (arXiv 1711.11248, 3.5).
     """
     across, halving, sides = (1, kernel, kernel), (1, stride, stride), (0, kernel // 2, kernel // 2)
     if not factorised:

@@ -1,4 +1,4 @@
-"""LPIPS: how different two pictures look, by the features of a network that knows objects (arXiv 1801.03924)."""
+"""LPIPS: perceptual distance of two images by the features of an ImageNet classifier (arXiv 1801.03924)."""
 
 import re
 from functools import cached_property
@@ -16,19 +16,19 @@ URLS: dict[str, str] = {
     "vgg": VGG16_Weights.IMAGENET1K_V1.url,
     "squeeze": SqueezeNet1_1_Weights.IMAGENET1K_V1.url,
 }
-SMALLEST = 32  # px; below it a stage of a backbone has nothing left
+SMALLEST = 32  # px; below this, the feature map of some stage of a backbone becomes empty
 
 
 class LPIPS(nn.Module):
-    """Distance of two pictures' normalised features, weighted as people judged (torchmetrics' port, version 0.1).
+    """Distance of two images' normalised features, weighted to match human judgement (torchmetrics' port, version 0.1).
 
-    The weights of the distance come with torchmetrics; those of the backbone are torchvision's of ImageNet, in a file.
-    Gradients reach the pictures, so that it is a loss as well as a figure; nothing of it is trained or saved.
+    The weights of the distance come with torchmetrics; the backbone is torchvision's, trained on ImageNet, from a file.
+    Gradients flow to the images, so it can be a loss as well as a metric; it is never trained or saved itself.
 
     Args:
-        net: `alex`, which figures are commonly told in; `vgg`, which is commonly the loss; `squeeze`, the smallest.
-        weights: path to torchvision's file of that backbone; null looks in `$TORCH_HOME/hub/checkpoints`.
-        download: fetch it where it is not there.
+        net: `alex`, the usual choice as a metric; `vgg`, the usual choice as a loss; `squeeze`, the smallest.
+        weights: path to torchvision's file for that backbone; null looks in `$TORCH_HOME/hub/checkpoints`.
+        download: download the file if it is missing.
     """
 
     def __init__(self, net: str = "alex", weights: str | None = None, download: bool = False) -> None:
@@ -44,11 +44,11 @@ class LPIPS(nn.Module):
 
     @cached_property
     def name(self) -> str:
-        """`lpips_NET`; of a backbone that is not the published one, by its file's digest, `perceptual_NET`."""
+        """`lpips_NET`, or `perceptual_NET` if the file is not the published backbone, by its digest."""
         return f"{'lpips' if is_published(self._path, URLS[self.net]) else 'perceptual'}_{self.net}"
 
     def forward(self, made: Tensor, original: Tensor) -> Tensor:
-        """Both [N, 3, H, W] in [0, 1], 32 px or more -> [N]; 0 where they are the same."""
+        """Both [N, 3, H, W] in [0, 1], H and W at least 32 -> [N]; 0 for identical images."""
         if min(made.shape[-2:]) < SMALLEST:
             raise ValueError(f"{made.shape[-2]}x{made.shape[-1]} px is too small for LPIPS: it takes {SMALLEST} px")
         network = self._network.on(made.device)
@@ -57,14 +57,14 @@ class LPIPS(nn.Module):
 
 
 def build_lpips(net: str, state: dict[str, Tensor], origin: str) -> nn.Module:
-    """The network of torchmetrics with the published heads and a backbone of torchvision's.
+    """Build torchmetrics' LPIPS network with its published heads and torchvision's backbone weights.
 
     Raises:
-        ValueError: the weights are of another backbone.
+        ValueError: the weights belong to another backbone.
     """
     network = _LPIPS(pretrained=True, net=net, pnet_rand=True)  # type: ignore[arg-type]
     backbone = network.net
-    # Its stages keep torchvision's numbers: `slice2.3.weight` and `slices.1.3.weight` are `features.3.weight`.
+    # Its stages keep torchvision's layer numbers: `slice2.3.weight` and `slices.1.3.weight` are `features.3.weight`.
     named = {name: re.sub(r"^slices?\.?\d+\.", "features.", name) for name in backbone.state_dict()}
     load_state(backbone, {name: state[theirs] for name, theirs in named.items() if theirs in state}, origin)
     return network

@@ -1,4 +1,4 @@
-"""3-D residual networks of torchvision: R3D, MC3 and R(2+1)D with 18 layers.
+"""Torchvision's 3-D residual networks: R3D, MC3 and R(2+1)D with 18 layers.
 
 "A Closer Look at Spatiotemporal Convolutions for Action Recognition", Tran et al. 2018, arXiv 1711.11248.
 """
@@ -18,23 +18,23 @@ MODELS: dict[str, tuple[Callable[..., nn.Module], WeightsEnum]] = {
     "mc3_18": (video.mc3_18, video.MC3_18_Weights.KINETICS400_V1),
     "r2plus1d_18": (video.r2plus1d_18, video.R2Plus1D_18_Weights.KINETICS400_V1),
 }
-# Of the channels of Kinetics-400, as torchvision's weights were trained with.
+# Channel statistics of Kinetics-400 that torchvision's weights were trained with.
 MEAN, STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 
 
 class VideoResNet(nn.Module):
-    """Encode a clip by a 3-D residual network and classify it.
+    """Encode a clip with a 3-D residual network and classify it.
 
     Args:
-        frames: length T of a clip; the network itself takes any. Three of its stages halve it.
+        frames: length T of a clip; the network itself accepts any length. Three of the stages halve it.
         name: `r3d_18` (3-D convolutions), `mc3_18` (3-D in the early stages only) or `r2plus1d_18` (factorised).
-        pretrained: take torchvision's weights, trained on Kinetics-400, from its cache or by download.
-        weights: path to a file of such weights, instead of `pretrained`.
-        dropout: before the classifier, 0 to 1.
+        pretrained: load torchvision's weights, trained on Kinetics-400, from its cache or by download.
+        weights: path to a file with such weights, instead of `pretrained`.
+        dropout: dropout probability before the classifier, 0 to 1.
 
     Raises:
-        ValueError: an argument does not fit; the message says what does.
-        WeightsNotFound: the weights are not at hand.
+        ValueError: an argument is invalid; the message says what is valid.
+        WeightsNotFound: the weights are missing and could not be downloaded.
     """
 
     mean: Tensor
@@ -71,7 +71,7 @@ class VideoResNet(nn.Module):
         if x.ndim != 5:
             raise ValueError(f"this network reads clips [B, T, 3, H, W], not {list(x.shape)}: set frames=T, such as 16")
         volume = ((x - self.mean) / self.std).transpose(1, 2)
-        # A CPU convolves volumes in bfloat16 a hundred times more slowly than in float32.
+        # On a CPU, 3-D convolutions are a hundred times slower in bfloat16 than in float32.
         rough = torch.is_autocast_enabled(x.device.type) and not x.is_cpu
         with torch.autocast(x.device.type, enabled=rough):
             features: Tensor = self.network(volume)
@@ -88,7 +88,7 @@ class VideoResNet(nn.Module):
 
 
 def kinetics_state(name: str) -> dict[str, Tensor]:
-    """Torchvision's weights of one of `MODELS`, downloaded once into `$TORCH_HOME/hub/checkpoints`."""
+    """Load torchvision's weights for one of `MODELS`, downloaded once into `$TORCH_HOME/hub/checkpoints`."""
     source: str = MODELS[name][1].url
     path = Path(torch.hub.get_dir()) / "checkpoints" / source.rsplit("/", 1)[-1]
     if not path.is_file():

@@ -1,8 +1,8 @@
-"""Histograms of noise residuals: what a linear classifier reads that knows nothing of deep learning.
+"""Histograms of noise residuals: hand-crafted features for a linear classifier.
 
-A small relative of the spatial rich model ("Rich Models for Steganalysis of Digital Images", Fridrich and Kodovsky
-2012, doi 10.1109/TIFS.2012.2190402): its residuals, quantised and cut off, but counted one by one where the paper
-counts four neighbours together, and apart in each cell of a grid, since an edited eye changes its surroundings only.
+A small variant of the spatial rich model ("Rich Models for Steganalysis of Digital Images", Fridrich and Kodovsky 2012,
+doi 10.1109/TIFS.2012.2190402): its quantised and clipped residuals are counted one by one, where the paper counts
+groups of four neighbours, and separately in each cell of a grid, since an edited eye changes only its surroundings.
 """
 
 import torch
@@ -15,25 +15,25 @@ MAPS = 18  # six filters, three colours
 
 
 def _filters() -> Tensor:
-    """The CNN's four and the two first differences [6, 1, 5, 5]."""
+    """Return the four filters of the CNN and the two first differences [6, 1, 5, 5]."""
     first = torch.zeros(2, 1, 5, 5)
     first[0, 0, 2, 1:3] = first[1, 0, 1:3, 2] = torch.tensor([-1.0, 1.0])
     return torch.cat([high_pass(), first])
 
 
 class ResidualHistogram(nn.Module):
-    """Count the residuals of each cell of a frame, by filter and colour; an encoder as those of `encoders.py`.
+    """Histograms of the residuals in each cell of a frame, by filter and colour; same interface as `encoders.py`.
 
-    Colours are the mean of the channels, red less green, and blue less green. Features are square roots of shares, so
-    that their distances are Hellinger's. Cells mean something where faces are aligned (data.recipe.align=true).
+    The colours are the mean of the channels, red minus green, and blue minus green. Features are square roots of
+    relative frequencies, so that distances are Hellinger distances. Cells need aligned faces (data.recipe.align=true).
 
     Args:
-        truncate: residuals are rounded, and cut off at so many grey levels of 255.
-        grid: cells a side; 1 counts over the whole frame.
-        channels: of the input, three a picture.
+        truncate: residuals are rounded and clipped at this many grey levels (of 255).
+        grid: number of cells per side; 1 takes one histogram of the whole frame.
+        channels: number of input channels, three per image.
 
     Raises:
-        ValueError: one of them is not above 0, or channels are not of whole pictures.
+        ValueError: an argument is not above 0, or `channels` is not a multiple of 3.
     """
 
     filters: Tensor
@@ -49,21 +49,21 @@ class ResidualHistogram(nn.Module):
         self.register_buffer("filters", _filters().repeat(3, 1, 1, 1), persistent=False)
 
     def extra_repr(self) -> str:
-        """What tells two of these apart."""
+        """The arguments, for `repr`."""
         return f"truncate={self.truncate}, grid={self.grid}, channels={self.channels}"
 
     def residuals(self, x: Tensor) -> Tensor:
-        """x: [N, 3, H, W] in [0, 1] -> whole grey levels from -truncate to truncate [N, 18, H, W], six a colour."""
+        """x: [N, 3, H, W] in [0, 1] -> integer levels, -truncate to truncate, [N, 18, H, W], six per colour."""
         red, green, blue = (255 * x.float()).unbind(1)
         colours = torch.stack([(red + green + blue) / 3, red - green, blue - green], dim=1)
-        with torch.autocast(x.device.type, enabled=False):  # half precision would not tell grey levels apart
+        with torch.autocast(x.device.type, enabled=False):  # half precision cannot resolve grey levels
             levels = conv2d(pad(colours, (2, 2, 2, 2), mode="reflect"), self.filters.float(), groups=3)
         return levels.round().clamp(-self.truncate, self.truncate)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [N, channels, H, W] in [0, 1], at least `grid` px a side -> [N, num_features]."""
+        """x: [N, channels, H, W] in [0, 1], H and W at least `grid` -> [N, num_features]."""
         levels = self.residuals(x.reshape(-1, 3, *x.shape[2:]))
-        # A side that the grid does not divide gives its last rows and columns to no cell.
+        # If the grid does not divide a side, the last rows or columns belong to no cell.
         side = (levels.shape[2] // self.grid, levels.shape[3] // self.grid)
         cells = levels.unfold(2, side[0], side[0]).unfold(3, side[1], side[1])  # [N, 18, grid, grid, h, w]
         values = range(-self.truncate, self.truncate + 1)

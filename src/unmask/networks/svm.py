@@ -1,7 +1,7 @@
-"""A frozen encoder and a support vector machine, or any other linear decision, on its features.
+"""A frozen encoder and a support vector machine, or another linear classifier, on its features.
 
-After "Support-Vector Networks", Cortes and Vapnik 1995 (doi 10.1007/BF00994018). What was fitted lies in buffers: a
-checkpoint holds tensors only, and the decision is the fitting library's own up to rounding.
+After "Support-Vector Networks", Cortes and Vapnik 1995 (doi 10.1007/BF00994018). The fitted parameters are buffers, so
+that a checkpoint holds only tensors; decisions equal those of the fitting library up to rounding.
 """
 
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from unmask.networks.encoded import EncodedNetwork
 
-# Of a size that is known only once something was fitted.
+# Buffers whose size is known only after fitting.
 FITTED = ("support", "dual", "gamma")
 
 
 class FeatureSVM(EncodedNetwork):
-    """Encode a frame, standardise its features, and compare them with the support vectors.
+    """Encode a frame, standardise its features and classify them with a support vector machine.
 
     The decision is `sum_i dual_i k(support_i, z) + intercept` with `k(s, z) = exp(-gamma |s - z|^2)`, or without gamma
-    `k(s, z) = s . z`, for which one support vector, the weights, is enough. The logit is `slope` times that.
+    `k(s, z) = s . z`; then a single support vector, the weights, suffices. The logit is the decision times `slope`.
 
     Args:
-        encoder: builds the encoder from `channels`; it maps [N, 3, H, W] in [0, 1] to [N, num_features] and has both
-            numbers as attributes. It is never trained.
+        encoder: a callable that builds the encoder from `channels`. The encoder maps [N, 3, H, W] in [0, 1] to
+            [N, num_features] and has the attributes `channels` and `num_features`. It is never trained.
     """
 
     mean: Tensor
@@ -51,13 +51,13 @@ class FeatureSVM(EncodedNetwork):
         self.register_buffer("slope", torch.ones(()))
 
     def train(self, mode: bool = True) -> Self:
-        """Nothing here is trained by gradient: the encoder stays in eval mode."""
+        """Set the training mode; the encoder stays in eval mode, since nothing is trained by gradient."""
         super().train(mode)
         self.encoder.eval()
         return self
 
     def fill(self, **fitted: ArrayLike) -> None:
-        """Put what was fitted into the buffers: arrays and numbers by their names, each of the shape it has."""
+        """Store fitted arrays and numbers in the buffers of the same names, which take their shapes."""
         for name, value in fitted.items():
             old = self.get_buffer(name)
             setattr(self, name, torch.tensor(value, dtype=old.dtype, device=old.device))
@@ -72,7 +72,7 @@ class FeatureSVM(EncodedNetwork):
     def decision(self, features: Tensor) -> Tensor:
         """Features [B, F] -> decision value [B], positive = fake."""
         z = (features.float() - self.mean) / self.scale
-        # No matrix products: mixed precision would round these, and the logit with them.
+        # No matrix products, since mixed precision would round them and thus the logit.
         if len(self.gamma) == 0:
             kernel = (z[:, None] * self.support).sum(2)  # [B, S]
         else:

@@ -1,7 +1,7 @@
-"""U-Net: any image model of timm, and a small decoder that says of every pixel whether it was manipulated.
+"""U-Net: any image model of timm and a small decoder that predicts for every pixel whether it was manipulated.
 
-After "U-Net: Convolutional Networks for Biomedical Image Segmentation", arXiv 1505.04597; the encoder is free here, and
-the decoder brings its maps to the size of the encoder's by interpolation, so that the sides need not be powers of two.
+After "U-Net: Convolutional Networks for Biomedical Image Segmentation", arXiv 1505.04597. Here the encoder can be
+chosen, and the decoder interpolates its maps to the size of the encoder's, so that sides need not be powers of two.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,31 +13,31 @@ from torch.nn.functional import interpolate
 
 from unmask.networks.encoders import TimmEncoder
 
-LEVELS = 5  # most stages of the encoder that are read; a vision transformer has one a block
+LEVELS = 5  # maximum number of encoder stages used; a vision transformer has one stage per block
 
 
 @runtime_checkable
 class Stages(Protocol):
-    """What is read of a model of timm that gives the maps of its stages."""
+    """Interface of a timm model that returns the feature maps of its stages."""
 
     feature_info: Sequence[Mapping[str, int]]
 
     def forward_intermediates(self, x: Tensor, indices: list[int], intermediates_only: bool) -> list[Tensor]:
-        """The maps of the stages with these indices."""
+        """Return the feature maps of the stages with these indices."""
 
     def prune_intermediate_layers(self, indices: list[int], prune_norm: bool, prune_head: bool) -> list[int]:
-        """Drop what comes after the last of these stages."""
+        """Drop the layers after the last of these stages."""
 
 
 class UNet(nn.Module):
-    """Frames [B, 3, H, W] in [0, 1] -> logits of the pixels [B, 1, H, W]; positive means manipulated.
+    """Frames [B, 3, H, W] in [0, 1] -> pixel logits [B, 1, H, W]; positive means manipulated.
 
     Args:
-        encoder: builds a `TimmEncoder` from `channels`; its stages are read, its classifying end is dropped.
-        width: channels of the decoder at its finest level; each coarser one has twice as many.
+        encoder: a callable that builds a `TimmEncoder` from `channels`; its stages are used, its head is dropped.
+        width: channels of the decoder at its finest level; each coarser level has twice as many.
 
     Raises:
-        ValueError: the encoder has no stages to read, or is not given as what builds it.
+        ValueError: the encoder does not return its stages, or is a module rather than a callable that builds one.
     """
 
     def __init__(self, encoder: Callable[..., nn.Module], width: int = 16) -> None:
@@ -54,7 +54,7 @@ class UNet(nn.Module):
         last = len(stages.feature_info) - 1
         count = min(LEVELS, last + 1)
         self.levels = [round(last * number / max(count - 1, 1)) for number in range(count)]
-        # What follows the last stage would get no gradient, which training on several devices refuses.
+        # Layers after the last stage would get no gradient, which DDP treats as an error.
         stages.prune_intermediate_layers(self.levels, prune_norm=True, prune_head=True)
         channels = [int(stages.feature_info[level]["num_chs"]) for level in self.levels]
         widths = [width * 2**number for number in range(count)]
@@ -79,7 +79,7 @@ class UNet(nn.Module):
 
 
 def _block(inside: int, outside: int) -> nn.Sequential:
-    """Two convolutions [B, inside, h, w] -> [B, outside, h, w]."""
+    """Build two convolutions, [B, inside, h, w] -> [B, outside, h, w]."""
 
     def convolution(channels: int) -> list[nn.Module]:
         return [nn.Conv2d(channels, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
@@ -88,7 +88,7 @@ def _block(inside: int, outside: int) -> nn.Sequential:
 
 
 def _to(maps: Tensor, like: Tensor) -> Tensor:
-    """Maps [B, C, h, w] at the sides of another [B, _, H, W]."""
+    """Resize maps [B, C, h, w] to the height and width of `like` [B, _, H, W]."""
     if maps.shape[-2:] == like.shape[-2:]:
         return maps
     return interpolate(maps, like.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,6 +1,6 @@
-"""Video transformers of Hugging Face's transformers behind one linear classifier: ViViT, VideoMAE and TimeSformer.
+"""Video transformers from Hugging Face transformers with a linear classifier: ViViT, VideoMAE and TimeSformer.
 
-A builder's sizes say what is built; `pretrained` fills it with weights of just these sizes (see video_weights.py).
+The arguments of a builder define the sizes; `pretrained` loads weights of exactly these sizes (see video_weights.py).
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from transformers import (
 
 from unmask.networks.video_weights import Family, Sizes, load, parts, tubelet
 
-# The published ViViT file subtracts 0.5 twice; the authors trained on [-1, 1] (scenic, zero_centering), as ours sees.
+# The published ViViT preprocessor subtracts 0.5 twice; we use [-1, 1], as the authors did (scenic, zero_centering).
 VIVIT = Family(VivitConfig, VivitForVideoClassification, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 VIDEOMAE = Family(VideoMAEConfig, VideoMAEForVideoClassification, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TIMESFORMER = Family(
@@ -31,8 +31,8 @@ class VideoTransformer(nn.Module):
     """Encode a clip and classify it.
 
     Args:
-        encoder: a `VideoEncoder`, such as `vivit(...)` builds.
-        dropout: before the classifier, 0 to 1.
+        encoder: a `VideoEncoder`, for example from `vivit(...)`.
+        dropout: dropout probability before the classifier, 0 to 1.
     """
 
     def __init__(self, encoder: "VideoEncoder", dropout: float = 0.0) -> None:
@@ -56,20 +56,20 @@ class VideoTransformer(nn.Module):
 
 
 class VideoEncoder(nn.Module):
-    """A model of transformers, its normalisation of pixels and the pooling of its own classifier.
+    """A video model of transformers with its pixel normalisation and the pooling of its original classifier.
 
     Args:
-        family: which of the three.
-        frames: length T of a clip. Where tubelets do not divide it, the last frame is repeated.
-        image_size: side of the square input, px, a multiple of the patch.
-        sizes: further arguments of its config.
-        pretrained: a name on the Hugging Face hub or a folder that `save_pretrained` wrote, safetensors only; or none
+        family: which of the three architectures.
+        frames: length T of a clip. If it is not a multiple of the tubelet, the last frame is repeated.
+        image_size: side of the square input in px, a multiple of the patch.
+        sizes: further arguments of the config class.
+        pretrained: a name on the Hugging Face hub, or a folder written by `save_pretrained`, safetensors only; or none
             for random weights.
-        download: fetch from the hub what is not in its cache.
+        download: download from the hub if the weights are not in its cache.
 
     Raises:
-        ValueError: a size does not fit; the message says what does.
-        WeightsNotFound: `pretrained` is not at hand.
+        ValueError: a size is invalid; the message says what is valid.
+        WeightsNotFound: the weights of `pretrained` are missing and could not be downloaded.
     """
 
     mean: Tensor
@@ -94,7 +94,7 @@ class VideoEncoder(nn.Module):
         if sizes["hidden_size"] % sizes["num_attention_heads"]:
             raise ValueError(f"heads={sizes['num_attention_heads']} must divide hidden={sizes['hidden_size']}")
         self.frames, self.image_size, self.num_features = frames, image_size, int(sizes["hidden_size"])
-        self.padded = -(-frames // span) * span  # frames, with those repeated
+        self.padded = -(-frames // span) * span  # frames, including repeated ones
         build: Callable[..., PreTrainedConfig] = family.config
         config = build(image_size=image_size, num_frames=self.padded, num_labels=1, **sizes)
         self.model, self.norm = parts(family.model(config))
@@ -113,7 +113,7 @@ class VideoEncoder(nn.Module):
             )
         x = (x - self.mean) / self.std
         x = torch.cat([x, x[:, -1:].expand(-1, self.padded - self.frames, -1, -1, -1)], dim=1)
-        tokens: Tensor = self.model(x).last_hidden_state  # [B, N, F], the first that of the class where there is one
+        tokens: Tensor = self.model(x).last_hidden_state  # [B, N, F]; the first is the class token, if any
         return tokens[:, 0] if self.norm is None else self.norm(tokens.mean(1))
 
 
@@ -132,14 +132,14 @@ def vivit(
 
     Args:
         frames: length T of a clip.
-        image_size: side of the square input, px.
+        image_size: side of the square input in px.
         hidden: width of a token.
-        layers: of the transformer.
-        heads: of each attention; they divide `hidden`.
-        patch: side of a token, px.
-        tubelet: frames that a token spans.
-        pretrained: a hub name or a folder, or none; as of `VideoEncoder`.
-        download: as of `VideoEncoder`.
+        layers: number of transformer layers.
+        heads: number of attention heads; must divide `hidden`.
+        patch: side of a patch in px.
+        tubelet: frames per token.
+        pretrained: a hub name or a folder, or none; see `VideoEncoder`.
+        download: see `VideoEncoder`.
     """
     sizes = common(hidden, layers, heads) | {"tubelet_size": [tubelet, patch, patch]}
     return VideoEncoder(VIVIT, frames, image_size, sizes, pretrained, download)
@@ -156,7 +156,7 @@ def videomae(
     pretrained: str | None = None,
     download: bool = False,
 ) -> VideoEncoder:
-    """The encoder of VideoMAE, Tong et al. 2022, arXiv 2203.12602: joint attention, fixed positions, mean of tokens.
+    """The encoder of VideoMAE, Tong et al. 2022, arXiv 2203.12602: joint attention, fixed positions, mean pooling.
 
     The arguments are those of `vivit`.
     """
@@ -176,7 +176,7 @@ def timesformer(
 ) -> VideoEncoder:
     """TimeSformer, Bertasius et al. 2021, arXiv 2102.05095: attention over time, then over space, in each layer.
 
-    The arguments are those of `vivit`, but for tubelets: every frame has its own tokens.
+    The arguments are those of `vivit` without `tubelet`: every frame has its own tokens.
     """
     return VideoEncoder(
         TIMESFORMER, frames, image_size, common(hidden, layers, heads) | {"patch_size": patch}, pretrained, download
@@ -184,7 +184,7 @@ def timesformer(
 
 
 def common(hidden: int, layers: int, heads: int) -> dict[str, int]:
-    """The sizes that all three call alike; the inner layer of an MLP is four times as wide as a token."""
+    """Return the sizes that all three configs name alike; an MLP's hidden layer is four times as wide as a token."""
     return {
         "hidden_size": hidden,
         "num_hidden_layers": layers,

@@ -1,6 +1,6 @@
-"""Published weights of video transformers, brought to any picture size and clip length.
+"""Published weights of video transformers, adapted to any image size and clip length.
 
-Position encodings are interpolated, bicubic in space and linear in time; everything else is taken as it is.
+Position embeddings are interpolated, bicubic in space and linear in time; everything else is loaded unchanged.
 """
 
 import json
@@ -20,18 +20,18 @@ from transformers import logging as chatter
 from unmask.networks.weights import WeightsNotFound
 
 Grid = tuple[int, int, int]  # frames (or tubelets), rows, columns
-Sizes = Mapping[str, Any]  # what a config of transformers says, by name
+Sizes = Mapping[str, Any]  # entries of a transformers config, by name
 POSITIONS, TIMES = "embeddings.position_embeddings", "embeddings.time_embeddings"
 
 
 @dataclass(frozen=True)
 class Family:
-    """What is particular to one of the three.
+    """The properties that distinguish the three architectures.
 
     Attributes:
-        config, model: its classes in transformers.
-        mean, std: of each channel, what its published weights were trained with.
-        joint: one table of positions for space and time; else one for each.
+        config, model: the classes in transformers.
+        mean, std: per-channel statistics that the published weights were trained with.
+        joint: one table of position embeddings for space and time together; else one for each.
     """
 
     config: type[PreTrainedConfig]
@@ -42,16 +42,16 @@ class Family:
 
 
 def tubelet(sizes: Sizes) -> tuple[int, int]:
-    """Frames and px a side that a token spans."""
+    """Return the number of frames and the side in px that a token spans."""
     span = sizes.get("tubelet_size", 1)
     return (span, sizes["patch_size"]) if isinstance(span, int) else (span[0], span[1])
 
 
 def parts(whole: PreTrainedModel) -> tuple[PreTrainedModel, nn.Module | None]:
-    """A video classifier of transformers without its classifier: the model, and the norm of its tokens' mean or none.
+    """Split a video classifier of transformers: return its base model and, for VideoMAE, the norm of the mean token.
 
-    VideoMAE's positions are computed, not learnt, and kept in no file; here they become a buffer, since those that were
-    interpolated cannot be computed again.
+    VideoMAE's position embeddings are computed, not learnt, and stored in no file. Here they become a buffer, since
+    interpolated ones cannot be recomputed.
     """
     model = whole.base_model
     assert isinstance(model, PreTrainedModel)
@@ -63,11 +63,11 @@ def parts(whole: PreTrainedModel) -> tuple[PreTrainedModel, nn.Module | None]:
 
 
 def load(ours: PreTrainedModel, norm: nn.Module | None, family: Family, name: str, download: bool) -> None:
-    """Fill a model, and the norm of its tokens' mean where there is one, with published weights.
+    """Load published weights into a model and, if there is one, the norm of the mean token.
 
     Raises:
-        WeightsNotFound: they are not at hand.
-        ValueError: they are of other sizes, or incomplete.
+        WeightsNotFound: the weights are missing and could not be downloaded.
+        ValueError: the weights have other sizes or are incomplete.
     """
     whole, lacking = _published(ours.config, family, name, download)
     model, trained = parts(whole)
@@ -80,11 +80,11 @@ def load(ours: PreTrainedModel, norm: nn.Module | None, family: Family, name: st
 
 
 def _published(ours: PreTrainedConfig, family: Family, name: str, download: bool) -> tuple[PreTrainedModel, list[str]]:
-    """The published model, whose sizes must be ours, and the names of tensors that its file lacks."""
+    """Return the published model, whose sizes must match, and the names of the tensors missing from its file."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         name = str(folder)
-        if not (folder / "config.json").is_file():  # transformers would take the default one
+        if not (folder / "config.json").is_file():  # transformers would use the default config
             raise missing(name, download)
     with quiet():
         try:
@@ -99,7 +99,7 @@ def _published(ours: PreTrainedConfig, family: Family, name: str, download: bool
                 config=family.config.from_dict(ours.to_dict() | sizes),
                 local_files_only=not download,
                 use_safetensors=True,  # the other format is a pickle
-                ignore_mismatched_sizes=True,  # the old classifier; all else is compared
+                ignore_mismatched_sizes=True,  # for the old classifier; all else is compared
                 output_loading_info=True,
             )
         except OSError as error:
@@ -110,13 +110,13 @@ def _published(ours: PreTrainedConfig, family: Family, name: str, download: bool
     return whole, [key for key in report["missing_keys"] if not key.startswith(("classifier.", "fc_norm."))]
 
 
-# What the builders' arguments are called in a config, and what they leave at its default.
+# Config entries set by the builders' arguments, and entries that stay at their defaults.
 KNOBS = {"hidden_size": "hidden", "num_hidden_layers": "layers", "num_attention_heads": "heads", "patch_size": "patch"}
 FIXED = ("intermediate_size", "hidden_act", "layer_norm_eps", "qkv_bias", "qv_bias", "attention_type", "num_channels")
 
 
 def compare(ours: PreTrainedConfig, theirs: PreTrainedConfig, name: str) -> None:
-    """Refuse weights of other sizes than those that were asked for: a run is built again from its config alone."""
+    """Raise if published weights differ in size from the request, since a run is rebuilt from its config alone."""
     mine, found = (json.loads(config.to_json_string(use_diff=False)) for config in (ours, theirs))
     right = [f"{word}={found[key]}" for key, word in KNOBS.items() if key in mine and mine[key] != found[key]]
     if mine.get("tubelet_size") != found.get("tubelet_size"):
@@ -131,7 +131,7 @@ def compare(ours: PreTrainedConfig, theirs: PreTrainedConfig, name: str) -> None
 
 
 def missing(name: str, download: bool) -> WeightsNotFound:
-    """The error for weights that are not at hand."""
+    """Return the error for missing weights."""
     if Path(name).is_dir():
         source = "whoever trained it, by model.save_pretrained(FOLDER)"
         return WeightsNotFound("config.json and model.safetensors", source, name)
@@ -142,7 +142,7 @@ def missing(name: str, download: bool) -> WeightsNotFound:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' report of the tensors of an old classifier, and without its bars."""
+    """Suppress transformers' progress bars and its report on the tensors of the old classifier."""
     level = chatter.get_verbosity()
     bars = chatter.is_progress_bar_enabled()
     chatter.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -156,14 +156,14 @@ def quiet() -> Iterator[None]:
 
 
 def grid(config: Sizes) -> Grid:
-    """How many tokens a clip becomes in time, height and width."""
+    """Return the number of tokens of a clip in time, height and width."""
     (span, patch), side = tubelet(config), config["image_size"]
     height, width = (side, side) if isinstance(side, int) else side
     return config["num_frames"] // span, height // patch, width // patch
 
 
 def fitted(state: dict[str, Tensor], old: Grid, new: Grid, joint: bool) -> dict[str, Tensor]:
-    """A model's state with its positions brought from one grid of tokens to another."""
+    """Return a model's state with its position embeddings resized from one grid of tokens to another."""
     if not joint:
         state = state | {TIMES: resized(state[TIMES], (old[0], 1, 1), (new[0], 1, 1))}
         old, new = (1, *old[1:]), (1, *new[1:])
@@ -171,15 +171,15 @@ def fitted(state: dict[str, Tensor], old: Grid, new: Grid, joint: bool) -> dict[
 
 
 def resized(table: Tensor, old: Grid, new: Grid) -> Tensor:
-    """Interpolate position encodings, time outermost: bicubic in space, linear in time.
+    """Interpolate position embeddings, time outermost: bicubic in space, linear in time.
 
     Args:
-        table: [1, P + t * h * w, F]; the P first tokens have no place and stay.
+        table: [1, P + t * h * w, F]; the first P tokens have no position and stay unchanged.
         old: t, h, w.
         new: t', h', w'.
 
     Returns:
-        [1, P + t' * h' * w', F]; the very table where nothing changes.
+        [1, P + t' * h' * w', F]; `table` itself if the grids are equal.
     """
     if old == new:
         return table

@@ -1,7 +1,7 @@
-"""Pretrained weights: what is on disk first, the network only where a config asks for it, pickles never.
+"""Pretrained weights: from disk if present, by download only if a config asks for it, never from pickles.
 
-timm and huggingface_hub are imported when one of their models is built: they import torchvision, and together they take
-longer than PyTorch.
+timm and huggingface_hub are imported only when one of their models is built: they import torchvision, and together they
+take longer than PyTorch.
 """
 
 import difflib
@@ -26,21 +26,21 @@ FACENET_FILES = {
 }
 
 
-Options = dict[str, Any]  # of timm.create_model
+Options = dict[str, Any]  # for timm.create_model
 
 
 class WeightsNotFound(FileNotFoundError):
-    """A weights file is missing and could not be had; the message says which, from where, and where it belongs."""
+    """A weights file is missing and could not be downloaded; the message says where to get it and where to put it."""
 
     def __init__(self, file: str | Path, source: str, place: str) -> None:
         super().__init__(f"weights not found: {file}\n  it comes from: {source}\n  put it at: {place}")
 
 
 def read_state_dict(path: str | Path, source: str = "whoever trained it") -> dict[str, Tensor]:
-    """Read tensors by name from a `.safetensors` file or a weights-only torch file, on the CPU.
+    """Read a state dict from a `.safetensors` file or a weights-only torch file, onto the CPU.
 
     Raises:
-        WeightsNotFound: nothing lies at `path`.
+        WeightsNotFound: there is no file at `path`.
         ValueError: the file is damaged, or holds more than tensors and could run code when unpickled.
     """
     path = Path(path).expanduser()
@@ -71,10 +71,10 @@ def read_state_dict(path: str | Path, source: str = "whoever trained it") -> dic
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Load every tensor that the module has; tensors that it lacks, such as an old classifier, are left.
+    """Load every tensor of the module; further tensors in `state`, such as an old classifier, are ignored.
 
     Raises:
-        ValueError: a tensor is missing or of another shape: the file is of another network.
+        ValueError: a tensor is missing or has another shape, so the file belongs to another network.
     """
     ours = module.state_dict()
     missing = [name for name in ours if name not in state and not name.endswith("num_batches_tracked")]
@@ -89,9 +89,9 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
 
 
 def facenet_state(name: str) -> dict[str, Tensor]:
-    """The InceptionResnetV1 weights trained on `vggface2` or `casia-webface`, downloaded once (about 110 MB).
+    """Load InceptionResnetV1 weights trained on `vggface2` or `casia-webface`, downloaded once (about 110 MB).
 
-    They lie where facenet-pytorch keeps them: `$TORCH_HOME/checkpoints`, not under `hub/`.
+    They are stored where facenet-pytorch keeps them: `$TORCH_HOME/checkpoints`, not under `hub/`.
     """
     if name not in FACENET_FILES:
         raise ValueError(f"pretrained={name}: facenet has {', '.join(FACENET_FILES)}, or null")
@@ -112,9 +112,9 @@ def facenet_state(name: str) -> dict[str, Tensor]:
 
 
 def timm_model(name: str, channels: int, image_size: int | None, pretrained: bool, weights: str | None) -> nn.Module:
-    """A timm model without classifier, random, from the hub, or from a file.
+    """Build a timm model without its classifier, with weights that are random, from the hub, or from a file.
 
-    The file is of timm's naming and for RGB. Where `channels` is more than 3, the weights of the red, green and blue
+    The file uses timm's names and is for RGB. If `channels` is more than 3, the weights of the red, green and blue
     channels are kept and those of the others start at zero.
     """
     options: Options = {} if image_size is None or not _fixed_input(name) else {"img_size": image_size}
@@ -135,7 +135,7 @@ def timm_model(name: str, channels: int, image_size: int | None, pretrained: boo
 
 
 def widen(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Pad input channels (dim 1) with zeros wherever `like` has more of them."""
+    """Zero-pad input channels (dim 1) where `like` has more of them."""
     padded = {}
     for name, value in state.items():
         wide = value.new_zeros(like[name].shape)

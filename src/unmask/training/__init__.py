@@ -1,1 +1,1 @@
-"""Losses, schedules and callbacks: what a training needs beside its network and its data."""
+"""Losses, schedules, callbacks and loggers: what training needs besides a network and data."""

@@ -1,4 +1,4 @@
-"""Losses of a generator against a discriminator: scores, larger means real -> scalars, each side's own."""
+"""Adversarial losses of generator and discriminator: scores [B], larger means real -> scalars."""
 
 from collections.abc import Callable
 
@@ -10,26 +10,26 @@ Score = Callable[[Tensor], Tensor]
 
 
 class Adversarial(nn.Module):
-    """What each loss gives; scores are [B]."""
+    """Interface of adversarial losses; scores are [B]."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Scores of real and of generated pictures -> the discriminator's loss."""
+        """Compute the discriminator's loss from the scores of real and of generated images."""
         raise NotImplementedError
 
     def generator(self, fake: Tensor) -> Tensor:
-        """Scores of generated pictures -> the generator's loss."""
+        """Compute the generator's loss from the scores of generated images."""
         raise NotImplementedError
 
     def penalty(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:
-        """What the discriminator pays besides; nothing, for most."""
+        """Compute a further term of the discriminator's loss; 0 for most losses."""
         return real.new_zeros(())
 
 
 class CrossEntropy(Adversarial):
-    """The first one, with the generator's loss that does not saturate (arXiv 1406.2661).
+    """The original GAN loss, with the non-saturating loss for the generator (arXiv 1406.2661).
 
     Args:
-        smoothing: real pictures are to score this much less than certain, in [0, 0.5) (arXiv 1606.03498, section 3.4).
+        smoothing: one-sided label smoothing of real images, in [0, 0.5): target 1 - smoothing (arXiv 1606.03498, 3.4).
     """
 
     def __init__(self, smoothing: float = 0.0) -> None:
@@ -50,7 +50,7 @@ class CrossEntropy(Adversarial):
 
 
 class Hinge(Adversarial):
-    """Scores are pushed beyond 1 and -1 and no further (arXiv 1705.02894); goes with spectral normalisation."""
+    """Hinge loss with margins at 1 and -1 (arXiv 1705.02894); use it with spectral normalisation."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """max(0, 1 - D(x)) + max(0, 1 + D(G(z)))."""
@@ -62,10 +62,10 @@ class Hinge(Adversarial):
 
 
 class WassersteinGP(Adversarial):
-    """Wasserstein distance with a gradient penalty (arXiv 1704.00028); five discriminator steps a generator's.
+    """Wasserstein loss with gradient penalty (arXiv 1704.00028); use 5 discriminator steps per generator step.
 
     Args:
-        weight: of the penalty; the paper's is 10.
+        weight: weight of the penalty; 10 in the paper.
     """
 
     def __init__(self, weight: float = 10.0) -> None:
@@ -81,7 +81,7 @@ class WassersteinGP(Adversarial):
         return -fake.float().mean()
 
     def penalty(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:
-        """(|gradient of the score at a random point between a real and a fake| - 1)^2 times the weight, in float32."""
+        """Compute weight x (|gradient of the score| - 1)^2 at random points between reals and fakes, in float32."""
         with torch.autocast(real.device.type, enabled=False), torch.enable_grad():
             share = torch.rand(len(real), 1, 1, 1, device=real.device)
             between = (share * real.float() + (1 - share) * fake.detach().float()).requires_grad_(True)

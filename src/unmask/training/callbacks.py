@@ -1,4 +1,4 @@
-"""Lightning callbacks of ours: what is seen and noted while a run goes on."""
+"""Lightning callbacks for progress, throughput, checkpoints and seeds."""
 
 import hashlib
 import logging
@@ -16,20 +16,20 @@ log = logging.getLogger("unmask")
 
 
 class Progress(RichProgressBar):
-    """A new bar for each epoch, without version numbers and other noise; one line an epoch in the log.
+    """A progress bar per epoch, without the logger's version number; one line per epoch in the log.
 
-    Where standard output is no terminal, that line is printed in place of the bar.
+    If standard output is not a terminal, that line is printed instead of the bar.
     """
 
     def __init__(self) -> None:
         super().__init__(leave=False, refresh_rate=5, theme=RichProgressBarTheme(metrics_format=".3f"))
-        self._begun, self._losses = 0.0, list[torch.Tensor]()  # of an epoch
+        self._begun, self._losses = 0.0, list[torch.Tensor]()  # of the current epoch
         self._print = not sys.stdout.isatty()
         if self._print:
             self.disable()
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Everything that the module marks for the bar, but the version of the logger."""
+        """Return the metrics for the bar, without the version of the logger."""
         metrics = super().get_metrics(trainer, pl_module)
         return {name: value for name, value in metrics.items() if name != "v_num"}
 
@@ -42,13 +42,13 @@ class Progress(RichProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the loss, without waiting for the device."""
+        """Store the loss without synchronising with the device."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         self._losses += [loss.detach()] if isinstance(loss, torch.Tensor) else []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the epoch's line: the mean loss, that of validation, the figure that weights are chosen by, seconds."""
+        """Write the epoch's line: mean training loss, validation loss, monitored metric, seconds."""
         super().on_train_epoch_end(trainer, pl_module)
         if not trainer.is_global_zero:
             return
@@ -65,21 +65,21 @@ class Progress(RichProgressBar):
 
 
 class Throughput(Callback):
-    """Log `train/samples_per_second` of each epoch, over all devices, validation not counted."""
+    """Log `train/samples_per_second` for each epoch, over all devices, excluding validation."""
 
     def __init__(self) -> None:
         self._samples, self._seconds = 0, 0.0
         self._since: float | None = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Start the clock with the first batch of an epoch, or with the first after a resumed run's checkpoint."""
+        """Start the clock at the first batch of an epoch, or at the first batch of a resumed run."""
         if batch_idx == 0 or self._since is None:
             self._samples, self._since = 0, time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count, and read the clock before validation begins."""
+        """Count samples and read the clock, before validation starts."""
         assert self._since is not None
         self._samples += len(batch["y"])
         self._seconds = time.perf_counter() - self._since
@@ -91,8 +91,8 @@ class Throughput(Callback):
             pl_module.log("train/samples_per_second", rate, rank_zero_only=False)
 
 
-SHARE = 0.1  # of the time that may be spent on writing checkpoints at the ends of epochs
-QUICK = 0.1  # s: what takes no longer to write is written after every epoch
+SHARE = 0.1  # maximum share of the time spent on saving checkpoints at the ends of epochs
+QUICK = 0.1  # s: a checkpoint that takes no longer to save is saved after every epoch
 
 
 class NotFinite(ValueError):
@@ -100,14 +100,14 @@ class NotFinite(ValueError):
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keep `last.ckpt`, all that a killed run needs to go on, and the one before it as `previous.ckpt`.
+    """Save `last.ckpt`, from which a killed run can be resumed, and keep the one before as `previous.ckpt`.
 
-    A checkpoint is written whole or not at all. A loss that is not finite stops the run before anything is saved, so
-    the last good weights stay.
+    Checkpoints are written atomically. A NaN or infinite loss stops the run before anything is saved, so that the last
+    good weights remain.
 
     Args:
-        dirpath: the folder of checkpoints.
-        every_n_train_steps: also save inside an epoch, after so many steps; null saves at its end only.
+        dirpath: the checkpoint folder.
+        every_n_train_steps: also save within an epoch, every this many steps; null saves only at its end.
     """
 
     def __init__(self, dirpath: str, every_n_train_steps: int | None = None) -> None:
@@ -116,13 +116,13 @@ class LastCheckpoint(ModelCheckpoint):
             every_n_epochs=1, save_on_train_epoch_end=True,
         )  # fmt: skip
         self.steps = every_n_train_steps
-        self._took, self._saved = 0.0, float("-inf")  # s that the last saving took, and when it ended
+        self._took, self._saved = 0.0, float("-inf")  # duration of the last save in s, and when it ended
         self._bad: torch.Tensor | None = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the loss without waiting for the device, and save where it is time."""
+        """Check the loss, on a GPU only every 50 steps so as not to wait for it, and save if due."""
         loss = outputs["loss"].detach() if isinstance(outputs, dict) else outputs
         if isinstance(loss, torch.Tensor):
             bad = ~torch.isfinite(loss).all()
@@ -133,10 +133,10 @@ class LastCheckpoint(ModelCheckpoint):
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, but where it would take too large a share of the time."""
+        """Save, unless saving would take too large a share of the time."""
         final = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         soon = self._took > QUICK and time.perf_counter() - self._saved < self._took / SHARE
-        # Clocks differ: all processes save or none does.
+        # Clocks differ between processes: either all save or none.
         if not trainer.strategy.reduce_boolean_decision(soon and not final, all=True):
             super().on_train_epoch_end(trainer, pl_module)
 
@@ -159,10 +159,10 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 class SeedEachStep(Callback):
-    """Make the randomness of each step (dropout) a function of (seed, process, epoch, batch): nothing to restore.
+    """Seed each step (for dropout) by (seed, process, epoch, batch), so that resuming needs no generator state.
 
     Args:
-        seed: of the run.
+        seed: the seed of the run.
     """
 
     def __init__(self, seed: int) -> None:
@@ -173,8 +173,7 @@ class SeedEachStep(Callback):
         counted = f"{self.seed} {trainer.global_rank} {trainer.current_epoch} {batch_idx}"
         value = int.from_bytes(hashlib.blake2b(counted.encode(), digest_size=7).digest(), "big")
         device = pl_module.device
-        # What torch.manual_seed does, for the two generators that a step draws from: asked for all, it takes a
-        # millisecond.
+        # Like torch.manual_seed, but only for the generators that a step uses: seeding all of them takes 1 ms.
         torch.default_generator.manual_seed(value)
         if device.type == "cuda":
             torch.cuda.default_generators[device.index or 0].manual_seed(value)

@@ -1,4 +1,4 @@
-"""Checkpoints that are written whole or not at all, on a full disk too."""
+"""Atomic writing of checkpoints, also on a full disk."""
 
 import io
 from pathlib import Path
@@ -11,16 +11,16 @@ from unmask.files import replace_file
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Lightning's checkpoint files, each of which replaces the one before it only when it is complete.
+    """Lightning's checkpoint files, each of which replaces the previous one only when it is complete.
 
-    A run that is killed while it saves, or that fills the disk, keeps its last good weights.
+    A run that is killed while saving, or that fills the disk, keeps its last good weights.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Serialise in memory, write beside the old file, and rename.
+        """Serialise in memory, write next to the old file, then rename.
 
         Raises:
-            OSError: the file cannot be written; the old one is still there.
+            OSError: the file cannot be written; the old one is kept.
         """
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)

@@ -1,4 +1,4 @@
-"""Differentiable augmentation: what keeps a discriminator from memorising a small set of pictures."""
+"""Differentiable augmentation, which keeps a discriminator from memorising a small set of images."""
 
 import torch
 from torch import Tensor, nn
@@ -6,14 +6,14 @@ from torch.nn.functional import pad
 
 
 class DiffAugment(nn.Module):
-    """Change colours, shift, and cut out a square, of real and generated pictures alike (arXiv 2006.10738).
+    """Jitter colours, translate and cut out a square, for real and generated images alike (arXiv 2006.10738).
 
-    The gradient goes through to the generator, so that it learns pictures as they are, not as they are changed.
+    Gradients flow through to the generator, so that it learns the original images, not the augmented ones.
 
     Args:
-        colour: change brightness by up to 0.5 of [-1, 1], saturation by a factor in [0, 2], contrast in [0.5, 1.5].
-        shift: in each direction by up to this share of the side; what comes in is grey (0).
-        cutout: side of the grey square, a share of the picture's; its centre lies anywhere.
+        colour: shift brightness by up to 0.5, scale saturation by a factor in [0, 2] and contrast by one in [0.5, 1.5].
+        shift: maximum translation in each direction, as a share of the side; the gap is filled with grey (0).
+        cutout: side of the grey square, as a share of the image's side; its centre can be anywhere.
     """
 
     def __init__(self, colour: bool = True, shift: float = 0.125, cutout: float = 0.5) -> None:
@@ -23,7 +23,7 @@ class DiffAugment(nn.Module):
         self.colour, self.shift, self.cutout = colour, shift, cutout
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [B, 3, S, S] in [-1, 1] -> the same, each picture by its own draw of the default generator."""
+        """x: [B, 3, S, S] in [-1, 1] -> the same shape, each image with its own draw from the default generator."""
         if self.colour:
             x = _colours(x)
         side = x.shape[-1]
@@ -54,7 +54,7 @@ def _shifted(x: Tensor, reach: int) -> Tensor:
 
 
 def _square(count: int, side: int, size: int, device: torch.device) -> Tensor:
-    """Where a square of `size` px lies, its centre anywhere -> bool [count, 1, side, side]."""
+    """Draw masks of a square of `size` px with its centre anywhere -> bool [count, 1, side, side]."""
     at = torch.arange(side, device=device)
     top, left = torch.randint(side + 1 - size % 2, (2, count, 1), device=device) - size // 2
     down, across = ((at >= first) & (at < first + size) for first in (top, left))

@@ -1,4 +1,4 @@
-"""One validation or test of a module, from the data to what it found; nothing is left in the module afterwards."""
+"""Validate or test a module and return its results; no results remain in the module."""
 
 import math
 from pathlib import Path
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Results(NamedTuple):
-    """What one validation or test found.
+    """Results of one validation or test.
 
     Attributes:
-        figures: by name, without the split: `video_auroc`, `fid`, `loss`, ...
+        figures: metrics by name, without the split: `video_auroc`, `fid`, `loss`, ...
         table: the prediction table of a detector; None for a generator.
     """
 
@@ -33,36 +33,36 @@ def evaluate(
 
     Args:
         trainer: runs the loop.
-        module: leaves its `Results` in `module.results` when the loop ends; they are taken from there.
-        data: the data module, set up.
+        module: the module; it stores its `Results` in `module.results` at the end of the loop.
+        data: the data module, already set up.
         split: `val` or `test`.
-        checkpoint: the weights to be loaded first; None evaluates the module as it is.
+        checkpoint: checkpoint whose weights are loaded first; None evaluates the module as it is.
 
     Returns:
-        The results. An empty split has no figures; its table holds the items that could not be prepared, if any.
+        The results. An empty split has no metrics; its table holds the items that could not be prepared, if any.
 
     Raises:
-        ValueError: no batch was evaluated although the split holds samples.
+        ValueError: no batch was evaluated although the split has samples.
     """
     if not len(data.samples[split]):
         return Results({}, data.empty_predictions(split))
     loop = {"val": trainer.validate, "test": trainer.test}[split]
-    module.results = None  # those of an earlier loop must never be taken for the results of this one
+    module.results = None  # never return the results of an earlier loop
     loop(module, data, ckpt_path=checkpoint, weights_only=True, verbose=False)
     results = module.take_results()
     if results is None:
         raise ValueError(f"no batch of the {split} split was evaluated: is trainer.limit_{split}_batches 0?")
-    logged = trainer.callback_metrics  # of this loop: the Trainer empties them when one begins
+    logged = trainer.callback_metrics  # of this loop only: the Trainer clears them at the start
     loss = {"loss": float(logged[f"{split}/loss"])} if f"{split}/loss" in logged else {}
     return Results(loss | results.figures, results.table)
 
 
 def planned_steps(trainer: Trainer) -> int:
-    """The number of steps of a whole training, for a schedule; -1 where it has no end that is known before."""
+    """Return the total number of training steps, for a schedule; -1 if it is not known in advance."""
     steps = trainer.estimated_stepping_batches
     return int(steps) if math.isfinite(steps) else -1
 
 
 def curves(trainer: Trainer) -> bool | None:
-    """For `log`: None gives figures to the loggers; False, while the best weights are validated again, does not."""
+    """Return the `logger` argument of `log`: None logs to the loggers; False, in the final validation, does not."""
     return False if trainer.state.fn == TrainerFn.VALIDATING else None

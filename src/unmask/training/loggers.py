@@ -1,4 +1,4 @@
-"""The loggers of a run: built, told the config, shown the results of the test, and closed."""
+"""The loggers of a run: building, logging the config and the test results, closing."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -19,20 +19,20 @@ from unmask.training.module import Module, data_of
 
 
 def build_loggers(settings: Settings) -> list[Logger]:
-    """Build the loggers that a config names and give each the whole config.
+    """Build the loggers of a config and log the whole config to each.
 
     Raises:
-        ValueError: a logger's package is not installed, or its service refuses.
+        ValueError: a logger's package is not installed, or its service returns an error.
     """
     loggers = []
     for name, node in (settings["logger"] or {}).items():
         if not isinstance(node, dict):
             continue
-        # A run that starts over does so with its logger too: the same id then replaces what was there.
+        # A run that starts over does not resume its logger: the same id then replaces the earlier data.
         changed = {"resume": None} if settings["rerun"] and "resume" in node else {}
         try:
             logger = build(node | changed)
-            logger.experiment  # noqa: B018 - opened here, so that what is missing shows before the training
+            logger.experiment  # noqa: B018 - opened here, so that problems show before training
             logger.log_hyperparams(settings)
         except Exception as error:
             raise _in_words(str(name), error) from error
@@ -41,7 +41,7 @@ def build_loggers(settings: Settings) -> list[Logger]:
 
 
 def _in_words(name: str, error: Exception) -> Exception:
-    """Say what the user can do, where it is known."""
+    """Add advice to the error, if there is any."""
     if isinstance(error, ModuleNotFoundError):
         return ValueError(f"logger={name}: {error}. Install it (pip install {name}) or choose logger=csv")
     if type(error).__module__.startswith("wandb."):
@@ -51,7 +51,7 @@ def _in_words(name: str, error: Exception) -> Exception:
 
 @contextmanager
 def closing_loggers() -> Iterator[None]:
-    """Close the W&B run, or the next training of this process would write into it; one that failed is marked so."""
+    """Close the W&B run, so that the next run in this process does not write to it; mark it as failed on an error."""
     try:
         yield
     except BaseException:
@@ -67,13 +67,13 @@ def _finish_wandb(exit_code: int) -> None:
 
 
 class LogTestResults(Callback):
-    """After the test, show loggers that take pictures what the figures stand for.
+    """After the test, log plots and tables to loggers that accept images.
 
-    `test/roc`, `test/confusion`, `test/errors` (the faces of the worst ones) and `test/videos`, a table with a row a
-    video. Calls are made at the threshold of the last validation, which is that of the best weights.
+    They are `test/roc`, `test/confusion`, `test/errors` (faces with the largest errors) and `test/videos`, a table with
+    one row per video. The threshold is that of the last validation, which uses the best weights.
 
     Args:
-        faces: how many errors at most; 0 gives no face away.
+        faces: maximum number of errors to show; 0 shows no faces.
     """
 
     def __init__(self, faces: int = 0) -> None:
@@ -81,13 +81,13 @@ class LogTestResults(Callback):
         self._threshold = float("nan")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the threshold of these weights."""
+        """Store the threshold of these weights."""
         table = _tables(pl_module)
         if trainer.state.fn == TrainerFn.VALIDATING and table is not None:
             self._threshold = detection.threshold(table)["video"]
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw and log."""
+        """Draw and log the plots and tables."""
         table = _tables(pl_module)
         shown = [logger for logger in trainer.loggers if isinstance(logger, tuple(SHOW))]
         if table is None or not shown or not trainer.is_global_zero:
@@ -152,6 +152,6 @@ SHOW: dict[type[Logger], Callable[[Any, _Shown, int], None]] = {
 
 
 def _tables(module: LightningModule) -> pd.DataFrame | None:
-    """The prediction table of the validation or test that has just ended, of modules that make one."""
+    """Return the prediction table of the validation or test that has just ended, if the module makes one."""
     assert isinstance(module, Module)
     return None if module.results is None else module.results.table

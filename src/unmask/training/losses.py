@@ -1,4 +1,4 @@
-"""Losses of a detector or localiser: (logit, label) -> scalar. They take logits; the one sigmoid is inside."""
+"""Losses for detectors and localisers: (logit, label) -> scalar. They take logits and apply the sigmoid themselves."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 
 def _cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
-    """Element by element, in float32 also under autocast: bfloat16 has three digits, too few to sum over a batch."""
+    """Compute it per element, in float32 even under autocast: bfloat16's three digits are too few for batch sums."""
     if logit.shape != target.shape:
         raise ValueError(f"logit {list(logit.shape)} and label {list(target.shape)} must have one shape")
     return binary_cross_entropy_with_logits(logit.float(), target.float(), reduction="none")
@@ -16,9 +16,9 @@ class BCE(nn.Module):
     """Binary cross-entropy with label smoothing and a class weight.
 
     Args:
-        smoothing: share of the label that is spread over both classes, in [0, 1): 0.1 makes 1 into 0.95, 0 into 0.05
-            (arXiv 1512.00567, section 7).
-        fake_weight: factor on the loss of fake samples; number of real over number of fake balances them.
+        smoothing: label smoothing, in [0, 1): with 0.1, label 1 becomes 0.95 and 0 becomes 0.05 (arXiv 1512.00567,
+            section 7).
+        fake_weight: weight of fake samples in the loss; (number of real) / (number of fake) balances the classes.
     """
 
     def __init__(self, smoothing: float = 0.0, fake_weight: float = 1.0) -> None:
@@ -32,18 +32,18 @@ class BCE(nn.Module):
     def forward(self, logit: Tensor, label: Tensor) -> Tensor:
         """Logit and label [B], label 0 real, 1 fake -> scalar, nats."""
         soft = label * (1 - self.smoothing) + self.smoothing / 2
-        # The weight goes by the true label: by the smoothed one, real samples would carry some of it too.
+        # Weight by the true label: with the smoothed one, real samples would get part of the weight.
         weight = 1 + (self.fake_weight - 1) * label
         return (weight * _cross_entropy(logit, soft)).mean()
 
 
 class Focal(nn.Module):
-    """Focal loss: cross-entropy that fades for samples already classified well (arXiv 1708.02002, equation 5).
+    """Focal loss: cross-entropy that down-weights well-classified samples (arXiv 1708.02002, equation 5).
 
     Args:
-        gamma: how fast it fades, >= 0; 0 is cross-entropy, 2 the paper's best.
-        alpha: weight of the fake class, in [0, 1], where the real class has 1 - alpha; none weighs both by 1. The
-            paper's 0.25 belongs to gamma 2.
+        gamma: focusing parameter, >= 0; 0 is cross-entropy, 2 the best value in the paper.
+        alpha: weight of the fake class, in [0, 1]; the real class has 1 - alpha. None gives both the weight 1. The
+            paper uses 0.25 with gamma 2.
     """
 
     def __init__(self, gamma: float = 2.0, alpha: float | None = 0.25) -> None:
@@ -57,7 +57,7 @@ class Focal(nn.Module):
     def forward(self, logit: Tensor, label: Tensor) -> Tensor:
         """Logit and label [B], label 0 real, 1 fake -> scalar, nats."""
         loss = _cross_entropy(logit, label)
-        # (1 - p_t)^gamma by its logarithm: as a power it has no finite gradient at 0 for gamma below 1.
+        # (1 - p_t)^gamma via its logarithm: the power has no finite gradient at 0 for gamma below 1.
         fade = torch.exp(self.gamma * logsigmoid(logit.float() * (1 - 2 * label)))
         if self.alpha is not None:
             loss = loss * (self.alpha * label + (1 - self.alpha) * (1 - label))
@@ -65,13 +65,13 @@ class Focal(nn.Module):
 
 
 class BCEDice(nn.Module):
-    """Of pixels: cross-entropy, and soft Dice, which weighs a manipulated region whatever its share of the picture.
+    """Pixel-wise cross-entropy plus soft Dice, which weights a manipulated region independently of its size.
 
-    Dice is that of V-Net (arXiv 1606.04797, section 3), over all pixels of the batch: by itself, an untouched picture
-    has none. A pixel is added to both of its sums, so that a batch of such pictures still trains towards empty maps.
+    Dice is that of V-Net (arXiv 1606.04797, section 3), over all pixels of the batch, since it is undefined for a
+    pristine image. Adding 1 to numerator and denominator makes a batch of such images train towards empty maps.
 
     Args:
-        dice: weight of one minus Dice, >= 0, beside cross-entropy's 1.
+        dice: weight of 1 - Dice, >= 0, relative to 1 for cross-entropy.
     """
 
     def __init__(self, dice: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""The curves of a run as metrics.csv: one row a step, and a resumed run goes on with the same file."""
+"""Log the metrics of a run to metrics.csv: one row per step; a resumed run continues the same file."""
 
 import csv
 import time
@@ -12,17 +12,17 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from unmask.files import replacing
 
-EVERY = 2.0  # seconds between two writes, at least
+EVERY = 2.0  # minimum seconds between two writes
 
 
 class MetricsCsv(Logger):
-    """Write every logged figure to `<folder>/metrics.csv`.
+    """Write every logged metric to `<folder>/metrics.csv`.
 
-    Lightning's CSVLogger deletes the file when a run is resumed. Here what is logged again for a step replaces what
-    stood there, so that an interrupted run's file is that of an uninterrupted one. The file is replaced as a whole.
+    Lightning's CSVLogger deletes the file when a run is resumed. Here, values logged again for a step replace the old
+    ones, so that an interrupted run ends with the same file as an uninterrupted one. Writes are atomic.
 
     Args:
-        folder: of the run.
+        folder: the run's folder.
     """
 
     def __init__(self, folder: str) -> None:
@@ -37,35 +37,35 @@ class MetricsCsv(Logger):
 
     @property
     def name(self) -> str:
-        """What Lightning calls this logger."""
+        """The logger's name in Lightning."""
         return "metrics_csv"
 
     @property
     def experiment(self) -> None:
-        """Nothing that is opened: the file is written when there are figures."""
+        """None: the file is written when there are metrics."""
 
     @property
     def version(self) -> str:
-        """There is one file a run."""
+        """Empty: there is one file per run."""
         return ""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Keep figures of a step; they are written by `save`."""
+        """Store the metrics of a step; `save` writes them."""
         self._rows.setdefault(step or 0, {}).update(metrics)
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The run's config lies in its folder."""
+        """Do nothing: the config is already in the run's folder."""
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the file, unless it was written just now: the Trainer asks after every row, and the file grows."""
+        """Write the file, at most every `EVERY` seconds: the Trainer calls this after every row, and the file grows."""
         if time.monotonic() - self._written > EVERY:
             self._write()
 
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
-        """Write, so that a run that goes on from this checkpoint finds all that came before."""
+        """Write the file, so that a run resumed from this checkpoint has all earlier rows."""
         self._write()
 
     @rank_zero_only
@@ -82,5 +82,5 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
         self._write()

@@ -1,4 +1,4 @@
-"""What every LightningModule here says of itself, so that nobody has to guess it."""
+"""Base class of all LightningModules here, with the attributes that other code relies on."""
 
 from typing import cast
 
@@ -13,15 +13,15 @@ KINDS = ("detector", "segmenter", "generator", "swapper")
 
 
 class Module(LightningModule):
-    """A training recipe. What a run is, is said here once and written into its metrics.json."""
+    """Base class of the training modules; its facts about a run are written to metrics.json."""
 
     kind: str  #: one of `KINDS`
-    monitor: str  #: the figure that picks the best checkpoint, `val/NAME`
-    mode = "max"  #: `min` where a smaller monitor is better
-    unused_parameters = False  #: whether a backward pass leaves out some parameters, which DDP must then look for
-    conditional = False  #: whether pictures are made by attributes
-    results: Results | None = None  #: of a validation or test that has just ended, the same on every device
-    shown: Tensor | None = None  #: originals and what was made of them in the last validation [N, columns, 3, S, S]
+    monitor: str  #: the metric that selects the best checkpoint, `val/NAME`
+    mode = "max"  #: `min` if a smaller monitor is better
+    unused_parameters = False  #: whether a backward pass skips some parameters, which DDP must then search for
+    conditional = False  #: whether generation is conditioned on attributes
+    results: Results | None = None  #: results of the validation or test that has just ended, equal on all devices
+    shown: Tensor | None = None  #: originals and their reconstructions in the last validation [N, columns, 3, S, S]
 
     @property
     def trained(self) -> nn.Module:
@@ -30,31 +30,31 @@ class Module(LightningModule):
 
     @property
     def data(self) -> DataModule:
-        """The data module of the loop that runs."""
+        """The data module of the running loop."""
         return data_of(self.trainer)
 
     def facts(self) -> Settings:
-        """What the training found beside figures and weights, for metrics.json."""
+        """Return results of training other than metrics and weights, for metrics.json."""
         return {}
 
     def preview(self, count: int, condition: Tensor | None) -> Tensor | None:
-        """What a generator makes, always of the same seeds [N, columns, 3, S, S] in [0, 1]; None while it has nothing.
+        """Return generated images of fixed seeds [N, columns, 3, S, S] in [0, 1]; None if there are none yet.
 
         Args:
-            count: of rows; a face swap shows as many as it kept.
-            condition: attributes [count, A], where it is conditional.
+            count: number of rows; a face swapper shows as many as it has stored.
+            condition: attributes [count, A] for a conditional generator.
         """
         return None
 
     def take_results(self) -> Results | None:
-        """The results of the loop that has just ended; the module keeps none."""
+        """Return the results of the loop that has just ended and clear them."""
         found, self.results = self.results, None
         return found
 
     def record(self, split: str, results: Results) -> None:
-        """Leave results for `evaluate`, and log their figures as `SPLIT/NAME`.
+        """Store results for `evaluate` and log their metrics as `SPLIT/NAME`.
 
-        The curves are those of the training: when the best weights are validated once more, nothing is added to them.
+        The curves show training only: the final validation of the best weights adds nothing to them.
         """
         self.results = results
         figures = {f"{split}/{name}": value for name, value in results.figures.items()}
@@ -62,5 +62,5 @@ class Module(LightningModule):
 
 
 def data_of(trainer: Trainer) -> DataModule:
-    """The data module that a Trainer runs."""
+    """Return the data module of a Trainer."""
     return cast(DataModule, trainer.datamodule)  # type: ignore[attr-defined]

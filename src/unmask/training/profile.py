@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: waiting for data, transfer, augmentation, forward, backward, optimizer."""
+"""Profile a training step: waiting for data, transfer, augmentation, forward, backward, optimizer."""
 
 import time
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.profilers import Profiler
 
-#: What the Trainer calls its actions (by how a name ends), and the part of a step that each belongs to.
+#: The part of a step that each of the Trainer's actions belongs to, by the end of the action's name.
 PARTS = {
     "train_dataloader_next": "data wait",
     "batch_to_device": "transfer",
@@ -24,21 +24,21 @@ ORDER = (*dict.fromkeys(PARTS.values()), "callbacks", "Lightning")
 
 
 class Profile(Callback):
-    """Print at the end of training where a step's time went; validation, checkpoints and the first step do not count.
+    """Print how long each part of a training step took, excluding validation, checkpoints and the first step.
 
-    On a GPU it waits for the device at each change of part, so that a part's time is its own; a step is slower for it.
+    On a GPU it synchronises at each change of part, so that times are attributed correctly; this slows steps down.
     """
 
     def __init__(self) -> None:
         self.clock = StepClock()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen to the Trainer's actions."""
+        """Register as the Trainer's profiler."""
         self.clock = StepClock(pl_module.device)
         trainer.profiler = self.clock  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Count; the first step, in which memory is allocated and kernels are chosen, only starts the clock."""
+        """Count the step; the first, which allocates memory and selects kernels, only starts the clock."""
         self.clock.end_step()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -46,21 +46,21 @@ class Profile(Callback):
         self.clock.pause()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on."""
+        """Resume the clock."""
         self.clock.go_on()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell."""
+        """Print the table."""
         self.clock.pause()
         if self.clock.steps > 0:
             pl_module.print(self.clock.table())
 
 
 class StepClock(Profiler):
-    """Give each stretch of time to the innermost action that runs in it.
+    """Attribute time to the innermost running action.
 
     Args:
-        device: waited for at each change, where it works by itself.
+        device: synchronised with at each change if it is a CUDA device.
     """
 
     def __init__(self, device: torch.device | None = None) -> None:
@@ -73,38 +73,38 @@ class StepClock(Profiler):
         self._since = 0.0
 
     def start(self, action_name: str) -> None:
-        """An action begins inside the one that runs."""
+        """Start an action within the running one."""
         self._tick()
         self._running.append(action_name)
 
     def stop(self, action_name: str) -> None:
-        """It ends."""
+        """Stop the action."""
         self._tick()
         if self._running and self._running[-1] == action_name:
             self._running.pop()
 
     def end_step(self) -> None:
-        """A step ends."""
+        """End a step."""
         self._tick()
         self.steps += 1
 
     def pause(self) -> None:
-        """What follows belongs to no step."""
+        """Stop counting time towards steps."""
         self._tick()
         self._paused = True
 
     def go_on(self) -> None:
-        """Steps go on."""
+        """Count time towards steps again."""
         self._tick()
         self._paused = False
 
     def shares(self) -> dict[str, float]:
-        """Each part's share of a step, in [0, 1]; together 1."""
+        """Return the share of each part in a step, in [0, 1]; they sum to 1."""
         total = sum(self.seconds.values()) or 1.0
         return {part: seconds / total for part, seconds in self.seconds.items()}
 
     def table(self) -> str:
-        """In lines: ms a step and the share of each part."""
+        """Format the milliseconds per step and the share of each part as text."""
         steps = max(self.steps, 1)
         total = 1000 * sum(self.seconds.values()) / steps
         lines = [f"a training step took {total:.2f} ms, the mean of {steps}:"]
@@ -123,7 +123,7 @@ class StepClock(Profiler):
 
 
 def _part(action: str) -> str:
-    """The part of a step that an action of the Trainer belongs to."""
+    """Return the part of a step that an action of the Trainer belongs to."""
     if action.startswith("[Callback]"):
         return "callbacks"
     return PARTS.get(action.rpartition(".")[2], "Lightning")

@@ -1,4 +1,4 @@
-"""Losses of a picture that was made after another: (made, original), both [B, 3, H, W] in [0, 1] -> scalar."""
+"""Reconstruction losses: (made, original), both [B, 3, H, W] in [0, 1] -> scalar."""
 
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
@@ -8,14 +8,14 @@ from unmask.metrics.generation import require_window
 
 
 class Reconstruction(nn.Module):
-    """A weighted sum of squared error, absolute error and 1 - SSIM, each the mean over pixels, and a perceptual term.
+    """Weighted sum of squared error, absolute error and 1 - SSIM, each averaged over pixels, and a perceptual term.
 
     Args:
         mse: weight of the squared error.
         l1: weight of the absolute error.
-        ssim: weight of 1 - SSIM (doi 10.1109/TIP.2003.819861), which keeps edges that a mean would blur.
-        perceptual: (made, original) -> distance of each picture [B], such as LPIPS (arXiv 1801.03924); its mean counts.
-        perceptual_weight: of that mean.
+        ssim: weight of 1 - SSIM (doi 10.1109/TIP.2003.819861), which preserves edges that a mean error would blur.
+        perceptual: (made, original) -> distance of each image [B], such as LPIPS (arXiv 1801.03924); it is averaged.
+        perceptual_weight: weight of the perceptual term.
     """
 
     def __init__(

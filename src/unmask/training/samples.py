@@ -1,4 +1,4 @@
-"""What a generator makes while it trains: samples, always of the same seeds, and what it makes of real pictures."""
+"""Images from a generator during training: samples of fixed seeds, and reconstructions of real images."""
 
 import math
 from pathlib import Path
@@ -15,30 +15,30 @@ from unmask.media.encode import write_video
 from unmask.provenance import Marking, source_marks
 from unmask.training.module import Module
 
-FPS = 8  # of the timelapse
+FPS = 8  # frame rate of the timelapse
 
 
 class SampleGrid(Callback):
-    """Write `step-NNNNNNN.png` every so many steps, and `timelapse.mp4` at the end; all marked as synthetic.
+    """Write `step-NNNNNNN.png` at regular steps and `timelapse.mp4` at the end; all are marked as synthetic.
 
-    Of a module that gives pictures back (`shown`), `reconstructed.png` has the last validation's: original, made, ...
-    What is drawn is the module's `preview`.
+    The grids show the module's `preview`. If a module reconstructs images (`shown`), `reconstructed.png` has those of
+    the last validation: original, reconstruction, ...
 
     Args:
-        dirpath: the folder.
-        every_n_steps: batches between two grids.
-        count: pictures of a grid, of the seeds 0, 1, 2, ...
+        dirpath: the output folder.
+        every_n_steps: number of batches between two grids.
+        count: number of images in a grid, with the seeds 0, 1, 2, ...
     """
 
     def __init__(self, dirpath: str, every_n_steps: int = 200, count: int = 36) -> None:
         if every_n_steps < 1 or count < 1:
             raise ValueError(f"every_n_steps={every_n_steps}, count={count}: expected 1 or more")
         self.folder, self.every, self.count = Path(dirpath), every_n_steps, count
-        self.marking = Marking(watermark=False, label="")  # a grid is a plot; what is published is marked in its pixels
+        self.marking = Marking(watermark=False, label="")  # a grid is a plot; only published images have a watermark
         self._condition: torch.Tensor | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The first grid, before anything was learnt; a resumed run has it already."""
+        """Write the first grid, before training; a resumed run already has it."""
         assert isinstance(pl_module, Module)
         if pl_module.conditional:
             samples = pl_module.data.samples["val"]
@@ -47,19 +47,19 @@ class SampleGrid(Callback):
         self._write(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Another one where it is time."""
+        """Write a grid every `every_n_steps` steps."""
         if trainer.global_step % self.every == 0:
             self._write(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Originals beside what was made of them."""
+        """Write the originals beside their reconstructions."""
         assert isinstance(pl_module, Module)
         shown = pl_module.shown
         if shown is not None and trainer.is_global_zero and not trainer.sanity_checking:
             self.marking.write(self.folder / "reconstructed.png", rows(shown))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The last one, and the film of all."""
+        """Write the last grid and the timelapse."""
         self._write(trainer, pl_module)
         if trainer.is_global_zero:
             self._film()
@@ -90,16 +90,16 @@ class SampleGrid(Callback):
 
 
 def rows(shown: torch.Tensor) -> NDArray[np.uint8]:
-    """Rows of pictures [N, columns, 3, S, S] in [0, 1], as `grid`; what is of one row stays side by side."""
+    """Arrange rows of images [N, columns, 3, S, S] in [0, 1] like `grid`, keeping each row together."""
     return grid(shown.flatten(0, 1), shown.shape[1])
 
 
 def grid(pictures: torch.Tensor, together: int = 1) -> NDArray[np.uint8]:
-    """Pictures [N, 3, S, S] in [0, 1] side by side, as square as they go -> uint8 [H, W, 3]; what is over is black.
+    """Arrange images in a grid as square as possible -> uint8 [H, W, 3]; empty cells are black.
 
     Args:
-        pictures: as said.
-        together: the number in a row is a multiple of this.
+        pictures: images [N, 3, S, S] in [0, 1].
+        together: the number of columns is a multiple of this.
     """
     count, _, height, width = pictures.shape
     across = together * math.ceil(math.sqrt(count) / together)
@@ -112,11 +112,11 @@ def grid(pictures: torch.Tensor, together: int = 1) -> NDArray[np.uint8]:
 
 
 def pixels(pictures: torch.Tensor) -> NDArray[np.uint8]:
-    """[N, 3, S, S] in [0, 1] -> uint8 [N, S, S, 3]."""
+    """Convert [N, 3, S, S] in [0, 1] to uint8 [N, S, S, 3]."""
     rounded = (255 * pictures.clamp(0, 1)).round().to(torch.uint8).cpu().permute(0, 2, 3, 1)
     return np.ascontiguousarray(rounded.numpy())
 
 
 def _even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """H.264 takes even sizes."""
+    """Crop to even sides, which H.264 requires."""
     return frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]

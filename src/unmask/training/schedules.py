@@ -1,6 +1,6 @@
 """Learning-rate schedules: (optimizer, total_steps, ...) -> a scheduler that is stepped after every batch.
 
-Each scales the optimizer's own rates, group by group, so that the peak rate is written once: in the optimizer.
+Each scales the optimizer's own rates, group by group, so that the peak rate is set in one place, the optimizer.
 """
 
 import math
@@ -11,16 +11,16 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> LRScheduler:
-    """Keep the optimizer's rate."""
+    """Keep the rate of the optimizer constant."""
     return LambdaLR(optimizer, lambda step: 1.0)
 
 
 def step(
     optimizer: Optimizer, total_steps: int, every: int = 1000, factor: float = 0.1, minimum: float = 1e-6
 ) -> LRScheduler:
-    """Multiply the rate by `factor` after each `every` batches, down to `minimum`.
+    """Multiply the rate by `factor` every `every` batches, down to `minimum`.
 
-    The defaults are MesoNet's: 1e-3, a tenth after every 1000 batches, to 1e-6 (arXiv 1809.00888, section 4).
+    The defaults are MesoNet's: divide by 10 every 1000 batches, from 1e-3 down to 1e-6 (arXiv 1809.00888, section 4).
     """
     if every < 1:
         raise ValueError(f"every={every}: expected a number of batches, 1 or more")
@@ -34,14 +34,14 @@ def step(
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, minimum: float = 0.0) -> LRScheduler:
-    """Rise linearly, then fall along half a cosine that reaches `minimum` at the last batch (arXiv 1608.03983).
+    """Warm up linearly, then decay along half a cosine that reaches `minimum` at the last batch (arXiv 1608.03983).
 
     Args:
-        optimizer: holds the peak rate.
-        total_steps: number of batches in the whole training.
-        warmup: share of the batches that rise, in [0, 1). The first is not at zero: batch s of w, from 0, has
-            (s + 1) / (w + 1) of the peak.
-        minimum: rate at the end.
+        optimizer: the optimizer, with the peak rate.
+        total_steps: total number of training batches.
+        warmup: share of the batches used for warm-up, in [0, 1). It does not start at zero: batch s of w, counted
+            from 0, has (s + 1) / (w + 1) of the peak rate.
+        minimum: final rate.
     """
     if not 1 <= total_steps < math.inf:
         raise ValueError(f"total_steps={total_steps}: a cosine has an end; set trainer.max_epochs or trainer.max_steps")
@@ -60,7 +60,7 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, 
 
 
 def _lows(optimizer: Optimizer, minimum: float) -> list[float]:
-    """The minimum as a share of each group's own rate, never above it."""
+    """Return the minimum as a share of each group's own rate, at most 1."""
     if minimum < 0:
         raise ValueError(f"minimum={minimum}: expected a rate of 0 or more")
     rates = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]

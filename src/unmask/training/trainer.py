@@ -1,4 +1,4 @@
-"""The Trainer that a config names: checked before anything is read, fit for its module, ended by a signal."""
+"""Build the Trainer of a config: check it before any data is read, adapt it to its module, stop it on a signal."""
 
 import os
 import signal
@@ -14,16 +14,16 @@ from unmask.config import Settings
 from unmask.config.build import build as build_part
 from unmask.parallel.processes import handle, terminate
 
-UNUSED = "find_unused_parameters_true"  # how Lightning calls the variant of DDP that looks for them
+UNUSED = "find_unused_parameters_true"  # suffix of Lightning's DDP strategies that search for them
 DEVICES = ("gpu", "cuda", "mps", "tpu")  # accelerators that a machine may lack
 SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 
 
 def check(settings: Settings) -> Trainer:
-    """Refuse a Trainer's settings that cannot work; the Trainer is made and given back, without loggers and callbacks.
+    """Check the settings of a Trainer and return it, built without loggers and callbacks.
 
     Raises:
-        ValueError: a setting is refused, by us or by Lightning.
+        ValueError: a setting is invalid, by these checks or by Lightning's.
     """
     for split, why in (
         ("train", "nothing would be learned; trainer.max_epochs=0 scores the weights as they are"),
@@ -45,24 +45,24 @@ def check(settings: Settings) -> Trainer:
 
 
 def devices_of(settings: Settings) -> list[str]:
-    """The devices that a Trainer of this config would use, such as `cuda:0`; of the CPU once for each process."""
+    """Return the devices that a Trainer with this config would use, such as `cuda:0`; `cpu` once per process."""
     made = check(settings)
     kind = made.strategy.root_device.type
     return [kind if kind == "cpu" else f"{kind}:{number}" for number in made.device_ids]
 
 
 def build(settings: Settings, module: LightningModule, callbacks: Sequence[Callback] = (), **options: Any) -> Trainer:
-    """Make the Trainer of a module.
+    """Build the Trainer for a module.
 
     Args:
-        settings: its config.
-        module: says in `unused_parameters` whether a backward pass leaves out some of its parameters, which DDP must
-            then look for.
-        callbacks: objects.
+        settings: the config of the Trainer.
+        module: the module; its `unused_parameters` tells whether a backward pass skips parameters, which DDP must then
+            search for.
+        callbacks: the callbacks.
         options: further arguments of the Trainer.
 
     Raises:
-        ValueError: a setting is refused.
+        ValueError: a setting is invalid.
     """
     found, strategy = check(settings).strategy, settings.get("strategy", "auto")
     if module.unused_parameters and isinstance(found, DDPStrategy) and strategy in ("auto", "ddp", *SPAWNED):
@@ -73,44 +73,44 @@ def build(settings: Settings, module: LightningModule, callbacks: Sequence[Callb
 def _make(settings: Settings, options: Mapping[str, Any]) -> Trainer:
     try:
         return build_part({**settings, "_partial_": True})(**options)  # type: ignore[no-any-return]
-    except Exception as error:  # Lightning's own, of which there are many kinds
+    except Exception as error:  # Lightning raises many types
         named = f"trainer.accelerator={kind}" if (kind := settings.get("accelerator")) in DEVICES else "trainer"
         hint = "" if named == "trainer" else "; trainer=cpu trains on the CPU"
         raise ValueError(f"{named}: {' '.join(str(error).split()).rstrip('.!')}{hint}") from error
 
 
 class Stoppable(Callback):
-    """SIGTERM ends a loop at once, with all processes of it; an error in the first process ends the others.
+    """Make SIGTERM stop a loop at once in all processes, and an error in the first process stop the others.
 
-    Lightning's own handler tells the other processes in a collective operation, which hangs where they are in another
-    one, and waits for the next batch. On SLURM its handlers stay: SIGUSR1 saves and requeues the job, and the SIGTERM
-    that follows must not come between.
+    Lightning's own handler notifies the other processes by a collective operation, which hangs if they are in another
+    one, and waits for the next batch. On SLURM with requeueing, Lightning's handlers stay: SIGUSR1 saves and requeues
+    the job, and the SIGTERM that follows must not interrupt that.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave SIGTERM to Lightning where it requeues the job."""
+        """Leave SIGTERM to Lightning if it requeues the job."""
         if _requeues(trainer):
             handle({signal.SIGTERM: signal.SIG_DFL})
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take it back."""
+        """Restore our handler."""
         if _requeues(trainer):
             handle({signal.SIGTERM: terminate})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the place of Lightning's handler."""
+        """Replace Lightning's handler."""
         if not _requeues(trainer):
             handle({signal.SIGTERM: terminate})
 
     on_validation_start = on_test_start = on_train_start
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """End the other processes, which would wait for this one."""
+        """Kill the other processes, which would wait for this one."""
         others: list[Any] = getattr(trainer.strategy.launcher, "procs", [])
         for process in others:
             process.kill()
             process.wait()
-        others.clear()  # or Lightning's observer would kill this process because of them
+        others.clear()  # otherwise Lightning's observer would kill this process because of them
 
 
 def _requeues(trainer: Trainer) -> bool:

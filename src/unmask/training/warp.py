@@ -1,4 +1,4 @@
-"""Bend pictures smoothly: a face swapper sees bent faces and is to give straight ones, so that it learns the face."""
+"""Smooth random warps: a face swapper reconstructs faces from warped ones, so that it learns the face itself."""
 
 import torch
 from torch import Tensor, nn
@@ -6,11 +6,11 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 
 class RandomWarp(nn.Module):
-    """Each picture by a draw of its own, from torch's generator: so a step's seed decides it.
+    """Warp each image randomly, drawing from torch's default generator, so that the step's seed determines the warp.
 
     Args:
-        strength: typical displacement of a knot, share of the side.
-        knots: a side; between them the displacement goes smoothly.
+        strength: standard deviation of a knot's displacement, as a share of the side.
+        knots: number of knots per side; the displacement is interpolated smoothly in between.
     """
 
     def __init__(self, strength: float = 0.03, knots: int = 5) -> None:
@@ -28,14 +28,14 @@ class RandomWarp(nn.Module):
 
 
 def warp(x: Tensor, knots: Tensor) -> Tensor:
-    """Fetch each pixel from where its place is moved to; beyond the border its edge goes on.
+    """Sample each pixel from its displaced position; the image is extended by its border pixels.
 
     Args:
         x: [B, C, S, S].
-        knots: how far right and down, shares of the side, at K by K knots from corner to corner [B, 2, K, K].
+        knots: displacement right and down, as shares of the side, at K x K knots from corner to corner [B, 2, K, K].
     """
     moved = interpolate(knots.float(), x.shape[-2:], mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
     still = torch.eye(2, 3, device=x.device).expand(len(x), 2, 3)
-    # The grid runs from -1 to 1 over the side: twice the share.
+    # The grid runs from -1 to 1 over the side, hence the factor 2.
     places = affine_grid(still, list(x.shape), align_corners=False) + 2 * moved
     return grid_sample(x.float(), places, padding_mode="border", align_corners=False).to(x.dtype)
