@@ -502,10 +502,7 @@ def test_a_run_whose_evaluators_file_is_gone_still_samples(portraits, published,
 
 def test_evaluation_is_refused_in_words(runs, monkeypatch):
     place, gan, _ = runs
-    for wrong, said in (
-        (["count=1"], "expected at least 2"),
-        (["split=train"], "split=train: expected one of val, test"),
-    ):
+    for wrong, said in ((["count=1"], "expected at least 2"), (["split=train"], "split=train: expected one of val, test")):
         assert said in unmask("evaluate", f"run={gan}", *wrong, cwd=place, expect=1).stderr
     monkeypatch.setattr(Run, "kind", "swapper")
     asked = unmask("evaluate", f"run={gan}", cwd=place, expect=1).stderr
