@@ -235,11 +235,11 @@ def test_one_class_alone_has_a_rate_with_its_interval_and_says_what_does_not_exi
     called = int((table["logit"] > run.score_thresholds["video"]).sum())
     low, high = binomtest(called, 15).proportion_ci(method="exact")
     rate = "false-positive rate (FPR)" if label == "real" else "true-positive rate (TPR)"
-    said = f"{called} of 15 {label} images are called fake: {rate} {called / 15:.3f} [{low:.3f}, {high:.3f}]"
+    said = f"{called} of 15 {label} images are classified as fake: {rate} {called / 15:.3f} [{low:.3f}, {high:.3f}]"
     printed = " ".join(printed.split())  # a long sentence is wrapped
     assert said in printed
     missing = "fake" if label == "real" else "real"
-    assert f"No {missing} image was scored, so these figures do not exist: AUC" in printed
+    assert f"No {missing} image was scored, so these metrics are undefined: AUC" in printed
     (run.folder / "predictions-alone-test.parquet").unlink()
     train = [*TRAIN[1:], "name=alone", *here, f"paths.prepared={tmp_path}", "data.sampling.balance=none"]
     refused = unmask("train", *train, cwd=place, expect=1).stderr

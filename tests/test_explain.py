@@ -288,8 +288,10 @@ def test_a_training_leaves_heat_maps_and_the_report_shows_them(run, workplace):
     assert strip.shape == (64, 128, 3), "the face and its overlay"
     unmask("report", f"run={run}", "resamples=20", cwd=workplace)
     page = (run / "report.html").read_text()
-    assert "What it looked at" in page and "does not show where the forgery is" in page
-    assert "Sanity check" in page or "The sanity check could not be made" in page, "a map may be flat after one epoch"
+    assert "Heat maps" in page and "does not show where the forgery is" in page
+    assert "Sanity check" in page or "The sanity check could not be computed" in page, (
+        "a map may be flat after one epoch"
+    )
     assert all(entry["item"] in page for entry in about["items"])
 
 

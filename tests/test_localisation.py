@@ -322,7 +322,7 @@ def test_maps_of_fakes_are_kept_beside_their_masks_and_the_report_shows_them(run
     assert all(labels[entry["item"]] == 1 for entry in about["items"])
     unmask("report", f"run={run.folder}", "resamples=20", cwd=place)
     page = (run.folder / "report.html").read_text()
-    assert "Where it says the forgery is" in page and "then the true mask" in page and item in page
+    assert "Predicted manipulation masks" in page and "the true mask" in page and item in page
     assert f"IoU {run.metrics['test']['iou']:.3f}" in page
 
 

@@ -210,7 +210,7 @@ def test_a_mistake_shows_the_frame_that_misleads_most():
     found = pictures.mistakes(table, 0.7, face, 12)
     # a: its track 1 scores 0.73, over the threshold; b: its better track 0.43, below it.
     assert asked == [("b", 1, 1), ("a", 0, 0)] and [mistake.label for mistake in found] == [1, 0]
-    assert "fake, called real" in found[0].caption and pictures.sheet(found).ndim == 3
+    assert "fake, classified as real" in found[0].caption and pictures.sheet(found).ndim == 3
     assert pictures.mistakes(table, 0.7, face, 1)[0].caption == found[0].caption
     assert pictures.mistakes(table, 0.7, face, 0) == []
 

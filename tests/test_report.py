@@ -16,8 +16,8 @@ from rich.console import Console
 from scipy.stats import binomtest
 
 from unmask.metrics import detection
-from unmask.reporting import examples, page, plots, tables
-from unmask.reporting.run import shares
+from unmask.reporting import examples, page, plots, style, tables
+from unmask.reporting.run import HeatMap, HeatMaps, shares
 
 SHOWN = {"frame": 0.47, "video": 0.53}  # as probabilities
 CUTS = {level: float(np.log(prob / (1 - prob))) for level, prob in SHOWN.items()}
@@ -187,14 +187,14 @@ def test_page_has_all_parts(two):
         "Demo data.",
         "They say nothing about real deepfakes.",
         "Comparison",
-        "Is the difference real?",
+        "Pairwise differences",
         "toy, official test list",
         "Parameters 27,977",
-        "By manipulation",
+        "Metrics by manipulation",
         "Training",
-        "Videos, second by second",
-        "a typical fake by temporal",
-        "Worst errors",
+        "Scores over time",
+        "fake (temporal) with the median score",
+        "Largest errors",
         "Shortcut audit",
         "unmask evaluate run=outputs/cnn_lstm/1 data=toy",
         "95 %",  # coverage: 42 of 44 scored
@@ -202,12 +202,119 @@ def test_page_has_all_parts(two):
         assert part in text.replace("&nbsp;", " "), part
 
 
-def test_page_refers_to_nothing_outside_and_runs_nothing(two):
+class Elements(HTMLParser):
+    """Collect the elements of a page in their order: tag and attributes."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.found = []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def values(self, name):
+        return [attrs[name] for _, attrs in self.found if name in attrs]
+
+
+LOADING = ("src", "srcset", "href", "xlink:href", "action", "data", "poster", "background", "ping", "formaction")
+
+
+def test_page_loads_nothing_and_runs_nothing(two):
+    page_of_two = Elements(two[0])
+    targets = [value for name in LOADING for value in page_of_two.values(name)]
+    assert len(targets) > 40 and all(target.startswith(("data:image/", "#")) for target in targets)
     html = two[0].read_text()
-    for target in re.findall(r"""(?:src|href|action)\s*=\s*["']?([^"'\s>]+)""", html):
-        assert target.startswith("data:image/"), target
-    assert not re.search(r"@import|url\(|<script|<iframe|<link|<object|\son\w+=", html)
+    assert not re.search(r"@import|url\(|<script|<iframe|<link|<object|<base|http-equiv=.refresh|\son\w+=", html)
     assert [path.name for path in two[0].parent.iterdir()] == ["report.html"]
+    for kind, content in re.findall(r'src="data:image/([^;]+);base64,([^"]+)"', html):
+        drawing = base64.b64decode(content).decode() if kind == "svg+xml" else ""
+        linked = re.findall(r'(?:href|src)="([^"]*)"|url\(([^)]*)\)|@import', drawing)
+        assert all((a or b).startswith("#") for a, b in linked), "a plot loads something"
+
+
+def test_contents_link_to_every_section(two):
+    elements = Elements(two[0])
+    names = elements.values("id")
+    assert len(names) == len(set(names)), "an id is there twice"
+    links = [target.removeprefix("#") for target in elements.values("href")]
+    headings = [attrs["id"] for tag, attrs in elements.found if tag in ("h2", "h3") and "id" in attrs]
+    assert links == [name for name in headings if name not in ("about-this-report", "contents")]
+    assert {"overview", "run-1", "run-1-plots", "run-2-errors", "audit"} <= set(links)
+    labels = elements.values("aria-labelledby")
+    assert labels and set(labels) <= set(names)
+
+
+def test_a_short_page_has_no_contents():
+    html = page._environment().from_string("{{ body | headings | length }}")
+    assert html.render(body='<h2 id="a">A</h2><h3>none</h3><h3 id="b">B &amp; c</h3>') == "2"
+    assert page._headings('<h3 id="b">B &amp; c</h3>') == [("3", "b", "B &amp; c")]
+
+
+def test_markup_is_semantic(two):
+    elements = Elements(two[0])
+    tags = [tag for tag, _ in elements.found]
+    assert tags.count("h1") == tags.count("main") == tags.count("nav") == 1
+    assert all(attrs.get("alt", "").strip() for tag, attrs in elements.found if tag == "img")
+    assert all(attrs.get("scope") in ("row", "col") for tag, attrs in elements.found if tag == "th")
+    assert tags.count("caption") + tags.count("figcaption") >= tags.count("table")
+    levels = [int(tag[1]) for tag in tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+def colours(block):
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6})", block))
+
+
+def luminance(colour):
+    digits = colour.removeprefix("#")
+    parts = (
+        [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)] if len(digits) == 6 else [int(d, 16) / 15 for d in digits]
+    )
+    return np.dot([0.2126, 0.7152, 0.0722], [((p + 0.055) / 1.055) ** 2.4 if p > 0.04045 else p / 12.92 for p in parts])
+
+
+def contrast(a, b):
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_is_readable_in_both_colour_schemes(two):
+    """WCAG's 4.5 for text; every colour of the light scheme has its dark counterpart, and so do plots."""
+    css = re.search(r"<style>(.*?)</style>", two[0].read_text(), flags=re.S)[1]
+    light, dark = css.split("@media screen and (prefers-color-scheme: dark)", 1)
+    light, dark = colours(light), colours(dark[: dark.index("\n}")])
+    assert light.keys() == dark.keys()
+    for scheme in (light, dark):
+        for text in ("ink", "quiet", "link", "real", "fake", "bad"):
+            assert contrast(scheme[text], scheme["page"]) >= 4.5, (text, scheme[text])
+        for box in ("demo", "warn", "right", "wrong", "faint"):
+            assert contrast(scheme["ink"], scheme[box]) >= 4.5, box
+    assert luminance(dark["page"]) < 0.02
+    for colour in (style.INK, *style.SERIES, style.REAL, style.FAKE):
+        assert contrast(style.DARK.get(colour, colour), dark["page"]) >= 3, f"a line of {colour} on a dark page"
+
+
+def test_plots_follow_the_colour_scheme(two):
+    """Every SVG is transparent, and each dark colour that it draws with has a rule for a dark page."""
+    html = two[0].read_text()
+    drawings = [base64.b64decode(text).decode() for text in re.findall(r'"data:image/svg\+xml;base64,([^"]+)"', html)]
+    assert len(drawings) > 12
+    for drawing in drawings:
+        assert "fill: #ffffff" not in drawing.split("</defs>", 1)[1]
+        used = {colour for colour in style.DARK if f": {colour.lower()}" in drawing.split("</defs>", 1)[1]}
+        assert style.INK in used and "prefers-color-scheme: dark" in drawing
+        assert all(f"fill: {style.DARK[colour]} !important" in drawing for colour in used)
+
+
+def test_text_of_plots_is_readable_on_a_phone(two):
+    """A page of 390 px leaves 358 px for a plot; Matplotlib scales glyphs of 100 units to the size of the font."""
+    html, sizes = two[0].read_text(), []
+    for text in re.findall(r'"data:image/svg\+xml;base64,([^"]+)"', html):
+        drawing = base64.b64decode(text).decode()
+        width = float(re.search(r'viewBox="0 0 ([\d.]+)', drawing)[1])
+        sizes += [float(scale) * 100 * 358 / width for scale in re.findall(r" scale\(([\d.]+) -[\d.]+\)", drawing)]
+    assert len(sizes) > 200 and min(sizes) >= 10, "px"
 
 
 def test_hostile_names_are_text(tmp_path):
@@ -268,7 +375,8 @@ def test_shortcut_warning_when_the_interval_misses_a_half(tmp_path):
     assert "Shortcut warning." not in fine and "No shortcut was found" in fine
     part = {**AUDIT, "methods": {"swap": {"auroc": 0.7, "low": 0.6, "high": 0.8}}}
     text = text_of(page.write(tmp_path / "r.html", [small(audit=part)], "t"))
-    assert "Not for swap alone" in text and "No shortcut was found" not in text and "Not for" not in fine
+    assert "The interval of swap does not contain 0.5" in text and "No shortcut was found" not in text
+    assert "does not contain" not in fine
     for text in (warned, lied):
         assert "Shortcut warning." in text and "No shortcut was found" not in text
 
@@ -350,7 +458,7 @@ def test_few_items_show_their_number_and_no_interval(tmp_path):
     page_text = text_of(page.write(tmp_path / "r.html", [run, run], "t"))
     for text in (printed([run]), tables.markdown([run]), tables.latex([run]), page_text):
         assert "1/1" in text and "1 fake" in text and "1.0" in text
-        assert "Too few videos for an interval, which needs at least 10 scored ones of each class" in text
+        assert "Too few videos for a confidence interval, which needs at least 10 scored videos of each class" in text
         assert "nan" not in text.lower()
     assert "1.000 (too few for an interval)" in tables.markdown([run]) and "too few" in printed([run])
     assert page_text.count("too few") > 40 and "1 real, 1 fake" in page_text
@@ -370,8 +478,8 @@ def test_one_class_alone_has_its_rate_and_says_what_it_lacks(tmp_path, label):
         tables.latex([run]).replace("\\", ""),
         text_of(page.write(tmp_path / "r.html", [run], "t", strips)),
     ):
-        assert f"No {missing} video was scored, so these figures do not exist: AUC, AP, EER, balanced accuracy" in text
-        assert f"{hits} of {len(videos)} {there} videos are called fake" in text
+        assert f"No {missing} video was scored, so these metrics are undefined: AUC, AP, EER, balanced accuracy" in text
+        assert f"{hits} of {len(videos)} {there} videos are classified as fake" in text
         assert f"({rate}) {hits / len(videos):.3f} [{ends.low:.3f}, {ends.high:.3f}], 95 % Clopper-Pearson" in text
         assert f"no {missing}s" in text
 
@@ -390,7 +498,7 @@ def test_large_logits_are_decided_by_the_logit(tmp_path):
     run = report(table, score_thresholds=cuts, summary=detection.summary(table, cuts, 50))
     html = page.write(tmp_path / "r.html", [run], "t").read_text()
     shown = re.findall(r'class="big">(\d+)<', re.findall(r'<table class="confusion">.*?</table>', html, flags=re.S)[0])
-    assert shown == ["22", "0", "0", "22"] and "No scored video is on the wrong side" in html
+    assert shown == ["22", "0", "0", "22"] and "No scored video is misclassified" in html
     assert run.figure("video", "all", "auroc").value == run.figure("video", "all", "accuracy").value == 1
 
 
@@ -468,6 +576,44 @@ def test_timeline_shows_each_face_in_a_lane_of_its_own():
     crowd = pd.concat([rows.assign(track=track, logit=float(track)) for track in range(9)])
     plots.timeline(crowd, spy, score_threshold=0.0)
     assert [track for track, _ in asked] == [3, 4, 5, 6, 7, 8], "the six most suspicious of nine"
+
+
+@pytest.mark.parametrize("number", [1, 2, 9])
+def test_the_page_shows_each_face_of_a_video_with_its_scores(tmp_path, number):
+    """Of nine faces the six with the highest scores; with one face there is nothing to tell apart."""
+    table = predictions(videos=6, methods=("swap",), unscored=0)
+    faces = pd.concat([table.assign(track=track, logit=table["logit"] + track) for track in range(number)])
+    path = page.write(tmp_path / "r.html", [report(faces)], "t", strips)
+    item = examples.typical(faces)[0].item
+    block = re.search(
+        rf'<figure class="video"><figcaption><code>{item.replace("/", "/<wbr>")}.*?</figure>', path.read_text(), re.S
+    )[0]
+    shown = re.findall(r'<li class="(real|fake)"><img src="([^"]*)"[^>]*><span>([\d.]+) s</span> ([\d.]+)</li>', block)
+    named = [int(face) for face in re.findall(r"Face (\d): mean", block)]
+    assert named == {1: [], 2: [1, 2], 9: [4, 5, 6, 7, 8, 9]}[number]
+    assert ("The 6 of 9 faces with the highest scores" in block) == (number == 9)
+    rows = faces[(faces["item"] == item) & (faces["track"] + 1).isin(named or [1])]
+    prob = 1 / (1 + np.exp(-rows["logit"]))
+    assert [(call, when, score) for call, _, when, score in shown] == [
+        ("fake" if logit > CUTS["frame"] else "real", f"{time:.1f}", f"{p:.2f}")
+        for logit, time, p in zip(rows["logit"], rows["time"], prob, strict=True)
+    ]
+    pixels = [np.asarray(Image.open(io.BytesIO(base64.b64decode(src.split(",")[1])))) for _, src, _, _ in shown]
+    assert [int(pixel[0, 0, 0]) for pixel in pixels] == (40 + rows["frame"] % 200).tolist(), (
+        "each crop at its own frame"
+    )
+
+
+@pytest.mark.parametrize("localiser", [True, False])
+def test_heat_maps_say_what_they_are(tmp_path, localiser):
+    png = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(png, format="PNG")
+    shown = [HeatMap("toy/swap/001", "fake (swap)", 0.9, png.getvalue())]
+    for agreement, words in ((0.1, "depend on the learned weights."), (0.9, "do not interpret"), (np.nan, "constant")):
+        run = small(heat=HeatMaps(shown, localiser, agreement, 0.5))
+        text = text_of(page.write(tmp_path / "r.html", [run], "t"))
+        assert ("Predicted manipulation masks" in text) == localiser and words in text
+        assert ("does not show where the forgery is" in text) != localiser
 
 
 def test_chosen_videos_are_informative():

@@ -89,19 +89,19 @@ def test_the_page_speaks_of_images(tmp_path):
     runs = [report(predictions(seed), name, audit=audit | {"note": ""}) for seed, name in ((0, "a"), (1, "b"))]
     text = words_of(page.write(tmp_path / "r.html", runs, "Art", strips, demo=True))
     assert not re.search(r"video|frame|face\b|clip", text, flags=re.I)
-    assert "Images and their scores" in text and "a typical real image" in text
+    assert "Example images" in text and "real image with the median score" in text
     assert "Test images 20 real, 20 fake; 39 scored" in text and "Image AUC" in text and "Image AP" in text
     html = (tmp_path / "r.html").read_text()
     assert 'class="video"' not in html and html.count('data-level="image"') == 2
     scored = runs[0].predictions.dropna(subset=["logit"])
     wrong = ((scored["logit"] > np.log(0.45 / 0.55)) != (scored["label"] == 1)).sum()
-    assert f"{wrong} of 39 scored images are on the wrong side of the threshold 0.45" in text
+    assert f"{wrong} of 39 scored images are misclassified at the threshold 0.45" in text
 
 
 def test_videos_stay_videos_beside_pictures(tmp_path):
     runs = [report(predictions(), "pictures"), report(as_videos(predictions(1)), "films")]
     text = words_of(page.write(tmp_path / "r.html", runs, "Both", strips))
-    assert "Videos, second by second" in text and "Images and their scores" in text
+    assert "Scores over time" in text and "Example images" in text
     assert "Test images" in text and "Test videos" in text and "Paired bootstrap over videos" in text
     levels = re.findall(r"^\| (\w+) \| (\w+) \|", tables.markdown(runs), flags=re.M)[1:]
     assert levels == [("pictures", "image"), ("films", "frame"), ("films", "video")]

@@ -339,4 +339,4 @@ def test_what_cannot_be_says_so(place, extra, reason):
 def test_runs_from_before_flops_were_counted_are_told_of():
     assert _network({"parameters": 27_977}) == {"Parameters": "27,977"}
     assert _network({"parameters": 1, "flops": None}) == {"Parameters": "1"}
-    assert _network({"parameters": 1, "flops": 5_173_447_168})["GFLOPs a sample"] == "5.17"
+    assert _network({"parameters": 1, "flops": 5_173_447_168})["GFLOPs per sample"] == "5.17"

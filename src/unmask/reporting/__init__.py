@@ -1,1 +1,1 @@
-"""What a person reads: tables, plots and a page, from prediction tables alone."""
+"""Tables, plots and a page for people, made only from prediction tables."""

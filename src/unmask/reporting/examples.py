@@ -1,4 +1,4 @@
-"""Which items a report shows; the same table always gives the same choice."""
+"""Select the items that a report shows; the same table always gives the same selection."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,11 @@ import pandas as pd
 
 from unmask.metrics import detection
 
-METHODS, ERRORS = 8, 12  # most that are shown
+METHODS, ERRORS = 8, 12  # largest numbers shown
 
 
 class Choice(NamedTuple):
-    """An item to show, and why."""
+    """A selected item, and why it was selected."""
 
     item: str
     label: int
@@ -21,24 +21,24 @@ class Choice(NamedTuple):
 
 
 def typical(predictions: pd.DataFrame) -> list[Choice]:
-    """Choose the real video of median score, the real of highest score, and the median fake of each manipulation."""
+    """Select the real items with the median and the highest score, and the median fake of each manipulation."""
     videos = detection.videos(predictions).dropna(subset=["score"]).sort_values(["score", "item"])
     unit = detection.unit(predictions)
     real = videos[videos["label"] == 0]
-    chosen = [_choice(real, (len(real) - 1) // 2, f"a typical real {unit}")] if len(real) else []
+    chosen = [_choice(real, (len(real) - 1) // 2, f"real {unit} with the median score")] if len(real) else []
     if len(real) > 1:
-        chosen.append(_choice(real, len(real) - 1, f"the real {unit} that looks most like a fake to the detector"))
+        chosen.append(_choice(real, len(real) - 1, f"real {unit} with the highest score"))
     for method in detection.methods(predictions)[:METHODS]:
         fakes = videos[(videos["label"] == 1) & (videos["method"] == method)]
         if len(fakes):
-            chosen.append(_choice(fakes, (len(fakes) - 1) // 2, f"a typical fake by {method}"))
+            chosen.append(_choice(fakes, (len(fakes) - 1) // 2, f"fake ({method}) with the median score"))
     return chosen
 
 
 def explained(predictions: pd.DataFrame, count: int, localiser: bool) -> list[Choice]:
-    """Choose `count` items whose heat maps are shown: fakes of each manipulation, low, middle and high scores alike.
+    """Select `count` items for heat maps: fakes of each manipulation, with low, middle and high scores.
 
-    The last one is a typical real item, for contrast; not for a localiser, whose maps stand beside masks of fakes.
+    The last one is the real item with the median score, for contrast. A localiser gets only fakes, which have masks.
     """
     videos = detection.videos(predictions).dropna(subset=["score"]).sort_values(["score", "item"])
     reals = [] if localiser else [one for one in typical(predictions) if one.label == 0][:1]
@@ -49,26 +49,26 @@ def explained(predictions: pd.DataFrame, count: int, localiser: bool) -> list[Ch
         for method in methods:
             rows = videos[videos["method"] == method]
             ranks = sorted({len(rows) * (2 * number + 1) // (2 * each) for number in range(each)}) if len(rows) else []
-            fakes += [_choice(rows, rank, f"a fake by {method}") for rank in ranks[turn : turn + 1]]
+            fakes += [_choice(rows, rank, f"fake ({method})") for rank in ranks[turn : turn + 1]]
     return fakes[:room] + reals
 
 
 def errors(predictions: pd.DataFrame, threshold: float) -> tuple[list[Choice], int]:
-    """Choose the videos furthest on the wrong side of the video threshold, a score, and count all of them."""
+    """Select the misclassified items furthest from the video threshold, a score (logit), and count all of them."""
     videos = detection.videos(predictions).dropna(subset=["score"])
     beyond = (videos["score"] - threshold).where(videos["label"] == 0, threshold - videos["score"])
     called = videos["score"] > threshold
-    # Before any row is left out: pandas gives a column's rows to a table that has none.
+    # Assigned before rows are removed: pandas would add the rows of a column to an empty table.
     wrong = videos.assign(beyond=beyond)[called != (videos["label"] == 1)]
     wrong = wrong.sort_values(["beyond", "item"], ascending=[False, True])
-    names = {0: "real, called fake", 1: "fake, called real"}
+    names = {0: "real, classified as fake", 1: "fake, classified as real"}
     return [_choice(wrong, row, names[int(wrong["label"].iloc[row])]) for row in range(min(ERRORS, len(wrong)))], len(
         wrong
     )
 
 
 def wrongest_frame(predictions: pd.DataFrame, item: str, label: int) -> tuple[int, int]:
-    """Find the frame of an item that speaks most for the wrong class: its number, and the track of the face in it."""
+    """Find the frame of an item with the most misleading score: its number, and the track of its face."""
     rows = predictions[(predictions["item"] == item) & predictions["logit"].notna()]
     logit = rows["logit"].to_numpy()
     row = rows.iloc[int(logit.argmin() if label == 1 else logit.argmax())]

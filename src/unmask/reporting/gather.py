@@ -1,4 +1,4 @@
-"""What a page says of a run, from the files of its folder."""
+"""Collect what a page shows of a run from the files of its folder."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,20 +15,20 @@ from unmask.data.store import AGAIN, CropStore
 from unmask.files import read_json
 from unmask.metrics import detection
 from unmask.metrics.learning import did_not_learn
-from unmask.reporting import tables
+from unmask.reporting import about, tables
 from unmask.reporting.run import HeatMap, HeatMaps, RunReport
 from unmask.runs.run import Run
 
-SEEN = "Seen in training"  # the word of a protocol for files that the run was trained on
-HEAT = "explain"  # the folder of heat maps in a run's
+SEEN = "Seen in training"  # key of a protocol for files that the run was trained on
+HEAT = "explain"  # folder of heat maps in a run's folder
 
 
 def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | None = None) -> RunReport:
-    """All that a page tells of a run, from the files of its folder."""
+    """Read everything that a page shows of a run from the files of its folder."""
     thresholds, predictions = run.score_thresholds, run.predictions(split, dataset)
     protocol = dict(predictions.attrs["protocol"])
     protocol["Seed"] = str(run.config.get("seed"))
-    # Predictions of old runs hold no figures; those of the run's own test are in its metrics.
+    # Prediction files of old runs hold no metrics; those of the run's own test are in metrics.json.
     figures = predictions.attrs["figures"] or (run.metrics[split] if dataset is None else {})
     curves = run.folder / "metrics.csv"
     return RunReport(
@@ -45,11 +45,12 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
         heat=_heat(run.folder),
         remarks=[*_learning(run), *_seen(protocol), *_empty(predictions, split)],
         duplicates=_duplicates(run),
+        about=about.of_run(run),
     )
 
 
 def _learning(run: Run) -> list[str]:
-    """The run's remarks on its training; of an old run they are worked out from its validation."""
+    """The run's remarks on its training; for an old run they are computed from its validation predictions."""
     if "remarks" in run.metrics:
         return list(run.metrics["remarks"])
     remark = did_not_learn(run.predictions("val"), str(run.metrics["monitor"]), None)
@@ -65,10 +66,10 @@ def _empty(predictions: pd.DataFrame, split: str) -> list[str]:
 
 
 def _network(metrics: Settings) -> dict[str, str]:
-    """What the network costs, and what cross-validation found where there was one."""
+    """The size and cost of the network, and the results of cross-validation if there was one."""
     facts = {"Parameters": f"{metrics['parameters']:,}"}
-    if metrics.get("flops"):  # not of old runs, and not where nothing that is counted happens
-        facts["GFLOPs a sample"] = f"{metrics['flops'] / 1e9:.3g}"
+    if metrics.get("flops"):  # missing in old runs, and zero if no counted operation occurs
+        facts["GFLOPs per sample"] = f"{metrics['flops'] / 1e9:.3g}"
     if cv := metrics.get("cv"):
         settings = ", ".join(f"{name} {value:.3g}" for name, value in cv["settings"].items())
         facts["Classifier"] = f"{cv['classifier']}, {settings}"
@@ -78,15 +79,15 @@ def _network(metrics: Settings) -> dict[str, str]:
 
 
 def _pixels(figures: Mapping[str, float]) -> dict[str, str]:
-    """A localiser's figures, in words."""
+    """The pixel metrics of a localiser, as text."""
     if "iou" not in figures:
         return {}
     auc, f1, iou = (figures[name] for name in ("pixel_auroc", "pixel_f1", "iou"))
-    return {"Pixels": f"AUC {auc:.3f}, F1 {f1:.3f}, IoU {iou:.3f}: of the manipulated pictures, called at 0.5"}
+    return {"Pixels": f"AUC {auc:.3f}, F1 {f1:.3f}, IoU {iou:.3f}: on manipulated pictures, threshold 0.5"}
 
 
 def _datasets(predictions: pd.DataFrame) -> dict[str, str]:
-    """The AUC of each data set in a table of several, pooled and as their mean."""
+    """The AUC of each data set in a table of several, and the pooled AUC."""
     if not (found := detection.per_dataset(predictions)):
         return {}
     level = next(iter(found)).partition("_")[0]
@@ -96,7 +97,7 @@ def _datasets(predictions: pd.DataFrame) -> dict[str, str]:
 
 
 def _stores(run: Run) -> list[CropStore]:
-    """The crops that the run read, of each of its data sets, as far as they are still there."""
+    """The stores of the crops that the run read, one per data set, as far as they still exist."""
     source, recipe, split = (run.build(f"data.{part}") for part in ("source", "recipe", "split"))
     folders = [part.folder for part, _ in members(source, split, recipe, run.config["data"]["prepared"])]
     return [CropStore(folder) for folder in folders if (folder / "crops.parquet").is_file()]
@@ -111,7 +112,7 @@ def _audit(run: Run) -> Settings | None:
 
 
 def _duplicates(run: Run, most: int = 20) -> list[str]:
-    """The pairs of look-alike items that the run noted, a line each: unrelated ones first."""
+    """The pairs of near-duplicate items that the run noted, one line each, unrelated pairs first."""
     path = run.folder / duplicates.DUPLICATES
     if not path.is_file():
         return []
@@ -122,13 +123,13 @@ def _duplicates(run: Run, most: int = 20) -> list[str]:
 
 
 class Strips:
-    """Face crops for the page; a grey square where the crop is no longer at hand."""
+    """Face crops for the page; a grey square if a crop no longer exists."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.stores = [store for run in runs for store in _stores(run)]
 
     def __call__(self, item: str, frames: list[int], track: int) -> list[NDArray[np.uint8]]:
-        """The crops of a face in these frames of an item, each [H, W, 3]."""
+        """Read the crops of a face in these frames of an item, each [H, W, 3]."""
         grey = np.full((96, 96, 3), 200, np.uint8)
         found: dict[int, NDArray[np.uint8]] = {}
         for store in self.stores:
@@ -141,7 +142,7 @@ class Strips:
 
 
 def _heat(out: Path) -> HeatMaps | None:
-    """What `explain` left in a run's folder."""
+    """Read the heat maps that `explain` wrote into a run's folder."""
     path = out / HEAT / "explain.json"
     if not path.is_file():
         return None

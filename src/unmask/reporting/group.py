@@ -1,4 +1,4 @@
-"""A picture that shows several faces: the whole of it with a numbered box for each, and the crops with their scores."""
+"""A picture with several faces: the whole picture with a numbered box per face, and the crops with their scores."""
 
 import matplotlib
 import numpy as np
@@ -9,12 +9,12 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from unmask.metrics import detection
+from unmask.reporting.lanes import crops
 from unmask.reporting.run import Strips
-from unmask.reporting.style import FAKE, INK, REAL, STYLE, save
-from unmask.reporting.timeline import crops
+from unmask.reporting.style import AXIS, FAKE, INK, REAL, STYLE, save
 
-COLUMNS, MOST = 6, 18  # crops in a row, and in all
-WIDTH, HEIGHT = 8.0, 7.0  # of the figure, and the most of the picture in it, inches
+COLUMNS, MOST = 6, 18  # most crops in a row, and in total
+WIDTH, HEIGHT = 8.0, 7.0  # width of the figure and largest height of the picture in it, inches
 
 
 def group(
@@ -25,17 +25,17 @@ def group(
     *,
     score_threshold: float,
 ) -> bytes:
-    """Draw a picture with its faces in the colours of their calls.
+    """Draw a picture and its faces in the colours of their predicted classes.
 
     Args:
-        predictions: A row for each face, of one item; face n is track n - 1.
+        predictions: The rows of one item, one per face; face n is track n - 1.
         strips: Gives the crops.
-        picture: The whole of it, `[H, W, 3]`.
-        boxes: Of the faces, in the order of the rows, `[N, 4]`, px of the picture.
-        score_threshold: A logit; scores above it are called fake.
+        picture: The whole picture, `[H, W, 3]`.
+        boxes: Boxes of the faces in the order of the rows, `[N, 4]`, in pixels of the picture.
+        score_threshold: A logit; scores above it are classified as fake.
 
     Returns:
-        A PNG. Of more than `MOST` faces the crops of the highest scores are shown; each has its box.
+        A PNG. Of more than `MOST` faces, only the crops with the highest scores are shown; every face has a box.
     """
     rows = detection.frames(predictions).reset_index(drop=True)
     rows = rows.assign(colour=np.where(rows["score"] > score_threshold, FAKE, REAL))
@@ -55,12 +55,12 @@ def group(
             _crop(axes, face, f"face {row['track'] + 1}: {row['prob']:.2f}", row["colour"])
         _scale(figure.add_subplot(grid[-1, :]), rows, float(detection.probability(score_threshold)))
         if len(shown) < len(rows):
-            figure.suptitle(f"{len(rows)} faces; the crops of the {len(shown)} with the highest scores", fontsize=10)
+            figure.suptitle(f"Crops of the {len(shown)} of {len(rows)} faces with the highest scores", fontsize=10)
         return save(figure, "png", dpi=130)
 
 
 def _whole(axes: Axes, picture: NDArray[np.uint8], boxes: NDArray[np.floating], rows: pd.DataFrame) -> None:
-    """The picture with a numbered box for each face."""
+    """Show the picture with a numbered box for each face."""
     axes.imshow(picture)
     for (left, top, right, bottom), track, colour in zip(boxes, rows["track"], rows["colour"], strict=True):
         axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=2))
@@ -81,9 +81,9 @@ def _crop(axes: Axes, face: NDArray[np.uint8], title: str, colour: str) -> None:
 
 
 def _scale(axes: Axes, rows: pd.DataFrame, threshold: float) -> None:
-    """The place of each score between 0 and 1."""
+    """Show each score on a scale from 0 to 1."""
     axes.axvspan(threshold, 1, color=FAKE, alpha=0.15, linewidth=0)
     axes.axvline(threshold, color=INK, linewidth=1, linestyle="--")
     axes.scatter(rows["prob"], np.full(len(rows), 0.5), c=rows["colour"].tolist(), s=50, clip_on=False, zorder=3)
-    label = f"probability of being fake; above the threshold {threshold:.2f}: called fake"
+    label = f"{AXIS} (classified as fake above the threshold {threshold:.2f})"
     axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[], xlabel=label)

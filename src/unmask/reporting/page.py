@@ -1,13 +1,15 @@
-"""The report: one HTML file that needs nothing else."""
+"""The report: one self-contained HTML file."""
 
 import base64
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -15,22 +17,30 @@ from unmask.config import Settings
 from unmask.files import write_text
 from unmask.metrics import bootstrap, detection
 from unmask.reporting import examples, plots, tables
+from unmask.reporting.lanes import crops, lanes
 from unmask.reporting.remarks import remarks
 from unmask.reporting.run import NAMES, Figure, RunReport, Strips, all_methods, common_unit, percent, shares
-from unmask.reporting.timeline import crops
 
 __all__ = ["RunReport", "Strips", "write"]
 
 
-def write(path: Path, runs: Sequence[RunReport], title: str, strips: Strips | None = None, demo: bool = False) -> Path:
-    """Write the report of one or several runs, all at once or not at all.
+def write(
+    path: Path,
+    runs: Sequence[RunReport],
+    title: str,
+    strips: Strips | None = None,
+    demo: bool = False,
+    about: Mapping[str, str] | None = None,
+) -> Path:
+    """Write the report of one or several runs, completely or not at all.
 
     Args:
-        path: The HTML file; its folder is made.
+        path: The HTML file; its folder is created.
         runs: In the order of the page.
         title: Heading of the page.
         strips: Gives face crops by item, frame numbers and track; without it the page has no faces.
-        demo: Say on top that rendered demo data were scored.
+        demo: State at the top that rendered demo data were scored.
+        about: Where the page itself comes from, such as its date and the version that wrote it.
 
     Returns:
         `path`.
@@ -40,16 +50,11 @@ def write(path: Path, runs: Sequence[RunReport], title: str, strips: Strips | No
     """
     if not runs:
         raise ValueError("a report needs at least one run")
-    folder = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(percent=percent, exact=_exact)
-    html = environment.get_template("page.html.j2").render(
+    template = _environment().get_template("page.html.j2")
+    html = template.render(
         title=title,
         demo=demo,
-        names=NAMES,
-        few=bootstrap.FEWEST,
+        about=about or {},
         runs=[_section(run, strips) for run in runs],
         **_comparison(runs),
     )
@@ -58,8 +63,19 @@ def write(path: Path, runs: Sequence[RunReport], title: str, strips: Strips | No
     return path
 
 
+def _environment() -> jinja2.Environment:
+    """Templates that escape all values and refuse undefined ones."""
+    folder = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals.update(names=NAMES, few=bootstrap.FEWEST)
+    environment.filters.update(percent=percent, exact=_exact, headings=_headings, png=_png)
+    return environment
+
+
 def _comparison(runs: Sequence[RunReport]) -> dict[str, object]:
-    """Gather what concerns all runs: the table, the overlaid curves, paired differences, a shared audit."""
+    """Collect what concerns all runs: the table, the overlaid curves, paired differences, a shared audit."""
     shared = all(run.audit == runs[0].audit for run in runs)
     scored = {run.name: run.scored[run.whole] for run in runs}
     best = max(runs, key=lambda run: _value(run.figure("video", "all", "auroc")))
@@ -80,7 +96,7 @@ def _value(figure: Figure | None) -> float:
 
 
 def _paired(best: RunReport, run: RunReport) -> bootstrap.Comparison | None:
-    """Compare on common videos; None where two runs have none (scored on different data)."""
+    """Compare two runs on their common items; None if they have none (they were scored on different data)."""
     try:
         return bootstrap.paired(best.predictions, run.predictions)
     except ValueError:
@@ -88,12 +104,12 @@ def _paired(best: RunReport, run: RunReport) -> bootstrap.Comparison | None:
 
 
 def _section(run: RunReport, strips: Strips | None) -> dict[str, object]:
-    """Gather one run's part of the page."""
+    """Collect one run's part of the page."""
     levels, items = run.scored, detection.videos(run.predictions)
     scored, cut = levels[run.whole], run.score_thresholds["video"]
-    drawn_of = _timeline if run.unit == "video" else _face
+    drawn_of = _over_time if run.unit == "video" else _face
     wrong, errors = examples.errors(run.predictions, cut)
-    drawn = None if run.curves is None else plots.training(run.curves)
+    drawn = {} if run.curves is None else plots.training(run.curves)
     return {
         "run": run,
         "remarks": remarks(run),
@@ -110,8 +126,8 @@ def _section(run: RunReport, strips: Strips | None) -> dict[str, object]:
             "methods": _svg(plots.by_method(run)),
             "histogram": _svg(plots.histogram(scored, run.thresholds["video"], f"{run.unit}s")),
             "reliability": _svg(plots.reliability(levels)),
-            "training": _svg(drawn) if drawn else None,
         },
+        "training": {name: _svg(content) for name, content in drawn.items()},
         "confusion": _confusion(scored, cut),
         "typical": [(choice, drawn_of(run, choice, strips)) for choice in examples.typical(run.predictions)],
         "errors": [(choice, _face(run, choice, strips)) for choice in wrong],
@@ -123,7 +139,7 @@ def _section(run: RunReport, strips: Strips | None) -> dict[str, object]:
 
 
 def _confusion(scored: pd.DataFrame, threshold: float) -> list[tuple[str, list[tuple[int, str]]]]:
-    """Count truth against call: rows real, fake; columns called real, called fake, with the share of the row."""
+    """Count the items by true class (rows) and predicted class (columns), with the share of the row."""
     called = scored["score"] > threshold
     rows = []
     for label, name in enumerate(("real", "fake")):
@@ -134,7 +150,7 @@ def _confusion(scored: pd.DataFrame, threshold: float) -> list[tuple[str, list[t
 
 
 def _audit(audit: Settings | None) -> Settings | None:
-    """Judge each interval of the audit: does it hold 0.5?"""
+    """Add to the audit which of its intervals contain 0.5."""
     if audit is None:
         return None
     parts = {"all": audit, **audit.get("methods", {})}
@@ -144,26 +160,31 @@ def _audit(audit: Settings | None) -> Settings | None:
     return {**audit, "parts": parts, "held": held, "missed": missed, "fine": fine}
 
 
-def _timeline(run: RunReport, choice: examples.Choice, strips: Strips | None) -> str:
-    rows = run.predictions[run.predictions["item"] == choice.item]
-    return _data(plots.timeline(rows, strips, score_threshold=run.score_thresholds["frame"]), "png")
+def _over_time(run: RunReport, choice: examples.Choice, strips: Strips | None) -> dict[str, object]:
+    """A video's scores over time, the number of its faces, and the crops of those with the highest scores."""
+    rows, cut = run.predictions[run.predictions["item"] == choice.item], run.score_thresholds["frame"]
+    return {
+        "plot": _svg(plots.scores(rows, score_threshold=cut)),
+        "tracks": rows.dropna(subset=["logit"])["track"].nunique(),
+        "lanes": lanes(rows, strips, score_threshold=cut) if strips else [],
+    }
 
 
 def _face(run: RunReport, choice: examples.Choice, strips: Strips | None) -> str | None:
     if strips is None:
         return None
     frame, track = examples.wrongest_frame(run.predictions, choice.item, choice.label)
-    return _data(_png(crops(strips, choice.item, [frame], track)[0]), "png")
+    return _png(crops(strips, choice.item, [frame], track)[0])
 
 
-def _png(picture: NDArray[np.uint8]) -> bytes:
+def _png(picture: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG")
-    return buffer.getvalue()
+    return _data(buffer.getvalue(), "png")
 
 
 def _data(content: bytes, kind: str) -> str:
-    """Put a picture into its own address, so that the page refers to nothing outside."""
+    """Encode a picture as a data URL, so that the page loads nothing."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -172,5 +193,11 @@ def _svg(content: bytes) -> str:
 
 
 def _exact(value: float) -> str:
-    """Write all digits, for machines that read the page."""
+    """Write all digits, for programs that read the page."""
     return repr(float(value))
+
+
+def _headings(html: str) -> list[tuple[str, str, Markup]]:
+    """List the headings of a page that have an id: level, id, escaped text."""
+    found = re.findall(r'<h([23]) id="([^"]*)">(.*?)</h[23]>', html, flags=re.DOTALL)
+    return [(level, name, Markup(text)) for level, name, text in found]

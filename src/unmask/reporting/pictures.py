@@ -1,4 +1,4 @@
-"""What a logger is shown of a test: ROC curve, confusion matrix and the worst errors, as uint8 pictures [H, W, 3]."""
+"""What a logger shows of a test: ROC curve, confusion matrix and largest errors, as uint8 pictures [H, W, 3]."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from unmask.metrics import detection
 from unmask.reporting import examples
 from unmask.reporting.run import shares
-from unmask.reporting.style import DASHES, FAINT, FAKE, INK, REAL, SERIES, STYLE
+from unmask.reporting.style import DASHES, FAINT, FAKE, FPR, INK, REAL, SERIES, STYLE, TPR
 
 Picture = NDArray[np.uint8]
 # item, track, frame -> face crop [H, W, 3]
@@ -24,7 +24,7 @@ COLUMNS = 4
 
 
 class Mistake(NamedTuple):
-    """The most misleading face of a video on the wrong side of the threshold, and the words beneath it."""
+    """The face with the most misleading score in a misclassified video, and its caption."""
 
     face: Picture
     caption: str
@@ -32,7 +32,7 @@ class Mistake(NamedTuple):
 
 
 def mistakes(predictions: pd.DataFrame, threshold: float, faces: Faces, most: int) -> list[Mistake]:
-    """Fetch the worst errors, worst first; `threshold` is that of videos, a score."""
+    """Fetch the largest errors, largest first; `threshold` is the video threshold, a score (logit)."""
     found = []
     for choice in examples.errors(predictions, threshold)[0][:most]:
         rows = detection.frames(predictions[predictions["item"] == choice.item]).dropna(subset=["score"])
@@ -45,7 +45,7 @@ def mistakes(predictions: pd.DataFrame, threshold: float, faces: Faces, most: in
 
 
 def sheet(shown: Sequence[Mistake]) -> Picture:
-    """Lay faces out side by side, each above its caption, framed in the colour of its truth."""
+    """Lay faces out side by side, each above its caption and framed in the colour of its true class."""
     rows = -(-len(shown) // COLUMNS)
 
     def draw(figure: Figure) -> None:
@@ -74,18 +74,18 @@ def roc(tables: Mapping[str, pd.DataFrame]) -> Picture:
             area = float(detection.auroc(table["score"], table["label"]))
             words = f"{name}  {'one class only' if np.isnan(area) else f'{area:.3f}'}"
             axes.plot(fpr, tpr, DASHES[number], color=SERIES[number], label=words)
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="reals wrongly called fake", ylabel="fakes found")
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=FPR, ylabel=TPR)
         axes.legend(loc="lower right")
 
     return _picture(draw, (4.2, 3.6))
 
 
 def confusion(videos: pd.DataFrame, threshold: float) -> Picture:
-    """Draw how many real and fake videos were called what, with the share of each row.
+    """Draw the confusion matrix of videos: counts, and the share of each row.
 
     Args:
         videos: scored videos with `score, label`.
-        threshold: scores (logits) above it are called fake.
+        threshold: scores (logits) above it are classified as fake.
     """
 
     def draw(figure: Figure) -> None:
@@ -95,9 +95,8 @@ def confusion(videos: pd.DataFrame, threshold: float) -> Picture:
             for call in (0, 1):
                 _cell(axes, call, label, (int((~called).sum()), int(called.sum())))
         names = ("real", "fake")
-        axes.set(
-            xlim=(0, 2), ylim=(2, 0), ylabel="truth", title=f"called, threshold {detection.probability(threshold):.2f}"
-        )
+        title = f"Predicted class, threshold {detection.probability(threshold):.2f}"
+        axes.set(xlim=(0, 2), ylim=(2, 0), ylabel="True class", title=title)
         axes.set_xticks([0.5, 1.5], names)
         axes.set_yticks([0.5, 1.5], names)
         axes.tick_params(length=0, labeltop=True, labelbottom=False)

@@ -1,6 +1,7 @@
-"""Plots as SVG or PNG bytes, drawn through Matplotlib's objects: no window, no global figure."""
+"""Plots as SVG or PNG bytes, drawn with Matplotlib's object interface: no window, no global figure."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import matplotlib
@@ -14,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from unmask.metrics import calibration, detection
 from unmask.reporting.group import group
 from unmask.reporting.run import RunReport
-from unmask.reporting.style import AXIS, DASHES, FAINT, FAKE, INK, REAL, SERIES, STYLE, save
-from unmask.reporting.timeline import single, timeline
+from unmask.reporting.style import AXIS, DASHES, FAINT, FAKE, FPR, INK, REAL, SERIES, STYLE, TPR, save
+from unmask.reporting.timeline import scores, single, timeline
 
 __all__ = [
     "by_method",
@@ -24,6 +25,7 @@ __all__ = [
     "precision_recall",
     "reliability",
     "roc",
+    "scores",
     "single",
     "timeline",
     "training",
@@ -43,7 +45,7 @@ def svg(draw: Callable[[Axes], None], size: tuple[float, float] = (4.2, 3.6)) ->
 
 
 def _legend(axes: Axes, names: Sequence[str], place: Literal["lower right", "lower left", "best"]) -> None:
-    """Name the series; a name is text, whatever signs it holds."""
+    """Add a legend; names are plain text, never mathematics."""
     if not names:
         return
     lines = [Line2D([], [], color=_colour(i), linestyle=_dash(i)) for i in range(len(names))]
@@ -60,20 +62,20 @@ def _dash(number: int) -> Dash:
 
 
 def _words(name: str) -> str:
-    """Say a logged metric's name, `val/video_auroc`, in words."""
+    """Write the name of a logged metric, such as `val/video_auroc`, in words."""
     return " ".join(WORDS.get(word, word) for word in name.replace("/", "_").split("_"))
 
 
 def _unit(axes: Axes, across: str, up: str) -> None:
-    """Make both axes run from 0 to 1."""
+    """Label both axes and let them run from 0 to 1."""
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=across, ylabel=up)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.set_yticks(np.linspace(0, 1, 6))
 
 
 def _missing(axes: Axes) -> None:
-    """Say that there is nothing to draw, and why."""
-    words = "not defined:\nneeds scored reals and fakes"
+    """Write why there is no curve."""
+    words = "Not defined: needs scored\nreal and fake items"
     axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, color=INK, fontsize=10)
 
 
@@ -88,7 +90,7 @@ def roc(tables: Mapping[str, pd.DataFrame]) -> bytes:
             area = float(detection.auroc(table["score"], table["label"]))
             axes.plot(fpr, tpr, color=_colour(number), linestyle=_dash(number))
             names.append(name if np.isnan(area) else f"{name}  {area:.3f}")
-        _unit(axes, "reals wrongly called fake", "fakes found")
+        _unit(axes, FPR, TPR)
         if names == list(tables):
             _missing(axes)
         _legend(axes, names, "lower right")
@@ -107,7 +109,7 @@ def precision_recall(tables: Mapping[str, pd.DataFrame]) -> bytes:
             if not np.isnan(value):
                 axes.step(recall, precision, where="pre", color=_colour(number), linestyle=_dash(number))
             names.append(name if np.isnan(value) else f"{name}  {value:.3f}")
-        _unit(axes, "fakes found", "share truly fake among called fake")
+        _unit(axes, "Recall", "Precision")
         if names == list(tables):
             _missing(axes)
         _legend(axes, names, "lower left")
@@ -116,7 +118,7 @@ def precision_recall(tables: Mapping[str, pd.DataFrame]) -> bytes:
 
 
 def histogram(table: pd.DataFrame, threshold: float, unit: str = "videos") -> bytes:
-    """Draw how the probabilities of reals and fakes are spread, with the threshold, a probability too."""
+    """Draw histograms of the probabilities of real and of fake items, and the threshold, also a probability."""
 
     def draw(axes: Axes) -> None:
         edges = np.linspace(0, 1, 21).tolist()
@@ -125,7 +127,7 @@ def histogram(table: pd.DataFrame, threshold: float, unit: str = "videos") -> by
             axes.hist(scores, edges, histtype="stepfilled", color=colour, alpha=0.28)
             axes.hist(scores, edges, histtype="step", color=colour, linewidth=1.6, label=name)
         axes.axvline(threshold, color=INK, linewidth=1.2, linestyle="--", label=f"threshold {threshold:.2f}")
-        axes.set(xlim=(0, 1), xlabel=AXIS, ylabel=unit)
+        axes.set(xlim=(0, 1), xlabel=AXIS, ylabel=f"Number of {unit}")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(**ABOVE, ncols=3)
 
@@ -133,7 +135,7 @@ def histogram(table: pd.DataFrame, threshold: float, unit: str = "videos") -> by
 
 
 def reliability(tables: Mapping[str, pd.DataFrame]) -> bytes:
-    """Draw the share of fakes against the probability; a dot's area shows how many scores its bin holds."""
+    """Draw the observed fraction of fakes against the probability; a marker's area shows the size of its bin."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (2, 3)))
@@ -142,7 +144,7 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> bytes:
             area = 6 + 500 * bins["weight"] / max(bins["weight"].sum(), 1)
             colour, marker = _colour(number), "os"[number % 2]
             axes.scatter(bins["prob"], bins["fake"], s=area, color=colour, marker=marker, alpha=0.7, linewidths=0)
-        _unit(axes, AXIS, "share that is fake")
+        _unit(axes, AXIS, "Observed fraction of fakes")
         lines = [Line2D([], [], color=_colour(i), marker="os"[i % 2], linewidth=0) for i in range(len(tables))]
         axes.legend(lines, list(tables), loc="upper left", handlelength=1)
 
@@ -150,7 +152,7 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> bytes:
 
 
 def by_method(run: RunReport) -> bytes:
-    """Draw the AUC with its interval, where there is one, for each manipulation at each level."""
+    """Draw the AUC, with its interval if there is one, for each manipulation at each level."""
     methods = run.methods()
     counted = {method: run.figure(run.whole, method, "auroc") for method in methods}
     known = any(figure.known for figure in counted.values() if figure)
@@ -172,7 +174,7 @@ def by_method(run: RunReport) -> bytes:
             _missing(axes)
         for tick in names:
             tick.label1.set_parse_math(False)
-        axes.set(xlabel="AUC (0.5 is guessing)", ylim=(len(methods) - 0.5, -0.5))
+        axes.set(xlabel="AUC (chance level: 0.5)", ylim=(len(methods) - 0.5, -0.5))
         axes.set_xlim(min(0.4, axes.get_xlim()[0]), 1.02)
         axes.grid(False, axis="y")
         levels = list(run.scored)
@@ -184,37 +186,39 @@ def by_method(run: RunReport) -> bytes:
     return svg(draw)
 
 
-def training(curves: pd.DataFrame) -> bytes | None:
-    """Draw losses, and validation AUC, over the steps of training; None if the log holds neither.
+def training(curves: pd.DataFrame) -> dict[str, bytes]:
+    """Draw the losses and the validation AUC over the training steps, as far as the log holds them.
 
     Args:
-        curves: Lightning's CSV log: a column a metric, a row an event, NaN where a metric was not logged.
+        curves: Lightning's CSV log: a column per metric, a row per event, NaN where a metric was not logged.
+
+    Returns:
+        SVGs under the names of their vertical axes, `Loss` and `AUC`.
     """
     curves = _during_training(curves)
     names = [str(name) for name in curves.columns if curves[name].notna().any() and not str(name).startswith("test")]
     losses = [name for name in names if name.split("/")[-1].startswith("loss") or name.endswith("_loss")]
     areas = [name for name in names if name.endswith("auroc")]
-    groups = [(group, label) for group, label in ((losses, "loss"), (areas, "AUC")) if group]
-    if not groups or "step" not in curves:
-        return None
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.6 * len(groups), 2.9), layout="constrained")
-        for axes, (group, label) in zip(np.atleast_1d(figure.subplots(1, len(groups))), groups, strict=True):
-            for number, name in enumerate(group):
-                points = curves[["step", name]].dropna()
-                marker = "o" if len(points) < 40 else ""
-                axes.plot(points["step"], points[name], _dash(number), color=_colour(number), marker=marker, ms=3.5)
-            axes.set(xlabel="training step", ylabel=label)
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-            _legend(axes, [_words(name) for name in group], "best")
-        return save(figure, "svg")
+    groups = {"Loss": losses, "AUC": areas} if "step" in curves else {}
+    return {label: svg(partial(_over_steps, curves, names, label)) for label, names in groups.items() if names}
+
+
+def _over_steps(curves: pd.DataFrame, names: Sequence[str], label: str, axes: Axes) -> None:
+    """Draw logged metrics over the training steps."""
+    for number, name in enumerate(names):
+        points = curves[["step", name]].dropna()
+        marker = "o" if len(points) < 40 else ""
+        axes.plot(points["step"], points[name], _dash(number), color=_colour(number), marker=marker, ms=3.5)
+    axes.set(xlabel="Training step", ylabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    _legend(axes, [_words(name) for name in names], "best")
 
 
 def _during_training(curves: pd.DataFrame) -> pd.DataFrame:
-    """Leave out what was logged after training: the test, and the validation of the chosen weights.
+    """Remove what was logged after training: the test, and the validation of the selected weights.
 
-    That validation is the last one of the log, at a step after all that were trained; its weights are those of an
-    earlier step, so as a point of the curve it would show a change that never was.
+    This validation is the last row of the log, after the last training step. Its weights belong to an earlier step,
+    so a point of the curve at this step would show a change that did not happen.
     """
     names = [str(name) for name in curves.columns]
     trained = curves[[name for name in names if name.startswith(("train", "lr-"))]].notna().any(axis=1)

@@ -1,16 +1,17 @@
-"""Publish finished runs: their page, their table in the terminal, the end of a training."""
+"""Publish finished runs: their page, their table in the terminal, and the summary after a training."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from unmask.console import console, say
-from unmask.reporting import page, tables
+from unmask.reporting import about, page, tables
 from unmask.reporting.gather import Strips, gather
 from unmask.reporting.run import RunReport
 from unmask.runs.run import Run, is_demo
 
 PAGE = "report.html"
-RESAMPLES = 1000  # of the bootstrap behind each interval
+RESAMPLES = 1000  # bootstrap resamples per interval
 
 
 def report(folders: Sequence[Path], out: Path | None, title: str | None, resamples: int) -> Path:
@@ -24,10 +25,10 @@ def report(folders: Sequence[Path], out: Path | None, title: str | None, resampl
 
 
 def write(runs: Sequence[Run], reports: Sequence[RunReport], out: Path | None = None, title: str | None = None) -> Path:
-    """Write the page of one or several runs; where it lies."""
+    """Write the page of one or several runs and return its path."""
     names = [entry.name for entry in reports]
     for run, entry in zip(runs, reports, strict=True):
-        if names.count(entry.name) > 1:  # two runs of one preset: told apart by their folders
+        if names.count(entry.name) > 1:  # two runs of one preset: their folders distinguish them
             entry.name = f"{entry.name} ({run.folder.name})"
     path = out or (runs[0].folder / PAGE if len(runs) == 1 else Path("outputs") / PAGE)
     page.write(
@@ -36,32 +37,33 @@ def write(runs: Sequence[Run], reports: Sequence[RunReport], out: Path | None = 
         title or f"{', '.join(names)} on {_dataset(reports[0])}",
         strips=Strips(runs),
         demo=any(is_demo(run.config["data"]) for run in runs),
+        about=about.of_report(datetime.now()),
     )
     return path
 
 
 def tell(reports: Sequence[RunReport]) -> None:
-    """Print the table, and what each network costs."""
+    """Print the table, and the size and cost of each network."""
     console.print(tables.console(reports))
     for entry in reports:
         say(f"{entry.name}: {'; '.join(f'{name} {text}' for name, text in entry.network.items())}")
 
 
 def _dataset(report: RunReport) -> str:
-    """The data set of a report's predictions; of an empty test split that of the validation."""
+    """The data set of a report's predictions; if the test split is empty, that of the validation."""
     tables = (report.predictions, report.validation)
     return next(str(table["dataset"].iloc[0]) for table in tables if table is not None and len(table))
 
 
 def show(folder: Path, page: bool = True) -> None:
-    """Print a finished run's figures and its folder, and write the page where it is not there yet.
+    """Print the metrics and the folder of a finished run, and write its page if there is none yet.
 
-    A detector has the table of `unmask report`, a generator the figures of its test split, and no page. A training is
-    finished whether or not it can be reported: a failure is one line.
+    A detector gets the table of `unmask report`. A generator gets the metrics of its test split and no page. If the
+    report fails, the training is still finished, and the failure is printed as one line.
 
     Args:
-        folder: of a finished run.
-        page: False prints the folder alone.
+        folder: Folder of a finished run.
+        page: False prints only the folder.
     """
     if page:
         try:

@@ -1,4 +1,4 @@
-"""The sentences that stand beside a run's figures: what was found out about it, and what does not exist and why."""
+"""The sentences shown with a run's metrics: remarks on the run, and which metrics are undefined and why."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ CLASSES = ("real", "fake")
 
 
 def remarks(run: RunReport) -> list[str]:
-    """A run's own remarks, then what its figures lack: a class, or items for an interval."""
+    """A run's own remarks, then what its metrics lack: a class, or enough items for an interval."""
     scored, cut = run.scored[run.whole], run.score_thresholds["video"]
     found = list(run.remarks)
     if not len(scored):
-        return [*found, f"No {run.unit} was scored, so there are no figures."]
+        return [*found, f"No {run.unit} was scored, so there are no metrics."]
     counts = [int((scored["label"] == label).sum()) for label in (0, 1)]
     if min(counts):
         return found + _few(run)
@@ -23,12 +23,12 @@ def remarks(run: RunReport) -> list[str]:
     lacking = [
         name for metric, name in words.items() if (figure := run.figure(run.whole, "all", metric)) and not figure.known
     ]
-    found.append(f"No {missing} {run.unit} was scored, so these figures do not exist: {', '.join(lacking)}.")
+    found.append(f"No {missing} {run.unit} was scored, so these metrics are undefined: {', '.join(lacking)}.")
     return found + [_rate(run, rate) for rate in rates(scored, cut)]
 
 
 def _few(run: RunReport) -> list[str]:
-    """Say which figures have no interval; empty where all have one."""
+    """Say which metrics have no interval; empty if all have one."""
     figures = {method: run.figure(run.whole, method, "auroc") for method in run.methods()}
     few = [
         f"{'all fakes' if method == 'all' else method} ({figure.real} real, {figure.fake} fake)"
@@ -38,14 +38,14 @@ def _few(run: RunReport) -> list[str]:
     if not few:
         return []
     return [
-        f"Too few {run.unit}s for an interval, which needs at least {bootstrap.FEWEST} scored ones of each class: "
-        f"{', '.join(few)}."
+        f"Too few {run.unit}s for a confidence interval, which needs at least {bootstrap.FEWEST} scored {run.unit}s of "
+        f"each class: {', '.join(few)}."
     ]
 
 
 def _rate(run: RunReport, rate: Rate) -> str:
-    name = {"FPR": "false-positive rate (FPR)", "TPR": "true-positive rate (TPR)"}[rate.name]
-    called = f"{rate.called} of {rate.total} {CLASSES[rate.label]} {run.unit}s are called fake"
+    name = {"FPR": "false positive rate (FPR)", "TPR": "true positive rate (TPR)"}[rate.name]
+    called = f"{rate.called} of {rate.total} {CLASSES[rate.label]} {run.unit}s are classified as fake"
     return (
         f"At the threshold {run.thresholds['video']:.2f}, {called}: {name} {rate.value:.3f} "
         f"[{rate.low:.3f}, {rate.high:.3f}], 95 % Clopper-Pearson interval."
@@ -53,5 +53,5 @@ def _rate(run: RunReport, rate: Rate) -> str:
 
 
 def named(runs: Sequence[RunReport]) -> list[str]:
-    """The remarks of several runs, each with the run's name."""
+    """The remarks of several runs, each after the name of its run."""
     return [f"{run.name}: {sentence}" for run in runs for sentence in remarks(run)]

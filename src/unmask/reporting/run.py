@@ -1,4 +1,4 @@
-"""What a report knows of one run."""
+"""What a report shows of one run."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ NAMES = {
 
 
 class Figure(NamedTuple):
-    """One figure of merit: value, 95 % interval, numbers of videos, share of videos scored; NaN is 'not available'."""
+    """One metric: value, 95 % interval, numbers of items, share of scored items; NaN means 'not available'."""
 
     value: float
     low: float
@@ -47,7 +47,7 @@ class Figure(NamedTuple):
 
     @property
     def bounded(self) -> bool:
-        """Whether there is an interval to show; there is none of fewer than `bootstrap.FEWEST` items of a class."""
+        """Whether there is an interval to show; it needs at least `bootstrap.FEWEST` items of each class."""
         return not math.isnan(self.low)
 
     @property
@@ -59,12 +59,12 @@ class Figure(NamedTuple):
 
     @property
     def unbounded(self) -> str:
-        """Why there is a value and no interval, in a few characters."""
+        """Why there is a value but no interval, in a few characters."""
         return "too few" if self.real and self.fake else self.reason
 
 
 class HeatMap(NamedTuple):
-    """An item, why it is shown, its score, and a PNG: what the detector was shown, and the heat map over it."""
+    """An item, why it is shown, its score, and a PNG of the detector's input and the heat map over it."""
 
     item: str
     why: str
@@ -77,9 +77,9 @@ class HeatMaps(NamedTuple):
 
     Attributes:
         shown: The items.
-        localiser: They are the maps that the network was trained to give; the true mask stands beside them.
-        agreement: How alike they are to maps of the same network with scrambled weights: 0 unrelated, 1 the same.
-        limit: Of the agreement; above it they say little.
+        localiser: Whether the maps are outputs that the network was trained to give, shown with the true masks.
+        agreement: Similarity to maps of the same network with randomised weights: 0 unrelated, 1 identical.
+        limit: Agreement above which the maps say little about the learned weights.
     """
 
     shown: Sequence[HeatMap]
@@ -93,20 +93,21 @@ class RunReport:
     """One detector on one test set.
 
     Attributes:
-        name: What the detector is called in every table.
+        name: Name of the detector in every table.
         predictions: Test predictions (see `metrics.detection`).
-        score_thresholds: `frame` and `video`, scores (logits) chosen on validation data.
+        score_thresholds: `frame` and `video`: scores (logits) chosen on validation data.
         summary: From `metrics.detection.summary`.
-        protocol: What stands beside every figure, in words and in order: data set, split, frames a video, crop, ...
+        protocol: How the metrics were measured, as ordered text: data set, split, frames per video, crop, ...
         command: The command line that reproduces the run.
         validation: Validation predictions, if there are any.
-        curves: Lightning's `metrics.csv`, with its holes.
-        audit: `auroc, low, high, num_real, num_fake, passed, features, methods, note` of the shortcut audit; None says
-            that it was not run.
-        remarks: Sentences to be shown beside the figures, such as that the training did not learn.
+        curves: Lightning's `metrics.csv`, with its missing values.
+        audit: `auroc, low, high, num_real, num_fake, passed, features, methods, note` of the shortcut audit; None
+            if it was not run.
+        remarks: Sentences shown with the metrics, such as that the training did not learn.
         network: Further facts to show, such as the number of parameters.
         heat: Heat maps, if any were made.
-        duplicates: Pairs of items of the data set that look alike, in words.
+        duplicates: Pairs of near-duplicate items of the data set, as text.
+        about: Where the run comes from, as ordered text: data set, data root, network, folder, ...
     """
 
     name: str
@@ -122,20 +123,21 @@ class RunReport:
     network: Settings = field(default_factory=dict)
     heat: HeatMaps | None = None
     duplicates: Sequence[str] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """The thresholds as probabilities, to be shown; decisions are made on scores."""
+        """The thresholds as probabilities, for display; decisions are made on scores."""
         return {level: float(detection.probability(cut)) for level, cut in self.score_thresholds.items()}
 
     @cached_property
     def unit(self) -> str:
-        """What was scored: `video`, or `picture`."""
+        """What was scored: `video` or `image`."""
         return detection.unit(self.predictions)
 
     @cached_property
     def scored(self) -> dict[str, pd.DataFrame]:
-        """The scored rows of each level that is shown: `frame` and `video`, or only `image`."""
+        """The scored rows of each level shown: `frame` and `video`, or only `image`."""
         return detection.reported(self.predictions)
 
     @property
@@ -144,11 +146,11 @@ class RunReport:
         return list(self.scored)[-1]
 
     def methods(self) -> list[str]:
-        """List what the summary has rows for: `all`, then each manipulation."""
+        """List the manipulations in the summary: `all`, then each one."""
         return list(dict.fromkeys(self.summary["method"]))
 
     def figure(self, level: str, method: str, metric: str) -> Figure | None:
-        """Look a figure up in the summary; None if this was not run. An image's figures are those of its one frame."""
+        """Look up a metric in the summary; None if it was not run. The metrics of images are those of level `video`."""
         table = self.summary
         rows = table[
             (table["level"] == ("video" if level == "image" else level))
@@ -163,17 +165,17 @@ class RunReport:
 
 
 def common_unit(runs: Sequence[RunReport]) -> str:
-    """Name what all runs scored: `image` if they all scored images."""
+    """Return `image` if all runs scored images, or else `video`."""
     return "image" if all(run.unit == "image" for run in runs) else "video"
 
 
 def all_methods(runs: Sequence[RunReport]) -> list[str]:
-    """List the manipulations that any of the runs met, without `all`."""
+    """List the manipulations of all runs, without `all`."""
     return [name for name in dict.fromkeys(name for run in runs for name in run.methods()) if name != "all"]
 
 
 def percent(share: float) -> str:
-    """Write a share; 99.9 % never becomes a full 100 %."""
+    """Format a share as a percentage; 99.9 % is never rounded to 100 %."""
     if math.isnan(share):
         return "n/a (no items)"
     whole = f"{100 * share:.0f} %"
@@ -181,9 +183,9 @@ def percent(share: float) -> str:
 
 
 def shares(numbers: Sequence[int]) -> list[str]:
-    """Write what share each count is of all, in percentages that sum to 100 (largest remainders are rounded up).
+    """Format each count's share of the total, in percentages that sum to 100 (largest remainders are rounded up).
 
-    They are whole, or tenths where a whole one would call something 0 % or not everything 100 %.
+    They are whole numbers, or tenths if whole numbers would show 0 % or 100 % for shares that are neither.
     """
     total = sum(numbers)
     if not total:
@@ -198,7 +200,7 @@ def shares(numbers: Sequence[int]) -> list[str]:
 
 
 def _largest_remainder(numbers: Sequence[int], parts: int) -> list[int]:
-    """Share `parts` out in proportion to the numbers, whole ones that sum to `parts`."""
+    """Divide `parts` in proportion to the numbers, into whole numbers that sum to `parts`."""
     total = sum(numbers)
     found = [number * parts // total for number in numbers]
     order = sorted(range(len(numbers)), key=lambda at: (-(numbers[at] * parts % total), at))

@@ -1,4 +1,4 @@
-"""One look for all plots, in Okabe and Ito's colours for colour-blind readers: blue is real, vermilion fake."""
+"""One look for all plots, in Okabe and Ito's colours for colour-blind readers: blue is real, vermilion is fake."""
 
 import io
 from typing import Any, Literal
@@ -9,16 +9,18 @@ REAL, FAKE, INK, FAINT = "#0072B2", "#D55E00", "#24292f", "#8b949e"
 # never the colours of real and fake, so that a colour has one meaning on the whole page
 SERIES = ("#00805E", "#8A4FA3", "#B8860B", "#3BA7DB", "#24292f", "#C2649A")
 DASHES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
-AXIS = "probability of being fake"
+AXIS = "Predicted probability of fake"
+FPR, TPR = "False positive rate (FPR)", "True positive rate (TPR)"
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 9,
+    "font.size": 10,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.grid": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "grid.color": "#e4e7eb",
+    "grid.color": FAINT,
+    "grid.alpha": 0.25,  # seen on a light and on a dark page
     "grid.linewidth": 0.8,
     "axes.axisbelow": True,
     "xtick.color": INK,
@@ -29,10 +31,24 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "unmask",  # the same table gives the same bytes
     "svg.fonttype": "path",
 }
+# Lighter versions of the dark colours, for a dark page.
+DARK = {INK: "#e6edf3", REAL: "#4aa3df", "#00805E": "#2fb58f", "#8A4FA3": "#b98ad0"}
 
 
-def save(figure: Figure, kind: str, dpi: int = 144) -> bytes:
-    """Render to bytes that do not carry the date."""
+def save(figure: Figure, kind: Literal["svg", "png"], dpi: int = 144) -> bytes:
+    """Render to bytes that do not carry the date; an SVG is transparent and follows the page's colour scheme."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else {"Software": None})
-    return buffer.getvalue()
+    drawing = kind == "svg"
+    metadata = {"Date": None} if drawing else {"Software": None}
+    figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata, transparent=drawing)
+    return _follow_scheme(buffer.getvalue()) if drawing else buffer.getvalue()
+
+
+def _follow_scheme(svg: bytes) -> bytes:
+    """Let the colours of an SVG depend on `prefers-color-scheme`, by rules that override its style attributes."""
+    rules = []
+    for light, dark in DARK.items():
+        for part in ("fill", "stroke"):
+            rules.append(f'[style*="{part}: {light.lower()}"] {{ {part}: {dark} !important }}')
+    style = f"<style>@media (prefers-color-scheme: dark) {{ {' '.join(rules)} }}</style>"
+    return svg.replace(b"<defs>", b"<defs>" + style.encode(), 1)

@@ -1,4 +1,4 @@
-"""A paper's table in print: what was measured beside what was published, and how to run what was not."""
+"""Render a paper's table: measured beside published values, and the commands for what was not run."""
 
 import math
 import statistics
@@ -17,13 +17,13 @@ DEMO = "Demo figures on rendered data; they say nothing about real deepfakes."
 
 
 def measured(report: RunReport, column: Column) -> Figure:
-    """Look up a figure over all fakes; what the run cannot give, such as frames of pictures, is NaN."""
+    """Look up a metric over all fakes; NaN if the run does not have it, such as frames of pictures."""
     figure = report.figure(column.level, "all", column.metric) if column.level in report.scored else None
     return figure or Figure(math.nan, math.nan, math.nan, 0, 0, math.nan)
 
 
 def cell(row: Row, column: Column) -> str:
-    """Write what was measured: a figure and its interval, or mean and deviation over several seeds."""
+    """Write the measured value: a metric and its interval, or mean and deviation over several seeds."""
     figures = [measured(report, column) for report in row.reports(column.on)]
     total = len(row.outcomes)
     if not figures:
@@ -41,13 +41,13 @@ def cell(row: Row, column: Column) -> str:
 
 
 def published(row: Row, column: Column) -> str:
-    """Write what was published of a row in this column, and whether it could be verified; `-` where nothing was."""
+    """Write the published values of a row in this column and whether they are verified; `-` if there are none."""
     found = [given for given in row.published if (given.level, given.metric) == column[:2]]
     return ", ".join(f"{given.value:.3f}{'' if given.verified else ' (unverified)'}" for given in found) or "-"
 
 
 def grid(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Lay out the head and the rows: what was measured, and beside it what was published."""
+    """Lay out the header and the rows: measured values, each beside the published ones."""
     head, body = ["Detector"], [[row.name] for row in table.rows]
     for column in table.columns:
         beside = [published(row, column) for row in table.rows]
@@ -63,7 +63,7 @@ def grid(table: Table) -> tuple[list[str], list[list[str]]]:
 
 
 def notes(table: Table) -> list[str]:
-    """Write the sentences that stand below: protocols, remarks, the figures of each seed, sources."""
+    """Write the sentences below the table: protocols, remarks, the metrics of each seed, sources."""
     lines = [DEMO] if table.demo else []
     protocols: dict[str, list[str]] = {}
     for row in table.rows:
@@ -80,7 +80,7 @@ def notes(table: Table) -> list[str]:
 
 
 def _remarks(row: Row, sets: Sequence[str]) -> Iterator[str]:
-    """What stands beside the figures of each seed on each set, its own first."""
+    """The remarks on each seed and each set, its own set first."""
     for outcome in row.outcomes:
         seed = f", seed {outcome.seed}" if len(row.outcomes) > 1 else ""
         for on in sets:
@@ -105,7 +105,7 @@ def _source(row: Row, given: Published) -> str:
 
 
 def missing(table: Table) -> list[tuple[str, str]]:
-    """List what was not run, with the command that runs it."""
+    """List what was not run, with the commands that run it."""
     lacking = []
     for row in table.rows:
         for outcome in row.outcomes:
@@ -136,7 +136,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """Write the table for LaTeX with booktabs; the commands of what was not run stand below it, in comments."""
+    """Write the table for LaTeX with booktabs; comments below it hold the commands of what was not run."""
     body = tables.latex_grid(*grid(table), left=1)
     caption = f"{table.title}. {table.caption.strip()}".translate(tables.LATEX)
     below = [rf"\par\footnotesize {note.translate(tables.LATEX)}" for note in notes(table)]
@@ -145,7 +145,7 @@ def latex(table: Table) -> str:
 
 
 def csv(table: Table) -> str:
-    """Write one line a row, seed and column, in full precision; what cannot be computed is `n/a`."""
+    """Write one line per row, seed and column, in full precision; undefined values are `n/a`."""
     return pd.DataFrame(list(_records(table))).to_csv(index=False, na_rep="n/a")
 
 

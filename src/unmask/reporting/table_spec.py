@@ -1,6 +1,6 @@
-"""A paper's table as its file describes it: presets and their seeds, published figures and their sources.
+"""A paper's table as described by its file: presets and their seeds, published values and their sources.
 
-With `tests` it is a matrix: each detector is scored on each of several sets, not on its own alone.
+With `tests` it is a matrix: each detector is scored on each of several sets, not only on its own.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from unmask.metrics import detection
 from unmask.reporting.run import NAMES, RunReport
 
 LEVELS = ("frame", "video", "image")
-# What a table's file holds, what must be there and what may be: of the table, of a row, of a published figure.
+# Required and optional keys in a table's file: of the table, of a need, of a row, of a published value.
 TABLE = ({"name", "title", "caption", "metrics", "rows"}, {"needs", "tests"})
 NEED = ({"name", "experiment", "out", "count"}, {"overrides"})
 ROW = ({"name", "experiment"}, {"overrides", "seeds", "published"})
@@ -20,11 +20,11 @@ PUBLISHED = ({"value", "metric", "level", "source"}, {"verified", "note"})
 
 
 class TableError(ValueError):
-    """A table's file cannot be read as a table; the message names the table, the row and the fix."""
+    """A table's file is not a valid table; the message names the table, the row and the fix."""
 
 
 class Column(NamedTuple):
-    """A figure of merit at a level; on a set of the table's `tests`, or where it has none on the detector's own."""
+    """A metric at a level, on a set of the table's `tests`; on the detector's own test set if `on` is empty."""
 
     level: str
     metric: str
@@ -32,14 +32,14 @@ class Column(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Head of the column."""
+        """Header of the column."""
         figure = f"{self.level.capitalize()} {NAMES[self.metric]}"
         return f"{figure} on {self.on}" if self.on else figure
 
 
 @dataclass(frozen=True)
 class Published:
-    """A figure that others gave, as a share in [0, 1]; `verified` where it was read in its source or confirmed."""
+    """A published value, a share in [0, 1]; `verified` if it was read in its source or confirmed."""
 
     value: float
     metric: str
@@ -51,14 +51,14 @@ class Published:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One seed of a row: the command that runs it and, once that has run, what it gave.
+    """One seed of a row: the command that runs it and, once it has run, its reports.
 
     Args:
-        seed: of the run.
-        command: that trains and scores it.
-        report: on its own test split.
-        others: on each set of the table's `tests` that it was scored on, by their names.
-        commands: that score it on each of the table's `tests`, by their names.
+        seed: Seed of the run.
+        command: Command that trains and scores it.
+        report: Report on its own test split.
+        others: Reports on the sets of the table's `tests` on which it was scored, by name.
+        commands: Commands that score it on each of the table's `tests`, by name.
     """
 
     seed: int
@@ -68,7 +68,7 @@ class Outcome:
     commands: Mapping[str, str] = field(default_factory=dict)
 
     def on(self, name: str) -> RunReport | None:
-        """What it gave on a set; of none, on its own."""
+        """Report on a set; on its own test split if `name` is empty."""
         return self.others.get(name) if name else self.report
 
 
@@ -84,13 +84,13 @@ class Row:
     outcomes: tuple[Outcome, ...] = ()
 
     def reports(self, on: str = "") -> list[RunReport]:
-        """What was run of it on a set, in the order of its seeds."""
+        """Reports on a set, in the order of the seeds."""
         return [report for outcome in self.outcomes if (report := outcome.on(on)) is not None]
 
 
 @dataclass(frozen=True)
 class Need:
-    """A generator whose samples the rows train or test on: trained first, then `count` samples are made in `out`."""
+    """A generator whose samples the rows train or test on: it is trained, then writes `count` samples to `out`."""
 
     name: str
     experiment: str
@@ -104,15 +104,15 @@ class Table:
     """A table of a paper.
 
     Args:
-        name: as its file's.
-        title: above it.
-        caption: below the title.
-        columns: figures.
-        rows: detectors.
-        rendered: it wants data that is rendered (`needs: demo`).
-        needs: generators that it wants.
-        tests: sets that each row is scored on: name -> overrides of `unmask evaluate`.
-        demo: rendered data was scored.
+        name: Name of its file.
+        title: Title above it.
+        caption: Text below the title.
+        columns: Metrics.
+        rows: Detectors.
+        rendered: Whether it needs rendered data (`needs: demo`).
+        needs: Generators that it needs.
+        tests: Sets on which each row is scored: name -> overrides of `unmask evaluate`.
+        demo: Whether rendered data was scored.
     """
 
     name: str
@@ -127,10 +127,10 @@ class Table:
 
 
 def read(plain: Settings) -> Table:
-    """Take a table from the plain values of its file.
+    """Make a table from the plain values of its file.
 
     Raises:
-        TableError: all that is wrong with it, such as a published figure without its source or level.
+        TableError: If it has problems, such as a published value without source or level; lists all of them.
     """
     name = plain.get("name", "without a name")
     problems = [f"table {name}{where}: {what}" for where, what in _problems(plain)]
@@ -155,7 +155,7 @@ def read(plain: Settings) -> Table:
 
 
 def _needs(plain: Settings) -> list[Any]:
-    """List what a table needs; one may stand alone."""
+    """List what a table needs; a single need may be given without a list."""
     given = plain.get("needs") or []
     return list(given) if isinstance(given, list | tuple) else [given]
 
@@ -166,13 +166,13 @@ def _columns(plain: Settings) -> tuple[Column, ...]:
 
 
 def _listed(row: Settings) -> list[Settings]:
-    """List a row's published figures; one may stand alone."""
+    """List a row's published values; a single one may be given without a list."""
     given = row.get("published") or []
     return [given] if isinstance(given, dict) else list(given)
 
 
 def _problems(plain: Settings) -> Iterator[tuple[str, str]]:
-    """Yield where something is wrong, and what."""
+    """Yield the place and the description of each problem."""
     yield from (("", what) for what in _keys(plain, *TABLE))
     for level, metric, _ in _columns(plain):
         if level not in LEVELS or metric not in detection.METRICS:

@@ -16,7 +16,7 @@ from unmask.reporting.run import Figure, RunReport, all_methods, percent
 
 WIDTH = 100  # terminal columns
 WIDE = 4  # manipulations that fit side by side
-# What is reported of a cross-validation, and how it is called.
+# Reported metrics of a cross-validation and their names.
 CROSS_VALIDATED = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "auroc": "AUC"}
 LATEX = str.maketrans(
     {
@@ -30,7 +30,7 @@ LATEX = str.maketrans(
 
 
 def cell(figure: Figure | None) -> str:
-    """Write a figure with its interval; what was not run, or cannot be computed, says so and why."""
+    """Write a metric with its interval, or why there is none: it was not run or is undefined."""
     if figure is None:
         return "not run"
     if not figure.known:
@@ -46,13 +46,13 @@ def coverage(run: RunReport) -> str:
 
 
 def counts(run: RunReport) -> str:
-    """Write how many real and how many fake items of the run were scored: `20/18`."""
+    """Write the numbers of scored real and fake items of the run: `20/18`."""
     figure = run.figure("video", "all", "auroc")
     return "0/0" if figure is None else f"{figure.real}/{figure.fake}"
 
 
 def rows(runs: Sequence[RunReport], metric: str = "auroc") -> Iterator[tuple[RunReport, str, list[Figure | None]]]:
-    """Yield (run, level, figures over all and for each manipulation of any run)."""
+    """Yield (run, level, metrics over all fakes and for each manipulation of any run)."""
     names = ["all", *all_methods(runs)]
     for run in runs:
         for level in run.scored:
@@ -60,7 +60,7 @@ def rows(runs: Sequence[RunReport], metric: str = "auroc") -> Iterator[tuple[Run
 
 
 def _short(figure: Figure | None) -> str:
-    """Write a figure above its interval, nine columns wide."""
+    """Write a metric above its interval, at most nine columns wide."""
     if figure is None:
         return cell(figure)
     if not figure.known:
@@ -69,12 +69,12 @@ def _short(figure: Figure | None) -> str:
 
 
 def _fakes(text: str, figure: Figure | None, between: str = "\n") -> str:
-    """Write beside a manipulation's figure how many of its fakes were scored."""
+    """Add the number of scored fakes to the metric of a manipulation."""
     return text if figure is None else f"{text}{between}{figure.fake} fake{'' if figure.fake == 1 else 's'}"
 
 
 def console(runs: Sequence[RunReport]) -> Group:
-    """Lay out AUC with its 95 % interval at each level, at most 100 columns wide, and remarks beneath."""
+    """Lay out the AUC with its 95 % interval at each level, at most 100 columns wide, with the remarks below."""
     names = all_methods(runs)
     side_by_side = len(names) <= WIDE
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -109,18 +109,18 @@ def _plain(text: str) -> str:
 
 
 def markdown(runs: Sequence[RunReport]) -> str:
-    """Write the table in GitHub's Markdown, with remarks beneath."""
+    """Write the table in GitHub's Markdown, with the remarks below."""
     return markdown_grid(*_grid(runs)) + "".join(f"\n- {line}" for line in named(runs)) + "\n" * bool(named(runs))
 
 
 def latex(runs: Sequence[RunReport]) -> str:
-    """Write the table for LaTeX with booktabs, with remarks beneath."""
+    """Write the table for LaTeX with booktabs, with the remarks below."""
     below = "".join(rf"\par\footnotesize {line.translate(LATEX)}" + "\n" for line in named(runs))
     return latex_grid(*_grid(runs)) + below
 
 
 def _grid(runs: Sequence[RunReport]) -> tuple[list[str], list[list[str]]]:
-    """Lay out the head and the rows of the table of detectors."""
+    """Lay out the header and the rows of the table of detectors."""
     head = ["Detector", "Level", "AUC, all", *all_methods(runs), "Real/fake", "Coverage"]
     body = []
     for run, level, (over_all, *others) in rows(runs):
@@ -151,7 +151,7 @@ def latex_grid(head: Sequence[str], body: Sequence[Sequence[str]], left: int = 2
 
 
 def cross_validation(cv: Settings) -> Table:
-    """Lay out what cross-validation found: each figure's mean and standard deviation over the folds."""
+    """Lay out the results of cross-validation: mean and standard deviation of each metric over the folds."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("classifier")
     for name in CROSS_VALIDATED.values():
@@ -162,12 +162,12 @@ def cross_validation(cv: Settings) -> Table:
 
 
 def deviating(cv: Settings, name: str) -> str:
-    """Write one figure of a cross-validation with its name: `AUC 0.91 ± 0.02`."""
+    """Write one metric of a cross-validation with its name: `AUC 0.91 ± 0.02`."""
     return f"{CROSS_VALIDATED[name]} {cv[name]['mean']:.2f} ± {cv[name]['deviation']:.2f}"
 
 
 def folds(cv: Settings) -> str:
-    """Say what stands behind a cross-validation's figures."""
+    """Describe how the metrics of a cross-validation were computed."""
     return (
         f"cross-validation: mean ± deviation over {cv['folds']} folds of the training split, none of its "
         f"{cv['groups']} groups in two; the settings ({cv['tried']} tried) were chosen on the same folds"
@@ -175,5 +175,5 @@ def folds(cv: Settings) -> str:
 
 
 def csv(summary: pd.DataFrame) -> str:
-    """Write a summary in full precision; what cannot be computed is `n/a`."""
+    """Write a summary in full precision; undefined values are `n/a`."""
     return summary.to_csv(index=False, na_rep="n/a")

@@ -1,4 +1,4 @@
-"""The scores of one video over its seconds, with the faces that were scored; and of one picture."""
+"""The scores of one video over time, with the faces that were scored; and the score of one picture."""
 
 from collections.abc import Iterable
 
@@ -11,33 +11,27 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from unmask.metrics import detection
+from unmask.reporting.lanes import FACES, crops, scored_rows, selected
 from unmask.reporting.run import Strips
-from unmask.reporting.style import FAKE, INK, REAL, SERIES, STYLE, save
-
-FACES, LANES = 10, 6  # of a face so many crops are shown, of so many faces
+from unmask.reporting.style import AXIS, FAKE, INK, REAL, SERIES, STYLE, save
 
 
 def timeline(predictions: pd.DataFrame, strips: Strips | None = None, *, score_threshold: float) -> bytes:
-    """Draw the frame scores of one item over time, the threshold, and the crops of each face beneath.
+    """Draw the frame scores of one item over time, the threshold, and the crops of each face below.
 
     Args:
-        predictions: The rows of one item; of more than `LANES` faces those with the highest mean are drawn.
+        predictions: The rows of one item; if it has more than `LANES` faces, those with the highest mean are drawn.
         strips: Gives the face crops; without it only the scores are drawn.
-        score_threshold: Frame threshold, a logit; scores above it are called fake.
+        score_threshold: Frame threshold, a logit; scores above it are classified as fake.
 
     Returns:
         A PNG.
 
     Raises:
-        ValueError: If the rows belong to several items, or `strips` gives more or fewer faces than it was asked for.
+        ValueError: If the rows belong to several items, or `strips` returns another number of faces than requested.
     """
-    if predictions["item"].nunique() != 1:
-        raise ValueError("a timeline shows one item; select its rows first")
-    rows = detection.frames(predictions).dropna(subset=["score"]).sort_values(["track", "time", "frame"])
-    seconds = bool(rows["time"].notna().all())  # pictures have no time
-    called, threshold = rows["score"] > score_threshold, float(detection.probability(score_threshold))
-    rows = rows.assign(when=rows["time"] if seconds else rows["frame"], seconds=seconds, called=called)
-    lanes, number = _lanes(rows), rows["track"].nunique()
+    rows, threshold = scored_rows(predictions, score_threshold), float(detection.probability(score_threshold))
+    lanes, number = selected(rows), rows["track"].nunique()
     item = str(predictions["item"].iloc[0])
     faces: dict[int, list[NDArray[np.uint8]]] = {}
     if strips is not None:
@@ -58,13 +52,23 @@ def timeline(predictions: pd.DataFrame, strips: Strips | None = None, *, score_t
         return save(figure, "png", dpi=130)
 
 
+def scores(predictions: pd.DataFrame, *, score_threshold: float) -> bytes:
+    """Draw the frame scores of one item over time with the threshold, small enough for a phone, as an SVG."""
+    rows, threshold = scored_rows(predictions, score_threshold), float(detection.probability(score_threshold))
+    rows = rows[rows["track"].isin(list(selected(rows)))]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.2, 2.5 if rows["track"].nunique() < 2 else 3.2), layout="constrained")
+        _scores(figure.add_subplot(), rows, threshold)
+        return save(figure, "svg")
+
+
 def single(predictions: pd.DataFrame, strips: Strips, *, score_threshold: float) -> bytes:
-    """Draw one picture as it was scored, in the colour of its call, above the place of its score between 0 and 1.
+    """Draw one picture as it was scored, framed in the colour of its predicted class, above a scale with its score.
 
     Args:
         predictions: The one row of the item.
         strips: Gives the picture.
-        score_threshold: A logit; scores above it are called fake.
+        score_threshold: A logit; scores above it are classified as fake.
 
     Returns:
         A PNG.
@@ -79,33 +83,12 @@ def single(predictions: pd.DataFrame, strips: Strips, *, score_threshold: float)
         above.imshow(crops(strips, item, [int(rows["frame"].iloc[0])])[0])
         above.set(xticks=[], yticks=[])
         above.spines[:].set(visible=True, edgecolor=colour, linewidth=3)
-        above.set_title(f"probability of being fake {prob:.2f}", color=colour)
+        above.set_title(f"{AXIS} {prob:.2f}", color=colour)
         below.axvspan(threshold, 1, color=FAKE, alpha=0.15, linewidth=0)
         below.axvline(threshold, color=INK, linewidth=1, linestyle="--")
         below.plot(prob, 0.5, "o", color=colour, markersize=9, clip_on=False)
-        below.set(xlim=(0, 1), ylim=(0, 1), yticks=[], xlabel=f"above the threshold {threshold:.2f}: called fake")
+        below.set(xlim=(0, 1), ylim=(0, 1), yticks=[], xlabel=f"Classified as fake above the threshold {threshold:.2f}")
         return save(figure, "png", dpi=130)
-
-
-def crops(strips: Strips, item: str, frames: list[int], track: int = 0) -> list[NDArray[np.uint8]]:
-    """Fetch a face in these frames, and refuse a number that does not fit: a face must stand at its own score."""
-    faces = strips(item, frames, track) if frames else []
-    if len(faces) != len(frames):
-        raise ValueError(
-            f"{item}: {len(frames)} faces were asked for and {len(faces)} came; crops and predictions do not match"
-        )
-    return faces
-
-
-def _lanes(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    """Pick the `LANES` most suspicious tracks, in order, and of each up to `FACES` rows, evenly spread."""
-    tracks = sorted(detection.tracks(rows).nlargest(LANES, "score")["track"])
-    members = {int(track): rows[rows["track"] == track] for track in tracks}
-    evenly = {
-        track: np.unique(np.linspace(0, len(some) - 1, min(FACES, len(some))).round().astype(int))
-        for track, some in members.items()
-    }
-    return {track: some.iloc[evenly[track]] for track, some in members.items()}
 
 
 def _line(lane: int) -> str:
@@ -113,7 +96,7 @@ def _line(lane: int) -> str:
 
 
 def _scores(axes: Axes, rows: pd.DataFrame, threshold: float) -> None:
-    """Draw a line per track, with the side that is called fake shaded."""
+    """Draw a line for each track, and shade the scores that are classified as fake."""
     axes.axhspan(threshold, 1.03, color=FAKE, alpha=0.07, linewidth=0)
     axes.axhline(threshold, color=INK, linewidth=1, linestyle="--")
     tracks = list(rows.groupby("track"))
@@ -124,23 +107,25 @@ def _scores(axes: Axes, rows: pd.DataFrame, threshold: float) -> None:
         colours = np.where(track["called"], FAKE, REAL)
         axes.scatter(track["when"], track["prob"], c=colours.tolist(), s=26, zorder=3, linewidths=0)
     axes.set(
-        ylim=(-0.03, 1.03), xlabel="seconds" if rows["seconds"].all() else "frame", ylabel="probability\nof being fake"
+        ylim=(-0.03, 1.03),
+        xlabel="Time (s)" if rows["seconds"].all() else "Frame",
+        ylabel="Predicted\nprobability of fake",
     )
     if rows.empty:
-        axes.text(0.5, 0.5, "could not be scored", ha="center", va="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "No frame was scored", ha="center", va="center", transform=axes.transAxes)
     elif rows["when"].max() > rows["when"].min():
         axes.margins(x=0.02)
     else:
         axes.set_xticks([float(rows["when"].iloc[0])])
     axes.text(
-        1.008, threshold, f"threshold\n{threshold:.2f}", transform=axes.get_yaxis_transform(), va="center", fontsize=8
+        1.008, threshold, f"threshold\n{threshold:.2f}", transform=axes.get_yaxis_transform(), va="center", fontsize=9
     )
     if len(tracks) > 1:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(tracks))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(len(tracks), 3))
 
 
 def _faces(axes: Axes, faces: Iterable[NDArray[np.uint8]], rows: pd.DataFrame) -> None:
-    """Show each face in the colour of its call, with its second and its score; a face is one unit wide and high."""
+    """Show each face framed in the colour of its predicted class, with its time and score; a face is a unit square."""
     step = 1.08
     shown = zip(faces, rows["when"], rows["prob"], rows["called"], strict=True)
     for number, (face, when, prob, called) in enumerate(shown):

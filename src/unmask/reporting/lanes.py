@@ -1,0 +1,82 @@
+"""The rows of one item that are drawn over time, a lane for each face, and the face crops that belong to them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from unmask.metrics import detection
+from unmask.reporting.run import Strips
+
+FACES, LANES = 10, 6  # crops shown of a face, and faces shown of an item
+
+
+class Face(NamedTuple):
+    """A face crop [H, W, 3], when it was seen, its probability of fake, and whether it is classified as fake."""
+
+    picture: NDArray[np.uint8]
+    when: str
+    prob: float
+    called: bool
+
+
+class Lane(NamedTuple):
+    """A face over time: its number from 1, the mean of its probabilities, and some of its crops."""
+
+    number: int
+    mean: float
+    faces: list[Face]
+
+
+def scored_rows(predictions: pd.DataFrame, score_threshold: float) -> pd.DataFrame:
+    """Select the scored rows of one item and add `when`, `seconds` (the unit of `when`, or else frames) and `called`.
+
+    Raises:
+        ValueError: If the rows belong to several items.
+    """
+    if predictions["item"].nunique() != 1:
+        raise ValueError("a timeline shows one item; select its rows first")
+    rows = detection.frames(predictions).dropna(subset=["score"]).sort_values(["track", "time", "frame"])
+    seconds = bool(rows["time"].notna().all())  # pictures have no time
+    when = rows["time"] if seconds else rows["frame"]
+    return rows.assign(when=when, seconds=seconds, called=rows["score"] > score_threshold)
+
+
+def selected(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    """Select the `LANES` tracks with the highest scores, in order, and up to `FACES` evenly spaced rows of each."""
+    tracks = sorted(detection.tracks(rows).nlargest(LANES, "score")["track"])
+    members = {int(track): rows[rows["track"] == track] for track in tracks}
+    evenly = {
+        track: np.unique(np.linspace(0, len(some) - 1, min(FACES, len(some))).round().astype(int))
+        for track, some in members.items()
+    }
+    return {track: some.iloc[evenly[track]] for track, some in members.items()}
+
+
+def lanes(predictions: pd.DataFrame, strips: Strips, *, score_threshold: float) -> list[Lane]:
+    """Fetch the crops of one item that a page shows, a lane for each selected track, in the order of the tracks."""
+    rows, item = scored_rows(predictions, score_threshold), str(predictions["item"].iloc[0])
+    found = []
+    for track, shown in selected(rows).items():
+        pictures = crops(strips, item, shown["frame"].tolist(), track)
+        words = [
+            f"{when:.1f} s" if seconds else "" for when, seconds in zip(shown["when"], shown["seconds"], strict=True)
+        ]
+        faces = [Face(*values) for values in zip(pictures, words, shown["prob"], shown["called"], strict=True)]
+        found.append(Lane(track + 1, float(rows.loc[rows["track"] == track, "prob"].mean()), faces))
+    return found
+
+
+def crops(strips: Strips, item: str, frames: list[int], track: int = 0) -> list[NDArray[np.uint8]]:
+    """Fetch the crops of a face in these frames.
+
+    Raises:
+        ValueError: If the number of crops differs from the number of frames, so that a crop could get a wrong score.
+    """
+    faces = strips(item, frames, track) if frames else []
+    if len(faces) != len(frames):
+        raise ValueError(
+            f"{item}: {len(frames)} faces were asked for and {len(faces)} came; crops and predictions do not match"
+        )
+    return faces
