@@ -9,46 +9,97 @@ they show that the machinery works, and say nothing about real deepfakes. A seco
 """
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from omegaconf import DictConfig
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from unmask.application import verb
 from unmask.console import console, say
 from unmask.demo.paintings import render_paintings
 from unmask.demo.portraits import render_portraits
 from unmask.demo.videos import render
-from unmask.parallel.processes import started
 from unmask.reporting.publish import report
 from unmask.runs.run import Run
+from unmask.studies.chains import Chain, Line, run_chains
 from unmask.studies.jobs import call, command, load, run_folder
 
 
 def demo(cfg: DictConfig) -> None:
-    """Render, prepare, train each experiment, report."""
+    """Render, prepare, train each experiment and report; generate pictures, swap a face, ask about one file."""
     begun = time.monotonic()
-    root = Path(cfg.root)
-    say(f"1/4  rendering {cfg.people} people, real and forged, into {root}")
+    root, steps = Path(cfg.root), 6 if cfg.more else 4
+    say(f"1/{steps}  rendering {cfg.people} people, real and forged, into {root}")
     render_people(cfg, root)
     render_pictures(cfg, root)
     if cfg.render_only:
         return
     given = [f"data.root='{root}'", *cfg.overrides]
-    say("2/4  finding, following and cropping faces")
+    say(f"2/{steps}  finding, following and cropping faces")
     if call("prepare", f"experiment={cfg.experiments[0]}", *given):
         raise SystemExit("unmask prepare failed; rerun the command to resume")
-    say(f"3/4  training {' and '.join(cfg.experiments)}, a core each")
+    say(f"3/{steps}  training {' and '.join(cfg.experiments)}, one core each")
     folders = train_all({name: [f"experiment={name}", *given] for name in cfg.experiments})
-    say("4/4  the report, computed from the predictions\n")
+    made = more(cfg, root, folders[-1]) if cfg.more else []
+    say(f"{steps}/{steps}  the report, computed from the predictions\n")
     report(folders, Path(cfg.report), "Demo: two detectors on rendered people", resamples=1000)
+    for line in made:
+        say(line)
     seconds = time.monotonic() - begun
     say(f"Demo figures on rendered people; they say nothing about real deepfakes. {seconds:.0f} s in all.")
+
+
+def more(cfg: DictConfig, root: Path, run: Path) -> list[str]:
+    """Generate portraits and detect them, swap a face, and ask a detector about a forged video; a line about each."""
+    out = Path(cfg.report).parent
+    say("4/6  generating portraits and detecting them, and swapping a face, one core each")
+    made = generate(cfg, root, out)
+    forged = sorted(root.glob("Celeb-synthesis/*.mp4"))[-1]
+    say(f"5/6  asking {cfg.experiments[-1]} about one forged video")
+    picture = out / "timeline.png"
+    if call("predict", f"path='{forged}'", f"run='{run}'", f"out='{picture}'"):
+        raise SystemExit("unmask predict failed; rerun the command to resume")
+    return [*made, f"scores of a forged video over time: {picture}"]
+
+
+def generate(cfg: DictConfig, root: Path, out: Path) -> list[str]:
+    """Train a small generator, sample from it and train a detector of its samples; beside that, swap a face."""
+    samples, swaps, video = out / "samples", out / "swap", sorted(root.glob("Celeb-real/id0_*.mp4"))[0]
+    vae = [*cfg.generator, f"data.root='{root.with_name('demo_celeba')}'"]
+    found = [*cfg.detector, f"data.run='{samples}'"]
+    swapper = [*cfg.swapper, f"data.root='{root}'"]
+
+    def sample() -> list[str]:
+        return command("sample", f"run='{run_folder('train', vae)}'", f"out='{samples}'", f"count={cfg.samples}")
+
+    def swap() -> list[str]:
+        run = run_folder("train", swapper)
+        return command("swap", f"run='{run}'", f"video='{video}'", "to=B", f"out='{swaps}'")
+
+    of_portraits = [training("prepare", vae), training("train", vae), sample, training("train", found)]
+    of_faces = [training("prepare", swapper), training("train", swapper), swap]
+    run_chains([steps_of("portraits", of_portraits, out), steps_of("face swap", of_faces, out)])
+    figure = Run(run_folder("train", found)).summary.figure
+    return [
+        f"samples of a small autoencoder: {samples}; a CNN that detects them: {figure}",
+        f"the face of person 1 in a video of person 0: {swaps / 'videos' / video.name}",
+    ]
+
+
+def training(name: str, arguments: list[str]) -> Line:
+    """What makes the command line of a verb from overrides that are known in advance."""
+    return partial(command, name, *arguments)
+
+
+def steps_of(name: str, lines: list[Line], out: Path) -> Chain:
+    """A chain whose bar shows which of its verbs is running."""
+    log = out / f"{name.replace(' ', '_')}.log"
+    return Chain(name, lines, log, lambda number: (0.0, f"step {number + 1} of {len(lines)}"))
 
 
 def render_people(cfg: DictConfig, root: Path) -> None:
@@ -89,48 +140,15 @@ def shown(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def train_all(trainings: dict[str, list[str]]) -> list[Path]:
-    """Train side by side, as many at once as there are cores, one bar each; the folders of the runs."""
+    """Train side by side; the folders of the runs."""
     folders = {name: run_folder("train", arguments) for name, arguments in trainings.items()}
-    waiting, failed = dict(trainings), list[str]()
-    running: dict[str, subprocess.Popen[bytes]] = {}
-    columns = (
-        TextColumn("{task.description:<24}"),
-        BarColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as bar, ExitStack() as jobs:
-        tasks = {name: bar.add_task(name, total=1.0, state="waiting", start=False) for name in trainings}
-        while waiting or running:
-            while waiting and len(running) < (os.cpu_count() or 1):
-                name, arguments = waiting.popitem()
-                running[name] = jobs.enter_context(start(command("train", *arguments), folders[name]))
-                bar.start_task(tasks[name])
-            for name, process in list(running.items()):
-                share, state = how_far(folders[name], trainings[name])
-                bar.update(tasks[name], completed=share, state=state)
-                if process.poll() is not None:
-                    failed += [name] if process.returncode else []
-                    bar.stop_task(tasks[name])
-                    del running[name]
-            time.sleep(0.5)
-    if failed:
-        logs = ", ".join(str(folders[name] / "output.log") for name in failed)
-        raise SystemExit(f"training {' and '.join(failed)} failed, see {logs}; rerun the command to resume")
+
+    def chain(name: str) -> Chain:
+        line = partial(command, "train", *trainings[name])
+        return Chain(name, [line], folders[name] / "output.log", lambda _: how_far(folders[name], trainings[name]))
+
+    run_chains([chain(name) for name in trainings])
     return list(folders.values())
-
-
-@contextmanager
-def start(line: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a training whose output goes into its folder; it ends with this process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    # Two processes with a thread for each core would fight for them, and both lose.
-    alone = {"OMP_NUM_THREADS": "1"}
-    with (
-        (folder / "output.log").open("wb") as log,
-        started(line, alone, stdout=log, stderr=subprocess.STDOUT) as process,
-    ):
-        yield process
 
 
 def how_far(folder: Path, arguments: list[str]) -> tuple[float, str]:

@@ -1,0 +1,96 @@
+"""Run verbs one after another, and several such chains side by side with a progress bar each."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from unmask.console import console
+from unmask.parallel.processes import started
+
+Line = Callable[[], list[str]]  # makes a command line when it is about to run: run folders depend on prepared data
+
+
+@dataclass
+class Chain:
+    """Verbs that depend on each other.
+
+    Args:
+        name: label of the bar.
+        lines: what makes the command line of each verb.
+        log: the file that receives what they print.
+        progress: returns the share of the running verb that is done and its state in words, for the verb's number.
+    """
+
+    name: str
+    lines: Sequence[Line]
+    log: Path
+    progress: Callable[[int], tuple[float, str]]
+
+
+def run_chains(chains: Sequence[Chain]) -> None:
+    """Run chains, as many at once as there are cores.
+
+    Raises:
+        SystemExit: a verb failed; the message names its log. The other chains are finished first.
+    """
+    waiting, failed = list(chains), list[Chain]()
+    running = list[_Running]()
+    name, state = TextColumn("{task.description:<24}"), TextColumn("{task.fields[state]}")
+    with Progress(name, BarColumn(), state, TimeElapsedColumn(), console=console) as bar, ExitStack() as jobs:
+        tasks = {chain.name: bar.add_task(chain.name, total=1.0, state="waiting", start=False) for chain in chains}
+        while waiting or running:
+            while waiting and len(running) < (os.cpu_count() or 1):
+                running.append(_Running(waiting.pop(0), jobs))
+                bar.start_task(tasks[running[-1].chain.name])
+            for one in list(running):
+                alive = one.advance()
+                bar.update(tasks[one.chain.name], completed=one.share, state=one.state)
+                if not alive:
+                    failed += [one.chain] if one.process.returncode else []
+                    bar.stop_task(tasks[one.chain.name])
+                    running.remove(one)
+            time.sleep(0.5)
+    if failed:
+        names, logs = " and ".join(one.name for one in failed), ", ".join(str(one.log) for one in failed)
+        raise SystemExit(f"{names} failed, see {logs}; rerun the command to resume")
+
+
+class _Running:
+    """A chain and the process of its present verb."""
+
+    def __init__(self, chain: Chain, jobs: ExitStack) -> None:
+        chain.log.parent.mkdir(parents=True, exist_ok=True)
+        chain.log.unlink(missing_ok=True)
+        self.chain, self.jobs, self.number = chain, jobs, 0
+        self.process = self._start()
+        self.share, self.state = 0.0, "starting"
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return self.jobs.enter_context(_logged(self.chain.lines[self.number](), self.chain.log))
+
+    def advance(self) -> bool:
+        """Start the next verb if the present one succeeded; whether any runs."""
+        share, self.state = self.chain.progress(self.number)
+        self.share = (self.number + share) / len(self.chain.lines)
+        if self.process.poll() is None:
+            return True
+        if self.process.returncode or self.number + 1 == len(self.chain.lines):
+            return False
+        self.number += 1
+        self.process = self._start()
+        return True
+
+
+@contextmanager
+def _logged(line: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a verb that appends what it prints to a file; it ends with this process."""
+    # Chains share the cores: with one thread per core in each process, the threads would compete.
+    alone = {"OMP_NUM_THREADS": "1"}
+    with log.open("ab") as file, started(line, alone, stdout=file, stderr=subprocess.STDOUT) as process:
+        yield process
