@@ -106,3 +106,19 @@ def test_what_is_right_passes():
         root.split(".")[0] in {"diffusers", "pytorch_lightning", "timm", "torch", "torchvision", "unmask"}
         for root in ALLOWED
     )
+
+
+@pytest.mark.parametrize("module", ["gan", "diffusion", "autoencoder"])
+def test_a_generator_brings_what_it_needs(module):
+    cfg = compose("train", [f"module={module}", "data=celeba", "data.root=x"])
+    assert (cfg.data.split.only, cfg.data.sampling.balance) == ("real", "none")
+    assert cfg.data.augment == compose("train", ["augment@data.augment=mirror"]).data.augment
+    assert cfg.callbacks == compose("train", ["callbacks=generator"]).callbacks
+    chosen = compose("train", [f"module={module}", "callbacks=none", "data.sampling.balance=classes"])
+    assert not chosen.callbacks and chosen.data.sampling.balance == "classes"
+
+
+def test_a_face_swapper_brings_people():
+    cfg = compose("train", ["module=faceswap", "data.root=x"])
+    assert cfg.data.source._target_ == "unmask.datasets.people.People"
+    assert cfg.callbacks == compose("train", ["callbacks=generator"]).callbacks
