@@ -234,7 +234,7 @@ def test_one_class_alone_has_a_rate_with_its_interval_and_says_what_does_not_exi
     assert len(table) == 15 and set(table["label"]) == {int(label == "fake")}
     called = int((table["logit"] > run.score_thresholds["video"]).sum())
     low, high = binomtest(called, 15).proportion_ci(method="exact")
-    rate = "false-positive rate (FPR)" if label == "real" else "true-positive rate (TPR)"
+    rate = "false positive rate (FPR)" if label == "real" else "true positive rate (TPR)"
     said = f"{called} of 15 {label} images are classified as fake: {rate} {called / 15:.3f} [{low:.3f}, {high:.3f}]"
     printed = " ".join(printed.split())  # a long sentence is wrapped
     assert said in printed
