@@ -1,7 +1,7 @@
 """Measure the start-up time of commands: CPU seconds, against importing PyTorch or Lightning in the same round.
 
-`predict` scores one rendered portrait with a small detector, once with the recipe for faces and once with that for
-whole pictures, and draws it; `train check=true` validates a config. `list`, `--help` and `--cfg job` do not import PyTorch.
+`predict` scores and draws one rendered portrait with a small detector, with the recipes for faces and for whole
+pictures; `train check=true` validates a config. `list`, `--help` and `--cfg job` do not import PyTorch.
 
 make bench ONLY=start
 """
