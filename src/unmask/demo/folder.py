@@ -44,7 +44,7 @@ def fill(
         progress: called with (pieces done, total).
 
     Raises:
-        ValueError: the folder holds other things.
+        ValueError: the folder contains other files.
     """
     claim_for_demo(root, arguments)
     for leftover in root.glob(f"**/{UNFINISHED}"):  # from a killed call

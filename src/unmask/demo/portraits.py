@@ -21,7 +21,7 @@ from unmask.provenance import RENDERED, read_marks, source_marks, write_picture
 
 VERSION = 1  # increment when rendered pixels change: older folders are then rejected, not mixed
 WIDTH, HEIGHT = 178, 218  # size of CelebA's aligned pictures, px
-TAKES = 5  # pictures of each person, at one sitting
+TAKES = 5  # pictures per person, all in one scene
 FPS = 0.3  # so low that consecutive pictures are unrelated
 FOLDER = "img_align_celeba"
 EYES = (88.5, 111.0)  # the point between the eyes, px
