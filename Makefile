@@ -1,12 +1,11 @@
-# unmask: `make demo` and `make test` do everything on a fresh machine; `make help` lists the rest.
+# `make demo` and `make test` also install everything on a fresh machine; `make help` lists all targets.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Small matrices on few cores: intra-op threads fight each other and cost more than they bring.
+# For small matrices on few cores, intra-op threads compete and cost more than they gain.
 export OMP_NUM_THREADS ?= 1
-# Compiled modules are kept in .venv even where the environment says not to: without them each process starts in twice
-# the time.
+# Keep bytecode in .venv even if the environment disables it: without it, processes take twice as long to start.
 unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## Show this list
@@ -20,7 +19,7 @@ $(READY): requirements.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$$(sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements.txt)"
 ifeq ($(TORCH),cpu)
-	@# PyTorch's CPU wheels carry other hashes than the lock: everything else is still checked.
+	@# PyTorch's CPU wheels have other hashes than the lock file; all other packages are still verified.
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend cpu \
 	  "torch==$$(sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements.txt)" "torchvision==$$(sed -n 's/^torchvision==\([0-9.]*\).*/\1/p' requirements.txt)"
 	@awk '/^[a-z]/ {keep = $$0 !~ /^(torch|torchvision|triton|nvidia-[a-z0-9-]*|cuda-[a-z]*)==/} keep' requirements.txt > .venv/cpu.txt

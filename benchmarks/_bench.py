@@ -1,6 +1,6 @@
-"""What benchmarks share: works timed in turns, ratios of the same turn, a report, a JSON file with the machine.
+"""Shared code of the benchmarks: interleaved timing, ratios per round, a report, and a JSON file with machine details.
 
-Only ratios of one run are compared: on a busy machine the same step takes several times as long an hour later.
+Only ratios within one run are compared: on a busy machine, the same step may take several times as long an hour later.
 """
 
 import argparse
@@ -21,7 +21,7 @@ Seconds = dict[str, list[float]]
 
 
 def arguments(about: str | None, repeats: int, *flags: str, **numbers: int) -> argparse.Namespace:
-    """The command line of a benchmark: `--repeats N`, each of `flags` as `--flag`, each of `numbers` as `--name N`."""
+    """Parse a benchmark's arguments: `--repeats N`, each of `flags` as `--flag`, each of `numbers` as `--name N`."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=repeats, help="how often each work is timed (%(default)s)")
     for name, default in numbers.items():
@@ -32,7 +32,7 @@ def arguments(about: str | None, repeats: int, *flags: str, **numbers: int) -> a
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that one call takes; no rubbish is collected meanwhile."""
+    """Return the seconds that one call takes, with garbage collection disabled."""
     gc.collect()
     gc.disable()
     try:
@@ -44,12 +44,12 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def interleave(works: dict[str, Callable[[], object]], repeats: int, warm: int = 1) -> Seconds:
-    """Seconds of each work in each of `repeats` turns; every other turn goes backwards, so that none is always first.
+    """Time each function once per round; every other round is in reverse order, so that none always comes first.
 
     Args:
-        works: what is timed, by name.
-        repeats: number of turns.
-        warm: calls of each before the first turn, not timed.
+        works: the functions to time, by name.
+        repeats: number of rounds.
+        warm: untimed calls of each function before the first round.
     """
     for _ in range(warm):
         for work in works.values():
@@ -62,13 +62,13 @@ def interleave(works: dict[str, Callable[[], object]], repeats: int, warm: int =
 
 
 def compare(seconds: Seconds, over: str, under: str, **bound: float) -> dict[str, Any]:
-    """How many times as long `over` took as `under`, turn by turn.
+    """Compute the ratio of the times of `over` and `under` in each round.
 
     Args:
-        seconds: of `interleave`.
-        over: the work above the line.
-        under: the work below it.
-        bound: `at_least=` or `at_most=`, what the median is held to; `at_most=` is met from below.
+        seconds: the result of `interleave`.
+        over: name of the numerator.
+        under: name of the denominator.
+        bound: `at_least=` or `at_most=`: the bound on the median ratio.
     """
     ratios = [a / b for a, b in zip(seconds[over], seconds[under], strict=True)]
     return {
@@ -81,13 +81,13 @@ def compare(seconds: Seconds, over: str, under: str, **bound: float) -> dict[str
 
 
 def met(comparison: dict[str, Any]) -> bool:
-    """Whether a comparison keeps its bound; one without a bound does."""
+    """Return whether a comparison is within its bound; True if it has none."""
     median = comparison["median"]
     return comparison.get("at_least", median) <= median <= comparison.get("at_most", median)
 
 
 def machine(packages: Iterable[str] = ()) -> dict[str, Any]:
-    """The machine, how busy it is, and the versions of Python, PyTorch and `packages`."""
+    """Describe the machine, its load, and the versions of Python, PyTorch and `packages`."""
     import torch
 
     info = Path("/proc/cpuinfo")
@@ -124,11 +124,11 @@ def report(
     """Print the comparisons and write them as outputs/bench/NAME.json.
 
     Args:
-        name: of the benchmark.
-        comparisons: of `compare`, by name.
-        main: whose `ratios` and `median` stand at the top; the first if none is named.
-        packages: whose versions matter.
-        extra: whatever else belongs into the file.
+        name: name of the benchmark.
+        comparisons: results of `compare`, by name.
+        main: the comparison whose `ratios` and `median` are at the top level of the file; None: the first.
+        packages: packages whose versions are recorded.
+        extra: further entries of the file.
     """
     main = main or next(iter(comparisons))
     where = machine(packages)

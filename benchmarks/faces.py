@@ -1,9 +1,9 @@
-"""Finding faces as preparing does it, against MTCNN frame by frame at full size, on real clips and photographs.
+"""Compare face detection as in `unmask prepare` with MTCNN on each frame at full size, on real clips and photographs.
 
-A clip's boxes are those that crops are cut by: found, tracked, and smoothed or filled in by the tracker. Each is held
-against the box of the same face that MTCNN gives for that frame at full size; a face that was missed counts 0.
+A clip's boxes are those used for cropping: detected, tracked, and smoothed or interpolated by the tracker. Each is
+compared by IoU with MTCNN's box of the same face in that frame at full size; a missed face counts as 0.
 
-make bench ONLY=faces (the real files lie below $UNMASK_SHARED_DATA)
+make bench ONLY=faces (the real files are below $UNMASK_SHARED_DATA)
 """
 
 import statistics
@@ -25,7 +25,7 @@ from unmask.media.reader import open_media
 from unmask.media.track import associate, iou, main_face, smooth
 
 FRAMES = 20
-# name: frames in a burst, every which is searched, and what FaceFinder takes
+# name: frames per burst, detection interval in frames, and arguments of FaceFinder
 SETTINGS: dict[str, tuple[int, int, dict[str, int]]] = {
     "default": (1, 1, {}),
     "bursts of 10": (10, 1, {}),
@@ -34,11 +34,11 @@ SETTINGS: dict[str, tuple[int, int, dict[str, int]]] = {
     "long_side 640": (1, 1, {"long_side": 640}),
     "long_side 360": (1, 1, {"long_side": 360}),
 }
-Clip = tuple[Frames, np.ndarray]  # frames and their numbers
+Clip = tuple[Frames, np.ndarray]  # frames and their indices
 
 
 def files() -> list[Path]:
-    """Each clip once (two layouts hold the same), and the photographs."""
+    """List each clip once (two layouts contain the same clips), and the photographs."""
     clips = {p.stat().st_size: p for p in sorted(SHARED.glob("celebdf_layout/*/*.mp4"))}
     clips |= {p.stat().st_size: p for p in sorted(SHARED.glob("ffpp/*/*/c23/videos/*.mp4"))}
     return [*clips.values(), *sorted(SHARED.glob("face_photos/*.jpg"))]
@@ -62,7 +62,7 @@ def _faces(boxes: Array | None, probs: Array, points: Array) -> Faces:
 
 
 def tracked(finder: FaceFinder, clips: list[Clip], every: int) -> list[dict[int, Array]]:
-    """The main face's box of each frame, as the recipe finds it."""
+    """Return the main face's box in each frame, as the recipe computes it."""
     found = []
     for frames, numbers in clips:
         searched = np.unique(np.append(np.arange(0, len(frames), every), len(frames) - 1))
@@ -75,7 +75,7 @@ def tracked(finder: FaceFinder, clips: list[Clip], every: int) -> list[dict[int,
 
 
 def overlaps(truth: list[list[Faces]], found: list[dict[int, Array]]) -> list[float]:
-    """IoU of every box of the main face at full size with the box that was found in its frame."""
+    """Return the IoU of each full-size box of the main face with the box found in the same frame."""
     values = []
     for faces, boxes in zip(truth, found, strict=True):
         for track in main_face(associate(faces)):

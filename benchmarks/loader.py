@@ -1,4 +1,4 @@
-"""How much faster a batch is gathered at once from the memory map than sample by sample.
+"""Compare reading a whole batch from the memory map at once with reading it sample by sample.
 
 make bench ONLY=loader
 """
@@ -20,7 +20,7 @@ ITEMS, FRAMES, SIZE, CLIP, BATCH = 64, 20, 160, 20, 16
 
 
 def make_store(folder: Path) -> CropStore:
-    """A store of random crops: 64 items of 20 frames at 160 px, about 98 MB."""
+    """Create a store of random crops: 64 items of 20 frames at 160 px, about 98 MB."""
     names = np.repeat([f"d/real/{n:03d}" for n in range(ITEMS)], FRAMES)
     frame = np.tile(np.arange(FRAMES), ITEMS)
     pixels = np.random.default_rng(0).integers(0, 256, (len(names), 3, SIZE, SIZE), np.uint8)

@@ -1,11 +1,11 @@
-"""The most memory that preparing 5,000 items and training on them take, against 2 GiB.
+"""Measure the peak memory of preparing 5,000 items and training on them, with a limit of 2 GiB.
 
-The items are simulated: a recipe makes 20 crops of 160x160 of each from its name, 7.7 GB in all (twice that while they
-are merged). Preparing and training are the product's own, each in a process of its own; memory is that of the process
-and its workers together, their imports included; what they share counts once. Pages of files count where they are
-mapped; they can be dropped at any time, so the anonymous memory is what a run cannot do without.
+The items are simulated: a recipe makes 20 crops of 160x160 per item from its name, 7.7 GB in total (twice that while
+they are merged). Preparing and training are unmask's own code, each in its own process; memory is that of the process
+and its workers together, including imports, with shared pages counted once. Mapped pages of files are included, but can
+be dropped at any time, so only the anonymous memory is strictly needed.
 
-make bench ONLY=memory   (ARGS='--items 500' for a small one)
+make bench ONLY=memory   (ARGS='--items 500' for a small run)
 """
 
 import contextlib
@@ -31,7 +31,7 @@ KINDS = {"all": "Pss", "anonymous": "Pss_Anon", "files": "Pss_File", "shared": "
 
 
 class Simulated:
-    """A recipe: a file's name -> noise."""
+    """A recipe that makes noise from a file's name."""
 
     suffixes: ClassVar[frozenset[str]] = frozenset({".mp4"})
     option: ClassVar[str] = "simulated"
@@ -102,7 +102,7 @@ def train(folder: Path) -> None:
 
 
 def make_files(folder: Path, items: int) -> None:
-    """As many files as items, each with a content of its own."""
+    """Write one file per item, each with different content."""
     for number in range(items):
         path = folder / "raw" / ("real" if number % 2 else "fake/made") / f"{number:05d}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def make_files(folder: Path, items: int) -> None:
 
 
 def family(pid: int) -> list[int]:
-    """A process and all below it."""
+    """Return the IDs of a process and all its descendants."""
     found = [pid]
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -119,7 +119,7 @@ def family(pid: int) -> list[int]:
 
 
 def resident(pid: int) -> dict[str, float]:
-    """GiB of a process and all below it, by kind."""
+    """Return the memory of a process and all its descendants in GiB, by kind."""
     found = dict.fromkeys(KINDS, 0.0)
     for member in family(pid):
         with contextlib.suppress(OSError):
@@ -131,7 +131,7 @@ def resident(pid: int) -> dict[str, float]:
 
 
 def peak_of(work: Callable[[Path], None], folder: Path) -> tuple[dict[str, float], float]:
-    """The most memory of each kind while a process does this, and its seconds."""
+    """Run `work` in a process; return its peak memory of each kind in GiB, and its seconds."""
     process = multiprocessing.get_context("spawn").Process(target=work, args=(folder,))
     start, most = time.perf_counter(), dict.fromkeys(KINDS, 0.0)
 

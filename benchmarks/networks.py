@@ -1,8 +1,8 @@
-"""Forward and training step of every network on disk: float32 against bfloat16, eager against compiled.
+"""Time the forward pass and training step of every network in conf: float32 against bfloat16, eager against compiled.
 
-Each is built from its YAML at the size of the first preset that uses it, with random weights, its 2-D convolutions
-channels last as the Detector has them. The share of the device's rate is that of the multiply-adds that are counted
-(three times the forward pass for a training step) in the rate of a large matrix product of the same type.
+Each network is built from its YAML at the size of the first preset that uses it, with random weights and channels-last
+2-D convolutions, as in the Detector. Utilisation is the rate of the counted operations (three times the forward pass
+for a training step) relative to the rate of a large matrix product of the same type.
 
 make bench ONLY=networks   (ARGS=--compile compiles on a CPU too; on a GPU it always does)
 """
@@ -32,7 +32,7 @@ Named = tuple[str, dict[str, Any]]
 
 
 def preset(network: str) -> tuple[int, int]:
-    """Image size and frames of the first preset with this network."""
+    """Return image size and frames of the first preset with this network."""
     for path in sorted(Path(conf_dir(), "experiment").rglob("*.yaml")):
         if re.search(rf"override /module/network: {network}$", path.read_text(), re.M):
             cfg = OmegaConf.load(path)
@@ -41,7 +41,7 @@ def preset(network: str) -> tuple[int, int]:
 
 
 def build(network: str) -> tuple[nn.Module, Tensor]:
-    """The network and a batch for it."""
+    """Build the network and a batch for it."""
     size, frames = preset(network)
     clips = "${frames}" in Path(conf_dir(), f"module/network/{network}.yaml").read_text()
     with initialize_config_dir(conf_dir(), version_base="1.3"):
@@ -82,7 +82,7 @@ def _wait() -> None:
 
 
 def peak(dtype: torch.dtype) -> float:
-    """Operations a second of a large matrix product, the best of some."""
+    """Return the operations per second of a large matrix product, the best of five."""
     side = 8192 if DEVICE.type == "cuda" else 2048
     a = torch.rand(side, side, device=DEVICE, dtype=dtype)
 
@@ -95,7 +95,7 @@ def peak(dtype: torch.dtype) -> float:
 
 
 def to_device(net: nn.Module) -> nn.Module:
-    """On the device, 2-D convolutions channels last."""
+    """Move the network to the device, with channels-last 2-D convolutions."""
     for part in net.modules():
         if isinstance(part, nn.Conv2d):
             part.to(memory_format=torch.channels_last)
@@ -103,7 +103,7 @@ def to_device(net: nn.Module) -> nn.Module:
 
 
 def flops_of(net: nn.Module, x: Tensor) -> int | None:
-    """Operations of a forward pass; None of a network that does not run without values."""
+    """Count the operations of a forward pass; None if the network cannot run on meta tensors."""
     try:
         return count_flops(net, x)
     except RuntimeError:
@@ -113,7 +113,7 @@ def flops_of(net: nn.Module, x: Tensor) -> int | None:
 def measure(
     network: str, repeats: int, compiled: bool, peaks: dict[str, float]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Comparisons of one network, by name."""
+    """Yield the comparisons of one network, by name."""
     net, x = build(network)
     flops = flops_of(net, x)
     net, x = to_device(net), x.to(DEVICE)
@@ -143,17 +143,17 @@ def _percent(share: float | None) -> str:
 
 
 def main() -> None:
-    options = arguments(__doc__, 3, "compile")  # bf16 is slow where no unit multiplies it
+    options = arguments(__doc__, 3, "compile")  # few repeats: bf16 is slow without hardware support
     torch.set_num_threads(1)
     peaks = {"fp32": peak(torch.float32), "bf16": peak(torch.bfloat16)}
-    peaks["bf16"] = max(peaks.values())  # where no unit multiplies it, it is no faster than float32 at its best
+    peaks["bf16"] = max(peaks.values())  # without hardware support, float32 is the faster reference
     comparisons: dict[str, dict[str, Any]] = {}
     skipped: dict[str, str] = {}
     for path in sorted(Path(conf_dir(), "module/network").glob("*.yaml")):
         GlobalHydra.instance().clear()
         try:
             comparisons |= measure(path.stem, options.repeats, options.compile or DEVICE.type == "cuda", peaks)
-        except Exception as error:  # a package or a file of weights that is not here; the others are still timed
+        except Exception as error:  # e.g. a missing package or weight file; the others are still timed
             skipped[path.stem] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             print(f"{path.stem}: skipped, {skipped[path.stem]}")
     extra = {"peak_flops": peaks, "skipped": skipped, "device": str(DEVICE)}

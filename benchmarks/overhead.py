@@ -1,11 +1,11 @@
-"""What the Trainer costs a step of about 5 ms, against a plain PyTorch loop.
+"""Measure the overhead of the Trainer for a step of about 5 ms, against a plain PyTorch loop.
 
-The Trainer is that of `unmask train`: its settings, callbacks with the progress bar (drawn, into the void), logging
-every 10 steps to metrics.csv, the Detector. The loop does forward, loss, backward, optimizer and schedule. Blocks of
-steps of both take turns within one training: the loader runs the loop's block before it gives the Trainer the next.
+The Trainer is that of `unmask train`: its settings, callbacks with the progress bar (drawn, but discarded), logging
+every 10 steps to metrics.csv, and the Detector. The loop does forward, loss, backward, optimizer and schedule. Blocks
+of steps of both alternate within one training: the loader runs a block of the loop before each block of the Trainer.
 
-make bench ONLY=overhead   (ARGS=--profile says where the time goes,
-ARGS=--bare takes a Trainer with nothing on it)
+make bench ONLY=overhead   (ARGS=--profile shows where the time is spent,
+ARGS=--bare uses a Trainer without callbacks and loggers)
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-os.environ.setdefault("FORCE_COLOR", "1")  # or the bar would draw nothing where nobody looks
+os.environ.setdefault("FORCE_COLOR", "1")  # otherwise the bar is not drawn without a terminal
 import torch
 from _bench import arguments, compare, report
 from hydra import compose, initialize_config_dir
@@ -39,7 +39,7 @@ Batch = dict[str, Tensor]
 
 
 class Plain(nn.Module):
-    """Some linear layers on tiny pictures; x [B, 3, S, S] -> logit [B]."""
+    """A few linear layers on tiny pictures; x [B, 3, S, S] -> logit [B]."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def module(width: int) -> Detector:
 
 
 class Loop:
-    """The plain loop."""
+    """The plain PyTorch loop."""
 
     def __init__(self, width: int, batch: Batch) -> None:
         self.network, self.loss, self.batch = module(width).network, nn.BCEWithLogitsLoss(), batch
@@ -74,7 +74,7 @@ class Loop:
 
 
 def calibrate(batch: Batch) -> int:
-    """The width at which a step takes about 5 ms of the processor."""
+    """Find the width at which a step takes about 5 ms of CPU time."""
     for width in range(128, 2049, 64):
         loop = Loop(width, batch)
         loop(3)
@@ -86,11 +86,11 @@ def calibrate(batch: Batch) -> int:
 
 
 class Done(Exception):
-    """Enough steps were timed."""
+    """Raised when enough steps have been timed."""
 
 
 class Turns:
-    """A loader without end, which times the Trainer's blocks and in between the loop's."""
+    """An endless loader that times the blocks of the Trainer and, between them, those of the loop."""
 
     def __init__(self, batch: Batch, loop: Loop, repeats: int) -> None:
         self.batch, self.loop, self.repeats = batch, loop, repeats
@@ -109,7 +109,7 @@ class Turns:
                 yield dict(self.batch)
             self._note("Trainer", between)
         for found in (*self.seconds.values(), *self.worked.values()):
-            del found[0]  # the first warms up
+            del found[0]  # warm-up
         raise Done
 
     def _note(self, name: str, before: tuple[float, float]) -> tuple[float, float]:

@@ -1,17 +1,17 @@
-"""unmask against the script a student would write, end to end: 40 videos, 50 epochs of a frozen CNN and an LSTM.
+"""Compare unmask with the script a student would write, end to end: 40 videos, 50 epochs of a frozen CNN and an LSTM.
 
-The script: OpenCV reads every frame of every video in every epoch, 20 frames are resized to 160x160, a frozen
-InceptionResnetV1 (in eval mode, as it should be) runs in the training loop, batch 8. unmask: the same frames, network,
-batch and epochs through its commands, `unmask prepare` and `unmask train`, starting both processes included.
+The script reads every frame of every video with OpenCV in every epoch, resizes 20 frames to 160x160 and runs a frozen
+InceptionResnetV1 (correctly in eval mode) in the training loop, batch size 8. unmask uses the same frames, network,
+batch size and epochs through `unmask prepare` and `unmask train`, including the start of both processes.
 
-As a yardstick, what no program can go below that computes the same: each video decoded and encoded once, by the
-script's own means ("once").
+A lower bound for any program with the same result is measured too ("once"): each video is decoded and encoded once
+with the script's code.
 
-The script's epochs are alike, so one is timed in each pair and stands for all (extrapolated); unmask's are all run.
-With `--augmented` unmask may not keep features either: its epochs run the encoder too, and are extrapolated likewise.
+The script's epochs are all alike, so one is timed per pair and extrapolated; all of unmask's are run. With
+`--augmented`, unmask cannot cache features either: its epochs run the encoder too, and are extrapolated likewise.
 
-make bench ONLY=plain_script   (ARGS=--augmented: features may not be kept; ARGS="--clips 160": more videos, of which
-                               decoding and encoding once is then most of the work)
+make bench ONLY=plain_script   (ARGS=--augmented: no cached features; ARGS="--clips 160": more videos, so that decoding
+                               and encoding them once is most of the work)
 """
 
 import os
@@ -34,12 +34,12 @@ from unmask.networks.encoders import FacenetEncoder
 FRAMES, HEIGHT, WIDTH, GOP = 353, 500, 942, 250
 T, SIZE, BATCH, EPOCHS = 20, 160, 8, 50
 ROOT = OUT / "celebdf_shaped"
-# Both sides take the threads that PyTorch takes by itself.
+# Both sides use PyTorch's default number of threads.
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
 
 
 def render(root: Path, clips: int) -> None:
-    """Celeb-DF's layout: real and fake videos of its size and length, half of each, 8 of 40 on the test list."""
+    """Render videos in Celeb-DF's layout, size and length: half real, half fake; 8 of 40 are on the test list."""
     half, people = clips // 2, 2 * clips // 5
     names = [f"Celeb-real/id{n}_0000.mp4" for n in range(people)]
     names += [f"YouTube-real/{n:05d}.mp4" for n in range(half - people)]
@@ -54,7 +54,7 @@ def render(root: Path, clips: int) -> None:
 
 
 def scene(seed: int):
-    """A camera over a painted wall with a light that moves: what H.264 finds in a person before a background."""
+    """Film a painted wall with a moving camera and light: for H.264, similar to a person in front of a background."""
     rng = np.random.default_rng(seed)
     wall = rng.normal(128, 90, (HEIGHT // 20 + 8, WIDTH // 20 + 8, 3)).clip(0, 255).astype(np.uint8)
     wall = cv2.resize(wall, (WIDTH + 160, HEIGHT + 160), interpolation=cv2.INTER_CUBIC)
@@ -68,7 +68,7 @@ def scene(seed: int):
 
 
 def split(root: Path) -> tuple[list[Path], list[Path]]:
-    """The videos that are not on the test list, and those that are."""
+    """Return the videos that are not on the test list, and those that are."""
     tests = {line.split()[1] for line in (root / "List_of_testing_videos.txt").read_text().splitlines()}
     every = sorted(root.glob("*/*.mp4"))
     listed = [path for path in every if str(path.relative_to(root)) in tests]
@@ -76,7 +76,7 @@ def split(root: Path) -> tuple[list[Path], list[Path]]:
 
 
 def read(path: Path) -> torch.Tensor:
-    """The script's way to 20 frames: read all, keep 20, resize -> uint8 [20, 3, 160, 160]."""
+    """Read all frames, keep 20 and resize them, as the script does -> uint8 [20, 3, 160, 160]."""
     capture, frames = cv2.VideoCapture(str(path)), []
     while True:
         good, frame = capture.read()
@@ -89,12 +89,12 @@ def read(path: Path) -> torch.Tensor:
 
 
 def classify(network: CnnLstm, x: torch.Tensor) -> torch.Tensor:
-    """The script's network: all frames of a batch at once. `CnnLstm` splits them on a CPU, which no student does."""
+    """Run the network on all frames of a batch at once; `CnnLstm` splits them on a CPU, which no student would do."""
     return network.head(network.encoder(x.flatten(0, 1)).view(*x.shape[:2], -1))
 
 
 class Script:
-    """The student's training: all videos that are not for testing, one after the other."""
+    """The student's training on all videos that are not on the test list, in a fixed order."""
 
     def __init__(self, videos: list[Path]) -> None:
         self.videos = videos
@@ -102,7 +102,7 @@ class Script:
         self.optimizer = torch.optim.Adam([p for p in self.network.parameters() if p.requires_grad])
 
     def epoch(self) -> None:
-        """One epoch."""
+        """Train for one epoch."""
         self.network.train()
         for start in range(0, len(self.videos), BATCH):
             batch = self.videos[start : start + BATCH]
@@ -115,7 +115,7 @@ class Script:
 
     @torch.no_grad()
     def test(self, videos: list[Path]) -> None:
-        """The test videos, once."""
+        """Classify the test videos once."""
         self.network.eval()
         for path in videos:
             classify(self.network, read(path)[None].float() / 255)
@@ -130,7 +130,7 @@ def once(network: CnnLstm, videos: list[Path]) -> None:
 
 
 def unmask(place: Path, root: Path, epochs: int, augment: str = "none") -> tuple[float, float]:
-    """Seconds of preparing and of training, as two commands in an empty folder."""
+    """Run prepare and train as two commands in an empty folder; return the seconds of each."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     shared = [
@@ -170,7 +170,7 @@ def main() -> None:
         once(script.network, videos + tests)
         seconds["once"].append(time.perf_counter() - start)
         prepare, train = unmask(place, root, 2 if options.augmented else EPOCHS, augment)
-        if options.augmented:  # from one epoch more, what one epoch costs
+        if options.augmented:  # the cost of an epoch is that of two epochs minus one
             train += (EPOCHS - 2) * (train - unmask(place, root, 1, augment)[1])
         for name, value in (("unmask", prepare + train), ("prepare", prepare), ("train", train)):
             seconds[name].append(value)

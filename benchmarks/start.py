@@ -1,7 +1,7 @@
-"""How long commands take to start: CPU seconds, against an import of PyTorch or Lightning in the same turn.
+"""Measure the start-up time of commands: CPU seconds, against importing PyTorch or Lightning in the same round.
 
-`predict` asks about one rendered portrait, with a small detector by the recipe of faces and by that of whole pictures,
-and draws its picture; `train check=true` validates a config. `list`, `--help` and `--cfg job` import no PyTorch.
+`predict` scores and draws one rendered portrait with a small detector, with the recipes for faces and for whole
+pictures; `train check=true` validates a config. `list`, `--help` and `--cfg job` do not import PyTorch.
 
 make bench ONLY=start
 """
@@ -31,7 +31,7 @@ FACES = {"_target_": "unmask.media.recipe.FaceCrops", "frames": 1, "crop_size": 
 
 
 def run(*command: str) -> float:
-    """CPU seconds of a process and of those that it starts."""
+    """Run a command; return the CPU seconds of its process and child processes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, cwd=PLACE, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -41,12 +41,12 @@ def run(*command: str) -> float:
 
 
 def unmask(*words: str) -> float:
-    """CPU seconds of one call of the console command."""
+    """Run the console command; return its CPU seconds."""
     return run(str(Path(sys.executable).with_name("unmask")), *words)
 
 
 def build() -> tuple[str, str]:
-    """Two finished runs, of whole pictures and of faces, that differ by their recipe."""
+    """Create two finished runs that differ only in their recipe: whole pictures and faces."""
     (PLACE / "raw/real").mkdir(parents=True, exist_ok=True)
     (PLACE / "raw/fake").mkdir(exist_ok=True)
     if not list(PLACE.glob("portraits/img_align_celeba/*.jpg")):
@@ -68,7 +68,7 @@ def build() -> tuple[str, str]:
 
 
 def imports(*words: str) -> set[str]:
-    """The packages that a call of the console command imports, of those that take long."""
+    """Return which of the slow packages a call of the console command imports."""
     lines = [
         f"import sys; sys.argv = {['unmask', *words]!r}",
         "from unmask.cli import main",
@@ -94,7 +94,7 @@ def main() -> None:
     }
     seconds: Seconds = {name: [] for name in works}
     for work in works.values():
-        work()  # fills the disk's cache
+        work()  # fills the disk cache
     for turn in range(options.repeats):
         for name in list(works)[:: -1 if turn % 2 else 1]:
             seconds[name].append(works[name]())

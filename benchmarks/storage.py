@@ -1,6 +1,6 @@
-"""Reading clips of 20 crops of 160x160 from the store's memory map, against other ways to keep them.
+"""Compare reading clips of 20 crops of 160x160 from the store's memory map with other file formats.
 
-Everything is read warm, in an order that is drawn once; each way gives the same uint8 array, JPEG with its loss.
+Files are cached and read in one random order; each format gives the same uint8 array, apart from JPEG's loss.
 
 make bench ONLY=storage
 """
@@ -18,11 +18,11 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 ITEMS, FRAMES, SIZE = 64, 20, 160
-Read = Callable[[int], np.ndarray]  # number of a clip -> uint8 [T, 3, S, S]
+Read = Callable[[int], np.ndarray]  # index of a clip -> uint8 [T, 3, S, S]
 
 
 def content() -> np.ndarray:
-    """Crops that compress as faces do: smooth, with grain [ITEMS * FRAMES, 3, S, S]."""
+    """Return crops [ITEMS * FRAMES, 3, S, S] that compress like faces: smooth, with grain."""
     rng = np.random.default_rng(0)
     smooth = rng.normal(0, 1, (ITEMS * FRAMES, SIZE // 8, SIZE // 8, 3)).astype(np.float32)
     frames = [cv2.resize(small, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC) for small in smooth]
@@ -32,7 +32,7 @@ def content() -> np.ndarray:
 
 
 def write_all(folder: Path, pixels: np.ndarray) -> dict[str, Read]:
-    """Write the clips in every way; how each is read."""
+    """Write the clips in every format; return a function per format that reads one."""
     clips = pixels.reshape(ITEMS, FRAMES, 3, SIZE, SIZE)
     store = make_store(folder)
     np.save(folder / "crops-00000.npy", pixels)
@@ -59,7 +59,7 @@ def write_all(folder: Path, pixels: np.ndarray) -> dict[str, Read]:
 
 
 def sizes(folder: Path) -> dict[str, float]:
-    """kB a crop of what is compressed."""
+    """Return the kB per crop of the compressed formats."""
     return {
         f"{suffix}_kB_a_crop": sum(path.stat().st_size for path in folder.glob(f"*-*.{suffix}")) / ITEMS / FRAMES / 1e3
         for suffix in ("jpg", "png")

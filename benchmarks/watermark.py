@@ -1,9 +1,9 @@
-"""What the watermark survives, what it costs in decibels and seconds, and how often it is seen where it is not.
+"""Measure the watermark's robustness, its cost in decibels and seconds, and its rate of false alarms.
 
 make bench ONLY=watermark              a sample of 400 photographs for false alarms
 make bench ONLY=watermark ARGS=--full  all 4,000, each read with ten keys: minutes
 
-Real photographs and clips lie beside the checkout (UNMASK_SHARED_DATA) and are no part of it; without them only the
+Real photographs and clips are read from UNMASK_SHARED_DATA and are not part of the repository; without them, only the
 demo portraits are marked.
 """
 
@@ -22,11 +22,11 @@ from unmask.demo.portraits import FOLDER, render_portraits
 from unmask.provenance.watermark import PSNR, Reading, embed, read
 
 PICTURES, PORTRAITS, FRAMES = 200, 50, 50
-EVERY = 5  # which of a clip's frames are read: as prediction does, here and there
+EVERY = 5  # every n-th frame of a clip is read, similar to predict
 
 
 def jpeg(pixels: np.ndarray) -> np.ndarray:
-    """One picture saved at quality 75."""
+    """Save a picture as JPEG at quality 75 and read it back."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=75)
     return np.array(Image.open(file))
@@ -45,7 +45,7 @@ def back(pixels: np.ndarray) -> np.ndarray:
 
 
 def h264(frames: np.ndarray) -> np.ndarray:
-    """Frames [T, H, W, 3] through libx264 at crf 28 in yuv420p."""
+    """Encode frames [T, H, W, 3] with libx264 at crf 28 in yuv420p and decode them."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "28", "threads": "1"})
@@ -73,7 +73,7 @@ ATTACKS = {
 
 
 def photographs(count: int, side: int = 256) -> Iterator[np.ndarray]:
-    """Real faces of 200 px, evenly taken from all, brought to `side`."""
+    """Yield `count` evenly spaced real face pictures of 200 px, resized to `side`."""
     files = sorted((SHARED / "utkface_200").glob("*.jpg"))
     for path in files[:: max(1, len(files) // count)][:count]:
         with Image.open(path) as picture:
@@ -89,7 +89,7 @@ def portraits(count: int) -> Iterator[np.ndarray]:
 
 
 def clips(side: int | None, starts: tuple[int, ...] = (0,), count: int = FRAMES) -> Iterator[np.ndarray]:
-    """The first frames of FaceForensics++ clips, whole or as their middle square brought to `side`."""
+    """Yield `count` frames from each of `starts` in FaceForensics++ clips, whole or the central square at `side` px."""
     for path in sorted((SHARED / "ffpp").rglob("*.mp4")):
         with av.open(str(path)) as container:
             frames = []
@@ -111,7 +111,7 @@ def square(frame: np.ndarray, side: int) -> np.ndarray:
 
 
 def survival(name: str, media: Iterator[np.ndarray], attacks: tuple[str, ...] = tuple(ATTACKS), every: int = 1) -> dict:
-    """Share of right bits and of marks seen as present after each attack; PSNR. Media are [T, H, W, 3]."""
+    """Measure bit accuracy, detection rate after each attack, and PSNR. Media are [T, H, W, 3]."""
     random = np.random.default_rng(0)
     noise, found = [], {attack: [] for attack in attacks}
     for frames in media:
@@ -140,7 +140,7 @@ def survival(name: str, media: Iterator[np.ndarray], attacks: tuple[str, ...] = 
 
 
 def false_alarms(count: int, keys: int) -> dict:
-    """How often an unmarked photograph seems marked; each is read with several keys, of which none was ever used."""
+    """Count unmarked photographs that seem marked; each is read with several keys, none of which was used."""
     names, scores, alarms, readings = ["unmask/1", *(f"other {n}" for n in range(1, keys))], [], 0, 0
     for pixels in photographs(count):
         found: list[Reading] = [read(pixels, [0x756E6D61], key=key) for key in names]
@@ -155,7 +155,7 @@ def false_alarms(count: int, keys: int) -> dict:
 
 
 def speed(repeats: int) -> dict[str, dict]:
-    """Marking against what happens to the pixels anyway: a PNG of a small picture, a JPEG of a large one."""
+    """Compare the time of marking with that of saving: PNG for a small picture, JPEG for a large one."""
     random = np.random.default_rng(0)
     works: dict[str, Callable[[], object]] = {}
     for name, shape in {"256": (256, 256, 3), "1080p": (1080, 1920, 3)}.items():

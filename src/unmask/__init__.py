@@ -1,1 +1,1 @@
-"""unmask: make and catch deepfakes. PyTorch Lightning trains, Hydra composes."""
+"""unmask: make and detect deepfakes with PyTorch Lightning and Hydra."""

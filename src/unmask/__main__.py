@@ -1,4 +1,4 @@
-"""`python -m unmask` is the console command `unmask`."""
+"""Make `python -m unmask` the same as the console command `unmask`."""
 
 from unmask.cli import main
 

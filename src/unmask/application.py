@@ -1,4 +1,4 @@
-"""A verb as a Hydra application: its config, what was typed, what a run is called by."""
+"""Run a verb as a Hydra application: config resolvers, command-line overrides, error messages."""
 
 import functools
 import os
@@ -19,15 +19,15 @@ from unmask.failures import DISK, disk, fail_clearly
 from unmask.runs.identity import prepared_hash, run_id
 
 FULL = "HYDRA_FULL_ERROR"  # environment variable of Hydra: raise errors instead of printing them
-ALWAYS = ("hydra.", "hydra/", "local")  # Hydra's own settings, and the user's
+ALWAYS = ("hydra.", "hydra/", "local")  # Hydra's own settings and the user's local ones
 
 
 class JobFailed(CompactHydraException):
-    """A job of a sweep failed; the message names the job and says why."""
+    """A job of a sweep failed; the message names the job and gives the reason."""
 
 
 def register_resolvers() -> None:
-    """Give configs `${run_id:}` and `${count:LIST}`."""
+    """Register the resolvers `${run_id:}` and `${count:LIST}`."""
     OmegaConf.register_new_resolver("count", len, replace=True)
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: _run_id(_root_), replace=True, use_cache=False)
 
@@ -37,16 +37,16 @@ def _run_id(root: DictConfig) -> str:
     assert isinstance(plain, dict)
     try:
         prepared = prepared_hash(resolved(root, "data")["data"]) if root.get("data") is not None else ""
-    except (ValueError, OSError):  # refused in words when the verb begins
+    except (ValueError, OSError):  # the verb itself reports this error
         prepared = ""
     return run_id({str(key): value for key, value in plain.items()}, prepared)
 
 
 def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
-    """Make a function of a config the Hydra application of a verb.
+    """Decorate a function of a config to make it the Hydra application of a verb.
 
     Args:
-        config_name: of the file in `conf` that it composes.
+        config_name: name of the top-level config in `conf`.
     """
     register_resolvers()
 
@@ -64,7 +64,7 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
         def run() -> object:
             nonlocal ours
             ours = FULL not in os.environ
-            if ours:  # Hydra then raises what is wrong with a config; it would print several lines
+            if ours:  # makes Hydra raise config errors instead of printing several lines
                 os.environ[FULL] = "1"
             try:
                 return main()
@@ -83,7 +83,7 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
 
 
 def _said(error: Exception, config_name: str) -> str:
-    """What is said of an error that Hydra passed on, or met itself."""
+    """Return the message for an error that Hydra raised or passed on."""
     if isinstance(error, JobFailed):
         return str(error)
     if isinstance(error, OSError):
@@ -94,7 +94,7 @@ def _said(error: Exception, config_name: str) -> str:
 
 @contextmanager
 def _without_full_errors() -> Iterator[None]:
-    """Let a verb itself, and the processes that it starts, report errors as the user asked for them."""
+    """Unset HYDRA_FULL_ERROR while a verb runs, for the verb and the processes that it starts."""
     os.environ.pop(FULL, None)
     try:
         yield
@@ -103,28 +103,28 @@ def _without_full_errors() -> Iterator[None]:
 
 
 def show_config(config_name: str) -> None:
-    """Let Hydra answer a flag such as `--cfg job` from the configs alone: the verb, and with it PyTorch, stays out."""
+    """Let Hydra handle a flag such as `--cfg job` from the configs alone, without importing the verb and PyTorch."""
 
     def nothing(cfg: DictConfig) -> None:
-        """Hydra only prints."""
+        """Do nothing; Hydra prints what was requested."""
 
-    nothing.__module__ = f"unmask.commands.{config_name}"  # Hydra names the job by it
+    nothing.__module__ = f"unmask.commands.{config_name}"  # Hydra names the job after it
     verb(config_name)(nothing)()
 
 
 def given() -> list[str]:
-    """The keys of the overrides on the command line, such as `data.root` or `data/recipe`; none outside of Hydra."""
+    """Return the keys of the command-line overrides, such as `data.root` or `data/recipe`; empty outside of Hydra."""
     if not HydraConfig.initialized():
         return []
     return [override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
 
 
 def refuse_unread(read: Iterable[str], why: str) -> None:
-    """Refuse what was typed and would have no effect.
+    """Reject command-line overrides that have no effect.
 
     Args:
-        read: keys that take effect; `trainer.` stands for all below `trainer`.
-        why: ends the message: why the others have none.
+        read: keys that have an effect; `trainer.` means all keys below `trainer`.
+        why: end of the message, which says why the other keys have no effect.
 
     Raises:
         ValueError: an override has no effect.

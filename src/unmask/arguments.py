@@ -1,13 +1,13 @@
-"""What is typed after a verb: Hydra's flags and overrides, made safe for Hydra's grammar or refused in one line."""
+"""Parse the arguments after a verb: check Hydra's flags and quote overrides for Hydra's grammar."""
 
 import os
 import re
 
-# Values that people type as they are on their disk; Hydra's grammar would trip over blanks, brackets and `=`.
+# Keys whose values are paths as they are on disk; Hydra's grammar does not accept spaces, brackets and `=` in them.
 PLAIN = ("path", "run", "video", "root", "data.root", "data.run", "data.group", "out")
-WORDS = ("list",)  # verbs that take words, not overrides
+WORDS = ("list",)  # verbs that take plain words instead of overrides
 
-# Hydra's flags by what follows them: nothing, a value of their own, or a value that may be left out.
+# Hydra's flags: without a value, with a value, and (INFO) with an optional value.
 BARE = ("--resolve", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc", "--hydra-help")
 VALUED = (
     "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
@@ -18,19 +18,19 @@ CHOICES = {
     ("--cfg", "-c"): ("job", "hydra", "all"),
     INFO: ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
 }
-# Of these Hydra runs one.
+# Hydra performs only one of these actions.
 ACTIONS = (("--run", "-r"), ("--multirun", "-m"), ("--cfg", "-c"), INFO, ("--shell-completion", "-sc"))
 
 
 class UsageError(ValueError):
-    """What was typed is no command."""
+    """The command line is invalid."""
 
 
 def parse(verb: str, arguments: list[str]) -> list[str]:
-    """What a verb is given: Hydra's flags first, each with its value, then the overrides, quoted for Hydra's grammar.
+    """Return the arguments for Hydra: its flags, each with its value, then the overrides, quoted for Hydra's grammar.
 
     Raises:
-        UsageError: a flag is unknown, lacks its value or has a wrong one, or a key is given twice.
+        UsageError: a flag is unknown, its value is missing or wrong, or a key is given twice.
     """
     flags, others = split(arguments)
     if verb in WORDS:
@@ -45,10 +45,10 @@ def parse(verb: str, arguments: list[str]) -> list[str]:
 
 
 def split(arguments: list[str]) -> tuple[list[tuple[str, str | None]], list[str]]:
-    """Tell Hydra's flags, as (flag, value or None), from other arguments; what follows `--` is no flag.
+    """Separate Hydra's flags, as (flag, value or None), from other arguments; nothing after `--` is a flag.
 
     Raises:
-        UsageError: there is no such flag, or its value is missing.
+        UsageError: a flag is unknown, or its value is missing.
     """
     flags, others, rest = list[tuple[str, str | None]](), list[str](), list(arguments)
     while rest:
@@ -73,10 +73,10 @@ def split(arguments: list[str]) -> tuple[list[tuple[str, str | None]], list[str]
 
 
 def check_flags(flags: list[tuple[str, str | None]]) -> None:
-    """Refuse flags that do not go together.
+    """Reject invalid flag values and flags that cannot be combined.
 
     Raises:
-        UsageError: a value is none of the choices, two of them exclude each other, or one has no effect.
+        UsageError: a value is not one of the choices, two flags exclude each other, or a flag has no effect.
     """
     for name, value in flags:
         if (expected := _expected(name)) and not any(value in of for names, of in CHOICES.items() if name in names):
@@ -91,7 +91,7 @@ def check_flags(flags: list[tuple[str, str | None]]) -> None:
 
 
 def shows(argument: str) -> bool:
-    """Whether it is a flag by which Hydra prints something of the config instead of running the verb."""
+    """Return whether this flag makes Hydra print something instead of running the verb."""
     return any(argument in names for names in ACTIONS[2:])
 
 
@@ -108,28 +108,28 @@ def _unknown(argument: str) -> str:
 
 
 def quote(argument: str) -> str:
-    """Make one shell argument safe for Hydra: a bare path becomes `path='...'`, plain values are quoted.
+    """Make one shell argument safe for Hydra: a bare path becomes `path='...'`, and paths are quoted.
 
-    The config names few of the Trainer's arguments; all of them are taken, with and without the plus sign.
+    All arguments of the Trainer are accepted, with or without a plus sign, although the config contains only a few.
     """
     if argument.startswith(("-", "~")):
         return argument
     key, equals, value = argument.partition("=")
     if not equals or not _is_key(key) or os.path.exists(argument):
         key, value = "path", argument
-    if key.lstrip("+").startswith("trainer."):  # checked against Lightning's Trainer, whatever the config names
+    if key.lstrip("+").startswith("trainer."):  # validated against Lightning's Trainer, not against the config
         return f"++{key.lstrip('+')}={value}"
     listed = value.startswith("[") and value.endswith("]")
     if key.lstrip("+") not in PLAIN or value == "null" or value.startswith(("'", '"', "${")) or listed:
         return argument
-    # Hydra reads a backslash as itself except before a quote.
+    # Hydra treats a backslash literally, except before a quote.
     escaped = re.sub(r"(\\*)'", r"\1\1\'", value)
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"{key}='{escaped}'"
 
 
 def unquote(value: str) -> str:
-    """A value as it was before `quote`; one that is not in quotes stays as it is."""
+    """Undo `quote`; a value that is not in quotes is returned unchanged."""
     if len(value) < 2 or value[0] != "'" or value[-1] != "'":
         return value
     inner = re.sub(r"(\\+)'", lambda found: "\\" * (len(found[1]) // 2) + "'", value[1:-1])
@@ -137,7 +137,7 @@ def unquote(value: str) -> str:
 
 
 def repeated(arguments: list[str]) -> str | None:
-    """What is wrong where a key is given twice in quoted arguments, of which Hydra takes the last; None if nothing."""
+    """Return an error message if a key is given twice (Hydra would silently use the last value), or None."""
     given: dict[str, list[str]] = {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -151,7 +151,7 @@ def repeated(arguments: list[str]) -> str | None:
 
 
 def _is_key(text: str) -> bool:
-    """Whether `text` can be the key of an override: `a.b`, `+a`, `~a`, `group/sub@package`."""
+    """Return whether `text` can be the key of an override: `a.b`, `+a`, `~a`, `group/sub@package`."""
     return bool(text) and all(
         part.isidentifier() for part in text.lstrip("+~").replace("/", ".").replace("@", ".").split(".")
     )

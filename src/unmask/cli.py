@@ -1,4 +1,4 @@
-"""The console command: `unmask VERB key=value ...`, one Hydra application a verb."""
+"""The console command `unmask VERB key=value ...`; each verb is a Hydra application."""
 
 import ast
 import gc
@@ -27,7 +27,7 @@ def main() -> None:
     if "--version" in arguments:
         print(f"unmask {version('unmask')}")
         return
-    if arguments[0] in ("-sc", "--shell-completion", "--hydra-help"):  # these concern no verb in particular
+    if arguments[0] in ("-sc", "--shell-completion", "--hydra-help"):  # flags without a verb
         if (completed := _complete(arguments)) is None:
             return
         arguments = completed
@@ -46,7 +46,7 @@ def main() -> None:
     except UsageError as error:
         print(f"unmask: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    if verb == "train" and (problem := unwritable(rest)):  # Hydra makes the folder, with a traceback where it cannot
+    if verb == "train" and (problem := unwritable(rest)):  # Hydra would fail with a traceback
         print(f"unmask: {problem}", file=sys.stderr)
         raise SystemExit(1)
     if any(shows(argument) for argument in sys.argv[1:]):
@@ -55,13 +55,13 @@ def main() -> None:
         show_config(verb)
         return
     if "torch" not in sys.modules:
-        gc.disable()  # imports leave no garbage, and looking for it takes a fifth of their time; see `fail_clearly`
+        gc.disable()  # imports create no garbage; collection takes a fifth of their time (see `fail_clearly`)
     with _interruptible(verb):
         runpy.run_module(f"unmask.commands.{verb}", run_name="__main__", alter_sys=True)
 
 
 def unwritable(arguments: list[str]) -> str | None:
-    """Why no run's folder can be made where the arguments put it; None where it can."""
+    """Return why the run folder cannot be created where the arguments place it, or None if it can."""
     key = "hydra.run.dir="
     place = Path(
         next((text.removeprefix(key).strip("'") for text in reversed(arguments) if text.startswith(key)), "outputs")
@@ -76,10 +76,10 @@ def unwritable(arguments: list[str]) -> str | None:
 
 @contextmanager
 def _interruptible(verb: str) -> Iterator[None]:
-    """On Ctrl-C print one line and exit with 130, also while a verb is imported.
+    """On Ctrl-C, print one line and exit with 130, even while a verb is being imported.
 
-    An import that is interrupted may turn KeyboardInterrupt into something else, so until the verb itself begins
-    (see `fail_clearly`, which also handles SIGTERM) the process ends at once; it has nothing to clean up.
+    An interrupted import may turn KeyboardInterrupt into another error, so until the verb itself starts (see
+    `fail_clearly`, which also handles SIGTERM) the process exits immediately; it has nothing to clean up.
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
@@ -102,14 +102,14 @@ def _interruptible(verb: str) -> Iterator[None]:
 
 
 def _complete(arguments: list[str]) -> list[str] | None:
-    """What answers a shell that completes `unmask VERB ...`; None where the verb itself is to be completed.
+    """Return the verb and arguments that complete `unmask VERB ...`; None if there is nothing left to complete.
 
-    Hydra's scripts know programs without verbs: the verb is taken out of the line that they pass on.
+    Hydra's completion scripts do not know verbs, so the verb is removed from the line that they pass on.
     """
     line = os.environ.get("COMP_LINE", "")
     words = line.split()
     if arguments[-1].partition("=")[0] != "query":
-        return ["train", *arguments]  # what is installed is the same for all verbs
+        return ["train", *arguments]  # the installed script is the same for all verbs
     if len(words) < 2 or words[1] not in verbs() or (len(words) == 2 and not line.endswith(" ")):
         print(" ".join(verbs()))
         return None
@@ -120,19 +120,19 @@ def _complete(arguments: list[str]) -> list[str] | None:
 
 
 def verbs() -> list[str]:
-    """The verbs, each a file of `unmask/commands`."""
+    """List the verbs: the file names in `unmask/commands`."""
     names = (entry.name for entry in files("unmask.commands").iterdir())
     return sorted(name.removesuffix(".py") for name in names if name.endswith(".py") and not name.startswith("_"))
 
 
 def describe(verb: str) -> str:
-    """The help that a verb's module carries as its docstring; read, not imported, so that it is instant."""
+    """Return the help of a verb: its module's docstring, read without importing the module, which would be slow."""
     source = files("unmask.commands").joinpath(f"{verb}.py").read_text(encoding="utf-8")
     return ast.get_docstring(ast.parse(source)) or verb
 
 
 def overview() -> str:
-    """One line a verb, in the order of the work."""
+    """Return the usage text with one line per verb, in the order of a typical workflow."""
     order = ["demo", "prepare", "train", "evaluate", "report", "predict", "sample", "swap", "inpaint", "list"]
     known = sorted(verbs(), key=lambda verb: (order.index(verb) if verb in order else len(order), verb))
     lines = [f"  {verb:<10} {describe(verb).splitlines()[0]}" for verb in known]

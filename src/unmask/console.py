@@ -1,4 +1,4 @@
-"""The terminal: plain lines from the first process, and silence of what no user can act on."""
+"""Terminal output: plain lines from the first process only; library messages that users cannot act on are silenced."""
 
 import logging
 import os
@@ -7,27 +7,27 @@ import warnings
 from rich.console import Console, RenderableType
 
 console = Console(highlight=False)
-log = logging.getLogger("unmask")  # conf/train.yaml writes it into the run's folder, and nowhere else
+log = logging.getLogger("unmask")  # conf/train.yaml writes it only to the run folder
 
 
 def say(text: str, style: str | None = None) -> None:
-    """Print one line, as it stands, from the first process only; a training keeps it in its log too."""
+    """Print text verbatim from the first process only; a training also writes it to its log."""
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         console.print(text, style=style, markup=False, soft_wrap=True)
         log.info(text)
 
 
 def show(table: RenderableType) -> None:
-    """Print what Rich can draw. A verb that any launcher may start calls this: it holds no console to be pickled."""
+    """Print a Rich renderable. Verbs started by a launcher call this so that they hold no console to pickle."""
     console.print(table)
 
 
 def quiet() -> None:
-    """Silence what libraries say that no user can act on; errors and our own warnings stay."""
+    """Silence library messages that users cannot act on; errors and warnings of unmask are kept."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     noise = ["does not have many workers", "directory .* exists and is not empty", "LeafSpec", "treespec"]
-    # Each epoch has a line of its own, and figures are of all devices.
+    # Each epoch has its own line in the log, and metrics are computed over all devices.
     noise += [r"The number of training batches \(\d+\) is smaller", "It is recommended to use `self.log"]
-    for text in (*noise, r"Found \d+ module\(s\) in eval mode"):  # frozen parts stay so by design
+    for text in (*noise, r"Found \d+ module\(s\) in eval mode"):  # frozen modules stay in eval mode by design
         warnings.filterwarnings("ignore", f".*{text}")

@@ -1,4 +1,4 @@
-"""How a verb ends: errors that the user can mend in one line, signals with their exit codes."""
+"""How a verb exits: one-line messages for errors that the user can fix, and exit codes for signals."""
 
 import atexit
 import errno
@@ -18,21 +18,21 @@ from unmask.parallel.processes import Terminated, follow_parent, handle, interru
 P = ParamSpec("P")
 R = TypeVar("R")
 
-MENDED = (ValueError, FileNotFoundError, PermissionError)  # what a user can mend, where it is ours
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a disk is full, or may only be read
+MENDED = (ValueError, FileNotFoundError, PermissionError)  # errors that a user can fix, if unmask raised them
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the disk is full or read-only
 
 
 def fail_clearly(function: Callable[P, R]) -> Callable[P, R]:
-    """Tell a user's mistake in its own words and exit with 1; anything else keeps its traceback.
+    """Print errors that a user can fix as one message and exit with 1; other errors keep their traceback.
 
-    Every error of ours that a user can mend is a ValueError, FileNotFoundError or PermissionError. In a sweep it is
-    raised, so that the other jobs go on. Ctrl-C and SIGTERM print one line and exit with 130 and 143.
+    Every error of unmask that a user can fix is a ValueError, FileNotFoundError or PermissionError. In a sweep it is
+    raised, so that the other jobs continue. Ctrl-C and SIGTERM print one line and exit with 130 and 143.
     """
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not gc.isenabled():  # by `unmask.cli`, while the verb was imported
-            gc.freeze()  # what that left stays: no collection need look at it, before the one at the end
+        if not gc.isenabled():  # disabled by `unmask.cli` while importing the verb
+            gc.freeze()  # imported objects persist: exclude them from collections until exit
             atexit.register(gc.unfreeze)
             gc.enable()
         with interruptible(function.__module__):
@@ -54,7 +54,7 @@ def fail_clearly(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def disk(error: OSError) -> str:
-    """What is said of a disk that is full or may only be read: the folder, and what to do."""
+    """Return the message for a full or read-only disk: the folder and what to do."""
     place = Path(str(error.filename)).parent if error.filename else None
     if place is None and (job := _job()) is not None:
         place = Path(job.runtime.output_dir)
@@ -65,10 +65,10 @@ def disk(error: OSError) -> str:
 
 @contextmanager
 def interruptible(module: str) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into one line and an exit code; end with the verb that started this one.
+    """Turn Ctrl-C and SIGTERM into one line and an exit code; exit when the verb that started this one exits.
 
     Args:
-        module: of the verb, `unmask.commands.VERB`; of one that is run by its name, `__main__`.
+        module: name of the verb's module, `unmask.commands.VERB`, or `__main__` if it was run with `python -m`.
     """
     main = getattr(sys.modules.get(module), "__spec__", None)
     verb = str(getattr(main, "name", module)).rpartition(".")[2]
@@ -84,11 +84,11 @@ def interruptible(module: str) -> Iterator[None]:
         raise SystemExit(code) from None
     finally:
         handle(before)
-        log.handlers.clear()  # or what another verb says in this process would go into this one's log
+        log.handlers.clear()  # so that another verb in this process does not write to this log
 
 
 def _job() -> Any:
-    """Hydra's config of the job that runs; None outside of Hydra, which is not imported to find out."""
+    """Return Hydra's config of the running job, or None outside of Hydra; Hydra is not imported for this."""
     hydra = sys.modules.get("hydra.core.hydra_config")
     return hydra.HydraConfig.get() if hydra is not None and hydra.HydraConfig.initialized() else None
 
@@ -99,9 +99,9 @@ def _of_a_sweep() -> bool:
 
 
 def _signalled(stop: BaseException) -> int | None:
-    """The exit code of what a signal ended; None of anything else.
+    """Return the exit code if a signal caused this exception, or None.
 
-    The Trainer turns KeyboardInterrupt into exit code 1, and SIGTERM, where it handles that, into none.
+    The Trainer turns KeyboardInterrupt into exit code 1, and SIGTERM, if it handles it, into an exit without a code.
     """
     if isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt):
         return 128 + signal.SIGINT
@@ -111,11 +111,11 @@ def _signalled(stop: BaseException) -> int | None:
 
 
 def _raised_by_us(error: BaseException | None) -> bool:
-    """Whether the innermost frame of the traceback is unmask's own code."""
+    """Return whether the innermost frame of the traceback is in unmask's own code."""
     trace = error.__traceback__ if error is not None else None
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     if trace is None:
         return False
-    module = trace.tb_frame.f_globals  # of a verb that is run as `python -m`, only the spec has its name
+    module = trace.tb_frame.f_globals  # with `python -m`, only the spec has the module's name
     return str(getattr(module.get("__spec__"), "name", module.get("__name__", ""))).startswith("unmask.")

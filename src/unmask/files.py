@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, read if they are regular, hashed; folders: claimed, locked, cleared again."""
+"""Write files atomically, open only regular files, hash files; claim, lock and clean up folders."""
 
 import errno
 import hashlib
@@ -30,22 +30,22 @@ KINDS = {
 
 
 class NotRegularError(ValueError):
-    """What a path names is no regular file: to read it could wait for ever, or never end."""
+    """A path is not a regular file: reading it could block forever or never end."""
 
 
 class DamagedError(ValueError):
-    """A file is not as it was written; the message names it and says what to do."""
+    """A file is damaged; the message names it and says what to do."""
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading bytes; a pipe, a socket, a device, a folder, or a link to one, is refused.
+    """Open a regular file for reading bytes; pipes, sockets, devices, folders and links to these are rejected.
 
-    Nothing here waits: what is not regular is not opened, and where a pipe takes a file's place in between, opening it
-    returns at once and the descriptor tells.
+    This never blocks: other kinds of files are not opened, and if a pipe replaces the file after the first check,
+    opening it returns immediately and the check of the descriptor fails.
 
     Raises:
-        NotRegularError: it is something else, such as `not a regular file (a named pipe)`.
-        OSError: it is missing or may not be read.
+        NotRegularError: it is another kind of file; the message is like `not a regular file (a named pipe)`.
+        OSError: it is missing or not readable.
     """
     _require(os.stat(path).st_mode)
     descriptor = os.open(path, os.O_RDONLY | FLAGS)
@@ -63,15 +63,15 @@ def _require(mode: int) -> None:
 
 
 def read_json(path: Path, fix: str) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Read the object in a JSON file.
 
     Args:
         path: the file.
-        fix: what to do where it is damaged; ends the message.
+        fix: end of the error message: what to do if the file is damaged.
 
     Raises:
-        DamagedError: it holds no JSON object.
-        OSError: it is missing or may not be read.
+        DamagedError: the file does not contain a JSON object.
+        OSError: it is missing or not readable.
     """
     try:
         found = json.loads(path.read_bytes())
@@ -83,21 +83,21 @@ def read_json(path: Path, fix: str) -> dict[str, Any]:
 
 
 def printable(text: str) -> str:
-    r"""Text for one line of a terminal: control characters and bytes that are no text as escapes such as `\x1b`."""
+    r"""Make text printable in one terminal line: control characters and undecodable bytes become `\x1b` etc."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
-#: What a killed process may leave of `replacing`.
+#: Pattern of temporary files that a killed process may leave behind (see `replacing`).
 UNFINISHED = "*.????????????.tmp"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write a new file to, which takes the place of `path` when the block has ended.
+    """Yield a temporary path next to `path`; it replaces `path` when the block ends.
 
-    A reader finds the old file or the new one, never half of it, and so does whoever comes after a killed process. The
-    name is `NAME.RANDOM.tmp` (see `UNFINISHED`); no other process, on whatever machine, has the same. If the block
-    raises, nothing is left.
+    A reader finds the old or the new file, never a partial one, even if the process is killed. The temporary name is
+    `NAME.RANDOM.tmp` (see `UNFINISHED`) and unique across processes and machines. If the block raises, the temporary
+    file is removed.
     """
     temporary = path.with_name(f"{path.name}.{uuid4().hex[:12]}.tmp")
     try:
@@ -110,10 +110,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:
-    """Write a file as `replacing` does, and have it on the disk before it gets its name, should the machine fail.
+    """Write a file with `replacing`; it is flushed to disk before it is renamed, in case the machine crashes.
 
     Raises:
-        OSError: it cannot be written; nothing is left of the attempt.
+        OSError: the file cannot be written; no partial file is left.
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(content)
@@ -122,30 +122,30 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file of UTF-8 text as `replace_file` does, with the ends of lines that the text has."""
+    """Write UTF-8 text with `replace_file`; line endings are kept as they are."""
     replace_file(path, text.encode())
 
 
 def reserve(path: Path) -> None:
-    """Take the space of a new file that is filled through a memory map: on a full disk that would kill the process.
+    """Allocate the disk space of a file before it is memory-mapped; else a full disk would kill the process later.
 
     Raises:
         OSError: there is not enough space; the file is removed.
     """
-    if sys.platform in ("darwin", "win32"):  # which cannot
+    if sys.platform in ("darwin", "win32"):  # no posix_fallocate
         return
     try:
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # the file system cannot reserve
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # not supported by the file system
             return
         path.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def checksum(path: Path) -> int:
-    """The CRC-32 of a file."""
+    """Return the CRC-32 of a file."""
     value = 0
     with path.open("rb") as file:
         while chunk := file.read(2**24):
@@ -154,11 +154,11 @@ def checksum(path: Path) -> int:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of the bytes of a regular file: of as many as it has when it is opened, so that this comes to an end.
+    """Return the SHA-256 of a regular file, up to its size when it is opened, so that a growing file cannot block this.
 
     Raises:
         NotRegularError: it is a pipe, a socket, a device or a folder.
-        OSError: it is missing or may not be read.
+        OSError: it is missing or not readable.
     """
     digest = hashlib.sha256()
     with open_regular(path) as file:
@@ -170,7 +170,7 @@ def file_hash(path: Path) -> str:
 
 
 class ClaimError(ValueError):
-    """A folder is for something else: `found` is what its note says, None where it holds files and no note."""
+    """A folder is used for something else; `found` is the content of its note, or None if it has files but no note."""
 
     def __init__(self, folder: Path, found: dict[str, object] | None) -> None:
         super().__init__(f"{folder} " + ("is not empty and has no note" if found is None else "is for something else"))
@@ -178,17 +178,17 @@ class ClaimError(ValueError):
 
 
 def claim(note: Path, about: Mapping[str, object], fix: str, alone: bool = True, end: str = "") -> None:
-    """Note in a new folder what it is for, or see that the note which it has says the same.
+    """Record in a new folder what it is for, or check that its existing note says the same.
 
     Args:
-        note: a JSON file in the folder; both are made.
-        about: what the folder is for, as JSON gives it back (no tuples).
-        fix: what to do where the note is damaged; ends the message.
-        alone: refuse a folder that holds files but no note.
-        end: of the note's file.
+        note: a JSON file in the folder; both are created if missing.
+        about: what the folder is for; must survive a JSON round trip (no tuples).
+        fix: end of the error message: what to do if the note is damaged.
+        alone: reject a folder that has files but no note.
+        end: text appended to the note, such as a newline.
 
     Raises:
-        ClaimError: the folder is for something else.
+        ClaimError: the folder is used for something else.
     """
     folder = note.parent
     if not note.is_file():
@@ -196,7 +196,7 @@ def claim(note: Path, about: Mapping[str, object], fix: str, alone: bool = True,
             raise ClaimError(folder, None)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(note, json.dumps(about, indent=2) + end)
-    # Read in any case: of two processes that claim a folder at once, one finds the other's note.
+    # Always read it back: if two processes claim a folder at once, one finds the other's note.
     found: dict[str, object] = read_json(note, fix)
     if found != about:
         raise ClaimError(folder, found)
@@ -204,12 +204,12 @@ def claim(note: Path, about: Mapping[str, object], fix: str, alone: bool = True,
 
 @contextmanager
 def lock(folder: Path, alone: bool = False, wait: bool = True) -> Iterator[None]:
-    """Hold a folder with others, or alone. The lock lies beside it and ends with the process, however that ends.
+    """Lock a folder, shared or (`alone`) exclusively, by a lock file next to it; the lock is released on any exit.
 
-    On Windows, and on a file system without locks, this holds nothing.
+    On Windows and on file systems without locks this does nothing.
 
     Raises:
-        BlockingIOError: somebody else holds it, and `wait` is false.
+        BlockingIOError: another process holds the lock and `wait` is false.
     """
     if sys.platform == "win32":
         yield
@@ -226,21 +226,21 @@ def lock(folder: Path, alone: bool = False, wait: bool = True) -> Iterator[None]
 
 
 def remove_made(folder: Path, patterns: Iterable[str]) -> None:
-    """Delete the files below a folder that match, and the folders that are empty then; everything else stays.
+    """Delete the matching files below a folder and the subfolders that become empty; everything else is kept.
 
     Args:
-        folder: where something was made; it may be missing.
-        patterns: of paths below it, such as `checkpoints/*.ckpt`: exactly the names that are written there.
+        folder: the output folder; it may be missing.
+        patterns: glob patterns relative to it, such as `checkpoints/*.ckpt`, that match only files written by unmask.
     """
     emptied: set[Path] = set()
     for pattern in patterns:
         for path in folder.glob(pattern):
             inside = [parent for parent in path.parents if folder in parent.parents]
-            if any(parent.is_symlink() for parent in inside):  # what it leads to was not made here
+            if any(parent.is_symlink() for parent in inside):  # the linked folder was not created here
                 continue
             if path.is_file() or path.is_symlink():
                 path.unlink()
                 emptied |= set(inside)
     for parent in sorted(emptied, key=lambda path: len(path.parts), reverse=True):
-        with suppress(OSError):  # it holds what was not made here
+        with suppress(OSError):  # it contains other files
             parent.rmdir()

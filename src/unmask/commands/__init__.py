@@ -1,8 +1,8 @@
-"""The verbs: each a thin Hydra application that builds objects and hands them on."""
+"""The verbs: each one is a thin Hydra application that builds objects and passes them on."""
 
 import os
 
 from unmask.parallel.processes import PARENT, follow
 
-if PARENT in os.environ:  # another verb started this one, which ends with it even while PyTorch is still being imported
+if PARENT in os.environ:  # started by another verb: exit when that one exits, even while PyTorch is being imported
     follow(int(os.environ[PARENT]))

@@ -1,11 +1,11 @@
-"""Render people, forge them, train two detectors, write the report: everything, with no data and no GPU.
+"""Render people, forge them, train two detectors and write the report, with no data and no GPU.
 
   unmask demo
   unmask demo difficulty=0.8 people=48 test_people=15
-  unmask demo render_only=true                          only the data: demo_celebdf, demo_celeba, demo_deepfakeart
+  unmask demo render_only=true                only render the data: demo_celebdf, demo_celeba, demo_deepfakeart
 
-The people are drawn by a program; nobody is shown. Every file is marked as synthetic. The figures are demo figures:
-they show that the machinery works, and say nothing about real deepfakes. A second call resumes where the first ended.
+A program draws the people; no real person is shown. Every file is marked as synthetic. The figures are demo figures:
+they show that the pipeline works and say nothing about real deepfakes. A second call resumes where the first stopped.
 """
 
 import os
@@ -31,7 +31,7 @@ from unmask.studies.jobs import call, command, load, run_folder
 
 
 def demo(cfg: DictConfig) -> None:
-    """Render, prepare, train each experiment and report; generate pictures, swap a face, ask about one file."""
+    """Render, prepare, train each experiment and report; generate pictures, swap a face, score one file."""
     begun = time.monotonic()
     root, steps = Path(cfg.root), 6 if cfg.more else 4
     say(f"1/{steps}  rendering {cfg.people} people, real and forged, into {root}")
@@ -55,7 +55,7 @@ def demo(cfg: DictConfig) -> None:
 
 
 def more(cfg: DictConfig, root: Path, run: Path) -> list[str]:
-    """Generate portraits and detect them, swap a face, and ask a detector about a forged video; a line about each."""
+    """Generate and detect portraits, swap a face and score a forged video; return one line of text for each."""
     out = Path(cfg.report).parent
     say("4/6  generating portraits and detecting them, and swapping a face, one core each")
     made = generate(cfg, root, out)
@@ -68,7 +68,7 @@ def more(cfg: DictConfig, root: Path, run: Path) -> list[str]:
 
 
 def generate(cfg: DictConfig, root: Path, out: Path) -> list[str]:
-    """Train a small generator, sample from it and train a detector of its samples; beside that, swap a face."""
+    """Train a small generator and a detector of its samples; in parallel, train a face swapper and swap a face."""
     samples, swaps, video = out / "samples", out / "swap", sorted(root.glob("Celeb-real/id0_*.mp4"))[0]
     vae = [*cfg.generator, f"data.root='{root.with_name('demo_celeba')}'"]
     found = [*cfg.detector, f"data.run='{samples}'"]
@@ -92,18 +92,18 @@ def generate(cfg: DictConfig, root: Path, out: Path) -> list[str]:
 
 
 def training(name: str, arguments: list[str]) -> Line:
-    """What makes the command line of a verb from overrides that are known in advance."""
+    """Return a function that builds the command line of a verb from overrides that are known in advance."""
     return partial(command, name, *arguments)
 
 
 def steps_of(name: str, lines: list[Line], out: Path) -> Chain:
-    """A chain whose bar shows which of its verbs is running."""
+    """Return a chain whose progress bar shows which of its verbs is running."""
     log = out / f"{name.replace(' ', '_')}.log"
     return Chain(name, lines, log, lambda number: (0.0, f"step {number + 1} of {len(lines)}"))
 
 
 def render_people(cfg: DictConfig, root: Path) -> None:
-    """Render what is not there yet, with a bar."""
+    """Render the videos that do not exist yet, with a progress bar."""
     with shown("videos") as progress:
         render(
             root,
@@ -118,7 +118,7 @@ def render_people(cfg: DictConfig, root: Path) -> None:
 
 
 def render_pictures(cfg: DictConfig, root: Path) -> None:
-    """Render portraits in CelebA's layout and forged paintings in DeepfakeArt's beside the videos, with a bar each."""
+    """Render portraits in CelebA's layout and forged paintings in DeepfakeArt's, each with a progress bar."""
     workers = os.cpu_count() or 1
     if cfg.portraits:
         with shown("people portrayed") as progress:
@@ -132,7 +132,7 @@ def render_pictures(cfg: DictConfig, root: Path) -> None:
 
 @contextmanager
 def shown(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar while something is rendered; yields what tells it how far that is."""
+    """Show a progress bar and yield a function that updates it with (done, total)."""
     columns = (TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TextColumn(f"{what}, left"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
@@ -140,7 +140,7 @@ def shown(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def train_all(trainings: dict[str, list[str]]) -> list[Path]:
-    """Train side by side; the folders of the runs."""
+    """Run the trainings in parallel and return their run folders."""
     folders = {name: run_folder("train", arguments) for name, arguments in trainings.items()}
 
     def chain(name: str) -> Chain:
@@ -152,7 +152,7 @@ def train_all(trainings: dict[str, list[str]]) -> list[Path]:
 
 
 def how_far(folder: Path, arguments: list[str]) -> tuple[float, str]:
-    """The share of a training's epochs that are done, and its validation in words; from the files that it writes."""
+    """Return the share of epochs done and the validation AUC as text, read from the files that a training writes."""
     if (folder / "metrics.json").is_file():
         return 1.0, f"done, best validation AUC {Run(folder).metrics['score']:.2f}"
     path = folder / "metrics.csv"

@@ -1,13 +1,13 @@
-"""Score a finished run on a data set: its own test list again, or another one.
+"""Score a finished run on its own test split or on another data set.
 
   unmask evaluate run=DIR                              its own test split
   unmask evaluate run=DIR data=celebdf_v1 data.root=DIR    another data set
   unmask evaluate -m run=DIR data=celebdf_v1,celebdf_v2
-  unmask evaluate run=DIR evaluator=inception count=10000      a generator: FID, KID and more of its samples
+  unmask evaluate run=DIR evaluator=inception count=10000  a generator: FID, KID and other metrics of its samples
 
-The run brings its recipe (how faces are cropped), its sampling and its threshold along; other data must have been
-prepared by that recipe, and the error says how. Predictions are written into the run's folder. Of a generator's run,
-samples are evaluated: figures go into generation.json, the training pictures nearest to samples into nearest.png.
+The run's recipe (how faces are cropped), sampling and threshold are used; other data must be prepared with that
+recipe, and the error message shows how. Predictions are written to the run folder. A generator is evaluated by its
+samples: figures go to generation.json, and the training pictures nearest to the samples to nearest.png.
 """
 
 from pathlib import Path
@@ -27,8 +27,8 @@ from unmask.runs.run import Run
 from unmask.training import trainer as trainers
 from unmask.training.evaluation import evaluate as evaluate_split
 
-MACHINE = {"data.batch_size": "batch_size", "data.loader.num_workers": "num_workers"}  # what decides no figure
-OWN = ("recipe", "sampling", "loader", "augment", "blend")  # parts of the data config that are always the run's
+MACHINE = {"data.batch_size": "batch_size", "data.loader.num_workers": "num_workers"}  # do not affect figures
+OWN = ("recipe", "sampling", "loader", "augment", "blend")  # data settings that always come from the run
 READ = {
     "detector": ("run", "split", "resamples", "trainer", "trainer."),
     "generator": ("run", "split", "trainer", "trainer.", "evaluator", "evaluator.", "count", "seed", "lpips."),
@@ -37,12 +37,12 @@ SPLITS = ("val", "test")
 
 
 def evaluate(cfg: DictConfig) -> float:
-    """Score a run on one split and return its AUC over whole items; of a generator, the Frechet distance."""
+    """Score a run on one split; return its AUC over whole items or, for a generator, the Frechet distance."""
     quiet()
     if OmegaConf.is_missing(cfg, "run") or cfg.run is None:
         raise ValueError("run missing: unmask evaluate run=DIR (unmask list runs shows them)")
     run = Run(Path(cfg.run))
-    kind = "detector" if run.detects else "generator"  # unfinished runs are refused before anything
+    kind = "detector" if run.detects else "generator"  # raises if the run is unfinished
     check_arguments(kind, cfg)
     data, own = load_data(run, cfg), data_of(run)
     if "data.root" in given():
@@ -75,10 +75,10 @@ def evaluate(cfg: DictConfig) -> float:
 
 
 def check_arguments(kind: str, cfg: DictConfig) -> None:
-    """Refuse what has no effect, and what would score a part of the split.
+    """Reject arguments that have no effect or would score only a part of the split.
 
     Raises:
-        ValueError: an argument is refused.
+        ValueError: an argument is rejected.
     """
     if cfg.split not in SPLITS:
         raise ValueError(f"split={cfg.split}: expected one of {', '.join(SPLITS)}")
@@ -95,7 +95,7 @@ def check_arguments(kind: str, cfg: DictConfig) -> None:
 
 
 def load_data(run: Run, cfg: DictConfig) -> DataModule:
-    """The data module to score: the run's own, or what `data=` names in the run's own recipe and sampling."""
+    """Return the data to score: the run's own, or the set that `data=` names with the run's recipe and sampling."""
     prepared = cfg.paths.prepared if "paths.prepared" in given() else None
     if cfg.get("data") is None:
         return data_of(run, prepared=prepared)
@@ -105,7 +105,7 @@ def load_data(run: Run, cfg: DictConfig) -> DataModule:
 
 
 def protocol_of(run: Run, data: DataModule, own: DataModule, split: str) -> dict[str, str]:
-    """What the figures rest on: the data's words, how weights and threshold were chosen, and what was seen before."""
+    """Return the protocol: the data, how weights and threshold were chosen, and items seen in training."""
     chosen: dict[str, str] = run.predictions("val").attrs["protocol"]
     words: dict[str, str] = data.protocol_words(split) | {
         key: chosen[key] for key in ("Selection", "Threshold") if key in chosen
@@ -122,7 +122,7 @@ def protocol_of(run: Run, data: DataModule, own: DataModule, split: str) -> dict
 
 
 def seen_in_training(data: DataModule, own: DataModule, split: str) -> int:
-    """How many items of a split are files that the run was trained on; 0 where its own data is not at hand."""
+    """Count the items of a split that the run was trained on; 0 if its training data is not available."""
     try:
         own.setup("test")
     except (ValueError, OSError):
@@ -130,7 +130,7 @@ def seen_in_training(data: DataModule, own: DataModule, split: str) -> int:
     tested, trained = data.items[data.items["split"] == split], own.items[own.items["split"] == "train"]
     if "sha256" in tested and "sha256" in trained:
         return int(tested["sha256"].dropna().isin(trained["sha256"].dropna()).sum())
-    same = data.name == own.name  # without hashes an item's name says little across data sets
+    same = data.name == own.name  # without hashes, names can only be compared within one data set
     return int(tested["item"].isin(trained["item"]).sum()) if same else 0
 
 

@@ -1,14 +1,14 @@
-"""Repaint parts of a data set's real pictures: five masks each, one inpainter, in the layout of DeepfakeArt.
+"""Inpaint the real pictures of a data set with one inpainter and five masks each, in the layout of DeepfakeArt.
 
-  unmask inpaint data=deepfakeart data.root=DIR                          Stable Diffusion 2, which must be on the disk
+  unmask inpaint data=deepfakeart data.root=DIR                          Stable Diffusion 2, already downloaded
   unmask inpaint data=deepfakeart data.root=DIR generator.download=true  download it first (about 5 GB)
   unmask inpaint data=deepfakeart data.root=DIR generator=classical      OpenCV's inpainting, no model
   unmask inpaint data=demo_deepfakeart generator=classical limit=20      try it out on rendered paintings
 
-The files go below out=DIR in DeepfakeArt's layout: similar/inpainting/N/{original,inpainting_MASK,mask_MASK}.png, white
-is repainted. The original goes the same way (to the inpainter's size and back), so that resampling tells nothing,
-and outside of the mask the forgery is the original, to the bit (paste=false keeps what the model made of it).
-Every picture is marked in its metadata. A call that was killed resumes; rerun=true starts over. To use the set:
+Files are written to similar/inpainting/N/{original,inpainting_MASK,mask_MASK}.png below out=DIR; white mask pixels are
+inpainted. The original is resampled in the same way (to the inpainter's size and back), so that resampling gives
+nothing away. Outside the mask the forgery equals the original bit for bit (paste=false keeps the model's output).
+Every picture is marked in its metadata. An interrupted call resumes; rerun=true starts over. To use the data set:
 
   unmask prepare data=deepfakeart data.name=NAME data.root=DIR
 """
@@ -29,11 +29,11 @@ READ = (
     "data", "data.", "data/", "paths.", "generator", "generator.", "masks", "size", "paste", "limit", "seed",
     "batch_size", "out", "rerun", "check",
 )  # fmt: skip
-NO_PIXELS = ("device", "download")  # settings of an inpainter that decide no pixel
+NO_PIXELS = ("device", "download")  # settings of an inpainter that do not change any pixel
 
 
 def start(cfg: DictConfig) -> None:
-    """Make what is not there yet of the forgeries that a config describes."""
+    """Make those forgeries described by the config that do not exist yet."""
     refuse_unread(READ, "has no effect on inpaintings; see unmask inpaint --help")
     settings = resolved(cfg)
     how = InpaintSettings(

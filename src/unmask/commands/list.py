@@ -1,12 +1,12 @@
-"""Show what there is: options of the config, presets, and the runs made so far.
+"""List the options of the config, the presets and the runs.
 
-  unmask list                    the kinds of things
-  unmask list networks           options of one kind, and how they are chosen
+  unmask list                    the kinds that can be listed
+  unmask list networks           options of one kind, and how to choose one
   unmask list experiments        presets
   unmask list runs               run folders below outputs/
   unmask list runs FOLDER        below another folder
 
-Only files are read and nothing is built or written.
+This only reads files; nothing is built or written.
 """
 
 import ast
@@ -30,15 +30,15 @@ from unmask.runs.summary import summarize
 
 try:
     from yaml import CSafeLoader as Yaml  # ten times faster
-except ImportError:  # of a PyYAML that was built without libyaml
+except ImportError:  # PyYAML was built without libyaml
     from yaml import SafeLoader as Yaml  # type: ignore[assignment]
 
 
 def kinds() -> dict[str, Path]:
-    """The groups of the config that hold options, by their plural: `networks` -> conf/module/network."""
+    """Map the plural of each config group that has options to its folder: `networks` -> conf/module/network."""
     top = Path(conf_dir())
     groups = {path.parent for path in top.rglob("*.yaml") if not path.name.startswith("_")} - {top}
-    # Presets lie in a folder a data set; their group is the folder above.
+    # Presets are in one folder per data set; their group is the parent folder.
     groups = {group.parent if group.parent.name == "experiment" else group for group in groups}
     return {_plural(group.name): group for group in sorted(groups)}
 
@@ -50,7 +50,7 @@ def _plural(name: str) -> str:
 
 
 def options(group: Path) -> Table:
-    """The options of a group with what their files say of themselves."""
+    """Return a table of the options of a group with their descriptions."""
     nested = "**/*.yaml" if group.name == "experiment" else "*.yaml"
     table = _table(group.name, "what it is")
     for path in sorted(group.glob(nested)):
@@ -60,7 +60,7 @@ def options(group: Path) -> Table:
 
 
 def key(group: Path) -> str:
-    """How a group is written on the command line; one that fills a place of another name has that place in it."""
+    """Return how a group is written on the command line, with its package (`group@package`) if it has one."""
     name = group.relative_to(conf_dir()).as_posix()
     defaults = _read(Path(conf_dir(), "train.yaml"))["defaults"]
     keys = [str(key).removeprefix("override ") for entry in defaults if isinstance(entry, dict) for key in entry]
@@ -68,7 +68,7 @@ def key(group: Path) -> str:
 
 
 def about(path: Path) -> str:
-    """What an option's file says first; without such a line, what the class that it builds says of itself."""
+    """Return the first comment line of an option's file or, without one, the docstring summary of its class."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
@@ -80,7 +80,7 @@ def about(path: Path) -> str:
 
 
 def _docstring(module: str, name: str) -> str:
-    """The first line about a class or function of ours; its file is read, not imported."""
+    """Return the first docstring line of a class or function of unmask, without importing its module."""
     package, *parts = module.split(".")
     file = files("unmask").joinpath(*parts[:-1], f"{parts[-1]}.py") if package == "unmask" and parts else None
     if file is None or not file.is_file():
@@ -92,7 +92,7 @@ def _docstring(module: str, name: str) -> str:
 
 
 def runs(root: Path) -> Iterator[Text]:
-    """The runs below a folder, two lines each: the folder, to be copied, and what it holds."""
+    """Yield two lines for each run below a folder: the folder, to copy, and a summary."""
     for folder in sorted(_folders(root)):
         yield Text(printable(str(folder)), "bold")
         try:
@@ -109,7 +109,7 @@ def runs(root: Path) -> Iterator[Text]:
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    """Folders with a composed training config; what lies inside a run is not searched."""
+    """Yield the folders with a composed training config; run folders are not searched for more."""
     for folder, inside, _ in os.walk(root):
         if ".hydra" in inside and Path(folder, ".hydra", "config.yaml").is_file():
             yield Path(folder)
@@ -117,7 +117,7 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _config(folder: Path) -> Settings:
-    """A run's config as it is written; nothing is resolved."""
+    """Return a run's config as written, without resolving interpolations."""
     config = _read(folder / ".hydra" / "config.yaml") or {}
     if not isinstance(config, dict) or not isinstance(config.get("module") or {}, dict):
         raise ValueError("config.yaml is not a config")
@@ -149,9 +149,9 @@ def _table(*columns: str) -> Table:
 
 
 def main(arguments: list[str]) -> None:
-    """Print the table that is asked for.
+    """Print the requested table.
 
-    Not a Hydra application: there is no config to compose, and a listing leaves no folder behind.
+    This is not a Hydra application: there is no config to compose, and listing must not create a run folder.
     """
     # The console command quotes bare words for Hydra's grammar.
     words = [word.removeprefix("path=").strip("'") for word in arguments]
@@ -164,7 +164,7 @@ def main(arguments: list[str]) -> None:
         root = Path(rest[0] if rest else "outputs")
         lines = list(runs(root))
         for line in lines or [Text(f"no runs below {root}; unmask train makes one")]:
-            console.print(line, soft_wrap=True)  # a folder that is longer than the terminal can still be copied
+            console.print(line, soft_wrap=True)  # so that a long path can still be copied
     elif kind in known:
         if rest:
             raise SystemExit(f"unmask: unmask list {given} takes no further argument, but got {' '.join(rest)}")

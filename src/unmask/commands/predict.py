@@ -1,10 +1,10 @@
-"""Ask about one file: a score for each face with its caveats, and a picture of what was scored, of a video over time.
+"""Score each face in one file, print the caveats, and draw what was scored (for a video, over time).
 
   unmask predict clip.mp4 run=outputs/celebdf/meso4/0123456789
   unmask predict "photo (1).jpg" run=DIR out=score.png
 
-The file goes through the recipe that the run was trained on, except that every face is scored, not only the main one;
-the file's score is the highest of its faces'. A score is evidence, never proof.
+The file is prepared with the recipe that the run was trained on, except that every face is scored, not only the main
+one; the file's score is the highest of its faces' scores. A score is evidence, never proof.
 """
 
 import sys
@@ -21,10 +21,10 @@ KEYS = ("path", "run", "out")
 
 @fail_clearly
 def ask(given: Mapping[str, str | None]) -> None:
-    """Run the verb on what was typed.
+    """Check the arguments and score the file.
 
     Args:
-        given: `path`, `run` and, where the picture has another place, `out`.
+        given: `path`, `run` and optionally `out`, where the picture is written.
     """
     if unknown := sorted(set(given) - set(KEYS)):
         raise ValueError(f"{', '.join(unknown)}: no argument of predict; it takes path, run and out")
@@ -35,7 +35,7 @@ def ask(given: Mapping[str, str | None]) -> None:
 
 
 def main() -> None:
-    """Run the verb; as a Hydra application only where Hydra's flags or settings are among the arguments."""
+    """Run the verb, as a Hydra application only if the arguments include Hydra flags or settings."""
     arguments = sys.argv[1:]
     if any(argument.startswith(("-", "hydra.", "hydra/")) for argument in arguments):
         from unmask.application import verb
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def typed(arguments: list[str]) -> dict[str, str | None]:
-    """The values of `key=value` arguments, without Hydra's quotes; null is None."""
+    """Parse `key=value` arguments: Hydra's quotes are removed and null becomes None."""
     found: dict[str, str | None] = {}
     for argument in arguments:
         key, _, value = argument.partition("=")

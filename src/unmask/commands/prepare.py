@@ -1,14 +1,14 @@
-"""Turn a data set into face crops: decode, find, track, crop, once for all trainings.
+"""Turn a data set into face crops, once for all trainings: decode, detect, track, crop.
 
   unmask prepare data=celebdf_v2 data.root=DIR              prepare
-  unmask prepare data=celebdf_v2 data.root=DIR check=true   say what is there and what is missing, do nothing
-  unmask prepare experiment=celebdf/cnn_lstm                prepare just what a preset reads
+  unmask prepare data=celebdf_v2 data.root=DIR check=true   only report what is found and what is missing
+  unmask prepare experiment=celebdf/cnn_lstm                prepare only what a preset needs
 
-  unmask prepare data=celebdf_v2 prepare.shard=3/16         prepare the third of sixteen shares, on any of many machines
+  unmask prepare data=celebdf_v2 prepare.shard=3/16         prepare the third of 16 shards, e.g. on one of 16 machines
 
-Crops are kept below outputs/prepared (paths.prepared) under a key of the recipe and the decoder. A killed call
-resumes; rerun=true starts over. What cannot be prepared is set aside with its reason in rejected.csv. Shares
-lie beside each other until a call without prepare.shard joins them.
+Crops are stored below outputs/prepared (paths.prepared) under a key of the recipe and the decoder. An interrupted call
+resumes; rerun=true starts over. Items that cannot be prepared are listed with the reason in rejected.csv. Shards are
+separate until a call without prepare.shard joins them.
 """
 
 import os
@@ -40,7 +40,7 @@ from unmask.parallel.workers import run
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Prepare one data set, or with check=true only say what there is; of a mixture, each of its data sets."""
+    """Prepare a data set, or each data set of a mixture; with check=true only report what is found."""
     settings = resolved(cfg, "data")["data"]
     source, recipe, split, blend = (build(settings[part]) for part in ("source", "recipe", "split", "blend"))
     work = members(source, split, recipe, settings["prepared"])
@@ -59,7 +59,7 @@ def prepare(cfg: DictConfig) -> None:
 
 
 def prepare_one(prepared: Prepared, split: Split, cfg: DictConfig, how: Settings) -> None:
-    """Prepare one data set, or its share of it."""
+    """Prepare one data set, or one shard of it."""
     source, items = prepared.source, prepared.manifest(split)
     say(f"{source.name}: {counts(items)} below {source.root}")
     how = how | {"progress": show_progress}
@@ -80,16 +80,16 @@ def prepare_one(prepared: Prepared, split: Split, cfg: DictConfig, how: Settings
 
 
 def refuse(problem: str) -> None:
-    """Say why training would refuse the data, and exit with 1."""
+    """Print why training would refuse the data, and exit with code 1."""
     say(f"refused: {problem}", style="yellow")
     raise SystemExit(1)
 
 
 def _memory(bound: object) -> float | None:
-    """What `prepare.memory` says.
+    """Validate `prepare.memory`.
 
     Raises:
-        ValueError: it is no number above 0.
+        ValueError: it is neither null nor a finite number above 0.
     """
     if bound is None:
         return None
@@ -99,15 +99,15 @@ def _memory(bound: object) -> float | None:
 
 
 def explain(prepared: Prepared, split: Split, how: Settings) -> bool:
-    """Where to download the data set, its layout, what was found, what is missing, and what is there twice.
+    """Print where to download the data set, its layout, what was found and what is missing; check for duplicates.
 
     Args:
         prepared: the data set and its recipe.
-        split: how it is divided.
-        how: its files are read, see `hashes`.
+        split: how it is split.
+        how: keyword arguments of `hashes`.
 
     Returns:
-        Whether it is prepared.
+        Whether the data set is prepared.
     """
     source = prepared.source
     say(source.explain())
@@ -135,7 +135,7 @@ def explain(prepared: Prepared, split: Split, how: Settings) -> bool:
 
 
 def damage(prepared: Prepared, store: CropStore) -> str | None:
-    """What changed in a store since it was prepared, by its checksums and by the hash of each crop."""
+    """Describe what changed in a store since it was prepared, by its checksums and crop hashes; None if nothing."""
     names = checksums.damaged(store.folder)
     if not names:
         crops = checksums.damaged_crops(store)
@@ -144,7 +144,7 @@ def damage(prepared: Prepared, store: CropStore) -> str | None:
 
 
 def completeness(source: Source, items: pd.DataFrame) -> None:
-    """How many of the published items are there; nothing where the data set has no published counts."""
+    """Print how many of the published items were found, if the data set has published counts."""
     if not (published := source.published(items)):
         return
     real = int((items["label"] == 0).sum())
@@ -168,14 +168,14 @@ def completeness(source: Source, items: pd.DataFrame) -> None:
 def hashes(
     items: pd.DataFrame, root: Path, num_workers: int = 0, timeout: float = 600.0, memory: float | None = None
 ) -> pd.Series:
-    """SHA-256 of files that have the same size as another; None of others, which cannot have the same bytes.
+    """Return the SHA-256 of each file that has the same size as another; None for the rest, which are unique.
 
     Args:
         items: the manifest's rows.
         root: the data set's folder.
-        num_workers: processes that read the files; a file that hangs takes only its process along.
-        timeout: seconds after which one hangs.
-        memory: GB that a process may hold.
+        num_workers: processes that read the files; a file that hangs stops only its own process.
+        timeout: seconds after which a file counts as hanging.
+        memory: GB that one process may use.
     """
     sizes = {name: path.stat().st_size if (path := root / name).is_file() else -1 for name in items["path"]}
     alike = Counter(sizes.values())
@@ -186,7 +186,7 @@ def hashes(
 
 
 def contradiction(items: pd.DataFrame) -> str | None:
-    """Why training would refuse files with these hashes; None where it would not."""
+    """Return why training would refuse files with these hashes, or None."""
     try:
         check_leaks(items)
     except ManifestError as error:
@@ -195,7 +195,7 @@ def contradiction(items: pd.DataFrame) -> str | None:
 
 
 def compare_contents(work: Sequence[Member], blended: bool) -> str | None:
-    """Say which prepared items look alike; return why training would refuse the data, None where it would not."""
+    """Print which prepared items are near-duplicates; return why training would refuse the data, or None."""
     try:
         found = open_contents(work, blended).duplicates
     except ManifestError as error:
@@ -209,19 +209,19 @@ def compare_contents(work: Sequence[Member], blended: bool) -> str | None:
 
 
 def counts(items: pd.DataFrame) -> str:
-    """Counts of a manifest in words."""
+    """Return the counts of a manifest as text."""
     real = int((items["label"] == 0).sum())
     return f"{real} real and {len(items) - real} fake {medium(items)}"
 
 
 def medium(items: pd.DataFrame) -> str:
-    """What a manifest's items are."""
+    """Return what the items of a manifest are: videos, pictures or both."""
     kinds = {Path(path).suffix.lower() not in VIDEOS for path in items["path"]}
     return "videos and pictures" if len(kinds) > 1 else "pictures" if True in kinds else "videos"
 
 
 def show_progress(work: Iterator[str | None], total: int) -> Iterator[str | None]:
-    """Draw a bar with counts and the time that remains."""
+    """Draw a progress bar with counts and the remaining time."""
     columns = (
         TextColumn("preparing"),
         BarColumn(),
@@ -240,9 +240,9 @@ def show_progress(work: Iterator[str | None], total: int) -> Iterator[str | None
 
 
 def conclude(store: CropStore) -> None:
-    """What was prepared."""
+    """Print what was prepared and what was rejected."""
     rejected = store.items[store.items["rejected"].notna()]
-    found = store.crops["prob"].dropna()  # pictures that are used whole have none
+    found = store.crops["prob"].dropna()  # NaN for pictures that are used whole
     what = f"{len(store.crops)} faces, median probability {found.median():.4f}" if len(found) else "whole pictures"
     say(f"{len(store.items) - len(rejected)} items prepared, {len(rejected)} rejected; {what}; crops in {store.folder}")
     for row in rejected.head(10).to_dict("records"):

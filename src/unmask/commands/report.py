@@ -1,12 +1,12 @@
-"""Write report.html from finished runs: one self-contained page with figures, plots, faces, protocol and audit.
+"""Write report.html for finished runs: one self-contained page with figures, plots, faces, protocol and audit.
 
   unmask report run=DIR
   unmask report run=[DIR_A,DIR_B] out=compare.html
-  unmask report table=demo                 a table of conf/table: measured beside published; what was not run says so
-  unmask report table=demo run=true        and what is missing is run first
+  unmask report table=demo                 a table of conf/table: measured and published values, or "not run"
+  unmask report table=demo run=true        run what is missing first
 
-Everything is computed from what lies in the run folders: prediction tables, and heat maps made when the run was
-trained. No model is run.
+Everything is computed from files in the run folders: prediction tables, and heat maps made when the run was trained.
+No model is run.
 """
 
 from pathlib import Path

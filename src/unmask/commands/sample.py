@@ -1,13 +1,13 @@
-"""Make pictures of a trained generator, marked as synthetic, as a data set for detectors.
+"""Sample pictures from a trained generator, marked as synthetic, as a data set for detectors.
 
-  unmask sample run=DIR count=10000                       a GAN, an autoencoder, a diffusion model
-  unmask sample run=DIR count=100 attributes=[Male,Smiling]   of a conditional one
-  unmask sample run=DIR count=100 walk=8                  and a film of what lies between eight of them
-  unmask sample run=DIR count=10000 trainer=ddp           shared out to all GPUs
+  unmask sample run=DIR count=10000                       a GAN, an autoencoder or a diffusion model
+  unmask sample run=DIR count=100 attributes=[Male,Smiling]   a conditional generator
+  unmask sample run=DIR count=100 walk=8                  also a video that interpolates between eight of them
+  unmask sample run=DIR count=10000 trainer=ddp           distributed over all GPUs
 
-Each picture has its own seed, drawn from seed=0, and is marked in its metadata and its pixels. What it was before it
-was marked is kept for detectors, beside real pictures of the generator's own data. A call that was killed resumes; a
-larger count adds pictures; rerun=true starts over. To train a detector on them:
+Each picture has its own seed, derived from seed=0, and is marked in its metadata and its pixels. Unmarked copies are
+kept for detectors, together with real pictures of the generator's training data. An interrupted call resumes; a larger
+count adds pictures; rerun=true starts over. To train a detector on them:
 
   unmask train experiment=loop/cnn data.run=OUT
 """

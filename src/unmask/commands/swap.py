@@ -1,14 +1,14 @@
-"""Draw the main face of a video as a person of a face swapper's run, marked so that everybody sees it.
+"""Replace the main face of a video with a person of a trained face swapper, visibly marked as synthetic.
 
-  unmask swap run=DIR video=clip.mp4 to=B                  the face in a video drawn as person B of a run
-  unmask swap run=DIR video=FOLDER to=A blending=poisson colour=none   in all videos below a folder
+  unmask swap run=DIR video=clip.mp4 to=B                  replace the face in one video with person B
+  unmask swap run=DIR video=FOLDER to=A blending=poisson colour=none   in every video below a folder
 
-A swapped video keeps its frames, its times and its sound; a visible label, a watermark and metadata say what it is. A
-person's own name gives the reconstruction. Swap nobody's face without their consent. Beside the videos lie masks of
-what was changed, previews and figures. Videos are shared out to trainer.devices (trainer=ddp: all GPUs). A call that
-was killed resumes; rerun=true starts over.
+A swapped video keeps its frames, timestamps and sound; a visible label, a watermark and metadata mark it as synthetic.
+Naming the person in the video reconstructs their own face. Swap nobody's face without their consent. Masks of the
+changed pixels, previews and figures are written next to the videos. Videos are distributed over trainer.devices
+(trainer=ddp: all GPUs). An interrupted call resumes; rerun=true starts over.
 
-Faces before any mark are kept for detectors too, beside the same faces as they were filmed:
+Unmarked swapped faces and the original faces are also kept, to train detectors:
 
   unmask train experiment=loop/cnn data=swapped data.run=OUT
 """

@@ -1,13 +1,13 @@
-"""Train one module on one data set, choose by validation, score the test list once.
+"""Train a module on a data set, select the weights by validation and score the test split once.
 
   unmask train experiment=celebdf/meso4 data.root=DIR
   unmask train experiment=celebdf/cnn_lstm trainer.max_epochs=3 trainer=gpu logger=wandb
   unmask train -m experiment=celebdf/meso4,celebdf/cnn_lstm seed=0,1,2
 
-The run's folder is outputs/NAME/ID, where ID stands for the config and the data: the same command finds the same
-folder. A finished run is not run again, one that was killed resumes; rerun=true starts over. check=true validates the
-config and stops. A run ends with the table of the test split and report.html in its folder; report=false makes neither.
-Presets lie in conf/experiment; unmask train --cfg job shows the whole config. Arguments of Lightning's Trainer need no
+The run folder is outputs/NAME/ID, where ID is a hash of the config and the data: the same command finds the same
+folder. A finished run is not repeated and an interrupted one resumes; rerun=true starts over. check=true validates the
+config and stops. At the end, the table of the test split is printed and report.html written, unless report=false.
+Presets are in conf/experiment; unmask train --cfg job shows the whole config. Arguments of Lightning's Trainer need no
 plus sign: trainer.fast_dev_run=true, trainer.overfit_batches=2.
 """
 
@@ -59,20 +59,20 @@ from unmask.training.evaluation import Results, evaluate
 from unmask.training.loggers import LogTestResults, build_loggers, closing_loggers
 from unmask.training.module import Module
 
-# What a run writes into its folder beside .hydra; `rerun=true` removes this and nothing else.
+# What a run writes into its folder besides .hydra; `rerun=true` removes these files and nothing else.
 MADE = (
     "metrics.json", "metrics.csv", "predictions-*.parquet", "report.html", DUPLICATES, "output.log",
     "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/*.ckpt.*.tmp",
     "explain/[0-9]*.png", "explain/explain.json", "samples/step-*.png", "samples/reconstructed.png",
     "samples/timelapse.mp4", "tensorboard/**/events.out.tfevents.*", "tensorboard/**/hparams.yaml",
 )  # fmt: skip
-SWEEP = "UNMASK_SWEEP"  # environment variable: machine and process of a sweep
-LOG = "train.log"  # Hydra's log of a job: one line per epoch, and the messages of a run
+SWEEP = "UNMASK_SWEEP"  # environment variable: host name and process ID of a sweep
+LOG = "train.log"  # Hydra's log of a job: one line per epoch and the run's messages
 HYDRA = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", LOG)
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Build everything that the config names and run it; return the monitored metric, which a sweep optimizes."""
+    """Build and run what the config describes; return the monitored metric, which a sweep optimizes."""
     quiet()
     settings = check(cfg)
     data = build_data(settings["data"])
@@ -96,9 +96,9 @@ def train(cfg: DictConfig) -> float | None:
         shown = LogTestResults((settings["logger"] or {}).get("faces", 0))
         callbacks = [*_parts(settings["callbacks"]), SeedEachStep(cfg.seed), shown]
         loggers = build_loggers(settings)
-        if not loggers:  # Lightning refuses this one where nothing could take what it measures
+        if not loggers:  # Lightning raises if LearningRateMonitor has no logger
             callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
-        saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)  # or Lightning adds its own
+        saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)  # else Lightning adds one
         options = {"logger": loggers, "enable_checkpointing": saves, "plugins": [WholeCheckpoints()]}
         trainer = trainers.build(settings["trainer"], module, callbacks, **options)
         results = _run(trainer, module, data, out)
@@ -114,10 +114,10 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def check(cfg: DictConfig) -> Settings:
-    """Refuse what cannot work, before anything is read; the config as plain values.
+    """Validate the config before any data is read and return it as plain values.
 
     Raises:
-        ValueError: one line, or a line for each problem.
+        ValueError: the config is invalid; the message has one line per problem.
     """
     settings = resolved(cfg)
     check_optimizers(settings["module"])
@@ -134,9 +134,9 @@ def _already(out: Path, report: bool) -> float:
 
 
 def _run(trainer: Trainer, module: Module, data: DataModule, out: Path) -> dict[str, Results] | None:
-    """Fit, take the best weights, score validation (for a detector's threshold) and then, once, test.
+    """Fit, load the best weights, score the validation split (for a detector's threshold) and the test split once.
 
-    With `trainer.fast_dev_run` that is tried out on a batch each, and nothing is written or returned.
+    `trainer.fast_dev_run` runs all of this on one batch per split; nothing is written, and None is returned.
     """
     last = resume_point(out)
     say(f"resuming from {last} (epoch {best_epoch(last)})" if last else f"training in {out}")
@@ -162,10 +162,10 @@ def _run(trainer: Trainer, module: Module, data: DataModule, out: Path) -> dict[
 
 
 def _keep(trainer: Trainer, best: Path) -> bool:
-    """Save the weights at the end where no epoch was chosen: without such a callback, or without an epoch.
+    """Save the final weights if no epoch was selected: there is no monitoring callback, or no epoch was trained.
 
     Returns:
-        Whether they were chosen by validation.
+        Whether the weights were selected by validation.
     """
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     kept = any(isinstance(callback, ModelCheckpoint) and callback.monitor is not None for callback in callbacks)
@@ -176,10 +176,10 @@ def _keep(trainer: Trainer, best: Path) -> bool:
 
 
 def check_arguments(data: DataModule) -> None:
-    """Refuse what was typed of the data and would have no effect.
+    """Reject data arguments on the command line that have no effect.
 
     Raises:
-        ValueError: an argument has none, or `data.root` names no folder.
+        ValueError: an argument has no effect, or `data.root` is not a folder.
     """
     typed = given()
     if "data.root" in typed:
@@ -189,7 +189,7 @@ def check_arguments(data: DataModule) -> None:
 
 
 def _score(module: Module, validation: Results) -> float:
-    """The monitored figure of the best weights.
+    """Return the monitored metric of the best weights.
 
     Raises:
         ValueError: it is NaN or infinite.
@@ -203,7 +203,7 @@ def _score(module: Module, validation: Results) -> float:
 
 
 def _learning(module: Module, validation: Results, best: int | None, epochs: int) -> Settings:
-    """Which epoch was the best, and a remark where that or its figure does not show that anything was learned."""
+    """Return the best epoch, and a remark if that epoch or its metric does not show that anything was learned."""
     number = None if best is None or epochs < 2 else best - 1
     remark = did_not_learn(validation.table, module.monitor, number)
     if remark:
@@ -223,7 +223,7 @@ def _selection(module: Module, epochs: int, chosen: bool) -> dict[str, str]:
 
 
 def _flops(module: Module, data: DataModule) -> int | None:
-    """Of one sample at the run's size; None of a network that does not run without values."""
+    """Count the FLOPs of one sample at the run's input size; None if the network cannot run on meta tensors."""
     side = data.loader.image_size
     frames = [] if data.sampling.frames is None else [data.sampling.frames]
     try:
@@ -233,12 +233,12 @@ def _flops(module: Module, data: DataModule) -> int | None:
 
 
 def _write_metrics(out: Path, module: Module, data: DataModule, results: dict[str, Results], facts: Settings) -> None:
-    """Write metrics.json, whose presence says that the run is finished."""
+    """Write metrics.json, which marks the run as finished."""
     found = module.facts()
     validation = results["val"].table
     detects: Settings = {}
     if validation is not None:
-        cuts = detection.threshold(validation)  # decisions are made on scores; people read probabilities
+        cuts = detection.threshold(validation)  # decisions use scores; probabilities are for display
         shown = {level: float(detection.probability(cut)) for level, cut in cuts.items()}
         detects = {"thresholds": shown, "score_thresholds": cuts, "flops": _flops(module, data)}
     about = {
@@ -259,7 +259,7 @@ def _write_metrics(out: Path, module: Module, data: DataModule, results: dict[st
 
 
 def _overrides() -> list[str]:
-    """What was given on the command line, as it would be typed: without what `unmask.cli` adds for Hydra's grammar."""
+    """Return the overrides as a user types them, without what `unmask.cli` adds for Hydra's grammar."""
     if not HydraConfig.initialized():
         return []
     return [
@@ -269,41 +269,41 @@ def _overrides() -> list[str]:
 
 
 def _parts(group: Settings | None) -> list[Any]:
-    """The objects of a group whose options are named entries (callbacks); null takes one out."""
+    """Build the objects of a group of named entries (callbacks); an entry that is null is left out."""
     return [part for part in build(group or {}).values() if part is not None]
 
 
 def _clear(out: Path) -> None:
-    """Forget an earlier run in this folder. Only what a run writes is removed: `hydra.run.dir` may hold other files."""
+    """Remove an earlier run from this folder, but no other files, which `hydra.run.dir` may contain."""
     remove_made(out, MADE)
-    if (out / LOG).is_file():  # it is open already
+    if (out / LOG).is_file():  # already open, so it cannot be deleted
         os.truncate(out / LOG, 0)
 
 
 @contextmanager
 def _removed_if_unused(out: Path) -> Iterator[None]:
-    """Remove the run's folder at the end if only Hydra has written there: the command was refused or only checked.
+    """Remove the run folder on exit if only Hydra wrote to it: the command was rejected, or only checked the config.
 
-    A folder that the user chose (`hydra.run.dir`) stays, without Hydra's files.
+    A folder that the user chose (`hydra.run.dir`) is kept, without Hydra's files.
     """
     try:
         yield
     finally:
         written = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
         if not _is_child() and written <= set(HYDRA):
-            with suppress(OSError):  # Windows keeps a log that is still open
+            with suppress(OSError):  # Windows cannot delete a log that is still open
                 remove_made(out, HYDRA)
                 if "hydra.run.dir" not in {text.partition("=")[0] for text in HydraConfig.get().overrides.hydra}:
                     out.rmdir()
 
 
 def start_job(cfg: DictConfig) -> float | None:
-    """Run one job of a sweep as a process of its own: its own device, its own W&B run, safe with DDP.
+    """Run one job of a sweep in its own process, with its own device and W&B run; this is safe with DDP.
 
-    Any Hydra launcher or sweeper may call this; what a job left is in its folder, and a finished one is not repeated.
+    Any Hydra launcher or sweeper may call this. Results are in the job's folder, and a finished job is not repeated.
 
     Raises:
-        JobFailed: it failed; the message names the job and says why.
+        JobFailed: the job failed; the message names the job and gives the reason.
     """
     job, out = HydraConfig.get(), Path(HydraConfig.get().runtime.output_dir)
     sweep.note(out, job.overrides.task)
@@ -331,14 +331,14 @@ def start_job(cfg: DictConfig) -> float | None:
 
 
 def _why(said: str) -> str:
-    """The end of what a job printed: its error, or its traceback where the error is not one that a user can fix."""
+    """Return the last part of a job's output: its error message, or its traceback if the error is unexpected."""
     return said[max(0, said.rfind("\nunmask: "), said.rfind("\nTraceback (most recent call last)")) :].strip()
 
 
 def _sweep() -> dict[str, str]:
-    """For a job's environment, which process it ends with: that of the sweep; so does a launcher's between them.
+    """Return environment variables that make a job exit with the sweep; a launcher's process in between exits too.
 
-    Nothing where the launcher runs jobs on other machines, which have their own rules.
+    Empty if the launcher runs jobs on other machines.
     """
     host, _, process = os.environ.get(SWEEP, "").rpartition(" ")
     if host != platform.node():
@@ -349,7 +349,7 @@ def _sweep() -> dict[str, str]:
 
 
 def _is_child() -> bool:
-    """Whether another process of the same training started this one."""
+    """Return whether another process of the same training started this one."""
     return int(os.environ.get("LOCAL_RANK", "0")) > 0
 
 
@@ -361,6 +361,6 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    os.environ[SWEEP] = f"{platform.node()} {os.getpid()}"  # where a launcher starts jobs elsewhere, they know
+    os.environ[SWEEP] = f"{platform.node()} {os.getpid()}"  # jobs compare it with their own host
     with sweep.table_at_end():
         main()

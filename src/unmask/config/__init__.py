@@ -1,4 +1,4 @@
-"""What a config may say: the check before a run, the list of what may be built, configs that came with a run."""
+"""Configs: validation before a run, the allowlist of what a config may build, and configs that came with a run."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ Settings = dict[str, Any]  # a checked config as plain mappings, lists, numbers 
 
 
 def conf_dir() -> str:
-    """The folder of config groups: beside `src` in a checkout, inside the package in a wheel."""
+    """Return the folder of config groups: next to `src` in a checkout, inside the package in a wheel."""
     package = Path(__file__).parents[1]
     inside = package / "conf"
     return str(inside if inside.is_dir() else package.parents[1] / "conf")

@@ -1,14 +1,14 @@
-"""The classes and functions that a config may build, and the arguments by which they reach files or the network.
+"""Allowlist of the classes and functions that a config may build, and of arguments that access files or the network.
 
-A `_target_` is looked up here before anything is imported, and what it names must be defined where it says: an alias of
-something else is refused. A class in one of the listed modules may be built; a function only if it is listed itself.
+A `_target_` is looked up here before anything is imported. It must be defined in the module that it names: an alias is
+rejected. Any public class in a listed module may be built; a function only if it, or its module, is in `FUNCTIONS`.
 """
 
 import inspect
 from importlib import import_module
 from typing import Any
 
-# Modules, with all below them, whose public classes a config may build.
+# Modules, including their submodules, whose public classes a config may build.
 OURS = (
     "unmask.data.augment",
     "unmask.data.blend",
@@ -25,14 +25,14 @@ OURS = (
     "unmask.training",
 )
 THEIRS = ("diffusers.schedulers", "torch.nn.modules", "torch.optim", "torchvision.transforms.v2")
-TRAINING = (  # parts of a training; a config that came with a run is never asked for these
+TRAINING = (  # used only for training; a config that came with a run may not build these
     "pytorch_lightning.callbacks",
     "pytorch_lightning.loggers",
     "pytorch_lightning.profilers",
     "pytorch_lightning.strategies",
     "pytorch_lightning.trainer.trainer",
 )
-FUNCTIONS = (  # a module stands for all its functions, so that a new schedule needs no entry
+FUNCTIONS = (  # a module allows all of its functions, so that a new schedule needs no entry
     "unmask.networks.video_transformers.timesformer",
     "unmask.networks.video_transformers.videomae",
     "unmask.networks.video_transformers.vivit",
@@ -40,8 +40,8 @@ FUNCTIONS = (  # a module stands for all its functions, so that a new schedule n
 )
 ALLOWED = (*OURS, *THEIRS, *TRAINING)
 
-#: Arguments that name pretrained weights or permit a download, with the value that reads and fetches nothing. A run has
-#: the weights in its checkpoint, so a config that came with a run gets these values.
+#: Arguments that name pretrained weights or allow a download, with the value that reads and downloads nothing. These
+#: values are set in a config that came with a run, because the run's checkpoint holds the weights.
 NEUTRAL: dict[str, Any] = {
     "weights": None,
     "resnet_weights": None,
@@ -49,11 +49,11 @@ NEUTRAL: dict[str, Any] = {
     "pretrained": None,
     "download": False,
 }
-#: Arguments that name a folder or file that is only read: the data that a run was trained on.
+#: Arguments that name a folder or file that is only read, such as the training data of a run.
 READ_ONLY = frozenset({"root", "prepared", "run"})
-#: Arguments that name where something is written; a config that came with a run may not give them.
+#: Arguments that name an output path; a config that came with a run may not contain them.
 WRITING = frozenset({"dirpath", "folder", "save_dir", "default_root_dir", "cache_dir", "out"})
-# In such a config neither these classes, which write and delete during a training, nor those of `TRAINING`.
+# Classes that write or delete files during training; such a config may build neither these nor those of `TRAINING`.
 WRITERS = (
     "unmask.training.callbacks",
     "unmask.training.metrics_csv",
@@ -66,7 +66,7 @@ def locate(name: Any) -> Any:
     """Import the class or function that a `_target_` names.
 
     Raises:
-        PermissionError: a config may not build it; nothing outside the list is even imported.
+        PermissionError: a config may not build it; nothing outside the allowlist is even imported.
         ImportError, AttributeError: it does not exist.
     """
     refusal = PermissionError(f"'{name}' is not on the list of what a config may build (unmask.config.allowed)")
@@ -80,7 +80,7 @@ def locate(name: Any) -> Any:
 
 
 def is_allowed(found: Any) -> bool:
-    """Whether a config may build this class or call this function."""
+    """Return whether a config may build this class or call this function."""
     home = f"{found.__module__}.{found.__qualname__}"
     if found.__qualname__.startswith("_") or "." in found.__qualname__:
         return False
@@ -90,7 +90,7 @@ def is_allowed(found: Any) -> bool:
 
 
 def is_below(name: str, root: str) -> bool:
-    """Whether a dotted name is `root` or lies in it."""
+    """Return whether a dotted name is `root` or lies below it."""
     return name == root or name.startswith(root + ".")
 
 

@@ -1,4 +1,4 @@
-"""Compare the values of a config with the annotations of the constructors that they are passed to."""
+"""Compare the values of a config with the type annotations of the constructors that receive them."""
 
 import inspect
 import types
@@ -24,7 +24,7 @@ def misfits(node: object, path: str = "") -> Iterator[tuple[str, str]]:
 
     Args:
         node: a checked config as plain mappings, lists, numbers and text.
-        path: where in the config it stands.
+        path: its dotted path in the config.
     """
     if isinstance(node, dict) and "_target_" in node:
         yield from _of_target(node, path)
@@ -36,7 +36,7 @@ def misfits(node: object, path: str = "") -> Iterator[tuple[str, str]]:
 def _of_target(node: Settings, path: str) -> Iterator[tuple[str, str]]:
     try:
         parameters = inspect.signature(locate(node["_target_"]), eval_str=True).parameters
-    except (NameError, TypeError, ValueError):  # an annotation that only type checkers can import, or none at all
+    except (NameError, TypeError, ValueError):  # an annotation imported only for type checking, or no signature
         return
     for name, value in node.items():
         parameter = parameters.get(name)
@@ -48,7 +48,7 @@ def _of_target(node: Settings, path: str) -> Iterator[tuple[str, str]]:
 
 
 def fits(value: object, annotation: object) -> bool:
-    """Whether a plain value may be passed where `annotation` stands; True where the annotation does not say."""
+    """Return whether a plain value matches `annotation`; True for annotations that are not checked."""
     origin, inside = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return any(fits(value, one) for one in inside)
@@ -57,7 +57,7 @@ def fits(value: object, annotation: object) -> bool:
     if annotation in (None, types.NoneType):
         return value is None
     if isinstance(value, dict) and "_target_" in value:
-        return annotation not in WORDS  # it builds an object, of whatever class
+        return annotation not in WORDS  # it builds an object of some class
     kind = origin or annotation
     if kind in LISTS:
         entries = inside[:1] if kind is not tuple or Ellipsis in inside else ()
@@ -74,7 +74,7 @@ def fits(value: object, annotation: object) -> bool:
 
 
 def expected(annotation: object) -> str:
-    """An annotation in words, such as `a whole number or null`."""
+    """Describe an annotation in words, such as `a whole number or null`."""
     parts = list(_parts(annotation))
     choices = dict.fromkeys(str(value) for one in parts if get_origin(one) is Literal for value in get_args(one))
     words = [f"one of {', '.join(choices)}"] if choices else []
@@ -82,7 +82,7 @@ def expected(annotation: object) -> str:
 
 
 def _parts(annotation: object) -> Iterator[object]:
-    """What a union consists of, or the annotation itself."""
+    """Yield the members of a union, or the annotation itself."""
     if get_origin(annotation) in (Union, types.UnionType):
         for one in get_args(annotation):
             yield from _parts(one)

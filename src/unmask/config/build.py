@@ -1,4 +1,4 @@
-"""Make objects of a plain tree that was checked: mappings, lists, numbers and text; nothing is interpreted any more."""
+"""Build objects from a checked plain tree of mappings, lists, numbers and text; interpolations are resolved before."""
 
 from functools import partial
 from typing import Any
@@ -7,14 +7,14 @@ from unmask.config.allowed import locate
 
 
 def build(node: Any) -> Any:
-    """Make the object that `node` describes, and those inside it first.
+    """Build the object that `node` describes, after the objects nested in it.
 
     Args:
         node: a tree of dict, list, str, numbers, bool and None. `_target_` names a class or function, `_args_` its
-            positional arguments; `_partial_: true` binds the arguments without calling it.
+            positional arguments; `_partial_: true` binds the arguments without calling the target.
 
     Raises:
-        PermissionError: a target is not on the list of what a config may build.
+        PermissionError: a target is not on the allowlist.
     """
     if isinstance(node, list):
         return [build(entry) for entry in node]

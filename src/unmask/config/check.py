@@ -1,4 +1,4 @@
-"""Check a composed config before anything expensive happens: all problems at once, each by its dotted path."""
+"""Check a composed config before anything expensive runs; report all problems at once, each with its dotted path."""
 
 import re
 from collections.abc import Iterator
@@ -18,27 +18,27 @@ def validate(cfg: DictConfig, *only: str) -> None:
 
     Args:
         cfg: the composed config.
-        only: dotted paths of the parts that will be used; the whole config where none is given.
+        only: dotted paths of the parts that will be used; the whole config if empty.
     """
     parts = [(path, OmegaConf.select(cfg, path)) for path in only] if only else [("", cfg)]
     found = [problem for path, node in parts if node is not None for problem in _problems(path, node)]
     missing = {path for path, text in found if text.startswith("no value")}
-    # An interpolation that points at a missing value repeats one problem: the missing value is told once.
+    # An interpolation of a missing value is the same problem again: only the missing value is reported.
     told = dict.fromkeys(f"{path}: {text}" for path, text in found if not _repeats(cfg, path, missing, bool(only)))
     if told:
         raise ConfigError(list(told))
 
 
 def resolved(cfg: DictConfig, *only: str) -> Settings:
-    """Check a config, or some parts of it, and give these as plain values without references.
+    """Check a config, or some parts of it, and return it as plain values with interpolations resolved.
 
     Args:
         cfg: the composed config.
-        only: dotted paths of the parts; the whole config where none is given.
+        only: dotted paths of the parts; the whole config if empty.
 
     Raises:
         ConfigError: see `validate`.
-        ValueError: a value is out of its range, or of another type than its constructor's annotation.
+        ValueError: a value is out of range or does not match its constructor's annotation.
     """
     validate(cfg, *only)
     found: Settings = (
@@ -60,7 +60,7 @@ def resolved(cfg: DictConfig, *only: str) -> Settings:
 
 
 def _origin(cfg: DictConfig, path: str) -> str:
-    """The key that the one at `path` refers to, directly or through others: the one that a user would change."""
+    """Follow the interpolations that start at `path` to the key that a user would change."""
     parent, _, key = path.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     raw = OmegaConf.to_container(node, resolve=False).get(key) if isinstance(node, DictConfig) else None  # type: ignore[union-attr]
@@ -71,7 +71,7 @@ def _origin(cfg: DictConfig, path: str) -> str:
 
 
 def _repeats(cfg: DictConfig, path: str, missing: set[str], partial: bool) -> bool:
-    """Whether the problem at `path` is an interpolation of a value that is reported as missing itself."""
+    """Return whether the problem at `path` is an interpolation of a value that is itself reported as missing."""
     parent, _, key = path.rpartition(".")
     node = OmegaConf.select(cfg, parent, throw_on_missing=False) if parent else cfg
     if partial or not isinstance(node, DictConfig) or key not in node or not OmegaConf.is_interpolation(node, key):
@@ -81,7 +81,7 @@ def _repeats(cfg: DictConfig, path: str, missing: set[str], partial: bool) -> bo
 
 
 def _problems(path: str, node: Any) -> Iterator[tuple[str, str]]:
-    """Yield (dotted path, what is wrong) for a mapping or list and everything below it."""
+    """Yield (dotted path, problem) for a mapping or list and everything below it."""
     if isinstance(node, DictConfig):
         if "_target_" in node:
             yield from check_target(path, OmegaConf.to_container(node, resolve=False))  # type: ignore[arg-type]

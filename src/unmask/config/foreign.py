@@ -1,7 +1,7 @@
-"""Read the config that came with a run, which may be a stranger's: resolved first, then checked, then built as checked.
+"""Read the config that came with a run, which may be untrusted: it is resolved, then checked, then built as checked.
 
-Such a config says what the run's data and module are, and nothing else of it is read. It may refer to its own values
-(`${image_size}`), but not call a resolver, name where something is written, or have weights fetched; sizes are bounded.
+Only the parts of the config that describe the run's data and module are read. It may refer to its own values
+(`${image_size}`), but may not call a resolver, name an output path or download weights; sizes are bounded.
 """
 
 import math
@@ -17,14 +17,14 @@ from unmask.config import Settings
 from unmask.config.allowed import NEUTRAL, TRAINING, WRITERS, WRITING, is_below
 from unmask.files import printable
 
-PARTS = ("name", "seed", "image_size", "frames", "data", "module")  # what a run is; the rest belongs to its training
-BYTES, NODES, DEPTH, TEXT = 1_000_000, 20_000, 32, 4_096  # of the file, its values, their nesting, one text
+PARTS = ("name", "seed", "image_size", "frames", "data", "module")  # the rest is only for training
+BYTES, NODES, DEPTH, TEXT = 1_000_000, 20_000, 32, 4_096  # limits: file size, number of values, nesting, text length
 NUMBER = 1_000_000  # the largest count or size of any kind
 SEEDS = ("seed", "split_seed")
-PIXELS = 4_096  # of a side
-SAMPLE = 4_000_000_000  # bytes of one sample
+PIXELS = 4_096  # the largest image side
+SAMPLE = 4_000_000_000  # the largest sample, bytes
 SIDES = ("image_size", "crop_size")
-# What a part may be made by.
+# Modules that may build each part.
 HOMES = {
     "data.source": ("unmask.datasets",),
     "data.recipe": ("unmask.media",),
@@ -41,25 +41,25 @@ _FILE_NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,200}")
 
 
 class ForeignConfigError(ValueError):
-    """The config that came with a run is refused; the message names the file, the key and the reason."""
+    """The config that came with a run was rejected; the message names the file, the key and the reason."""
 
 
 def read_config(path: Path) -> Settings:
-    """The parts of a run's config that say what it is, as a plain tree without references.
+    """Read the `PARTS` of a run's config as a plain tree with interpolations resolved.
 
     Args:
         path: a `.hydra/config.yaml`.
 
     Returns:
-        `PARTS` as far as the file has them. Arguments that name weights or permit a download have the value that
-        fetches nothing.
+        Those `PARTS` that the file contains. Arguments that name weights or allow a download are set to the value
+        that downloads nothing.
 
     Raises:
-        ForeignConfigError: the file is damaged, or says what a config that came with a run may not say.
+        ForeignConfigError: the file is damaged, or contains something that a config that came with a run may not.
     """
     try:
         tree = _parse(path)
-        tree["paths"] = {  # this machine's, whatever the file says
+        tree["paths"] = {  # local paths replace those in the file
             "data": os.environ.get("UNMASK_DATA", "data"),
             "prepared": os.environ.get("UNMASK_PREPARED", "outputs/prepared"),
             "out": str(path.parent.parent),
@@ -74,14 +74,14 @@ def read_config(path: Path) -> Settings:
 
 
 def check_parts(node: object, at: str) -> None:
-    """Refuse what a config may build for a training, but not one that came with a run.
+    """Reject what a config may build for training, but a config that came with a run may not.
 
     Args:
         node: a plain tree.
         at: its dotted path.
 
     Raises:
-        ForeignConfigError: a target or an argument is refused.
+        ForeignConfigError: a target or an argument is rejected.
     """
     homes = HOMES.get(at, ())
     target = str(node.get("_target_")) if isinstance(node, dict) else ""
@@ -98,7 +98,7 @@ def check_parts(node: object, at: str) -> None:
 
 
 def _parse(path: Path) -> Settings:
-    """The file as plain values; its size, nesting and number of values are bounded before anything is built of it."""
+    """Parse the file as plain values after checking its size, its nesting and the number of its values."""
     if not path.is_file():
         raise ForeignConfigError("it is not a regular file")
     with path.open("rb") as file:
@@ -126,7 +126,7 @@ def _parse(path: Path) -> Settings:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as OmegaConf writes it: 1e-4 is a number, and there are no dates."""
+    """YAML as OmegaConf writes it: 1e-4 is a number, and dates are text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -143,13 +143,13 @@ _Loader.add_implicit_resolver(
 
 
 class _Resolver:
-    """Put values in the place of references to them, up to `NODES` values in all."""
+    """Replace references with their values, up to `NODES` values in total."""
 
     def __init__(self, tree: Settings) -> None:
         self.tree, self.made = tree, 0
 
     def value(self, node: object, at: tuple[str, ...], depth: int = 0) -> object:
-        """`node`, which stands at the keys `at`, without references."""
+        """Return `node`, which is at the keys `at`, with its references resolved."""
         self.made += 1
         if self.made > NODES or depth > DEPTH:
             raise ForeignConfigError(f"{'.'.join(at)}: references lead round, or to more than {NODES:,} values")
@@ -162,7 +162,7 @@ class _Resolver:
         return self.text(node, at, depth) if isinstance(node, str) else node
 
     def text(self, text: str, at: tuple[str, ...], depth: int) -> object:
-        """A text whose references are filled in; the value itself where it is one reference and nothing else."""
+        """Fill in the references in a text; a text that is only a reference becomes the value itself."""
         where = ".".join(at)
         if len(text) > TEXT:
             raise ForeignConfigError(f"{where}: a text of more than {TEXT:,} characters")
@@ -173,7 +173,7 @@ class _Resolver:
             parts += [text[last : found.start()], str(self.reference(found, at, depth))]
             last = found.end()
         filled = "".join([*parts, text[last:]])
-        if "${" in filled:  # a resolver, or put together from pieces
+        if "${" in filled:  # a resolver, or a reference assembled from parts
             raise ForeignConfigError(
                 f"{where}: '{printable(text[:80])}' calls a resolver, and a config that came with a run may only refer "
                 "to its own values. If you trained this run with an older version, run the same training command "
@@ -184,7 +184,7 @@ class _Resolver:
         return filled
 
     def reference(self, found: re.Match[str], at: tuple[str, ...], depth: int) -> object:
-        """What a reference stands for; leading dots count from where it stands, as in OmegaConf."""
+        """Return the value of a reference; leading dots make it relative, as in OmegaConf."""
         dots, key = found.groups()
         keys = (*(at[: len(at) - len(dots)] if dots else ()), *key.split("."))
         node: object = self.tree
@@ -197,7 +197,7 @@ class _Resolver:
 
 
 def _checked(node: object, at: str, key: str = "") -> object:
-    """The same tree with bounded numbers, and with the arguments that reach for weights set to fetch nothing."""
+    """Return the tree after checking that numbers are bounded, with arguments in `NEUTRAL` set to download nothing."""
     if isinstance(node, dict):
         neutral = {name: _neutral(name, value) for name, value in node.items()} if "_target_" in node else node
         return {name: _checked(value, f"{at}.{name}", name) for name, value in neutral.items()}
@@ -214,14 +214,14 @@ def _checked(node: object, at: str, key: str = "") -> object:
 
 
 def _neutral(name: str, value: object) -> object:
-    """The value of an argument that fetches nothing; a switch stays one."""
+    """Return the value of an argument that downloads nothing; a boolean stays a boolean."""
     if name not in NEUTRAL or value is None:
         return value
     return False if isinstance(value, bool) else NEUTRAL[name]
 
 
 def _check_names(parts: Settings) -> None:
-    """Names become parts of paths: of the runs, of the store, of prediction tables."""
+    """Reject names that are not plain file names; they become parts of paths of runs, stores and prediction tables."""
     names = [(f"{at}.name", node["name"]) for at, node in _walk(parts.get("data"), "data") if _is_named(node)]
     for key, name in names + [("name", part) for part in str(parts.get("name") or "run").split("/")]:
         if name is not None and (not _FILE_NAME.fullmatch(str(name)) or str(name) in (".", "..")):
@@ -238,7 +238,7 @@ def _is_named(node: object) -> bool:
 
 
 def _check_samples(parts: Settings) -> None:
-    """One sample of the network, and what is cut from one video, must fit into memory."""
+    """Reject sizes for which one sample of the network, or the crops of one video, would not fit into memory."""
     data: Settings = parts.get("data") or {}
     recipe = _mapping(data, "recipe")
     loader, sampling = _mapping(data, "loader"), _mapping(data, "sampling")

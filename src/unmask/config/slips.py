@@ -1,4 +1,4 @@
-"""What a user probably meant by a key or an option that the config does not know, in one line."""
+"""Suggest, in one line, what a user probably meant by an unknown key or option."""
 
 import re
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 from unmask.config import conf_dir
 from unmask.config.targets import nearest
 
-FEW = 12  # options that a message lists where none is similar
+FEW = 12  # options that a message lists if none is similar
 
 
 def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> str:
-    """An error of composing a config, in one line.
+    """Describe an error from composing a config in one line.
 
     Args:
         error: what Hydra or OmegaConf raised.
@@ -33,7 +33,7 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> str
 
 
 def unknown_option(path: str, overrides: Sequence[str]) -> str:
-    """What is said of an option that is missing, such as `experiment/meso4`: those of similar names, or some of all."""
+    """Describe a missing option, such as `experiment/meso4`; suggest similar names or list some options."""
     typed = [override.lstrip("+").partition("=") for override in overrides]
     chosen = [(key.partition("@")[0], value) for key, _, value in typed]
     group, name = next((one for one in chosen if "/".join(one) == path), path.rpartition("/")[::2])
@@ -45,14 +45,14 @@ def unknown_option(path: str, overrides: Sequence[str]) -> str:
 
 
 def options_of(group: str) -> list[str]:
-    """The options of a group of the config, such as `celebdf/meso4` of `experiment`."""
+    """List the options of a config group, such as `celebdf/meso4` of `experiment`."""
     folder = Path(conf_dir()) / group
     files = (path for path in folder.rglob("*.yaml") if not path.name.startswith("_"))
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
 
 
 def unknown_key(key: str, config_name: str, overrides: Sequence[str]) -> str:
-    """What is said of a key that the config lacks: keys of similar names, or those beside it."""
+    """Describe a key that the config does not have; suggest similar keys or list its siblings."""
     value = next((text.partition("=")[2] for text in overrides if text.partition("=")[0] == key), "")
     if key == "path":  # a word without a key; see `arguments.quote`
         word = value.strip("'")
@@ -66,7 +66,7 @@ def unknown_key(key: str, config_name: str, overrides: Sequence[str]) -> str:
 
 
 def _keys(parent: str, config_name: str, overrides: Sequence[str]) -> list[str]:
-    """The keys at a place of the config, composed without what it does not know."""
+    """Return the keys below `parent` in the config composed from `overrides`; empty if composing fails."""
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(conf_dir(), version_base="1.3"):

@@ -1,4 +1,4 @@
-"""Check what a config builds: the constructor's signature is the schema.
+"""Check the `_target_`s of a config: the constructor's signature is the schema.
 
 Every `_target_` must be allowed, must import and must accept the keys written next to it. Nothing is instantiated here.
 """
@@ -28,7 +28,7 @@ def check_tree(tree: Settings | list[object], path: str) -> None:
 
     Args:
         tree: mappings, lists, numbers and text.
-        path: where in the config it stands.
+        path: its dotted path in the config.
     """
     if problems := [f"{at}: {text}" for at, text in _walk(path, tree)]:
         raise ConfigError(problems)
@@ -43,7 +43,7 @@ def _walk(path: str, node: object) -> Iterator[tuple[str, str]]:
 
 
 def check_target(path: str, node: Settings) -> Iterator[tuple[str, str]]:
-    """Yield (dotted path, what is wrong) for the `_target_` of a mapping and the keys beside it."""
+    """Yield (dotted path, problem) for the `_target_` of a mapping and the keys next to it."""
     at = f"{path}._target_" if path else "_target_"
     name = node["_target_"]
     try:
@@ -76,7 +76,7 @@ def _check_keys(path: str, node: Settings, name: str, parameters: list[inspect.P
 
 
 def nearest(name: str, known: Sequence[str]) -> list[str]:
-    """The most similar of known names, several where they are equally similar; none where no name is similar."""
+    """Return the most similar known name, or several if they are equally similar; empty if none is similar."""
     close = get_close_matches(name, known, n=3)
     ratios = [SequenceMatcher(None, one, name).ratio() for one in close]
     return sorted(one for one, ratio in zip(close, ratios, strict=True) if ratio == ratios[0])

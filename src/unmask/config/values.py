@@ -1,4 +1,4 @@
-"""Values that no training can work with are refused before any data is read."""
+"""Reject values that no training can use, before any data is read."""
 
 import math
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 from unmask.config import Settings
 from unmask.config.build import build
 
-# Whole numbers of a training, with the least and the largest value.
+# Integer settings with their smallest and largest allowed values.
 WHOLE = {
     "seed": (0, 2**32 - 1),
     "image_size": (1, math.inf),
@@ -24,7 +24,7 @@ SHARES = ("data.split.val_fraction", "data.split.test_fraction")
 
 
 def out_of_range(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield (key, `value: expected ...`) for each number that no training can work with."""
+    """Yield (key, `value: expected ...`) for each number that is out of range."""
     for key, (least, most) in WHOLE.items():
         value = _select(settings, key)
         if value is not None and not (_number(value, int) and least <= value <= most):
@@ -37,15 +37,15 @@ def out_of_range(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def check_optimizers(module: Settings) -> None:
-    """Refuse settings that an optimizer or a schedule itself refuses, before any data is read.
+    """Raise before any data is read if an optimizer or a schedule does not accept its settings.
 
     Args:
-        module: the config of the module; what it builds of `torch.optim` is tried out on one number.
+        module: the config of the module; its optimizers and its schedule are built for a single parameter.
 
     Raises:
-        ValueError: the message of the optimizer, with its settings.
+        ValueError: the optimizer or schedule raised; the message adds the settings.
     """
-    import torch  # a config that is only composed must not wait for this
+    import torch  # slow to import, and not needed to compose a config
 
     for key, node in ((str(key), node) for key, node in module.items()):
         if isinstance(node, dict) and str(node.get("_target_")).startswith("torch.optim"):

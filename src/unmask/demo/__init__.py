@@ -1,4 +1,4 @@
-"""The demo data: people who do not exist, filmed and forged, portrayed; paintings, forged. In the sets' own layouts."""
+"""Demo data: rendered videos, portraits and paintings with forgeries, in the layouts of real data sets."""
 
 from unmask.demo.paintings import render_paintings
 from unmask.demo.portraits import render_portraits

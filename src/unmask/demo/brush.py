@@ -1,7 +1,7 @@
-"""Brushes for the demo's paintings: strokes along a field of directions, with bristles, relief and canvas.
+"""Brushes for the demo paintings: strokes along a direction field, with bristles, relief and canvas.
 
-Strokes are laid from coarse to fine, the fine ones where the picture still differs from its motif (as in Hertzmann,
-SIGGRAPH 1998); bristles are noise drawn out along the strokes (Cabral and Leedom, SIGGRAPH 1993).
+Strokes are painted from coarse to fine, fine ones only where the picture still differs from its motif (as in Hertzmann,
+SIGGRAPH 1998); bristles are noise smeared along the strokes (Cabral and Leedom, SIGGRAPH 1993).
 """
 
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 
 from unmask.demo.paint import SIZE, XX, YY, Image, Random, floats
 
-_STEPS = 6  # px to each side that bristles are drawn out
+_STEPS = 6  # length of the bristles to each side, px
 
 
 @dataclass(frozen=True)
 class Brush:
-    """How somebody paints: lengths in px, jitter in grey levels, the others as shares.
+    """A style of painting: lengths in px, jitter in grey levels, other values as shares.
 
     Attributes:
-        length: Of the coarsest strokes.
-        width: Of the coarsest strokes.
-        loose: How far a stroke's direction strays, radians.
-        jitter: How far its colour strays.
-        bristles: How much the bristles show.
-        relief: How much the paint stands up.
+        length: Length of the coarsest strokes.
+        width: Width of the coarsest strokes.
+        loose: Deviation of a stroke's direction, radians.
+        jitter: Deviation of a stroke's colour.
+        bristles: Visibility of the bristles.
+        relief: Relief of the paint.
         weave: How much the canvas shows.
     """
 
@@ -39,7 +39,7 @@ class Brush:
 
 
 def draw_brush(r: Random) -> Brush:
-    """Draw a way to paint."""
+    """Draw a random style of painting."""
     width = r.uniform(4, 13)
     return Brush(
         length=width * r.uniform(1.2, 4.5),
@@ -53,9 +53,9 @@ def draw_brush(r: Random) -> Brush:
 
 
 def paint(motif: Image, flow: Image, brush: Brush, r: Random, where: Image | None = None) -> Image:
-    """Paint a motif `[SIZE, SIZE, 3]` along directions `[SIZE, SIZE]` (radians); the same kind of picture.
+    """Paint a motif `[SIZE, SIZE, 3]` along directions `[SIZE, SIZE]` (radians); return a picture of the same shape.
 
-    With `where` `[SIZE, SIZE]` only its ones are finished.
+    With the mask `where` `[SIZE, SIZE]`, only the pixels where it is 1 are finished.
     """
     wanted = None if where is None else cv2.dilate(where, np.ones((25, 25), np.uint8)) > 0
     canvas = np.clip(cv2.GaussianBlur(motif, (0, 0), 6) * r.uniform(0.85, 1), 0, 255).astype(np.uint8)
@@ -72,7 +72,7 @@ def paint(motif: Image, flow: Image, brush: Brush, r: Random, where: Image | Non
 
 
 def draw_out(noise: Image, flow: Image) -> Image:
-    """Noise `[SIZE, SIZE]` averaged along directions."""
+    """Average noise `[SIZE, SIZE]` along directions."""
     across, down = np.cos(flow), np.sin(flow)
     total = np.zeros_like(noise)
     for step in range(-_STEPS, _STEPS + 1, 2):
@@ -89,14 +89,14 @@ def _lay_strokes(
     wanted: NDArray[np.bool_] | None,
     r: Random,
 ) -> None:
-    """One layer of strokes of what is `painted`, a motif and its directions, into `canvas` in place."""
+    """Paint a layer of strokes into `canvas` in place; `painted` is a motif and its directions."""
     motif, flow = painted
     long, wide = brush.length * scale, max(brush.width * scale, 1.0)
     count = int(1.8 * SIZE * SIZE / (long * wide + wide * wide))
     at = r.integers(0, SIZE, (min(count, 1800), 2))
     if wanted is not None:
         at = at[wanted[at[:, 1], at[:, 0]]]
-    if scale < 1:  # only where there is something to mend
+    if scale < 1:  # only where the canvas differs from the motif
         wrong = np.abs(motif[at[:, 1], at[:, 0]] - canvas[at[:, 1], at[:, 0]]).sum(1)
         at = at[wrong > 45]
     x, y = at.T

@@ -1,4 +1,4 @@
-"""Faces: what is drawn of a person by lot, and the skin with all that neither blinks nor talks."""
+"""Faces: the random traits of a person, and the parts of the face that do not move."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ IRISES = floats([[62, 40, 26], [96, 66, 38], [72, 104, 140], [84, 112, 82], [100
 
 @dataclass(frozen=True)
 class Eye:
-    """The right eye's middle, half width, half height above the middle (half faces) and the slant of its axis."""
+    """The right eye: centre, half width, height above the centre (in half faces), and slant of its axis."""
 
     x: float
     y: float
@@ -28,7 +28,7 @@ class Eye:
 
 @dataclass(frozen=True)
 class Mouth:
-    """Half width, middle, thickness of both lips, and how far its corners rise (half faces)."""
+    """The mouth: half width, centre, thickness of both lips, and rise of the corners (in half faces)."""
 
     w: float
     y: float
@@ -41,7 +41,7 @@ class Mouth:
 class Looks:
     """A person's traits: colours in RGB, `age` from 0 to 1, half width and half height of the face in px at scale 1.
 
-    `jaw` is how much narrower the face is at the chin, `square` the power of its outline.
+    `jaw` is how much narrower the face is at the chin; `square` is the exponent of its outline.
     """
 
     skin: Image
@@ -60,12 +60,12 @@ class Looks:
 
     @property
     def exposure(self) -> float:
-        """How a camera opens up for a dark face and stops down for a pale one."""
+        """The exposure of the camera, which is longer for dark faces and shorter for pale ones."""
         return float((150 / self.skin.mean()) ** 0.35)
 
 
 def draw_looks(r: Random) -> Looks:
-    """Draw a person's traits; dark skin comes with dark eyes and hair, age with grey hair."""
+    """Draw a person's traits; dark skin implies dark eyes and hair, and age implies grey hair."""
     tone, age = r.uniform(0, len(SKINS) - 1.001), r.uniform(0, 1)
     low, part = int(tone), np.float32(tone % 1)
     skin = floats(SKINS[low] * (1 - part) + SKINS[low + 1] * part + r.normal(0, 3, 3))
@@ -91,7 +91,7 @@ def draw_looks(r: Random) -> Looks:
 
 
 def paint_skin(looks: Looks, r: Random) -> tuple[Image, bool]:
-    """The unlit, still face `[TEXTURE, TEXTURE, 3]`, without eyes and mouth, and whether it has a beard."""
+    """Paint the unlit face `[TEXTURE, TEXTURE, 3]` without eyes and mouth; also return whether it has a beard."""
     face = flat(looks.skin, U)
     face *= 1 + 0.018 * clouds(r, 12, TEXTURE) + 0.012 * floats(r.normal(0, 1, (TEXTURE, TEXTURE, 1)))
     _cheeks(face, looks, r)

@@ -1,4 +1,4 @@
-"""What surrounds a face and moves with it as a whole: ears, glasses, neck and clothes. Drawn once a person."""
+"""What surrounds a face and moves rigidly: hair, ears, glasses, neck and clothes. Drawn once per person."""
 
 import numpy as np
 
@@ -9,14 +9,14 @@ GLASSES = floats([[32, 30, 32], [70, 45, 32], [120, 96, 60], [60, 62, 70]])  # r
 
 
 def place(w: float, h: float) -> tuple[Image, Image]:
-    """Right and down of the frame's middle at each of its pixels, in half faces of `w` and `h` px."""
+    """Return each pixel's coordinates (right, down) from the frame's centre, in half faces of `w` and `h` px."""
     return floats((XX - SIZE / 2) / w), floats((YY - SIZE / 2) / h)
 
 
 def front(r: Random, hair: Hair, eye_x: float, eye_y: float) -> tuple[Image, bool]:
-    """Hair over the forehead, perhaps glasses: a layer `[TEXTURE, TEXTURE, 4]` worn over the face, forged or not.
+    """Paint the hair over the forehead and perhaps glasses: a layer `[TEXTURE, TEXTURE, 4]` over real or forged faces.
 
-    Also whether there are glasses.
+    Also return whether there are glasses.
     """
     rgb, alpha = hair.brow(r)
     glasses = r.random() < 0.22
@@ -42,9 +42,9 @@ def _glasses(r: Random, rgb: Image, alpha: Image, x: float, y: float) -> Image:
 
 
 def behind(r: Random, hair: Hair, skin: Image, u: Image, v: Image) -> tuple[Image, bool]:
-    """Hair behind the head, and the ears: a layer `[SIZE, SIZE, 4]` that turns with the head.
+    """Paint the hair behind the head and the ears: a layer `[SIZE, SIZE, 4]` that turns with the head.
 
-    Also whether there are earrings.
+    Also return whether there are earrings.
     """
     rgb, alpha = flat(skin, u), np.zeros_like(u)
     if hair.cut.wide:
@@ -64,7 +64,7 @@ def behind(r: Random, hair: Hair, skin: Image, u: Image, v: Image) -> tuple[Imag
 
 
 def body(r: Random, skin: Image, u: Image, v: Image) -> Image:
-    """Neck, shoulders and clothes: a layer `[SIZE, SIZE, 4]` that stays upright."""
+    """Paint neck, shoulders and clothes: a layer `[SIZE, SIZE, 4]` that stays upright."""
     wide, top = r.uniform(2.0, 2.25), r.uniform(1.12, 1.2)
     torso = soft(1 - (np.abs(u) / wide) ** 2.6 - (np.maximum(2.9 - v, 0) / (2.9 - top)) ** 2.3, 0.035)
     half = r.uniform(0.48, 0.58) + 0.3 * np.clip((v - 0.9) / 0.4, 0, 1) ** 3
@@ -81,7 +81,7 @@ def body(r: Random, skin: Image, u: Image, v: Image) -> Image:
 
 
 def _clothes(r: Random, u: Image, v: Image) -> tuple[Image, Image]:
-    """Colour and coverage of the torso; `v` counts from the top of the shoulders."""
+    """Return colour and coverage of the torso; `v` is measured from the top of the shoulders."""
     cut = r.choice(["crew", "vee", "shirt"], p=[0.45, 0.25, 0.3])
     hem = {
         "crew": np.minimum(np.hypot(u / 0.66, (v + 0.02) / 0.2) - 1, 8 * (v + 0.07)),
@@ -102,7 +102,7 @@ def _clothes(r: Random, u: Image, v: Image) -> tuple[Image, Image]:
 
 
 def _weave(r: Random, rgb: Image, u: Image, v: Image) -> None:
-    """Give cloth its pattern, folds and threads."""
+    """Add pattern, folds and threads to cloth."""
     pattern = r.choice(["plain", "plain", "across", "down", "check"])
     fine, strength = r.uniform(14, 30), r.uniform(0.1, 0.25)
     if pattern in ("across", "check"):

@@ -1,4 +1,4 @@
-"""A folder of rendered files: claimed for its arguments, filled, taken up again where a call ended."""
+"""Fill a folder with rendered files: claim it for its arguments, render what is missing, resume earlier calls."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,11 +18,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Jobs(Generic[Work]):
-    """What is to be done in a folder.
+    """The work to do in a folder.
 
     Attributes:
         every: All pieces of work.
-        exists: Whether a piece is done.
+        exists: Returns whether a piece is done.
         job: Does one piece; its files appear only when they are complete.
     """
 
@@ -34,20 +34,20 @@ class Jobs(Generic[Work]):
 def fill(
     root: Path, arguments: Mapping[str, int | float], jobs: Jobs[Work], workers: int, progress: Progress | None
 ) -> None:
-    """Claim a folder and do each piece of work in it that is not done yet.
+    """Claim a folder and do the pieces of work that are not done yet.
 
     Args:
         root: a new folder, or one of an earlier call with the same arguments.
-        arguments: all that decides the files' bytes.
-        jobs: what is to be done.
-        workers: processes.
-        progress: called with the pieces done and all of them.
+        arguments: everything that determines the content of the files.
+        jobs: the work to do.
+        workers: number of processes.
+        progress: called with (pieces done, total).
 
     Raises:
-        ValueError: the folder holds other things.
+        ValueError: the folder contains other files.
     """
     claim_for_demo(root, arguments)
-    for leftover in root.glob(f"**/{UNFINISHED}"):  # of a call that was killed
+    for leftover in root.glob(f"**/{UNFINISHED}"):  # from a killed call
         leftover.unlink()
     missing = [piece for piece in jobs.every if not jobs.exists(piece)]
     done = len(jobs.every) - len(missing)
@@ -60,10 +60,10 @@ def fill(
 
 
 def claim_for_demo(root: Path, arguments: Mapping[str, int | float]) -> None:
-    """Write `demo.json` into a new folder; refuse one that holds anything else than these very files.
+    """Write `demo.json` into a new folder; reject a folder that contains other files.
 
     Raises:
-        ValueError: the folder holds other things.
+        ValueError: the folder contains other files.
     """
     try:
         claim(root / NOTE, arguments, "delete the folder and render again", end="\n")
@@ -80,7 +80,7 @@ def claim_for_demo(root: Path, arguments: Mapping[str, int | float]) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a small file, or leave it alone where it is already so."""
+    """Write a small file unless it already has this content."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,12 +88,12 @@ def write(path: Path, text: str) -> None:
 
 
 def _spread(job: Callable[[Work], None], work: Sequence[Work], workers: int) -> Iterator[None]:
-    """Do the work here or in processes, yielding after each piece."""
+    """Do the work in this process or in several, yielding after each piece."""
     workers = min(workers, len(work))
     if workers < 2:
         yield from map(job, work)
         return
-    # Spawned, for a fork would copy the locks of whatever threads the caller runs.
+    # Spawned: a fork would copy locks held by the caller's threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         yield from pool.map(job, work)

@@ -1,4 +1,4 @@
-"""Forgeries that repaint a face's texture, so that light, camera noise and codec stay those of real videos."""
+"""Forgeries that repaint a face's texture, so that light, camera noise and codec are the same as in real videos."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -13,14 +13,14 @@ from unmask.demo.scenes import Scene
 
 
 class Forgery(Protocol):
-    """Takes the bare face `[TEXTURE, TEXTURE, 3]` of one pose and gives back the forged one."""
+    """Turns the bare face `[TEXTURE, TEXTURE, 3]` of one pose into a forged one."""
 
     def __call__(self, texture: Image, pose: Pose) -> Image:
         """Forge one frame."""
 
 
 class FaceSwap:
-    """Another person's inner face: at low resolution, its colour matched imperfectly, feathered in by a mask."""
+    """Another person's inner face at low resolution, with imperfectly matched colour, blended in with a soft mask."""
 
     def __init__(self, donor: Person, rng: Random, difficulty: float) -> None:
         plain = 1 - difficulty
@@ -37,7 +37,7 @@ class FaceSwap:
 
 
 class Resynthesis:
-    """The own face as a decoder would draw it: half the resolution, and the grid that uneven up-sampling leaves.
+    """The person's own face as a decoder would draw it: half the resolution, with the grid of uneven up-sampling.
 
     The grid repeats every 4 px of the texture, as after two strided transposed convolutions (arXiv 2003.01826 shows
     such traces in real generators).
@@ -56,11 +56,11 @@ class Resynthesis:
 
 
 class Slide:
-    """The own inner face, moved and relit a little: one draw for the whole video, or with `flicker` one a frame.
+    """The person's own inner face, slightly shifted and relit: one draw per video or, with `flicker`, one per frame.
 
-    Every video passes through it. So a single frame of a temporal forgery has exactly the distribution of a real
-    one (the same resampling, offsets and gains), and only the change between frames betrays it; were real videos
-    not resampled, a frame's missing grain would.
+    It is applied to every video, so that a single frame of a temporal forgery has exactly the distribution of a real
+    one (the same resampling, offsets and gains) and only the change between frames reveals it. If real videos were
+    not resampled, the missing grain of a single frame would reveal it.
 
     Attributes:
         shift: Offset right and down `[frames, 2]`, texture px (about 0.7 frame px each).
@@ -81,14 +81,14 @@ class Slide:
 
 
 def film(who: Person, scene: Scene, slide: Slide, forgery: Forgery | None, rng: Random) -> Iterator[NDArray[np.uint8]]:
-    """Frames `[SIZE, SIZE, 3]` of a person in a scene; `slide` is for all videos, a forgery for the spatial fakes."""
+    """Yield frames `[SIZE, SIZE, 3]` of a person in a scene; all videos use `slide`, only spatial fakes a `forgery`."""
     for number, pose in enumerate(scene.poses):
         texture = slide(who.texture(pose), number)
         yield scene.shoot(who, pose, texture if forgery is None else forgery(texture, pose), rng)
 
 
 def _inner(edge: float, right: float = 0.0, down: float = 0.0) -> Image:
-    """An ellipse `[TEXTURE, TEXTURE, 3]` around eyes, nose and mouth, 1 inside, feathered over `edge`."""
+    """Return an ellipse `[TEXTURE, TEXTURE, 3]` around eyes, nose and mouth: 1 inside, feathered over `edge`."""
     ellipse = soft(1 - ((U - right) / 0.72) ** 2 - ((V - 0.12 - down) / 0.70) ** 2, edge)
     return np.dstack([ellipse] * 3)
 

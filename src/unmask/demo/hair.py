@@ -1,4 +1,4 @@
-"""Hair: cuts, strands that agree wherever two layers of them meet, and thinning tips."""
+"""Hair: haircuts, strands that match where two layers meet, and thinning tips."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ from unmask.demo.paint import SIZE, Image, Random, U, V, blob, curls, flat, floa
 
 @dataclass(frozen=True)
 class Haircut:
-    """A way to wear hair, lengths in half faces.
+    """A haircut; lengths in half faces.
 
     Attributes:
-        share: Of all people.
-        wide: Radius aside of the hair on the skull; 0 for none.
-        tall: Radius upward.
+        share: Share of all people who have it.
+        wide: Horizontal radius of the hair on the skull; 0: none.
+        tall: Vertical radius.
         bottom: Where the hair on the skull ends.
         line: Range of the hairline's height.
         arch: Range of how much lower it comes at the temples.
         falls: Range of the length to which loose hair hangs.
-        wave: How much it waves.
-        curly: In curls instead of strands.
-        bun: Tied up on the head.
+        wave: How wavy it is.
+        curly: Curls instead of strands.
+        bun: Tied up on top of the head.
     """
 
     share: float
@@ -50,7 +50,7 @@ HAIRCUTS = (
 
 
 class Hair:
-    """The hair of one person. Its layers share the strands, or the head would seem to wear a cap."""
+    """The hair of one person. Its layers share the same strands; otherwise it would look like a cap."""
 
     def __init__(self, r: Random, cut: Haircut, colour: Image) -> None:
         self.cut, self.colour, self.seed = cut, colour, int(r.integers(2**31))
@@ -59,12 +59,12 @@ class Hair:
         self.contrast = r.uniform(0.8, 1.1) * min(1.0, 80 / float(colour.mean())) ** 0.6  # light hair shows less relief
 
     def paint(self, u: Image, v: Image) -> Image:
-        """The colour `[H, W, 3]` anywhere: strands from the parting or brushed back, a sheen, rounded sides."""
+        """Return the colour `[H, W, 3]` at any position: strands (parted or brushed back), sheen, rounded sides."""
         cut, r = self.cut, np.random.default_rng(self.seed)
         if cut.curly:
             grain = 1.3 * curls(r, len(u))
         else:
-            above = 1.6 if cut.falls else 2.8  # strands fan out from a point so far over the face
+            above = 1.6 if cut.falls else 2.8  # strands fan out from a point this far above the face
             fan = np.arctan2(u - self.part * soft(-0.4 - v, 0.8), v + above) * above * 0.8
             grain = strands(r, fan + 0.05 * cut.wave * np.sin(v * 9 + 2 * np.abs(u)), v)
         sheen = 0.2 * np.exp(-(((np.hypot(u / 1.1, v) - 0.93) / 0.1) ** 2)) * (v < -0.3)
@@ -73,7 +73,7 @@ class Hair:
         return floats(self.colour * np.clip(tone, 0.25, 1.5)[..., None])
 
     def brow(self, r: Random) -> tuple[Image, Image]:
-        """Colour and coverage of the face texture: the hairline and what hangs beside the face."""
+        """Return colour and coverage on the face texture: the hairline and the hair beside the face."""
         cut = self.cut
         if not cut.wide:
             return flat(self.colour, U), np.zeros_like(U)
@@ -88,7 +88,7 @@ class Hair:
         return self.paint(U, V), np.maximum(soft(line - V, 0.07 if cut.falls else 0.12), beside)
 
     def behind(self, r: Random, u: Image, v: Image) -> tuple[Image, Image]:
-        """Colour and coverage behind the head, at the frame's pixels in half faces."""
+        """Return colour and coverage behind the head at coordinates in half faces."""
         cut = self.cut
         rgb, angle, size = self.paint(u, v), np.arctan2(v, u), 0.16 if cut.curly else 0.02
         rough = np.zeros_like(u)
@@ -108,7 +108,7 @@ class Hair:
         return rgb, alpha
 
     def locks(self, r: Random, u: Image, v: Image) -> Image | None:
-        """Loose hair in front of the shoulders, thinning to its tips: a layer `[SIZE, SIZE, 4]`, or none."""
+        """Return loose hair in front of the shoulders, with thinning tips: a layer `[SIZE, SIZE, 4]` or None."""
         cut, low = self.cut, self.length
         if not cut.falls:
             return None
@@ -128,5 +128,5 @@ class Hair:
 
 
 def _uneven(r: Random, u: Image, values: int, size: float) -> Image:
-    """Random heights of `size` along u, as many over the breadth of a head."""
+    """Return random heights with deviation `size` along u, interpolated from `values` over the width of a head."""
     return floats(np.interp(u, np.linspace(-1.6, 1.6, values), r.normal(0, size, values)))

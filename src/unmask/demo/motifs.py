@@ -1,4 +1,4 @@
-"""What the demo's paintings show: landscapes, still lifes, abstractions; a motif and the directions of its strokes."""
+"""Motifs of the demo paintings: landscapes, still lifes and abstractions, each with the directions of its strokes."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from unmask.demo.paint import SIZE, XX, YY, Grid, Image, Random, clouds, flat, f
 
 Motif = tuple[Image, Image]  # colours [SIZE, SIZE, 3], directions [SIZE, SIZE] in radians
 
-# From dark to light, RGB: what a painter has on the palette.
+# A painter's colours from dark to light, RGB.
 PALETTES = floats([
     [[38, 34, 48], [84, 62, 58], [150, 104, 70], [206, 160, 102], [238, 218, 176]],  # earth
     [[22, 36, 66], [44, 82, 126], [96, 142, 172], [176, 200, 202], [240, 232, 206]],  # cold
@@ -21,30 +21,30 @@ PALETTES = floats([
 
 
 def compose(r: Random) -> Motif:
-    """Draw one of the three kinds."""
+    """Draw a motif of one of the three kinds."""
     kinds: tuple[Callable[[Random], Motif], ...] = (landscape, still_life, abstraction)
     motif, flow = kinds[r.integers(len(kinds))](r)
     return floats(np.clip(motif, 0, 255)), floats(flow)
 
 
 def _palette(r: Random) -> Image:
-    """Five colours `[5, 3]` from dark to light, between two palettes."""
+    """Return five colours `[5, 3]` from dark to light, interpolated between two palettes."""
     a, b = PALETTES[r.choice(len(PALETTES), 2, replace=False)]
     return floats(np.clip(a + (b - a) * r.uniform(0, 0.5) + r.normal(0, 6, (5, 3)), 8, 250))
 
 
 def _swirl(r: Random, cells: int, size: float) -> Image:
-    """Directions that wander."""
+    """Return smoothly varying directions."""
     return np.float32(size) * clouds(r, cells, SIZE)[..., 0]
 
 
 def _ramp(low: Image, high: Image, share: Grid) -> Image:
-    """From one colour to another by a share `[SIZE, SIZE]`."""
+    """Interpolate between two colours by a share `[SIZE, SIZE]`."""
     return floats(low + (high - low) * np.clip(share, 0, 1)[..., None])
 
 
 def landscape(r: Random) -> Motif:
-    """Sky, ridges one behind the other, a lake or fields, trees."""
+    """Draw a sky, several ridges, a lake or fields, and trees."""
     colours, horizon = _palette(r), r.uniform(0.35, 0.65) * SIZE
     other = _palette(r)
     motif = _ramp(colours[int(r.integers(1, 4))], colours[4], YY / horizon)
@@ -63,7 +63,7 @@ def landscape(r: Random) -> Motif:
         flow = flow * (1 - share) + share * np.float32(r.uniform(-0.9, 0.9))
     ground = soft(YY - horizon - _ridge(r, 5, 3), 2)
     near = (YY - horizon) / (SIZE - horizon)
-    if r.random() < 0.45:  # water: the sky again, upside down
+    if r.random() < 0.45:  # water: the mirrored sky
         mirror = motif[np.clip(2 * horizon - YY[:, 0], 0, SIZE - 1).astype(int)]
         ripples = 0.12 * clouds(r, 60, SIZE)[..., 0] * near
         mix(motif, mirror * 0.82 * (1 + ripples[..., None]), ground)
@@ -77,7 +77,7 @@ def landscape(r: Random) -> Motif:
 
 
 def _ridge(r: Random, values: int, size: float) -> Image:
-    """A wandering height `[1, SIZE]`, px."""
+    """Return a smoothly varying height `[1, SIZE]`, px."""
     coarse = floats(r.normal(0, size, (1, values)))
     return floats(cv2.resize(coarse, (SIZE, 1), interpolation=cv2.INTER_CUBIC)) + floats(r.normal(0, 0.8, (1, SIZE)))
 
@@ -96,7 +96,7 @@ def _tree(r: Random, motif: Image, flow: Image, horizon: float, colours: Image) 
 
 
 def still_life(r: Random) -> Motif:
-    """A wall, a table, and fruit, bowls and bottles on it, lit from the left."""
+    """Draw a wall and a table with fruit, bowls and bottles, lit from the left."""
     colours, other = _palette(r), _palette(r)
     edge = r.uniform(0.45, 0.62) * SIZE
     motif = _ramp(colours[int(r.integers(0, 3))], colours[int(r.integers(1, 4))], 1 - XX / SIZE + 0.1 * (YY / SIZE))
@@ -112,7 +112,7 @@ def still_life(r: Random) -> Motif:
 
 
 def _thing(r: Random, motif: Image, flow: Image, foot: float, edge: float, colours: Image) -> Image:
-    """One round thing that stands at `foot`: coverage and shading from a profile turned about its axis."""
+    """Draw a round object that stands at `foot`, a solid of revolution, and return the directions."""
     x, near = r.uniform(24, SIZE - 24), 0.7 + 0.6 * (foot - edge) / (SIZE - edge)
     kind = r.choice(["fruit", "bowl", "bottle"], p=[0.5, 0.2, 0.3])
     wide = near * {"fruit": r.uniform(14, 26), "bowl": r.uniform(34, 52), "bottle": r.uniform(13, 22)}[kind]
@@ -138,7 +138,7 @@ def _thing(r: Random, motif: Image, flow: Image, foot: float, edge: float, colou
 
 
 def abstraction(r: Random) -> Motif:
-    """Shapes over one another, or bands that swirl."""
+    """Draw overlapping shapes or swirling bands."""
     colours = np.concatenate([_palette(r), _palette(r)])
     flow = _swirl(r, int(r.integers(3, 6)), r.uniform(0.4, 1.6)) + np.float32(r.uniform(0, np.pi))
     motif = flat(colours[r.integers(len(colours))], XX)

@@ -1,4 +1,4 @@
-"""Brushes of the demo: antialiased shapes, strands of hair and layers, on float32 images from 0 to 255."""
+"""Drawing primitives of the demo: antialiased shapes, hair strands and layers, on float32 images from 0 to 255."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Image = NDArray[np.float32]
-Grid = NDArray[np.floating]  # coordinates or coverage `[H, W]`, of whatever precision
+Grid = NDArray[np.floating]  # coordinates or coverage `[H, W]`, of any precision
 Random = np.random.Generator
 
 SIZE = 256  # frame, px
-TEXTURE = 176  # face texture, px: about a frame's pixels where the face is flat
-SPAN = 1.25  # the texture covers u and v from -SPAN to SPAN; the face is the part where both are within 1
+TEXTURE = 176  # face texture, px: about the resolution of the frame at the centre of the face
+SPAN = 1.25  # the texture covers u and v from -SPAN to SPAN; the face is the part from -1 to 1
 
 _AXIS = ((np.arange(TEXTURE, dtype=np.float32) + 0.5) / TEXTURE * 2 - 1) * SPAN
 U: Image = np.tile(_AXIS, (TEXTURE, 1))  # right on the texture, in half faces
@@ -22,17 +22,17 @@ YY: Image = np.ascontiguousarray(XX.T)  # down
 
 
 def floats(values: ArrayLike) -> Image:
-    """The values as float32, of which every picture and colour here is made."""
+    """Convert values to float32, the type of every picture and colour here."""
     return np.asarray(values, np.float32)
 
 
 def soft(x: ArrayLike, edge: float) -> Image:
-    """Antialiased step: 0 below -edge / 2, 1 above edge / 2."""
+    """Return an antialiased step: 0 below -edge / 2, 1 above edge / 2."""
     return np.clip(np.asarray(x) / edge + 0.5, 0, 1).astype(np.float32)
 
 
 def blob(u: Grid, v: Grid, x: float, y: float, sx: float, sy: float) -> Image:
-    """A Gaussian spot, 1 in its middle `(x, y)`."""
+    """Return a Gaussian spot that is 1 at its centre `(x, y)`."""
     return floats(np.exp(-(((u - x) / sx) ** 2) - ((v - y) / sy) ** 2))
 
 
@@ -42,22 +42,22 @@ def mix(image: Image, colour: ArrayLike, alpha: Grid) -> None:
 
 
 def shade(image: Image, amount: float | Sequence[float], where: Grid) -> None:
-    """Darken in place by `amount` (lighten, where it is negative; a channel each, where it has three) at `where`."""
+    """Darken `where` in place by `amount`, one value or one per channel; negative values lighten."""
     image *= 1 - floats(amount) * where[..., None]
 
 
 def flat(colour: ArrayLike, like: Grid) -> Image:
-    """An image of one colour, as large as `like` `[H, W]`."""
+    """Return an image of one colour with the size of `like` `[H, W]`."""
     return np.broadcast_to(floats(colour), (*like.shape, 3)).copy()
 
 
 def layer(rgb: Image, alpha: Grid) -> Image:
-    """`[H, W, 4]` with the colour multiplied by alpha, so that it can be warped without a fringe."""
+    """Return a layer `[H, W, 4]` with premultiplied alpha, so that it can be warped without a fringe."""
     return np.dstack([rgb * alpha[..., None], alpha]).astype(np.float32)
 
 
 def lay(image: Image, over: Image, light: Image | None = None) -> Image:
-    """Put a layer `[H, W, 4]` over an image, its colours times `light` `[H, W, 3]`; a few times faster than `mix`."""
+    """Composite a layer `[H, W, 4]`, its colours times `light` `[H, W, 3]`, over an image; faster than `mix`."""
     red, green, blue, alpha = cv2.split(over)
     rgb = cv2.merge([red, green, blue])
     if light is not None:
@@ -67,16 +67,16 @@ def lay(image: Image, over: Image, light: Image | None = None) -> Image:
 
 
 def clouds(rng: Random, cells: int, side: int, channels: int = 1) -> Image:
-    """Smooth noise `[side, side, channels]` of unit size, with `cells` free values along a side."""
+    """Return smooth noise `[side, side, channels]` of about unit variance, with `cells` independent values per side."""
     coarse = rng.normal(0, 1, (cells, cells, channels)).astype(np.float32)
     fine = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
     return np.asarray(fine, np.float32).reshape(side, side, channels)
 
 
 def strands(rng: Random, across: Grid, along: Grid) -> Image:
-    """Noise drawn out along hair: `across` counts widths of half a face, `along` lengths of it. About unit size."""
+    """Return noise of about unit variance, stretched along the hair; `across` and `along` are in half faces."""
     tile = rng.normal(0, 1, (64, 512)).astype(np.float32)
-    tile = np.concatenate([tile[-8:], tile, tile[:8]])  # so that the blur meets itself when the tile repeats
+    tile = np.concatenate([tile[-8:], tile, tile[:8]])  # so that the blurred tile repeats without a seam
     fine, coarse = (cv2.GaussianBlur(tile, (0, 0), across_px, sigmaY=4)[8:-8] for across_px in (0.7, 3.0))
     noise = fine / fine.std() + 0.9 * coarse / coarse.std()
     x, y = (np.mod(a * k, n).astype(np.float32) for a, k, n in ((across, 46, 512), (along, 9, 64)))
@@ -86,7 +86,7 @@ def strands(rng: Random, across: Grid, along: Grid) -> Image:
 
 
 def curls(rng: Random, side: int) -> Image:
-    """Noise of one size of grain `[side, side]`, as curly hair has. About unit size."""
+    """Return unit-variance noise `[side, side]` with one grain size, like curly hair."""
     noise = rng.normal(0, 1, (side, side)).astype(np.float32)
     grain = cv2.GaussianBlur(noise, (0, 0), 1.3) - cv2.GaussianBlur(noise, (0, 0), 3.2)
     return floats(grain / grain.std())

@@ -1,9 +1,9 @@
 """Demo paintings in the layout of DeepfakeArt's inpainting category (arXiv:2306.01272): originals and forged regions.
 
-A forged region is the same motif painted again by another hand, as a decoder would draw it: half the resolution, a
-faint grid (arXiv:2003.01826 shows such traces in real generators), its colour matched imperfectly. Another hand alone
-gives nothing away, for every second painting, real or forged, has a retouched region. Original and forgery then go
-the same way: one photograph with the same grain, one way to save it.
+A forged region is the same motif repainted with another brush, as a decoder would draw it: half the resolution, a
+faint grid (arXiv:2003.01826 shows such traces in real generators), imperfectly matched colour. The other brush alone
+reveals nothing, because half of the paintings, real or forged, have a retouched region. Original and forgery are then
+processed identically: the same photographic grain, the same file format.
 """
 
 import json
@@ -21,10 +21,10 @@ from unmask.demo.motifs import compose
 from unmask.demo.paint import SIZE, XX, YY, Image, Random, clouds, floats, soft
 from unmask.provenance import RENDERED, encode_png, source_marks, write_picture
 
-VERSION = 1  # raise it when other pixels are drawn: older folders are then refused, not mixed
-PERIODS = (2, 6)  # px after which a decoder's grid repeats; the upper bound is left out
+VERSION = 1  # increment when rendered pixels change: older folders are then rejected, not mixed
+PERIODS = (2, 6)  # range of the period of a decoder's grid, px; upper bound excluded
 TEST = 0.25  # share of the paintings on the test list
-MARK = source_marks(RENDERED, "synthetic: rendered by unmask demo")  # on real and forged alike
+MARK = source_marks(RENDERED, "synthetic: rendered by unmask demo")  # on both real and forged pictures
 
 
 def render_paintings(
@@ -36,18 +36,18 @@ def render_paintings(
     workers: int = 2,
     progress: folder.Progress | None = None,
 ) -> None:
-    """Render the demo paintings, each with one forgery; what an earlier call with the same arguments finished is kept.
+    """Render the demo paintings, each with one forgery; files of an earlier call with the same arguments are kept.
 
     Args:
-        root: a new folder, or one of an earlier call.
-        paintings: how many originals, at least 4.
-        difficulty: of the forgeries, from 0 (plain) to 1 (faint).
-        seed: together with the others it decides every byte.
-        workers: processes; they decide no byte.
-        progress: called with the paintings done and all paintings.
+        root: a new folder, or that of an earlier call.
+        paintings: number of originals, at least 4.
+        difficulty: of detecting the forgeries, from 0 (obvious) to 1 (faint).
+        seed: determines every byte, together with the other arguments.
+        workers: number of processes; does not affect the files.
+        progress: called with (paintings done, total).
 
     Raises:
-        ValueError: an argument out of range, or a folder that holds other things.
+        ValueError: an argument is out of range, or the folder contains other files.
     """
     if paintings < 4 or not 0 <= difficulty <= 1 or seed < 0:
         raise ValueError(
@@ -84,11 +84,11 @@ def _write(number: int, root: Path, difficulty: float, seed: int) -> None:
 
 
 def make(r: Random, difficulty: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """An original and its forgery `[SIZE, SIZE, 3]`, and the mask `[SIZE, SIZE]` of what was forged (255)."""
+    """Paint an original and its forgery `[SIZE, SIZE, 3]`, and the mask `[SIZE, SIZE]` of forged pixels (255)."""
     motif, flow = compose(r)
     hand = draw_brush(r)
     picture = paint(motif, flow, hand, r)
-    if r.random() < 0.5:  # retouched by another hand, as many real paintings are
+    if r.random() < 0.5:  # retouched by another painter, like many real paintings
         touched = region(r)
         picture = _blend(picture, paint(motif, flow, draw_brush(r), r, touched), _feather(touched, r))
     mask = region(r)
@@ -103,17 +103,17 @@ def make(r: Random, difficulty: float) -> tuple[NDArray[np.uint8], NDArray[np.ui
     middle, spread = again[mask > 0.5].mean(0), again[mask > 0.5].std(0)
 
     def forged(amount: float) -> NDArray[np.uint8]:
-        calmer = floats(spread / np.hypot(spread, amount))  # or the noise would add contrast
+        calmer = floats(spread / np.hypot(spread, amount))  # otherwise the noise would add contrast
         return shown(_blend(picture, (again + np.float32(amount) * noise - middle) * calmer + middle, inner))
 
-    # What a decoder draws is smoother; without noise of its own a forgery's smaller file would give it away.
+    # A decoder's output is smoother; without added noise the smaller file size would reveal a forgery.
     original = shown(picture)
     amount = _solve(lambda tried: len(encode_png(forged(tried), {})), len(encode_png(original, {})))
     return original, forged(amount), np.where(mask > 0.5, 255, 0).astype(np.uint8)
 
 
 def _solve(length: Callable[[float], int], wanted: int) -> float:
-    """The amount of noise that gives a file the wanted length, which grows about with the square of the amount."""
+    """Find the amount of noise for a wanted file length, which grows about with the square of the amount."""
     found = {amount: length(amount) for amount in (0.0, 6.0, 12.0)}
     for _ in range(2):
         amounts = sorted(found)
@@ -123,7 +123,7 @@ def _solve(length: Callable[[float], int], wanted: int) -> float:
 
 
 def region(r: Random) -> Image:
-    """Where something is repainted, `[SIZE, SIZE]` of 0 and 1: a blot, a box or a corner, 12 to 50 % of all."""
+    """Draw a mask `[SIZE, SIZE]` of 0 and 1 for repainting: a blot, a box or a corner of 12 to 50 % of the area."""
     share, kind = r.uniform(0.12, 0.5), r.choice(["blot", "box", "corner"], p=[0.5, 0.3, 0.2])
     if kind == "box":
         w = float(np.sqrt(share * r.uniform(0.6, 1.6)).clip(share, 1))
@@ -140,7 +140,7 @@ def region(r: Random) -> Image:
 
 
 def decode(painted: Image, around: Image, mask: Image, difficulty: float, r: Random) -> Image:
-    """The region as a decoder draws it, its colours nearly those of what it replaces."""
+    """Degrade a region as a decoder would, with colours close to those of the replaced region."""
     plain, inside = 1 - difficulty, mask > 0.5
     small = cv2.resize(painted, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA)
     drawn = cv2.resize(small, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
@@ -152,14 +152,14 @@ def decode(painted: Image, around: Image, mask: Image, difficulty: float, r: Ran
 
 
 def _grid(period: int, r: Random) -> Image:
-    """A pattern `[SIZE, SIZE, 1]` of unit size that repeats, as uneven up-sampling leaves it."""
+    """Return a periodic pattern `[SIZE, SIZE, 1]` of unit variance, like that of uneven up-sampling."""
     cell = r.normal(0, 1, (period, period, 1))
     times = -(-SIZE // period)
     return floats(np.tile((cell - cell.mean()) / cell.std(), (times, times, 1))[:SIZE, :SIZE])
 
 
 def _feather(mask: Image, r: Random) -> Image:
-    """How far a region covers what is below, `[SIZE, SIZE]`: feathered inwards, so that nothing outside changes."""
+    """Return a region's opacity `[SIZE, SIZE]`, feathered inwards so that nothing outside changes."""
     depth = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
     return soft(depth - r.uniform(0.5, 3), r.uniform(1, 4)) * mask
 
@@ -169,7 +169,7 @@ def _blend(picture: Image, other: Image, cover: Image) -> Image:
 
 
 def _photograph(r: Random) -> tuple[Image, Image]:
-    """The light `[SIZE, SIZE, 1]` on a painting and the grain `[SIZE, SIZE, 3]` of its photograph."""
+    """Draw the light `[SIZE, SIZE, 1]` on a painting and the grain `[SIZE, SIZE, 3]` of its photograph."""
     light = r.uniform(0.9, 1.08) + 0.04 * clouds(r, 3, SIZE)
     grain = cv2.GaussianBlur(floats(r.normal(0, 1, (SIZE, SIZE, 3))), (3, 3), 0.6)
     return floats(light), floats(grain / grain.std() * np.float32(r.uniform(2, 4.5)))

@@ -1,4 +1,4 @@
-"""People who do not exist: a seed decides all; a pose decides eyes and mouth."""
+"""People who do not exist: a seed determines their appearance, a pose their eyes and mouth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from unmask.demo.paint import SPAN, TEXTURE, Image, U, V, blob, floats, mix, sha
 
 @dataclass(frozen=True)
 class Pose:
-    """What changes from frame to frame: lengths in px, angles in radians, `lid` and `mouth` from 0 (shut) to 1.
+    """What changes between frames: lengths in px, angles in radians, `lid` and `mouth` from 0 (closed) to 1.
 
-    `light` is the unit vector `[3]` towards the lamp (right, down, to the camera), `gain` the camera's, an RGB triple.
+    `light` is the unit vector `[3]` to the lamp (right, down, to the camera), `gain` the RGB gain of the camera.
     """
 
     light: Image
@@ -32,14 +32,14 @@ class Pose:
 
 
 class Person:
-    """One identity. `texture` paints the face that a pose shows; what surrounds it are layers, drawn once.
+    """One identity. `texture` paints the face for a pose; the layers around it are drawn once.
 
     Attributes:
-        front: Hair over the forehead and glasses, over the face texture.
+        front: Hair over the forehead and glasses, drawn over the face texture.
         behind: Hair behind the head and ears; turns with the head.
         body: Neck and clothes; upright.
-        locks: Loose hair before the shoulders, if any; turns with the head.
-        bearded, glasses, earrings: What was drawn.
+        locks: Loose hair in front of the shoulders, if any; turns with the head.
+        bearded, glasses, earrings: Whether these were drawn.
     """
 
     def __init__(self, seed: int | Sequence[int]) -> None:
@@ -53,7 +53,7 @@ class Person:
         self.locks = hair.locks(r, u, v)
 
     def texture(self, pose: Pose) -> Image:
-        """The unlit, bare face `[TEXTURE, TEXTURE, 3]` in this pose; only eyes and mouth are painted again."""
+        """Paint the unlit, bare face `[TEXTURE, TEXTURE, 3]` for a pose; only eyes and mouth are repainted."""
         texture = self.face.copy()
         for side in (-1, 1):
             self._paint_eye(texture, pose, side)
@@ -61,7 +61,7 @@ class Person:
         return texture
 
     def _paint_eye(self, texture: Image, pose: Pose, side: int) -> None:
-        """Paint the right (`side` 1) or left (-1) eye of the picture into the texture."""
+        """Paint the eye on the right (`side` 1) or left (-1) of the picture into the texture."""
         e = self.looks.eye
         patch = _patch(side * e.x - 0.25, side * e.x + 0.25, e.y - 0.19, e.y + 0.16)
         q, u = texture[patch], U[patch] - np.float32(side * e.x)
@@ -87,7 +87,7 @@ class Person:
         mix(q, self.looks.skin * 0.5, np.float32(0.4) * crease)
 
     def _white(self, *rgb: float) -> Image:
-        """A colour that the exposure for a dark face does not burn out."""
+        """Scale a colour so that the longer exposure for a dark face does not overexpose it."""
         return floats(rgb) / np.float32(max(self.looks.exposure, 1))
 
     def _paint_mouth(self, texture: Image, pose: Pose) -> None:
@@ -102,7 +102,7 @@ class Person:
         low = gap + np.float32(m.lower) * arc**0.8
         lips = soft(np.minimum(v + top, low - v), 0.03) * (arc > 0)
         mix(q, self.looks.lips, lips * np.float32(0.88))
-        shade(q, 0.13, lips * soft(-v, 0.03))  # the upper lip turns from the light
+        shade(q, 0.13, lips * soft(-v, 0.03))  # the upper lip faces away from the light
         shade(q, -0.15, lips * blob(u, v, 0, float(gap.max()) + m.lower * 0.45, float(half) * 0.55, 0.028))
         hole = soft(np.minimum(v + gap * 0.3 + 0.007, gap + 0.007 - v), 0.02) * soft(half * 0.97 - np.abs(u), 0.04)
         mix(q, self.looks.lips * 0.27, hole)
@@ -111,6 +111,6 @@ class Person:
 
 
 def _patch(left: float, right: float, top: float, bottom: float) -> tuple[slice, slice]:
-    """The rows and columns of the texture that these bounds in half faces enclose."""
+    """Return the texture rows and columns within these bounds (in half faces)."""
     x0, x1, y0, y1 = (int((a / SPAN + 1) / 2 * TEXTURE) for a in (left, right, top, bottom))
     return slice(y0, y1), slice(x0, x1)

@@ -1,6 +1,6 @@
-"""Demo portraits: people who do not exist in CelebA's layout (arXiv:1411.7766), aligned and with its attributes.
+"""Demo portraits of people who do not exist, aligned and with attributes, in the layout of CelebA (arXiv:1411.7766).
 
-Attributes that the renderer knows are true to what is drawn; the others, which it does not know, are -1 for all.
+Attributes that the renderer knows are correct; the others are -1 for all portraits.
 """
 
 from dataclasses import dataclass, replace
@@ -19,14 +19,14 @@ from unmask.demo.people import Person, Pose
 from unmask.demo.scenes import Scene
 from unmask.provenance import RENDERED, read_marks, source_marks, write_picture
 
-VERSION = 1  # raise it when other pixels are drawn: older folders are then refused, not mixed
-WIDTH, HEIGHT = 178, 218  # of CelebA's aligned pictures, px
-TAKES = 5  # pictures of each person, at one sitting
-FPS = 0.3  # so slow that one picture says nothing about the next
+VERSION = 1  # increment when rendered pixels change: older folders are then rejected, not mixed
+WIDTH, HEIGHT = 178, 218  # size of CelebA's aligned pictures, px
+TAKES = 5  # pictures per person, all in one scene
+FPS = 0.3  # so low that consecutive pictures are unrelated
 FOLDER = "img_align_celeba"
-EYES = (88.5, 111.0)  # the point between the eyes
-BETWEEN = 39.0  # from eye to eye
-QUALITY = (88, 96)  # of the JPEG, drawn for each picture
+EYES = (88.5, 111.0)  # the point between the eyes, px
+BETWEEN = 39.0  # distance between the eyes, px
+QUALITY = (88, 96)  # range of the JPEG quality, drawn for each picture
 SPLITS = (0.8, 0.9)  # shares of the people at which validation and test begin
 MARK = source_marks(RENDERED, "synthetic: rendered by unmask demo")
 ATTRIBUTES = (
@@ -41,7 +41,7 @@ HAIR_NAMES = ("Black_Hair", "Black_Hair", "Brown_Hair", "Brown_Hair", "Blond_Hai
 
 @dataclass(frozen=True)
 class Portrait:
-    """Picture `number` of the set, counted from 1: which person, and which of the person's pictures."""
+    """Picture `number` of the data set, counted from 1: picture `take` of `person`."""
 
     number: int
     person: int
@@ -49,19 +49,19 @@ class Portrait:
 
     @property
     def name(self) -> str:
-        """As CelebA names it."""
+        """The file name in CelebA's format."""
         return f"{self.number:06d}.jpg"
 
 
 @dataclass(frozen=True)
 class Expression:
-    """What a person does for one picture."""
+    """A person's expression in one picture."""
 
     smiling: bool
     open: bool
 
     def wear(self, looks: Looks, r: Random) -> Looks:
-        """The same person with the corners of the mouth up, or not."""
+        """Return the traits with the corners of the mouth raised if smiling."""
         rise, wide = (r.uniform(0.09, 0.14), r.uniform(1.1, 1.22)) if self.smiling else (r.uniform(-0.02, 0.02), 1.0)
         return replace(looks, mouth=replace(looks.mouth, smile=rise, w=looks.mouth.w * wide))
 
@@ -74,17 +74,17 @@ def render_portraits(
     workers: int = 2,
     progress: folder.Progress | None = None,
 ) -> None:
-    """Render the demo portraits, five of each person; what an earlier call with the same arguments finished is kept.
+    """Render the demo portraits, five per person; files of an earlier call with the same arguments are kept.
 
     Args:
-        root: a new folder, or one of an earlier call.
-        portraits: a multiple of 5, at least 50.
-        seed: together with `portraits` it decides every byte.
-        workers: processes; they decide no byte.
-        progress: called with the people done and all people.
+        root: a new folder, or that of an earlier call.
+        portraits: number of portraits, a multiple of 5, at least 50.
+        seed: determines every byte, together with `portraits`.
+        workers: number of processes; does not affect the files.
+        progress: called with (people done, total).
 
     Raises:
-        ValueError: an argument out of range, or a folder that holds other things.
+        ValueError: an argument is out of range, or the folder contains other files.
     """
     if portraits < 10 * TAKES or portraits % TAKES or seed < 0:
         raise ValueError(
@@ -100,7 +100,7 @@ def render_portraits(
 
 
 def plan(portraits: int, seed: int) -> list[Portrait]:
-    """All pictures; as in CelebA a person's pictures lie apart, and no person is in two splits."""
+    """List all pictures; as in CelebA, a person's pictures are not consecutive and no person is in two splits."""
     people = portraits // TAKES
     order: list[tuple[int, int]] = []
     for split, (first, last) in enumerate(pairwise([0, *_starts(people), people])):
@@ -110,12 +110,12 @@ def plan(portraits: int, seed: int) -> list[Portrait]:
 
 
 def _starts(people: int) -> list[int]:
-    """The first person of validation and the first of test."""
+    """Return the first person of the validation split and the first of the test split."""
     return [round(share * people) for share in SPLITS]
 
 
 def attributes(who: Person, expression: Expression) -> dict[str, bool]:
-    """The attributes that are known of a picture of `who`, by CelebA's names."""
+    """Return the known attributes of a picture of `who`, by CelebA's names."""
     looks, cut = who.looks, who.looks.cut
     bald = not cut.wide
     known = {
@@ -140,7 +140,7 @@ def attributes(who: Person, expression: Expression) -> dict[str, bool]:
 
 
 def _nearest(colour: NDArray[np.float32]) -> int:
-    """Which of HAIRS a colour is, made lighter or darker."""
+    """Return the index of the colour in HAIRS with the most similar hue, regardless of brightness."""
     hues = HAIRS / np.linalg.norm(HAIRS, axis=1, keepdims=True)
     return int((hues @ (colour / np.linalg.norm(colour))).argmax())
 
@@ -150,7 +150,7 @@ def _missing(root: Path, who: list[Portrait]) -> list[Portrait]:
 
 
 def _write(portraits: list[Portrait], root: Path, seed: int) -> None:
-    """Shoot the pictures of one person that are not there; what is true of them stands in their metadata."""
+    """Render the missing pictures of one person, with the attributes that apply in their metadata."""
     person = portraits[0].person
     who, sitting = Person((seed, 11, person)), Scene([seed, 14, person], TAKES, FPS)
     for one in _missing(root, portraits):
@@ -178,9 +178,9 @@ def _write_tables(root: Path, every: list[Portrait]) -> None:
 
 
 def shoot(who: Person, expression: Expression, scene: Scene, seen: Pose, rng: Random) -> NDArray[np.uint8]:
-    """One aligned portrait `[HEIGHT, WIDTH, 3]`."""
+    """Render one aligned portrait `[HEIGHT, WIDTH, 3]`."""
     own = who.looks
-    # So small that CelebA's frame, brought to the renderer's scale, lies within what is drawn.
+    # Small enough that CelebA's crop, at the renderer's scale, is inside the rendered frame.
     scale = 0.92 * BETWEEN / (2 * own.eye.x * own.w)
     pose = replace(seen, x=128.0, y=121.0, scale=scale, lid=rng.uniform(0.85, 1.0),
                    mouth=rng.uniform(0.5, 1.0) if expression.open else 0.0)  # fmt: skip
@@ -193,8 +193,8 @@ def shoot(who: Person, expression: Expression, scene: Scene, seen: Pose, rng: Ra
 
 
 def align(frame: NDArray[np.uint8], looks: Looks, pose: Pose) -> NDArray[np.uint8]:
-    """Turn, scale and cut a frame so that the eyes lie where CelebA's do."""
-    # Where the pose has the point between the eyes: the inverse of how the face is bent over the head, at its front.
+    """Rotate, scale and crop a frame so that the eyes are where they are in CelebA."""
+    # The point between the eyes in this pose: the inverse of the mapping of the face onto the head, at its front.
     u, v = 0.55 * np.tan(pose.yaw), (looks.eye.y + 0.58 * np.sin(pose.pitch)) / np.cos(pose.pitch)
     right, down = u * looks.w * pose.scale, v * looks.h * pose.scale
     c, s = np.cos(pose.roll), np.sin(pose.roll)

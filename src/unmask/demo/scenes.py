@@ -1,4 +1,4 @@
-"""Recordings: a room, a camera, light and the way a head moves; anybody can be filmed in one."""
+"""Scenes: a room, a camera, light and head motion, in which any person can be filmed."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from unmask.demo.paint import SIZE, SPAN, TEXTURE, XX, YY, Image, Random, clouds, flat, floats, lay, mix, shade, soft
 from unmask.demo.people import Person, Pose
 
-_SENSOR = 1024  # side of the sheet that camera noise is cut from, px
+_SENSOR = 1024  # side of the image from which camera noise is cropped, px
 _GRAIN = floats(cv2.GaussianBlur(floats(np.random.default_rng(0).normal(0, 1, (_SENSOR, _SENSOR, 3))), (3, 3), 0.6))
 _GRAIN = _GRAIN / _GRAIN.std()
 
 
 class Scene:
-    """One recording of `frames` poses; the same seed gives the same room, light and motion for whoever is in it."""
+    """A scene of `frames` poses; the same seed gives the same room, light and motion for any person."""
 
     def __init__(self, seed: int | Sequence[int], frames: int, fps: float) -> None:
         r = np.random.default_rng(seed)
@@ -26,7 +26,7 @@ class Scene:
         self.poses = _motion(r, frames, fps)
 
     def shoot(self, who: Person, pose: Pose, texture: Image, rng: Random) -> NDArray[np.uint8]:
-        """One RGB frame `[SIZE, SIZE, 3]` of a person in a pose whose bare face is `texture`; `rng` draws the noise."""
+        """Render an RGB frame `[SIZE, SIZE, 3]` of a person with the bare face `texture`; `rng` draws the noise."""
         across = 0.88 + 0.16 * pose.light[0] * np.clip((XX[0] - np.float32(pose.x)) / 90, -1, 1)
         light = np.tile(np.repeat(across, 3), (SIZE, 1)).reshape(SIZE, SIZE, 3)
         head = _turn(pose, pose.roll, -10 * pose.yaw)
@@ -42,7 +42,7 @@ class Scene:
 
 
 def _room(r: Random) -> Image:
-    """A wall in two tones and what stands before it, out of focus."""
+    """Draw a wall in two tones with objects in front of it, out of focus."""
     wall = r.uniform(60, 195) + r.normal(0, 9, 3)
     room = floats(flat(wall, XX) + r.normal(0, 22) * ((YY - SIZE / 2) / SIZE)[..., None])
     room += np.float32(r.uniform(6, 26)) * clouds(r, int(r.integers(3, 8)), SIZE)
@@ -60,7 +60,7 @@ def _room(r: Random) -> Image:
 
 
 def _motion(r: Random, frames: int, fps: float) -> list[Pose]:
-    """The head sways, nods, blinks, talks; light and exposure drift."""
+    """Return poses of a head that sways, nods, blinks and talks, with drifting light and exposure."""
     t = np.arange(frames) / fps
 
     def wave(size: float, low: float = 0.15, high: float = 0.7) -> NDArray[np.float64]:
@@ -87,7 +87,7 @@ def _motion(r: Random, frames: int, fps: float) -> list[Pose]:
 
 
 def _turn(pose: Pose, roll: float, aside: float) -> NDArray[np.float32]:
-    """The affine map that takes a layer about the frame's middle to where the pose has it."""
+    """Return the affine map from a layer centred in the frame to its place in the pose."""
     c, s, middle = np.cos(roll) * pose.scale, np.sin(roll) * pose.scale, SIZE / 2
     return floats([[c, -s, pose.x + aside - middle * (c - s)], [s, c, pose.y - middle * (s + c)]])
 
@@ -97,7 +97,7 @@ def _warp(layer: Image, turn: NDArray[np.float32], border: int = cv2.BORDER_CONS
 
 
 def _put_face(image: Image, who: Person, pose: Pose, texture: Image) -> None:
-    """Bend the texture over the head, light it and blend it in, within the face's bounds only."""
+    """Map the texture onto the head, light it and blend it into the image, within the bounds of the face."""
     tall, wide = int(who.looks.h * pose.scale * 1.15 + 3), int(who.looks.w * pose.scale * 1.2 + 12)
     box = (slice(max(int(pose.y) - tall, 0), int(pose.y) + tall), slice(max(int(pose.x) - wide, 0), int(pose.x) + wide))
     dx, dy = XX[box] - np.float32(pose.x), YY[box] - np.float32(pose.y)
@@ -105,7 +105,7 @@ def _put_face(image: Image, who: Person, pose: Pose, texture: Image) -> None:
     u, v = (dx * c + dy * s) / np.float32(who.looks.w), (dy * c - dx * s) / np.float32(who.looks.h)
     narrow = 1 - np.float32(who.looks.jaw) * np.maximum(v, 0)
     d = np.abs(u / narrow) ** np.float32(who.looks.square) + v * v
-    z = np.sqrt(np.maximum(1 - d, 0))  # the head's depth
+    z = np.sqrt(np.maximum(1 - d, 0))  # depth of the head
     half = np.float32(TEXTURE / 2 / SPAN)
     tu = u * np.float32(np.cos(pose.yaw)) - z * np.float32(0.6 * np.sin(pose.yaw))
     tv = v * np.float32(np.cos(pose.pitch)) - z * np.float32(0.6 * np.sin(pose.pitch))

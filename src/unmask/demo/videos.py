@@ -1,4 +1,4 @@
-"""The demo data set: which clips there are, and rendering them into Celeb-DF v2's layout (arXiv 1909.12962)."""
+"""The demo videos: list the clips and render them in the layout of Celeb-DF v2 (arXiv 1909.12962)."""
 
 import csv
 import io
@@ -14,17 +14,17 @@ from unmask.demo.people import Person
 from unmask.demo.scenes import Scene
 from unmask.media.encode import write_video
 
-VERSION = 3  # raise it when the renderer changes what it draws: older folders are then refused, not mixed
-GROUP = 3  # people who swap faces with each other only, so that identity-disjoint splits exist
+VERSION = 3  # increment when rendered pixels change: older folders are then rejected, not mixed
+GROUP = 3  # people per group; faces are swapped only within groups, so that identity-disjoint splits exist
 FPS = 25.0
-CRF = (17, 24)  # x264's quality, drawn for each clip, real or fake
+CRF = (17, 24)  # range of x264's CRF, drawn for each clip, real or fake
 METHODS = ("faceswap", "resynthesis", "temporal")  # clip n of person p is forged by number (n + p) modulo 3
-MARK = {"comment": "synthetic: rendered by unmask demo", "synthetic": "true"}  # on real and fake alike
+MARK = {"comment": "synthetic: rendered by unmask demo", "synthetic": "true"}  # on both real and fake clips
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One file of the set: `person` filmed in scene `number`, wearing `donor`'s face where `method` says so."""
+    """One file: `person` in scene `number`, with the face of `donor` if `method` is faceswap."""
 
     person: int
     number: int
@@ -34,7 +34,7 @@ class Clip:
 
     @property
     def path(self) -> str:
-        """Where it lies under the root, in Celeb-DF's naming."""
+        """The path below the root, named as in Celeb-DF."""
         if self.folder == "YouTube-real":
             return f"{self.folder}/{self.number:05d}.mp4"
         face = f"id{self.person}" if self.method == "real" else f"id{self.person}_id{self.donor}"
@@ -42,10 +42,10 @@ class Clip:
 
 
 def clips(people: int) -> list[Clip]:
-    """All clips: each person filmed three times, each of these forged by another method, and people of YouTube.
+    """List all clips: three per person, each with a forgery by a different method, and clips of people from YouTube.
 
-    Celeb-DF's names know no method, so that every fake has a source clip of its own. A re-synthesised or a flickering
-    face is the person's own; the donor in its name is then nominal, one of the same group like a real one.
+    Celeb-DF's file names do not contain the method, so every fake has its own source clip. A resynthesised or temporal
+    forgery shows the person's own face; the donor in its name is only nominal, from the same group as real donors.
     """
     made = []
     for person in range(people):
@@ -58,7 +58,7 @@ def clips(people: int) -> list[Clip]:
 
 
 def held_out(people: int, test_people: int) -> list[Clip]:
-    """The clips of the test list: the last groups whole, and as large a share of YouTube's."""
+    """Return the clips of the test list: the last whole groups, and the same share of the YouTube clips."""
     tube = people // GROUP
     last = people + tube - max(1, tube * test_people // people)
     everyone = range(people - test_people, people)
@@ -76,20 +76,20 @@ def render(
     workers: int = 2,
     progress: Progress | None = None,
 ) -> None:
-    """Render the demo data set; what an earlier call with the same arguments finished is kept.
+    """Render the demo videos; files of an earlier call with the same arguments are kept.
 
     Args:
-        root: A new folder, or one of an earlier call.
-        people: How many are filmed and forged, a multiple of 3; a third as many more are in YouTube-real.
-        test_people: How many of them the test list holds out, a multiple of 3.
-        frames: Frames a clip, at 25 a second.
-        difficulty: From 0 (marks that anyone sees) to 1 (faint).
-        seed: Which people, scenes and forgeries; together with the others it decides every byte.
-        workers: Processes; they decide no byte.
-        progress: Called with the clips done and all clips.
+        root: A new folder, or that of an earlier call.
+        people: Number of people with forgeries, a multiple of 3; YouTube-real has a third as many further people.
+        test_people: Number of these people in the test list, a multiple of 3.
+        frames: Frames per clip, at 25 frames per second.
+        difficulty: Of detecting the forgeries, from 0 (obvious to anyone) to 1 (faint).
+        seed: Seed of people, scenes and forgeries; determines every byte, together with the other arguments.
+        workers: Number of processes; does not affect the files.
+        progress: Called with (clips done, total).
 
     Raises:
-        ValueError: An argument out of range, or a folder that holds other things.
+        ValueError: An argument is out of range, or the folder contains other files.
     """
     _check(people, test_people, frames, difficulty, seed, workers)
     root = Path(root)
@@ -127,7 +127,7 @@ _person = lru_cache(maxsize=GROUP)(Person)
 
 
 def _write(clip: Clip, root: Path, frames: int, difficulty: float, seed: int) -> None:
-    """Film one clip. The scene is its source's, the noise and the forgery's draws are its own."""
+    """Render one clip. A fake has the scene of its source clip, but its own noise and forgery draws."""
     forged = METHODS.index(clip.method) + 1 if clip.method in METHODS else 0
     rng = np.random.default_rng([seed, 3, clip.person, clip.number, forged])
     scene = Scene([seed, 2, clip.person, clip.number], frames, FPS)
@@ -137,14 +137,14 @@ def _write(clip: Clip, root: Path, frames: int, difficulty: float, seed: int) ->
         forgery = FaceSwap(_person((seed, 1, clip.donor)), rng, difficulty)
     elif clip.method == "resynthesis":
         forgery = Resynthesis(rng, difficulty)
-    # Every upload has its own quality; its draw depends on nothing else, so that size says nothing about the label.
+    # The quality of each clip is drawn independently of everything else, so that file size does not reveal the label.
     crf = int(np.random.default_rng([seed, 4, clip.person, clip.number, forged]).integers(*CRF, endpoint=True))
     frames_of_clip = film(_person((seed, 1, clip.person)), scene, slide, forgery, rng)
     write_video(root / clip.path, frames_of_clip, FPS, crf=crf, metadata=MARK)
 
 
 def _write_tables(root: Path, every: list[Clip], test: list[Clip]) -> None:
-    """Write the test list as the official one is (1 = REAL, no header, no last newline) and the table of methods."""
+    """Write the test list in the official format (1 = REAL, no header or final newline) and the table of methods."""
     write(root / "List_of_testing_videos.txt", "\n".join(f"{int(c.method == 'real')} {c.path}" for c in test))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

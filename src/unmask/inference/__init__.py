@@ -1,1 +1,1 @@
-"""One file: its scores, and what they mean."""
+"""Score one file and explain the result."""

@@ -1,6 +1,6 @@
-"""Score one file with a trained detector, and draw what was scored.
+"""Score one file with a trained detector and draw what was scored.
 
-Nothing that trains is imported: the command starts in little more than the time that PyTorch takes.
+No training code is imported, so that starting takes little longer than importing PyTorch.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ from unmask.networks.layout import of_pictures
 from unmask.runs.figures import require_finite
 from unmask.runs.run import Run
 
-LONGEST = 255 - 17  # bytes of a file's name on most file systems, less what it is called while it is written
+LONGEST = 255 - 17  # bytes: the limit of most file systems, less the suffix of the temporary file
 
 
 def predict(path: Path, run: Run, out: Path | None = None) -> float:
-    """Score one file, print the verdict, draw the scores; return the probability of fake.
+    """Score one file, print the verdict and draw the scores; return the probability of being fake.
 
     Raises:
-        MediaError: the file cannot be read or shows no face.
+        MediaError: the file cannot be read or contains no face.
         RunError: the run's weights, thresholds or scores are not finite.
         ValueError: `out` cannot be written.
     """
@@ -71,7 +71,7 @@ def predict(path: Path, run: Run, out: Path | None = None) -> float:
 
 @torch.inference_mode()
 def score(run: Run, store: MemoryStore) -> pd.DataFrame:
-    """The prediction table of one file, sampled as in the run's evaluation.
+    """Return the prediction table of one file, sampled as in the run's evaluation.
 
     Raises:
         RunError: the run's weights or its scores of this file are not finite.
@@ -93,13 +93,13 @@ def score(run: Run, store: MemoryStore) -> pd.DataFrame:
 
 
 def draw(path: Path, decoder: str, crops: Crops, predictions: pd.DataFrame, cuts: dict[str, float]) -> bytes:
-    """The picture of what was scored: a timeline of a video, of a picture its crop, or all of it with several faces."""
-    from unmask.reporting import group, timeline  # Matplotlib is imported when something is drawn
+    """Draw what was scored: the timeline of a video, the crop of a picture, or all of a picture with several faces."""
+    from unmask.reporting import group, timeline  # import Matplotlib only to draw
 
     strips = MemoryStore("file", crops).strips
     if len(np.unique(crops.frame)) > 1:
         return timeline.timeline(predictions, strips, score_threshold=cuts["frame"])
-    rows = predictions.drop_duplicates("track")  # a clip model sees a picture repeated, with one score
+    rows = predictions.drop_duplicates("track")  # a clip model gets the picture repeated and gives one score
     if len(rows) == 1:
         return timeline.single(rows, strips, score_threshold=cuts["video"])
     whole: NDArray[np.uint8] = open_media(path, decoder).read([int(crops.frame[0])])[0]
@@ -116,7 +116,7 @@ def _check_out(path: Path, out: Path | None) -> None:
 
 
 def _name(stem: str, end: str) -> str:
-    """`STEM-END`; of a stem that is too long for a file's name its beginning, and a hash of all of it."""
+    """Return `STEM-END`; a stem that is too long for a file name is cut and its hash added."""
     raw = os.fsencode(f"{stem}-{end}")
     if len(raw) <= LONGEST:
         return os.fsdecode(raw)

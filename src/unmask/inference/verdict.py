@@ -1,4 +1,4 @@
-"""What `predict` prints of one file: its score, a line for each face, what a score can mean, marks in the file."""
+"""What `predict` prints about a file: its score, a line for each face, what the score means, and marks in the file."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from unmask.provenance import inspect
 from unmask.runs.errors import RunError
 from unmask.runs.run import Run, is_demo
 
-MARKED = 8  # frames of a video in which a watermark is looked for
+MARKED = 8  # frames of a video that are searched for a watermark
 RETRAIN = (
     "the training diverged or the folder is damaged: take another run, or train again (rerun=true) with a lower "
     "module.optimizer.lr or with trainer.precision=32-true"
@@ -24,12 +24,12 @@ RETRAIN = (
 
 
 def tell_score(path: Path, score: float, cut: float) -> None:
-    """Print the file's probability, given as a logit like the threshold."""
+    """Print the file's probability of being fake; `score` and the threshold `cut` are logits."""
     say(f"\n{printable(path.name)}: probability of being fake {_digits(score, cut)}", style="bold")
 
 
 def tell_faces(crops: Crops, predictions: pd.DataFrame, cut: float) -> None:
-    """Print how many faces were found, and of several a line each; faces are numbered by how much of each is shown."""
+    """Print the number of faces and, if several, a line for each; faces are numbered by how much of each is shown."""
     scores = detection.tracks(predictions).set_index("track")["score"]
     several, still = len(scores) > 1, len(np.unique(crops.frame)) == 1
     words = "faces found, each scored; the highest score is the file's:" if several else "face found"
@@ -45,7 +45,7 @@ def tell_faces(crops: Crops, predictions: pd.DataFrame, cut: float) -> None:
 
 
 def tell_run(run: Run, score: float, cut: float, samples: str, faces: int) -> None:
-    """Print on which side of the threshold the score is, of which run, and how often that errs on its test items."""
+    """Print on which side of the run's threshold the score is, and how often that threshold errs on test items."""
     seen, table = seen_by(run), _tested(run)
     item = seen.replace("face", "video") if table is None else detection.unit(table)
     side, kind = ("above", "fakes") if score > cut else ("below", f"real {item}s")
@@ -60,7 +60,7 @@ def tell_run(run: Run, score: float, cut: float, samples: str, faces: int) -> No
 
 
 def tell_caveats(run: Run, faces: int) -> None:
-    """Print what a score cannot mean."""
+    """Print what a score does not mean."""
     say("\nWhat this is not:")
     if is_demo(run.config["data"]):
         say("  - This run was trained on rendered demo people. It says nothing about real faces.", style="yellow")
@@ -74,7 +74,7 @@ def tell_caveats(run: Run, faces: int) -> None:
 
 
 def tell_marks(path: Path, decoder: str) -> None:
-    """Print what the file says of itself: metadata of generators, and the watermark of this one's."""
+    """Print the marks in the file: metadata of generators, and the watermark of unmask."""
     reader = open_media(path, decoder)
     frames = reader.read(burst_indices(len(reader), MARKED))
     say("What the file says of itself:")
@@ -84,19 +84,19 @@ def tell_marks(path: Path, decoder: str) -> None:
 
 
 def seen_by(run: Run) -> str:
-    """What the run's recipe shows the detector of a file."""
+    """Return what the detector sees of a file according to the run's recipe: `face` or `image`."""
     return "face" if run.build("data.recipe").option == "faces" else "image"
 
 
 def _digits(score: float, other: float) -> str:
-    """The probability of a logit with two digits, or as many as tell it from that of the other, six at the most."""
+    """Format a logit as a probability with 2 digits, or up to 6 if needed to differ from that of the other logit."""
     value, other = detection.probability([score, other]).tolist()
     places = next((count for count in range(2, 6) if f"{value:.{count}f}" != f"{other:.{count}f}"), 6)
     return f"{value:.{places}f}"
 
 
 def _tested(run: Run) -> pd.DataFrame | None:
-    """The run's test predictions; None where it has none."""
+    """Return the run's test predictions, or None if it has none."""
     try:
         table = run.predictions("test")
     except RunError:
@@ -105,7 +105,7 @@ def _tested(run: Run) -> pd.DataFrame | None:
 
 
 def _errors(table: pd.DataFrame | None, cut: float, item: str) -> str:
-    """How often the threshold errs, on the test split since it was fitted to the validation split."""
+    """Describe how often the threshold errs on the test split; it was fitted on the validation split."""
     if table is None:
         return "how often it errs is not known: the run has no test predictions"
     tested = detection.videos(table).dropna(subset=["score"])

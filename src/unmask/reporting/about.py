@@ -13,7 +13,7 @@ CODE = Path(__file__).parents[1]  # the folder of the package
 
 
 def of_report(written: datetime) -> dict[str, str]:
-    """The date of a page, and the version and the git commit of the code that wrote it."""
+    """Return the date of a page, and the version and git commit of the code that wrote it."""
     found = {"Written": _iso(written), "Version": f"unmask {version('unmask')}"}
     if commit := _commit(CODE):
         found["Git commit"] = commit
@@ -21,7 +21,7 @@ def of_report(written: datetime) -> dict[str, str]:
 
 
 def of_run(run: Run) -> dict[str, str]:
-    """The facts that a run's folder holds on its end, data set, network, seed and place; unknown ones are left out.
+    """Collect the date, data set, network, seed and folder of a run; unknown ones are left out.
 
     A run does not note when it finished. It writes metrics.json last, so this file's modification time is shown.
     """
@@ -39,7 +39,7 @@ def of_run(run: Run) -> dict[str, str]:
 
 
 def network(node: Settings) -> str:
-    """The name of a network from its config: the class and, if the config names one, the model inside it."""
+    """Return a network's class name and, if its config names one, the model inside it."""
     name = str(node.get("_target_", "")).rpartition(".")[2]
     given = node.get("encoder")
     encoder = given if isinstance(given, dict) else {}
@@ -48,7 +48,7 @@ def network(node: Settings) -> str:
 
 
 def _per_part(data: Settings, key: str) -> Iterator[str]:
-    """A value of each data set of a mixture."""
+    """Yield a value for each data set of a mixture."""
     parts: Mapping[str, Settings] = data.get("parts") or {}
     for part in parts.values():
         source = part.get("source") or {}
@@ -60,7 +60,7 @@ def _iso(date: datetime) -> str:
 
 
 def _commit(folder: Path) -> str:
-    """The commit of the git checkout that tracks this folder's files; empty if there is none, or no git."""
+    """Return the commit of the git checkout that tracks this folder; empty if there is none or git is missing."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=5, check=True)
@@ -69,7 +69,7 @@ def _commit(folder: Path) -> str:
     try:
         git(
             "ls-files", "--error-unmatch", "__init__.py"
-        )  # an environment's folder may lie in another project's checkout
+        )  # an installed package may be inside another project's checkout
         return git("describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=, with uncommitted changes")
     except (OSError, subprocess.SubprocessError):
         return ""

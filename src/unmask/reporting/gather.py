@@ -28,7 +28,7 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
     thresholds, predictions = run.score_thresholds, run.predictions(split, dataset)
     protocol = dict(predictions.attrs["protocol"])
     protocol["Seed"] = str(run.config.get("seed"))
-    # Prediction files of old runs hold no metrics; those of the run's own test are in metrics.json.
+    # Prediction files of old runs have no metrics; for the run's own test split they are in metrics.json.
     figures = predictions.attrs["figures"] or (run.metrics[split] if dataset is None else {})
     curves = run.folder / "metrics.csv"
     return RunReport(
@@ -50,7 +50,7 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
 
 
 def _learning(run: Run) -> list[str]:
-    """The run's remarks on its training; for an old run they are computed from its validation predictions."""
+    """Return remarks on the training; for an old run, compute them from its validation predictions."""
     if "remarks" in run.metrics:
         return list(run.metrics["remarks"])
     remark = did_not_learn(run.predictions("val"), str(run.metrics["monitor"]), None)
@@ -66,7 +66,7 @@ def _empty(predictions: pd.DataFrame, split: str) -> list[str]:
 
 
 def _network(metrics: Settings) -> dict[str, str]:
-    """The size and cost of the network, and the results of cross-validation if there was one."""
+    """Return the size and cost of the network, and the results of cross-validation, if any."""
     facts = {"Parameters": f"{metrics['parameters']:,}"}
     if metrics.get("flops"):  # missing in old runs, and zero if no counted operation occurs
         facts["GFLOPs per sample"] = f"{metrics['flops'] / 1e9:.3g}"
@@ -79,7 +79,7 @@ def _network(metrics: Settings) -> dict[str, str]:
 
 
 def _pixels(figures: Mapping[str, float]) -> dict[str, str]:
-    """The pixel metrics of a localiser, as text."""
+    """Return the pixel metrics of a localiser as text."""
     if "iou" not in figures:
         return {}
     auc, f1, iou = (figures[name] for name in ("pixel_auroc", "pixel_f1", "iou"))
@@ -87,7 +87,7 @@ def _pixels(figures: Mapping[str, float]) -> dict[str, str]:
 
 
 def _datasets(predictions: pd.DataFrame) -> dict[str, str]:
-    """The AUC of each data set in a table of several, and the pooled AUC."""
+    """Return the AUC of each data set and the pooled AUC; empty for a single data set."""
     if not (found := detection.per_dataset(predictions)):
         return {}
     level = next(iter(found)).partition("_")[0]
@@ -97,7 +97,7 @@ def _datasets(predictions: pd.DataFrame) -> dict[str, str]:
 
 
 def _stores(run: Run) -> list[CropStore]:
-    """The stores of the crops that the run read, one per data set, as far as they still exist."""
+    """Return the stores of the run's crops, one per data set, that still exist."""
     source, recipe, split = (run.build(f"data.{part}") for part in ("source", "recipe", "split"))
     folders = [part.folder for part, _ in members(source, split, recipe, run.config["data"]["prepared"])]
     return [CropStore(folder) for folder in folders if (folder / "crops.parquet").is_file()]
@@ -112,7 +112,7 @@ def _audit(run: Run) -> Settings | None:
 
 
 def _duplicates(run: Run, most: int = 20) -> list[str]:
-    """The pairs of near-duplicate items that the run noted, one line each, unrelated pairs first."""
+    """Return the near-duplicate pairs that the run recorded, one line each, unrelated pairs first."""
     path = run.folder / duplicates.DUPLICATES
     if not path.is_file():
         return []

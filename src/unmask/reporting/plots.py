@@ -187,7 +187,7 @@ def by_method(run: RunReport) -> bytes:
 
 
 def training(curves: pd.DataFrame) -> dict[str, bytes]:
-    """Draw the losses and the validation AUC over the training steps, as far as the log holds them.
+    """Draw the losses and the validation AUC over the training steps, for the metrics in the log.
 
     Args:
         curves: Lightning's CSV log: a column per metric, a row per event, NaN where a metric was not logged.

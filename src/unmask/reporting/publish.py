@@ -50,7 +50,7 @@ def tell(reports: Sequence[RunReport]) -> None:
 
 
 def _dataset(report: RunReport) -> str:
-    """The data set of a report's predictions; if the test split is empty, that of the validation."""
+    """Return the data set of the predictions or, if the test split is empty, of the validation predictions."""
     tables = (report.predictions, report.validation)
     return next(str(table["dataset"].iloc[0]) for table in tables if table is not None and len(table))
 

@@ -10,7 +10,7 @@ CLASSES = ("real", "fake")
 
 
 def remarks(run: RunReport) -> list[str]:
-    """A run's own remarks, then what its metrics lack: a class, or enough items for an interval."""
+    """Return a run's own remarks, then remarks on a missing class or too few items for an interval."""
     scored, cut = run.scored[run.whole], run.score_thresholds["video"]
     found = list(run.remarks)
     if not len(scored):
@@ -53,5 +53,5 @@ def _rate(run: RunReport, rate: Rate) -> str:
 
 
 def named(runs: Sequence[RunReport]) -> list[str]:
-    """The remarks of several runs, each after the name of its run."""
+    """Return the remarks of several runs, each prefixed with the name of its run."""
     return [f"{run.name}: {sentence}" for run in runs for sentence in remarks(run)]

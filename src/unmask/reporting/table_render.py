@@ -80,7 +80,7 @@ def notes(table: Table) -> list[str]:
 
 
 def _remarks(row: Row, sets: Sequence[str]) -> Iterator[str]:
-    """The remarks on each seed and each set, its own set first."""
+    """Yield the remarks on each seed and each test set, the own set first."""
     for outcome in row.outcomes:
         seed = f", seed {outcome.seed}" if len(row.outcomes) > 1 else ""
         for on in sets:

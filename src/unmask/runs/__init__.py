@@ -1,8 +1,8 @@
-"""A run folder: its identity, its config, its weights, its predictions.
+"""A run folder: its ID, config, weights and predictions.
 
-.hydra/config.yaml           all that the run is
-checkpoints/best.ckpt        the weights that validation chose; last.ckpt, what a killed run goes on from
-predictions-<split>.parquet  every scored frame or clip; the protocol in the file's metadata
-metrics.json                 written last: its presence says that the run is finished
+.hydra/config.yaml           the complete config of the run
+checkpoints/best.ckpt        the weights selected by validation; last.ckpt is the checkpoint to resume from
+predictions-<split>.parquet  every scored frame or clip; the file's metadata holds the protocol
+metrics.json                 written last; marks the run as finished
 report.html
 """

@@ -1,4 +1,4 @@
-"""Checkpoints: nothing but tensors and plain values is ever read, and never more than was written."""
+"""Read checkpoints safely: only tensors and plain values are loaded, and never more than the file stores."""
 
 import math
 import warnings
@@ -13,10 +13,10 @@ from unmask.runs.errors import RunError
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint.
+    """Return the tensors of a checkpoint's `state_dict`.
 
     Raises:
-        RunError: it is missing, broken, or could be read only by running code.
+        RunError: the file is missing, is broken, or could only be loaded by executing code.
     """
     state = load_checkpoint(path).get("state_dict")
     tensors = isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())
@@ -29,10 +29,10 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Everything in a checkpoint, memory-mapped; only tensors and plain values are ever read.
+    """Return everything in a checkpoint, memory-mapped; only tensors and plain values are loaded.
 
     Raises:
-        RunError: it is missing, broken, or could be read only by running code.
+        RunError: the file is missing, is broken, or could only be loaded by executing code.
     """
     if not path.is_file():
         raise RunError(f"{path} is missing: the run has not finished an epoch, or its folder was copied without it")
@@ -48,7 +48,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except RunError:
         raise
-    except Exception as error:  # whatever zipfile and the unpickler meet in a damaged or hostile file
+    except Exception as error:  # zipfile and the unpickler raise almost anything for a damaged or hostile file
         said = str(error).partition("\n")[0][:120] or type(error).__name__
         raise RunError(f"{path} is refused: it is broken, or could be read only by running code ({said})") from error
     if not isinstance(found, dict):
@@ -57,10 +57,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 class ElementBudget(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Refuse to make more tensor elements than this while a module is built, before memory is taken.
+    """Limit the number of tensor elements created while a module is built; raises before memory is allocated.
 
     Args:
-        most: elements of all tensors that are made from sizes, together.
+        most: maximum total number of elements of all tensors that are created from sizes.
     """
 
     def __init__(self, most: int) -> None:
@@ -69,11 +69,11 @@ class ElementBudget(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled while a module is built: PyTorch need not import its compiler to leave this mode out."""
+        """Return False: nothing is compiled while a module is built, so PyTorch need not import its compiler."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Count the elements of a new tensor, then make it."""
+        """Count the elements of a new tensor, then create it."""
         schema = func._schema.arguments
         given = {argument.name: value for argument, value in zip(schema, args, strict=False)} | (kwargs or {})
         if not any(isinstance(value, torch.Tensor) for value in given.values()):
@@ -87,16 +87,16 @@ class ElementBudget(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def best_epoch(path: Path) -> int | None:
-    """The epoch, counted from 1, after which these weights were saved; None where the file does not say."""
+    """Return the epoch, counted from 1, after which these weights were saved; None if the file does not say."""
     epoch = load_checkpoint(path).get("epoch")
     return epoch + 1 if isinstance(epoch, int) else None
 
 
 def resume_point(folder: Path) -> Path | None:
-    """The checkpoint that a run goes on from; None where it has not yet saved one.
+    """Return the checkpoint to resume from; None if the run has not saved one yet.
 
     Raises:
-        RunError: there are checkpoints but none can be read, so going on would silently start over.
+        RunError: checkpoints exist but none can be read, so that resuming would silently start over.
     """
     found = [path for name in ("last.ckpt", "previous.ckpt") if (path := folder / "checkpoints" / name).is_file()]
     for path in found:

@@ -1,5 +1,5 @@
-"""What is wrong with a run folder."""
+"""The error for an invalid run folder."""
 
 
 class RunError(ValueError):
-    """A folder is no finished run, or its weights cannot be read safely."""
+    """A folder is not a finished run, or its weights cannot be read safely."""

@@ -1,4 +1,4 @@
-"""Figures in strict JSON, and the refusal of values of which no figure can be made."""
+"""Write figures as strict JSON, and reject values that are NaN or infinite."""
 
 import json
 import math
@@ -14,17 +14,17 @@ from unmask.runs.errors import RunError
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write strict JSON, whole or not at all; a figure that is NaN or infinite becomes null."""
+    """Write strict JSON atomically; a figure that is NaN or infinite becomes null."""
     replace_file(path, json.dumps(without_nan(value), indent=2, allow_nan=False).encode())
 
 
 def figures_of(read: Mapping[str, float | None]) -> dict[str, float]:
-    """Figures as they were before `write_json`: null is NaN again."""
+    """Restore figures read from `write_json`: null becomes NaN."""
     return {name: math.nan if value is None else value for name, value in read.items()}
 
 
 def without_nan(value: object) -> object:
-    """The same mappings and lists with None in the place of NaN and infinity."""
+    """Return the same mappings and lists with NaN and infinity replaced by None."""
     if isinstance(value, Mapping):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -33,15 +33,15 @@ def without_nan(value: object) -> object:
 
 
 def require_finite(values: Any, what: str, fix: str) -> None:
-    """Refuse NaN and infinity, of which no verdict and no figure can be made.
+    """Raise RunError if a value is NaN or infinite, because no verdict or figure can be computed from it.
 
     Args:
         values: a tensor, an array or a list of numbers; None in a list counts as NaN.
-        what: these values, for the message.
-        fix: what to do.
+        what: description of the values, for the message.
+        fix: what to do, for the message.
 
     Raises:
-        RunError: it says how many of the values are not finite.
+        RunError: some values are not finite; the message says how many.
     """
     if not isinstance(values, torch.Tensor):
         values = torch.from_numpy(np.asarray(values, np.float64))

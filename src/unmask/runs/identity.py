@@ -1,4 +1,4 @@
-"""What a run is called by: the same characters for the same config and the same prepared data."""
+"""Run IDs: the same ID for the same config and the same prepared data."""
 
 import hashlib
 import json
@@ -9,17 +9,17 @@ import yaml
 from unmask.config import Settings
 from unmask.files import replace_file
 
-# What does not change a run's result and so is no part of its identity.
+# Settings that do not change a run's result and are therefore not part of its ID.
 NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare", "explain", "report")
 
 
 def run_id(config: Settings, prepared: str) -> str:
-    """Ten characters that are the same for the same config and the same prepared data, and differ otherwise.
+    """Return the run ID: ten hexadecimal digits of a hash of the config and the prepared data.
 
-    A data set is identified by its prepared items. Where it lies, and how that path is spelled, does not matter.
+    A data set is identified by its prepared items; its location and the spelling of its path do not matter.
 
     Args:
-        config: as it was composed, with its references.
+        config: the composed config, with interpolations unresolved.
         prepared: the hash of the prepared data.
     """
     kept = {key: value for key, value in config.items() if key not in NO_IDENTITY}
@@ -35,13 +35,13 @@ def _without_roots(node: object) -> object:
 
 
 def prepared_hash(data: Settings) -> str:
-    """A hash of the prepared items that a data config names; of nothing where none are prepared.
+    """Return the hashes of the prepared items of a data config, one per data set; empty if nothing is prepared.
 
     Args:
         data: the checked data config.
     """
     from unmask.config.build import build
-    from unmask.data.prepared import members  # a config that is only composed must not wait for this
+    from unmask.data.prepared import members  # slow to import; not every caller needs it
 
     source, recipe, split = (build(data[part]) for part in ("source", "recipe", "split"))
     found = [part.folder / "items.parquet" for part, _ in members(source, split, recipe, data["prepared"])]
@@ -50,9 +50,9 @@ def prepared_hash(data: Settings) -> str:
 
 
 def write_config(settings: Settings, folder: Path) -> None:
-    """Write a run's config with every reference and resolver replaced by its value, which any machine can read.
+    """Write a run's config with every interpolation and resolver replaced by its value, so any machine can read it.
 
-    Hydra writes it as it was composed, with the names of environment variables instead of their values.
+    Hydra itself writes the config unresolved, with the names of environment variables instead of their values.
     """
     path = folder / ".hydra" / "config.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)

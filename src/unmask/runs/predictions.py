@@ -1,4 +1,4 @@
-"""Prediction tables in a run folder: one file a split, with the protocol of its figures in the metadata."""
+"""Prediction tables in a run folder: one file per split, with the protocol of its figures in the metadata."""
 
 import io
 import json
@@ -15,26 +15,26 @@ from unmask.runs.figures import figures_of, without_nan
 
 
 def predictions_path(folder: Path, split: str, dataset: str | None = None) -> Path:
-    """Where a split's predictions lie; `dataset` for one that the run was not trained on."""
+    """Return the path of a split's predictions; `dataset` labels data that the run was not trained on."""
     return folder / f"predictions-{f'{dataset}-' if dataset else ''}{split}.parquet"
 
 
 def free_label(
     folder: Path, split: str, name: str, own: bool, table: pd.DataFrame, protocol: Mapping[str, str]
 ) -> str | None:
-    """What stands in a file's name for the data that was scored, so that no other predictions are overwritten.
+    """Return a label of the scored data for the file name, so that no other predictions are overwritten.
 
     Args:
-        folder: of the run.
-        split: that was scored.
-        name: of the data set.
+        folder: the run folder.
+        split: the scored split.
+        name: name of the data set.
         own: whether the run was trained on the data set of this name.
         table: the new predictions.
-        protocol: theirs.
+        protocol: the protocol of the new predictions.
 
     Returns:
-        None for the run's own split, `name` for other data; where predictions of another protocol or of other crops
-        have that place, a label with the protocol and, where that does not tell them apart, the manifest.
+        None for the run's own split, `name` for other data. If that file holds predictions with another protocol or
+        of other crops, the label includes the protocol and, if that is not enough, the manifest.
     """
     rule, _, _ = protocol["Split"].partition(" ")
     longer = [f"{name}-{rule}", f"{name}-{rule}-{protocol['Manifest']}"]
@@ -47,7 +47,7 @@ def free_label(
 
 
 def _same_protocol(path: Path, table: pd.DataFrame, protocol: Mapping[str, str]) -> bool:
-    """Whether the predictions at `path` are of the same items, split and crops as `table`."""
+    """Return whether the predictions at `path` are for the same items, split and crops as `table`."""
     before = read_predictions(path)
     known = before.attrs["protocol"]
     return set(before["item"]) == set(table["item"]) and all(
@@ -56,13 +56,13 @@ def _same_protocol(path: Path, table: pd.DataFrame, protocol: Mapping[str, str])
 
 
 def find_label(folder: Path, split: str, name: str, rules: Sequence[str]) -> str | None:
-    """The label (see `free_label`) of predictions of a data set by one of these protocols; None where there are none.
+    """Find the label (see `free_label`) of predictions on a data set with one of these protocols; None if missing.
 
     Args:
-        folder: of the run.
-        split: that was scored.
-        name: of the data set.
-        rules: protocols, such as `official`.
+        folder: the run folder.
+        split: the scored split.
+        name: name of the data set.
+        rules: split protocols, such as `official`.
     """
     for label in (name, *(f"{name}-{rule}" for rule in rules)):
         path = predictions_path(folder, split, label)
@@ -74,13 +74,13 @@ def find_label(folder: Path, split: str, name: str, rules: Sequence[str]) -> str
 def write_predictions(
     path: Path, table: pd.DataFrame, protocol: Mapping[str, str], figures: Mapping[str, float] | None = None
 ) -> None:
-    """Write a prediction table with its protocol in the file's metadata; whole or not at all.
+    """Write a prediction table atomically, with its protocol in the file's metadata.
 
     Args:
         path: the file.
         table: the predictions.
-        protocol: what they rest on.
-        figures: of the same evaluation, those too that the table does not hold, such as a segmenter's of pixels.
+        protocol: how they were made.
+        figures: of the same evaluation, including those not computable from the table, such as pixel metrics.
     """
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     about = {"protocol": protocol, "figures": without_nan(figures or {})}
@@ -92,7 +92,7 @@ def write_predictions(
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
-    """A prediction table; `.attrs` holds its `protocol` and the `figures` of its evaluation."""
+    """Read a prediction table; `.attrs` holds its `protocol` and the `figures` of its evaluation."""
     if not path.is_file():
         raise RunError(f"{path} is missing: the run has not been evaluated on this split")
     try:

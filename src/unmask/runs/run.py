@@ -1,4 +1,4 @@
-"""A run folder, opened for reading."""
+"""Open a run folder for reading."""
 
 import math
 from dataclasses import dataclass
@@ -23,19 +23,19 @@ from unmask.runs.figures import figures_of
 from unmask.runs.predictions import predictions_path, read_predictions
 from unmask.runs.summary import Summary, summarize
 
-# How many tensor elements a module may make beside those of its checkpoint: buffers that are not saved, initial values.
+# A module may create FACTOR times the tensor elements of its checkpoint, plus EXTRA: initial values, unsaved buffers.
 FACTOR, EXTRA = 4, 50_000_000
-NETWORK = "network."  # before the names of its weights in a module's checkpoint
+NETWORK = "network."  # prefix of the network's weights in a module's checkpoint
 
 
 def is_demo(data: Settings) -> bool:
-    """Whether a data config names rendered data, or a mixture that holds some."""
+    """Return whether a data config names rendered data, or a mixture that contains some."""
     return bool(data.get("demo")) or any(bool(part.get("demo")) for part in (data.get("parts") or {}).values())
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. Nothing of a checkpoint but tensors is ever read; what to build is read from the checked config."""
+    """A run folder. Only tensors are read from its checkpoint; what to build is read from the checked config."""
 
     folder: Path
 
@@ -44,34 +44,34 @@ class Run:
             raise RunError(f"run={self.folder}: not a run folder (it has no .hydra/config.yaml); {self._hint()}")
 
     def _hint(self) -> str:
-        """The finished runs inside the folder that was given, such as that of a preset, or how to list all."""
+        """Suggest finished runs inside the given folder (such as a preset's), or how to list all runs."""
         inside = sorted(path.parent for path in self.folder.glob("*/metrics.json")) if self.folder.is_dir() else []
         return f"did you mean {' or '.join(map(str, inside[:2]))}?" if inside else "unmask list runs shows the runs"
 
     @cached_property
     def config(self) -> Settings:
-        """What the run's config says of its name, data and module, checked: the run may be a stranger's.
+        """The name, data and module of the run's config, checked because the run may be untrusted.
 
         Raises:
-            ForeignConfigError: it says more than the config that came with a run may say.
+            ForeignConfigError: the config contains something that it may not.
         """
         return read_config(self.folder / ".hydra" / "config.yaml")
 
     @property
     def name(self) -> str:
-        """What the run is called in tables: its preset's name and its seed where that is not 0."""
+        """Name of the run in tables: the name of its preset, and its seed if that is not 0."""
         name = str(self.config.get("name", self.folder.name))
         seed = self.config.get("seed", 0)
         return name.split("/")[-1] + (f" (seed {seed})" if seed else "")
 
     @property
     def summary(self) -> Summary:
-        """Its network, data, seed, date and figure."""
+        """The run's network, data, seed, date and figure."""
         return summarize(self.folder, self.config, self.metrics)
 
     @cached_property
     def metrics(self) -> Settings:
-        """What the run wrote when it had finished."""
+        """The content of metrics.json, which a run writes when it finishes."""
         path = self.folder / "metrics.json"
         if not path.is_file():
             raise RunError(
@@ -82,10 +82,10 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """What the run is: `detector`, `segmenter`, `generator` or `swapper`.
+        """The kind of run: `detector`, `segmenter`, `generator` or `swapper`.
 
         Raises:
-            RunError: it is not finished, or was trained by a version that did not write it.
+            RunError: the run is not finished, or its metrics.json does not contain the kind.
         """
         if "kind" not in self.metrics:
             raise RunError(
@@ -96,12 +96,12 @@ class Run:
 
     @property
     def detects(self) -> bool:
-        """Whether it scores files: a detector or a segmenter."""
+        """Whether the run scores files, i.e. is a detector or a segmenter."""
         return self.kind in ("detector", "segmenter")
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """A detector's, chosen on validation data, for a `frame` and a `video`; as probabilities, to be shown."""
+        """Decision thresholds for `frame` and `video`, chosen on validation data; as probabilities, for display."""
         if not self.detects:
             raise RunError(f"run={self.folder}: {self.name} is a {self.kind} and scores nothing; take a detector's run")
         found = figures_of(self.metrics["thresholds"])
@@ -114,10 +114,10 @@ class Run:
 
     @property
     def score_thresholds(self) -> dict[str, float]:
-        """The same as scores (logits): what is above them is called fake. Runs that did not write them are converted.
+        """The thresholds as scores (logits); a higher score means fake. Computed from `thresholds` if not stored.
 
         Raises:
-            ValueError: one is not finite.
+            ValueError: a threshold is not finite.
         """
         shown = self.thresholds
         found = self.metrics.get("score_thresholds") or {name: float(logit(prob)) for name, prob in shown.items()}
@@ -126,33 +126,33 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
-        """The weights that validation chose."""
+        """The checkpoint with the weights selected by validation."""
         return self.folder / "checkpoints" / "best.ckpt"
 
     def build(self, part: str) -> Any:
-        """Check one part of the config, such as `module` or `data.recipe`, and make it.
+        """Check one part of the config, such as `module` or `data.recipe`, and build it.
 
         Raises:
-            ValueError: the config does not describe it, or describes what a run's config may not build.
+            ValueError: the config does not contain the part, or a run's config may not build it.
         """
         return self._build(part, self._node(part))
 
     def module(self) -> Any:
-        """The trained module, in eval mode on the CPU.
+        """Return the trained module, in eval mode on the CPU.
 
         Raises:
-            RunError: the checkpoint cannot be read safely, or the config describes a much larger module than it holds.
+            RunError: the checkpoint cannot be read safely, or is for a much smaller module than the config describes.
         """
         node = self._node("module")
-        if "compile" in node:  # for a few files it would take longer than it saves
+        if "compile" in node:  # compiling takes longer than it saves for a few files
             node = node | {"compile": False}
         return self._load("module", node, load_weights(self.checkpoint))
 
     def network(self) -> nn.Module:
-        """The trained network of a detector alone, in eval mode on the CPU; nothing that trains is imported for it.
+        """Return only the trained network of a detector, in eval mode on the CPU, without importing training code.
 
         Raises:
-            RunError: as `module`.
+            RunError: see `module`.
         """
         weights = load_weights(self.checkpoint)
         own = {name.removeprefix(NETWORK): value for name, value in weights.items() if name.startswith(NETWORK)}
@@ -174,7 +174,7 @@ class Run:
         return built.eval()
 
     def _node(self, part: str) -> Settings:
-        """The part of the config at a dotted path."""
+        """Return the part of the config at a dotted path."""
         node: Any = self.config
         for key in part.split("."):
             node = node.get(key) if isinstance(node, dict) else None
@@ -189,11 +189,11 @@ class Run:
             return build(node)
         except (ValueError, OSError, ImportError):
             raise
-        except Exception as error:  # a value of another type than the constructor expects
+        except Exception as error:  # e.g. a value of a type that the constructor does not expect
             raise RunError(
                 f"run={self.folder}: {part} cannot be built from its config ({type(error).__name__}: {error})"
             ) from error
 
     def predictions(self, split: str, dataset: str | None = None) -> pd.DataFrame:
-        """A prediction table; its protocol lies in `.attrs["protocol"]`."""
+        """Read a prediction table; its protocol is in `.attrs["protocol"]`."""
         return read_predictions(predictions_path(self.folder, split, dataset))

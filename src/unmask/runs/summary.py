@@ -1,4 +1,4 @@
-"""What identifies a run for a person: network, data, seed, date and figure, read from its files alone."""
+"""Summarize a run for people: network, data, seed, date and figure, read only from its files."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from unmask.config import Settings
 
 @dataclass(frozen=True)
 class Summary:
-    """One run in a few words; empty where its files do not say."""
+    """A short summary of a run; fields that its files do not contain are empty."""
 
     network: str
     data: str
@@ -20,7 +20,7 @@ class Summary:
     figure: str
 
     def __str__(self) -> str:
-        """All of it in one line."""
+        """Return the summary as one line."""
         parts = (self.network, self.data, f"seed {self.seed}" if self.seed else "", self.finished, self.figure)
         return ", ".join(part for part in parts if part)
 
@@ -29,9 +29,9 @@ def summarize(folder: Path, config: Settings, metrics: Settings | None) -> Summa
     """Summarize a run.
 
     Args:
-        folder: the run's folder; a run finished when its metrics.json was written.
-        config: as it is in the folder, resolved or not.
-        metrics: of a finished run; None for an unfinished one.
+        folder: the run folder; the date is that of its metrics.json.
+        config: the config in the folder, resolved or not.
+        metrics: the metrics of a finished run; None for an unfinished one.
     """
     module = config.get("module")
     module = module if isinstance(module, dict) else {}
@@ -49,7 +49,7 @@ def summarize(folder: Path, config: Settings, metrics: Settings | None) -> Summa
 
 
 def _networks(node: object) -> Iterator[str]:
-    """The class of a network and that of its encoder, or the timm model that it names."""
+    """Yield the class of a network and, for its encoder, the class or the model name (timm)."""
     if not isinstance(node, dict) or "_target_" not in node:
         return
     yield str(node["_target_"]).rpartition(".")[2]
@@ -59,7 +59,7 @@ def _networks(node: object) -> Iterator[str]:
 
 
 def _figure(metrics: Settings) -> str:
-    """A detector's AUC on its test items, or the figure that chose the weights."""
+    """Return a detector's AUC on its test items or, for other runs, the metric that selected the weights."""
     test = metrics.get("test")
     value = test.get("video_auroc") if isinstance(test, dict) else None
     if isinstance(value, int | float):

@@ -1,1 +1,1 @@
-"""Many runs: tables of papers, what their rows need, the processes that run them."""
+"""Studies of many runs: tables of papers, what their rows need, and the processes that run them."""

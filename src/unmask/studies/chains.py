@@ -1,4 +1,4 @@
-"""Run verbs one after another, and several such chains side by side with a progress bar each."""
+"""Run chains of verbs: the verbs of a chain in sequence, several chains in parallel, each with a progress bar."""
 
 import os
 import subprocess
@@ -13,18 +13,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from unmask.console import console
 from unmask.parallel.processes import started
 
-Line = Callable[[], list[str]]  # makes a command line when it is about to run: run folders depend on prepared data
+Line = Callable[[], list[str]]  # called just before it runs, because run folders depend on prepared data
 
 
 @dataclass
 class Chain:
-    """Verbs that depend on each other.
+    """Verbs that run in sequence.
 
     Args:
-        name: label of the bar.
-        lines: what makes the command line of each verb.
-        log: the file that receives what they print.
-        progress: returns the share of the running verb that is done and its state in words, for the verb's number.
+        name: label of the progress bar.
+        lines: functions that return the command line of each verb.
+        log: file for the output of the verbs.
+        progress: takes the index of the running verb; returns the share that is done and its state as text.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Chain:
 
 
 def run_chains(chains: Sequence[Chain]) -> None:
-    """Run chains, as many at once as there are cores.
+    """Run chains, at most one per core at a time.
 
     Raises:
         SystemExit: a verb failed; the message names its log. The other chains are finished first.
@@ -62,7 +62,7 @@ def run_chains(chains: Sequence[Chain]) -> None:
 
 
 class _Running:
-    """A chain and the process of its present verb."""
+    """A chain and the process of its current verb."""
 
     def __init__(self, chain: Chain, jobs: ExitStack) -> None:
         chain.log.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ class _Running:
         return self.jobs.enter_context(_logged(self.chain.lines[self.number](), self.chain.log))
 
     def advance(self) -> bool:
-        """Start the next verb if the present one succeeded; whether any runs."""
+        """Start the next verb if the current one succeeded; return whether a verb is running."""
         share, self.state = self.chain.progress(self.number)
         self.share = (self.number + share) / len(self.chain.lines)
         if self.process.poll() is None:
@@ -89,8 +89,8 @@ class _Running:
 
 @contextmanager
 def _logged(line: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a verb that appends what it prints to a file; it ends with this process."""
-    # Chains share the cores: with one thread per core in each process, the threads would compete.
+    """Start a verb whose output is appended to a file; it exits when this process does."""
+    # Chains share the cores: with one thread per core in each process, their threads would compete.
     alone = {"OMP_NUM_THREADS": "1"}
     with log.open("ab") as file, started(line, alone, stdout=file, stderr=subprocess.STDOUT) as process:
         yield process

@@ -1,4 +1,4 @@
-"""Verbs that start other verbs: their command lines, their configs, their folders."""
+"""Start verbs from other verbs: command lines, configs and run folders."""
 
 import sys
 from pathlib import Path
@@ -12,23 +12,23 @@ from unmask.parallel.processes import started
 
 
 def command(name: str, *arguments: str) -> list[str]:
-    """The command line of a verb, run as a user would; one process per verb keeps the state of trainings apart."""
+    """Return the command line of a verb; each verb gets its own process, so that trainings share no state."""
     return [sys.executable, "-m", f"unmask.commands.{name}", *arguments]
 
 
 def call(name: str, *arguments: str) -> int:
-    """Run a verb as a process of its own, which prints where this one prints; its exit code."""
+    """Run a verb in its own process, with the output of this process, and return its exit code."""
     with started(command(name, *arguments)) as process:
         return process.wait()
 
 
 def load(name: str, arguments: list[str]) -> DictConfig:
-    """The config that a verb's arguments stand for."""
+    """Compose the config of a verb with these arguments."""
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
         return hydra.compose(name, arguments, return_hydra_config=True)
 
 
 def run_folder(name: str, arguments: list[str]) -> Path:
-    """The folder that a verb's arguments stand for."""
+    """Return the run folder of a verb with these arguments."""
     return Path(load(name, arguments).hydra.run.dir)

@@ -1,7 +1,7 @@
-"""What a table's rows stand on: data that is rendered or prepared first, generators and their samples, other test sets.
+"""Make what the rows of a table need: rendered or prepared data, generators and their samples, other test sets.
 
-Each step is a verb as a process of its own; what is done already is not done again. Functions that run something give
-what failed, in words, or None.
+Each step is a verb in its own process; finished steps are not repeated. Functions that run a step return a description
+of what failed, or None.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ from unmask.runs.predictions import find_label, predictions_path
 from unmask.runs.run import Run
 from unmask.studies import jobs
 
-AGAIN = "delete the folder; the same command makes it again"  # what to do where its note is damaged
+AGAIN = "delete the folder; the same command makes it again"  # what to do if the folder's note is damaged
 
 
 def make(table: table_spec.Table, extra: Sequence[str]) -> list[str]:
-    """Train each generator that a table needs and make its samples; what failed."""
+    """Train each generator that a table needs and make its samples; return descriptions of what failed."""
     failed = []
     for need in table.needs:
         arguments = [f"experiment={need.experiment}", *need.overrides, *extra]
@@ -39,7 +39,7 @@ def make(table: table_spec.Table, extra: Sequence[str]) -> list[str]:
         if not (folder / "metrics.json").is_file():
             say(f"\n{table.name}: the generator {need.name}", style="bold")
             at = train(_load("train", arguments), arguments, table.rendered)
-        # The folder's name holds what the data is: only now is it prepared.
+        # The run ID depends on the prepared data, which may not have existed before.
         folder = jobs.run_folder("train", [quote(argument) for argument in arguments])
         if not at and (more := _to_make(folder, Path(need.out), need.count)) is not None:
             at = _call("sample", [f"run={folder}", f"out={need.out}", f"count={need.count}", *more])
@@ -48,7 +48,7 @@ def make(table: table_spec.Table, extra: Sequence[str]) -> list[str]:
 
 
 def train(config: DictConfig, arguments: Sequence[str], rendered: bool) -> str | None:
-    """Render and prepare the data where that is to be done, then train."""
+    """Render and prepare the data if necessary, then train; return what failed, or None."""
     given = list(arguments)
     try:
         settings = resolved(config, "data")["data"]
@@ -65,13 +65,13 @@ def train(config: DictConfig, arguments: Sequence[str], rendered: bool) -> str |
 
 
 def score(folder: Path, config: DictConfig, test: Sequence[str]) -> str | None:
-    """Score a finished run on one set of a table."""
+    """Score a finished run on one test set of a table; return what failed, or None."""
     _, own, there = scored(folder, config, test)
     return None if own or there else _call("evaluate", [f"run={folder}", *test])
 
 
 def scored(folder: Path, config: DictConfig, test: Sequence[str]) -> tuple[str, bool, bool]:
-    """The label of a test set, whether it is the run's own, and whether the run was scored on it as it is now."""
+    """Return a test set's label, whether it is the run's own, and whether the run was scored on its current version."""
     (own, split), (other, theirs) = _data(config), _data(_load("evaluate", [f"run={folder}", *test]))
     if other.name == own.name and theirs.protocol == split.protocol and theirs.seed == split.seed:
         return other.name, True, predictions_path(folder, "test").is_file()
@@ -79,7 +79,7 @@ def scored(folder: Path, config: DictConfig, test: Sequence[str]) -> tuple[str, 
     label = find_label(folder, "test", other.name, [theirs.protocol, *(["random_groups"] if fallen_back else [])])
     if label is None:
         return other.name, False, False
-    # Samples that were made again since then are other samples.
+    # Samples that were made after the run was scored on them are new samples.
     made = next(other.root.glob("**/crops.parquet"), None)
     written = predictions_path(folder, "test", label).stat().st_mtime
     return label, False, made is None or made.stat().st_mtime <= written
@@ -100,12 +100,12 @@ def _call(verb: str, arguments: Sequence[str]) -> str | None:
 
 
 def _to_make(run: Path, out: Path, count: int) -> list[str] | None:
-    """None where a folder holds so many samples of a run for detectors; else further arguments of `unmask sample`."""
+    """Return further arguments of `unmask sample`, or None if `out` holds `count` samples of the run for detectors."""
     note = out / "generate.json"
     made = next(out.glob("crops/*/crops.parquet"), None)
     known = read_json(note, AGAIN) if note.is_file() else {}
     if known and known.get("weights") != file_hash(Run(run).checkpoint):
-        return ["rerun=true"]  # of a generator that was trained otherwise
+        return ["rerun=true"]  # the samples are from another generator
     have = 0 if made is None else int(pd.read_parquet(made.with_name("items.parquet"))["label"].sum())
     return None if have == count else []
 
@@ -113,14 +113,14 @@ def _to_make(run: Path, out: Path, count: int) -> list[str] | None:
 def _is_prepared(work: Sequence[Member]) -> bool:
     try:
         for prepared, _ in work:
-            prepared.store  # noqa: B018  asked for its error
+            prepared.store  # noqa: B018  raises if not prepared
     except StoreError:
         return False
     return True
 
 
 def _is_there(work: Sequence[Member]) -> bool:
-    """Whether the raw data is whole: its list of tests, which rendering writes last, can be read."""
+    """Return whether the raw data is complete: its test list, which rendering writes last, can be read."""
     try:
         for prepared, split in work:
             prepared.manifest(split)

@@ -1,4 +1,4 @@
-"""The table that a sweep ends with: each job's overrides, its state and its figures."""
+"""The table printed at the end of a sweep: the overrides, state and figures of each job."""
 
 import json
 import os
@@ -14,14 +14,12 @@ from rich.text import Text
 from unmask.console import show
 from unmask.files import read_json
 
-JOBS = (
-    "UNMASK_SWEEP_JOBS"  # environment variable: the file in which jobs note their folders, for the process of the sweep
-)
+JOBS = "UNMASK_SWEEP_JOBS"  # environment variable: the file in which jobs record their folders for the sweep's process
 
 
 @contextmanager
 def table_at_end() -> Iterator[None]:
-    """Print the table of the jobs that `note` was called for, however the block ends; nothing without jobs."""
+    """On exit, even after an error, print the table of the jobs recorded by `note`, if there are any."""
     with TemporaryDirectory(prefix="unmask-sweep-") as place:
         journal = Path(place) / "jobs.jsonl"
         os.environ[JOBS] = str(journal)
@@ -33,13 +31,13 @@ def table_at_end() -> Iterator[None]:
 
 
 def note(out: Path, overrides: Sequence[str]) -> None:
-    """Note a job of the sweep that this process, or the one that started it, is.
+    """Record a job for the table of the sweep.
 
-    A job on a machine that does not share the file system of temporary files leaves no note and has no row.
+    A job on a machine that does not share the folder of temporary files is not recorded and has no row.
 
     Args:
         out: the job's run folder.
-        overrides: what the job changes of the config.
+        overrides: the job's config overrides.
     """
     journal = Path(os.environ.get(JOBS, ""))
     if journal.parent.is_dir() and journal.name:
@@ -48,7 +46,7 @@ def note(out: Path, overrides: Sequence[str]) -> None:
 
 
 def table(lines: Sequence[str]) -> Table:
-    """The table of noted jobs; overrides that all jobs share are left out."""
+    """Return the table of recorded jobs; overrides that all jobs share are left out."""
     jobs = [(Path(out), overrides) for out, overrides in map(json.loads, lines)]
     shared = set.intersection(*(set(overrides) for _, overrides in jobs)) if len(jobs) > 1 else set()
     found = Table("job", "run", "score", "test AUC", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)

@@ -1,4 +1,4 @@
-"""The tables of papers: find what was run of them, run what was not, and write them."""
+"""Tables of papers: find the finished runs of a table, run what is missing and write the table."""
 
 import shlex
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ WRITERS = {"md": table_render.markdown, "csv": table_render.csv, "tex": table_re
 
 @dataclass(frozen=True)
 class Job:
-    """One seed of a row: what `unmask train` is given for it, as it is typed, and the config that this stands for."""
+    """One seed of a row: the arguments of `unmask train` as typed, and the config that they compose."""
 
     row: table_spec.Row
     seed: int
@@ -31,20 +31,20 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where its run lies; another place once its data is prepared."""
+        """The run folder; it changes when the data is prepared."""
         return Path(self.config.hydra.run.dir)
 
     @property
     def finished(self) -> bool:
-        """Whether it was run."""
+        """Whether the run is finished."""
         return (self.folder / "metrics.json").is_file()
 
 
 def make(cfg: DictConfig) -> None:
-    """Write the table that `cfg.table` describes; with run=true after running what is missing.
+    """Write the table that `cfg.table` describes; with run=true, run what is missing first.
 
     Raises:
-        SystemExit: a row failed; the others were run and the table was written.
+        SystemExit: something failed; everything else was run and the table was written.
     """
     run = str(cfg.run).lower() == "true"
     if cfg.run is not None and not run:
@@ -75,7 +75,7 @@ def _job(row: table_spec.Row, seed: int, extra: list[str]) -> Job:
 def _outcomes(
     table: table_spec.Table, row: table_spec.Row, jobs: list[Job], resamples: int
 ) -> Iterator[table_spec.Outcome]:
-    """What there is of a row, and the commands."""
+    """Yield the results of each seed of a row, with the commands that produce them."""
     for job in jobs:
         if job.row is not row:
             continue
@@ -98,10 +98,10 @@ def _outcomes(
 
 
 def fill(table: table_spec.Table, jobs: list[Job]) -> list[str]:
-    """Run what is not finished, one after another, each as its own process; what failed, and at what.
+    """Run unfinished jobs in sequence, each in its own process; return descriptions of what failed.
 
-    A finished row is found by its run's identity and not repeated, a killed one goes on, and one that fails does not
-    stop the others.
+    A finished job is found by its run ID and not repeated, an interrupted one resumes, and a failed one does not stop
+    the others.
     """
     failed = []
     for job in jobs:
