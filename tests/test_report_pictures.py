@@ -128,7 +128,7 @@ def test_a_picture_is_asked_about(tmp_path, monkeypatch, capsys):
     config = {"data": {"name": "art", "sampling": {"frames": None}, "demo": False}}
     run = SimpleNamespace(
         thresholds=SHOWN, score_thresholds=CUT, config=config, name="svm", folder="outputs/svm", checkpoint="best.ckpt",
-        network=Mean, kind="detector",
+        network=Mean, kind="detector", summary="Mean, paintings, seed 0",
         build=parts.__getitem__, predictions=lambda split: predictions(),
     )  # fmt: skip
     monkeypatch.chdir(tmp_path)

@@ -10,6 +10,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -69,7 +70,8 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
             try:
                 return main()
             except (HydraException, OmegaConfBaseException, OSError) as error:
-                if not ours or (isinstance(error, OSError) and error.errno not in DISK):
+                of_disk = isinstance(error, OSError) and error.errno in DISK
+                if not ours or not (of_disk or isinstance(error, HydraException | OmegaConfBaseException)):
                     raise
                 print(f"unmask: {_said(error, config_name)}", file=sys.stderr)
                 raise SystemExit(1) from None
@@ -86,7 +88,7 @@ def _said(error: Exception, config_name: str) -> str:
     """Return the message for an error that Hydra raised or passed on."""
     if isinstance(error, JobFailed):
         return str(error)
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno in DISK:
         return disk(error)
     overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     return slips.explain(error, config_name, overrides)
@@ -94,12 +96,16 @@ def _said(error: Exception, config_name: str) -> str:
 
 @contextmanager
 def _without_full_errors() -> Iterator[None]:
-    """Unset HYDRA_FULL_ERROR while a verb runs, for the verb and the processes that it starts."""
+    """Unset HYDRA_FULL_ERROR while a verb runs, for the verb and the processes that it starts.
+
+    After a job of a sweep it is set again, since Hydra prepares the next job; after a single run Hydra shows its error.
+    """
     os.environ.pop(FULL, None)
     try:
         yield
     finally:
-        os.environ[FULL] = "1"
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            os.environ[FULL] = "1"
 
 
 def show_config(config_name: str) -> None:

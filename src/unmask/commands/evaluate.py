@@ -100,7 +100,6 @@ def load_data(run: Run, cfg: DictConfig) -> DataModule:
     if cfg.get("data") is None:
         return data_of(run, prepared=prepared)
     typed = {name: OmegaConf.select(cfg, key) for key, name in MACHINE.items() if key in given()}
-    cfg.image_size = run.config["data"]["loader"]["image_size"]
     return data_of(run, resolved(cfg, "data")["data"], prepared, **typed)
 
 

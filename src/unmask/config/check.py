@@ -50,13 +50,22 @@ def resolved(cfg: DictConfig, *only: str) -> Settings:
             for node in [OmegaConf.select(cfg, path)]
         }
     )
-    wrong = dict[str, str]()
-    for key, text in [*out_of_range(found), *((_origin(cfg, path), text) for path, text in misfits(found))]:
-        wrong.setdefault(key, f"{key}={text}")
+    wrong = {key: text for key, text in _misfits(cfg, found)} | dict(out_of_range(found))
     if wrong:
         several = [f"{len(wrong)} values are wrong:"] if len(wrong) > 1 else []
-        raise ValueError("\n  ".join([*several, *wrong.values()]))
+        raise ValueError("\n  ".join([*several, *(f"{key}={text}" for key, text in wrong.items())]))
     return found
+
+
+def _misfits(cfg: DictConfig, found: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the misfits of `annotations.misfits` by the key that a user would change.
+
+    A null behind a reference is left out: the verb replaces it, such as `image_size` of `evaluate`.
+    """
+    for path, text in misfits(found):
+        origin = _origin(cfg, path)
+        if origin == path or OmegaConf.select(cfg, origin) is not None:
+            yield origin, text
 
 
 def _origin(cfg: DictConfig, path: str) -> str:
