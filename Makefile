@@ -33,8 +33,13 @@ endif
 demo: $(READY)  ## Render people, forge them, train two detectors, write the report (5 to 8 minutes on 2 cores)
 	@$(BIN)/unmask demo
 
-test: $(READY)  ## Run the test suite
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+test: $(READY)  ## Run the quick tests (about 5 minutes on 2 cores)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-slow: $(READY)  ## Run the others: kills, several processes, launchers, notebooks, documents
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+test-all: test test-slow  ## Run all tests
 
 check: $(READY)  ## Lint, formatting and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -49,4 +54,4 @@ lock: $(READY)  ## Resolve requirements.txt again for every platform
 	@$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 \
 	  --generate-hashes --no-header --quiet --upgrade --output-file requirements.txt
 
-.PHONY: help install demo test check format bench lock
+.PHONY: help install demo test test-slow test-all check format bench lock

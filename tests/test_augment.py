@@ -56,6 +56,7 @@ def test_the_walk_finds_the_augmentations():
     assert set(NAMES) >= {"none", "clips", *MOVED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_samples_differ_and_seeds_reproduce(name):
     augment, x = load(name), pictures(len(SEEDS))

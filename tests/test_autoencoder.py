@@ -71,6 +71,7 @@ def fit(module, epochs):
     return module.results.figures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variational", [True, False])
 def test_unseen_pictures_come_back_better_than_their_mean(variational):
     module = small(variational, beta=1e-3)

@@ -259,6 +259,7 @@ def test_a_split_without_reals_is_an_error(settings):
 # -- the whole way
 
 
+@pytest.mark.slow
 def test_a_detector_that_never_saw_a_fake_is_trained_scored_and_told_of(workplace, demo_root):
     small = (*TINY, "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=8")
     given = ["experiment=demo_celebdf/sbi", "name=blends", f"data.root={demo_root}", *small]

@@ -79,6 +79,7 @@ def test_features_of_length_one():
     assert not torch.allclose(plain.head(features), plain.head(5 * features))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "width"),
     [

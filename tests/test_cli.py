@@ -142,6 +142,7 @@ def test_every_argument_of_the_trainer_is_taken_with_and_without_a_plus_sign():
         assert quote(typed) == "++trainer.fast_dev_run=true"
 
 
+@pytest.mark.slow
 def test_the_config_is_shown_as_the_readme_says(tmp_path):
     """All of Hydra's flags that show something, through the console command, with their values apart."""
 
@@ -188,6 +189,7 @@ def test_the_version_and_the_module(tmp_path, monkeypatch, capsys):
     assert flagged.stderr.count("\n") == 1 and "--foo" in flagged.stderr
 
 
+@pytest.mark.slow
 def test_the_installed_command_prepares_in_processes(demo_root, workplace, tmp_path):
     """The console script itself, with two worker processes: the same bytes as in one process."""
     command = [str(Path(sys.executable).with_name("unmask")), "prepare", "data=demo_celebdf", f"data.root={demo_root}"]

@@ -35,6 +35,7 @@ def test_three_mistakes_are_told_at_once():
     assert any(p == "image_size: no value; pass image_size=..." for p in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "target",
     [

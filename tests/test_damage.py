@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,7 @@ def flip_a_byte(folder: Path) -> str:
     return path.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [overwrite_pixels, invert_labels, shuffle_offsets, flip_a_byte])
 def test_a_damaged_store_trains_nothing(place, store, harm):
     name = harm(store)
@@ -100,6 +102,7 @@ def test_a_whole_store_says_so(store):
     assert set(known) == {"items.parquet", "crops.parquet", "crops-00000.npy"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["no JSON", "[]", "\xff"])
 def test_a_damaged_note_is_one_line_and_rerun_repairs_it(place, tmp_path, harm):
     where = ["prepare", "data=folder", *TRAIN[1:3], f"data.root={place / 'whole'}", f"paths.prepared={tmp_path}"]
@@ -340,3 +343,14 @@ def test_a_broken_run_is_listed_with_the_others(place, name, text, tmp_path):
     (tmp_path / "outputs/a" / name).write_text(text)
     printed = unmask("list", "runs", cwd=tmp_path).stdout
     assert "damaged" in printed and "0.625" in printed and "outputs/b" in printed
+
+
+def test_a_sweep_with_a_damaged_run_is_one_line_and_a_table(place, tmp_path):
+    shutil.copytree(place, tmp_path / "sweep", symlinks=True)
+    words = ["-m", *TRAIN, "seed=0", "name=swept", "report=false"]
+    unmask("train", *words, cwd=tmp_path / "sweep")
+    (path,) = (tmp_path / "sweep/outputs/swept").glob("*/metrics.json")
+    path.write_text(path.read_text()[:40])
+    done = unmask("train", *words, cwd=tmp_path / "sweep", expect=1)
+    assert "metrics.json is damaged" in done.stderr and "Traceback" not in done.stderr
+    assert [line.split()[-1] for line in done.stdout.splitlines() if path.parent.name in line][-1] == "damaged"

@@ -305,6 +305,7 @@ def test_a_store_gives_back_what_was_put_in(prepared):
     assert not (store.folder / "parts").exists()
 
 
+@pytest.mark.slow
 def test_the_order_of_preparation_leaves_no_trace(prepared, tmp_path):
     """Parts written backwards and by a second process give the same bytes."""
     items, root = prepared.manifest(), prepared.root
@@ -487,6 +488,7 @@ def table_of(rng, shift: float) -> pd.DataFrame:
     )
 
 
+@pytest.mark.slow
 def test_the_audit_sees_a_shortcut_and_none_where_there_is_none():
     honest = audit(table_of(np.random.default_rng(0), 0.0))
     assert (
@@ -502,6 +504,7 @@ def test_the_audit_sees_a_shortcut_and_none_where_there_is_none():
     assert bare["auroc"] is None and bare["features"] == [] and "rerun=true" in bare["note"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("marked", [False, True])
 def test_the_audit_reads_our_own_watermark(tmp_path, marked):
     """Pictures that differ in nothing but the mark that this project's generators put in."""

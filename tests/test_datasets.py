@@ -172,6 +172,7 @@ def test_ff_methods_choose_from_what_is_prepared(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_ff_real_clips(shared_data, tmp_path):
     four = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
     data = faceforensics(shared_data / "ffpp", four, protocol="random_groups", val_fraction=0.4)
@@ -385,6 +386,7 @@ def test_art_an_incomplete_painting_is_named(tmp_path):
         art(root / "similar").manifest()
 
 
+@pytest.mark.slow
 def test_art_goes_the_whole_way_on_real_paintings(shared_data, tmp_path):
     root = shared_data / "deepfakeart_layout"
     data = DataOf(

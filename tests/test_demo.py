@@ -88,6 +88,7 @@ def test_who_is_on_youtube_is_nobody_of_celeb_df():
     assert len(tube) == 12 and not tube & {clip.person for clip in clips(36) if clip.folder != "YouTube-real"}
 
 
+@pytest.mark.slow
 def test_workers_decide_no_byte(root, tmp_path):
     render(tmp_path / "two", workers=2, **SMALL)
     assert files(tmp_path / "two") == files(root)
@@ -192,6 +193,7 @@ def test_poses_and_light_are_those_of_the_source():
     assert not np.array_equal(a.room, Scene([0, 2, 1, 2], 5, 25).room)
 
 
+@pytest.mark.slow
 def test_other_seeds_are_other_people(root, tmp_path):
     render(tmp_path / "other", workers=1, seed=1, **SMALL)
     assert not set(files(root).values()) & {b for n, b in files(tmp_path / "other").items() if n.endswith(".mp4")}

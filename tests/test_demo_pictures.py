@@ -197,6 +197,7 @@ def test_every_file_carries_the_same_mark(portraits, paintings):
     assert {mark["synthetic"] for mark in marks} == {"true"}
 
 
+@pytest.mark.slow
 def test_files_do_not_tell_real_from_forged(tmp_path):
     """The shortcut audit on the default set's first paintings: size, format and colours give nothing away."""
     render_paintings(tmp_path / "set", paintings=40, workers=2)
@@ -208,6 +209,7 @@ def test_files_do_not_tell_real_from_forged(tmp_path):
     assert result["passed"], result
 
 
+@pytest.mark.slow
 def test_the_verb_renders_all_three_sets_beside_each_other(tmp_path, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 1)  # here, in no other process
     given = ("people=6", "test_people=3", "frames=4", "portraits=50", "paintings=4", "render_only=true")

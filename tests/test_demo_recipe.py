@@ -1,5 +1,6 @@
 """The demo's Meso4 learns within few steps, whatever the seed."""
 
+import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -51,6 +52,7 @@ def area_after_training(preset: DictConfig, seed: int) -> float:
     return float(roc_auc_score([0] * PAIRS + [1] * PAIRS, logit))
 
 
+@pytest.mark.slow
 def test_the_demo_recipe_learns_by_every_seed():
     """One fake in three looks real, as in the demo. With the paper's dropout of 0.5 five seeds reach 0.56 to 0.76."""
     cfg = compose("train", ["experiment=demo_celebdf/meso4", f"image_size={SIDE}", "paths.out=out"])

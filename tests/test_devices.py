@@ -10,6 +10,8 @@ import pytest
 from conftest import TINY, unmask
 from unmask.runs.run import Run
 
+pytestmark = pytest.mark.slow
+
 QUICK = (*TINY, "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=16", "data.sampling.frames_per_video=1")
 
 

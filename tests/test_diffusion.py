@@ -178,6 +178,7 @@ def test_a_perfect_denoiser_of_a_gaussian_gives_its_mean_and_deviation(sampler, 
     assert float((2 * made - 1).std()) == pytest.approx(0.2, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [DDIM, DPM, partial(DPM, algorithm_type="sde-dpmsolver++"), DDPMScheduler])
 def test_a_seed_gives_its_picture_at_any_batch_size(sampler):
     module = small(kind="v_prediction", sampler=sampler)
@@ -228,6 +229,7 @@ def test_the_network_looks_at_attributes_and_at_whether_they_are_told():
     assert (hidden[1] - told[1]).abs().mean() > 1e-4, "no attribute is not the same as nothing told"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_attributes_are_dropped_as_often_as_the_config_says(share):
     module = small(attributes=1, condition_dropout=share)
@@ -244,6 +246,7 @@ def test_attributes_are_dropped_as_often_as_the_config_says(share):
     assert told == pytest.approx(1 - share, abs=0 if share in (0, 1) else 0.08) and len(kept) == 10
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_is_made():
     """Pictures whose attribute says that the first pixel is bright are brighter there."""
     module = small(
@@ -312,6 +315,7 @@ def test_a_monitor_that_will_not_be_there_is_told_before_training():
 # ---- training ----
 
 
+@pytest.mark.slow
 def test_a_few_pictures_are_learnt_by_heart():
     module = small(kind="v_prediction", sampler=DPM, steps=15, lr=5e-3, num_samples=0)
     Trainer(logger=False, enable_progress_bar=False, accelerator="cpu").validate(module, Faces(), verbose=False)
@@ -388,6 +392,7 @@ def test_samples_come_from_the_running_average():
     assert not torch.allclose(module.sample(2, [0, 1]), plain)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_as_the_uninterrupted_one(tmp_path):
     def fresh():
         torch.manual_seed(1)
@@ -442,6 +447,7 @@ def test_options_are_valid_and_wrong_ones_are_named(group):
         validate(compose("train", [*base, *good, f"+{wrong}"]))
 
 
+@pytest.mark.slow
 def test_a_preset_runs_to_its_end_and_its_samples_are_made_by_seeds(portraits):
     place, here = portraits
     unmask("train", "experiment=celeba/diffusion", *here, *SHORT, cwd=place)
@@ -457,6 +463,7 @@ def test_a_preset_runs_to_its_end_and_its_samples_are_made_by_seeds(portraits):
     assert len(list((place / "diffused/pictures").glob("*.png"))) == 3
 
 
+@pytest.mark.slow
 def test_by_attributes_in_bf16_with_accumulation_an_update_moves_the_average_once(portraits):
     place, here = portraits
     more = [

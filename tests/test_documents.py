@@ -38,6 +38,8 @@ from unmask.cli import verbs
 from unmask.config import conf_dir
 from unmask.runs.run import Run
 
+pytestmark = pytest.mark.slow
+
 README, EXTENDING = ROOT / "README.md", ROOT / "docs/extending.md"
 GENERATED = "docs/configuration.md"
 CONF = Path(conf_dir())

@@ -205,6 +205,7 @@ def test_an_unlisted_source_within_a_split_is_reported(tmp_path):
     assert "1 unrelated within one split, 1 of the unrelated ones real beside fake" in words
 
 
+@pytest.mark.slow
 def test_dealt_splits_keep_copies_together(tmp_path):
     for kind in ("real", "fake"):
         for number in range(12):

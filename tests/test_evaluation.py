@@ -69,6 +69,7 @@ def run(place) -> Run:
 # -- an empty or unscored test split has no figures
 
 
+@pytest.mark.slow
 def test_without_a_test_split_there_are_no_test_figures(tmp_path):
     prepared(tmp_path, divided(tmp_path / "data", train=6, val=6))
     run, printed = trained(tmp_path, "none")
@@ -91,6 +92,7 @@ def test_a_test_fraction_of_nothing_is_an_empty_split(tmp_path):
     assert "no test figures" in printed and run.metrics["test"] == {} and len(run.predictions("test")) == 0
 
 
+@pytest.mark.slow
 def test_a_test_split_that_cannot_be_read_is_listed_and_not_scored(tmp_path):
     root = divided(tmp_path / "data", train=12, val=12, test=4)
     for file in (root / "test").rglob("*.png"):
@@ -220,6 +222,7 @@ def test_training_refuses_what_has_no_effect(place):
 # -- one class alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "label"), [("folder", "real"), ("faces", "real"), ("folder", "fake")])
 def test_one_class_alone_has_a_rate_with_its_interval_and_says_what_does_not_exist(place, run, tmp_path, kind, label):
     """Against SciPy's exact interval of a share."""

@@ -423,6 +423,7 @@ def test_samples_are_evaluated_and_their_nearest_training_pictures_shown(runs):
     assert read_marks(gan / "nearest.png")["digitalSourceType"].endswith("/trainedAlgorithmicMedia")
 
 
+@pytest.mark.slow
 def test_lpips_of_samples_is_the_mean_over_pairs(runs, tmp_path, monkeypatch):
     """Samples that are all the same picture lie at 0; others where LPIPS itself puts each pair."""
     place, gan, _ = runs

@@ -244,6 +244,7 @@ def learn(network, real, fake, steps):
         schedule.step()
 
 
+@pytest.mark.slow
 def test_heat_lies_on_the_forgery_once_it_is_learnt_and_not_with_scrambled_weights():
     """Rendered face swaps of people never seen: the share of the heat in the true mask, against the mask's of the area.
 

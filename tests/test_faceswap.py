@@ -284,6 +284,7 @@ def test_through_the_verbs(people_place, more):
     assert picture.shape == (2, 3, 64, 64) and mask.shape == (2, 1, 64, 64)
 
 
+@pytest.mark.slow
 def test_two_processes_train_against_a_discriminator(people_place):
     """A batch of a process may be of one person, and a backward pass is into one of the networks."""
     place, here = people_place

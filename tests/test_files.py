@@ -189,6 +189,7 @@ def test_a_list_that_is_too_large_is_refused(tmp_path, monkeypatch):
         lists.read_csv(tmp_path / "a.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="measures memory by /proc, which only Linux has")
 def test_memory_is_bounded_by_the_config(tmp_path, monkeypatch):
     from unmask.config import allowed

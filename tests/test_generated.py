@@ -127,6 +127,7 @@ def test_the_way_between_two_noises_keeps_their_length():
     assert float(long.min()) > 0.95 * 768**0.5 and len(long) == 15
 
 
+@pytest.mark.slow
 def test_a_folder_grows_and_what_is_there_stays(loop, tmp_path):
     place, known, runs = loop
     out = tmp_path / "grows"
@@ -241,6 +242,7 @@ def starter(place: Path, calls: list[str]):
     return call
 
 
+@pytest.mark.slow
 def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
     source, here = portraits
     (tmp_path / "outputs").mkdir()

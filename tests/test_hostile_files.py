@@ -9,10 +9,13 @@ import pytest
 from hostile_files import RAW, feed, listening, snapshot
 from hostile_media import OUTWARD, PLAIN
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux",
-    reason="makes named pipes and sockets, and reads /proc: Linux only",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        sys.platform != "linux",
+        reason="makes named pipes and sockets, and reads /proc: Linux only",
+    ),
+]
 
 
 def test_hostile_files_are_prepared_or_set_aside_and_do_nothing_else(tmp_path):

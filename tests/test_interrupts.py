@@ -16,6 +16,8 @@ from unmask.cli import main, verbs
 from unmask.failures import fail_clearly
 from unmask.parallel.processes import RESUMED
 
+pytestmark = pytest.mark.slow
+
 ENDLESS = (
     *TINY,
     "experiment=demo_celebdf/meso4",

@@ -16,6 +16,8 @@ from conftest import unmask
 from unmask.data.store import CropStore
 from unmask.runs.checkpoints import load_weights, resume_point
 
+pytestmark = pytest.mark.slow
+
 GIVEN = [
     "experiment=celeba/dcgan",
     "image_size=16",

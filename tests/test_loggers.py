@@ -91,6 +91,7 @@ def train(place: Path, root: Path, *more: str) -> Path:
     return made
 
 
+@pytest.mark.slow
 def test_each_training_is_a_finished_run_of_wandb_and_nothing_goes_out(workplace, demo_root, cut, offline):
     for number, rate in enumerate(("1.1e-3", "1.2e-3")):
         folder = train(workplace, demo_root, "logger=wandb", f"module.optimizer.lr={rate}")
@@ -165,6 +166,7 @@ def test_tensorboard_is_shown_the_same(workplace, demo_root):
     assert yaml.safe_load((folder / "tensorboard/hparams.yaml").read_text())["module"]["optimizer"]["lr"] == 1.3e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["wandb", "tensorboard"])
 def test_a_package_that_is_missing_is_named_and_needed_by_nothing_else(workplace, demo_root, monkeypatch, package):
     for name in [name for name in sys.modules if name.split(".")[0] == package or name == "torch.utils.tensorboard"]:

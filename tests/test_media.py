@@ -85,6 +85,7 @@ def by_pyav(shared_data) -> dict[Path, tuple[int, float, list[int], np.ndarray]]
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["decord", "torchcodec"])
 def test_decoders_give_the_same_pixels_on_real_clips(by_pyav, other):
     """Bit for bit: 8-bit video, converted by the same arithmetic in every FFmpeg since 4.1."""
@@ -124,6 +125,7 @@ GOPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
 @pytest.mark.parametrize("settings", GOPS.values(), ids=GOPS.keys())
 def test_skipped_frames_change_no_pixel(tmp_path, settings, suffix):

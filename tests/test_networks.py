@@ -68,6 +68,7 @@ def check_network(net, x):
     return plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_on_disk(network):
     x = batch_for(network)
@@ -78,6 +79,7 @@ def test_every_network_on_disk(network):
     assert all(torch.equal(value, again[name]) for name, value in state.items()), "not deterministic under a seed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("differences", [False, True])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_encoder_on_disk(encoder, differences):

@@ -261,6 +261,7 @@ def test_every_argument_takes_effect_or_is_refused(run, tmp_path, arguments, cod
     assert said in done.stderr and "Traceback" not in done.stderr and "probability" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["faces", "pictures"])
 def test_nothing_that_trains_is_imported(run, demo_root, tmp_path, recipe):
     folder = tmp_path / "copy"

@@ -62,6 +62,7 @@ def write_odd(path: Path, frames: np.ndarray) -> None:
         container.mux(stream.encode())
 
 
+@pytest.mark.slow
 def test_bad_files_are_listed_with_their_reasons_and_the_others_prepared(demo_root, tmp_path, monkeypatch):
     root = tmp_path / "raw"
     shutil.copytree(demo_root, root)
@@ -182,6 +183,7 @@ def wait_for(what, seconds: float) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads /proc")
 def test_killed_in_the_middle_and_started_again(workplace, demo_root, tmp_path):
     """`workplace` was prepared in one go, in one process."""
@@ -224,6 +226,7 @@ def test_workers_that_hang_end_with_their_parent(tmp_path):
     wait_for(lambda: not any(map(lives, workers)), 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["write_shard", "write_rejected", "audit", "finish"])
 def test_a_killed_merge_leaves_no_trace(tmp_path, monkeypatch, step):
     root = tree(tmp_path / "raw", LISTED, *PATHS)
@@ -274,6 +277,7 @@ def test_shards_prepared_apart_are_the_whole(tmp_path):
     assert prepare_parts(items, root, store, Painted(), num_workers=0, shard=(1, 3)) == 0, "it is done"
 
 
+@pytest.mark.slow
 def test_shards_through_the_console(workplace, demo_root, tmp_path):
     arguments = ["prepare", "data=demo_celebdf", f"data.root={demo_root}", *TINY, "prepare.num_workers=0"]
     wrong = unmask(*arguments, "prepare.shard=0/2", cwd=tmp_path, expect=1)

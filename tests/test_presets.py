@@ -50,6 +50,7 @@ def test_the_walk_finds_presets():
     assert {"celebdf/meso4", "celebdf/cnn_lstm", "demo_celebdf/meso4"} <= set(EXPERIMENTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_a_preset_is_valid_and_says_what_it_reproduces(experiment):
     cfg = compose("train", [f"experiment={experiment}", "paths.out=out"])
@@ -60,6 +61,7 @@ def test_a_preset_is_valid_and_says_what_it_reproduces(experiment):
     assert cfg.name == experiment, "a preset's runs lie under its own name"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_a_preset_builds_without_a_download(experiment):
     cfg = compose("train", [f"experiment={experiment}", "paths.out=out"])
@@ -73,11 +75,13 @@ def test_a_preset_builds_without_a_download(experiment):
     assert data.loader.image_size == cfg.image_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group,option", OPTIONS)
 def test_every_option_composes_and_is_valid(group, option):
     validate(compose("train", [f"{group}={option}", *OFFLINE, *WANTED.get(option, [])]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "group"), GENERATORS)
 def test_every_option_of_a_generator_composes_and_is_valid(module, group):
     options = sorted((CONF / group.partition("@")[0]).glob("*.yaml"))

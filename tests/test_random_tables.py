@@ -19,6 +19,8 @@ import sklearn.metrics as sk
 from test_metrics import sklearn_eer
 from unmask.metrics import detection, ranking
 
+pytestmark = pytest.mark.slow
+
 TABLES, PARTS = 400, 4
 SAFE = 1e-6  # p and 1 - p above which float64 holds both well enough for scikit-learn's log loss, which is given p
 

@@ -345,6 +345,7 @@ def test_what_was_not_run_says_so(tmp_path):
     assert "not run" in tables.markdown([a, b]) and "not run" in tables.latex([a, b])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["nothing scored", "reals only", "one frame each", "no rows"])
 def test_poor_data_make_a_page_without_invented_figures(tmp_path, case):
     table = predictions(videos=8, unscored=0)
@@ -366,6 +367,7 @@ def test_poor_data_make_a_page_without_invented_figures(tmp_path, case):
     assert not re.search(r"\bnan\b", re.sub(r"data:image/[^\"]*", "", html))
 
 
+@pytest.mark.slow
 def test_shortcut_warning_when_the_interval_misses_a_half(tmp_path):
     found = {**AUDIT, "auroc": 0.7, "low": 0.6, "high": 0.8, "passed": False}
     fine, warned, lied = (
@@ -381,6 +383,7 @@ def test_shortcut_warning_when_the_interval_misses_a_half(tmp_path):
         assert "Shortcut warning." in text and "No shortcut was found" not in text
 
 
+@pytest.mark.slow
 def test_the_same_table_makes_the_same_page(tmp_path):
     a, b = (page.write(tmp_path / name, [small(curves=curves())], "t", strips).read_bytes() for name in "ab")
     assert a == b
@@ -578,6 +581,7 @@ def test_timeline_shows_each_face_in_a_lane_of_its_own():
     assert [track for track, _ in asked] == [3, 4, 5, 6, 7, 8], "the six most suspicious of nine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2, 9])
 def test_the_page_shows_each_face_of_a_video_with_its_scores(tmp_path, number):
     """Of nine faces the six with the highest scores; with one face there is nothing to tell apart."""
@@ -604,6 +608,7 @@ def test_the_page_shows_each_face_of_a_video_with_its_scores(tmp_path, number):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("localiser", [True, False])
 def test_heat_maps_say_what_they_are(tmp_path, localiser):
     png = io.BytesIO()

@@ -23,6 +23,7 @@ def about_block(path):
     return [(key, value.replace("<wbr>", "")) for key, value in pairs], block
 
 
+@pytest.mark.slow
 def test_the_page_says_where_it_comes_from(tmp_path):
     one = small(about=RUN, protocol={"Data": "toy", "Seed": "7"})
     shown, block = about_block(page.write(tmp_path / "r.html", [one], "t", about=ABOUT))

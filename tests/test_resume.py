@@ -19,6 +19,8 @@ from unmask.data import sampling
 from unmask.runs.checkpoints import load_weights, resume_point
 from unmask.runs.errors import RunError
 
+pytestmark = pytest.mark.slow
+
 ARGUMENTS = (
     *TINY,
     "trainer=cpu",

@@ -67,6 +67,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("argument", "told"), REFUSED, ids=[argument for argument, _ in REFUSED])
 def test_what_cannot_work_is_refused_in_one_line_before_anything_runs(train, argument, told):
     if argument == "trainer=gpu" and torch.cuda.is_available():

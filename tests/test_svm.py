@@ -304,6 +304,7 @@ def test_a_killed_run_goes_on_with_what_was_fitted(run, place, monkeypatch):
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
+@pytest.mark.slow
 def test_logistic_regression_on_a_network_and_its_cached_features(place, monkeypatch):
     small = ("module.classifier=logistic", "module.network.encoder.name=test_resnet", "module.C=[0.01,1]")
     first, _ = train(place, "net", *small, "explain=2")
@@ -319,6 +320,7 @@ def test_logistic_regression_on_a_network_and_its_cached_features(place, monkeyp
     assert third.metrics["cv"] != first.metrics["cv"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extra", "reason"),
     [

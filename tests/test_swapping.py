@@ -327,6 +327,7 @@ def luma(frame):
     return torch.from_numpy(frame @ np.array([0.299, 0.587, 0.114]))[None, None] / 255
 
 
+@pytest.mark.slow
 def test_outside_of_the_mask_and_the_label_it_is_the_source_with_its_watermark(made):
     given, out = made
     found, inside = [], []
@@ -403,6 +404,7 @@ def test_a_recipe_that_was_not_kept_is_told_what_was(made):
             DataOf(Generated(out, demo=True), out, recipe).store  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_detector_trains_on_swapped_videos(swap_run, demo_root, tmp_path):
     """Three videos over two processes: all three splits, and what one process makes another makes too."""
     place, run = swap_run
@@ -470,6 +472,7 @@ def test_figures_of_a_face_that_is_brighter_and_trembles():
     assert SwapFigures().means() == {"psnr": None, "ssim": None, "flicker": None}
 
 
+@pytest.mark.slow
 def test_the_manifest_tells_the_figures(made, swap_run, clip, tmp_path):
     _, out = made
     row = pd.read_parquet(out / "items.parquet").set_index("item").loc["generated_faceswap/faceswap/spoken_to_B"]
@@ -535,6 +538,7 @@ def test_odd_sizes_gain_a_line_and_nothing_moves(tmp_path):
     assert np.array_equal(even[33, :47], frame[32]) and np.array_equal(even[:33, 47], frame[:, 46])
 
 
+@pytest.mark.slow
 def test_a_real_face_given_back_lands_where_it_was(shared_data):
     """Nobody is put on anybody: each face is put back as it was cut."""
     video = shared_data / "ffpp/original_sequences/youtube/c23/videos/634.mp4"

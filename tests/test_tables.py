@@ -40,6 +40,7 @@ def test_the_walk_finds_tables():
     assert {"demo", "mesonet_2018", "deepfake_analysis", "deepfakeart_svm"} <= set(TABLES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_is_named_as_its_file_and_all_its_rows_compose(name):
     table = table_spec.read(plain_table(name))
@@ -191,6 +192,7 @@ def starter(place: Path, calls: list[tuple[str, str]], fails: str = "nothing"):
     return call
 
 
+@pytest.mark.slow
 def test_missing_rows_are_run_once_and_the_table_shows_what_scikit_learn_finds(place, extra, monkeypatch):
     calls: list[tuple[str, str]] = []
     monkeypatch.setattr(jobs, "call", starter(place, calls, fails="cnn_lstm"))
@@ -232,6 +234,7 @@ def test_missing_rows_are_run_once_and_the_table_shows_what_scikit_learn_finds(p
     assert len(calls) == 1 and len(list((place / "outputs/demo_celebdf").glob("*/*"))) == 2
 
 
+@pytest.mark.slow
 def test_a_killed_call_goes_on_with_the_row_that_it_was_at(place, extra, monkeypatch):
     calls: list[tuple[str, str]] = []
     run = starter(place, calls)

@@ -140,6 +140,7 @@ def test_the_report_is_one_page_with_the_protocol(run, workplace):
     assert not re.search(r"""(src|href)=["']https?:""", page)
 
 
+@pytest.mark.slow
 def test_a_training_ends_with_its_figures_its_folder_and_its_page(workplace, arguments):
     """The table that `unmask report` prints; the same where the run was finished before; a line an epoch in the log."""
     given = [*arguments, "name=ending", "seed=3", "report=true"]
@@ -198,6 +199,7 @@ def test_a_bad_file_gets_a_plain_answer(run, tmp_path, name, content, reason):
     assert reason in done.stderr and name in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_clips_train_too(workplace, demo_root):
     small = [*SMALL[:-3], "trainer=smoke", "frames=3", "data.sampling.frames_per_video=2", "data.batch_size=4"]
     unmask("train", "experiment=demo_celebdf/cnn_lstm", "name=clips", f"data.root={demo_root}", *small, cwd=workplace)
@@ -268,6 +270,7 @@ def test_missing_data_names_the_command(tmp_path):
 # -- real videos
 
 
+@pytest.mark.slow
 def test_celebdf_layout_goes_the_whole_way(shared_data, tmp_path):
     root = f"data.root={shared_data / 'celebdf_layout'}"
     tiny = ["data.recipe.frames=4", "data.recipe.crop_size=128", "image_size=128"]
@@ -292,6 +295,7 @@ def test_celebdf_layout_goes_the_whole_way(shared_data, tmp_path):
     assert json.loads((folder / "metrics.json").read_text())["thresholds"].keys() == {"frame", "video"}
 
 
+@pytest.mark.slow
 def test_the_summary_of_a_run_is_read_without_its_data(run, workplace, tmp_path):
     alone = tmp_path / "alone"
     shutil.copytree(run.folder, alone)

@@ -451,6 +451,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="measures memory by /proc, which only Linux has")
 def test_a_small_file_does_not_fill_the_memory(tmp_path):
     """32 black frames of 5000x5000 px are 2.4 GB as RGB, in a file of 2 MB: made small one by one, or refused."""

@@ -27,6 +27,7 @@ def work(task: str) -> str:
     return task.upper()
 
 
+@pytest.mark.slow
 def test_bad_tasks_are_named_and_the_others_are_done():
     tasks = ["a", "crash", "b", "hang", "c", "bad", "abort", "bug", "d"]
     results = dict(run(work, tasks, workers=2, timeout=6))
@@ -53,6 +54,7 @@ def threads_now(_: str) -> tuple[bool, int]:
     return loaded, torch.get_num_threads()
 
 
+@pytest.mark.slow
 def test_a_worker_takes_one_core_and_imports_pytorch_only_where_it_is_used(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert dict(run(threads_now, ["x"], workers=1)) == {"x": (False, 1)}
@@ -89,6 +91,7 @@ def empty(_: str) -> str:
     raise MemoryError
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="measures memory by /proc, which only Linux has")
 def test_a_worker_that_fills_the_memory_is_given_up_and_the_others_go_on():
     results = dict(run(fill, [0.1, 1.5, 0.2], 1, 60, memory=0.8))

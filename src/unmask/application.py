@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unmask.config import conf_dir, slips
 from unmask.config.check import resolved
-from unmask.failures import DISK, disk, fail_clearly
+from unmask.failures import DISK, disk, fail_clearly, is_fixable
 from unmask.runs.identity import prepared_hash, run_id
 
 FULL = "HYDRA_FULL_ERROR"  # environment variable of Hydra: raise errors instead of printing them
@@ -69,11 +69,11 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
                 os.environ[FULL] = "1"
             try:
                 return main()
-            except (HydraException, OmegaConfBaseException, OSError) as error:
-                of_disk = isinstance(error, OSError) and error.errno in DISK
-                if not ours or not (of_disk or isinstance(error, HydraException | OmegaConfBaseException)):
+            except Exception as error:
+                said = _said(error, config_name) if ours else None
+                if said is None:
                     raise
-                print(f"unmask: {_said(error, config_name)}", file=sys.stderr)
+                print(f"unmask: {said}", file=sys.stderr)
                 raise SystemExit(1) from None
             finally:
                 if ours:
@@ -84,12 +84,14 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
     return decorate
 
 
-def _said(error: Exception, config_name: str) -> str:
-    """Return the message for an error that Hydra raised or passed on."""
-    if isinstance(error, JobFailed):
+def _said(error: Exception, config_name: str) -> str | None:
+    """Return the message for an error that Hydra raised or passed on; None if it needs its traceback."""
+    if isinstance(error, JobFailed) or is_fixable(error):
         return str(error)
     if isinstance(error, OSError) and error.errno in DISK:
         return disk(error)
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return None
     overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     return slips.explain(error, config_name, overrides)
 

@@ -18,7 +18,7 @@ from unmask.parallel.processes import Terminated, follow_parent, handle, interru
 P = ParamSpec("P")
 R = TypeVar("R")
 
-MENDED = (ValueError, FileNotFoundError, PermissionError)  # errors that a user can fix, if unmask raised them
+FIXABLE = (ValueError, FileNotFoundError, PermissionError)  # errors that a user can fix, if unmask raised them
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the disk is full or read-only
 
 
@@ -38,9 +38,8 @@ def fail_clearly(function: Callable[P, R]) -> Callable[P, R]:
         with interruptible(function.__module__):
             try:
                 return function(*args, **kwargs)
-            except MENDED as error:
-                ours = type(error).__module__.startswith("unmask.") or _raised_by_us(error)
-                if _of_a_sweep() or not ours or os.environ.get("HYDRA_FULL_ERROR"):
+            except FIXABLE as error:
+                if _of_a_sweep() or not is_fixable(error) or os.environ.get("HYDRA_FULL_ERROR"):
                     raise
                 print(f"unmask: {error}", file=sys.stderr)
                 raise SystemExit(1) from None
@@ -51,6 +50,12 @@ def fail_clearly(function: Callable[P, R]) -> Callable[P, R]:
                 raise SystemExit(1) from None
 
     return wrapped
+
+
+def is_fixable(error: BaseException) -> bool:
+    """Return whether an error is one that a user can fix: of the right type, and raised by unmask."""
+    ours = type(error).__module__.startswith("unmask.") or _raised_by_us(error)
+    return isinstance(error, FIXABLE) and ours
 
 
 def disk(error: OSError) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unmask.console import show
-from unmask.files import read_json
+from unmask.files import DamagedError, read_json
 
 JOBS = "UNMASK_SWEEP_JOBS"  # environment variable: the file in which jobs record their folders for the sweep's process
 
@@ -60,7 +60,10 @@ def _figures(out: Path) -> tuple[Text, Text]:
     path = out / "metrics.json"
     if not path.is_file():
         return Text("failed", "red"), Text("")
-    metrics = read_json(path, "train the run again with rerun=true")
+    try:
+        metrics = read_json(path, "train the run again with rerun=true")
+    except DamagedError:
+        return Text("damaged", "red"), Text("")
     test = metrics.get("test")
     return _digits(metrics.get("score")), _digits(test.get("video_auroc") if isinstance(test, dict) else None)
 
