@@ -58,7 +58,7 @@ TARGETS = [
     "omegaconf.OmegaConf.load", "unmask.training.callbacks.LastCheckpoint",
     "pytorch_lightning.callbacks.ModelCheckpoint",
     "pytorch_lightning.loggers.WandbLogger", "torchvision.models.resnet18", "torch.nn.modules.module.torch.load",
-    "unmask.networks.frozen.find", "unmask.runs.figures.write_json", "unmask.provenance.marking.Marking",
+    "unmask.networks.weights.find", "unmask.runs.figures.write_json", "unmask.provenance.marking.Marking",
     "webbrowser.open",
 ]  # fmt: skip
 TEXTS = [

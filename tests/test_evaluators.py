@@ -23,7 +23,7 @@ from unmask.metrics import generation
 from unmask.modules import sample_metrics
 from unmask.modules.gan import GAN
 from unmask.modules.latents import seed_of
-from unmask.networks import evaluators, frozen, perceptual
+from unmask.networks import evaluators, perceptual, weights
 from unmask.networks.evaluators import Inception, RandomFeatures, resize_corners
 from unmask.networks.perceptual import LPIPS
 from unmask.networks.weights import WeightsNotFound
@@ -240,8 +240,8 @@ def test_figures_are_called_fid_only_with_the_published_weights(published, monke
 
 def test_the_file_of_either_port_is_the_published_one():
     """Both name the SHA-256 that is told of both, 6726825d0af5f729...9129b2."""
-    assert {frozen.digest_of(url) for url in evaluators.INCEPTION_URLS} == {"6726825d"}
-    assert frozen.digest_of(perceptual.URLS["vgg"]) == "397923af"
+    assert {weights.digest_of(url) for url in evaluators.INCEPTION_URLS} == {"6726825d"}
+    assert weights.digest_of(perceptual.URLS["vgg"]) == "397923af"
 
 
 def test_missing_weights_are_told_at_first_use_with_file_source_and_place(monkeypatch, tmp_path):

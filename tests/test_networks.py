@@ -334,7 +334,7 @@ def test_facenet_offline_names_file_source_and_place(tmp_path, monkeypatch):
     assert str(place) in str(caught.value)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
 
-    def unreachable(url, path):
+    def unreachable(url, path, hash_prefix):
         raise weights_module.URLError("name resolution failed")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 from torchvision.models.inception import inception_v3
 
-from unmask.networks.frozen import Frozen, find, is_published
-from unmask.networks.weights import load_state, read_state_dict
+from unmask.networks.frozen import Frozen, is_published
+from unmask.networks.weights import find, load_state, read_state_dict
 
 SIDE = 64  # px, input of RandomFeatures
 INCEPTION_SIDE = 299  # px, input of the published network

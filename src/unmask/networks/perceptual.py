@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torchmetrics.functional.image.lpips import _LPIPS
 from torchvision.models import AlexNet_Weights, SqueezeNet1_1_Weights, VGG16_Weights
 
-from unmask.networks.frozen import Frozen, find, is_published
-from unmask.networks.weights import load_state, read_state_dict
+from unmask.networks.frozen import Frozen, is_published
+from unmask.networks.weights import find, load_state, read_state_dict
 
 URLS: dict[str, str] = {
     "alex": AlexNet_Weights.IMAGENET1K_V1.url,

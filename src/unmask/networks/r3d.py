@@ -4,14 +4,12 @@
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from huggingface_hub import constants
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, video
 
-from unmask.networks.weights import WeightsNotFound, load_state, read_state_dict
+from unmask.networks.weights import find, load_state, read_state_dict
 
 MODELS: dict[str, tuple[Callable[..., nn.Module], WeightsEnum]] = {
     "r3d_18": (video.r3d_18, video.R3D_18_Weights.KINETICS400_V1),
@@ -90,13 +88,4 @@ class VideoResNet(nn.Module):
 def kinetics_state(name: str) -> dict[str, Tensor]:
     """Load torchvision's weights for one of `MODELS`, downloaded once into `$TORCH_HOME/hub/checkpoints`."""
     source: str = MODELS[name][1].url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / source.rsplit("/", 1)[-1]
-    if not path.is_file():
-        try:
-            if constants.HF_HUB_OFFLINE:
-                raise OSError("HF_HUB_OFFLINE is set")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(source, str(path))
-        except OSError as error:
-            raise WeightsNotFound(path.name, source, f"{path}, or pass weights=PATH") from error
-    return read_state_dict(path, source)
+    return read_state_dict(find([source], download=True), source)

@@ -7,9 +7,10 @@ take longer than PyTorch.
 import difflib
 import os
 import pickle
+import re
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -88,27 +89,64 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
     module.load_state_dict(state, strict=False)
 
 
-def facenet_state(name: str) -> dict[str, Tensor]:
-    """Load InceptionResnetV1 weights trained on `vggface2` or `casia-webface`, downloaded once (about 110 MB).
+def find(urls: Sequence[str], weights: str | None = None, download: bool = False, folder: Path | None = None) -> Path:
+    """Find the file of a published network: `weights` if given, else in the folder where such files are kept.
 
-    They are stored where facenet-pytorch keeps them: `$TORCH_HOME/checkpoints`, not under `hub/`.
+    Args:
+        urls: where the same weights are published; files with these names are looked up in the folder.
+        weights: a local path, used instead of the folder.
+        download: download the first of `urls` if no file is found.
+        folder: where the files are kept; None for `$TORCH_HOME/hub/checkpoints`.
+
+    Raises:
+        WeightsNotFound: there is no such file; the message says where to get it and where to put it.
+    """
+    source = " or ".join(urls)
+    if weights is not None:
+        path = Path(weights).expanduser()
+        if path.is_file():
+            return path
+        raise WeightsNotFound(path, source, f"{path}, or pass another path as weights=PATH")
+    places = [(folder or Path(torch.hub.get_dir()) / "checkpoints") / url.rpartition("/")[2] for url in urls]
+    if found := next((path for path in places if path.is_file()), None):
+        return found
+    place = f"{places[0]}, or anywhere and pass weights=PATH"
+    if not download:
+        raise WeightsNotFound(places[0].name, source, f"{place}; download=true fetches it")
+    try:
+        _fetch(urls[0], places[0])
+    except OSError as error:
+        raise WeightsNotFound(places[0].name, source, f"{place}; the download failed ({error})") from error
+    return places[0]
+
+
+def _fetch(url: str, path: Path) -> None:
+    """Download a file, unless HF_HUB_OFFLINE forbids it, and check its digest if its name has one."""
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    if HF_HUB_OFFLINE:
+        raise URLError("HF_HUB_OFFLINE is set")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.hub.download_url_to_file(url, str(path), hash_prefix=digest_of(url))
+
+
+def digest_of(url: str) -> str | None:
+    """Return the start of a file's SHA-256, which torch.hub puts in its name (`name-DIGEST.pth`); None without one."""
+    found = re.search(r"-([0-9a-f]{8,})\.\w+$", url)
+    return found[1] if found else None
+
+
+def facenet_state(name: str) -> dict[str, Tensor]:
+    """Load the InceptionResnetV1 weights trained on `vggface2` or `casia-webface`, downloaded once (about 110 MB).
+
+    They are kept where facenet-pytorch keeps them: `$TORCH_HOME/checkpoints`, not under `hub/`.
     """
     if name not in FACENET_FILES:
         raise ValueError(f"pretrained={name}: facenet has {', '.join(FACENET_FILES)}, or null")
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
-    path = Path(os.environ.get("TORCH_HOME", cache)).expanduser() / "checkpoints" / FACENET_FILES[name]
-    source = f"{FACENET_RELEASE}/{path.name}"
-    if not path.is_file():
-        try:
-            from huggingface_hub.constants import HF_HUB_OFFLINE
-
-            if HF_HUB_OFFLINE:
-                raise URLError("HF_HUB_OFFLINE is set")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(source, str(path))
-        except OSError as error:
-            raise WeightsNotFound(path.name, source, f"{path}, or pass weights=PATH") from error
-    return read_state_dict(path, source)
+    folder = Path(os.environ.get("TORCH_HOME", cache)).expanduser() / "checkpoints"
+    source = f"{FACENET_RELEASE}/{FACENET_FILES[name]}"
+    return read_state_dict(find([source], download=True, folder=folder), source)
 
 
 def timm_model(name: str, channels: int, image_size: int | None, pretrained: bool, weights: str | None) -> nn.Module:
