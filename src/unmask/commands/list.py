@@ -104,7 +104,7 @@ def runs(root: Path) -> Iterator[Text]:
         if metrics is None:
             line.append("  unfinished", "yellow")
         elif metrics.get("remarks"):
-            line.append("  not shown to have learned", "yellow")
+            line.append("  no evidence of learning", "yellow")
         yield line
 
 

@@ -218,7 +218,7 @@ def _selection(module: Module, epochs: int, chosen: bool) -> dict[str, str]:
         how = f"none: the weights {f'after the last of {epochs} epochs' if epochs else 'as they were, not trained'}"
     return {
         "Selection": f"{how}; the test split was scored once, after that",
-        "Threshold": "the one of the best balanced accuracy on the validation split",
+        "Threshold": "the one with the best balanced accuracy on the validation split",
     }
 
 

@@ -124,7 +124,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         attributes: Sequence[str] = (),
     ) -> None:
         if masks and how.frames is not None:
-            raise ValueError("masks are of single frames: set frames=null, or data.loader.masks=false")
+            raise ValueError("masks exist only for single frames: set frames=null, or data.loader.masks=false")
         self.store, self.how, self.seed, self.augment, self.masks = store, how, seed, augment, masks
         self.features: Features | JoinedFeatures | None = None
         self._row = np.flatnonzero(store.crops["item"].isin(items["item"]))

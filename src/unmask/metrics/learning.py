@@ -40,7 +40,7 @@ def did_not_learn(
         and (words := _guessing(LEVELS[name](validation), unit(validation), resamples))
     ):
         reasons.append(f"{monitor} {words}")
-    return f"This training is not shown to have learned: {', and '.join(reasons)}." if reasons else None
+    return f"There is no evidence that this training learned: {', and '.join(reasons)}." if reasons else None
 
 
 def _guessing(table: pd.DataFrame, noun: str, resamples: int) -> str | None:

@@ -100,7 +100,7 @@ def stage_sides(image_size: int, stages: int, patch: int) -> list[int]:
     if not factor or image_size < factor or image_size % factor:
         raise ValueError(
             f"image_size={image_size}, patch={patch}, {stages} channels: expected a size that is a multiple of "
-            f"{factor or 'patch x 2^(stages - 1)'}, fewer channels or patch=1"
+            f"{factor or 'patch x 2^(stages - 1)'}, or use fewer channels, or patch=1"
         )
     return [image_size // patch // 2**at for at in range(stages)]
 
