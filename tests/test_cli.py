@@ -114,7 +114,7 @@ def test_flags_of_hydra_come_first_and_keep_their_values(typed, given):
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        (["--foo"], "there is no flag --foo"),
+        (["--foo"], "unknown flag --foo"),
         (["--seed=3"], "keys have no dashes: seed=3"),
         (["--cfg"], "--cfg needs a value: expected one of job, hydra, all"),
         (["--cfg", "jobs"], "--cfg jobs: expected one of job, hydra, all"),

@@ -123,7 +123,7 @@ def test_ff_a_missing_method_or_compression_is_named(tmp_path):
         faceforensics(root, ("FaceSwap",)).manifest()
     with pytest.raises(ManifestError, match=r"no .mp4 in .*youtube/c40/videos \(there is c23: data.compression\)"):
         faceforensics(root, compression="c40").manifest()
-    with pytest.raises(ValueError, match=r"data.methods: there is no DeepFakes; choose from Deepfakes, "):
+    with pytest.raises(ValueError, match=r"data.methods: unknown DeepFakes; expected some of Deepfakes, "):
         faceforensics(root, ("DeepFakes",))
     with pytest.raises(ValueError, match="choose at least one"):
         faceforensics(root, ())

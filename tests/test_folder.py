@@ -93,7 +93,7 @@ def test_a_data_set_that_comes_divided_keeps_its_splits(tmp_path):
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        (["notes/a.jpg"], "there is no video or picture in real/ and fake/ below"),
+        (["notes/a.jpg"], "no video or picture in real/ and fake/ below"),
         (["real/a.jpg", "real/b.jpg"], "the real items are in 2 groups, which cannot be dealt to three splits"),
         (["real/a.jpg", "fake/b.jpg", "train/real/c.jpg"], "holds both fake/ and train/: divide all or"),
         (

@@ -299,7 +299,7 @@ def test_what_a_generator_of_a_table_lacks_is_told():
     plain["needs"] = ["demos", {"name": "X", "experiment": "celeba/vae", "number": 3}]
     with pytest.raises(table_spec.TableError) as error:
         table_spec.read(plain)
-    for words in ("needs: demos", "needs X: it has no count", "needs X: it has no out", "there is no key number"):
+    for words in ("needs: demos", "needs X: it has no count", "needs X: it has no out", "unknown key number"):
         assert words in str(error.value)
 
 

@@ -295,13 +295,13 @@ def test_a_picture_without_marks_has_none(tmp_path):
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("masks=[upper_left,middle]", "there is no 'middle'"),
+        ("masks=[upper_left,middle]", "unknown 'middle'"),
         ("masks=[]", "name at least one"),
         ("size=4", "size=4"),
         ("limit=0", "limit=0"),
         ("batch_size=0", "batch_size=0"),
         ("generator.method=magic", "generator.method=magic"),
-        ("data.root=nowhere", "there is no such folder"),
+        ("data.root=nowhere", "no such folder"),
     ],
 )
 def test_settings_that_cannot_work_are_named_before_anything_is_written(root, tmp_path, override, named):

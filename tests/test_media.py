@@ -232,7 +232,7 @@ def test_frames_one_by_one_are_those_read_together(numbered, decoder):
 
 
 def test_a_decoder_that_cannot_be_used_names_the_fix(monkeypatch):
-    with pytest.raises(ValueError, match="choose auto, decord, pyav, torchcodec"):
+    with pytest.raises(ValueError, match="expected one of auto, decord, pyav, torchcodec"):
         choose_decoder("opencv")
     monkeypatch.setattr(decoders, "find_spec", lambda name: None if name in ("torchcodec", "decord") else name)
     with pytest.raises(ValueError, match="pip install torchcodec"):

@@ -193,7 +193,7 @@ def test_what_is_missing_is_named(place, tmp_path):
     with pytest.raises(StoreError, match=r"unmask prepare data=folder data.name=second data.root="):
         shutil.copytree(place / "outputs/prepared/first", tmp_path / "outputs/prepared/first")
         mixture(tmp_path).setup("fit")
-    with pytest.raises(ManifestError, match=r"there is no such folder: first: .*, second: "):
+    with pytest.raises(ManifestError, match=r"no such folder: first: .*, second: "):
         mixture(tmp_path).source.require_root()
 
 

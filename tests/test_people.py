@@ -55,7 +55,7 @@ def test_patterns_choose_files_too_and_three_people_may_be_named(tmp_path):
 
 def test_what_cannot_be_is_named(tmp_path):
     touch(tmp_path, "A/film.mp4")
-    with pytest.raises(ManifestError, match=r"data\.people\.B=B/\*\*: there is no video"):
+    with pytest.raises(ManifestError, match=r"data\.people\.B=B/\*\*: no video"):
         reader(tmp_path).find_items()
     with pytest.raises(ManifestError, match=r"A/film\.mp4 is both A's and B's"):
         reader(tmp_path, people={"A": "A/**", "B": "*/film.mp4"}).find_items()

@@ -519,7 +519,7 @@ def test_what_another_process_gets_is_the_run_s_folder_and_no_weights(swap_run):
     ("more", "named"),
     [
         (["to=C"], "to=C: smoke (seed 5) knows A, B"),
-        (["to=A", "video=nowhere.mp4"], "video=nowhere.mp4: there is no such file"),
+        (["to=A", "video=nowhere.mp4"], "video=nowhere.mp4: no such file"),
         (["to=A", "blending=magic"], "blending=magic"),
         (["to=A", "search_every=0"], "search_every=0"),
         (["to=A", "video=null"], "video: name the video"),

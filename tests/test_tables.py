@@ -86,7 +86,7 @@ def given(**changes) -> dict:
         ({"metric": None}, "it has no metric"),
         ({"value": 90.0}, "value 90.0: write a share between 0 and 1"),
         ({"level": "frame"}, "the table has no column frame/auroc"),
-        ({"page": 3}, "there is no key page"),
+        ({"page": 3}, "unknown key page"),
     ],
 )
 def test_a_published_figure_says_what_it_is_and_where_it_is_from(changes, words):

@@ -104,7 +104,7 @@ def _unknown(argument: str) -> str:
     if os.path.exists(argument):
         return f"{argument}: a file whose name begins with - is written ./{argument}"
     hint = f"; keys have no dashes: {name}={value if equals else 'VALUE'}" if len(name) > 1 and _is_key(name) else ""
-    return f"there is no flag {argument.partition('=')[0]}{hint}; see unmask --help, and --hydra-help for Hydra's flags"
+    return f"unknown flag {argument.partition('=')[0]}{hint}; see unmask --help, and --hydra-help for Hydra's flags"
 
 
 def quote(argument: str) -> str:

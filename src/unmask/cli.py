@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -36,7 +37,9 @@ def main() -> None:
         print(f"unmask: {verb}: expected a verb first, one of {', '.join(verbs())}", file=sys.stderr)
         raise SystemExit(2)
     if verb not in verbs():
-        print(f"unmask: there is no verb '{verb}'.\n\n{overview()}", file=sys.stderr)
+        near = get_close_matches(verb, verbs(), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(verbs())}"
+        print(f"unmask: unknown verb '{verb}'; {hint}", file=sys.stderr)
         raise SystemExit(2)
     if any(argument in ("-h", "--help") for argument in rest):
         print(describe(verb))

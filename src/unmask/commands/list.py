@@ -173,7 +173,7 @@ def main(arguments: list[str]) -> None:
     else:
         choices = f"unmask list KIND, where KIND is one of\n  {', '.join([*known, 'runs'])}"
         if given:
-            raise SystemExit(f"unmask: there is no kind '{given}'; {choices}")
+            raise SystemExit(f"unmask: unknown kind '{given}'; {choices}")
         print(choices)
 
 

@@ -113,7 +113,7 @@ class Source:
             ManifestError: the folder does not exist.
         """
         if not self.root.is_dir():
-            raise ManifestError(f"data.root={self.root}: there is no such folder\n{self.explain()}")
+            raise ManifestError(f"data.root={self.root}: no such folder\n{self.explain()}")
 
     def holds(self, items: pd.DataFrame) -> bool:
         """Whether the files below `root` match a manifest in names, sizes, and the bytes of some."""

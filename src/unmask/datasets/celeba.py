@@ -61,7 +61,7 @@ The lists lie in data.root or in Anno/ and Eval/ below it."""
         for place in (self.root / PICTURES / PICTURES, self.root / PICTURES):
             if files := sorted(place.glob("*.jpg")):
                 return files
-        raise ManifestError(f"there is no .jpg in {self.root / PICTURES}\n{self.explain()}")
+        raise ManifestError(f"no .jpg in {self.root / PICTURES}\n{self.explain()}")
 
     def _table(self, name: str, allowed: set[int] | None, without: str) -> tuple[list[str], Table]:
         """Return the column names and rows of a list; empty, with a warning, if it is missing."""

@@ -75,7 +75,7 @@ class CelebDF(Source):
         folder = self._find(name)
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".mp4")
         if not files:
-            raise ManifestError(f"there is no .mp4 in {folder}")
+            raise ManifestError(f"no .mp4 in {folder}")
         return [self._item(name, f"{folder.name}/{path.name}", path.stem, methods) for path in files]
 
     def _item(self, folder: str, path: str, stem: str, methods: dict[str, str]) -> Item:

@@ -48,7 +48,7 @@ class DeepfakeArt(Source):
         place = self.root / CATEGORY
         folders = sorted(entry for entry in place.iterdir() if entry.is_dir()) if place.is_dir() else []
         if not folders:
-            raise ManifestError(f"there is no folder of a painting in {place}\n{self.explain()}")
+            raise ManifestError(f"no folder of a painting in {place}\n{self.explain()}")
         methods = read_methods(self.root / "methods.csv")
         items = [item for folder in folders for item in self._painting(folder, methods)]
         split_of = self._lists({item.path for item in items})

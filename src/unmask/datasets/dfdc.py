@@ -51,7 +51,7 @@ by original."""
         )
         parts = [place for place in parts if place not in tests]
         if not tests and not parts:
-            raise ManifestError(f"there is no {METADATA} and no {TEST_LIST} below {self.root}\n{self.explain()}")
+            raise ManifestError(f"no {METADATA} and no {TEST_LIST} below {self.root}\n{self.explain()}")
         items = [item for place in parts for item in self._part(place, "train" if tests else None)]
         return items + [item for place in tests for item in self._test(place)]
 

@@ -66,7 +66,7 @@ class FaceForensics(Source):
         demo: bool = False,
     ) -> None:
         if unknown := [method for method in methods if method not in METHODS]:
-            raise ValueError(f"data.methods: there is no {', '.join(unknown)}; choose from {', '.join(METHODS)}")
+            raise ValueError(f"data.methods: unknown {', '.join(unknown)}; expected some of {', '.join(METHODS)}")
         if not methods:
             raise ValueError(f"data.methods: choose at least one of {', '.join(METHODS)}")
         self.compression, self.methods = compression, list(methods)
@@ -119,7 +119,7 @@ class FaceForensics(Source):
         if not files:
             there = sorted(entry.name for entry in above.glob("*") if entry.is_dir() and entry.name != "masks")
             hint = f" (there is {', '.join(there)}: data.compression)" if there and not place.is_dir() else ""
-            raise ManifestError(f"there is no .mp4 in {place}{hint}\n{self.explain()}")
+            raise ManifestError(f"no .mp4 in {place}{hint}\n{self.explain()}")
         return files
 
     def _original(self, path: Path, origin: str) -> Item:

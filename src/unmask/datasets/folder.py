@@ -83,7 +83,7 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
             )
         if not found:
             where = "" if self.only and not parts and not classes else "in real/ and fake/ "
-            raise ManifestError(f"there is no video or picture {where}below {self.root}\n{self.explain()}")
+            raise ManifestError(f"no video or picture {where}below {self.root}\n{self.explain()}")
         return found
 
     def _parts(self) -> dict[str, Path]:

@@ -61,4 +61,4 @@ class Mixture(Source):
             ManifestError: folders are missing; the message lists them.
         """
         if missing := [f"{source.name}: {source.root}" for source, _ in self._parts if not source.root.is_dir()]:
-            raise ManifestError(f"data.parts: there is no such folder: {', '.join(missing)}")
+            raise ManifestError(f"data.parts: no such folder: {', '.join(missing)}")

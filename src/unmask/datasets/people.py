@@ -68,7 +68,7 @@ Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='
             files = list(self.files(person))
             if not files:
                 raise ManifestError(
-                    f"data.people.{person}={self.people[person]}: there is no video or picture below {self.root}\n"
+                    f"data.people.{person}={self.people[person]}: no video or picture below {self.root}\n"
                     f"{self.explain()}"
                 )
             for file in files:

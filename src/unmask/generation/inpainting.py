@@ -46,7 +46,7 @@ class InpaintSettings:
 
     def __post_init__(self) -> None:
         wrong = [
-            f"masks: there is no '{mask}'; choose from {', '.join(MASKS)}" for mask in self.masks if mask not in MASKS
+            f"masks: unknown '{mask}'; expected one of {', '.join(MASKS)}" for mask in self.masks if mask not in MASKS
         ]
         least = {"size": (self.size, 8), "batch_size": (self.batch_size, 1)}
         wrong += [f"{key}={value}: expected at least {low}" for key, (value, low) in least.items() if value < low]
@@ -106,7 +106,7 @@ def find_originals(data: Source) -> list[Item]:
         ManifestError: the data set is missing, has no real images or contains videos.
     """
     if not data.root.is_dir():
-        raise ManifestError(f"data.root={data.root}: there is no such folder\n{data.explain()}")
+        raise ManifestError(f"data.root={data.root}: no such folder\n{data.explain()}")
     real = sorted((item for item in data.find_items() if item.label == 0), key=lambda item: item.item)
     films = [item.path for item in real if Path(item.path).suffix.lower() in VIDEOS]
     if films or not real:

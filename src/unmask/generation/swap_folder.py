@@ -46,7 +46,7 @@ def find_jobs(video: Path, out: Path) -> list[Job]:
         return [Job(video, video.stem, out)]
     files = [f for f in sorted(video.rglob("*")) if f.suffix.lower() in VIDEOS and not f.name.startswith(".")]
     if not files:
-        raise ValueError(f"video={video}: there is no video in this folder ({' '.join(sorted(VIDEOS))})")
+        raise ValueError(f"video={video}: no video in this folder ({' '.join(sorted(VIDEOS))})")
     jobs: dict[str, Job] = {}
     for file in files:
         name = file.relative_to(video).with_suffix("").as_posix().replace("/", "_")

@@ -100,7 +100,7 @@ def checked(run: Run, video: Path | None, how: SwapSettings) -> Path:
     if video is None:
         wrong.append("video: name the video, or the folder of videos, in which a face is to be swapped")
     elif not video.exists():
-        wrong.append(f"video={video}: there is no such file or folder")
+        wrong.append(f"video={video}: no such file or folder")
     if how.to not in people:
         wrong.append(f"to={how.to}: {run.name} knows {', '.join(people)}; name the one who is to be seen")
     if how.blending not in BLENDS:

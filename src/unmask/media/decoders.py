@@ -27,7 +27,7 @@ def choose_decoder(name: str = "auto") -> str:
     if name == "auto":
         return "pyav"
     if name not in DECODERS:
-        raise ValueError(f"there is no decoder '{name}'; choose auto, {', '.join(DECODERS)}")
+        raise ValueError(f"unknown decoder '{name}'; expected one of auto, {', '.join(DECODERS)}")
     if not find_spec(PACKAGES[name]):
         raise ValueError(f"the decoder '{name}' is not installed: pip install {PACKAGES[name]}, or choose auto")
     if name == "torchcodec":

@@ -137,7 +137,7 @@ class VideoWriter:
 
     def _finish(self) -> None:
         if not self._number:
-            raise ValueError("there is no frame to encode; give at least one")
+            raise ValueError("no frames to encode; expected at least one")
         self._mux(self._stream.encode())
         self._mux_sound(float("inf"))
 

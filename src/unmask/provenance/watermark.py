@@ -261,7 +261,7 @@ def _frames(pixels: Pixels) -> Iterator[Pixels]:
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3, 4) or (pixels.ndim > 2 and pixels.shape[-1] != 3):
         raise ValueError(f"pixels are uint8 [H, W, 3], [H, W] or [T, H, W, 3], not {pixels.dtype} {list(pixels.shape)}")
     if not pixels.size:
-        raise ValueError(f"there is no pixel to mark or read in {list(pixels.shape)}")
+        raise ValueError(f"no pixels to mark or read in {list(pixels.shape)}")
     yield from pixels if pixels.ndim == 4 else [pixels]
 
 

@@ -199,4 +199,4 @@ def _problems(plain: Settings) -> Iterator[tuple[str, str]]:
 
 def _keys(given: Settings, must: set[str], may: set[str]) -> Iterator[str]:
     yield from (f"it has no {key}" for key in sorted(must) if given.get(key) in (None, ""))
-    yield from (f"there is no key {key}" for key in sorted(map(str, given)) if key not in must | may)
+    yield from (f"unknown key {key}" for key in sorted(map(str, given)) if key not in must | may)
