@@ -1,5 +1,6 @@
 """How a verb exits: one-line messages for errors that the user can fix, and exit codes for signals."""
 
+import atexit
 import errno
 import functools
 import gc
@@ -31,7 +32,8 @@ def fail_clearly(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         if not gc.isenabled():  # disabled by `unmask.cli` while importing the verb
-            gc.freeze()  # imported objects persist: exclude them from collections, the one at exit included (2 s)
+            gc.freeze()  # imported objects persist: exclude them from collections until exit
+            atexit.register(gc.unfreeze)
             gc.enable()
         with interruptible(function.__module__):
             try:
