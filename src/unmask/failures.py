@@ -33,7 +33,7 @@ def fail_clearly(function: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         if not gc.isenabled():  # disabled by `unmask.cli` while importing the verb
             gc.freeze()  # imported objects persist: exclude them from collections until exit
-            atexit.register(gc.unfreeze)
+            atexit.register(gc.unfreeze)  # without a collection at exit (2 s), nanobind reports leaks of Triton
             gc.enable()
         with interruptible(function.__module__):
             try:
