@@ -29,7 +29,7 @@ class Recipe(Protocol):
         """Return everything that determines the pixels."""
 
     def words(self, image_size: int) -> str:
-        """Describe how a network sees the pictures, for a protocol."""
+        """Describe the pictures that a network sees, for a description of the protocol."""
 
     def landmarks_in_crop(self, box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map landmarks [N, 5, 2] of faces with boxes [N, 4] from frame px to crop px."""
@@ -39,6 +39,6 @@ class Recipe(Protocol):
 
 
 def overrides(wanted: Mapping[str, object], usual: Mapping[str, object]) -> list[str]:
-    """Return the command-line overrides for the settings of a recipe that differ from the usual ones."""
+    """Return the command-line overrides for those settings of a recipe that differ from its defaults."""
     public = {key: value for key, value in wanted.items() if not key.startswith("_")}
     return [f"data.recipe.{key}={value}" for key, value in public.items() if value != usual.get(key)]

@@ -33,7 +33,7 @@ class Store(Protocol):
 
 
 def store_folder(prepared: Path, name: str, key: str) -> Path:
-    """Return the folder of a data set's crops by a recipe; only this function builds that path."""
+    """Return the folder of the crops that a recipe makes of a data set; only this function builds that path."""
     return prepared / name / key
 
 

@@ -1,4 +1,4 @@
-"""Prepare one item and save the result, its crops or the reason why it has none, on disk."""
+"""Prepare one item and save its crops, or the reason why it has none, on disk."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def keep(folder: Path, item: str, crops: Crops | None, columns: Statistics, reas
 
 
 def file_size(file: Path) -> Statistics:
-    """Return the column of a file's size, if it can be read."""
+    """Return a file's size as a column of the table of items; empty if the file cannot be read."""
     try:
         return {SIZE: float(file.stat().st_size)}
     except OSError:  # missing or not readable; the item's reason says so
