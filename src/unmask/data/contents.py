@@ -65,7 +65,7 @@ def open_contents(members: Sequence[Member], blended: bool = False) -> Contents:
 
 
 def _used(items: pd.DataFrame, split: Split, blended: bool) -> pd.DataFrame:
-    """Return the items with their `split`, set to None where it does not use them."""
+    """Return the items with `split` set to None for fakes that this data set's settings exclude."""
     fake, chosen = items["label"] == 1, items["split"].copy()
     if blended:
         chosen[fake & chosen.isin(["train", "val"])] = None

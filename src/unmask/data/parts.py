@@ -1,4 +1,4 @@
-"""Parts: one file per item, which holds its result until the store is complete; a killed run resumes from them."""
+"""Parts: one file per item with the item's result, until the store is complete; a killed run resumes from these."""
 
 import hashlib
 import json
