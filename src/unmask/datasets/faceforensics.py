@@ -1,9 +1,10 @@
 """FaceForensics++ (arXiv:1901.08971), with FaceShifter and Google's DeepFakeDetection in the same layout.
 
-A fake's name `<target>_<source>.mp4` gives the altered video and the one whose face or expression was transferred. The
-official lists contain pairs of videos, each altered in both directions. DeepFakeDetection has actors instead of
-YouTube videos (`<target>_<source>__<scene>__<id>.mp4`) and no list: published work tests on all of it, as does the
-protocol `predefined`. The 1,000 sequences come from 977 YouTube videos, so a few people may be in two splits.
+A fake's name `<target>_<source>.mp4` gives the altered video (target) and the video whose face or expression was
+transferred to it (source). The official lists contain pairs of videos; each of the two is the other's source.
+DeepFakeDetection has actors instead of YouTube videos (`<target>_<source>__<scene>__<id>.mp4`) and no list: published
+work uses all of it for testing, as does the protocol `predefined`. The 1,000 sequences come from 977 YouTube videos,
+so a few people may be in two splits.
 """
 
 import re
@@ -36,8 +37,8 @@ class FaceForensics(Source):
     Args:
         name: name of the data set; crops at another compression need another name.
         root: its folder.
-        compression: `raw`, `c23` or `c40`, the name of a folder.
-        methods: the manipulations to use, out of the prepared ones.
+        compression: the name of a folder: `raw`, `c23` or `c40`.
+        methods: the manipulations to use; prepared crops of other manipulations are ignored.
         demo: see `Source`.
     """
 
@@ -109,7 +110,7 @@ class FaceForensics(Source):
             self._check_complete(items, pairs)
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """1,000 videos and 1,000 per method (dataset/README.md of HOME); no counts for DeepFakeDetection."""
+        """Return 1,000 reals and 1,000 fakes per method (dataset/README.md of HOME); empty with DeepFakeDetection."""
         return {} if ACTED in self.methods else {"real": 1000, "fake": 1000 * len(self.methods)}
 
     def _videos(self, folder: str, original: bool) -> list[Path]:
