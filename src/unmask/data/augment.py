@@ -1,7 +1,7 @@
-"""Augmentation of training samples: one random draw per sample; a geometric transform also applies to its mask.
+"""Augmentation of training samples: each sample gets one random draw, which is used for all its frames.
 
-Transforms that imitate a codec or a transmission (JPEG, resampling, lost frames) run on uint8 in the loader's worker;
-all others run on float in [0, 1] on the device.
+Geometric transforms use the same draw for the sample's mask. Transforms that imitate a codec or a transmission (JPEG,
+resampling, lost frames) run on uint8 in the loader's worker; all others run on float in [0, 1] on the device.
 """
 
 import warnings
@@ -111,7 +111,7 @@ class DropFrames(nn.Module):
 
 
 class Freeze(nn.Module):
-    """Freeze a clip at one frame for a while, like a stalled player; the frames missed meanwhile are skipped.
+    """Freeze a clip at one frame for a while, like a stalled player; the frames missed during that time are skipped.
 
     Args:
         longest: maximum number of identical frames, at least 2. The number is drawn uniformly from 2 to `longest`, or

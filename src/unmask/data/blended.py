@@ -23,8 +23,8 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]
 class BlendedDataset(CropDataset):
     """Batches like those of `CropDataset`, from n real samples followed by their n self-blends in the same order.
 
-    A sample and its blend show the same frames and come from one draw seeded by (seed, epoch, sample); without a seed
-    the draw is the same in every epoch.
+    A sample and its blend show the same frames and come from one draw, seeded by (seed, epoch, sample). Without a seed,
+    the draw of a sample is the same in every epoch.
 
     Args:
         store: the prepared crops.

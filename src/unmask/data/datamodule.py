@@ -254,7 +254,7 @@ class DataModule(LightningDataModule):
         return self._features
 
     def groups(self, split: str) -> NDArray[np.object_]:
-        """Return for each sample of a split the name [N] of its component, the items linked by sources and groups."""
+        """Return the component of each sample of a split, by name [N]; sources and groups link items to components."""
         items = self.items[self.items["split"] == split]
         members = [
             [f"item {name}" for name in (item, source) if isinstance(name, str)] + list(groups)

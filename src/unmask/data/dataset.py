@@ -34,7 +34,7 @@ class Sampling:
         stride: distance in video frames, for consecutive clips.
         max_stride: in training, draw the stride of each consecutive clip from 1 to this; None uses `stride`.
         balance: `classes` draws equally many real and fake samples. `pairs` draws each fake together with its source.
-            `methods` draws like `classes`, and within a class equally many samples per data set and method. `none`
+            `methods` draws equally many samples of each class and, within a class, of each (data set, method). `none`
             draws every sample once.
     """
 
@@ -166,7 +166,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
     def sources(self) -> sampling.Indices:
         """Return for each sample the index of a sample of its source item; -1 if there is none.
 
-        It is the sample with the same number, or the last one if the source has fewer samples.
+        The source's sample has the same number as the given one; if the source has fewer samples, it is the last one.
         """
         place: dict[tuple[str | None, int], int] = {}
         for index, (item, (_, number, _)) in enumerate(zip(self.table["item"], self._spans, strict=True)):

@@ -1,4 +1,4 @@
-"""Find near-duplicate items, whether the manifest relates them, and whether they are in different splits.
+"""Find near-duplicate items; tell whether the manifest relates them, and whether they are in different splits.
 
 Exact copies have the same bytes and are found by `manifest.check_leaks`. Re-encoded copies have different bytes and
 are found here, by comparing crops (data/perceptual.py). A fake looks like its source, and two fakes of one source look
@@ -40,7 +40,7 @@ Pixels = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint8]]
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """Read the look-alike pairs of a store from its duplicates.csv, or compute them if it is missing or damaged."""
+    """Read the look-alike pairs of a store from duplicates.csv; compute them if the file is missing or damaged."""
     try:
         pairs = pd.read_csv(folder / DUPLICATES, dtype=COLUMNS, keep_default_na=False)
     except (FileNotFoundError, ValueError):  # pandas' parser and decoding errors are ValueErrors

@@ -249,7 +249,7 @@ def _check_rejected(items: pd.DataFrame, folder: Path, max_rejected: float) -> N
 
 
 def _warn_changed(store: CropStore, root: Path) -> CropStore:
-    """Return the store, with a warning if file sizes differ from those at preparation."""
+    """Return the store; warn if the sizes of files have changed since preparation."""
     if SIZE not in store.items:
         return store
     changed = []

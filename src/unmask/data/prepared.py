@@ -15,7 +15,7 @@ from unmask.data.stores import store_folder
 
 
 def members(source: Source, split: Split, recipe: Recipe, prepared: str | Path) -> "list[tuple[Prepared, Split]]":
-    """Return for each data set in a source its crops and its split, which is `split` if it has none of its own."""
+    """Return the crops and the split of each data set in a source; a data set without its own split gets `split`."""
     return [(Prepared(part, recipe, prepared), own or split) for part, own in source.parts]
 
 

@@ -35,7 +35,7 @@ class Recipe(Protocol):
         """Map landmarks [N, 5, 2] of faces with boxes [N, 4] from frame px to crop px."""
 
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
-        """Return the crops of one file, and of its mask if `masks`; raise a ValueError if there are none."""
+        """Return the crops of one file, and of its mask if `masks` is true; raise a ValueError without any crops."""
 
 
 def overrides(wanted: Mapping[str, object], usual: Mapping[str, object]) -> list[str]:

@@ -77,7 +77,7 @@ def balanced_order(label: NDArray[np.integer], rng: np.random.Generator) -> Indi
 
 
 def stratified_order(label: NDArray[np.integer], stratum: NDArray[np.integer], rng: np.random.Generator) -> Indices:
-    """Return as many positions as there are labels: half from each class, and equally many from each of its strata.
+    """Return as many positions as there are labels, half per class; within a class, equally many per stratum.
 
     Args:
         label: label of each sample [N].

@@ -51,7 +51,7 @@ class Source:
 
     @property
     def parts(self) -> Sequence[tuple[Source, Split | None]]:
-        """The data sets it contains, each with its own split if it has one; a single data set contains itself."""
+        """The data sets in this source, each with its own split or None; a single data set contains only itself."""
         return [(self, None)]
 
     def find_items(self) -> list[Item]:

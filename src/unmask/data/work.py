@@ -24,7 +24,7 @@ class Work:
     recipe: Recipe
 
     def __call__(self, task: Task) -> str | None:
-        """Make the crops of one item; return why there are none, or None."""
+        """Make the crops of one item; return the reason if there are no crops, else None."""
         item, path, mask = task
         if (about := read_about(self.folder, item)) is not None:  # done by another call meanwhile
             return about["rejected"]

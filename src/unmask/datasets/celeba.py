@@ -96,7 +96,7 @@ def read_table(path: Path, header: int, allowed: set[int] | None) -> tuple[list[
         The column names (empty if the file has none) and the values of each picture.
 
     Raises:
-        ManifestError: a line is malformed, or two lines contradict each other; the message names them.
+        ManifestError: a line is malformed, or two lines contradict each other; the message names the lines.
     """
     commas = path.suffix == ".csv"
     rows = read_csv(path) if commas else [line.split() for line in read_text(path).splitlines()]

@@ -121,7 +121,7 @@ def read_labels(path: Path) -> list[tuple[str, int]]:
     """Read the public test set's list as (file name, label), 1 = fake.
 
     Raises:
-        ManifestError: a line is malformed, or two lines give one video both labels; the message names them.
+        ManifestError: a line is malformed, or two lines give one video both labels; the message names the lines.
     """
     rows = read_csv(path)
     if not rows or rows[0] != ["filename", "label"]:

@@ -96,7 +96,7 @@ class FaceForensics(Source):
         ]
 
     def require(self, protocol: str, items: Sequence[Item]) -> None:
-        """Reject a copy without the official lists, or whose videos do not match them."""
+        """Reject a copy that lacks the official lists, or whose videos do not match the lists."""
         if protocol != "predefined":
             return
         pairs = self._pairs() if "youtube" in self.origins else {}
@@ -209,7 +209,7 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
     """Read an official list: pairs of video numbers.
 
     Raises:
-        ManifestError: the file is not such a list.
+        ManifestError: the file does not contain a list of such pairs.
     """
     try:
         pairs = [(str(a), str(b)) for a, b in read_json(path)]

@@ -25,7 +25,7 @@ class Folder(Source):
         only: `real`, for generators: the root may then also contain real media directly, without a folder `real`.
         group: a regular expression, searched for in each file's path below `real` or `fake/METHOD` (without suffix).
             Files stay in one split if its first group (or whole match, if it has no group) is the same: `(.+)_frame`
-            keeps the pictures of a video together. None uses the sub-folder, or the file name if there is none.
+            keeps the pictures of a video together. None uses the sub-folder or, outside of sub-folders, the file name.
         demo: see `Source`.
     """
 

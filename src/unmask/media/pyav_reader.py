@@ -65,7 +65,7 @@ class VideoReader:
 
 
 class PyavReader(VideoReader):
-    """PyAV: decodes only what the wanted frames depend on (H.264), or all frames up to the last wanted one (others)."""
+    """PyAV: decodes only frames that wanted ones depend on (H.264), or all up to the last wanted one (other codecs)."""
 
     def _fill(self, indices: list[int], put: Put) -> None:
         wanted = set(indices)
@@ -82,7 +82,7 @@ class PyavReader(VideoReader):
             raise MediaError(f"the video ends before frame {min(lost)}: it is cut off")
 
     def _put(self, frames: Iterator[tuple[int, "VideoFrame"]], indices: list[int], put: Put) -> set[int]:
-        """Call `put` for each frame, at every position of its number in `indices`; return the numbers found."""
+        """Call `put(position, frame)` for every position of a frame's number in `indices`; return the numbers found."""
         found = set()
         for number, frame in frames:
             shown = self.about.view.of(frame)

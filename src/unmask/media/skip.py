@@ -5,7 +5,7 @@ other picture refers to it. Second, the pictures of a group (from one IDR pictur
 wanted picture of the group, or all if none is wanted, because no picture of a later group refers to them.
 
 Other codecs are less explicit: in HEVC, higher temporal layers may refer to "non-reference" pictures, and in VP9, a
-picture to which none refers may adapt the probabilities used to decode the next picture.
+picture to which no other refers may adapt the probabilities used to decode the next picture.
 """
 
 import re

@@ -53,7 +53,7 @@ class Reading:
         payload: The most likely 32 bits, whether or not there is a mark.
         score: Correlation with the payload's code word, in units of the standard deviation that the correlation with
             one word has in unmarked pictures.
-        p_value: Upper bound on the probability of such a score in an unmarked picture, over all payloads.
+        p_value: Upper bound on the probability that an unmarked picture has at least this score for any payload.
     """
 
     payload: int
