@@ -5,7 +5,7 @@ swapped face shows: a border between regions of different image statistics. Diff
 
 - The paper computes masks from 68 to 81 landmarks of each face; here, a mean face is fitted to five landmarks.
 - Ranges are shares of the picture's or face's size instead of px.
-- Hue and saturation shift visibly; the authors' maximum shift of 0.3 is invisible, being on scales of 180 and 255.
+- Hue and saturation shift visibly; the authors' code shifts them by at most 0.3 on scales of 180 and 255.
 """
 
 from collections.abc import Callable, Sequence

@@ -32,7 +32,7 @@ class Sampling:
         frames: None for single frames, else the length T of a clip.
         consecutive: whether a clip's frames are `stride` apart in the video; if not, they are spread evenly over it.
         stride: distance in video frames, for consecutive clips.
-        max_stride: in training, draw the stride of each consecutive clip from 1 to this; None uses `stride`.
+        max_stride: in training, draw the stride of each consecutive clip from 1 to `max_stride`; None uses `stride`.
         balance: `classes` draws equally many real and fake samples. `pairs` draws each fake together with its source.
             `methods` draws equally many samples of each class and, within a class, of each (data set, method). `none`
             draws every sample once.
@@ -78,7 +78,7 @@ class Sampling:
         return CropDataset(store, items, self, seed, augment, masks, attributes)
 
     def order(self, samples: "CropDataset") -> tuple[Order, int]:
-        """Return the function that draws an epoch's order, and how many consecutive samples must share a process."""
+        """Return the function that draws an epoch's order, and how many consecutive samples go to the same process."""
         if self.balance == "pairs":
             return partial(sampling.paired_order, samples.labels, samples.sources()), 2
         if self.balance == "classes":

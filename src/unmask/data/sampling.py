@@ -167,7 +167,7 @@ class CountedSampler(Sampler[tuple[int, int]]):
 class FixedSampler(CountedSampler, SequentialSampler):  # type: ignore[misc]
     """Use the first epoch's order in every epoch, so that the first few batches of each epoch are the same.
 
-    With `trainer.overfit_batches`, Lightning replaces any sampler that is not a SequentialSampler.
+    This class is a SequentialSampler because Lightning replaces any other sampler if `trainer.overfit_batches` is set.
     """
 
     def set_epoch(self, epoch: int) -> None:

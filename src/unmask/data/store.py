@@ -86,7 +86,7 @@ class CropStore:
         return self._read("crops", shard, offset)
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the masks of these crops, places [N] -> uint8 [N, 1, S, S], 255 where manipulated.
+        """Return the masks of the crops at these places, both [N] -> uint8 [N, 1, S, S], 255 where manipulated.
 
         Raises:
             StoreError: the recipe kept no masks.

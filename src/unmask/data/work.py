@@ -43,7 +43,7 @@ class Work:
 def record(
     folder: Path, root: Path, results: Iterator[tuple[Task, str | workers.TaskError | None]]
 ) -> Iterator[str | None]:
-    """Yield each item's reason or None; an item that crashed its worker is recorded here and not opened again."""
+    """Yield why each item is rejected, or None; record an item that crashed its worker, so that it is not retried."""
     for (item, path, _), result in results:
         if isinstance(result, workers.TaskError):
             keep(folder, item, None, file_size(root / path), str(result))

@@ -36,7 +36,7 @@ class FaceForensics(Source):
 
     Args:
         name: name of the data set; crops at another compression need another name.
-        root: its folder.
+        root: folder of the data set.
         compression: the name of a folder: `raw`, `c23` or `c40`.
         methods: the manipulations to use; prepared crops of other manipulations are ignored.
         demo: see `Source`.

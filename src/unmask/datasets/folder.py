@@ -21,7 +21,7 @@ class Folder(Source):
 
     Args:
         name: name of the data set: letters, digits, `_` and `-`.
-        root: its folder.
+        root: folder of the data set.
         only: `real`, for generators: the root may then also contain real media directly, without a folder `real`.
         group: a regular expression, searched for in each file's path below `real` or `fake/METHOD` (without suffix).
             Files stay in one split if its first group (or whole match, if it has no group) is the same: `(.+)_frame`

@@ -167,7 +167,7 @@ class PeopleSampling(Sampling):
 
 
 class PeopleDataset(CropDataset):
-    """Batches with `identity` int64 [B] and the face's `mask` uint8 [B, 1, S, S], 255 inside its outline."""
+    """Batches with `identity` int64 [B] and the face's `mask` uint8 [B, 1, S, S], 255 inside the face's outline."""
 
     identity: Tensor  #: index of each sample's person in `data.people` [N]
     landmarks: NDArray[np.float32]  #: landmarks of each crop, crop px [N, 5, 2]
@@ -200,7 +200,7 @@ def landmarks(crops: pd.DataFrame, recipe: Recipe) -> NDArray[np.float32]:
     """Return the landmarks of these crops, crop px [N, 5, 2].
 
     Raises:
-        ManifestError: some crops have none.
+        ManifestError: some crops have no landmarks.
     """
     box = np.array(crops["box"].tolist(), np.float32).reshape(-1, 4)
     points = np.array(crops["landmarks"].tolist(), np.float32).reshape(-1, 5, 2)

@@ -125,7 +125,7 @@ class VideoWriter:
         return read_sound(source, self._container)
 
     def _mux(self, packets: Iterable[Encoded]) -> None:
-        """Write video packets, and before each the audio that is due earlier, so that neither accumulates in memory."""
+        """Write video packets; before each one, write the audio due earlier, so that neither accumulates in memory."""
         for packet in packets:
             self._mux_sound(timed(packet).due)
             self._container.mux(packet)

@@ -66,7 +66,7 @@ def associate(found: list[Faces], min_prob: float = 0.9, min_iou: float = 0.2, m
 
     Args:
         found: the faces of each searched frame, in order.
-        min_prob: less probable detections are ignored.
+        min_prob: minimum probability of a detection; less probable ones are ignored.
         min_iou: minimum IoU of a face with the last box of its track; otherwise, the face starts a new track.
         max_gap: a track ends if its last detection is more than this many searched frames ago.
     """

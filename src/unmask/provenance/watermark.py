@@ -87,7 +87,7 @@ def read(pixels: Pixels, expected: Sequence[int] = (), key: str = KEY) -> Readin
 
     Args:
         pixels: uint8, uncropped, at any size.
-        expected: payloads to test separately: among few words, a lower score is significant than among all 2^32.
+        expected: payloads to test separately; with few candidates, a lower score is significant than with all 2^32.
         key: the embedder's key.
 
     Raises:
@@ -138,8 +138,8 @@ def encode(payload: int) -> Array:
 def decode(soft: Array) -> tuple[int, float]:
     """Return the payload whose code word correlates best with soft decisions [72], and that correlation.
 
-    The result is correct even if three of the 24 equally strong decisions of each Golay word are wrong; more may be
-    wrong if they are weak.
+    A Golay word of 24 equally strong decisions is decoded correctly even if any three of them are wrong. If the wrong
+    ones are weak, more may be wrong.
     """
     payload, score = 0, 0.0
     for number, words in enumerate((_words(), _words(), _words()[:256])):
@@ -208,7 +208,7 @@ def _change(work: Array, word: Array, budget: float, codec: float, carrier: _Car
 
 
 def _fill(base: Array, slope: Array, cost: Array, budget: float) -> Array:
-    """Return amplitudes max(0, base + slope x level) [72] at the highest level with cost @ amplitude^2 in budget."""
+    """Return amplitudes max(0, base + slope x level) [72]; `level` is the highest with cost @ amplitude^2 <= budget."""
 
     def spent(level: float) -> float:
         return float(cost @ np.maximum(base + slope * level, 0) ** 2)

@@ -165,7 +165,7 @@ class RunReport:
 
 
 def common_unit(runs: Sequence[RunReport]) -> str:
-    """Return `image` if all runs scored images, or else `video`."""
+    """Return `image` if all runs scored images, else `video`."""
     return "image" if all(run.unit == "image" for run in runs) else "video"
 
 

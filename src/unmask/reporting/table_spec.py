@@ -104,8 +104,8 @@ class Table:
     """A table of a paper.
 
     Args:
-        name: Name of its file.
-        title: Title above it.
+        name: Name of the table's file.
+        title: Title above the table.
         caption: Text below the title.
         columns: Metrics.
         rows: Detectors.
