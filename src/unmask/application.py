@@ -19,8 +19,8 @@ from unmask.config.check import resolved
 from unmask.failures import DISK, disk, fail_clearly, is_fixable
 from unmask.runs.identity import prepared_hash, run_id
 
-FULL = "HYDRA_FULL_ERROR"  # environment variable of Hydra: raise errors instead of printing them
-ALWAYS = ("hydra.", "hydra/", "local")  # Hydra's own settings and the user's local ones
+FULL = "HYDRA_FULL_ERROR"  # environment variable that makes Hydra raise errors instead of printing them
+ALWAYS = ("hydra.", "hydra/", "local")  # overrides that always have an effect: Hydra's and the user's local ones
 
 
 class JobFailed(CompactHydraException):
@@ -44,7 +44,7 @@ def _run_id(root: DictConfig) -> str:
 
 
 def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
-    """Decorate a function of a config to make it the Hydra application of a verb.
+    """Return a decorator that turns a function of a config into the Hydra application of a verb.
 
     Args:
         config_name: name of the top-level config in `conf`.
@@ -100,7 +100,8 @@ def _said(error: Exception, config_name: str) -> str | None:
 def _without_full_errors() -> Iterator[None]:
     """Unset HYDRA_FULL_ERROR while a verb runs, for the verb and the processes that it starts.
 
-    After a job of a sweep it is set again, since Hydra prepares the next job; after a single run Hydra shows its error.
+    After a job of a sweep, the variable is set again, because Hydra prepares the next job. After a single run, it stays
+    unset, and Hydra itself reports the run's error.
     """
     os.environ.pop(FULL, None)
     try:

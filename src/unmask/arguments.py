@@ -3,7 +3,7 @@
 import os
 import re
 
-# Keys whose values are paths as they are on disk; Hydra's grammar does not accept spaces, brackets and `=` in them.
+# Keys whose values, such as paths, may contain spaces, brackets or `=`, which Hydra's grammar accepts only in quotes.
 PLAIN = ("path", "run", "video", "root", "data.root", "data.run", "data.group", "out")
 WORDS = ("list",)  # verbs that take plain words instead of overrides
 
@@ -18,7 +18,7 @@ CHOICES = {
     ("--cfg", "-c"): ("job", "hydra", "all"),
     INFO: ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
 }
-# Hydra performs only one of these actions.
+# Flags of which only one may be given, because Hydra performs only one of these actions.
 ACTIONS = (("--run", "-r"), ("--multirun", "-m"), ("--cfg", "-c"), INFO, ("--shell-completion", "-sc"))
 
 
@@ -110,7 +110,8 @@ def _unknown(argument: str) -> str:
 def quote(argument: str) -> str:
     """Make one shell argument safe for Hydra: a bare path becomes `path='...'`, and paths are quoted.
 
-    All arguments of the Trainer are accepted, with or without a plus sign, although the config contains only a few.
+    Keys below `trainer` get the prefix `++`, so that all arguments of the Trainer are accepted, although the config
+    contains only a few.
     """
     if argument.startswith(("-", "~")):
         return argument

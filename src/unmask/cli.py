@@ -20,7 +20,7 @@ from unmask.parallel.processes import interrupted
 
 
 def main() -> None:
-    """Run one verb; Hydra and Lightning's child processes see it as `python -m unmask.commands.VERB`."""
+    """Run one verb, so that Hydra and Lightning's child processes see the call `python -m unmask.commands.VERB`."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
@@ -58,7 +58,7 @@ def main() -> None:
         show_config(verb)
         return
     if "torch" not in sys.modules:
-        gc.disable()  # imports create no garbage; collection takes a fifth of their time (see `fail_clearly`)
+        gc.disable()  # a fifth of the import time, and there is no garbage (see `fail_clearly`)
     with _interruptible(verb):
         runpy.run_module(f"unmask.commands.{verb}", run_name="__main__", alter_sys=True)
 
@@ -105,7 +105,7 @@ def _interruptible(verb: str) -> Iterator[None]:
 
 
 def _complete(arguments: list[str]) -> list[str] | None:
-    """Return the verb and arguments that complete `unmask VERB ...`; None if there is nothing left to complete.
+    """Return the verb and arguments with which Hydra completes `unmask VERB ...`; None if Hydra has nothing to do.
 
     Hydra's completion scripts do not know verbs, so the verb is removed from the line that they pass on.
     """

@@ -18,7 +18,7 @@ def say(text: str, style: str | None = None) -> None:
 
 
 def show(table: RenderableType) -> None:
-    """Print a Rich renderable. Verbs started by a launcher call this so that they hold no console to pickle."""
+    """Print a Rich renderable. Verbs call this so that a launcher, which pickles them, need not pickle the console."""
     console.print(table)
 
 

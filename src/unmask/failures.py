@@ -23,10 +23,11 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the disk is full or read-onl
 
 
 def fail_clearly(function: Callable[P, R]) -> Callable[P, R]:
-    """Print errors that a user can fix as one message and exit with 1; other errors keep their traceback.
+    """Print user-fixable errors as one message and exit with 1; other errors keep their traceback.
 
-    Every error of unmask that a user can fix is a ValueError, FileNotFoundError or PermissionError. In a sweep it is
-    raised, so that the other jobs continue. Ctrl-C and SIGTERM print one line and exit with 130 and 143.
+    An error is user-fixable if it is a ValueError, FileNotFoundError or PermissionError and was raised by unmask. In a
+    sweep, such errors are re-raised, so that the other jobs continue. Ctrl-C and SIGTERM print one line and exit with
+    130 and 143.
     """
 
     @functools.wraps(function)
@@ -70,7 +71,7 @@ def disk(error: OSError) -> str:
 
 @contextmanager
 def interruptible(module: str) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into one line and an exit code; exit when the verb that started this one exits.
+    """Turn Ctrl-C and SIGTERM into one line and an exit code; if another verb started this one, end together with it.
 
     Args:
         module: name of the verb's module, `unmask.commands.VERB`, or `__main__` if it was run with `python -m`.
@@ -106,7 +107,7 @@ def _of_a_sweep() -> bool:
 def _signalled(stop: BaseException) -> int | None:
     """Return the exit code if a signal caused this exception, or None.
 
-    The Trainer turns KeyboardInterrupt into exit code 1, and SIGTERM, if it handles it, into an exit without a code.
+    The Trainer turns KeyboardInterrupt into exit code 1. If it handles SIGTERM, it exits without a code.
     """
     if isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt):
         return 128 + signal.SIGINT

@@ -44,8 +44,8 @@ def open_regular(path: Path) -> BinaryIO:
     opening it returns immediately and the check of the descriptor fails.
 
     Raises:
-        NotRegularError: it is another kind of file; the message is like `not a regular file (a named pipe)`.
-        OSError: it is missing or not readable.
+        NotRegularError: the path is another kind of file; the message is like `not a regular file (a named pipe)`.
+        OSError: the file is missing or not readable.
     """
     _require(os.stat(path).st_mode)
     descriptor = os.open(path, os.O_RDONLY | FLAGS)
@@ -71,7 +71,7 @@ def read_json(path: Path, fix: str) -> dict[str, Any]:
 
     Raises:
         DamagedError: the file does not contain a JSON object.
-        OSError: it is missing or not readable.
+        OSError: the file is missing or not readable.
     """
     try:
         found = json.loads(path.read_bytes())
@@ -127,7 +127,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def reserve(path: Path) -> None:
-    """Allocate the disk space of a file before it is memory-mapped; else a full disk would kill the process later.
+    """Allocate a file's disk space before writing to its memory map, where a full disk would kill the process.
 
     Raises:
         OSError: there is not enough space; the file is removed.
@@ -154,11 +154,13 @@ def checksum(path: Path) -> int:
 
 
 def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a regular file, up to its size when it is opened, so that a growing file cannot block this.
+    """Return the SHA-256 of a regular file.
+
+    Only as many bytes are read as the file has when it is opened, so that hashing ends even if the file keeps growing.
 
     Raises:
-        NotRegularError: it is a pipe, a socket, a device or a folder.
-        OSError: it is missing or not readable.
+        NotRegularError: the path is a pipe, a socket, a device or a folder.
+        OSError: the file is missing or not readable.
     """
     digest = hashlib.sha256()
     with open_regular(path) as file:
@@ -181,7 +183,7 @@ def claim(note: Path, about: Mapping[str, object], fix: str, alone: bool = True,
     """Record in a new folder what it is for, or check that its existing note says the same.
 
     Args:
-        note: a JSON file in the folder; both are created if missing.
+        note: a JSON file in the folder; file and folder are created if missing.
         about: what the folder is for; must survive a JSON round trip (no tuples).
         fix: end of the error message: what to do if the note is damaged.
         alone: reject a folder that has files but no note.
@@ -196,7 +198,7 @@ def claim(note: Path, about: Mapping[str, object], fix: str, alone: bool = True,
             raise ClaimError(folder, None)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(note, json.dumps(about, indent=2) + end)
-    # Always read it back: if two processes claim a folder at once, one finds the other's note.
+    # Always read the note back: if two processes claim a folder at once, one finds the other's note.
     found: dict[str, object] = read_json(note, fix)
     if found != about:
         raise ClaimError(folder, found)
@@ -230,7 +232,7 @@ def remove_made(folder: Path, patterns: Iterable[str]) -> None:
 
     Args:
         folder: the output folder; it may be missing.
-        patterns: glob patterns relative to it, such as `checkpoints/*.ckpt`, that match only files written by unmask.
+        patterns: glob patterns relative to the folder, such as `checkpoints/*.ckpt`; they match only files of unmask.
     """
     emptied: set[Path] = set()
     for pattern in patterns:

@@ -1,7 +1,8 @@
 """Allowlist of the classes and functions that a config may build, and of arguments that access files or the network.
 
-A `_target_` is looked up here before anything is imported. It must be defined in the module that it names: an alias is
-rejected. Any public class in a listed module may be built; a function only if it, or its module, is in `FUNCTIONS`.
+A `_target_` is looked up here before anything is imported. It must name the module in which the class or function is
+defined; aliases are rejected. Any public class in a listed module may be built; a function may be called only if it,
+or its module, is in `FUNCTIONS`.
 """
 
 import inspect
@@ -40,8 +41,8 @@ FUNCTIONS = (  # a module allows all of its functions, so that a new schedule ne
 )
 ALLOWED = (*OURS, *THEIRS, *TRAINING)
 
-#: Arguments that name pretrained weights or allow a download, with the value that reads and downloads nothing. These
-#: values are set in a config that came with a run, because the run's checkpoint holds the weights.
+#: Arguments that name pretrained weights or allow a download, each with a value at which nothing is read or downloaded.
+#: A config that came with a run gets these values, because the run's checkpoint holds the weights.
 NEUTRAL: dict[str, Any] = {
     "weights": None,
     "resnet_weights": None,
@@ -53,7 +54,7 @@ NEUTRAL: dict[str, Any] = {
 READ_ONLY = frozenset({"root", "prepared", "run"})
 #: Arguments that name an output path; a config that came with a run may not contain them.
 WRITING = frozenset({"dirpath", "folder", "save_dir", "default_root_dir", "cache_dir", "out"})
-# Classes that write or delete files during training; such a config may build neither these nor those of `TRAINING`.
+# Classes that write or delete files during training. A config that came with a run may not build these or `TRAINING`.
 WRITERS = (
     "unmask.training.callbacks",
     "unmask.training.metrics_csv",
@@ -66,8 +67,8 @@ def locate(name: Any) -> Any:
     """Import the class or function that a `_target_` names.
 
     Raises:
-        PermissionError: a config may not build it; nothing outside the allowlist is even imported.
-        ImportError, AttributeError: it does not exist.
+        PermissionError: a config may not build the target; nothing outside the allowlist is even imported.
+        ImportError, AttributeError: the target does not exist.
     """
     refusal = PermissionError(f"'{name}' is not on the list of what a config may build (unmask.config.allowed)")
     module, _, attribute = str(name).rpartition(".")

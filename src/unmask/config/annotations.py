@@ -24,7 +24,7 @@ def misfits(node: object, path: str = "") -> Iterator[tuple[str, str]]:
 
     Args:
         node: a checked config as plain mappings, lists, numbers and text.
-        path: its dotted path in the config.
+        path: dotted path of `node` in the config.
     """
     if isinstance(node, dict) and "_target_" in node:
         yield from _of_target(node, path)
@@ -57,7 +57,7 @@ def fits(value: object, annotation: object) -> bool:
     if annotation in (None, types.NoneType):
         return value is None
     if isinstance(value, dict) and "_target_" in value:
-        return annotation not in WORDS  # it builds an object of some class
+        return annotation not in WORDS  # the mapping builds an object of some class
     kind = origin or annotation
     if kind in LISTS:
         entries = inside[:1] if kind is not tuple or Ellipsis in inside else ()

@@ -1,4 +1,4 @@
-"""Build objects from a checked plain tree of mappings, lists, numbers and text; interpolations are resolved before."""
+"""Build objects from a checked plain tree of mappings, lists, numbers and text, without interpolations."""
 
 from functools import partial
 from typing import Any
@@ -7,7 +7,7 @@ from unmask.config.allowed import locate
 
 
 def build(node: Any) -> Any:
-    """Build the object that `node` describes, after the objects nested in it.
+    """Build the object that `node` describes; first, build the objects nested in it.
 
     Args:
         node: a tree of dict, list, str, numbers, bool and None. `_target_` names a class or function, `_args_` its

@@ -18,7 +18,7 @@ def validate(cfg: DictConfig, *only: str) -> None:
 
     Args:
         cfg: the composed config.
-        only: dotted paths of the parts that will be used; the whole config if empty.
+        only: dotted paths of the parts to check; if none is given, the whole config is checked.
     """
     parts = [(path, OmegaConf.select(cfg, path)) for path in only] if only else [("", cfg)]
     found = [problem for path, node in parts if node is not None for problem in _problems(path, node)]
@@ -34,7 +34,7 @@ def resolved(cfg: DictConfig, *only: str) -> Settings:
 
     Args:
         cfg: the composed config.
-        only: dotted paths of the parts; the whole config if empty.
+        only: dotted paths of the parts to check and return; if none is given, the whole config.
 
     Raises:
         ConfigError: see `validate`.
@@ -58,9 +58,10 @@ def resolved(cfg: DictConfig, *only: str) -> Settings:
 
 
 def _misfits(cfg: DictConfig, found: Settings) -> Iterator[tuple[str, str]]:
-    """Yield the misfits of `annotations.misfits` by the key that a user would change.
+    """Yield the results of `annotations.misfits`, each with the key that a user would change.
 
-    A null behind a reference is left out: the verb replaces it, such as `image_size` of `evaluate`.
+    If a key is null and only other keys refer to it, it is left out, because the verb replaces the null (for example,
+    `evaluate` replaces `image_size`).
     """
     for path, text in misfits(found):
         origin = _origin(cfg, path)

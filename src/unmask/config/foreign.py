@@ -1,6 +1,6 @@
-"""Read the config that came with a run, which may be untrusted: it is resolved, then checked, then built as checked.
+"""Read the config that came with a run, which may be untrusted: resolve it, check it, and build only what was checked.
 
-Only the parts of the config that describe the run's data and module are read. It may refer to its own values
+Only the parts of the config that describe the run's data and module are read. The config may refer to its own values
 (`${image_size}`), but may not call a resolver, name an output path or download weights; sizes are bounded.
 """
 
@@ -55,7 +55,7 @@ def read_config(path: Path) -> Settings:
         that downloads nothing.
 
     Raises:
-        ForeignConfigError: the file is damaged, or contains something that a config that came with a run may not.
+        ForeignConfigError: the file is damaged, or contains something that is not allowed in such a config.
     """
     try:
         tree = _parse(path)
@@ -74,11 +74,11 @@ def read_config(path: Path) -> Settings:
 
 
 def check_parts(node: object, at: str) -> None:
-    """Reject what a config may build for training, but a config that came with a run may not.
+    """Reject targets and arguments that are allowed in a config for training, but not in one that came with a run.
 
     Args:
         node: a plain tree.
-        at: its dotted path.
+        at: dotted path of `node`.
 
     Raises:
         ForeignConfigError: a target or an argument is rejected.
@@ -214,14 +214,14 @@ def _checked(node: object, at: str, key: str = "") -> object:
 
 
 def _neutral(name: str, value: object) -> object:
-    """Return the value of an argument that downloads nothing; a boolean stays a boolean."""
+    """Return the value, or a replacement if it could cause a download; a boolean is replaced by a boolean."""
     if name not in NEUTRAL or value is None:
         return value
     return False if isinstance(value, bool) else NEUTRAL[name]
 
 
 def _check_names(parts: Settings) -> None:
-    """Reject names that are not plain file names; they become parts of paths of runs, stores and prediction tables."""
+    """Reject names that are not plain file names, because paths of runs, stores and predictions contain the names."""
     names = [(f"{at}.name", node["name"]) for at, node in _walk(parts.get("data"), "data") if _is_named(node)]
     for key, name in names + [("name", part) for part in str(parts.get("name") or "run").split("/")]:
         if name is not None and (not _FILE_NAME.fullmatch(str(name)) or str(name) in (".", "..")):

@@ -28,7 +28,7 @@ def check_tree(tree: Settings | list[object], path: str) -> None:
 
     Args:
         tree: mappings, lists, numbers and text.
-        path: its dotted path in the config.
+        path: dotted path of `tree` in the config.
     """
     if problems := [f"{at}: {text}" for at, text in _walk(path, tree)]:
         raise ConfigError(problems)

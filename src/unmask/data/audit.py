@@ -1,7 +1,8 @@
 """The shortcut audit: can real and fake be told apart without looking at the faces?
 
 A small classifier sees only file-level statistics (size, format, resolution, codec and colour statistics, and whether
-our own watermark is detected). If it beats chance, a detector may learn these shortcuts instead (arXiv:2403.17608).
+our own watermark is detected). If this classifier beats chance, a detector may learn these shortcuts instead of
+looking at the faces (arXiv:2403.17608).
 """
 
 import numpy as np
@@ -15,12 +16,12 @@ FOLDS, TREES, RESAMPLES, FEWEST = 5, 300, 500, 20
 
 
 def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
-    """Classify prepared items by their statistics, with cross-validation over people.
+    """Classify prepared items by their statistics, cross-validated so that a person is only in one fold.
 
     Returns:
         `auroc` over all methods with a 95 % interval `low, high` (bootstrap over components of the swap graph),
-        `passed` (the interval contains 0.5), the counts, the `features`, the AUROC and interval per method, and a
-        `note`. If there is too little data, `auroc` and `passed` are None and the note says why.
+        `passed` (whether the interval contains 0.5), the counts, the `features`, the AUROC and interval per method,
+        and a `note`. If there is too little data, `auroc` and `passed` are None and the note says why.
     """
     used = items[items["rejected"].isna()].reset_index(drop=True)
     label = used["label"].to_numpy(int)
@@ -74,14 +75,14 @@ def _group(items: pd.DataFrame) -> NDArray[np.int64]:
 def _out_of_fold(
     features: NDArray[np.float64], label: NDArray[np.int64], group: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64] | None:
-    """Out-of-fold probability of fake per row, from a classifier that saw none of its people; None if not trainable."""
+    """Return each row's probability of fake, by a classifier trained without its group; None if training fails."""
     # Imported here because every preparing process imports this file, and scikit-learn takes a second.
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import StratifiedGroupKFold
 
     score = np.zeros(len(label))
     for train, test in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, label, group):
-        if len(np.unique(label[train])) < 2:  # one group holds a whole class, as if everybody is swapped with everybody
+        if len(np.unique(label[train])) < 2:  # one group holds a whole class, for example if all people are swapped
             return None
         trees = ExtraTreesClassifier(TREES, min_samples_leaf=3, class_weight="balanced", random_state=seed)
         score[test] = trees.fit(features[train], label[train]).predict_proba(features[test])[:, 1]

@@ -1,7 +1,7 @@
-"""Augmentation of training samples: one random draw per sample, shared by its frames and, if geometric, its mask.
+"""Augmentation of training samples: each sample gets one random draw, which is used for all its frames.
 
-Transforms that imitate a codec or a transmission (JPEG, resampling, lost frames) run on uint8 in the loader's worker;
-all others run on float in [0, 1] on the device.
+Geometric transforms use the same draw for the sample's mask. Transforms that imitate a codec or a transmission (JPEG,
+resampling, lost frames) run on uint8 in the loader's worker; all others run on float in [0, 1] on the device.
 """
 
 import warnings
@@ -21,7 +21,7 @@ class Augmentation:
 
     Args:
         worker: applied to uint8 frames [3, S, S] or clips [T, 3, S, S] at the stored size; must not be geometric.
-        device: applied to float in [0, 1] of the same shapes at `image_size`, jointly with the sample's mask if any.
+        device: applied to float frames or clips in [0, 1], resized to `image_size`, together with any mask.
     """
 
     def __init__(self, worker: Sequence[Transform] = (), device: Sequence[Transform] = ()) -> None:
@@ -34,7 +34,7 @@ class Augmentation:
         return torch.stack([sample for sample, _ in _each(x, None, self.worker, seeds)])
 
     def on_device(self, x: Tensor, mask: Tensor | None, seeds: list[int]) -> tuple[Tensor, Tensor | None]:
-        """Augment float [B, (T,) 3, H, W] in [0, 1] and its mask [B, 1, H, W] or None; cropping makes both smaller."""
+        """Augment float [B, (T,) 3, H, W] in [0, 1] and its mask [B, 1, H, W] or None; a crop makes both smaller."""
         if not self.device:
             return x, mask
         pairs = _each(x, mask, self.device, seeds)
@@ -45,9 +45,9 @@ class Augmentation:
 def _each(
     x: Tensor, mask: Tensor | None, transforms: list[Transform], seeds: list[int]
 ) -> list[tuple[Tensor, Tensor | None]]:
-    """Transform each sample separately, because torchvision makes one draw per call.
+    """Transform each sample separately, because torchvision draws random parameters once per call.
 
-    The sample's seed makes the draw reproducible.
+    Each sample's seed makes its draw reproducible.
     """
     devices = [x.device] if x.is_cuda else []
     out: list[tuple[Tensor, Tensor | None]] = []
@@ -111,10 +111,11 @@ class DropFrames(nn.Module):
 
 
 class Freeze(nn.Module):
-    """Freeze a clip at one frame for a while, like a stalled player; the frames missed meanwhile are skipped.
+    """Freeze a clip at one frame for a while, like a stalled player; the frames missed during that time are skipped.
 
     Args:
-        longest: maximum number of equal frames, at least 2; drawn uniformly from 2 to this or the clip's length.
+        longest: maximum number of identical frames, at least 2. The number is drawn uniformly from 2 to `longest`, or
+            to the clip's length if that is shorter.
     """
 
     def __init__(self, longest: int = 4) -> None:

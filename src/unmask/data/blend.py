@@ -1,9 +1,11 @@
 """Self-blended images (arXiv 2204.08376): forgeries made from a single photograph, to train a detector on reals only.
 
-A photograph and a slightly changed copy of it are blended with a face-shaped mask. What remains visible is what nearly
-every swapped face has: a border between two image statistics. Differences from the paper: its masks come from the 68
-to 81 landmarks of each face, here a mean face is fitted to five; ranges are shares of the picture instead of px; and
-hue and saturation shift visibly, while the 0.3 in the authors' code is relative to 180 and 255.
+A photograph and a slightly changed copy of it are blended with a face-shaped mask. The result shows what nearly every
+swapped face shows: a border between regions of different image statistics. Differences from the paper:
+
+- The paper computes masks from 68 to 81 landmarks of each face; here, a mean face is fitted to five landmarks.
+- Ranges are shares of the picture's or face's size instead of px.
+- Hue and saturation shift visibly; the authors' code shifts them by at most 0.3 on scales of 180 and 255.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,8 +31,8 @@ def _mirrored(*right: tuple[float, float]) -> Points:
     return np.concatenate([half * (1, 1), half * (-1, 1)]).astype(np.float32) + np.array([0.5, 0], np.float32)
 
 
-# Outlines around the five points, drawn by hand with the proportions of a frontal face: the distance from eyes to chin
-# is 1.9 times, and the width at the eyes 2.3 times, the distance between the eyes.
+# Outlines around the five points, drawn by hand with the proportions of a frontal face: relative to the distance
+# between the eyes, the distance from eyes to chin is 1.9, and the width at the eyes is 2.3.
 JAW = _mirrored(
     (0.365, 0.42), (0.362, 0.52), (0.352, 0.62), (0.335, 0.72), (0.300, 0.82), (0.245, 0.91), (0.175, 0.985),
     (0.090, 1.035), (0.0, 1.05),
@@ -62,25 +64,26 @@ class Range(NamedTuple):
 
 
 class SelfBlend:
-    """Make a real and a self-blended picture from one photograph, or from the frames of one video with one draw.
+    """Make a real and a self-blended picture from one photograph, or from each frame of a video with one shared draw.
 
-    A source copy is blended into a target copy, and the real picture is the target. Either source or target is changed,
-    with equal probability, so real and blend agree where the mask is 0 and are changed equally often.
+    One copy of the photograph (the source) is blended into another (the target); the target is also the real picture.
+    The colours and sharpness of one of the two, chosen with equal probability, are changed first. So real and blend
+    agree where the mask is 0, and a change alone does not reveal a blend.
 
     Args:
-        parts: `whole`, or some of `eyes`, `nose`, `mouth`, of which each draw uses at least one; empty: no blending.
+        parts: `whole`, or some of `eyes`, `nose`, `mouth`; each draw uses at least one of them. Empty: no blending.
         forehead: share of whole-face masks that cover the forehead; the others end above the brows.
         rgb: maximum shift of each channel, relative to full scale.
         hsv: maximum shift of hue (as a share of the circle), and maximum relative changes of saturation and value.
-        brightness: maximum shift, relative to full scale.
-        contrast: maximum relative change.
-        downscale: range of the factor by which a copy is downscaled before it is upscaled again.
-        sharpen: range of the strength of the unsharp mask that is applied instead.
+        brightness: maximum shift of brightness, relative to full scale.
+        contrast: maximum relative change of contrast.
+        downscale: range of the factor by which the changed copy is downscaled before it is upscaled again.
+        sharpen: range of the strength of an unsharp mask, which half of the draws use instead of downscaling.
         shift: maximum horizontal and vertical shift of the source, as shares of the side.
         scale: minimum scale factor of the source; the maximum is its inverse.
-        elastic: standard deviation of the displacement of the mask's outline, as a share of the face.
-        soften: range of the kernel widths for eroding and blurring the mask, as shares of the face.
-        ratios: weights of the source inside the mask; one is drawn.
+        elastic: standard deviation of the displacement of the mask's outline, as a share of the face's size.
+        soften: range of the kernel widths for eroding and blurring the mask, as shares of the face's size.
+        ratios: possible weights of the source inside the mask; one is drawn.
 
     Raises:
         ValueError: a part is unknown.
@@ -194,7 +197,7 @@ class SelfBlend:
 
 
 def fit(shape: Image, landmarks: Points, size: int) -> Image:
-    """Warp a mask of the mean face to a face with landmarks [5, 2], by a least-squares affine fit -> [size, size]."""
+    """Warp a mask of the mean face to landmarks [5, 2] of a face, by a least-squares affine fit -> [size, size]."""
     to_face = (_FIT @ landmarks).T  # [2, 3], from the mean face's unit to px
     from_canvas = np.concatenate([to_face[:, :2] / UNIT, to_face[:, :2] @ FROM[:, None] + to_face[:, 2:]], axis=1)
     return np.asarray(cv2.warpAffine(shape, from_canvas, (size, size)), np.float32)

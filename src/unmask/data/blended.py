@@ -1,4 +1,4 @@
-"""Samples from real items only: each one unchanged and self-blended."""
+"""Samples made from real items only: each gives a real sample and a self-blended one."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.manifest import ManifestError
 from unmask.data.stores import Store
 
-MARK, METHOD = "#blend", "self-blend"  # suffix of an item's name, and its method, in prediction tables
+MARK, METHOD = "#blend", "self-blend"  # in prediction tables: suffix of a blend's item name; its method
 
 Locate = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]
@@ -23,8 +23,8 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]
 class BlendedDataset(CropDataset):
     """Batches like those of `CropDataset`, from n real samples followed by their n self-blends in the same order.
 
-    A sample and its blend show the same frames and come from one draw seeded by (seed, epoch, sample); without a seed
-    the draw is the same in every epoch.
+    A sample and its blend show the same frames and come from one draw, seeded by (seed, epoch, sample). Without a seed,
+    the draw of a sample is the same in every epoch.
 
     Args:
         store: the prepared crops.

@@ -1,6 +1,6 @@
 """Verify that a store is unchanged, by a CRC-32 of each file, which detects accidental changes on disk.
 
-Reading 1 GB takes about a second on one core, and shards are read in parallel: seconds before hours of training.
+Reading 1 GB takes about a second on one core, and shards are read in parallel, so the check takes only seconds.
 Checksums protect against damage, not against deliberate changes.
 """
 
@@ -32,7 +32,7 @@ def damaged(folder: Path) -> list[str]:
 
 
 def damaged_crops(store: CropStore) -> pd.DataFrame:
-    """Return the rows of the crop table whose hash does not match their pixels; slower, but needs no checksums."""
+    """Return the rows of the crop table whose hash does not match their pixels; slow, but needs no checksums."""
     crops = store.crops
     bad = [False] * len(crops)
     for start in range(0, len(crops), 256):

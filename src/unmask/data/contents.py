@@ -1,4 +1,4 @@
-"""Open the prepared crops of a source and divide them, for a data module to load or for `prepare` to check."""
+"""Open the prepared crops of a source and divide them into splits."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -65,7 +65,7 @@ def open_contents(members: Sequence[Member], blended: bool = False) -> Contents:
 
 
 def _used(items: pd.DataFrame, split: Split, blended: bool) -> pd.DataFrame:
-    """Return the items with the split in which each is used, None for unused ones."""
+    """Return the items with `split` set to None for fakes that this data set's settings exclude."""
     fake, chosen = items["label"] == 1, items["split"].copy()
     if blended:
         chosen[fake & chosen.isin(["train", "val"])] = None
@@ -75,7 +75,7 @@ def _used(items: pd.DataFrame, split: Split, blended: bool) -> pd.DataFrame:
 
 
 def _check_leaks(members: Sequence[Member], items: pd.DataFrame, crops: pd.DataFrame) -> None:
-    """Reject leaks within and between data sets; a protocol's promise about groups applies only to its data set."""
+    """Reject leaks within and between data sets; if a protocol promises disjoint groups, check that per data set."""
     of = [items[items["dataset"] == prepared.source.name] for prepared, _ in members]
     promised = [
         split.rule(rows, prepared.source) in prepared.source.DISJOINT

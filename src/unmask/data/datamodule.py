@@ -38,7 +38,7 @@ PARTS = ("source", "recipe", "split", "sampling", "loader", "augment", "blend")
 
 
 class DataModule(LightningDataModule):
-    """Batches of prepared crops. To evaluate on another data set, only `source` and `split` change.
+    """Batches of prepared crops. To evaluate on another data set, change only `source` and `split`.
 
     Args:
         source: the data set, or a `Mixture` of several.
@@ -47,9 +47,9 @@ class DataModule(LightningDataModule):
         sampling: how samples are taken from crops, and the balance of training batches.
         loader: the contents of batches.
         augment: augmentation of training samples, in the worker and on the device.
-        blend: for training and validation, use only real items and self-blends of them as fakes; the test split keeps
-            the data set's own fakes.
-        prepared: where prepared crops are stored, as `<prepared>/<name>/<key of the recipe>`.
+        blend: if set, training and validation use only real items, and self-blends of these as the fakes; the test
+            split keeps the data set's own fakes.
+        prepared: the folder of all prepared crops; those of this source are in `<prepared>/<name>/<key of the recipe>`.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class DataModule(LightningDataModule):
             )
 
     def unread(self) -> list[tuple[str, str]]:
-        """Return settings that have no effect given the others, as (name below `data`, reason)."""
+        """Return the settings that other settings make ineffective, as (name below `data`, reason)."""
         if any(split is self.split for _, split in self.members):
             return [*self.split.unread(self.source), *self.sampling.unread()]
         names = [field.name for field in fields(self.split) if field.name != "only"]
@@ -107,7 +107,7 @@ class DataModule(LightningDataModule):
             prepared.verify()
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the stores, divide them, reject leaks, and make the samples of each split."""
+        """Open the stores, divide their items into splits, reject leaks, and make the samples of each split."""
         if self.samples:
             return
         found = open_contents(self.members, self.blend is not None)
@@ -174,8 +174,8 @@ class DataModule(LightningDataModule):
     def state_dict(self) -> dict[str, int]:
         """Return the progress of training within its epoch.
 
-        The Trainer saves the loader's own state, too, but does not restore it if the number of steps was queried
-        before, as a learning-rate schedule does.
+        The Trainer also saves the loader's own state, but does not restore it if the number of steps was queried
+        before (a learning-rate schedule queries it).
         """
         return self._training.state_dict() if self._training else {"batches": 0}
 
@@ -195,7 +195,7 @@ class DataModule(LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler: type[CountedSampler] = CountedSampler
         if self.trainer and self.trainer.overfit_batches:  # type: ignore[attr-defined]
-            # A few validation batches must contain both classes, so they are drawn at random, too.
+            # Even a few validation batches must contain both classes, so validation is shuffled, too.
             sampler, order = FixedSampler, order or (lambda rng: rng.permutation(len(data)))
         workers = self.loader.num_workers
         return ResumableLoader(
@@ -254,7 +254,7 @@ class DataModule(LightningDataModule):
         return self._features
 
     def groups(self, split: str) -> NDArray[np.object_]:
-        """Return for each sample of a split the name of its component [N]: items linked by a source or a group."""
+        """Return the component of each sample of a split, by name [N]; sources and groups link items to components."""
         items = self.items[self.items["split"] == split]
         members = [
             [f"item {name}" for name in (item, source) if isinstance(name, str)] + list(groups)
@@ -268,7 +268,7 @@ class DataModule(LightningDataModule):
         return prediction_table(self.samples[split].table, self._of(split), split, index, logit)
 
     def empty_predictions(self, split: str) -> pd.DataFrame:
-        """Return the prediction table of a split without samples: null rows for items that could not be prepared."""
+        """Return the prediction table of a split without samples: a null logit per item that could not be prepared."""
         return empty_table(self.samples[split].table, self._of(split), split)
 
     def _of(self, split: str) -> pd.DataFrame:
@@ -288,7 +288,7 @@ class DataModule(LightningDataModule):
         )
 
     def protocol_words(self, split: str) -> dict[str, str]:
-        """Describe the protocol behind figures on this data, by heading."""
+        """Describe the protocol behind figures on a split, as {heading: text}."""
         described = Description(
             self.name, self.items, self.samples[split].table, self.sampling, self.recipe, self.loader.image_size,
             self.members, self.blend is not None, self._features, self._store.fingerprint, self.duplicates,
@@ -299,8 +299,8 @@ class DataModule(LightningDataModule):
 def build_data(settings: Settings) -> DataModule:
     """Build the data module of a validated data config.
 
-    `source`, `recipe`, `split`, `sampling`, `loader`, `augment` and `blend` are built; the other keys, such as `root`,
-    are only referred to by these.
+    `source`, `recipe`, `split`, `sampling`, `loader`, `augment` and `blend` are built. The other keys, such as `root`,
+    are not; they only provide values that those seven interpolate.
     """
     parts = {name: build(settings[name]) for name in PARTS if name in settings}
     return DataModule(**parts, prepared=settings["prepared"])

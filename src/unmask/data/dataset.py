@@ -30,11 +30,12 @@ class Sampling:
     Args:
         frames_per_video: number of frames (or clips) per item.
         frames: None for single frames, else the length T of a clip.
-        consecutive: whether frames of a clip are `stride` apart in the video; else they are spread evenly over it.
+        consecutive: whether a clip's frames are `stride` apart in the video; if not, they are spread evenly over it.
         stride: distance in video frames, for consecutive clips.
-        max_stride: in training, draw the stride of each consecutive clip from 1 to this; None uses `stride`.
-        balance: `classes` draws equally many real and fake, `pairs` draws each fake with its own source, `methods` is
-            `classes` with data sets and methods equally frequent in each class, `none` draws every sample once.
+        max_stride: in training, draw the stride of each consecutive clip from 1 to `max_stride`; None uses `stride`.
+        balance: `classes` draws equally many real and fake samples. `pairs` draws each fake together with its source.
+            `methods` draws equally many samples of each class and, within a class, of each (data set, method). `none`
+            draws every sample once.
     """
 
     frames_per_video: int = 32
@@ -77,7 +78,7 @@ class Sampling:
         return CropDataset(store, items, self, seed, augment, masks, attributes)
 
     def order(self, samples: "CropDataset") -> tuple[Order, int]:
-        """Return the function that draws an epoch's order, and how many consecutive samples stay on one process."""
+        """Return the function that draws an epoch's order, and how many consecutive samples go to the same process."""
         if self.balance == "pairs":
             return partial(sampling.paired_order, samples.labels, samples.sources()), 2
         if self.balance == "classes":
@@ -89,7 +90,7 @@ class Sampling:
         return (lambda rng: rng.permutation(len(samples))), 1
 
     def unread(self) -> list[tuple[str, str]]:
-        """Return settings that have no effect given the others, as (name, reason)."""
+        """Return the settings that other settings make ineffective, as (name, reason)."""
         if self.frames is None:
             names = ("consecutive", "stride", "max_stride")
             return [(f"sampling.{name}", "is of clips: set frames=T") for name in names]
@@ -109,8 +110,8 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         how: the sampling.
         seed: seed of the draws, which differ in each epoch; None uses fixed frames (evaluation).
         augment: augmentation in the worker, (x uint8, one seed per sample) -> x; only used with a seed.
-        masks: also return `mask` uint8 [B, 1, H, W], 255 where the picture was manipulated; frames only.
-        attributes: attributes returned as `attributes` float [B, A], 1 yes, 0 no.
+        masks: also return `mask` uint8 [B, 1, H, W], 255 where the picture was manipulated; not available for clips.
+        attributes: names of the attributes to return as `attributes` float [B, A], 1 yes, 0 no.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         self._source = labels["source"].dropna().to_dict() if "source" in labels else {}
         spans = {name: np.sort(rows) for name, rows in crops.groupby(["item", "track"], sort=True).indices.items()}
         # Each sample: the stored crops of its face, its number, and the number of samples of that face. A video with
-        # fewer frames than wanted gives each of its frames once; clips may share frames.
+        # fewer frames than wanted gives one sample per frame; clips may share frames.
         most = how.frames_per_video
         count = {name: most if how.frames else min(most, len(span)) for name, span in spans.items()}
         self._spans = [(spans[name], number, count[name]) for name in spans for number in range(count[name])]
@@ -145,7 +146,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         self._attributes = None if known is None else torch.from_numpy(known.to_numpy(np.float32, copy=True))
 
     def _describe(self, spans: list[Any], items: pd.DataFrame) -> pd.DataFrame:
-        """Return one row per sample: `item, track, frame, time, label, method`; frame and time are evaluation's."""
+        """Return one row per sample: `item, track, frame, time, label, method`; its frame and time in evaluation."""
         names = [item for item, _ in spans]
         first = [self._choose(index, None)[0] for index in range(len(names))]
         return pd.DataFrame(
@@ -163,7 +164,10 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return len(self._spans)
 
     def sources(self) -> sampling.Indices:
-        """Return for each sample the index of the same-numbered sample of its source item; -1 if there is none."""
+        """Return for each sample the index of a sample of its source item; -1 if there is none.
+
+        The source's sample has the same number as the given one; if the source has fewer samples, it is the last one.
+        """
         place: dict[tuple[str | None, int], int] = {}
         for index, (item, (_, number, _)) in enumerate(zip(self.table["item"], self._spans, strict=True)):
             place.setdefault((item, number), index)
@@ -175,10 +179,10 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return np.array(found, np.int64)
 
     def _choose(self, index: int, rng: np.random.Generator | None) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Return which stored crops sample `index` uses, [1] or [T]."""
+        """Return the positions of the stored crops that sample `index` uses, [1] or [T]."""
         (span, number, count), how = self._spans[index], self.how
         if how.frames is None:
-            # Each sample has its own share of the item; the draw is made within it.
+            # Each sample has its own share of the face's crops, from which its crop is drawn.
             return np.asarray(span[sampling.even(len(span), count, rng)[number : number + 1]])
         if how.consecutive:
             which, frames, stride = (number + 0.5) / count, self._frame[span], how.stride

@@ -1,9 +1,9 @@
-"""Find near-duplicate items, whether the manifest relates them, and whether they are in different splits.
+"""Find near-duplicate items; tell whether the manifest relates them, and whether they are in different splits.
 
-An exact copy has the same bytes (`manifest.check_leaks`). A re-encoded copy does not, and is found by comparing its
-crops (data/perceptual.py). A fake looks like its source, and two fakes of one source look alike; if the manifest
-relates a pair (`manifest.relations`), it is only reported. Any other pair is a copy, or a fake whose source is
-unknown; if its items are in different splits, the splits leak.
+Exact copies have the same bytes and are found by `manifest.check_leaks`. Re-encoded copies have different bytes and
+are found here, by comparing crops (data/perceptual.py). A fake looks like its source, and two fakes of one source look
+alike; if the manifest relates a pair (`manifest.relations`), the pair is only reported. In any other pair, one item is
+a copy of the other, or a fake made from it; if the two are in different splits, the splits leak.
 
 duplicates.csv in a store has one row per pair: `a`, `b` (items), `label_a`, `label_b`, `related`, and for their crops
 the lowest `distance` (of 64 bits), the highest `correlation`, and the `share` of crops with a twin in the other item.
@@ -23,10 +23,10 @@ from unmask.data.store import CropStore
 from unmask.files import write_text
 
 # Minimum share of the crops of one item that have a twin in the other. Re-encoded clips of FaceForensics++ (x264 at CRF
-# 23 to 35, half size, without the first 40 frames) share at least 0.16 with their originals, not all, because the face
-# box moves a little; different clips share none.
+# 23 to 35, half size, without the first 40 frames) share at least 0.16 of their crops with their originals. They do not
+# share all, because the face box moves a little. Different clips share none.
 SHARE = 0.1
-MOST, FEWEST = 250_000, 8  # crops compared in total, and the minimum per item, evenly spread
+MOST, FEWEST = 250_000, 8  # approximate number of crops compared in total; minimum per item
 READ = 256  # crops per read
 SHOWN = 10  # pairs listed in a message
 
@@ -40,7 +40,7 @@ Pixels = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint8]]
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """Read the look-alike pairs of a store from its duplicates.csv, or compute them if it is missing or damaged."""
+    """Read the look-alike pairs of a store from duplicates.csv; compute them if the file is missing or damaged."""
     try:
         pairs = pd.read_csv(folder / DUPLICATES, dtype=COLUMNS, keep_default_na=False)
     except (FileNotFoundError, ValueError):  # pandas' parser and decoding errors are ValueErrors
@@ -90,7 +90,7 @@ def find(items: pd.DataFrame, crops: pd.DataFrame, pixels: Pixels) -> pd.DataFra
 
 
 def joined(items: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Add a column `twin` to items: equal for unrelated items that look alike, None for others.
+    """Add a column `twin` to items: unrelated items that look alike get the same value, all others None.
 
     Protocols that assign items to splits keep twins together.
     """
@@ -100,7 +100,7 @@ def joined(items: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def placed(pairs: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """Return the pairs whose items are both used, with their splits in `split_a` and `split_b`."""
+    """Return the pairs whose items both have a split, with the splits in `split_a` and `split_b`."""
     split = items.set_index("item")["split"].dropna()
     pairs = pairs.assign(split_a=pairs["a"].map(split), split_b=pairs["b"].map(split))
     return pairs.dropna(subset=["split_a", "split_b"]).reset_index(drop=True)
@@ -131,7 +131,7 @@ def check(pairs: pd.DataFrame, folder: Path) -> None:
 
 
 def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
-    """Yield one line per pair, the closest first, and how many more there are."""
+    """Yield one line for each of the `most` closest pairs, then one with the number of further pairs."""
     nearest = pairs.sort_values(["distance", "correlation"], ascending=[True, False], kind="stable")
     for row in nearest.head(most).to_dict("records"):
         (a, b), what = (f"{row[x]} ({row[f'split_{x}']})" for x in "ab"), "related" if row["related"] else "unrelated"

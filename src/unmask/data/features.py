@@ -2,7 +2,7 @@
 
 The file name is a hash of everything that determines the content: the encoder's layers and weights, the crops' pixels,
 the input size and the precision. A file is recomputed if it is damaged (its checksum is stored next to it), or if the
-current encoder gives different values for a sample of its rows.
+current encoder gives different values when a sample of the rows is computed again.
 """
 
 import hashlib
@@ -78,7 +78,7 @@ class Encoding(NamedTuple):
 
     Attributes:
         exact: float [N, 3, H, W] in [0, 1] on the device -> [N, F], at the Trainer's precision.
-        rough: the same in bfloat16; used if accurate enough (`FAITHFUL`). None never uses it.
+        rough: like `exact`, but in bfloat16; used instead if its error is at most `FAITHFUL`. None: always use `exact`.
         precision: precision of `exact`, as named by the Trainer.
         device: where both run.
     """
@@ -92,11 +92,11 @@ class Encoding(NamedTuple):
 def of_stores(
     stores: Sequence[CropStore], encoder: nn.Module, how: Encoding, image_size: int
 ) -> tuple[Features | JoinedFeatures, str]:
-    """Return the features of every crop of one or several stores, and the precision of their computation.
+    """Return the features of every crop of one or several stores, and the precision at which they were computed.
 
     Args:
         stores: the crops.
-        encoder: determines whether cached features are valid.
+        encoder: the encoder; cached features are used only if they are of the same layers and weights.
         how: the encoding functions.
         image_size: side of the encoder's input, px.
     """
@@ -116,7 +116,7 @@ def _faithful(store: CropStore, key: str, how: Encoding, image_size: int) -> boo
 
 
 def network_key(network: nn.Module) -> str:
-    """Hash what a network computes: its layers, every parameter and every buffer."""
+    """Hash what determines a network's output: its layers, every parameter and every buffer."""
     digest = hashlib.sha256(f"{type(network).__module__} {network}".encode())
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         value = tensor.detach().cpu().contiguous()
@@ -126,7 +126,7 @@ def network_key(network: nn.Module) -> str:
 
 
 def features_path(store: CropStore, network: str, image_size: int, precision: str) -> Path:
-    """Return the path of these crops' features, by that network at that size and precision."""
+    """Return the path of the features that a network (`network_key`) computes at an input size and a precision."""
     digest = hashlib.sha256(f"{network} {store.recipe['key']} {image_size} {precision}".encode())
     digest.update("".join(store.crops["hash"]).encode())
     return store.folder / "features" / f"{digest.hexdigest()[:20]}.npy"
@@ -145,9 +145,10 @@ def compute(
 
     Args:
         store: the crops.
-        encode: float [N, 3, image_size, image_size] in [0, 1] on the device -> [N, F]; crops must not interact.
+        encode: float [N, 3, image_size, image_size] in [0, 1] on the device -> [N, F]; a crop's features must not
+            depend on the other crops.
         network: `network_key` of the encoder.
-        image_size: px.
+        image_size: side of the encoder's input, px.
         precision: as named by the Trainer.
         device: where `encode` runs.
     """
@@ -163,8 +164,8 @@ def compute(
 def error(store: CropStore, exact: Encode, rough: Encode, image_size: int, device: torch.device | str = "cpu") -> float:
     """Return the root mean square error of `rough` on a sample of crops, as a share of the spread between crops.
 
-    The spread is each feature's standard deviation over the sample. Relative to the features' magnitude any error would
-    look small, since the features of different crops are very similar.
+    The spread is the features' standard deviation over the sample. The error is not given relative to the features'
+    magnitude: different crops have very similar features, so even a harmful error would look small.
     """
     rows = _sample(store)
     right = next(_encoded(store, exact, image_size, device, rows)).astype(np.float64)
@@ -182,7 +183,7 @@ def _sample(store: CropStore) -> NDArray[np.int64]:
 def _on_all_cores(encode: Encode, device: torch.device | str) -> Iterator[Encode]:
     """Split batches over CPU cores, one thread each; on other devices return `encode` unchanged.
 
-    The cores then need not wait for each other in every layer: 25 % faster for InceptionResnetV1 on two cores.
+    So cores do not wait for each other in every layer, which makes InceptionResnetV1 25 % faster on two cores.
     """
     cores = torch.get_num_threads()
     if torch.device(device).type != "cpu" or cores == 1:

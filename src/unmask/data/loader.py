@@ -11,8 +11,8 @@ class Loader:
     Args:
         image_size: side of the network's input, px.
         batch_size: samples per device.
-        num_workers: loader processes; memory-mapped crops need none.
-        seed: seed of order and draws.
+        num_workers: number of loader processes; 0 suffices, because crops are memory-mapped.
+        seed: seed of the training order and of all random draws.
         masks: whether batches contain manipulation masks; the recipe must keep them (`recipe.masks`).
         attributes: names of the attributes that batches contain, such as `Male` and `Smiling`.
     """

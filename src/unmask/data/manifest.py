@@ -2,7 +2,7 @@
 
 `items`: one row per video or image, with the columns of `ITEM_COLUMNS`, a column `attribute.NAME` for each attribute
 of the data set, a column `statistic.NAME` for each measured statistic of the file (the shortcut audit reads only
-these), and other notes on the file, such as its `sha256`.
+these), and columns for other facts about the file, such as its `sha256`.
 `crops`: one row per stored crop, with the columns of `CROP_COLUMNS`.
 """
 
@@ -33,11 +33,11 @@ class Item:
         path: the file, relative to the data set's root, with forward slashes.
         label: 0 real, 1 fake, regardless of the convention in the data set's lists.
         method: `real`, or the name of the manipulation.
-        source: the `item` it was made from, used to pair real and fake.
-        groups: what must not be in two splits: every person filmed or swapped in, the source painting.
+        source: name of the item that it was made from; used to pair real and fake.
+        groups: names of what must not be in two splits: every person filmed or swapped in, or the source painting.
         official_test: whether the official test list contains it.
-        predefined: the split whose folder it is in, if the data set comes divided.
-        mask: file that is white where the picture was manipulated, relative like `path`, if there is one.
+        predefined: the split that the data set itself assigns, if it is distributed with splits.
+        mask: the mask file, relative to the root, if there is one; white where the picture was manipulated.
         attributes: attributes of the picture by name: 1 yes, 0 no.
     """
 
@@ -56,8 +56,8 @@ class Item:
 class ManifestError(ValueError):
     """A manifest that would lead to wrong results; the message names the rows.
 
-    The message contains file names, and untrusted ones may contain terminal control sequences, so control characters
-    other than newlines are escaped.
+    Control characters other than newlines are escaped in the message, because it contains file names, and untrusted
+    file names may contain terminal control sequences.
     """
 
     def __init__(self, message: str) -> None:
@@ -86,7 +86,7 @@ def items_table(items: Iterable[Item]) -> pd.DataFrame:
 
 
 def nameable(item: Item) -> tuple[Item, str | None]:
-    """Return an item with printable names, and why its file cannot be used because of its name, or None.
+    """Return an item with printable names, and the reason why its file's name is unusable, or None if it is usable.
 
     Tables are UTF-8: a file whose name is not valid UTF-8 could be opened, but not listed. Newlines and other control
     characters are kept in `path`, which locates the file, but not in names that are printed.
@@ -124,7 +124,7 @@ def _plain(name: str) -> str:
 
 
 def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint_groups: bool = False) -> None:
-    """Reject splits that share material, and the same material under both labels.
+    """Reject material that is in two splits, or that is labelled both real and fake.
 
     Args:
         items: `item`, `split`, `label`, `groups`, `source` and, once prepared, `sha256` of the file.
@@ -132,11 +132,11 @@ def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint
         disjoint_groups: whether the protocol promises that no group (person, painting) is in two splits.
 
     Raises:
-        ManifestError: there are such rows; the message names them.
+        ManifestError: there is such material; the message names its items.
     """
     problems = []
     used = items[items["split"].notna()]
-    if "rejected" in used:  # empty files are identical, and no detector sees them
+    if "rejected" in used:  # rejected files may be equal (all empty, say); no detector sees them
         used = used[used["rejected"].isna()]
     if "sha256" in used:
         known = used[used["sha256"].notna()]
@@ -179,7 +179,7 @@ def _contradicting(rows: pd.DataFrame, column: str, what: str) -> list[str]:
 
 
 def _same_pixels(frames: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """Return the items (`item`, `split`, `label`, `pixels`) whose crops all equal those of an unrelated item."""
+    """Return items (`item`, `split`, `label`, `pixels`) whose crops are all identical to those of an unrelated item."""
     both = frames[frames.groupby("hash")["label"].transform("nunique") > 1]
     whole = frames[frames["item"].isin(both["item"])].groupby("item")["hash"].agg(lambda hashes: " ".join(hashes))
     rows = items[["item", "split", "label"]].merge(whole.rename("pixels"), on="item")
@@ -206,9 +206,9 @@ def relations(items: pd.DataFrame) -> Callable[[str, str], bool]:
 
 
 def components(groups: Iterable[Iterable[str]]) -> dict[str, str]:
-    """Map each group to its connected component, named by its smallest member.
+    """Map each group to the name of its connected component, which is the first of the component's groups by name.
 
-    Two groups that occur in one item (the person filmed and the face swapped in) are connected.
+    Groups that occur in the same item (such as the person filmed and the person swapped in) are connected.
     """
     parent: dict[str, str] = {}
 

@@ -1,4 +1,4 @@
-"""Parts: the result of each item while a store is made, one file per item, from which a killed run resumes."""
+"""Parts: one file per item with the item's result, until the store is complete; a killed run resumes from these."""
 
 import hashlib
 import json
@@ -70,10 +70,10 @@ def read_about(folder: Path, item: str) -> About | None:
 
 
 def read_part(folder: Path, item: str) -> Crops:
-    """Return the crops of a finished item that has some.
+    """Return the crops of a finished item that was not rejected.
 
     Raises:
-        DamagedPart: its file changed since it was written; it is deleted, so that the item is prepared again.
+        DamagedPart: the item's file changed since it was written. The file is deleted: the item is prepared again.
     """
     path = part_path(folder, item)
     try:
@@ -85,7 +85,7 @@ def read_part(folder: Path, item: str) -> Crops:
 
 
 def unmerge(folder: Path) -> None:
-    """Split a complete store into parts again; it counts as complete until all parts are written."""
+    """Split a complete store into parts again; the store counts as complete until all parts are written."""
     store = CropStore(folder)
     (folder / "parts").mkdir(exist_ok=True)
     known = [name for name in store.items.columns if name not in MANIFEST_COLUMNS and not name.startswith(ATTRIBUTE)]

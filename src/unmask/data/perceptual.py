@@ -1,16 +1,18 @@
 """Find near-duplicate pictures whose bytes differ: re-saved, resized, or taken from a re-encoded video.
 
-A picture is described by a 32x32 grey thumbnail and its 64-bit DCT hash: one bit for each of the 8x8 lowest
-frequencies, 1 if the coefficient is above their median (C. Zauner, "Implementation and Benchmarking of Perceptual
-Image Hash Functions", 2010; the mean, coefficient (0, 0), is left out here). Pictures whose hashes differ in few bits
-are candidates; a candidate counts only if the thumbnails correlate, too, because the hashes of aligned faces collide.
-Both limits were measured on face photographs and videos (tests/test_duplicates.py repeats part of this):
+A picture is described by a 32x32 grey thumbnail and its 64-bit DCT hash: one bit for each of the 8x8 coefficients of
+lowest frequency, 1 if the coefficient is above the median of the 64 (C. Zauner, "Implementation and Benchmarking of
+Perceptual Image Hash Functions", 2010). Unlike there, the mean, coefficient (0, 0), is left out. Two pictures whose
+hashes differ in few bits count as the same only if their thumbnails correlate, too, because different faces may have
+similar hashes once they are aligned. The limits of both (`DISTANCE`, `CORRELATION`) were measured on face photographs
+and videos (tests/test_duplicates.py repeats part of this):
 
 - 10.5 million pairs of UTKFace, CIPLAB, FFHQ / StyleGAN2 and CelebA crops: 834 pairs differ in at most 8 bits. Of
   these, 44 correlate above 0.95, and each of the 44 shows the same photograph twice.
-- Copies of 2,900 of them (JPEG at quality 20 to 95 with 4:2:0, WebP, half and quarter size and back, brightened by
-  15 %): all within 8 bits and nearly all above 0.98. Copies cropped by 1 % at each border: 99.9 % within 8 bits, all
-  above 0.95; cropped by 2 %: 95 % within 8 bits, few above 0.95. Mirrored copies are not found.
+- Copies of 2,900 of these crops (JPEG at quality 20 to 95 with 4:2:0, WebP, half and quarter size and back, brightened
+  by 15 %): all differ in at most 8 bits, and nearly all correlate above 0.98. Of copies cropped by 1 % at each border,
+  99.9 % differ in at most 8 bits, and all correlate above 0.95; if cropped by 2 %, 95 % differ in at most 8 bits, and
+  few correlate above 0.95. Mirrored copies are not found.
 """
 
 from collections.abc import Iterator
@@ -61,7 +63,7 @@ def near(
 
     Args:
         thumbs: [N, 32, 32]; those with too little content (`FLAT`) are in no pair.
-        owner: number of the item that each belongs to [N].
+        owner: number of the item that each thumbnail belongs to [N].
         most: maximum number of differing hash bits.
         least: minimum correlation of the thumbnails.
 
@@ -87,9 +89,9 @@ def near(
 def candidates(hashes: NDArray[np.uint64], most: int, owner: Rows) -> Iterator[tuple[Rows, Rows]]:
     """Yield pairs of rows of different owners whose hashes differ in at most `most` bits, some pairs repeatedly.
 
-    Not all N^2 pairs are compared. At least one of the four 16-bit bands of two such hashes differs in at most
-    `most` // 4 bits, so it suffices to look up every band value that close (multi-index hashing: Norouzi et al., CVPR
-    2012).
+    Not all N^2 pairs are compared. If two hashes differ in at most `most` bits, at least one of their four 16-bit bands
+    differs in at most `most` // 4 bits, so it suffices to compare hashes that have a band this similar (multi-index
+    hashing: Norouzi et al., CVPR 2012).
     """
     for band in range(BANDS):
         key = ((hashes >> np.uint64(BAND * band)) & np.uint64(2**BAND - 1)).astype(np.int64)
@@ -113,7 +115,7 @@ def _flips(most: int) -> list[int]:
 
 
 def _expand(first: Rows, last: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """Yield pairs of each row with all positions from `first` to `last` (exclusive), about `CHUNK` at a time."""
+    """Pair each row with all positions from its `first` to its `last` (exclusive); yield about `CHUNK` at a time."""
     count = np.maximum(last - first, 0)
     rows = np.flatnonzero(count)
     end = np.cumsum(count[rows])

@@ -11,9 +11,10 @@ COLUMNS = ("item", "track", "frame", "time", "label", "method")  # columns taken
 def prediction_table(
     samples: pd.DataFrame, members: pd.DataFrame, split: str, index: Tensor, logit: Tensor
 ) -> pd.DataFrame:
-    """Return one row per scored sample, and one row with a null logit for each item without any.
+    """Return one row per scored sample, and one row with a null logit for each item without scored samples.
 
-    Such an item could not be prepared, or was in no batch (`trainer.limit_test_batches`); it lowers the coverage.
+    An item has none if it could not be prepared, or was in no batch (`trainer.limit_test_batches`); such items lower
+    the coverage.
 
     Args:
         samples: one row per sample, with the columns `COLUMNS`.
@@ -39,7 +40,7 @@ def prediction_table(
 
 
 def empty_table(samples: pd.DataFrame, members: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Return the prediction table of a split without samples: null rows for items that could not be prepared."""
+    """Return the prediction table of a split without samples: a null logit per item that could not be prepared."""
     return prediction_table(samples, members, split, torch.zeros(0, dtype=torch.long), torch.zeros(0))
 
 

@@ -1,12 +1,12 @@
-"""Prepare a data set's store: run the recipe once on every item, in parallel, tolerating failures of some.
+"""Prepare a data set's store: run the recipe once on every item, in parallel; some items may fail.
 
-Each item's crops are one file below parts/ until all are done; then they are merged. So a killed call can be resumed,
-several calls (`shard`) can prepare separately, and the store is byte-identical in each case. Concurrent calls on one
-folder are safe: while one prepares, none merges or starts over. On a file system without locks, only this last
-guarantee is lost.
+Each item's crops are written to a file of their own below parts/; once all items are done, these files are merged. So
+a killed call can be resumed, and several calls (`shard`) can share the work; the store is byte-identical in each case.
+Concurrent calls on one folder are safe, because no call merges or starts over while another one prepares. On a file
+system without locks, that is not guaranteed.
 
-Files are assumed not to change. If a file's size differs from that at preparation, a warning is given and its old
-crops are used until rerun=true.
+Files are assumed not to change. If a file's size has changed since preparation, a warning is given, and its old crops
+are used until it is prepared again with rerun=true.
 """
 
 import json
@@ -33,7 +33,7 @@ MADE = (
     DUPLICATES, CHECKSUMS, "parts/*.npz", "features/*.npy", "features/*.crc32",
     "*.tmp", "parts/*.tmp", "features/*.tmp",
 )  # fmt: skip
-WARN_SHARE, FAIL_SHARE = 0.1, 0.5  # share of items that could not be prepared
+WARN_SHARE, FAIL_SHARE = 0.1, 0.5  # shares of rejected items above which to warn and to fail
 
 Shard = tuple[int, int]  # (k, n): the k-th of n, from 1
 Progress = Callable[[Iterator[str | None], int], Iterator[str | None]]
@@ -58,11 +58,11 @@ def prepare(
         root: the data set's folder.
         folder: where the store is made; a killed call is resumed there.
         recipe: turns a file into crops.
-        num_workers: number of processes; 0 works in this one.
+        num_workers: number of worker processes; 0 prepares in this process.
         timeout: seconds after which an item counts as hanging.
         rerun: start over.
-        progress: wraps the iteration (a reason or None per item), given its length.
-        max_rejected: share of items that may fail.
+        progress: wraps an iterator (a reason or None per item) of known length, such as in a progress bar.
+        max_rejected: maximum share of items that may fail.
         memory: GB that a process may use (see `workers.run`); not limited with num_workers=0.
 
     Raises:
@@ -116,9 +116,9 @@ def prepare_parts(
     progress: Progress = lambda work, _: work,
     memory: float | None = None,
 ) -> int:
-    """Prepare the items, or one shard of them, without merging; return how many of all items remain.
+    """Prepare the items, or one shard of them, without merging; return how many items of all shards remain.
 
-    The arguments are those of `prepare`, and `shard`: (k, n) takes every n-th item, from the k-th.
+    The arguments are those of `prepare`, plus `shard`: (k, n) prepares every n-th item, starting with the k-th.
 
     Raises:
         StoreError: the folder belongs to other items or another recipe.
@@ -141,7 +141,7 @@ def prepare_parts(
 
 
 def _tasks(items: pd.DataFrame) -> list[Task]:
-    """Return the task for each item; a real file's mask is all zero, even if the manifest names one."""
+    """Return the task for each item; a real item gets no mask file, even if the manifest names one."""
     return [
         (str(item), str(path), mask if isinstance(mask, str) and label == 1 else None)
         for item, path, mask, label in zip(items["item"], items["path"], items["mask"], items["label"], strict=True)
@@ -149,7 +149,7 @@ def _tasks(items: pd.DataFrame) -> list[Task]:
 
 
 def reopen(root: Path, folder: Path, recipe: Recipe) -> None:
-    """Open a folder for parts that are not made from files (`parts.write_part`); merge them with `merge_parts`.
+    """Open a folder for parts that are not made from files; write them with `write_part`, then call `merge_parts`.
 
     A complete store is unmerged, so that it can grow.
 
@@ -203,7 +203,7 @@ def _finished(items: pd.DataFrame, root: Path, folder: Path, recipe: Recipe) -> 
 
 
 def _claim(folder: Path, about: dict[str, object]) -> None:
-    """Record what the folder is for, or check that it is for this."""
+    """Record which data and recipe the folder is for, or check that an existing record says the same."""
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     try:
         claim(folder / "recipe.json", about, AGAIN, alone=False)
@@ -249,7 +249,7 @@ def _check_rejected(items: pd.DataFrame, folder: Path, max_rejected: float) -> N
 
 
 def _warn_changed(store: CropStore, root: Path) -> CropStore:
-    """Return the store, with a warning if file sizes differ from those at preparation."""
+    """Return the store; warn if the sizes of files have changed since preparation."""
     if SIZE not in store.items:
         return store
     changed = []

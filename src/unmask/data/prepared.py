@@ -1,4 +1,4 @@
-"""A data set's crops by a recipe: their folder, whether they match its files, and the command that makes them."""
+"""The crops that a recipe makes of a data set: their folder, whether they match its files, and how to make them."""
 
 import shlex
 from pathlib import Path
@@ -15,7 +15,7 @@ from unmask.data.stores import store_folder
 
 
 def members(source: Source, split: Split, recipe: Recipe, prepared: str | Path) -> "list[tuple[Prepared, Split]]":
-    """Return the crops of each data set in a source, and its split: its own if it has one, else `split`."""
+    """Return the crops and the split of each data set in a source; a data set without its own split gets `split`."""
     return [(Prepared(part, recipe, prepared), own or split) for part, own in source.parts]
 
 
@@ -73,7 +73,7 @@ class Prepared:
         """Reject a `root` whose files differ from the prepared ones; a folder that was only moved is accepted.
 
         Raises:
-            StoreError: the prepared crops are not those of the files in `root`.
+            StoreError: the prepared crops were not made from the files in `root`.
         """
         source, prepared = self.source, store.recipe["root"]
         if source.crops is not None or not source.root.is_dir() or str(source.root.resolve()) == prepared:

@@ -1,4 +1,4 @@
-"""Describe in words the protocol behind figures on some data."""
+"""Describe in words the protocol by which figures were obtained."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -43,9 +43,9 @@ class Description(NamedTuple):
 
 
 def describe(about: Description, split: str) -> dict[str, str]:
-    """Return the protocol of a split's figures, by heading."""
+    """Return the protocol of a split's figures, as {heading: text}."""
     how, items = about.sampling, about.items[about.items["split"] == split]
-    # A video's single frame is not its first, so frame 0 means a picture.
+    # If a video has only one sample, this is not its first frame, so frame 0 means a picture.
     pictures = how.frames is None and about.samples["item"].is_unique and bool((about.samples["frame"] == 0).all())
     noun = "pictures" if pictures else "videos"
     kind = "frames" if how.frames is None else f"clips of {how.frames} frames"
@@ -84,7 +84,7 @@ def _tasks(about: Description) -> dict[str, str]:
 
 
 def _splits(about: Description) -> str:
-    """Describe the split of each data set; a single one is not named."""
+    """Describe the split of each data set; a data set's name is added only if there are several."""
     found = []
     for part, split in about.members:
         items = about.items[about.items["dataset"] == part.source.name]

@@ -29,16 +29,16 @@ class Recipe(Protocol):
         """Return everything that determines the pixels."""
 
     def words(self, image_size: int) -> str:
-        """Describe how a network sees the pictures, for a protocol."""
+        """Describe the pictures that a network sees, for a description of the protocol."""
 
     def landmarks_in_crop(self, box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map landmarks [N, 5, 2] of faces with boxes [N, 4] from frame px to crop px."""
 
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
-        """Return the crops of one file, and of its mask if `masks`; raise a ValueError if there are none."""
+        """Return the crops of one file, and of its mask if `masks` is true; raise a ValueError without any crops."""
 
 
 def overrides(wanted: Mapping[str, object], usual: Mapping[str, object]) -> list[str]:
-    """Return the command-line overrides for the settings of a recipe that differ from the usual ones."""
+    """Return the command-line overrides for those settings of a recipe that differ from its defaults."""
     public = {key: value for key, value in wanted.items() if not key.startswith("_")}
     return [f"data.recipe.{key}={value}" for key, value in public.items() if value != usual.get(key)]

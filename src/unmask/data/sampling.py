@@ -1,7 +1,7 @@
-"""The frames of a sample and the order of samples, from stateless counter-based randomness.
+"""Choose the frames of a sample and the order of samples, without any state of random generators.
 
-The order is seeded by (seed, epoch) and a sample's draws by (seed, epoch, index), so an interrupted run resumes with
-exactly the samples that it would have seen.
+The order is seeded by (seed, epoch), and a sample's draws are seeded by (seed, epoch, index), so an interrupted run
+resumes with exactly the samples that it would have seen.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ def draw_seed(seed: int, epoch: int, index: int) -> int:
 
 
 def even(total: int, num: int, rng: np.random.Generator | None = None) -> Indices:
-    """Return `num` of `total` positions, one from each equal share: its middle, or drawn by `rng`.
+    """Return `num` of `total` positions, one from each of `num` equal shares: the share's middle, or drawn by `rng`.
 
     If `total` is less than `num`, positions repeat evenly.
     """
@@ -31,17 +31,17 @@ def even(total: int, num: int, rng: np.random.Generator | None = None) -> Indice
 def consecutive(
     frames: Indices, num: int, stride: int = 1, rng: np.random.Generator | None = None, which: float = 0.5
 ) -> Indices:
-    """Return positions of `num` stored frames that are `stride` frames apart in the video, from one burst.
+    """Return positions of `num` stored frames that are `stride` frames apart in the video.
 
     Args:
         frames: frame numbers of the stored crops, ascending [N].
         num: number of frames in the clip.
         stride: distance in video frames.
-        rng: draws the start; without it, the start is at the share `which` of all possible starts.
-        which: in [0, 1].
+        rng: draws the start from all possible starts; if None, `which` selects it.
+        which: the start's place among all possible starts, from 0 (the first) to 1 (the last).
 
     Returns:
-        Positions in `frames` [num]; if no run is long enough, the longest one is repeated evenly.
+        Positions in `frames` [num]; if no such clip is stored, evenly from the longest run of consecutive frames.
     """
     place = {int(frame): at for at, frame in enumerate(frames)}
     starts = _starts(place, num, stride)
@@ -54,7 +54,7 @@ def consecutive(
 
 
 def draw_stride(frames: Indices, num: int, most: int, rng: np.random.Generator) -> int:
-    """Draw a stride in 1 to `most`, uniformly from those at which `num` stored frames form a clip; else 1."""
+    """Draw a stride from 1 to `most`, among those at which a clip of `num` frames is stored; 1 if there is none."""
     place = {int(frame): at for at, frame in enumerate(frames)}
     fitting = [stride for stride in range(1, most + 1) if _starts(place, num, stride)]
     return int(rng.choice(fitting)) if fitting else 1
@@ -77,7 +77,7 @@ def balanced_order(label: NDArray[np.integer], rng: np.random.Generator) -> Indi
 
 
 def stratified_order(label: NDArray[np.integer], stratum: NDArray[np.integer], rng: np.random.Generator) -> Indices:
-    """Return as many positions as there are labels, half from each class, and within a class equally from each stratum.
+    """Return as many positions as there are labels, half per class; within a class, equally many per stratum.
 
     Args:
         label: label of each sample [N].
@@ -105,7 +105,7 @@ def paired_order(label: NDArray[np.integer], source: Indices, rng: np.random.Gen
         rng: draws the order.
 
     Returns:
-        As many positions as there are labels, or one less; pairs must not be separated.
+        As many positions as there are labels, or one less if that number is odd; do not separate the pairs.
     """
     real = np.flatnonzero(label == 0)
     fake = _rounds(np.flatnonzero(label == 1), len(label) // 2, rng)
@@ -114,13 +114,13 @@ def paired_order(label: NDArray[np.integer], source: Indices, rng: np.random.Gen
 
 
 def _rounds(members: Indices, number: int, rng: np.random.Generator) -> Indices:
-    """Return `number` of the members, from successive permutations."""
+    """Return `number` members from successive random permutations, so that all occur before any repeats."""
     rounds = [rng.permutation(members) for _ in range(-(-number // len(members)))]
     return np.concatenate([members[:0], *rounds])[:number]
 
 
 class CountedSampler(Sampler[tuple[int, int]]):
-    """Yield (epoch, index) for one of several processes; each gets the same number of samples.
+    """Yield (epoch, index) for one of several processes; each process gets the same number of samples.
 
     Args:
         size: number of samples.
@@ -128,8 +128,8 @@ class CountedSampler(Sampler[tuple[int, int]]):
         order: draws an epoch's order from a generator seeded by (seed, epoch); None uses 0, 1, 2, ... in every epoch.
         unit: number of consecutive samples that stay together on one process.
         rank: rank of this process.
-        world_size: number of processes. The order is padded from its start to fill the last round (evaluation drops
-            these duplicates by index).
+        world_size: number of processes. If the samples cannot be divided equally, the first ones of the order are
+            repeated at its end (evaluation drops these duplicates by index).
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class CountedSampler(Sampler[tuple[int, int]]):
         self.rank, self.world_size, self.epoch, self.skip = rank, world_size, 0, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch; called by the Trainer at the start of each."""
+        """Set the epoch; the Trainer calls this at the start of each epoch."""
         self.epoch = epoch
 
     def order(self) -> Indices:
@@ -165,9 +165,9 @@ class CountedSampler(Sampler[tuple[int, int]]):
 
 
 class FixedSampler(CountedSampler, SequentialSampler):  # type: ignore[misc]
-    """Use the first epoch's order in every epoch, so that a limited number of batches is always the same.
+    """Use the first epoch's order in every epoch, so that the first few batches of each epoch are the same.
 
-    With `trainer.overfit_batches`, Lightning replaces any sampler that is not a SequentialSampler.
+    This class is a SequentialSampler because Lightning replaces any other sampler if `trainer.overfit_batches` is set.
     """
 
     def set_epoch(self, epoch: int) -> None:

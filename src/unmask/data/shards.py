@@ -89,7 +89,7 @@ def _plan(items: list[str], about: Sequence[About], shard_bytes: int) -> Iterato
 
 
 def _write_shard(folder: Path, number: int, members: dict[str, list[int]]) -> pd.DataFrame:
-    """Write one shard of crops and their masks, if any, and return its rows of the crop table."""
+    """Write one shard of crops and, if there are any, of masks; return the shard's rows of the crop table."""
     total = sum(shape[0] for shape in members.values())
     files: dict[str, NDArray[np.uint8]] = {}
     offset, rows = 0, []
@@ -111,7 +111,7 @@ def _write_shard(folder: Path, number: int, members: dict[str, list[int]]) -> pd
 
 @contextmanager
 def _new_shard(path: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
-    """Yield an array on disk to fill, which replaces the file when the block ends."""
+    """Yield a memory-mapped array to fill; it is moved to `path` when the block ends."""
     with replacing(path) as temporary:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
         reserve(temporary)

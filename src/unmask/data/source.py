@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from unmask.data.recipe import Recipe
     from unmask.data.split import Split
 
-HASHED = 16  # files whose bytes are compared if a data set may have been moved
+HASHED = 16  # minimum number of files whose bytes are compared if a data set may have been moved
 
 
 class Source:
     """A data set. A subclass reads its layout in `find_items` and sets the class attributes below.
 
     Args:
-        name: name of the data set: the first part of every item, and the folder of its prepared crops.
+        name: name of the data set; it begins the name of every item, and the folder of prepared crops has this name.
         root: the folder of the raw files.
-        demo: whether the data is rendered; every figure says so.
+        demo: whether the data is rendered; if true, every figure says so.
     """
 
     HOME = ""  #: where to download it
@@ -51,7 +51,7 @@ class Source:
 
     @property
     def parts(self) -> Sequence[tuple[Source, Split | None]]:
-        """The data sets it contains, each with its own split if it has one; a single data set contains itself."""
+        """The data sets in this source, each with its own split or None; a single data set contains only itself."""
         return [(self, None)]
 
     def find_items(self) -> list[Item]:
@@ -70,7 +70,7 @@ class Source:
         """
 
     def used(self, items: pd.DataFrame, protocol: str) -> pd.Series:
-        """Return which rows of the manifest this source uses [N], such as those of the chosen manipulations.
+        """Return for each row of the manifest whether this source uses it [N], for example if manipulations are chosen.
 
         Raises:
             ManifestError: the chosen rows are missing.
@@ -116,7 +116,7 @@ class Source:
             raise ManifestError(f"data.root={self.root}: no such folder\n{self.explain()}")
 
     def holds(self, items: pd.DataFrame) -> bool:
-        """Whether the files below `root` match a manifest in names, sizes, and the bytes of some."""
+        """Whether the files below `root` match a manifest: all names, all sizes, and the bytes of some files."""
         try:
             table = items_table(self.find_items())
             found = {item: self.root / path for item, path in zip(table["item"], table["path"], strict=True)}

@@ -16,10 +16,10 @@ class Split:
 
     Args:
         protocol: `official`, `identity_disjoint`, `predefined` or `random_groups` (data/splits.py).
-        val_fraction: share of the training items held out for validation, by whole people.
-        test_fraction: share of the items assigned to the test split by whole groups, if no list defines it.
-        seed: seed of the assignment; independent of the run's seed, so that runs share their splits.
-        only: `real` uses only real items in every split, as for a generator; None uses both classes.
+        val_fraction: share of the training items held out for validation, in whole groups (people).
+        test_fraction: share of the items assigned to the test split, in whole groups, if no list defines that split.
+        seed: seed of the assignment; it is independent of the run's seed, so that runs with other seeds share splits.
+        only: `real` uses only real items in every split, to train a generator; None uses both classes.
         allow_duplicates: accept unrelated items that look alike in different splits.
     """
 
@@ -37,7 +37,7 @@ class Split:
             raise ValueError(f"data.split.only={self.only}: expected real, or null for both classes")
 
     def rule(self, items: pd.DataFrame, source: Source) -> str:
-        """Return the protocol for this copy of a data set, which may not be divided."""
+        """Return the protocol to use: for a copy without splits, `predefined` may become `random_groups`."""
         falls_back = self.protocol == "predefined" and source.ELSE_RANDOM_GROUPS
         undivided = falls_back and bool(items["predefined"].isna().all())
         return "random_groups" if undivided else self.protocol
@@ -69,7 +69,7 @@ class Split:
         return f"{rule} ({source.PROTOCOL_WORDS[rule].format(seed=self.seed)})"
 
     def unread(self, source: Source) -> list[tuple[str, str]]:
-        """Return settings that have no effect given the others, as (name, reason)."""
+        """Return the settings that other settings make ineffective, as (name, reason)."""
         dealt = self.protocol in DEAL_TEST or (self.protocol == "predefined" and source.ELSE_RANDOM_GROUPS)
         why = f"protocol={self.protocol} takes the test split as the data set has it"
         return [] if dealt else [("split.test_fraction", why)]

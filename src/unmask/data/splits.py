@@ -14,10 +14,10 @@ from unmask.data.manifest import ManifestError, components
 
 
 def official(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> pd.Series:
-    """Use the official test list; take validation items from the rest, by the person filmed (the first group).
+    """Use the official test list; hold out some of the filmed people (an item's first group) for validation.
 
-    So no filmed person is in both training and validation, and a fake stays with its source. The official lists of
-    Celeb-DF share people between training and test; use `identity_disjoint` to avoid that.
+    So no filmed person is in both training and validation, and a fake stays with its source. In Celeb-DF, the official
+    list puts some people into both training and test; use `identity_disjoint` to avoid that.
     """
     splits = pd.Series(np.where(items["official_test"].astype(bool), "test", "train"), index=items.index, dtype=object)
     if not (splits == "test").any():
@@ -37,8 +37,9 @@ def identity_disjoint(
 ) -> pd.Series:
     """Hold out whole components of the swap graph, so that no person is in two splits.
 
-    A swap connects the person filmed and the one swapped in. Components that are entirely on the official list form
-    the test split; if there are none, they are drawn by seed. The largest remaining one is always used for training.
+    A swap connects the person filmed and the one swapped in. Components that are entirely on the official test list
+    form the test split; if there are none, the test split is drawn by seed. The largest component outside the test
+    split is always used for training.
     """
     component = _component(items)
     whole = items["official_test"].astype(bool).groupby(component).transform("all")
@@ -78,7 +79,7 @@ def random_groups(
 ) -> pd.Series:
     """Assign whole groups by seed, so that none is in two splits: first test, then validation from the rest.
 
-    With `test_fraction=1` everything is in the test split: a collection for evaluation only.
+    With `test_fraction=1`, all items are in the test split, for a data set that is only used in evaluation.
     """
     if test_fraction >= 1:
         return pd.Series("test", index=items.index, dtype=object)
@@ -109,8 +110,8 @@ DEAL_TEST = ("identity_disjoint", "random_groups")  # protocols that use `test_f
 def _component(items: pd.DataFrame) -> pd.Series:
     """Return the connected component of each row; a row without groups forms its own.
 
-    Files with the same bytes (`sha256`) and items that look alike (`twin`, see duplicates.joined) are connected, too,
-    once they are known.
+    If the table has the column `sha256`, files with the same bytes are connected, too; if it has `twin` (see
+    duplicates.joined), so are unrelated items that look alike.
     """
     groups = [list(row) or [item] for item, row in zip(items["item"], items["groups"], strict=True)]
     for column in [name for name in ("sha256", "twin") if name in items]:
@@ -122,7 +123,7 @@ def _component(items: pd.DataFrame) -> pd.Series:
 
 
 def _twins(items: pd.DataFrame) -> str:
-    """Explain which groups are joined by look-alike items, for a message."""
+    """Return the end of a message, which says that look-alike items stay together; "" if there are none."""
     count = int(items["twin"].notna().sum()) if "twin" in items else 0
     return (
         f". {count} items look like others and stay with them: see duplicates.csv beside the prepared crops, or deal "
@@ -137,8 +138,8 @@ def _largest(component: pd.Series) -> str:
 
 
 def _deal(items: pd.DataFrame, group: pd.Series, fraction: float, seed: int) -> pd.Index:
-    """Return rows of whole groups, in an order drawn by `seed`, that contain about `fraction` of each class."""
-    # Groups are numbered in order of their names, as there may be hundreds of thousands.
+    """Choose whole groups in a random order drawn by `seed`; return their rows, about `fraction` of each class."""
+    # Numbers, in the order of the groups' names, are faster than names: there may be hundreds of thousands.
     number, names = pd.factorize(group, sort=True)
     usable = items["rejected"].isna().to_numpy()
     counts = np.zeros((len(names), 2), np.int64)

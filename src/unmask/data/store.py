@@ -2,7 +2,7 @@
 
 A store is a folder:
 
-    recipe.json      how the crops were made, from which data set
+    recipe.json      how the crops were made, and from which folder
     items.parquet    the manifest: one row per item
     crops.parquet    one row per stored crop, with its shard and its offset there
     crops-00000.npy  the pixels
@@ -13,7 +13,7 @@ A store is a folder:
     checksums.json   CRC-32 of each table and shard (data/checksums.py)
     parts/           one file per item during preparation, from which a killed run resumes
 
-Reading a clip from the memory map is about 20 times faster than decoding JPEG files, and lossless.
+Reading a clip from the memory map is about 20 times faster than decoding JPEG files, and no pixel values are lost.
 """
 
 import hashlib
@@ -34,8 +34,8 @@ DUPLICATES = "duplicates.csv"
 CHECKSUMS = "checksums.json"
 FORMER = {"listed": "official_test", "given": "predefined"}  # renamed columns, for older stores
 AGAIN = "prepare the data set again with rerun=true"
-# Memory maps are reopened after this many bytes were read: the system keeps up to 14 times as many bytes around them
-# in the process's resident memory.
+# Memory maps are closed after this many bytes were read. The system reads ahead: until then, up to 14 times as many
+# bytes stay in the process's resident memory.
 MAPPED_BYTES = 2**25
 
 
@@ -86,7 +86,7 @@ class CropStore:
         return self._read("crops", shard, offset)
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the masks of these crops, places [N] -> uint8 [N, 1, S, S], 255 where manipulated.
+        """Return the masks of the crops at these places, both [N] -> uint8 [N, 1, S, S], 255 where manipulated.
 
         Raises:
             StoreError: the recipe kept no masks.
@@ -110,7 +110,7 @@ class CropStore:
         return out
 
     def of_item(self, item: str, frames: list[int] | None = None) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
-        """Return the rows and pixels [N, 3, S, S] of one item, for these frame numbers or all."""
+        """Return the rows and pixels [N, 3, S, S] of one item, for these frame numbers; None returns all."""
         rows = self.crops[self.crops["item"] == item]
         if frames is not None:
             rows = rows[rows["frame"].isin(frames)]

@@ -29,11 +29,11 @@ class Store(Protocol):
         """Return the crops at these places, both [N] -> uint8 [N, 3, S, S]."""
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the masks of these crops, places [N] -> uint8 [N, 1, S, S], 255 where manipulated."""
+        """Return the masks of the crops at these places, both [N] -> uint8 [N, 1, S, S], 255 where manipulated."""
 
 
 def store_folder(prepared: Path, name: str, key: str) -> Path:
-    """Return the folder of a data set's crops by a recipe; only this function builds that path."""
+    """Return the folder of the crops that a recipe makes of a data set; only this function builds that path."""
     return prepared / name / key
 
 
@@ -66,7 +66,7 @@ class JoinedStore:
         return self._read("pixels", shard, offset)
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the masks of these crops, places [N] -> uint8 [N, 1, S, S], 255 where manipulated."""
+        """Return the masks of the crops at these places, both [N] -> uint8 [N, 1, S, S], 255 where manipulated."""
         return self._read("masks", shard, offset)
 
     def _read(self, kind: str, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:

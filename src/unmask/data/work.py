@@ -1,4 +1,4 @@
-"""Prepare one item and save the result, its crops or the reason why it has none, on disk."""
+"""Prepare one item and save its crops, or the reason why it has none, on disk."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Work:
     recipe: Recipe
 
     def __call__(self, task: Task) -> str | None:
-        """Make the crops of one item; return why there are none, or None."""
+        """Make the crops of one item; return the reason if there are no crops, else None."""
         item, path, mask = task
         if (about := read_about(self.folder, item)) is not None:  # done by another call meanwhile
             return about["rejected"]
@@ -43,7 +43,7 @@ class Work:
 def record(
     folder: Path, root: Path, results: Iterator[tuple[Task, str | workers.TaskError | None]]
 ) -> Iterator[str | None]:
-    """Yield each item's reason or None; an item that crashed its worker is recorded here and not opened again."""
+    """Yield why each item is rejected, or None; record an item that crashed its worker, so that it is not retried."""
     for (item, path, _), result in results:
         if isinstance(result, workers.TaskError):
             keep(folder, item, None, file_size(root / path), str(result))
@@ -67,7 +67,7 @@ def keep(folder: Path, item: str, crops: Crops | None, columns: Statistics, reas
 
 
 def file_size(file: Path) -> Statistics:
-    """Return the column of a file's size, if it can be read."""
+    """Return a file's size as a column of the table of items; empty if the file cannot be read."""
     try:
         return {SIZE: float(file.stat().st_size)}
     except OSError:  # missing or not readable; the item's reason says so

@@ -73,7 +73,7 @@ The lists lie in data.root or in Anno/ and Eval/ below it."""
         return [], {}
 
     def _compare(self, name: str, table: Table, files: list[Path]) -> None:
-        """Reject pictures missing from a list; warn if it names more pictures than there are."""
+        """Reject pictures missing from a list; warn if the list names more pictures than there are."""
         if table and (bare := [file.name for file in files if file.name not in table]):
             raise ManifestError(f"{name}: {len(bare)} of {len(files)} pictures have no line, such as {bare[0]}")
         if len(table) > len(files):
@@ -85,7 +85,7 @@ The lists lie in data.root or in Anno/ and Eval/ below it."""
 
 
 def read_table(path: Path, header: int, allowed: set[int] | None) -> tuple[list[str], Table]:
-    """Read a list of integers per picture, in the authors' format (.txt) or Kaggle's (.csv with one header line).
+    """Read integers for each picture from a list in the authors' format (.txt) or Kaggle's (.csv, one header line).
 
     Args:
         path: the file.
@@ -96,7 +96,7 @@ def read_table(path: Path, header: int, allowed: set[int] | None) -> tuple[list[
         The column names (empty if the file has none) and the values of each picture.
 
     Raises:
-        ManifestError: a line is malformed, or two lines contradict each other; the message names them.
+        ManifestError: a line is malformed, or two lines contradict each other; the message names the lines.
     """
     commas = path.suffix == ".csv"
     rows = read_csv(path) if commas else [line.split() for line in read_text(path).splitlines()]

@@ -1,7 +1,8 @@
 """Celeb-DF v1 and v2 (arXiv:1909.12962), and any data with their layout.
 
 A fake's name `id{a}_id{b}_{n}.mp4` means that person a was filmed and b's face was swapped in (the authors, issue 6 of
-yuezunli/celeb-deepfakeforensics); it was made from `Celeb-real/id{a}_{n}.mp4`. The official list labels real videos 1.
+yuezunli/celeb-deepfakeforensics); the fake was made from `Celeb-real/id{a}_{n}.mp4`. In the official list, label 1
+means real.
 """
 
 import re
@@ -119,7 +120,7 @@ def read_test_list(path: Path) -> dict[str, int]:
 
 
 def read_methods(path: Path) -> dict[str, str]:
-    """Read the optional table of methods: path -> method."""
+    """Read the optional table of methods as path -> method; empty if the file is missing."""
     if not path.exists():
         return {}
     head, *rows = read_csv(path) or [[]]

@@ -1,8 +1,8 @@
 """DeepfakeArt's inpainting category (arXiv:2306.01272), and the output of `unmask inpaint`, which has its layout.
 
-The data set's own task is different: whether two pictures are similar, one a copy of the other. Our task is whether a
-single picture is an original or was inpainted, with masks for where. group.png, which shows original and forgery side
-by side with captions, is ignored.
+The data set's own task is to tell whether one of two pictures is a copy of the other. Our task is to tell whether a
+single picture is an original or was inpainted; masks show where. group.png, which shows original and forgery side by
+side with captions, is ignored.
 """
 
 import re
@@ -112,10 +112,12 @@ class DeepfakeArt(Source):
 
 
 def read_pairs(path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield the inpaintings in an official list, `{attack: {index: {original, generated}}}`, as (painting, two files).
+    """Yield (painting, (original's file name, forgery's file name)) for each inpainting in an official list.
+
+    The list has the format `{attack: {index: {original, generated}}}`.
 
     Raises:
-        ManifestError: the file is not such a list, or original and forgery are swapped.
+        ManifestError: the file has another format, or original and forgery are swapped.
     """
     try:
         entries = [entry for attack in read_json(path).values() for entry in attack.values()]

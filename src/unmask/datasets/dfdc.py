@@ -98,7 +98,7 @@ def read_metadata(path: Path) -> dict[str, Settings]:
     """Read a training part's list: file name -> `label` and, for a fake, `original`.
 
     Raises:
-        ManifestError: the file is not such a list, or its labels contradict its originals.
+        ManifestError: the file has another format, or a label contradicts an `original`.
     """
     try:
         entries: dict[str, Settings] = read_json(path)
@@ -118,10 +118,10 @@ def read_metadata(path: Path) -> dict[str, Settings]:
 
 
 def read_labels(path: Path) -> list[tuple[str, int]]:
-    """Read the public test set's list: (file name, label), 1 = fake.
+    """Read the public test set's list as (file name, label), 1 = fake.
 
     Raises:
-        ManifestError: a line is malformed, or two lines give one video both labels; the message names them.
+        ManifestError: a line is malformed, or two lines give one video both labels; the message names the lines.
     """
     rows = read_csv(path)
     if not rows or rows[0] != ["filename", "label"]:

@@ -1,9 +1,10 @@
 """FaceForensics++ (arXiv:1901.08971), with FaceShifter and Google's DeepFakeDetection in the same layout.
 
-A fake's name `<target>_<source>.mp4` gives the altered video and the one whose face or expression was transferred. The
-official lists contain pairs of videos, each altered in both directions. DeepFakeDetection has actors instead of
-YouTube videos (`<target>_<source>__<scene>__<id>.mp4`) and no list: published work tests on all of it, as does the
-protocol `predefined`. The 1,000 sequences come from 977 YouTube videos, so a few people may be in two splits.
+A fake's name `<target>_<source>.mp4` gives the altered video (target) and the video whose face or expression was
+transferred to it (source). The official lists contain pairs of videos; each of the two is the other's source.
+DeepFakeDetection has actors instead of YouTube videos (`<target>_<source>__<scene>__<id>.mp4`) and no list: published
+work uses all of it for testing, as does the protocol `predefined`. The 1,000 sequences come from 977 YouTube videos,
+so a few people may be in two splits.
 """
 
 import re
@@ -35,9 +36,9 @@ class FaceForensics(Source):
 
     Args:
         name: name of the data set; crops at another compression need another name.
-        root: its folder.
-        compression: `raw`, `c23` or `c40`, the name of a folder.
-        methods: the manipulations to use, out of the prepared ones.
+        root: folder of the data set.
+        compression: the name of a folder: `raw`, `c23` or `c40`.
+        methods: the manipulations to use; prepared crops of other manipulations are ignored.
         demo: see `Source`.
     """
 
@@ -95,7 +96,7 @@ class FaceForensics(Source):
         ]
 
     def require(self, protocol: str, items: Sequence[Item]) -> None:
-        """Reject a copy without the official lists, or whose videos do not match them."""
+        """Reject a copy that lacks the official lists, or whose videos do not match the lists."""
         if protocol != "predefined":
             return
         pairs = self._pairs() if "youtube" in self.origins else {}
@@ -109,7 +110,7 @@ class FaceForensics(Source):
             self._check_complete(items, pairs)
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """1,000 videos and 1,000 per method (dataset/README.md of HOME); no counts for DeepFakeDetection."""
+        """Return 1,000 reals and 1,000 fakes per method (dataset/README.md of HOME); empty with DeepFakeDetection."""
         return {} if ACTED in self.methods else {"real": 1000, "fake": 1000 * len(self.methods)}
 
     def _videos(self, folder: str, original: bool) -> list[Path]:
@@ -208,7 +209,7 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
     """Read an official list: pairs of video numbers.
 
     Raises:
-        ManifestError: the file is not such a list.
+        ManifestError: the file does not contain a list of such pairs.
     """
     try:
         pairs = [(str(a), str(b)) for a, b in read_json(path)]

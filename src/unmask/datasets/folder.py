@@ -21,11 +21,11 @@ class Folder(Source):
 
     Args:
         name: name of the data set: letters, digits, `_` and `-`.
-        root: its folder.
-        only: `real`, for generators: the folder may then also contain only real media, in sub-folders or not.
-        group: a regular expression whose first group, or whole match, names what must stay in one split; applied to
-            paths below `real` or `fake/METHOD` without suffix. None uses the sub-folder, or else the file name.
-            `(.+)_frame` keeps the pictures of a video together.
+        root: folder of the data set.
+        only: `real`, for generators: the root may then also contain real media directly, without a folder `real`.
+        group: a regular expression, searched for in each file's path below `real` or `fake/METHOD` (without suffix).
+            Files stay in one split if its first group (or whole match, if it has no group) is the same: `(.+)_frame`
+            keeps the pictures of a video together. None uses the sub-folder or, outside of sub-folders, the file name.
         demo: see `Source`.
     """
 

@@ -17,12 +17,12 @@ CROPS = "crops"  # the store in the output folder of `unmask sample` or `unmask 
 class Generated(Source):
     """The output of `unmask sample` or `unmask swap`, saved for detectors before it was marked.
 
-    Samples: real pictures keep their split from the generator's training, so that neither generator nor detector was
-    trained on a test picture; they were resized like the generator's training data. Swapped videos: a video and its
-    swap are in one split; the person swapped in is in all splits.
+    With samples, real pictures are resized like the generator's training data, and keep their split from the
+    generator's training, so that neither generator nor detector was trained on a test picture. With swapped videos, a
+    video and its swap are in the same split; the person swapped in is in all splits.
 
     Args:
-        root: the output folder (`out`) of the verb.
+        root: the output folder (`out`) of `unmask sample` or `unmask swap`.
         name: name of the data set; None uses the generator's.
         demo: whether the generator was trained on rendered data.
     """
@@ -43,7 +43,7 @@ class Generated(Source):
             raise ValueError(f"data.demo=true is missing: the generator of {root} learned from rendered data")
 
     def find_items(self) -> list[Item]:
-        """Return the items of a store, because the samples in `pictures` are marked."""
+        """Return the items of the stored crops; the files in `pictures` are marked, so they cannot be used."""
         stores = sorted(self.root.glob(f"{CROPS}/*/crops.parquet"))
         if not stores:
             raise ManifestError(
@@ -63,7 +63,7 @@ class Generated(Source):
         return ["unmask", "sample", "run=RUN_OF_THE_GENERATOR", f"out={self.root}"]
 
     def missing(self, recipe: Recipe) -> str:
-        """Explain why there are no crops by a recipe, and which options select the existing stores."""
+        """Explain that there are no crops of a recipe, and which options select the existing crops."""
         asked, told = recipe.describe(), []
         for file in sorted(self.root.glob(f"{CROPS}/*/crops.parquet")):
             made = {key: value for key, value in CropStore(file.parent).recipe.items() if key not in ("root", "key")}

@@ -21,7 +21,7 @@ def read_text(path: Path) -> str:
     """Read a list as text: UTF-8 with or without a byte order mark, or UTF-16 with one, as Excel and Notepad save it.
 
     Raises:
-        ManifestError: it has another encoding, is not a regular file, or is too large for a list.
+        ManifestError: the file has another encoding, is not a regular file, or is too large for a list.
     """
     content = read_bytes(path)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -38,7 +38,7 @@ def read_bytes(path: Path) -> bytes:
     """Read a list as bytes.
 
     Raises:
-        ManifestError: it is not a regular file, is not readable, or is too large for a list.
+        ManifestError: the path is not a regular file, or the file is not readable or too large for a list.
     """
     try:
         with open_regular(path) as file:
@@ -67,8 +67,8 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        ManifestError: an object has one key with two values, of which `json` would silently keep the last, or the
-            file is nested too deeply for Python.
+        ManifestError: an object repeats a key with different values (`json` would silently keep the last), or the file
+            is nested too deeply for Python.
         ValueError: it is not JSON.
     """
 
@@ -115,7 +115,7 @@ def the_only(places: Iterable[Path], what: str) -> Path | None:
     Several files with identical bytes count as one.
 
     Raises:
-        ManifestError: several exist, so it is unclear which is meant.
+        ManifestError: several exist with different contents, so it is unclear which is meant.
     """
     there = [place for place in places if place.exists()]
     if len(there) > 1 and not (all(p.is_file() for p in there) and len({read_bytes(p) for p in there}) == 1):

@@ -1,7 +1,7 @@
 """Faces of two or more named people, each in a folder of videos or photographs: training data for a face swapper.
 
-Everybody must be in both training and validation, so material of each person is held out instead of whole people:
-entire files of a person with several, the end of the video of a person with only one.
+Each person must be in both training and validation, so a part of each person's material is held out: whole files if
+the person has several, else the end of the only video.
 """
 
 import re
@@ -105,7 +105,7 @@ Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='
 
 @dataclass(frozen=True)
 class PeopleSplit(Split):
-    """Hold out material of each person (`split_per_identity`); both fractions are of each person's faces."""
+    """Hold out material of each person (`split_per_identity`); both fractions are shares of each person's crops."""
 
     protocol: str = "random_groups"
     test_fraction: float = 0.1
@@ -122,7 +122,7 @@ class PeopleSplit(Split):
     def divide(
         self, items: pd.DataFrame, crops: pd.DataFrame | None, source: Source
     ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-        """Divide by the crops; nothing is divided before preparation."""
+        """Divide the items by their crops; before preparation (`crops` is None), return them undivided."""
         if crops is None:
             return items, None
         return split_per_identity(items, crops, self.val_fraction, self.test_fraction, self.seed)
@@ -167,7 +167,7 @@ class PeopleSampling(Sampling):
 
 
 class PeopleDataset(CropDataset):
-    """Batches with `identity` int64 [B] and the face's `mask` uint8 [B, 1, S, S], 255 inside its outline."""
+    """Batches with `identity` int64 [B] and the face's `mask` uint8 [B, 1, S, S], 255 inside the face's outline."""
 
     identity: Tensor  #: index of each sample's person in `data.people` [N]
     landmarks: NDArray[np.float32]  #: landmarks of each crop, crop px [N, 5, 2]
@@ -187,7 +187,8 @@ class PeopleDataset(CropDataset):
 def outline() -> NDArray[np.float32]:
     """Draw the mean face from the jaw to above the brows, on the canvas of data/blend.py, 1 inside.
 
-    `fit` warps it to a face. When the mask is softened inwards, the brows remain inside.
+    `fit` warps this mask to a face. It extends a little above the brows, so that they remain inside when a swapper
+    softens the mask inwards.
     """
     mask = np.zeros((CANVAS, CANVAS), np.float32)
     points = np.concatenate([PARTS["whole"], BROWS - np.array([0, ABOVE], np.float32)])
@@ -199,7 +200,7 @@ def landmarks(crops: pd.DataFrame, recipe: Recipe) -> NDArray[np.float32]:
     """Return the landmarks of these crops, crop px [N, 5, 2].
 
     Raises:
-        ManifestError: some crops have none.
+        ManifestError: some crops have no landmarks.
     """
     box = np.array(crops["box"].tolist(), np.float32).reshape(-1, 4)
     points = np.array(crops["landmarks"].tolist(), np.float32).reshape(-1, 5, 2)
@@ -212,7 +213,7 @@ def landmarks(crops: pd.DataFrame, recipe: Recipe) -> NDArray[np.float32]:
 
 
 def identity_balanced_order(identity: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return as many positions as samples, equally many per person, in random order; smaller sets are repeated."""
+    """Return positions in random order, as many as samples and equally many per person; small sets are repeated."""
     people = np.unique(identity)
     each = -(-len(identity) // len(people))
     rows = [np.resize(rng.permutation(np.flatnonzero(identity == person)), each) for person in people]
@@ -222,16 +223,16 @@ def identity_balanced_order(identity: NDArray[np.integer], rng: np.random.Genera
 def split_per_identity(
     items: pd.DataFrame, crops: pd.DataFrame, val_fraction: float, test_fraction: float, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Hold out material of each person: whole files, or the end of a single video.
+    """Hold out material of each person: whole files, or the end of the video if there is only one file.
 
-    Held-out material is divided in frame order, first validation, then test. A part of a file that is in a different
-    split from the file's beginning becomes a separate item, `ITEM#val` or `ITEM#test`.
+    Held-out material is divided in frame order, first validation, then test. If a file is divided among splits, its
+    later parts become separate items, `ITEM#val` or `ITEM#test`.
 
     Args:
         items: items of the manifest; the first group is the person.
         crops: crops of the store, in order of item and frame.
-        val_fraction: share of a person's crops.
-        test_fraction: share of a person's crops.
+        val_fraction: share of each person's crops for validation.
+        test_fraction: share of each person's crops for test.
         seed: seed of the choice of files.
 
     Raises:
@@ -250,7 +251,7 @@ def split_per_identity(
 
 
 def _order(rows: pd.DataFrame, share: float, rng: np.random.Generator) -> tuple[pd.Index, int]:
-    """Return a person's crops, held-out ones last, and their number; whole files are drawn until there are enough."""
+    """Return a person's crops, held-out ones last, and how many are held out; draw whole files until they suffice."""
     by_time = rows.sort_values(["item", "frame", "track"], kind="stable")
     names = [str(name) for name in rng.permutation(sorted(rows["item"].unique()))]
     wanted = max(2, round(share * len(rows)))
@@ -263,7 +264,7 @@ def _order(rows: pd.DataFrame, share: float, rng: np.random.Generator) -> tuple[
 
 
 def _parts(items: pd.DataFrame, crops: pd.DataFrame, split: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Assign each item its split, and add a row for each part that is in another split."""
+    """Assign each item the split of its first part, and add a row for each part that is in another split."""
     first = split.groupby(crops["item"]).agg(lambda found: min(found, key=("train", *HELD).index))
     apart = split != crops["item"].map(first)
     renamed = crops["item"].where(~apart, crops["item"] + "#" + split)

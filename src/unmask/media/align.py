@@ -14,7 +14,7 @@ TEMPLATE = np.array(
 
 
 def crop_matrix(box: Array, size: int, margin: float) -> Array:
-    """Return the map [2, 3] from a frame to a `size` px crop around the box, 1 + `margin` times its longer side."""
+    """Return the map [2, 3] from a frame to a crop of `size` px; it shows 1 + `margin` times the box's longer side."""
     centre = (box[:2] + box[2:]) / 2
     scale = size / (float(max(box[2] - box[0], box[3] - box[1])) * (1 + margin))
     return np.array([[scale, 0, size / 2 - scale * centre[0]], [0, scale, size / 2 - scale * centre[1]]], np.float32)
@@ -36,7 +36,8 @@ def align_matrix(landmarks: Array, size: int, margin: float) -> Array:
 def warp(frame: NDArray[np.uint8], matrix: Array, size: int) -> NDArray[np.uint8]:
     """Warp a frame [H, W, 3] by `matrix` into a crop [size, size, 3], replicating the frame's border.
 
-    Bilinear sampling skips pixels when it shrinks by more than two, so the frame is first reduced by area averaging.
+    Bilinear sampling skips pixels when it shrinks a frame to less than half its size, so such a frame is first reduced
+    by area averaging.
     """
     matrix = matrix.copy()
     shrink = int(1 / max(float(np.hypot(*matrix[:, 0])), 1e-6))

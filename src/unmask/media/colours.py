@@ -20,7 +20,7 @@ SAME_COLOURS = 2  # grey levels; a profile that shifts no colour by more than th
 
 
 def restore_transparency(picture: "Picture", path: Path) -> "Picture":
-    """Correct the transparent colour (tRNS) of a PNG whose bit depth is not 8, which Pillow misreads."""
+    """Correct the transparent colour (tRNS), which Pillow misreads if the bit depth of a PNG is not 8."""
     from PIL import Image
 
     clear = picture.info.get("transparency")
@@ -31,7 +31,7 @@ def restore_transparency(picture: "Picture", path: Path) -> "Picture":
     if depth == 8:
         return picture
     profile = {key: value for key, value in picture.info.items() if key != "transparency"}
-    if depth < 8:  # Pillow scales the pixel values to 0 to 255, but not this one
+    if depth < 8:  # Pillow scales pixel values to 0 to 255, but not the transparent one
         picture.info["transparency"] = int(clear) * 255 // (2**depth - 1)  # type: ignore[arg-type]
         return picture
     alpha = Image.fromarray(np.where(_is_colour(picture, path, clear), 0, 255).astype(np.uint8))
@@ -43,7 +43,7 @@ def restore_transparency(picture: "Picture", path: Path) -> "Picture":
 
 
 def _is_colour(picture: "Picture", path: Path, clear: object) -> NDArray[np.bool_]:
-    """Mask [H, W] of a 16-bit PNG's transparent colour; RGB is read with OpenCV because Pillow keeps only 8 bits."""
+    """Return where a 16-bit PNG is transparent [H, W]; RGB is read with OpenCV, because Pillow keeps only 8 bits."""
     if picture.mode == "I;16":
         return np.asarray(np.asarray(picture) == clear)
     import cv2
@@ -57,7 +57,8 @@ def _is_colour(picture: "Picture", path: Path, clear: object) -> NDArray[np.bool
 def to_rgb(picture: "Picture") -> Frame:
     """Convert a picture in any mode to sRGB, uint8 [H, W, 3].
 
-    It is converted in strips: Pillow holds four bytes per pixel, and as much again for each conversion step.
+    The picture is converted in strips to save memory: Pillow needs four bytes per pixel, and as many again for each
+    conversion step.
     """
     width, height = picture.size
     picture.load()

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-MOST_PIXELS = 36_000_000  # per video frame (8192x4320): a file of a few kB may claim more and exhaust memory
+MOST_PIXELS = 36_000_000  # per video frame (8192x4320): a file of a few kB may declare more and exhaust memory
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     """Open a file and yield (container, video stream).
 
-    The format is detected from the content, and only those in `CONTAINERS` are parsed. FFmpeg gets an absolute path
+    The format is detected from the content, and only formats in `CONTAINERS` are parsed. FFmpeg gets an absolute path
     prefixed with `file:`, so that no file name is mistaken for a protocol.
 
     Raises:

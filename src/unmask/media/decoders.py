@@ -46,7 +46,7 @@ def choose_decoder(name: str = "auto") -> str:
 
 
 def decoder_version(name: str = "auto") -> str:
-    """Decoder and version, such as `decord 0.6.0`; part of a recipe's key, since pixels may differ between them."""
+    """Return decoder and version, such as `decord 0.6.0`; part of a recipe's key, as pixels may differ by version."""
     chosen = choose_decoder(name)
     found = f"{chosen} {version(PACKAGES[chosen]).partition('+')[0]}"
     if chosen == "torchcodec":  # its wheel does not bundle FFmpeg

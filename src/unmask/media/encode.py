@@ -33,8 +33,8 @@ class Clock(NamedTuple):
 class VideoWriter:
     """Encode RGB frames as an mp4, one `add` per frame, in constant memory.
 
-    A context manager: the file appears under its name when the block ends, and not at all if an error is raised.
-    It uses one thread: x264 divides a picture by the number of threads, so the bytes would depend on the machine.
+    Use it as a context manager: the file appears at `path` when the block ends, unless an error was raised. Encoding
+    uses one thread: with several, x264 divides pictures among them, so the bytes would depend on the machine.
 
     Args:
         path: Where to write; its folder is created.
@@ -125,7 +125,7 @@ class VideoWriter:
         return read_sound(source, self._container)
 
     def _mux(self, packets: Iterable[Encoded]) -> None:
-        """Write video packets, each after the audio due before it, so that neither accumulates in memory."""
+        """Write video packets; before each one, write the audio due earlier, so that neither accumulates in memory."""
         for packet in packets:
             self._mux_sound(timed(packet).due)
             self._container.mux(packet)
@@ -153,10 +153,10 @@ def write_video(
     sound: Path | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Encode RGB frames [H, W, 3] of one even height and width as an mp4; for the other arguments see `VideoWriter`.
+    """Encode RGB frames [H, W, 3] that share one size, with even height and width, as an mp4; see `VideoWriter`.
 
     Raises:
-        ValueError: there are no frames, sizes are odd or change, or there are more frames than times in the clock.
+        ValueError: there are no frames, sizes are odd or change, or there are more frames than timestamps in `clock`.
     """
     with VideoWriter(path, fps, crf, metadata, gop, preset, sound, clock) as video:
         for frame in frames:

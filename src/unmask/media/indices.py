@@ -4,8 +4,9 @@
 def burst_indices(total: int, frames: int, burst: int = 1) -> list[int]:
     """Choose `frames` of `total` frames, in evenly spread bursts of `burst` consecutive frames.
 
-    Each burst lies in the middle of its equal share of the video, so burst=1 means even spacing and burst=frames one
-    run of consecutive frames. If the video is shorter than `frames`, all its frames are chosen.
+    The video is divided into equal shares, one per burst, and each burst lies in the middle of its share. So burst=1
+    chooses evenly spaced frames, and burst=frames chooses a single run of consecutive frames. If the video is shorter
+    than `frames`, all its frames are chosen.
     """
     if burst < 1 or frames % burst:
         raise ValueError(f"burst={burst} does not divide frames={frames}; choose a divisor")

@@ -17,13 +17,13 @@ Statistics = dict[str, float | str]  # facts about a file other than its pixels,
 VIDEOS = {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"}
 VIDEOS |= {".wmv", ".flv", ".ogv"}
 PICTURES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
-#: Unsupported pictures. They are listed like the others and rejected with a reason, so that none goes unnoticed.
+#: Unsupported picture formats. Their files are listed like others, and rejected with a reason instead of ignored.
 UNREAD = {".gif", ".jxl", ".jp2"}
 MEDIA = frozenset(VIDEOS | PICTURES | UNREAD)
 
 #: Picture formats that Pillow may parse, by its names; an allowlist, so that its other parsers are never reached.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF")
-#: Containers that FFmpeg may parse, by its names. None can reference another file, as playlists (HLS, ffconcat) do.
+#: Containers that FFmpeg may parse, by its names. Unlike playlists (HLS, ffconcat), none can reference another file.
 CONTAINERS = ("mov", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "asf", "flv", "ogg")
 CONTAINERS_IN_WORDS = "MP4, MOV, Matroska, WebM, AVI, MPEG, MPEG-TS, WMV, FLV, Ogg"
 
@@ -56,15 +56,15 @@ class MediaError(ValueError):
 
 
 def first_bytes(path: Path, count: int) -> bytes:
-    """Return up to `count` first bytes of a regular file.
+    """Return the first `count` bytes of a regular file, or all its bytes if there are fewer.
 
     Raises:
-        MediaError: it is missing, empty, sparse, not readable, or is a pipe, a socket, a device or a folder.
+        MediaError: the file is missing, empty, sparse or not readable, or it is a pipe, a socket, a device or a folder.
     """
     try:
         with open_regular(path) as file:
             about = os.fstat(file.fileno())
-            stored = 0 if sys.platform == "win32" else 512 * about.st_blocks  # some file systems report 0 for all
+            stored = 0 if sys.platform == "win32" else 512 * about.st_blocks  # some file systems always report 0
             if about.st_size == 0:
                 raise MediaError("the file is empty")
             if about.st_size > LARGE and 0 < stored < about.st_size // 100:  # reading its zeros takes hours
@@ -114,14 +114,15 @@ def is_video(path: Path) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """Return an error's message without the times and source lines of C++ libraries, so that it is reproducible.
+    """Return the first line of an error's message, without the times and source lines that C++ libraries add.
 
-    Messages about a decoder's own bugs (such as an AttributeError) are replaced, as they say nothing about the file.
+    So the message is reproducible. Messages about a decoder's own bugs (such as an AttributeError) are replaced by
+    `DAMAGED`, because they say nothing about the file.
     """
     if isinstance(error, MemoryError):
         return "it needs more memory than there is"
     if type(error).__module__ == "builtins" and not isinstance(error, SPEAKING):
         return DAMAGED
-    said = getattr(error, "strerror", None) or str(error)  # some PyAV errors have one without being an OSError
+    said = getattr(error, "strerror", None) or str(error)  # some PyAV errors have it but are no OSError
     text = re.sub(r"\[\d\d:\d\d:\d\d\] ?|\S+\.(cc|cpp|h):\d+[:,]? ?", "", said).strip().splitlines()
     return printable(text[0])[:160] if text else DAMAGED

@@ -10,7 +10,7 @@ from unmask.media.find import Array
 
 Pixels = NDArray[np.uint8]
 BLENDS, COLOURS = ("feather", "poisson"), ("reinhard", "none")
-MOST_CONTRAST = 2.0  # limit on scaling a colour's standard deviation: a flat region would amplify noise
+MOST_CONTRAST = 2.0  # maximum factor for a colour's standard deviation; in a flat region, more would amplify noise
 EDGE = 0.06  # share of a crop's side over which a mask fades out, so that the crop's border is never visible
 
 
@@ -31,8 +31,8 @@ def paste(
         picture: the face [S, S, 3] in [0, 255].
         mask: where the face is in the picture, [S, S] in [0, 1].
         matrix: the map [2, 3] from the frame to the picture, px.
-        blend: `feather` mixes by the softened mask; `poisson` combines the picture's gradients with the colours of
-            the surrounding frame (doi 10.1145/882262.882269), and is then mixed by the same mask.
+        blend: `feather` mixes picture and frame by the softened mask. `poisson` first adapts the picture's colours to
+            the surrounding frame and keeps its gradients (doi 10.1145/882262.882269), then mixes by the same mask.
         feather: width of the soft border inside the mask, as a share of the picture's side.
 
     Raises:
@@ -62,12 +62,12 @@ def paste(
 
 
 def soften(mask: Array, feather: float) -> Array:
-    """Soften a mask [S, S] inside its border, to [0, 1]; it also fades out towards the picture's border."""
+    """Soften a mask [S, S] inwards from its border, to [0, 1]; fade it out towards the picture's border, too."""
     side = len(mask)
     width = max(1, round(feather * side))
     hard = (mask > 0.5).astype(np.uint8)
     soft: Array = hard.astype(np.float32)
-    if feather:  # eroded by two standard deviations of the blur that widens it again
+    if feather:  # erode by two standard deviations of the blur, because the blur widens the mask again
         shrunk = cv2.erode(soft, np.ones((2 * width + 1, 2 * width + 1)))
         soft = np.asarray(cv2.GaussianBlur(shrunk, (0, 0), width / 2), np.float32)
     away = np.minimum(np.arange(side), np.arange(side)[::-1]) / max(EDGE * side, 1)
@@ -78,7 +78,8 @@ def soften(mask: Array, feather: float) -> Array:
 def unwarp(picture: Array, matrix: Array, size: tuple[int, int]) -> Array:
     """Invert `media.align.warp`: map a crop back to its place in a frame.
 
-    Outside the picture the result is 0. Shrinking is done by area averaging first, as bilinear sampling skips pixels.
+    Outside the picture the result is 0. A large picture is first reduced by area averaging, because bilinear sampling
+    would skip pixels.
 
     Args:
         picture: [S, S] or [S, S, 3].
@@ -103,12 +104,12 @@ def rescale(matrix: Array, ratio: float) -> Array:
 
 
 def match_colours(picture: Array, target: Array, mask: Array, how: str = "reinhard") -> Array:
-    """Match the colours of a face to those of another.
+    """Match the colours of a face to those of another face.
 
     Args:
         picture: [S, S, 3] in [0, 255].
         target: the face with the wanted colours, same shape.
-        mask: the region of both that is compared, [S, S] in [0, 1].
+        mask: the region of both pictures in which colours are measured, [S, S] in [0, 1].
         how: `reinhard` matches mean and standard deviation of each CIE Lab channel (doi 10.1109/38.946629), or `none`.
 
     Raises:
@@ -138,7 +139,7 @@ def _reach(matrix: Array, side: int, shape: tuple[int, ...]) -> tuple[int, int, 
 
 def _poisson(face: Array, around: Pixels, weight: Array) -> Array:
     """Blend the face's gradients with the surrounding border; the face is returned unchanged if the mask is empty."""
-    region = np.asarray(255 * (weight > 0.5), np.uint8)  # its border lies on the face, not beside it
+    region = np.asarray(255 * (weight > 0.5), np.uint8)  # the region's border lies on the face, not beside it
     columns, lines = np.flatnonzero(region.any(0)), np.flatnonzero(region.any(1))
     if len(columns) < 3 or len(lines) < 3:
         return face

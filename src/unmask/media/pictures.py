@@ -40,15 +40,15 @@ def _joined(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 @dataclass
 class WholePictures:
-    """Read a picture or frames of a video and resize them; those already of that size stay bit-identical.
+    """Read a picture, or frames of a video, and resize to `crop_size`; pictures of this size stay bit-identical.
 
     Args:
         frames: number of frames taken from a video; a picture counts as one.
         burst: length of each run of consecutive frames; 1 spreads all frames evenly.
         crop_size: side of the stored picture, px.
         fit: how a picture that is not square is handled: `stretch` distorts it, `cut` keeps the middle square.
-        landmarks: also find the main face's landmarks, for self-blending; pictures without a face are rejected.
-            Pictures only.
+        landmarks: also find the landmarks of the largest face, for self-blending; videos, and pictures without a face,
+            are then rejected.
         masks: also store the manipulation masks, for localisation.
         decoder: for videos: `auto`, `decord`, `pyav` or `torchcodec`.
         device: where face detection runs; not part of the key.
@@ -85,7 +85,7 @@ class WholePictures:
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:10]
 
     def words(self, image_size: int) -> str:
-        """Describe how a network sees the pictures, for a protocol."""
+        """Describe the pictures that a network sees, for a description of the protocol."""
         shown = "whole, brought" if self.fit == "stretch" else "the middle square, brought"
         return f"{shown} to {self.crop_size} px, seen at {image_size} px"
 
@@ -102,7 +102,7 @@ class WholePictures:
         self.__post_init__()
 
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
-        """Return one row per frame; with `masks` also the masks, all zero if the file has none.
+        """Return one row per frame; if `masks` is set, include the masks, which are all zero if the file has none.
 
         Raises:
             MediaError: the file cannot be read, `landmarks` is set and no face is found, or the mask does not fit.
@@ -127,7 +127,7 @@ class WholePictures:
         )
 
     def _see(self, number: int, frame: NDArray[np.uint8], count: int) -> "_Seen":
-        """Reduce the `number`-th of `count` frames [H, W, 3] to what is kept; a video is never fully in memory."""
+        """Reduce the `number`-th of `count` frames [H, W, 3] to what is kept, so that a video needs little memory."""
         landmarks = self._find(frame) if self.landmarks else np.full((5, 2), np.nan, np.float32)
         height, width = frame.shape[:2]
         return _Seen((height, width), self._fit(frame), landmarks, look(frame, number, count))

@@ -1,6 +1,6 @@
 """File-level statistics: size, format, resolution, codec statistics, colour, our own watermark.
 
-A detector must not be able to tell real from fake by them; the shortcut audit (data/audit.py) checks that.
+A detector must not be able to tell real from fake by these statistics; the shortcut audit (data/audit.py) checks that.
 """
 
 import math
@@ -21,9 +21,9 @@ SAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}  # as Pillow numbers them
 
 
 def file_statistics(path: Path) -> Statistics:
-    """Return size in bytes, format, codec and resolution; for a video also rate, length and sizes of its frames.
+    """Return size in bytes, format, codec and resolution; for a video also frame rate, frame count and frame sizes.
 
-    They describe the video stream, not a cover picture; `width` and `height` are those of a frame as displayed.
+    The statistics of a video are not those of its cover picture; `width` and `height` are of a frame as displayed.
     """
     found: Statistics = {"bytes": float(path.stat().st_size), "format": path.suffix.lower().lstrip(".")}
     if is_picture(path):
@@ -46,7 +46,7 @@ def file_statistics(path: Path) -> Statistics:
 
 
 def _picture_statistics(path: Path) -> Statistics:
-    """Use Pillow, which also reads the pixels, so every readable picture has statistics; PyAV rejects some."""
+    """Return the statistics by Pillow, which also reads the pixels; PyAV would reject some readable pictures."""
     from PIL import JpegImagePlugin
 
     with open_picture(path) as picture:
@@ -62,7 +62,7 @@ class Look(NamedTuple):
     """The data of one frame from which its statistics are computed; the frame itself is not needed any more."""
 
     histogram: NDArray[np.int64]  # [3, 256]: counts of each value, in every fourth pixel of every fourth line
-    plane: NDArray[np.float32] | None  # searched for the watermark
+    plane: NDArray[np.float32] | None  # to be searched for the watermark; None if this frame is not searched
 
 
 def look(frame: NDArray[np.uint8], number: int, count: int) -> Look:
@@ -80,7 +80,7 @@ def frame_statistics(frames: Frames) -> Statistics:
 def look_statistics(seen: Sequence[Look]) -> Statistics:
     """Return mean and standard deviation of each channel in [0, 255] over all frames, and `watermark`.
 
-    The last is -log10 of the p-value of our own watermark, 0 if absent: a detector could learn it as a shortcut.
+    `watermark` is -log10 of the p-value of our own watermark, which a detector could learn as a shortcut; 0 if absent.
     """
     found: Statistics = {}
     values = np.arange(256)

@@ -43,7 +43,10 @@ class VideoReader:
         return frames
 
     def each(self, indices: list[int], change: Callable[[int, Frame], T]) -> list[T]:
-        """Return `change(position in indices, frame uint8 [H, W, 3])` for each of the ascending `indices`."""
+        """Call `change(position, frame)` for each of the ascending `indices` and return the results.
+
+        `position` counts within `indices`; `frame` is uint8 [H, W, 3].
+        """
         found: dict[int, T] = {}
 
         def put(at: int, frame: Frame) -> None:
@@ -53,7 +56,7 @@ class VideoReader:
         return [found[at] for at in range(len(indices))]
 
     def _fill(self, indices: list[int], put: Put) -> None:
-        """Decode these frames and call `put` on each, with its position in `indices`."""
+        """Decode these frames and call `put(position, frame)` for each; `position` counts within `indices`."""
         raise NotImplementedError
 
     def times(self, indices: list[int]) -> NDArray[np.float64]:
@@ -62,7 +65,7 @@ class VideoReader:
 
 
 class PyavReader(VideoReader):
-    """PyAV: decodes only what the wanted frames depend on (H.264), or everything up to the last one (other codecs)."""
+    """PyAV: decodes only frames that wanted ones depend on (H.264), or all up to the last wanted one (other codecs)."""
 
     def _fill(self, indices: list[int], put: Put) -> None:
         wanted = set(indices)
@@ -79,7 +82,7 @@ class PyavReader(VideoReader):
             raise MediaError(f"the video ends before frame {min(lost)}: it is cut off")
 
     def _put(self, frames: Iterator[tuple[int, "VideoFrame"]], indices: list[int], put: Put) -> set[int]:
-        """Call `put` on each frame for every position of its number in `indices`; return the numbers found."""
+        """Call `put(position, frame)` for every position of a frame's number in `indices`; return the numbers found."""
         found = set()
         for number, frame in frames:
             shown = self.about.view.of(frame)

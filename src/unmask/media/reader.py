@@ -31,9 +31,10 @@ class Reader(Protocol):
         """Return the frames at these ascending indices, uint8 [N, H, W, 3]."""
 
     def each(self, indices: list[int], change: Callable[[int, Frame], T]) -> list[T]:
-        """Return `change(position in indices, frame uint8 [H, W, 3])` for each of the ascending `indices`.
+        """Call `change(position, frame)` for each of the ascending `indices` and return the results.
 
-        Frames are processed one by one, so a recipe that shrinks them needs little memory.
+        `position` counts within `indices`; `frame` is uint8 [H, W, 3]. Frames are processed one by one, so little
+        memory is needed if `change` returns something small.
         """
 
     def times(self, indices: list[int]) -> NDArray[np.float64]:
@@ -44,7 +45,7 @@ def open_media(path: Path, decoder: str = "auto") -> Reader:
     """Open a video or a picture; the content decides which of the two it is.
 
     Raises:
-        MediaError: it is missing, empty or not readable.
+        MediaError: the file is missing, empty or not readable.
     """
     first_bytes(path, 1)
     if path.suffix.lower() == ".gif":
@@ -71,12 +72,12 @@ def read_mask(
     decoder: str = "auto",
     change: Callable[[int, Frame], T] | None = None,
 ) -> Frames | list[T]:
-    """Read the mask frames for these frames of its file, uint8 [N, H, W, 3]; a picture is used for every frame.
+    """Read the masks of a video's frames `indices`, uint8 [N, H, W, 3]; if the mask is a picture, all frames use it.
 
-    With `change`, return its results instead (see `Reader.each`).
+    If `change` is given, return its results instead (see `Reader.each`).
 
     Raises:
-        MediaError: the mask cannot be read, is shorter, or is not of `size` (height, width).
+        MediaError: the mask cannot be read, has too few frames, or has a size other than `size` (height, width).
     """
 
     def check(frame: Frame) -> None:

@@ -29,15 +29,16 @@ class FaceCrops:
 
     Args:
         frames: number of frames taken from a video.
-        burst: length of each run of consecutive frames; 1 spreads all evenly, temporal detectors need more.
+        burst: length of each run of consecutive frames; 1 spreads all frames evenly. Temporal detectors need runs.
         crop_size: side of a stored crop, px.
         margin: added to the face box, as a share of its longer side.
         align: align the face by its landmarks; else the box is cropped unrotated.
-        search_every: detect faces in every n-th frame, interpolate the others from the track.
+        search_every: detect faces in every n-th frame; boxes in the other frames are interpolated.
         long_side: longest side of a frame during detection, px.
         min_prob: minimum probability of a detection.
-        faces: `main` keeps the face that the video shows most, `all` also every other, each as its own track.
-            If the file has a mask, only faces that the mask touches are kept: an untouched face is not fake.
+        faces: `main` keeps the face that the video shows most. `all` also keeps other faces that are seen often enough
+            (`all_faces`), with a track number each. If the file has a mask, only faces that it touches are kept,
+            because an untouched face is not fake.
         masks: also crop the manipulation masks, for localisation.
         decoder: `auto`, `decord`, `pyav` or `torchcodec`.
         device: where face detection runs; not part of the key.
@@ -78,7 +79,7 @@ class FaceCrops:
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:10]
 
     def words(self, image_size: int) -> str:
-        """Describe how a network sees the faces, for a protocol."""
+        """Describe the faces that a network sees, for a description of the protocol."""
         kind = "aligned by landmarks" if self.align else "box"
         return f"MTCNN face {kind} with margin {self.margin}, stored at {self.crop_size} px, seen at {image_size} px"
 
@@ -96,11 +97,11 @@ class FaceCrops:
         self.__post_init__()
 
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
-        """Return the crops of one file; with `masks` also the same crops of its mask, all zero if it has none.
+        """Return the crops of one file; if `masks` is set, also return the matching crops of its mask.
 
         Args:
             path: a video or a picture.
-            mask: white where the file was manipulated; it also tells which faces were changed.
+            mask: white where the file was manipulated; also used to select the faces. None: mask crops are all zero.
 
         Raises:
             MediaError: the file cannot be read, no face is found, or the mask does not fit or touches no face.
@@ -137,8 +138,8 @@ class FaceCrops:
     ) -> Crops:
         """Return the crops of frames [N, H, W, 3] with frame numbers `numbers` [N] and times `times` [N], s.
 
-        If the frames' masks [N, H, W, 3] are given, only faces that they touch are cropped; the number of the others
-        is noted as `untouched_faces`.
+        If the frames' masks [N, H, W, 3] are given, only faces that they touch are cropped; `notes` gets the number of
+        the other faces as `untouched_faces`.
         """
         self._finder = self._finder or FaceFinder(self.long_side, device=self.device)
         searched = np.unique(np.append(np.arange(0, len(frames), self.search_every), len(frames) - 1))

@@ -1,7 +1,7 @@
 """Read video frames with decord or TorchCodec, which do not use PyAV's FFmpeg and have their own seeking.
 
-They return PyAV's pixels bit for bit, or reject the file and recommend PyAV. The exception is damage inside a stream,
-which each conceals in its own way. `media.video` chooses the stream and the frame times for them, too.
+They return PyAV's pixels bit for bit, or reject the file and recommend PyAV. The exception is damage inside a stream:
+each decoder conceals it in its own way. As for PyAV, `media.video` determines the stream and the frame times.
 """
 
 from importlib import import_module
@@ -19,7 +19,7 @@ EXACT |= {"gray", "rgb24", "bgr24", "rgba", "bgra", "rgb0", "bgr0"}
 # Containers with a presentation time for each frame, in which decord and TorchCodec seek exactly. In AVI, MPEG and
 # MPEG-TS they silently return wrong frames, except for intra-only AVI.
 SEEKABLE = {"mov", "matroska", "webm"}
-AT_ONCE = 2**27  # pixels that decord and TorchCodec decode per call; three copies are in memory meanwhile
+AT_ONCE = 2**27  # maximum number of pixels decoded per call, during which three copies are in memory
 
 
 class _SeekingReader(VideoReader):
@@ -61,7 +61,7 @@ class _SeekingReader(VideoReader):
     def _unfit(self) -> str | None:
         """Return why this decoder cannot return the frames of this video exactly; None if it can."""
         about, (height, width) = self.about, self.about.view.stored
-        if not is_video(self.path):  # its FFmpeg accepts no format allowlist, and older versions guess differently
+        if not is_video(self.path):  # this FFmpeg has no format allowlist, and old versions guess differently
             return "the file does not begin as an MP4, MOV, Matroska, WebM or AVI does"
         seeks = SEEKABLE | ({"avi"} if about.intra_only else set())
         if not seeks & set(about.container.split(",")):
@@ -99,7 +99,7 @@ class DecordReader(_SeekingReader):
         import decord
 
         decord.logging.set_level(decord.logging.QUIET)
-        # decord replaces unreadable frames by the last good one and counts hidden ones, so PyAV's count is used.
+        # decord replaces unreadable frames by the last good one, and counts hidden frames, so PyAV's count is used.
         self.video = decord.VideoReader(f"file:{self.path.absolute()}", ctx=decord.cpu(0), num_threads=1)
         return len(self.video)
 

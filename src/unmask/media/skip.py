@@ -1,11 +1,11 @@
 """Decode only what the wanted pictures of an H.264 stream depend on; the pixels equal those of a full decode.
 
-Two kinds of packets need not be decoded (ITU-T H.264, 7.4.1). A picture whose nal_ref_idc is 0 is not a reference of
-any other. And no picture after an IDR picture refers to one before it, so a group of pictures without a wanted one is
-skipped as a whole, and so is the rest of a group after its last wanted picture.
+Two kinds of pictures need not be decoded (ITU-T H.264, 7.4.1). First, a picture whose nal_ref_idc is 0, because no
+other picture refers to it. Second, the pictures of a group (from one IDR picture to the next) that come after the last
+wanted picture of the group, or all if none is wanted, because no picture of a later group refers to them.
 
-Other codecs are less explicit: HEVC's "non-reference" pictures may be referenced by higher temporal layers, and VP9's
-may adapt the probabilities of the next one.
+Other codecs are less explicit: in HEVC, higher temporal layers may refer to "non-reference" pictures, and in VP9, a
+picture to which no other refers may adapt the probabilities used to decode the next picture.
 """
 
 import re
@@ -37,7 +37,7 @@ class KeyFrame(NamedTuple):
     """What is known about a stream from one of its key frames."""
 
     headers: tuple[bytes, ...] | None  # its sequence parameter sets, which hold the resolution; None if unknown
-    closed: bool | None  # whether no frame after it refers to one before it; None if unknown
+    closed: bool | None  # whether no frame after the key frame refers to a frame before it; None if unknown
 
 
 def read_key_frame(packet: "Packet[VideoStream]", codec: "VideoCodecContext") -> KeyFrame:
@@ -83,7 +83,7 @@ def read_index(container: "InputContainer", stream: "VideoStream | None" = None)
         sent = tuple(unit for unit in units if unit[0] & 31 in PARAMETER_SETS)
         if begins:
             parameters.add(sent)
-        # If parameters change within the stream, all must reach the decoder, so no group is skipped.
+        # If the parameter sets change within the stream, all must reach the decoder, so no group is skipped.
         whole |= len(parameters) > 1 or bool(sent and not begins)
         groups.append(groups[-1] + begins if groups else 0)
         times.append(packet.pts)
@@ -96,7 +96,7 @@ def read_index(container: "InputContainer", stream: "VideoStream | None" = None)
 def decode_wanted(
     container: "InputContainer", index: Index, wanted: set[int], stream: "VideoStream | None" = None
 ) -> Iterator["VideoFrame"]:
-    """Yield the frames with these presentation times, among others that had to be decoded for them.
+    """Yield the frames with these presentation times, and also those that had to be decoded for them.
 
     Args:
         container: freshly opened.

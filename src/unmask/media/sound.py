@@ -31,7 +31,7 @@ def timed(packet: Encoded) -> Timed:
 
 
 def read_sound(source: InputContainer, target: OutputContainer) -> Iterator[Timed]:
-    """Yield the packets of all audio streams of a file in order, ready to mux into `target`, where streams are added.
+    """Add the audio streams of a file to `target`, then yield their packets in order, ready to be muxed into it.
 
     Raises:
         MediaError: the audio codec is unknown.

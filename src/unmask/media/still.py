@@ -15,7 +15,7 @@ from unmask.media.kinds import FORMATS, Frame, Frames, MediaError, first_line, p
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-MOST_PIXELS = 80_000_000  # per picture, 240 MB as RGB: a file of a few kB may claim billions and exhaust memory
+MOST_PIXELS = 80_000_000  # per picture, 240 MB as RGB: a file of a few kB may declare billions and exhaust memory
 ADVICE = {
     "GIF": "a GIF: save it as PNG, or as a video where it moves",
     "JPEG XL": "a JPEG XL picture: save it as PNG",
@@ -27,10 +27,10 @@ T = TypeVar("T")
 
 
 class PictureReader:
-    """A picture as a video of one frame, rotated upright by its EXIF orientation; transparency is composited on white.
+    """Read a picture as a video of one frame, rotated upright by its EXIF orientation, with transparency on white.
 
-    Colours are converted to sRGB if the file has another ICC profile. Of 16 bits per channel, the upper 8 are kept, in
-    grey and in colour.
+    Colours are converted to sRGB if the file has another ICC profile. If a channel has 16 bits, in grey or in colour,
+    only the upper 8 are kept.
     """
 
     fps = 1.0
@@ -58,11 +58,11 @@ class PictureReader:
         return 1
 
     def read(self, indices: list[int]) -> Frames:
-        """Return the picture once per index, uint8 [N, H, W, 3]; several are views of the same memory."""
+        """Return the picture once per index, uint8 [N, H, W, 3]; all copies share the same memory."""
         return self.frame[None] if len(indices) == 1 else np.broadcast_to(self.frame, (len(indices), *self.frame.shape))
 
     def each(self, indices: list[int], change: Callable[[int, Frame], T]) -> list[T]:
-        """Return `change(position, picture)` for each position in `indices`."""
+        """Call `change(position, picture)` for each position in `indices` and return the results."""
         return [change(at, self.frame) for at in range(len(indices))]
 
     def times(self, indices: list[int]) -> NDArray[np.float64]:
@@ -74,7 +74,7 @@ def open_picture(path: Path) -> "Picture":
     """Open a picture and read its header, without decoding its pixels.
 
     Raises:
-        MediaError: it claims more than `MOST_PIXELS`, is animated, has several pages, or has an unsupported format.
+        MediaError: the file has more than `MOST_PIXELS` pixels, an unsupported format, animation or several pages.
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""Track faces over frames: boxes linked by IoU, gaps filled and jitter smoothed by a constant-velocity Kalman filter.
+"""Track faces over frames: link boxes by IoU, then fill gaps and smooth jitter by a constant-velocity Kalman filter.
 
 The filter runs forwards over the frame numbers, then the Rauch-Tung-Striebel smoother backwards (Rauch et al., 1965),
 so that every box uses the whole track.
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from unmask.media.find import Array, Faces
 
-# Noise of the filter, as shares of the face's size: the error of a detected box, and the change of a face's velocity
-# (face sizes per frame) from one frame to the next.
+# Standard deviations of the filter's noise, as shares of the face's size: the error of a detected box, and the change
+# of a face's velocity (face sizes per frame) from one frame to the next.
 BOX_NOISE, VELOCITY_NOISE = 0.03, 0.01
 
 # A face counts as changed if, in some frame, the mask covers at least the share TOUCHED of its box, and at least BLED
-# times the share of the most changed face. One repainted eye covers 2 to 5 % of a box, so TOUCHED only excludes noise.
-# BLED excludes a neighbour into whose box a swapped face's mask extends (a swap covers 50 to 100 % of its own box).
+# times the share that it covers of the most changed face's box. One repainted eye covers 2 to 5 % of a box, so TOUCHED
+# only excludes noise. BLED excludes a neighbouring face if the mask of a swapped face extends a little into its box (a
+# swap covers 50 to 100 % of its own box).
 TOUCHED, BLED = 0.01, 0.2
 
 
@@ -65,8 +66,8 @@ def associate(found: list[Faces], min_prob: float = 0.9, min_iou: float = 0.2, m
 
     Args:
         found: the faces of each searched frame, in order.
-        min_prob: less probable detections are ignored.
-        min_iou: a face with a lower IoU with every track's last box starts a new track.
+        min_prob: minimum probability of a detection; less probable ones are ignored.
+        min_iou: minimum IoU of a face with the last box of its track; otherwise, the face starts a new track.
         max_gap: a track ends if its last detection is more than this many searched frames ago.
     """
     tracks: list[Track] = []
@@ -93,8 +94,9 @@ def associate(found: list[Faces], min_prob: float = 0.9, min_iou: float = 0.2, m
 def main_face(tracks: list[Track]) -> list[Track]:
     """Return the pieces of the face that the video shows most, in order of time.
 
-    Between frames that are seconds apart, and at a cut, a face jumps and its track breaks. Tracks that do not overlap
-    in time and are at least half as wide as the heaviest are taken to be pieces of one face.
+    A face's track breaks where the face jumps: at cuts, and between frames that are seconds apart. Therefore, tracks
+    count as pieces of one face if they do not overlap in time and are at least half as wide as the track of greatest
+    weight.
     """
     pieces: list[Track] = []
     for track in tracks:  # by descending weight
@@ -105,7 +107,7 @@ def main_face(tracks: list[Track]) -> list[Track]:
 
 
 def all_faces(tracks: list[Track], searched: int) -> tuple[list[list[Track]], int]:
-    """Return the pieces of the main face, then those of every other face seen in at least 3 frames and 10 % of them.
+    """Return the pieces of the main face, and of each other face seen in at least 3 and 10 % of the searched frames.
 
     Detections in fewer frames are mostly not faces. If only 1 or 2 frames were searched, all must show the face.
 
@@ -114,7 +116,7 @@ def all_faces(tracks: list[Track], searched: int) -> tuple[list[list[Track]], in
         searched: number of frames that were searched.
 
     Returns:
-        The faces, the heaviest first, and how many others were seen in too few frames.
+        The faces by descending weight, each as its pieces; and the number of faces seen in too few frames.
     """
     fewest = min(searched, max(3, ceil(0.1 * searched)))
     faces: list[list[Track]] = []
@@ -130,15 +132,15 @@ def all_faces(tracks: list[Track], searched: int) -> tuple[list[list[Track]], in
 
 
 def changed(tracks: list[Track], masks: NDArray[np.bool_]) -> tuple[list[Track], list[Track]]:
-    """Divide tracks into those that a mask touches and the others, each in the given order.
+    """Divide tracks into those that a mask touches and the others; both lists keep the given order.
 
     Args:
         tracks: result of `associate`.
         masks: masks of the searched frames [M, H, W], true where manipulated.
 
     Returns:
-        The tracks whose largest masked share of a box is at least `TOUCHED`, and at least `BLED` times the largest
-        share of all tracks; and the others.
+        Two lists: the tracks whose largest masked share of a box is at least `TOUCHED`, and at least `BLED` times the
+        largest share of all tracks; and the other tracks.
     """
     shares = [_white(track, masks) for track in tracks]
     least = max(TOUCHED, BLED * max(shares, default=0.0))

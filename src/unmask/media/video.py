@@ -1,6 +1,6 @@
 """Describe a video file: how and when its frames are shown.
 
-All code that reads or describes a video uses this: the decoders, the streaming reader, the file statistics.
+All code that reads or describes a video uses this module: the decoders, the streaming reader, the file statistics.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 600_000_000  # total pixels read at once, 1.8 GB as RGB: about 64 frames in 4K
 PROGRESSIVE = 1  # FFmpeg's number of this field order; 0 is unknown, greater numbers are interlaced
-SCANNED = 50  # maximum number of key frames whose size is checked if every frame is one
+SCANNED = 50  # maximum number of frames whose size is checked if all are key frames
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Video:
 
     @property
     def intra_only(self) -> bool:
-        """Whether each frame can be decoded alone."""
+        """Whether each frame can be decoded without other frames."""
         return all(key for _, key in self.packets)
 
     def seconds(self, indices: Iterable[int]) -> NDArray[np.float64]:
@@ -61,7 +61,7 @@ class Video:
         return np.asarray((shown[np.asarray(list(indices), np.int64)] - shown[0]) * float(self.base), np.float64)
 
     def check_memory(self, count: int) -> None:
-        """Reject reading so many frames at once that memory is exhausted.
+        """Reject a number of frames that would exhaust memory if read at once.
 
         Raises:
             MediaError: the frames have more than `MOST_AT_ONCE` pixels in total.
@@ -101,7 +101,7 @@ class _Demuxed(NamedTuple):
     """All packets of a stream, and its first frame."""
 
     packets: list[tuple[int, bool]]
-    shown: list[int | None]  # times of packets not discarded (by an edit list, or as a damaged end)
+    shown: list[int | None]  # times of packets, except those hidden by an edit list or a damaged end
     keys: set[KeyFrame]
     first: "VideoFrame | None"
     error: str  # from decoding the first frame
@@ -117,7 +117,7 @@ def _demux(container: "InputContainer", stream: "VideoStream") -> _Demuxed:
         if first is None and not error:
             try:
                 first = next(iter(codec.decode(packet)), None)
-            except av.FFmpegError as broken:  # reported later, since a truncated file is named first
+            except av.FFmpegError as broken:  # reported later: truncation, if found, is the better reason
                 error = first_line(broken)
         if packet.size:
             packets.append((packet.size, packet.is_keyframe))
@@ -152,8 +152,8 @@ def _read(path: Path, container: "InputContainer", stream: "VideoStream") -> Vid
 
 
 def _cut_off(path: Path, container: str, promised: int, there: int) -> str | None:
-    """Return why a file counts as truncated, given how many frames it promises (0: unknown) and holds."""
-    table = "mp4" in container  # its frame table is exact, and it may announce more bytes than the frames need
+    """Return why a file counts as truncated, given how many frames it promises (0: unknown) and holds; else None."""
+    table = "mp4" in container  # an MP4's table counts frames exactly; its announced bytes may exceed those needed
     if table and promised:
         return f"cut off: {there} of {promised} frames are there" if there < promised else None
     if "avi" in container and promised and there >= promised:  # at most its index is missing

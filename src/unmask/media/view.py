@@ -1,6 +1,6 @@
 """How a decoded frame is displayed: with square pixels, and rotated or mirrored as the file specifies.
 
-Every decoder, the streaming reader and the file statistics use this one rule.
+Every decoder, the streaming reader and the file statistics use the rule of this module.
 """
 
 import struct

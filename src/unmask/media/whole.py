@@ -1,8 +1,8 @@
 """Detect truncated video files by the sizes that the container's top-level parts announce.
 
-FFmpeg reads a truncated file up to the cut without an error. Some recordings announce no size, such as those made by
-a browser (MediaRecorder) or streamed; in these, only a cut within a part can be detected. MPEG, MPEG-TS and Ogg
-announce nothing.
+FFmpeg reads a truncated file up to the cut without an error. Some recordings, such as streamed ones and those of a
+browser (MediaRecorder), announce no total size; in these, a cut is detected only if it is within a part. MPEG, MPEG-TS
+and Ogg announce no sizes at all, so no cut is detected.
 """
 
 import os
@@ -18,7 +18,7 @@ ELEMENTS = {SEGMENT, CLUSTER, 0x1A45DFA3, 0xEC, 0xBF}  # segment, cluster, file 
 ELEMENTS |= {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1043A770, 0x1C53BB6B, 0x1941A469, 0x1254C367}  # within a segment
 ELEMENTS |= {0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF}  # within a cluster
 ASF_HEADER = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
-ZEROS = 256  # this many zero bytes where a part should begin are space reserved for data that never arrived
+ZEROS = 256  # so many zero bytes, where a part should begin, are space reserved for data that never arrived
 
 
 def missing(path: Path, container: str) -> str | None:
@@ -105,7 +105,7 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[int]:
 
 
 def _asf(file: BinaryIO, size: int) -> Iterator[int]:
-    """Yield where each object of a WMV ends; the second holds the frames, and a broadcast gives 0 as its size."""
+    """Yield where each object of a WMV ends; the second holds the frames, and in a broadcast its size is given as 0."""
     at = 0
     while at + 24 <= size:
         file.seek(at)

@@ -20,8 +20,8 @@ def over_devices(devices: list[str], work: Work[T, R], todo: list[T], words: str
     """Distribute items over devices; the first share shows a progress bar.
 
     Args:
-        devices: such as `cuda:0`; `cpu` once per process.
-        work: (device, items) -> result; with several devices, it and the items are pickled.
+        devices: names of the devices, such as `cuda:0`; on the CPU, `cpu` repeated once per process.
+        work: (device, items) -> result; with several devices, `work` and the items are pickled.
         todo: the items.
         words: text next to the progress bar.
 

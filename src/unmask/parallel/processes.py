@@ -33,7 +33,7 @@ def interrupted(verb: str) -> str:
 def started(
     command: list[str], environment: Mapping[str, str] | None = None, **how: Any
 ) -> Iterator[subprocess.Popen[Any]]:
-    """Start a verb that ends with this process, however this one ends.
+    """Start a verb in a new process, which ends whenever and however this process ends.
 
     If the block is left by an error, Ctrl-C or SIGTERM, the verb is terminated; if this process is killed, the verb
     notices (see `follow_parent`). A terminal's Ctrl-C reaches only this process, which then reports it for both.
@@ -82,10 +82,10 @@ def handle(wanted: Mapping[signal.Signals, Handler]) -> dict[signal.Signals, Han
 
 
 def follow_parent() -> bool:
-    """End this process as soon as the verb that started it has ended in any way; return whether there is one.
+    """End this process as soon as the process that started it ends in any way; return false if no verb started it.
 
-    With several processes (DDP), the others follow the first. On Windows a process cannot be followed, so a verb ends
-    its children only if it is not killed itself.
+    With several processes (DDP), the other processes follow the first one. On Windows a process cannot be followed, so
+    the children of a verb go on if the verb is killed.
     """
     named = os.environ.pop(PARENT, None)
     if named is None and int(os.environ.get("LOCAL_RANK", "0")) == 0:
@@ -95,13 +95,13 @@ def follow_parent() -> bool:
 
 
 def follow(process: int) -> None:
-    """End this process as soon as another one, or this one's parent, has ended."""
+    """End this process as soon as the process with this ID, or the direct parent of this process, has ended."""
     if os.name == "posix" and FOLLOWER not in {thread.name for thread in threading.enumerate()}:
         threading.Thread(target=_follow, args=[process, os.getppid()], daemon=True, name=FOLLOWER).start()
 
 
 def _follow(parent: int, direct: int) -> None:
-    """Wait for the end of `parent` or of the direct parent, which differ only if Python is started by a wrapper."""
+    """Wait until `parent` or the direct parent ends; the two differ only if a wrapper started Python."""
     while os.getppid() == direct and _alive(parent):
         time.sleep(0.5)
     os._exit(1)

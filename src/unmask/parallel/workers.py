@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 READY = "ready"
 PAGE = mmap.PAGESIZE
-POLL = 0.05  # s between checks of the workers' memory, in which one may allocate about 0.1 GB more
+POLL = 0.05  # s between checks of the workers' memory; in this time, a worker may allocate about 0.1 GB more
 
 
 class TaskError(Exception):
@@ -135,10 +135,10 @@ def run(
     Args:
         work: called in the workers; it and its tasks must be picklable. Exceptions become a `TaskError`.
         tasks: the tasks.
-        workers: number of processes, which end when this one does; 0 runs in this one, unprotected from crashes.
+        workers: number of processes, which end with this process; 0 runs in this process, unprotected from crashes.
         timeout: seconds after which a task counts as hanging and its worker is killed.
-        memory: GB that a worker may use before it is killed. None means no limit; there is also none with 0 workers
-            or without /proc (macOS, Windows).
+        memory: GB that a worker may use before it is killed; None means no limit. It has no effect with 0 workers or
+            without /proc (macOS, Windows).
 
     Raises:
         Stop: the work raised it.
@@ -152,7 +152,7 @@ def run(
 def _run_apart(
     work: Callable[[T], R], tasks: Sequence[T], workers: int, timeout: float, memory: float | None
 ) -> Iterator[tuple[T, R | TaskError]]:
-    """`run` in other processes, replacing each one that crashed or hung."""
+    """Run the tasks in other processes; replace each process that crashed or hung."""
     context = multiprocessing.get_context("spawn")
     waiting = list(reversed(tasks))
     pool = [_Worker[T, R](context, work) for _ in range(workers)]

@@ -39,11 +39,12 @@ class Marking:
     """The marks applied to everything that a generator publishes; each can be turned off only in the config.
 
     Attributes:
-        metadata: Whether to write text or container tags, and XMP.
+        metadata: Whether to write metadata: tags of the file format, and XMP.
         watermark: Whether to embed the imperceptible watermark in the pixels.
         label: Visible ASCII text in a corner of every video frame; empty for none.
         payload: The 32 bits carried by the watermark.
-        psnr: PSNR of the watermark, dB; at 39.5 it is readable after H.264 at crf 28, above that it may not be.
+        psnr: PSNR of the watermarked picture, dB. At 39.5 dB, the watermark is readable after H.264 at crf 28; at a
+            higher PSNR, it may not be.
         source: IPTC digital source type, such as `GENERATED` or `TRAINED`.
         comment: Human-readable comment in the metadata, at most 96 characters.
 
@@ -104,7 +105,8 @@ class Marking:
 def visible_label(frame: Pixels, text: str = "AI-generated") -> Pixels:
     """Return a copy of a frame [H, W, 3] with white text on a dark background in its lower left corner.
 
-    The letter height is a twentieth of the frame's shorter side, at least 9 px, but less if the text would not fit.
+    The letters' height is a twentieth of the frame's shorter side, but at least 9 px. It is reduced if the text would
+    otherwise not fit.
     """
     height, width = frame.shape[:2]
     font, letter = cv2.FONT_HERSHEY_SIMPLEX, max(9, round(min(height, width) / 20))
@@ -124,7 +126,7 @@ def visible_label(frame: Pixels, text: str = "AI-generated") -> Pixels:
 
 
 def inspect(path: Path, frames: Pixels | None = None, payloads: Sequence[int] = (PAYLOAD,)) -> list[str]:
-    """Report the marks found in a file, one sentence each. Their absence proves nothing: marks can be removed.
+    """Report the marks found in a file, one sentence each. Finding none proves nothing, because marks can be removed.
 
     Args:
         path: a picture or a video.

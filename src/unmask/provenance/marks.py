@@ -56,7 +56,7 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], marks: Mapping[str, str
     Args:
         path: `.png` or `.jpg`; its folder is created.
         pixels: uint8.
-        marks: written under exactly these keys, a `digitalSourceType` also as XMP; Latin-1 in a PNG.
+        marks: written under exactly these keys; `digitalSourceType` is also written as XMP. In a PNG, only Latin-1.
         quality: JPEG quality.
 
     Raises:
@@ -91,7 +91,7 @@ def encode_png(pixels: NDArray[np.uint8], marks: Mapping[str, str]) -> bytes:
 
 
 def xmp_packet(marks: Mapping[str, str]) -> bytes:
-    """Return the source given by marks as an XMP packet, always of 1,024 bytes; empty if they have no source entry."""
+    """Return an XMP packet of 1,024 bytes with the marks' `digitalSourceType`; empty if they do not have this key."""
     if _TYPE not in marks:
         return b""
     term = marks[_TYPE].strip()
@@ -99,10 +99,10 @@ def xmp_packet(marks: Mapping[str, str]) -> bytes:
 
 
 def read_marks(path: Path) -> dict[str, str]:
-    """Read the marks of a picture or video, without their padding; empty if it has none.
+    """Read the marks of a picture or video, without their padding; empty if the file has none.
 
-    A digital source type written as XMP by another program is also found, in a PNG if it precedes the pixels. No
-    pixels are decoded.
+    A digital source type that another program wrote as XMP is also found (in a PNG, only if it precedes the pixels).
+    No pixels are decoded.
 
     Raises:
         ValueError: the file is not a readable picture or video, or not a regular file.

@@ -7,12 +7,13 @@ bit of a code word is spread over about 130 coefficients across the band, with s
 words of the extended Golay code (Golay 1949) with soft decoding correct errors.
 
 The false-alarm rate is computed, not tuned: for any picture, its correlation with one word of random signs exceeds t
-with a probability of at most exp(-t^2 / 2) (Hoeffding 1963, doi:10.1080/01621459.1963.10500830), and there are 2^32
-words.
+with a probability of at most exp(-t^2 / 2) (Hoeffding 1963, doi:10.1080/01621459.1963.10500830). For all 2^32 words
+together, this bound is multiplied by 2^32.
 
-It does not survive cropping, rotation, mirroring or deliberate removal: it labels, it does not protect. If the whole
-picture moves, H.264 at crf 28 moves the mark along with it, and only key frames keep it in place. A 64 px picture
-keeps the mark as saved, but not after JPEG 75 or halving; a 32 px one does not. See benchmarks/watermark.py.
+The mark does not survive cropping, rotation, mirroring or deliberate removal: it is a label, not a protection. If the
+whole picture moves, H.264 at crf 28 moves the mark along with it, and only key frames keep the mark in place. In a
+picture of 64 px, the mark can be read from the saved file, but not after JPEG at quality 75 or after halving the size;
+in a picture of 32 px, it cannot even be read from the saved file. See benchmarks/watermark.py.
 
 Alternatives: TrustMark (arXiv:2311.18297) must download its weights, invisible-watermark (last release 2023) fails in
 its fast mode at JPEG 75, and blind-watermark needs the picture's original size; none states a false-alarm rate.
@@ -39,7 +40,7 @@ _BAND = (6, 112)  # radius in the DCT; below, the picture dominates; above, halv
 _BITS = 72  # bits of a code word: three Golay words of 24
 _NEAR = 9  # side of the window for a coefficient's typical size, in coefficients
 _STRIP = 2**22  # pixels converted to float at once
-_CLIP = 2.5  # times the typical size; edges are outliers
+_CLIP = 2.5  # maximum of a coefficient, in units of its typical size, because edges are outliers
 _CODEC = 16.0  # loss of a coefficient of a 256 px picture in H.264 at crf 28, in units of the orthonormal DCT
 _GOLAY = 0xC75  # generator polynomial of the Golay code
 
@@ -50,8 +51,9 @@ class Reading:
 
     Attributes:
         payload: The most likely 32 bits, whether or not there is a mark.
-        score: Correlation with the payload's code word, in standard deviations for one word in an unmarked picture.
-        p_value: Upper bound on the probability of such a score in an unmarked picture, over all payloads.
+        score: Correlation with the payload's code word, in units of the standard deviation that the correlation with
+            one word has in unmarked pictures.
+        p_value: Upper bound on the probability that an unmarked picture has at least this score for any payload.
     """
 
     payload: int
@@ -85,7 +87,7 @@ def read(pixels: Pixels, expected: Sequence[int] = (), key: str = KEY) -> Readin
 
     Args:
         pixels: uint8, uncropped, at any size.
-        expected: payloads to test separately; a few words need a lower score than all 2^32.
+        expected: payloads to test separately; with few candidates, a lower score is significant than with all 2^32.
         key: the embedder's key.
 
     Raises:
@@ -95,9 +97,9 @@ def read(pixels: Pixels, expected: Sequence[int] = (), key: str = KEY) -> Readin
 
 
 def plane(pixels: Pixels) -> Array:
-    """Return the luminance of a frame [H, W, 3] or [H, W], resized to [256, 256], which is what is read.
+    """Return the luminance of a frame [H, W, 3] or [H, W], resized to [256, 256]; the mark is read from this plane.
 
-    It is computed in strips, because a large picture as a whole takes four times its memory in floating point.
+    It is computed in strips, because a whole large picture would take four times its memory in floating point.
     """
     height, width = pixels.shape[:2]
     if width < _SIDE < height:  # first shrink, then enlarge
@@ -136,7 +138,8 @@ def encode(payload: int) -> Array:
 def decode(soft: Array) -> tuple[int, float]:
     """Return the payload whose code word correlates best with soft decisions [72], and that correlation.
 
-    Of the 24 decisions of each Golay word, any three of equal strength may be wrong, and more if they are weak.
+    A Golay word of 24 equally strong decisions is decoded correctly even if any three of them are wrong. If the wrong
+    ones are weak, more may be wrong.
     """
     payload, score = 0, 0.0
     for number, words in enumerate((_words(), _words(), _words()[:256])):
@@ -180,7 +183,7 @@ def _embed(pixels: Pixels, word: Array, psnr: float, carrier: _Carrier) -> Pixel
 
 
 def _change(work: Array, word: Array, budget: float, codec: float, carrier: _Carrier, rounds: int = 3) -> Array:
-    """Return what to add to the plane [256, 256] of a luminance [h, w] to make every bit stand out within the budget.
+    """Return the change of the plane [256, 256] of a luminance [h, w] that makes every bit readable within the budget.
 
     Most of the budget goes to coefficients about as large as the codec's loss: larger ones drown the mark, smaller
     ones do not survive.
@@ -205,7 +208,7 @@ def _change(work: Array, word: Array, budget: float, codec: float, carrier: _Car
 
 
 def _fill(base: Array, slope: Array, cost: Array, budget: float) -> Array:
-    """Return amplitudes max(0, base + slope x level) [72] at the highest level with cost @ amplitude^2 in budget."""
+    """Return amplitudes max(0, base + slope x level) [72]; `level` is the highest with cost @ amplitude^2 <= budget."""
 
     def spent(level: float) -> float:
         return float(cost @ np.maximum(base + slope * level, 0) ** 2)
@@ -253,7 +256,7 @@ def _words() -> Array:
 
 
 def _chance(score: float, words: int) -> float:
-    """Return Hoeffding's bound for the best of `words` words."""
+    """Return Hoeffding's bound on the probability that the best of `words` words has at least this score."""
     return min(1.0, words * math.exp(-(max(score, 0.0) ** 2) / 2))
 
 

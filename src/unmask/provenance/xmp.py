@@ -18,7 +18,7 @@ _BEGIN = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 """
 _END = """</rdf:Description></rdf:RDF></x:xmpmeta>
 {blanks}<?xpacket end="w"?>"""
-# As an attribute, an element, or an element with a resource attribute, under any prefix.
+# The source type may be an attribute, an element, or an element's resource attribute; its prefix is arbitrary.
 _TERM = re.compile(rb"""DigitalSourceType(?:\s+[\w:]+)?\s*(?:=\s*["']|>\s*)([^"'<>\s]{1,512})""")
 
 

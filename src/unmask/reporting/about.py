@@ -21,9 +21,10 @@ def of_report(written: datetime) -> dict[str, str]:
 
 
 def of_run(run: Run) -> dict[str, str]:
-    """Collect the date, data set, network, seed and folder of a run; unknown ones are left out.
+    """Collect the date, data set, network, seed and folder of a run; unknown values are left out.
 
-    A run does not note when it finished. It writes metrics.json last, so this file's modification time is shown.
+    A run does not record when it finished, but it writes metrics.json last, so the date is this file's modification
+    time.
     """
     config = run.config
     finished = datetime.fromtimestamp((run.folder / "metrics.json").stat().st_mtime)

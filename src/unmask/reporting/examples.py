@@ -6,7 +6,7 @@ import pandas as pd
 
 from unmask.metrics import detection
 
-METHODS, ERRORS = 8, 12  # largest numbers shown
+METHODS, ERRORS = 8, 12  # maximum numbers of manipulations and errors shown
 
 
 class Choice(NamedTuple):
@@ -38,7 +38,8 @@ def typical(predictions: pd.DataFrame) -> list[Choice]:
 def explained(predictions: pd.DataFrame, count: int, localiser: bool) -> list[Choice]:
     """Select `count` items for heat maps: fakes of each manipulation, with low, middle and high scores.
 
-    The last one is the real item with the median score, for contrast. A localiser gets only fakes, which have masks.
+    The last one is the real item with the median score, for contrast. For a localiser, all are fakes, because only
+    fakes have masks.
     """
     videos = detection.videos(predictions).dropna(subset=["score"]).sort_values(["score", "item"])
     reals = [] if localiser else [one for one in typical(predictions) if one.label == 0][:1]
@@ -54,11 +55,11 @@ def explained(predictions: pd.DataFrame, count: int, localiser: bool) -> list[Ch
 
 
 def errors(predictions: pd.DataFrame, threshold: float) -> tuple[list[Choice], int]:
-    """Select the misclassified items furthest from the video threshold, a score (logit), and count all of them."""
+    """Select the misclassified items furthest from the video `threshold` (a logit); also return how many there are."""
     videos = detection.videos(predictions).dropna(subset=["score"])
     beyond = (videos["score"] - threshold).where(videos["label"] == 0, threshold - videos["score"])
     called = videos["score"] > threshold
-    # Assigned before rows are removed: pandas would add the rows of a column to an empty table.
+    # The column is assigned before rows are removed, because assigning it to an empty table would add rows.
     wrong = videos.assign(beyond=beyond)[called != (videos["label"] == 1)]
     wrong = wrong.sort_values(["beyond", "item"], ascending=[False, True])
     names = {0: "real, classified as fake", 1: "fake, classified as real"}

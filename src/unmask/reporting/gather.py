@@ -1,4 +1,4 @@
-"""Collect what a page shows of a run from the files of its folder."""
+"""Collect what a page shows about a run, from the files in the run's folder."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ from unmask.reporting import about, tables
 from unmask.reporting.run import HeatMap, HeatMaps, RunReport
 from unmask.runs.run import Run
 
-SEEN = "Seen in training"  # key of a protocol for files that the run was trained on
+SEEN = "Seen in training"  # heading in a protocol under which it names files that the run was trained on
 HEAT = "explain"  # folder of heat maps in a run's folder
 
 
 def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | None = None) -> RunReport:
-    """Read everything that a page shows of a run from the files of its folder."""
+    """Read everything that a page shows about a run from the files in the run's folder."""
     thresholds, predictions = run.score_thresholds, run.predictions(split, dataset)
     protocol = dict(predictions.attrs["protocol"])
     protocol["Seed"] = str(run.config.get("seed"))

@@ -13,7 +13,7 @@ from unmask.reporting.lanes import crops
 from unmask.reporting.run import Strips
 from unmask.reporting.style import AXIS, FAKE, INK, REAL, STYLE, save
 
-COLUMNS, MOST = 6, 18  # most crops in a row, and in total
+COLUMNS, MOST = 6, 18  # maximum number of crops in a row, and in total
 WIDTH, HEIGHT = 8.0, 7.0  # width of the figure and largest height of the picture in it, inches
 
 
@@ -35,7 +35,7 @@ def group(
         score_threshold: A logit; scores above it are classified as fake.
 
     Returns:
-        A PNG. Of more than `MOST` faces, only the crops with the highest scores are shown; every face has a box.
+        A PNG. Every face has a box; of more than `MOST` faces, only those with the highest scores have a crop.
     """
     rows = detection.frames(predictions).reset_index(drop=True)
     rows = rows.assign(colour=np.where(rows["score"] > score_threshold, FAKE, REAL))

@@ -1,4 +1,4 @@
-"""The rows of one item that are drawn over time, a lane for each face, and the face crops that belong to them."""
+"""Select what is drawn of one item over time: the scored rows, and a lane of face crops for each face."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from unmask.metrics import detection
 from unmask.reporting.run import Strips
 
-FACES, LANES = 10, 6  # crops shown of a face, and faces shown of an item
+FACES, LANES = 10, 6  # maximum number of crops shown of a face, and of faces shown of an item
 
 
 class Face(NamedTuple):
@@ -30,7 +30,10 @@ class Lane(NamedTuple):
 
 
 def scored_rows(predictions: pd.DataFrame, score_threshold: float) -> pd.DataFrame:
-    """Select the scored rows of one item and add `when`, `seconds` (the unit of `when`, or else frames) and `called`.
+    """Select the scored rows of one item, and add the columns `when`, `seconds` and `called`.
+
+    `seconds` is true if `when` is in seconds, and false if it is a frame number; `called` is true if the row is
+    classified as fake.
 
     Raises:
         ValueError: If the rows belong to several items.
@@ -44,7 +47,7 @@ def scored_rows(predictions: pd.DataFrame, score_threshold: float) -> pd.DataFra
 
 
 def selected(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    """Select the `LANES` tracks with the highest scores, in order, and up to `FACES` evenly spaced rows of each."""
+    """Select the `LANES` tracks of highest score, by track number, and up to `FACES` evenly spaced rows of each."""
     tracks = sorted(detection.tracks(rows).nlargest(LANES, "score")["track"])
     members = {int(track): rows[rows["track"] == track] for track in tracks}
     evenly = {
@@ -55,7 +58,7 @@ def selected(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
 
 
 def lanes(predictions: pd.DataFrame, strips: Strips, *, score_threshold: float) -> list[Lane]:
-    """Fetch the crops of one item that a page shows, a lane for each selected track, in the order of the tracks."""
+    """Fetch the crops that a page shows of one item: one lane for each selected track, by track number."""
     rows, item = scored_rows(predictions, score_threshold), str(predictions["item"].iloc[0])
     found = []
     for track, shown in selected(rows).items():
@@ -72,7 +75,7 @@ def crops(strips: Strips, item: str, frames: list[int], track: int = 0) -> list[
     """Fetch the crops of a face in these frames.
 
     Raises:
-        ValueError: If the number of crops differs from the number of frames, so that a crop could get a wrong score.
+        ValueError: If the number of crops is not the number of frames: a crop could be shown with the wrong score.
     """
     faces = strips(item, frames, track) if frames else []
     if len(faces) != len(frames):

@@ -32,14 +32,14 @@ def write(
     demo: bool = False,
     about: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write the report of one or several runs, completely or not at all.
+    """Write the report of one or several runs, atomically.
 
     Args:
         path: The HTML file; its folder is created.
-        runs: In the order of the page.
+        runs: The runs, in the order in which the page shows them.
         title: Heading of the page.
         strips: Gives face crops by item, frame numbers and track; without it the page has no faces.
-        demo: State at the top that rendered demo data were scored.
+        demo: Whether to state at the top that rendered demo data were scored.
         about: Where the page itself comes from, such as its date and the version that wrote it.
 
     Returns:
@@ -64,7 +64,7 @@ def write(
 
 
 def _environment() -> jinja2.Environment:
-    """Templates that escape all values and refuse undefined ones."""
+    """Return the environment of the templates, which escapes all values and rejects undefined ones."""
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
         loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -75,7 +75,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _comparison(runs: Sequence[RunReport]) -> dict[str, object]:
-    """Collect what concerns all runs: the table, the overlaid curves, paired differences, a shared audit."""
+    """Collect what compares the runs: the table, overlaid curves and paired differences; also a shared audit."""
     shared = all(run.audit == runs[0].audit for run in runs)
     scored = {run.name: run.scored[run.whole] for run in runs}
     best = max(runs, key=lambda run: _value(run.figure("video", "all", "auroc")))
@@ -96,7 +96,7 @@ def _value(figure: Figure | None) -> float:
 
 
 def _paired(best: RunReport, run: RunReport) -> bootstrap.Comparison | None:
-    """Compare two runs on their common items; None if they have none (they were scored on different data)."""
+    """Compare two runs on the items that both scored; None if there are no such items."""
     try:
         return bootstrap.paired(best.predictions, run.predictions)
     except ValueError:
@@ -161,7 +161,7 @@ def _audit(audit: Settings | None) -> Settings | None:
 
 
 def _over_time(run: RunReport, choice: examples.Choice, strips: Strips | None) -> dict[str, object]:
-    """A video's scores over time, the number of its faces, and the crops of those with the highest scores."""
+    """Collect a plot of a video's scores over time, its number of faces, and crops of the faces that score highest."""
     rows, cut = run.predictions[run.predictions["item"] == choice.item], run.score_thresholds["frame"]
     return {
         "plot": _svg(plots.scores(rows, score_threshold=cut)),

@@ -1,4 +1,4 @@
-"""What a logger shows of a test: ROC curve, confusion matrix and largest errors, as uint8 pictures [H, W, 3]."""
+"""Draw a test for a logger: ROC curve, confusion matrix and largest errors, as uint8 pictures [H, W, 3]."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ class Mistake(NamedTuple):
 
 
 def mistakes(predictions: pd.DataFrame, threshold: float, faces: Faces, most: int) -> list[Mistake]:
-    """Fetch the largest errors, largest first; `threshold` is the video threshold, a score (logit)."""
+    """Fetch the `most` largest errors, largest first; `threshold` is the video threshold, a score (logit)."""
     found = []
     for choice in examples.errors(predictions, threshold)[0][:most]:
         rows = detection.frames(predictions[predictions["item"] == choice.item]).dropna(subset=["score"])
@@ -116,7 +116,7 @@ def _cell(axes: Axes, call: int, label: int, numbers: tuple[int, int]) -> None:
 
 
 def _picture(draw: Callable[[Figure], None], size: tuple[float, float], dpi: int = 120) -> Picture:
-    """Draw on a figure of `size` inches and take its pixels."""
+    """Draw on a figure of `size` inches and return its pixels."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, dpi=dpi, layout="constrained")
         canvas: Any = FigureCanvasAgg(figure)

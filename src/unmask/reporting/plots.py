@@ -118,7 +118,7 @@ def precision_recall(tables: Mapping[str, pd.DataFrame]) -> bytes:
 
 
 def histogram(table: pd.DataFrame, threshold: float, unit: str = "videos") -> bytes:
-    """Draw histograms of the probabilities of real and of fake items, and the threshold, also a probability."""
+    """Draw histograms of the probabilities of real and of fake items, and `threshold`, which is a probability, too."""
 
     def draw(axes: Axes) -> None:
         edges = np.linspace(0, 1, 21).tolist()
@@ -217,8 +217,8 @@ def _over_steps(curves: pd.DataFrame, names: Sequence[str], label: str, axes: Ax
 def _during_training(curves: pd.DataFrame) -> pd.DataFrame:
     """Remove what was logged after training: the test, and the validation of the selected weights.
 
-    This validation is the last row of the log, after the last training step. Its weights belong to an earlier step,
-    so a point of the curve at this step would show a change that did not happen.
+    The validation of the selected weights is the last row of the log, after the last training step, although these
+    weights belong to an earlier step. As a point of the curve, it would show a change that did not happen.
     """
     names = [str(name) for name in curves.columns]
     trained = curves[[name for name in names if name.startswith(("train", "lr-"))]].notna().any(axis=1)

@@ -58,12 +58,12 @@ def _dataset(report: RunReport) -> str:
 def show(folder: Path, page: bool = True) -> None:
     """Print the metrics and the folder of a finished run, and write its page if there is none yet.
 
-    A detector gets the table of `unmask report`. A generator gets the metrics of its test split and no page. If the
-    report fails, the training is still finished, and the failure is printed as one line.
+    For a detector, the table of `unmask report` is printed. For a generator, the metrics of its test split are
+    printed, and no page is written. If the report fails, only one line says so, because the training is finished.
 
     Args:
         folder: Folder of a finished run.
-        page: False prints only the folder.
+        page: Whether to print metrics and write the page; if False, only the folder is printed.
     """
     if page:
         try:

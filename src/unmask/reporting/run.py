@@ -77,7 +77,7 @@ class HeatMaps(NamedTuple):
 
     Attributes:
         shown: The items.
-        localiser: Whether the maps are outputs that the network was trained to give, shown with the true masks.
+        localiser: Whether the maps are masks that the network was trained to predict; true masks are then shown, too.
         agreement: Similarity to maps of the same network with randomised weights: 0 unrelated, 1 identical.
         limit: Agreement above which the maps say little about the learned weights.
     """
@@ -150,7 +150,7 @@ class RunReport:
         return list(dict.fromkeys(self.summary["method"]))
 
     def figure(self, level: str, method: str, metric: str) -> Figure | None:
-        """Look up a metric in the summary; None if it was not run. The metrics of images are those of level `video`."""
+        """Look up a metric in the summary; None if it is not there. Level `image` is stored as level `video`."""
         table = self.summary
         rows = table[
             (table["level"] == ("video" if level == "image" else level))
@@ -165,7 +165,7 @@ class RunReport:
 
 
 def common_unit(runs: Sequence[RunReport]) -> str:
-    """Return `image` if all runs scored images, or else `video`."""
+    """Return `image` if all runs scored images, else `video`."""
     return "image" if all(run.unit == "image" for run in runs) else "video"
 
 
@@ -185,7 +185,7 @@ def percent(share: float) -> str:
 def shares(numbers: Sequence[int]) -> list[str]:
     """Format each count's share of the total, in percentages that sum to 100 (largest remainders are rounded up).
 
-    They are whole numbers, or tenths if whole numbers would show 0 % or 100 % for shares that are neither.
+    The percentages are whole numbers. If one of them would be 0 or 100 although its share is neither, all have tenths.
     """
     total = sum(numbers)
     if not total:

@@ -36,7 +36,7 @@ DARK = {INK: "#e6edf3", REAL: "#4aa3df", "#00805E": "#2fb58f", "#8A4FA3": "#b98a
 
 
 def save(figure: Figure, kind: Literal["svg", "png"], dpi: int = 144) -> bytes:
-    """Render to bytes that do not carry the date; an SVG is transparent and follows the page's colour scheme."""
+    """Render to reproducible bytes, without a date; an SVG is transparent and follows the page's colour scheme."""
     buffer = io.BytesIO()
     drawing = kind == "svg"
     metadata = {"Date": None} if drawing else {"Software": None}

@@ -1,4 +1,4 @@
-"""Render a paper's table: measured beside published values, and the commands for what was not run."""
+"""Render a paper's table: measured values beside published ones, and the commands for runs that are missing."""
 
 import math
 import statistics
@@ -17,7 +17,7 @@ DEMO = "Demo figures on rendered data; they say nothing about real deepfakes."
 
 
 def measured(report: RunReport, column: Column) -> Figure:
-    """Look up a metric over all fakes; NaN if the run does not have it, such as frames of pictures."""
+    """Look up a metric over all fakes; NaN if the run lacks it, for example at the level `frame` for pictures."""
     figure = report.figure(column.level, "all", column.metric) if column.level in report.scored else None
     return figure or Figure(math.nan, math.nan, math.nan, 0, 0, math.nan)
 
@@ -80,7 +80,7 @@ def notes(table: Table) -> list[str]:
 
 
 def _remarks(row: Row, sets: Sequence[str]) -> Iterator[str]:
-    """Yield the remarks on each seed and each test set, the own set first."""
+    """Yield the remarks on each seed and each test set; the run's own test set ("") comes first."""
     for outcome in row.outcomes:
         seed = f", seed {outcome.seed}" if len(row.outcomes) > 1 else ""
         for on in sets:

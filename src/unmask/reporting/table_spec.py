@@ -1,6 +1,6 @@
 """A paper's table as described by its file: presets and their seeds, published values and their sources.
 
-With `tests` it is a matrix: each detector is scored on each of several sets, not only on its own.
+If the file has `tests`, the table is a matrix: each detector is scored on each of these test sets.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ class TableError(ValueError):
 
 
 class Column(NamedTuple):
-    """A metric at a level, on a set of the table's `tests`; on the detector's own test set if `on` is empty."""
+    """A metric at a level, on the test set `on` of the table's `tests`; if empty, on the detector's own test set."""
 
     level: str
     metric: str
@@ -39,7 +39,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Published:
-    """A published value, a share in [0, 1]; `verified` if it was read in its source or confirmed."""
+    """A published value, a share in [0, 1]; `verified` is true if it was read in the source itself or confirmed."""
 
     value: float
     metric: str
@@ -55,10 +55,10 @@ class Outcome:
 
     Args:
         seed: Seed of the run.
-        command: Command that trains and scores it.
-        report: Report on its own test split.
-        others: Reports on the sets of the table's `tests` on which it was scored, by name.
-        commands: Commands that score it on each of the table's `tests`, by name.
+        command: Command that trains and scores the run.
+        report: Report on the run's own test split.
+        others: Name of a test set of the table's `tests` -> report on it, if the run was scored on it.
+        commands: Name of a test set of the table's `tests` -> command that scores the run on it.
     """
 
     seed: int
@@ -68,7 +68,7 @@ class Outcome:
     commands: Mapping[str, str] = field(default_factory=dict)
 
     def on(self, name: str) -> RunReport | None:
-        """Report on a set; on its own test split if `name` is empty."""
+        """Return the report on a test set, or on the run's own test split if `name` is empty; None if not scored."""
         return self.others.get(name) if name else self.report
 
 
@@ -84,13 +84,13 @@ class Row:
     outcomes: tuple[Outcome, ...] = ()
 
     def reports(self, on: str = "") -> list[RunReport]:
-        """Reports on a set, in the order of the seeds."""
+        """Return the reports on a test set, in the order of the seeds; seeds that were not scored are left out."""
         return [report for outcome in self.outcomes if (report := outcome.on(on)) is not None]
 
 
 @dataclass(frozen=True)
 class Need:
-    """A generator whose samples the rows train or test on: it is trained, then writes `count` samples to `out`."""
+    """A generator, which is trained and writes `count` samples to `out`; the table's rows train or test on them."""
 
     name: str
     experiment: str
@@ -104,13 +104,13 @@ class Table:
     """A table of a paper.
 
     Args:
-        name: Name of its file.
-        title: Title above it.
+        name: Name of the table's file.
+        title: Title above the table.
         caption: Text below the title.
         columns: Metrics.
         rows: Detectors.
-        rendered: Whether it needs rendered data (`needs: demo`).
-        needs: Generators that it needs.
+        rendered: Whether the table needs rendered data (`needs: demo`).
+        needs: Generators that the table needs.
         tests: Sets on which each row is scored: name -> overrides of `unmask evaluate`.
         demo: Whether rendered data was scored.
     """
@@ -130,7 +130,7 @@ def read(plain: Settings) -> Table:
     """Make a table from the plain values of its file.
 
     Raises:
-        TableError: If it has problems, such as a published value without source or level; lists all of them.
+        TableError: If the file has problems, such as a published value without a source; the message lists them all.
     """
     name = plain.get("name", "without a name")
     problems = [f"table {name}{where}: {what}" for where, what in _problems(plain)]

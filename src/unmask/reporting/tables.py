@@ -15,7 +15,7 @@ from unmask.reporting.remarks import named
 from unmask.reporting.run import Figure, RunReport, all_methods, percent
 
 WIDTH = 100  # terminal columns
-WIDE = 4  # manipulations that fit side by side
+WIDE = 4  # maximum number of manipulations shown side by side
 # Reported metrics of a cross-validation and their names.
 CROSS_VALIDATED = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "auroc": "AUC"}
 LATEX = str.maketrans(
@@ -30,7 +30,7 @@ LATEX = str.maketrans(
 
 
 def cell(figure: Figure | None) -> str:
-    """Write a metric with its interval, or why there is none: it was not run or is undefined."""
+    """Write a metric with its interval, or why the metric is missing: it was not run or is undefined."""
     if figure is None:
         return "not run"
     if not figure.known:
@@ -52,7 +52,7 @@ def counts(run: RunReport) -> str:
 
 
 def rows(runs: Sequence[RunReport], metric: str = "auroc") -> Iterator[tuple[RunReport, str, list[Figure | None]]]:
-    """Yield (run, level, metrics over all fakes and for each manipulation of any run)."""
+    """Yield (run, level, metrics): the metric over all fakes, then for each manipulation that occurs in any run."""
     names = ["all", *all_methods(runs)]
     for run in runs:
         for level in run.scored:

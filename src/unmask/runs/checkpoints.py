@@ -1,4 +1,4 @@
-"""Read checkpoints safely: only tensors and plain values are loaded, and never more than the file stores."""
+"""Read checkpoints safely: load only tensors and plain values, and no tensor larger than what the file stores."""
 
 import math
 import warnings
@@ -22,7 +22,7 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     tensors = isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())
     if not isinstance(state, dict) or not tensors or not all(isinstance(key, str) for key in state):
         raise RunError(f"{path} is refused: it is not a checkpoint (state_dict is missing or holds more than tensors)")
-    for name, value in state.items():  # a tensor may claim more elements than its file holds
+    for name, value in state.items():  # a tensor may declare more elements than the file stores
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise RunError(f"{path} is refused: the tensor {name} claims more values than are stored")
     return dict(state)
@@ -57,10 +57,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 class ElementBudget(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Limit the number of tensor elements created while a module is built; raises before memory is allocated.
+    """Limit the number of tensor elements created while a module is built; raise before memory is allocated.
 
     Args:
-        most: maximum total number of elements of all tensors that are created from sizes.
+        most: maximum total number of elements; tensors computed from other tensors do not count.
     """
 
     def __init__(self, most: int) -> None:
@@ -96,7 +96,7 @@ def resume_point(folder: Path) -> Path | None:
     """Return the checkpoint to resume from; None if the run has not saved one yet.
 
     Raises:
-        RunError: checkpoints exist but none can be read, so that resuming would silently start over.
+        RunError: checkpoints exist, but none can be read; returning None would silently start the run over.
     """
     found = [path for name in ("last.ckpt", "previous.ckpt") if (path := folder / "checkpoints" / name).is_file()]
     for path in found:

@@ -33,7 +33,7 @@ def without_nan(value: object) -> object:
 
 
 def require_finite(values: Any, what: str, fix: str) -> None:
-    """Raise RunError if a value is NaN or infinite, because no verdict or figure can be computed from it.
+    """Raise RunError if a value is NaN or infinite, because no classification or metric can be computed from it.
 
     Args:
         values: a tensor, an array or a list of numbers; None in a list counts as NaN.

@@ -22,7 +22,7 @@ def predictions_path(folder: Path, split: str, dataset: str | None = None) -> Pa
 def free_label(
     folder: Path, split: str, name: str, own: bool, table: pd.DataFrame, protocol: Mapping[str, str]
 ) -> str | None:
-    """Return a label of the scored data for the file name, so that no other predictions are overwritten.
+    """Choose the label of the scored data in the file name, so that no other predictions are overwritten.
 
     Args:
         folder: the run folder.
@@ -33,8 +33,8 @@ def free_label(
         protocol: the protocol of the new predictions.
 
     Returns:
-        None for the run's own split, `name` for other data. If that file holds predictions with another protocol or
-        of other crops, the label includes the protocol and, if that is not enough, the manifest.
+        None for the run's own split, `name` for other data. If the file with this label already holds predictions with
+        another protocol or of other crops, the label also contains the protocol and, if necessary, the manifest.
     """
     rule, _, _ = protocol["Split"].partition(" ")
     longer = [f"{name}-{rule}", f"{name}-{rule}-{protocol['Manifest']}"]
@@ -80,7 +80,7 @@ def write_predictions(
         path: the file.
         table: the predictions.
         protocol: how they were made.
-        figures: of the same evaluation, including those not computable from the table, such as pixel metrics.
+        figures: metrics of the same evaluation, including those that the table does not determine (pixel metrics).
     """
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     about = {"protocol": protocol, "figures": without_nan(figures or {})}

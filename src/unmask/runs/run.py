@@ -23,7 +23,8 @@ from unmask.runs.figures import figures_of
 from unmask.runs.predictions import predictions_path, read_predictions
 from unmask.runs.summary import Summary, summarize
 
-# A module may create FACTOR times the tensor elements of its checkpoint, plus EXTRA: initial values, unsaved buffers.
+# Building a module may create FACTOR times as many tensor elements as its checkpoint holds, plus EXTRA: initial values
+# and buffers that are not saved.
 FACTOR, EXTRA = 4, 50_000_000
 NETWORK = "network."  # prefix of the network's weights in a module's checkpoint
 
@@ -53,7 +54,7 @@ class Run:
         """The name, data and module of the run's config, checked because the run may be untrusted.
 
         Raises:
-            ForeignConfigError: the config contains something that it may not.
+            ForeignConfigError: the config contains something that is not allowed in a run's config.
         """
         return read_config(self.folder / ".hydra" / "config.yaml")
 
@@ -66,7 +67,7 @@ class Run:
 
     @property
     def summary(self) -> Summary:
-        """The run's network, data, seed, date and figure."""
+        """The run's network, data, seed, date and main metric."""
         return summarize(self.folder, self.config, self.metrics)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Summarize a run for people: network, data, seed, date and figure, read only from its files."""
+"""Summarize a run for people: network, data, seed, date and main metric, read only from its files."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from unmask.config import Settings
 
 @dataclass(frozen=True)
 class Summary:
-    """A short summary of a run; fields that its files do not contain are empty."""
+    """A short summary of a run; a field is empty if the run's files do not contain the value."""
 
     network: str
     data: str

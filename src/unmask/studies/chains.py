@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from unmask.console import console
 from unmask.parallel.processes import started
 
-Line = Callable[[], list[str]]  # called just before it runs, because run folders depend on prepared data
+Line = Callable[[], list[str]]  # called just before the verb starts, because run folders depend on prepared data
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Chain:
         name: label of the progress bar.
         lines: functions that return the command line of each verb.
         log: file for the output of the verbs.
-        progress: takes the index of the running verb; returns the share that is done and its state as text.
+        progress: index of the running verb -> the share of this verb that is done, and a text about its state.
     """
 
     name: str
@@ -89,7 +89,7 @@ class _Running:
 
 @contextmanager
 def _logged(line: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a verb whose output is appended to a file; it exits when this process does."""
+    """Start a verb whose output is appended to a file; the verb ends when this process ends."""
     # Chains share the cores: with one thread per core in each process, their threads would compete.
     alone = {"OMP_NUM_THREADS": "1"}
     with log.open("ab") as file, started(line, alone, stdout=file, stderr=subprocess.STDOUT) as process:

@@ -17,7 +17,7 @@ def command(name: str, *arguments: str) -> list[str]:
 
 
 def call(name: str, *arguments: str) -> int:
-    """Run a verb in its own process, with the output of this process, and return its exit code."""
+    """Run a verb in its own process, which prints to the same terminal, and return its exit code."""
     with started(command(name, *arguments)) as process:
         return process.wait()
 

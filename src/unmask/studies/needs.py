@@ -71,7 +71,7 @@ def score(folder: Path, config: DictConfig, test: Sequence[str]) -> str | None:
 
 
 def scored(folder: Path, config: DictConfig, test: Sequence[str]) -> tuple[str, bool, bool]:
-    """Return a test set's label, whether it is the run's own, and whether the run was scored on its current version."""
+    """Return a test set's label, whether it is the run's own test split, and whether it has current predictions."""
     (own, split), (other, theirs) = _data(config), _data(_load("evaluate", [f"run={folder}", *test]))
     if other.name == own.name and theirs.protocol == split.protocol and theirs.seed == split.seed:
         return other.name, True, predictions_path(folder, "test").is_file()
@@ -79,7 +79,7 @@ def scored(folder: Path, config: DictConfig, test: Sequence[str]) -> tuple[str, 
     label = find_label(folder, "test", other.name, [theirs.protocol, *(["random_groups"] if fallen_back else [])])
     if label is None:
         return other.name, False, False
-    # Samples that were made after the run was scored on them are new samples.
+    # If the crops were made after the predictions, the predictions are of older samples.
     made = next(other.root.glob("**/crops.parquet"), None)
     written = predictions_path(folder, "test", label).stat().st_mtime
     return label, False, made is None or made.stat().st_mtime <= written
@@ -100,7 +100,7 @@ def _call(verb: str, arguments: Sequence[str]) -> str | None:
 
 
 def _to_make(run: Path, out: Path, count: int) -> list[str] | None:
-    """Return further arguments of `unmask sample`, or None if `out` holds `count` samples of the run for detectors."""
+    """Return more arguments for `unmask sample`; None if `out` already holds `count` samples of the run."""
     note = out / "generate.json"
     made = next(out.glob("crops/*/crops.parquet"), None)
     known = read_json(note, AGAIN) if note.is_file() else {}

@@ -1,4 +1,4 @@
-"""The table printed at the end of a sweep: the overrides, state and figures of each job."""
+"""The table printed at the end of a sweep: the overrides, state and metrics of each job."""
 
 import json
 import os

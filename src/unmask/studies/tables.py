@@ -31,7 +31,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """The run folder; it changes when the data is prepared."""
+        """The run folder; its path contains the run ID, which changes when the data is prepared."""
         return Path(self.config.hydra.run.dir)
 
     @property
