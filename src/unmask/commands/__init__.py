@@ -1,8 +1,8 @@
-"""The verbs: each one is a thin Hydra application that builds objects and passes them on."""
+"""The verbs: each verb is a small Hydra application that builds objects from the config and calls the library."""
 
 import os
 
 from unmask.parallel.processes import PARENT, follow
 
-if PARENT in os.environ:  # started by another verb: exit when that one exits, even while PyTorch is being imported
+if PARENT in os.environ:  # another verb started this process: exit when it exits, even during the import of PyTorch
     follow(int(os.environ[PARENT]))

@@ -4,8 +4,8 @@
   unmask demo difficulty=0.8 people=48 test_people=15
   unmask demo render_only=true                only render the data: demo_celebdf, demo_celeba, demo_deepfakeart
 
-A program draws the people; no real person is shown. Every file is marked as synthetic. The figures are demo figures:
-they show that the pipeline works and say nothing about real deepfakes. A second call resumes where the first stopped.
+A program draws the people; no real person is shown. Every file is marked as synthetic. The figures show that the
+pipeline works; they say nothing about real deepfakes. A second call resumes where the first one stopped.
 """
 
 import os
@@ -31,7 +31,7 @@ from unmask.studies.jobs import call, command, load, run_folder
 
 
 def demo(cfg: DictConfig) -> None:
-    """Render, prepare, train each experiment and report; generate pictures, swap a face, score one file."""
+    """Render and prepare the data, train each experiment, write the report; then call `more`."""
     begun = time.monotonic()
     root, steps = Path(cfg.root), 6 if cfg.more else 4
     say(f"1/{steps}  rendering {cfg.people} people, real and forged, into {root}")
@@ -55,7 +55,7 @@ def demo(cfg: DictConfig) -> None:
 
 
 def more(cfg: DictConfig, root: Path, run: Path) -> list[str]:
-    """Generate and detect portraits, swap a face and score a forged video; return one line of text for each."""
+    """Generate and detect portraits, swap a face and score a forged video; return a line of text on each result."""
     out = Path(cfg.report).parent
     say("4/6  generating portraits and detecting them, and swapping a face, one core each")
     made = generate(cfg, root, out)
@@ -68,7 +68,7 @@ def more(cfg: DictConfig, root: Path, run: Path) -> list[str]:
 
 
 def generate(cfg: DictConfig, root: Path, out: Path) -> list[str]:
-    """Train a small generator and a detector of its samples; in parallel, train a face swapper and swap a face."""
+    """Train a small generator, then a detector of its samples; in parallel, train a face swapper, then swap a face."""
     samples, swaps, video = out / "samples", out / "swap", sorted(root.glob("Celeb-real/id0_*.mp4"))[0]
     vae = [*cfg.generator, f"data.root='{root.with_name('demo_celeba')}'"]
     found = [*cfg.detector, f"data.run='{samples}'"]
@@ -92,12 +92,12 @@ def generate(cfg: DictConfig, root: Path, out: Path) -> list[str]:
 
 
 def training(name: str, arguments: list[str]) -> Line:
-    """Return a function that builds the command line of a verb from overrides that are known in advance."""
+    """Return a function without arguments that builds a verb's command line from these overrides."""
     return partial(command, name, *arguments)
 
 
 def steps_of(name: str, lines: list[Line], out: Path) -> Chain:
-    """Return a chain whose progress bar shows which of its verbs is running."""
+    """Return a chain of command lines; its progress bar shows which of them is running."""
     log = out / f"{name.replace(' ', '_')}.log"
     return Chain(name, lines, log, lambda number: (0.0, f"step {number + 1} of {len(lines)}"))
 
@@ -132,7 +132,7 @@ def render_pictures(cfg: DictConfig, root: Path) -> None:
 
 @contextmanager
 def shown(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar and yield a function that updates it with (done, total)."""
+    """Show a progress bar; yield a function (done, total) that updates it."""
     columns = (TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TextColumn(f"{what}, left"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
@@ -152,7 +152,7 @@ def train_all(trainings: dict[str, list[str]]) -> list[Path]:
 
 
 def how_far(folder: Path, arguments: list[str]) -> tuple[float, str]:
-    """Return the share of epochs done and the validation AUC as text, read from the files that a training writes."""
+    """Return a training's progress, read from its files: the share done, and the epoch and validation AUC as text."""
     if (folder / "metrics.json").is_file():
         return 1.0, f"done, best validation AUC {Run(folder).metrics['score']:.2f}"
     path = folder / "metrics.csv"

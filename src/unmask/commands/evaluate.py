@@ -5,9 +5,10 @@
   unmask evaluate -m run=DIR data=celebdf_v1,celebdf_v2
   unmask evaluate run=DIR evaluator=inception count=10000  a generator: FID, KID and other metrics of its samples
 
-The run's recipe (how faces are cropped), sampling and threshold are used; other data must be prepared with that
-recipe, and the error message shows how. Predictions are written to the run folder. A generator is evaluated by its
-samples: figures go to generation.json, and the training pictures nearest to the samples to nearest.png.
+Other data is scored with the run's recipe (how faces are cropped), sampling and threshold. It must be prepared with
+that recipe; if it is not, the error message shows how. Predictions are written to the run folder. A generator is
+evaluated by its samples: their figures are written to generation.json, and nearest.png shows the training pictures
+that are nearest to samples.
 """
 
 from pathlib import Path
@@ -27,7 +28,7 @@ from unmask.runs.run import Run
 from unmask.training import trainer as trainers
 from unmask.training.evaluation import evaluate as evaluate_split
 
-MACHINE = {"data.batch_size": "batch_size", "data.loader.num_workers": "num_workers"}  # do not affect figures
+MACHINE = {"data.batch_size": "batch_size", "data.loader.num_workers": "num_workers"}  # figures do not depend on them
 OWN = ("recipe", "sampling", "loader", "augment", "blend")  # data settings that always come from the run
 READ = {
     "detector": ("run", "split", "resamples", "trainer", "trainer."),
@@ -42,7 +43,7 @@ def evaluate(cfg: DictConfig) -> float:
     if OmegaConf.is_missing(cfg, "run") or cfg.run is None:
         raise ValueError("run missing: unmask evaluate run=DIR (unmask list runs shows them)")
     run = Run(Path(cfg.run))
-    kind = "detector" if run.detects else "generator"  # raises if the run is unfinished
+    kind = "detector" if run.detects else "generator"  # an error if the run is unfinished
     check_arguments(kind, cfg)
     data, own = load_data(run, cfg), data_of(run)
     if "data.root" in given():
@@ -95,7 +96,7 @@ def check_arguments(kind: str, cfg: DictConfig) -> None:
 
 
 def load_data(run: Run, cfg: DictConfig) -> DataModule:
-    """Return the data to score: the run's own, or the set that `data=` names with the run's recipe and sampling."""
+    """Return the data to score: the run's own, or the data set in `data=`, with the run's recipe and sampling."""
     prepared = cfg.paths.prepared if "paths.prepared" in given() else None
     if cfg.get("data") is None:
         return data_of(run, prepared=prepared)
@@ -104,7 +105,7 @@ def load_data(run: Run, cfg: DictConfig) -> DataModule:
 
 
 def protocol_of(run: Run, data: DataModule, own: DataModule, split: str) -> dict[str, str]:
-    """Return the protocol: the data, how weights and threshold were chosen, and items seen in training."""
+    """Return the protocol: the data, how weights and threshold were chosen, number of items seen in training."""
     chosen: dict[str, str] = run.predictions("val").attrs["protocol"]
     words: dict[str, str] = data.protocol_words(split) | {
         key: chosen[key] for key in ("Selection", "Threshold") if key in chosen
@@ -129,7 +130,7 @@ def seen_in_training(data: DataModule, own: DataModule, split: str) -> int:
     tested, trained = data.items[data.items["split"] == split], own.items[own.items["split"] == "train"]
     if "sha256" in tested and "sha256" in trained:
         return int(tested["sha256"].dropna().isin(trained["sha256"].dropna()).sum())
-    same = data.name == own.name  # without hashes, names can only be compared within one data set
+    same = data.name == own.name  # without hashes, items can be compared only by name, in the same data set
     return int(tested["item"].isin(trained["item"]).sum()) if same else 0
 
 

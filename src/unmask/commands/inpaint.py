@@ -6,8 +6,8 @@
   unmask inpaint data=demo_deepfakeart generator=classical limit=20      try it out on rendered paintings
 
 Files are written to similar/inpainting/N/{original,inpainting_MASK,mask_MASK}.png below out=DIR; white mask pixels are
-inpainted. The original is resampled in the same way (to the inpainter's size and back), so that resampling gives
-nothing away. Outside the mask the forgery equals the original bit for bit (paste=false keeps the model's output).
+inpainted. Originals, like forgeries, are resized to the inpainter's size and back, so that resampling does not reveal
+a forgery. Outside the mask, a forgery equals its original bit for bit (paste=false keeps the model's output there).
 Every picture is marked in its metadata. An interrupted call resumes; rerun=true starts over. To use the data set:
 
   unmask prepare data=deepfakeart data.name=NAME data.root=DIR
@@ -29,11 +29,11 @@ READ = (
     "data", "data.", "data/", "paths.", "generator", "generator.", "masks", "size", "paste", "limit", "seed",
     "batch_size", "out", "rerun", "check",
 )  # fmt: skip
-NO_PIXELS = ("device", "download")  # settings of an inpainter that do not change any pixel
+NO_PIXELS = ("device", "download")  # settings of an inpainter that do not affect the pixels
 
 
 def start(cfg: DictConfig) -> None:
-    """Make those forgeries described by the config that do not exist yet."""
+    """Make the forgeries that the config describes, except those that exist already."""
     refuse_unread(READ, "has no effect on inpaintings; see unmask inpaint --help")
     settings = resolved(cfg)
     how = InpaintSettings(

@@ -60,7 +60,7 @@ def options(group: Path) -> Table:
 
 
 def key(group: Path) -> str:
-    """Return how a group is written on the command line, with its package (`group@package`) if it has one."""
+    """Return a group's name on the command line: `group@package` if the group has a package, else `group`."""
     name = group.relative_to(conf_dir()).as_posix()
     defaults = _read(Path(conf_dir(), "train.yaml"))["defaults"]
     keys = [str(key).removeprefix("override ") for entry in defaults if isinstance(entry, dict) for key in entry]
@@ -68,7 +68,7 @@ def key(group: Path) -> str:
 
 
 def about(path: Path) -> str:
-    """Return the first comment line of an option's file or, without one, the docstring summary of its class."""
+    """Return the first comment line of an option's file; if there is none, the first docstring line of its class."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
@@ -92,7 +92,7 @@ def _docstring(module: str, name: str) -> str:
 
 
 def runs(root: Path) -> Iterator[Text]:
-    """Yield two lines for each run below a folder: the folder, to copy, and a summary."""
+    """Yield two lines for each run below a folder: the run's folder, which can be copied, and a summary."""
     for folder in sorted(_folders(root)):
         yield Text(printable(str(folder)), "bold")
         try:
@@ -109,7 +109,7 @@ def runs(root: Path) -> Iterator[Text]:
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    """Yield the folders with a composed training config; run folders are not searched for more."""
+    """Yield the run folders, which contain a composed training config; their subfolders are not searched."""
     for folder, inside, _ in os.walk(root):
         if ".hydra" in inside and Path(folder, ".hydra", "config.yaml").is_file():
             yield Path(folder)
@@ -117,7 +117,7 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _config(folder: Path) -> Settings:
-    """Return a run's config as written, without resolving interpolations."""
+    """Return a run's config as it is in the file, with unresolved interpolations."""
     config = _read(folder / ".hydra" / "config.yaml") or {}
     if not isinstance(config, dict) or not isinstance(config.get("module") or {}, dict):
         raise ValueError("config.yaml is not a config")
@@ -151,7 +151,7 @@ def _table(*columns: str) -> Table:
 def main(arguments: list[str]) -> None:
     """Print the requested table.
 
-    This is not a Hydra application: there is no config to compose, and listing must not create a run folder.
+    This is not a Hydra application, because there is no config to compose and no run folder must be created.
     """
     # The console command quotes bare words for Hydra's grammar.
     words = [word.removeprefix("path=").strip("'") for word in arguments]
@@ -164,7 +164,7 @@ def main(arguments: list[str]) -> None:
         root = Path(rest[0] if rest else "outputs")
         lines = list(runs(root))
         for line in lines or [Text(f"no runs below {root}; unmask train makes one")]:
-            console.print(line, soft_wrap=True)  # so that a long path can still be copied
+            console.print(line, soft_wrap=True)  # no line breaks, so that long paths can be copied
     elif kind in known:
         if rest:
             raise SystemExit(f"unmask: unmask list {given} takes no further argument, but got {' '.join(rest)}")

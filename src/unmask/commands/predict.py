@@ -3,8 +3,8 @@
   unmask predict clip.mp4 run=outputs/celebdf/meso4/0123456789
   unmask predict "photo (1).jpg" run=DIR out=score.png
 
-The file is prepared with the recipe that the run was trained on, except that every face is scored, not only the main
-one; the file's score is the highest of its faces' scores. A score is evidence, never proof.
+The file is prepared with the recipe that the run was trained on, except that all faces are scored, not only the main
+face. The file's score is the highest score of its faces. A score is evidence, never proof.
 """
 
 import sys
@@ -24,7 +24,7 @@ def ask(given: Mapping[str, str | None]) -> None:
     """Check the arguments and score the file.
 
     Args:
-        given: `path`, `run` and optionally `out`, where the picture is written.
+        given: `path` of the file, `run` folder and, optionally, `out`, the path to which the picture is written.
     """
     if unknown := sorted(set(given) - set(KEYS)):
         raise ValueError(f"{', '.join(unknown)}: no argument of predict; it takes path, run and out")
@@ -35,7 +35,7 @@ def ask(given: Mapping[str, str | None]) -> None:
 
 
 def main() -> None:
-    """Run the verb, as a Hydra application only if the arguments include Hydra flags or settings."""
+    """Run the verb; it is a Hydra application only if the arguments include Hydra flags or settings."""
     arguments = sys.argv[1:]
     if any(argument.startswith(("-", "hydra.", "hydra/")) for argument in arguments):
         from unmask.application import verb

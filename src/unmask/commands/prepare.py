@@ -6,9 +6,9 @@
 
   unmask prepare data=celebdf_v2 prepare.shard=3/16         prepare the third of 16 shards, e.g. on one of 16 machines
 
-Crops are stored below outputs/prepared (paths.prepared) under a key of the recipe and the decoder. An interrupted call
-resumes; rerun=true starts over. Items that cannot be prepared are listed with the reason in rejected.csv. Shards are
-separate until a call without prepare.shard joins them.
+Crops are stored below outputs/prepared (paths.prepared), in a folder whose name depends on the recipe and the decoder.
+An interrupted call resumes; rerun=true starts over. Items that cannot be prepared are listed with the reason in
+rejected.csv. When all shards are prepared, a call without prepare.shard joins them.
 """
 
 import os
@@ -89,7 +89,7 @@ def _memory(bound: object) -> float | None:
     """Validate `prepare.memory`.
 
     Raises:
-        ValueError: it is neither null nor a finite number above 0.
+        ValueError: the value is neither null nor a finite number above 0.
     """
     if bound is None:
         return None
@@ -103,7 +103,7 @@ def explain(prepared: Prepared, split: Split, how: Settings) -> bool:
 
     Args:
         prepared: the data set and its recipe.
-        split: how it is split.
+        split: the rule by which the data set is split.
         how: keyword arguments of `hashes`.
 
     Returns:
@@ -135,7 +135,7 @@ def explain(prepared: Prepared, split: Split, how: Settings) -> bool:
 
 
 def damage(prepared: Prepared, store: CropStore) -> str | None:
-    """Describe what changed in a store since it was prepared, by its checksums and crop hashes; None if nothing."""
+    """Describe what changed in a store since it was prepared, according to its hashes; None if nothing changed."""
     names = checksums.damaged(store.folder)
     if not names:
         crops = checksums.damaged_crops(store)
@@ -144,7 +144,7 @@ def damage(prepared: Prepared, store: CropStore) -> str | None:
 
 
 def completeness(source: Source, items: pd.DataFrame) -> None:
-    """Print how many of the published items were found, if the data set has published counts."""
+    """If numbers of items were published with the data set, print how many of the items were found."""
     if not (published := source.published(items)):
         return
     real = int((items["label"] == 0).sum())
@@ -168,14 +168,14 @@ def completeness(source: Source, items: pd.DataFrame) -> None:
 def hashes(
     items: pd.DataFrame, root: Path, num_workers: int = 0, timeout: float = 600.0, memory: float | None = None
 ) -> pd.Series:
-    """Return the SHA-256 of each file that has the same size as another; None for the rest, which are unique.
+    """Return the SHA-256 of each file that has the same size as another file; None for the others: they are unique.
 
     Args:
         items: the manifest's rows.
         root: the data set's folder.
-        num_workers: processes that read the files; a file that hangs stops only its own process.
-        timeout: seconds after which a file counts as hanging.
-        memory: GB that one process may use.
+        num_workers: number of processes that read files; if reading a file hangs, only its process is stopped.
+        timeout: time in s after which reading a file counts as hanging.
+        memory: maximum memory of a process in GB; None for no maximum.
     """
     sizes = {name: path.stat().st_size if (path := root / name).is_file() else -1 for name in items["path"]}
     alike = Counter(sizes.values())
@@ -186,7 +186,7 @@ def hashes(
 
 
 def contradiction(items: pd.DataFrame) -> str | None:
-    """Return why training would refuse files with these hashes, or None."""
+    """Return why training would refuse the data because of its files' hashes, or None if it would not."""
     try:
         check_leaks(items)
     except ManifestError as error:
@@ -195,7 +195,7 @@ def contradiction(items: pd.DataFrame) -> str | None:
 
 
 def compare_contents(work: Sequence[Member], blended: bool) -> str | None:
-    """Print which prepared items are near-duplicates; return why training would refuse the data, or None."""
+    """Print which prepared items are near-duplicates; return why training would refuse them, or None if it accepts."""
     try:
         found = open_contents(work, blended).duplicates
     except ManifestError as error:
@@ -242,7 +242,7 @@ def show_progress(work: Iterator[str | None], total: int) -> Iterator[str | None
 def conclude(store: CropStore) -> None:
     """Print what was prepared and what was rejected."""
     rejected = store.items[store.items["rejected"].notna()]
-    found = store.crops["prob"].dropna()  # NaN for pictures that are used whole
+    found = store.crops["prob"].dropna()  # NaN if a crop is a whole picture
     what = f"{len(store.crops)} faces, median probability {found.median():.4f}" if len(found) else "whole pictures"
     say(f"{len(store.items) - len(rejected)} items prepared, {len(rejected)} rejected; {what}; crops in {store.folder}")
     for row in rejected.head(10).to_dict("records"):

@@ -5,9 +5,9 @@
   unmask sample run=DIR count=100 walk=8                  also a video that interpolates between eight of them
   unmask sample run=DIR count=10000 trainer=ddp           distributed over all GPUs
 
-Each picture has its own seed, derived from seed=0, and is marked in its metadata and its pixels. Unmarked copies are
-kept for detectors, together with real pictures of the generator's training data. An interrupted call resumes; a larger
-count adds pictures; rerun=true starts over. To train a detector on them:
+Each picture has its own seed, derived from `seed` (default 0), and is marked in its metadata and its pixels. Unmarked
+copies are stored for training detectors, with real pictures from the generator's data. An interrupted call resumes; a
+larger count adds pictures; rerun=true starts over. To train a detector on the pictures:
 
   unmask train experiment=loop/cnn data.run=OUT
 """

@@ -4,11 +4,11 @@
   unmask swap run=DIR video=FOLDER to=A blending=poisson colour=none   in every video below a folder
 
 A swapped video keeps its frames, timestamps and sound; a visible label, a watermark and metadata mark it as synthetic.
-Naming the person in the video reconstructs their own face. Swap nobody's face without their consent. Masks of the
-changed pixels, previews and figures are written next to the videos. Videos are distributed over trainer.devices
-(trainer=ddp: all GPUs). An interrupted call resumes; rerun=true starts over.
+If `to` is the person in the video, their own face is reconstructed. Swap nobody's face without their consent. Masks of
+the changed pixels, previews and figures are written next to the videos. Videos are distributed over the devices of
+the Trainer (trainer=ddp: all GPUs). An interrupted call resumes; rerun=true starts over.
 
-Unmarked swapped faces and the original faces are also kept, to train detectors:
+Swapped faces without marks and the original faces are also stored, for training detectors:
 
   unmask train experiment=loop/cnn data=swapped data.run=OUT
 """
@@ -28,7 +28,7 @@ from unmask.generation.trained import open_run
 from unmask.provenance import TRAINED, Marking
 from unmask.training.trainer import devices_of
 
-HOW = ("to", "blending", "colour", "feather", "search_every", "crf", "batch_size")  # the arguments of SwapSettings
+HOW = ("to", "blending", "colour", "feather", "search_every", "crf", "batch_size")  # arguments of SwapSettings
 READ = (
     "run", "video", *HOW, "label", "video_psnr", "out", "rerun", "marking.", "identity", "identity.",
     "lpips", "lpips.", "trainer", "trainer.",

@@ -6,7 +6,7 @@
 
 The run folder is outputs/NAME/ID, where ID is a hash of the config and the data: the same command finds the same
 folder. A finished run is not repeated and an interrupted one resumes; rerun=true starts over. check=true validates the
-config and stops. At the end, the table of the test split is printed and report.html written, unless report=false.
+config and stops. At the end, a table of test figures is printed and, unless report=false, report.html is written.
 Presets are in conf/experiment; unmask train --cfg job shows the whole config. Arguments of Lightning's Trainer need no
 plus sign: trainer.fast_dev_run=true, trainer.overfit_batches=2.
 """
@@ -59,7 +59,7 @@ from unmask.training.evaluation import Results, evaluate
 from unmask.training.loggers import LogTestResults, build_loggers, closing_loggers
 from unmask.training.module import Module
 
-# What a run writes into its folder besides .hydra; `rerun=true` removes these files and nothing else.
+# Files that a run writes into its folder besides .hydra; `rerun=true` removes these files and no others.
 MADE = (
     "metrics.json", "metrics.csv", "predictions-*.parquet", "report.html", DUPLICATES, "output.log",
     "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/*.ckpt.*.tmp",
@@ -72,7 +72,7 @@ HYDRA = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", LOG
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Build and run what the config describes; return the monitored metric, which a sweep optimizes."""
+    """Train, validate and test what the config describes; return the monitored metric, which a sweep optimizes."""
     quiet()
     settings = check(cfg)
     data = build_data(settings["data"])
@@ -126,7 +126,7 @@ def check(cfg: DictConfig) -> Settings:
 
 
 def _already(out: Path, report: bool) -> float:
-    """Show the results of a run that is already finished, and return its score."""
+    """Show the results of a finished run, and return its monitored metric."""
     say(f"already finished: {out} (rerun=true starts over)")
     if not _is_child():
         publish.show(out, report)
@@ -136,7 +136,7 @@ def _already(out: Path, report: bool) -> float:
 def _run(trainer: Trainer, module: Module, data: DataModule, out: Path) -> dict[str, Results] | None:
     """Fit, load the best weights, score the validation split (for a detector's threshold) and the test split once.
 
-    `trainer.fast_dev_run` runs all of this on one batch per split; nothing is written, and None is returned.
+    With `trainer.fast_dev_run`, each step processes one batch; nothing is written, and the result is None.
     """
     last = resume_point(out)
     say(f"resuming from {last} (epoch {best_epoch(last)})" if last else f"training in {out}")
@@ -162,7 +162,7 @@ def _run(trainer: Trainer, module: Module, data: DataModule, out: Path) -> dict[
 
 
 def _keep(trainer: Trainer, best: Path) -> bool:
-    """Save the final weights if no epoch was selected: there is no monitoring callback, or no epoch was trained.
+    """Save the final weights if validation selected no epoch: no callback monitors, or no epoch was trained.
 
     Returns:
         Whether the weights were selected by validation.
@@ -203,7 +203,7 @@ def _score(module: Module, validation: Results) -> float:
 
 
 def _learning(module: Module, validation: Results, best: int | None, epochs: int) -> Settings:
-    """Return the best epoch, and a remark if that epoch or its metric does not show that anything was learned."""
+    """Return the best epoch, and a remark if this epoch or its metric does not show that the training learned."""
     number = None if best is None or epochs < 2 else best - 1
     remark = did_not_learn(validation.table, module.monitor, number)
     if remark:
@@ -238,7 +238,7 @@ def _write_metrics(out: Path, module: Module, data: DataModule, results: dict[st
     validation = results["val"].table
     detects: Settings = {}
     if validation is not None:
-        cuts = detection.threshold(validation)  # decisions use scores; probabilities are for display
+        cuts = detection.threshold(validation)  # logits, which decisions use; probabilities are for display
         shown = {level: float(detection.probability(cut)) for level, cut in cuts.items()}
         detects = {"thresholds": shown, "score_thresholds": cuts, "flops": _flops(module, data)}
     about = {
@@ -259,7 +259,7 @@ def _write_metrics(out: Path, module: Module, data: DataModule, results: dict[st
 
 
 def _overrides() -> list[str]:
-    """Return the overrides as a user types them, without what `unmask.cli` adds for Hydra's grammar."""
+    """Return the overrides as the user typed them, without the quotes and `++` that `unmask.cli` adds for Hydra."""
     if not HydraConfig.initialized():
         return []
     return [
@@ -269,12 +269,12 @@ def _overrides() -> list[str]:
 
 
 def _parts(group: Settings | None) -> list[Any]:
-    """Build the objects of a group of named entries (callbacks); an entry that is null is left out."""
+    """Build the objects of a config group with named entries (callbacks); entries that are null are left out."""
     return [part for part in build(group or {}).values() if part is not None]
 
 
 def _clear(out: Path) -> None:
-    """Remove an earlier run from this folder, but no other files, which `hydra.run.dir` may contain."""
+    """Remove the files of an earlier run from this folder; other files, which `hydra.run.dir` may contain, remain."""
     remove_made(out, MADE)
     if (out / LOG).is_file():  # already open, so it cannot be deleted
         os.truncate(out / LOG, 0)
@@ -282,25 +282,26 @@ def _clear(out: Path) -> None:
 
 @contextmanager
 def _removed_if_unused(out: Path) -> Iterator[None]:
-    """Remove the run folder on exit if only Hydra wrote to it: the command was rejected, or only checked the config.
+    """On exit, remove the run folder if it contains only Hydra's files: the command was rejected or was only a check.
 
-    A folder that the user chose (`hydra.run.dir`) is kept, without Hydra's files.
+    If the user chose the folder (`hydra.run.dir`), only Hydra's files in it are removed.
     """
     try:
         yield
     finally:
         written = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
         if not _is_child() and written <= set(HYDRA):
-            with suppress(OSError):  # Windows cannot delete a log that is still open
+            with suppress(OSError):  # Windows cannot delete an open log
                 remove_made(out, HYDRA)
                 if "hydra.run.dir" not in {text.partition("=")[0] for text in HydraConfig.get().overrides.hydra}:
                     out.rmdir()
 
 
 def start_job(cfg: DictConfig) -> float | None:
-    """Run one job of a sweep in its own process, with its own device and W&B run; this is safe with DDP.
+    """Run one job of a sweep in a process of its own, so that it has its own device and W&B run and may use DDP.
 
-    Any Hydra launcher or sweeper may call this. Results are in the job's folder, and a finished job is not repeated.
+    Any Hydra launcher or sweeper may call this function. Results are written to the job's folder. A job that is already
+    finished is not repeated.
 
     Raises:
         JobFailed: the job failed; the message names the job and gives the reason.
@@ -331,14 +332,15 @@ def start_job(cfg: DictConfig) -> float | None:
 
 
 def _why(said: str) -> str:
-    """Return the last part of a job's output: its error message, or its traceback if the error is unexpected."""
+    """Return the end of a job's output, from its error message or, for an unexpected error, from its traceback."""
     return said[max(0, said.rfind("\nunmask: "), said.rfind("\nTraceback (most recent call last)")) :].strip()
 
 
 def _sweep() -> dict[str, str]:
-    """Return environment variables that make a job exit with the sweep; a launcher's process in between exits too.
+    """Return environment variables that make a job exit when the sweep exits.
 
-    Empty if the launcher runs jobs on other machines.
+    If a launcher runs this function in a process of its own, this process then also exits with the sweep. If it runs on
+    another machine, the result is empty.
     """
     host, _, process = os.environ.get(SWEEP, "").rpartition(" ")
     if host != platform.node():

@@ -1,4 +1,4 @@
-"""Demo data: rendered videos, portraits and paintings with forgeries, in the layouts of real data sets."""
+"""Demo data: rendered videos and paintings with forgeries, and rendered portraits, in the layouts of real data sets."""
 
 from unmask.demo.paintings import render_paintings
 from unmask.demo.portraits import render_portraits

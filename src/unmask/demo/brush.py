@@ -1,7 +1,7 @@
 """Brushes for the demo paintings: strokes along a direction field, with bristles, relief and canvas.
 
-Strokes are painted from coarse to fine, fine ones only where the picture still differs from its motif (as in Hertzmann,
-SIGGRAPH 1998); bristles are noise smeared along the strokes (Cabral and Leedom, SIGGRAPH 1993).
+Coarse strokes are painted first. Finer strokes follow, but only where the picture still differs from its motif
+(Hertzmann, SIGGRAPH 1998). Bristles are noise that is smeared along the strokes (Cabral and Leedom, SIGGRAPH 1993).
 """
 
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 
 from unmask.demo.paint import SIZE, XX, YY, Image, Random, floats
 
-_STEPS = 6  # length of the bristles to each side, px
+_STEPS = 6  # px: length of the bristles in each of the two directions
 
 
 @dataclass(frozen=True)
 class Brush:
-    """A style of painting: lengths in px, jitter in grey levels, other values as shares.
+    """A style of painting.
 
     Attributes:
-        length: Length of the coarsest strokes.
-        width: Width of the coarsest strokes.
-        loose: Deviation of a stroke's direction, radians.
-        jitter: Deviation of a stroke's colour.
-        bristles: Visibility of the bristles.
-        relief: Relief of the paint.
-        weave: How much the canvas shows.
+        length: Length of the coarsest strokes, px.
+        width: Width of the coarsest strokes, px.
+        loose: Standard deviation of a stroke's direction, radians.
+        jitter: Standard deviation of a stroke's colour, grey levels.
+        bristles: Contrast of the bristles, a share.
+        relief: Contrast of the paint's relief, a share.
+        weave: Contrast of the canvas, a share.
     """
 
     length: float
@@ -55,7 +55,7 @@ def draw_brush(r: Random) -> Brush:
 def paint(motif: Image, flow: Image, brush: Brush, r: Random, where: Image | None = None) -> Image:
     """Paint a motif `[SIZE, SIZE, 3]` along directions `[SIZE, SIZE]` (radians); return a picture of the same shape.
 
-    With the mask `where` `[SIZE, SIZE]`, only the pixels where it is 1 are finished.
+    If a mask `where` `[SIZE, SIZE]` is given, only the pixels where it is 1 are finished.
     """
     wanted = None if where is None else cv2.dilate(where, np.ones((25, 25), np.uint8)) > 0
     canvas = np.clip(cv2.GaussianBlur(motif, (0, 0), 6) * r.uniform(0.85, 1), 0, 255).astype(np.uint8)
@@ -72,7 +72,7 @@ def paint(motif: Image, flow: Image, brush: Brush, r: Random, where: Image | Non
 
 
 def draw_out(noise: Image, flow: Image) -> Image:
-    """Average noise `[SIZE, SIZE]` along directions."""
+    """Average noise `[SIZE, SIZE]` along the directions `flow` `[SIZE, SIZE]`."""
     across, down = np.cos(flow), np.sin(flow)
     total = np.zeros_like(noise)
     for step in range(-_STEPS, _STEPS + 1, 2):
@@ -89,14 +89,14 @@ def _lay_strokes(
     wanted: NDArray[np.bool_] | None,
     r: Random,
 ) -> None:
-    """Paint a layer of strokes into `canvas` in place; `painted` is a motif and its directions."""
+    """Paint a layer of strokes into `canvas`, in place; `painted` is (motif, directions)."""
     motif, flow = painted
     long, wide = brush.length * scale, max(brush.width * scale, 1.0)
     count = int(1.8 * SIZE * SIZE / (long * wide + wide * wide))
     at = r.integers(0, SIZE, (min(count, 1800), 2))
     if wanted is not None:
         at = at[wanted[at[:, 1], at[:, 0]]]
-    if scale < 1:  # only where the canvas differs from the motif
+    if scale < 1:  # paint only where the canvas differs from the motif
         wrong = np.abs(motif[at[:, 1], at[:, 0]] - canvas[at[:, 1], at[:, 0]]).sum(1)
         at = at[wrong > 45]
     x, y = at.T

@@ -1,4 +1,4 @@
-"""Faces: the random traits of a person, and the parts of the face that do not move."""
+"""Faces: a person's random traits, and the parts of the face that do not move."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 from unmask.demo.hair import HAIRCUTS, Haircut
 from unmask.demo.paint import TEXTURE, Image, Random, U, V, blob, clouds, flat, floats, mix, shade, soft
 
-# From light to dark, RGB.
+# RGB colours, from light to dark.
 SKINS = floats([[245, 212, 190], [236, 192, 164], [220, 172, 140], [198, 146, 112], [166, 116, 84], [138, 94, 70],
                 [112, 77, 60], [92, 65, 53]])  # fmt: skip
 HAIRS = floats([[28, 23, 22], [50, 36, 28], [86, 58, 40], [142, 104, 66], [196, 164, 112], [128, 62, 36],
@@ -17,7 +17,7 @@ IRISES = floats([[62, 40, 26], [96, 66, 38], [72, 104, 140], [84, 112, 82], [100
 
 @dataclass(frozen=True)
 class Eye:
-    """The right eye: centre, half width, height above the centre (in half faces), and slant of its axis."""
+    """The right eye: its centre, half its width, its height above the centre (in half faces), its axis's slant."""
 
     x: float
     y: float
@@ -39,9 +39,9 @@ class Mouth:
 
 @dataclass(frozen=True)
 class Looks:
-    """A person's traits: colours in RGB, `age` from 0 to 1, half width and half height of the face in px at scale 1.
+    """A person's traits: RGB colours, `age` from 0 to 1, half the face's width and half its height in px at scale 1.
 
-    `jaw` is how much narrower the face is at the chin; `square` is the exponent of its outline.
+    `jaw` is the amount by which the face is narrower at the chin; `square` is the exponent of the face's outline.
     """
 
     skin: Image
@@ -60,12 +60,12 @@ class Looks:
 
     @property
     def exposure(self) -> float:
-        """The exposure of the camera, which is longer for dark faces and shorter for pale ones."""
+        """The exposure of the camera, which is higher for dark faces and lower for pale faces."""
         return float((150 / self.skin.mean()) ** 0.35)
 
 
 def draw_looks(r: Random) -> Looks:
-    """Draw a person's traits; dark skin implies dark eyes and hair, and age implies grey hair."""
+    """Draw a person's traits at random; dark skin comes with dark eyes and hair, high age with grey hair."""
     tone, age = r.uniform(0, len(SKINS) - 1.001), r.uniform(0, 1)
     low, part = int(tone), np.float32(tone % 1)
     skin = floats(SKINS[low] * (1 - part) + SKINS[low + 1] * part + r.normal(0, 3, 3))
@@ -91,7 +91,7 @@ def draw_looks(r: Random) -> Looks:
 
 
 def paint_skin(looks: Looks, r: Random) -> tuple[Image, bool]:
-    """Paint the unlit face `[TEXTURE, TEXTURE, 3]` without eyes and mouth; also return whether it has a beard."""
+    """Paint the unlit face `[TEXTURE, TEXTURE, 3]` without eyes and mouth; return it and whether it has a beard."""
     face = flat(looks.skin, U)
     face *= 1 + 0.018 * clouds(r, 12, TEXTURE) + 0.012 * floats(r.normal(0, 1, (TEXTURE, TEXTURE, 1)))
     _cheeks(face, looks, r)

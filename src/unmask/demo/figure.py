@@ -1,22 +1,23 @@
-"""What surrounds a face and moves rigidly: hair, ears, glasses, neck and clothes. Drawn once per person."""
+"""What surrounds a face and moves rigidly: hair, ears, glasses, neck and clothes. Each is drawn once per person."""
 
 import numpy as np
 
 from unmask.demo.hair import Hair
 from unmask.demo.paint import SIZE, XX, YY, Image, Random, U, V, blob, clouds, flat, floats, layer, mix, shade, soft
 
-GLASSES = floats([[32, 30, 32], [70, 45, 32], [120, 96, 60], [60, 62, 70]])  # rims, RGB
+GLASSES = floats([[32, 30, 32], [70, 45, 32], [120, 96, 60], [60, 62, 70]])  # RGB colours of the rims
 
 
 def place(w: float, h: float) -> tuple[Image, Image]:
-    """Return each pixel's coordinates (right, down) from the frame's centre, in half faces of `w` and `h` px."""
+    """Return each pixel's offset from the frame's centre, to the right in units of `w` px, down in units of `h` px."""
     return floats((XX - SIZE / 2) / w), floats((YY - SIZE / 2) / h)
 
 
 def front(r: Random, hair: Hair, eye_x: float, eye_y: float) -> tuple[Image, bool]:
-    """Paint the hair over the forehead and perhaps glasses: a layer `[TEXTURE, TEXTURE, 4]` over real or forged faces.
+    """Paint what covers a real or forged face: hair over the forehead and, at random, glasses.
 
-    Also return whether there are glasses.
+    Returns:
+        A layer `[TEXTURE, TEXTURE, 4]`, and whether there are glasses.
     """
     rgb, alpha = hair.brow(r)
     glasses = r.random() < 0.22
@@ -26,7 +27,7 @@ def front(r: Random, hair: Hair, eye_x: float, eye_y: float) -> tuple[Image, boo
 
 
 def _glasses(r: Random, rgb: Image, alpha: Image, x: float, y: float) -> Image:
-    """Paint glasses before eyes at `(x, y)` into `rgb` and return the new coverage."""
+    """Paint glasses in front of the eyes at `(±x, y)` into `rgb`, in place; return the layer's new coverage."""
     power, wide, tall, thick = r.choice([2.0, 3.2]), 0.275, r.uniform(0.15, 0.19), r.uniform(0.05, 0.1)
     bridge = soft(0.02 - np.abs(V - y + 0.01 + 0.2 * U**2), 0.03) * soft(x - wide - np.abs(U), 0.04)
     temples = soft(0.025 - np.abs(V - y + 0.02), 0.03) * soft(np.abs(U) - x - wide, 0.04)
@@ -42,15 +43,16 @@ def _glasses(r: Random, rgb: Image, alpha: Image, x: float, y: float) -> Image:
 
 
 def behind(r: Random, hair: Hair, skin: Image, u: Image, v: Image) -> tuple[Image, bool]:
-    """Paint the hair behind the head and the ears: a layer `[SIZE, SIZE, 4]` that turns with the head.
+    """Paint the ears and the hair behind the head, which turn with the head.
 
-    Also return whether there are earrings.
+    Returns:
+        A layer `[SIZE, SIZE, 4]`, and whether there are earrings.
     """
     rgb, alpha = flat(skin, u), np.zeros_like(u)
     if hair.cut.wide:
         rgb, alpha = hair.behind(r, u, v)
     ring = r.random() < 0.2
-    if hair.cut.falls or hair.cut.wide > 1.4:  # ears under the hair
+    if hair.cut.falls or hair.cut.wide > 1.4:  # the hair covers the ears
         return layer(rgb, alpha), False
     for s in (-1, 1):
         x, y = (u - s * 1.0) / 0.135, (v + 0.02) / 0.2
@@ -81,7 +83,7 @@ def body(r: Random, skin: Image, u: Image, v: Image) -> Image:
 
 
 def _clothes(r: Random, u: Image, v: Image) -> tuple[Image, Image]:
-    """Return colour and coverage of the torso; `v` is measured from the top of the shoulders."""
+    """Return the colour and the coverage of the torso; `v` is 0 at the top of the shoulders."""
     cut = r.choice(["crew", "vee", "shirt"], p=[0.45, 0.25, 0.3])
     hem = {
         "crew": np.minimum(np.hypot(u / 0.66, (v + 0.02) / 0.2) - 1, 8 * (v + 0.07)),
@@ -102,7 +104,7 @@ def _clothes(r: Random, u: Image, v: Image) -> tuple[Image, Image]:
 
 
 def _weave(r: Random, rgb: Image, u: Image, v: Image) -> None:
-    """Add pattern, folds and threads to cloth."""
+    """Add a pattern, folds and threads to the cloth in `rgb`, in place."""
     pattern = r.choice(["plain", "plain", "across", "down", "check"])
     fine, strength = r.uniform(14, 30), r.uniform(0.1, 0.25)
     if pattern in ("across", "check"):

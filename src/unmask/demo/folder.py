@@ -1,4 +1,4 @@
-"""Fill a folder with rendered files: claim it for its arguments, render what is missing, resume earlier calls."""
+"""Fill a folder with rendered files: record the arguments in it, and render the files that do not exist yet."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,8 +22,8 @@ class Jobs(Generic[Work]):
 
     Attributes:
         every: All pieces of work.
-        exists: Returns whether a piece is done.
-        job: Does one piece; its files appear only when they are complete.
+        exists: A function that returns whether a piece is done.
+        job: A function that does one piece; the piece's files appear only when they are complete.
     """
 
     every: Sequence[Work]
@@ -34,17 +34,17 @@ class Jobs(Generic[Work]):
 def fill(
     root: Path, arguments: Mapping[str, int | float], jobs: Jobs[Work], workers: int, progress: Progress | None
 ) -> None:
-    """Claim a folder and do the pieces of work that are not done yet.
+    """Call `claim_for_demo`, then do the pieces of work that are not done yet.
 
     Args:
-        root: a new folder, or one of an earlier call with the same arguments.
-        arguments: everything that determines the content of the files.
+        root: a new folder, or the folder of an earlier call with the same arguments.
+        arguments: all arguments that determine the content of the files.
         jobs: the work to do.
         workers: number of processes.
-        progress: called with (pieces done, total).
+        progress: called with (pieces done, total); None for no call.
 
     Raises:
-        ValueError: the folder contains other files.
+        ValueError: the folder contains other files, or was filled with other arguments.
     """
     claim_for_demo(root, arguments)
     for leftover in root.glob(f"**/{UNFINISHED}"):  # from a killed call
@@ -60,10 +60,10 @@ def fill(
 
 
 def claim_for_demo(root: Path, arguments: Mapping[str, int | float]) -> None:
-    """Write `demo.json` into a new folder; reject a folder that contains other files.
+    """Record the arguments in a new folder's `demo.json`, or check that an existing folder has the same arguments.
 
     Raises:
-        ValueError: the folder contains other files.
+        ValueError: the folder contains other files, or was filled with other arguments.
     """
     try:
         claim(root / NOTE, arguments, "delete the folder and render again", end="\n")
@@ -80,7 +80,7 @@ def claim_for_demo(root: Path, arguments: Mapping[str, int | float]) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a small file unless it already has this content."""
+    """Write a small text file unless it exists with the same content."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,12 +88,12 @@ def write(path: Path, text: str) -> None:
 
 
 def _spread(job: Callable[[Work], None], work: Sequence[Work], workers: int) -> Iterator[None]:
-    """Do the work in this process or in several, yielding after each piece."""
+    """Do the work in this process or in several processes; yield after each finished piece."""
     workers = min(workers, len(work))
     if workers < 2:
         yield from map(job, work)
         return
-    # Spawned: a fork would copy locks held by the caller's threads.
+    # Processes are spawned, because a fork would copy locks that threads of the caller hold.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         yield from pool.map(job, work)

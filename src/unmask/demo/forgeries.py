@@ -13,14 +13,14 @@ from unmask.demo.scenes import Scene
 
 
 class Forgery(Protocol):
-    """Turns the bare face `[TEXTURE, TEXTURE, 3]` of one pose into a forged one."""
+    """Turns the bare face `[TEXTURE, TEXTURE, 3]` of one pose into a forged face."""
 
     def __call__(self, texture: Image, pose: Pose) -> Image:
         """Forge one frame."""
 
 
 class FaceSwap:
-    """Another person's inner face at low resolution, with imperfectly matched colour, blended in with a soft mask."""
+    """Another person's inner face at low resolution and with imperfectly matched colours; a soft mask blends it in."""
 
     def __init__(self, donor: Person, rng: Random, difficulty: float) -> None:
         plain = 1 - difficulty
@@ -37,10 +37,10 @@ class FaceSwap:
 
 
 class Resynthesis:
-    """The person's own face as a decoder would draw it: half the resolution, with the grid of uneven up-sampling.
+    """The person's own face as a decoder would draw it: at half the resolution, with the grid of uneven up-sampling.
 
-    The grid repeats every 4 px of the texture, as after two strided transposed convolutions (arXiv 2003.01826 shows
-    such traces in real generators).
+    The grid repeats every 4 px of the texture, as it would after two transposed convolutions with stride 2 (arXiv
+    2003.01826 shows such grids in images from real generators).
     """
 
     def __init__(self, rng: Random, difficulty: float) -> None:
@@ -51,20 +51,21 @@ class Resynthesis:
         self.mask = _inner(0.5)
 
     def __call__(self, texture: Image, pose: Pose) -> Image:
-        """Redraw the inner face."""
+        """Draw the inner face again, as a decoder would."""
         return _paste(texture, _shrink_and_grow(texture, TEXTURE // 2) * self.grid, self.mask)
 
 
 class Slide:
-    """The person's own inner face, slightly shifted and relit: one draw per video or, with `flicker`, one per frame.
+    """The person's own inner face, with a small random shift and change of brightness.
 
-    It is applied to every video, so that a single frame of a temporal forgery has exactly the distribution of a real
-    one (the same resampling, offsets and gains) and only the change between frames reveals it. If real videos were
-    not resampled, the missing grain of a single frame would reveal it.
+    These are drawn once per video or, with `flicker`, once per frame. All videos, real or fake, have a slide. A single
+    frame of a temporal forgery therefore has exactly the distribution of a real frame (the same resampling, shifts and
+    gains), and only changes between frames reveal the forgery. If real videos were not resampled, a single forged frame
+    would be recognisable by its missing grain.
 
     Attributes:
-        shift: Offset right and down `[frames, 2]`, texture px (about 0.7 frame px each).
-        gain: Factor of brightness `[frames]`.
+        shift: Shift to the right and down `[frames, 2]`, in px of the texture; each is about 0.7 px of the frame.
+        gain: Factor by which brightness is multiplied `[frames]`.
     """
 
     def __init__(self, rng: Random, difficulty: float, frames: int, flicker: bool = False) -> None:
@@ -74,21 +75,21 @@ class Slide:
         self.mask = _inner(0.9)
 
     def __call__(self, texture: Image, frame: int) -> Image:
-        """Move the inner face as drawn for this frame."""
+        """Shift and brighten the inner face by the values of this frame."""
         move = floats([[1, 0, self.shift[frame, 0]], [0, 1, self.shift[frame, 1]]])
         moved = cv2.warpAffine(texture, move, (TEXTURE, TEXTURE), borderMode=cv2.BORDER_REPLICATE)
         return _paste(texture, moved * self.gain[frame], self.mask)
 
 
 def film(who: Person, scene: Scene, slide: Slide, forgery: Forgery | None, rng: Random) -> Iterator[NDArray[np.uint8]]:
-    """Yield frames `[SIZE, SIZE, 3]` of a person in a scene; all videos use `slide`, only spatial fakes a `forgery`."""
+    """Yield frames `[SIZE, SIZE, 3]` of a person in a scene; `forgery` is None except for spatial forgeries."""
     for number, pose in enumerate(scene.poses):
         texture = slide(who.texture(pose), number)
         yield scene.shoot(who, pose, texture if forgery is None else forgery(texture, pose), rng)
 
 
 def _inner(edge: float, right: float = 0.0, down: float = 0.0) -> Image:
-    """Return an ellipse `[TEXTURE, TEXTURE, 3]` around eyes, nose and mouth: 1 inside, feathered over `edge`."""
+    """Return a mask `[TEXTURE, TEXTURE, 3]`: 1 in an ellipse around eyes, nose and mouth, feathered over `edge`."""
     ellipse = soft(1 - ((U - right) / 0.72) ** 2 - ((V - 0.12 - down) / 0.70) ** 2, edge)
     return np.dstack([ellipse] * 3)
 

@@ -1,4 +1,4 @@
-"""Hair: haircuts, strands that match where two layers meet, and thinning tips."""
+"""Hair: haircuts, strands that continue from layer to layer, and thinning tips."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ from unmask.demo.paint import SIZE, Image, Random, U, V, blob, curls, flat, floa
 
 @dataclass(frozen=True)
 class Haircut:
-    """A haircut; lengths in half faces.
+    """A haircut; all lengths are in half faces, and positions are measured down from the centre of the face.
 
     Attributes:
-        share: Share of all people who have it.
-        wide: Horizontal radius of the hair on the skull; 0: none.
-        tall: Vertical radius.
-        bottom: Where the hair on the skull ends.
-        line: Range of the hairline's height.
-        arch: Range of how much lower it comes at the temples.
-        falls: Range of the length to which loose hair hangs.
-        wave: How wavy it is.
-        curly: Curls instead of strands.
-        bun: Tied up on top of the head.
+        share: Share of people who have this haircut.
+        wide: Horizontal radius of the hair on the skull; 0 for no hair.
+        tall: Vertical radius of the hair on the skull.
+        bottom: Position at which the hair on the skull ends.
+        line: Range of the hairline's position.
+        arch: Range of the amount by which the hairline is lower at the temples.
+        falls: Range of the position to which loose hair hangs; None for no loose hair.
+        wave: Strength of waves; 0 for straight hair.
+        curly: Whether the hair has curls instead of strands.
+        bun: Whether the hair is tied up on top of the head.
     """
 
     share: float
@@ -50,7 +50,7 @@ HAIRCUTS = (
 
 
 class Hair:
-    """The hair of one person. Its layers share the same strands; otherwise it would look like a cap."""
+    """The hair of one person. All of its layers have the same strands; otherwise it would look like a cap."""
 
     def __init__(self, r: Random, cut: Haircut, colour: Image) -> None:
         self.cut, self.colour, self.seed = cut, colour, int(r.integers(2**31))
@@ -59,12 +59,12 @@ class Hair:
         self.contrast = r.uniform(0.8, 1.1) * min(1.0, 80 / float(colour.mean())) ** 0.6  # light hair shows less relief
 
     def paint(self, u: Image, v: Image) -> Image:
-        """Return the colour `[H, W, 3]` at any position: strands (parted or brushed back), sheen, rounded sides."""
+        """Return the hair's colour `[H, W, 3]` at the positions `u`, `v`: strands, sheen and darker sides."""
         cut, r = self.cut, np.random.default_rng(self.seed)
         if cut.curly:
             grain = 1.3 * curls(r, len(u))
         else:
-            above = 1.6 if cut.falls else 2.8  # strands fan out from a point this far above the face
+            above = 1.6 if cut.falls else 2.8  # height above the face of the point from which strands fan out
             fan = np.arctan2(u - self.part * soft(-0.4 - v, 0.8), v + above) * above * 0.8
             grain = strands(r, fan + 0.05 * cut.wave * np.sin(v * 9 + 2 * np.abs(u)), v)
         sheen = 0.2 * np.exp(-(((np.hypot(u / 1.1, v) - 0.93) / 0.1) ** 2)) * (v < -0.3)
@@ -73,7 +73,7 @@ class Hair:
         return floats(self.colour * np.clip(tone, 0.25, 1.5)[..., None])
 
     def brow(self, r: Random) -> tuple[Image, Image]:
-        """Return colour and coverage on the face texture: the hairline and the hair beside the face."""
+        """Return colour and coverage of the hair on the face texture: at the hairline and beside the face."""
         cut = self.cut
         if not cut.wide:
             return flat(self.colour, U), np.zeros_like(U)
@@ -88,7 +88,7 @@ class Hair:
         return self.paint(U, V), np.maximum(soft(line - V, 0.07 if cut.falls else 0.12), beside)
 
     def behind(self, r: Random, u: Image, v: Image) -> tuple[Image, Image]:
-        """Return colour and coverage behind the head at coordinates in half faces."""
+        """Return colour and coverage of the hair behind the head at positions `u`, `v` in half faces."""
         cut = self.cut
         rgb, angle, size = self.paint(u, v), np.arctan2(v, u), 0.16 if cut.curly else 0.02
         rough = np.zeros_like(u)
@@ -128,5 +128,5 @@ class Hair:
 
 
 def _uneven(r: Random, u: Image, values: int, size: float) -> Image:
-    """Return random heights with deviation `size` along u, interpolated from `values` over the width of a head."""
+    """Return random heights at the positions `u`, interpolated from `values` numbers with deviation `size`."""
     return floats(np.interp(u, np.linspace(-1.6, 1.6, values), r.normal(0, size, values)))

@@ -9,7 +9,7 @@ from unmask.demo.paint import SIZE, XX, YY, Grid, Image, Random, clouds, flat, f
 
 Motif = tuple[Image, Image]  # colours [SIZE, SIZE, 3], directions [SIZE, SIZE] in radians
 
-# A painter's colours from dark to light, RGB.
+# A painter's palettes: RGB colours from dark to light.
 PALETTES = floats([
     [[38, 34, 48], [84, 62, 58], [150, 104, 70], [206, 160, 102], [238, 218, 176]],  # earth
     [[22, 36, 66], [44, 82, 126], [96, 142, 172], [176, 200, 202], [240, 232, 206]],  # cold
@@ -21,7 +21,7 @@ PALETTES = floats([
 
 
 def compose(r: Random) -> Motif:
-    """Draw a motif of one of the three kinds."""
+    """Draw a random motif: a landscape, a still life or an abstraction."""
     kinds: tuple[Callable[[Random], Motif], ...] = (landscape, still_life, abstraction)
     motif, flow = kinds[r.integers(len(kinds))](r)
     return floats(np.clip(motif, 0, 255)), floats(flow)
@@ -34,7 +34,7 @@ def _palette(r: Random) -> Image:
 
 
 def _swirl(r: Random, cells: int, size: float) -> Image:
-    """Return smoothly varying directions."""
+    """Return smoothly varying random directions in radians."""
     return np.float32(size) * clouds(r, cells, SIZE)[..., 0]
 
 
@@ -77,7 +77,7 @@ def landscape(r: Random) -> Motif:
 
 
 def _ridge(r: Random, values: int, size: float) -> Image:
-    """Return a smoothly varying height `[1, SIZE]`, px."""
+    """Return a random height in px for each column `[1, SIZE]`; it varies smoothly."""
     coarse = floats(r.normal(0, size, (1, values)))
     return floats(cv2.resize(coarse, (SIZE, 1), interpolation=cv2.INTER_CUBIC)) + floats(r.normal(0, 0.8, (1, SIZE)))
 
@@ -112,7 +112,7 @@ def still_life(r: Random) -> Motif:
 
 
 def _thing(r: Random, motif: Image, flow: Image, foot: float, edge: float, colours: Image) -> Image:
-    """Draw a round object that stands at `foot`, a solid of revolution, and return the directions."""
+    """Draw a solid of revolution, such as a bottle, that stands at `foot`; return the directions of its strokes."""
     x, near = r.uniform(24, SIZE - 24), 0.7 + 0.6 * (foot - edge) / (SIZE - edge)
     kind = r.choice(["fruit", "bowl", "bottle"], p=[0.5, 0.2, 0.3])
     wide = near * {"fruit": r.uniform(14, 26), "bowl": r.uniform(34, 52), "bottle": r.uniform(13, 22)}[kind]

@@ -7,32 +7,32 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Image = NDArray[np.float32]
-Grid = NDArray[np.floating]  # coordinates or coverage `[H, W]`, of any precision
+Grid = NDArray[np.floating]  # coordinates or coverage `[H, W]`, in any floating-point type
 Random = np.random.Generator
 
-SIZE = 256  # frame, px
-TEXTURE = 176  # face texture, px: about the resolution of the frame at the centre of the face
+SIZE = 256  # side of a frame, px
+TEXTURE = 176  # side of the face texture, px; at the face's centre, its resolution is about that of the frame
 SPAN = 1.25  # the texture covers u and v from -SPAN to SPAN; the face is the part from -1 to 1
 
 _AXIS = ((np.arange(TEXTURE, dtype=np.float32) + 0.5) / TEXTURE * 2 - 1) * SPAN
-U: Image = np.tile(_AXIS, (TEXTURE, 1))  # right on the texture, in half faces
-V: Image = np.ascontiguousarray(U.T)  # down
-XX: Image = np.tile(np.arange(SIZE, dtype=np.float32), (SIZE, 1))  # right on the frame, px
-YY: Image = np.ascontiguousarray(XX.T)  # down
+U: Image = np.tile(_AXIS, (TEXTURE, 1))  # coordinate to the right on the texture, in half faces
+V: Image = np.ascontiguousarray(U.T)  # coordinate down on the texture, in half faces
+XX: Image = np.tile(np.arange(SIZE, dtype=np.float32), (SIZE, 1))  # coordinate to the right on the frame, px
+YY: Image = np.ascontiguousarray(XX.T)  # coordinate down on the frame, px
 
 
 def floats(values: ArrayLike) -> Image:
-    """Convert values to float32, the type of every picture and colour here."""
+    """Convert values to float32, the type of all pictures and colours in the demo."""
     return np.asarray(values, np.float32)
 
 
 def soft(x: ArrayLike, edge: float) -> Image:
-    """Return an antialiased step: 0 below -edge / 2, 1 above edge / 2."""
+    """Return an antialiased step of `x`: 0 below -edge / 2, 1 above edge / 2."""
     return np.clip(np.asarray(x) / edge + 0.5, 0, 1).astype(np.float32)
 
 
 def blob(u: Grid, v: Grid, x: float, y: float, sx: float, sy: float) -> Image:
-    """Return a Gaussian spot that is 1 at its centre `(x, y)`."""
+    """Return a Gaussian spot with deviations `sx` and `sy` that is 1 at its centre `(x, y)`."""
     return floats(np.exp(-(((u - x) / sx) ** 2) - ((v - y) / sy) ** 2))
 
 
@@ -42,7 +42,7 @@ def mix(image: Image, colour: ArrayLike, alpha: Grid) -> None:
 
 
 def shade(image: Image, amount: float | Sequence[float], where: Grid) -> None:
-    """Darken `where` in place by `amount`, one value or one per channel; negative values lighten."""
+    """Darken an image in place by `amount` (one value, or one per channel) times `where`; negative values lighten."""
     image *= 1 - floats(amount) * where[..., None]
 
 
@@ -57,7 +57,7 @@ def layer(rgb: Image, alpha: Grid) -> Image:
 
 
 def lay(image: Image, over: Image, light: Image | None = None) -> Image:
-    """Composite a layer `[H, W, 4]`, its colours times `light` `[H, W, 3]`, over an image; faster than `mix`."""
+    """Composite a layer `[H, W, 4]` over an image; `light` `[H, W, 3]` multiplies its colours. Faster than `mix`."""
     red, green, blue, alpha = cv2.split(over)
     rgb = cv2.merge([red, green, blue])
     if light is not None:
@@ -74,7 +74,10 @@ def clouds(rng: Random, cells: int, side: int, channels: int = 1) -> Image:
 
 
 def strands(rng: Random, across: Grid, along: Grid) -> Image:
-    """Return noise of about unit variance, stretched along the hair; `across` and `along` are in half faces."""
+    """Return noise of about unit variance, stretched along the hair.
+
+    `across` and `along` are positions in half faces, across and along the strands.
+    """
     tile = rng.normal(0, 1, (64, 512)).astype(np.float32)
     tile = np.concatenate([tile[-8:], tile, tile[:8]])  # so that the blurred tile repeats without a seam
     fine, coarse = (cv2.GaussianBlur(tile, (0, 0), across_px, sigmaY=4)[8:-8] for across_px in (0.7, 3.0))
@@ -86,7 +89,7 @@ def strands(rng: Random, across: Grid, along: Grid) -> Image:
 
 
 def curls(rng: Random, side: int) -> Image:
-    """Return unit-variance noise `[side, side]` with one grain size, like curly hair."""
+    """Return noise `[side, side]` of unit variance whose grains all have the same size, like curly hair."""
     noise = rng.normal(0, 1, (side, side)).astype(np.float32)
     grain = cv2.GaussianBlur(noise, (0, 0), 1.3) - cv2.GaussianBlur(noise, (0, 0), 3.2)
     return floats(grain / grain.std())

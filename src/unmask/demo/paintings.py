@@ -1,9 +1,10 @@
 """Demo paintings in the layout of DeepfakeArt's inpainting category (arXiv:2306.01272): originals and forged regions.
 
-A forged region is the same motif repainted with another brush, as a decoder would draw it: half the resolution, a
-faint grid (arXiv:2003.01826 shows such traces in real generators), imperfectly matched colour. The other brush alone
-reveals nothing, because half of the paintings, real or forged, have a retouched region. Original and forgery are then
-processed identically: the same photographic grain, the same file format.
+In a forged region, the same motif is painted again with another brush and then degraded as by a decoder: half the
+resolution, a faint grid (arXiv:2003.01826 shows such grids in images from real generators) and imperfectly matched
+colours. The other brush alone does not reveal a forgery, because half of the paintings, real or forged, have a region
+that was retouched with another brush. Afterwards, original and forgery get the same photographic grain and the same
+file format.
 """
 
 import json
@@ -21,9 +22,9 @@ from unmask.demo.motifs import compose
 from unmask.demo.paint import SIZE, XX, YY, Image, Random, clouds, floats, soft
 from unmask.provenance import RENDERED, encode_png, source_marks, write_picture
 
-VERSION = 1  # increment when rendered pixels change: older folders are then rejected, not mixed
-PERIODS = (2, 6)  # range of the period of a decoder's grid, px; upper bound excluded
-TEST = 0.25  # share of the paintings on the test list
+VERSION = 1  # increment when rendered pixels change, so that folders of older versions are rejected
+PERIODS = (2, 6)  # range of the period of a decoder's grid in px, without the upper bound
+TEST = 0.25  # share of the paintings that are on the test list
 MARK = source_marks(RENDERED, "synthetic: rendered by unmask demo")  # on both real and forged pictures
 
 
@@ -39,12 +40,12 @@ def render_paintings(
     """Render the demo paintings, each with one forgery; files of an earlier call with the same arguments are kept.
 
     Args:
-        root: a new folder, or that of an earlier call.
+        root: a new folder, or the folder of an earlier call with the same arguments.
         paintings: number of originals, at least 4.
-        difficulty: of detecting the forgeries, from 0 (obvious) to 1 (faint).
-        seed: determines every byte, together with the other arguments.
+        difficulty: how difficult it is to detect the forgeries, from 0 (obvious) to 1 (faint).
+        seed: random seed; together with `paintings` and `difficulty`, it determines every byte.
         workers: number of processes; does not affect the files.
-        progress: called with (paintings done, total).
+        progress: called with (paintings done, total); None for no call.
 
     Raises:
         ValueError: an argument is out of range, or the folder contains other files.
@@ -56,7 +57,7 @@ def render_paintings(
     root, numbers = Path(root), range(paintings)
     arguments = {"version": VERSION, "paintings": paintings, "difficulty": float(difficulty), "seed": seed}
     job = partial(_write, root=root, difficulty=difficulty, seed=seed)
-    # The forgery is written last.
+    # The forgery is written last, so that it exists only if the other files do.
     jobs = folder.Jobs(numbers, lambda number: _path(root, number, "inpainting").exists(), job)
     folder.fill(root, arguments, jobs, workers, progress)
     held = set(np.random.default_rng([seed, 21]).permutation(paintings)[: max(1, round(TEST * paintings))].tolist())
@@ -84,11 +85,11 @@ def _write(number: int, root: Path, difficulty: float, seed: int) -> None:
 
 
 def make(r: Random, difficulty: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Paint an original and its forgery `[SIZE, SIZE, 3]`, and the mask `[SIZE, SIZE]` of forged pixels (255)."""
+    """Paint an original and its forgery, each `[SIZE, SIZE, 3]`, and a mask `[SIZE, SIZE]`: 255 for forged pixels."""
     motif, flow = compose(r)
     hand = draw_brush(r)
     picture = paint(motif, flow, hand, r)
-    if r.random() < 0.5:  # retouched by another painter, like many real paintings
+    if r.random() < 0.5:  # a region is retouched by another painter, as in many real paintings
         touched = region(r)
         picture = _blend(picture, paint(motif, flow, draw_brush(r), r, touched), _feather(touched, r))
     mask = region(r)
@@ -106,14 +107,14 @@ def make(r: Random, difficulty: float) -> tuple[NDArray[np.uint8], NDArray[np.ui
         calmer = floats(spread / np.hypot(spread, amount))  # otherwise the noise would add contrast
         return shown(_blend(picture, (again + np.float32(amount) * noise - middle) * calmer + middle, inner))
 
-    # A decoder's output is smoother; without added noise the smaller file size would reveal a forgery.
+    # A decoder's output is smoother than a painting. Noise is added, or forgeries would have smaller files.
     original = shown(picture)
     amount = _solve(lambda tried: len(encode_png(forged(tried), {})), len(encode_png(original, {})))
     return original, forged(amount), np.where(mask > 0.5, 255, 0).astype(np.uint8)
 
 
 def _solve(length: Callable[[float], int], wanted: int) -> float:
-    """Find the amount of noise for a wanted file length, which grows about with the square of the amount."""
+    """Find the amount of noise that gives the wanted file length, which grows about as the square of the amount."""
     found = {amount: length(amount) for amount in (0.0, 6.0, 12.0)}
     for _ in range(2):
         amounts = sorted(found)
@@ -123,7 +124,7 @@ def _solve(length: Callable[[float], int], wanted: int) -> float:
 
 
 def region(r: Random) -> Image:
-    """Draw a mask `[SIZE, SIZE]` of 0 and 1 for repainting: a blot, a box or a corner of 12 to 50 % of the area."""
+    """Draw the mask `[SIZE, SIZE]` (0 or 1) of a blot, a box or a corner that covers 12 to 50 % of the picture."""
     share, kind = r.uniform(0.12, 0.5), r.choice(["blot", "box", "corner"], p=[0.5, 0.3, 0.2])
     if kind == "box":
         w = float(np.sqrt(share * r.uniform(0.6, 1.6)).clip(share, 1))
@@ -140,7 +141,7 @@ def region(r: Random) -> Image:
 
 
 def decode(painted: Image, around: Image, mask: Image, difficulty: float, r: Random) -> Image:
-    """Degrade a region as a decoder would, with colours close to those of the replaced region."""
+    """Degrade the `painted` region as a decoder would; match its colours roughly to those that `around` has there."""
     plain, inside = 1 - difficulty, mask > 0.5
     small = cv2.resize(painted, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA)
     drawn = cv2.resize(small, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
@@ -152,14 +153,14 @@ def decode(painted: Image, around: Image, mask: Image, difficulty: float, r: Ran
 
 
 def _grid(period: int, r: Random) -> Image:
-    """Return a periodic pattern `[SIZE, SIZE, 1]` of unit variance, like that of uneven up-sampling."""
+    """Return a periodic pattern `[SIZE, SIZE, 1]` of unit variance, such as uneven up-sampling causes."""
     cell = r.normal(0, 1, (period, period, 1))
     times = -(-SIZE // period)
     return floats(np.tile((cell - cell.mean()) / cell.std(), (times, times, 1))[:SIZE, :SIZE])
 
 
 def _feather(mask: Image, r: Random) -> Image:
-    """Return a region's opacity `[SIZE, SIZE]`, feathered inwards so that nothing outside changes."""
+    """Return a region's opacity `[SIZE, SIZE]`, feathered inwards, so that pixels outside the region do not change."""
     depth = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
     return soft(depth - r.uniform(0.5, 3), r.uniform(1, 4)) * mask
 

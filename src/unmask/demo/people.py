@@ -1,4 +1,4 @@
-"""People who do not exist: a seed determines their appearance, a pose their eyes and mouth."""
+"""People who do not exist: a seed determines a person's appearance; a pose determines eyes and mouth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,10 @@ from unmask.demo.paint import SPAN, TEXTURE, Image, U, V, blob, floats, mix, sha
 
 @dataclass(frozen=True)
 class Pose:
-    """What changes between frames: lengths in px, angles in radians, `lid` and `mouth` from 0 (closed) to 1.
+    """What changes from frame to frame: lengths in px, angles in radians, `lid` and `mouth` from 0 (closed) to 1.
 
-    `light` is the unit vector `[3]` to the lamp (right, down, to the camera), `gain` the RGB gain of the camera.
+    `light` is the unit vector `[3]` towards the lamp (right, down, to the camera); `gain` is the camera's gain in R, G
+    and B.
     """
 
     light: Image
@@ -32,14 +33,14 @@ class Pose:
 
 
 class Person:
-    """One identity. `texture` paints the face for a pose; the layers around it are drawn once.
+    """One identity. `texture` paints the face for each pose; the layers around the face are drawn only once.
 
     Attributes:
-        front: Hair over the forehead and glasses, drawn over the face texture.
-        behind: Hair behind the head and ears; turns with the head.
-        body: Neck and clothes; upright.
-        locks: Loose hair in front of the shoulders, if any; turns with the head.
-        bearded, glasses, earrings: Whether these were drawn.
+        front: Layer of glasses and hair over the forehead, which is composited over the face texture.
+        behind: Layer of the ears and the hair behind the head; turns with the head.
+        body: Layer of neck and clothes; stays upright.
+        locks: Layer of loose hair in front of the shoulders, or None; turns with the head.
+        bearded, glasses, earrings: Whether the person has these.
     """
 
     def __init__(self, seed: int | Sequence[int]) -> None:
@@ -53,7 +54,7 @@ class Person:
         self.locks = hair.locks(r, u, v)
 
     def texture(self, pose: Pose) -> Image:
-        """Paint the unlit, bare face `[TEXTURE, TEXTURE, 3]` for a pose; only eyes and mouth are repainted."""
+        """Paint the unlit, bare face `[TEXTURE, TEXTURE, 3]` for a pose, which changes only eyes and mouth."""
         texture = self.face.copy()
         for side in (-1, 1):
             self._paint_eye(texture, pose, side)
@@ -61,7 +62,7 @@ class Person:
         return texture
 
     def _paint_eye(self, texture: Image, pose: Pose, side: int) -> None:
-        """Paint the eye on the right (`side` 1) or left (-1) of the picture into the texture."""
+        """Paint an eye into the texture: the one on the right of the picture (`side` 1) or on the left (-1)."""
         e = self.looks.eye
         patch = _patch(side * e.x - 0.25, side * e.x + 0.25, e.y - 0.19, e.y + 0.16)
         q, u = texture[patch], U[patch] - np.float32(side * e.x)
@@ -87,7 +88,7 @@ class Person:
         mix(q, self.looks.skin * 0.5, np.float32(0.4) * crease)
 
     def _white(self, *rgb: float) -> Image:
-        """Scale a colour so that the longer exposure for a dark face does not overexpose it."""
+        """Scale a colour so that it is not overexposed by the higher exposure for a dark face."""
         return floats(rgb) / np.float32(max(self.looks.exposure, 1))
 
     def _paint_mouth(self, texture: Image, pose: Pose) -> None:
@@ -111,6 +112,6 @@ class Person:
 
 
 def _patch(left: float, right: float, top: float, bottom: float) -> tuple[slice, slice]:
-    """Return the texture rows and columns within these bounds (in half faces)."""
+    """Return slices of the texture's rows and columns that lie within these bounds (in half faces)."""
     x0, x1, y0, y1 = (int((a / SPAN + 1) / 2 * TEXTURE) for a in (left, right, top, bottom))
     return slice(y0, y1), slice(x0, x1)

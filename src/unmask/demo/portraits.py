@@ -1,6 +1,6 @@
 """Demo portraits of people who do not exist, aligned and with attributes, in the layout of CelebA (arXiv:1411.7766).
 
-Attributes that the renderer knows are correct; the others are -1 for all portraits.
+The values of attributes that the renderer knows are correct; all other attributes are -1 for all portraits.
 """
 
 from dataclasses import dataclass, replace
@@ -19,10 +19,10 @@ from unmask.demo.people import Person, Pose
 from unmask.demo.scenes import Scene
 from unmask.provenance import RENDERED, read_marks, source_marks, write_picture
 
-VERSION = 1  # increment when rendered pixels change: older folders are then rejected, not mixed
+VERSION = 1  # increment when rendered pixels change, so that folders of older versions are rejected
 WIDTH, HEIGHT = 178, 218  # size of CelebA's aligned pictures, px
-TAKES = 5  # pictures per person, all in one scene
-FPS = 0.3  # so low that consecutive pictures are unrelated
+TAKES = 5  # number of pictures per person, all in one scene
+FPS = 0.3  # frame rate of the scene; it is so low that consecutive pictures are unrelated
 FOLDER = "img_align_celeba"
 EYES = (88.5, 111.0)  # the point between the eyes, px
 BETWEEN = 39.0  # distance between the eyes, px
@@ -41,7 +41,7 @@ HAIR_NAMES = ("Black_Hair", "Black_Hair", "Brown_Hair", "Brown_Hair", "Blond_Hai
 
 @dataclass(frozen=True)
 class Portrait:
-    """Picture `number` of the data set, counted from 1: picture `take` of `person`."""
+    """One picture: `number` is its number in the data set, from 1, and `take` its number among those of `person`."""
 
     number: int
     person: int
@@ -61,7 +61,7 @@ class Expression:
     open: bool
 
     def wear(self, looks: Looks, r: Random) -> Looks:
-        """Return the traits with the corners of the mouth raised if smiling."""
+        """Return the traits; if the person smiles, with raised corners of the mouth."""
         rise, wide = (r.uniform(0.09, 0.14), r.uniform(1.1, 1.22)) if self.smiling else (r.uniform(-0.02, 0.02), 1.0)
         return replace(looks, mouth=replace(looks.mouth, smile=rise, w=looks.mouth.w * wide))
 
@@ -77,11 +77,11 @@ def render_portraits(
     """Render the demo portraits, five per person; files of an earlier call with the same arguments are kept.
 
     Args:
-        root: a new folder, or that of an earlier call.
+        root: a new folder, or the folder of an earlier call with the same arguments.
         portraits: number of portraits, a multiple of 5, at least 50.
-        seed: determines every byte, together with `portraits`.
+        seed: random seed; together with `portraits`, it determines every byte.
         workers: number of processes; does not affect the files.
-        progress: called with (people done, total).
+        progress: called with (people done, total); None for no call.
 
     Raises:
         ValueError: an argument is out of range, or the folder contains other files.
@@ -100,7 +100,7 @@ def render_portraits(
 
 
 def plan(portraits: int, seed: int) -> list[Portrait]:
-    """List all pictures; as in CelebA, a person's pictures are not consecutive and no person is in two splits."""
+    """List all pictures. As in CelebA, a person's pictures are not consecutive, but they are all in the same split."""
     people = portraits // TAKES
     order: list[tuple[int, int]] = []
     for split, (first, last) in enumerate(pairwise([0, *_starts(people), people])):
@@ -115,7 +115,7 @@ def _starts(people: int) -> list[int]:
 
 
 def attributes(who: Person, expression: Expression) -> dict[str, bool]:
-    """Return the known attributes of a picture of `who`, by CelebA's names."""
+    """Return the attributes that the renderer knows of a picture of `who`, under CelebA's names."""
     looks, cut = who.looks, who.looks.cut
     bald = not cut.wide
     known = {
@@ -140,7 +140,7 @@ def attributes(who: Person, expression: Expression) -> dict[str, bool]:
 
 
 def _nearest(colour: NDArray[np.float32]) -> int:
-    """Return the index of the colour in HAIRS with the most similar hue, regardless of brightness."""
+    """Return the index of the colour in HAIRS whose hue is most similar; brightness is ignored."""
     hues = HAIRS / np.linalg.norm(HAIRS, axis=1, keepdims=True)
     return int((hues @ (colour / np.linalg.norm(colour))).argmax())
 
@@ -150,7 +150,7 @@ def _missing(root: Path, who: list[Portrait]) -> list[Portrait]:
 
 
 def _write(portraits: list[Portrait], root: Path, seed: int) -> None:
-    """Render the missing pictures of one person, with the attributes that apply in their metadata."""
+    """Render those of one person's pictures that do not exist yet; their metadata lists the attributes that apply."""
     person = portraits[0].person
     who, sitting = Person((seed, 11, person)), Scene([seed, 14, person], TAKES, FPS)
     for one in _missing(root, portraits):
@@ -163,7 +163,7 @@ def _write(portraits: list[Portrait], root: Path, seed: int) -> None:
 
 
 def _write_tables(root: Path, every: list[Portrait]) -> None:
-    """Write attributes, splits (0 training, 1 validation, 2 test) and identities as CelebA does."""
+    """Write tables of attributes, splits (0 training, 1 validation, 2 test) and identities in CelebA's format."""
     true = [set(read_marks(root / FOLDER / one.name)["attributes"].split()) for one in every]
     rows = [" ".join(f"{1 if name in known else -1:2d}" for name in ATTRIBUTES) for known in true]
     starts = _starts(len(every) // TAKES)
@@ -180,7 +180,7 @@ def _write_tables(root: Path, every: list[Portrait]) -> None:
 def shoot(who: Person, expression: Expression, scene: Scene, seen: Pose, rng: Random) -> NDArray[np.uint8]:
     """Render one aligned portrait `[HEIGHT, WIDTH, 3]`."""
     own = who.looks
-    # Small enough that CelebA's crop, at the renderer's scale, is inside the rendered frame.
+    # The face is so small that CelebA's crop, at the renderer's scale, is inside the rendered frame.
     scale = 0.92 * BETWEEN / (2 * own.eye.x * own.w)
     pose = replace(seen, x=128.0, y=121.0, scale=scale, lid=rng.uniform(0.85, 1.0),
                    mouth=rng.uniform(0.5, 1.0) if expression.open else 0.0)  # fmt: skip
@@ -193,8 +193,8 @@ def shoot(who: Person, expression: Expression, scene: Scene, seen: Pose, rng: Ra
 
 
 def align(frame: NDArray[np.uint8], looks: Looks, pose: Pose) -> NDArray[np.uint8]:
-    """Rotate, scale and crop a frame so that the eyes are where they are in CelebA."""
-    # The point between the eyes in this pose: the inverse of the mapping of the face onto the head, at its front.
+    """Rotate, scale and crop a frame so that the eyes are at the same place as in CelebA."""
+    # Find the point between the eyes in this pose, by inverting the mapping of the face onto the front of the head.
     u, v = 0.55 * np.tan(pose.yaw), (looks.eye.y + 0.58 * np.sin(pose.pitch)) / np.cos(pose.pitch)
     right, down = u * looks.w * pose.scale, v * looks.h * pose.scale
     c, s = np.cos(pose.roll), np.sin(pose.roll)

@@ -1,4 +1,4 @@
-"""Scenes: a room, a camera, light and head motion, in which any person can be filmed."""
+"""Scenes: a room, a camera, light and a head's motion; any person can be filmed in a scene."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ _GRAIN = _GRAIN / _GRAIN.std()
 
 
 class Scene:
-    """A scene of `frames` poses; the same seed gives the same room, light and motion for any person."""
+    """A scene of `frames` poses; its seed determines room, light and motion, whoever is filmed in it."""
 
     def __init__(self, seed: int | Sequence[int], frames: int, fps: float) -> None:
         r = np.random.default_rng(seed)
@@ -42,7 +42,7 @@ class Scene:
 
 
 def _room(r: Random) -> Image:
-    """Draw a wall in two tones with objects in front of it, out of focus."""
+    """Draw a wall of two colours and objects in front of it, all out of focus."""
     wall = r.uniform(60, 195) + r.normal(0, 9, 3)
     room = floats(flat(wall, XX) + r.normal(0, 22) * ((YY - SIZE / 2) / SIZE)[..., None])
     room += np.float32(r.uniform(6, 26)) * clouds(r, int(r.integers(3, 8)), SIZE)
@@ -87,7 +87,7 @@ def _motion(r: Random, frames: int, fps: float) -> list[Pose]:
 
 
 def _turn(pose: Pose, roll: float, aside: float) -> NDArray[np.float32]:
-    """Return the affine map from a layer centred in the frame to its place in the pose."""
+    """Return the affine map that moves a layer from the frame's centre to its place in this pose."""
     c, s, middle = np.cos(roll) * pose.scale, np.sin(roll) * pose.scale, SIZE / 2
     return floats([[c, -s, pose.x + aside - middle * (c - s)], [s, c, pose.y - middle * (s + c)]])
 
@@ -97,7 +97,7 @@ def _warp(layer: Image, turn: NDArray[np.float32], border: int = cv2.BORDER_CONS
 
 
 def _put_face(image: Image, who: Person, pose: Pose, texture: Image) -> None:
-    """Map the texture onto the head, light it and blend it into the image, within the bounds of the face."""
+    """Map the texture onto the head, light it and blend it into the image; pixels outside the face do not change."""
     tall, wide = int(who.looks.h * pose.scale * 1.15 + 3), int(who.looks.w * pose.scale * 1.2 + 12)
     box = (slice(max(int(pose.y) - tall, 0), int(pose.y) + tall), slice(max(int(pose.x) - wide, 0), int(pose.x) + wide))
     dx, dy = XX[box] - np.float32(pose.x), YY[box] - np.float32(pose.y)

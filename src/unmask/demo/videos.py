@@ -14,17 +14,17 @@ from unmask.demo.people import Person
 from unmask.demo.scenes import Scene
 from unmask.media.encode import write_video
 
-VERSION = 3  # increment when rendered pixels change: older folders are then rejected, not mixed
-GROUP = 3  # people per group; faces are swapped only within groups, so that identity-disjoint splits exist
+VERSION = 3  # increment when rendered pixels change, so that folders of older versions are rejected
+GROUP = 3  # people per group; faces are swapped only within a group, so that splits can share no identity
 FPS = 25.0
-CRF = (17, 24)  # range of x264's CRF, drawn for each clip, real or fake
+CRF = (17, 24)  # range of x264's CRF, which is drawn for each clip, real or fake
 METHODS = ("faceswap", "resynthesis", "temporal")  # clip n of person p is forged by number (n + p) modulo 3
 MARK = {"comment": "synthetic: rendered by unmask demo", "synthetic": "true"}  # on both real and fake clips
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One file: `person` in scene `number`, with the face of `donor` if `method` is faceswap."""
+    """One video file: `person` in scene `number`; if `method` is faceswap, with the face of `donor`."""
 
     person: int
     number: int
@@ -34,7 +34,7 @@ class Clip:
 
     @property
     def path(self) -> str:
-        """The path below the root, named as in Celeb-DF."""
+        """The path of the file below the root, with a name as in Celeb-DF."""
         if self.folder == "YouTube-real":
             return f"{self.folder}/{self.number:05d}.mp4"
         face = f"id{self.person}" if self.method == "real" else f"id{self.person}_id{self.donor}"
@@ -42,10 +42,11 @@ class Clip:
 
 
 def clips(people: int) -> list[Clip]:
-    """List all clips: three per person, each with a forgery by a different method, and clips of people from YouTube.
+    """List all clips: three per person, each with a forgery by a different method, and the clips in YouTube-real.
 
-    Celeb-DF's file names do not contain the method, so every fake has its own source clip. A resynthesised or temporal
-    forgery shows the person's own face; the donor in its name is only nominal, from the same group as real donors.
+    Celeb-DF's file names do not contain the method, so that each fake needs a source clip of its own. A resynthesised
+    or temporal forgery shows the person's own face, but its file name needs a donor: it names a person who, like the
+    donor of a face swap, is in the same group.
     """
     made = []
     for person in range(people):
@@ -58,7 +59,7 @@ def clips(people: int) -> list[Clip]:
 
 
 def held_out(people: int, test_people: int) -> list[Clip]:
-    """Return the clips of the test list: the last whole groups, and the same share of the YouTube clips."""
+    """Return the clips of the test list: those of the last `test_people`, and the same share of YouTube-real."""
     tube = people // GROUP
     last = people + tube - max(1, tube * test_people // people)
     everyone = range(people - test_people, people)
@@ -79,14 +80,14 @@ def render(
     """Render the demo videos; files of an earlier call with the same arguments are kept.
 
     Args:
-        root: A new folder, or that of an earlier call.
-        people: Number of people with forgeries, a multiple of 3; YouTube-real has a third as many further people.
-        test_people: Number of these people in the test list, a multiple of 3.
-        frames: Frames per clip, at 25 frames per second.
-        difficulty: Of detecting the forgeries, from 0 (obvious to anyone) to 1 (faint).
-        seed: Seed of people, scenes and forgeries; determines every byte, together with the other arguments.
+        root: A new folder, or the folder of an earlier call with the same arguments.
+        people: Number of people with forgeries, a multiple of 3; YouTube-real shows `people` / 3 other people.
+        test_people: Number of people with forgeries who are on the test list, a multiple of 3.
+        frames: Number of frames per clip, at 25 frames per second.
+        difficulty: How difficult it is to detect the forgeries, from 0 (obvious to anyone) to 1 (faint).
+        seed: Random seed; together with the arguments above (without `root`), it determines every byte.
         workers: Number of processes; does not affect the files.
-        progress: Called with (clips done, total).
+        progress: Called with (clips done, total); None for no call.
 
     Raises:
         ValueError: An argument is out of range, or the folder contains other files.
@@ -127,7 +128,7 @@ _person = lru_cache(maxsize=GROUP)(Person)
 
 
 def _write(clip: Clip, root: Path, frames: int, difficulty: float, seed: int) -> None:
-    """Render one clip. A fake has the scene of its source clip, but its own noise and forgery draws."""
+    """Render one clip. A fake has the same scene as its source clip, but its own random noise and forgery."""
     forged = METHODS.index(clip.method) + 1 if clip.method in METHODS else 0
     rng = np.random.default_rng([seed, 3, clip.person, clip.number, forged])
     scene = Scene([seed, 2, clip.person, clip.number], frames, FPS)
@@ -137,14 +138,14 @@ def _write(clip: Clip, root: Path, frames: int, difficulty: float, seed: int) ->
         forgery = FaceSwap(_person((seed, 1, clip.donor)), rng, difficulty)
     elif clip.method == "resynthesis":
         forgery = Resynthesis(rng, difficulty)
-    # The quality of each clip is drawn independently of everything else, so that file size does not reveal the label.
+    # Each clip's quality is drawn independently of all else, so that the file's size does not reveal the label.
     crf = int(np.random.default_rng([seed, 4, clip.person, clip.number, forged]).integers(*CRF, endpoint=True))
     frames_of_clip = film(_person((seed, 1, clip.person)), scene, slide, forgery, rng)
     write_video(root / clip.path, frames_of_clip, FPS, crf=crf, metadata=MARK)
 
 
 def _write_tables(root: Path, every: list[Clip], test: list[Clip]) -> None:
-    """Write the test list in the official format (1 = REAL, no header or final newline) and the table of methods."""
+    """Write the table of methods, and the test list in Celeb-DF's format (1 = REAL, no header, no final newline)."""
     write(root / "List_of_testing_videos.txt", "\n".join(f"{int(c.method == 'real')} {c.path}" for c in test))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

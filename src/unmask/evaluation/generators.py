@@ -1,4 +1,4 @@
-"""Evaluate a generator: metrics of its samples against real images, and their nearest training images."""
+"""Evaluate a generator: compare its samples with real images, and find the training images nearest to them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,18 +27,18 @@ from unmask.runs.figures import write_json
 from unmask.runs.run import Run
 from unmask.training.trainer import devices_of
 
-BATCH = 64  # images per batch
-FILE = "generation.json"  # in the run's folder: metrics by data set and split
+BATCH = 64  # number of images per batch
+FILE = "generation.json"  # file in the run's folder: metrics by data set and split
 
 
 def evaluate_run(run: Run, settings: Settings, data: DataModule, other: bool) -> float:
-    """Evaluate `count` samples against one split, add metrics to `generation.json`; return the Frechet distance.
+    """Evaluate `count` samples against one split, write metrics to `generation.json`; return the Frechet distance.
 
     Args:
         run: run of a generator.
         settings: settings of `unmask evaluate`: split, count, seed, evaluator, lpips, trainer.
-        data: the data module of the real images, not yet set up.
-        other: whether `data` differs from the run's own training data.
+        data: the data module of the real images; this function calls its `setup`.
+        other: whether `data` is another data set than the one that the run was trained on.
     """
     split, count = settings["split"], settings["count"]
     if split not in ("val", "test"):
@@ -52,7 +52,7 @@ def evaluate_run(run: Run, settings: Settings, data: DataModule, other: bool) ->
     named = names(network)["frechet"]  # raises here if the evaluator's file is missing
     own = data_of(run) if other else data
     for each in (data, own):
-        each.augment = Augmentation()  # training images are used unaugmented
+        each.augment = Augmentation()  # no augmentation, even for training images
         each.setup("test")
     if (there := len(data.samples[split])) < 2:
         raise ValueError(f"split={split} of {data.name} holds {there} pictures; figures of a set need at least 2")
@@ -72,10 +72,10 @@ class _Task:
         run: the run of the generator.
         module: the generator.
         network: the evaluator: images -> features.
-        data: the data to compare samples with.
+        data: the data whose real images samples are compared with.
         own: the data that the generator was trained on.
         settings: settings of the command.
-        perceptual: LPIPS, or None and why it is unavailable.
+        perceptual: LPIPS and an empty text, or None and the reason why LPIPS is unavailable.
     """
 
     run: Run
@@ -92,7 +92,7 @@ class _Task:
         return str(self.settings["split"])
 
     def seen(self, data: DataModule, split: str, what: str = "pictures") -> Tensor:
-        """Compute the evaluator's features of a split [N, F]."""
+        """Compute the evaluator's features of all images of a split [N, F]; `what` labels the progress bar."""
         return _seen(self.network, _loading(data, split, self.module.device), len(data.samples[split]), what)
 
 
@@ -109,7 +109,7 @@ def _keep(task: _Task, found: Settings, given_back: Settings) -> None:
 
 
 def _key(known: Settings, name: str, split: str, protocol: dict[str, str]) -> str:
-    """Return the key for the metrics of a data set, so that those of another split rule or manifest are kept."""
+    """Return the key for the metrics of a data set; it is a new key if the old entry has another split or manifest."""
     rule, _, _ = protocol["Split"].partition(" ")
     for key in (f"{name}/{split}", f"{name}-{rule}/{split}"):
         before = known.get(key, {}).get("protocol", protocol)
@@ -139,7 +139,7 @@ def _evaluate(task: _Task) -> Settings:
 def _nearest(
     task: _Task, sample: Callable[[Sequence[int]], Tensor], made: Tensor, training: Tensor, held: Tensor
 ) -> dict[str, float]:
-    """Compute the distances of samples, and for comparison of held-out images, to training images; draw the nearest."""
+    """Compute the distances of samples and of held-out images to their nearest training images; draw the closest."""
     distance, index = generation.nearest(made, training, min(NEIGHBOURS, len(training)))
     usual = generation.nearest(held, training, 1)[0][:, 0]
     near = {"samples": float(distance[:, 0].median()), f"{task.split} pictures": float(usual.median())}
@@ -156,7 +156,7 @@ def _nearest(
 
 
 def _pairwise(network: Any, lpips: Any) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
-    """Return the network wrapped to also compute LPIPS between the halves of each batch, and the list of results."""
+    """Wrap the network so that it also computes LPIPS between the halves of each batch; return it and the distances."""
     distances: list[Tensor] = []
 
     def look(x: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ def _pairwise(network: Any, lpips: Any) -> tuple[Callable[[Tensor], Tensor], lis
 
 
 def _lpips_name(task: _Task) -> str:
-    """Return the name of the LPIPS metric, whether or not it is available."""
+    """Return the name of the LPIPS metric, even if LPIPS is not available."""
     lpips, _ = task.perceptual
     return f"lpips_{task.settings['lpips']['net']}" if lpips is None else lpips.name
 
@@ -186,7 +186,7 @@ def _loading(data: DataModule, split: str, device: torch.device) -> Callable[[Se
 
 
 def _sampling(task: _Task) -> Callable[[Sequence[int]], Tensor]:
-    """Return a function from numbers to samples, with the seeds of `unmask sample` and attributes of real images."""
+    """Return a function: numbers -> samples, with the seeds that `unmask sample` uses and attributes of real images."""
 
     def sample(numbers: Sequence[int]) -> Tensor:
         condition, samples = None, task.data.samples[task.split]
@@ -200,14 +200,14 @@ def _sampling(task: _Task) -> Callable[[Sequence[int]], Tensor]:
 
 
 def _seen(network: Any, load: Callable[[Sequence[int]], Tensor], count: int, what: str = "pictures") -> Tensor:
-    """Compute the features of images 0 to `count` - 1 [count, F], on the CPU."""
+    """Compute the features of images 0 to `count` - 1 [count, F], and move them to the CPU."""
     parts = [range(at, min(at + BATCH, count)) for at in range(0, count, BATCH)]
     return torch.cat([network(load(part)).cpu() for part in track(parts, what, console=console, transient=True)])
 
 
 @torch.no_grad()
 def _reconstruct(task: _Task) -> Settings:
-    """Compute PSNR, SSIM and LPIPS of reconstructed images; an unavailable metric has the reason as its value."""
+    """Compute PSNR, SSIM and LPIPS of reconstructed images; if a metric is unavailable, its value says why."""
     count, load = len(task.data.samples[task.split]), _loading(task.data, task.split, task.module.device)
     measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": generation.psnr, "ssim": generation.ssim}
     lpips, reason = task.perceptual

@@ -1,4 +1,4 @@
-"""The data of a run: its own data set, or another one with the run's recipe, sampling and sizes."""
+"""The data of a run: its own data set, or another data set with the run's recipe, sampling and sizes."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from unmask.config.build import build
 from unmask.data.datamodule import PARTS, DataModule
 from unmask.runs.run import Run
 
-OF_THE_DATA = ("source", "split")  # parts taken from another data set; all others are the run's
+OF_THE_DATA = ("source", "split")  # config parts taken from the other data set; all other parts are the run's
 
 
 def data_of(run: Run, other: Settings | None = None, prepared: str | None = None, **machine: int) -> DataModule:
@@ -15,12 +15,12 @@ def data_of(run: Run, other: Settings | None = None, prepared: str | None = None
 
     Args:
         run: the run, with its recipe, sampling and sizes.
-        other: the config of another data set, whose `source` and `split` are used; None for the run's own.
-        prepared: folder of prepared crops; None for the one in the config.
-        machine: `batch_size` and `num_workers`, to override those of the run.
+        other: the config of another data set, whose `source` and `split` are used; None for the run's own data set.
+        prepared: folder of prepared crops; None for the folder in the config.
+        machine: `batch_size` and `num_workers`, which replace the run's values.
 
     Raises:
-        ValueError: the run's config names a class that may not be built, or its parts are incompatible.
+        ValueError: the run's config names a class that must not be built, or its parts are incompatible.
     """
     settings = run.config["data"]
     theirs = () if other is None else OF_THE_DATA
@@ -28,7 +28,7 @@ def data_of(run: Run, other: Settings | None = None, prepared: str | None = None
     parts = {name: run.build(f"data.{name}") for name in kept}
     if other is not None:
         parts |= {name: build(other[name]) for name in OF_THE_DATA}
-        parts["sampling"] = replace(parts["sampling"], balance="none")  # only for training batches, unused here
+        parts["sampling"] = replace(parts["sampling"], balance="none")  # affects only training batches
     if machine:
         parts["loader"] = replace(parts["loader"], **machine)
     folder = prepared or (other or settings)["prepared"]

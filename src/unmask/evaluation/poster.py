@@ -10,12 +10,12 @@ from torch import Tensor
 
 from unmask.training.samples import grid, pixels
 
-SHOWN, NEIGHBOURS = 6, 5  # rows, and training images per row: with the sample, a 6 x 6 square
+SHOWN, NEIGHBOURS = 6, 5  # number of rows, and of training images per row; with the samples, this is a 6 x 6 grid
 TILE, LETTER = 96, 12  # px: minimum side of an image, and font size
 
 
 def poster(rows: Sequence[tuple[Tensor, Tensor, list[float]]], words: Sequence[str]) -> NDArray[np.uint8]:
-    """Draw rows of a sample [1, 3, S, S], its neighbours [K, 3, S, S] and their distances, below lines of text."""
+    """Draw lines of text and, below, rows: a sample [1, 3, S, S], its K neighbours [K, 3, S, S] and their distances."""
     tiles = []
     for sample, neighbours, distances in rows:
         labels = ["sample", *(f"{value:.4g}" for value in distances)]
@@ -30,7 +30,7 @@ def poster(rows: Sequence[tuple[Tensor, Tensor, list[float]]], words: Sequence[s
 
 
 def _tile(picture: NDArray[np.uint8], label: str) -> Tensor:
-    """Draw an image [S, S, 3] with a label below -> [3, H, W] in [0, 1]; small images are enlarged."""
+    """Draw an image [S, S, 3] above a label -> [3, H, W] in [0, 1]; small images are enlarged."""
     side = max(TILE, picture.shape[0])
     canvas = Image.new("RGB", (side, side + LETTER + 6), "white")
     canvas.paste(Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST))

@@ -1,6 +1,6 @@
-"""Metrics of a swapped video: similarity of the swapped face to the original one, and flicker.
+"""Metrics of a swapped video: similarity of the swapped face and the original face, and flicker.
 
-LPIPS is optional here and elsewhere, since it needs a weights file that may be missing.
+LPIPS is optional, because it needs a weights file that may be missing.
 """
 
 from collections.abc import Callable
@@ -24,12 +24,14 @@ SIDE = 160  # px, input of a face-recognition network
 
 
 class SwapFigures:
-    """Accumulates the metrics of a video frame by frame, on the aligned face crop, before any mark.
+    """Accumulates the metrics of a video frame by frame; they compare aligned face crops that have no mark yet.
 
-    For a reconstruction (A -> A), PSNR, SSIM and LPIPS measure its quality; for a swap, how much was changed.
+    If person A is rendered as A, PSNR, SSIM and LPIPS measure the quality of the reconstruction. If A is rendered as
+    another person, they measure how much the face was changed.
 
     Args:
-        compare: further metrics by name, (made, was), both [N, 3, S, S] in [0, 1] -> [N]; computed on some frames.
+        compare: further metrics by name, which are computed on some frames only: (swapped faces, original faces), both
+            [N, 3, S, S] in [0, 1] -> [N].
     """
 
     def __init__(self, compare: Compare | None = None) -> None:
@@ -38,11 +40,11 @@ class SwapFigures:
         self._last: tuple[int, Tensor, Tensor] | None = None
 
     def add(self, number: int, crop: Pixels, pasted: Pixels, compare: bool = False) -> None:
-        """Add a frame: the face before and after, both [S, S, 3]; `compare` also computes the further metrics."""
+        """Add a frame by its face before and after the swap [S, S, 3]; if `compare`, also compute further metrics."""
         was, made = (torch.from_numpy(np.ascontiguousarray(x)).permute(2, 0, 1) / 255 for x in (crop, pasted))
         self._values["psnr"].append(float(generation.psnr(made[None], was[None])))
         self._values["ssim"].append(float(generation.ssim(made[None], was[None])))
-        if self._last is not None and self._last[0] == number - 1:  # consecutive frames only
+        if self._last is not None and self._last[0] == number - 1:  # flicker is defined for consecutive frames only
             before = self._last
             pair = torch.stack([before[2], made]), torch.stack([before[1], was])
             self._values["flicker"].append(float(generation.flicker(*pair)))
@@ -52,15 +54,15 @@ class SwapFigures:
                 self._values[name].append(float(measure(made[None], was[None])))
 
     def means(self) -> dict[str, float | None]:
-        """Return the mean of each metric over its frames; None if there are none."""
+        """Return the mean of each metric over the frames on which it was computed; None if there are no such frames."""
         return {name: float(np.mean(found)) if found else None for name, found in self._values.items()}
 
 
 def comparisons(identity: Settings | None, lpips: Settings, size: int) -> Compare:
-    """Build the further metrics whose weights are available or given.
+    """Build those of the further metrics, `identity` and LPIPS, whose weights are given or available.
 
     Args:
-        identity: config of a face-recognition network; skipped if it gives no weights.
+        identity: config of a face-recognition network; None, or a config without weights, skips this metric.
         lpips: config of `networks.perceptual.LPIPS`.
         size: side of the faces, px.
     """
@@ -74,7 +76,7 @@ def comparisons(identity: Settings | None, lpips: Settings, size: int) -> Compar
 
 
 def likeness(embed: torch.nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a metric of whether two faces are the same person: `generation.identity` of their embeddings.
+    """Return a metric of how likely two faces show the same person: `generation.identity` of their embeddings.
 
     Args:
         embed: faces [N, 3, 160, 160] in [0, 1] -> face-recognition embeddings [N, F].
@@ -91,16 +93,19 @@ def likeness(embed: torch.nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def find_lpips(settings: Settings, size: int) -> tuple[Any, str]:
-    """Build LPIPS for images of `size` px, or return None and why it is unavailable.
+    """Build LPIPS for images of `size` px.
+
+    Returns:
+        LPIPS and an empty text, or None and the reason why LPIPS is unavailable.
 
     Raises:
-        WeightsNotFound: a weights file was given and is missing.
+        WeightsNotFound: the weights file that the config names does not exist.
     """
     lpips = build(settings)
     if size < SMALLEST:
         return None, f"not run: pictures of {size} px are below its {SMALLEST} px"
     try:
-        lpips.name  # noqa: B018 - looks for its file
+        lpips.name  # noqa: B018 - this looks for the weights file
     except WeightsNotFound as error:
         if settings["weights"] is not None:
             raise

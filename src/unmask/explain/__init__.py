@@ -1,1 +1,1 @@
-"""Heat maps of the evidence for fake, and a sanity check that they depend on what the network learnt."""
+"""Heat maps of the evidence that an image is fake, and a check that they depend on what the network learnt."""

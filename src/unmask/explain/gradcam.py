@@ -1,7 +1,8 @@
 """Heat maps of the image regions that contributed to the score.
 
-They use Grad-CAM (arXiv 1610.02391) from pytorch-grad-cam, for any detector network; the maps of a localiser are used
-as they are. A heat map shows what the network looked at. It does not show where a forgery is, and it proves nothing.
+For detectors, they are computed with Grad-CAM (arXiv 1610.02391) from pytorch-grad-cam. A localiser returns maps
+itself; these are used instead. A heat map shows what the network looked at. It does not show where a forgery is, and it
+proves nothing.
 """
 
 from copy import deepcopy
@@ -16,35 +17,35 @@ from torch import Tensor, nn
 Maps = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
-OPACITY = 0.6  # of the highest heat value in an overlay
+OPACITY = 0.6  # opacity of the highest heat value, 1, in an overlay
 
 
 @runtime_checkable
 class Freezable(Protocol):
-    """A network with a part that is not trained if `frozen` is true."""
+    """A module that does not compute gradients for its encoder if `frozen` is true."""
 
     frozen: bool
 
 
 @runtime_checkable
 class Naming(Protocol):
-    """A network that names its layer for Grad-CAM."""
+    """A network that says which of its layers Grad-CAM must use."""
 
     @property
     def cam_layer(self) -> nn.Module:
-        """The layer for Grad-CAM."""
+        """The layer whose output Grad-CAM uses."""
 
 
 @runtime_checkable
 class Prefixed(Protocol):
-    """A vision transformer with prefix tokens before the patch tokens."""
+    """A vision transformer that has prefix tokens, such as the class token, before the patch tokens."""
 
     num_prefix_tokens: int
 
 
 @runtime_checkable
 class Blocks(Protocol):
-    """A network of sequential blocks."""
+    """A network that consists of sequential blocks."""
 
     blocks: nn.Sequential
 
@@ -52,21 +53,22 @@ class Blocks(Protocol):
 def heat_maps(network: nn.Module, x: Tensor, toward: int = 1) -> Maps:
     """Compute heat maps of the evidence for one class.
 
-    The network is not modified: gradients are computed on a copy in eval mode, frozen parts included, and the function
-    also works in inference mode. Samples are processed one at a time, which bounds the memory.
+    The network is not modified: gradients are computed on a copy in eval mode, in which frozen parts are enabled too.
+    The function also works in inference mode. Samples are processed one at a time, which limits the memory.
 
     Args:
-        network: x -> logit [B], or -> maps [B, 1, H, W], whose sigmoid is then the heat map. If its last spatial layer
-            is unsuitable for Grad-CAM, it can name another one as an attribute or property `cam_layer`.
-        x: [B, 3, H, W] or [B, T, 3, H, W] in [0, 1].
-        toward: 1 for evidence for fake, 0 for real.
+        network: a function x -> logits [B], or x -> pixel logits [B, 1, H, W]. The sigmoid of pixel logits is the heat
+            map; otherwise Grad-CAM is used. If the network's last spatial layer is unsuitable for Grad-CAM, the network
+            can name another layer by an attribute or property `cam_layer`.
+        x: frames [B, 3, H, W] or clips [B, T, 3, H, W] in [0, 1].
+        toward: 1 for evidence for fake, 0 for evidence for real; pixel logits always show evidence for fake.
 
     Returns:
-        [B, (T,) H, W] in [0, 1]; with Grad-CAM, the maximum of a sample is 1, and a sample without such evidence is all
-        zeros. The frames of a clip share one scale.
+        Maps [B, H, W] of frames or [B, T, H, W] of clips, in [0, 1]. With Grad-CAM, each sample's maps peak at 1, or
+        are all zeros if nothing supports the class; the frames of a clip share one scale.
 
     Raises:
-        ValueError: the network has no spatial layer that its logit depends on.
+        ValueError: the network has no layer with a spatial output on which its logit depends.
     """
     with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         # cuDNN is disabled because it supports the backward pass of recurrent layers only in training mode.
@@ -80,7 +82,7 @@ def heat_maps(network: nn.Module, x: Tensor, toward: int = 1) -> Maps:
 
 
 def overlay(frame: Picture, heat: Maps) -> Picture:
-    """Overlay a heat map [h, w] in [0, 1] on a frame [H, W, 3]; where the heat is 0, the frame is unchanged."""
+    """Draw a heat map [h, w] in [0, 1] over a frame [H, W, 3]; where the heat is 0, the frame is unchanged."""
     height, width = frame.shape[:2]
     heat = np.clip(cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
     colour = cv2.applyColorMap(np.round(255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
@@ -90,16 +92,19 @@ def overlay(frame: Picture, heat: Maps) -> Picture:
 
 
 def thawed(network: nn.Module) -> nn.Module:
-    """Return a copy in eval mode with gradients enabled everywhere, also in frozen parts."""
+    """Return a copy of the network in eval mode, with gradients enabled everywhere, even in frozen parts."""
     copy = deepcopy(network).eval().requires_grad_(True)
     for part in copy.modules():
-        if isinstance(part, Freezable) and part.frozen is True:  # it would disable gradients in its forward
+        if isinstance(part, Freezable) and part.frozen is True:  # if true, its forward pass would disable gradients
             part.frozen = False
     return copy
 
 
 class _Frames(nn.Module):
-    """Wrap a network for clips to take frames [T, 3, H, W], as Grad-CAM requires, and return one logit for them."""
+    """Wrap a network for clips: it then takes the frames of one clip [T, 3, H, W], as Grad-CAM requires.
+
+    The result is one logit for all frames. A network for frames is called unchanged.
+    """
 
     def __init__(self, network: nn.Module, clips: bool) -> None:
         super().__init__()
@@ -111,7 +116,7 @@ class _Frames(nn.Module):
 
 
 def _grad_cam(model: nn.Module, frames: Tensor, clips: bool, toward: int) -> Maps:
-    """Compute the maps [T, H, W] of one sample [T, 3, H, W]."""
+    """Compute the maps [T, H, W] of one sample [T, 3, H, W]; T is 1 for a frame."""
     # Imported here because runs without heat maps do not need it.
     from pytorch_grad_cam import GradCAM  # type: ignore[import-untyped]
     from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget  # type: ignore[import-untyped]
@@ -119,7 +124,7 @@ def _grad_cam(model: nn.Module, frames: Tensor, clips: bool, toward: int) -> Map
     model = _Frames(model, clips)
     layer = find_layer(model, frames)
     with GradCAM(model, [layer], reshape_transform=lambda output: as_maps(output, _prefix(model))) as cam:
-        maps: Maps = cam(frames, [BinaryClassifierOutputTarget(toward)])  # each frame is scaled by its own maximum
+        maps: Maps = cam(frames, [BinaryClassifierOutputTarget(toward)])  # scaled per frame, to a maximum of 1
         features, gradients = cam.activations_and_grads.activations[0], cam.activations_and_grads.gradients[0]
     heat = (features * gradients.mean((2, 3), keepdim=True)).sum(1).relu().flatten(1).amax(1).numpy()  # [T]
     scale: Maps = heat / heat.max() if heat.max() > 0 else heat
@@ -127,14 +132,14 @@ def _grad_cam(model: nn.Module, frames: Tensor, clips: bool, toward: int) -> Map
 
 
 def find_layer(network: nn.Module, frames: Tensor) -> nn.Module:
-    """Find the layer for Grad-CAM: the one that the network names, or else the last one with a spatial output.
+    """Find the layer for Grad-CAM: the layer that the network names, or else the last layer with a spatial output.
 
-    In a vision transformer, the last spatial output would be the patch embedding, before any block. There the input of
-    the last attention is used instead: after it, a classifier may read only the class token, so that the patch tokens
-    have no gradient.
+    In a vision transformer, the last layer with a spatial output would be the patch embedding, which precedes all
+    blocks. The norm before the last attention is used instead. Layers after this attention are unsuitable: if the
+    classifier reads only the class token, their patch tokens have no gradient.
 
     Raises:
-        ValueError: there is no such layer.
+        ValueError: no layer has a spatial output.
     """
     for part in network.modules():
         if isinstance(part, Naming) and isinstance(part.cam_layer, nn.Module):
@@ -162,7 +167,7 @@ def as_maps(output: Tensor, prefix: int = 0) -> Tensor:
     """Convert the output of a layer to maps [N, C, h, w].
 
     Args:
-        output: maps [N, C, h, w]; [N, h, w, C], as in Swin; or tokens [N, prefix + h * w, C] of square images.
+        output: maps [N, C, h, w], maps [N, h, w, C] as in Swin, or tokens [N, prefix + h * w, C] of square images.
         prefix: number of tokens before the patch tokens.
     """
     if output.ndim == 3:

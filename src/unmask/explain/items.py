@@ -1,7 +1,7 @@
 """Heat maps of some test items, computed at the end of training and shown in the report from this folder.
 
-explain/explain.json   the items, why they were chosen, and the result of the sanity check; written last
-explain/0.png ...      one per item: the detector's input, the heat map on top of it, and the true mask if known
+explain/explain.json   the items, why each was chosen, and the result of the sanity check; written last
+explain/0.png ...      one image per item: the detector's input, the heat map over it, and the true mask if known
 """
 
 import json
@@ -24,7 +24,7 @@ from unmask.files import replacing, write_text
 from unmask.reporting import examples
 from unmask.reporting.gather import HEAT
 
-FRAMES = 4  # maximum number of frames shown of a clip
+FRAMES = 4  # maximum number of frames of a clip that are shown
 
 
 def explain(
@@ -32,12 +32,12 @@ def explain(
 ) -> None:
     """Write the heat maps of `count` test items to a run's folder.
 
-    The run is already finished, so a failure is only a warning.
+    The run is already finished, so that an error only causes a warning.
 
     Args:
         network: the trained detector network, on its device.
-        localises: whether it returns maps.
-        predictions: predictions of the test split; without any, as for a generator, nothing is written.
+        localises: whether the network returns maps.
+        predictions: predictions of the test split; if it is None, as for a generator, nothing is written.
         data: the data module.
         out: the run's folder.
         count: number of items; 0 for none.
@@ -84,13 +84,13 @@ def _write(
 
 
 def _masks(samples: CropDataset, rows: list[int], side: int) -> NDArray[np.float32]:
-    """Return the manipulation masks of these samples [N, S, S] in [0, 1]."""
+    """Return the manipulation masks [N, S, S] in [0, 1] of the samples in these rows."""
     mask = samples.__getitems__([(0, row) for row in rows])["mask"]
     return np.asarray(to_float(mask, side)[:, 0].numpy(), np.float32)
 
 
 def _row(samples: pd.DataFrame, predictions: pd.DataFrame, item: str) -> int:
-    """Return the row of an item's sample with the highest logit."""
+    """Return the row number, in `samples`, of the item's sample that has the highest logit."""
     scored = predictions[predictions["item"] == item].dropna(subset=["logit"])
     best = scored.iloc[int(scored["logit"].to_numpy().argmax())]
     same = [(samples[key] == best[key]).to_numpy() for key in ("item", "track", "frame")]
@@ -98,7 +98,7 @@ def _row(samples: pd.DataFrame, predictions: pd.DataFrame, item: str) -> int:
 
 
 def _strip(x: torch.Tensor, maps: NDArray[np.float32], mask: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-    """Place an image [3, H, W] beside, or a clip [T, 3, H, W] above, its heat maps, followed by the mask."""
+    """Place an image [3, H, W] beside its heat map, or a clip [T, 3, H, W] above its heat maps; then add the mask."""
     from unmask.explain.gradcam import overlay
 
     clip = x.ndim == 4

@@ -1,7 +1,8 @@
 """Sanity check that heat maps depend on what the network learnt.
 
-The randomisation test of "Sanity Checks for Saliency Maps", arXiv 1810.03292: maps of the same network with scrambled
-weights must differ. If they do not, the maps show edges and faces, independent of the weights.
+This is the randomisation test of "Sanity Checks for Saliency Maps", arXiv 1810.03292: maps of the same network with
+scrambled weights must differ from the network's maps. If they do not, the maps show edges and faces, whatever the
+network learnt.
 """
 
 from copy import deepcopy
@@ -14,20 +15,21 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from unmask.explain.gradcam import Maps, heat_maps
 
-ALIKE = 0.5  # a rank correlation above this causes a warning
+ALIKE = 0.5  # a rank correlation above this value causes a warning
 
 
 def agreement(network: nn.Module, x: Tensor, maps: Maps | None = None, draws: int = 3) -> float:
-    """Compare the heat maps of a network with those of scrambled copies: 1 is identical, 0 unrelated.
+    """Compare the heat maps of a network with those of scrambled copies: 1 means identical, 0 means unrelated.
 
     Args:
         network: see `heat_maps`.
-        x: [B, 3, H, W] or [B, T, 3, H, W] in [0, 1].
-        maps: the network's own heat maps, if already computed.
+        x: frames [B, 3, H, W] or clips [B, T, 3, H, W] in [0, 1].
+        maps: the network's own heat maps; None computes them.
         draws: number of scrambled copies.
 
     Returns:
-        Spearman's rank correlation over pixels, averaged over samples and draws; NaN if all maps are constant.
+        Spearman's rank correlation over pixels, averaged over samples and copies. Pairs with a constant map are left
+        out; the result is NaN if no pair remains.
     """
     own = heat_maps(network, x) if maps is None else maps
     found = []
@@ -39,10 +41,10 @@ def agreement(network: nn.Module, x: Tensor, maps: Maps | None = None, draws: in
 
 
 def scrambled(network: nn.Module, x: Tensor, seed: int = 0) -> nn.Module:
-    """Return a copy with the values of each weight tensor randomly permuted.
+    """Return a copy of the network in which the values of each weight tensor are randomly permuted.
 
-    This keeps their distribution and nothing that was learnt. Batch norm statistics are recomputed on `x`, since
-    otherwise the signal might vanish.
+    A permutation keeps the distribution of the values, but nothing else that was learnt. The statistics of batch norm
+    are recomputed on `x`, because signals might vanish with the old ones.
     """
     draw = torch.Generator().manual_seed(seed)
     with torch.inference_mode(False), torch.no_grad():

@@ -1,4 +1,4 @@
-"""A folder of generated media: record its settings, keep complete files, remove unfinished ones."""
+"""A folder of generated media: record its settings, keep complete files and remove unfinished files."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -26,16 +26,16 @@ def default_folder(run: Run) -> Path:
 
 
 def claim(out: Path, settings: Settings, files: str, rerun: bool) -> None:
-    """Record the settings in a new folder, or check that an existing one was made with the same.
+    """Record the settings in a new folder, or check that an existing folder was made with the same settings.
 
     Args:
         out: the folder.
         settings: all settings that affect the pixels.
         files: glob pattern of the subfolders with generated files.
-        rerun: start over.
+        rerun: remove the generated files and record the new settings.
 
     Raises:
-        ValueError: the folder was made with other settings, or holds other files.
+        ValueError: the folder was made with other settings, or it contains files but no record of settings.
     """
     note = out / NOTE
     if note.is_file() and rerun:
@@ -59,7 +59,7 @@ def claim_for_run(out: Path, run: Run, settings: Settings, marking: Marking, fil
         settings: further settings that affect the pixels.
         marking: how published files are marked.
         files: see `claim`.
-        rerun: start over.
+        rerun: remove what the folder contains and start over.
     """
     about = {
         "weights": file_hash(run.checkpoint),
@@ -74,7 +74,7 @@ def claim_for_run(out: Path, run: Run, settings: Settings, marking: Marking, fil
 
 
 def is_whole(path: Path) -> bool:
-    """Whether an image exists and is intact, by the checksums of a PNG's chunks."""
+    """Whether an image exists and is intact, according to the checksums in the PNG file."""
     try:
         with Image.open(path) as picture:
             picture.verify()
@@ -84,7 +84,7 @@ def is_whole(path: Path) -> bool:
 
 
 def batches(things: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Split an iterable into lists of at most `size`."""
+    """Split an iterable into lists of at most `size` elements."""
     rest = iter(things)
     while batch := list(islice(rest, size)):
         yield batch

@@ -1,4 +1,4 @@
-"""The folder of inpainting forgeries in DeepfakeArt's layout: file names and tables."""
+"""The output folder of inpainting forgeries, in DeepfakeArt's layout: its file names and tables."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from unmask.data.manifest import Item, items_table
 from unmask.files import replace_file
 from unmask.generation.masks import MASKS
 
-FILES = "similar/inpainting/*"  # the output folders
+FILES = "similar/inpainting/*"  # glob pattern of the subfolders with generated files
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,17 @@ class Job:
         return self.out / "similar" / "inpainting" / self.record / f"{name}.png"
 
     def seed(self, seed: int) -> int:
-        """Derive the seed of this forgery, so that it depends on neither the batch nor the order."""
+        """Derive the seed of this forgery from the seed of the set; it depends on neither the batch nor the order."""
         return int.from_bytes(hashlib.sha256(f"{seed}/{self.record}/{self.mask}".encode()).digest()[:8]) >> 1
 
     @property
     def done(self) -> bool:
-        """Whether all its files exist; each appears only when complete."""
+        """Whether all files of the forgery exist; a file appears only when it is complete."""
         return all(self.path(kind).is_file() for kind in ("original", "mask", "inpainting"))
 
 
 def find_jobs(originals: Iterable[Item], masks: Iterable[str], out: Path) -> list[Job]:
-    """Return one job for each mask of each original, in order."""
+    """Return one job for each pair of an original and a mask; all jobs of an original are consecutive."""
     return [Job(item, mask, out) for item in originals for mask in masks]
 
 
@@ -91,7 +91,7 @@ def _rows(jobs: Sequence[Job], name: str, method: str) -> list[Item]:
 
 
 def _write_lists(out: Path, rows: Sequence[Item]) -> None:
-    """Write the lists of the official split if the originals have one, so that the forgeries keep it."""
+    """If the originals have an official split, write its lists, so that forgeries are in the same part as originals."""
     if {item.predefined for item in rows} - {"train", "test"}:
         return
     originals = {item.item: item.path for item in rows}

@@ -21,7 +21,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Sheet:
-    """A job's image and mask, at the inpainter's size (its input) and back at the original's size (its files)."""
+    """A job's image and mask, at the inpainter's size (`seen`) and resized back to the original's size (`back`)."""
 
     job: Job
     seed: int
@@ -32,7 +32,7 @@ class Sheet:
 
 
 def read_sheets(jobs: Iterable[Job], root: Path, size: int, seed: int) -> tuple[list[Sheet], dict[str, str]]:
-    """Read the original and draw the mask of each job.
+    """For each job, read its original and draw its mask.
 
     Args:
         jobs: forgeries to make.
@@ -41,7 +41,7 @@ def read_sheets(jobs: Iterable[Job], root: Path, size: int, seed: int) -> tuple[
         seed: seed of the set, from which each forgery's seed is derived.
 
     Returns:
-        The sheets of the readable originals, and the errors of the others by their paths.
+        The sheets of jobs whose originals can be read, and the errors of the other originals, by path.
     """
     sheets, lost = list[Sheet](), dict[str, str]()
     for job in jobs:
@@ -56,16 +56,16 @@ def read_sheets(jobs: Iterable[Job], root: Path, size: int, seed: int) -> tuple[
     return sheets, lost
 
 
-@lru_cache(maxsize=1)  # the masks of one original are consecutive
+@lru_cache(maxsize=1)  # one is enough, because the jobs of an original are consecutive
 def there_and_back(path: Path, size: int) -> tuple[Pixels, Pixels]:
-    """Return an image at the inpainter's size [S, S, 3], and that resized back to its own size [H, W, 3]."""
+    """Return an image resized to `size` [S, S, 3], and the result resized back to its original size [H, W, 3]."""
     picture: Pixels = open_media(path).read([0])[0]
     seen = resize(picture, (size, size))
     return seen, resize(seen, picture.shape[:2])
 
 
 def resize(picture: Pixels, shape: tuple[int, ...], how: int | None = None) -> Pixels:
-    """Resize an image to a shape [H, W]; one that already has it is returned unchanged."""
+    """Resize an image to a shape [H, W]; an image that already has this shape is returned unchanged."""
     if picture.shape[:2] == shape[:2]:
         return picture
     smaller = shape[0] * shape[1] < picture.shape[0] * picture.shape[1]
@@ -74,13 +74,13 @@ def resize(picture: Pixels, shape: tuple[int, ...], how: int | None = None) -> P
 
 
 def write(batch: Sequence[Sheet], inpainter: Inpainter, root: Path, paste: bool) -> None:
-    """Inpaint a batch and write its files, the forgery last.
+    """Inpaint a batch and write each job's original, mask and forgery, in this order.
 
     Args:
-        batch: sheets of one size.
+        batch: sheets whose inputs have the same size.
         inpainter: the inpainter.
         root: root folder of the data set.
-        paste: keep the original outside the mask; otherwise use the inpainter's output there too.
+        paste: keep the original outside the mask; if false, the inpainter's output is used there too.
     """
     seeds = np.array([sheet.seed for sheet in batch], np.int64)
     made = inpainter(np.stack([sheet.seen for sheet in batch]), np.stack([sheet.seen_mask for sheet in batch]), seeds)
@@ -89,7 +89,7 @@ def write(batch: Sequence[Sheet], inpainter: Inpainter, root: Path, paste: bool)
         if paste:
             forged = np.where(sheet.back_mask[..., None] > 127, forged, sheet.back)
         if not job.path("original").is_file():
-            # Keep the source type of the original's file; the mark is about as long as a forgery's.
+            # The source type of the original's file is kept. The note makes the mark about as long as a forgery's.
             term = read_marks(root / job.original.path).get("digitalSourceType", UNSPECIFIED).removeprefix(TERMS)
             write_picture(
                 job.path("original"), sheet.back, source_marks(term, f"unmask: to {len(sheet.seen)} px and back")

@@ -1,8 +1,8 @@
 """Inpainters: repaint the white part of masks in images.
 
-They share one interface: `inpainter(pictures uint8 [N, H, W, 3], masks uint8 [N, H, W], seeds int64 [N])` -> uint8
-[N, H, W, 3], RGB; white (255) is repainted. An image depends only on its own seed, not on the rest of the batch.
-`method` is their method name in manifests.
+All inpainters have the same interface: `inpainter(pictures uint8 [N, H, W, 3], masks uint8 [N, H, W], seeds int64 [N])`
+-> uint8 [N, H, W, 3]. Images are RGB; pixels whose mask is white (255) are repainted. A result depends only on its own
+image, mask and seed, not on the rest of the batch. The attribute `method` is the inpainter's method name in manifests.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class InpainterError(ValueError):
 
 
 class Inpainter(Protocol):
-    """Interface of inpainters; `trained` tells whether one learnt from others' images, which its outputs' mark says."""
+    """Interface of inpainters; `trained` says whether it is a trained model, which the mark in its outputs states."""
 
     method: str
     trained: ClassVar[bool]
@@ -38,15 +38,15 @@ class Pipeline(Protocol):
     """A pipeline of diffusers."""
 
     def __call__(self, **inputs: object) -> Mapping[str, NDArray[np.generic]]:
-        """Return outputs by name: `images` float32 [N, H, W, 3] in [0, 1], and maybe flags from a content filter."""
+        """Return a dict: `images` float32 [N, H, W, 3] in [0, 1] and, if there is a content filter, its flags."""
 
 
 class ClassicalInpainter:
-    """OpenCV's inpainting from the edge inwards: no model and no randomness.
+    """OpenCV's inpainting, which fills masks from their edges inwards, without a model and without randomness.
 
     Args:
         method: `telea` (fast marching) or `navier_stokes` (fluid dynamics).
-        radius: radius of the known neighbourhood that a pixel is computed from, px.
+        radius: radius in px of the neighbourhood from which a pixel is computed.
     """
 
     trained: ClassVar[bool] = False
@@ -79,7 +79,7 @@ class DiffusionInpainter:
     """
 
     trained: ClassVar[bool] = True
-    MULTIPLE: ClassVar[int] = 8  # sides must be multiples of this, in px, for the autoencoder
+    MULTIPLE: ClassVar[int] = 8  # px: the autoencoder needs sides that are multiples of this
 
     def __init__(
         self,
@@ -104,13 +104,14 @@ class DiffusionInpainter:
         """Repaint the white parts of the masks [N, H, W] in images [N, H, W, 3]; sides are multiples of 8 px.
 
         Raises:
-            InpainterError: the model is missing, the size is unsuitable, or its content filter blackened an image.
+            InpainterError: the model is missing, a side is not a multiple of 8 px, or the model's content filter
+                blackened an image.
         """
         height, width = pictures.shape[1:3]
         if height % self.MULTIPLE or width % self.MULTIPLE:
             raise InpainterError(f"pictures of {height}x{width} px: {self.model} needs multiples of {self.MULTIPLE}")
         self._pipeline = self._pipeline or self._load()
-        # Drawn on the CPU, so that all devices start from the same noise.
+        # The noise is drawn on the CPU, so that it is the same for all devices.
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         result = self._pipeline(
             prompt=[self.prompt] * len(pictures),
@@ -145,7 +146,7 @@ class DiffusionInpainter:
         return loaded
 
     def _missing(self, why: str) -> str:
-        """Say what is missing, where to download it and where to put it."""
+        """Return an error that says what is missing, where to download it and where to put it."""
         if Path(self.model).exists():
             return f"generator.model={self.model} is no folder of a diffusers pipeline for inpainting ({why})"
         return (

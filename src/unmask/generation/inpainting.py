@@ -1,4 +1,4 @@
-"""Make inpainting forgeries from the real images of a data set; existing ones are kept."""
+"""Make inpainting forgeries from the real images of a data set; forgeries that exist already are kept."""
 
 import shlex
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ TOLD = 10  # maximum number of unreadable originals whose errors are printed
 
 @dataclass(frozen=True)
 class InpaintSettings:
-    """What to inpaint.
+    """Which forgeries to make, and how.
 
     Args:
-        masks: names from `MASKS`; each makes one forgery of each original.
+        masks: names from `MASKS`; one forgery is made for each mask and each original.
         size: side of the inpainter's square input, px.
-        paste: keep the original outside the mask; otherwise use the inpainter's output there too.
-        limit: maximum number of originals, in order of their names; None for all.
+        paste: keep the original outside the mask; if false, the inpainter's output is used there too.
+        limit: maximum number of originals, the first ones by name; None for all.
         seed: seed of the set, from which each forgery's seed is derived.
-        batch_size: images per batch; does not affect the pixels.
+        batch_size: number of images per batch; does not affect the pixels.
 
     Raises:
         ValueError: some settings are invalid; the message lists all of them.
@@ -71,14 +71,14 @@ def inpaint(
     Args:
         data: the data set; its real images are the originals.
         inpainter: the inpainter.
-        how: which masks, at which size.
+        how: which forgeries to make, and how.
         out: the output folder.
         about: the inpainter's settings that affect the pixels, to be recorded in the folder.
-        rerun: start over.
+        rerun: remove existing forgeries and start over.
         check: only print how many forgeries exist.
 
     Raises:
-        ValueError: there are no images, the folder belongs to something else, or no forgery could be made.
+        ValueError: there are no images, `out` was made with other settings, or no forgery could be made.
     """
     originals = find_originals(data)
     wanted = originals[: how.limit]
@@ -116,7 +116,7 @@ def find_originals(data: Source) -> list[Item]:
 
 
 def make(todo: Sequence[Job], inpainter: Inpainter, root: Path, how: InpaintSettings) -> dict[str, str]:
-    """Make forgeries; return the errors of those that failed, by the paths of their originals below `root`."""
+    """Make forgeries; return an error for each original that failed, by the original's path below `root`."""
     lost: dict[str, str] = {}
     columns = (TextColumn("inpainting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:

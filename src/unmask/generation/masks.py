@@ -1,7 +1,8 @@
 """The five masks of the DeepfakeArt study (arXiv:2306.01272): four diagonal halves and random patches.
 
-Each takes a size (height, width) in px and a random generator and returns uint8 [H, W], 255 where the image is to be
-inpainted and 0 elsewhere. Diagonals belong to the upper half, so that opposite halves exactly make up the image.
+Each function takes a size (height, width) in px and a random generator and returns a mask uint8 [H, W]: 255 where the
+image is to be inpainted, 0 elsewhere. Pixels on a diagonal belong to the upper half, so that each pixel is in exactly
+one of two opposite halves.
 """
 
 from collections.abc import Callable
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 Mask = NDArray[np.uint8]
 Size = tuple[int, int]
 
-PATCHES = (0.4, 0.48)  # range from which the share is drawn at which no more patches are added
-SMALLEST, LARGEST = 8, 3  # a patch's sides are 1/8 to 1/3 of the image's, so that a share of 0.6 is never exceeded
+PATCHES = (0.4, 0.48)  # patches are added until they cover a share that is drawn from this range
+SMALLEST, LARGEST = 8, 3  # a patch's sides are 1/8 to 1/3 of the image's, so that patches never cover more than 0.6
 
 
 def upper_right(size: Size, rng: np.random.Generator) -> Mask:
@@ -41,7 +42,7 @@ def lower_left(size: Size, rng: np.random.Generator) -> Mask:
 
 
 def random_patches(size: Size, rng: np.random.Generator) -> Mask:
-    """Mask randomly placed, possibly overlapping rectangles that cover 40 to 60 % together.
+    """Mask randomly placed, possibly overlapping rectangles that together cover 40 to 60 % of the image.
 
     Raises:
         ValueError: a side is shorter than 8 px.
@@ -62,7 +63,7 @@ MASKS: dict[str, Callable[[Size, np.random.Generator], Mask]] = {
 
 
 def _grid(size: Size) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pixel centres, right [1, W] and down [H, 1], in units in which each side is 2 H W, hence integers."""
+    """Return pixel centres as integers, to the right [1, W] and down [H, 1], in units in which each side is 2 H W."""
     height, width = size
     right, down = (2 * np.arange(width) + 1) * height, (2 * np.arange(height) + 1) * width
     return right[None], down[:, None]

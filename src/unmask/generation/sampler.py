@@ -17,7 +17,7 @@ from unmask.modules.latents import seed_of, walk
 from unmask.provenance import Marking
 from unmask.training.samples import pixels
 
-FPS = 24  # of a walk, and its frames from one stop to the next: 1 s
+FPS = 24  # frame rate of a walk; each step from one stop to the next takes this number of frames, which is 1 s
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class SampleSettings:
         count: total number of images.
         seed: seed of the set, from which each image's seed is derived.
         attributes: attributes of the images, for a conditional generator.
-        walk: number of images that are the stops of a latent-walk film; 0 for no film.
-        batch_size: images per batch; does not affect the pixels.
+        walk: number of images, at least 2, between which the film of a latent walk interpolates; 0 for no film.
+        batch_size: number of images per batch; does not affect the pixels.
 
     Raises:
         ValueError: a number is out of its range.
@@ -50,7 +50,9 @@ class SampleSettings:
 
 
 def condition_of(generator: Trained[Generator], attributes: Iterable[str]) -> tuple[float, ...] | None:
-    """Return 1 for each of the generator's attributes that is named, else 0; None for an unconditional generator.
+    """Return a value for each of the generator's attributes: 1 if it is in `attributes`, else 0.
+
+    For an unconditional generator, return None.
 
     Raises:
         ValueError: the generator does not know an attribute.
@@ -68,7 +70,7 @@ def condition_of(generator: Trained[Generator], attributes: Iterable[str]) -> tu
 
 @dataclass(frozen=True)
 class Sampler:
-    """Generates the images of one device; pickled if there are several devices."""
+    """Generates images on one device; it is pickled if there are several devices, one process each."""
 
     generator: Trained[Generator]
     wanted: SampleSettings
@@ -77,18 +79,18 @@ class Sampler:
     marking: Marking
 
     def __call__(self, device: str, todo: Iterable[int]) -> None:
-        """Generate images by their numbers."""
+        """Generate the images with the numbers in `todo`, and write those that are not published yet."""
         module = self.generator.module.to(device)
         kept = UnmarkedSamples(self.generator.run, self.out)
         for batch in batches(todo, self.wanted.batch_size):
             made = module.sample(len(batch), self._seeds(batch), self._condition(len(batch)))
             for number, picture in zip(batch, pixels(made), strict=True):
-                kept.keep_sample(number, picture)  # first, so that no published image lacks it
+                kept.keep_sample(number, picture)  # before publishing it, so that no published image lacks it
                 if not is_whole(picture_path(self.out, number)):
                     self.marking.write(picture_path(self.out, number), picture)
 
     def walk(self, device: str, path: Path) -> None:
-        """Write a film that interpolates from the first image to the second, ... and back, in the space of noise."""
+        """Write a film that interpolates the noise from image to image and, at the end, back to the first one."""
         module, stops = self.generator.module.to(device), range(self.wanted.walk)
         way = walk(module.noise(len(stops), self._seeds(stops)), FPS)
         parts = torch.split(way, self.wanted.batch_size)

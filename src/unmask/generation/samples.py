@@ -1,4 +1,4 @@
-"""Sample images from a trained generator by seed, mark them and list them in a manifest; existing ones are kept."""
+"""Sample images from a trained generator by seed, mark them and list them in a manifest; existing images are kept."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from unmask.provenance import Marking
 from unmask.runs.run import Run
 from unmask.training.samples import grid
 
-GRID = 64  # images in the overview
+GRID = 64  # maximum number of images in the overview
 
 
 def sample(
@@ -38,11 +38,11 @@ def sample(
         out: the output folder.
         marking: how published images are marked.
         devices: see `over_devices`.
-        rerun: start over.
+        rerun: remove existing images and start over.
         check: only print how many images exist.
 
     Raises:
-        ValueError: the run is of another kind, an attribute is unknown, or the folder belongs to something else.
+        ValueError: the run is not a generator's, an attribute is unknown, or `out` was made with other settings.
     """
     generator, count = load_generator(run), wanted.count
     sampler = Sampler(generator, wanted, condition_of(generator, wanted.attributes), out, marking)
@@ -71,12 +71,12 @@ def _claim(out: Path, run: Run, wanted: SampleSettings, marking: Marking, rerun:
 
 
 def _missing(kept: UnmarkedSamples, count: int) -> list[int]:
-    """Return the numbers of images that are not published yet, or not stored for detectors."""
+    """Return the numbers of images that are not published yet or that are not stored for detectors yet."""
     return [at for at in range(count) if not (is_whole(picture_path(kept.out, at)) and kept.has_sample(at))]
 
 
 def _walk(sampler: Sampler, device: str) -> None:
-    """Write the film of the walk, if requested and missing."""
+    """Write the film of the walk, if it is requested and does not exist yet."""
     stops = sampler.wanted.walk
     film = sampler.out / f"walk-{stops}.mp4"
     if stops and not film.is_file():
@@ -95,7 +95,7 @@ def _write_tables(out: Path, count: int, kept: UnmarkedSamples, marking: Marking
 
 
 def _tell(out: Path, count: int, marking: Marking) -> None:
-    """Print what was made and which marks are off."""
+    """Print how many images there are, and which marks are switched off."""
     off = [name for name, value in marking.describe().items() if value == "off" and name != "label"]
     if off:
         say(f"not marked by {' and '.join(off)}, as the config says; the manifest records it", style="yellow")

@@ -26,7 +26,7 @@ class Job:
     """One video and the output files of its swap."""
 
     video: Path
-    name: str  # of the output files
+    name: str  # name of the output files
     out: Path
 
     def path(self, kind: str) -> Path:
@@ -39,7 +39,7 @@ class Job:
 
 
 def find_jobs(video: Path, out: Path) -> list[Job]:
-    """Return one job per video, in order, named after the file and its folders below `video`."""
+    """Return one job per video, sorted by path; its name is that of the file and of its folders below `video`."""
     if video.is_file():
         if video.suffix.lower() not in VIDEOS:
             raise ValueError(f"video={video}: it is no video ({' '.join(sorted(VIDEOS))})")
@@ -57,17 +57,17 @@ def find_jobs(video: Path, out: Path) -> list[Job]:
 
 
 def claim_folder(out: Path, run: Run, settings: Settings, marking: Marking, rerun: bool) -> None:
-    """Record the settings in a new folder, or check that an existing one was made with the same.
+    """Record the settings in a new folder, or check that an existing folder was made with the same settings.
 
     Args:
         out: the folder.
         run: run of the swapper.
         settings: further settings that affect the pixels.
         marking: how published videos are marked.
-        rerun: start over.
+        rerun: remove what the folder contains and start over.
 
     Raises:
-        ValueError: the folder was made with other settings, or holds other files.
+        ValueError: the folder was made with other settings, or it contains files but no record of settings.
     """
     claim_for_run(out, run, settings, marking, "videos", rerun)
     for kind in ("videos", "masks", *ENDS):
@@ -75,7 +75,7 @@ def claim_folder(out: Path, run: Run, settings: Settings, marking: Marking, reru
 
 
 def find_work(video: Path, to: str, out: Path, run: Run) -> list[tuple[Job, Pair]]:
-    """Return a job for each video, with the manifest rows of the swapped and of the original video.
+    """Return, for each video, a job and two manifest rows: of the swapped video and of the original video.
 
     Args:
         video: a video, or a folder of videos.
@@ -84,7 +84,7 @@ def find_work(video: Path, to: str, out: Path, run: Run) -> list[tuple[Job, Pair
         run: run of the swapper.
 
     Raises:
-        ValueError: it is not a video, the folder has none, or two would get the same name.
+        ValueError: `video` is no video, the folder contains no videos, or two videos would get the same name.
     """
     known, name, work = _known(run), str(run.config["data"]["name"]), list[tuple[Job, Pair]]()
     for job in find_jobs(video, out):
@@ -100,12 +100,12 @@ def find_work(video: Path, to: str, out: Path, run: Run) -> list[tuple[Job, Pair
 
 
 def write_table(work: list[tuple[Job, Pair]], marking: Marking, lost: dict[str, str]) -> None:
-    """Write the manifest, and print every video with its metrics or that it was not made.
+    """Write the manifest, and print for each video its metrics or that it was not made.
 
     Args:
-        work: the videos with their rows.
+        work: the job and the manifest rows of each video.
         marking: how published videos are marked.
-        lost: why some videos failed, by name.
+        lost: name of each video that failed -> reason.
     """
     by_item = {made.item: job for job, (made, _) in work}
     table = items_table(made for _, (made, _) in work)
@@ -120,13 +120,13 @@ def write_table(work: list[tuple[Job, Pair]], marking: Marking, lost: dict[str, 
 
 
 def _figures(job: Job) -> dict[str, float | None]:
-    """Read the metrics that were measured when a video was made."""
+    """Read the metrics that were measured when a video was made; empty if it was not made."""
     path = job.path("figures")
     return read_json(path, "delete it and its video; both are made again") if path.is_file() else {}
 
 
 def _known(run: Run) -> dict[Path, tuple[str, str]]:
-    """Return the item and the person of each file of the run's data set; empty if the data set is not available."""
+    """Return path -> (item, person) for the files of the run's data set; empty if the data set is not available."""
     data = run.build("data.source")
     if not isinstance(data, People) or not data.root.is_dir():
         return {}

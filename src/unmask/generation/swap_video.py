@@ -1,7 +1,7 @@
 """Swap the face in one video: render, mark and write it frame by frame, in bounded memory.
 
-The video is read twice: once to find and track the face, once to replace it. Only boxes, metrics and a few frames are
-stored, not whole videos.
+The video is read twice: once to find and track the face, and once to replace it. Memory holds only boxes, metrics and a
+few frames, never a whole video.
 """
 
 import json
@@ -22,19 +22,19 @@ from unmask.provenance import Marking
 from unmask.training.samples import rows
 
 Pixels = NDArray[np.uint8]
-SHOWN = 6  # frames of a video in its preview
+SHOWN = 6  # number of frames in the preview of a video
 MASK_CRF = 10  # x264 CRF of the masks
 
 
 def swap_video(
     job: Job, pair: Pair, swapper: Swapper, marking: Marking, crf: int = 14, compare: Compare | None = None
 ) -> None:
-    """Swap the face in a video; write its mask, preview, metrics and faces for detectors, then the video, atomically.
+    """Swap the face in a video. Files are written atomically: mask, preview, metrics, faces for detectors, then video.
 
     Args:
         job: the video and its output files.
-        pair: the manifest rows of the swapped and of the original video.
-        swapper: renders the face.
+        pair: the manifest row of the swapped video and that of the original video.
+        swapper: the swapper that renders the face.
         marking: how the video, its mask and its preview are marked.
         crf: x264 CRF of the video, 0 (lossless) to 51.
         compare: see `SwapFigures`.
@@ -60,7 +60,7 @@ def swap_video(
         mask.replace(job.path("masks"))
         replace(marking, watermark=False).write(job.path("previews"), recorder.picture())
         replace_file(job.path("figures"), json.dumps(recorder.figures.means(), indent=2).encode())
-        kept.keep_both(*pair, recorder.faces)  # first, so that no published video lacks them
+        kept.keep_both(*pair, recorder.faces)  # before the video is published, so that each one has stored faces
         video.replace(job.path("videos"))
     finally:
         video.unlink(missing_ok=True)
@@ -68,20 +68,20 @@ def swap_video(
 
 
 class SwapRecorder:
-    """Records a swap frame by frame: metrics of all frames, and faces of some for the preview and for detectors.
+    """Records a swap frame by frame: metrics of all frames, and faces of some frames for preview and detectors.
 
     Args:
         kept: the store of faces for detectors.
         numbers: numbers of the frames that show the face, in order.
         times: presentation times of the frames.
-        compare: see `SwapFigures`; computed on the frames of the preview.
+        compare: further metrics, see `SwapFigures`; computed only on the frames in the preview.
     """
 
     def __init__(self, kept: UnmarkedFaces, numbers: list[int], times: Clock, compare: Compare | None) -> None:
         self.figures, self.faces = SwapFigures(compare), list[KeptFace]()
         self._kept, self._chosen, self._times = kept, kept.chosen(numbers), times
         self._shown = {numbers[at] for at in np.linspace(0, len(numbers) - 1, SHOWN).round().astype(int)}
-        self._preview: list[Pixels] = []  # [3, S, S, 3] each: input, network output, pasted face
+        self._preview: list[Pixels] = []  # per frame [3, S, S, 3]: input, network output, pasted face
 
     def add(self, swapped: Swapped) -> None:
         """Add the next frame."""

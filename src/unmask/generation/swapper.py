@@ -37,14 +37,14 @@ class Face(NamedTuple):
     place: Place
     filmed: Pixels  # [C, C, 3]: the original, at the size of the recipe's crops
     seen: Pixels  # [S, S, 3]: the input of the network
-    drawn: Pixels  # [S, S, 3]: the output of the network, with colours matched
+    drawn: Pixels  # [S, S, 3]: the output of the network, with colours matched to the input
     pasted: Pixels  # [S, S, 3]: the face in the swapped frame
 
 
 class Swapped(NamedTuple):
-    """A frame after the swap and before any mark; detectors may be trained on it."""
+    """A frame after the swap, still without any mark, so that detectors may be trained on it."""
 
-    number: int  # of the frame in its video
+    number: int  # number of the frame in its video
     frame: Pixels  # [H, W, 3]
     alpha: NDArray[np.float32]  # [H, W] in [0, 1]: opacity of the pasted face
     face: Face | None  # None if the frame shows no face
@@ -59,11 +59,11 @@ class Swapper:
         recipe: the crop recipe of the run.
         image_size: side of the network's input, px.
         identity: index of the person to render.
-        search_every: detect faces in every n-th frame and interpolate in between.
+        search_every: number of frames from one face detection to the next; places in between are interpolated.
         blend: see `media.paste.paste`.
         colour: see `media.paste.match_colours`.
         feather: see `media.paste.paste`.
-        batch_size: frames per batch.
+        batch_size: number of frames per batch.
         device: device of the network and the face finder.
     """
 
@@ -83,10 +83,10 @@ class Swapper:
         self.module.to(self.device)
 
     def find(self, video: Path, frames: int) -> dict[int, Place]:
-        """Locate the main face in each frame that shows it, by frame number.
+        """Return the place of the main face in each frame that shows it, by frame number.
 
         Raises:
-            MediaError: no face is found, or the video does not have `frames` frames.
+            MediaError: no face is found, or the number of decoded frames is not `frames`.
         """
         searched: list[int] = []
         found, seen = [], 0
@@ -114,7 +114,7 @@ class Swapper:
         return places
 
     def frames(self, video: Path, places: dict[int, Place]) -> Iterator[Swapped]:
-        """Yield every frame of a video in order, with the face swapped if it is in `places`, before any mark."""
+        """Yield all frames of a video in order, without marks; the face is swapped in frames that are in `places`."""
         for batch in batches(enumerate(stream(video)), self.batch_size):
             faces = [(number, frame, places[number]) for number, frame in batch if number in places]
             drawn = iter(self._draw(faces))
@@ -123,7 +123,7 @@ class Swapper:
                 yield next(drawn) if number in places else bare
 
     def _draw(self, faces: list[tuple[int, Pixels, Place]]) -> Iterator[Swapped]:
-        """Swap the faces of a batch, each given by frame number, frame [H, W, 3] and place."""
+        """Swap the face in each frame of a batch, given as (number, frame [H, W, 3], place of the face)."""
         if not faces:
             return
         matrices = [self.recipe.matrix(*place) for _, _, place in faces]
@@ -143,7 +143,7 @@ class Swapper:
 
 
 def _images(x: Tensor) -> NDArray[np.float32]:
-    """Convert [N, C, S, S] to [N, S, S, C]."""
+    """Convert a tensor [N, C, S, S] to an array [N, S, S, C]."""
     return np.ascontiguousarray(x.cpu().permute(0, 2, 3, 1).numpy())
 
 

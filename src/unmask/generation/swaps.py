@@ -31,9 +31,9 @@ class SwapSettings:
         blending: see `media.paste.paste`.
         colour: see `media.paste.match_colours`.
         feather: see `media.paste.paste`.
-        search_every: detect faces in every n-th frame and interpolate in between.
+        search_every: number of frames from one face detection to the next; places in between are interpolated.
         crf: x264 CRF of the video, 0 (lossless) to 51.
-        batch_size: frames per batch; does not affect the pixels.
+        batch_size: number of frames per batch; does not affect the pixels.
     """
 
     to: str
@@ -59,7 +59,7 @@ def swap(
     measures: Settings | None = None,
     rerun: bool = False,
 ) -> None:
-    """Make the missing videos, then write the manifest.
+    """Make the swapped videos that do not exist yet, then write the manifest.
 
     Args:
         run: run of a face swapper.
@@ -68,11 +68,12 @@ def swap(
         out: the output folder.
         marking: how published videos are marked.
         devices: see `over_devices`.
-        measures: the configs `identity` and `lpips` of further metrics, see `evaluation.swaps.comparisons`.
-        rerun: start over.
+        measures: the configs `identity` and `lpips`, which are arguments of `evaluation.swaps.comparisons`; None for no
+            further metrics.
+        rerun: remove existing videos and start over.
 
     Raises:
-        ValueError: the run is of another kind, a setting is invalid, or no video could be made.
+        ValueError: the run is not a face swapper's, a setting is invalid, or no video could be made.
     """
     swapper = load_swapper(run)
     work = find_work(checked(run, video, how), how.to, out, run)
@@ -124,7 +125,7 @@ def people_of(run: Run) -> list[str]:
 
 @dataclass(frozen=True)
 class SwapVideos:
-    """Swaps the videos of one device; pickled if there are several devices."""
+    """Swaps faces in videos on one device; it is pickled if there are several devices, one process each."""
 
     swapper: Trained[FaceSwapper]
     how: SwapSettings
@@ -132,7 +133,7 @@ class SwapVideos:
     measures: Settings | None
 
     def __call__(self, device: str, todo: Iterable[tuple[Job, Pair]]) -> dict[str, str]:
-        """Make videos; return the errors of those that failed, by name."""
+        """Make the videos in `todo`; return the error of each video that failed, by the name of its job."""
         run, how, lost = self.swapper.run, self.how, dict[str, str]()
         size = int(run.config["image_size"])
         swapper = Swapper(
@@ -150,7 +151,7 @@ class SwapVideos:
 
 
 def _tell(out: Path, made: int, count: int, recipe: FaceCrops, marking: Marking) -> None:
-    """Print what was made, how to train a detector on it, and which marks are off."""
+    """Print how many videos were made, how to train a detector on them, and which marks are switched off."""
     if made:
         call = ["unmask", "train", "experiment=loop/cnn", "data=swapped", f"data.run={out}"]
         call += overrides(vars(recipe), vars(FaceCrops(align=True)))  # the default recipe of data=swapped

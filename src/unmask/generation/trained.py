@@ -1,4 +1,4 @@
-"""The trained module of a run: generators and face swappers, and the commands that use them."""
+"""Load the trained module of a run, a generator or a face swapper; for other runs, name the command to use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 from unmask.config import Settings
 from unmask.runs.run import Run
 
-# The command for a run of each kind, and for all others.
+# The command to name in an error message, by the kind of the run, and for all other kinds.
 USES = {"generator": "unmask sample run={run}", "swapper": "unmask swap run={run} video=FILE to=NAME"}
 OTHERS = "unmask list runs"
 
@@ -46,7 +46,7 @@ class FaceSwapper(Module, Protocol):
     """A module that renders a face as another person."""
 
     def swap(self, x: Tensor, identity: Tensor) -> tuple[Tensor, Tensor]:
-        """Swap faces [B, 3, S, S] to people by index [B] -> images [B, 3, S, S] and masks [B, 1, S, S], in [0, 1]."""
+        """Faces [B, 3, S, S], indices of people [B] -> images [B, 3, S, S] and masks [B, 1, S, S], all in [0, 1]."""
 
 
 M = TypeVar("M", bound=Module)
@@ -54,7 +54,7 @@ M = TypeVar("M", bound=Module)
 
 @dataclass
 class Trained(Generic[M]):
-    """A run with its module. Only the run's folder is pickled: each process loads the weights itself."""
+    """A run and its module. Pickling stores only the run's folder, so that each process loads the weights itself."""
 
     run: Run
 
@@ -72,7 +72,7 @@ def open_run(folder: str | None, verb: str) -> Run:
     """Open the run given to a command as `run=DIR`.
 
     Raises:
-        ValueError: none is given, or it is not the folder of a run.
+        ValueError: no folder is given, or it is not the folder of a run.
     """
     if not folder:
         raise ValueError(f"run missing: unmask {verb} run=DIR ({OTHERS} shows them)")
@@ -83,7 +83,7 @@ def load_generator(run: Run) -> Trained[Generator]:
     """Load the generator of a run.
 
     Raises:
-        ValueError: the run is of another kind; the message names the command for it.
+        ValueError: the run has another kind; the message names the command for that kind.
     """
     found = Trained[Generator](run)
     _require("generator", found.module.kind, run)
@@ -94,7 +94,7 @@ def load_swapper(run: Run) -> Trained[FaceSwapper]:
     """Load the face swapper of a run.
 
     Raises:
-        ValueError: the run is of another kind; the message names the command for it.
+        ValueError: the run has another kind; the message names the command for that kind.
     """
     found = Trained[FaceSwapper](run)
     _require("swapper", found.module.kind, run)

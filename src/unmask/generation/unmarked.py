@@ -1,7 +1,8 @@
 """Pixels before marking, for training detectors, in a store next to the published files.
 
-Detectors must not learn to recognise the mark. So the store holds unmarked samples and real images from the generator's
-own data (`unmarked_samples`), or the faces of a swapped video and the same faces of its original (`unmarked_faces`).
+Detectors must not learn to recognise the mark. The store therefore contains unmarked pixels: either samples and real
+images from the generator's own data (`unmarked_samples`), or faces from swapped videos and faces from the same frames
+of the original videos (`unmarked_faces`).
 """
 
 from pathlib import Path
@@ -23,8 +24,8 @@ class Unmarked(Generic[R]):
     """The store of one folder of generated media.
 
     Args:
-        out: the folder.
-        recipe: the recipe that would produce the same crops from a file; its key names the store.
+        out: the folder of generated media.
+        recipe: the recipe with which `unmask prepare` would cut the same crops from files; its key names the store.
     """
 
     def __init__(self, out: Path, recipe: R) -> None:
@@ -34,11 +35,11 @@ class Unmarked(Generic[R]):
         self.kept = set(CropStore(self.folder).items["item"]) if whole else set()
 
     def has(self, item: str) -> bool:
-        """Whether the pixels of an item are stored."""
+        """Whether the crops of an item are stored."""
         return item in self.kept or read_about(self.folder, item) is not None
 
     def reopen(self) -> None:
-        """Reopen the store to add items."""
+        """Reopen a completed store, so that items can be added."""
         reopen(self.out, self.folder, self.recipe)
         self.kept = set()
 

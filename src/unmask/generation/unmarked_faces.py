@@ -16,7 +16,7 @@ from unmask.media.crops import Crops
 from unmask.media.indices import burst_indices
 from unmask.media.recipe import FaceCrops
 
-# Splits of ten consecutive videos; three videos are enough for all splits.
+# Splits of ten consecutive videos; the first three videos are in different splits, so that no split is empty.
 SPLITS = ("train", "val", "test", *("train",) * 2, "test", *("train",) * 3, "test")
 Pixels = NDArray[np.uint8]
 
@@ -24,20 +24,21 @@ Pixels = NDArray[np.uint8]
 class KeptFace(NamedTuple):
     """A face in one frame of a swapped video."""
 
-    number: int  # of the frame
+    number: int  # number of the frame in its video
     time: float  # presentation time, s after the first frame
     place: Place
-    made: Pixels  # [S, S, 3]
-    filmed: Pixels  # [S, S, 3]
+    made: Pixels  # [S, S, 3], from the swapped frame
+    filmed: Pixels  # [S, S, 3], from the original frame
 
 
 class UnmarkedFaces(Unmarked[FaceCrops]):
     """Store of the swapped faces of videos, along with the original faces of the same frames.
 
-    Both are cropped from decoded frames at the same place and not re-encoded, so that they differ only by the swap.
+    Both faces are cropped from decoded frames at the same place, without encoding them again, so that they differ only
+    by the swap.
 
     Args:
-        recipe: the crop recipe of the run; per video, as many faces are stored as detectors use by default.
+        recipe: the crop recipe of the run. Its `frames` is replaced by the default number of frames per video.
         out: the folder of videos.
     """
 
@@ -48,16 +49,16 @@ class UnmarkedFaces(Unmarked[FaceCrops]):
         )
 
     def chosen(self, numbers: Iterable[int]) -> set[int]:
-        """Choose the frames to store from those that show the face."""
+        """Choose, from the numbers of the frames that show the face, those whose faces are stored."""
         ordered = sorted(numbers)
         return {ordered[at] for at in burst_indices(len(ordered), self.recipe.frames)}
 
     def has_both(self, fake: Item, real: Item) -> bool:
-        """Whether the faces of a video are stored."""
+        """Whether the faces of a video are stored, both swapped and original."""
         return self.has(fake.item) and self.has(real.item)
 
     def cut(self, swapped: Swapped, face: Face, time: float) -> KeptFace:
-        """Crop the face of a frame with presentation time `time`, s."""
+        """Crop the face of a frame whose presentation time is `time` in s."""
         made = warp(swapped.frame, self.recipe.matrix(*face.place), self.recipe.crop_size)
         return KeptFace(swapped.number, time, face.place, made, face.filmed)
 
@@ -77,13 +78,13 @@ class UnmarkedFaces(Unmarked[FaceCrops]):
             self.keep(item.item, crops)
 
     def finish(self, pairs: Sequence[tuple[Item, Item]]) -> None:
-        """Complete the store with these pairs of videos, assigned to the splits in order."""
+        """Complete the store with these (swapped, original) videos; pair i gets the split `SPLITS[i % 10]`."""
         items: list[Item] = []
         for at, (fake, real) in enumerate(pairs):
             split = SPLITS[at % len(SPLITS)]
             items += [replace(fake, predefined=split, source=real.item), replace(real, predefined=split)]
         if {item.item for item in items} == self.kept:
             return
-        if self.kept:  # the store has more videos than these
+        if self.kept:  # the completed store has other videos
             self.reopen()
         self.merge(items)

@@ -15,13 +15,13 @@ from unmask.media.pictures import WholePictures
 from unmask.runs.run import Run
 from unmask.training.samples import pixels
 
-# Splits of ten consecutive samples, in shares that suit real images, which are scarcer than samples.
+# Splits of ten consecutive samples. The shares suit the real images, which are scarcer than the samples.
 SPLITS = ("train",) * 6 + ("val",) + ("test",) * 3
-BATCH = 64  # real images per batch
+BATCH = 64  # number of real images per batch
 
 
 class UnmarkedSamples(Unmarked[WholePictures]):
-    """Store of unmarked samples, and of real images from the generator's own data at the same size.
+    """Store of unmarked samples and, at the same size, real images from the generator's own data.
 
     Args:
         run: run of the generator.
@@ -47,11 +47,11 @@ class UnmarkedSamples(Unmarked[WholePictures]):
         self.keep(self.item(number).item, _as_crops(picture))
 
     def finish(self, count: int) -> None:
-        """Add up to as many real images as there are samples in each split, and complete the store."""
+        """In each split, add one real image per sample if there are enough of them; then complete the store."""
         fakes = [self.item(number) for number in range(count)]
         if {item.item for item in fakes} == {item for item in self.kept if item.startswith(f"{self.name}/")}:
             return
-        if self.kept:  # the store has more samples than are wanted now
+        if self.kept:  # the completed store has another number of samples
             self.reopen()
         try:
             data = data_of(self.run)
@@ -63,14 +63,14 @@ class UnmarkedSamples(Unmarked[WholePictures]):
         self.merge([*fakes, *(item for split in dict.fromkeys(SPLITS) for item in self._real(data, split, fakes))])
 
     def _real(self, data: DataModule, split: str, fakes: list[Item]) -> list[Item]:
-        """Store real images of a split, in a fixed random order so that the folder can grow."""
+        """Store real images of a split; their fixed random order lets a later call with more samples add images."""
         samples, wanted = data.samples[split], sum(item.predefined == split for item in fakes)
         rows = np.random.default_rng(0).permutation(len(samples))[:wanted]
         known, found = data.items.set_index("item"), []
         for row in rows:
             name = samples.table["item"].iloc[row]
             about = known.loc[name]
-            # A video has several frames: each is a separate image here, all in the same split.
+            # Each frame of a video becomes a separate image; all of them are in the same split.
             item = name if samples.table["frame"].iloc[row] == 0 else f"{name}#{samples.table['frame'].iloc[row]}"
             found.append(Item(item, about["path"], 0, "real", groups=tuple(about["groups"]), predefined=split))
         missing = [at for at, item in enumerate(found) if not self.has(item.item)]
@@ -84,7 +84,7 @@ class UnmarkedSamples(Unmarked[WholePictures]):
 
 
 def method_of(run: Run) -> str:
-    """Return the method name of a generator's samples: the preset's name, with the seed unless it is 0."""
+    """Return the method name of a generator's samples: the preset's name, followed by the seed if it is not 0."""
     name, seed = str(run.config["name"]).rpartition("/")[2], run.config.get("seed", 0)
     return f"{name}_seed{seed}" if seed else name
 

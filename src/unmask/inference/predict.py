@@ -1,6 +1,6 @@
 """Score one file with a trained detector and draw what was scored.
 
-No training code is imported, so that starting takes little longer than importing PyTorch.
+No training code is imported, so that the command starts almost as fast as PyTorch can be imported.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from unmask.networks.layout import of_pictures
 from unmask.runs.figures import require_finite
 from unmask.runs.run import Run
 
-LONGEST = 255 - 17  # bytes: the limit of most file systems, less the suffix of the temporary file
+LONGEST = 255 - 17  # bytes: maximum length of a file name on most file systems, less that of a temporary file's suffix
 
 
 def predict(path: Path, run: Run, out: Path | None = None) -> float:
@@ -71,7 +71,7 @@ def predict(path: Path, run: Run, out: Path | None = None) -> float:
 
 @torch.inference_mode()
 def score(run: Run, store: MemoryStore) -> pd.DataFrame:
-    """Return the prediction table of one file, sampled as in the run's evaluation.
+    """Return the prediction table of one file, whose frames are sampled as in the run's evaluation.
 
     Raises:
         RunError: the run's weights or its scores of this file are not finite.
@@ -93,13 +93,13 @@ def score(run: Run, store: MemoryStore) -> pd.DataFrame:
 
 
 def draw(path: Path, decoder: str, crops: Crops, predictions: pd.DataFrame, cuts: dict[str, float]) -> bytes:
-    """Draw what was scored: the timeline of a video, the crop of a picture, or all of a picture with several faces."""
+    """Draw what was scored: the timeline of a video, the crop of an image, or a whole image with several faces."""
     from unmask.reporting import group, timeline  # import Matplotlib only to draw
 
     strips = MemoryStore("file", crops).strips
     if len(np.unique(crops.frame)) > 1:
         return timeline.timeline(predictions, strips, score_threshold=cuts["frame"])
-    rows = predictions.drop_duplicates("track")  # a clip model gets the picture repeated and gives one score
+    rows = predictions.drop_duplicates("track")  # a clip model reads the repeated image and gives one score
     if len(rows) == 1:
         return timeline.single(rows, strips, score_threshold=cuts["video"])
     whole: NDArray[np.uint8] = open_media(path, decoder).read([int(crops.frame[0])])[0]
@@ -116,7 +116,7 @@ def _check_out(path: Path, out: Path | None) -> None:
 
 
 def _name(stem: str, end: str) -> str:
-    """Return `STEM-END`; a stem that is too long for a file name is cut and its hash added."""
+    """Return `STEM-END`; if this is too long for a file name, the stem is shortened and its hash is added."""
     raw = os.fsencode(f"{stem}-{end}")
     if len(raw) <= LONGEST:
         return os.fsdecode(raw)

@@ -1,4 +1,4 @@
-"""What `predict` prints about a file: its score, a line for each face, what the score means, and marks in the file."""
+"""Print the verdict on a file: its score, a line for each face, what the score means, and marks in the file."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from unmask.provenance import inspect
 from unmask.runs.errors import RunError
 from unmask.runs.run import Run, is_demo
 
-MARKED = 8  # frames of a video that are searched for a watermark
+MARKED = 8  # number of frames of a video that are searched for a watermark
 RETRAIN = (
     "the training diverged or the folder is damaged: take another run, or train again (rerun=true) with a lower "
     "module.optimizer.lr or with trainer.precision=32-true"
@@ -29,7 +29,7 @@ def tell_score(path: Path, score: float, cut: float) -> None:
 
 
 def tell_faces(crops: Crops, predictions: pd.DataFrame, cut: float) -> None:
-    """Print the number of faces and, if several, a line for each; faces are numbered by how much of each is shown."""
+    """Print the number of faces and, if there are several, a line for each; face 1 is the one that is shown most."""
     scores = detection.tracks(predictions).set_index("track")["score"]
     several, still = len(scores) > 1, len(np.unique(crops.frame)) == 1
     words = "faces found, each scored; the highest score is the file's:" if several else "face found"
@@ -45,7 +45,7 @@ def tell_faces(crops: Crops, predictions: pd.DataFrame, cut: float) -> None:
 
 
 def tell_run(run: Run, score: float, cut: float, samples: str, faces: int) -> None:
-    """Print on which side of the run's threshold the score is, and how often that threshold errs on test items."""
+    """Print whether the score is above the run's threshold, and how often this threshold errs on test items."""
     seen, table = seen_by(run), _tested(run)
     item = seen.replace("face", "video") if table is None else detection.unit(table)
     side, kind = ("above", "fakes") if score > cut else ("below", f"real {item}s")
@@ -84,12 +84,12 @@ def tell_marks(path: Path, decoder: str) -> None:
 
 
 def seen_by(run: Run) -> str:
-    """Return what the detector sees of a file according to the run's recipe: `face` or `image`."""
+    """Return which part of a frame the detector sees according to the run's recipe: `face` or `image`."""
     return "face" if run.build("data.recipe").option == "faces" else "image"
 
 
 def _digits(score: float, other: float) -> str:
-    """Format a logit as a probability with 2 digits, or up to 6 if needed to differ from that of the other logit."""
+    """Format a logit as a probability with 2 digits, or with up to 6 if it would else equal that of the other logit."""
     value, other = detection.probability([score, other]).tolist()
     places = next((count for count in range(2, 6) if f"{value:.{count}f}" != f"{other:.{count}f}"), 6)
     return f"{value:.{places}f}"
@@ -105,7 +105,7 @@ def _tested(run: Run) -> pd.DataFrame | None:
 
 
 def _errors(table: pd.DataFrame | None, cut: float, item: str) -> str:
-    """Describe how often the threshold errs on the test split; it was fitted on the validation split."""
+    """Describe how often the threshold, which was chosen on the validation split, errs on the test split."""
     if table is None:
         return "how often it errs is not known: the run has no test predictions"
     tested = detection.videos(table).dropna(subset=["score"])

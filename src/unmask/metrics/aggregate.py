@@ -1,7 +1,7 @@
-"""Aggregate a prediction table to scores: one per frame or clip, one per video.
+"""Aggregate a prediction table to scores: one per frame or clip, and one per video.
 
-Rankings and decisions use the score, a logit, since the probabilities of large logits round to 0 or 1 and tie. The
-probability is given with it, for calibration and for display.
+Rankings and decisions use the score, which is a logit, because the probabilities of large logits round to 0 or 1 and
+then tie. Tables also contain the probability, for calibration and for display.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 FACTS = ["item", "label", "method", "dataset", "split"]
-SHOWN = 5  # maximum number of rows in an error message
+SHOWN = 5  # maximum number of rows that an error message shows
 
 
 def probability(logit: ArrayLike) -> Array:
@@ -34,11 +34,11 @@ def logit(prob: ArrayLike) -> Array:
 def require_finite(predictions: pd.DataFrame) -> None:
     """Raise an error for logits that are NaN or infinite.
 
-    A missing logit is allowed only for an item that was rejected before it reached the network; its row has no frame
-    (`frame` is -1). Infinity, or NaN for a scored frame, comes from the network.
+    A missing logit is allowed only for an item that was rejected before it reached the network; the `frame` of its row
+    is -1. Infinite logits, and NaN in rows of real frames, come from a broken network or input.
 
     Raises:
-        ValueError: The message names the first rows.
+        ValueError: If there are such logits; the message names the first rows.
     """
     values = _values(predictions)
     bad = np.isinf(values) | (np.isnan(values) & (predictions["frame"].to_numpy() >= 0))
@@ -60,7 +60,8 @@ def tracks(predictions: pd.DataFrame) -> pd.DataFrame:
     """Aggregate the scored rows of a prediction table to one row per track (such as a person) of an item.
 
     Returns:
-        Columns `item, track, num, score, prob`: the number of rows, and the logit and value of their mean probability.
+        Columns `item, track, num, score, prob`: `num` is the number of rows, `prob` the mean of their probabilities,
+        `score` its logit.
 
     Raises:
         ValueError: If a logit is infinite.
@@ -76,9 +77,10 @@ def tracks(predictions: pd.DataFrame) -> pd.DataFrame:
 def videos(predictions: pd.DataFrame) -> pd.DataFrame:
     """Aggregate a prediction table to one row per item.
 
-    A track's probability is the mean over its rows; an item's is the maximum over its tracks, because a video with one
-    forged face is a fake. The score is the logit of that probability, log(mean p) - log(mean (1 - p)), computed from
-    the logits without rounding p to 0 or 1. Rows are grouped by `item` alone: folder and clip names repeat in methods.
+    The probability of a track is the mean over its rows. The probability of an item is the maximum over its tracks,
+    because a video with one forged face is a fake. The score is the logit of this probability. It is computed as
+    log(mean p) - log(mean (1 - p)) from the rows' logits, so that no p is rounded to 0 or 1. Rows are grouped by the
+    full name `item`, because several methods use the same clip names.
 
     Args:
         predictions: Rows of frames or clips with `item, track, label, method, dataset, split, logit`.
@@ -123,24 +125,24 @@ def _refuse(predictions: pd.DataFrame, values: Array, bad: NDArray[np.bool_]) ->
 
 
 def _track_scores(score: Array, track: NDArray[np.int64]) -> Array:
-    """Compute the logit of each track's mean probability, from the logits `[N]` and track numbers `[N]` of its rows.
+    """Compute the logit of each track's mean probability from the logits `[N]` and the track numbers `[N]` of rows.
 
-    Mathematically equal results are equal to the bit: neither the order of rows (`math.fsum` rounds once) nor repeating
-    all of them (counts are divided by their common divisor) matters, a track of equal logits gives exactly that logit,
-    and one that is symmetric around 0 gives 0.
+    Results that are mathematically equal are equal to the bit. The result does not change if the rows are reordered
+    (`math.fsum` rounds only once) or if all of them are repeated (counts are divided by their common divisor). If all
+    logits of a track are equal, the result is this logit; if they are symmetric around 0, it is 0.
     """
     if not len(score):
         return np.empty(0)
     order = np.lexsort((score, track))
     score, track = score[order], track[order]
     first = np.flatnonzero((np.diff(track, prepend=-1) != 0) | (np.diff(score, prepend=np.nan) != 0))
-    count = np.diff(first, append=len(score))  # of each distinct logit of a track
+    count = np.diff(first, append=len(score))  # number of rows with each distinct logit of a track
     score, track = score[first], track[first]
     start = np.flatnonzero(np.diff(track, prepend=-1))
     last = np.append(start[1:], len(score)) - 1
     weight = count // np.gcd.reduceat(count, start)[track]
     low, high = score[start], score[last]
-    # Mean p and mean 1 - p, each relative to its largest term, whose logarithm is added separately.
+    # The sums of p and of 1 - p are computed relative to their largest terms, whose logarithms are added at the end.
     fake, real = (-np.logaddexp(0, sign * score) for sign in (-1, 1))
     top_fake, top_real = fake[last], real[start]
     terms = weight * np.exp(fake - top_fake[track]), weight * np.exp(real - top_real[track])
@@ -149,12 +151,12 @@ def _track_scores(score: Array, track: NDArray[np.int64]) -> Array:
 
 
 def _sums(terms: list[float], bounds: list[int]) -> Array:
-    """Sum the terms between consecutive bounds, each sum rounded once."""
+    """Sum the terms between consecutive bounds; each sum is rounded only once."""
     return np.array([math.fsum(terms[a:b]) for a, b in itertools.pairwise(bounds)])
 
 
 def unit(predictions: pd.DataFrame) -> Literal["image", "video"]:
-    """Return `image` if every scored item has only its frame 0, so that frame and item coincide, else `video`."""
+    """Return `image` if each scored item has one row, of frame 0, so that frames are items; else return `video`."""
     scored = predictions[predictions["logit"].notna()]
     first = (scored["frame"] == 0) & ~(scored["time"] > 0)  # an image's time is 0 or unknown
     return "image" if len(scored) and first.all() and scored["item"].is_unique else "video"
@@ -166,5 +168,5 @@ def methods(predictions: pd.DataFrame) -> list[str]:
 
 
 def of_method(table: pd.DataFrame, method: str) -> pd.DataFrame:
-    """Return the rows of one manipulation and all reals; `all` returns everything."""
+    """Return the rows of one manipulation and of all reals; for the method `all`, return all rows."""
     return table if method == "all" else table[(table["label"] == 0) | (table["method"] == method)]

@@ -1,4 +1,4 @@
-"""Uncertainty from a finite number of videos: bootstrap over items, and paired comparison of two detectors."""
+"""Uncertainty of metrics on a finite number of videos: bootstrap over items, paired comparison of two detectors."""
 
 from dataclasses import dataclass
 
@@ -9,22 +9,22 @@ from numpy.typing import ArrayLike, NDArray
 from unmask.metrics import aggregate, ranking
 
 Array = NDArray[np.float64]
-CELLS = 500_000  # resamples x rows processed at once: 4 MB per array
-FEWEST = 10  # minimum scored items per class for an interval; with fewer, resamples say little about other items
+CELLS = 500_000  # number of (resample, row) pairs processed at once: 4 MB per array
+FEWEST = 10  # minimum scored items per class for an interval; resamples of fewer items say little about other items
 
 
 def resample(label: ArrayLike, resamples: int, seed: int) -> Array:
     """Draw how often each item occurs in each bootstrap resample.
 
-    Classes are drawn separately, so a resample has as many reals and fakes as the data and never lacks a class.
+    Each class is resampled separately, so that every resample has the same number of reals and of fakes as the data.
 
     Args:
         label: Labels `[V]`, one per item.
         resamples: Number of resamples.
-        seed: The same seed and labels give the same draws.
+        seed: Random seed; equal seeds and equal labels give equal resamples.
 
     Returns:
-        Whole numbers `[resamples, V]`; each row sums to V.
+        Number of times that each item occurs in each resample `[resamples, V]`; each row sums to V.
     """
     classes, rng = np.asarray(label), np.random.default_rng(seed)
     times = np.zeros((resamples, len(classes)))
@@ -47,7 +47,7 @@ def interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Difference in video AUROC of two detectors, `a - b`, on the videos that both have scored.
+    """Difference `a - b` between the video AUROCs of two detectors, on the videos that both of them scored.
 
     The interval `low, high` and `p` are NaN if a class has fewer than `FEWEST` videos.
     """
@@ -70,8 +70,8 @@ def paired(
 ) -> Comparison:
     """Compare two detectors on the same videos, with the same resamples for both.
 
-    `p` is two-sided: twice the smaller of the shares of resamples with a difference <= 0 and >= 0. One resample is
-    added to each count, so that `p` is never 0.
+    `p` is two-sided. Of the share of resamples whose difference is <= 0 and the share whose difference is >= 0, it is
+    twice the smaller one. One resample is added to each count, so that `p` is never 0.
 
     Raises:
         ValueError: If the two tables have no scored item in common, or disagree about a label.

@@ -1,4 +1,4 @@
-"""Calibration metrics of probabilities. Shapes as in `ranking`: `[N]`, `[N]`, weight None or `[..., N]`."""
+"""Calibration metrics of probabilities: `prob` or `score` `[N]`, `label` `[N]`, `weight` None or `[..., N]`."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ Array = NDArray[np.float64]
 
 
 def mean(value: ArrayLike, weight: ArrayLike | None, rows: ArrayLike | None = None) -> Array:
-    """Compute the weighted mean of `value` `[N]`, over the rows of a mask if given; NaN if the total weight is 0."""
+    """Compute the weighted mean of `value` `[N]`, only over the mask `rows` if given; NaN if the total weight is 0."""
     value = np.asarray(value, dtype=np.float64)
     weight = np.ones_like(value) if weight is None else np.asarray(weight, dtype=np.float64)
     mask = np.ones_like(value) if rows is None else np.asarray(rows, dtype=np.float64)
@@ -27,22 +27,23 @@ def brier(prob: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) ->
 
 
 def log_loss(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Array:
-    """Compute the mean negative log-likelihood in nats from logits: exact even if probabilities round to 0 or 1."""
+    """Compute the mean negative log-likelihood in nats from logits, exact even if probabilities round to 0 or 1."""
     score = np.asarray(score, dtype=np.float64)
     return mean(np.logaddexp(0, np.where(np.asarray(label) == 1, -score, score)), weight)
 
 
 def _bins(prob: Array, bins: int) -> NDArray[np.int64]:
-    """Return the index of each probability's bin; bins are `[a, b)`, of equal width, and the last one includes 1."""
+    """Return the index of each probability's bin; bins `[a, b)` have equal width, and the last one includes 1."""
     return np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), prob, side="right") - 1, 0, bins - 1)
 
 
 def ece(prob: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, bins: int = 15) -> Array:
     """Compute the expected calibration error of the probability of being fake.
 
-    The gap between mean probability and share of fakes, averaged over equal-width bins of the probability by weight
-    (Guo et al. 2017, arXiv 1706.04599). Bins run over P(fake) in [0, 1], not over the confidence of the predicted
-    class; this equals torchmetrics' `BinaryCalibrationError(norm="l1")`.
+    In each of `bins` equal-width bins of P(fake), the error is the absolute difference between the mean probability and
+    the share of fakes; the result is the weighted mean over bins (Guo et al. 2017, arXiv 1706.04599). Bins divide
+    P(fake) in [0, 1], not the confidence of the predicted class, as in torchmetrics' `BinaryCalibrationError` with
+    `norm="l1"`.
     """
     prob, label = np.asarray(prob, dtype=np.float64), np.asarray(label, dtype=np.float64)
     weight = np.ones_like(prob) if weight is None else np.asarray(weight, dtype=np.float64)
@@ -52,11 +53,11 @@ def ece(prob: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, bins
 
 
 def reliability(prob: ArrayLike, label: ArrayLike, bins: int = 15, weight: ArrayLike | None = None) -> pd.DataFrame:
-    """Tabulate a reliability diagram.
+    """Compute the table of a reliability diagram.
 
     Returns:
-        One row per bin: its edges `low, high`, mean probability `prob`, share of fakes `fake`, and `weight`. The means
-        of an empty bin are NaN.
+        One row per bin: its edges `low, high`, its mean probability `prob`, its share of fakes `fake` and its `weight`.
+        In an empty bin, `prob` and `fake` are NaN.
     """
     prob, label = np.asarray(prob, dtype=np.float64), np.asarray(label, dtype=np.float64)
     weight = np.ones_like(prob) if weight is None else np.asarray(weight, dtype=np.float64)

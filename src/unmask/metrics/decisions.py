@@ -1,7 +1,7 @@
-"""Metrics at a threshold: a row is called fake if its score is above it.
+"""Metrics at a threshold: a row is called fake if its score is above the threshold.
 
-Scores are logits, so the default threshold of 0 is a probability of 0.5. Shapes as in `ranking`: `score` `[N]`, `label`
-`[N]`, weight None or `[..., N]`. A rate with a zero denominator is NaN, never 0.
+Scores are logits, so the default threshold of 0 is a probability of 0.5. As in `ranking`, `score` and `label` are
+`[N]`, and `weight` is None or `[..., N]`. A rate with a zero denominator is NaN, never 0.
 """
 
 import numpy as np
@@ -22,12 +22,12 @@ def accuracy(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None
 
 
 def recall(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0) -> Array:
-    """Compute the share of the fakes that are called fake."""
+    """Compute the share of fakes that are called fake."""
     return mean(_called(score, threshold), weight, np.asarray(label) == 1)
 
 
 def specificity(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0) -> Array:
-    """Compute the share of the reals that are called real."""
+    """Compute the share of reals that are called real."""
     return mean(1 - _called(score, threshold), weight, np.asarray(label) == 0)
 
 
@@ -39,7 +39,7 @@ def balanced_accuracy(
 
 
 def precision(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0) -> Array:
-    """Compute the share of fakes among the rows called fake; NaN if there are none."""
+    """Compute the share of fakes among the rows that are called fake; NaN if no row is called fake."""
     return mean(np.asarray(label) == 1, weight, _called(score, threshold))
 
 

@@ -1,10 +1,10 @@
 """Metrics of a detector, computed from its prediction table alone.
 
-A table has one row per scored frame or clip: `item, track, frame, time, label, method, dataset, split, logit`; label 1
-is fake, and an item that could not be scored is one row with a null logit. Such items are not counted as 0.5: they are
-left out and lower the coverage, which is reported with every metric.
+A table has one row per scored frame or clip: `item, track, frame, time, label, method, dataset, split, logit`. Label 1
+is fake. An item that could not be scored has one row, whose logit is null. Such items do not get a probability of 0.5:
+metrics leave them out, and the coverage, which is reported with every metric, is lower.
 
-Rankings and decisions use scores, which are logits (see `aggregate`). A threshold is a score too; `probability`
+Rankings and decisions use scores, which are logits (see `aggregate`). A threshold is also a logit; `probability`
 converts it for display.
 """
 
@@ -87,7 +87,7 @@ def levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def reported(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the levels to report: those of `levels`, or for a table of images only one, `image`."""
+    """Return the scored rows at the levels to report: those of `levels`, or only `image` for a table of images."""
     tables = levels(predictions)
     return {"image": tables["video"]} if unit(predictions) == "image" else tables
 
@@ -102,7 +102,7 @@ def coverage(predictions: pd.DataFrame) -> float:
 def evaluate(
     score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0
 ) -> dict[str, Array]:
-    """Compute all metrics of `METRICS`; logits `[N]`, labels `[N]`, weight None or `[..., N]` -> `[...]` each."""
+    """Compute all `METRICS` from logits `[N]`, labels `[N]` and weights (None or `[..., N]`) -> values `[...]` each."""
     table, prob = ranking.counts(score, label, weight), probability(score)
     return {
         "auroc": ranking.area(table),
@@ -119,7 +119,7 @@ def evaluate(
     }
 
 
-# The metrics that `quick` computes.
+# Names of the metrics that `quick` computes.
 WATCHED = tuple(f"{level}_{name}" for level in ("frame", "video") for name in ("auroc", "ap", "eer", "acc"))
 
 
@@ -127,7 +127,8 @@ def quick(predictions: pd.DataFrame) -> dict[str, float]:
     """Compute the metrics monitored during training, without intervals.
 
     Returns:
-        `{frame,video}_{auroc,ap,eer,acc}`; accuracy is at a probability of 0.5; NaN if a class is missing.
+        `{frame,video}_{auroc,ap,eer,acc}`. The threshold of `acc` is a probability of 0.5. The other metrics are NaN if
+        a class is missing.
     """
     figures = {}
     for level, rows in levels(predictions).items():
@@ -141,11 +142,11 @@ def quick(predictions: pd.DataFrame) -> dict[str, float]:
 
 
 def per_dataset(predictions: pd.DataFrame) -> dict[str, float]:
-    """Compute the AUC over items for each data set in a table of several, and their mean.
+    """Compute the AUC over items of each data set in a table, and the mean of these AUCs.
 
     Returns:
-        `{LEVEL}_auroc/DATASET` and `{LEVEL}_auroc/mean`, where LEVEL is the coarsest of `levels`; empty for a single
-        data set. A data set without both classes has NaN and is excluded from the mean.
+        `video_auroc/DATASET` for each data set and `video_auroc/mean`; empty if the table has only one data set. A data
+        set in which a class is missing has NaN and is excluded from the mean.
     """
     names = sorted(predictions["dataset"].dropna().unique()) if "dataset" in predictions else []
     if len(names) < 2:
@@ -158,13 +159,13 @@ def per_dataset(predictions: pd.DataFrame) -> dict[str, float]:
 
 
 def _cut(score: Array, label: Array) -> float:
-    """Find the threshold of the best balanced accuracy, midway between the scores on its two sides."""
+    """Return the threshold with the highest balanced accuracy, midway between its two neighbouring scores."""
     table = ranking.counts(score, label)
     if not 0 < label.sum() < len(label) or len(table.score) < 2:
         return 0.0
     balance = (table.fake / table.fake[-1] - table.real / table.real[-1])[:-1]
     above, below = table.score[:-1], table.score[1:]
-    # among equally good cuts the widest gap wins; rounding keeps summation errors from breaking ties
+    # Of equally good cuts, the one with the widest gap is taken; rounding makes ties exact despite summation errors.
     best = np.lexsort((below - above, -np.round(balance, 12)))[0]
     middle = (above[best] + below[best]) / 2
     return float(middle if middle < above[best] else below[best])  # adjacent floats have no midpoint
@@ -174,9 +175,9 @@ def threshold(predictions: pd.DataFrame) -> dict[str, float]:
     """Choose the thresholds with the highest balanced accuracy on validation data.
 
     Returns:
-        `{"frame": t, "video": t}`, scores (logits), to be used as `score > t`. Among equally good thresholds, the one
-        with the widest gap between its neighbouring scores is chosen. If there is only one class or one distinct score,
-        it is 0, a probability of 0.5.
+        `{"frame": t, "video": t}`. Each t is a logit, and a score above it is called fake. Of equally good thresholds,
+        the one with the widest gap between its neighbouring scores is chosen. If there is only one class or one
+        distinct score, t is 0, a probability of 0.5.
     """
     return {
         level: _cut(rows["score"].to_numpy(), rows["label"].to_numpy()) for level, rows in levels(predictions).items()
@@ -187,7 +188,7 @@ def require_thresholds(thresholds: Mapping[str, float | None]) -> None:
     """Raise an error for a threshold that is missing, NaN or infinite.
 
     Raises:
-        ValueError: The message names the level and the value.
+        ValueError: If there is such a threshold; the message names its level and its value.
     """
     for level, value in thresholds.items():
         if value is None or not np.isfinite(value):
@@ -200,10 +201,10 @@ def require_thresholds(thresholds: Mapping[str, float | None]) -> None:
 def summary(
     predictions: pd.DataFrame, thresholds: Mapping[str, float], resamples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Tabulate every metric with its 95 % interval, for all fakes and for each manipulation against all reals.
+    """Compute a table of all metrics with 95 % intervals, for all fakes and for each manipulation, with all reals.
 
-    Intervals are percentiles of a stratified bootstrap over videos, also for frame metrics, since the frames of a video
-    are not independent. With fewer than `bootstrap.FEWEST` videos of a class there is no interval.
+    Intervals are percentiles of a stratified bootstrap over videos. Frame metrics are also resampled by video, because
+    the frames of a video are not independent. If a class has fewer than `bootstrap.FEWEST` videos, intervals are NaN.
 
     Args:
         predictions: The test predictions.
@@ -212,8 +213,8 @@ def summary(
         seed: Seed of the bootstrap.
 
     Returns:
-        Columns `level, method, metric, value, low, high, real, fake, coverage`; `real` and `fake` count the scored
-        videos, `coverage` is their share of all videos of that row. Undefined values are NaN.
+        Columns `level, method, metric, value, low, high, real, fake, coverage`; `real` and `fake` are numbers of scored
+        videos; `coverage` is the share of the row's videos that were scored. Undefined values are NaN.
 
     Raises:
         ValueError: If a threshold or a logit is not finite.
@@ -251,7 +252,7 @@ def _rows(
 def _resampled(
     rows: pd.DataFrame, items: pd.DataFrame, threshold: float, resamples: int, seed: int
 ) -> dict[str, Array]:
-    """Compute every metric on every resample of the items: `[resamples]` each, empty if there are too few items."""
+    """Compute each metric on all resamples of the items -> values `[resamples]`; empty if there are too few items."""
     if items["label"].value_counts().reindex([0, 1], fill_value=0).min() < bootstrap.FEWEST:
         return {metric: np.empty(0) for metric in METRICS}
     times = bootstrap.resample(items["label"], resamples, seed)

@@ -1,7 +1,7 @@
-"""Metrics of generated images: against originals (PSNR, SSIM, identity, flicker), and between sets of images.
+"""Metrics of generated images: compared with their originals (PSNR, SSIM, identity, flicker) or as sets of images.
 
-A Frechet distance is called FID only on the features of the Inception network it was defined with (arXiv 1706.08500).
-On other features it carries their name, and distances on different features are not comparable.
+A Frechet distance is called FID only if its features come from the Inception network with which FID was defined (arXiv
+1706.08500). Otherwise, its name contains the name of the features. Distances on different features cannot be compared.
 """
 
 import math
@@ -12,33 +12,34 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-BORDER = 5  # px: half of SSIM's window
+BORDER = 5  # px: number of pixels on each side of the centre of SSIM's window
 WINDOW = 2 * BORDER + 1  # px: the minimum side of an image for SSIM
-PEAK = 60.0  # dB: for 8-bit images, as in libvmaf (6 x bits + 12); identical images would have an infinite PSNR
-BLOCK = 1024  # rows compared with all others at once: whole sets would take gigabytes
+PEAK = 60.0  # dB: maximum PSNR, as libvmaf's for 8 bits (6 x bits + 12); that of identical images would be infinite
+BLOCK = 1024  # number of rows that are compared with all others at once; all rows at once would need gigabytes
 
 
 def decibel(error: Tensor) -> Tensor:
     """Convert mean squared errors of values in [0, 1] to PSNR in dB, at most `PEAK`.
 
-    The bound keeps a mean over images finite if some equal their originals. It is near the PSNR of rounding to 8 bits,
-    58.9 dB: differences above it cannot be represented in 8-bit images.
+    The bound keeps a mean over images finite even if some images equal their originals. Rounding to 8 bits alone gives
+    a PSNR of 58.9 dB, so that higher values have no meaning for 8-bit images.
     """
     return (-10 * error.log10()).clamp(max=PEAK)
 
 
 def psnr(made: Tensor, original: Tensor) -> Tensor:
-    """Compute the PSNR of each image: both [N, 3, H, W] in [0, 1] -> [N], dB, at most `PEAK`."""
+    """Compute the PSNR of each image: `made` and `original` [N, 3, H, W] in [0, 1] -> [N], dB, at most `PEAK`."""
     return decibel((made.float() - original.float()).square().mean((1, 2, 3)))
 
 
 def ssim(made: Tensor, original: Tensor) -> Tensor:
-    """Compute the SSIM of each image (doi 10.1109/TIP.2003.819861): both [N, 3, H, W] in [0, 1] -> [N].
+    """Compute the SSIM of each image (doi 10.1109/TIP.2003.819861): two batches [N, 3, H, W] in [0, 1] -> [N].
 
-    As in the paper, the window is Gaussian, of 11 px and deviation 1.5; where it would cross the border is excluded.
+    As in the paper, the window is a Gaussian of 11 px with deviation 1.5. Pixels so close to the border that the window
+    would cross it are excluded.
 
     Raises:
-        ValueError: If the window is larger than the images.
+        ValueError: If the images are smaller than the window.
     """
     require_window(made)
     found = structural_similarity_index_measure(made.float(), original.float(), data_range=1.0, return_full_image=True)
@@ -50,7 +51,7 @@ def require_window(pictures: Tensor) -> None:
     """Raise an error for images [..., H, W] that are smaller than the window of SSIM.
 
     Raises:
-        ValueError: A side is shorter than `WINDOW`.
+        ValueError: If a side is shorter than `WINDOW`.
     """
     height, width = pictures.shape[-2:]
     if min(height, width) < WINDOW:
@@ -64,18 +65,18 @@ def frechet(real: Tensor, made: Tensor) -> float:
     """Compute the Frechet distance of two sets of features, modelled as Gaussians (arXiv 1706.08500, equation 6).
 
     Args:
-        real: [N, F]; with fewer than F rows, the covariance is rank-deficient and the distance depends on N.
-        made: [M, F].
+        real: features [N, F]; if N is below F, the covariance is rank-deficient, and the distance depends on N.
+        made: features [M, F]; the same is true of M.
 
     Returns:
-        The distance; NaN if a set has fewer than two rows, and so no covariance.
+        The distance; NaN if a set has fewer than two rows, for which there is no covariance.
     """
     if min(len(real), len(made)) < 2:
         return float("nan")
     real, made = real.double(), made.double()
     distance = (real.mean(0) - made.mean(0)).square().sum()
     a, b = ((x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (real, made))  # covariances are a'a and b'b
-    # The trace of (a'a b'b)^1/2 is the sum of the singular values of ab', which equal those of the R factors' product.
+    # The trace of (a'a b'b)^1/2 is the sum of the singular values of ab', which those of the R factors' product equal.
     triangles = [torch.linalg.qr(x, mode="r").R for x in (a, b)]
     cross = torch.linalg.svdvals(triangles[0] @ triangles[1].T).sum()
     return float(distance + a.square().sum() + b.square().sum() - 2 * cross)
@@ -84,8 +85,8 @@ def frechet(real: Tensor, made: Tensor) -> float:
 def kernel(real: Tensor, made: Tensor) -> float:
     """Compute the unbiased kernel distance of features [N, F] and [M, F] (arXiv 1801.01401, equation 4).
 
-    The kernel is (x . y / F + 1)^3. All pairs are used; KID is often averaged over subsets of 1000 instead, with the
-    same expectation. NaN if a set has fewer than two rows, and so no pairs.
+    The kernel is (x . y / F + 1)^3. All pairs of rows are used. KID is often averaged over subsets of 1000 rows
+    instead, which has the same expectation. The result is NaN if a set has fewer than two rows and therefore no pairs.
     """
     if min(len(real), len(made)) < 2:
         return float("nan")
@@ -99,7 +100,7 @@ def _blocks(rows: Tensor) -> Iterator[Tensor]:
 
 
 def _kernel(a: Tensor, b: Tensor) -> Tensor:
-    """Sum the kernel over all pairs."""
+    """Sum the kernel over all pairs of a row of the one and a row of the other set."""
     return torch.stack([(part @ b.T / b.shape[1] + 1).pow(3).sum() for part in _blocks(a)]).sum()
 
 
@@ -111,9 +112,9 @@ def inception_score(logits: Tensor, parts: int = 10) -> float:
     """Compute the Inception Score: exp of the mean KL(p(y|x) || p(y)) (arXiv 1606.03498, section 4).
 
     Args:
-        logits: class logits [N, C]; the result is an Inception Score only for those of the published network.
-        parts: number of parts of the set to average the score over, 10 as published; fewer if a part would have less
-            than two images, since a single image always scores 1.
+        logits: class logits [N, C]; the result is an Inception Score only if they come from the published network.
+        parts: number of parts into which the set is divided; the result is the mean of their scores. The published
+            value is 10. Fewer are used if parts would have fewer than two images, since a single image always scores 1.
 
     Returns:
         The score; NaN for fewer than two images.
@@ -128,24 +129,30 @@ def inception_score(logits: Tensor, parts: int = 10) -> float:
 
 
 def nearest(rows: Tensor, among: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Find the nearest neighbours of rows [N, F] among [M, F]: Euclidean distances and indices, each [N, count]."""
+    """Find the `count` nearest neighbours of each row [N, F] in `among` [M, F].
+
+    Returns:
+        Euclidean distances [N, count] and indices [N, count].
+    """
     among = among.double()
     found = [torch.cdist(part, among).topk(count, largest=False) for part in _blocks(rows.double())]
     return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
 
 
 def precision_recall(real: Tensor, made: Tensor, neighbours: int = 3) -> tuple[float, float]:
-    """Compute the shares of made images on the manifold of real ones, and vice versa (arXiv 1904.06991).
+    """Compute precision and recall (arXiv 1904.06991).
 
-    The manifold of a set is the union of balls around its images, each reaching to the image's k-th neighbour.
+    Precision is the share of generated images on the manifold of the real images; recall is the share of real images on
+    the manifold of the generated images. The manifold of a set is the union of balls around its images, whose radius is
+    the distance to the image's k-th neighbour.
 
     Args:
         real: features [N, F].
-        made: features [M, F]; both metrics depend on N and M, which are 50,000 in the paper.
-        neighbours: k, 3 as in the paper.
+        made: features [M, F]. Both metrics depend on N and M; the paper uses 50,000 images in each set.
+        neighbours: k; the paper uses 3.
 
     Returns:
-        Precision and recall; NaN if a set has no more than k rows.
+        Precision and recall; NaN if a set has k rows or fewer.
     """
     if min(len(real), len(made)) <= neighbours:
         return float("nan"), float("nan")
@@ -161,23 +168,23 @@ def _covered(rows: Tensor, among: Tensor, neighbours: int) -> float:
 
 
 def identity(made: Tensor, original: Tensor) -> Tensor:
-    """Compute the cosine similarity of pairs of face-recognition embeddings: both [N, F] -> [N]."""
+    """Compute the cosine similarity of N pairs of face-recognition embeddings, each [F]: two [N, F] -> [N]."""
     return cosine_similarity(made.float(), original.float(), dim=1)
 
 
 def flicker(made: Tensor, original: Tensor) -> Tensor:
-    """Compute how much more a made video changes between frames than its original, with frames at the same times.
+    """Compute how much more a generated video changes from frame to frame than its original.
 
-    It is the mean of |made[t + 1] - made[t]| over time, channels and pixels, minus that of the original: 0 if both
-    change equally, positive if the made one flickers, negative if it is smoother. Since only the amounts of change are
-    compared, a face that moves like the original but looks different is not penalised.
+    The change of a video is the mean of |x[t + 1] - x[t]| over time, channels and pixels. The result is the change of
+    the generated video minus that of the original: positive if it flickers, 0 if both change equally, negative if it is
+    smoother. As only amounts of change are compared, a face that moves like the original may look different.
 
     Args:
-        made: [..., T, 3, H, W] in [0, 1], two frames or more.
-        original: the same shape.
+        made: generated videos [..., T, 3, H, W] in [0, 1], with at least two frames.
+        original: original videos of the same shape, with frames at the same times.
 
     Returns:
-        [...], in [-1, 1].
+        One difference per video [...], in [-1, 1].
     """
     if made.shape != original.shape or made.shape[-4] < 2:
         raise ValueError(f"flicker compares videos of the same two or more frames, not {made.shape} {original.shape}")

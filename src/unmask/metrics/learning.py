@@ -1,4 +1,4 @@
-"""Check on the validation split whether training learnt anything, before its metrics are taken as a result."""
+"""Check on the validation split whether training learnt anything; if not, its metrics are no valid result."""
 
 import math
 
@@ -9,26 +9,27 @@ from unmask.metrics import bootstrap, ranking
 from unmask.metrics.aggregate import frames, unit, videos
 
 CHANCE = 0.5  # AUC of random guessing
-TAIL = 0.025  # share of resamples below a 95 % interval
+TAIL = 0.025  # share of resamples that lie below a 95 % interval
 LEVELS = {"frame_auroc": frames, "video_auroc": videos}
 
 
 def did_not_learn(
     validation: pd.DataFrame | None, monitor: str, best_epoch: int | None, resamples: int = 1000
 ) -> str | None:
-    """Explain why a run's metrics are not a valid result, if they are not.
+    """Explain why a run's metrics are not a valid result; return None if they are valid.
 
-    Training that never improves on its first epoch, or whose monitored validation metric cannot be distinguished from
-    guessing, has not been shown to learn. The first rule applies to every monitor, the second only to AUC.
+    There are two reasons why training has not been shown to learn. The first epoch is the best one: this rule applies
+    to every monitor. Or the monitored validation metric cannot be distinguished from guessing: this applies only to
+    AUC.
 
     Args:
         validation: Prediction table of the validation split with the best weights; None for a generator.
-        monitor: `val/METRIC`, which selected the best epoch.
-        best_epoch: Number of the best epoch, from 0; None if there was only one, or it is unknown.
+        monitor: `val/METRIC`, the metric that selected the best epoch.
+        best_epoch: Number of the best epoch, from 0; None if there was only one epoch, or if the best one is unknown.
         resamples: Number of bootstrap resamples over items, drawn within each class.
 
     Returns:
-        A sentence to show with the metrics, or None.
+        A sentence to show with the metrics, or None if there is no such reason.
     """
     reasons = []
     if best_epoch == 0:
@@ -46,7 +47,8 @@ def did_not_learn(
 def _guessing(table: pd.DataFrame, noun: str, resamples: int) -> str | None:
     """Return a phrase if the AUC of a table cannot be distinguished from chance, else None.
 
-    Unlike a published interval, this one is computed even for few items: the fewer, the more easily it includes chance.
+    Unlike intervals in reports, this interval is computed even for few items: the fewer they are, the wider it is, and
+    the more likely it includes chance.
     """
     rows = table.dropna(subset=["score"])
     items = rows[["item", "label"]].drop_duplicates("item").sort_values("item", ignore_index=True)
@@ -55,7 +57,7 @@ def _guessing(table: pd.DataFrame, noun: str, resamples: int) -> str | None:
     told = f"{real} real and {fake} fake {noun}s"
     if not real or not fake:
         return f"does not exist, with {told} scored"
-    if 1 / math.comb(len(items), fake) > TAIL:  # probability that random scores rank all correctly
+    if 1 / math.comb(len(items), fake) > TAIL:  # probability that random scores rank all items correctly
         return f"rests on {told}, too few to tell it from guessing"
     score, label, column = rows["score"].to_numpy(), rows["label"].to_numpy(), items["item"].searchsorted(rows["item"])
     times = bootstrap.resample(items["label"], resamples, seed=0)

@@ -1,11 +1,13 @@
 """Metrics of a localiser, from a summary of each image's pixels.
 
-The pristine and the manipulated pixels of an image are each summarised by `PIECES` quantiles of their logits: 8 kB per
-image of any size. The AUC over the pixels of all images is computed from these quantiles. It is exact if no image has
-more than `PIECES` pixels of a class; otherwise the error is at most 1 / `PIECES`, whatever the scale of the logits,
-since each class's distribution is off by at most half a piece. F1 and IoU are exact, from counts.
+An image's pixels form two classes, pristine and manipulated. For each class, `PIECES` quantiles of the logits are kept:
+8 kB per image, whatever its size. The AUC over the pixels of all images is computed from these quantiles. It is exact
+if no image has more than `PIECES` pixels of a class. Otherwise its error is at most 1 / `PIECES`, independent of the
+scale of the logits, because the distribution of each class is wrong by at most half a piece. F1 and IoU are exact,
+because they are computed from counts.
 
-Only manipulated images have these metrics, since a pristine one has no region to find. Without any, a metric is NaN.
+These metrics are computed only from manipulated images, because a pristine image has no region to find. They are NaN if
+there are no manipulated images.
 """
 
 from typing import NamedTuple
@@ -18,16 +20,16 @@ from unmask.metrics.calibration import ratio
 
 Array = NDArray[np.float64]
 
-PIECES = 1024  # number of equal pieces into which an image's sorted pixels of a class are cut
+PIECES = 1024  # number of equal pieces into which the sorted logits of each class of an image's pixels are divided
 
 
 class Pixels(NamedTuple):
-    """Summary of the pixels of B images; axis 1 is pristine, then manipulated pixels.
+    """Summary of the pixels of B images; index 0 of axis 1 is for pristine pixels, index 1 for manipulated pixels.
 
     Attributes:
         total: `[B, 2]`, number of pixels.
-        called: `[B, 2]`, number of pixels called manipulated, with a logit of 0 or more.
-        quantile: `[B, 2, PIECES]`, the middle logit of each piece; NaN in pieces without pixels.
+        called: `[B, 2]`, number of pixels that are called manipulated because their logit is 0 or more.
+        quantile: `[B, 2, PIECES]`, the middle logit of each piece; NaN for pieces without pixels.
     """
 
     total: NDArray[np.int64]
@@ -39,11 +41,11 @@ def summarise(logit: ArrayLike, mask: ArrayLike) -> Pixels:
     """Summarise the pixels of images.
 
     Args:
-        logit: `[B, H, W]`, positive means manipulated; quantiles keep its dtype if it is float32, else are float64.
+        logit: `[B, H, W]`, positive means manipulated. Quantiles are float32 if the logits are, else float64.
         mask: `[B, H, W]`, true for manipulated pixels.
 
     Raises:
-        ValueError: If a logit is not finite, or the shapes differ.
+        ValueError: If a logit is not finite, or if the shapes of `logit` and `mask` differ.
     """
     logit, mask = np.asarray(logit), np.asarray(mask, dtype=bool)
     if logit.shape != mask.shape:
@@ -65,12 +67,12 @@ def summarise(logit: ArrayLike, mask: ArrayLike) -> Pixels:
 
 
 def _edges(number: ArrayLike) -> NDArray[np.int64]:
-    """Return the ranks at which pieces begin and end: counts `[...]` -> `[..., PIECES + 1]`."""
+    """Return the ranks at which pieces begin and end: numbers of pixels `[...]` -> ranks `[..., PIECES + 1]`."""
     return np.arange(PIECES + 1) * np.asarray(number, dtype=np.int64)[..., None] // PIECES
 
 
 def auroc(pixels: Pixels) -> float:
-    """Compute the AUC of manipulated against pristine pixels, over the pixels of all images."""
+    """Compute the AUC of manipulated against pristine pixels, with the pixels of all images pooled."""
     weight, label = np.diff(_edges(pixels.total)), np.zeros(pixels.quantile.shape)
     label[:, 1] = 1
     filled = weight > 0
@@ -78,13 +80,13 @@ def auroc(pixels: Pixels) -> float:
 
 
 def f1(pixels: Pixels) -> Array:
-    """Compute the F1 of each image's pixels `[B]` at a probability of 0.5."""
+    """Compute the F1 of each image's pixels `[B]`; the threshold is a probability of 0.5."""
     tp, fp, fn = _called(pixels)
     return ratio(2 * tp, 2 * tp + fp + fn)
 
 
 def iou(pixels: Pixels) -> Array:
-    """Compute the intersection over union of predicted and true region in each image `[B]` at a probability of 0.5."""
+    """Compute each image's intersection over union of predicted and true region `[B]`; the threshold is 0.5."""
     tp, fp, fn = _called(pixels)
     return ratio(tp, tp + fp + fn)
 
@@ -93,7 +95,7 @@ FIGURES = ("pixel_auroc", "pixel_f1", "iou")
 
 
 def figures(pixels: Pixels) -> dict[str, float]:
-    """Compute the metrics of the manipulated images: AUC over all their pixels, mean F1 and mean IoU."""
+    """Compute the metrics of manipulated images: AUC over their pooled pixels, mean F1 and mean IoU over images."""
     touched = pixels.total[:, 1] > 0
     if not touched.any():
         return dict.fromkeys(FIGURES, float("nan"))

@@ -1,8 +1,8 @@
 """Ranking metrics: how well scores rank fakes above reals, independent of a threshold.
 
-Throughout, `score` is `[N]` (a logit; higher is more fake), `label` `[N]` (1 is fake), `weight` None or `[..., N]`. A
-result has the leading shape of `weight`, so that a thousand bootstrap resamples are one call. Tied scores are one step
-of a curve. If a class is missing, these metrics are NaN, never 0.
+In all functions, `score` is `[N]` (logits; higher means more likely fake), `label` is `[N]` (1 is fake), and `weight`
+is None or `[..., N]`. A result has the leading shape of `weight`, so that one call computes a metric on a thousand
+bootstrap resamples. Rows with equal scores form one step of a curve. If a class is missing, metrics are NaN, never 0.
 """
 
 from typing import NamedTuple
@@ -14,12 +14,12 @@ Array = NDArray[np.float64]
 
 
 class Counts(NamedTuple):
-    """Cumulative weights at each distinct score, from the highest down.
+    """Cumulative weights at each distinct score, from the highest score to the lowest.
 
     Attributes:
-        score: `[K]`, decreasing: a row is called fake if its score is at least this.
-        fake: `[..., K]`, weight of fakes called fake.
-        real: `[..., K]`, weight of reals called fake.
+        score: `[K]`, decreasing; rows whose score is at least this value are called fake.
+        fake: `[..., K]`, total weight of fakes that are called fake.
+        real: `[..., K]`, total weight of reals that are called fake.
     """
 
     score: Array
@@ -28,10 +28,10 @@ class Counts(NamedTuple):
 
 
 def counts(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Counts:
-    """Count the rows called fake at each threshold, from which every curve is computed.
+    """Count the rows that are called fake at each threshold; all curves are computed from these counts.
 
     Raises:
-        ValueError: If a score is NaN or infinite: an item without a score has no rank, and must be left out and counted
+        ValueError: If a score is NaN or infinite. An item without a score has no rank; it must be left out and counted
             in the coverage.
     """
     score, label = np.asarray(score, dtype=np.float64), np.asarray(label, dtype=np.float64)
@@ -44,7 +44,7 @@ def counts(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) 
     order = np.argsort(-score, kind="stable")
     score, label = score[order], label[order]
     weight = np.ones_like(score) if weight is None else np.asarray(weight, dtype=np.float64)[..., order]
-    last = np.flatnonzero(np.diff(score, append=np.nan) != 0)  # the last of each group of ties
+    last = np.flatnonzero(np.diff(score, append=np.nan) != 0)  # the last row of each group of equal scores
     fake, total = np.cumsum(weight * label, axis=-1), np.cumsum(weight, axis=-1)
     fake, total = (fake, total) if len(last) == len(score) else (fake[..., last], total[..., last])
     return Counts(score[last], fake, total - fake)
@@ -61,7 +61,7 @@ def _both(table: Counts) -> tuple[Array, Array]:
 
 
 def area(table: Counts) -> Array:
-    """Compute the area under the ROC curve with trapezoids, so that a tie between a fake and a real counts 1/2."""
+    """Compute the area under the ROC curve with trapezoids, so that a fake and a real with equal scores count 1/2."""
     fake, real = _both(table)
     middle = table.fake - 0.5 * np.diff(table.fake, axis=-1, prepend=0.0)
     total = np.sum(np.diff(table.real, axis=-1, prepend=0.0) * middle, axis=-1)
@@ -69,7 +69,7 @@ def area(table: Counts) -> Array:
 
 
 def precision_sum(table: Counts) -> Array:
-    """Compute the average precision: precision summed over the steps of recall, without interpolation."""
+    """Compute the average precision: the sum of precision x increase in recall over the steps of the curve."""
     fake, _ = _both(table)
     called = table.fake + table.real
     precision = np.divide(table.fake, called, out=np.zeros_like(called), where=called > 0)
@@ -78,7 +78,7 @@ def precision_sum(table: Counts) -> Array:
 
 
 def equal_error_rate(table: Counts) -> Array:
-    """Compute the EER, at which FPR equals FNR, with linear interpolation between two points of the ROC curve."""
+    """Compute the EER, the rate at which FPR equals FNR; points of the ROC curve are interpolated linearly."""
     fake, real = _both(table)
     if table.fake.shape[-1] == 0:
         return fake[..., 0]
@@ -93,7 +93,7 @@ def equal_error_rate(table: Counts) -> Array:
 
 
 def auroc(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Array:
-    """Compute the area under the ROC curve: the probability that a fake scores above a real."""
+    """Compute the area under the ROC curve: the probability that a random fake scores above a random real."""
     return area(counts(score, label, weight))
 
 
@@ -111,7 +111,8 @@ def roc_curve(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = Non
     """Compute the points of the ROC curve.
 
     Returns:
-        FPR (reals called fake), TPR (fakes called fake) and thresholds, each `[K + 1]`, from (0, 0) at infinity.
+        FPR (share of reals called fake), TPR (share of fakes called fake) and thresholds, each `[K + 1]`. The first
+        point is (0, 0) at an infinite threshold.
     """
     table = counts(score, label, weight)
     fake, real = _both(table)
@@ -120,7 +121,7 @@ def roc_curve(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = Non
 
 
 def pr_curve(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> tuple[Array, Array, Array]:
-    """Compute recall, precision and thresholds, each `[K]`, from the highest threshold down."""
+    """Compute recall, precision and thresholds, each `[K]`, from the highest to the lowest threshold."""
     table = counts(score, label, weight)
     fake, _ = _both(table)
     called = table.fake + table.real

@@ -1,4 +1,4 @@
-"""Error rates per class: the share of its items above a threshold, with an exact confidence interval."""
+"""Rates per class: the share of a class's items above a threshold, with an exact confidence interval."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,15 @@ import pandas as pd
 
 
 class Rate(NamedTuple):
-    """Share of one class that is called fake.
+    """Share of a class's items that are called fake.
 
     Attributes:
-        label: 0 for reals, whose rate is the false-positive rate (FPR); 1 for fakes, the true-positive rate (TPR).
+        label: 0 for reals, whose rate is the false-positive rate (FPR); 1 for fakes, whose rate is the true-positive
+            rate (TPR).
         called: Number of items called fake.
         total: Number of scored items, at least 1.
         low: Lower end of the 95 % interval of the share.
-        high: Upper end.
+        high: Upper end of the 95 % interval of the share.
     """
 
     label: int
@@ -29,14 +30,15 @@ class Rate(NamedTuple):
 
     @property
     def value(self) -> float:
-        """Share of the class that was called fake."""
+        """Share of the class's items that are called fake."""
         return self.called / self.total
 
 
 def clopper_pearson(hits: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """Compute the exact confidence interval of a proportion, `hits` of `total` items (doi 10.1093/biomet/26.4.404).
 
-    Its coverage is at least `confidence`, for any proportion and any number of items, provided these are independent.
+    For any proportion and any number of items, the interval contains the true proportion with a probability of at least
+    `confidence`, provided that the items are independent.
 
     Raises:
         ValueError: If `hits` is not between 0 and `total`, or there are no items.
@@ -56,7 +58,7 @@ def rates(scored: pd.DataFrame, threshold: float) -> list[Rate]:
 
     Args:
         scored: One row per item with `label, score`, without missing scores.
-        threshold: Items whose score is above it are called fake.
+        threshold: An item is called fake if its score is above this threshold.
     """
     found = []
     for label in (0, 1):

@@ -25,21 +25,23 @@ MOMENTUM = 0.01  # weight of the newest batch in the latents' running statistics
 class Autoencoder(Module):
     """Train an encoder and a decoder to reconstruct images; variational by default (arXiv 1312.6114).
 
-    The loss is reconstruction + beta x KL / (values per image). With a mean squared error as reconstruction loss, beta
-    is twice the pixel variance of the Gaussian in the ELBO; beta-VAE (arXiv 1804.03599) uses a larger one.
+    The loss is reconstruction + beta x KL / (values per image). If the reconstruction loss is the mean squared error,
+    beta is twice the pixel variance of the ELBO's Gaussian likelihood; beta-VAE (arXiv 1804.03599) uses a larger beta.
 
     Args:
-        encoder: images [B, 3, S, S] in [0, 1] -> [B, latent], or [B, 2 latent]: mean and log-variance.
+        encoder: images [B, 3, S, S] in [0, 1] -> [B, latent]; if variational, [B, 2 latent]: means, then log-variances.
         decoder: latents [B, decoder.latent] -> images in [0, 1].
-        loss: (made, original) -> scalar, the mean over pixels.
+        loss: (reconstructed images, original images) -> scalar, the mean over pixels.
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total steps) -> schedule, stepped every batch.
         evaluator: images in [0, 1] -> features [N, F], for the Frechet distance of samples; never trained.
-        variational: sample latents; otherwise they are deterministic, and generation uses their training mean and std.
+        variational: sample latents from the encoded means and variances; if false, latents are deterministic, and
+            generation draws from a normal distribution with their training mean and standard deviation.
         beta: weight of the KL divergence from a standard normal.
-        warmup: share of training over which beta rises from 0, in [0, 1] (arXiv 1602.02282).
+        warmup: the first part of training, a share in [0, 1], in which the weight rises from 0 to beta (arXiv
+            1602.02282).
         monitor: the metric that selects the best checkpoint: `val/psnr` (dB), `val/ssim` or `val/frechet_NAME`.
-        mode: `max` if larger is better.
+        mode: `max` if larger values of `monitor` are better, else `min`.
     """
 
     kind = "generator"
@@ -73,7 +75,7 @@ class Autoencoder(Module):
         self._seen: list[Tensor] = []
 
     def encode(self, x: Tensor) -> Tensor:
-        """Encode images [B, 3, S, S] in [0, 1] as latents [B, latent]; if variational, as their means."""
+        """Encode images [B, 3, S, S] in [0, 1] as latents [B, latent]; if variational, as the latents' means."""
         return self._encode(x)[0]
 
     def decode(self, z: Tensor) -> Tensor:
@@ -87,17 +89,17 @@ class Autoencoder(Module):
 
     @torch.no_grad()
     def sample(self, n: int, seeds: Sequence[int], condition: Tensor | None = None) -> Tensor:
-        """Generate images [n, 3, S, S] in [0, 1]; the latent of an image depends on its seed alone, not on the batch.
+        """Generate images [n, 3, S, S] in [0, 1]; each image's latent depends only on its seed, not on the batch.
 
         Args:
             n: number of images.
             seeds: one seed per image.
-            condition: unused; an autoencoder is not conditional.
+            condition: unused, because an autoencoder is unconditional.
         """
         return self.make(self.noise(n, seeds))
 
     def preview(self, count: int, condition: Tensor | None) -> Tensor:
-        """Generate samples for the seeds 0, 1, 2, ... [count, 1, 3, S, S] in [0, 1]."""
+        """Generate one sample for each of the seeds 0 to count - 1 -> [count, 1, 3, S, S] in [0, 1]."""
         return self.sample(count, range(count), condition)[:, None]
 
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
@@ -115,21 +117,21 @@ class Autoencoder(Module):
 
     @torch.no_grad()
     def interpolate(self, a: Tensor, b: Tensor, steps: int) -> Tensor:
-        """Interpolate linearly between the latents of images a and b [3, S, S] -> images [steps, 3, S, S]."""
+        """Decode latents on the line between those of two images `a` and `b` [3, S, S] -> images [steps, 3, S, S]."""
         ends = self.encode(torch.stack([a, b]).to(self.device))
         share = torch.linspace(0, 1, steps, device=self.device)[:, None]
         return self.decode((1 - share) * ends[0] + share * ends[1])
 
     @torch.no_grad()
     def direction(self, x: Tensor, attribute: Tensor) -> Tensor:
-        """Return the direction of an attribute: the mean latent of images with it minus that of images without it.
+        """Return an attribute's direction: the mean latent of images with it minus the mean latent of the others.
 
         Args:
             x: images [N, 3, S, S] in [0, 1].
             attribute: 1 or 0 for each image [N].
 
         Raises:
-            ValueError: all images have the attribute, or none has.
+            ValueError: all images have the attribute, or no image has it.
         """
         has = attribute.to(self.device) > 0.5
         if bool(has.all()) or not bool(has.any()):
@@ -142,7 +144,7 @@ class Autoencoder(Module):
         check(self.evaluator, self.monitor, ("psnr", "ssim"))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the loss; logs it and its terms."""
+        """Compute and log the loss and its terms; return the loss."""
         mean, logvar = self._encode(batch["x"])
         z = mean if logvar is None else mean + logvar.mul(0.5).exp() * torch.randn_like(mean)
         loss: Tensor = self.loss(self.decode(z), batch["x"])
@@ -157,11 +159,11 @@ class Autoencoder(Module):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Store the metrics of a batch, and the images to show from the first one."""
+        """Store the metrics of a batch; the first batch also provides the images to show."""
         self._keep(batch, batch_idx)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """The same as `validation_step`, for the test split."""
+        """Store the metrics of a batch of the test split, as `validation_step` does."""
         self._keep(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
@@ -179,7 +181,7 @@ class Autoencoder(Module):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the latents and None, or their means and log-variances."""
+        """Return the latents and None; if variational, return the latents' means and log-variances."""
         found: Tensor = self.encoder(x).float()
         if not self.variational:
             return found, None

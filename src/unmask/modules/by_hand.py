@@ -1,4 +1,4 @@
-"""Helpers for manual optimization with several optimizers: updates, step counting, gathering over processes."""
+"""Helpers for manual optimization with several optimizers: update, count steps, gather rows from all processes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,15 +16,15 @@ def learn(
     accumulate: int = 1,
     last: bool = True,
 ) -> Tensor:
-    """Backpropagate one loss into the parameters of one optimizer, and step it if `last`.
+    """Backpropagate one loss into the parameters of one optimizer; if `last`, also step the optimizer.
 
     Args:
         module: a module with manual optimization.
-        optimizer: one of its optimizers.
+        optimizer: one of the module's optimizers.
         loss: computes the loss; called while only this optimizer's parameters require gradients.
         clip: maximum gradient norm of an update; None for no clipping.
-        accumulate: number of batches whose gradients are accumulated for one update.
-        last: whether this is the last of those batches, so that the optimizer steps.
+        accumulate: number of batches over which gradients are accumulated for one update.
+        last: whether this is the last of those batches, after which the optimizer steps.
     """
     module.toggle_optimizer(optimizer)
     value = loss()
@@ -32,7 +32,7 @@ def learn(
     if last:
         if clip is not None:
             module.clip_gradients(optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
-        # A batch counts as one step (see count_batch), not each optimizer's step.
+        # The Trainer must count one step per batch (see count_batch), not one per optimizer.
         optimizer._on_before_step = optimizer._on_after_step = _nothing
         optimizer.step()
         optimizer.zero_grad()
@@ -41,18 +41,18 @@ def learn(
 
 
 def count_batch(module: LightningModule) -> None:
-    """Count one step in the Trainer, whichever optimizers stepped."""
+    """Count one step in the Trainer, however many optimizers stepped."""
     progress = module.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
     progress.increment_ready()
     progress.increment_completed()
 
 
 def gather(module: LightningModule, rows: Tensor) -> Tensor:
-    """Gather columns [F, N] from all processes, each sample once.
+    """Gather per-sample columns from all processes -> [F, M], with one column per sample, sorted by index.
 
     Args:
         module: the module of this process.
-        rows: [F, N]; the first row holds the samples' indices, the others their metrics.
+        rows: [F, N] of this process; the first row holds the samples' indices, the other rows their metrics.
     """
     if module.trainer.world_size > 1:
         gathered: Any = module.all_gather(rows)
@@ -63,4 +63,4 @@ def gather(module: LightningModule, rows: Tensor) -> Tensor:
 
 
 def _nothing() -> None:
-    """Replace the Trainer's step counting."""
+    """Do nothing; replaces the callbacks with which the Trainer counts steps."""

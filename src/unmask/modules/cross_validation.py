@@ -30,8 +30,8 @@ class Choice:
 
     Attributes:
         settings: the settings with the best mean AUC.
-        figures: metrics of each fold at these settings, by name [folds].
-        decisions: decision value of every row, from the classifier that was not fitted to it [N].
+        figures: metric name -> values on each held-out fold at these settings [folds].
+        decisions: decision value of each row [N], from the classifier that was fitted without this row's fold.
     """
 
     settings: Settings
@@ -47,12 +47,12 @@ class Choice:
 
 
 def build(classifier: str, C: float, gamma: float = 1.0) -> Pipeline:
-    """Build a pipeline that standardises features and classifies them, with equal weight for both classes.
+    """Build a pipeline that standardises features and classifies them; both classes get the same total weight.
 
     Args:
         classifier: support vector machine `linear` or `rbf`, or `logistic` regression.
         C: inverse regularisation strength.
-        gamma: kernel coefficient of `rbf`.
+        gamma: kernel coefficient for `rbf`; the other classifiers ignore it.
     """
     if classifier == "logistic":
         model: Any = LogisticRegression(C=C, class_weight="balanced", max_iter=2000)
@@ -64,7 +64,7 @@ def build(classifier: str, C: float, gamma: float = 1.0) -> Pipeline:
 def candidates(
     classifier: str, C: Sequence[float], gamma: Sequence[float], num_features: int, draws: int | None, seed: int
 ) -> list[Settings]:
-    """Return all settings to try, or `draws` random ones; gamma is given in units of 1 / number of features."""
+    """Return all combinations to try, or `draws` random ones; `gamma` is in units of 1 / number of features."""
     grid: dict[str, list[float]] = {"C": list(C)}
     if classifier == "rbf":
         grid["gamma"] = [value / num_features for value in gamma]
@@ -75,10 +75,10 @@ def candidates(
 
 
 def folds(label: Labels, groups: NDArray[Any], count: int, seed: int) -> list[Fold]:
-    """Split rows into folds with similar shares of both classes; no group is split over two folds.
+    """Split rows into folds with similar shares of both classes; all rows of a group are in the same fold.
 
     Raises:
-        ValueError: there are too few groups.
+        ValueError: a class has fewer groups than folds, or a fold would hold one class only.
     """
     if (have := min(len(set(groups[label == value])) for value in (0, 1))) < count:
         raise ValueError(
@@ -95,7 +95,7 @@ def folds(label: Labels, groups: NDArray[Any], count: int, seed: int) -> list[Fo
 def choose(
     classifier: str, features: Array, label: Labels, splits: Sequence[Fold], tried: Iterable[Settings]
 ) -> Choice:
-    """Choose the settings with the best mean AUC over the folds; ties go to the first."""
+    """Choose the settings with the highest mean AUC over the folds; of equal settings, the first in `tried`."""
     best: Choice | None = None
     for settings in track(list(tried), "cross-validation", transient=True):
         decisions = np.empty(len(label))
@@ -114,10 +114,10 @@ def choose(
 
 
 def slope(decisions: Array, label: Labels) -> float:
-    """Fit the factor that turns decision values into logits (Platt scaling, Platt 1999, but without the offset).
+    """Fit the factor that turns held-out decision values into logits: Platt scaling (Platt 1999) without its offset.
 
-    Without the offset, the sign stays the classifier's decision. If held-out decision values do not separate the
-    classes, the factor is 1.
+    As there is no offset, a logit has the same sign as its decision value. If the fitted factor is not positive, which
+    means that the decision values do not separate the classes, the factor is 1.
     """
     fit = LogisticRegression(fit_intercept=False, class_weight="balanced").fit(decisions[:, None], label)
     factor = float(fit.coef_[0, 0])
@@ -125,7 +125,7 @@ def slope(decisions: Array, label: Labels) -> float:
 
 
 def tensors(model: Pipeline) -> dict[str, Any]:
-    """Return the parameters of a fitted pipeline, under the names of the buffers of `networks.svm.FeatureSVM`."""
+    """Return a fitted pipeline's parameters, named like the buffers of `networks.svm.FeatureSVM`."""
     scaler, last = model[0], model[-1]
     shared = {"mean": scaler.mean_, "scale": scaler.scale_, "intercept": last.intercept_[0]}
     if getattr(last, "kernel", "linear") == "rbf":

@@ -1,4 +1,4 @@
-"""One LightningModule for every detector: frames or clips, any network, any loss."""
+"""One LightningModule for all detectors of frames or clips, with any network and any loss."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -37,12 +37,12 @@ class Detector(Module):
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total steps) -> schedule, stepped every batch.
         monitor: the metric that selects the best checkpoint and that a sweep optimizes; larger is better.
-        channels_last: use the channels-last layout for convolution weights, which is faster on most devices (twice as
-            fast for Meso4 on a CPU); results differ by rounding only.
-        features: how a frozen encoder's features are computed if training uses the stored crops without augmentation:
-            `auto`, once, in bfloat16 if the device supports it in hardware and the error is small relative to the
-            differences between crops; `exact`, once, at the Trainer's precision; `off`, in every step.
-        compile: compile the network with `torch.compile`, which pays off in long runs.
+        channels_last: use the channels-last layout for convolution weights, which is faster on most devices (Meso4 on
+            a CPU: half the time); results differ by rounding only.
+        features: how to compute a frozen encoder's features if training uses the stored crops without augmentation.
+            `exact`: once, at the Trainer's precision. `auto`: once, in bfloat16 if the device has it in hardware and
+            the rounding error is small relative to the differences between crops, else as `exact`. `off`: every step.
+        compile: compile the network with `torch.compile`, which saves time in long runs.
     """
 
     kind = "detector"
@@ -85,22 +85,22 @@ class Detector(Module):
         return logit
 
     def score(self, batch: Batch) -> Tensor:
-        """Compute the logits [B] of a batch, from its precomputed features if it has them."""
+        """Compute the logits [B] of a batch, from its precomputed features if it has any, else from its frames."""
         return self.encoded.head(batch["features"]) if "features" in batch else self(batch["x"])
 
     @property
     def trained(self) -> nn.Module:
-        """The network."""
+        """The network that is trained."""
         return self.network
 
     @property
     def encoded(self) -> EncodedNetwork:
-        """The network, if it has an encoder."""
+        """The network, which must have an encoder and a head."""
         assert isinstance(self.network, EncodedNetwork)
         return self.network
 
     def on_fit_start(self) -> None:
-        """Compute a frozen encoder's features once, if the data allows it."""
+        """Precompute the features of a frozen encoder if samples are the stored crops, without augmentation."""
         frozen = isinstance(self.network, EncodedNetwork) and self.network.frozen
         if self.features == "off" or not frozen or self.trainer.datamodule is None:  # type: ignore[attr-defined]
             return
@@ -113,7 +113,11 @@ class Detector(Module):
             )
 
     def use_features(self, data: DataModule) -> str:
-        """Precompute the encoder's features for batches of `data`, in the first process; the others read them."""
+        """Make batches of `data` carry the encoder's features; the first process computes them, the others read them.
+
+        Returns:
+            What was done, as text to print.
+        """
         rough = self._rough if self.features == "auto" and fast_bfloat16(self.device) else None
         how = Encoding(self._exact, rough, str(self.trainer.precision), self.device)
         if self.trainer.world_size > 1:
@@ -194,7 +198,7 @@ class Detector(Module):
 
 
 def no_monitor(monitor: str, table: pd.DataFrame, trainer: Trainer) -> str:
-    """Explain why the monitored metric does not exist on a validation table."""
+    """Return a message that explains why the monitored metric cannot be computed from a validation table."""
     scored = table[table["logit"].notna()]
     real, fake = (scored.loc[scored["label"] == label, "item"].nunique() for label in (0, 1))
     limited = isinstance(trainer.limit_val_batches, int) or trainer.limit_val_batches < 1.0
@@ -206,7 +210,7 @@ def no_monitor(monitor: str, table: pd.DataFrame, trainer: Trainer) -> str:
 
 
 def logs_now(trainer: Trainer) -> bool:
-    """Whether this step's metrics are written. Lightning drops the others, at a cost of 0.2 ms per metric."""
+    """Whether the loggers write this step's metrics; logging at other steps only costs 0.2 ms per metric."""
     return bool((trainer.global_step + 1) % trainer.log_every_n_steps == 0)  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""Diffusion: a network learns to denoise images and then generates them from pure noise."""
+"""Diffusion: a network learns to denoise images, so that it can generate images from pure noise."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -20,39 +20,40 @@ from unmask.training.evaluation import Results, planned_steps
 from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
-GOLDEN = 0.6180339887498949  # the fractional parts of its first n multiples are spread evenly, for any n
+GOLDEN = 0.6180339887498949  # for any n, the fractional parts of its first n multiples are evenly spread in [0, 1]
 KINDS = ("epsilon", "v_prediction")
 
 
 class Diffusion(Module):
-    """Train a denoiser (DDPM, arXiv 2006.11239) and sample with a solver (arXiv 2010.02502, 2211.01095).
+    """Train a denoiser (DDPM, arXiv 2006.11239) and generate images with a solver (arXiv 2010.02502, 2211.01095).
 
     Args:
         denoiser: (noisy images [B, 3, S, S], time [B], attributes or None, known [B] or None) -> prediction.
-        schedule: the noise schedule, a DDPMScheduler of diffusers; its `prediction_type` is `epsilon` (the noise) or
-            `v_prediction` (the velocity, arXiv 2202.00512).
-        sampler: (parameters of the schedule) -> a diffusers scheduler, used as solver for sampling.
+        schedule: the noise schedule, a DDPMScheduler of diffusers. Its `prediction_type` says what the denoiser
+            predicts: `epsilon` (the noise) or `v_prediction` (the velocity, arXiv 2202.00512).
+        sampler: (parameters of the schedule) -> the diffusers scheduler that generates images.
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total steps) -> learning-rate schedule, stepped every batch.
         evaluator: images in [0, 1] -> features [N, F], for the Frechet distance of samples; never trained.
         steps: number of sampling steps.
-        guidance: scale of classifier-free guidance (arXiv 2207.12598); 1 uses the conditional prediction alone, at half
-            the cost.
+        guidance: scale of classifier-free guidance (arXiv 2207.12598); 1 uses only the conditional prediction, which
+            takes half the time.
         condition_dropout: probability that an image's attributes are hidden in training, in [0, 1]; guidance needs a
             value above 0.
         snr: bound on the signal-to-noise ratio in the loss weights (min-SNR, arXiv 2303.09556); null for equal weights.
-        perceptual: (made, original), both in [0, 1] -> distance, applied to the image estimated from the prediction.
+        perceptual: (estimated images, original images), both in [0, 1] -> distance. The estimated image is the clean
+            image that the denoiser's prediction implies. Null for no perceptual loss.
         perceptual_weight: weight of the perceptual distance in the loss.
-        ema: decay of the EMA of the denoiser, which is used for sampling and validation; 0 for none. The decay starts
-            lower and rises to this value, so that short runs do not keep their initial weights.
-        num_samples: maximum number of samples to evaluate, over all processes; 0 for none.
-        evaluate_every: evaluate samples every this many epochs during training.
+        ema: decay of the EMA of the denoiser's weights; 0 for no EMA. The EMA is used for sampling and validation. Its
+            decay starts lower and rises to this value, so that the initial weights fade out even in short runs.
+        num_samples: maximum number of samples to evaluate, in total over all processes; 0 for no samples.
+        evaluate_every: number of epochs between evaluations of samples during training.
         monitor: the metric that selects the best checkpoint: `val/loss`, or one from the evaluator.
-        mode: `min` if smaller is better.
+        mode: `min` if smaller values of `monitor` are better, else `max`.
     """
 
     kind = "generator"
-    alphas_cumprod: Tensor  #: share of the image in the variance, at each time [T]
+    alphas_cumprod: Tensor  #: the image's share of a noisy image's variance, at each time [T]
     weight: Tensor  #: loss weight of each time [T]
 
     def __init__(
@@ -103,22 +104,22 @@ class Diffusion(Module):
 
     @property
     def network(self) -> Any:
-        """The network used for sampling: the EMA if there is one, else the denoiser."""
+        """The network used for sampling and validation: the EMA if there is one, else the denoiser."""
         return self.denoiser if self.average is None else self.average.module
 
     @torch.no_grad()
     def sample(self, n: int, seeds: Sequence[int], condition: Tensor | None = None) -> Tensor:
-        """Generate images [n, 3, S, S] in [0, 1]; the noise of an image depends on its seed alone, not on the batch.
+        """Generate images [n, 3, S, S] in [0, 1]; each image's noise depends only on its seed, not on the batch.
 
         Args:
             n: number of images.
             seeds: one seed per image.
-            condition: attributes [n, A] in [0, 1] for a conditional denoiser; None for unknown attributes.
+            condition: attributes [n, A] in [0, 1] for a conditional denoiser; None if they are unknown.
         """
         return self.make(self.noise(n, seeds), condition, seeds)
 
     def preview(self, count: int, condition: Tensor | None) -> Tensor:
-        """Generate samples for the seeds 0, 1, 2, ... [count, 1, 3, S, S] in [0, 1]."""
+        """Generate one sample for each of the seeds 0 to count - 1 -> [count, 1, 3, S, S] in [0, 1]."""
         return self.sample(count, range(count), condition)[:, None]
 
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
@@ -133,7 +134,7 @@ class Diffusion(Module):
         Args:
             z: standard normal noise [n, 3, S, S].
             condition: attributes [n, A] for a conditional denoiser.
-            seeds: seeds for stochastic solvers; the usual ones are deterministic.
+            seeds: one seed per image, which only a stochastic solver uses; most solvers are deterministic.
         """
         network, solver = self.network, self.solver
         # Skip the initial noise of each image, so that a solver's draws continue the same random stream.
@@ -168,7 +169,7 @@ class Diffusion(Module):
         check(self.evaluator, self.monitor, ("loss",))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the loss at random times and noise; logs the loss and its terms."""
+        """Compute the loss for random times and random noise; log the loss and its terms."""
         x = 2 * batch["x"] - 1
         t = torch.randint(len(self.alphas_cumprod), (len(x),), device=x.device)
         known = torch.rand(len(x), device=x.device) >= self.condition_dropout
@@ -192,15 +193,15 @@ class Diffusion(Module):
         return noisy, predicted.float()
 
     def _errors(self, predicted: Tensor, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Compute the mean squared error of each image [B]."""
+        """Compute the mean squared error of each image's prediction [B]."""
         learnt = noise if self.schedule.config.prediction_type == "epsilon" else self.schedule.get_velocity(x, noise, t)
         return (predicted - learnt).square().flatten(1).mean(1)
 
     def _look(self, x: Tensor, t: Tensor, noisy: Tensor, predicted: Tensor) -> Tensor:
-        """Compute the perceptual distance, reduced at times when little of the image is left.
+        """Compute the perceptual distance, which counts less the more noise the image contains.
 
-        The estimate is blended with the original, with the signal amplitude as its weight: a squared error is then
-        weighted by the signal's share of the variance, and an estimate from almost pure noise cannot blow up.
+        The estimated image is blended with the original; its weight is the signal amplitude. A squared error is thus
+        weighted by the signal's share of the variance, and an estimate from almost pure noise cannot become huge.
         """
         assert self.perceptual is not None
         amplitude = self.alphas_cumprod[t].sqrt()[:, None, None, None]
@@ -214,17 +215,17 @@ class Diffusion(Module):
         return distance.mean()
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
-        """Step, then update the EMA, before any checkpoint of this step is written."""
+        """Step the optimizer, then update the EMA, so that a checkpoint of this step contains the updated EMA."""
         super().optimizer_step(*args, **options)
         if self.average is not None:
             self.average.update_parameters(self.denoiser)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Store a batch's errors at fixed times and noise, and the evaluator's features of real images."""
+        """Store each image's error at its fixed time and noise, and the evaluator's features of the real images."""
         self._keep(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """The same as `validation_step`, for the test split."""
+        """Store what `validation_step` does, for the test split."""
         self._keep(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
@@ -253,7 +254,7 @@ class Diffusion(Module):
                 self._conditions.append(batch["attributes"][:room])
 
     def _evaluates(self, split: str) -> bool:
-        """Whether samples are evaluated now; always true outside of training."""
+        """Whether samples are evaluated now: outside training always, during training every `evaluate_every` epochs."""
         training = split == "val" and self.trainer.state.fn == TrainerFn.FITTING
         return self.num_samples > 0 and (not training or (self.current_epoch + 1) % self.evaluate_every == 0)
 
@@ -271,7 +272,10 @@ class Diffusion(Module):
 
 
 def loss_weights(alphas_cumprod: Tensor, kind: str, snr: float | None) -> Tensor:
-    """Compute loss weights [T] that weight the image's squared error by min(SNR, snr) (arXiv 2303.09556)."""
+    """Compute loss weights [T] for which the squared error of the clean image counts min(SNR, snr) times.
+
+    This is min-SNR weighting (arXiv 2303.09556); `kind` is what the denoiser predicts. All weights are 1 without `snr`.
+    """
     if snr is None:
         return torch.ones_like(alphas_cumprod)
     if snr <= 0:
@@ -281,7 +285,7 @@ def loss_weights(alphas_cumprod: Tensor, kind: str, snr: float | None) -> Tensor
 
 
 def counted(index: Tensor, like: Tensor, times: int) -> tuple[Tensor, Tensor]:
-    """Return time [B] and noise [B, ...] determined by each sample's index; times are spread evenly over samples."""
+    """Derive a time [B] and noise [B, ...] from each sample's index; all samples' times are evenly spread."""
     rows = index.tolist()
     t = [int((row + 1) * GOLDEN % 1 * times) for row in rows]
     noise = [torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(row)) for row in rows]
@@ -289,7 +293,7 @@ def counted(index: Tensor, like: Tensor, times: int) -> tuple[Tensor, Tensor]:
 
 
 def ema_update(average: list[Tensor], current: list[Tensor], count: Tensor, decay: float) -> None:
-    """Update an EMA after `count` previous updates; its decay rises to `decay` as (1 + n) / (10 + n)."""
+    """Update an EMA after `count` previous updates; its decay is (1 + count) / (10 + count), but at most `decay`."""
     done = int(count)
     torch._foreach_lerp_(average, current, 1 - min(decay, (1 + done) / (10 + done)))
 

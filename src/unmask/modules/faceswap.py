@@ -18,35 +18,38 @@ from unmask.training.evaluation import Results
 from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
-SHOWN, EACH = 6, 3  # faces per person in the preview, and how many of them at most from one batch
-# Of the face inside its mask; of the whole crop, whose background cannot be predicted; of the mask.
+SHOWN, EACH = 6, 3  # the preview shows at most SHOWN faces per person, at most EACH of them from one batch
+# The first two compare the face inside its mask; the next two compare the whole crop, although a decoder cannot predict
+# its background; the last one compares the masks.
 FIGURES = ("psnr", "ssim", "psnr_crop", "ssim_crop", "mask_iou")
 
 
 class FaceSwap(Module):
     """Train a shared encoder and one decoder per person to reconstruct faces from warped ones (arXiv 2005.05535).
 
-    The reconstruction loss has full weight inside the face mask and the weight `outside` elsewhere; the mask is learnt
-    along with it. A batch counts as one step, whatever it updates.
+    The reconstruction loss has full weight inside the face mask and the weight `outside` elsewhere; the network also
+    learns to predict the mask. A batch counts as one step, even if it updates two networks.
 
     Args:
         network: (faces [B, 3, S, S] in [0, 1], identity [B]) -> (images [B, 3, S, S], masks [B, 1, S, S]) in [0, 1].
-        loss: (made, original) -> scalar, the mean over pixels.
+        loss: (reconstructed faces, original faces) -> scalar, the mean over pixels.
         optimizer: parameters -> optimizer, for the network.
         warp: faces -> warped faces, in training only.
-        mask_weight: weight of the squared error of the mask.
-        outside: weight of pixels outside the mask, in [0, 1]; a feathered border shows some of them.
-        discriminator: images in [-1, 1] -> score [B], larger means real; without one, only reconstruction is trained.
-        adversarial: a `training.adversarial.Adversarial`, used with a discriminator.
+        mask_weight: weight of the mask's squared error in the loss.
+        outside: weight of pixels outside the mask, in [0, 1]; a swap with a feathered border shows some of them.
+        discriminator: images in [-1, 1] -> score [B], larger means real; null for training by reconstruction only.
+        adversarial: a `training.adversarial.Adversarial`; required with a discriminator.
         optimizer_d: parameters -> optimizer, for the discriminator.
-        adversarial_weight: weight of the network's adversarial loss.
+        adversarial_weight: weight of the adversarial loss in the loss of the network.
         clip: maximum gradient norm of an update; null for no clipping.
-        monitor: the metric that selects the best checkpoint: `val/psnr` (dB), `val/ssim` of the face, `val/psnr_crop`.
-        mode: `max` if larger is better.
+        monitor: the metric that selects the best checkpoint, such as `val/psnr` (dB, face only), `val/ssim` (face only)
+            or `val/psnr_crop` (whole crop).
+        mode: `max` if larger values of `monitor` are better, else `min`.
     """
 
     kind = "swapper"
-    #: DDP must be told: a process's batch may hold only one person, and a backward pass skips the discriminator.
+    #: DDP must expect parameters without gradients: those of people absent from a process's batch and, in the network's
+    #: update, those of the discriminator.
     unused_parameters = True
 
     def __init__(
@@ -104,9 +107,12 @@ class FaceSwap(Module):
         return picture.float(), mask.float()
 
     def preview(self, count: int = 0, condition: Tensor | None = None) -> Tensor | None:
-        """Return rows of a held-out face, its reconstruction and its swaps to the others; None before validation.
+        """Return one row per held-out face: the face, its reconstruction, the face as each other person.
 
-        For people A and B, rows are A, A -> A, A -> B or B, B -> B, B -> A: [N, 1 + people, 3, S, S] in [0, 1].
+        For two people A and B, the rows of A are (A, A -> A, A -> B) and those of B are (B, B -> B, B -> A).
+
+        Returns:
+            Images [N, 1 + people, 3, S, S] in [0, 1], or None before validation.
         """
         if self._faces is None:
             return None
@@ -209,9 +215,9 @@ class FaceSwap(Module):
 
 
 def inside(made: Tensor, original: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute PSNR in dB and SSIM (doi 10.1109/TIP.2003.819861) of each image inside its mask, each [B].
+    """Compute PSNR in dB [B] and SSIM [B] (doi 10.1109/TIP.2003.819861) of each image inside its mask.
 
-    PSNR is bounded like that of whole images (`generation.decibel`).
+    The PSNR has the same upper bound as that of whole images (`generation.decibel`).
 
     Args:
         made: [B, 3, S, S] in [0, 1].

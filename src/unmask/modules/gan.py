@@ -17,13 +17,13 @@ from unmask.training.evaluation import Results
 from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
-COLLAPSED = 0.25  # a std_ratio (see sample_metrics) below this suggests mode collapse
+COLLAPSED = 0.25  # a std_ratio (see sample_metrics) below this value suggests mode collapse
 
 
 class GAN(Module):
     """Train a generator with an adversarial loss (arXiv 1406.2661).
 
-    Uses manual optimization. A batch counts as one step, whatever it updates: `max_steps` counts batches.
+    Uses manual optimization. A batch counts as one step, whichever networks it updates; so `max_steps` counts batches.
 
     Args:
         generator: (latents [B, generator.latent], attributes or None) -> images [B, 3, S, S] in [-1, 1].
@@ -33,18 +33,18 @@ class GAN(Module):
         optimizer_d: parameters -> optimizer, for the discriminator.
         evaluator: images in [0, 1] -> features [N, F], for the Frechet distance in validation; never trained.
         d_steps: number of discriminator updates per generator update.
-        accumulate: number of batches whose gradients are accumulated for one update.
+        accumulate: number of batches over which gradients are accumulated for one update.
         clip: maximum gradient norm of an update; null for no clipping.
-        ema: decay of the EMA of the generator, which is then used for sampling (arXiv 1806.04498); 0 for none.
+        ema: decay of the EMA of the generator's weights, which sampling then uses (arXiv 1806.04498); 0 for no EMA.
         augment: differentiable augmentation of real and fake images before the discriminator (arXiv 2006.10738).
-        monitor: the metric that selects the best checkpoint: `val/frechet_NAME` with the name of the evaluator, or
-            `val/fid` with the published one.
-        mode: `min` if smaller is better.
+        monitor: the metric that selects the best checkpoint, such as `val/frechet_NAME`, where NAME is the evaluator's
+            name, or `val/fid` if the evaluator is the published network.
+        mode: `min` if smaller values of `monitor` are better, else `max`.
     """
 
     kind = "generator"
-    unused_parameters = True  #: each backward pass reaches only one of the two networks, which DDP must be told
-    updates: Tensor  #: number of updates of the generator and of the discriminator [2]
+    unused_parameters = True  #: DDP must expect that each backward pass reaches only one of the two networks
+    updates: Tensor  #: number of updates of the generator, number of updates of the discriminator [2]
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class GAN(Module):
 
     @torch.no_grad()
     def sample(self, n: int, seeds: Sequence[int], condition: Tensor | None = None) -> Tensor:
-        """Generate images [n, 3, S, S] in [0, 1]; the latent of an image depends on its seed alone, not on the batch.
+        """Generate images [n, 3, S, S] in [0, 1]; each image's latent depends only on its seed, not on the batch.
 
         Args:
             n: number of images.
@@ -95,7 +95,7 @@ class GAN(Module):
         return self.make(self.noise(n, seeds), condition)
 
     def preview(self, count: int, condition: Tensor | None) -> Tensor:
-        """Generate samples for the seeds 0, 1, 2, ... [count, 1, 3, S, S] in [0, 1]."""
+        """Generate one sample for each of the seeds 0 to count - 1 -> [count, 1, 3, S, S] in [0, 1]."""
         return self.sample(count, range(count), condition)[:, None]
 
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
@@ -117,7 +117,7 @@ class GAN(Module):
         check(self.evaluator, self.monitor)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Train the discriminator and, at every `d_steps`-th of its updates, the generator."""
+        """Train the discriminator; every `d_steps` updates of the discriminator, also train the generator."""
         both: Any = self.optimizers()
         last = (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
         turn = (int(self.updates[1]) + 1) % self.d_steps == 0
@@ -141,7 +141,7 @@ class GAN(Module):
     def _discriminate(self, real: Tensor, attributes: Tensor | None) -> Tensor:
         with torch.no_grad():
             fake = self.generator(self._latents(len(real)), attributes)
-        # Separate batches, as in the paper: in a joint one, batch norm would mix real and fake statistics.
+        # Real and fake images pass separately, as in the paper: in one batch, batch norm would mix their statistics.
         scores = [self.discriminator(self._augmented(x), attributes) for x in (real, fake)]
         loss: Tensor = self.loss.discriminator(*scores)  # type: ignore[operator]
         penalty: Tensor = self.loss.penalty(lambda x: self.discriminator(x, attributes), real, fake)  # type: ignore[operator]
@@ -160,11 +160,11 @@ class GAN(Module):
         return x if self.augment is None else self.augment(x)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Store the evaluator's features of real images, and their attributes to condition samples on."""
+        """Store the evaluator's features of the real images and, if conditional, their attributes for the samples."""
         self._keep(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """The same as `validation_step`, for the test split."""
+        """Store what `validation_step` does, for the test split."""
         self._keep(batch)
 
     def _keep(self, batch: Batch) -> None:
@@ -173,11 +173,11 @@ class GAN(Module):
             self._conditions.append(batch["attributes"])
 
     def on_validation_epoch_end(self) -> None:
-        """Generate as many images as there are real ones and log their metrics."""
+        """Generate one image per real image and log the metrics of the generated images."""
         self._finish("val")
 
     def on_test_epoch_end(self) -> None:
-        """The same as `on_validation_epoch_end`, for the test split."""
+        """Generate one image per real image of the test split and log the metrics of the generated images."""
         self._finish("test")
 
     def _finish(self, split: str) -> None:

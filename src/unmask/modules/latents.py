@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def noise(shape: Sequence[int], n: int, seeds: Sequence[int], device: torch.device) -> Tensor:
-    """Draw standard normal noise for each seed [n, *shape], independent of the device and the batch.
+    """Draw standard normal noise [n, *shape], one element per seed; it depends on neither the device nor the batch.
 
     Raises:
-        ValueError: there is not one seed per image.
+        ValueError: the number of seeds is not `n`.
     """
     if len(seeds) != n:
         raise ValueError(f"{n} pictures want {n} seeds, not {len(seeds)}")
@@ -20,9 +20,16 @@ def noise(shape: Sequence[int], n: int, seeds: Sequence[int], device: torch.devi
 
 
 def walk(stops: Tensor, steps: int) -> Tensor:
-    """Interpolate noise [K, ...] -> [K * steps, ...] on great circles: from each to the next, the last to the first.
+    """Interpolate noise vectors along great circles in a closed loop: each to the next, and the last to the first.
 
-    Straight lines would pass through noise of smaller norm than any the generator was trained on (arXiv 1609.04468).
+    Straight lines would pass through noise with a smaller norm than the generator has seen (arXiv 1609.04468).
+
+    Args:
+        stops: noise vectors [K, ...].
+        steps: number of vectors from each stop to the next.
+
+    Returns:
+        Noise vectors [K * steps, ...].
     """
     flat = stops.flatten(1).double()
     after = flat.roll(-1, 0)
@@ -34,5 +41,5 @@ def walk(stops: Tensor, steps: int) -> Tensor:
 
 
 def seed_of(seed: int, number: int) -> int:
-    """Derive the seed of one image, so that it depends on neither the batch nor the order."""
+    """Derive the seed of image `number` from `seed`; it depends on neither the batch nor the order of images."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:8]) >> 1

@@ -1,4 +1,4 @@
-"""Evaluation of a generator in validation and test, on as many seeded samples as there are real images."""
+"""Evaluation of a generator in validation and test: one seeded sample is generated per real image."""
 
 import math
 from collections.abc import Collection
@@ -11,25 +11,25 @@ from unmask.metrics import generation
 
 BATCH = 64  # samples per batch
 FIGURES = ("frechet", "kernel", "precision", "recall")
-PUBLISHED = {"frechet": "fid", "kernel": "kid"}  # names on the published features only
+PUBLISHED = {"frechet": "fid", "kernel": "kid"}  # names used only if the features are the published ones
 
 
 def names(network: Any) -> dict[str, str]:
-    """Return the metric names of an evaluator: FID and KID on the published features, else with its own name."""
+    """Return an evaluator's metric names: `fid` and `kid` on the published features, else METRIC_NAME, its own name."""
     theirs = PUBLISHED if network.published else {}
     return {figure: theirs.get(figure, f"{figure}_{network.name}") for figure in FIGURES}
 
 
 def check(network: Any, monitor: str, others: Collection[str] = ()) -> None:
-    """Load an evaluator before training instead of after the first epoch, and check that it provides the monitor.
+    """Load an evaluator before training rather than after the first epoch, and check that the monitor exists.
 
     Args:
-        network: the evaluator; a missing weights file is reported here.
+        network: the evaluator; if its weights file is missing, this raises the error.
         monitor: `val/METRIC`.
-        others: further metrics of the module.
+        others: names of metrics that the module computes without the evaluator.
 
     Raises:
-        ValueError: there is no such metric.
+        ValueError: neither the evaluator nor the module provides this metric.
     """
     there = [*others, *names(network).values(), "std_ratio"]
     if monitor.startswith("val/") and monitor.removeprefix("val/") not in there:
@@ -38,10 +38,10 @@ def check(network: Any, monitor: str, others: Collection[str] = ()) -> None:
 
 
 def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
-    """Compute the metrics of generated against real images from an evaluator's features [N, F] and [M, F].
+    """Compare generated with real images by their features: `real` [N, F] and `made` [M, F].
 
-    Metrics that need more images than there are (at least two) are NaN. `std_ratio` is the feature deviation of
-    generated images divided by that of real ones; far below 1, the samples lack diversity.
+    Metrics that need more images than are available are NaN. `std_ratio` is the standard deviation of the features of
+    generated images divided by that of real images; a value far below 1 means that the samples lack diversity.
     """
     precision, recall = generation.precision_recall(real, made)
     found = {
@@ -58,13 +58,13 @@ def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
 
 
 def evaluate_samples(module: Any, network: Any, real: Tensor, condition: Tensor | None = None) -> dict[str, float]:
-    """Compute the metrics of a module's samples against features of real images, over all processes.
+    """Generate one sample per real image and compare the features of both, gathered from all processes.
 
     Args:
         module: a LightningModule with `sample`.
-        network: the evaluator that computed the features; metrics carry its `name`, or those of the published features.
+        network: the evaluator that computed `real`; see `names` for the names of the metrics.
         real: features of this process's real images [N, F].
-        condition: attributes [N, A] to condition the samples on.
+        condition: attributes [N, A] that the samples are conditioned on; None for unconditional samples.
     """
     count, first = len(real), module.global_rank * len(real)
     parts = [range(at, min(at + BATCH, count)) for at in range(0, count, BATCH)]

@@ -1,4 +1,4 @@
-"""A detector that localises manipulations: trained on masks, evaluated per pixel and, like any detector, per image."""
+"""A detector that localises manipulations: it is trained on masks and evaluated both per pixel and per image."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -16,11 +16,12 @@ from unmask.networks.layout import of_pictures
 
 
 class Segmenter(Detector):
-    """Train a network that returns maps, on batches with masks.
+    """Train a network that returns a logit for each pixel, on batches with masks.
 
-    An image's logit is the mean of the highest 1 % of its pixel logits: a small manipulated region makes an image fake,
-    a single bright pixel does not. Image predictions are stored and evaluated like those of any detector. For pixels,
-    only quantiles and counts are kept, 8 kB per image (metrics/localisation.py).
+    An image's logit is the mean of the highest 1 % of its pixel logits, so that a small manipulated region makes an
+    image fake, but a single pixel does not. Predictions for images are stored and evaluated like those of other
+    detectors. Instead of pixel logits, only their quantiles and counts are kept, 8 kB per image
+    (metrics/localisation.py).
 
     Args:
         network: x [B, 3, H, W] in [0, 1] -> logits [B, 1, H, W]; positive means manipulated.

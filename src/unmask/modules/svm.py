@@ -1,4 +1,4 @@
-"""A frozen encoder and a scikit-learn classifier on its features, trained like every other detector."""
+"""A frozen encoder and a scikit-learn classifier of its features; it is trained and tested like other detectors."""
 
 import warnings
 from collections.abc import Sequence
@@ -16,21 +16,22 @@ from unmask.networks.svm import FeatureSVM
 
 
 class SVM(Detector):
-    """Fit a support vector machine, or logistic regression, to a frozen encoder's features of the training split.
+    """Fit a support vector machine, or logistic regression, to the training split's features from a frozen encoder.
 
-    Features are computed once for all stored crops. The classifier is fitted before the single epoch, which itself does
-    nothing; validation, test and everything after are those of `Detector`. The fitted parameters become tensors of the
-    network, so that loading a checkpoint never runs code.
+    Features are computed once for all stored crops. The classifier is fitted before the single epoch, in which nothing
+    is trained; validation and test are inherited from `Detector`. The fitted parameters become tensors of the network,
+    so that loading a checkpoint never runs code.
 
     Args:
         network: a `networks.svm.FeatureSVM`.
-        loss: loss in validation and test, for the curves.
-        classifier: support vector machine `linear` or `rbf`, or `logistic` regression; the classes have equal weight.
+        loss: loss to log in validation and test; the fit does not use it.
+        classifier: support vector machine `linear` or `rbf`, or `logistic` regression; both classes get the same total
+            weight.
         C: values of the inverse regularisation strength to try.
         gamma: values of gamma to try for `rbf`, in units of 1 / number of features.
-        draws: number of randomly drawn combinations to try; null tries all.
-        folds: number of cross-validation folds, at least 2; a source and everything made from it are in one fold.
-        seed: seed of the folds and the draws.
+        draws: number of randomly drawn combinations of C and gamma to try; null tries all.
+        folds: number of cross-validation folds, at least 2; a source and everything made from it are in the same fold.
+        seed: random seed for the folds and the drawn combinations.
         monitor: see `Detector`.
         channels_last: see `Detector`.
         features: `exact` or `auto`, see `Detector`.
@@ -64,10 +65,10 @@ class SVM(Detector):
         self.cv = {}
 
     def on_fit_start(self) -> None:
-        """Compute the features and fit; a resumed run already has the fitted parameters.
+        """Compute the features and fit the classifier, unless a resumed run has loaded its fitted parameters.
 
         Raises:
-            ValueError: the Trainer is set to several processes, or not to exactly one epoch.
+            ValueError: the Trainer has several processes, or its `max_epochs` is not 1.
         """
         if self.trainer.max_epochs != 1 or self.trainer.world_size > 1:
             raise ValueError("an SVM is fitted once, by one process: set trainer.max_epochs=1 trainer.devices=1")
@@ -101,7 +102,7 @@ class SVM(Detector):
         return torch.zeros((), device=self.device, requires_grad=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return None: nothing is trained by gradient."""
+        """Return None, because nothing is trained by gradient."""
         warnings.filterwarnings("ignore", ".*this fit will run with no optimizer")
         return None
 

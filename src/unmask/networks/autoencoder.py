@@ -1,4 +1,4 @@
-"""Convolutional encoder and decoder for images whose side is a power of two; each stage halves or doubles the side."""
+"""Convolutional image encoder, whose stages halve the side, and decoder, whose stages double it."""
 
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ class ConvEncoder(nn.Module):
     Args:
         image_size: S in px, a power of two of at least 8.
         outputs: length of the output vector; twice the length of the latent for a variational autoencoder.
-        filters: channels of the finest stage; coarser stages have up to eight times as many.
+        filters: channels of the stage with the highest resolution; each later stage doubles them, up to 8 x `filters`.
     """
 
     def __init__(self, image_size: int = 64, outputs: int = 256, filters: int = 32) -> None:
@@ -40,7 +40,7 @@ class ConvDecoder(nn.Module):
     Args:
         image_size: S in px, a power of two of at least 8.
         latent: length of the latent.
-        filters: channels of the finest stage.
+        filters: channels of the stage with the highest resolution; the others mirror `ConvEncoder`.
     """
 
     def __init__(self, image_size: int = 64, latent: int = 128, filters: int = 32) -> None:
@@ -60,7 +60,7 @@ class ConvDecoder(nn.Module):
         """z: [B, latent] -> [B, 3, S, S] in [0, 1]."""
         x = self.first(z).view(len(z), -1, 4, 4)
         for stage in self.stages:
-            # Upsample, then convolve: transposed convolutions leave chequerboard artefacts.
+            # Upsampling is followed by a convolution, because transposed convolutions leave chequerboard artefacts.
             x = stage(interpolate(x, scale_factor=2.0, mode="nearest"))
         picture: Tensor = self.last(x).sigmoid()
         return picture

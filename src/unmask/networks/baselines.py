@@ -1,6 +1,6 @@
 """Hand-crafted features: baselines that a deep detector must beat.
 
-They share the interface of `encoders.py`: images [N, C, H, W] in [0, 1] -> features [N, num_features].
+They have the same interface as the encoders in `encoders.py`: images [N, C, H, W] in [0, 1] -> [N, num_features].
 """
 
 import torch
@@ -39,8 +39,9 @@ class SpectrumEncoder(nn.Module):
     leaves traces at high frequencies.
 
     Args:
-        bins: number of rings of equal width, from zero frequency (mean brightness) to the highest, a chequerboard.
-        channels: number of input channels, three per image.
+        bins: number of rings of equal width in the frequency plane, from zero frequency (mean brightness) to the
+            highest frequency (a chequerboard).
+        channels: number of input channels: 3 for each RGB image stacked in the channel dimension.
     """
 
     def __init__(self, bins: int = 32, channels: int = 3) -> None:
@@ -72,6 +73,6 @@ def _rings(height: int, width: int, bins: int, device: torch.device) -> Tensor:
     down = torch.fft.fftfreq(height, dtype=torch.float64)[:, None]
     across = torch.fft.fftfreq(width, dtype=torch.float64)[None]
     radius = (2 * (down.square() + across.square())).sqrt()  # 0 to 1; a frequency is at most half the sampling rate
-    # A frequency on the border of two rings belongs to the outer one, however the square root was rounded.
+    # A frequency on the border of two rings is assigned to the outer ring, even if the square root was rounded down.
     rings: Tensor = (radius * bins + 1e-9).long().clamp(max=bins - 1).flatten()
     return rings.to(device)

@@ -1,4 +1,4 @@
-"""A single-frame detector: any image encoder and a linear classifier, trained fully or in selected parts."""
+"""A single-frame detector: any image encoder and a linear classifier; selected encoder parameters can be trained."""
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -18,8 +18,8 @@ class FrameClassifier(EncodedNetwork):
         encoder: a callable that builds the encoder from `channels`. The encoder maps [N, 3, H, W] in [0, 1] to
             [N, num_features] and has the attributes `channels` and `num_features`.
         tuned: shell-style patterns of the encoder parameters to train: `*` trains all, an empty list freezes the
-            encoder, `*norm*` trains only the layer norms, as GenD does (arXiv 2508.06248). Submodules without a
-            trained parameter stay in eval mode, so that batch norm does not update its running statistics.
+            encoder, `*norm*` trains only the layer norms, as GenD does (arXiv 2508.06248). Submodules all of whose
+            parameters are frozen stay in eval mode, so that batch norm does not update its running statistics.
         dropout: dropout probability before the classifier, 0 to 1.
         unit_length: normalise features to unit length before the classifier, as GenD does.
 

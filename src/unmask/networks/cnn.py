@@ -1,10 +1,11 @@
-"""A small CNN on noise residuals: it sees differences between neighbouring pixels and almost none of the content.
+"""A small CNN on noise residuals: it sees differences between neighbouring pixels, but little of the image content.
 
 The first layer is fixed: high-pass filters of the spatial rich model ("Rich Models for Steganalysis of Digital Images",
 Fridrich and Kodovsky 2012, doi 10.1109/TIFS.2012.2190402). Their output is clipped at a few grey levels, so that edges
-weigh no more than grain. The next layers start at full resolution and use average instead of max pooling, after
+do not dominate noise. The next layers start at full resolution and use average instead of max pooling, after
 "Structural Design of Convolutional Neural Networks for Steganalysis", Xu et al. 2016 (doi 10.1109/LSP.2016.2548421).
-Bayar and Stamm 2016 (doi 10.1145/2909827.2930786) learn such filters, which takes more than a few hundred images.
+Bayar and Stamm 2016 (doi 10.1145/2909827.2930786) learn the filters instead, but this needs more than a few hundred
+images.
 """
 
 import torch
@@ -25,8 +26,8 @@ SQUARE_5 = [
 def high_pass() -> Tensor:
     """Return four filters [4, 1, 5, 5] whose response to constant and linear regions is 0; their centre weight is -1.
 
-    Each predicts a pixel from its neighbours and keeps the error. The neighbours are those left and right, those above
-    and below, the 3x3 square and the 5x5 square around it.
+    Each filter predicts a pixel from its neighbours and returns the prediction error. The four filters use these
+    neighbours: left and right; above and below; the 3x3 square around the pixel; the 5x5 square around the pixel.
     """
     filters = torch.zeros(4, 5, 5)
     filters[0, 2, 1:4] = torch.tensor(SECOND) / 2
@@ -39,8 +40,8 @@ def high_pass() -> Tensor:
 class ResidualCnn(nn.Module):
     """Classify a frame by its noise residuals: 48,193 parameters at width 16.
 
-    Features are averaged over the frame, so it takes any size: it can be trained on small crops (augment=crops) and
-    applied to whole frames. Do not resample its input, or the residuals will be those of the resampling.
+    Features are averaged over the frame, so that the network accepts any frame size: it can be trained on small crops
+    (augment=crops) and applied to whole frames. Do not resample its input, since resampling changes the residuals.
 
     Args:
         width: channels of the first stage; the others have 2, 3 and 4 times as many.
@@ -62,7 +63,7 @@ class ResidualCnn(nn.Module):
             convolution = nn.Conv2d(channels, times * width, 3, padding=1, bias=False)
             stages += [convolution, nn.BatchNorm2d(times * width), nn.ReLU(), nn.AvgPool2d(2)]
             channels = times * width
-        self.stages = nn.Sequential(*stages[:-1])  # the last pooling is dropped: its output is averaged anyway
+        self.stages = nn.Sequential(*stages[:-1])  # the last pooling is not needed: `encode` averages over the frame
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.num_features, 1))
 
     def residuals(self, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """CNN and LSTM: a per-frame encoder followed by a recurrent network over the frames of a clip.
 
 After "Deepfake Video Detection Using Recurrent Neural Networks", Guera and Delp 2018 (doi 10.1109/AVSS.2018.8639163);
-here the encoder, the pooling and the use of frame differences are configurable.
+unlike there, the encoder, the pooling and the use of frame differences are configurable.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from unmask.networks.encoded import EncodedNetwork
 
-# Between consecutive frames, most of a face changes by 0.01 to 0.02 on the scale [0, 1]. Multiplied by 8, this has the
-# spread that encoders expect of a channel. Larger changes (moving edges) are clipped at 1/16 of the range.
+# Between consecutive frames, most pixels of a face change by 0.01 to 0.02 on the scale [0, 1]. Multiplied by 8, the
+# differences have the spread that encoders expect of a channel. Larger ones (moving edges) are clipped at 1/16.
 DIFFERENCE_SCALE = 8.0
 POOLINGS = ("last", "mean", "attention")
-# Frames per forward pass of an encoder that is not being trained, on a CPU: InceptionResnetV1 then takes two thirds of
-# the time per frame that it takes with all 160 frames of a batch at once (4, 8, 16 and 32 were tried on two cores).
+# Frames per forward pass on a CPU, if the encoder is not being trained: InceptionResnetV1 then takes two thirds of the
+# time that it takes for all 160 frames of a batch at once (values of 4, 8, 16 and 32 were measured on two cores).
 CPU_FRAMES = 16
 
 
@@ -31,10 +31,10 @@ class CnnLstm(EncodedNetwork):
         hidden: hidden size of the LSTM.
         layers: number of stacked LSTM layers.
         dropout: dropout probability between the layers and before the classifier, 0 to 1.
-        bidirectional: also read the clip backwards.
+        bidirectional: add a second LSTM that reads the clip backwards.
         pooling: `last` (the last output of each direction), `mean`, or `attention` (a learned weight per frame).
         differences: give the encoder 6 channels: the frame and its difference from the previous frame.
-        frozen: freeze the encoder, in eval mode, and train the layers after it.
+        frozen: freeze the encoder, keep it in eval mode and train only the layers after it.
 
     Raises:
         ValueError: an argument is invalid; the message says what is valid.
@@ -106,7 +106,7 @@ class CnnLstm(EncodedNetwork):
         return logit.squeeze(1)
 
     def _pool(self, outputs: Tensor) -> Tensor:
-        """[B, T, width] -> [B, width]."""
+        """Pool the outputs of the LSTM over time: [B, T, width] -> [B, width]."""
         if self.pooling == "mean":
             return outputs.mean(1)
         if self.attention is not None:
@@ -136,7 +136,7 @@ def _check(
 def change(x: Tensor) -> Tensor:
     """Return each frame's difference from the previous one, times `DIFFERENCE_SCALE`; 0.5 means no change.
 
-    The first frame has no predecessor and reuses the second frame's difference, so that no frame looks static.
+    The first frame has no previous frame; it gets the second frame's difference, so that it does not appear static.
     """
     steps = x.diff(dim=1)
     steps = torch.cat([steps[:, :1], steps], dim=1)

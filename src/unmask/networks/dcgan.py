@@ -1,7 +1,8 @@
 """DCGAN: generator and discriminator of strided convolutions (arXiv 1511.06434), with more stages for larger images.
 
-Conditioning on attributes: their embedding is concatenated to the generator's latent (arXiv 1411.1784). The
-discriminator takes them as a map in a fourth channel or, better, projects its features onto them (arXiv 1802.05637).
+To condition the networks on attributes, an embedding of the attributes is concatenated to the generator's latent
+(arXiv 1411.1784). The discriminator takes the attributes as a fourth channel or, better, projects its features onto
+them (arXiv 1802.05637).
 """
 
 import math
@@ -17,7 +18,7 @@ SPREAD = 0.02  # standard deviation of the initial weights, as in the paper
 
 
 def doublings(image_size: int) -> int:
-    """Return how many times 4 px are doubled to reach `image_size`."""
+    """Return how often a side of 4 px must be doubled to reach `image_size`."""
     stages = round(math.log2(max(image_size, 1))) - 2
     if image_size < 8 or 4 * 2**stages != image_size:
         raise ValueError(f"image_size={image_size}: a DCGAN has a power of two from 8 on; set 64, the paper's")
@@ -25,12 +26,12 @@ def doublings(image_size: int) -> int:
 
 
 def widths(filters: int, stages: int) -> list[int]:
-    """Return the channels from the finest stage to the coarsest: doubled at each stage, up to a factor of eight."""
+    """Return the channels per stage, highest resolution first: `filters`, doubled at each stage, at most 8 x that."""
     return [filters * min(2**at, 8) for at in range(stages)]
 
 
 def _initialise(network: nn.Module) -> None:
-    """Draw weights from a normal distribution of deviation 0.02, as in the paper; those of batch norm around 1."""
+    """Draw weights from a normal distribution with deviation 0.02, as in the paper; its mean is 0, or 1 for norms."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(layer.weight, 0.0, SPREAD)
@@ -47,9 +48,9 @@ class DCGANGenerator(nn.Module):
     Args:
         image_size: S in px, a power of two of at least 8; the paper uses 64.
         latent: length of the latent; the paper uses 100.
-        filters: channels of the finest stage; coarser stages have up to eight times as many.
+        filters: channels of the stage with the highest resolution; the other stages have up to 8 x `filters`.
         attributes: number of attributes the generator is conditioned on; 0 for an unconditional generator.
-        embedding: length of the attributes' embedding.
+        embedding: length of the vector into which the attributes are embedded.
     """
 
     def __init__(
@@ -82,12 +83,12 @@ class DCGANDiscriminator(nn.Module):
 
     Args:
         image_size: S in px, a power of two of at least 8.
-        filters: channels of the finest stage.
-        attributes: number of attributes the discriminator is conditioned on; 0 for an unconditional one.
-        condition: how the attributes enter, `projection` or `concat`.
+        filters: channels of the stage with the highest resolution; the other stages have up to 8 x `filters`.
+        attributes: number of attributes the discriminator is conditioned on; 0 for an unconditional discriminator.
+        condition: how the attributes enter: `projection` (of the features) or `concat` (as a fourth channel).
         norm: `batch`, as in the paper; `instance` or `none` for WGAN-GP, whose penalty is computed per image
             (arXiv 1704.00028, section 4).
-        spectral: divide each weight by its largest singular value (arXiv 1802.05957), for the hinge loss.
+        spectral: divide each weight by its largest singular value (arXiv 1802.05957), intended for the hinge loss.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
-"""Denoising U-Net for diffusion: residual blocks, attention at chosen resolutions, conditioned on time and attributes.
+"""Denoising U-Net for diffusion, conditioned on time and attributes; attention at chosen resolutions.
 
-The network of DDPM (arXiv 2006.11239, appendix B), built from diffusers' UNet2DModel. Unlike the paper's, it can split
-images into patches, so that no layer works at full resolution (arXiv 2301.11093, section 3.2): `patch=2` costs 1/4.
+This is the network of DDPM (arXiv 2006.11239, appendix B), built from diffusers' UNet2DModel. In addition, it can fold
+images into patches, so that no layer works at full resolution (arXiv 2301.11093, section 3.2): with `patch=2`, a
+forward pass costs a quarter.
 """
 
 from collections.abc import Sequence
@@ -12,18 +13,18 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 
 class Denoiser(nn.Module):
-    """Noisy image and time -> predicted noise or velocity, whichever the module trains it for.
+    """Noisy image and time -> predicted noise or velocity, depending on the training module.
 
-    Conditioning on attributes: their embedding is added to that of the time; a learned embedding replaces it where the
-    attributes are unknown (arXiv 2207.12598).
+    To condition the network on attributes, their embedding is added to the time embedding. If an image's attributes are
+    unknown, a learned embedding is added instead (arXiv 2207.12598).
 
     Args:
         image_size: S in px, a multiple of patch x 2^(stages - 1).
-        channels: channels of each stage, from the finest; the side is halved between stages.
-        layers: residual blocks per stage.
-        attention: sides in px of the stages with self-attention, measured after patching.
+        channels: channels of each stage, highest resolution first; each stage has half the side of the previous one.
+        layers: number of residual blocks per stage.
+        attention: sides of the feature maps at which stages have self-attention, in px after patching.
         patch: side in px of the squares that are folded into channels before the first layer; 1 for no patching.
-        groups: number of groups of the group norm; must divide all channels.
+        groups: number of groups of the group norm; must divide every entry of `channels`.
         head: channels per attention head.
         dropout: dropout probability in the residual blocks.
         attributes: number of attributes to condition on; 0 for an unconditional network.
@@ -44,7 +45,7 @@ class Denoiser(nn.Module):
         super().__init__()
         sides = stage_sides(image_size, len(channels), patch)
         _check(channels, layers, attention, sides, groups, head)
-        # Imported here because it takes seconds, which only users of a denoiser should pay for.
+        # Imported here because the import takes seconds, which only users of a denoiser should wait.
         from diffusers.models.unets.unet_2d import UNet2DModel
 
         self.image_size, self.patch, self.attributes = image_size, patch, attributes
@@ -57,7 +58,7 @@ class Denoiser(nn.Module):
             layers_per_block=layers,
             down_block_types=tuple("AttnDownBlock2D" if looks else "DownBlock2D" for looks in seen),
             up_block_types=tuple("AttnUpBlock2D" if looks else "UpBlock2D" for looks in reversed(seen)),
-            add_attention=seen[-1],  # between the two halves
+            add_attention=seen[-1],  # in the middle block, between the encoder half and the decoder half
             attention_head_dim=head,
             norm_num_groups=groups,
             dropout=dropout,
@@ -74,8 +75,8 @@ class Denoiser(nn.Module):
         Args:
             x: noisy images [B, 3, S, S]; the clean images lie in about [-1, 1].
             t: time steps [B]; 0 is the least noise.
-            attributes: [B, A] in [0, 1] for a conditional network; None if unknown for the whole batch.
-            known: bool [B], whether each image's attributes are known; None if all are.
+            attributes: [B, A] in [0, 1] for a conditional network; None if no image's attributes are known.
+            known: bool [B], whether each image's attributes are known; None if all of them are known.
         """
         condition = self._condition(len(x), attributes, known) if self.attributes else None
         squares = pixel_unshuffle(x, self.patch)  # [B, 3 P^2, S / P, S / P]
@@ -83,18 +84,18 @@ class Denoiser(nn.Module):
         return pixel_shuffle(found, self.patch)
 
     def _condition(self, count: int, attributes: Tensor | None, known: Tensor | None) -> Tensor:
-        """Return the embedding that is added to the time embedding [B, width]."""
+        """Return the embedding [B, width] of the attributes, which is added to the time embedding."""
         if attributes is None:
             return self.unknown.expand(count, -1)
-        told: Tensor = self.embed(2 * attributes - 1)  # all attributes absent differs from unknown
+        told: Tensor = self.embed(2 * attributes - 1)  # "no attribute present" must differ from "unknown"
         return told if known is None else torch.where(known[:, None], told, self.unknown)
 
 
 def stage_sides(image_size: int, stages: int, patch: int) -> list[int]:
-    """Return the side of each stage in px, from the finest.
+    """Return the side of each stage's feature maps in px, highest resolution first.
 
     Raises:
-        ValueError: a side is not a whole number.
+        ValueError: a side would not be a whole number.
     """
     factor = patch * 2 ** (stages - 1) if patch >= 1 and stages >= 1 else 0
     if not factor or image_size < factor or image_size % factor:

@@ -1,4 +1,4 @@
-"""Interface of networks with a per-frame encoder; the features of a frozen encoder can be computed once and cached."""
+"""Interface of networks with a per-frame encoder; if it is frozen, its features can be computed once and cached."""
 
 from torch import Tensor, nn
 
@@ -15,5 +15,5 @@ class EncodedNetwork(nn.Module):
     frozen: bool
 
     def head(self, features: Tensor) -> Tensor:
-        """Features of frames [B, F] or of clips [B, T, F] -> logit [B]."""
+        """Features of frames [B, F] or features of clips [B, T, F] -> logit [B]."""
         raise NotImplementedError

@@ -1,6 +1,6 @@
 """Per-frame encoders: images [N, C, H, W] in [0, 1] -> features [N, num_features].
 
-Each normalises its own input. Its attribute `channels` is 3 for RGB; further channels are centred at 0.5.
+Each encoder normalises its own input. Its attribute `channels` is 3 for RGB; channels beyond these are centred at 0.5.
 """
 
 import torch
@@ -15,9 +15,9 @@ FACENET_SMALLEST = 75  # px; below this, the feature map of some stage of Incept
 class SmallEncoder(nn.Module):
     """Four convolutions with batch norm, to train from scratch on a CPU: about 80,000 parameters at width 16.
 
-    The first convolution has stride 2, because at full resolution it would cost more than all the others; its 5x5
-    kernels are small enough for the finest texture. The features are the spatial mean of the last stage, for traces
-    all over the face, and its spatial maximum, for local traces: with the mean alone, seams are learnt late.
+    The first convolution has stride 2, because without it this layer would cost more than all the others; its 5x5
+    kernels still detect the finest texture. The features are the last stage's spatial mean, which shows traces all over
+    the face, and its spatial maximum, which shows local traces: with the mean alone, the encoder learns seams late.
 
     Args:
         channels: number of input channels.
@@ -52,9 +52,9 @@ class FacenetEncoder(nn.Module):
     """InceptionResnetV1 of facenet-pytorch, trained for face recognition at 160 px: 512 features of unit length.
 
     Args:
-        pretrained: `vggface2` or `casia-webface`, or none for random weights.
-        weights: path to a file with such weights, instead of `pretrained`.
-        channels: number of input channels. Pretrained weights are for RGB; those of further channels start at zero.
+        pretrained: the weights to load, `vggface2` or `casia-webface`; none for random weights.
+        weights: path to a file with weights for this network, instead of `pretrained`.
+        channels: number of input channels. Loaded weights are for RGB; the weights of other channels start at zero.
     """
 
     def __init__(self, pretrained: str | None = None, weights: str | None = None, channels: int = 3) -> None:
@@ -82,14 +82,14 @@ class FacenetEncoder(nn.Module):
 
 
 class TimmEncoder(nn.Module):
-    """Any image model of timm without its classifier, normalising with the mean and deviation it was trained with.
+    """Any image model of timm without its classifier; input is normalised with the model's training statistics.
 
     Args:
-        name: a name from `timm.list_models()`, with or without a tag for the weights.
+        name: a name from `timm.list_models()`, with or without the tag that selects weights.
         pretrained: load timm's weights, from its cache or by download.
-        weights: path to a file with such weights, instead of `pretrained`.
-        channels: number of input channels. Pretrained weights are for RGB; those of further channels start at zero.
-        image_size: side of the input in px, for architectures that are built for a fixed size.
+        weights: path to a file with weights for this model, instead of `pretrained`.
+        channels: number of input channels. Loaded weights are for RGB; the weights of other channels start at zero.
+        image_size: side of the input in px; used only by architectures with a fixed input size.
     """
 
     mean: Tensor
@@ -109,11 +109,11 @@ class TimmEncoder(nn.Module):
         self.network = timm_model(name, channels, image_size, pretrained, weights)
         self.channels = channels
         known = vars(self.network)
-        # Some models end in a layer wider than their last stage; timm calls its width head_hidden_size.
+        # The last layer of some models is wider than their last stage; timm calls this width head_hidden_size.
         self.num_features = int(known.get("head_hidden_size") or known["num_features"])
         mean, std = list(known["pretrained_cfg"]["mean"]), list(known["pretrained_cfg"]["std"])
         rest = channels - len(mean)
-        # Channels after RGB are centred at 0.5 and take the mean deviation of RGB.
+        # Channels after RGB are centred at 0.5; their deviation is the mean of the deviations of R, G and B.
         self.register_buffer("mean", torch.tensor(mean + rest * [0.5]).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std + rest * [sum(std) / len(std)]).view(-1, 1, 1), persistent=False)
 

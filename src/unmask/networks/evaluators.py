@@ -1,7 +1,7 @@
 """Feature networks for evaluating generated images: images [N, 3, H, W] in [0, 1] -> features [N, F].
 
-Each has a `name`, which metrics on its features carry, and a flag `published`: whether its features are those that FID,
-KID and the Inception Score were defined with. Metrics on any other features do not get these names.
+Each evaluator has a `name`, which is part of its metrics' names, and a flag `published`: whether its features are the
+published ones with which FID, KID and the Inception Score were defined. Only metrics on those features get these names.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,8 @@ from unmask.networks.weights import find, load_state, read_state_dict
 
 SIDE = 64  # px, input of RandomFeatures
 INCEPTION_SIDE = 299  # px, input of the published network
-CLASSES = 1008  # of the published network: the 1000 of ImageNet and some unused ones
-# Two ports of TensorFlow's inception-2015-12-05.tgz; the files are identical and use torchvision's names.
+CLASSES = 1008  # classes of the published network: the 1000 of ImageNet and 8 unused ones
+# Two ports of TensorFlow's inception-2015-12-05.tgz; the files are identical and use torchvision's parameter names.
 INCEPTION_URLS = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
@@ -29,26 +29,27 @@ AVERAGED = ("5b", "5c", "5d", "6b", "6c", "6d", "6e", "7b")  # blocks whose aver
 
 
 class RandomFeatures(nn.Module):
-    """A fixed random convolutional network, the same on every machine, for use when no trained one is available.
+    """A convolutional network with fixed random weights, equal on all machines, for use without a trained network.
 
     Random convolutions with a nonlinearity distinguish textures and layouts without training (Ulyanov et al., arXiv
     1711.10925, on untrained networks as priors; Naeem et al., arXiv 2002.09797, section 3.3, on random embeddings for
-    evaluating samples). A distance between its features shows whether training approaches the data. It is not FID and
-    can be compared only with itself.
+    evaluating samples). A distance between its features shows whether samples get closer to the data during training.
+    This distance is not FID, and it can be compared only with distances from the same network.
 
     Args:
-        width: channels of the first stage; features are the mean and the deviation of each stage's channels.
+        width: channels of the first stage. The features are the spatial mean and deviation of every channel of every
+            stage.
     """
 
-    name = "random"  #: in the names of metrics on these features
-    published = False  #: so none of them is called FID
+    name = "random"  #: part of the names of metrics on these features
+    published = False  #: metrics on these features are not called FID
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         widths = [3, width, 2 * width, 2 * width]
         for at, (inside, outside) in enumerate(pairwise(widths)):
-            # He initialisation: after a ReLU, the mean square stays about the same (arXiv 1502.01852).
+            # He initialisation keeps the mean square about the same after each ReLU (arXiv 1502.01852).
             weight = torch.randn(outside, inside, 3, 3, generator=generator) * (2 / (9 * inside)) ** 0.5
             self.register_buffer(f"weight{at}", weight, persistent=False)
         self.stages = len(widths) - 1
@@ -68,19 +69,19 @@ class RandomFeatures(nn.Module):
 
 
 class Inception(nn.Module):
-    """The Inception network of FID (arXiv 1706.08500): 2048 features, the spatial mean of its last maps.
+    """The Inception network of FID (arXiv 1706.08500): its 2048 features are the spatial mean of the last feature maps.
 
-    It is the graph of December 2015, which differs from torchvision's: average pooling excludes the padding, the last
-    block uses max pooling, and there are 1008 classes. As in that graph, images are rounded to 8 bits, resized to
-    299 px (bilinear, no antialiasing, source coordinate = target coordinate x scale) and scaled to (x - 128) / 128.
-    It always runs in float32, so that metrics do not depend on the Trainer's precision.
+    It is TensorFlow's graph of December 2015, which differs from torchvision's network: average pooling excludes the
+    padding, the last block uses max pooling, and there are 1008 classes. As in that graph, images are rounded to 8
+    bits, resized to 299 px (bilinear, no antialiasing, source coordinate = target coordinate x scale) and scaled to
+    (x - 128) / 128. It always runs in float32, so that metrics do not depend on the Trainer's precision.
 
-    The weights file is a state dict with torchvision's names, as published by torch-fidelity and pytorch-fid (the same
-    95 MB). TorchScript archives and pickled networks are refused, because loading them would run code.
+    The weights file is a state dict with torchvision's parameter names. torch-fidelity and pytorch-fid publish the same
+    file (95 MB). TorchScript archives and pickled networks are refused, because loading them would run code.
 
     Args:
-        weights: path to the file; null looks in `$TORCH_HOME/hub/checkpoints`. With other weights of the same network,
-            metrics are not called FID.
+        weights: path to the file; null looks in `$TORCH_HOME/hub/checkpoints`. If the file holds other weights than the
+            published ones, metrics are not called FID.
         download: download the file if it is missing.
     """
 
@@ -98,7 +99,7 @@ class Inception(nn.Module):
 
     @cached_property
     def published(self) -> bool:
-        """Whether the weights are the published ones, by the digest of their file."""
+        """Whether the weights are the published ones, according to the SHA-256 of their file."""
         return is_published(self._path, INCEPTION_URLS[0])
 
     @torch.no_grad()
@@ -112,14 +113,16 @@ class Inception(nn.Module):
 
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor:
-        """Features [N, 2048] -> class logits [N, 1008], without the bias, as the Inception Score was published."""
+        """Features [N, 2048] -> class logits [N, 1008]; the bias is left out, as in the published Inception Score."""
         classes = self._network.on(features.device).get_submodule("classes")
         assert isinstance(classes, nn.Linear)
         return features @ classes.weight.T
 
 
 def build_inception(state: dict[str, Tensor], origin: str) -> nn.Module:
-    """Build the graph of December 2015: images [N, 3, 299, 299] in [-1, 1] -> [N, 2048]; `classes` is its last layer.
+    """Build the graph of December 2015: images [N, 3, 299, 299] in [-1, 1] -> [N, 2048].
+
+    Its attribute `classes` is the linear layer that would turn these features into class logits.
 
     Raises:
         ValueError: the weights belong to another network.
@@ -140,18 +143,18 @@ def _repool(block: nn.Module, pool: Callable[[Tensor], Tensor]) -> None:
     last = block.get_submodule("branch_pool")
 
     def forward(x: Tensor) -> Tensor:
-        # The block also computes its own pooling branch, which costs little.
+        # The original block still computes its own pooling branch, but this costs little.
         return torch.cat([*branches(x)[:-1], last(pool(x))], dim=1)
 
     block.forward = forward
 
 
 def resize_corners(x: Tensor, side: int) -> Tensor:
-    """Resize as TensorFlow 1: bilinear, no antialiasing, output pixel i sampled at i x (old side / side).
+    """Resize images as TensorFlow 1 does: bilinear, no antialiasing, output pixel i samples i x (old side / new side).
 
     Args:
-        x: [N, C, H, W] -> [N, C, side, side].
-        side: px.
+        x: images [N, C, H, W]; the result is [N, C, side, side].
+        side: new height and width, px.
     """
     down, across = (_corner_weights(size, side).to(x) for size in x.shape[-2:])
     return down @ x @ across.T

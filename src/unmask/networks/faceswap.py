@@ -1,10 +1,10 @@
 """Face-swap autoencoder: one encoder shared by all people and one decoder per person.
 
-The scheme of the first face-swapping programs (surveyed in arXiv 2005.05535, section 3.1): the encoder with its
-bottleneck sees everyone's faces, so that it keeps pose, expression and lighting, and each decoder learns one person's
-appearance. Differences: upsampling is a sub-pixel convolution initialised to nearest-neighbour upsampling (arXiv
-1707.02937), so that training does not start from a chequerboard pattern; there is no normalisation, so that a swap does
-not depend on the rest of the batch.
+This is the scheme of the first face-swapping programs (surveyed in arXiv 2005.05535, section 3.1). The encoder is
+trained on everyone's faces, so that its bottleneck describes pose, expression and lighting; each decoder learns one
+person's appearance. There are two differences. Upsampling is a sub-pixel convolution that is initialised to
+nearest-neighbour upsampling (arXiv 1707.02937), so that training does not start from a chequerboard pattern. There are
+no normalisation layers, so that a swap does not depend on the rest of the batch.
 """
 
 from itertools import pairwise
@@ -22,8 +22,8 @@ class SharedEncoder(nn.Module):
 
     Args:
         image_size: S in px, a power of two of at least 16.
-        filters: channels of the finest stage; coarser stages have up to eight times as many.
-        latent: length of the bottleneck.
+        filters: channels of the stage with the highest resolution; the other stages have up to 8 x `filters`.
+        latent: length of the bottleneck vector.
     """
 
     def __init__(self, image_size: int = 64, filters: int = 32, latent: int = 256) -> None:
@@ -49,8 +49,8 @@ class PersonDecoder(nn.Module):
     """[B, C, 8, 8] -> images of one person [B, 3, S, S] and their face masks [B, 1, S, S], both in [0, 1].
 
     Args:
-        image_size: S, px.
-        filters: channels of the finest stage.
+        image_size: S in px, a power of two of at least 16.
+        filters: channels of the stage with the highest resolution.
     """
 
     def __init__(self, image_size: int = 64, filters: int = 32) -> None:
@@ -71,8 +71,8 @@ class FaceSwapNetwork(nn.Module):
     Args:
         image_size: S in px, a power of two of at least 16.
         people: number of people.
-        filters: channels of the finest stage.
-        latent: length of the bottleneck.
+        filters: channels of the stage with the highest resolution.
+        latent: length of the bottleneck vector.
     """
 
     def __init__(self, image_size: int = 64, people: int = 2, filters: int = 32, latent: int = 256) -> None:
@@ -111,7 +111,7 @@ class Enlarge(nn.Module):
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
         self.conv = _initialised(nn.Conv2d(inside, 4 * outside, 3, padding=1))
-        with torch.no_grad():  # four equal neighbours, as in nearest-neighbour upsampling
+        with torch.no_grad():  # each input pixel becomes four equal pixels, as in nearest-neighbour upsampling
             self.conv.weight.copy_(self.conv.weight[::4].repeat_interleave(4, dim=0))
         self.act, self.shuffle = nn.LeakyReLU(SLOPE), nn.PixelShuffle(2)
 
@@ -122,7 +122,7 @@ class Enlarge(nn.Module):
 
 
 def _initialised(conv: nn.Conv2d) -> nn.Conv2d:
-    """Apply He initialisation (arXiv 1502.01852): without normalisation, the signal would fade otherwise."""
+    """Apply He initialisation (arXiv 1502.01852), so that signals do not fade although no layer normalises them."""
     nn.init.kaiming_normal_(conv.weight, SLOPE)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)

@@ -9,14 +9,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @torch.no_grad()
 def count_flops(network: nn.Module, x: Tensor) -> int:
-    """Count the floating-point operations of one forward pass in eval mode: twice the multiply-adds.
+    """Count the floating-point operations of one forward pass in eval mode; a multiply-add counts as two.
 
     Like `FlopCounterMode`, this counts convolutions, matrix products and attention, but no element-wise operations
-    (norms, activations). Nothing is computed: a copy on the meta device is run.
+    (norms, activations). The pass runs on a copy of the network on the meta device, which computes no values.
 
     Args:
         network: the network; not modified.
-        x: an input; only its shape matters.
+        x: an input of the network; only its shape matters.
     """
     shapes = copy.deepcopy(network).to("meta").eval()
     with FlopCounterMode(display=False) as counter:

@@ -1,4 +1,4 @@
-"""Published networks for evaluation: found on disk, loaded at first use, never trained, stored in no checkpoint."""
+"""Published networks for evaluation: they are loaded at first use, never trained and never stored in checkpoints."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from unmask.networks.weights import digest_of
 class Frozen:
     """A network that is built at first use.
 
-    It is not a submodule of the module that holds it, so it is in no optimizer and no checkpoint: a run can still
-    sample after its evaluator's file is gone.
+    It is not registered as a submodule of its owner, so that optimizers and checkpoints do not contain it. A run can
+    therefore generate samples even if its evaluator's weights file no longer exists.
 
     Args:
         make: builds the network on the CPU.
@@ -32,6 +32,6 @@ class Frozen:
 
 
 def is_published(path: Path, url: str) -> bool:
-    """Whether a file is identical to the one published at `url`, by its SHA-256."""
+    """Whether a file is identical to the one published at `url`: its SHA-256 starts with the digest in the URL."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest().startswith(str(digest_of(url)))

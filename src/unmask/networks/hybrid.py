@@ -1,7 +1,7 @@
 """Hybrid: the early stages of ResNet-18 and of DenseNet-121 process one frame, and their feature maps are fused.
 
-ResNet: arXiv 1512.03385; DenseNet: arXiv 1608.06993; attention pooling after "Attention-based Deep Multiple Instance
-Learning", arXiv 1802.04712, with one linear score per position.
+ResNet is arXiv 1512.03385, DenseNet is arXiv 1608.06993. Attention pooling follows "Attention-based Deep Multiple
+Instance Learning", arXiv 1802.04712, but computes the score of each position with a single linear layer.
 """
 
 import torch
@@ -17,12 +17,13 @@ STAGES = 4  # of both networks
 class Hybrid(nn.Module):
     """Two branches on one frame; their feature maps are concatenated, mixed by a 1x1 convolution and attention-pooled.
 
-    At the default depths it has 3.3 M parameters and 5.2 GFLOPs at 224 px; DenseNet-121 has 7.0 M and 5.7.
+    With the default numbers of stages, it has 3.3 M parameters and needs 5.2 GFLOPs at 224 px; DenseNet-121 alone has
+    7.0 M parameters and needs 5.7 GFLOPs.
 
     Args:
         pretrained: load timm's weights for both networks, from its cache or by download.
-        resnet_weights: path to a file with ResNet-18's weights, in timm's naming; instead of `pretrained`.
-        densenet_weights: path to a file with DenseNet-121's weights.
+        resnet_weights: path to a file with ResNet-18's weights under timm's names, instead of `pretrained`.
+        densenet_weights: path to a file with DenseNet-121's weights under timm's names, instead of `pretrained`.
         resnet_stages: number of residual stages to keep, 1 to 4.
         densenet_stages: number of dense blocks to keep, 1 to 4.
         width: channels of the fused map.
@@ -55,7 +56,7 @@ class Hybrid(nn.Module):
         if x.ndim != 4:
             raise ValueError(f"this network reads frames [B, 3, H, W], not {list(x.shape)}: set frames=null")
         maps = [self.resnet(x), self.densenet(x)]
-        # Downsample to the coarser map: average pooling of the finer one still covers every position.
+        # Both maps get the size of the smaller one, by average pooling, which loses no position of the larger one.
         size = (min(part.shape[2] for part in maps), min(part.shape[3] for part in maps))
         fused: Tensor = self.fuse(torch.cat([adaptive_avg_pool2d(part, size) for part in maps], dim=1))  # [B, C, h, w]
         weight: Tensor = self.attention(fused).flatten(2).softmax(2)  # [B, 1, h*w]
@@ -72,7 +73,7 @@ class Hybrid(nn.Module):
 
 
 class _Stages(nn.Module):
-    """The first stages of a timm network, normalising with the mean and deviation it was trained with."""
+    """The first stages of a timm network; input is normalised with the network's training statistics."""
 
     mean: Tensor
     std: Tensor
@@ -90,7 +91,7 @@ class _Stages(nn.Module):
         for key in ("mean", "std"):
             value = torch.tensor(model.pretrained_cfg[key])  # type: ignore[index]
             self.register_buffer(key, value.view(-1, 1, 1), persistent=False)
-        # As timm's `features_only=True`, but for a model that already has its weights. Index 0 is the stem.
+        # This does what timm's `features_only=True` does, but to a model that already has weights. Index 0 is the stem.
         self.network = FeatureListNet(model, out_indices=(stages,), flatten_sequential=name.startswith("densenet"))
         self.channels = int(self.network.feature_info.channels()[-1])
 

@@ -1,8 +1,8 @@
 """Meso4 and MesoInception4: small frame detectors of face forgery.
 
-"MesoNet: a Compact Facial Video Forgery Detection Network", Afchar et al. 2018, arXiv 1809.00888. Layers, their order
-and constants are those of the authors' Keras code (DariusAf/MesoNet), except that these networks return the logit of
-fake instead of the probability of real.
+"MesoNet: a Compact Facial Video Forgery Detection Network", Afchar et al. 2018, arXiv 1809.00888. The layers, their
+order and their constants are those of the authors' Keras code (DariusAf/MesoNet). The only difference is the output:
+these networks return the logit of fake instead of the probability of real.
 """
 
 import re
@@ -17,7 +17,7 @@ from unmask.networks.weights import WeightsNotFound
 
 SOURCE = "https://github.com/DariusAf/MesoNet, folder weights"
 STRIDE = 32  # total stride of the four poolings, 2 * 2 * 2 * 4
-CHANNELS = 16  # of the last stage
+CHANNELS = 16  # channels of the last stage
 Layers = dict[str, list[dict[str, np.ndarray]]]
 
 
@@ -26,16 +26,17 @@ def _conv(inside: int, outside: int, kernel: int, dilation: int = 1) -> nn.Seque
 
 
 def _stage(extract: nn.Module, channels: int, pool: int, momentum: float) -> nn.Sequential:
-    # Normalisation follows the ReLU; eps is Keras's. As the image side is a multiple of 32, no pooling sees an odd
-    # side, so Keras's "same" pooling and this one agree.
+    # Normalisation follows the ReLU; eps is Keras's default. As the image side is a multiple of 32, every pooling gets
+    # an even side, for which Keras's "same" pooling gives the same result as PyTorch's pooling.
     norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=momentum)
     return nn.Sequential(extract, norm, nn.MaxPool2d(pool))
 
 
 class Inception(nn.Module):
-    """Four parallel branches: 1x1, and 1x1 then 3x3 with dilation 1, 2 and 3; a ReLU after every convolution.
+    """Four parallel branches: one 1x1 convolution; three times a 1x1 and a 3x3 convolution, with dilation 1, 2 and 3.
 
-    The order of the branches is that of the authors' code, since weights are matched by order.
+    A ReLU follows every convolution. The branches have the same order as in the authors' code, because weights are
+    matched by order.
     """
 
     def __init__(self, inside: int, a: int, b: int, c: int, d: int) -> None:
@@ -85,7 +86,7 @@ class _Meso(nn.Module):
 
         Raises:
             FileNotFoundError: there is no file at `path`.
-            ValueError: the file holds something else, or `image_size` is not 256, for which the weights were trained.
+            ValueError: the file holds no weights of this architecture, or `image_size` is not 256 as in training.
         """
         return cls(weights=str(path), **options)
 
@@ -115,8 +116,8 @@ class Meso4(_Meso):
     Args:
         image_size: side of the square input in px, a multiple of 32; the authors use 256.
         dropout: dropout probability before each dense layer, 0 to 1.
-        norm_momentum: weight of the newest batch in the running statistics. Keras's 0.99 is 0.01 here; runs of fewer
-            than about 300 steps need more, or the statistics lag behind at validation.
+        norm_momentum: weight of the newest batch in batch norm's running statistics; Keras's 0.99 corresponds to 0.01.
+            Runs of fewer than about 300 steps need a higher value, or the statistics are out of date at validation.
         weights: path to the authors' `.h5` file, or none.
     """
 
@@ -133,7 +134,7 @@ class Meso4(_Meso):
 
 
 class MesoInception4(_Meso):
-    """Meso4 with inception modules in the first two stages (arXiv 1809.00888, section 3.2): 28,615 parameters at 256.
+    """Meso4 with inception modules as first two stages (arXiv 1809.00888, section 3.2): 28,615 parameters at 256 px.
 
     The arguments are those of `Meso4`.
     """
@@ -151,7 +152,7 @@ class MesoInception4(_Meso):
 
 
 def _read_keras(path: Path) -> Layers:
-    """Read the layers of a Keras weights file by kind, each kind in the order its layers were created."""
+    """Read a Keras weights file: the layers of each kind, in the order in which they were created."""
     if not path.is_file():
         raise WeightsNotFound(path, SOURCE, f"{path}, or give its place as weights=PATH")
     import h5py  # needed only for the authors' files
@@ -159,7 +160,7 @@ def _read_keras(path: Path) -> Layers:
     layers: Layers = {"conv2d": [], "batch_normalization": [], "dense": []}
     try:
         with h5py.File(path) as file:
-            # Keras numbers layers in order of creation; the file lists them in another order.
+            # Keras numbers layers in order of creation, but the file lists them in another order.
             for name in sorted(file, key=lambda name: int(re.sub(r"\D", "", name.split("_")[-1]) or 0)):
                 kind = re.sub(r"_\d+$", "", name)
                 arrays: dict[str, np.ndarray] = {}
@@ -179,7 +180,7 @@ def _read_keras(path: Path) -> Layers:
 
 @torch.no_grad()
 def _load_keras(network: _Meso, path: Path) -> None:
-    """Copy the authors' weights into the network and turn P(real) into the logit of fake."""
+    """Copy the authors' weights into the network, and negate the last layer: its logit is of fake, theirs of real."""
     layers = _read_keras(path)
     if network.image_size != 256:
         raise ValueError(f"{path}: the authors' weights are for image_size=256, not {network.image_size}")
@@ -201,7 +202,7 @@ def _load_keras(network: _Meso, path: Path) -> None:
             raise ValueError(f"{path} does not hold the weights of {type(network).__name__}: its {kind} layers differ")
     last = network.classifier[-1]
     assert isinstance(last, nn.Linear)
-    last.weight.neg_()  # sigmoid(-z) = 1 - sigmoid(z): P(fake) from P(real)
+    last.weight.neg_()  # P(fake) = 1 - P(real) = 1 - sigmoid(z) = sigmoid(-z)
     last.bias.neg_()
 
 

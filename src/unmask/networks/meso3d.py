@@ -1,8 +1,8 @@
 """Meso3d: Meso4 adapted to clips, with first stages that also convolve over time.
 
-Four small stages and the head of "MesoNet", Afchar et al. 2018, arXiv 1809.00888; the 3-D convolutions may be
-factorised as in "A Closer Look at Spatiotemporal Convolutions", Tran et al. 2018, arXiv 1711.11248. The combination is
-new, and so is the stride of 2 in the first stage: at full resolution it would cost more than all the others.
+The four small stages and the head come from "MesoNet", Afchar et al. 2018, arXiv 1809.00888; the 3-D convolutions may
+be factorised as in "A Closer Look at Spatiotemporal Convolutions", Tran et al. 2018, arXiv 1711.11248. Two things are
+new: this combination, and the stride of 2 in the first stage, which would otherwise cost more than all other stages.
 """
 
 import torch
@@ -16,16 +16,16 @@ SPAN = 3  # frames covered by a 3-D kernel
 
 
 class Meso3d(nn.Module):
-    """Spatiotemporal early stages, per-frame later stages; the maps' mean over time goes into Meso4's head.
+    """Early stages convolve over space and time, later stages over space; Meso4's head reads the mean over time.
 
-    About 40,000 parameters at 256 px, for any clip length.
+    It has about 40,000 parameters at 256 px, whatever the clip length.
 
     Args:
-        frames: length T of a clip, at least 2; the network itself accepts any such length.
+        frames: length T of a clip, at least 2; a built network accepts any length of at least 2.
         image_size: side of the square input in px, a multiple of 32.
         width: channels of every stage.
-        volumes: how many of the four stages, from the first, also convolve over time, 1 to 4.
-        factorised: whether those convolve over space and then over time, (2+1)D, instead of over both at once.
+        volumes: number of stages, counted from the first, that also convolve over time, 1 to 4.
+        factorised: whether these stages convolve over space and then over time, (2+1)D, instead of over both at once.
         differences: give the first stage 6 channels: the frame and its difference from the previous frame.
         dropout: dropout probability before each dense layer, 0 to 1.
         norm_momentum: weight of the newest batch in the running statistics (see `Meso4`).
@@ -82,7 +82,7 @@ class Meso3d(nn.Module):
             )
         if self.differences:
             x = torch.cat([x, change(x)], dim=2)  # [B, T, 6, H, W]
-        # In channels-last layout, the first stages take less than half the time on a CPU.
+        # On a CPU, the channels-last layout more than halves the time of the first stages.
         volume = (2 * x - 1).transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)
         maps: Tensor = self.frames(self.stages(volume))  # [B * T, C, h, w]
         return maps.flatten(1).view(*x.shape[:2], -1).mean(1)
@@ -98,7 +98,7 @@ class Meso3d(nn.Module):
 
 
 class EachFrame(nn.Module):
-    """Unfold a volume [B, C, T, h, w] into maps per frame [B * T, C, h, w]; heat maps are taken from this layer."""
+    """Unfold a volume [B, C, T, h, w] into one map per frame [B * T, C, h, w]; heat maps use this layer's output."""
 
     def forward(self, volume: Tensor) -> Tensor:
         """[B, C, T, h, w] -> [B * T, C, h, w]."""
@@ -108,13 +108,13 @@ class EachFrame(nn.Module):
 def stage(
     inside: int, outside: int, span: int, factorised: bool, momentum: float, sizes: tuple[int, int, int]
 ) -> nn.Sequential:
-    """Build convolution, pooling, batch norm and ReLU; pooling before the norm makes the norm and ReLU cheaper.
+    """Build convolution, pooling, batch norm and ReLU in this order: pooling first makes norm and ReLU cheaper.
 
     Args:
         inside: channels of the input.
         outside: channels of the output.
         span: number of frames covered by the convolution.
-        factorised: whether a convolution over several frames is split into two.
+        factorised: whether a convolution over several frames is split into one over space and one over time.
         momentum: momentum of the batch norm.
         sizes: spatial kernel, stride and pooling.
     """
@@ -127,9 +127,10 @@ def stage(
 def convolve(
     inside: int, outside: int, span: int, kernel: int, stride: int = 1, factorised: bool = False
 ) -> list[nn.Module]:
-    """Build a convolution over `span` frames and `kernel` px, as one layer or as two: over space, ReLU, over time.
+    """Build a convolution over `span` frames and `kernel` px; if `factorised`, one over space, a ReLU, one over time.
 
-    The number of channels in between gives the two about as many parameters as the one (arXiv 1711.11248, 3.5).
+    The number of channels in between is chosen such that the two convolutions together have about as many parameters as
+    the single one (arXiv 1711.11248, section 3.5).
     """
     across, halving, sides = (1, kernel, kernel), (1, stride, stride), (0, kernel // 2, kernel // 2)
     if not factorised:

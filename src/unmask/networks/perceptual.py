@@ -1,4 +1,4 @@
-"""LPIPS: perceptual distance of two images by the features of an ImageNet classifier (arXiv 1801.03924)."""
+"""LPIPS: perceptual distance of two images, computed from an ImageNet classifier's features (arXiv 1801.03924)."""
 
 import re
 from functools import cached_property
@@ -22,8 +22,9 @@ SMALLEST = 32  # px; below this, the feature map of some stage of a backbone bec
 class LPIPS(nn.Module):
     """Distance of two images' normalised features, weighted to match human judgement (torchmetrics' port, version 0.1).
 
-    The weights of the distance come with torchmetrics; the backbone is torchvision's, trained on ImageNet, from a file.
-    Gradients flow to the images, so it can be a loss as well as a metric; it is never trained or saved itself.
+    The weights of the distance come with torchmetrics. The backbone's weights are torchvision's, trained on ImageNet,
+    and are read from a file. LPIPS can be a loss as well as a metric, because gradients flow to the images; its own
+    weights are never trained or saved.
 
     Args:
         net: `alex`, the usual choice as a metric; `vgg`, the usual choice as a loss; `squeeze`, the smallest.
@@ -44,11 +45,11 @@ class LPIPS(nn.Module):
 
     @cached_property
     def name(self) -> str:
-        """`lpips_NET`, or `perceptual_NET` if the file is not the published backbone, by its digest."""
+        """`lpips_NET`, or `perceptual_NET` if the SHA-256 of the weights file is not that of the published backbone."""
         return f"{'lpips' if is_published(self._path, URLS[self.net]) else 'perceptual'}_{self.net}"
 
     def forward(self, made: Tensor, original: Tensor) -> Tensor:
-        """Both [N, 3, H, W] in [0, 1], H and W at least 32 -> [N]; 0 for identical images."""
+        """Two batches [N, 3, H, W] in [0, 1], H and W at least 32 -> distances [N]; 0 for identical images."""
         if min(made.shape[-2:]) < SMALLEST:
             raise ValueError(f"{made.shape[-2]}x{made.shape[-1]} px is too small for LPIPS: it takes {SMALLEST} px")
         network = self._network.on(made.device)
@@ -57,14 +58,15 @@ class LPIPS(nn.Module):
 
 
 def build_lpips(net: str, state: dict[str, Tensor], origin: str) -> nn.Module:
-    """Build torchmetrics' LPIPS network with its published heads and torchvision's backbone weights.
+    """Build torchmetrics' LPIPS network with the published weights of its heads and torchvision's for its backbone.
 
     Raises:
         ValueError: the weights belong to another backbone.
     """
     network = _LPIPS(pretrained=True, net=net, pnet_rand=True)  # type: ignore[arg-type]
     backbone = network.net
-    # Its stages keep torchvision's layer numbers: `slice2.3.weight` and `slices.1.3.weight` are `features.3.weight`.
+    # The network's stages keep torchvision's layer numbers: `slice2.3.weight` or `slices.1.3.weight` is
+    # `features.3.weight`.
     named = {name: re.sub(r"^slices?\.?\d+\.", "features.", name) for name in backbone.state_dict()}
     load_state(backbone, {name: state[theirs] for name, theirs in named.items() if theirs in state}, origin)
     return network

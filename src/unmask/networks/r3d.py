@@ -16,7 +16,7 @@ MODELS: dict[str, tuple[Callable[..., nn.Module], WeightsEnum]] = {
     "mc3_18": (video.mc3_18, video.MC3_18_Weights.KINETICS400_V1),
     "r2plus1d_18": (video.r2plus1d_18, video.R2Plus1D_18_Weights.KINETICS400_V1),
 }
-# Channel statistics of Kinetics-400 that torchvision's weights were trained with.
+# Channel statistics of Kinetics-400, with which inputs were normalised when torchvision's weights were trained.
 MEAN, STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 
 
@@ -24,10 +24,11 @@ class VideoResNet(nn.Module):
     """Encode a clip with a 3-D residual network and classify it.
 
     Args:
-        frames: length T of a clip; the network itself accepts any length. Three of the stages halve it.
-        name: `r3d_18` (3-D convolutions), `mc3_18` (3-D in the early stages only) or `r2plus1d_18` (factorised).
+        frames: length T of a clip; the network itself accepts any length. Three of its stages halve the length.
+        name: `r3d_18` (3-D convolutions), `mc3_18` (3-D in the early stages only) or `r2plus1d_18` (factorised into
+            space and time).
         pretrained: load torchvision's weights, trained on Kinetics-400, from its cache or by download.
-        weights: path to a file with such weights, instead of `pretrained`.
+        weights: path to a file with weights for this network, instead of `pretrained`.
         dropout: dropout probability before the classifier, 0 to 1.
 
     Raises:
@@ -69,7 +70,7 @@ class VideoResNet(nn.Module):
         if x.ndim != 5:
             raise ValueError(f"this network reads clips [B, T, 3, H, W], not {list(x.shape)}: set frames=T, such as 16")
         volume = ((x - self.mean) / self.std).transpose(1, 2)
-        # On a CPU, 3-D convolutions are a hundred times slower in bfloat16 than in float32.
+        # On a CPU, 3-D convolutions take a hundred times as long in bfloat16 as in float32.
         rough = torch.is_autocast_enabled(x.device.type) and not x.is_cpu
         with torch.autocast(x.device.type, enabled=rough):
             features: Tensor = self.network(volume)
@@ -86,6 +87,6 @@ class VideoResNet(nn.Module):
 
 
 def kinetics_state(name: str) -> dict[str, Tensor]:
-    """Load torchvision's weights for one of `MODELS`, downloaded once into `$TORCH_HOME/hub/checkpoints`."""
+    """Load torchvision's weights of one of `MODELS`; the first call downloads them to `$TORCH_HOME/hub/checkpoints`."""
     source: str = MODELS[name][1].url
     return read_state_dict(find([source], download=True), source)

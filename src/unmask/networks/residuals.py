@@ -1,8 +1,9 @@
 """Histograms of noise residuals: hand-crafted features for a linear classifier.
 
 A small variant of the spatial rich model ("Rich Models for Steganalysis of Digital Images", Fridrich and Kodovsky 2012,
-doi 10.1109/TIFS.2012.2190402): its quantised and clipped residuals are counted one by one, where the paper counts
-groups of four neighbours, and separately in each cell of a grid, since an edited eye changes only its surroundings.
+doi 10.1109/TIFS.2012.2190402). As in the paper, residuals are quantised and clipped. Here single residuals are counted;
+the paper counts groups of four neighbours. Each cell of a grid has its own histograms, because a local edit, such as
+that of an eye, changes only its surroundings.
 """
 
 import torch
@@ -11,26 +12,27 @@ from torch.nn.functional import conv2d, pad
 
 from unmask.networks.cnn import high_pass
 
-MAPS = 18  # six filters, three colours
+MAPS = 18  # residual maps: six filters for each of three colours
 
 
 def _filters() -> Tensor:
-    """Return the four filters of the CNN and the two first differences [6, 1, 5, 5]."""
+    """Return six filters [6, 1, 5, 5]: the four of `cnn.high_pass` and the two first differences."""
     first = torch.zeros(2, 1, 5, 5)
     first[0, 0, 2, 1:3] = first[1, 0, 1:3, 2] = torch.tensor([-1.0, 1.0])
     return torch.cat([high_pass(), first])
 
 
 class ResidualHistogram(nn.Module):
-    """Histograms of the residuals in each cell of a frame, by filter and colour; same interface as `encoders.py`.
+    """Histograms of the residuals in each cell of a frame, one per filter and colour.
 
-    The colours are the mean of the channels, red minus green, and blue minus green. Features are square roots of
-    relative frequencies, so that distances are Hellinger distances. Cells need aligned faces (data.recipe.align=true).
+    The interface is that of the encoders in `encoders.py`. The colours are the mean of the channels, red minus green,
+    and blue minus green. Features are square roots of relative frequencies, so that the distance of two feature vectors
+    is a Hellinger distance. A grid of cells needs aligned faces (data.recipe.align=true).
 
     Args:
         truncate: residuals are rounded and clipped at this many grey levels (of 255).
-        grid: number of cells per side; 1 takes one histogram of the whole frame.
-        channels: number of input channels, three per image.
+        grid: number of cells per side; 1 treats the whole frame as one cell.
+        channels: number of input channels: 3 for each RGB image stacked in the channel dimension.
 
     Raises:
         ValueError: an argument is not above 0, or `channels` is not a multiple of 3.
@@ -53,7 +55,7 @@ class ResidualHistogram(nn.Module):
         return f"truncate={self.truncate}, grid={self.grid}, channels={self.channels}"
 
     def residuals(self, x: Tensor) -> Tensor:
-        """x: [N, 3, H, W] in [0, 1] -> integer levels, -truncate to truncate, [N, 18, H, W], six per colour."""
+        """x: [N, 3, H, W] in [0, 1] -> rounded residuals, -truncate to truncate, [N, 18, H, W], six per colour."""
         red, green, blue = (255 * x.float()).unbind(1)
         colours = torch.stack([(red + green + blue) / 3, red - green, blue - green], dim=1)
         with torch.autocast(x.device.type, enabled=False):  # half precision cannot resolve grey levels

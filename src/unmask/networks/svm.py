@@ -1,7 +1,7 @@
-"""A frozen encoder and a support vector machine, or another linear classifier, on its features.
+"""A frozen encoder and a support vector machine, or logistic regression, on its features.
 
 After "Support-Vector Networks", Cortes and Vapnik 1995 (doi 10.1007/BF00994018). The fitted parameters are buffers, so
-that a checkpoint holds only tensors; decisions equal those of the fitting library up to rounding.
+that a checkpoint holds only tensors; the decision values equal scikit-learn's up to rounding.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,16 @@ from torch import Tensor, nn
 
 from unmask.networks.encoded import EncodedNetwork
 
-# Buffers whose size is known only after fitting.
+# Buffers whose size is known only after the classifier has been fitted.
 FITTED = ("support", "dual", "gamma")
 
 
 class FeatureSVM(EncodedNetwork):
     """Encode a frame, standardise its features and classify them with a support vector machine.
 
-    The decision is `sum_i dual_i k(support_i, z) + intercept` with `k(s, z) = exp(-gamma |s - z|^2)`, or without gamma
-    `k(s, z) = s . z`; then a single support vector, the weights, suffices. The logit is the decision times `slope`.
+    The decision value is `sum_i dual_i k(support_i, z) + intercept`. If there is a gamma, `k(s, z)` is
+    `exp(-gamma |s - z|^2)`; otherwise it is `s . z`, and the only support vector holds the weights of the linear
+    classifier. The logit is the decision value times `slope`.
 
     Args:
         encoder: a callable that builds the encoder from `channels`. The encoder maps [N, 3, H, W] in [0, 1] to
@@ -57,7 +58,7 @@ class FeatureSVM(EncodedNetwork):
         return self
 
     def fill(self, **fitted: ArrayLike) -> None:
-        """Store fitted arrays and numbers in the buffers of the same names, which take their shapes."""
+        """Store fitted arrays and numbers in the buffers of the same names; the buffers get the arrays' shapes."""
         for name, value in fitted.items():
             old = self.get_buffer(name)
             setattr(self, name, torch.tensor(value, dtype=old.dtype, device=old.device))
@@ -72,7 +73,7 @@ class FeatureSVM(EncodedNetwork):
     def decision(self, features: Tensor) -> Tensor:
         """Features [B, F] -> decision value [B], positive = fake."""
         z = (features.float() - self.mean) / self.scale
-        # No matrix products, since mixed precision would round them and thus the logit.
+        # Matrix products are avoided, because mixed precision would round them, and with them the logit.
         if len(self.gamma) == 0:
             kernel = (z[:, None] * self.support).sum(2)  # [B, S]
         else:

@@ -1,7 +1,8 @@
 """U-Net: any image model of timm and a small decoder that predicts for every pixel whether it was manipulated.
 
-After "U-Net: Convolutional Networks for Biomedical Image Segmentation", arXiv 1505.04597. Here the encoder can be
-chosen, and the decoder interpolates its maps to the size of the encoder's, so that sides need not be powers of two.
+After "U-Net: Convolutional Networks for Biomedical Image Segmentation", arXiv 1505.04597. Unlike there, any encoder can
+be chosen, and the decoder resizes its feature maps to the size of the encoder's, so that the sides of frames need not
+be powers of two.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,18 +27,20 @@ class Stages(Protocol):
         """Return the feature maps of the stages with these indices."""
 
     def prune_intermediate_layers(self, indices: list[int], prune_norm: bool, prune_head: bool) -> list[int]:
-        """Drop the layers after the last of these stages."""
+        """Drop the layers that follow the last of the stages with these indices."""
 
 
 class UNet(nn.Module):
     """Frames [B, 3, H, W] in [0, 1] -> pixel logits [B, 1, H, W]; positive means manipulated.
 
     Args:
-        encoder: a callable that builds a `TimmEncoder` from `channels`; its stages are used, its head is dropped.
-        width: channels of the decoder at its finest level; each coarser level has twice as many.
+        encoder: a callable that builds a `TimmEncoder` from `channels`; the decoder reads the feature maps of its
+            stages.
+        width: channels of the decoder at the highest resolution; each lower resolution has twice as many.
 
     Raises:
-        ValueError: the encoder does not return its stages, or is a module rather than a callable that builds one.
+        ValueError: the model cannot return its stages' feature maps, or `encoder` is a module rather than a callable
+            that builds one.
     """
 
     def __init__(self, encoder: Callable[..., nn.Module], width: int = 16) -> None:
@@ -54,11 +57,11 @@ class UNet(nn.Module):
         last = len(stages.feature_info) - 1
         count = min(LEVELS, last + 1)
         self.levels = [round(last * number / max(count - 1, 1)) for number in range(count)]
-        # Layers after the last stage would get no gradient, which DDP treats as an error.
+        # Layers after the last stage are dropped: they would get no gradient, which DDP treats as an error.
         stages.prune_intermediate_layers(self.levels, prune_norm=True, prune_head=True)
         channels = [int(stages.feature_info[level]["num_chs"]) for level in self.levels]
         widths = [width * 2**number for number in range(count)]
-        widths[-1] = channels[-1]  # the decoder starts from the coarsest stage itself
+        widths[-1] = channels[-1]  # the decoder starts from the encoder's last feature map
         self.decoder = nn.ModuleList(
             _block(widths[number + 1] + channels[number], widths[number]) for number in reversed(range(count - 1))
         )
@@ -79,7 +82,7 @@ class UNet(nn.Module):
 
 
 def _block(inside: int, outside: int) -> nn.Sequential:
-    """Build two convolutions, [B, inside, h, w] -> [B, outside, h, w]."""
+    """Build a block of two convolutions, [B, inside, h, w] -> [B, outside, h, w]."""
 
     def convolution(channels: int) -> list[nn.Module]:
         return [nn.Conv2d(channels, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]

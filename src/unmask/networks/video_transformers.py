@@ -1,6 +1,7 @@
 """Video transformers from Hugging Face transformers with a linear classifier: ViViT, VideoMAE and TimeSformer.
 
-The arguments of a builder define the sizes; `pretrained` loads weights of exactly these sizes (see video_weights.py).
+The arguments of `vivit`, `videomae` and `timesformer` define the sizes; weights loaded with `pretrained` must have
+these sizes (see video_weights.py).
 """
 
 from collections.abc import Callable
@@ -59,12 +60,12 @@ class VideoEncoder(nn.Module):
     """A video model of transformers with its pixel normalisation and the pooling of its original classifier.
 
     Args:
-        family: which of the three architectures.
-        frames: length T of a clip. If it is not a multiple of the tubelet, the last frame is repeated.
-        image_size: side of the square input in px, a multiple of the patch.
-        sizes: further arguments of the config class.
-        pretrained: a name on the Hugging Face hub, or a folder written by `save_pretrained`, safetensors only; or none
-            for random weights.
+        family: the architecture, one of three.
+        frames: length T of a clip. If T is not a multiple of the frames per token, the last frame is repeated.
+        image_size: side of the square input in px, a multiple of the patch's side.
+        sizes: further arguments of the architecture's config class in transformers.
+        pretrained: where weights are loaded from, a name on the Hugging Face hub or a folder written by
+            `save_pretrained` (safetensors only); none for random weights.
         download: download from the hub if the weights are not in its cache.
 
     Raises:
@@ -94,7 +95,7 @@ class VideoEncoder(nn.Module):
         if sizes["hidden_size"] % sizes["num_attention_heads"]:
             raise ValueError(f"heads={sizes['num_attention_heads']} must divide hidden={sizes['hidden_size']}")
         self.frames, self.image_size, self.num_features = frames, image_size, int(sizes["hidden_size"])
-        self.padded = -(-frames // span) * span  # frames, including repeated ones
+        self.padded = -(-frames // span) * span  # number of frames, including repetitions of the last one
         build: Callable[..., PreTrainedConfig] = family.config
         config = build(image_size=image_size, num_frames=self.padded, num_labels=1, **sizes)
         self.model, self.norm = parts(family.model(config))
@@ -128,7 +129,7 @@ def vivit(
     pretrained: str | None = None,
     download: bool = False,
 ) -> VideoEncoder:
-    """ViViT, model 1, Arnab et al. 2021, arXiv 2103.15691: every tubelet attends to every other.
+    """ViViT, model 1, Arnab et al. 2021, arXiv 2103.15691: each token (a tubelet) attends to all others.
 
     Args:
         frames: length T of a clip.
@@ -137,7 +138,7 @@ def vivit(
         layers: number of transformer layers.
         heads: number of attention heads; must divide `hidden`.
         patch: side of a patch in px.
-        tubelet: frames per token.
+        tubelet: number of frames per token.
         pretrained: a hub name or a folder, or none; see `VideoEncoder`.
         download: see `VideoEncoder`.
     """
@@ -176,7 +177,7 @@ def timesformer(
 ) -> VideoEncoder:
     """TimeSformer, Bertasius et al. 2021, arXiv 2102.05095: attention over time, then over space, in each layer.
 
-    The arguments are those of `vivit` without `tubelet`: every frame has its own tokens.
+    The arguments are those of `vivit`, except that there is no `tubelet`: every frame has its own tokens.
     """
     return VideoEncoder(
         TIMESFORMER, frames, image_size, common(hidden, layers, heads) | {"patch_size": patch}, pretrained, download
@@ -184,7 +185,7 @@ def timesformer(
 
 
 def common(hidden: int, layers: int, heads: int) -> dict[str, int]:
-    """Return the sizes that all three configs name alike; an MLP's hidden layer is four times as wide as a token."""
+    """Return the config entries whose names all three architectures share; an MLP's hidden width is 4 x `hidden`."""
     return {
         "hidden_size": hidden,
         "num_hidden_layers": layers,

@@ -30,8 +30,8 @@ class Family:
 
     Attributes:
         config, model: the classes in transformers.
-        mean, std: per-channel statistics that the published weights were trained with.
-        joint: one table of position embeddings for space and time together; else one for each.
+        mean, std: per-channel statistics with which inputs were normalised when the published weights were trained.
+        joint: whether one table of position embeddings covers space and time; if false, each has its own table.
     """
 
     config: type[PreTrainedConfig]
@@ -42,16 +42,16 @@ class Family:
 
 
 def tubelet(sizes: Sizes) -> tuple[int, int]:
-    """Return the number of frames and the side in px that a token spans."""
+    """Return the number of frames that a token spans and the side in px of its patch."""
     span = sizes.get("tubelet_size", 1)
     return (span, sizes["patch_size"]) if isinstance(span, int) else (span[0], span[1])
 
 
 def parts(whole: PreTrainedModel) -> tuple[PreTrainedModel, nn.Module | None]:
-    """Split a video classifier of transformers: return its base model and, for VideoMAE, the norm of the mean token.
+    """Return the base model of one of transformers' video classifiers and, for VideoMAE, the norm of the mean token.
 
-    VideoMAE's position embeddings are computed, not learnt, and stored in no file. Here they become a buffer, since
-    interpolated ones cannot be recomputed.
+    VideoMAE's position embeddings are computed, not learnt, and no weights file contains them. Here they become a
+    buffer, because the model cannot compute embeddings that were interpolated.
     """
     model = whole.base_model
     assert isinstance(model, PreTrainedModel)
@@ -67,7 +67,7 @@ def load(ours: PreTrainedModel, norm: nn.Module | None, family: Family, name: st
 
     Raises:
         WeightsNotFound: the weights are missing and could not be downloaded.
-        ValueError: the weights have other sizes or are incomplete.
+        ValueError: the weights belong to a model of other sizes, or are incomplete.
     """
     whole, lacking = _published(ours.config, family, name, download)
     model, trained = parts(whole)
@@ -98,8 +98,8 @@ def _published(ours: PreTrainedConfig, family: Family, name: str, download: bool
                 name,
                 config=family.config.from_dict(ours.to_dict() | sizes),
                 local_files_only=not download,
-                use_safetensors=True,  # the other format is a pickle
-                ignore_mismatched_sizes=True,  # for the old classifier; all else is compared
+                use_safetensors=True,  # the other format is a pickle, which can run code
+                ignore_mismatched_sizes=True,  # only the old classifier can differ; `compare` checked all other sizes
                 output_loading_info=True,
             )
         except OSError as error:
@@ -110,13 +110,17 @@ def _published(ours: PreTrainedConfig, family: Family, name: str, download: bool
     return whole, [key for key in report["missing_keys"] if not key.startswith(("classifier.", "fc_norm."))]
 
 
-# Config entries set by the builders' arguments, and entries that stay at their defaults.
+# KNOBS: config entries that arguments of `vivit` etc. set. FIXED: config entries that always have their defaults.
 KNOBS = {"hidden_size": "hidden", "num_hidden_layers": "layers", "num_attention_heads": "heads", "patch_size": "patch"}
 FIXED = ("intermediate_size", "hidden_act", "layer_norm_eps", "qkv_bias", "qv_bias", "attention_type", "num_channels")
 
 
 def compare(ours: PreTrainedConfig, theirs: PreTrainedConfig, name: str) -> None:
-    """Raise if published weights differ in size from the request, since a run is rebuilt from its config alone."""
+    """Raise an error if published weights have other sizes than the config, which alone must suffice to rebuild a run.
+
+    Raises:
+        ValueError: a size differs; the message says what to set.
+    """
     mine, found = (json.loads(config.to_json_string(use_diff=False)) for config in (ours, theirs))
     right = [f"{word}={found[key]}" for key, word in KNOBS.items() if key in mine and mine[key] != found[key]]
     if mine.get("tubelet_size") != found.get("tubelet_size"):
@@ -131,7 +135,7 @@ def compare(ours: PreTrainedConfig, theirs: PreTrainedConfig, name: str) -> None
 
 
 def missing(name: str, download: bool) -> WeightsNotFound:
-    """Return the error for missing weights."""
+    """Return the error that says that weights are missing and where to get them."""
     if Path(name).is_dir():
         source = "whoever trained it, by model.save_pretrained(FOLDER)"
         return WeightsNotFound("config.json and model.safetensors", source, name)
@@ -156,7 +160,7 @@ def quiet() -> Iterator[None]:
 
 
 def grid(config: Sizes) -> Grid:
-    """Return the number of tokens of a clip in time, height and width."""
+    """Return the number of a clip's tokens along time, height and width."""
     (span, patch), side = tubelet(config), config["image_size"]
     height, width = (side, side) if isinstance(side, int) else side
     return config["num_frames"] // span, height // patch, width // patch
@@ -174,9 +178,9 @@ def resized(table: Tensor, old: Grid, new: Grid) -> Tensor:
     """Interpolate position embeddings, time outermost: bicubic in space, linear in time.
 
     Args:
-        table: [1, P + t * h * w, F]; the first P tokens have no position and stay unchanged.
-        old: t, h, w.
-        new: t', h', w'.
+        table: embeddings [1, P + t * h * w, F]; the first P belong to tokens without a position and stay unchanged.
+        old: number of tokens t, h, w in `table`.
+        new: number of tokens t', h', w' in the result.
 
     Returns:
         [1, P + t' * h' * w', F]; `table` itself if the grids are equal.

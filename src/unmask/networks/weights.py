@@ -1,7 +1,7 @@
-"""Pretrained weights: from disk if present, by download only if a config asks for it, never from pickles.
+"""Pretrained weights: read from disk if present, downloaded only if a config asks for it, never read from pickles.
 
-timm and huggingface_hub are imported only when one of their models is built: they import torchvision, and together they
-take longer than PyTorch.
+timm and huggingface_hub are imported only when one of their models is built, because importing them, and torchvision
+with them, takes longer than importing PyTorch.
 """
 
 import difflib
@@ -27,7 +27,7 @@ FACENET_FILES = {
 }
 
 
-Options = dict[str, Any]  # for timm.create_model
+Options = dict[str, Any]  # arguments of timm.create_model
 
 
 class WeightsNotFound(FileNotFoundError):
@@ -72,7 +72,7 @@ def read_state_dict(path: str | Path, source: str = "whoever trained it") -> dic
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Load every tensor of the module; further tensors in `state`, such as an old classifier, are ignored.
+    """Load all tensors of the module from `state`; other tensors in `state`, such as an old classifier, are ignored.
 
     Raises:
         ValueError: a tensor is missing or has another shape, so the file belongs to another network.
@@ -90,13 +90,13 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
 
 
 def find(urls: Sequence[str], weights: str | None = None, download: bool = False, folder: Path | None = None) -> Path:
-    """Find the file of a published network: `weights` if given, else in the folder where such files are kept.
+    """Return the weights file of a published network: `weights` if given, else a file in `folder`.
 
     Args:
-        urls: where the same weights are published; files with these names are looked up in the folder.
-        weights: a local path, used instead of the folder.
-        download: download the first of `urls` if no file is found.
-        folder: where the files are kept; None for `$TORCH_HOME/hub/checkpoints`.
+        urls: addresses at which the same weights are published; `folder` is searched for files with their names.
+        weights: path to the file; `folder` is then not searched.
+        download: download from the first of `urls` to `folder` if no file is found.
+        folder: the folder for weights files; None for `$TORCH_HOME/hub/checkpoints`.
 
     Raises:
         WeightsNotFound: there is no such file; the message says where to get it and where to put it.
@@ -121,7 +121,7 @@ def find(urls: Sequence[str], weights: str | None = None, download: bool = False
 
 
 def _fetch(url: str, path: Path) -> None:
-    """Download a file, unless HF_HUB_OFFLINE forbids it, and check its digest if its name has one."""
+    """Download a file, unless HF_HUB_OFFLINE forbids it; if its name contains a digest, check the file against it."""
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
     if HF_HUB_OFFLINE:
@@ -131,15 +131,15 @@ def _fetch(url: str, path: Path) -> None:
 
 
 def digest_of(url: str) -> str | None:
-    """Return the start of a file's SHA-256, which torch.hub puts in its name (`name-DIGEST.pth`); None without one."""
+    """Return the digest, the start of the SHA-256, in a file's name (`name-DIGEST.pth`); None if there is none."""
     found = re.search(r"-([0-9a-f]{8,})\.\w+$", url)
     return found[1] if found else None
 
 
 def facenet_state(name: str) -> dict[str, Tensor]:
-    """Load the InceptionResnetV1 weights trained on `vggface2` or `casia-webface`, downloaded once (about 110 MB).
+    """Load InceptionResnetV1's weights for `vggface2` or `casia-webface`; the first call downloads them (110 MB).
 
-    They are kept where facenet-pytorch keeps them: `$TORCH_HOME/checkpoints`, not under `hub/`.
+    The file is stored where facenet-pytorch stores it: in `$TORCH_HOME/checkpoints`, not under `hub/`.
     """
     if name not in FACENET_FILES:
         raise ValueError(f"pretrained={name}: facenet has {', '.join(FACENET_FILES)}, or null")
@@ -150,10 +150,10 @@ def facenet_state(name: str) -> dict[str, Tensor]:
 
 
 def timm_model(name: str, channels: int, image_size: int | None, pretrained: bool, weights: str | None) -> nn.Module:
-    """Build a timm model without its classifier, with weights that are random, from the hub, or from a file.
+    """Build a timm model without its classifier; its weights are random, from the hub or from a file.
 
-    The file uses timm's names and is for RGB. If `channels` is more than 3, the weights of the red, green and blue
-    channels are kept and those of the others start at zero.
+    Files must use timm's parameter names and be for RGB. If `channels` is more than 3, the weights of the red, green
+    and blue channels are loaded and the weights of the other channels start at zero.
     """
     options: Options = {} if image_size is None or not _fixed_input(name) else {"img_size": image_size}
     if not pretrained and weights is None:
@@ -173,7 +173,7 @@ def timm_model(name: str, channels: int, image_size: int | None, pretrained: boo
 
 
 def widen(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Zero-pad input channels (dim 1) where `like` has more of them."""
+    """Zero-pad the input channels (dim 1) of each tensor that has fewer of them than its namesake in `like`."""
     padded = {}
     for name, value in state.items():
         wide = value.new_zeros(like[name].shape)
@@ -183,7 +183,7 @@ def widen(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, 
 
 
 def _fixed_input(name: str) -> bool:
-    """Whether the architecture is built for one input size (most transformers are)."""
+    """Whether the architecture accepts only the input size it is built for, as most transformers do."""
     import timm
 
     config = timm.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name) else None

@@ -1,4 +1,4 @@
-"""Adversarial losses of generator and discriminator: scores [B], larger means real -> scalars."""
+"""Adversarial losses for generator and discriminator: scores [B] -> scalar; larger scores mean real."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ Score = Callable[[Tensor], Tensor]
 
 
 class Adversarial(nn.Module):
-    """Interface of adversarial losses; scores are [B]."""
+    """Interface of adversarial losses; all scores have the shape [B]."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Compute the discriminator's loss from the scores of real and of generated images."""
@@ -21,7 +21,7 @@ class Adversarial(nn.Module):
         raise NotImplementedError
 
     def penalty(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:
-        """Compute a further term of the discriminator's loss; 0 for most losses."""
+        """Compute a term that is added to the discriminator's loss; 0 for most losses."""
         return real.new_zeros(())
 
 
@@ -29,7 +29,8 @@ class CrossEntropy(Adversarial):
     """The original GAN loss, with the non-saturating loss for the generator (arXiv 1406.2661).
 
     Args:
-        smoothing: one-sided label smoothing of real images, in [0, 0.5): target 1 - smoothing (arXiv 1606.03498, 3.4).
+        smoothing: one-sided label smoothing, in [0, 0.5): the target of real images is 1 - smoothing (arXiv
+            1606.03498, section 3.4).
     """
 
     def __init__(self, smoothing: float = 0.0) -> None:
@@ -81,7 +82,7 @@ class WassersteinGP(Adversarial):
         return -fake.float().mean()
 
     def penalty(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:
-        """Compute weight x (|gradient of the score| - 1)^2 at random points between reals and fakes, in float32."""
+        """Compute weight x (|gradient of the score| - 1)^2 at random points between real and fake images (float32)."""
         with torch.autocast(real.device.type, enabled=False), torch.enable_grad():
             share = torch.rand(len(real), 1, 1, 1, device=real.device)
             between = (share * real.float() + (1 - share) * fake.detach().float()).requires_grad_(True)

@@ -16,14 +16,14 @@ log = logging.getLogger("unmask")
 
 
 class Progress(RichProgressBar):
-    """A progress bar per epoch, without the logger's version number; one line per epoch in the log.
+    """A progress bar per epoch, without the logger's version number, and one line per epoch in the log.
 
-    If standard output is not a terminal, that line is printed instead of the bar.
+    If standard output is not a terminal, there is no bar, and the line is also printed.
     """
 
     def __init__(self) -> None:
         super().__init__(leave=False, refresh_rate=5, theme=RichProgressBarTheme(metrics_format=".3f"))
-        self._begun, self._losses = 0.0, list[torch.Tensor]()  # of the current epoch
+        self._begun, self._losses = 0.0, list[torch.Tensor]()  # start time and training losses of the current epoch
         self._print = not sys.stdout.isatty()
         if self._print:
             self.disable()
@@ -65,7 +65,7 @@ class Progress(RichProgressBar):
 
 
 class Throughput(Callback):
-    """Log `train/samples_per_second` for each epoch, over all devices, excluding validation."""
+    """Log `train/samples_per_second` for each epoch: the sum over all devices, without the time for validation."""
 
     def __init__(self) -> None:
         self._samples, self._seconds = 0, 0.0
@@ -91,8 +91,8 @@ class Throughput(Callback):
             pl_module.log("train/samples_per_second", rate, rank_zero_only=False)
 
 
-SHARE = 0.1  # maximum share of the time spent on saving checkpoints at the ends of epochs
-QUICK = 0.1  # s: a checkpoint that takes no longer to save is saved after every epoch
+SHARE = 0.1  # maximum share of time that may be spent on saving checkpoints at the ends of epochs
+QUICK = 0.1  # s: if saving a checkpoint takes at most this time, one is saved after every epoch
 
 
 class NotFinite(ValueError):
@@ -100,14 +100,15 @@ class NotFinite(ValueError):
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Save `last.ckpt`, from which a killed run can be resumed, and keep the one before as `previous.ckpt`.
+    """Save `last.ckpt`, from which a killed run can be resumed, and keep the checkpoint before it as `previous.ckpt`.
 
-    Checkpoints are written atomically. A NaN or infinite loss stops the run before anything is saved, so that the last
-    good weights remain.
+    Checkpoints are written atomically. If the loss is NaN or infinite, the run stops before it saves another
+    checkpoint, so that the last good weights remain.
 
     Args:
         dirpath: the checkpoint folder.
-        every_n_train_steps: also save within an epoch, every this many steps; null saves only at its end.
+        every_n_train_steps: interval in steps between checkpoints within an epoch; null saves only at the end of
+            epochs.
     """
 
     def __init__(self, dirpath: str, every_n_train_steps: int | None = None) -> None:
@@ -122,7 +123,7 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Check the loss, on a GPU only every 50 steps so as not to wait for it, and save if due."""
+        """Check the loss, and save if it is time to; on a GPU, check every 50 steps, because a check waits for it."""
         loss = outputs["loss"].detach() if isinstance(outputs, dict) else outputs
         if isinstance(loss, torch.Tensor):
             bad = ~torch.isfinite(loss).all()
@@ -133,10 +134,10 @@ class LastCheckpoint(ModelCheckpoint):
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, unless saving would take too large a share of the time."""
+        """Save after the last epoch; after others, skip slow saves (over `QUICK`) that would exceed `SHARE` of time."""
         final = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         soon = self._took > QUICK and time.perf_counter() - self._saved < self._took / SHARE
-        # Clocks differ between processes: either all save or none.
+        # Clocks differ between processes, so the processes decide together: either all of them save or none does.
         if not trainer.strategy.reduce_boolean_decision(soon and not final, all=True):
             super().on_train_epoch_end(trainer, pl_module)
 
@@ -159,7 +160,9 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 class SeedEachStep(Callback):
-    """Seed each step (for dropout) by (seed, process, epoch, batch), so that resuming needs no generator state.
+    """Before each step, seed the random generators (used by dropout) with a hash of (seed, process, epoch, batch).
+
+    A resumed run therefore needs no saved generator state.
 
     Args:
         seed: the seed of the run.
@@ -169,11 +172,11 @@ class SeedEachStep(Callback):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Seed the step."""
+        """Seed the generators for this step."""
         counted = f"{self.seed} {trainer.global_rank} {trainer.current_epoch} {batch_idx}"
         value = int.from_bytes(hashlib.blake2b(counted.encode(), digest_size=7).digest(), "big")
         device = pl_module.device
-        # Like torch.manual_seed, but only for the generators that a step uses: seeding all of them takes 1 ms.
+        # Unlike torch.manual_seed, this seeds only the generators that a step uses: seeding all of them takes 1 ms.
         torch.default_generator.manual_seed(value)
         if device.type == "cuda":
             torch.cuda.default_generators[device.index or 0].manual_seed(value)

@@ -1,4 +1,4 @@
-"""Atomic writing of checkpoints, also on a full disk."""
+"""Atomic writing of checkpoints: even a full disk does not damage the previous one."""
 
 import io
 from pathlib import Path
@@ -11,9 +11,9 @@ from unmask.files import replace_file
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Lightning's checkpoint files, each of which replaces the previous one only when it is complete.
+    """Lightning's checkpoint files, but a new file replaces the previous one only after it is complete.
 
-    A run that is killed while saving, or that fills the disk, keeps its last good weights.
+    If a run is killed while it saves, or if the disk is full, its previous checkpoint remains.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""Differentiable augmentation, which keeps a discriminator from memorising a small set of images."""
+"""Differentiable augmentation, which prevents a discriminator from memorising a small data set."""
 
 import torch
 from torch import Tensor, nn
@@ -6,14 +6,16 @@ from torch.nn.functional import pad
 
 
 class DiffAugment(nn.Module):
-    """Jitter colours, translate and cut out a square, for real and generated images alike (arXiv 2006.10738).
+    """Change colours, translate and cut out a square, in real and in generated images (arXiv 2006.10738).
 
-    Gradients flow through to the generator, so that it learns the original images, not the augmented ones.
+    Gradients flow through the augmentation to the generator, which thus learns to generate images that are not
+    augmented.
 
     Args:
-        colour: shift brightness by up to 0.5, scale saturation by a factor in [0, 2] and contrast by one in [0.5, 1.5].
+        colour: whether to change colours: brightness is shifted by up to 0.5, saturation is multiplied by a factor in
+            [0, 2], and contrast is multiplied by a factor in [0.5, 1.5].
         shift: maximum translation in each direction, as a share of the side; the gap is filled with grey (0).
-        cutout: side of the grey square, as a share of the image's side; its centre can be anywhere.
+        cutout: side of the grey square, as a share of the image's side; the square's centre can be anywhere.
     """
 
     def __init__(self, colour: bool = True, shift: float = 0.125, cutout: float = 0.5) -> None:
@@ -23,7 +25,7 @@ class DiffAugment(nn.Module):
         self.colour, self.shift, self.cutout = colour, shift, cutout
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [B, 3, S, S] in [-1, 1] -> the same shape, each image with its own draw from the default generator."""
+        """x: [B, 3, S, S] in [-1, 1] -> same shape; each image has its own parameters, drawn by torch's generator."""
         if self.colour:
             x = _colours(x)
         side = x.shape[-1]
@@ -54,7 +56,7 @@ def _shifted(x: Tensor, reach: int) -> Tensor:
 
 
 def _square(count: int, side: int, size: int, device: torch.device) -> Tensor:
-    """Draw masks of a square of `size` px with its centre anywhere -> bool [count, 1, side, side]."""
+    """Draw masks, each true in a square of `size` px with a random centre -> bool [count, 1, side, side]."""
     at = torch.arange(side, device=device)
     top, left = torch.randint(side + 1 - size % 2, (2, count, 1), device=device) - size // 2
     down, across = ((at >= first) & (at < first + size) for first in (top, left))

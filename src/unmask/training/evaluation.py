@@ -1,4 +1,4 @@
-"""Validate or test a module and return its results; no results remain in the module."""
+"""Validate or test a module and return the results, which are then removed from the module."""
 
 import math
 from pathlib import Path
@@ -32,14 +32,14 @@ def evaluate(
     """Evaluate a module on one split.
 
     Args:
-        trainer: runs the loop.
+        trainer: the Trainer that runs the validation or test loop.
         module: the module; it stores its `Results` in `module.results` at the end of the loop.
-        data: the data module, already set up.
+        data: the data module, on which `setup` has been called.
         split: `val` or `test`.
-        checkpoint: checkpoint whose weights are loaded first; None evaluates the module as it is.
+        checkpoint: checkpoint whose weights are loaded first; None evaluates the module's current weights.
 
     Returns:
-        The results. An empty split has no metrics; its table holds the items that could not be prepared, if any.
+        The results. An empty split has no metrics; its table contains only items that could not be prepared.
 
     Raises:
         ValueError: no batch was evaluated although the split has samples.
@@ -52,17 +52,17 @@ def evaluate(
     results = module.take_results()
     if results is None:
         raise ValueError(f"no batch of the {split} split was evaluated: is trainer.limit_{split}_batches 0?")
-    logged = trainer.callback_metrics  # of this loop only: the Trainer clears them at the start
+    logged = trainer.callback_metrics  # contains only this loop's metrics: the Trainer clears it at the start
     loss = {"loss": float(logged[f"{split}/loss"])} if f"{split}/loss" in logged else {}
     return Results(loss | results.figures, results.table)
 
 
 def planned_steps(trainer: Trainer) -> int:
-    """Return the total number of training steps, for a schedule; -1 if it is not known in advance."""
+    """Return the total number of training steps, which schedules need; -1 if it is not known in advance."""
     steps = trainer.estimated_stepping_batches
     return int(steps) if math.isfinite(steps) else -1
 
 
 def curves(trainer: Trainer) -> bool | None:
-    """Return the `logger` argument of `log`: None logs to the loggers; False, in the final validation, does not."""
+    """Return the `logger` argument for `self.log`: False in the final validation, so that loggers do not get it."""
     return False if trainer.state.fn == TrainerFn.VALIDATING else None

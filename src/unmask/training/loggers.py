@@ -1,4 +1,4 @@
-"""The loggers of a run: building, logging the config and the test results, closing."""
+"""The loggers of a run: build them, log the config and the test results, close them."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -28,11 +28,11 @@ def build_loggers(settings: Settings) -> list[Logger]:
     for name, node in (settings["logger"] or {}).items():
         if not isinstance(node, dict):
             continue
-        # A run that starts over does not resume its logger: the same id then replaces the earlier data.
+        # If a run starts over, its logger must not resume: with the same id, it then replaces the earlier data.
         changed = {"resume": None} if settings["rerun"] and "resume" in node else {}
         try:
             logger = build(node | changed)
-            logger.experiment  # noqa: B018 - opened here, so that problems show before training
+            logger.experiment  # noqa: B018 - opened here, so that errors occur before training
             logger.log_hyperparams(settings)
         except Exception as error:
             raise _in_words(str(name), error) from error
@@ -41,7 +41,7 @@ def build_loggers(settings: Settings) -> list[Logger]:
 
 
 def _in_words(name: str, error: Exception) -> Exception:
-    """Add advice to the error, if there is any."""
+    """Return the error; if there is advice on what to do, return a ValueError with its message and the advice."""
     if isinstance(error, ModuleNotFoundError):
         return ValueError(f"logger={name}: {error}. Install it (pip install {name}) or choose logger=csv")
     if type(error).__module__.startswith("wandb."):
@@ -51,7 +51,7 @@ def _in_words(name: str, error: Exception) -> Exception:
 
 @contextmanager
 def closing_loggers() -> Iterator[None]:
-    """Close the W&B run, so that the next run in this process does not write to it; mark it as failed on an error."""
+    """On exit, close the W&B run, so that the process's next run cannot write to it; after an error, mark it failed."""
     try:
         yield
     except BaseException:
@@ -70,10 +70,10 @@ class LogTestResults(Callback):
     """After the test, log plots and tables to loggers that accept images.
 
     They are `test/roc`, `test/confusion`, `test/errors` (faces with the largest errors) and `test/videos`, a table with
-    one row per video. The threshold is that of the last validation, which uses the best weights.
+    one row per video. The threshold comes from the validation after training, which uses the best weights.
 
     Args:
-        faces: maximum number of errors to show; 0 shows no faces.
+        faces: maximum number of faces in `test/errors`; 0 leaves it out.
     """
 
     def __init__(self, faces: int = 0) -> None:
@@ -81,7 +81,7 @@ class LogTestResults(Callback):
         self._threshold = float("nan")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Store the threshold of these weights."""
+        """Store the threshold that the validation after training chose for the best weights."""
         table = _tables(pl_module)
         if trainer.state.fn == TrainerFn.VALIDATING and table is not None:
             self._threshold = detection.threshold(table)["video"]
@@ -152,6 +152,6 @@ SHOW: dict[type[Logger], Callable[[Any, _Shown, int], None]] = {
 
 
 def _tables(module: LightningModule) -> pd.DataFrame | None:
-    """Return the prediction table of the validation or test that has just ended, if the module makes one."""
+    """Return the prediction table of the validation or test that has just ended, or None if there is none."""
     assert isinstance(module, Module)
     return None if module.results is None else module.results.table

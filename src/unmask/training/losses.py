@@ -6,7 +6,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 
 def _cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
-    """Compute it per element, in float32 even under autocast: bfloat16's three digits are too few for batch sums."""
+    """Compute cross-entropy per element, always in float32: bfloat16's three digits are too few for batch sums."""
     if logit.shape != target.shape:
         raise ValueError(f"logit {list(logit.shape)} and label {list(target.shape)} must have one shape")
     return binary_cross_entropy_with_logits(logit.float(), target.float(), reduction="none")
@@ -32,7 +32,7 @@ class BCE(nn.Module):
     def forward(self, logit: Tensor, label: Tensor) -> Tensor:
         """Logit and label [B], label 0 real, 1 fake -> scalar, nats."""
         soft = label * (1 - self.smoothing) + self.smoothing / 2
-        # Weight by the true label: with the smoothed one, real samples would get part of the weight.
+        # The weight depends on the true label: with the smoothed label, real samples would get part of the weight.
         weight = 1 + (self.fake_weight - 1) * label
         return (weight * _cross_entropy(logit, soft)).mean()
 
@@ -41,9 +41,9 @@ class Focal(nn.Module):
     """Focal loss: cross-entropy that down-weights well-classified samples (arXiv 1708.02002, equation 5).
 
     Args:
-        gamma: focusing parameter, >= 0; 0 is cross-entropy, 2 the best value in the paper.
-        alpha: weight of the fake class, in [0, 1]; the real class has 1 - alpha. None gives both the weight 1. The
-            paper uses 0.25 with gamma 2.
+        gamma: focusing parameter, >= 0. With 0, the loss is cross-entropy; 2 is the best value in the paper.
+        alpha: weight of the fake class, in [0, 1]; the weight of the real class is 1 - alpha. If None, both weights
+            are 1. The paper uses 0.25 if gamma is 2.
     """
 
     def __init__(self, gamma: float = 2.0, alpha: float | None = 0.25) -> None:
@@ -57,7 +57,7 @@ class Focal(nn.Module):
     def forward(self, logit: Tensor, label: Tensor) -> Tensor:
         """Logit and label [B], label 0 real, 1 fake -> scalar, nats."""
         loss = _cross_entropy(logit, label)
-        # (1 - p_t)^gamma via its logarithm: the power has no finite gradient at 0 for gamma below 1.
+        # (1 - p_t)^gamma is computed from its logarithm, since for gamma < 1 the power has no finite gradient at 0.
         fade = torch.exp(self.gamma * logsigmoid(logit.float() * (1 - 2 * label)))
         if self.alpha is not None:
             loss = loss * (self.alpha * label + (1 - self.alpha) * (1 - label))
@@ -67,11 +67,12 @@ class Focal(nn.Module):
 class BCEDice(nn.Module):
     """Pixel-wise cross-entropy plus soft Dice, which weights a manipulated region independently of its size.
 
-    Dice is that of V-Net (arXiv 1606.04797, section 3), over all pixels of the batch, since it is undefined for a
-    pristine image. Adding 1 to numerator and denominator makes a batch of such images train towards empty maps.
+    The Dice coefficient is that of V-Net (arXiv 1606.04797, section 3). It is computed over all pixels of the batch,
+    because it is undefined for a single pristine image. Its numerator and denominator are increased by 1, so that a
+    batch of pristine images trains the network to return empty maps.
 
     Args:
-        dice: weight of 1 - Dice, >= 0, relative to 1 for cross-entropy.
+        dice: weight of the term 1 - Dice, >= 0; the weight of cross-entropy is 1.
     """
 
     def __init__(self, dice: float = 1.0) -> None:

@@ -12,14 +12,15 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from unmask.files import replacing
 
-EVERY = 2.0  # minimum seconds between two writes
+EVERY = 2.0  # s: minimum time between two writes of the file
 
 
 class MetricsCsv(Logger):
     """Write every logged metric to `<folder>/metrics.csv`.
 
-    Lightning's CSVLogger deletes the file when a run is resumed. Here, values logged again for a step replace the old
-    ones, so that an interrupted run ends with the same file as an uninterrupted one. Writes are atomic.
+    Lightning's CSVLogger deletes the file when a run is resumed. Here, a resumed run keeps the file, and values that it
+    logs again for a step replace the old ones; so the file at the end is that of an uninterrupted run. Writes are
+    atomic.
 
     Args:
         folder: the run's folder.
@@ -42,11 +43,11 @@ class MetricsCsv(Logger):
 
     @property
     def experiment(self) -> None:
-        """None: the file is written when there are metrics."""
+        """None, because nothing must be opened: `save` writes the whole file."""
 
     @property
     def version(self) -> str:
-        """Empty: there is one file per run."""
+        """An empty string, because there is only one file per run."""
         return ""
 
     @rank_zero_only
@@ -60,7 +61,7 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the file, at most every `EVERY` seconds: the Trainer calls this after every row, and the file grows."""
+        """Write the file unless it was written in the last `EVERY` seconds; the Trainer calls this after every row."""
         if time.monotonic() - self._written > EVERY:
             self._write()
 
@@ -82,5 +83,5 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write the remaining rows."""
+        """Write the rows that have not been written yet."""
         self._write()

@@ -1,4 +1,4 @@
-"""Base class of all LightningModules here, with the attributes that other code relies on."""
+"""Base class of this project's LightningModules, with the attributes that other code reads."""
 
 from typing import cast
 
@@ -13,48 +13,48 @@ KINDS = ("detector", "segmenter", "generator", "swapper")
 
 
 class Module(LightningModule):
-    """Base class of the training modules; its facts about a run are written to metrics.json."""
+    """Base class of this project's LightningModules; what `facts` returns is written to metrics.json."""
 
     kind: str  #: one of `KINDS`
     monitor: str  #: the metric that selects the best checkpoint, `val/NAME`
-    mode = "max"  #: `min` if a smaller monitor is better
-    unused_parameters = False  #: whether a backward pass skips some parameters, which DDP must then search for
+    mode = "max"  #: `min` if smaller values of `monitor` are better
+    unused_parameters = False  #: whether a backward pass can leave parameters without a gradient; DDP must then search
     conditional = False  #: whether generation is conditioned on attributes
-    results: Results | None = None  #: results of the validation or test that has just ended, equal on all devices
+    results: Results | None = None  #: results of the validation or test that has just ended, equal in all processes
     shown: Tensor | None = None  #: originals and their reconstructions in the last validation [N, columns, 3, S, S]
 
     @property
     def trained(self) -> nn.Module:
-        """The network whose parameters are counted."""
+        """The module whose parameters are counted for metrics.json."""
         return self
 
     @property
     def data(self) -> DataModule:
-        """The data module of the running loop."""
+        """The data module of the Trainer."""
         return data_of(self.trainer)
 
     def facts(self) -> Settings:
-        """Return results of training other than metrics and weights, for metrics.json."""
+        """Return other results of training than metrics and weights, to be written to metrics.json."""
         return {}
 
     def preview(self, count: int, condition: Tensor | None) -> Tensor | None:
-        """Return generated images of fixed seeds [N, columns, 3, S, S] in [0, 1]; None if there are none yet.
+        """Return images generated from fixed seeds [N, columns, 3, S, S] in [0, 1]; None if there are none yet.
 
         Args:
-            count: number of rows; a face swapper shows as many as it has stored.
+            count: number of rows N; a face swapper ignores it and returns a row for each face that it has stored.
             condition: attributes [count, A] for a conditional generator.
         """
         return None
 
     def take_results(self) -> Results | None:
-        """Return the results of the loop that has just ended and clear them."""
+        """Return the results of the loop that has just ended, and set `results` to None."""
         found, self.results = self.results, None
         return found
 
     def record(self, split: str, results: Results) -> None:
         """Store results for `evaluate` and log their metrics as `SPLIT/NAME`.
 
-        The curves show training only: the final validation of the best weights adds nothing to them.
+        The final validation of the best weights is not sent to loggers, because their curves show only training.
         """
         self.results = results
         figures = {f"{split}/{name}": value for name, value in results.figures.items()}

@@ -1,4 +1,4 @@
-"""Profile a training step: waiting for data, transfer, augmentation, forward, backward, optimizer."""
+"""Profile a training step: time for waiting for data, transfer, augmentation, forward, backward and optimizer."""
 
 import time
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.profilers import Profiler
 
-#: The part of a step that each of the Trainer's actions belongs to, by the end of the action's name.
+#: Maps the end of the name of a Trainer's action to the part of a step that the action belongs to.
 PARTS = {
     "train_dataloader_next": "data wait",
     "batch_to_device": "transfer",
@@ -26,19 +26,19 @@ ORDER = (*dict.fromkeys(PARTS.values()), "callbacks", "Lightning")
 class Profile(Callback):
     """Print how long each part of a training step took, excluding validation, checkpoints and the first step.
 
-    On a GPU it synchronises at each change of part, so that times are attributed correctly; this slows steps down.
+    On a GPU, each change of part waits for the device, so that times are attributed correctly; this slows steps down.
     """
 
     def __init__(self) -> None:
         self.clock = StepClock()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Register as the Trainer's profiler."""
+        """Register the clock as the Trainer's profiler."""
         self.clock = StepClock(pl_module.device)
         trainer.profiler = self.clock  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Count the step; the first, which allocates memory and selects kernels, only starts the clock."""
+        """Count the step; the first step, which allocates memory and selects kernels, is excluded from the times."""
         self.clock.end_step()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -60,25 +60,25 @@ class StepClock(Profiler):
     """Attribute time to the innermost running action.
 
     Args:
-        device: synchronised with at each change if it is a CUDA device.
+        device: if it is a CUDA device, each change of action waits for it to finish.
     """
 
     def __init__(self, device: torch.device | None = None) -> None:
         super().__init__()
         self.device = device
         self.seconds = dict.fromkeys(ORDER, 0.0)
-        self.steps = -1  # the first one does not count
+        self.steps = -1  # the first step is not counted
         self._running: list[str] = []
         self._paused = False
         self._since = 0.0
 
     def start(self, action_name: str) -> None:
-        """Start an action within the running one."""
+        """Start an action, which may be nested in another one."""
         self._tick()
         self._running.append(action_name)
 
     def stop(self, action_name: str) -> None:
-        """Stop the action."""
+        """Stop the innermost action, if it has this name."""
         self._tick()
         if self._running and self._running[-1] == action_name:
             self._running.pop()
@@ -99,12 +99,12 @@ class StepClock(Profiler):
         self._paused = False
 
     def shares(self) -> dict[str, float]:
-        """Return the share of each part in a step, in [0, 1]; they sum to 1."""
+        """Return each part's share of a step's time, in [0, 1]; the shares sum to 1."""
         total = sum(self.seconds.values()) or 1.0
         return {part: seconds / total for part, seconds in self.seconds.items()}
 
     def table(self) -> str:
-        """Format the milliseconds per step and the share of each part as text."""
+        """Return, as text, each part's milliseconds per step and its share."""
         steps = max(self.steps, 1)
         total = 1000 * sum(self.seconds.values()) / steps
         lines = [f"a training step took {total:.2f} ms, the mean of {steps}:"]

@@ -1,4 +1,4 @@
-"""Reconstruction losses: (made, original), both [B, 3, H, W] in [0, 1] -> scalar."""
+"""Reconstruction losses: (reconstructed images, original images), both [B, 3, H, W] in [0, 1] -> scalar."""
 
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
@@ -8,13 +8,14 @@ from unmask.metrics.generation import require_window
 
 
 class Reconstruction(nn.Module):
-    """Weighted sum of squared error, absolute error and 1 - SSIM, each averaged over pixels, and a perceptual term.
+    """Weighted sum of squared error, absolute error, 1 - SSIM (each averaged over pixels) and a perceptual distance.
 
     Args:
         mse: weight of the squared error.
         l1: weight of the absolute error.
-        ssim: weight of 1 - SSIM (doi 10.1109/TIP.2003.819861), which preserves edges that a mean error would blur.
-        perceptual: (made, original) -> distance of each image [B], such as LPIPS (arXiv 1801.03924); it is averaged.
+        ssim: weight of 1 - SSIM (doi 10.1109/TIP.2003.819861), which preserves edges that the other errors would blur.
+        perceptual: (reconstructed, original) -> distance of each image [B], such as LPIPS (arXiv 1801.03924); the term
+            is its mean over the batch.
         perceptual_weight: weight of the perceptual term.
     """
 
@@ -39,7 +40,7 @@ class Reconstruction(nn.Module):
         self.perceptual, self.perceptual_weight = perceptual, perceptual_weight
 
     def forward(self, made: Tensor, original: Tensor) -> Tensor:
-        """Both [B, 3, H, W] in [0, 1] -> scalar."""
+        """Reconstructed and original images, both [B, 3, H, W] in [0, 1] -> scalar."""
         made, original = made.float(), original.float()
         loss = self.mse * mse_loss(made, original) + self.l1 * l1_loss(made, original)
         if self.ssim:

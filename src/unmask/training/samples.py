@@ -1,4 +1,4 @@
-"""Images from a generator during training: samples of fixed seeds, and reconstructions of real images."""
+"""Images from a generator during training: samples from fixed seeds, and reconstructions of real images."""
 
 import math
 from pathlib import Path
@@ -21,24 +21,24 @@ FPS = 8  # frame rate of the timelapse
 class SampleGrid(Callback):
     """Write `step-NNNNNNN.png` at regular steps and `timelapse.mp4` at the end; all are marked as synthetic.
 
-    The grids show the module's `preview`. If a module reconstructs images (`shown`), `reconstructed.png` has those of
-    the last validation: original, reconstruction, ...
+    The grids show the module's `preview`. If the module stores reconstructions of real images (in `shown`),
+    `reconstructed.png` shows each original beside its reconstruction, from the last validation.
 
     Args:
         dirpath: the output folder.
-        every_n_steps: number of batches between two grids.
-        count: number of images in a grid, with the seeds 0, 1, 2, ...
+        every_n_steps: number of steps between two grids.
+        count: number of images in a grid; their seeds are 0 to count - 1.
     """
 
     def __init__(self, dirpath: str, every_n_steps: int = 200, count: int = 36) -> None:
         if every_n_steps < 1 or count < 1:
             raise ValueError(f"every_n_steps={every_n_steps}, count={count}: expected 1 or more")
         self.folder, self.every, self.count = Path(dirpath), every_n_steps, count
-        self.marking = Marking(watermark=False, label="")  # a grid is a plot; only published images have a watermark
+        self.marking = Marking(watermark=False, label="")  # only published images get a watermark, not plots
         self._condition: torch.Tensor | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the first grid, before training; a resumed run already has it."""
+        """Write the first grid, before training, unless it exists because the run was resumed."""
         assert isinstance(pl_module, Module)
         if pl_module.conditional:
             samples = pl_module.data.samples["val"]
@@ -52,7 +52,7 @@ class SampleGrid(Callback):
             self._write(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the originals beside their reconstructions."""
+        """Write `reconstructed.png`: the originals beside their reconstructions."""
         assert isinstance(pl_module, Module)
         shown = pl_module.shown
         if shown is not None and trainer.is_global_zero and not trainer.sanity_checking:
@@ -90,16 +90,16 @@ class SampleGrid(Callback):
 
 
 def rows(shown: torch.Tensor) -> NDArray[np.uint8]:
-    """Arrange rows of images [N, columns, 3, S, S] in [0, 1] like `grid`, keeping each row together."""
+    """Arrange rows of images [N, columns, 3, S, S] in [0, 1] in a `grid` in which no row is broken over two lines."""
     return grid(shown.flatten(0, 1), shown.shape[1])
 
 
 def grid(pictures: torch.Tensor, together: int = 1) -> NDArray[np.uint8]:
-    """Arrange images in a grid as square as possible -> uint8 [H, W, 3]; empty cells are black.
+    """Arrange images in a grid that is nearly square -> uint8 [H, W, 3]; empty cells are black.
 
     Args:
         pictures: images [N, 3, S, S] in [0, 1].
-        together: the number of columns is a multiple of this.
+        together: number of consecutive images to keep in one line: the number of columns is a multiple of it.
     """
     count, _, height, width = pictures.shape
     across = together * math.ceil(math.sqrt(count) / together)
@@ -112,7 +112,7 @@ def grid(pictures: torch.Tensor, together: int = 1) -> NDArray[np.uint8]:
 
 
 def pixels(pictures: torch.Tensor) -> NDArray[np.uint8]:
-    """Convert [N, 3, S, S] in [0, 1] to uint8 [N, S, S, 3]."""
+    """Convert images [N, 3, S, S] in [0, 1] to uint8 [N, S, S, 3]."""
     rounded = (255 * pictures.clamp(0, 1)).round().to(torch.uint8).cpu().permute(0, 2, 3, 1)
     return np.ascontiguousarray(rounded.numpy())
 

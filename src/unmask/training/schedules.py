@@ -1,6 +1,7 @@
 """Learning-rate schedules: (optimizer, total_steps, ...) -> a scheduler that is stepped after every batch.
 
-Each scales the optimizer's own rates, group by group, so that the peak rate is set in one place, the optimizer.
+Each schedule multiplies the learning rate of each of the optimizer's parameter groups by a factor; so the peak rate is
+set in one place, the optimizer.
 """
 
 import math
@@ -20,7 +21,8 @@ def step(
 ) -> LRScheduler:
     """Multiply the rate by `factor` every `every` batches, down to `minimum`.
 
-    The defaults are MesoNet's: divide by 10 every 1000 batches, from 1e-3 down to 1e-6 (arXiv 1809.00888, section 4).
+    The defaults are those of MesoNet, which divides the rate by 10 every 1000 batches, from 1e-3 down to 1e-6 (arXiv
+    1809.00888, section 4).
     """
     if every < 1:
         raise ValueError(f"every={every}: expected a number of batches, 1 or more")
@@ -39,9 +41,9 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, 
     Args:
         optimizer: the optimizer, with the peak rate.
         total_steps: total number of training batches.
-        warmup: share of the batches used for warm-up, in [0, 1). It does not start at zero: batch s of w, counted
-            from 0, has (s + 1) / (w + 1) of the peak rate.
-        minimum: final rate.
+        warmup: share of the batches used for warm-up, in [0, 1). If these are w batches, batch s (counted from 0) has
+            (s + 1) / (w + 1) of the peak rate, so that the first rate is not 0.
+        minimum: rate at the last batch.
     """
     if not 1 <= total_steps < math.inf:
         raise ValueError(f"total_steps={total_steps}: a cosine has an end; set trainer.max_epochs or trainer.max_steps")
@@ -60,7 +62,7 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, 
 
 
 def _lows(optimizer: Optimizer, minimum: float) -> list[float]:
-    """Return the minimum as a share of each group's own rate, at most 1."""
+    """Return, for each parameter group, `minimum` divided by the group's rate, at most 1."""
     if minimum < 0:
         raise ValueError(f"minimum={minimum}: expected a rate of 0 or more")
     rates = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]

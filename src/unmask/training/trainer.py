@@ -1,4 +1,4 @@
-"""Build the Trainer of a config: check it before any data is read, adapt it to its module, stop it on a signal."""
+"""Build a Trainer from a config: check its settings before data is read, adapt it to the module, stop on signals."""
 
 import os
 import signal
@@ -14,16 +14,16 @@ from unmask.config import Settings
 from unmask.config.build import build as build_part
 from unmask.parallel.processes import handle, terminate
 
-UNUSED = "find_unused_parameters_true"  # suffix of Lightning's DDP strategies that search for them
-DEVICES = ("gpu", "cuda", "mps", "tpu")  # accelerators that a machine may lack
+UNUSED = "find_unused_parameters_true"  # suffix of Lightning's DDP strategies that search for unused parameters
+DEVICES = ("gpu", "cuda", "mps", "tpu")  # accelerators that may be absent
 SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 
 
 def check(settings: Settings) -> Trainer:
-    """Check the settings of a Trainer and return it, built without loggers and callbacks.
+    """Check the settings of a Trainer and return a Trainer without loggers and callbacks.
 
     Raises:
-        ValueError: a setting is invalid, by these checks or by Lightning's.
+        ValueError: a setting is invalid, according to this function or to Lightning.
     """
     for split, why in (
         ("train", "nothing would be learned; trainer.max_epochs=0 scores the weights as they are"),
@@ -45,7 +45,7 @@ def check(settings: Settings) -> Trainer:
 
 
 def devices_of(settings: Settings) -> list[str]:
-    """Return the devices that a Trainer with this config would use, such as `cuda:0`; `cpu` once per process."""
+    """Return the devices that a Trainer with this config would use, such as `cuda:0`; on a CPU, one per process."""
     made = check(settings)
     kind = made.strategy.root_device.type
     return [kind if kind == "cpu" else f"{kind}:{number}" for number in made.device_ids]
@@ -56,8 +56,7 @@ def build(settings: Settings, module: LightningModule, callbacks: Sequence[Callb
 
     Args:
         settings: the config of the Trainer.
-        module: the module; its `unused_parameters` tells whether a backward pass skips parameters, which DDP must then
-            search for.
+        module: the module; if its `unused_parameters` is true, DDP searches for parameters without a gradient.
         callbacks: the callbacks.
         options: further arguments of the Trainer.
 
@@ -80,37 +79,37 @@ def _make(settings: Settings, options: Mapping[str, Any]) -> Trainer:
 
 
 class Stoppable(Callback):
-    """Make SIGTERM stop a loop at once in all processes, and an error in the first process stop the others.
+    """Stop all processes at once on SIGTERM, and stop the other processes after an error in the first one.
 
-    Lightning's own handler notifies the other processes by a collective operation, which hangs if they are in another
-    one, and waits for the next batch. On SLURM with requeueing, Lightning's handlers stay: SIGUSR1 saves and requeues
-    the job, and the SIGTERM that follows must not interrupt that.
+    Lightning's own SIGTERM handler waits for the next batch and then notifies the other processes by a collective
+    operation, which hangs if they are waiting in a different one. On SLURM with requeueing, Lightning's handlers are
+    kept: SIGUSR1 saves and requeues the job, and the SIGTERM that follows must not interrupt this.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave SIGTERM to Lightning if it requeues the job."""
+        """If Lightning requeues the job, reset SIGTERM, so that Lightning installs its own handler."""
         if _requeues(trainer):
             handle({signal.SIGTERM: signal.SIG_DFL})
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Restore our handler."""
+        """Restore our SIGTERM handler if `setup` removed it."""
         if _requeues(trainer):
             handle({signal.SIGTERM: terminate})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Replace Lightning's handler."""
+        """Replace Lightning's SIGTERM handler by ours, unless Lightning requeues the job."""
         if not _requeues(trainer):
             handle({signal.SIGTERM: terminate})
 
     on_validation_start = on_test_start = on_train_start
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Kill the other processes, which would wait for this one."""
+        """Kill the other processes, which would otherwise wait for this one."""
         others: list[Any] = getattr(trainer.strategy.launcher, "procs", [])
         for process in others:
             process.kill()
             process.wait()
-        others.clear()  # otherwise Lightning's observer would kill this process because of them
+        others.clear()  # otherwise Lightning, which watches them, would kill this process too
 
 
 def _requeues(trainer: Trainer) -> bool:

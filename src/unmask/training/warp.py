@@ -1,4 +1,4 @@
-"""Smooth random warps: a face swapper reconstructs faces from warped ones, so that it learns the face itself."""
+"""Smooth random warps: a face swapper must undo them, and so learns the appearance of a face, not to copy its input."""
 
 import torch
 from torch import Tensor, nn
@@ -6,11 +6,13 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 
 class RandomWarp(nn.Module):
-    """Warp each image randomly, drawing from torch's default generator, so that the step's seed determines the warp.
+    """Warp each image by a random displacement, which is drawn at the knots of a grid and interpolated between them.
+
+    Numbers come from torch's default generator, so that the seed of the training step determines the warp.
 
     Args:
-        strength: standard deviation of a knot's displacement, as a share of the side.
-        knots: number of knots per side; the displacement is interpolated smoothly in between.
+        strength: standard deviation of a knot's displacement, as a share of the image's side.
+        knots: number of knots per side.
     """
 
     def __init__(self, strength: float = 0.03, knots: int = 5) -> None:
@@ -20,7 +22,7 @@ class RandomWarp(nn.Module):
         self.strength, self.knots = strength, knots
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, 3, S, S] -> the same shape."""
+        """Images [B, 3, S, S] -> warped images of the same shape."""
         if not self.strength:
             return x
         drawn = torch.randn(len(x), 2, self.knots, self.knots, device=x.device)
@@ -28,11 +30,12 @@ class RandomWarp(nn.Module):
 
 
 def warp(x: Tensor, knots: Tensor) -> Tensor:
-    """Sample each pixel from its displaced position; the image is extended by its border pixels.
+    """Sample each pixel from its displaced position; positions outside the image get the nearest border pixel.
 
     Args:
-        x: [B, C, S, S].
-        knots: displacement right and down, as shares of the side, at K x K knots from corner to corner [B, 2, K, K].
+        x: images [B, C, S, S].
+        knots: displacements to the right and down [B, 2, K, K], as shares of the side; the K x K knots are spread
+            evenly over the image, with knots at its corners.
     """
     moved = interpolate(knots.float(), x.shape[-2:], mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
     still = torch.eye(2, 3, device=x.device).expand(len(x), 2, 3)
