@@ -82,11 +82,11 @@ class CropStore:
         return {"folder": self.folder, "_shards": {}, "_read_bytes": 0}  # each process opens its own memory map
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the crops at these places, both [N] -> uint8 [N, 3, S, S]."""
+        """Return the crops at shards and offsets, both [N] -> uint8 [N, 3, S, S]."""
         return self._read("crops", shard, offset)
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the masks of the crops at these places, both [N] -> uint8 [N, 1, S, S], 255 where manipulated.
+        """Return the masks at shards and offsets, both [N] -> uint8 [N, 1, S, S], 255 where manipulated.
 
         Raises:
             StoreError: the recipe kept no masks.
@@ -133,7 +133,7 @@ class MemoryStore:
         self.items = pd.DataFrame({"item": [item], "label": [0], "method": ["unknown"]})
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the crops at these places, both [N] -> uint8 [N, 3, S, S]."""
+        """Return the crops at shards and offsets, both [N] -> uint8 [N, 3, S, S]."""
         return np.asarray(self._pixels[offset])
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:

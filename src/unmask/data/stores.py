@@ -26,10 +26,10 @@ class Store(Protocol):
         """The table of crops: `item`, `track`, `frame`, `time`, `shard`, `offset`."""
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the crops at these places, both [N] -> uint8 [N, 3, S, S]."""
+        """Return the crops at shards and offsets, both [N] -> uint8 [N, 3, S, S]."""
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the masks of the crops at these places, both [N] -> uint8 [N, 1, S, S], 255 where manipulated."""
+        """Return the masks at shards and offsets, both [N] -> uint8 [N, 1, S, S], 255 where manipulated."""
 
 
 def store_folder(prepared: Path, name: str, key: str) -> Path:
@@ -62,11 +62,11 @@ class JoinedStore:
         return hashlib.sha256("\n".join(store.fingerprint for store in self.stores).encode()).hexdigest()[:12]
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the crops at these places, both [N] -> uint8 [N, 3, S, S]."""
+        """Return the crops at shards and offsets, both [N] -> uint8 [N, 3, S, S]."""
         return self._read("pixels", shard, offset)
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the masks of the crops at these places, both [N] -> uint8 [N, 1, S, S], 255 where manipulated."""
+        """Return the masks at shards and offsets, both [N] -> uint8 [N, 1, S, S], 255 where manipulated."""
         return self._read("masks", shard, offset)
 
     def _read(self, kind: str, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:

@@ -41,9 +41,9 @@ def ece(prob: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, bins
     """Compute the expected calibration error of the probability of being fake.
 
     In each of `bins` equal-width bins of P(fake), the error is the absolute difference between the mean probability and
-    the share of fakes; the result is the weighted mean over bins (Guo et al. 2017, arXiv 1706.04599). Bins divide
-    P(fake) in [0, 1], not the confidence of the predicted class, as in torchmetrics' `BinaryCalibrationError` with
-    `norm="l1"`.
+    the share of fakes; the result is the weighted mean over bins (Guo et al. 2017, arXiv 1706.04599). Like
+    torchmetrics' `BinaryCalibrationError` with `norm="l1"`, this bins P(fake) in [0, 1], not the confidence of the
+    predicted class.
     """
     prob, label = np.asarray(prob, dtype=np.float64), np.asarray(label, dtype=np.float64)
     weight = np.ones_like(prob) if weight is None else np.asarray(weight, dtype=np.float64)

@@ -36,7 +36,7 @@ class FrameClassifier(EncodedNetwork):
     ) -> None:
         super().__init__()
         if isinstance(encoder, nn.Module):
-            raise ValueError("encoder is built already: give what builds it (in a config, add _partial_: true)")
+            raise ValueError("encoder must be a factory, not a built module (in a config, add _partial_: true)")
         self.encoder = encoder(channels=3)
         self.unit_length = unit_length
         width: int = self.encoder.num_features  # type: ignore[assignment]

@@ -124,7 +124,7 @@ def _check(
     encoder: Callable[..., nn.Module], frames: int | None, pooling: str, differences: bool, frozen: bool
 ) -> None:
     if isinstance(encoder, nn.Module):
-        raise ValueError("encoder is built already: give what builds it (in a config, add _partial_: true)")
+        raise ValueError("encoder must be a factory, not a built module (in a config, add _partial_: true)")
     if frames is None or frames < 1 + differences:
         raise ValueError(f"frames={frames}: a CnnLstm reads clips; set frames=T, such as 16")
     if pooling not in POOLINGS:

@@ -40,7 +40,7 @@ class FeatureSVM(EncodedNetwork):
     def __init__(self, encoder: Callable[..., nn.Module]) -> None:
         super().__init__()
         if isinstance(encoder, nn.Module):
-            raise ValueError("encoder is built already: give what builds it (in a config, add _partial_: true)")
+            raise ValueError("encoder must be a factory, not a built module (in a config, add _partial_: true)")
         self.encoder, self.frozen = encoder(channels=3).requires_grad_(False).eval(), True
         self.num_features = int(self.encoder.num_features)  # type: ignore[arg-type]
         self.register_buffer("mean", torch.zeros(self.num_features))

@@ -46,7 +46,7 @@ class UNet(nn.Module):
     def __init__(self, encoder: Callable[..., nn.Module], width: int = 16) -> None:
         super().__init__()
         if isinstance(encoder, nn.Module):
-            raise ValueError("encoder is built already: give what builds it (in a config, add _partial_: true)")
+            raise ValueError("encoder must be a factory, not a built module (in a config, add _partial_: true)")
         built = encoder(channels=3)
         if not isinstance(built, TimmEncoder) or not isinstance(stages := built.network, Stages):
             raise ValueError(
