@@ -80,7 +80,7 @@ def test_the_test_list_is_not_read_upside_down(tmp_path):
     }
     upside_down = LISTED.replace("1 ", "x ").replace("0 ", "1 ").replace("x ", "0 ")
     (root / "List_of_testing_videos.txt").write_text(upside_down)
-    with pytest.raises(ManifestError, match="another label than their folder"):
+    with pytest.raises(ManifestError, match="labels contradict the folders"):
         module(root).manifest()
 
 

@@ -151,7 +151,7 @@ def _tasks(items: pd.DataFrame) -> list[Task]:
 def reopen(root: Path, folder: Path, recipe: Recipe) -> None:
     """Open a folder for parts that are not made from files; write them with `write_part`, then call `merge_parts`.
 
-    A complete store is unmerged, so that it can grow.
+    If the store is complete, it is first split into parts again, so that it can grow.
 
     Args:
         root: what the parts are made from.

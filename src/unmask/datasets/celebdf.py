@@ -49,7 +49,7 @@ class CelebDF(Source):
             path for path, label in listed.items() if _same(path) in on_disk and on_disk[_same(path)].label != label
         ]
         if wrong:
-            raise ManifestError(f"{TEST_LIST} calls these by another label than their folder (1 = real): {wrong[:5]}")
+            raise ManifestError(f"{TEST_LIST}: labels contradict the folders (1 = real): {wrong[:5]}")
         missing = [path for path in listed if _same(path) not in on_disk]
         if missing:
             raise ManifestError(

@@ -44,9 +44,9 @@ class Clip:
 def clips(people: int) -> list[Clip]:
     """List all clips: three per person, each with a forgery by a different method, and the clips in YouTube-real.
 
-    Celeb-DF's file names do not contain the method, so that each fake needs a source clip of its own. A resynthesised
-    or temporal forgery shows the person's own face, but its file name needs a donor: it names a person who, like the
-    donor of a face swap, is in the same group.
+    Celeb-DF's file names do not contain the method, so each fake needs its own source clip. A resynthesised or
+    temporal forgery shows the person's own face, but its file name needs a donor. It therefore names someone of the
+    same group, as for a face swap.
     """
     made = []
     for person in range(people):

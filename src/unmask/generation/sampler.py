@@ -28,7 +28,7 @@ class SampleSettings:
         count: total number of images.
         seed: seed of the set, from which each image's seed is derived.
         attributes: attributes of the images, for a conditional generator.
-        walk: number of images, at least 2, between which the film of a latent walk interpolates; 0 for no film.
+        walk: number of images (at least 2) that the film of a latent walk interpolates between; 0 for no film.
         batch_size: number of images per batch; does not affect the pixels.
 
     Raises:

@@ -48,7 +48,9 @@ def make(cfg: DictConfig) -> None:
     """
     run = str(cfg.run).lower() == "true"
     if cfg.run is not None and not run:
-        raise ValueError(f"run={cfg.run}: a table finds its runs itself; leave it out, or run=true runs what it lacks")
+        raise ValueError(
+            f"run={cfg.run}: a table finds its runs itself; omit run, or set run=true to run what is missing"
+        )
     plain: Any = OmegaConf.to_container(cfg.table, resolve=True)
     table = table_spec.read(plain)
     jobs = [_job(row, seed, list(cfg.overrides)) for row in table.rows for seed in row.seeds]
