@@ -100,7 +100,14 @@ def test_all_that_is_wrong_is_told_at_once():
     wrong["rows"] = [{"name": "A", "experiment": "x"}, {"name": "A", "experiments": "x"}]
     with pytest.raises(ValueError) as error:
         table_spec.read(wrong)
-    for words in ("no key tittle", "clip/auroc", "video/auc", "A stands twice", "no key experiments", "no experiment"):
+    for words in (
+        "unknown key tittle",
+        "clip/auroc",
+        "video/auc",
+        "A stands twice",
+        "key experiments",
+        "no experiment",
+    ):
         assert words in str(error.value)
 
 

@@ -33,13 +33,8 @@ def main() -> None:
             return
         arguments = completed
     verb, *rest = arguments
-    if verb.startswith("-"):
-        print(f"unmask: {verb}: expected a verb first, one of {', '.join(verbs())}", file=sys.stderr)
-        raise SystemExit(2)
     if verb not in verbs():
-        near = get_close_matches(verb, verbs(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(verbs())}"
-        print(f"unmask: unknown verb '{verb}'; {hint}", file=sys.stderr)
+        print(f"unmask: {_unknown(verb)}", file=sys.stderr)
         raise SystemExit(2)
     if any(argument in ("-h", "--help") for argument in rest):
         print(describe(verb))
@@ -61,6 +56,14 @@ def main() -> None:
         gc.disable()  # a fifth of the import time, and there is no garbage (see `fail_clearly`)
     with _interruptible(verb):
         runpy.run_module(f"unmask.commands.{verb}", run_name="__main__", alter_sys=True)
+
+
+def _unknown(verb: str) -> str:
+    if verb.startswith("-"):
+        return f"{verb}: expected a verb first, one of {', '.join(verbs())}"
+    near = get_close_matches(verb, verbs(), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(verbs())}"
+    return f"unknown verb '{verb}'; {hint}"
 
 
 def unwritable(arguments: list[str]) -> str | None:
