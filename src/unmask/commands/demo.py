@@ -29,11 +29,13 @@ from unmask.runs.run import Run
 from unmask.studies.chains import Chain, Line, run_chains
 from unmask.studies.jobs import call, command, load, run_folder
 
+SAMPLES, SWAP, TIMELINE = "samples", "swap", "timeline.png"  # beside the report
+
 
 def demo(cfg: DictConfig) -> None:
     """Render and prepare the data, train each experiment, write the report; then call `more`."""
     begun = time.monotonic()
-    root, steps = Path(cfg.root), 6 if cfg.more else 4
+    root, out, steps = Path(cfg.root), Path(cfg.report).parent, 5 if cfg.more else 4
     say(f"1/{steps}  rendering {cfg.people} people, real and forged, into {root}")
     render_people(cfg, root)
     render_pictures(cfg, root)
@@ -43,52 +45,74 @@ def demo(cfg: DictConfig) -> None:
     say(f"2/{steps}  finding, following and cropping faces")
     if call("prepare", f"experiment={cfg.experiments[0]}", *given):
         raise SystemExit("unmask prepare failed; rerun the command to resume")
-    say(f"3/{steps}  training {' and '.join(cfg.experiments)}, one core each")
-    folders = train_all({name: [f"experiment={name}", *given] for name in cfg.experiments})
-    made = more(cfg, root, folders[-1]) if cfg.more else []
+    beside = "; then a generator, a detector of its samples, and a face swap" if cfg.more else ""
+    say(f"3/{steps}  training {' and '.join(cfg.experiments)}, one core each{beside}")
+    trainings = {name: [f"experiment={name}", *given] for name in cfg.experiments}
+    folders = {name: run_folder("train", arguments) for name, arguments in trainings.items()}
+    detectors = [detector(name, trainings[name], folder) for name, folder in folders.items()]
+    run_chains([*detectors, *(generation(cfg, root, out) if cfg.more else [])])
+    if cfg.more:
+        ask(cfg.experiments[-1], folders[cfg.experiments[-1]], root, out)
     say(f"{steps}/{steps}  the report, computed from the predictions\n")
-    report(folders, Path(cfg.report), "Demo: two detectors on rendered people", resamples=1000)
-    for line in made:
+    report(list(folders.values()), Path(cfg.report), "Demo: two detectors on rendered people", resamples=1000)
+    for line in results(cfg, root, out) if cfg.more else ():
         say(line)
     seconds = time.monotonic() - begun
     say(f"Demo figures on rendered people; they say nothing about real deepfakes. {seconds:.0f} s in all.")
 
 
-def more(cfg: DictConfig, root: Path, run: Path) -> list[str]:
-    """Generate and detect portraits, swap a face and score a forged video; return a line of text on each result."""
-    out = Path(cfg.report).parent
-    say("4/6  generating portraits and detecting them, and swapping a face, one core each")
-    made = generate(cfg, root, out)
-    forged = sorted(root.glob("Celeb-synthesis/*.mp4"))[-1]
-    say(f"5/6  asking {cfg.experiments[-1]} about one forged video")
-    picture = out / "timeline.png"
-    if call("predict", f"path='{forged}'", f"run='{run}'", f"out='{picture}'"):
-        raise SystemExit("unmask predict failed; rerun the command to resume")
-    return [*made, f"scores of a forged video over time: {picture}"]
+def detector(name: str, arguments: list[str], folder: Path) -> Chain:
+    """Return the chain that trains a detector; its progress bar shows the epochs."""
+    return Chain(name, [training("train", arguments)], folder / "output.log", lambda _: how_far(folder, arguments))
 
 
-def generate(cfg: DictConfig, root: Path, out: Path) -> list[str]:
-    """Train a small generator, then a detector of its samples; in parallel, train a face swapper, then swap a face."""
-    samples, swaps, video = out / "samples", out / "swap", sorted(root.glob("Celeb-real/id0_*.mp4"))[0]
-    vae = [*cfg.generator, f"data.root='{root.with_name('demo_celeba')}'"]
-    found = [*cfg.detector, f"data.run='{samples}'"]
-    swapper = [*cfg.swapper, f"data.root='{root}'"]
+def generation(cfg: DictConfig, root: Path, out: Path) -> list[Chain]:
+    """Return two chains: a small generator and a detector of its samples; a face swapper and a swapped video."""
+    given = of_generation(cfg, root, out)
 
     def sample() -> list[str]:
-        return command("sample", f"run='{run_folder('train', vae)}'", f"out='{samples}'", f"count={cfg.samples}")
+        run = run_folder("train", given["generator"])
+        return command("sample", f"run='{run}'", f"out='{out / SAMPLES}'", f"count={cfg.samples}")
 
     def swap() -> list[str]:
-        run = run_folder("train", swapper)
-        return command("swap", f"run='{run}'", f"video='{video}'", "to=B", f"out='{swaps}'")
+        run = run_folder("train", given["swapper"])
+        return command("swap", f"run='{run}'", f"video='{filmed(root)}'", "to=B", f"out='{out / SWAP}'")
 
-    of_portraits = [training("prepare", vae), training("train", vae), sample, training("train", found)]
-    of_faces = [training("prepare", swapper), training("train", swapper), swap]
-    run_chains([steps_of("portraits", of_portraits, out), steps_of("face swap", of_faces, out)])
-    figure = Run(run_folder("train", found)).summary.figure
+    before = {name: [training(verb, given[name]) for verb in ("prepare", "train")] for name in ("generator", "swapper")}
+    portraits = [*before["generator"], sample, training("train", given["detector"])]
+    return [steps_of("portraits", portraits, out), steps_of("face swap", [*before["swapper"], swap], out)]
+
+
+def of_generation(cfg: DictConfig, root: Path, out: Path) -> dict[str, list[str]]:
+    """Return the overrides of the trainings of `generation`."""
+    return {
+        "generator": [*cfg.generator, f"data.root='{root.with_name('demo_celeba')}'"],
+        "detector": [*cfg.detector, f"data.run='{out / SAMPLES}'"],
+        "swapper": [*cfg.swapper, f"data.root='{root}'"],
+    }
+
+
+def filmed(root: Path) -> Path:
+    """Return the video whose face is swapped."""
+    return sorted(root.glob("Celeb-real/id0_*.mp4"))[0]
+
+
+def results(cfg: DictConfig, root: Path, out: Path) -> list[str]:
+    """Return a line on each result of `generation` and `ask`."""
+    figure = Run(run_folder("train", of_generation(cfg, root, out)["detector"])).summary.figure
     return [
-        f"samples of a small autoencoder: {samples}; a CNN that detects them: {figure}",
-        f"the face of person 1 in a video of person 0: {swaps / 'videos' / video.name}",
+        f"samples of a small autoencoder: {out / SAMPLES}; a CNN that detects them: {figure}",
+        f"the face of person 1 in a video of person 0: {out / SWAP / 'videos' / filmed(root).name}",
+        f"scores of a forged video over time: {out / TIMELINE}",
     ]
+
+
+def ask(name: str, folder: Path, root: Path, out: Path) -> None:
+    """Score a forged test video with a trained detector and draw its timeline."""
+    say(f"4/5  asking {name} about one forged video")
+    forged = sorted(root.glob("Celeb-synthesis/*.mp4"))[-1]
+    if call("predict", f"path='{forged}'", f"run='{folder}'", f"out='{out / TIMELINE}'"):
+        raise SystemExit("unmask predict failed; rerun the command to resume")
 
 
 def training(name: str, arguments: list[str]) -> Line:
@@ -124,7 +148,7 @@ def render_pictures(cfg: DictConfig, root: Path) -> None:
         with shown("people portrayed") as progress:
             where = root.with_name("demo_celeba")
             render_portraits(where, portraits=cfg.portraits, seed=cfg.seed, workers=workers, progress=progress)
-    if cfg.paintings:
+    if cfg.paintings and cfg.render_only:  # the rest of the demo does not use them
         with shown("paintings") as progress:
             where = root.with_name("demo_deepfakeart")
             render_paintings(where, paintings=cfg.paintings, seed=cfg.seed, workers=workers, progress=progress)
@@ -137,18 +161,6 @@ def shown(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def train_all(trainings: dict[str, list[str]]) -> list[Path]:
-    """Run the trainings in parallel and return their run folders."""
-    folders = {name: run_folder("train", arguments) for name, arguments in trainings.items()}
-
-    def chain(name: str) -> Chain:
-        line = partial(command, "train", *trainings[name])
-        return Chain(name, [line], folders[name] / "output.log", lambda _: how_far(folders[name], trainings[name]))
-
-    run_chains([chain(name) for name in trainings])
-    return list(folders.values())
 
 
 def how_far(folder: Path, arguments: list[str]) -> tuple[float, str]:
