@@ -295,6 +295,7 @@ def _removed_if_unused(out: Path) -> Iterator[None]:
                 remove_made(out, HYDRA)
                 if "hydra.run.dir" not in {text.partition("=")[0] for text in HydraConfig.get().overrides.hydra}:
                     out.rmdir()
+                    out.parent.rmdir()  # fails if other runs are there
 
 
 def start_job(cfg: DictConfig) -> float | None:
