@@ -68,7 +68,7 @@ def key(group: Path) -> str:
 
 
 def about(path: Path) -> str:
-    """Return the first comment line of an option's file; if there is none, the first docstring line of its class."""
+    """Return the first comment line of an option's file, or else the first line of its class's docstring."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break

@@ -164,7 +164,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return len(self._spans)
 
     def sources(self) -> sampling.Indices:
-        """Return for each sample the index of a sample of its source item; -1 if there is none.
+        """Return, for each sample, the index of a sample of its source item, or -1.
 
         The source's sample has the same number as the given one; if the source has fewer samples, it is the last one.
         """

@@ -142,7 +142,7 @@ def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
 
 
 def words(pairs: pd.DataFrame) -> str:
-    """Describe how many `placed` pairs there are of each kind; "" if there are none."""
+    """Describe how many `placed` pairs there are of each kind; "" for no pairs."""
     unrelated = pairs[~pairs["related"].astype(bool)]
     kinds = {
         "related (a fake and its source, or one group)": len(pairs) - len(unrelated),

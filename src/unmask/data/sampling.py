@@ -54,7 +54,7 @@ def consecutive(
 
 
 def draw_stride(frames: Indices, num: int, most: int, rng: np.random.Generator) -> int:
-    """Draw a stride from 1 to `most`, among those at which a clip of `num` frames is stored; 1 if there is none."""
+    """Draw a stride from 1 to `most` at which a clip of `num` frames is stored; return 1 if no stride fits."""
     place = {int(frame): at for at, frame in enumerate(frames)}
     fitting = [stride for stride in range(1, most + 1) if _starts(place, num, stride)]
     return int(rng.choice(fitting)) if fitting else 1

@@ -38,7 +38,7 @@ def identity_disjoint(
     """Hold out whole components of the swap graph, so that no person is in two splits.
 
     A swap connects the person filmed and the one swapped in. Components that are entirely on the official test list
-    form the test split; if there are none, the test split is drawn by seed. The largest component outside the test
+    form the test split; without any, the test split is drawn by seed. The largest component outside the test
     split is always used for training.
     """
     component = _component(items)
@@ -123,7 +123,7 @@ def _component(items: pd.DataFrame) -> pd.Series:
 
 
 def _twins(items: pd.DataFrame) -> str:
-    """Return the end of a message, which says that look-alike items stay together; "" if there are none."""
+    """Return the end of a message, which says that look-alike items stay together, or ""."""
     count = int(items["twin"].notna().sum()) if "twin" in items else 0
     return (
         f". {count} items look like others and stay with them: see duplicates.csv beside the prepared crops, or deal "

@@ -81,7 +81,7 @@ class Generated(Source):
 
 
 def _name(root: Path) -> str:
-    """Return the generator's name from its samples; a placeholder if there are none yet."""
+    """Return the generator's name from its samples, or a placeholder before any exist."""
     for path in sorted(root.glob(f"{CROPS}/*/items.parquet")):
         items = pd.read_parquet(path, columns=["item", "label"])
         fake = items.loc[items["label"] == 1, "item"]

@@ -92,7 +92,7 @@ class PyavReader(VideoReader):
         return found
 
     def _decode_wanted(self, wanted: set[int]) -> Iterator[tuple[int, "VideoFrame"]]:
-        """Yield the wanted frames with their numbers, found by presentation time; none if there is no usable index."""
+        """Yield the wanted frames with their numbers, found by presentation time; nothing without a usable index."""
         with opened(self.path) as (container, stream):
             index = read_index(container, stream)
         if index is None or max(wanted) >= len(self):

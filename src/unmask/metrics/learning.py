@@ -29,7 +29,7 @@ def did_not_learn(
         resamples: Number of bootstrap resamples over items, drawn within each class.
 
     Returns:
-        A sentence to show with the metrics, or None if there is no such reason.
+        A sentence to show with the metrics, or None.
     """
     reasons = []
     if best_epoch == 0:

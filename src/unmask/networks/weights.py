@@ -131,7 +131,7 @@ def _fetch(url: str, path: Path) -> None:
 
 
 def digest_of(url: str) -> str | None:
-    """Return the digest, the start of the SHA-256, in a file's name (`name-DIGEST.pth`); None if there is none."""
+    """Return the first digits of the SHA-256 from a file name such as `name-DIGEST.pth`, or None."""
     found = re.search(r"-([0-9a-f]{8,})\.\w+$", url)
     return found[1] if found else None
 

@@ -56,7 +56,7 @@ def _dataset(report: RunReport) -> str:
 
 
 def show(folder: Path, page: bool = True) -> None:
-    """Print the metrics and the folder of a finished run, and write its page if there is none yet.
+    """Print the metrics and the folder of a finished run, and write its page unless the page already exists.
 
     For a detector, the table of `unmask report` is printed. For a generator, the metrics of its test split are
     printed, and no page is written. If the report fails, only one line says so, because the training is finished.

@@ -41,7 +41,7 @@ def cell(row: Row, column: Column) -> str:
 
 
 def published(row: Row, column: Column) -> str:
-    """Write the published values of a row in this column and whether they are verified; `-` if there are none."""
+    """Write the published values of a row in this column and whether they are verified; `-` for a row without any."""
     found = [given for given in row.published if (given.level, given.metric) == column[:2]]
     return ", ".join(f"{given.value:.3f}{'' if given.verified else ' (unverified)'}" for given in found) or "-"
 

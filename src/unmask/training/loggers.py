@@ -152,6 +152,6 @@ SHOW: dict[type[Logger], Callable[[Any, _Shown, int], None]] = {
 
 
 def _tables(module: LightningModule) -> pd.DataFrame | None:
-    """Return the prediction table of the validation or test that has just ended, or None if there is none."""
+    """Return the prediction table of the validation or test loop that just ended, or None if it made no table."""
     assert isinstance(module, Module)
     return None if module.results is None else module.results.table

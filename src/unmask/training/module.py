@@ -38,7 +38,7 @@ class Module(LightningModule):
         return {}
 
     def preview(self, count: int, condition: Tensor | None) -> Tensor | None:
-        """Return images generated from fixed seeds [N, columns, 3, S, S] in [0, 1]; None if there are none yet.
+        """Return images generated from fixed seeds [N, columns, 3, S, S] in [0, 1], or None while nothing can be shown.
 
         Args:
             count: number of rows N; a face swapper ignores it and returns a row for each face that it has stored.
