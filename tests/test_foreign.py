@@ -176,6 +176,16 @@ def test_a_part_is_what_its_place_expects(tmp_path):
         run.module()
 
 
+def test_a_part_is_an_object_and_no_factory(tmp_path):
+    recipe = {"_target_": "unmask.media.pictures.WholePictures", "crop_size": 32, "_partial_": True}
+    network = {"_target_": "unmask.networks.meso.Meso4", "image_size": 32, "_partial_": True}
+    run = run_folder(tmp_path / "partial", data__recipe=recipe, module__network=network)
+    with pytest.raises(ForeignConfigError, match=r"data\.recipe\._partial_: expected an object, not a factory"):
+        run.build("data.recipe")
+    with pytest.raises(ForeignConfigError, match=r"module\.network\._partial_: expected an object, not a factory"):
+        run.network()
+
+
 def test_weights_are_the_runs_own(tmp_path):
     run = run_folder(tmp_path, module__network__weights="/etc/passwd", data__download=True)
     assert run.config["module"]["network"]["weights"] is None and run.module() is not None

@@ -87,6 +87,8 @@ def check_parts(node: object, at: str) -> None:
     target = str(node.get("_target_")) if isinstance(node, dict) else ""
     if homes and not any(is_below(target, home) for home in homes):
         raise ForeignConfigError(f"{at}._target_: expected a class of {' or '.join(homes)}")
+    if isinstance(node, dict) and node.get("_partial_"):
+        raise ForeignConfigError(f"{at}._partial_: expected an object, not a factory")
     for where, part in _walk(node, at):
         if not isinstance(part, dict) or "_target_" not in part:
             continue
