@@ -150,3 +150,16 @@ def test_modules_say_whether_ddp_must_look_for_unused_parameters():
         strategy = trainer.build(settings, module, logger=False).strategy
         assert kind.unused_parameters is unused
         assert strategy._ddp_kwargs.get("find_unused_parameters", False) is unused
+
+
+def test_a_folder_in_use_is_left_alone(train):
+    """A check, or a refused repetition, beside a training that has written nothing but its log."""
+    _, folder = train("beside", "trainer.max_epochs=1")
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if ".hydra" not in path.parts and path.name != "train.log":
+            path.rmdir() if path.is_dir() else path.unlink()
+    before = (folder / "train.log").read_text()
+    assert before.startswith("[") and "unmask train experiment=demo_celebdf/meso4" in before.splitlines()[0]
+    _, again = train("beside", "trainer.max_epochs=1", "check=true")
+    assert again == folder and (folder / "train.log").read_text().startswith(before)
+    assert (folder / ".hydra/config.yaml").is_file()

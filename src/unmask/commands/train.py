@@ -18,8 +18,7 @@ import re
 import shlex
 import subprocess
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,11 @@ from unmask.config import Settings
 from unmask.config.build import build
 from unmask.config.check import resolved
 from unmask.config.values import check_optimizers
-from unmask.console import quiet, say, show
+from unmask.console import log, quiet, say, show
 from unmask.data.datamodule import DataModule, build_data
 from unmask.data.duplicates import DUPLICATES
 from unmask.explain import items
-from unmask.files import remove_made, write_text
+from unmask.files import write_text
 from unmask.metrics import detection
 from unmask.metrics.learning import did_not_learn
 from unmask.networks.flops import count_flops
@@ -47,6 +46,7 @@ from unmask.parallel.processes import PARENT, follow, started
 from unmask.reporting import publish, tables
 from unmask.runs.checkpoints import best_epoch, resume_point
 from unmask.runs.figures import write_json
+from unmask.runs.folder import clear, removed_if_unused
 from unmask.runs.identity import write_config
 from unmask.runs.predictions import predictions_path, write_predictions
 from unmask.runs.run import Run
@@ -59,16 +59,7 @@ from unmask.training.evaluation import Results, evaluate
 from unmask.training.loggers import LogTestResults, build_loggers, closing_loggers
 from unmask.training.module import Module
 
-# Files that a run writes into its folder besides .hydra; `rerun=true` removes these files and no others.
-MADE = (
-    "metrics.json", "metrics.csv", "predictions-*.parquet", "report.html", DUPLICATES, "output.log",
-    "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/*.ckpt.*.tmp",
-    "explain/[0-9]*.png", "explain/explain.json", "samples/step-*.png", "samples/reconstructed.png",
-    "samples/timelapse.mp4", "tensorboard/**/events.out.tfevents.*", "tensorboard/**/hparams.yaml",
-)  # fmt: skip
 SWEEP = "UNMASK_SWEEP"  # environment variable: host name and process ID of a sweep
-LOG = "train.log"  # Hydra's log of a job: one line per epoch and the run's messages
-HYDRA = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", LOG)
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -84,9 +75,10 @@ def train(cfg: DictConfig) -> float | None:
     if not _is_child():
         write_config(settings, out)
     if cfg.rerun and not _is_child():
-        _clear(out)
+        clear(out)
     elif (out / "metrics.json").is_file():
         return _already(out, cfg.report)
+    log.info(_command())  # also marks the folder as in use, see `removed_if_unused`
     seed_everything(cfg.seed, workers=True, verbose=False)
     module: Module = build(settings["module"])
     if not _is_child():
@@ -94,10 +86,8 @@ def train(cfg: DictConfig) -> float | None:
     data.setup("fit")
     with closing_loggers():
         shown = LogTestResults((settings["logger"] or {}).get("faces", 0))
-        callbacks = [*_parts(settings["callbacks"]), SeedEachStep(cfg.seed), shown]
         loggers = build_loggers(settings)
-        if not loggers:  # Lightning raises if LearningRateMonitor has no logger
-            callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
+        callbacks = [*_callbacks(settings["callbacks"], bool(loggers)), SeedEachStep(cfg.seed), shown]
         saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)  # else Lightning adds one
         options = {"logger": loggers, "enable_checkpointing": saves, "plugins": [WholeCheckpoints()]}
         trainer = trainers.build(settings["trainer"], module, callbacks, **options)
@@ -248,7 +238,7 @@ def _write_metrics(out: Path, module: Module, data: DataModule, results: dict[st
         **facts,
         "parameters": sum(p.numel() for p in module.trained.parameters()),
         **detects,
-        "command": shlex.join(["unmask", "train", *_overrides()]),
+        "command": _command(),
         **found,
         **{split: found.figures for split, found in results.items()},
     }
@@ -256,6 +246,11 @@ def _write_metrics(out: Path, module: Module, data: DataModule, results: dict[st
     if "cv" in found:
         show(tables.cross_validation(found["cv"]))
         say(tables.folds(found["cv"]))
+
+
+def _command() -> str:
+    """Return the command line of this training."""
+    return shlex.join(["unmask", "train", *_overrides()])
 
 
 def _overrides() -> list[str]:
@@ -268,34 +263,13 @@ def _overrides() -> list[str]:
     ]
 
 
-def _parts(group: Settings | None) -> list[Any]:
-    """Build the objects of a config group with named entries (callbacks); entries that are null are left out."""
-    return [part for part in build(group or {}).values() if part is not None]
+def _callbacks(group: Settings | None, logged: bool) -> list[Any]:
+    """Build the callbacks of the config, without entries that are null.
 
-
-def _clear(out: Path) -> None:
-    """Remove the files of an earlier run from this folder; other files, which `hydra.run.dir` may contain, remain."""
-    remove_made(out, MADE)
-    if (out / LOG).is_file():  # already open, so it cannot be deleted
-        os.truncate(out / LOG, 0)
-
-
-@contextmanager
-def _removed_if_unused(out: Path) -> Iterator[None]:
-    """On exit, remove the run folder if it contains only Hydra's files: the command was rejected or was only a check.
-
-    If the user chose the folder (`hydra.run.dir`), only Hydra's files in it are removed.
+    Lightning raises if LearningRateMonitor has no logger, so it is left out unless the training is `logged`.
     """
-    try:
-        yield
-    finally:
-        written = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
-        if not _is_child() and written <= set(HYDRA):
-            with suppress(OSError):  # Windows cannot delete an open log
-                remove_made(out, HYDRA)
-                if "hydra.run.dir" not in {text.partition("=")[0] for text in HydraConfig.get().overrides.hydra}:
-                    out.rmdir()
-                    out.parent.rmdir()  # fails if other runs are there
+    left_out = () if logged else (LearningRateMonitor,)
+    return [part for part in build(group or {}).values() if part is not None and not isinstance(part, left_out)]
 
 
 def start_job(cfg: DictConfig) -> float | None:
@@ -309,7 +283,7 @@ def start_job(cfg: DictConfig) -> float | None:
     """
     job, out = HydraConfig.get(), Path(HydraConfig.get().runtime.output_dir)
     sweep.note(out, job.overrides.task)
-    what = shlex.join(["unmask", "train", *_overrides()])
+    what = _command()
     try:
         settings = resolved(cfg)
     except ValueError as error:
@@ -359,7 +333,8 @@ def _is_child() -> bool:
 @verb("train")
 def main(cfg: DictConfig) -> float | None:
     """Run the verb."""
-    with _removed_if_unused(Path(cfg.paths.out)):
+    chosen = "hydra.run.dir" in {override.partition("=")[0] for override in HydraConfig.get().overrides.hydra}
+    with nullcontext() if _is_child() else removed_if_unused(Path(cfg.paths.out), chosen):
         return start_job(cfg) if HydraConfig.get().mode == RunMode.MULTIRUN else train(cfg)
 
 

@@ -1,0 +1,49 @@
+"""The files that a training writes into its run folder, and their removal."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from unmask.data.duplicates import DUPLICATES
+from unmask.files import remove_made
+
+LOG = "train.log"  # Hydra's log of a job: one line per epoch, and the messages of a run
+HYDRA = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", LOG)
+# What a run writes beside .hydra; `rerun=true` removes this and nothing else.
+MADE = (
+    "metrics.json", "metrics.csv", "predictions-*.parquet", "report.html", DUPLICATES, "output.log",
+    "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/*.ckpt.*.tmp",
+    "explain/[0-9]*.png", "explain/explain.json", "samples/step-*.png", "samples/reconstructed.png",
+    "samples/timelapse.mp4", "tensorboard/**/events.out.tfevents.*", "tensorboard/**/hparams.yaml",
+)  # fmt: skip
+
+
+def clear(folder: Path) -> None:
+    """Remove the files of an earlier run from this folder; other files, which `hydra.run.dir` may contain, remain."""
+    remove_made(folder, MADE)
+    if (folder / LOG).is_file():  # already open, so it cannot be deleted
+        os.truncate(folder / LOG, 0)
+
+
+@contextmanager
+def removed_if_unused(folder: Path, chosen: bool) -> Iterator[None]:
+    """On exit, remove a run folder that contains only Hydra's files: the command was rejected or was only a check.
+
+    A folder that had a log before is another training's, which may be running, and remains.
+
+    Args:
+        folder: the run folder, in which Hydra has just opened the log.
+        chosen: whether the user chose the folder; then only Hydra's files in it are removed.
+    """
+    new = not (folder / LOG).is_file() or not (folder / LOG).stat().st_size
+    try:
+        yield
+    finally:
+        written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+        if new and written <= set(HYDRA):
+            with suppress(OSError):  # Windows cannot delete an open log
+                remove_made(folder, HYDRA)
+                if not chosen:
+                    folder.rmdir()
+                    folder.parent.rmdir()  # fails if it contains other runs
