@@ -12,6 +12,7 @@ import pytest
 from test_report import small
 from unmask.reporting import about, page
 from unmask.runs.run import Run
+from unmask.runs.summary import network
 
 ABOUT = {"Written": "2026-01-02 03:04:05+01:00", "Version": "unmask 0.1.0", "Git commit": "0123456789ab"}
 RUN = {"Data set": "toy", "Data root": "data/toy", "Network": "Meso4", "Seed": "7", "Run folder": "outputs/a/1"}
@@ -69,7 +70,7 @@ def test_facts_of_a_run_are_those_of_its_folder(tmp_path):
     ],
 )
 def test_networks_have_names(node, name):
-    assert about.network(node) == name
+    assert network(node) == name
 
 
 def test_the_commit_is_that_of_the_checkout_which_tracks_the_code(tmp_path):

@@ -276,7 +276,9 @@ def test_data_that_is_missing_is_rendered_and_prepared_first(tmp_path, monkeypat
 def test_what_cannot_be_reported_says_so(tmp_path):
     assert "pass run=DIR" in unmask("report", cwd=tmp_path, expect=1).stderr
     assert "pass run=DIR" in unmask("report", "run=true", cwd=tmp_path, expect=1).stderr
-    assert "run=true runs what it lacks" in unmask("report", "table=demo", "run=x", cwd=tmp_path, expect=1).stderr
+    assert (
+        "set run=true to run what is missing" in unmask("report", "table=demo", "run=x", cwd=tmp_path, expect=1).stderr
+    )
     wrong = unmask("report", "table=demo", "overrides=[nothing.of=this]".replace("[n", "['n").replace("s]", "s']"),
                    cwd=tmp_path, expect=1)  # fmt: skip
     assert "row Meso4 does not compose" in wrong.stderr and "Traceback" not in wrong.stderr

@@ -33,5 +33,6 @@ class Frozen:
 
 def is_published(path: Path, url: str) -> bool:
     """Whether a file is identical to the one published at `url`: its SHA-256 starts with the digest in the URL."""
+    digest = digest_of(url)
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().startswith(str(digest_of(url)))
+        return digest is not None and hashlib.file_digest(file, "sha256").hexdigest().startswith(digest)

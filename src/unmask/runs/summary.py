@@ -1,7 +1,6 @@
 """Summarize a run for people: network, data, seed, date and main metric, read only from its files."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,29 +32,39 @@ def summarize(folder: Path, config: Settings, metrics: Settings | None) -> Summa
         config: the config in the folder, resolved or not.
         metrics: the metrics of a finished run; None for an unfinished one.
     """
-    module = config.get("module")
-    module = module if isinstance(module, dict) else {}
-    data = config.get("data")
-    finished = ""
-    if metrics is not None:
-        finished = datetime.fromtimestamp((folder / "metrics.json").stat().st_mtime).strftime("%Y-%m-%d")
+    module, data = (node if isinstance(node, dict) else {} for node in (config.get("module"), config.get("data")))
     return Summary(
-        network="+".join(dict.fromkeys(_networks(module.get("network") or module))),
-        data=str(data.get("name", "")) if isinstance(data, dict) else "",
-        seed=str(config.get("seed", "")),
-        finished=finished,
+        network=network(module.get("network") or module),
+        data=data_set(data, "name"),
+        seed="" if config.get("seed") is None else str(config["seed"]),
+        finished="" if metrics is None else finished(folder).strftime("%Y-%m-%d"),
         figure="" if metrics is None else _figure(metrics),
     )
 
 
-def _networks(node: object) -> Iterator[str]:
-    """Yield the class of a network and, for its encoder, the class or the model name (timm)."""
-    if not isinstance(node, dict) or "_target_" not in node:
-        return
-    yield str(node["_target_"]).rpartition(".")[2]
-    encoder = node.get("encoder")
-    if isinstance(encoder, dict):
-        yield str(encoder["name"]) if isinstance(encoder.get("name"), str) else next(_networks(encoder), "encoder")
+def network(node: object) -> str:
+    """Return a network's class name and, if its config names one, the model or encoder inside it."""
+    if not isinstance(node, dict):
+        return ""
+    name = str(node.get("_target_", "")).rpartition(".")[2]
+    given = node.get("encoder")
+    encoder = given if isinstance(given, dict) else {}
+    model = node.get("name") or encoder.get("name") or str(encoder.get("_target_", "")).rpartition(".")[2]
+    return f"{name} ({model})" if name and model else name
+
+
+def data_set(data: Settings, key: str) -> str:
+    """Return the `name` or `root` of a data config; for a mixture, those of its parts."""
+    if data.get(key):
+        return str(data[key])
+    parts: Settings = data.get("parts") or {}
+    values = (part.get(key) or (part.get("source") or {}).get(key) or "unknown" for part in parts.values())
+    return (" + " if key == "name" else ", ").join(map(str, values))
+
+
+def finished(folder: Path) -> datetime:
+    """Return when a run finished. It does not record this, but writes metrics.json last: that file's modification."""
+    return datetime.fromtimestamp((folder / "metrics.json").stat().st_mtime)
 
 
 def _figure(metrics: Settings) -> str:
@@ -63,10 +72,11 @@ def _figure(metrics: Settings) -> str:
     test = metrics.get("test")
     value = test.get("video_auroc") if isinstance(test, dict) else None
     if isinstance(value, int | float):
-        return f"test AUC {_digits(value)}"
+        return f"test AUC {digits(value)}"
     score = metrics.get("score")
-    return f"{metrics.get('monitor', 'score')} {_digits(score)}" if isinstance(score, int | float) else ""
+    return f"{metrics.get('monitor', 'score')} {digits(score)}" if isinstance(score, int | float) else ""
 
 
-def _digits(value: float) -> str:
+def digits(value: float) -> str:
+    """Return a figure with three digits; `n/a` if it is NaN or infinite."""
     return f"{value:.3f}" if math.isfinite(value) else "n/a"

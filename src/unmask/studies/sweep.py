@@ -13,6 +13,7 @@ from rich.text import Text
 
 from unmask.console import show
 from unmask.files import DamagedError, read_json
+from unmask.runs.summary import digits
 
 JOBS = "UNMASK_SWEEP_JOBS"  # environment variable: the file in which jobs record their folders for the sweep's process
 
@@ -69,4 +70,4 @@ def _figures(out: Path) -> tuple[Text, Text]:
 
 
 def _digits(value: object) -> Text:
-    return Text(f"{value:.3f}" if isinstance(value, int | float) else "")
+    return Text(digits(value) if isinstance(value, int | float) else "")
