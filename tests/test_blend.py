@@ -252,7 +252,7 @@ def test_every_option_is_valid_and_reaches_every_data_set(option):
 
 
 def test_a_split_without_reals_is_an_error(settings):
-    with pytest.raises(ManifestError, match=r"the val split holds 0 real items and needs some"):
+    with pytest.raises(ManifestError, match=r"the val split contains 0 real items but needs some"):
         build(*settings, "blend@data.blend=sbi", "data.split.val_fraction=0")
 
 
@@ -272,7 +272,7 @@ def test_a_detector_that_never_saw_a_fake_is_trained_scored_and_told_of(workplac
     pairs = val["item"].str.removesuffix("#blend")
     assert pairs.nunique() == val["item"].nunique() / 2
     for table in (val, test):
-        assert table.attrs["protocol"]["Training"] == "real items alone, self-blended (arXiv 2204.08376)"
+        assert table.attrs["protocol"]["Training"] == "only real items, self-blended (arXiv 2204.08376)"
     assert "and their self-blends" in val.attrs["protocol"]["Data"]
     assert "fake videos" in test.attrs["protocol"]["Data"]
     # Scored again, on its own data and on the same as if it were another's: the blends' settings come with the run.

@@ -115,7 +115,7 @@ def test_flags_of_hydra_come_first_and_keep_their_values(typed, given):
     ("typed", "told"),
     [
         (["--foo"], "unknown flag --foo"),
-        (["--seed=3"], "keys have no dashes: seed=3"),
+        (["--seed=3"], "write keys without dashes: seed=3"),
         (["--cfg"], "--cfg needs a value: expected one of job, hydra, all"),
         (["--cfg", "jobs"], "--cfg jobs: expected one of job, hydra, all"),
         (["--info=nothing"], "--info nothing: expected one of all, config"),

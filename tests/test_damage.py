@@ -27,6 +27,7 @@ from unmask.generation.folder import is_whole
 from unmask.media.pictures import WholePictures
 from unmask.runs.checkpoints import load_checkpoint, resume_point
 from unmask.runs.errors import RunError
+from unmask.runs.predictions import read_predictions, write_predictions
 from unmask.training.checkpoints import WholeCheckpoints
 
 
@@ -80,7 +81,7 @@ def test_a_damaged_store_trains_nothing(place, store, harm):
     name = harm(store)
     assert checksums.damaged(store) == [name]
     refused = unmask("train", *TRAIN, "name=damaged", cwd=place, expect=1).stderr
-    assert name in refused and "changed since it was prepared" in refused
+    assert name in refused and "changed since the preparation" in refused
     assert "unmask prepare data=folder" in refused and "rerun=true" in refused
     checked = unmask(
         "prepare", "data=folder", *TRAIN[1:3], f"data.root={place / 'whole'}", "check=true", cwd=place, expect=1
@@ -129,7 +130,7 @@ def test_a_damaged_part_is_prepared_again(tmp_path):
     raw = bytearray(part.read_bytes())
     raw[raw.find(b"pixels.npy") + 200] ^= 1
     part.write_bytes(raw)
-    with pytest.warns(UserWarning, match="damaged; the same command prepares x/real/1 again"):
+    with pytest.warns(UserWarning, match="damaged; rerun the command to prepare x/real/1 again"):
         store = prepare(rows, root, folder, recipe, num_workers=0)
     assert store.fingerprint == whole.fingerprint and store.items["rejected"].isna().all()
 
@@ -284,7 +285,7 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
             errno.ENOSPC,
             "cannot write to outputs/x: no space left on device; free some space, then run the same command",
         ),
-        (errno.EROFS, "cannot write to outputs/x: read-only file system; choose a folder that can be written"),
+        (errno.EROFS, "cannot write to outputs/x: read-only file system; choose a writable folder"),
     ],
 )
 def test_a_disk_that_cannot_be_written_is_one_line(number, said, capsys):
@@ -354,3 +355,25 @@ def test_a_sweep_with_a_damaged_run_is_one_line_and_a_table(place, tmp_path):
     done = unmask("train", *words, cwd=tmp_path / "sweep", expect=1)
     assert "metrics.json is damaged" in done.stderr and "Traceback" not in done.stderr
     assert [line.split()[-1] for line in done.stdout.splitlines() if path.parent.name in line][-1] == "damaged"
+
+
+def test_a_changed_byte_in_predictions_is_seen_or_changes_nothing(tmp_path):
+    """All of the file, its footer too, which the checksums of Parquet's pages do not cover."""
+    rows = [(f"a/{'fake' if n % 2 else 'real'}/{n}", n % 2, ("real", "blend")[n % 2], n / 7, 0, n) for n in range(12)]
+    table = pd.DataFrame(rows, columns=["item", "label", "method", "logit", "track", "frame"])
+    path = tmp_path / "predictions-test.parquet"
+    write_predictions(path, table, {"Split": "official", "Seed": "3"}, {"pixel_auroc": 0.75})
+    good, raw, random = read_predictions(path), path.read_bytes(), np.random.default_rng(5)
+    refused = 0
+    for at, bit in zip(random.permutation(len(raw))[:600], random.integers(8, size=600), strict=False):
+        changed = bytearray(raw)
+        changed[at] ^= 1 << bit
+        path.write_bytes(changed)
+        try:
+            found = read_predictions(path)
+        except RunError as error:
+            assert f"{path} is damaged" in str(error)
+            refused += 1
+        else:
+            assert found.equals(good) and found.attrs == good.attrs, at
+    assert refused

@@ -96,7 +96,7 @@ def test_folders_are_found_in_any_case_and_what_is_missing_is_named(tmp_path):
     assert (module(root).manifest()["split"] == "test").sum() == 3
     (root / "Celeb-synthesis" / "id0_id1_0000.mp4").unlink()
     with pytest.raises(
-        ManifestError, match=r"1 of 3 videos .* Celeb-synthesis/id0_id1_0000.mp4: the download is incomplete"
+        ManifestError, match=r"1 of the 3 videos .* Celeb-synthesis/id0_id1_0000.mp4: the download is incomplete"
     ):
         module(root).manifest()
     (root / "List_of_testing_videos.txt").unlink()
@@ -108,10 +108,10 @@ def test_folders_are_found_in_any_case_and_what_is_missing_is_named(tmp_path):
 
 def test_a_wrong_name_or_line_is_named(tmp_path):
     root = tree(tmp_path / "raw", LISTED, *PATHS, "Celeb-synthesis/id0_0001.mp4")
-    with pytest.raises(ManifestError, match=r"Celeb-synthesis/id0_0001.mp4: a name like"):
+    with pytest.raises(ManifestError, match=r"Celeb-synthesis/id0_0001.mp4: expected a name like"):
         module(root).manifest()
     (root / "List_of_testing_videos.txt").write_text("label,path\n")
-    with pytest.raises(ManifestError, match="line 1: 'label,path' is not `LABEL PATH`"):
+    with pytest.raises(ManifestError, match="line 1: expected `LABEL PATH` .* but got 'label,path'"):
         module(root).manifest()
 
 
@@ -359,7 +359,7 @@ def test_another_root_or_recipe_is_refused(prepared, tmp_path):
     other = tree(tmp_path / "other", LISTED, *PATHS)
     with pytest.raises(StoreError, match="start over with rerun=true"):
         prepare(prepared.manifest(), other, prepared.folder, Painted(), num_workers=0)
-    with pytest.raises(StoreError, match="made by another recipe"):
+    with pytest.raises(StoreError, match="made with another recipe"):
         _ = painted(prepared.root, recipe=Painted(frames=9)).store
     with pytest.raises(
         StoreError,
@@ -424,7 +424,9 @@ def test_predictions_count_a_repeated_sample_once_and_keep_the_unscored(prepared
 
 
 def test_a_split_of_one_class_is_an_error_with_its_counts(prepared):
-    with pytest.raises(ManifestError, match=r"the val split holds 0 real and 0 fake items .* data.split.val_fraction"):
+    with pytest.raises(
+        ManifestError, match=r"the val split contains 0 real and 0 fake items .* data.split.val_fraction"
+    ):
         painted(prepared.root, val_fraction=0.0).setup("fit")
 
 

@@ -222,6 +222,6 @@ def test_write_video_leaves_nothing_half_done(tmp_path):
         write_video(tmp_path / "a.mp4", [], 25)
     with pytest.raises(ValueError, match="even sizes"):
         write_video(tmp_path / "a.mp4", [np.zeros((15, 16, 3), np.uint8)], 25)
-    with pytest.raises(ValueError, match="frame 1 has the shape"):
+    with pytest.raises(ValueError, match="frame 1 has shape"):
         write_video(tmp_path / "a.mp4", [np.zeros((16, 16, 3), np.uint8), np.zeros((16, 18, 3), np.uint8)], 25)
     assert not list(tmp_path.iterdir())

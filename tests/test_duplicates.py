@@ -182,7 +182,7 @@ def test_a_copy_in_two_splits_is_refused_unless_it_is_allowed(tmp_path):
     with pytest.raises(ManifestError) as refused:
         ready(folder_of(data.root))
     message = str(refused.value)
-    assert "1 pair of items look alike, are in two splits, and nothing in the data set relates them" in message
+    assert "1 pair of unrelated items look alike but are in different splits" in message
     assert "own/real/test/copy (test) and own/real/train/trainreal0 (train): " in message
     assert "of 64 bits" in message and "data.split.allow_duplicates=true accepts them" in message
     allowed = folder_of(data.root, allow_duplicates=True)
@@ -195,14 +195,14 @@ def test_pairs_that_the_manifest_relates_are_reported_only(tmp_path):
     data = divided(tmp_path / "d")
     save(data.root, "test/fake/trainreal0.png", again(scene(0)))  # the name is the group
     words = ready(folder_of(data.root)).protocol_words("test")["Duplicates"]
-    assert words == "1 pair of items look alike: 1 related (a fake and its source, or one group)"
+    assert words == "1 pair of look-alike items: 1 related (a fake and its source, or items of one group)"
 
 
 def test_an_unlisted_source_within_a_split_is_reported(tmp_path):
     data = divided(tmp_path / "d")
     save(data.root, "train/fake/of.png", again(scene(0)))
     words = ready(folder_of(data.root)).protocol_words("train")["Duplicates"]
-    assert "1 unrelated within one split, 1 of the unrelated ones real beside fake" in words
+    assert "1 unrelated within one split, 1 of the unrelated pairs have a real and a fake item" in words
 
 
 @pytest.mark.slow
@@ -248,13 +248,13 @@ def test_check_lists_pairs_and_says_when_contents_are_compared(tmp_path):
     save(data.root, "test/real/copy.jpg", again(scene(1)))
     call = ["prepare", "data=folder", f"data.root={data.root}", "data/recipe=pictures", "prepare.num_workers=0"]
     said = unmask(*call, "check=true", cwd=tmp_path).stdout
-    assert "found: 20 real and 18 fake pictures" in said and "contents once the data set is prepared" in said
+    assert "found: 20 real and 18 fake pictures" in said and "unmask prepare also compares contents" in said
     assert "nothing is missing" not in said, "nobody knows how many there should be"
     assert "unmask train will refuse this: the splits leak" in unmask(*call, cwd=tmp_path).stdout
     said = unmask(*call, "check=true", cwd=tmp_path, expect=1).stdout
     assert "folder/real/test/copy (test) and folder/real/train/trainreal1 (train)" in said
     said = unmask(*call, "check=true", "data.split.allow_duplicates=true", cwd=tmp_path).stdout
-    assert "2 pairs of items look alike: 1 unrelated within one split, 1 unrelated in two splits" in said
+    assert "2 pairs of look-alike items: 1 unrelated within one split, 1 unrelated in two splits" in said
     assert "folder/real/train/trainreal0 (train) and folder/real/train/twin (train): " in said
     (listed,) = (tmp_path / "outputs/prepared/folder").glob("*/duplicates.csv")
     assert len(pd.read_csv(listed)) == 2
@@ -266,7 +266,7 @@ def test_check_lists_pairs_and_says_when_contents_are_compared(tmp_path):
 def test_a_partial_copy_is_compared_with_the_published_counts(tmp_path):
     root = tree(tmp_path / "raw", LISTED, *PATHS)
     said = unmask("prepare", "data=celebdf_v2", f"data.root={root}", "check=true", cwd=tmp_path).stdout
-    assert "36 of the published 6,529 videos are there (20 of 890 real, 16 of 5,639 fake)" in said
+    assert "36 of the published 6,529 videos are present (20 of 890 real, 16 of 5,639 fake)" in said
     assert "nothing is missing" not in said and "complete" not in said
     assert CelebDF("celebdf_v2", root, demo=True).published(celebdf(root).manifest()) == {}, "not of rendered data"
 

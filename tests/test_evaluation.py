@@ -183,7 +183,7 @@ def test_a_second_protocol_has_predictions_of_its_own_and_names_what_was_trained
     table = read_predictions(run.folder / "predictions-folder-random_groups-test.parquet")
     trained = set(table["item"]) - set(run.predictions("test")["item"]) - set(run.predictions("val")["item"])
     assert trained, "this deal puts training pictures into the test split"
-    assert f"{len(trained)} of these {table['item'].nunique()} items are files of the run's training split" in printed
+    assert f"{len(trained)} of these {table['item'].nunique()} items are in the run's training split" in printed
     assert table.attrs["protocol"]["Seen in training"].startswith(f"{len(trained)} of")
     assert "Seen in training" not in run.predictions("test").attrs["protocol"]
 
@@ -215,7 +215,7 @@ def test_an_argument_takes_effect_or_is_refused(place, run, arguments):
 def test_training_refuses_what_has_no_effect(place):
     wrong = ["data.split.protocol=official", "data.split.test_fraction=0.3", "data.sampling.stride=2"]
     refused = unmask("train", *TRAIN, "name=wrong", f"data.root={place / 'whole'}", *wrong, cwd=place, expect=1).stderr
-    assert "data.split.test_fraction: protocol=official" in refused and "data.sampling.stride: is of clips" in refused
+    assert "data.split.test_fraction: protocol=official" in refused and "data.sampling.stride: needs clips" in refused
     assert "takes no further argument" in unmask("list", "networks", "more", cwd=place, expect=1).stderr
 
 

@@ -239,7 +239,7 @@ def test_the_error_of_a_rough_encoder_is_told_in_units_of_the_spread(place):
 
 @pytest.mark.parametrize(("step", "kept"), [(0.05, "bf16"), (1.0, "32-true")])
 def test_a_lower_precision_is_taken_only_where_it_is_faithful(place, step, kept):
-    """Rounding to `step` errs by step / sqrt(12); the bound is 5 % of the spread between crops."""
+    """Rounding to `step` errs by step / sqrt(12); the bound is 5 % of the variation between crops."""
     data, encoder = module(place), Encoder()
     spread = np.sqrt(expected(data, encoder).astype(np.float64).var(axis=0).mean())
     rough = coarse(encoder, step * spread)

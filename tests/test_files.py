@@ -1,11 +1,12 @@
 """What is no regular file is never waited for, and names that are no text do not end a preparation."""
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,26 @@ from unmask.provenance import read_marks
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no named pipes and no names that are not UTF-8"
 )
+
+
+class Hangs(BaseException):
+    """No exception that the program could catch."""
+
+
+@contextlib.contextmanager
+def alarm(seconds=300):
+    """Interrupt a call that would wait forever, so that the suite does not."""
+
+    def ring(*_):
+        raise Hangs
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(params=["pipe", "socket", "device", "folder", "link"])
@@ -54,10 +75,8 @@ def odd(tmp_path, request, monkeypatch) -> tuple[Path, str]:
 )
 def test_what_is_no_regular_file_is_refused_at_once(odd, read):
     path, kind = odd
-    start = time.monotonic()
-    with pytest.raises(ValueError, match=rf"not a regular file \({kind}\)"):
+    with alarm(), pytest.raises(ValueError, match=rf"not a regular file \({kind}\)"):
         read(path)
-    assert time.monotonic() - start < 5
 
 
 def test_a_pipe_that_takes_the_place_of_a_file_is_refused_too(tmp_path, monkeypatch):
@@ -87,7 +106,7 @@ def test_a_sparse_file_is_not_searched_for_hours(tmp_path):
         with (tmp_path / name).open("wb") as file:
             file.write(head)
             file.truncate(2**40)
-        with pytest.raises(MediaError, match=r"a sparse file: of its 1,099,511,627,776 bytes only"):
+        with pytest.raises(MediaError, match=r"a sparse file: only .* of its 1,099,511,627,776 bytes"):
             open_media(tmp_path / name)
 
 
@@ -116,9 +135,8 @@ def test_pipes_sockets_and_devices_are_set_aside_with_their_reason(tmp_path, mon
     Path("c.mp4").symlink_to("/dev/zero")
     Path("d.png").symlink_to("gone.png")
     Path("e.png").symlink_to("e.png")
-    start = time.monotonic()
-    items, rejected, _ = prepared(root)
-    assert time.monotonic() - start < 120
+    with alarm():
+        items, rejected, _ = prepared(root)
     assert rejected.set_index("path")["rejected"].to_dict() == {
         "real/a.jpg": "not a regular file (a named pipe)",
         "real/b.png": "not a regular file (a socket)",
@@ -205,7 +223,7 @@ def test_memory_is_bounded_by_the_config(tmp_path, monkeypatch):
 def test_a_bound_is_a_number_of_gigabytes():
     assert _memory(None) is None and _memory(4) == 4.0 and _memory(0.5) == 0.5
     for wrong in (0, -1, "much", True, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match=r"prepare\.memory=.*: GB that one process may hold"):
+        with pytest.raises(ValueError, match=r"prepare\.memory=.*: expected the memory limit of a process in GB"):
             _memory(wrong)
 
 
@@ -214,7 +232,7 @@ def test_a_bound_is_a_number_of_gigabytes():
     [
         (AttributeError("'NoneType' object has no attribute 'name'"), "its content is damaged"),
         (KeyError("x"), "its content is damaged"),
-        (MemoryError(), "it needs more memory than there is"),
+        (MemoryError(), "it needs more memory than is available"),
         (OSError("image file is truncated"), "image file is truncated"),
         (ValueError("bad\x1b[31m header"), r"bad\x1b[31m header"),
         (ValueError(), "its content is damaged"),

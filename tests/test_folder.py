@@ -62,7 +62,7 @@ def test_a_pattern_names_the_group(tmp_path):
     films = items.groupby(items["path"].str.extract(r"/(.)_frame")[0])["split"].agg(set)
     assert films.map(len).max() == 1 and len(set.union(*films)) == 3
     assert set(module(root, group="^.").manifest()["groups"].str[0]) == {f"own/{film}" for film in "abcdefgh"}
-    with pytest.raises(ManifestError, match=r"data.group=clip finds nothing in 'a_frame0'"):
+    with pytest.raises(ManifestError, match=r"data.group=clip does not match 'a_frame0'"):
         module(root, group="clip").manifest()
     with pytest.raises(ValueError, match="is not a regular expression"):
         module(root, group="(")
@@ -93,12 +93,12 @@ def test_a_data_set_that_comes_divided_keeps_its_splits(tmp_path):
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        (["notes/a.jpg"], "no video or picture in real/ and fake/ below"),
-        (["real/a.jpg", "real/b.jpg"], "the real items are in 2 groups, which cannot be dealt to three splits"),
-        (["real/a.jpg", "fake/b.jpg", "train/real/c.jpg"], "holds both fake/ and train/: divide all or"),
+        (["notes/a.jpg"], "no video or picture in real/ and fake/ in"),
+        (["real/a.jpg", "real/b.jpg"], "the real items form 2 groups, too few for three splits"),
+        (["real/a.jpg", "fake/b.jpg", "train/real/c.jpg"], "contains both fake/ and train/: use one of"),
         (
             [f"{k}/s/{n}.jpg" for k in ("real", "fake/m") for n in range(9)],
-            "the real items are in 1 group, .* data.group",
+            "the real items form 1 group, .* data.group",
         ),
     ],
 )
@@ -109,7 +109,7 @@ def test_what_cannot_be_used_says_so(tmp_path, files, reason):
 
 def test_files_of_other_kinds_are_counted(tmp_path):
     root = tree(tmp_path / "d", *PLAIN, "real/a.txt", "fake/b.txt", "fake/c", "real/.DS_Store")
-    with pytest.warns(UserWarning, match=r"3 files below .* are left out \(2 .txt, 1 without suffix\)"):
+    with pytest.warns(UserWarning, match=r"3 files in .* are ignored \(2 .txt, 1 without suffix\)"):
         assert len(module(root).manifest()) == 40
 
 
@@ -141,7 +141,7 @@ def test_pictures_go_the_whole_way(shared_data, tmp_path):
     data.setup("fit")
     assert {split: len(samples) for split, samples in data.samples.items()} == {"train": 2, "val": 3, "test": 4}
     words = data.protocol_words("test")
-    assert words["Split"] == "predefined (as the folders are divided)"
+    assert words["Split"] == "predefined (the splits of the folders)"
     batch = next(iter(data.test_dataloader()))
     assert batch["x"].shape == (2, 3, 32, 32)
     assert words["Data"].endswith("pictures") and words["Samples"] == "each picture once"

@@ -75,16 +75,20 @@ def test_the_written_config_has_values_only(tmp_path, monkeypatch):
         ("data.root", "${oc.create:'{a: 1}'}", "calls a resolver"),
         ("name", "${run_id:}", "calls a resolver"),
         ("data.recipe", "${oc.decode:${name}}", "calls a resolver"),
-        ("module.network", "${nowhere}", "refers to nowhere, which is not there"),
-        ("module.network", "${module}", "references lead round"),
-        ("module.network.image_size", 100_000, "module.network.image_size: 100000 is out of bounds; expected 4,096"),
+        ("module.network", "${nowhere}", "refers to nowhere, which does not exist"),
+        ("module.network", "${module}", "references form a cycle"),
+        (
+            "module.network.image_size",
+            100_000,
+            "module.network.image_size: 100000 is out of bounds; expected at most 4,096",
+        ),
         ("module.network.dropout", float("nan"), "nan is not a finite number"),
         ("module.network.layers", 10**9, "out of bounds"),
         ("data.name", "../../elsewhere", "data.name: '../../elsewhere' is not a plain name"),
         ("name", "../x", "name: '..' is not a plain name"),
         ("name", "\x1b[2Jx", "is not a plain name"),
-        ("data", {"name": "x", "recipe": {"crop_size": 4096, "frames": 4096}}, "are more than 4 GB"),
-        ("seed", "x" * 5000, "a text of more than 4,096"),
+        ("data", {"name": "x", "recipe": {"crop_size": 4096, "frames": 4096}}, "take more than 4 GB"),
+        ("seed", "x" * 5000, "a string of more than 4,096"),
     ],
 )
 def test_what_such_a_config_may_not_say(tmp_path, key, value, said):
@@ -98,8 +102,8 @@ def test_what_such_a_config_may_not_say(tmp_path, key, value, said):
     ("text", "said"),
     [
         ("a: &a [x, x]\nb: &b [*a, *a]\nmodule: {c: [*b, *b]}", "YAML alias"),
-        ("module: " + "[" * 1000 + "]" * 1000, "nested over"),
-        ("module: [" + "1, " * 30_000 + "]", "over 20,000 values"),
+        ("module: " + "[" * 1000 + "]" * 1000, "nested more than"),
+        ("module: [" + "1, " * 30_000 + "]", "more than 20,000 values"),
         ("x: " + "y" * 1_100_000, "more than 1,000,000 bytes"),
         ("module: !!python/object/apply:os.system [touch PWNED]", "not readable YAML"),
         ("- a\n- b", "not a config"),
@@ -108,13 +112,13 @@ def test_what_such_a_config_may_not_say(tmp_path, key, value, said):
         ("data: {d: 2001-01-01}\nmodule: {}", None),
         (
             "b0: xx\n" + "".join(f"b{n}: ${{b{n - 1}}}${{b{n - 1}}}\n" for n in range(1, 20)) + "name: ${b19}",
-            "a text of more than|lead round",
+            "a string of more than|form a cycle",
         ),
         (
             "b0: [1, 1]\n"
             + "".join(f"b{n}: ['${{b{n - 1}}}', '${{b{n - 1}}}']\n" for n in range(1, 30))
             + "data: {x: '${b29}'}",
-            "lead round, or to more than 20,000 values|nested",
+            "form a cycle or expand to more than 20,000 values|nested",
         ),
         ("d: $\nname: '${d}{oc.env:HOME}'", "calls a resolver"),
     ],
@@ -138,13 +142,13 @@ def test_numbers_are_read_as_hydra_writes_them(tmp_path):
 @pytest.mark.parametrize(
     ("node", "said"),
     [
-        ({"_target_": "unmask.training.callbacks.LastCheckpoint", "dirpath": "elsewhere"}, "belongs to a training"),
-        ({"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "dirpath": "elsewhere"}, "belongs to a training"),
-        ({"_target_": "torch.nn.Identity", "cache_dir": "elsewhere"}, "may not say where something is written"),
-        ({"_target_": "unmask.commands.demo.start", "command": ["touch", "PWNED"]}, "not on the list"),
-        ({"_target_": "timm.create_model", "model_name": "resnet10t", "pretrained": True}, "not on the list"),
-        ({"_target_": "unmask.networks.weights.read_state_dict", "path": "x"}, "not on the list"),
-        ({"_target_": "unmask.parallel.workers._Worker"}, "not on the list"),
+        ({"_target_": "unmask.training.callbacks.LastCheckpoint", "dirpath": "elsewhere"}, "is for training only"),
+        ({"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "dirpath": "elsewhere"}, "is for training only"),
+        ({"_target_": "torch.nn.Identity", "cache_dir": "elsewhere"}, "may not set output paths"),
+        ({"_target_": "unmask.commands.demo.start", "command": ["touch", "PWNED"]}, "not an allowed target"),
+        ({"_target_": "timm.create_model", "model_name": "resnet10t", "pretrained": True}, "not an allowed target"),
+        ({"_target_": "unmask.networks.weights.read_state_dict", "path": "x"}, "not an allowed target"),
+        ({"_target_": "unmask.parallel.workers._Worker"}, "not an allowed target"),
     ],
 )
 def test_what_it_may_not_build(tmp_path, node, said, monkeypatch):

@@ -59,9 +59,9 @@ def test_other_sizes_and_conditions(size, condition, norm):
     x = made(z, yes)
     assert x.shape == (3, 3, size, size)
     assert not torch.allclose(x, made(z, no)) and not torch.allclose(discriminator(x, yes), discriminator(x, no))
-    with pytest.raises(ValueError, match="give 2 attributes"):
+    with pytest.raises(ValueError, match="pass 2 attributes"):
         made(z)
-    with pytest.raises(ValueError, match="give 2 attributes"):
+    with pytest.raises(ValueError, match="pass 2 attributes"):
         discriminator(x)
 
 
@@ -410,7 +410,7 @@ def test_pictures_are_made_once_by_their_seeds_and_marked(portraits):
     files[3].unlink()
     (out / "pictures/.000003.png.1.part").write_bytes(b"half")
     printed = unmask("sample", f"run={folder}", "count=7", "batch_size=5", "out=made", cwd=place).stdout
-    assert "7 pictures of dcgan, 3 of them to be made" in printed
+    assert "7 pictures of dcgan into made, 3 of them new" in printed
     assert len(list((out / "pictures").iterdir())) == 7
     for path, (when, pixels) in before.items():
         assert path == files[3] or path.stat().st_mtime_ns == when
@@ -425,7 +425,7 @@ def test_sampling_is_refused_in_words(portraits):
     (folder,) = (place / "outputs/celeba/cdcgan").iterdir()
     unmask("sample", f"run={folder}", "count=1", "attributes=[Male]", "out=men", cwd=place)
     for wrong, said in (
-        (["attributes=[Bald]", "out=x"], "it knows Male, Smiling, Eyeglasses"),
+        (["attributes=[Bald]", "out=x"], "it has Male, Smiling, Eyeglasses"),
         (["seed=1", "attributes=[Male]", "out=men"], "was made with other settings"),
         (["out=faces"], "is not empty"),
         (["count=0", "out=x"], "expected at least 1"),
@@ -438,5 +438,5 @@ def test_a_generator_is_asked_nothing(portraits):
     (folder,) = (place / "outputs/celeba/dcgan").iterdir()
     picture = next((place / "faces").glob("img_align_celeba/*"))
     asked = unmask("predict", str(picture), f"run={folder}", cwd=place, expect=1)
-    assert "is a generator and scores nothing" in asked.stderr
+    assert "is a generator and has no scores" in asked.stderr
     assert "is a generator" in unmask("report", f"run={folder}", cwd=place, expect=1).stderr

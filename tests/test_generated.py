@@ -203,11 +203,11 @@ def test_without_real_pictures_it_says_so_and_the_samples_stay(loop, tmp_path):
     OmegaConf.save(cfg, copied / ".hydra/config.yaml")
     (copied / "checkpoints").symlink_to(runs["vae"] / "checkpoints")
     done = unmask("sample", f"run={copied}", "count=3", f"out={tmp_path / 'made'}", cwd=place)
-    assert "real pictures are not at hand" in done.stdout
+    assert "real pictures are not available" in done.stdout
     assert len(list((tmp_path / "made/pictures").iterdir())) == 3
     with pytest.raises(
         StoreError,
-        match=r"nothing is kept for detectors by data/recipe=pictures with data.recipe.crop_size=32; unmask",
+        match=r"no crops for detectors of data/recipe=pictures with data.recipe.crop_size=32; create them with unmask",
     ):
         DataOf(Generated(tmp_path / "made", demo=True), tmp_path, WholePictures(crop_size=32)).store  # noqa: B018
 
@@ -338,7 +338,7 @@ def test_a_folder_of_real_media_alone_is_for_generators(tmp_path):
     assert sorted(found) == [f"faces/real/{name}" for name in ("3", "4", "a/1", "a/2", "b/5")]
     assert found["faces/real/a/1"].groups == found["faces/real/a/2"].groups != found["faces/real/3"].groups
     assert "data=faces" in data.members[0][0].command()
-    with pytest.raises(ManifestError, match="no video or picture below"):
+    with pytest.raises(ManifestError, match="no video or picture in"):
         (tmp_path / "empty").mkdir()
         from_config(compose("prepare", ["data=faces", f"data.root={tmp_path / 'empty'}"])).source.find_items()
 

@@ -320,13 +320,13 @@ def test_a_folder_of_somebody_else_is_refused(root, tmp_path):
 
 
 def test_videos_are_no_paintings(demo_root, tmp_path):
-    with pytest.raises(ManifestError, match="holds videos"):
+    with pytest.raises(ManifestError, match="contains videos"):
         start(compose("inpaint", ["data=demo_celebdf", f"data.root={demo_root}", f"out={tmp_path / 'set'}"]))
 
 
 def test_the_console_says_what_is_there_and_how_to_go_on(root, tmp_path):
     given = ("inpaint", "generator=classical", f"data.root={root}", "out=a set", "size=48", "limit=1")
-    assert "0 of 5 forgeries are there" in unmask(*given, "check=true", cwd=tmp_path).stdout
+    assert "0 of 5 forgeries exist" in unmask(*given, "check=true", cwd=tmp_path).stdout
     assert not (tmp_path / "a set").exists()
     said = unmask(*given, cwd=tmp_path).stdout
     assert "5 forgeries in a set, 5 of them new" in said
@@ -339,7 +339,7 @@ def test_a_model_that_is_not_there_is_named_with_where_it_is_had(root, tmp_path)
     assert "https://huggingface.co/sd2-community/stable-diffusion-2-inpainting" in done.stderr
     assert "generator.download=true" in done.stderr and "generator.model=FOLDER" in done.stderr
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InpainterError, match="no folder of a diffusers pipeline"):
+    with pytest.raises(InpainterError, match="not the folder of a diffusers pipeline"):
         DiffusionInpainter(str(tmp_path / "empty"))(*inputs(1))
 
 

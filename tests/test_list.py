@@ -73,7 +73,7 @@ def test_runs_with_their_state_and_scores(tmp_path):
 
 
 def test_what_is_not_there_says_so(tmp_path):
-    assert "no runs below outputs" in unmask("list", "runs", cwd=tmp_path).stdout
+    assert "no runs in outputs" in unmask("list", "runs", cwd=tmp_path).stdout
     done = unmask("list", "nets", cwd=tmp_path, expect=1)
     assert "unknown kind 'nets'" in done.stderr and "networks" in done.stderr and "runs" in done.stderr
     assert "experiments" in unmask("list", cwd=tmp_path).stdout

@@ -44,7 +44,7 @@ def test_a_byte_order_mark_changes_nothing(tmp_path, name, encoding):
 def test_another_encoding_is_named_with_its_line(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_bytes("filename,label\na.mp4,1\ncafé.mp4,0\n".encode("latin-1"))
-    with pytest.raises(ManifestError, match=r"labels.csv, line 3: this is not UTF-8 text .*save the file as UTF-8"):
+    with pytest.raises(ManifestError, match=r"labels.csv, line 3: not UTF-8 text .*save the file as UTF-8"):
         read_labels(path)
 
 
@@ -69,7 +69,7 @@ def test_a_list_that_says_two_things_of_one_file_is_refused(tmp_path, read, text
 def test_a_file_that_is_named_twice_alike_counts_once_and_is_mentioned(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("filename,label\na.mp4,1\nb.mp4,0\na.mp4,1\n")
-    with pytest.warns(UserWarning, match=r"names 1 file twice, such as 'a.mp4' \(lines 2 and 4\); each counts once"):
+    with pytest.warns(UserWarning, match=r"lists 1 file twice, such as 'a.mp4' \(lines 2 and 4\); each counts once"):
         assert read_labels(path) == [("a.mp4", 1), ("b.mp4", 0)]
 
 
@@ -77,7 +77,7 @@ def test_two_folders_of_one_name_are_refused_by_both_names(tmp_path):
     root = tree(tmp_path / "raw", LISTED, *PATHS, "Youtube-real/00009.mp4")
     if len(list(root.iterdir())) < 5:
         pytest.skip("needs a file system with case-sensitive names, to hold train/ beside Train/")
-    with pytest.raises(ManifestError, match=r"YouTube-real and .*Youtube-real are both there.*keep one, or merge"):
+    with pytest.raises(ManifestError, match=r"YouTube-real and .*Youtube-real both exist.*keep one, or merge"):
         celebdf(root).manifest()
 
 
@@ -94,7 +94,7 @@ def test_two_folders_of_one_split_are_refused_by_both_names(tmp_path, one, other
         pytest.skip("needs a file system with case-sensitive names, to hold train/ beside Train/")
     split = "train" if "rain" in one else "val"
     with pytest.raises(
-        ManifestError, match=f"holds both {min(one, other)}/ and {max(one, other)}/.* the {split} split"
+        ManifestError, match=f"contains both {min(one, other)}/ and {max(one, other)}/.* the {split} split"
     ):
         folder(root).manifest()
 
@@ -111,6 +111,6 @@ def test_two_copies_of_an_official_list_must_agree(tmp_path):
     places = [tmp_path / "list_eval_partition.txt", tmp_path / "splits/list_eval_partition.txt", tmp_path / "no"]
     assert the_only(places, "the partition") == places[0]
     places[1].write_text("1.jpg 1\n")
-    with pytest.raises(ManifestError, match=r"are both there, and either could be the partition; keep one"):
+    with pytest.raises(ManifestError, match=r"both exist, and either could be the partition; keep one"):
         the_only(places, "the partition")
     assert the_only(places[2:], "the partition") is None

@@ -109,7 +109,7 @@ def test_by_hand_and_at_the_ends():
     for value in (np.nan, np.inf):
         with pytest.raises(ValueError, match=f"a pixel's logit is {value}"):
             localisation.summarise(np.full((1, 2, 2), value), np.zeros((1, 2, 2)))
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="the same shape"):
         localisation.summarise(np.zeros((1, 2, 2)), np.zeros((1, 2, 3)))
 
 
@@ -279,7 +279,7 @@ def test_a_segmenter_says_what_it_wants():
     classifier.network = nn.Sequential(nn.Flatten(), nn.Linear(768, 1), nn.Flatten(0))
     with pytest.raises(ValueError, match="a network that returns maps, such as unet"):
         classifier(x)
-    with pytest.raises(ValueError, match="checkpoints are chosen on validation data"):
+    with pytest.raises(ValueError, match="expected a metric of the validation split"):
         segmenter(monitor="test/iou")
 
 

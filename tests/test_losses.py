@@ -87,7 +87,7 @@ def test_half_precision_logits_are_summed_in_float32(loss):
 
 @pytest.mark.parametrize("loss", [BCE(), Focal()])
 def test_shapes_that_would_broadcast_are_refused(loss):
-    with pytest.raises(ValueError, match=r"one shape"):
+    with pytest.raises(ValueError, match=r"the same shape"):
         loss(torch.zeros(4, 1), torch.zeros(4))
 
 

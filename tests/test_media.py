@@ -219,7 +219,7 @@ def test_a_film_from_a_phone_held_sideways_is_turned_upright(tmp_path, decoder):
 def test_a_cut_off_video_is_named_so_by_every_decoder(tmp_path, numbered, decoder, where):
     content = numbered.read_bytes()
     (tmp_path / "cut.mp4").write_bytes(content[: int(len(content) * where)])
-    with pytest.raises(MediaError, match=r"cut off: \d+ of 50 frames are there"):
+    with pytest.raises(MediaError, match=r"cut off: only \d+ of 50 frames are present"):
         open_media(tmp_path / "cut.mp4", decoder)
 
 

@@ -130,7 +130,7 @@ def test_a_store_without_masks_says_how_to_get_them(painted):
 def test_a_mask_that_does_not_fit_is_a_reason(tmp_path):
     path = save(tmp_path / "a.png", noise(32, 32))
     recipe = WholePictures(32, masks=True)
-    with pytest.raises(MediaError, match=r"the mask m\.png: it has 16x16 px, its picture 32x32"):
+    with pytest.raises(MediaError, match=r"the mask m\.png: it has 16x16 px, but its picture has 32x32"):
         recipe(path, save(tmp_path / "m.png", np.zeros((16, 16), np.uint8)))
     with pytest.raises(MediaError, match=r"the mask none\.png: no such file"):
         recipe(path, tmp_path / "none.png")

@@ -110,8 +110,8 @@ def test_one_face_is_counted_too(demo_root, tmp_path, capsys):
     path = sorted(demo_root.glob("Celeb-real/*.mp4"))[0]
     verb.predict(path, fake_run(FaceCrops(frames=4, burst=4, crop_size=32)), tmp_path / "drawn.png")
     printed = capsys.readouterr().out
-    assert "1 face found" in printed and "face 1:" not in printed and "Only the face was looked at" in printed
-    assert "how often it errs is not known: the run has no test predictions" in printed
+    assert "1 face found" in printed and "face 1:" not in printed and "Only the face was examined" in printed
+    assert "its error rates are unknown: the run has no test predictions" in printed
 
 
 def test_a_group_photograph_has_a_box_for_each(shared_data, tmp_path, capsys):
@@ -162,10 +162,10 @@ def test_what_is_finite():
 @pytest.mark.parametrize(
     ("keep", "said"),
     [
-        (lambda table: table[table["label"] == 0], r"flags \d+% of the real ones \(20 images\); it holds no fakes"),
-        (lambda table: table[table["label"] == 1], r"flags \d+% of the fakes \(20 images\); it holds no real ones"),
-        (lambda table: table.iloc[:0], "how often it errs is not known: the run has no test predictions"),
-        (lambda table: table.assign(logit=np.nan), "how often it errs is not known: the run has no test predictions"),
+        (lambda table: table[table["label"] == 0], r"flags \d+% of the real ones \(20 images\); it contains no fakes"),
+        (lambda table: table[table["label"] == 1], r"flags \d+% of the fakes \(20 images\); it contains no real ones"),
+        (lambda table: table.iloc[:0], "its error rates are unknown: the run has no test predictions"),
+        (lambda table: table.assign(logit=np.nan), "its error rates are unknown: the run has no test predictions"),
         (lambda table: table, r"flags \d+% of the fakes and \d+% of the real ones \(20 and 20 images\)"),
     ],
 )
@@ -207,10 +207,10 @@ def test_a_name_cannot_write_to_the_terminal(painting, name, capsys):
 
 def test_the_picture_goes_where_it_can(painting):
     run = fake_run(WholePictures(32))
-    with pytest.raises(ValueError, match=r"out=score\.jpg: a PNG is written"):
+    with pytest.raises(ValueError, match=r"out=score\.jpg: expected a name ending in \.png"):
         verb.predict(painting, run, Path("score.jpg"))
     before = painting.read_bytes()
-    with pytest.raises(ValueError, match=r"out=painting\.png: that is the file that is asked about"):
+    with pytest.raises(ValueError, match=r"out=painting\.png: this is the input file"):
         verb.predict(painting, run, painting)
     with pytest.raises(ValueError, match=r"out=painting\.png/a\.png: cannot be written"):
         verb.predict(painting, run, painting / "a.png")
@@ -222,9 +222,9 @@ def test_the_picture_goes_where_it_can(painting):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["A.jpg", "B.jpg"], r"path is given 2 times \('A.jpg', 'B.jpg'\) .* call it once for each"),
+        (["A.jpg", "B.jpg"], r"path is given 2 times \('A.jpg', 'B.jpg'\), .* run the command once per file"),
         (["A.jpg", "path=B.jpg", "run=x"], r"path is given 2 times"),
-        (["A.jpg", "run=x", "run=y"], r"run is given 2 times \('x', 'y'\) and takes one value$"),
+        (["A.jpg", "run=x", "run=y"], r"run is given 2 times \('x', 'y'\), but takes one value$"),
         (["A.jpg", "run=x", "+out=a.png", "out=b.png"], "out is given 2 times"),
         (["A.jpg", "run=x", "out=b.png"], None),
         (["data=a", "seed=1", "+data.x=2", "-m"], None),
@@ -251,8 +251,12 @@ def run(workplace, demo_root) -> Run:
         (["A.jpg"], 1, "run missing: unmask predict FILE run=DIR"),
         (["run={run}"], 1, "path missing: unmask predict FILE run=DIR"),
         (["A.jpg", "run={run}", "image_size=64"], 1, "image_size"),
-        (["A.jpg", "run={run}", "+image_size=64"], 1, "image_size: no argument of predict; it takes path, run and out"),
-        (["A.jpg", "run={run}", "out=a.gif"], 1, "out=a.gif: a PNG is written"),
+        (
+            ["A.jpg", "run={run}", "+image_size=64"],
+            1,
+            "image_size: not an argument of predict; expected path, run or out",
+        ),
+        (["A.jpg", "run={run}", "out=a.gif"], 1, "out=a.gif: expected a name ending in .png"),
     ],
 )
 def test_every_argument_takes_effect_or_is_refused(run, tmp_path, arguments, code, said):

@@ -158,7 +158,7 @@ def test_a_file_that_changed_since_is_told(tmp_path):
     items = module(root).manifest()
     prepare(items, root, tmp_path / "store", Painted(), num_workers=0)
     (root / PATHS[0]).write_bytes(b"another film")
-    with pytest.warns(UserWarning, match=f"1 files have another size .* such as {PATHS[0]}"):
+    with pytest.warns(UserWarning, match=f"1 files have changed in size .* such as {PATHS[0]}"):
         prepare(items, root, tmp_path / "store", Painted(), num_workers=0)
 
 
@@ -281,13 +281,16 @@ def test_shards_prepared_apart_are_the_whole(tmp_path):
 def test_shards_through_the_console(workplace, demo_root, tmp_path):
     arguments = ["prepare", "data=demo_celebdf", f"data.root={demo_root}", *TINY, "prepare.num_workers=0"]
     wrong = unmask(*arguments, "prepare.shard=0/2", cwd=tmp_path, expect=1)
-    assert "prepare.shard=0/2: write which of how many, from 1, such as prepare.shard=3/16" in wrong.stderr
+    assert "prepare.shard=0/2: expected INDEX/COUNT, counted from 1, such as 3/16" in wrong.stderr
     total = len(pd.read_parquet(next((workplace / "outputs/prepared").glob("*/*/items.parquet"))))
     first = unmask(*arguments, "prepare.shard=1/2", cwd=tmp_path)
     assert f"{total // 2} of {total} items remain" in first.stdout
     assert "delete" in unmask(*arguments, "prepare.shard=2/2", "rerun=true", cwd=tmp_path, expect=1).stderr
     second = unmask(*arguments, "prepare.shard=2/2", cwd=tmp_path)
-    assert f"0 of {total} items remain. To join them: the same command without prepare.shard" in second.stdout
+    assert (
+        f"0 of {total} items remain for other shards. To join them: the same command without prepare.shard"
+        in second.stdout
+    )
     unmask(*arguments, cwd=tmp_path)
     whole = next((workplace / "outputs/prepared/demo_celebdf").glob("*/"))
     same_store(whole, tmp_path / "outputs/prepared/demo_celebdf" / whole.name)
@@ -296,7 +299,7 @@ def test_shards_through_the_console(workplace, demo_root, tmp_path):
 @pytest.mark.parametrize("text", ["3", "0/4", "5/4", "a/b", "1/0", "-1/4", "1/2/3"])
 def test_a_wrong_shard_is_refused(text):
     assert parse_shard("3/16") == (3, 16) and parse_shard(None) is None
-    with pytest.raises(ValueError, match=r"from 1, such as prepare.shard=3/16"):
+    with pytest.raises(ValueError, match=r"counted from 1, such as 3/16"):
         parse_shard(text)
 
 

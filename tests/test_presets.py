@@ -1,9 +1,11 @@
 """Every preset and every option on the disk composes, is valid and can be built; a new file is found by itself."""
 
+import re
 from pathlib import Path
 
 import pytest
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from conftest import compose
 from datamodules import from_config
@@ -42,6 +44,8 @@ GENERATORS = [
 ]
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml")) if not p.stem.startswith("_")]
 OPTIONS += [("augment@data.augment", p.stem) for p in sorted((CONF / "augment").glob("*.yaml"))]
+MEASURED = re.compile(r"\b[01]\.\d{2,3}\b|\d\.\d (%|dB)")
+FIGURE = re.compile(rf"{MEASURED.pattern}|no published figure|no figures|not run")
 OFFLINE = ["paths.out=out", "frames=4", "data.root=somewhere"]
 WANTED = {name: ["data.run=somewhere"] for name in ("generated", "swapped")}  # what an option has no default for
 
@@ -57,7 +61,10 @@ def test_a_preset_is_valid_and_says_what_it_reproduces(experiment):
     validate(cfg)
     header = (CONF / "experiment" / f"{experiment}.yaml").read_text().split("defaults:")[0]
     assert header.startswith("# @package _global_\n# ")
-    assert "Expected:" in header or "demo figure" in header, "a preset's header says the expected figure and its source"
+    expected = header.partition("# Expected: ")[2]
+    assert FIGURE.search(expected), "a preset's header says the expected figure and its source, or why there is none"
+    sources = ("own run", "arXiv", "published", "claimed")
+    assert any(source in expected for source in sources) or "not run" in expected
     assert cfg.name == experiment, "a preset's runs lie under its own name"
 
 
@@ -92,7 +99,9 @@ def test_every_option_of_a_generator_composes_and_is_valid(module, group):
 
 @pytest.mark.parametrize("verb", ["prepare", "evaluate", "report", "predict", "sample", "swap", "inpaint", "demo"])
 def test_every_verb_composes(verb):
-    assert compose(verb, [])
+    file = OmegaConf.load(CONF / f"{verb}.yaml")
+    keys = {str(key) for key in file} - {"defaults", "hydra"}
+    assert keys and keys <= set(compose(verb, [])), "each key of its file"
 
 
 def test_presets_change_the_root():

@@ -22,7 +22,7 @@ from unmask.metrics import detection, ranking
 pytestmark = pytest.mark.slow
 
 TABLES, PARTS = 400, 4
-SAFE = 1e-6  # p and 1 - p above which float64 holds both well enough for scikit-learn's log loss, which is given p
+SAFE = 1e-6  # p and 1 - p above which float64 contains both well enough for scikit-learn's log loss, which is given p
 
 
 def logits(rng: np.random.Generator, label: np.ndarray) -> np.ndarray:

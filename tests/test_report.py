@@ -392,7 +392,7 @@ def test_the_same_table_makes_the_same_page(tmp_path):
 def test_a_failed_report_leaves_the_old_one(tmp_path):
     path = tmp_path / "r.html"
     path.write_text("old")
-    with pytest.raises(ValueError, match="faces were asked for"):
+    with pytest.raises(ValueError, match="faces were requested"):
         page.write(path, [small()], "new", lambda item, frames, track: [])
     assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["r.html"]
     with pytest.raises(ValueError, match="at least one run"):
@@ -557,7 +557,7 @@ def test_timeline_draws_scores_and_asks_for_the_frames_it_shows():
     assert np.asarray(without.convert("L")).std() > 5
     with pytest.raises(ValueError, match="one item"):
         plots.timeline(table, score_threshold=0.0)
-    with pytest.raises(ValueError, match="6 faces were asked for and 1 came"):
+    with pytest.raises(ValueError, match="6 faces were requested, but 1 found"):
         plots.timeline(rows, lambda item, frames, track: strips(item, frames)[:1], score_threshold=0.0)
 
 

@@ -137,6 +137,6 @@ def test_a_picture_is_asked_about(tmp_path, monkeypatch, capsys):
     assert prob == pytest.approx(1 / (1 + np.exp(-10 * (178 / 255 - 0.5))), abs=1e-6)
     printed = capsys.readouterr().out
     assert "1 image scored with svm" in printed and "its test images" in printed and "20 and 19 images" in printed
-    assert "the image looks more like the fakes" in printed and "Only the image was looked at" in printed
+    assert "the image looks more like the fakes" in printed and "Only the image was examined" in printed
     assert not re.search("video|frame|face", printed)
     assert Image.open("a painting-score.png").height > 400

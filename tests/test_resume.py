@@ -1,5 +1,6 @@
 """A killed run goes on bit for bit; a failed load never starts over in silence; NaN stops a run."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from conftest import TINY, compose, unmask
 from datamodules import from_config
 from unmask.commands import train as verb
 from unmask.data import sampling
+from unmask.files import DamagedError
 from unmask.runs.checkpoints import load_weights, resume_point
 from unmask.runs.errors import RunError
 
@@ -202,3 +204,21 @@ def test_history_replaces_what_is_logged_again(tmp_path):
     table = pd.read_csv(tmp_path / "metrics.csv")
     assert table["step"].tolist() == [0, 1, 2, 3, 4] and table["loss"].tolist() == [0, 1, 2, 30, 4]
     assert table["val"].dropna().tolist() == [0.5] and table["new"].dropna().tolist() == [1.0]
+
+
+@pytest.mark.parametrize("harm", [(b"\n2,", b"\n\x13,"), (b"0.25", b"0.x5"), (b"loss", b"l\xffss"), (b"step", b"stap")])
+def test_damaged_history_is_named_with_its_repair(tmp_path, harm):
+    from unmask.reporting.gather import _curves
+    from unmask.training.metrics_csv import MetricsCsv
+
+    history, path = MetricsCsv(str(tmp_path)), tmp_path / "metrics.csv"
+    for step in range(4):
+        history.log_metrics({"loss": 0.25, "epoch": 0}, step)
+    history.save()
+    assert harm[0] in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(harm[0], harm[1], 1))
+    with pytest.raises(DamagedError, match=rf"{re.escape(str(path))} is damaged .*delete it, .* rerun=true"):
+        MetricsCsv(str(tmp_path))
+    if harm[0] != b"step":  # a report draws the curves that it knows
+        with pytest.raises(DamagedError, match=r"is damaged .*; delete it; the report is then written without curves"):
+            _curves(path)

@@ -115,7 +115,7 @@ def test_runs_of_old_have_thresholds_as_probabilities_only(tmp_path):
     broken = run_with(tmp_path / "broken", thresholds={"frame": None}, score_thresholds={"frame": None})
     with pytest.raises(ValueError, match=r"the frame threshold in metrics\.json is nan; expected a finite number"):
         _ = broken.score_thresholds
-    with pytest.raises(RunError, match="scores nothing"):
+    with pytest.raises(RunError, match="has no scores"):
         _ = run_with(tmp_path / "generator", "generator", monitor="val/psnr").score_thresholds
 
 

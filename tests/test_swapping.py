@@ -228,7 +228,7 @@ def test_what_is_no_video_is_said(tmp_path):
     for name, reason in (
         ("a.mp4", "not a readable video"),
         ("a.jpg", "the file is empty"),
-        ("c.jpg", "is no video"),
+        ("c.jpg", "is not a video"),
         ("b.mp4", "no such file"),
     ):
         with pytest.raises(MediaError, match=reason):
@@ -283,7 +283,7 @@ def test_a_video_without_a_face_or_shorter_than_it_says_is_told(tmp_path):
     swapper = Swapper(Echo(), FaceCrops(), 32, 0)
     with pytest.raises(MediaError, match="no face found in 4 frames"):
         swapper.find(tmp_path / "flat.mp4", 6)
-    with pytest.raises(MediaError, match="9 frames and shows 6"):
+    with pytest.raises(MediaError, match="9 frames, but read 6"):
         swapper.find(tmp_path / "flat.mp4", 9)
 
 
@@ -397,8 +397,8 @@ def test_detectors_see_the_faces_before_they_were_marked_beside_those_that_were_
 def test_a_recipe_that_was_not_kept_is_told_what_was(made):
     _, out = made
     for recipe, wanted in (
-        (FaceCrops(align=True), "what is there needs data.recipe.crop_size=64"),
-        (WholePictures(crop_size=64), "what is there needs data=swapped"),
+        (FaceCrops(align=True), "for the existing crops, set data.recipe.crop_size=64"),
+        (WholePictures(crop_size=64), "for the existing crops, set data=swapped"),
     ):
         with pytest.raises(StoreError, match=wanted):
             DataOf(Generated(out, demo=True), out, recipe).store  # noqa: B018
@@ -431,7 +431,7 @@ def test_what_is_there_is_not_made_again(made, swap_run):
     before = (out / "videos/spoken.mp4").stat().st_mtime_ns
     (out / "videos/.spoken.mp4.1.part").write_bytes(b"half")
     same = ["swap", f"run={run}", f"video={given}", "to=B", f"out={out}"]
-    assert "1 of them to be made" in unmask(*same, cwd=place).stdout  # the one without a face is tried again
+    assert "1 of them new" in unmask(*same, cwd=place).stdout  # the one without a face is tried again
     assert (out / "videos/spoken.mp4").stat().st_mtime_ns == before
     assert not list(out.glob("videos/.*"))
     assert "other settings" in unmask(*same, "blending=poisson", cwd=place, expect=1).stderr
@@ -518,11 +518,11 @@ def test_what_another_process_gets_is_the_run_s_folder_and_no_weights(swap_run):
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        (["to=C"], "to=C: smoke (seed 5) knows A, B"),
+        (["to=C"], "to=C: expected one of A, B"),
         (["to=A", "video=nowhere.mp4"], "video=nowhere.mp4: no such file"),
         (["to=A", "blending=magic"], "blending=magic"),
         (["to=A", "search_every=0"], "search_every=0"),
-        (["to=A", "video=null"], "video: name the video"),
+        (["to=A", "video=null"], "video missing"),
     ],
 )
 def test_settings_that_cannot_work_are_named(swap_run, clip, tmp_path, more, named):

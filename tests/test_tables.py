@@ -84,7 +84,7 @@ def given(**changes) -> dict:
         ({"source": ""}, "it has no source"),
         ({"level": None}, "table t, row A: published figure: it has no level"),
         ({"metric": None}, "it has no metric"),
-        ({"value": 90.0}, "value 90.0: write a share between 0 and 1"),
+        ({"value": 90.0}, "value 90.0: expected a fraction between 0 and 1"),
         ({"level": "frame"}, "the table has no column frame/auroc"),
         ({"page": 3}, "unknown key page"),
     ],
@@ -104,7 +104,7 @@ def test_all_that_is_wrong_is_told_at_once():
         "unknown key tittle",
         "clip/auroc",
         "video/auc",
-        "A stands twice",
+        "A occurs twice",
         "key experiments",
         "no experiment",
     ):

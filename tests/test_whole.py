@@ -79,7 +79,7 @@ def test_a_cut_off_file_is_named_so(films, tmp_path, name, share):
     content = (films / name).read_bytes()
     assert len(open_media(films / name)) == FRAMES
     (tmp_path / name).write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(MediaError, match=r"^cut off: [\d,]+ of [\d,]+ (bytes|frames) are there"):
+    with pytest.raises(MediaError, match=r"^cut off: only [\d,]+ of [\d,]+ (bytes|frames) are present"):
         open_media(tmp_path / name)
 
 

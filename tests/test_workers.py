@@ -98,6 +98,6 @@ def test_a_worker_that_fills_the_memory_is_given_up_and_the_others_go_on():
     assert results[0.1] == results[0.2] == "1"
     assert str(results[1.5]) == "needs more memory than prepare.memory=0.8 GB"
     assert dict(run(fill, [1.5], 1, 60)) == {1.5: "1"}, "without a bound"
-    assert str(dict(run(empty, ["a"], 0))["a"]) == "needs more memory than there is"
+    assert str(dict(run(empty, ["a"], 0))["a"]) == "needs more memory than is available"
     assert resident_memory(None) == resident_memory(2**22 + 1) == 0.0
     assert 0.01 < resident_memory(os.getpid()) < 20

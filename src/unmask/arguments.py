@@ -35,7 +35,7 @@ def parse(verb: str, arguments: list[str]) -> list[str]:
     flags, others = split(arguments)
     if verb in WORDS:
         if flags:
-            raise UsageError(f"{flags[0][0]}: {verb} takes words and no flags; see unmask {verb} --help")
+            raise UsageError(f"{flags[0][0]}: {verb} takes no flags; see unmask {verb} --help")
         return [quote(argument) for argument in others]
     check_flags(flags)
     overrides = [quote(argument) for argument in others]
@@ -102,8 +102,10 @@ def _expected(flag: str) -> str:
 def _unknown(argument: str) -> str:
     name, equals, value = argument.lstrip("-").partition("=")
     if os.path.exists(argument):
-        return f"{argument}: a file whose name begins with - is written ./{argument}"
-    hint = f"; keys have no dashes: {name}={value if equals else 'VALUE'}" if len(name) > 1 and _is_key(name) else ""
+        return f"{argument}: for a file whose name begins with -, write ./{argument}"
+    hint = (
+        f"; write keys without dashes: {name}={value if equals else 'VALUE'}" if len(name) > 1 and _is_key(name) else ""
+    )
     return f"unknown flag {argument.partition('=')[0]}{hint}; see unmask --help, and --hydra-help for Hydra's flags"
 
 
@@ -146,8 +148,8 @@ def repeated(arguments: list[str]) -> str | None:
             given.setdefault(key.lstrip("+"), []).append(value)
     for key, values in given.items():
         if len(values) > 1:
-            several = "; for several files, call it once for each" if key == "path" else ""
-            return f"{key} is given {len(values)} times ({', '.join(values)}) and takes one value{several}"
+            several = "; for several files, run the command once per file" if key == "path" else ""
+            return f"{key} is given {len(values)} times ({', '.join(values)}), but takes one value{several}"
     return None
 
 

@@ -74,7 +74,7 @@ def unwritable(arguments: list[str]) -> str | None:
     )
     there = next((folder for folder in (place, *place.absolute().parents) if folder.exists()), Path("/"))
     if not os.access(there, os.W_OK):
-        return f"cannot write to {there}: choose a folder that can be written, with hydra.run.dir=DIR"
+        return f"cannot write to {there}: choose a writable folder with hydra.run.dir=DIR"
     if shutil.disk_usage(there).free == 0:
         return f"cannot write to {there}: no space left; free some space, or choose another disk with hydra.run.dir=DIR"
     return None

@@ -84,14 +84,16 @@ def check_arguments(kind: str, cfg: DictConfig) -> None:
     if cfg.split not in SPLITS:
         raise ValueError(f"split={cfg.split}: expected one of {', '.join(SPLITS)}")
     if "trainer.fast_dev_run" in given() or any(key.startswith("trainer.limit_") for key in given()):
-        raise ValueError("trainer.limit_*_batches and trainer.fast_dev_run: a split is evaluated as a whole")
+        raise ValueError(
+            "trainer.limit_*_batches and trainer.fast_dev_run: not supported, because the whole split is evaluated"
+        )
     of_data = [f"data.{key}" for key in cfg.get("data") or () if key not in OWN]
     groups = ("data", "paths.data", "data.source.", "data.split.", "data.parts.", "data@data.parts.")
     other = [*groups, *of_data, *MACHINE] if of_data else []
     refuse_unread(
         (*READ[kind], "paths.prepared", *other),
-        f"has no effect on the evaluation of a {kind}: recipe, sampling and sizes are the run's own"
-        + ("" if other else "; another data set is named by data=NAME"),
+        f"has no effect on the evaluation of a {kind}: recipe, sampling and sizes are those of the run"
+        + ("" if other else "; to choose another data set, use data=NAME"),
     )
 
 
@@ -115,7 +117,7 @@ def protocol_of(run: Run, data: DataModule, own: DataModule, split: str) -> dict
     if count := seen_in_training(data, own, split):
         total = int((data.items["split"] == split).sum())
         words[SEEN] = (
-            f"{count} of these {total} items are files of the run's training split; "
+            f"{count} of these {total} items are in the run's training split, so "
             "the figures are too good by an unknown amount"
         )
     return words

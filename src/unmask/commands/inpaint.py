@@ -34,7 +34,7 @@ NO_PIXELS = ("device", "download")  # settings of an inpainter that do not affec
 
 def start(cfg: DictConfig) -> None:
     """Make the forgeries that the config describes, except those that exist already."""
-    refuse_unread(READ, "has no effect on inpaintings; see unmask inpaint --help")
+    refuse_unread(READ, "has no effect on inpainting; see unmask inpaint --help")
     settings = resolved(cfg)
     how = InpaintSettings(
         tuple(settings["masks"]), settings["size"], settings["paste"], settings["limit"], settings["seed"],

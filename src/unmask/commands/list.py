@@ -163,7 +163,7 @@ def main(arguments: list[str]) -> None:
             raise SystemExit(f"unmask: unmask list runs takes one folder, but got {' '.join(rest)}")
         root = Path(rest[0] if rest else "outputs")
         lines = list(runs(root))
-        for line in lines or [Text(f"no runs below {root}; unmask train makes one")]:
+        for line in lines or [Text(f"no runs in {root}; unmask train creates one")]:
             console.print(line, soft_wrap=True)  # no line breaks, so that long paths can be copied
     elif kind in known:
         if rest:

@@ -27,7 +27,7 @@ def ask(given: Mapping[str, str | None]) -> None:
         given: `path` of the file, `run` folder and, optionally, `out`, the path to which the picture is written.
     """
     if unknown := sorted(set(given) - set(KEYS)):
-        raise ValueError(f"{', '.join(unknown)}: no argument of predict; it takes path, run and out")
+        raise ValueError(f"{', '.join(unknown)}: not an argument of predict; expected path, run or out")
     if missing := [key for key in ("path", "run") if given.get(key) is None]:
         raise ValueError(f"{' and '.join(missing)} missing: unmask predict FILE run=DIR")
     out = given.get("out")

@@ -61,7 +61,7 @@ def prepare(cfg: DictConfig) -> None:
 def prepare_one(prepared: Prepared, split: Split, cfg: DictConfig, how: Settings) -> None:
     """Prepare one data set, or one shard of it."""
     source, items = prepared.source, prepared.manifest(split)
-    say(f"{source.name}: {counts(items)} below {source.root}")
+    say(f"{source.name}: {counts(items)} in {source.root}")
     how = how | {"progress": show_progress}
     shard = parse_shard(cfg.prepare.shard)
     if shard is None:
@@ -70,12 +70,12 @@ def prepare_one(prepared: Prepared, split: Split, cfg: DictConfig, how: Settings
         return
     if cfg.rerun:
         raise ValueError(
-            f"rerun=true would delete the other shards too: delete {prepared.folder} once, then start them"
+            f"rerun=true would also delete the other shards: delete {prepared.folder} once, then start all shards"
         )
     remaining = prepare_parts(items, source.root, prepared.folder, prepared.recipe, shard=shard, **how)
     say(
-        f"shard {shard[0]} of {shard[1]} is prepared; {remaining} of {len(items)} items remain. "
-        + ("They are for other shards." if remaining else "To join them: the same command without prepare.shard.")
+        f"shard {shard[0]} of {shard[1]} is prepared; {remaining} of {len(items)} items remain for other shards. "
+        + ("" if remaining else "To merge the shards, run the same command without prepare.shard.")
     )
 
 
@@ -94,7 +94,7 @@ def _memory(bound: object) -> float | None:
     if bound is None:
         return None
     if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < float("inf"):
-        raise ValueError(f"prepare.memory={bound}: GB that one process may hold are expected, such as 4, or null")
+        raise ValueError(f"prepare.memory={bound}: expected the memory limit of a process in GB, such as 4, or null")
     return float(bound)
 
 
@@ -111,7 +111,7 @@ def explain(prepared: Prepared, split: Split, how: Settings) -> bool:
     """
     source = prepared.source
     say(source.explain())
-    say(f"data.root is {source.root}; crops go to {prepared.folder}")
+    say(f"data.root is {source.root}; crops are written to {prepared.folder}")
     try:
         items = prepared.manifest(split)
     except ManifestError as error:
@@ -125,7 +125,7 @@ def explain(prepared: Prepared, split: Split, how: Settings) -> bool:
     try:
         store = prepared.store
     except StoreError:
-        say("not prepared yet: only bytes are compared here, and contents once the data set is prepared")
+        say("not prepared yet: compared only byte for byte; unmask prepare also compares contents")
         if (problem := contradiction(items.assign(sha256=hashes(items, source.root, **how)))) is not None:
             refuse(problem)
         return False
@@ -156,10 +156,10 @@ def completeness(source: Source, items: pd.DataFrame) -> None:
         sum(found[kind] for kind, number in published.items() if number),
     )
     if found == published:
-        say(f"complete: all {whole:,} published {what} are there ({each})")
+        say(f"complete: all {whole:,} published {what} are present ({each})")
     else:
         say(
-            f"not the published data set: {total:,} of the published {whole:,} {what} are there ({each}); figures on "
+            f"not the published data set: {total:,} of the published {whole:,} {what} are present ({each}); figures on "
             "this copy are not comparable with published ones",
             style="yellow",
         )
@@ -202,7 +202,7 @@ def compare_contents(work: Sequence[Member], blended: bool) -> str | None:
         return str(error)
     if len(found):
         files = ", ".join(str(prepared.folder / DUPLICATES) for prepared, _ in work)
-        say(f"{duplicates.words(found)}; all of them in {files}")
+        say(f"{duplicates.words(found)}; the full list is in {files}")
         for line in duplicates.listed(found[~found["related"].astype(bool)]):
             say(f"  {line}")
     return None
@@ -248,7 +248,7 @@ def conclude(store: CropStore) -> None:
     for row in rejected.head(10).to_dict("records"):
         say(f"  rejected: {printable(row['path'])}: {printable(row['rejected'])}", style="yellow")
     if len(rejected) > 10:
-        say(f"  all of them in {store.folder / 'rejected.csv'}", style="yellow")
+        say(f"  the full list is in {store.folder / 'rejected.csv'}", style="yellow")
 
 
 @verb("prepare")

@@ -27,7 +27,9 @@ def main(cfg: DictConfig) -> None:
         return
     if cfg.run is None or str(cfg.run).lower() == "true":
         raise ValueError("nothing to report: pass run=DIR, run=[DIR_A,DIR_B] or table=NAME (unmask list tables)")
-    refuse_unread(("run", "out", "title", "resamples"), "has no effect on the report of runs; a table is table=NAME")
+    refuse_unread(
+        ("run", "out", "title", "resamples"), "has no effect on a report of runs; for a table, use table=NAME"
+    )
     folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
     report([Path(folder) for folder in folders], Path(cfg.out) if cfg.out else None, cfg.title, cfg.resamples)
 

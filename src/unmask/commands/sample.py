@@ -36,7 +36,7 @@ READ = (
 def main(cfg: DictConfig) -> None:
     """Run the verb."""
     quiet()
-    refuse_unread(READ, "has no effect on the pictures of a generator; see unmask sample --help")
+    refuse_unread(READ, "has no effect on sampling; see unmask sample --help")
     settings = resolved(cfg)
     run = open_run(settings["run"], "sample")
     wanted = SampleSettings(

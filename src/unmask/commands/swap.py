@@ -39,7 +39,7 @@ READ = (
 def main(cfg: DictConfig) -> None:
     """Run the verb."""
     quiet()
-    refuse_unread(READ, "has no effect on swapped videos; see unmask swap --help")
+    refuse_unread(READ, "has no effect on swapping; see unmask swap --help")
     settings = resolved(cfg)
     run = open_run(settings["run"], "swap")
     how = SwapSettings(**{key: settings[key] for key in HOW})

@@ -187,7 +187,7 @@ def _score(module: Module, validation: Results) -> float:
     score = validation.figures.get(module.monitor.removeprefix("val/"), math.nan)
     if not math.isfinite(score):
         raise ValueError(
-            f"module.monitor={module.monitor} is {score} on the validation split: no weights were chosen by it"
+            f"module.monitor={module.monitor} is {score} on the validation split: no weights could be selected by it"
         )
     return score
 
@@ -203,11 +203,11 @@ def _learning(module: Module, validation: Results, best: int | None, epochs: int
 
 def _selection(module: Module, epochs: int, chosen: bool) -> dict[str, str]:
     if chosen:
-        how = f"the epoch of the best {module.monitor} on the validation split, of {epochs} epochs"
+        how = f"the epoch, out of {epochs}, with the best {module.monitor} on the validation split"
     else:
-        how = f"none: the weights {f'after the last of {epochs} epochs' if epochs else 'as they were, not trained'}"
+        how = f"none: the weights {f'after the last of {epochs} epochs' if epochs else 'as initialized, not trained'}"
     return {
-        "Selection": f"{how}; the test split was scored once, after that",
+        "Selection": f"{how}; the test split was scored once, afterwards",
         "Threshold": "the one with the best balanced accuracy on the validation split",
     }
 

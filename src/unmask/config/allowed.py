@@ -70,7 +70,7 @@ def locate(name: Any) -> Any:
         PermissionError: a config may not build the target; nothing outside the allowlist is even imported.
         ImportError, AttributeError: the target does not exist.
     """
-    refusal = PermissionError(f"'{name}' is not on the list of what a config may build (unmask.config.allowed)")
+    refusal = PermissionError(f"'{name}' is not an allowed target in a config (see unmask.config.allowed)")
     module, _, attribute = str(name).rpartition(".")
     if attribute.startswith("_") or not any(is_below(module, root) or is_below(root, module) for root in _roots()):
         raise refusal

@@ -94,9 +94,9 @@ def check_parts(node: object, at: str) -> None:
             continue
         target = str(part["_target_"])
         if any(is_below(target, root) for root in (*(name.split(".")[0] for name in TRAINING), *WRITERS)):
-            raise ForeignConfigError(f"{where}._target_: '{target}' belongs to a training")
+            raise ForeignConfigError(f"{where}._target_: '{target}' is for training only")
         if named := sorted(WRITING & {str(key) for key in part}):
-            raise ForeignConfigError(f"{where}.{named[0]}: it may not say where something is written")
+            raise ForeignConfigError(f"{where}.{named[0]}: a run's config may not set output paths")
 
 
 def _parse(path: Path) -> Settings:
@@ -116,7 +116,9 @@ def _parse(path: Path) -> Settings:
             if isinstance(event, yaml.AliasEvent):
                 raise ForeignConfigError(f"it holds a YAML alias (*{event.anchor})")
             if depth > DEPTH or count > NODES:
-                raise ForeignConfigError(f"it is nested over {DEPTH} deep or has over {NODES:,} values")
+                raise ForeignConfigError(
+                    f"it is nested more than {DEPTH} levels deep or has more than {NODES:,} values"
+                )
         tree = yaml.load(text, _Loader)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         if isinstance(error, ForeignConfigError):
@@ -154,10 +156,10 @@ class _Resolver:
         """Return `node`, which is at the keys `at`, with its references resolved."""
         self.made += 1
         if self.made > NODES or depth > DEPTH:
-            raise ForeignConfigError(f"{'.'.join(at)}: references lead round, or to more than {NODES:,} values")
+            raise ForeignConfigError(f"{'.'.join(at)}: references form a cycle or expand to more than {NODES:,} values")
         if isinstance(node, dict):
             if not all(isinstance(key, str) for key in node):
-                raise ForeignConfigError(f"{'.'.join(at)}: a key is not text")
+                raise ForeignConfigError(f"{'.'.join(at)}: expected keys that are strings")
             return {key: self.value(value, (*at, key), depth + 1) for key, value in node.items()}
         if isinstance(node, list):
             return [self.value(value, (*at, str(number)), depth + 1) for number, value in enumerate(node)]
@@ -167,7 +169,7 @@ class _Resolver:
         """Fill in the references in a text; a text that is only a reference becomes the value itself."""
         where = ".".join(at)
         if len(text) > TEXT:
-            raise ForeignConfigError(f"{where}: a text of more than {TEXT:,} characters")
+            raise ForeignConfigError(f"{where}: a string of more than {TEXT:,} characters")
         if whole := _REFERENCE.fullmatch(text):
             return self.reference(whole, at, depth)
         parts, last = [], 0
@@ -182,7 +184,7 @@ class _Resolver:
                 "again: the run is not repeated, and its config is rewritten with plain values"
             )
         if len(filled) > TEXT:
-            raise ForeignConfigError(f"{where}: a text of more than {TEXT:,} characters")
+            raise ForeignConfigError(f"{where}: a string of more than {TEXT:,} characters")
         return filled
 
     def reference(self, found: re.Match[str], at: tuple[str, ...], depth: int) -> object:
@@ -193,7 +195,7 @@ class _Resolver:
         for name in keys:
             inside = isinstance(node, dict) and name in node
             if not inside and not (isinstance(node, list) and name.isdecimal() and int(name) < len(node)):
-                raise ForeignConfigError(f"{'.'.join(at)}: it refers to {'.'.join(keys)}, which is not there")
+                raise ForeignConfigError(f"{'.'.join(at)}: it refers to {'.'.join(keys)}, which does not exist")
             node = node[name] if isinstance(node, dict) else node[int(name)] if isinstance(node, list) else None
         return self.value(node, keys, depth + 1)
 
@@ -211,7 +213,7 @@ def _checked(node: object, at: str, key: str = "") -> object:
         raise ForeignConfigError(f"{at}: {node} is not a finite number")
     most = PIXELS if key in SIDES else 2**64 if (key or at) in SEEDS else NUMBER
     if abs(node) > most:
-        raise ForeignConfigError(f"{at}: {node} is out of bounds; expected {most:,} at most")
+        raise ForeignConfigError(f"{at}: {node} is out of bounds; expected at most {most:,}")
     return node
 
 
@@ -251,7 +253,7 @@ def _check_samples(parts: Settings) -> None:
     for at, side, frames, each in sizes:
         side, frames = side or 0, frames or 1
         if isinstance(side, int) and isinstance(frames, int) and side * side * 3 * each * frames > SAMPLE:
-            raise ForeignConfigError(f"{at}: {frames} frames of {side} px are more than {SAMPLE / 1e9:g} GB")
+            raise ForeignConfigError(f"{at}: {frames} frames of {side} px take more than {SAMPLE / 1e9:g} GB")
 
 
 def _walk(node: object, at: str) -> Iterator[tuple[str, Any]]:

@@ -33,7 +33,7 @@ def out_of_range(settings: Settings) -> Iterator[tuple[str, str]]:
     for key in SHARES:
         value = _select(settings, key)
         if value is not None and not (_number(value, int | float) and 0 <= value <= 1):
-            yield key, f"{value}: expected a share from 0 to 1"
+            yield key, f"{value}: expected a fraction from 0 to 1"
 
 
 def check_optimizers(module: Settings) -> None:

@@ -33,9 +33,9 @@ def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
     if len(table.columns) and min(real, fake) >= FEWEST and len(set(group)) >= FOLDS:
         score = _out_of_fold(_features(table), label, group, seed)
     if score is None:
-        note = f"not run: it needs at least {FEWEST} items a class, spread over {FOLDS} independent groups"
+        note = f"not run: it needs at least {FEWEST} items per class, in {FOLDS} or more independent groups"
         if not len(table.columns):
-            note = "not run: nothing was measured of the files; `unmask prepare ... rerun=true` measures them"
+            note = "not run: the files were not measured; `unmask prepare ... rerun=true` measures them"
         return counts | {"auroc": None, "low": None, "high": None, "passed": None, "methods": {}, "note": note}
     overall = _interval(score, label, group, seed)
     methods = {}
@@ -44,9 +44,9 @@ def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
         methods[method] = _interval(score[rows], label[rows], group[rows], seed)
     passed = overall["low"] <= 0.5 <= overall["high"]
     note = (
-        "the files alone do not give the label away"
+        "the file statistics alone do not reveal the label"
         if passed
-        else "the files alone tell real from fake: a detector's figures on this data may come from that"
+        else "the file statistics alone separate real from fake: a detector's figures on this data may be due to them"
     )
     return counts | overall | {"passed": bool(passed), "methods": methods, "note": note}
 

@@ -74,7 +74,7 @@ class Downscale(nn.Module):
     def __init__(self, smallest: float = 0.5) -> None:
         super().__init__()
         if not 0 < smallest <= 1:
-            raise ValueError(f"smallest={smallest}: expected a share above 0 and at most 1")
+            raise ValueError(f"smallest={smallest}: expected a fraction above 0 and at most 1")
         self.smallest = smallest
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class DropFrames(nn.Module):
     def __init__(self, share: float = 0.1) -> None:
         super().__init__()
         if not 0 < share < 1:
-            raise ValueError(f"share={share}: expected a share above 0 and below 1")
+            raise ValueError(f"share={share}: expected a fraction above 0 and below 1")
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:

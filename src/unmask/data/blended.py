@@ -103,8 +103,8 @@ def _landmarks(crops: pd.DataFrame, locate: Locate) -> NDArray[np.float32]:
     without = np.flatnonzero(np.isnan(points).any((1, 2)))
     if len(without):
         raise ManifestError(
-            f"{len(without)} of {len(crops)} crops have no landmarks, such as those of "
-            f"{crops['item'].iloc[without[0]]}, and self-blending needs them: prepare with data.recipe.landmarks=true, "
-            "or train without data.blend"
+            f"{len(without)} of {len(crops)} crops have no landmarks, such as those "
+            f"of {crops['item'].iloc[without[0]]}; self-blending needs landmarks: prepare with "
+            "data.recipe.landmarks=true, or train without data.blend"
         )
     return np.asarray(locate(box, points), np.float32)

@@ -46,4 +46,4 @@ def damaged_crops(store: CropStore) -> pd.DataFrame:
 def words(names: Sequence[str], folder: Path, command: str) -> str:
     """Describe what is damaged, with the command that repairs it."""
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"{folder} is damaged: {shown} changed since it was prepared. To prepare it again:\n  {command} rerun=true"
+    return f"{folder} is damaged: {shown} changed since the preparation. To prepare it again:\n  {command} rerun=true"

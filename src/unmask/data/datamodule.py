@@ -81,7 +81,7 @@ class DataModule(LightningDataModule):
         balance = self.sampling.balance
         if self.split.only and (self.blend or balance != "none"):
             raise ValueError(
-                "data.split.only=real knows one class: set data.sampling.balance=none and blend@data.blend=none"
+                "data.split.only=real leaves only one class: set data.sampling.balance=none and blend@data.blend=none"
             )
         if balance == "pairs" and self.loader.batch_size % 2:
             raise ValueError(
@@ -93,8 +93,8 @@ class DataModule(LightningDataModule):
         if any(split is self.split for _, split in self.members):
             return [*self.split.unread(self.source), *self.sampling.unread()]
         names = [field.name for field in fields(self.split) if field.name != "only"]
-        why = "each data set of a mixture is divided by its own: data.parts.NAME.split"
-        own = ("root", "each data set of a mixture has its own: data.parts.NAME.root")
+        why = "not used by a mixture; set data.parts.NAME.split for each of its data sets"
+        own = ("root", "not used by a mixture; set data.parts.NAME.root for each of its data sets")
         return [own, *((f"split.{name}", why) for name in names), *self.sampling.unread()]
 
     def verify(self) -> None:
@@ -119,9 +119,7 @@ class DataModule(LightningDataModule):
             rows = usable[usable["split"] == split]
             self.samples[split] = self._samples(rows, split)
             if self.split.only and not len(rows) and stage == "fit":
-                raise ManifestError(
-                    f"the {split} split holds no real item; give it some with data.split.protocol=random_groups"
-                )
+                raise ManifestError(f"the {split} split contains no real items; use data.split.protocol=random_groups")
             both = len(np.unique(self.samples[split].labels)) == 2
             if split in ("train", "val") and stage == "fit" and not self.split.only and not both:
                 raise ManifestError(self._one_class(split, rows))
@@ -130,27 +128,27 @@ class DataModule(LightningDataModule):
         known = [name.removeprefix(ATTRIBUTE) for name in items.columns if name.startswith(ATTRIBUTE)]
         unknown = [name for name in self.loader.attributes if name not in known]
         if unknown:
-            has = f"it knows {', '.join(known)}" if known else "it knows none"
+            has = f"it has {', '.join(known)}" if known else "it has none"
             raise ManifestError(f"data.loader.attributes: {self.name} has no {', '.join(unknown)}; {has}")
         used = items["split"].notna() & items["rejected"].isna()
         bare = items.loc[used, [ATTRIBUTE + name for name in self.loader.attributes]].isna().any(axis=1)
         if bare.any():
             raise ManifestError(
-                f"data.loader.attributes: {int(bare.sum())} of {self.name}'s items have none, see its lists"
+                f"data.loader.attributes: {int(bare.sum())} items of {self.name} have no attributes; check its lists"
             )
 
     def _one_class(self, split: str, rows: pd.DataFrame) -> str:
         """Explain why a split cannot train a detector, and what to do."""
         if (self.items["label"] == 0).all() and not self.blend:
             return (
-                f"all {len(self.items)} items of {self.name} are real, and a detector learns from both real and fake: "
-                "take another data set, or blend@data.blend=sbi, which makes fakes of real faces; as it is it trains "
-                "generators only (data.split.only=real data.sampling.balance=none)"
+                f"all {len(self.items)} items of {self.name} are real, but a detector needs both real and fake items: "
+                "choose another data set, or set blend@data.blend=sbi, which makes fakes from real faces; generators "
+                "train on it as it is (data.split.only=real data.sampling.balance=none)"
             )
         real, fake = (int((rows["label"] == label).sum()) for label in (0, 1))
         held, needed = (f"{real} real", "some") if self.blend else (f"{real} real and {fake} fake", "both")
         return (
-            f"the {split} split holds {held} items and needs {needed}; give it more with data.split.val_fraction (now "
+            f"the {split} split contains {held} items but needs {needed}; increase data.split.val_fraction (now "
             f"{self.split.val_fraction}) or choose another data.split.protocol"
         )
 
@@ -245,11 +243,11 @@ class DataModule(LightningDataModule):
         """
         self.setup()
         if not self.as_stored:
-            raise ValueError("features are of the stored crops as they are: set augment@data.augment=none, no blends")
+            raise ValueError("features need unmodified crops: set augment@data.augment=none blend@data.blend=none")
         found, precision = features.of_stores(self._stores, encoder, how, self.loader.image_size)
         for samples in self.samples.values():
             samples.features = found
-        bound = f", within {features.FAITHFUL:.0%} of the spread between crops" if precision == "bf16" else ""
+        bound = f", within {features.FAITHFUL:.0%} of the variation between crops" if precision == "bf16" else ""
         self._features = f"of the frozen encoder, computed once for each of {len(found)} crops ({precision}{bound})"
         return self._features
 
@@ -283,8 +281,8 @@ class DataModule(LightningDataModule):
             return f"none of the {len(members)} items of {self.name}'s {split} split could be prepared ({listing})"
         kept = "without the fakes " if self.split.only else ""
         return (
-            f"the {split} split of {self.name} is empty {kept}(data.split.protocol={self.split.protocol}); put items "
-            f"into it, or deal some with data.split.protocol=random_groups data.split.{split}_fraction=0.2"
+            f"the {split} split of {self.name} is empty {kept}(data.split.protocol={self.split.protocol}); add "
+            f"items to it, or fill it with data.split.protocol=random_groups data.split.{split}_fraction=0.2"
         )
 
     def protocol_words(self, split: str) -> dict[str, str]:

@@ -93,10 +93,10 @@ class Sampling:
         """Return the settings that other settings make ineffective, as (name, reason)."""
         if self.frames is None:
             names = ("consecutive", "stride", "max_stride")
-            return [(f"sampling.{name}", "is of clips: set frames=T") for name in names]
+            return [(f"sampling.{name}", "needs clips: set frames=T") for name in names]
         if self.consecutive:
             return []
-        return [("sampling.stride", "is of consecutive clips: set data.sampling.consecutive=true")]
+        return [("sampling.stride", "needs consecutive clips: set data.sampling.consecutive=true")]
 
 
 class CropDataset(Dataset[dict[str, Tensor]]):

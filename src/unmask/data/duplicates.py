@@ -112,11 +112,11 @@ def leaks(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def check(pairs: pd.DataFrame, folder: Path) -> None:
-    """Reject unrelated pairs in different splits.
+    """Raise an error if two unrelated items that look alike are in different splits.
 
     Args:
         pairs: result of `placed`.
-        folder: the store's folder, which contains the list.
+        folder: the store's folder, which contains the full list, `duplicates.csv`.
 
     Raises:
         ManifestError: there are such pairs; the message lists them.
@@ -124,9 +124,9 @@ def check(pairs: pd.DataFrame, folder: Path) -> None:
     if len(found := leaks(pairs)):
         lines = "\n".join(f"  {line}" for line in listed(found))
         raise ManifestError(
-            f"the splits leak: {_count(len(found))} of items look alike, are in two splits, and nothing in the data "
-            f"set relates them:\n{lines}\nAll pairs are in {folder / DUPLICATES}. Remove one of each, or put both in "
-            "one split; data.split.allow_duplicates=true accepts them"
+            f"the splits leak: {_count(len(found))} of unrelated items look alike but are in different splits:\n"
+            f"{lines}\nThe full list is in {folder / DUPLICATES}. Remove one item of each pair, or put both in one "
+            "split; data.split.allow_duplicates=true accepts them"
         )
 
 
@@ -145,13 +145,13 @@ def words(pairs: pd.DataFrame) -> str:
     """Describe how many `placed` pairs there are of each kind; "" for no pairs."""
     unrelated = pairs[~pairs["related"].astype(bool)]
     kinds = {
-        "related (a fake and its source, or one group)": len(pairs) - len(unrelated),
+        "related (a fake and its source, or items of one group)": len(pairs) - len(unrelated),
         "unrelated within one split": len(unrelated) - len(leaks(pairs)),
         "unrelated in two splits, accepted by data.split.allow_duplicates=true": len(leaks(pairs)),
-        "of the unrelated ones real beside fake": int((unrelated["label_a"] != unrelated["label_b"]).sum()),
+        "of the unrelated pairs have a real and a fake item": int((unrelated["label_a"] != unrelated["label_b"]).sum()),
     }
     told = ", ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
-    return f"{_count(len(pairs))} of items look alike: {told}" if len(pairs) else ""
+    return f"{_count(len(pairs))} of look-alike items: {told}" if len(pairs) else ""
 
 
 def _count(number: int) -> str:

@@ -81,7 +81,7 @@ def read_part(folder: Path, item: str) -> Crops:
             return Crops(**{name: part[name] for name in (*SCALARS, *LISTS, *PIXELS) if name in part})
     except (*UNREADABLE, TypeError) as error:
         path.unlink(missing_ok=True)
-        raise DamagedPart(f"{path} is damaged; the same command prepares {item} again") from error
+        raise DamagedPart(f"{path} is damaged; rerun the command to prepare {item} again") from error
 
 
 def unmerge(folder: Path) -> None:

@@ -179,7 +179,7 @@ def parse_shard(text: str | None) -> Shard | None:
         return None
     which, _, many = str(text).partition("/")
     if not (which.isascii() and which.isdigit() and many.isascii() and many.isdigit() and 1 <= int(which) <= int(many)):
-        raise ValueError(f"prepare.shard={text}: write which of how many, from 1, such as prepare.shard=3/16")
+        raise ValueError(f"prepare.shard={text}: expected INDEX/COUNT, counted from 1, such as 3/16")
     return int(which), int(many)
 
 
@@ -195,7 +195,7 @@ def _finished(items: pd.DataFrame, root: Path, folder: Path, recipe: Recipe) -> 
     if store.recipe != _about(root, recipe) or store.items["item"].tolist() != items["item"].tolist():
         raise StoreError(
             f"{folder} holds crops of {len(store.items)} items from {store.recipe.get('root')}, not of these "
-            f"{len(items)} from {root.resolve()}; start over with rerun=true, or choose another place with "
+            f"{len(items)} from {root.resolve()}; start over with rerun=true, or choose another folder with "
             "data.prepared=DIR"
         )
     remove_made(folder, ("parts/*.npz", "parts/*.tmp"))  # left if a call was killed just before removing them
@@ -211,7 +211,7 @@ def _claim(folder: Path, about: dict[str, object]) -> None:
         other = (error.found or {}).get("root")
         raise StoreError(
             f"{folder} was started with files from {other}, not from {about['root']}; start over with "
-            "rerun=true, or choose another place with data.prepared=DIR"
+            "rerun=true, or choose another folder with data.prepared=DIR"
         ) from None
 
 
@@ -219,7 +219,7 @@ def _merge(items: pd.DataFrame, folder: Path, max_rejected: float) -> CropStore:
     about = [read_about(folder, item) for item in items["item"]]
     known: list[About] = [entry for entry in about if entry is not None]
     if gone := len(about) - len(known):
-        raise StoreError(f"{gone} items in {folder} are gone again; run the same command once more")
+        raise StoreError(f"{gone} prepared items disappeared from {folder}; rerun the command")
     _check_rejected(items.assign(rejected=reasons(known, items)), folder, max_rejected)
     table, crops = merge(folder, items, known)
     write_text(folder / "audit.json", json.dumps(audit(table), indent=2))
@@ -243,7 +243,7 @@ def _check_rejected(items: pd.DataFrame, folder: Path, max_rejected: float) -> N
         limit = "half" if max_rejected == FAIL_SHARE else f"{max_rejected:.0%}"
         raise StoreError(
             f"{text}. That is more than {limit}: is data.root the right folder? The other {len(items) - len(bad)} "
-            "are kept; the same command tries these again, prepare.max_rejected=1 continues without them"
+            "are kept. Rerun the command to try these again, or continue without them with prepare.max_rejected=1"
         )
     warnings.warn(text, stacklevel=4)
 
@@ -259,7 +259,7 @@ def _warn_changed(store: CropStore, root: Path) -> CropStore:
             changed.append(path)
     if changed:
         warnings.warn(
-            f"{len(changed)} files have another size than when they were prepared, such as {printable(changed[0])}; "
+            f"{len(changed)} files have changed in size since they were prepared, such as {printable(changed[0])}; "
             "their old crops are used; rerun=true prepares all files again",
             stacklevel=3,
         )

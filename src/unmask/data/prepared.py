@@ -65,7 +65,9 @@ class Prepared:
             raise StoreError(words) from None
         made = {name: value for name, value in store.recipe.items() if name not in ("root", "key")}
         if made != dict(self.recipe.describe()):
-            raise StoreError(f"{self.folder} was made by another recipe: {made}; delete it and prepare again")
+            raise StoreError(
+                f"{self.folder} was made with another recipe ({made}); delete it and prepare the data set again"
+            )
         self._check_root(store)
         return store
 
@@ -81,8 +83,8 @@ class Prepared:
         if not source.holds(store.items):
             raise StoreError(
                 f"data.root={source.root}: the prepared crops of {source.name} were made from other files, those of "
-                f"{prepared}. Give these files a name of their own (data.name=...) or another place "
-                f"(paths.prepared=DIR), or replace the crops: {self.command()} rerun=true"
+                f"{prepared}. Set another data.name=NAME or paths.prepared=DIR for these files, "
+                f"or replace the crops: {self.command()} rerun=true"
             )
 
     def verify(self) -> None:

@@ -51,7 +51,7 @@ def describe(about: Description, split: str) -> dict[str, str]:
     kind = "frames" if how.frames is None else f"clips of {how.frames} frames"
     burst = how.consecutive and how.frames is not None
     spacing = f"consecutive, stride {how.stride}" if burst else "spread evenly"
-    training = {"Training": "real items alone, self-blended (arXiv 2204.08376)"} if about.blended else {}
+    training = {"Training": "only real items, self-blended (arXiv 2204.08376)"} if about.blended else {}
     computed = {"Features": about.features} if about.features else {}
     alike = {"Duplicates": told} if (told := duplicates.words(about.duplicates)) else {}
     return (
@@ -60,7 +60,7 @@ def describe(about: Description, split: str) -> dict[str, str]:
         | {
             "Data": f"{about.name}, {split} split: {_held(items, noun, about.blended and split != 'test')}",
             "Split": _splits(about),
-            "Samples": "each picture once" if pictures else f"{how.frames_per_video} {kind} a video, {spacing}",
+            "Samples": "each picture once" if pictures else f"{how.frames_per_video} {kind} per video, {spacing}",
             "Crop": about.recipe.words(about.image_size) + _chosen(about.recipe, items),
             **computed,
             "Decoder": str(about.recipe.describe()["decoder"]),
@@ -96,4 +96,4 @@ def _splits(about: Description) -> str:
 
 def _chosen(recipe: Recipe, items: pd.DataFrame) -> str:
     masked = recipe.option == "faces" and bool(items["mask"].notna().any())
-    return "; of fakes with a mask only faces that it touches" if masked else ""
+    return "; in fakes with a mask, only faces that the mask touches" if masked else ""

@@ -36,8 +36,8 @@ class Source:
     PROTOCOL_WORDS: Mapping[str, str] = {
         "official": "no video is in two splits, but people are: this list shares identities between training and test",
         "identity_disjoint": "no person is in two splits",
-        "predefined": "as the data set comes divided",
-        "random_groups": "whole groups, dealt by seed {seed}",
+        "predefined": "the data set's own split",
+        "random_groups": "whole groups, assigned at random (seed {seed})",
     }
     #: Published numbers of real and fake items, by name of the data set.
     PUBLISHED: Mapping[str, Mapping[str, int]] = {}
@@ -87,7 +87,7 @@ class Source:
 
     def explain(self) -> str:
         """Explain where to download the data set, and the expected layout."""
-        return f"{self.name}: download it from {self.HOME}. Expected below data.root:\n{self.LAYOUT}"
+        return f"{self.name}: download it from {self.HOME}. Expected in data.root:\n{self.LAYOUT}"
 
     def choice(self) -> list[str]:
         """Return the command-line arguments that select this data set, without `data.root`."""

@@ -71,5 +71,5 @@ class Split:
     def unread(self, source: Source) -> list[tuple[str, str]]:
         """Return the settings that other settings make ineffective, as (name, reason)."""
         dealt = self.protocol in DEAL_TEST or (self.protocol == "predefined" and source.ELSE_RANDOM_GROUPS)
-        why = f"protocol={self.protocol} takes the test split as the data set has it"
+        why = f"protocol={self.protocol} uses the data set's own test split"
         return [] if dealt else [("split.test_fraction", why)]

@@ -22,8 +22,8 @@ def official(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> p
     splits = pd.Series(np.where(items["official_test"].astype(bool), "test", "train"), index=items.index, dtype=object)
     if not (splits == "test").any():
         raise ManifestError(
-            "no item is on an official test list: is the list complete, and the folder? A data set without one needs "
-            "protocol=predefined or protocol=random_groups"
+            "no item is on the official test list: are the list and the folder complete? For a data set without "
+            "such a list, use protocol=predefined or protocol=random_groups"
         )
     rest = items[splits == "train"]
     filmed = pd.Series([list(groups)[:1] for groups in rest["groups"]], index=rest.index, dtype=object)
@@ -87,9 +87,9 @@ def random_groups(
     for label in sorted(items["label"].unique()):  # data for generators has a single class
         if (found := component[items["label"] == label].nunique()) < 3:
             raise ManifestError(
-                f"the {'fake' if label else 'real'} items are in {found} group{'s' * (found != 1)}, which cannot be "
-                "dealt to three splits: more data is needed. With data=folder, data.group=REGEX finds smaller groups "
-                f"in the paths, or sort the files into train/ val/ test/ yourself{_twins(items)}"
+                f"the {'fake' if label else 'real'} items form {found} group{'s' * (found != 1)}, too few for three "
+                "splits: add data. With data=folder, define smaller groups with data.group=REGEX, or sort the files "
+                f"into train/ val/ test/ yourself{_twins(items)}"
             )
     splits = pd.Series("train", index=items.index, dtype=object)
     splits.loc[_deal(items, component, test_fraction, seed)] = "test"
@@ -126,8 +126,8 @@ def _twins(items: pd.DataFrame) -> str:
     """Return the end of a message, which says that look-alike items stay together, or ""."""
     count = int(items["twin"].notna().sum()) if "twin" in items else 0
     return (
-        f". {count} items look like others and stay with them: see duplicates.csv beside the prepared crops, or deal "
-        "them apart with data.split.allow_duplicates=true"
+        f". {count} items are grouped with items that look like them: see duplicates.csv beside the prepared crops, or "
+        "ungroup them with data.split.allow_duplicates=true"
         if count
         else ""
     )

@@ -92,7 +92,7 @@ class CropStore:
             StoreError: the recipe kept no masks.
         """
         if not shard_path(self.folder, 0, "masks").is_file():
-            raise StoreError(f"{self.folder} holds no masks: prepare with data.recipe.masks=true")
+            raise StoreError(f"{self.folder} contains no masks: prepare with data.recipe.masks=true")
         return self._read("masks", shard, offset)
 
     def _read(self, kind: str, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:

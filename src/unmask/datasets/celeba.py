@@ -26,9 +26,10 @@ class CelebA(Source):
     LAYOUT = f"""\
   {PICTURES}/000001.jpg           202,599 pictures of 178x218 px
   {ATTRIBUTES}.txt or .csv        optional: 40 attributes, 1 or -1
-  {PARTITION}.txt or .csv     optional: the official split: 0 train, 1 val, 2 test; else whole people are dealt
-  {IDENTITY}.txt                 optional: who is shown
-The lists lie in data.root or in Anno/ and Eval/ below it."""
+  {PARTITION}.txt or .csv     optional: the official split: 0 train, 1 val, 2 test
+  {IDENTITY}.txt                 optional: the person in each picture
+The lists are in data.root or in its folders Anno/ and Eval/. Without the official split, people are assigned to splits
+at random."""
     PROTOCOL_WORDS = {**Source.PROTOCOL_WORDS, "predefined": "the official partition"}
     ELSE_RANDOM_GROUPS = True
     PUBLISHED = {"celeba": {"real": 202_599, "fake": 0}}  # from HOME
@@ -37,8 +38,10 @@ The lists lie in data.root or in Anno/ and Eval/ below it."""
         """Return the rows of the manifest, all real."""
         files = self._pictures()
         names, attributes = self._table(ATTRIBUTES, {-1, 1}, "no attributes")
-        _, partition = self._table(PARTITION, set(SPLITS), "no official split, and whole groups are dealt by seed")
-        _, identity = self._table(IDENTITY, None, "no names of people, and each picture is a group of its own")
+        _, partition = self._table(
+            PARTITION, set(SPLITS), "no official split, so whole groups are assigned to splits at random"
+        )
+        _, identity = self._table(IDENTITY, None, "no identities, so each picture is a group of its own")
         for what, table in ((ATTRIBUTES, attributes), (PARTITION, partition), (IDENTITY, identity)):
             self._compare(what, table, files)
         return [
@@ -69,7 +72,7 @@ The lists lie in data.root or in Anno/ and Eval/ below it."""
         path = the_only(places, f"the list {name}")
         if path is not None:
             return read_table(path, 2 if name == ATTRIBUTES else 0, allowed)
-        warnings.warn(f"{name}.txt or .csv is not below {self.root}: there are {without}", stacklevel=4)
+        warnings.warn(f"{self.root} contains no {name}.txt or .csv: there are {without}", stacklevel=4)
         return [], {}
 
     def _compare(self, name: str, table: Table, files: list[Path]) -> None:
@@ -78,8 +81,8 @@ The lists lie in data.root or in Anno/ and Eval/ below it."""
             raise ManifestError(f"{name}: {len(bare)} of {len(files)} pictures have no line, such as {bare[0]}")
         if len(table) > len(files):
             warnings.warn(
-                f"{name} names {len(table)} pictures and {len(files)} are below {self.root}: the download is "
-                "incomplete, and figures are not those of the whole data set",
+                f"{name} lists {len(table)} pictures, but {self.root} contains {len(files)}: the download is "
+                "incomplete, so figures are not those of the whole data set",
                 stacklevel=4,
             )
 
@@ -103,7 +106,7 @@ def read_table(path: Path, header: int, allowed: set[int] | None) -> tuple[list[
     header = 1 if commas else header
     head = rows[header - 1][commas:] if header and len(rows) >= header else []
     if any(cell.lstrip("-").isdigit() for cell in head):
-        raise ManifestError(f"{path}, line {header}: {'a header' if commas else 'a line of names'} is expected")
+        raise ManifestError(f"{path}, line {header}: expected {'a header' if commas else 'column names'}")
     found = []
     for number, row in enumerate(rows[header:], header + 1):
         if not row:
@@ -112,8 +115,8 @@ def read_table(path: Path, header: int, allowed: set[int] | None) -> tuple[list[
         fits = len(values) == len(row) - 1 == (len(head) or 1) and (allowed is None or allowed.issuperset(values))
         if not fits:
             raise ManifestError(
-                f"{path}, line {number}: '{' '.join(row)[:60]}' is not a picture and {len(head) or 1} "
-                f"value{'s' * (len(head) > 1)}{f' of {sorted(allowed)}' if allowed else ''}"
+                f"{path}, line {number}: expected a picture and {len(head) or 1} value{'s' * (len(head) > 1)}"
+                f"{f' of {sorted(allowed)}' if allowed else ''}, but got '{' '.join(row)[:60]}'"
             )
         found.append((number, row[0], values))
     return head, named_once(path, found)

@@ -53,8 +53,8 @@ class CelebDF(Source):
         missing = [path for path in listed if _same(path) not in on_disk]
         if missing:
             raise ManifestError(
-                f"{len(missing)} of {len(listed)} videos of {TEST_LIST} are not below {self.root}, such as "
-                f"{missing[0]}: the download is incomplete"
+                f"{self.root} lacks {len(missing)} of the {len(listed)} videos in {TEST_LIST}, such as {missing[0]}: "
+                "the download is incomplete"
             )
         tests = {_same(path) for path in listed}
         sources = {item.item for item in items}
@@ -84,7 +84,7 @@ class CelebDF(Source):
             return Item(f"{self.name}/youtube/{stem}", path, 0, "real", groups=(f"{self.name}/youtube/{stem}",))
         match = (FAKE if folder == "Celeb-synthesis" else REAL).fullmatch(stem)
         if match is None:
-            raise ManifestError(f"{path}: a name like id3_0002.mp4 or, for a fake, id3_id7_0002.mp4 is expected")
+            raise ManifestError(f"{path}: expected a name like id3_0002.mp4 or, for a fake, id3_id7_0002.mp4")
         filmed, *donor, number = match.groups()
         people = tuple(f"{self.name}/id{person}" for person in (filmed, *donor))
         if not donor:
@@ -113,7 +113,9 @@ def read_test_list(path: Path) -> dict[str, int]:
             continue
         mark, _, name = line.strip().partition(" ")
         if mark not in ("0", "1") or not name:
-            raise ManifestError(f"{path}, line {number}: '{line}' is not `LABEL PATH` with a label of 0 or 1")
+            raise ManifestError(
+                f"{path}, line {number}: expected `LABEL PATH` with a label of 0 or 1, but got '{line}'"
+            )
         listed.append((number, name.strip(), int(mark)))
     named_once(path, [(number, _same(name), MARKS[mark]) for number, name, mark in listed])
     return {name: 1 - mark for _, name, mark in listed}
@@ -125,10 +127,10 @@ def read_methods(path: Path) -> dict[str, str]:
         return {}
     head, *rows = read_csv(path) or [[]]
     if not {"path", "method"} <= set(head):
-        raise ManifestError(f"{path}, line 1: the columns `path,method` are expected, not {head}")
+        raise ManifestError(f"{path}, line 1: expected the columns `path,method`, but got {head}")
     place, method = head.index("path"), head.index("method")
     if short := [number for number, row in enumerate(rows, 2) if row and len(row) <= max(place, method)]:
-        raise ManifestError(f"{path}, line {short[0]}: {len(head)} columns are expected, {','.join(head)}")
+        raise ManifestError(f"{path}, line {short[0]}: expected {len(head)} columns, {','.join(head)}")
     return named_once(path, [(number, _same(row[place]), row[method]) for number, row in enumerate(rows, 2) if row])
 
 

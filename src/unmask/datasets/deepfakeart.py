@@ -25,19 +25,21 @@ class DeepfakeArt(Source):
     """DeepfakeArt: one folder per painting, with the original, its inpaintings and their masks (white = repainted)."""
 
     HOME = "https://github.com/h-aboutalebi/DeepfakeArt (for research), or made by `unmask inpaint`"
-    TASK = "single pictures, original or inpainted; the data set's own task, whether two are similar, is another"
+    TASK = (
+        "single pictures, original or inpainted; the data set's own task is another: whether two pictures are similar"
+    )
     LAYOUT = f"""\
   {CATEGORY}/N/original.png                            5,063 paintings
-  {CATEGORY}/N/inpainting.png                          the same, repainted in part
-  {CATEGORY}/N/mask.png                                white where it was
-  {CATEGORY}/N/inpainting_MASK.png, mask_MASK.png      instead or as well: one of each for each of several masks
+  {CATEGORY}/N/inpainting.png                          the same, inpainted in part
+  {CATEGORY}/N/mask.png                                white where inpainted
+  {CATEGORY}/N/inpainting_MASK.png, mask_MASK.png      instead or in addition: a pair per mask
   similar/train_similar.json, similar/test_similar.json          optional: the official split
   methods.csv                                                    optional: `path,method` for several methods"""
     PROTOCOL_WORDS = {
         **Source.PROTOCOL_WORDS,
-        "predefined": "the official lists; a painting and all that was made of it stay together",
-        "identity_disjoint": "a painting and all that was made of it stay together",
-        "random_groups": "a painting and all that was made of it stay together, dealt by seed {seed}",
+        "predefined": "the official lists; a painting and everything made from it stay together",
+        "identity_disjoint": "a painting and everything made from it stay together",
+        "random_groups": "a painting and everything made from it stay together, assigned at random (seed {seed})",
     }
     DISJOINT = (*Source.DISJOINT, "predefined")
     ELSE_RANDOM_GROUPS = True
@@ -48,7 +50,7 @@ class DeepfakeArt(Source):
         place = self.root / CATEGORY
         folders = sorted(entry for entry in place.iterdir() if entry.is_dir()) if place.is_dir() else []
         if not folders:
-            raise ManifestError(f"no folder of a painting in {place}\n{self.explain()}")
+            raise ManifestError(f"no folders of paintings in {place}\n{self.explain()}")
         methods = read_methods(self.root / "methods.csv")
         items = [item for folder in folders for item in self._painting(folder, methods)]
         split_of = self._lists({item.path for item in items})
@@ -59,8 +61,8 @@ class DeepfakeArt(Source):
         unlisted = [item.path for item in items if item.predefined is None]
         if protocol == "predefined" and unlisted and len(unlisted) < len(items):
             raise ManifestError(
-                f"{unlisted[0]} and {len(unlisted) - 1} other pictures are of paintings in none of the official lists; "
-                "data.split.protocol=random_groups deals all of them by seed"
+                f"{len(unlisted)} pictures, such as {unlisted[0]}, belong to paintings on no official list; "
+                "data.split.protocol=random_groups splits all pictures at random"
             )
 
     def _painting(self, folder: Path, methods: dict[str, str]) -> Iterator[Item]:
@@ -92,13 +94,13 @@ class DeepfakeArt(Source):
         files = {split: self.root / "similar" / f"{split}_similar.json" for split in ("train", "test")}
         missing = [path for path in files.values() if not path.is_file()]
         if len(missing) == 1:
-            raise ManifestError(f"{missing[0]} is missing, and the other list of the official split is there")
+            raise ManifestError(f"{missing[0]} is missing, but the other list of the official split exists")
         split_of: dict[str, str] = {}
         for split, path in files.items() if not missing else ():
             for number, names in read_pairs(path):
                 for lost in (name for name in names if f"{CATEGORY}/{number}/{name}" not in on_disk):
                     raise ManifestError(
-                        f"{CATEGORY}/{number}/{lost} of {path} is not below {self.root}: the download is incomplete"
+                        f"{path} lists {CATEGORY}/{number}/{lost}, which {self.root} lacks: the download is incomplete"
                     )
                 if split_of.setdefault(number, split) != split:
                     raise ManifestError(f"{path}: painting {number} is in {split_of[number]}_similar.json too")
@@ -126,13 +128,13 @@ def read_pairs(path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         example = '{attack: {index: {"original": PATH, "generated": PATH}}}'
-        raise ManifestError(f"{path}: {example} is expected ({error!r})") from None
+        raise ManifestError(f"{path}: expected {example} ({error!r})") from None
     for pair in pairs:
         original, forgery = (LISTED.fullmatch(name.replace("\\", "/")) for name in pair)
         if original is None or forgery is None:  # another category
             continue
         if original.group(2) != "original.png" or not FORGERY.fullmatch(forgery.group(2)):
-            raise ManifestError(f"{path}: {pair[0]} is called the original of {pair[1]}: are the two swapped?")
+            raise ManifestError(f"{path}: {pair[0]} is listed as the original of {pair[1]}: are the two swapped?")
         yield original.group(1), (original.group(2), forgery.group(2))
 
 

@@ -29,15 +29,16 @@ class DFDC(Source):
   dfdc_train_part_0/*.mp4            19,154 real and 100,000 fake videos in all parts
   test/{TEST_LIST}                    optional: `filename,label`, 1 = fake
   test/*.mp4                         its videos, or in {TEST_FOLDER}/
-Folders may have any name, or data.root may be one itself. With a test set the parts train, without one they are dealt
-by original."""
+Folders may have any name, or data.root may be one itself. With a test set, all parts are for training and
+validation; without one, they are split at random by original video."""
     PROTOCOL_WORDS = {
         **Source.PROTOCOL_WORDS,
-        "predefined": "the public test set; validation by original video. People are not named and may be in two "
-        "splits",
-        "identity_disjoint": "an original and its fakes stay together; people are not named and may be in two splits",
-        "random_groups": "an original and its fakes stay together, dealt by seed {seed}; people are not named and "
-        "may be in two splits",
+        "predefined": "the public test set; validation by original video. Identities are unknown, so a person may be "
+        "in two splits",
+        "identity_disjoint": "an original and its fakes stay together; identities are unknown, so a person may be in "
+        "two splits",
+        "random_groups": "an original and its fakes stay together, assigned at random (seed {seed}); identities are "
+        "unknown, so a person may be in two splits",
     }
     ELSE_RANDOM_GROUPS = True
     # The training parts and the public test set, counted from their lists (polimi-ispl/icpr2020dfdc, issue 63).
@@ -107,7 +108,7 @@ def read_metadata(path: Path) -> dict[str, Settings]:
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         example = '{"x.mp4": {"label": "FAKE", "original": "y.mp4"}}'
-        raise ManifestError(f"{path}: {example} is expected ({error!r})") from None
+        raise ManifestError(f"{path}: expected {example} ({error!r})") from None
     if wrong:
         raise ManifestError(f"{path}: the label of {wrong[0]} is '{entries[wrong[0]]['label']}', not REAL or FAKE")
     for name, entry in entries.items():
@@ -125,9 +126,11 @@ def read_labels(path: Path) -> list[tuple[str, int]]:
     """
     rows = read_csv(path)
     if not rows or rows[0] != ["filename", "label"]:
-        raise ManifestError(f"{path}, line 1: the header `filename,label` is expected")
+        raise ManifestError(f"{path}, line 1: expected the header `filename,label`")
     for number, row in enumerate(rows[1:], 2):
         if row and (len(row) != 2 or row[1] not in ("0", "1")):
-            raise ManifestError(f"{path}, line {number}: '{','.join(row)}' is not `FILENAME,LABEL` with 0 or 1 (fake)")
+            raise ManifestError(
+                f"{path}, line {number}: expected `FILENAME,LABEL` with 0 or 1 (fake), but got '{','.join(row)}'"
+            )
     labels = named_once(path, [(number, row[0], MARKS[int(row[1])]) for number, row in enumerate(rows[1:], 2) if row])
     return [(name, MARKS.index(mark)) for name, mark in labels.items()]

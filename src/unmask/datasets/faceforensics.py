@@ -46,16 +46,16 @@ class FaceForensics(Source):
     LAYOUT = f"""\
   original_sequences/youtube/c23/videos/NNN.mp4              1,000 videos
   original_sequences/actors/c23/videos/NN__SCENE.mp4         only for {ACTED}
-  manipulated_sequences/METHOD/c23/videos/NNN_NNN.mp4        1,000 videos a method; target_source
-  manipulated_sequences/METHOD/masks/videos/NNN_NNN.mp4      optional: what was altered
-  train.json val.json test.json                              the official pairs, or in splits/; they lie in
-                                                             dataset/splits of the repository above
+  manipulated_sequences/METHOD/c23/videos/NNN_NNN.mp4        1,000 videos per method; TARGET_SOURCE
+  manipulated_sequences/METHOD/masks/videos/NNN_NNN.mp4      optional: the altered region
+  train.json val.json test.json                              the official pairs, here or in splits/; copy them
+                                                             from dataset/splits of the repository above
   METHOD is {", ".join(METHODS)}"""
     DISJOINT = (*Source.DISJOINT, "predefined")
     PROTOCOL_WORDS = {
         **Source.PROTOCOL_WORDS,
-        "predefined": "the official lists: no sequence, filmed or put on, is in two splits",
-        "identity_disjoint": "no sequence, filmed or put on, is in two splits",
+        "predefined": "the official lists: no sequence is in two splits, as target or as source",
+        "identity_disjoint": "no sequence is in two splits, as target or as source",
     }
 
     def __init__(
@@ -119,7 +119,7 @@ class FaceForensics(Source):
         files = sorted(place.glob("*.mp4")) if place.is_dir() else []
         if not files:
             there = sorted(entry.name for entry in above.glob("*") if entry.is_dir() and entry.name != "masks")
-            hint = f" (there is {', '.join(there)}: data.compression)" if there and not place.is_dir() else ""
+            hint = f" (set data.compression to {' or '.join(there)})" if there and not place.is_dir() else ""
             raise ManifestError(f"no .mp4 in {place}{hint}\n{self.explain()}")
         return files
 
@@ -161,7 +161,7 @@ class FaceForensics(Source):
 
     def _no_lists(self, missing: Sequence[str] = LISTS) -> str:
         return (
-            f"{', '.join(missing)} of the official split {'is' if len(missing) == 1 else 'are'} missing below "
+            f"{', '.join(missing)} of the official split {'is' if len(missing) == 1 else 'are'} missing in "
             f"{self.root}: copy dataset/splits of https://github.com/ondyari/FaceForensics there, or choose "
             "data.split.protocol=identity_disjoint or random_groups, which need no lists"
         )
@@ -182,9 +182,9 @@ class FaceForensics(Source):
         on_disk = {item.item for item in items}
         if lost := [name for name in wanted if name not in on_disk]:
             raise ManifestError(
-                f"{len(lost)} of {len(wanted)} videos of the official lists are not below {self.root}, such as "
+                f"{self.root} lacks {len(lost)} of the {len(wanted)} videos on the official lists, such as "
                 f"{lost[0].partition('/')[2]}: the download is incomplete; data.split.protocol=identity_disjoint or "
-                "random_groups takes what is there"
+                "random_groups uses the videos that exist"
             )
 
     def used(self, items: pd.DataFrame, protocol: str) -> pd.Series:
@@ -196,7 +196,9 @@ class FaceForensics(Source):
         origin = items["item"].str.split("/").str[1]
         used = (items["label"] == 1) & items["method"].isin(self.methods) | origin.isin(self.origins)
         if protocol == "predefined" and items.loc[used, "predefined"].isna().any():
-            raise ManifestError(f"{self._no_lists()}. Where they came later, prepare again with rerun=true")
+            raise ManifestError(
+                f"{self._no_lists()}. If you added the lists after preparing, prepare again with rerun=true"
+            )
         return used
 
     def choice(self) -> list[str]:
@@ -216,13 +218,13 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
     except ManifestError:
         raise
     except (ValueError, TypeError) as error:
-        raise ManifestError(f'{path}: a list of pairs like ["033", "097"] is expected ({error})') from None
+        raise ManifestError(f'{path}: expected a list of pairs like ["033", "097"] ({error})') from None
     if wrong := [pair for pair in pairs if not all(ORIGINAL["youtube"].fullmatch(number) for number in pair)]:
-        raise ManifestError(f"{path}: {list(wrong[0])} is no pair of video numbers of three digits")
+        raise ManifestError(f"{path}: expected pairs of three-digit video numbers, but got {list(wrong[0])}")
     return pairs
 
 
 def _match(pattern: re.Pattern[str], path: Path, origin: str) -> re.Match[str]:
     if (match := pattern.fullmatch(path.stem)) is None:
-        raise ManifestError(f"{path}: a name like {EXAMPLE[origin]}, is expected")
+        raise ManifestError(f"{path}: expected a name like {EXAMPLE[origin]}")
     return match

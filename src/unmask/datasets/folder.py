@@ -33,14 +33,14 @@ class Folder(Source):
     LAYOUT = """\
   real/**                     videos or pictures, in sub-folders or not
   fake/**                     the first sub-folder names the method: fake/faceswap/0001.mp4
-(one of the two alone can be evaluated: unmask evaluate run=DIR data=folder data.split.test_fraction=1)
-(or real media alone, in sub-folders or not, for generators and false alarms: data=faces)
-or, divided by yourself (without val/, some of train/ is held out):
+(a folder with only one of the two can be evaluated: unmask evaluate run=DIR data=folder data.split.test_fraction=1)
+(for generators or false positive rates, only real media, in sub-folders or not: data=faces)
+or, with your own splits (without val/, part of train/ is held out):
   train/real/**  val/real/**  test/real/**
   train/fake/**  val/fake/**  test/fake/**
-In the first layout a seed deals whole groups: those of one sub-folder (below the method) stay together, else those of
-one name; or data.group='(.+)_frame' says which part of a path names its group."""
-    PROTOCOL_WORDS = {**Source.PROTOCOL_WORDS, "predefined": "as the folders are divided"}
+In the first layout, whole groups are assigned to splits at random. The files of a sub-folder (below the method) are one
+group; other files are a group each. data.group='(.+)_frame' takes the group from another part of the path."""
+    PROTOCOL_WORDS = {**Source.PROTOCOL_WORDS, "predefined": "the splits of the folders"}
     ELSE_RANDOM_GROUPS = True
 
     def __init__(
@@ -52,7 +52,7 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
         demo: bool = False,
     ) -> None:
         if not re.fullmatch(r"[\w-]+", name):
-            raise ValueError(f"data.name={name}: it names a folder; use letters, digits, _ and - only")
+            raise ValueError(f"data.name={name}: expected a folder name of letters, digits, _ and -")
         try:
             self.group = None if group is None else re.compile(group)
         except re.error as error:
@@ -66,8 +66,8 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
         classes = _folders(self.root, CLASSES)
         if parts and classes:
             raise ManifestError(
-                f"{self.root} holds both {classes[0].name}/ and {next(iter(parts.values())).name}/: divide all or "
-                f"nothing\n{self.explain()}"
+                f"{self.root} contains both {classes[0].name}/ and {next(iter(parts.values())).name}/: use one of "
+                f"the two layouts\n{self.explain()}"
             )
         self.unused: Counter[str] = Counter()
         found = [item for split, folder in parts.items() for item in self._classes(folder, split)]
@@ -77,13 +77,12 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
         if self.unused:
             kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in self.unused.most_common(5))
             warnings.warn(
-                f"{self.unused.total()} files below {self.root} are neither videos nor pictures and are left out "
-                f"({kinds})",
+                f"{self.unused.total()} files in {self.root} are neither videos nor pictures and are ignored ({kinds})",
                 stacklevel=2,
             )
         if not found:
             where = "" if self.only and not parts and not classes else "in real/ and fake/ "
-            raise ManifestError(f"no video or picture {where}below {self.root}\n{self.explain()}")
+            raise ManifestError(f"no video or picture {where}in {self.root}\n{self.explain()}")
         return found
 
     def _parts(self) -> dict[str, Path]:
@@ -92,7 +91,7 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
         for folder in _folders(self.root, SPLITS):
             if (other := parts.setdefault(SPLITS[folder.name.lower()], folder)) != folder:
                 raise ManifestError(
-                    f"{self.root} holds both {other.name}/ and {folder.name}/, and both name the "
+                    f"{self.root} contains both {other.name}/ and {folder.name}/, which are both the "
                     f"{SPLITS[folder.name.lower()]} split: move the files of one into the other, or rename it"
                 )
         return parts
@@ -126,9 +125,7 @@ one name; or data.group='(.+)_frame' says which part of a path names its group."
         if self.group is None:
             return path.rpartition("/")[0] or path
         if (match := self.group.search(path)) is None:
-            raise ManifestError(
-                f"data.group={self.group.pattern} finds nothing in '{path}'; correct it or leave it out"
-            )
+            raise ManifestError(f"data.group={self.group.pattern} does not match '{path}'; correct it or leave it out")
         return str(match.group(1) if self.group.groups else match.group())
 
     def choice(self) -> list[str]:

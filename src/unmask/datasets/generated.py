@@ -28,11 +28,11 @@ class Generated(Source):
     """
 
     HOME = "a trained generator or face swapper: unmask sample run=DIR, unmask swap run=DIR video=FOLDER to=NAME"
-    LAYOUT = "  crops/KEY/    what was made, before any mark, beside what is real; unmask sample, unmask swap"
+    LAYOUT = "  crops/KEY/    generated crops without marks, and real ones; written by unmask sample and unmask swap"
     PROTOCOL_WORDS = {
         **Source.PROTOCOL_WORDS,
-        "predefined": "samples and swapped videos dealt by their number, real pictures in the generator's own splits, "
-        "filmed faces with what was made of them",
+        "predefined": "samples and swapped videos by their number, real pictures as in the generator's splits, "
+        "real faces with the fakes made from them",
     }
 
     def __init__(self, root: str | Path, name: str | None = None, demo: bool = False) -> None:
@@ -40,14 +40,14 @@ class Generated(Source):
         self.crops = self.root / CROPS
         note = self.root / "generate.json"
         if note.is_file() and read_json(note, "make the folder again with rerun=true").get("demo") and not self.demo:
-            raise ValueError(f"data.demo=true is missing: the generator of {root} learned from rendered data")
+            raise ValueError(f"data.demo=true is missing: the generator of {root} was trained on rendered data")
 
     def find_items(self) -> list[Item]:
         """Return the items of the stored crops; the files in `pictures` are marked, so they cannot be used."""
         stores = sorted(self.root.glob(f"{CROPS}/*/crops.parquet"))
         if not stores:
             raise ManifestError(
-                f"data.run={self.root}: nothing is kept for detectors; {' '.join(self.command('', ()))}"
+                f"data.run={self.root}: no crops for detectors; create them with {' '.join(self.command('', ()))}"
             )
         table = CropStore(stores[0].parent).items
         columns = (table[name] for name in ("item", "path", "label", "method", "groups", "predefined"))
@@ -72,11 +72,11 @@ class Generated(Source):
             else:
                 told.append(" ".join(overrides(made, asked)))
         command = " ".join(self.command(recipe.option, ()))
-        there = f"what is there needs {' or '.join(told)}" if told else ""
+        there = f"for the existing crops, set {' or '.join(told)}" if told else ""
         return (
-            f"data.run={self.root}: nothing is kept for detectors by data/recipe={recipe.option} with "
+            f"data.run={self.root}: no crops for detectors of data/recipe={recipe.option} with "
             f"data.recipe.crop_size={asked.get('crop_size', '?')}; "
-            + (there or f"{command} makes it, where the generator's own data is prepared")
+            + (there or f"create them with {command} where the generator's own data is prepared")
         )
 
 

@@ -29,9 +29,7 @@ def read_text(path: Path) -> str:
         return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ManifestError(
-            f"{path}, line {line}: this is not UTF-8 text ({error.reason}); save the file as UTF-8"
-        ) from None
+        raise ManifestError(f"{path}, line {line}: not UTF-8 text ({error.reason}); save the file as UTF-8") from None
 
 
 def read_bytes(path: Path) -> bytes:
@@ -47,7 +45,7 @@ def read_bytes(path: Path) -> bytes:
         reason = error if isinstance(error, NotRegularError) else error.strerror
         raise ManifestError(f"{path} cannot be read: {reason}") from None
     if len(content) > MOST_BYTES:
-        raise ManifestError(f"{path} is not a list: it has more than {MOST_BYTES:,} bytes")
+        raise ManifestError(f"{path} is too large for a list: it has more than {MOST_BYTES:,} bytes")
     return content
 
 
@@ -78,7 +76,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(read_text(path), object_pairs_hook=once)
     except RecursionError:
-        raise ManifestError(f"{path}: this is nested too deeply for a list") from None
+        raise ManifestError(f"{path}: nested too deeply for a list") from None
 
 
 def named_once(path: Path, rows: Iterable[tuple[int | str, str, T]]) -> dict[str, T]:
@@ -105,7 +103,7 @@ def named_once(path: Path, rows: Iterable[tuple[int | str, str, T]]) -> dict[str
         again.append(f"'{name}' ({where})")
     if again:
         files = f"{len(again)} file{'s' * (len(again) != 1)}"
-        warnings.warn(f"{path} names {files} twice, such as {printable(again[0])}; each counts once", stacklevel=3)
+        warnings.warn(f"{path} lists {files} twice, such as {printable(again[0])}; each counts once", stacklevel=3)
     return found
 
 
@@ -120,7 +118,7 @@ def the_only(places: Iterable[Path], what: str) -> Path | None:
     there = [place for place in places if place.exists()]
     if len(there) > 1 and not (all(p.is_file() for p in there) and len({read_bytes(p) for p in there}) == 1):
         raise ManifestError(
-            f"{there[0]} and {there[1]} are both there, and either could be {what}; keep one, or merge the two"
+            f"{there[0]} and {there[1]} both exist, and either could be {what}; keep one, or merge them"
         )
     return there[0] if there else None
 

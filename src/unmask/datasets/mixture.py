@@ -29,11 +29,9 @@ class Mixture(Source):
         found: list[tuple[Source, Split]] = [(part["source"], part["split"]) for part in parts.values()]
         names = [source.name for source, _ in found]
         if len(found) < 2:
-            raise ValueError("data.parts: a mixture needs two data sets or more: +data@data.parts.NAME=DATASET")
+            raise ValueError("data.parts: a mixture needs at least two data sets: +data@data.parts.NAME=DATASET")
         if twice := sorted({one for one in names if names.count(one) > 1}):
-            raise ValueError(
-                f"data.parts: {', '.join(twice)} is there twice; give one of them another data.parts.*.name"
-            )
+            raise ValueError(f"data.parts: {', '.join(twice)} occurs twice; give one of them another data.parts.*.name")
         super().__init__(name or "+".join(names), found[0][0].root, demo or any(source.demo for source, _ in found))
         self._parts = found
 

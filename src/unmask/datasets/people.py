@@ -41,23 +41,23 @@ class People(Source):
         demo: see `Source`.
     """
 
-    HOME = "your own disk; of people who agreed"
+    HOME = "your own disk; only of people who consented"
     LAYOUT = """\
   A/**     one person's videos or photographs
   B/**     another's
-Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='C/**'"""
+Other paths: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='C/**'"""
     DISJOINT = ()
     PROTOCOL_WORDS = {
-        "random_groups": "of each person whole files are held out, drawn by seed {seed}, of somebody with a single "
-        "video its end; what is held out is divided in its order, first validation, then test: the two share videos, "
-        "no frame"
+        "random_groups": "for each person, whole files are held out at random (seed {seed}), or the end of the only "
+        "video; the held-out frames are divided in order, first validation, then test, so these two may share videos "
+        "but no frame"
     }
 
     def __init__(self, name: str, root: str | Path, people: Mapping[str, str], demo: bool = False) -> None:
         if wrong := [key for key in (name, *people) if not re.fullmatch(r"[\w-]+", str(key))]:
-            raise ValueError(f"data.name, data.people: '{wrong[0]}' names files; use letters, digits, _ and - only")
+            raise ValueError(f"data.name, data.people: '{wrong[0]}': expected a file name of letters, digits, _ and -")
         if len(people) < 2:
-            raise ValueError(f"data.people: {', '.join(people) or 'nobody'} is named; faces are swapped between two")
+            raise ValueError(f"data.people: expected at least two people, but got {', '.join(people) or 'none'}")
         super().__init__(name, root, demo)
         self.people = {str(key): str(pattern) for key, pattern in people.items()}
 
@@ -68,13 +68,12 @@ Other places: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='
             files = list(self.files(person))
             if not files:
                 raise ManifestError(
-                    f"data.people.{person}={self.people[person]}: no video or picture below {self.root}\n"
-                    f"{self.explain()}"
+                    f"data.people.{person}={self.people[person]}: no video or picture in {self.root}\n{self.explain()}"
                 )
             for file in files:
                 where = file.relative_to(self.root).as_posix()
                 if where in found:
-                    raise ManifestError(f"data.people: {where} is both {found[where][0]}'s and {person}'s")
+                    raise ManifestError(f"data.people: {where} belongs to both {found[where][0]} and {person}")
                 found[where] = person, file
         stems = [Path(where).with_suffix("") for where in found]
         return [
@@ -115,8 +114,7 @@ class PeopleSplit(Split):
         super().__post_init__()
         if self.protocol != "random_groups":
             raise ValueError(
-                f"data.split.protocol={self.protocol}: data of people to be swapped is divided by "
-                "protocol=random_groups"
+                f"data.split.protocol={self.protocol}: expected random_groups for data of people to be swapped"
             )
 
     def divide(
@@ -207,7 +205,7 @@ def landmarks(crops: pd.DataFrame, recipe: Recipe) -> NDArray[np.float32]:
     if len(bare := np.flatnonzero(np.isnan(points).any((1, 2)))):
         raise ManifestError(
             f"{len(bare)} of {len(crops)} crops have no landmarks, such as those of {crops['item'].iloc[bare[0]]}, "
-            "and a face's mask needs them: prepare with data/recipe=faces, or with data.recipe.landmarks=true"
+            "and a face mask needs them: prepare with data/recipe=faces, or with data.recipe.landmarks=true"
         )
     return np.asarray(recipe.landmarks_in_crop(box, points), np.float32) if len(points) else points
 
@@ -244,7 +242,7 @@ def split_per_identity(
     for number, (who, rows) in enumerate(crops.groupby(crops["item"].map(person), sort=True)):
         order, held = _order(rows, share, np.random.default_rng([seed, number]))
         if len(rows) - held < 1 or held < 2:
-            raise ManifestError(f"{who} has {len(rows)} faces that can be used; give three photographs, or a video")
+            raise ManifestError(f"{who} has {len(rows)} usable faces; add photographs (at least three) or a video")
         first = min(held - 1, max(1, round(held * val_fraction / share))) if share else 1
         split.loc[order] = ["train"] * (len(rows) - held) + ["val"] * first + ["test"] * (held - first)
     return _parts(items, crops, split)

@@ -69,13 +69,13 @@ def claim_for_demo(root: Path, arguments: Mapping[str, int | float]) -> None:
         claim(root / NOTE, arguments, "delete the folder and render again", end="\n")
     except ClaimError as error:
         if (found := error.found) is None:
-            raise ValueError(f"{root} is not empty and has no {NOTE}; take a new folder for the demo data") from None
+            raise ValueError(f"{root} is not empty and has no {NOTE}; choose a new folder for the demo data") from None
         keys = sorted({*found, *arguments})
         other = ", ".join(
             f"{k} {found.get(k)} not {arguments.get(k)}" for k in keys if found.get(k) != arguments.get(k)
         )
         raise ValueError(
-            f"{root} holds demo data of other arguments ({other}); delete that folder or take another"
+            f"{root} contains demo data made with other arguments ({other}); delete that folder or choose another"
         ) from None
 
 

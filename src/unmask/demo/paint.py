@@ -76,7 +76,7 @@ def clouds(rng: Random, cells: int, side: int, channels: int = 1) -> Image:
 def strands(rng: Random, across: Grid, along: Grid) -> Image:
     """Return noise of about unit variance, stretched along the hair.
 
-    `across` and `along` are positions in half faces, across and along the strands.
+    `across` and `along` are coordinates across and along the strands; the unit is half a face.
     """
     tile = rng.normal(0, 1, (64, 512)).astype(np.float32)
     tile = np.concatenate([tile[-8:], tile, tile[:8]])  # so that the blurred tile repeats without a seam

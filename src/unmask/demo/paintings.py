@@ -52,7 +52,7 @@ def render_paintings(
     """
     if paintings < 4 or not 0 <= difficulty <= 1 or seed < 0:
         raise ValueError(
-            f"paintings={paintings}, difficulty={difficulty}, seed={seed}: expected at least 4, from 0 to 1, and from 0"
+            f"paintings={paintings}, difficulty={difficulty}, seed={seed}: expected at least 4, from 0 to 1, at least 0"
         )
     root, numbers = Path(root), range(paintings)
     arguments = {"version": VERSION, "paintings": paintings, "difficulty": float(difficulty), "seed": seed}

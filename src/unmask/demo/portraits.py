@@ -89,7 +89,7 @@ def render_portraits(
     if portraits < 10 * TAKES or portraits % TAKES or seed < 0:
         raise ValueError(
             f"portraits={portraits}, seed={seed}: expected a multiple of {TAKES}, at least {10 * TAKES}, "
-            "and a seed from 0"
+            "and a seed of at least 0"
         )
     root, every = Path(root), plan(portraits, seed)
     people = [[one for one in every if one.person == person] for person in range(portraits // TAKES)]

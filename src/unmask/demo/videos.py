@@ -106,14 +106,15 @@ def _check(people: int, test_people: int, frames: int, difficulty: float, seed: 
     wrong = []
     if people < 2 * GROUP or people % GROUP:
         wrong.append(
-            f"people={people}: expected a multiple of {GROUP}, at least {2 * GROUP}; faces are swapped in threes"
+            f"people={people}: expected a multiple of {GROUP}, at least {2 * GROUP}; faces are swapped within "
+            "groups of this size"
         )
     if not GROUP <= test_people < people or test_people % GROUP:
         wrong.append(
-            f"test_people={test_people}: expected a multiple of {GROUP}, at least {GROUP} and less than people"
+            f"test_people={test_people}: expected a multiple of {GROUP}, at least {GROUP} and smaller than people"
         )
     if frames < 2:
-        wrong.append(f"frames={frames}: expected at least 2; the temporal forgery lives between frames")
+        wrong.append(f"frames={frames}: expected at least 2; the temporal forgery changes from frame to frame")
     if not 0 <= difficulty <= 1:
         wrong.append(f"difficulty={difficulty}: expected a number from 0 (plain) to 1 (faint)")
     if seed < 0:

@@ -46,7 +46,7 @@ def evaluate_run(run: Run, settings: Settings, data: DataModule, other: bool) ->
     if count is not None and count < 2:
         raise ValueError(f"count={count}: expected at least 2, or null for as many as there are real pictures")
     if run.kind != "generator":
-        raise ValueError(f"run={run.folder}: {run.name} makes no samples that could be evaluated")
+        raise ValueError(f"run={run.folder}: {run.name} is a {run.kind}; expected a generator")
     module = run.module().to(torch.device(devices_of(settings["trainer"])[0]))
     network = module.evaluator if settings["evaluator"] is None else build(settings["evaluator"]).to(module.device)
     named = names(network)["frechet"]  # raises here if the evaluator's file is missing
@@ -55,7 +55,7 @@ def evaluate_run(run: Run, settings: Settings, data: DataModule, other: bool) ->
         each.augment = Augmentation()  # no augmentation, even for training images
         each.setup("test")
     if (there := len(data.samples[split])) < 2:
-        raise ValueError(f"split={split} of {data.name} holds {there} pictures; figures of a set need at least 2")
+        raise ValueError(f"split={split} of {data.name} contains {there} pictures; expected at least 2")
     task = _Task(run, module, network, data, own, settings, find_lpips(settings["lpips"], data.loader.image_size))
     found = _evaluate(task)
     given_back = _reconstruct(task) if isinstance(module, Autoencoder) else {}
@@ -99,7 +99,7 @@ class _Task:
 def _keep(task: _Task, found: Settings, given_back: Settings) -> None:
     """Add the metrics to the file in the run's folder."""
     place = task.run.folder / FILE
-    known = read_json(place, "delete it; the figures are computed again") if place.is_file() else {}
+    known = read_json(place, "delete it; the same command computes the figures again") if place.is_file() else {}
     protocol = task.data.protocol_words(task.split)
     entry = known.setdefault(_key(known, task.data.name, task.split, protocol), {})
     entry |= {"demo": task.data.source.demo, "protocol": protocol, task.network.name: found}
@@ -146,10 +146,10 @@ def _nearest(
     which, pictures = distance[:, 0].argsort()[:SHOWN].tolist(), _loading(task.own, "train", task.module.device)
     rows = [(sample([at]), pictures(index[at].tolist()), distance[at].tolist()) for at in which]
     words = (
-        f"left: the {len(which)} of {len(made)} samples nearest to a training picture; right: the nearest of these",
+        f"left: the {len(which)} of {len(made)} samples nearest to training pictures; right: these pictures",
         f"distance in features of '{task.network.name}', median to the nearest training picture:",
         " | ".join(f"{name} {value:.4g}" for name, value in near.items())
-        + "; a sample far below what is usual is a copy",
+        + "; a sample far below the usual distance is a copy",
     )
     Marking(watermark=False, label="").write(task.run.folder / "nearest.png", poster(rows, words))
     return near | {"closest sample": float(distance[:, 0].min())}
@@ -231,4 +231,4 @@ def _tell(run: Run, data: DataModule, split: str, found: Settings, given_back: S
             say(f"  {name}: {'not defined for so few pictures' if value is None else format(value, '.4g')}")
         elif isinstance(value, str):
             say(f"  {name}: {value}")
-    say(f"added to {run.folder / FILE}; beside it nearest.png: the training pictures nearest to samples")
+    say(f"added to {run.folder / FILE}; nearest.png shows the training pictures nearest to samples")

@@ -103,7 +103,7 @@ def find_lpips(settings: Settings, size: int) -> tuple[Any, str]:
     """
     lpips = build(settings)
     if size < SMALLEST:
-        return None, f"not run: pictures of {size} px are below its {SMALLEST} px"
+        return None, f"not run: pictures of {size} px are smaller than its minimum of {SMALLEST} px"
     try:
         lpips.name  # noqa: B018 - this looks for the weights file
     except WeightsNotFound as error:

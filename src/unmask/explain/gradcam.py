@@ -159,7 +159,7 @@ def find_layer(network: nn.Module, frames: Tensor) -> nn.Module:
     for handle in handles:
         handle.remove()
     if not found:
-        raise ValueError("the network has no layer whose output is spatial; let it name one as `cam_layer`")
+        raise ValueError("the network has no layer whose output is spatial; name one in its attribute `cam_layer`")
     return found[-1]
 
 

@@ -47,7 +47,7 @@ def explain(
     try:
         _write(network, localises, predictions, data, out / HEAT, count)
     except Exception as error:
-        warnings.warn(f"no heat maps ({type(error).__name__}: {error}); the run itself is finished", stacklevel=2)
+        warnings.warn(f"no heat maps ({type(error).__name__}: {error}); the run itself finished", stacklevel=2)
 
 
 def _write(

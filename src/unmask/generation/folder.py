@@ -41,9 +41,9 @@ def claim(out: Path, settings: Settings, files: str, rerun: bool) -> None:
     if note.is_file() and rerun:
         remove_made(out, [f"{files}/*.png", f"{files}/*.mp4"])
     elif note.is_file() and read_json(note, "rerun=true makes the folder again") != settings:
-        raise ValueError(f"out={out} was made with other settings ({note}); take another folder, or rerun=true")
+        raise ValueError(f"out={out} was made with other settings ({note}); choose another folder, or set rerun=true")
     elif not note.is_file() and out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"out={out} is not empty and has no {NOTE}; take a new folder")
+        raise ValueError(f"out={out} is not empty and has no {NOTE}; choose a new folder")
     for leftover in [*out.glob(f"{files}/.*.part"), *out.glob(f"{files}/{UNFINISHED}")]:  # from a killed command
         leftover.unlink()
     out.mkdir(parents=True, exist_ok=True)

@@ -126,7 +126,7 @@ class DiffusionInpainter:
         )
         blackened = result.get("nsfw_content_detected")
         if blackened is not None and any(blackened):
-            raise InpainterError(f"{self.model} blackened a picture by its content filter: take a model without one")
+            raise InpainterError(f"the content filter of {self.model} blackened a picture: choose a model without one")
         painted: Pixels = np.rint(np.asarray(result["images"]) * 255).clip(0, 255).astype(np.uint8)
         return painted
 
@@ -148,11 +148,11 @@ class DiffusionInpainter:
     def _missing(self, why: str) -> str:
         """Return an error that says what is missing, where to download it and where to put it."""
         if Path(self.model).exists():
-            return f"generator.model={self.model} is no folder of a diffusers pipeline for inpainting ({why})"
+            return f"generator.model={self.model} is not the folder of a diffusers pipeline for inpainting ({why})"
         return (
             f"generator.model={self.model} is not on this disk ({why})\n"
-            f"Download it from https://huggingface.co/{self.model} (about 5 GB). Either let it be downloaded once:\n"
+            f"Download it from https://huggingface.co/{self.model} (about 5 GB). Either download it once:\n"
             f"  unmask inpaint generator.download=true ...\n"
-            f"or bring its folder (model_index.json, unet/, vae/, text_encoder/, tokenizer/, scheduler/) from another "
+            f"or copy its folder (model_index.json, unet/, vae/, text_encoder/, tokenizer/, scheduler/) from another "
             f"machine:\n  unmask inpaint generator.model=FOLDER ..."
         )

@@ -85,7 +85,7 @@ def inpaint(
     jobs = find_jobs(wanted, how.masks, out)
     say(f"{len(wanted)} originals of {data.name}, {len(how.masks)} masks each, {inpainter.method}, into {out}")
     if check:
-        say(f"{sum(job.done for job in jobs)} of {len(jobs)} forgeries are there")
+        say(f"{sum(job.done for job in jobs)} of {len(jobs)} forgeries exist")
         return
     settings = {"data": data.name, "generator": about, "size": how.size, "paste": how.paste, "seed": how.seed}
     claim(out, settings, FILES, rerun)
@@ -111,7 +111,7 @@ def find_originals(data: Source) -> list[Item]:
     films = [item.path for item in real if Path(item.path).suffix.lower() in VIDEOS]
     if films or not real:
         what = f"videos such as {films[0]}" if films else "no originals"
-        raise ManifestError(f"data={data.name} holds {what}, and pictures are inpainted: take another data set")
+        raise ManifestError(f"data={data.name} contains {what}, but inpainting needs pictures: choose another data set")
     return real
 
 

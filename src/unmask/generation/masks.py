@@ -48,7 +48,7 @@ def random_patches(size: Size, rng: np.random.Generator) -> Mask:
         ValueError: a side is shorter than 8 px.
     """
     if min(size) < SMALLEST:
-        raise ValueError(f"random patches want a picture of at least {SMALLEST} px a side, not {size[0]}x{size[1]}")
+        raise ValueError(f"random patches need a picture of at least {SMALLEST} px a side, not {size[0]}x{size[1]}")
     mask, enough = np.zeros(size, np.uint8), rng.uniform(*PATCHES)
     while (mask > 0).mean() < enough:
         height, width = (int(rng.integers(max(side // SMALLEST, 1), side // LARGEST, endpoint=True)) for side in size)

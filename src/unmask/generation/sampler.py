@@ -46,7 +46,7 @@ class SampleSettings:
             if value < 1:
                 raise ValueError(f"{key}={value}: expected at least 1")
         if self.walk < 0 or self.walk == 1:
-            raise ValueError(f"walk={self.walk}: name 2 stops or more, or 0 for no film")
+            raise ValueError(f"walk={self.walk}: expected at least 2 stops, or 0 for no film")
 
 
 def condition_of(generator: Trained[Generator], attributes: Iterable[str]) -> tuple[float, ...] | None:
@@ -61,10 +61,10 @@ def condition_of(generator: Trained[Generator], attributes: Iterable[str]) -> tu
     names = list(run.config["data"]["loader"].get("attributes") or [])
     if not generator.module.conditional:
         if given:
-            raise ValueError(f"attributes: {run.name} knows none")
+            raise ValueError(f"attributes: {run.name} was trained without attributes")
         return None
     if wrong := sorted(given - set(names)):
-        raise ValueError(f"attributes: {run.name} has no {', '.join(wrong)}; it knows {', '.join(names)}")
+        raise ValueError(f"attributes: {run.name} has no {', '.join(wrong)}; it has {', '.join(names)}")
     return tuple(float(name in given) for name in names)
 
 

@@ -52,7 +52,7 @@ def sample(
     _claim(out, run, wanted, marking, rerun)
     kept = UnmarkedSamples(run, out)
     todo = _missing(kept, count)
-    say(f"{count} pictures of {run.name}, {len(todo)} of them to be made, into {out}")
+    say(f"{count} pictures of {run.name} into {out}, {len(todo)} of them new")
     if todo:
         kept.reopen()
     over_devices(devices, sampler, todo, "sampling")
@@ -98,5 +98,5 @@ def _tell(out: Path, count: int, marking: Marking) -> None:
     """Print how many images there are, and which marks are switched off."""
     off = [name for name, value in marking.describe().items() if value == "off" and name != "label"]
     if off:
-        say(f"not marked by {' and '.join(off)}, as the config says; the manifest records it", style="yellow")
+        say(f"not marked by {' and '.join(off)}, as configured; the manifest records it", style="yellow")
     say(f"{count} pictures in {out}; items.parquet is the manifest, overview.png shows some")

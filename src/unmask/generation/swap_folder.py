@@ -42,7 +42,7 @@ def find_jobs(video: Path, out: Path) -> list[Job]:
     """Return one job per video, sorted by path; its name is that of the file and of its folders below `video`."""
     if video.is_file():
         if video.suffix.lower() not in VIDEOS:
-            raise ValueError(f"video={video}: it is no video ({' '.join(sorted(VIDEOS))})")
+            raise ValueError(f"video={video}: not a video ({' '.join(sorted(VIDEOS))})")
         return [Job(video, video.stem, out)]
     files = [f for f in sorted(video.rglob("*")) if f.suffix.lower() in VIDEOS and not f.name.startswith(".")]
     if not files:
@@ -51,7 +51,9 @@ def find_jobs(video: Path, out: Path) -> list[Job]:
     for file in files:
         name = file.relative_to(video).with_suffix("").as_posix().replace("/", "_")
         if name in jobs:
-            raise ValueError(f"video={video}: {jobs[name].video} and {file} would have one name; rename one of them")
+            raise ValueError(
+                f"video={video}: {jobs[name].video} and {file} would have the same name; rename one of them"
+            )
         jobs[name] = Job(file, name, out)
     return list(jobs.values())
 
@@ -122,7 +124,7 @@ def write_table(work: list[tuple[Job, Pair]], marking: Marking, lost: dict[str, 
 def _figures(job: Job) -> dict[str, float | None]:
     """Read the metrics that were measured when a video was made; empty if it was not made."""
     path = job.path("figures")
-    return read_json(path, "delete it and its video; both are made again") if path.is_file() else {}
+    return read_json(path, "delete it and its video; the same command makes both again") if path.is_file() else {}
 
 
 def _known(run: Run) -> dict[Path, tuple[str, str]]:

@@ -102,7 +102,7 @@ class Swapper:
         for batch in batches(wanted(), self.batch_size):
             found += self._finder(np.stack(batch))
         if seen != frames:
-            raise MediaError(f"it should have {frames} frames and shows {seen}: it is damaged")
+            raise MediaError(f"damaged: expected {frames} frames, but read {seen}")
         tracks = associate(found, self.recipe.min_prob)
         if not tracks:
             raise MediaError(f"no face found in {len(searched)} frames")

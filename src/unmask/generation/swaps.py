@@ -80,7 +80,7 @@ def swap(
     claim_folder(out, run, how.describe(), marking, rerun)
     kept = UnmarkedFaces(run.build("data.recipe"), out)
     todo = [(job, pair) for job, pair in work if not (job.path("videos").is_file() and kept.has_both(*pair))]
-    say(f"{len(work)} videos to {how.to} of {run.name}, {len(todo)} of them to be made, into {out}")
+    say(f"{len(work)} videos with the face of {how.to} ({run.name}) into {out}, {len(todo)} of them new")
     if todo:
         kept.reopen()
     each = SwapVideos(swapper, how, marking, measures)
@@ -99,17 +99,17 @@ def checked(run: Run, video: Path | None, how: SwapSettings) -> Path:
     """
     wrong, people = list[str](), people_of(run)
     if video is None:
-        wrong.append("video: name the video, or the folder of videos, in which a face is to be swapped")
+        wrong.append("video missing: expected a video or a folder of videos")
     elif not video.exists():
         wrong.append(f"video={video}: no such file or folder")
     if how.to not in people:
-        wrong.append(f"to={how.to}: {run.name} knows {', '.join(people)}; name the one who is to be seen")
+        wrong.append(f"to={how.to}: expected one of {', '.join(people)}, the people of {run.name}")
     if how.blending not in BLENDS:
         wrong.append(f"blending={how.blending}: expected {' or '.join(BLENDS)}")
     if how.colour not in COLOURS:
         wrong.append(f"colour={how.colour}: expected {' or '.join(COLOURS)}")
     if not 0 <= how.feather <= 0.25:
-        wrong.append(f"feather={how.feather}: expected a share of the face's crop from 0 to 0.25")
+        wrong.append(f"feather={how.feather}: expected a fraction of the face crop from 0 to 0.25")
     least = {"search_every": how.search_every, "batch_size": how.batch_size}
     wrong += [f"{key}={value}: expected at least 1" for key, value in least.items() if value < 1]
     if wrong:
@@ -155,10 +155,10 @@ def _tell(out: Path, made: int, count: int, recipe: FaceCrops, marking: Marking)
     if made:
         call = ["unmask", "train", "experiment=loop/cnn", "data=swapped", f"data.run={out}"]
         call += overrides(vars(recipe), vars(FaceCrops(align=True)))  # the default recipe of data=swapped
-        say(f"a detector sees them before any mark: {shlex.join(call)}")
+        say(f"to train a detector on these faces, without marks: {shlex.join(call)}")
     off = [name for name, value in marking.describe().items() if value == "off"]
     if off:
-        say(f"not marked by {' and '.join(off)}, as the config says; the manifest records it", style="yellow")
+        say(f"not marked by {' and '.join(off)}, as configured; the manifest records it", style="yellow")
     if not made:
         raise ValueError(f"none of {count} videos could be made, see above and {out / 'items.parquet'}")
     say(f"{made} videos in {out / 'videos'}; items.parquet is the manifest, previews/ shows some")

@@ -103,5 +103,5 @@ def load_swapper(run: Run) -> Trained[FaceSwapper]:
 
 def _require(wanted: str, kind: str, run: Run) -> None:
     if kind != wanted:
-        use = USES[kind].format(run=run.folder) if kind in USES else f"{OTHERS} shows what there is"
+        use = USES[kind].format(run=run.folder) if kind in USES else f"{OTHERS} shows the runs"
         raise ValueError(f"run={run.folder}: {run.name} is a {kind}, not a {wanted}; {use}")

@@ -58,7 +58,7 @@ class UnmarkedSamples(Unmarked[WholePictures]):
             data.setup("test")
         except (ValueError, OSError) as error:
             reason = str(error).partition("\n")[0]
-            say(f"no detector can train on these yet: the generator's own real pictures are not at hand ({reason})")
+            say(f"no detector can train on these yet: the generator's own real pictures are not available ({reason})")
             return
         self.merge([*fakes, *(item for split in dict.fromkeys(SPLITS) for item in self._real(data, split, fakes))])
 

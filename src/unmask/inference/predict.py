@@ -110,9 +110,9 @@ def _check_out(path: Path, out: Path | None) -> None:
     if out is None:
         return
     if out.suffix.lower() != ".png":
-        raise ValueError(f"out={out}: a PNG is written, so its name must end in .png")
+        raise ValueError(f"out={out}: expected a name ending in .png")
     if out.exists() and path.exists() and out.samefile(path):
-        raise ValueError(f"out={out}: that is the file that is asked about; choose another name")
+        raise ValueError(f"out={out}: this is the input file; choose another name")
 
 
 def _name(stem: str, end: str) -> str:

@@ -41,7 +41,7 @@ def tell_faces(crops: Crops, predictions: pd.DataFrame, cut: float) -> None:
         side, shown = "above" if score > cut else "below", _digits(float(score), cut)
         say(f"    face {int(str(track)) + 1}: {shown}, {side} the threshold; its centre is at ({centre}) px{when}")
     if crops.brief:
-        say(f"  {crops.brief} more seen in too few frames to be scored; some of these may be no faces")
+        say(f"  {crops.brief} more seen in too few frames to be scored; some of these may not be faces")
 
 
 def tell_run(run: Run, score: float, cut: float, samples: str, faces: int) -> None:
@@ -50,9 +50,10 @@ def tell_run(run: Run, score: float, cut: float, samples: str, faces: int) -> No
     item = seen.replace("face", "video") if table is None else detection.unit(table)
     side, kind = ("above", "fakes") if score > cut else ("below", f"real {item}s")
     if faces > 1:
-        seen = "face with the highest score" if score > cut else "face with the highest score, too,"
+        seen = "face with the highest score"
+    subject = f"even the {seen}" if faces > 1 and score <= cut else f"the {seen}"
     limit = f"this detector's threshold of {_digits(cut, score)}"
-    say(f"  {side} {limit}: the {seen} looks more like the {kind} it was trained on")
+    say(f"  {side} {limit}: {subject} looks more like the {kind} it was trained on")
     trained = run.config["data"]
     say(f"  {samples} scored with {run.name}, trained on {trained['name'] or trained.get('run')}")
     say(f"  the run: {run.summary}")
@@ -70,17 +71,19 @@ def tell_caveats(run: Run, faces: int) -> None:
     say("  - The score is not the chance that the file is fake: that depends on where the file comes from.")
     seen = seen_by(run)
     seen = "faces were" if faces > 1 else f"{seen} was"
-    say(f"  - Only the {seen} looked at: not the sound, the text, or whether what is real is out of its context.\n")
+    say(
+        f"  - Only the {seen} examined: not the sound, the text, or whether a real recording is shown out of context.\n"
+    )
 
 
 def tell_marks(path: Path, decoder: str) -> None:
     """Print the marks in the file: metadata of generators, and the watermark of unmask."""
     reader = open_media(path, decoder)
     frames = reader.read(burst_indices(len(reader), MARKED))
-    say("What the file says of itself:")
+    say("What the file says about itself:")
     for finding in inspect(path, frames) or ["no mark of a generator was found"]:
         say(f"  - {printable(finding)}")
-    say("  - Marks can be taken off and put on: having none says nothing.\n")
+    say("  - Marks can be removed or forged: their absence proves nothing.\n")
 
 
 def seen_by(run: Run) -> str:
@@ -107,7 +110,7 @@ def _tested(run: Run) -> pd.DataFrame | None:
 def _errors(table: pd.DataFrame | None, cut: float, item: str) -> str:
     """Describe how often the threshold, which was chosen on the validation split, errs on the test split."""
     if table is None:
-        return "how often it errs is not known: the run has no test predictions"
+        return "its error rates are unknown: the run has no test predictions"
     tested = detection.videos(table).dropna(subset=["score"])
     shares: dict[int, Any] = {}
     for label in (0, 1):
@@ -121,6 +124,6 @@ def _errors(table: pd.DataFrame | None, cut: float, item: str) -> str:
         )
     share, count, kind, other = (alarms, real, "real ones", "fakes") if real else (found, fake, "fakes", "real ones")
     return (
-        f"on its test {item}s that threshold flags {share} of the {kind} ({count} {item}s); it holds no {other}, "
-        "so how many of these it would flag is not known"
+        f"on its test {item}s that threshold flags {share} of the {kind} ({count} {item}s); it contains no {other}, "
+        "so the rate for these is unknown"
     )

@@ -32,7 +32,7 @@ def opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     try:
         container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
     except av.ArgumentError:
-        raise MediaError(f"not a readable video (its content is none of {CONTAINERS_IN_WORDS})") from None
+        raise MediaError(f"not a readable video (its content is not one of {CONTAINERS_IN_WORDS})") from None
     except Exception as error:
         raise MediaError(f"not a readable video ({first_line(error)})") from error
     with container:

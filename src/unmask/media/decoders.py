@@ -39,7 +39,7 @@ def choose_decoder(name: str = "auto") -> str:
         except (ImportError, RuntimeError, OSError) as error:
             raise ValueError(
                 "the decoder 'torchcodec' does not load: it needs the shared libraries of FFmpeg (apt-get install "
-                "ffmpeg, or conda install ffmpeg) and a release that fits this PyTorch; or choose auto "
+                "ffmpeg, or conda install ffmpeg) and a release that matches this PyTorch; or choose auto "
                 f"({first_line(error)})"
             ) from None
     return name

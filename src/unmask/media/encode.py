@@ -90,7 +90,7 @@ class VideoWriter:
         if not self._number:
             self._begin(frame.shape)
         if frame.shape != self._shape:
-            raise ValueError(f"frame {self._number} has the shape {frame.shape}, the first one {self._shape}")
+            raise ValueError(f"frame {self._number} has shape {frame.shape}, but the first frame has {self._shape}")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
         picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU601)
         if self.clock is not None:
@@ -102,7 +102,7 @@ class VideoWriter:
         height, width = shape[:2]
         if height % 2 or width % 2:
             raise ValueError(
-                f"H.264 in yuv420p takes even sizes, not {height}x{width}; crop or pad the frames by one pixel"
+                f"H.264 in yuv420p needs even sizes, not {height}x{width}; crop or pad the frames by one pixel"
             )
         self._shape = shape
         # Without use_metadata_tags, the mp4 muxer silently drops unknown keys.

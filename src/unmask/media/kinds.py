@@ -68,7 +68,7 @@ def first_bytes(path: Path, count: int) -> bytes:
             if about.st_size == 0:
                 raise MediaError("the file is empty")
             if about.st_size > LARGE and 0 < stored < about.st_size // 100:  # reading its zeros takes hours
-                raise MediaError(f"a sparse file: of its {about.st_size:,} bytes only {stored:,} are stored")
+                raise MediaError(f"a sparse file: only {stored:,} of its {about.st_size:,} bytes are stored")
             return file.read(count)
     except NotRegularError as error:
         raise MediaError(str(error)) from None
@@ -120,7 +120,7 @@ def first_line(error: BaseException) -> str:
     `DAMAGED`, because they say nothing about the file.
     """
     if isinstance(error, MemoryError):
-        return "it needs more memory than there is"
+        return "it needs more memory than is available"
     if type(error).__module__ == "builtins" and not isinstance(error, SPEAKING):
         return DAMAGED
     said = getattr(error, "strerror", None) or str(error)  # some PyAV errors have it but are no OSError

@@ -86,7 +86,7 @@ class WholePictures:
 
     def words(self, image_size: int) -> str:
         """Describe the pictures that a network sees, for a description of the protocol."""
-        shown = "whole, brought" if self.fit == "stretch" else "the middle square, brought"
+        shown = "whole, brought" if self.fit == "stretch" else "the middle square, resized"
         return f"{shown} to {self.crop_size} px, seen at {image_size} px"
 
     def landmarks_in_crop(self, box: Array, landmarks: Array) -> Array:
@@ -108,7 +108,7 @@ class WholePictures:
             MediaError: the file cannot be read, `landmarks` is set and no face is found, or the mask does not fit.
         """
         if self.landmarks and not is_picture(path):
-            raise MediaError("recipe.landmarks are of pictures; data/recipe=faces finds those of a video")
+            raise MediaError("recipe.landmarks needs pictures; for videos, use data/recipe=faces")
         reader = open_media(path, self.decoder)
         numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
         count = len(numbers)

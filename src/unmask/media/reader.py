@@ -49,7 +49,7 @@ def open_media(path: Path, decoder: str = "auto") -> Reader:
     """
     first_bytes(path, 1)
     if path.suffix.lower() == ".gif":
-        raise MediaError("a GIF is not read: save it as PNG, or as a video where it moves")
+        raise MediaError("GIF is not supported: save it as PNG or, if it is animated, as a video")
     if path.suffix.lower() not in MEDIA:
         raise MediaError(f"'{path.suffix}' is neither a video ({' '.join(sorted(VIDEOS))}) nor a picture")
     return PictureReader(path) if is_picture(path) else DECODERS[choose_decoder(decoder)](path)
@@ -82,7 +82,7 @@ def read_mask(
 
     def check(frame: Frame) -> None:
         if frame.shape[:2] != tuple(size):
-            raise MediaError(f"it has {frame.shape[1]}x{frame.shape[0]} px, its picture {size[1]}x{size[0]}")
+            raise MediaError(f"it has {frame.shape[1]}x{frame.shape[0]} px, but its picture has {size[1]}x{size[0]}")
 
     def checked(at: int, frame: Frame) -> T:
         check(frame)
@@ -94,7 +94,7 @@ def read_mask(
         if len(reader) == 1:
             indices = [0] * len(indices)
         if max(indices) >= len(reader):
-            raise MediaError(f"it has {len(reader)} frames and {max(indices) + 1} are wanted")
+            raise MediaError(f"it has {len(reader)} frames, but {max(indices) + 1} are needed")
         if change is not None:
             return reader.each(indices, checked)
         frames = reader.read(indices)

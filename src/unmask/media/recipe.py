@@ -152,7 +152,7 @@ class FaceCrops:
             tracks, untouched = changed(tracks, masks[searched, ..., 0] > 127)
             notes["untouched_faces"] = float(len(all_faces(untouched, len(searched))[0]))
             if not tracks:
-                raise MediaError("its mask touches none of the faces that were found, so which one is fake is unknown")
+                raise MediaError("its mask touches none of the faces found, so it is unknown which face is fake")
         faces, brief = all_faces(tracks, len(searched)) if self.faces == "all" else ([main_face(tracks)], 0)
         pieces = [
             self._cut_track(number, piece, frames, numbers, searched, times)

@@ -36,9 +36,9 @@ class _SeekingReader(VideoReader):
         except Exception as error:  # decoders raise many types on damaged files
             raise self._refusal(first_line(error)) from error
         if count < len(self):
-            raise self._refusal(f"it counts {count} frames of {len(self)}")
+            raise self._refusal(f"it counts {count} frames instead of {len(self)}")
         if not np.array_equal(self.read([0]), PyavReader(path).read([0])):
-            raise self._refusal("its first frame is another one")
+            raise self._refusal("its first frame differs")
 
     def _fill(self, indices: list[int], put: Put) -> None:
         view = self.about.view
@@ -62,7 +62,7 @@ class _SeekingReader(VideoReader):
         """Return why this decoder cannot return the frames of this video exactly; None if it can."""
         about, (height, width) = self.about, self.about.view.stored
         if not is_video(self.path):  # this FFmpeg has no format allowlist, and old versions guess differently
-            return "the file does not begin as an MP4, MOV, Matroska, WebM or AVI does"
+            return "the file does not start like an MP4, MOV, Matroska, WebM or AVI"
         seeks = SEEKABLE | ({"avi"} if about.intra_only else set())
         if not seeks & set(about.container.split(",")):
             return f"it does not seek exactly in the container {about.container}"
@@ -92,7 +92,7 @@ class DecordReader(_SeekingReader):
 
     def _unfit(self) -> str | None:
         if not (self.about.closed or self.about.intra_only):
-            return "its key frames are none to begin at, since frames after them may refer to frames before"
+            return "decoding cannot start at its key frames, since later frames may refer to earlier ones"
         return super()._unfit()
 
     def _open(self) -> int:
@@ -114,7 +114,7 @@ class TorchcodecReader(_SeekingReader):
 
     def _unfit(self) -> str | None:
         if self.about.codec == "h264" and not self.about.closed:
-            return "some of its key frames only begin a gradual refresh, or frames after them refer to frames before"
+            return "some of its key frames only begin a gradual refresh, or later frames refer to earlier ones"
         return super()._unfit()
 
     def _open(self) -> int:

@@ -41,7 +41,7 @@ def read_sound(source: InputContainer, target: OutputContainer) -> Iterator[Time
     for stream in streams:
         codec: AudioCodecContext | None = stream.codec_context  # None if FFmpeg does not know the codec
         if codec is None:
-            raise MediaError("the codec of its sound is not known here: save the file with AAC sound")
+            raise MediaError("unknown audio codec: save the file with AAC audio")
         # AAC without extradata (from a transport stream) uses a framing that mp4 does not allow.
         if codec.name in AS_IT_IS and not (codec.name == "aac" and not codec.extradata):
             copied[stream.index] = target.add_stream_from_template(stream)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MOST_PIXELS = 80_000_000  # per picture, 240 MB as RGB: a file of a few kB may declare billions and exhaust memory
 ADVICE = {
-    "GIF": "a GIF: save it as PNG, or as a video where it moves",
+    "GIF": "a GIF: save it as PNG or, if it is animated, as a video",
     "JPEG XL": "a JPEG XL picture: save it as PNG",
     "JPEG 2000": "a JPEG 2000 picture: save it as PNG",
 }
@@ -48,7 +48,7 @@ class PictureReader:
             raise
         except UnidentifiedImageError as error:
             held = picture_format(path)
-            said = f"{held} of a kind that is not read: save it as PNG with 8 bits a channel"
+            said = f"{held} of an unsupported kind: save it as PNG with 8 bits per channel"
             said = said if held else f"no {', '.join(FORMATS)}"
             raise MediaError(f"not a readable picture (it holds {said})") from error
         except Exception as error:  # Pillow's parsers raise many types on damaged files
@@ -87,7 +87,7 @@ def open_picture(path: Path) -> "Picture":
             picture = Image.open(path, formats=_formats(held))
             reason = _unfit(picture)
     except Image.DecompressionBombError:  # so many pixels that Pillow gives no number
-        raise MediaError(f"too large: pictures of more than {MOST_PIXELS:,} pixels are not read") from None
+        raise MediaError(f"too large: pictures of more than {MOST_PIXELS:,} pixels are not supported") from None
     if reason:
         picture.close()
         raise MediaError(reason)
@@ -117,12 +117,14 @@ def _unfit(picture: "Picture") -> str | None:
 
     width, height = picture.size
     if width * height > MOST_PIXELS:
-        return f"too large: {width}x{height} px, and pictures of more than {MOST_PIXELS:,} pixels are not read"
+        return f"too large: {width}x{height} px, and pictures of more than {MOST_PIXELS:,} pixels are not supported"
     # A phone's JPEG may hold a second view, and a HEIC several; neither is animated.
     if isinstance(picture, PngImageFile | WebPImageFile | AvifImageFile) and picture.is_animated:
-        return "not a readable picture (it moves: save it as a video)"
+        return "not a readable picture (it is animated: save it as a video)"
     if isinstance(picture, TiffImageFile) and picture.n_frames > 1:
-        return f"not a readable picture (it has {picture.n_frames} pages: save the one that is meant as PNG)"
+        return f"not a readable picture (it has {picture.n_frames} pages: save the one that you need as PNG)"
     if picture.mode in ("I", "F"):
-        return "not a readable picture (its values have 32 bits, and which is white is not known: save it with 8 bits)"
+        return (
+            "not a readable picture (its values have 32 bits, and the value of white is unknown: save it with 8 bits)"
+        )
     return None

@@ -44,4 +44,4 @@ def clock(path: Path) -> tuple[float, Clock]:
 def _check(path: Path) -> None:
     first_bytes(path, 1)
     if path.suffix.lower() not in VIDEOS:
-        raise MediaError(f"'{path.suffix}' is no video ({' '.join(sorted(VIDEOS))})")
+        raise MediaError(f"'{path.suffix}' is not a video ({' '.join(sorted(VIDEOS))})")

@@ -155,7 +155,7 @@ def _cut_off(path: Path, container: str, promised: int, there: int) -> str | Non
     """Return why a file counts as truncated, given how many frames it promises (0: unknown) and holds; else None."""
     table = "mp4" in container  # an MP4's table counts frames exactly; its announced bytes may exceed those needed
     if table and promised:
-        return f"cut off: {there} of {promised} frames are there" if there < promised else None
+        return f"cut off: only {there} of {promised} frames are present" if there < promised else None
     if "avi" in container and promised and there >= promised:  # at most its index is missing
         return None
     return missing(path, container)

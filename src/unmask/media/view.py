@@ -88,8 +88,8 @@ def view_of(frame: "VideoFrame", pixel_aspect: Fraction | None) -> View:
 def change_of_size(first: tuple[int, int], other: tuple[int, int]) -> str:
     """Return why a video whose frames change their size (width, height) is rejected."""
     return (
-        f"its resolution changes on the way, from {first[0]}x{first[1]} to {other[0]}x{other[1]} px: encode it "
-        f"again at one size (ffmpeg -i FILE -vf scale={first[0]}:{first[1]} NEW.mp4)"
+        f"its resolution changes, from {first[0]}x{first[1]} to {other[0]}x{other[1]} px: re-encode "
+        f"it at one size (ffmpeg -i FILE -vf scale={first[0]}:{first[1]} NEW.mp4)"
     )
 
 

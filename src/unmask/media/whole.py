@@ -35,12 +35,12 @@ def missing(path: Path, container: str) -> str | None:
         size, end = os.fstat(file.fileno()).st_size, 0
         for end in parts(file, size):
             if end > size:
-                return f"cut off: {size:,} of {end:,} bytes are there"
+                return f"cut off: only {size:,} of {end:,} bytes are present"
         # An AVI ends with its index, and a Matroska file has no gaps between parts.
         file.seek(end if "matroska" in container else max(size - ZEROS, 0))
         rest = file.read(ZEROS)
     if container in ("avi", "matroska,webm") and len(rest) == ZEROS and not any(rest):
-        return "cut off: it ends in zeros, as a download does that was given up"
+        return "cut off: it ends in zeros, like an interrupted download"
     return None
 
 

@@ -97,7 +97,7 @@ def videos(predictions: pd.DataFrame) -> pd.DataFrame:
     if len(twice):
         raise ValueError(
             f"{twice.nunique()} item(s) have more than one label, method, dataset or split, first {twice.iloc[0]!r}; "
-            "an item must be unique: dataset/method/clip"
+            "an item name must be unique, such as dataset/method/clip"
         )
     items = tracks(predictions).groupby("item").agg(score=("score", "max"), num=("num", "sum"))
     items.insert(1, "prob", probability(items["score"]))
@@ -118,8 +118,8 @@ def _refuse(predictions: pd.DataFrame, values: Array, bad: NDArray[np.bool_]) ->
         for item, track, frame, value in rows[["item", "track", "frame", "logit"]].head(SHOWN).itertuples(index=False)
     )
     raise ValueError(
-        f"{len(rows)} of {len(predictions)} logits are not finite ({first}); expected finite numbers, and a missing "
-        "logit only for a rejected item (frame -1). The network's weights or its input are broken: check the run's "
+        f"{len(rows)} of {len(predictions)} logits are not finite ({first}). Every logit must be a finite number, "
+        "except those of rejected items (frame -1). The network's weights or its input are broken: check the run's "
         "checkpoint, and train it again"
     )
 

@@ -187,6 +187,9 @@ def flicker(made: Tensor, original: Tensor) -> Tensor:
         One difference per video [...], in [-1, 1].
     """
     if made.shape != original.shape or made.shape[-4] < 2:
-        raise ValueError(f"flicker compares videos of the same two or more frames, not {made.shape} {original.shape}")
+        raise ValueError(
+            f"flicker needs two videos of the same shape with at least 2 frames, but got {list(made.shape)} and "
+            f"{list(original.shape)}"
+        )
     dims = (-4, -3, -2, -1)
     return made.float().diff(dim=-4).abs().mean(dims) - original.float().diff(dim=-4).abs().mean(dims)

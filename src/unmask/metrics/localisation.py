@@ -49,7 +49,7 @@ def summarise(logit: ArrayLike, mask: ArrayLike) -> Pixels:
     """
     logit, mask = np.asarray(logit), np.asarray(mask, dtype=bool)
     if logit.shape != mask.shape:
-        raise ValueError(f"logit {list(logit.shape)} and mask {list(mask.shape)} must have one shape")
+        raise ValueError(f"logit {list(logit.shape)} and mask {list(mask.shape)} must have the same shape")
     if not np.isfinite(logit).all():
         value = logit[~np.isfinite(logit)][0]
         raise ValueError(f"a pixel's logit is {value}; expected finite numbers. The network's weights are broken")

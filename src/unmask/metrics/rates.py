@@ -44,7 +44,7 @@ def clopper_pearson(hits: int, total: int, confidence: float = 0.95) -> tuple[fl
         ValueError: If `hits` is not between 0 and `total`, or there are no items.
     """
     if not 0 <= hits <= total or total < 1:
-        raise ValueError(f"{hits} of {total} items: expected at least 1 item, and between 0 and all of them")
+        raise ValueError(f"{hits} of {total} items: expected at least 1 item, and a count from 0 to the total")
     tail = (1 - confidence) / 2
     from scipy.special import betaincinv  # imported here because SciPy is slow to import
 

@@ -25,8 +25,9 @@ MOMENTUM = 0.01  # weight of the newest batch in the latents' running statistics
 class Autoencoder(Module):
     """Train an encoder and a decoder to reconstruct images; variational by default (arXiv 1312.6114).
 
-    The loss is reconstruction + beta x KL / (values per image). If the reconstruction loss is the mean squared error,
-    beta is twice the pixel variance of the ELBO's Gaussian likelihood; beta-VAE (arXiv 1804.03599) uses a larger beta.
+    The loss is reconstruction + beta x KL / (values per image). With the mean squared error as reconstruction
+    loss, this is the ELBO with a Gaussian likelihood of pixel variance beta / 2; beta-VAE (arXiv 1804.03599) uses a
+    larger beta.
 
     Args:
         encoder: images [B, 3, S, S] in [0, 1] -> [B, latent]; if variational, [B, 2 latent]: means, then log-variances.
@@ -64,7 +65,9 @@ class Autoencoder(Module):
     ) -> None:
         super().__init__()
         if beta < 0 or not 0 <= warmup <= 1:
-            raise ValueError(f"module.beta={beta}, module.warmup={warmup}: beta is 0 or more, warmup a share")
+            raise ValueError(
+                f"module.beta={beta}, module.warmup={warmup}: expected beta of 0 or more, and warmup from 0 to 1"
+            )
         self.encoder, self.decoder, self.loss, self.evaluator = encoder, decoder, loss, evaluator
         self.optimizer, self.scheduler, self.variational = optimizer, scheduler, variational
         self.beta, self.warmup, self.monitor, self.mode = beta, warmup, monitor, mode

@@ -82,8 +82,8 @@ def folds(label: Labels, groups: NDArray[Any], count: int, seed: int) -> list[Fo
     """
     if (have := min(len(set(groups[label == value])) for value in (0, 1))) < count:
         raise ValueError(
-            f"module.folds={count}: one of the classes has only {have} groups (a source and all that is made of it, "
-            "the people of connected videos), and each fold needs its own; set module.folds lower"
+            f"module.folds={count}: one of the classes has only {have} groups (a source and everything made from "
+            "it, or the people of connected videos), but each fold needs its own; lower module.folds"
         )
     split = StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(label[:, None], label, groups)
     found = [(fitted, held) for fitted, held in split]

@@ -63,9 +63,7 @@ class Detector(Module):
         if features not in FEATURES:
             raise ValueError(f"module.features={features}: expected one of {', '.join(FEATURES)}")
         if not monitor.startswith("val/"):
-            raise ValueError(
-                f"module.monitor={monitor}: checkpoints are chosen on validation data, by a val/... figure"
-            )
+            raise ValueError(f"module.monitor={monitor}: expected a metric of the validation split (val/...)")
         if monitor.removeprefix("val/") not in self.FIGURES:
             listing = ", ".join(f"val/{name}" for name in self.FIGURES)
             raise ValueError(f"module.monitor={monitor}: expected one of {listing}")

@@ -279,7 +279,7 @@ def loss_weights(alphas_cumprod: Tensor, kind: str, snr: float | None) -> Tensor
     if snr is None:
         return torch.ones_like(alphas_cumprod)
     if snr <= 0:
-        raise ValueError(f"module.snr={snr}: expected a bound above 0, such as 5, or null")
+        raise ValueError(f"module.snr={snr}: expected a number above 0, such as 5, or null")
     ratio = alphas_cumprod.double() / (1 - alphas_cumprod.double())
     return (ratio.clamp(max=snr) / (ratio if kind == "epsilon" else ratio + 1)).to(alphas_cumprod)
 
@@ -302,7 +302,7 @@ def _check_sampling(kind: str, times: int, steps: int) -> None:
     if kind not in KINDS:
         raise ValueError(f"module.schedule.prediction_type={kind}: expected one of {', '.join(KINDS)}")
     if not 1 <= steps <= times:
-        raise ValueError(f"module.steps={steps}: expected 1 to {times}, the times of module.schedule")
+        raise ValueError(f"module.steps={steps}: expected 1 to {times}, the number of steps of module.schedule")
 
 
 def _check_training(condition_dropout: float, ema: float) -> None:
@@ -317,10 +317,10 @@ def _check_evaluation(num_samples: int, evaluate_every: int, monitor: str) -> No
     if num_samples < 0 or num_samples == 1 or evaluate_every < 1:
         raise ValueError(
             f"module.num_samples={num_samples}, module.evaluate_every={evaluate_every}: "
-            "expected 0 or 2 and more, 1 or more"
+            "expected num_samples of 0 or at least 2, and evaluate_every of at least 1"
         )
     if monitor != "val/loss" and (evaluate_every > 1 or not num_samples):
         raise ValueError(
-            f"module.monitor={monitor} is not known after each epoch; set module.evaluate_every=1 and "
+            f"module.monitor={monitor} is not computed after every epoch; set module.evaluate_every=1 and "
             "module.num_samples above 1, or module.monitor=val/loss"
         )

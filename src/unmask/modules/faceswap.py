@@ -72,13 +72,13 @@ class FaceSwap(Module):
         if not 0 <= outside <= 1 or mask_weight < 0 or adversarial_weight < 0:
             raise ValueError(
                 f"module.outside={outside}, module.mask_weight={mask_weight}, module.adversarial_weight="
-                f"{adversarial_weight}: outside is a share, weights are 0 or more"
+                f"{adversarial_weight}: expected outside from 0 to 1, and weights of 0 or more"
             )
         known = [f"val/{name}" for name in FIGURES]
         if monitor not in known and not re.fullmatch(r"val/psnr_\d+", monitor):
             raise ValueError(f"module.monitor={monitor}: expected one of {', '.join(known)}, val/psnr_0, ...")
         if discriminator is not None and (adversarial is None or optimizer_d is None):
-            raise ValueError("module.discriminator needs module.adversarial and module.optimizer_d beside it")
+            raise ValueError("module.discriminator also needs module.adversarial and module.optimizer_d")
         self.automatic_optimization = False
         self.network, self.loss, self.warp, self.optimizer = network, loss, warp, optimizer
         self.mask_weight, self.outside, self.clip = mask_weight, outside, clip
@@ -233,5 +233,5 @@ def inside(made: Tensor, original: Tensor, mask: Tensor) -> tuple[Tensor, Tensor
 def _parts(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Return the faces, their identities and their masks."""
     if "identity" not in batch or "mask" not in batch:
-        raise ValueError("a face swapper learns from faces of named people: set data=people (or data=demo_people)")
+        raise ValueError("a face swapper needs the faces of named people: set data=people (or data=demo_people)")
     return batch["x"], batch["identity"], batch["mask"].float()

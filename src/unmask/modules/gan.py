@@ -190,8 +190,8 @@ class GAN(Module):
         std_ratio = figures["std_ratio"]
         if split == "val" and std_ratio < COLLAPSED and self.updates[0] > 0:
             warnings.warn(
-                f"samples differ only {std_ratio:.0%} as much as real pictures do (epoch {self.current_epoch}): the "
-                "generator may have collapsed; try module/diffaug@module.augment=all, or a lower rate",
+                f"samples vary only {std_ratio:.0%} as much as real pictures (epoch {self.current_epoch}): the "
+                "generator may have collapsed; try module/diffaug@module.augment=all, or a lower learning rate",
                 stacklevel=2,
             )
 

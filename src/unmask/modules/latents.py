@@ -14,7 +14,7 @@ def noise(shape: Sequence[int], n: int, seeds: Sequence[int], device: torch.devi
         ValueError: the number of seeds is not `n`.
     """
     if len(seeds) != n:
-        raise ValueError(f"{n} pictures want {n} seeds, not {len(seeds)}")
+        raise ValueError(f"{n} pictures need {n} seeds, not {len(seeds)}")
     drawn = [torch.randn(*shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
     return torch.stack(drawn).to(device)
 

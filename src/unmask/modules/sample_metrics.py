@@ -34,7 +34,7 @@ def check(network: Any, monitor: str, others: Collection[str] = ()) -> None:
     there = [*others, *names(network).values(), "std_ratio"]
     if monitor.startswith("val/") and monitor.removeprefix("val/") not in there:
         listing = ", ".join(f"val/{name}" for name in there)
-        raise ValueError(f"module.monitor={monitor}: with this module.evaluator there are {listing}; choose one")
+        raise ValueError(f"module.monitor={monitor}: expected one of {listing} with this module.evaluator")
 
 
 def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:

@@ -54,11 +54,11 @@ class SVM(Detector):
         features: str = "exact",
     ) -> None:
         if features == "off":
-            raise ValueError("module.features=off: an SVM is fitted to features; take auto or exact")
+            raise ValueError("module.features=off: an SVM is fitted to features; expected auto or exact")
         if classifier not in cv.CLASSIFIERS:
             raise ValueError(f"module.classifier={classifier}: expected one of {', '.join(cv.CLASSIFIERS)}")
         if folds < 2:
-            raise ValueError(f"module.folds={folds}: cross-validation needs 2 at least")
+            raise ValueError(f"module.folds={folds}: cross-validation needs at least 2")
         super().__init__(network, loss, _none, _none, monitor, channels_last, features)
         self.classifier, self.tried = classifier, (C, gamma)
         self.draws, self.folds, self.seed = draws, folds, seed

@@ -29,7 +29,7 @@ class ConvEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: [B, 3, S, S] in [0, 1] -> [B, outputs]."""
         if x.shape[1:] != (3, self.image_size, self.image_size):
-            raise ValueError(f"built for [B, 3, {self.image_size}, {self.image_size}] and met {list(x.shape)}")
+            raise ValueError(f"expected input [B, 3, {self.image_size}, {self.image_size}], but got {list(x.shape)}")
         found: Tensor = self.layers(2 * x - 1)
         return found
 

@@ -47,7 +47,7 @@ class SpectrumEncoder(nn.Module):
     def __init__(self, bins: int = 32, channels: int = 3) -> None:
         super().__init__()
         if channels % 3:
-            raise ValueError(f"channels={channels}: a spectrum is of pictures of three channels each")
+            raise ValueError(f"channels={channels}: expected a multiple of 3")
         self.bins, self.channels, self.num_features = bins, channels, bins * channels // 3
 
     def extra_repr(self) -> str:
@@ -57,7 +57,9 @@ class SpectrumEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: [N, channels, H, W] in [0, 1], H and W at least 2 * bins -> [N, bins * channels / 3]."""
         if min(x.shape[-2:]) < 2 * self.bins:
-            raise ValueError(f"{x.shape[-2]}x{x.shape[-1]} px have no {self.bins} rings: set bins or image_size")
+            raise ValueError(
+                f"{x.shape[-2]}x{x.shape[-1]} px are too few for {self.bins} rings: lower bins, or increase image_size"
+            )
         pictures = x.float().reshape(len(x), -1, 3, *x.shape[2:])
         red, green, blue = pictures.unbind(2)  # [N, pictures, H, W] each
         grey = LUMINANCE[0] * red + LUMINANCE[1] * green + LUMINANCE[2] * blue

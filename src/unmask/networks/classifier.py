@@ -45,7 +45,7 @@ class FrameClassifier(EncodedNetwork):
         for pattern in tuned:
             if not any(fnmatchcase(name, pattern) for name in names):
                 few = ", ".join(names[:3])
-                raise ValueError(f"tuned={pattern}: no parameter of the encoder has such a name; they are {few}, ...")
+                raise ValueError(f"tuned={pattern}: matches no parameter of the encoder; their names are {few}, ...")
         for name, parameter in self.encoder.named_parameters():
             parameter.requires_grad_(any(fnmatchcase(name, pattern) for pattern in tuned))
         self.frozen = not any(parameter.requires_grad for parameter in self.encoder.parameters())

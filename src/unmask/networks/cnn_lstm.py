@@ -1,7 +1,7 @@
 """CNN and LSTM: a per-frame encoder followed by a recurrent network over the frames of a clip.
 
-After "Deepfake Video Detection Using Recurrent Neural Networks", Guera and Delp 2018 (doi 10.1109/AVSS.2018.8639163);
-unlike there, the encoder, the pooling and the use of frame differences are configurable.
+After "Deepfake Video Detection Using Recurrent Neural Networks", Guera and Delp 2018 (doi 10.1109/AVSS.2018.8639163).
+Unlike in the paper, the encoder, the pooling and the use of frame differences are configurable.
 """
 
 from collections.abc import Callable
@@ -130,7 +130,7 @@ def _check(
     if pooling not in POOLINGS:
         raise ValueError(f"pooling={pooling}: expected one of {', '.join(POOLINGS)}")
     if frozen and differences:
-        raise ValueError("a frozen encoder has never seen differences: set frozen=false or differences=false")
+        raise ValueError("a frozen encoder was not trained on frame differences: set frozen=false or differences=false")
 
 
 def change(x: Tensor) -> Tensor:

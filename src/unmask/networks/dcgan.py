@@ -21,7 +21,7 @@ def doublings(image_size: int) -> int:
     """Return how often a side of 4 px must be doubled to reach `image_size`."""
     stages = round(math.log2(max(image_size, 1))) - 2
     if image_size < 8 or 4 * 2**stages != image_size:
-        raise ValueError(f"image_size={image_size}: a DCGAN has a power of two from 8 on; set 64, the paper's")
+        raise ValueError(f"image_size={image_size}: expected a power of two of at least 8, such as 64 as in the paper")
     return stages
 
 
@@ -72,7 +72,7 @@ class DCGANGenerator(nn.Module):
         """z: [B, latent], attributes: [B, A] in [0, 1] if conditional -> [B, 3, S, S] in [-1, 1]."""
         if self.embed is not None:
             if attributes is None:
-                raise ValueError(f"this generator is conditional: give {self.attributes} attributes")
+                raise ValueError(f"this generator is conditional: pass {self.attributes} attributes")
             z = torch.cat([z, self.embed(attributes)], dim=1)
         picture: Tensor = self.layers(z[:, :, None, None])
         return picture
@@ -124,7 +124,7 @@ class DCGANDiscriminator(nn.Module):
     def forward(self, x: Tensor, attributes: Tensor | None = None) -> Tensor:
         """x: [B, 3, S, S] in [-1, 1], attributes: [B, A] in [0, 1] if conditional -> [B]."""
         if self.attributes and attributes is None:
-            raise ValueError(f"this discriminator is conditional: give {self.attributes} attributes")
+            raise ValueError(f"this discriminator is conditional: pass {self.attributes} attributes")
         if self.drawn is not None:
             x = torch.cat([x, self.drawn(attributes).view(-1, 1, self.image_size, self.image_size)], dim=1)
         features = self.layers(x)  # [B, C, 4, 4]

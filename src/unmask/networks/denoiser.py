@@ -114,9 +114,11 @@ def _check(
             f"channels={list(channels)}, layers={layers}, groups={groups}, head={head}: expected 1 or more"
         )
     if wrong := sorted(set(attention) - set(sides)):
-        raise ValueError(f"attention={wrong}: the stages' sides are {', '.join(map(str, sides))} px; choose of these")
+        raise ValueError(
+            f"attention={wrong}: expected some of {', '.join(map(str, sides))}, the sides of the stages in px"
+        )
     if wrong := [width for width in channels if width % groups]:
-        raise ValueError(f"channels={wrong}: not multiples of groups={groups}; change either")
+        raise ValueError(f"channels={wrong}: expected multiples of groups={groups}")
     looking = [width for width, side in zip(channels, sides, strict=True) if side in attention]
     if wrong := [width for width in looking if width % head]:
-        raise ValueError(f"channels={wrong}: where there is attention, a multiple of head={head}; change either")
+        raise ValueError(f"channels={wrong}: expected multiples of head={head} where attention is used")

@@ -60,7 +60,7 @@ class FacenetEncoder(nn.Module):
     def __init__(self, pretrained: str | None = None, weights: str | None = None, channels: int = 3) -> None:
         super().__init__()
         if pretrained is not None and weights is not None:
-            raise ValueError(f"pretrained={pretrained} and weights={weights}: give one, and null for the other")
+            raise ValueError(f"pretrained={pretrained} and weights={weights}: set one of them to null")
         self.channels, self.num_features = channels, 512
         self.network = InceptionResnetV1(pretrained=None)
         first = self.network.conv2d_1a.conv
@@ -76,7 +76,9 @@ class FacenetEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: faces [N, channels, H, W] in [0, 1], H and W at least 75 -> [N, 512]."""
         if min(x.shape[-2:]) < FACENET_SMALLEST:
-            raise ValueError(f"{x.shape[-2]}x{x.shape[-1]} px is too small for facenet: set image_size=160, its own")
+            raise ValueError(
+                f"{x.shape[-2]}x{x.shape[-1]} px is too small for facenet: set image_size=160, its native size"
+            )
         features: Tensor = self.network((x * 255 - 127.5) / 128)
         return features
 
@@ -105,7 +107,7 @@ class TimmEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if pretrained and weights is not None:
-            raise ValueError(f"pretrained=true and weights={weights}: give one, and false or null for the other")
+            raise ValueError(f"pretrained=true and weights={weights}: set pretrained=false or weights=null")
         self.network = timm_model(name, channels, image_size, pretrained, weights)
         self.channels = channels
         known = vars(self.network)

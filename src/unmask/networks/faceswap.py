@@ -78,7 +78,7 @@ class FaceSwapNetwork(nn.Module):
     def __init__(self, image_size: int = 64, people: int = 2, filters: int = 32, latent: int = 256) -> None:
         super().__init__()
         if people < 2 or image_size < 16:
-            raise ValueError(f"people={people}, image_size={image_size}: swapping needs 2 people and 16 px or more")
+            raise ValueError(f"people={people}, image_size={image_size}: expected at least 2 people and at least 16 px")
         self.image_size, self.people = image_size, people
         self.encoder = SharedEncoder(image_size, filters, latent)
         self.decoders = nn.ModuleList(PersonDecoder(image_size, filters) for _ in range(people))
@@ -94,7 +94,7 @@ class FaceSwapNetwork(nn.Module):
             Images [B, 3, S, S] and masks [B, 1, S, S], both in [0, 1].
         """
         if x.shape[1:] != (3, self.image_size, self.image_size):
-            raise ValueError(f"built for [B, 3, {self.image_size}, {self.image_size}] and met {list(x.shape)}")
+            raise ValueError(f"expected input [B, 3, {self.image_size}, {self.image_size}], but got {list(x.shape)}")
         z, order = self.encoder(x), torch.argsort(identity, stable=True)
         parts, begin = [], 0
         for decoder, count in zip(self.decoders, torch.bincount(identity, minlength=self.people).tolist(), strict=True):

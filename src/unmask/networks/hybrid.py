@@ -42,7 +42,7 @@ class Hybrid(nn.Module):
     ) -> None:
         super().__init__()
         if pretrained and (resnet_weights or densenet_weights):
-            raise ValueError("pretrained=true and weights from a file: give one, and false or null for the other")
+            raise ValueError("pretrained=true and weights from a file: set pretrained=false, or the weights to null")
         self.resnet = _Stages("resnet18", resnet_stages, pretrained, resnet_weights)
         self.densenet = _Stages("densenet121", densenet_stages, pretrained, densenet_weights)
         self.num_features = width
@@ -81,7 +81,7 @@ class _Stages(nn.Module):
     def __init__(self, name: str, stages: int, pretrained: bool, weights: str | None) -> None:
         super().__init__()
         if not 1 <= stages <= STAGES:
-            raise ValueError(f"{name} has {STAGES} stages: keep 1 to {STAGES} of them, not {stages}")
+            raise ValueError(f"{name} has {STAGES} stages: expected 1 to {STAGES}, but got {stages}")
         model = timm_model(name, 3, None, pretrained, weights)
         if not pretrained and weights is None:
             for layer in model.modules():

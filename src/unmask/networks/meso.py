@@ -57,7 +57,9 @@ class _Meso(nn.Module):
         super().__init__()
         if image_size < STRIDE or image_size % STRIDE:
             near = max(STRIDE, round(image_size / STRIDE) * STRIDE)
-            raise ValueError(f"image_size={image_size}: {type(self).__name__} needs a multiple of {STRIDE}: {near}?")
+            raise ValueError(
+                f"image_size={image_size}: {type(self).__name__} expected a multiple of {STRIDE}, such as {near}"
+            )
         self.image_size = image_size
         self.num_features = CHANNELS * (image_size // STRIDE) ** 2
         self.stages = nn.Sequential(*stages)
@@ -94,8 +96,8 @@ class _Meso(nn.Module):
         """x: RGB frames [B, 3, H, W] in [0, 1], H = W = image_size -> features [B, num_features]."""
         if x.shape[1:] != (3, self.image_size, self.image_size):
             raise ValueError(
-                f"{type(self).__name__} was built for frames [B, 3, {self.image_size}, {self.image_size}] "
-                f"and met {list(x.shape)}: set image_size to the data's, and frames=null for single frames"
+                f"{type(self).__name__} expected frames [B, 3, {self.image_size}, {self.image_size}], "
+                f"but got {list(x.shape)}: set image_size to the data's, and frames=null for single frames"
             )
         features: Tensor = self.stages(x)
         return features.flatten(1)
@@ -154,7 +156,7 @@ class MesoInception4(_Meso):
 def _read_keras(path: Path) -> Layers:
     """Read a Keras weights file: the layers of each kind, in the order in which they were created."""
     if not path.is_file():
-        raise WeightsNotFound(path, SOURCE, f"{path}, or give its place as weights=PATH")
+        raise WeightsNotFound(path, SOURCE, f"{path}, or pass another path as weights=PATH")
     import h5py  # needed only for the authors' files
 
     layers: Layers = {"conv2d": [], "batch_normalization": [], "dense": []}

@@ -47,14 +47,12 @@ class Meso3d(nn.Module):
     ) -> None:
         super().__init__()
         if frames is None or frames < 2:
-            raise ValueError(f"frames={frames}: Meso3d looks for changes in clips; set frames=T, such as 8")
+            raise ValueError(f"frames={frames}: Meso3d reads clips; set frames=T, such as 8")
         if image_size < STRIDE or image_size % STRIDE:
             near = max(STRIDE, round(image_size / STRIDE) * STRIDE)
-            raise ValueError(f"image_size={image_size}: Meso3d needs a multiple of {STRIDE}: {near}?")
+            raise ValueError(f"image_size={image_size}: Meso3d expected a multiple of {STRIDE}, such as {near}")
         if not 1 <= volumes <= len(STAGES):
-            raise ValueError(
-                f"volumes={volumes}: of the {len(STAGES)} stages, so many are 3-D; give 1 to {len(STAGES)}"
-            )
+            raise ValueError(f"volumes={volumes}: expected the number of 3-D stages, from 1 to {len(STAGES)}")
         self.image_size, self.differences = image_size, differences
         inside = [6 if differences else 3, width, width, width]
         self.stages = nn.Sequential(
@@ -77,8 +75,8 @@ class Meso3d(nn.Module):
         """x: RGB clips [B, T, 3, H, W] in [0, 1], H = W = image_size -> features [B, num_features]."""
         if x.ndim != 5 or x.shape[1] < 2 or x.shape[2:] != (3, self.image_size, self.image_size):
             raise ValueError(
-                f"Meso3d was built for clips [B, T, 3, {self.image_size}, {self.image_size}] of 2 frames or more and "
-                f"met {list(x.shape)}: set image_size to the data's, and frames=T"
+                f"Meso3d expected clips [B, T, 3, {self.image_size}, {self.image_size}] of 2 frames or more, but "
+                f"got {list(x.shape)}: set image_size to the data's, and frames=T"
             )
         if self.differences:
             x = torch.cat([x, change(x)], dim=2)  # [B, T, 6, H, W]

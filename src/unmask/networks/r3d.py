@@ -53,7 +53,7 @@ class VideoResNet(nn.Module):
         if name not in MODELS:
             raise ValueError(f"name={name}: expected one of {', '.join(MODELS)}")
         if pretrained and weights is not None:
-            raise ValueError(f"pretrained=true and weights={weights}: give one, and false or null for the other")
+            raise ValueError(f"pretrained=true and weights={weights}: set pretrained=false or weights=null")
         self.network = MODELS[name][0](weights=None)
         last = self.network.get_submodule("fc")
         assert isinstance(last, nn.Linear)

@@ -45,7 +45,7 @@ class ResidualHistogram(nn.Module):
         if truncate < 1 or grid < 1:
             raise ValueError(f"truncate={truncate}, grid={grid}: expected whole numbers above 0")
         if channels % 3:
-            raise ValueError(f"channels={channels}: residuals are of pictures of three channels each")
+            raise ValueError(f"channels={channels}: expected a multiple of 3")
         self.truncate, self.grid, self.channels = truncate, grid, channels
         self.num_features = channels // 3 * MAPS * (2 * truncate + 1) * grid**2
         self.register_buffer("filters", _filters().repeat(3, 1, 1, 1), persistent=False)

@@ -50,7 +50,7 @@ class UNet(nn.Module):
         built = encoder(channels=3)
         if not isinstance(built, TimmEncoder) or not isinstance(stages := built.network, Stages):
             raise ValueError(
-                f"a UNet reads the stages of an encoder of timm, which {type(built).__name__} does not give: "
+                f"a UNet reads the stages of a timm encoder, which {type(built).__name__} does not provide: "
                 "set module/network/encoder=timm, and encoder.name to a model that has forward_intermediates"
             )
         self.encoder = built

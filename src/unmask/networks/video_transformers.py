@@ -91,7 +91,7 @@ class VideoEncoder(nn.Module):
         span, patch = tubelet(sizes)
         if image_size % patch:
             near = max(patch, round(image_size / patch) * patch)
-            raise ValueError(f"image_size={image_size}: patches of {patch} px need a multiple of it: {near}?")
+            raise ValueError(f"image_size={image_size}: expected a multiple of the patch size {patch}, such as {near}")
         if sizes["hidden_size"] % sizes["num_attention_heads"]:
             raise ValueError(f"heads={sizes['num_attention_heads']} must divide hidden={sizes['hidden_size']}")
         self.frames, self.image_size, self.num_features = frames, image_size, int(sizes["hidden_size"])
@@ -109,7 +109,7 @@ class VideoEncoder(nn.Module):
         wanted = (self.frames, 3, self.image_size, self.image_size)
         if x.shape[1:] != wanted:
             raise ValueError(
-                f"built for clips [B, {', '.join(map(str, wanted))}] and met {list(x.shape)}: set frames and "
+                f"expected clips [B, {', '.join(map(str, wanted))}], but got {list(x.shape)}: set frames and "
                 "image_size to the data's"
             )
         x = (x - self.mean) / self.std

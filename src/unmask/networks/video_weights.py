@@ -72,7 +72,9 @@ def load(ours: PreTrainedModel, norm: nn.Module | None, family: Family, name: st
     whole, lacking = _published(ours.config, family, name, download)
     model, trained = parts(whole)
     if lacking:
-        raise ValueError(f"{name} lacks {len(lacking)} tensors, such as {lacking[0]}: is it of another network?")
+        raise ValueError(
+            f"{name} lacks {len(lacking)} tensors, such as {lacking[0]}: does it belong to another network?"
+        )
     old, new = grid(model.config.to_dict()), grid(ours.config.to_dict())
     ours.load_state_dict(fitted(model.state_dict(), old, new, family.joint))
     if norm is not None and trained is not None:
@@ -90,7 +92,7 @@ def _published(ours: PreTrainedConfig, family: Family, name: str, download: bool
         try:
             found, _ = family.config.get_config_dict(name, local_files_only=not download)
             if (kind := found.get("model_type")) != family.config.model_type:
-                raise ValueError(f"pretrained={name} is of the type {kind}, not {family.config.model_type}")
+                raise ValueError(f"pretrained={name} has model_type {kind}, not {family.config.model_type}")
             theirs = family.config.from_dict(found)
             compare(ours, theirs, name)
             sizes = {key: theirs.to_dict()[key] for key in ("image_size", "num_frames")}
@@ -126,20 +128,20 @@ def compare(ours: PreTrainedConfig, theirs: PreTrainedConfig, name: str) -> None
     if mine.get("tubelet_size") != found.get("tubelet_size"):
         right.append("tubelet={} patch={}".format(*tubelet(found)))
     if right:
-        raise ValueError(f"pretrained={name} is of other sizes: set {' '.join(right)}")
+        raise ValueError(f"pretrained={name} has other sizes: set {' '.join(right)}")
     for key in FIXED:
         if mine.get(key) != found.get(key):
             raise ValueError(
-                f"pretrained={name} has {key}={found.get(key)}, and here it is {mine.get(key)}, which cannot be changed"
+                f"pretrained={name} has {key}={found.get(key)}, but this network always has {mine.get(key)}"
             )
 
 
 def missing(name: str, download: bool) -> WeightsNotFound:
     """Return the error that says that weights are missing and where to get them."""
     if Path(name).is_dir():
-        source = "whoever trained it, by model.save_pretrained(FOLDER)"
+        source = "its author, who can write it with model.save_pretrained(FOLDER)"
         return WeightsNotFound("config.json and model.safetensors", source, name)
-    hint = "" if download else "; or set download=true where there is a network"
+    hint = "" if download else "; or set download=true to download it"
     place = f"a folder of both files, and pass pretrained=FOLDER; or fill the cache by `hf download {name}`{hint}"
     return WeightsNotFound(name, f"https://huggingface.co/{name}, config.json and model.safetensors", place)
 

@@ -37,7 +37,7 @@ class WeightsNotFound(FileNotFoundError):
         super().__init__(f"weights not found: {file}\n  it comes from: {source}\n  put it at: {place}")
 
 
-def read_state_dict(path: str | Path, source: str = "whoever trained it") -> dict[str, Tensor]:
+def read_state_dict(path: str | Path, source: str = "its author") -> dict[str, Tensor]:
     """Read a state dict from a `.safetensors` file or a weights-only torch file, onto the CPU.
 
     Raises:
@@ -51,7 +51,7 @@ def read_state_dict(path: str | Path, source: str = "whoever trained it") -> dic
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                 raise ValueError(
-                    f"{path} is a TorchScript archive, which is code, and is refused: take the state dict of {source}"
+                    f"{path} is a TorchScript archive, which is code, and is refused: use a state dict from {source}"
                 )
     try:
         if path.suffix == ".safetensors":
@@ -84,7 +84,7 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
         first = (missing + misfit)[0]
         raise ValueError(
             f"{origin} does not fit {type(module).__name__}: {len(missing)} of {len(ours)} tensors are missing and "
-            f"{len(misfit)} have another shape (first: {first}); is it of the same network?"
+            f"{len(misfit)} have another shape (first: {first}); was it saved from the same network?"
         )
     module.load_state_dict(state, strict=False)
 
@@ -112,7 +112,7 @@ def find(urls: Sequence[str], weights: str | None = None, download: bool = False
         return found
     place = f"{places[0]}, or anywhere and pass weights=PATH"
     if not download:
-        raise WeightsNotFound(places[0].name, source, f"{place}; download=true fetches it")
+        raise WeightsNotFound(places[0].name, source, f"{place}; download=true downloads it")
     try:
         _fetch(urls[0], places[0])
     except OSError as error:

@@ -44,7 +44,7 @@ def over_devices(devices: list[str], work: Work[T, R], todo: list[T], words: str
         else:
             results.append(result)
     if failed:
-        raise ValueError("\n  ".join(["not all is there; the same command goes on", *failed]))
+        raise ValueError("\n  ".join(["not complete; rerun the command to resume", *failed]))
     return results
 
 

@@ -92,7 +92,7 @@ class _Worker(Generic[T, R]):
         if memory is not None and resident_memory(self.process.pid) > memory:
             return _Found(TaskError(f"needs more memory than prepare.memory={memory:g} GB"))
         if time.monotonic() - self.since > timeout:
-            return _Found(TaskError(f"hangs: nothing after {timeout:g} s"))
+            return _Found(TaskError(f"timed out after {timeout:g} s"))
         return None
 
     def stop(self) -> None:
@@ -219,6 +219,6 @@ def _attempt(work: Callable[[T], R], task: T) -> R | TaskError:
     except Stop:
         raise
     except MemoryError:
-        return TaskError("needs more memory than there is")
+        return TaskError("needs more memory than is available")
     except Exception as error:
         return TaskError(f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")

@@ -64,9 +64,11 @@ class Marking:
         encode(self.payload)
         source_marks(self.source, self.comment)
         if not (self.label.isascii() and (self.label.isprintable())):
-            raise ValueError(f"label={self.label!r}: the visible label is written in printable ASCII")
+            raise ValueError(f"label={self.label!r}: expected a visible label in printable ASCII")
         if self.psnr < 30:
-            raise ValueError(f"psnr={self.psnr}: below 30 dB a watermark is seen; about 40 is right")
+            raise ValueError(
+                f"psnr={self.psnr}: expected at least 30, since a watermark below 30 dB is visible; about 40 is usual"
+            )
 
     def tags(self) -> dict[str, str]:
         """Return the metadata for a picture or a video's container; empty if `metadata` is off."""
@@ -149,6 +151,6 @@ def inspect(path: Path, frames: Pixels | None = None, payloads: Sequence[int] = 
     if frames is not None:
         reading = read(frames, payloads)
         if reading.present:
-            chance = f"an unmarked file reads so with a probability of at most {max(reading.p_value, 1e-99):.0e}"
+            chance = f"the probability of this reading in an unmarked file is at most {max(reading.p_value, 1e-99):.0e}"
             findings.append(f"watermark: unmask's, payload {reading.payload:08x}; {chance}")
     return findings

@@ -71,7 +71,7 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], marks: Mapping[str, str
         Image.fromarray(pixels).save(file, "JPEG", quality=quality, comment=comment, **more)
         content = file.getvalue()
     else:
-        raise ValueError(f"{path}: pictures are written as .png or .jpg")
+        raise ValueError(f"{path}: expected a name ending in .png or .jpg")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         part.write_bytes(content)
@@ -147,5 +147,5 @@ def _read_video(path: Path) -> tuple[Mapping[str, object], bytes]:
         with av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace") as container:
             found, is_mp4 = dict(container.metadata), "mp4" in container.format.name
     except (av.FFmpegError, ValueError) as error:
-        raise ValueError(f"{path}: no picture or video that can be read ({error}); give a PNG, JPEG or MP4") from error
+        raise ValueError(f"{path}: not a readable picture or video ({error}); expected PNG, JPEG or MP4") from error
     return found, xmp.read_from_mp4(path) if is_mp4 else b""

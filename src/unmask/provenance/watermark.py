@@ -11,7 +11,7 @@ with a probability of at most exp(-t^2 / 2) (Hoeffding 1963, doi:10.1080/0162145
 together, this bound is multiplied by 2^32.
 
 The mark does not survive cropping, rotation, mirroring or deliberate removal: it is a label, not a protection. If the
-whole picture moves, H.264 at crf 28 moves the mark along with it, and only key frames keep the mark in place. In a
+camera moves, H.264 at crf 28 shifts the mark with the scene, so the mark can be read only in key frames. In a
 picture of 64 px, the mark can be read from the saved file, but not after JPEG at quality 75 or after halving the size;
 in a picture of 32 px, it cannot even be read from the saved file. See benchmarks/watermark.py.
 
@@ -131,7 +131,7 @@ def encode(payload: int) -> Array:
         ValueError: the payload is not in 0 to 2^32 - 1.
     """
     if not 0 <= payload < 2**32:
-        raise ValueError(f"a payload of {payload}; it is a number from 0 to 4294967295")
+        raise ValueError(f"payload={payload}: expected a number from 0 to 4294967295")
     return np.concatenate([_words()[payload >> shift & 0xFFF] for shift in (0, 12, 24)])
 
 
@@ -262,7 +262,7 @@ def _chance(score: float, words: int) -> float:
 
 def _frames(pixels: Pixels) -> Iterator[Pixels]:
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3, 4) or (pixels.ndim > 2 and pixels.shape[-1] != 3):
-        raise ValueError(f"pixels are uint8 [H, W, 3], [H, W] or [T, H, W, 3], not {pixels.dtype} {list(pixels.shape)}")
+        raise ValueError(f"expected uint8 [H, W, 3], [H, W] or [T, H, W, 3], not {pixels.dtype} {list(pixels.shape)}")
     if not pixels.size:
         raise ValueError(f"no pixels to mark or read in {list(pixels.shape)}")
     yield from pixels if pixels.ndim == 4 else [pixels]

@@ -12,7 +12,7 @@ from unmask.config import Settings
 from unmask.data import duplicates
 from unmask.data.prepared import members
 from unmask.data.store import AGAIN, CropStore
-from unmask.files import read_json
+from unmask.files import DamagedError, read_json
 from unmask.metrics import detection
 from unmask.metrics.learning import did_not_learn
 from unmask.reporting import about, tables
@@ -28,9 +28,6 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
     thresholds, predictions = run.score_thresholds, run.predictions(split, dataset)
     protocol = dict(predictions.attrs["protocol"])
     protocol["Seed"] = str(run.config.get("seed"))
-    # Prediction files of old runs have no metrics; for the run's own test split they are in metrics.json.
-    figures = predictions.attrs["figures"] or (run.metrics[split] if dataset is None else {})
-    curves = run.folder / "metrics.csv"
     return RunReport(
         name=run.name,
         predictions=predictions,
@@ -39,14 +36,26 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
         protocol=protocol,
         command=run.metrics["command"],
         validation=run.predictions("val"),
-        curves=pd.read_csv(curves) if curves.is_file() else None,
+        curves=_curves(run.folder / "metrics.csv"),
         audit=_audit(run),
-        network=_network(run.metrics) | _pixels(figures) | _datasets(predictions),
+        network=_network(run.metrics) | _pixels(predictions.attrs["figures"]) | _datasets(predictions),
         heat=_heat(run.folder),
         remarks=[*_learning(run), *_seen(protocol), *_empty(predictions, split)],
         duplicates=_duplicates(run),
         about=about.of_run(run),
     )
+
+
+def _curves(path: Path) -> pd.DataFrame | None:
+    """Read the metrics of each step; None for a run without them."""
+    if not path.is_file():
+        return None
+    try:
+        table: pd.DataFrame = pd.read_csv(path).apply(pd.to_numeric)
+    except ValueError as error:
+        fix = "delete it; the report is then written without curves"
+        raise DamagedError(f"{path} is damaged ({str(error).strip()}); {fix}") from None
+    return table
 
 
 def _learning(run: Run) -> list[str]:

@@ -80,6 +80,6 @@ def crops(strips: Strips, item: str, frames: list[int], track: int = 0) -> list[
     faces = strips(item, frames, track) if frames else []
     if len(faces) != len(frames):
         raise ValueError(
-            f"{item}: {len(frames)} faces were asked for and {len(faces)} came; crops and predictions do not match"
+            f"{item}: {len(frames)} faces were requested, but {len(faces)} found; crops and predictions do not match"
         )
     return faces

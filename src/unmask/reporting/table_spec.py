@@ -176,22 +176,25 @@ def _problems(plain: Settings) -> Iterator[tuple[str, str]]:
     yield from (("", what) for what in _keys(plain, *TABLE))
     for level, metric, _ in _columns(plain):
         if level not in LEVELS or metric not in detection.METRICS:
-            yield "", f"metrics: {level}/{metric}: write LEVEL/METRIC, of {', '.join(LEVELS)} and {', '.join(NAMES)}"
+            yield (
+                "",
+                f"metrics: {level}/{metric}: expected LEVEL/METRIC, with {', '.join(LEVELS)} and {', '.join(NAMES)}",
+            )
     for need in _needs(plain):
         if isinstance(need, dict):
             yield from ((f", needs {need.get('name', 'without a name')}", what) for what in _keys(need, *NEED))
         elif need != "demo":
-            yield "", f"needs: {need}: write demo, or a generator with {', '.join(sorted(NEED[0]))}"
+            yield "", f"needs: {need}: expected demo, or a generator with {', '.join(sorted(NEED[0]))}"
     rows = plain.get("rows", ())
     names = [row.get("name") for row in rows]
-    yield from (("", f"the row {name} stands twice") for name in set(names) if names.count(name) > 1)
+    yield from (("", f"the row {name} occurs twice") for name in set(names) if names.count(name) > 1)
     for row in rows:
         where = f", row {row.get('name', 'without a name')}"
         yield from ((where, what) for what in _keys(row, *ROW))
         for given in _listed(row):
             yield from ((where, f"published figure: {what}") for what in _keys(given, *PUBLISHED))
             if not 0 <= float(given.get("value", 0)) <= 1:
-                yield where, f"published figure: value {given['value']}: write a share between 0 and 1"
+                yield where, f"published figure: value {given['value']}: expected a fraction between 0 and 1"
             at = (given.get("level", ""), given.get("metric", ""))
             if all(at) and at not in [column[:2] for column in _columns(plain)]:
                 yield where, f"published figure: the table has no column {'/'.join(at)}; add it to its metrics"

@@ -169,8 +169,8 @@ def deviating(cv: Settings, name: str) -> str:
 def folds(cv: Settings) -> str:
     """Describe how the metrics of a cross-validation were computed."""
     return (
-        f"cross-validation: mean ± deviation over {cv['folds']} folds of the training split, none of its "
-        f"{cv['groups']} groups in two; the settings ({cv['tried']} tried) were chosen on the same folds"
+        f"cross-validation: mean ± deviation over {cv['folds']} folds of the training split, with none "
+        f"of its {cv['groups']} groups in two folds; the settings (out of {cv['tried']}) were chosen on the same folds"
     )
 
 

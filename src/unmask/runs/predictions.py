@@ -2,6 +2,7 @@
 
 import io
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def write_predictions(
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     about = {"protocol": protocol, "figures": without_nan(figures or {})}
     metadata = {name.encode(): json.dumps(value).encode() for name, value in about.items()}
+    metadata[b"checksum"] = _checksum(arrow.to_pandas(), metadata)
     metadata = {**(arrow.schema.metadata or {}), **metadata}
     buffer = io.BytesIO()
     pq.write_table(arrow.replace_schema_metadata(metadata), buffer, write_page_checksum=True)
@@ -99,11 +101,21 @@ def read_predictions(path: Path) -> pd.DataFrame:
         # `read_table` would import all of pyarrow.dataset.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             arrow = file.read()
-    except (pa.ArrowException, OSError) as error:
+        table: pd.DataFrame = arrow.to_pandas()
+        metadata = arrow.schema.metadata or {}
+        if metadata.get(b"checksum") != _checksum(table, metadata):
+            raise ValueError("its checksum is missing or does not match")
+        protocol, figures = (json.loads(metadata.get(key, b"{}")) for key in (b"protocol", b"figures"))
+        table.attrs = {"protocol": protocol, "figures": figures_of(figures)}
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         said = str(error).partition("\n")[0][:120]
         raise RunError(f"{path} is damaged ({said}); unmask evaluate run={path.parent} writes it again") from None
-    table: pd.DataFrame = arrow.to_pandas()
-    metadata = arrow.schema.metadata or {}
-    table.attrs["protocol"] = json.loads(metadata.get(b"protocol", b"{}"))
-    table.attrs["figures"] = figures_of(json.loads(metadata.get(b"figures", b"{}")))
     return table
+
+
+def _checksum(table: pd.DataFrame, metadata: Mapping[bytes, bytes]) -> bytes:
+    """Return a checksum of the table and its metadata; the checksums of Parquet's pages do not cover its footer."""
+    values = pd.util.hash_pandas_object(table, index=False).to_numpy()
+    names = json.dumps([[name, str(kind)] for name, kind in table.dtypes.items()])
+    about = b"".join(metadata.get(key, b"") for key in (b"protocol", b"figures"))
+    return b"%08x" % zlib.crc32(values.tobytes() + names.encode() + about)

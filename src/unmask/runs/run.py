@@ -104,7 +104,9 @@ class Run:
     def thresholds(self) -> dict[str, float]:
         """Decision thresholds for `frame` and `video`, chosen on validation data; as probabilities, for display."""
         if not self.detects:
-            raise RunError(f"run={self.folder}: {self.name} is a {self.kind} and scores nothing; take a detector's run")
+            raise RunError(
+                f"run={self.folder}: {self.name} is a {self.kind} and has no scores; expected a run of a detector"
+            )
         found = figures_of(self.metrics["thresholds"])
         if broken := [level for level, value in found.items() if not math.isfinite(value)]:
             raise RunError(

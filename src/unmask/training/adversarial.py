@@ -36,7 +36,7 @@ class CrossEntropy(Adversarial):
     def __init__(self, smoothing: float = 0.0) -> None:
         super().__init__()
         if not 0 <= smoothing < 0.5:
-            raise ValueError(f"smoothing={smoothing}: expected a share from 0 to below 0.5")
+            raise ValueError(f"smoothing={smoothing}: expected a fraction from 0 to below 0.5")
         self.smoothing = smoothing
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class DiffAugment(nn.Module):
     def __init__(self, colour: bool = True, shift: float = 0.125, cutout: float = 0.5) -> None:
         super().__init__()
         if not (0 <= shift < 1 and 0 <= cutout < 1):
-            raise ValueError(f"shift={shift}, cutout={cutout}: expected shares of the side, from 0 to below 1")
+            raise ValueError(f"shift={shift}, cutout={cutout}: expected fractions of the side, from 0 to below 1")
         self.colour, self.shift, self.cutout = colour, shift, cutout
 
     def forward(self, x: Tensor) -> Tensor:

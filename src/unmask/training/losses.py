@@ -8,7 +8,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 def _cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
     """Compute cross-entropy per element, always in float32: bfloat16's three digits are too few for batch sums."""
     if logit.shape != target.shape:
-        raise ValueError(f"logit {list(logit.shape)} and label {list(target.shape)} must have one shape")
+        raise ValueError(f"logit {list(logit.shape)} and label {list(target.shape)} must have the same shape")
     return binary_cross_entropy_with_logits(logit.float(), target.float(), reduction="none")
 
 
@@ -24,7 +24,7 @@ class BCE(nn.Module):
     def __init__(self, smoothing: float = 0.0, fake_weight: float = 1.0) -> None:
         super().__init__()
         if not 0 <= smoothing < 1:
-            raise ValueError(f"smoothing={smoothing}: expected a share from 0 to below 1")
+            raise ValueError(f"smoothing={smoothing}: expected a fraction from 0 to below 1")
         if fake_weight <= 0:
             raise ValueError(f"fake_weight={fake_weight}: expected a factor above 0")
         self.smoothing, self.fake_weight = smoothing, fake_weight

@@ -10,7 +10,7 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from unmask.files import replacing
+from unmask.files import DamagedError, replacing
 
 EVERY = 2.0  # s: minimum time between two writes of the file
 
@@ -24,17 +24,16 @@ class MetricsCsv(Logger):
 
     Args:
         folder: the run's folder.
+
+    Raises:
+        DamagedError: the file of a resumed run is damaged.
     """
 
     def __init__(self, folder: str) -> None:
         super().__init__()
         self.path = Path(folder) / "metrics.csv"
-        self._rows: dict[int, dict[str, Any]] = {}
+        self._rows = _read(self.path) if self.path.is_file() else {}
         self._written = float("-inf")
-        if self.path.is_file():
-            with self.path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    self._rows[int(row["step"])] = {key: value for key, value in row.items() if value and key != "step"}
 
     @property
     def name(self) -> str:
@@ -85,3 +84,17 @@ class MetricsCsv(Logger):
     def finalize(self, status: str) -> None:
         """Write the rows that have not been written yet."""
         self._write()
+
+
+def _read(path: Path) -> dict[int, dict[str, Any]]:
+    """Return the rows of the file, by step."""
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        values = {int(row.pop("step")): {key: value for key, value in row.items() if value} for row in rows}
+        for value in (value for row in values.values() for value in row.values()):
+            float(value)  # raises; the text itself is kept, so that it is written again unchanged
+        return values
+    except (csv.Error, ValueError, TypeError, KeyError) as error:
+        fix = "delete it, which loses the curves of earlier epochs, or start the run over with rerun=true"
+        raise DamagedError(f"{path} is damaged ({error}); {fix}") from None

@@ -31,10 +31,11 @@ class Reconstruction(nn.Module):
         weights = {"mse": mse, "l1": l1, "ssim": ssim, "perceptual_weight": perceptual_weight}
         if min(weights.values()) < 0 or not any(weights.values()):
             told = ", ".join(f"{name}={value}" for name, value in weights.items())
-            raise ValueError(f"{told}: expected weights of 0 or more, one of them above")
+            raise ValueError(f"{told}: expected weights of 0 or more, at least one of them above 0")
         if (perceptual is None) != (perceptual_weight == 0):
             raise ValueError(
-                f"perceptual_weight={perceptual_weight} is above 0 with a network as `perceptual`, and 0 without one"
+                f"perceptual_weight={perceptual_weight}: expected a weight above 0 with a network `perceptual`, "
+                "and 0 without one"
             )
         self.mse, self.l1, self.ssim = mse, l1, ssim
         self.perceptual, self.perceptual_weight = perceptual, perceptual_weight

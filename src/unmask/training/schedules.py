@@ -46,9 +46,11 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, 
         minimum: rate at the last batch.
     """
     if not 1 <= total_steps < math.inf:
-        raise ValueError(f"total_steps={total_steps}: a cosine has an end; set trainer.max_epochs or trainer.max_steps")
+        raise ValueError(
+            f"total_steps={total_steps}: a cosine schedule needs an end; set trainer.max_epochs or trainer.max_steps"
+        )
     if not 0 <= warmup < 1:
-        raise ValueError(f"warmup={warmup}: expected a share of the training, from 0 to below 1")
+        raise ValueError(f"warmup={warmup}: expected a fraction of the training, from 0 to below 1")
     rise = round(warmup * total_steps)
     fall = max(1, total_steps - 1 - rise)
 
@@ -64,6 +66,6 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, 
 def _lows(optimizer: Optimizer, minimum: float) -> list[float]:
     """Return, for each parameter group, `minimum` divided by the group's rate, at most 1."""
     if minimum < 0:
-        raise ValueError(f"minimum={minimum}: expected a rate of 0 or more")
+        raise ValueError(f"minimum={minimum}: expected a learning rate of 0 or more")
     rates = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
     return [min(1.0, minimum / rate) if rate > 0 else 1.0 for rate in rates]

@@ -31,7 +31,9 @@ def check(settings: Settings) -> Trainer:
         ("test", "a run ends with the figures of the test split"),
     ):
         if settings.get(f"limit_{split}_batches") == 0:
-            raise ValueError(f"trainer.limit_{split}_batches=0: expected a share above 0 or a number of batches; {why}")
+            raise ValueError(
+                f"trainer.limit_{split}_batches=0: expected a fraction above 0 or a number of batches; {why}"
+            )
     for key in ("max_epochs", "max_steps"):
         if not isinstance(value := settings.get(key, -1), int | None) or isinstance(value, bool):
             raise ValueError(f"trainer.{key}={value}: expected a whole number, or -1 for no limit")

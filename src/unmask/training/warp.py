@@ -18,7 +18,9 @@ class RandomWarp(nn.Module):
     def __init__(self, strength: float = 0.03, knots: int = 5) -> None:
         super().__init__()
         if strength < 0 or knots < 2:
-            raise ValueError(f"strength={strength}, knots={knots}: expected a share of 0 or more and at least 2 knots")
+            raise ValueError(
+                f"strength={strength}, knots={knots}: expected a fraction of 0 or more and at least 2 knots"
+            )
         self.strength, self.knots = strength, knots
 
     def forward(self, x: Tensor) -> Tensor:
