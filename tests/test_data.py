@@ -111,7 +111,7 @@ def test_a_wrong_name_or_line_is_named(tmp_path):
     with pytest.raises(ManifestError, match=r"Celeb-synthesis/id0_0001.mp4: expected a name like"):
         module(root).manifest()
     (root / "List_of_testing_videos.txt").write_text("label,path\n")
-    with pytest.raises(ManifestError, match="line 1: expected `LABEL PATH` .* but got 'label,path'"):
+    with pytest.raises(ManifestError, match=r"line 1: expected `LABEL PATH` .* but got 'label,path'"):
         module(root).manifest()
 
 
