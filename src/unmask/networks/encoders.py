@@ -3,12 +3,17 @@
 Each encoder normalises its own input. Its attribute `channels` is 3 for RGB; channels beyond these are centred at 0.5.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
 import torch
 from facenet_pytorch import InceptionResnetV1
 from torch import Tensor, nn
 
-from unmask.networks.weights import facenet_state, load_state, read_state_dict, timm_model, widen
+from unmask.networks.timm_models import timm_model
+from unmask.networks.weights import facenet_state, load_state, read_state_dict, widen
 
+TIMM_POOLINGS = ("last", "stages")
 FACENET_SMALLEST = 75  # px; below this, the feature map of some stage of InceptionResnetV1 becomes empty
 
 
@@ -83,15 +88,31 @@ class FacenetEncoder(nn.Module):
         return features
 
 
+@runtime_checkable
+class Stages(Protocol):
+    """Interface of a timm model that returns the feature maps of its stages."""
+
+    feature_info: Sequence[Mapping[str, int]]
+
+    def forward_intermediates(self, x: Tensor, indices: list[int] | None, intermediates_only: bool) -> list[Tensor]:
+        """Return the feature maps of the stages with these indices; None for all."""
+
+    def prune_intermediate_layers(self, indices: list[int], prune_norm: bool, prune_head: bool) -> list[int]:
+        """Drop the layers that follow the last of the stages with these indices."""
+
+
 class TimmEncoder(nn.Module):
     """Any image model of timm without its classifier; input is normalised with the model's training statistics.
 
     Args:
         name: a name from `timm.list_models()`, with or without the tag that selects weights.
-        pretrained: load timm's weights, from its cache or by download.
+        pretrained: true loads timm's weights, from its cache or by download; `imagenet` loads those of an installed
+            Python package (networks/packaged.py).
         weights: path to a file with weights for this model, instead of `pretrained`.
         channels: number of input channels. Loaded weights are for RGB; the weights of other channels start at zero.
         image_size: side of the input in px; used only by architectures with a fixed input size.
+        pooling: `last` uses the model's own pooled features. `stages` uses the spatial mean, standard deviation and
+            maximum of every stage of a CNN, so the traces in its early stages remain visible.
     """
 
     mean: Tensor
@@ -100,19 +121,28 @@ class TimmEncoder(nn.Module):
     def __init__(
         self,
         name: str,
-        pretrained: bool = False,
+        pretrained: bool | str = False,
         weights: str | None = None,
         channels: int = 3,
         image_size: int | None = None,
+        pooling: str = "last",
     ) -> None:
         super().__init__()
+        if pooling not in TIMM_POOLINGS:
+            raise ValueError(f"pooling={pooling}: expected {' or '.join(TIMM_POOLINGS)}")
         if pretrained and weights is not None:
-            raise ValueError(f"pretrained=true and weights={weights}: set pretrained=false or weights=null")
+            raise ValueError(
+                f"pretrained={str(pretrained).lower()} and weights={weights}: set pretrained=false or weights=null"
+            )
         self.network = timm_model(name, channels, image_size, pretrained, weights)
-        self.channels = channels
+        self.channels, self.pooling = channels, pooling
         known = vars(self.network)
         # The last layer of some models is wider than their last stage; timm calls this width head_hidden_size.
         self.num_features = int(known.get("head_hidden_size") or known["num_features"])
+        if pooling == "stages":
+            if not isinstance(self.network, Stages):
+                raise ValueError(f"pooling=stages: {name} has no forward_intermediates; choose another model")
+            self.num_features = 3 * sum(stage["num_chs"] for stage in self.network.feature_info)
         mean, std = list(known["pretrained_cfg"]["mean"]), list(known["pretrained_cfg"]["std"])
         rest = channels - len(mean)
         # Channels after RGB are centred at 0.5; their deviation is the mean of the deviations of R, G and B.
@@ -121,5 +151,15 @@ class TimmEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [N, channels, H, W] in [0, 1] -> [N, num_features]."""
-        features: Tensor = self.network((x - self.mean) / self.std)
-        return features
+        x = (x - self.mean) / self.std
+        if self.pooling == "last" or not isinstance(self.network, Stages):
+            features: Tensor = self.network(x)
+            return features
+        maps = self.network.forward_intermediates(x, indices=None, intermediates_only=True)  # [N, C, h, w] each
+        return torch.cat([pooled for one in maps for pooled in _pooled(one)], dim=1)
+
+
+def _pooled(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the spatial mean, standard deviation and maximum of [N, C, h, w], each [N, C]."""
+    variance = x.float().var((2, 3), correction=0)
+    return x.mean((2, 3)), (variance + 1e-8).sqrt().to(x.dtype), x.amax((2, 3))

@@ -9,7 +9,7 @@ from timm.models import FeatureListNet
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from unmask.networks.weights import timm_model
+from unmask.networks.timm_models import timm_model
 
 STAGES = 4  # of both networks
 

@@ -5,29 +5,15 @@ be chosen, and the decoder resizes its feature maps to the size of the encoder's
 be powers of two.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from unmask.networks.encoders import TimmEncoder
+from unmask.networks.encoders import Stages, TimmEncoder
 
 LEVELS = 5  # maximum number of encoder stages used; a vision transformer has one stage per block
-
-
-@runtime_checkable
-class Stages(Protocol):
-    """Interface of a timm model that returns the feature maps of its stages."""
-
-    feature_info: Sequence[Mapping[str, int]]
-
-    def forward_intermediates(self, x: Tensor, indices: list[int], intermediates_only: bool) -> list[Tensor]:
-        """Return the feature maps of the stages with these indices."""
-
-    def prune_intermediate_layers(self, indices: list[int], prune_norm: bool, prune_head: bool) -> list[int]:
-        """Drop the layers that follow the last of the stages with these indices."""
 
 
 class UNet(nn.Module):

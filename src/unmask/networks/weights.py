@@ -1,18 +1,14 @@
 """Pretrained weights: read from disk if present, downloaded only if a config asks for it, never read from pickles.
 
-timm and huggingface_hub are imported only when one of their models is built, because importing them, and torchvision
-with them, takes longer than importing PyTorch.
+huggingface_hub is imported only to download, because importing it takes long.
 """
 
-import difflib
 import os
 import pickle
 import re
-import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -25,9 +21,6 @@ FACENET_FILES = {
     "vggface2": "20180402-114759-vggface2.pt",
     "casia-webface": "20180408-102900-casia-webface.pt",
 }
-
-
-Options = dict[str, Any]  # arguments of timm.create_model
 
 
 class WeightsNotFound(FileNotFoundError):
@@ -149,29 +142,6 @@ def facenet_state(name: str) -> dict[str, Tensor]:
     return read_state_dict(find([source], download=True, folder=folder), source)
 
 
-def timm_model(name: str, channels: int, image_size: int | None, pretrained: bool, weights: str | None) -> nn.Module:
-    """Build a timm model without its classifier; its weights are random, from the hub or from a file.
-
-    Files must use timm's parameter names and be for RGB. If `channels` is more than 3, the weights of the red, green
-    and blue channels are loaded and the weights of the other channels start at zero.
-    """
-    options: Options = {} if image_size is None or not _fixed_input(name) else {"img_size": image_size}
-    if not pretrained and weights is None:
-        return _create(name, options | {"in_chans": channels})
-    if weights is None:
-        source = _download(name, options)
-    else:
-        source = _create(name, options)
-        adapt = vars(sys.modules[type(source).__module__]).get("checkpoint_filter_fn")
-        state = read_state_dict(weights)
-        load_state(source, adapt(state, source) if adapt else state, weights)
-    if channels == 3:
-        return source
-    target = _create(name, options | {"in_chans": channels})
-    target.load_state_dict(widen(source.state_dict(), target.state_dict()))
-    return target
-
-
 def widen(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Zero-pad the input channels (dim 1) of each tensor that has fewer of them than its namesake in `like`."""
     padded = {}
@@ -180,39 +150,3 @@ def widen(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, 
         wide[(slice(None), slice(value.shape[1])) if value.ndim > 1 else ...] = value
         padded[name] = wide
     return padded
-
-
-def _fixed_input(name: str) -> bool:
-    """Whether the architecture accepts only the input size it is built for, as most transformers do."""
-    import timm
-
-    config = timm.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name) else None
-    return bool(config and config.fixed_input_size)
-
-
-def _create(name: str, options: Options) -> nn.Module:
-    import timm
-
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models() + timm.list_pretrained(), n=3)
-        raise ValueError(f"timm has no model {name}; nearest: {', '.join(near) or 'none, see timm.list_models()'}")
-    model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
-    return model
-
-
-def _download(name: str, options: Options) -> nn.Module:
-    import timm
-    from huggingface_hub.constants import HF_HUB_CACHE
-    from huggingface_hub.errors import EntryNotFoundError
-
-    config = _create(name, options).pretrained_cfg
-    hub = config.get("hf_hub_id") if isinstance(config, dict) else None
-    if hub is None:
-        raise ValueError(f"timm publishes no weights for {name}: set pretrained=false, or weights=PATH")
-    try:
-        model: nn.Module = timm.create_model(name, pretrained=True, num_classes=0, **options)
-    except (OSError, EntryNotFoundError) as error:
-        source = f"https://huggingface.co/{hub}, file model.safetensors (or pytorch_model.bin)"
-        place = f"anywhere, and pass weights=PATH; or `hf download {hub}`, which fills {HF_HUB_CACHE}"
-        raise WeightsNotFound(f"{name} ({hub})", source, place) from error
-    return model

