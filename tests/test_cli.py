@@ -177,16 +177,43 @@ def test_shells_complete_verbs_and_keys(tmp_path, monkeypatch):
     assert "table=" in unmask("-sc", "query=bash", cwd=tmp_path).stdout
 
 
-def test_the_version_and_the_module(tmp_path, monkeypatch, capsys):
+def test_the_version_and_the_module(tmp_path):
     told = f"unmask {version('unmask')}\n"
     assert unmask("--version", cwd=tmp_path).stdout == told == unmask("train", "--version", cwd=tmp_path).stdout
-    monkeypatch.setattr(sys, "argv", ["unmask", "--version"])
-    runpy.run_module("unmask", run_name="__main__")
-    assert capsys.readouterr().out == told
+    assert subprocess.run([sys.executable, "-m", "unmask", "--version"], capture_output=True, text=True).stdout == told
     first = unmask("--foo", cwd=tmp_path, expect=2)
     assert first.stderr.count("\n") == 1 and "expected a verb first" in first.stderr
     flagged = unmask("list", "--foo", cwd=tmp_path, expect=2)
     assert flagged.stderr.count("\n") == 1 and "--foo" in flagged.stderr
+
+
+ENDS = """
+import atexit, sys, threading, time
+from unmask import cli
+
+def main():
+    threading.Thread(target=lambda: (time.sleep(0.3), print("thread"))).start()
+    print("main")
+    {end}
+
+atexit.register(print, "at exit")
+cli.main = main
+cli.run()
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [
+        ("", 0, ""), ("sys.exit(143)", 143, ""), ("sys.exit(None)", 0, ""), ("sys.exit('why')", 1, "why"),
+        ("raise KeyError('x')", 1, "KeyError: 'x'"),
+    ],
+)  # fmt: skip
+def test_a_process_ends_as_python_does_but_sooner(end, code, said):
+    """Threads are joined, exit functions called and output flushed, into a pipe too."""
+    done = subprocess.run([sys.executable, "-c", ENDS.format(end=end)], capture_output=True, text=True)
+    assert done.returncode == code and done.stdout.split("\n")[:-1] == ["main", "thread", "at exit"]
+    assert done.stderr.strip().endswith(said) and bool(done.stderr) == bool(said)
 
 
 @pytest.mark.slow

@@ -106,7 +106,7 @@ def test_bad_files_are_listed_with_their_reasons_and_the_others_prepared(demo_ro
             "cut off:",
             "not a readable video",
             "no face found",
-            "hangs: nothing after 6 s",
+            "timed out after 6 s",
         ],
         strict=True,
     ):
@@ -288,7 +288,7 @@ def test_shards_through_the_console(workplace, demo_root, tmp_path):
     assert "delete" in unmask(*arguments, "prepare.shard=2/2", "rerun=true", cwd=tmp_path, expect=1).stderr
     second = unmask(*arguments, "prepare.shard=2/2", cwd=tmp_path)
     assert (
-        f"0 of {total} items remain for other shards. To join them: the same command without prepare.shard"
+        f"0 of {total} items remain for other shards. To merge the shards, run the same command without prepare.shard"
         in second.stdout
     )
     unmask(*arguments, cwd=tmp_path)

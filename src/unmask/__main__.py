@@ -1,6 +1,6 @@
 """Make `python -m unmask` the same as the console command `unmask`."""
 
-from unmask.cli import main
+from unmask.cli import run
 
 if __name__ == "__main__":
-    main()
+    run()

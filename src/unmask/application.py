@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unmask.config import conf_dir, slips
+from unmask.config import Settings, conf_dir, slips
 from unmask.config.check import resolved
 from unmask.failures import DISK, disk, fail_clearly, is_fixable
 from unmask.runs.identity import prepared_hash, run_id
@@ -37,10 +37,19 @@ def _run_id(root: DictConfig) -> str:
     plain = OmegaConf.to_container(root, resolve=False)
     assert isinstance(plain, dict)
     try:
-        prepared = prepared_hash(resolved(root, "data")["data"]) if root.get("data") is not None else ""
+        prepared = prepared_hash(resolved_store(root)) if root.get("data") is not None else ""
     except (ValueError, OSError):  # the verb itself reports this error
         prepared = ""
     return run_id({str(key): value for key, value in plain.items()}, prepared)
+
+
+def resolved_store(cfg: DictConfig) -> Settings:
+    """Check and return the parts of `data` that determine the prepared crops: `source`, `recipe`, `split`, `prepared`.
+
+    The other parts are for training, and checking them would import PyTorch.
+    """
+    found = resolved(cfg, *(f"data.{part}" for part in ("source", "recipe", "split", "prepared")))
+    return {path.removeprefix("data."): value for path, value in found.items()}
 
 
 def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:

@@ -1,22 +1,45 @@
 """The console command `unmask VERB key=value ...`; each verb is a Hydra application."""
 
 import ast
+import atexit
 import gc
 import os
 import runpy
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from unmask.arguments import WORDS, UsageError, parse, shows
 from unmask.parallel.processes import interrupted
+
+
+def run() -> NoReturn:
+    """Run `main` and end the process without unloading its modules, which takes seconds once PyTorch is imported.
+
+    Before that, as at every exit, threads are joined, exit functions are called and output is flushed.
+    """
+    code: object = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    threading._shutdown()  # type: ignore[attr-defined]  # as at the end of a process of `multiprocessing`
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed by its reader, such as `head`
+            stream.flush()
+    os._exit(code if isinstance(code, int) else code is not None)
 
 
 def main() -> None:

@@ -50,11 +50,23 @@ def resolved(cfg: DictConfig, *only: str) -> Settings:
             for node in [OmegaConf.select(cfg, path)]
         }
     )
-    wrong = {key: text for key, text in _misfits(cfg, found)} | dict(out_of_range(found))
+    wrong = {key: text for key, text in _misfits(cfg, found)} | dict(out_of_range(_nested(found)))
     if wrong:
         several = [f"{len(wrong)} values are wrong:"] if len(wrong) > 1 else []
         raise ValueError("\n  ".join([*several, *(f"{key}={text}" for key, text in wrong.items())]))
     return found
+
+
+def _nested(found: Settings) -> Settings:
+    """Turn {`data.split`: ...} into {`data`: {`split`: ...}}."""
+    nested: Settings = {}
+    for path, value in found.items():
+        *above, last = path.split(".")
+        place = nested
+        for key in above:
+            place = place.setdefault(key, {})
+        place[last] = value
+    return nested
 
 
 def _misfits(cfg: DictConfig, found: Settings) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,6 @@ Eval/ or next to the picture folder) and Kaggle's (.csv with a header).
 import warnings
 from pathlib import Path
 
-from unmask.data.datamodule import data_module
 from unmask.data.manifest import Item, ManifestError
 from unmask.data.source import Source
 from unmask.datasets.lists import named_once, read_csv, read_text, the_only
@@ -120,6 +119,3 @@ def read_table(path: Path, header: int, allowed: set[int] | None) -> tuple[list[
             )
         found.append((number, row[0], values))
     return head, named_once(path, found)
-
-
-CelebADataModule = data_module(CelebA)

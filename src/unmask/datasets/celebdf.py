@@ -8,7 +8,6 @@ means real.
 import re
 from pathlib import Path
 
-from unmask.data.datamodule import data_module
 from unmask.data.manifest import Item, ManifestError
 from unmask.data.source import Source
 from unmask.datasets.lists import named_once, read_csv, read_text, the_only
@@ -137,6 +136,3 @@ def read_methods(path: Path) -> dict[str, str]:
 def _same(path: str) -> str:
     """Normalise slashes and case of a path, so that lists match the disk."""
     return path.replace("\\", "/").lower()
-
-
-CelebDFDataModule = data_module(CelebDF)

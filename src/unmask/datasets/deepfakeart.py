@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from unmask.data.datamodule import data_module
 from unmask.data.manifest import Item, ManifestError
 from unmask.data.source import Source
 from unmask.datasets.celebdf import read_methods
@@ -136,6 +135,3 @@ def read_pairs(path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
         if original.group(2) != "original.png" or not FORGERY.fullmatch(forgery.group(2)):
             raise ManifestError(f"{path}: {pair[0]} is listed as the original of {pair[1]}: are the two swapped?")
         yield original.group(1), (original.group(2), forgery.group(2))
-
-
-DeepfakeArtDataModule = data_module(DeepfakeArt)

@@ -38,7 +38,7 @@ def prepared_hash(data: Settings) -> str:
     """Return the hashes of the prepared items of a data config, one per data set; empty if nothing is prepared.
 
     Args:
-        data: the checked data config.
+        data: the checked data config, or at least its `source`, `recipe`, `split` and `prepared`.
     """
     from unmask.config.build import build
     from unmask.data.prepared import members  # slow to import; not every caller needs it

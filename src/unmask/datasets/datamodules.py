@@ -1,0 +1,14 @@
+"""LightningDataModules of single data sets, for use without Hydra.
+
+They are not in the files of the data sets, because `unmask prepare` imports those, and Lightning takes
+seconds to import.
+"""
+
+from unmask.data.datamodule import data_module
+from unmask.datasets.celeba import CelebA
+from unmask.datasets.celebdf import CelebDF
+from unmask.datasets.deepfakeart import DeepfakeArt
+
+CelebADataModule = data_module(CelebA)
+CelebDFDataModule = data_module(CelebDF)
+DeepfakeArtDataModule = data_module(DeepfakeArt)
