@@ -399,7 +399,7 @@ def test_art_goes_the_whole_way_on_real_paintings(shared_data, tmp_path):
     data.setup("fit")
     assert sum(len(samples) for samples in data.samples.values()) == 16
     words = data.protocol_words("test")
-    assert "single pictures" in words["Task"] and "whether two are similar, is another" in words["Task"]
+    assert "single pictures" in words["Task"] and "whether two pictures are similar" in words["Task"]
     assert words["Split"].startswith(
         "random_groups (a painting and everything made from it stay together, dealt by seed 0"
     )

@@ -184,7 +184,7 @@ def test_a_copy_in_two_splits_is_refused_unless_it_is_allowed(tmp_path):
     message = str(refused.value)
     assert "1 pair of unrelated items look alike but are in different splits" in message
     assert "own/real/test/copy (test) and own/real/train/trainreal0 (train): " in message
-    assert "of 64 bits" in message and "data.split.allow_duplicates=true accepts them" in message
+    assert "of 64 hash bits differ" in message and "data.split.allow_duplicates=true accepts them" in message
     allowed = folder_of(data.root, allow_duplicates=True)
     allowed.setup("fit")
     assert allowed.duplicates[["split_a", "split_b"]].to_numpy().tolist() == [["test", "train"]]

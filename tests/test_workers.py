@@ -36,7 +36,7 @@ def test_bad_tasks_are_named_and_the_others_are_done():
     assert reasons == {
         "crash": "its process crashed (exit code 7)",
         "abort": "its process crashed (exit code -6)",
-        "hang": "hangs: nothing after 6 s",
+        "hang": "timed out after 6 s",
         "bad": "no face found",
         "bug": "KeyError: 'x'",
     }

@@ -106,7 +106,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
 
     Args:
         store: the prepared crops.
-        items: rows of the manifest to use, all prepared.
+        items: rows of the manifest to use; all of them must have been prepared.
         how: the sampling.
         seed: seed of the draws, which differ in each epoch; None uses fixed frames (evaluation).
         augment: augmentation in the worker, (x uint8, one seed per sample) -> x; only used with a seed.

@@ -6,7 +6,8 @@ alike; if the manifest relates a pair (`manifest.relations`), the pair is only r
 a copy of the other, or a fake made from it; if the two are in different splits, the splits leak.
 
 duplicates.csv in a store has one row per pair: `a`, `b` (items), `label_a`, `label_b`, `related`, and for their crops
-the lowest `distance` (of 64 bits), the highest `correlation`, and the `share` of crops with a twin in the other item.
+the lowest `distance` (number of 64 hash bits that differ), the highest `correlation`, and the `share` of crops with a
+twin in the other item.
 """
 
 from collections.abc import Callable, Iterator
@@ -136,7 +137,8 @@ def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
     for row in nearest.head(most).to_dict("records"):
         (a, b), what = (f"{row[x]} ({row[f'split_{x}']})" for x in "ab"), "related" if row["related"] else "unrelated"
         labels = "" if row["label_a"] == row["label_b"] else ", one real, one fake"
-        yield f"{a} and {b}: {row['distance']} of 64 bits, correlation {row['correlation']:.3f}, {what}{labels}"
+        bits = f"{row['distance']} of 64 hash bits differ"
+        yield f"{a} and {b}: {bits}, correlation {row['correlation']:.3f}, {what}{labels}"
     if len(pairs) > most:
         yield f"and {len(pairs) - most} more"
 

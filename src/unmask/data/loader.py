@@ -13,7 +13,7 @@ class Loader:
         batch_size: samples per device.
         num_workers: number of loader processes; 0 suffices, because crops are memory-mapped.
         seed: seed of the training order and of all random draws.
-        masks: whether batches contain manipulation masks; the recipe must keep them (`recipe.masks`).
+        masks: whether batches contain manipulation masks; requires crops prepared with `recipe.masks`.
         attributes: names of the attributes that batches contain, such as `Male` and `Smiling`.
     """
 

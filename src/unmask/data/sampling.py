@@ -105,7 +105,8 @@ def paired_order(label: NDArray[np.integer], source: Indices, rng: np.random.Gen
         rng: draws the order.
 
     Returns:
-        As many positions as there are labels, or one less if that number is odd; do not separate the pairs.
+        As many positions as there are labels, or one fewer if that number is odd. A batch must contain both
+        positions of a pair.
     """
     real = np.flatnonzero(label == 0)
     fake = _rounds(np.flatnonzero(label == 1), len(label) // 2, rng)

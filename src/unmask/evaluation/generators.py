@@ -75,7 +75,7 @@ class _Task:
         data: the data whose real images samples are compared with.
         own: the data that the generator was trained on.
         settings: settings of the command.
-        perceptual: LPIPS and an empty text, or None and the reason why LPIPS is unavailable.
+        perceptual: LPIPS and an empty string, or None and the reason why LPIPS is unavailable.
     """
 
     run: Run

@@ -96,7 +96,7 @@ def find_lpips(settings: Settings, size: int) -> tuple[Any, str]:
     """Build LPIPS for images of `size` px.
 
     Returns:
-        LPIPS and an empty text, or None and the reason why LPIPS is unavailable.
+        LPIPS and an empty string, or None and the reason why LPIPS is unavailable.
 
     Raises:
         WeightsNotFound: the weights file that the config names does not exist.

@@ -173,7 +173,7 @@ def pad_even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _set_time(picture: av.VideoFrame, clock: Clock, number: int) -> None:
     if number >= len(clock.times):
-        raise ValueError(f"frame {number} has no time: the clock has {len(clock.times)}")
+        raise ValueError(f"frame {number} has no timestamp: the clock has only {len(clock.times)} timestamps")
     picture.pts, picture.time_base = clock.times[number], clock.base
     after = clock.times[number + 1] if number + 1 < len(clock.times) else clock.times[number] + clock.last
     picture.duration = after - clock.times[number]

@@ -51,7 +51,7 @@ class WholePictures:
             are then rejected.
         masks: also store the manipulation masks, for localisation.
         decoder: for videos: `auto`, `decord`, `pyav` or `torchcodec`.
-        device: where face detection runs; not part of the key.
+        device: where face detection runs; it does not change which prepared crops are used.
     """
 
     crop_size: int = 256

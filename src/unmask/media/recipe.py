@@ -41,7 +41,7 @@ class FaceCrops:
             because an untouched face is not fake.
         masks: also crop the manipulation masks, for localisation.
         decoder: `auto`, `decord`, `pyav` or `torchcodec`.
-        device: where face detection runs; not part of the key.
+        device: where face detection runs; it does not change which prepared crops are used.
     """
 
     frames: int = 32

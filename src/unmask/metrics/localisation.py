@@ -29,7 +29,8 @@ class Pixels(NamedTuple):
     Attributes:
         total: `[B, 2]`, number of pixels.
         called: `[B, 2]`, number of pixels that are called manipulated because their logit is 0 or more.
-        quantile: `[B, 2, PIECES]`, the middle logit of each piece; NaN for pieces without pixels.
+        quantile: `[B, 2, PIECES]`, the median logit of each of `PIECES` equal pieces of the sorted logits; NaN for
+            empty pieces.
     """
 
     total: NDArray[np.int64]

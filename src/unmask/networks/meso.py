@@ -33,7 +33,7 @@ def _stage(extract: nn.Module, channels: int, pool: int, momentum: float) -> nn.
 
 
 class Inception(nn.Module):
-    """Four parallel branches: one 1x1 convolution; three times a 1x1 and a 3x3 convolution, with dilation 1, 2 and 3.
+    """Four parallel branches: a 1x1 convolution, and three of a 1x1 and a 3x3 convolution, dilated by 1, 2 and 3.
 
     A ReLU follows every convolution. The branches have the same order as in the authors' code, because weights are
     matched by order.

@@ -125,7 +125,7 @@ def stage(
 def convolve(
     inside: int, outside: int, span: int, kernel: int, stride: int = 1, factorised: bool = False
 ) -> list[nn.Module]:
-    """Build a convolution over `span` frames and `kernel` px; if `factorised`, one over space, a ReLU, one over time.
+    """Build a convolution over `span` frames and `kernel` px; if `factorised`, one over space and one over time.
 
     The number of channels in between is chosen such that the two convolutions together have about as many parameters as
     the single one (arXiv 1711.11248, section 3.5).

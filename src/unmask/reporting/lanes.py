@@ -39,7 +39,7 @@ def scored_rows(predictions: pd.DataFrame, score_threshold: float) -> pd.DataFra
         ValueError: If the rows belong to several items.
     """
     if predictions["item"].nunique() != 1:
-        raise ValueError("a timeline shows one item; select its rows first")
+        raise ValueError(f"expected the rows of one item, got {predictions['item'].nunique()} items")
     rows = detection.frames(predictions).dropna(subset=["score"]).sort_values(["track", "time", "frame"])
     seconds = bool(rows["time"].notna().all())  # pictures have no time
     when = rows["time"] if seconds else rows["frame"]

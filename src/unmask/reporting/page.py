@@ -38,7 +38,8 @@ def write(
         path: The HTML file; its folder is created.
         runs: The runs, in the order in which the page shows them.
         title: Heading of the page.
-        strips: Gives face crops by item, frame numbers and track; without it the page has no faces.
+        strips: A callable that returns the face crops of an item, given its frame numbers and a track; None for a page
+            without faces.
         demo: Whether to state at the top that rendered demo data were scored.
         about: Where the page itself comes from, such as its date and the version that wrote it.
 
