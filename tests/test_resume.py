@@ -56,8 +56,8 @@ def train_in(place: Path, out: str, overrides: list[str], kill: KillAt | None, m
     with monkeypatch.context() as patch:
         patch.chdir(place)
         if kill:
-            parts = verb._parts
-            patch.setattr(verb, "_parts", lambda group: [*parts(group), *([kill] if "best" in group else [])])
+            parts = verb._callbacks
+            patch.setattr(verb, "_callbacks", lambda *given: [*parts(*given), kill])
             with pytest.raises(Killed):
                 verb.train(cfg)
         else:
@@ -151,8 +151,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_weights(workp
             if trainer.current_epoch == 1 and batch_idx == 1:
                 batch["x"].fill_(float("nan"))
 
-    parts = verb._parts
-    monkeypatch.setattr(verb, "_parts", lambda group: [*parts(group), *([Poison()] if "best" in group else [])])
+    parts = verb._callbacks
+    monkeypatch.setattr(verb, "_callbacks", lambda *given: [*parts(*given), Poison()])
     with pytest.raises(ValueError, match=r"not finite at step \d+ .* Lower module.optimizer.lr"):
         train_in(workplace, "out/poison", arguments_of_meso4, None, monkeypatch)
     weights = load_weights(workplace / "out/poison/checkpoints/last.ckpt")

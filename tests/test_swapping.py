@@ -418,7 +418,7 @@ def test_a_detector_trains_on_swapped_videos(swap_run, demo_root, tmp_path):
     unmask("swap", f"run={run}", f"video={given / '1.mp4'}", "to=B", f"out={tmp_path / 'one'}", cwd=place)
     assert (out / "videos/1.mp4").read_bytes() == (tmp_path / "one/videos/1.mp4").read_bytes()
 
-    call = shlex.split(done.stdout.replace("\n", " ").split("before any mark: ")[1].split("videos in")[0])
+    call = shlex.split(done.stdout.replace("\n", " ").split("without marks: ")[1].split("videos in")[0])
     more = ["data.demo=true", "image_size=32", "trainer=smoke", "explain=0", "name=of_swaps"]
     unmask("train", *[word for word in call[2:] if "=" in word], *more, cwd=place)
     (folder,) = (place / "outputs/of_swaps").iterdir()

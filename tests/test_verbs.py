@@ -151,7 +151,7 @@ def test_a_training_ends_with_its_figures_its_folder_and_its_page(workplace, arg
     assert " trainer.max_epochs=2" in page and "++trainer" not in page, "the command as it was typed"
     told = unmask("report", f"run={folder}", cwd=workplace).stdout
     assert "AUC, all" in told and printed.endswith(f"{told}run: {folder}\n")
-    epochs = [line for line in printed.splitlines() if line.startswith("epoch ")]
+    epochs = [line for line in printed.splitlines() if re.match(r"epoch \d", line)]
     assert len(epochs) == 2 and re.fullmatch(
         r"epoch 2 of 2: loss [\d.]+, val/loss [\d.]+, val/frame_auroc [\d.]+ \([\d.]+ s\)", epochs[1]
     )
