@@ -16,8 +16,9 @@ from torchvision.transforms import v2
 from datamodules import DataOf
 from unmask.data import sampling
 from unmask.data.audit import audit, weighted_auroc
-from unmask.data.augment import Augmentation, Downscale
+from unmask.data.augment import Augmentation
 from unmask.data.dataset import CropDataset, Sampling
+from unmask.data.handling import Resample
 from unmask.data.manifest import Item, ManifestError, check_leaks, components, items_table
 from unmask.data.parts import measured
 from unmask.data.pixels import to_float
@@ -462,13 +463,13 @@ def test_a_mask_moves_with_its_picture_and_keeps_its_colours():
 def test_codecs_are_imitated_on_uint8_one_draw_a_sample():
     x = torch.randint(0, 256, (3, 2, 3, 32, 32), dtype=torch.uint8)
     x[:, 1] = x[:, 0]
-    augment = Augmentation(worker=[v2.JPEG([30, 90]), Downscale(0.3)])
+    augment = Augmentation(worker=[v2.JPEG([30, 90]), Resample(0.3)])
     out = augment.on_worker(x, [1, 2, 3])
     assert out.dtype == torch.uint8 and out.shape == x.shape and not torch.equal(out, x)
     assert torch.equal(out[:, 0], out[:, 1]), "one draw for a clip"
     assert torch.equal(out, augment.on_worker(x, [1, 2, 3]))
     with pytest.raises(ValueError, match="smallest=0"):
-        Downscale(0)
+        Resample(0)
 
 
 # -- the audit

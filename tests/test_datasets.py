@@ -401,7 +401,7 @@ def test_art_goes_the_whole_way_on_real_paintings(shared_data, tmp_path):
     words = data.protocol_words("test")
     assert "single pictures" in words["Task"] and "whether two pictures are similar" in words["Task"]
     assert words["Split"].startswith(
-        "random_groups (a painting and everything made from it stay together, dealt by seed 0"
+        "random_groups (a painting and everything made from it stay together, assigned at random with seed 0"
     )
     batch = next(iter(data.train_dataloader()))
     assert batch["y"].tolist() == [1, 0] and batch["mask"][0].any() and not batch["mask"][1].any()

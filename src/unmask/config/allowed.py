@@ -14,6 +14,7 @@ OURS = (
     "unmask.data.augment",
     "unmask.data.blend",
     "unmask.data.dataset.Sampling",
+    "unmask.data.handling",
     "unmask.data.loader",
     "unmask.data.split",
     "unmask.datasets",

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 from torchvision import tv_tensors
 
 Transform = Callable[..., Any]  # a picture, or a picture and its mask -> the same, transformed
@@ -62,30 +61,6 @@ def _each(
                 sample, moved = (transform(sample), None) if moved is None else transform(sample, moved)
             out.append((sample.as_subclass(Tensor), None if moved is None else moved.as_subclass(Tensor)))
     return out
-
-
-class Downscale(nn.Module):
-    """Downscale a picture and upscale it again, like a thumbnail or a re-upload.
-
-    Args:
-        smallest: smallest factor for the side, in (0, 1]; the factor is drawn uniformly from [smallest, 1].
-    """
-
-    def __init__(self, smallest: float = 0.5) -> None:
-        super().__init__()
-        if not 0 < smallest <= 1:
-            raise ValueError(f"smallest={smallest}: expected a fraction above 0 and at most 1")
-        self.smallest = smallest
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform uint8 [(T,) 3, S, S] -> the same shape."""
-        side = x.shape[-1]
-        share = self.smallest + (1 - self.smallest) * float(torch.rand(()))
-        small = max(8, round(share * side))
-        frames = x.reshape(-1, *x.shape[-3:]).float()
-        down = interpolate(frames, (small, small), mode="bilinear", antialias=True, align_corners=False)
-        up = interpolate(down, x.shape[-2:], mode="bilinear", align_corners=False)
-        return up.round().clamp(0, 255).to(x.dtype).reshape(x.shape)
 
 
 class DropFrames(nn.Module):

@@ -37,7 +37,7 @@ class Source:
         "official": "no video is in two splits, but people are: this list shares identities between training and test",
         "identity_disjoint": "no person is in two splits",
         "predefined": "the data set's own split",
-        "random_groups": "whole groups, assigned at random (seed {seed})",
+        "random_groups": "whole groups, assigned at random with seed {seed}",
     }
     #: Published numbers of real and fake items, by name of the data set.
     PUBLISHED: Mapping[str, Mapping[str, int]] = {}

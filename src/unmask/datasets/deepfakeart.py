@@ -38,7 +38,7 @@ class DeepfakeArt(Source):
         **Source.PROTOCOL_WORDS,
         "predefined": "the official lists; a painting and everything made from it stay together",
         "identity_disjoint": "a painting and everything made from it stay together",
-        "random_groups": "a painting and everything made from it stay together, assigned at random (seed {seed})",
+        "random_groups": "a painting and everything made from it stay together, assigned at random with seed {seed}",
     }
     DISJOINT = (*Source.DISJOINT, "predefined")
     ELSE_RANDOM_GROUPS = True

@@ -37,7 +37,7 @@ validation; without one, they are split at random by original video."""
         "in two splits",
         "identity_disjoint": "an original and its fakes stay together; identities are unknown, so a person may be in "
         "two splits",
-        "random_groups": "an original and its fakes stay together, assigned at random (seed {seed}); identities are "
+        "random_groups": "an original and its fakes stay together, assigned at random with seed {seed}; identities are "
         "unknown, so a person may be in two splits",
     }
     ELSE_RANDOM_GROUPS = True

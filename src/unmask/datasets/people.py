@@ -48,7 +48,7 @@ class People(Source):
 Other paths: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='C/**'"""
     DISJOINT = ()
     PROTOCOL_WORDS = {
-        "random_groups": "for each person, whole files are held out at random (seed {seed}), or the end of the only "
+        "random_groups": "for each person, whole files are held out at random with seed {seed}, or the end of the only "
         "video; the held-out frames are divided in order, first validation, then test, so these two may share videos "
         "but no frame"
     }
