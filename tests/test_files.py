@@ -1,9 +1,7 @@
 """What is no regular file is never waited for, and names that are no text do not end a preparation."""
 
-import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +13,7 @@ import pytest
 from PIL import Image
 
 from conftest import unmask
+from hostile_files import alarmed
 from unmask.commands.prepare import _memory, hashes
 from unmask.data.manifest import Item, ManifestError, items_table
 from unmask.datasets import lists
@@ -27,26 +26,6 @@ from unmask.provenance import read_marks
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no named pipes and no names that are not UTF-8"
 )
-
-
-class Hangs(BaseException):
-    """No exception that the program could catch."""
-
-
-@contextlib.contextmanager
-def alarm(seconds=300):
-    """Interrupt a call that would wait forever, so that the suite does not."""
-
-    def ring(*_):
-        raise Hangs
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(params=["pipe", "socket", "device", "folder", "link"])
@@ -75,7 +54,7 @@ def odd(tmp_path, request, monkeypatch) -> tuple[Path, str]:
 )
 def test_what_is_no_regular_file_is_refused_at_once(odd, read):
     path, kind = odd
-    with alarm(), pytest.raises(ValueError, match=rf"not a regular file \({kind}\)"):
+    with alarmed(300), pytest.raises(ValueError, match=rf"not a regular file \({kind}\)"):
         read(path)
 
 
@@ -135,7 +114,7 @@ def test_pipes_sockets_and_devices_are_set_aside_with_their_reason(tmp_path, mon
     Path("c.mp4").symlink_to("/dev/zero")
     Path("d.png").symlink_to("gone.png")
     Path("e.png").symlink_to("e.png")
-    with alarm():
+    with alarmed(300):
         items, rejected, _ = prepared(root)
     assert rejected.set_index("path")["rejected"].to_dict() == {
         "real/a.jpg": "not a regular file (a named pipe)",

@@ -14,12 +14,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unmask.config import Settings, conf_dir, slips
+from unmask.config import conf_dir, slips
 from unmask.config.check import resolved
 from unmask.failures import DISK, disk, fail_clearly, is_fixable
 from unmask.runs.identity import prepared_hash, run_id
 
 FULL = "HYDRA_FULL_ERROR"  # environment variable that makes Hydra raise errors instead of printing them
+# What determines the prepared crops. The rest of `data` is for training, and checking it would import PyTorch.
+STORE = ("data.source", "data.recipe", "data.split", "data.prepared")
 ALWAYS = ("hydra.", "hydra/", "local")  # overrides that always have an effect: Hydra's and the user's local ones
 
 
@@ -37,19 +39,10 @@ def _run_id(root: DictConfig) -> str:
     plain = OmegaConf.to_container(root, resolve=False)
     assert isinstance(plain, dict)
     try:
-        prepared = prepared_hash(resolved_store(root)) if root.get("data") is not None else ""
+        prepared = prepared_hash(resolved(root, *STORE)["data"]) if root.get("data") is not None else ""
     except (ValueError, OSError):  # the verb itself reports this error
         prepared = ""
     return run_id({str(key): value for key, value in plain.items()}, prepared)
-
-
-def resolved_store(cfg: DictConfig) -> Settings:
-    """Check and return the parts of `data` that determine the prepared crops: `source`, `recipe`, `split`, `prepared`.
-
-    The other parts are for training, and checking them would import PyTorch.
-    """
-    found = resolved(cfg, *(f"data.{part}" for part in ("source", "recipe", "split", "prepared")))
-    return {path.removeprefix("data."): value for path, value in found.items()}
 
 
 def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:

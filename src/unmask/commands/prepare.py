@@ -20,7 +20,7 @@ import pandas as pd
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from unmask.application import resolved_store, verb
+from unmask.application import STORE, verb
 from unmask.config import Settings
 from unmask.config.build import build
 from unmask.config.check import resolved
@@ -41,7 +41,7 @@ from unmask.parallel.workers import run
 
 def prepare(cfg: DictConfig) -> None:
     """Prepare a data set, or each data set of a mixture; with check=true only report what is found."""
-    settings = resolved_store(cfg) | {"blend": resolved(cfg, "data.blend")["data.blend"]}
+    settings = resolved(cfg, *STORE, "data.blend")["data"]
     source, recipe, split, blend = (build(settings[part]) for part in ("source", "recipe", "split", "blend"))
     work = members(source, split, recipe, settings["prepared"])
     workers = min(os.cpu_count() or 1, 16) if cfg.prepare.num_workers is None else cfg.prepare.num_workers

@@ -1,5 +1,6 @@
 """Check a composed config before anything expensive runs; report all problems at once, each with its dotted path."""
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -34,39 +35,25 @@ def resolved(cfg: DictConfig, *only: str) -> Settings:
 
     Args:
         cfg: the composed config.
-        only: dotted paths of the parts to check and return; if none is given, the whole config.
+        only: dotted paths of the parts to check and return, nested as in the config; if none is given, the whole
+            config.
 
     Raises:
         ConfigError: see `validate`.
         ValueError: a value is out of range or does not match its constructor's annotation.
     """
     validate(cfg, *only)
-    found: Settings = (
-        OmegaConf.to_container(cfg, resolve=True)
-        if not only
-        else {  # type: ignore[assignment]
-            path: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-            for path in only
-            for node in [OmegaConf.select(cfg, path)]
-        }
-    )
-    wrong = {key: text for key, text in _misfits(cfg, found)} | dict(out_of_range(_nested(found)))
+    found: Settings = {} if only else OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    for path in only:
+        *above, name = path.split(".")
+        node = OmegaConf.select(cfg, path)
+        place = functools.reduce(lambda inner, key: inner.setdefault(key, {}), above, found)
+        place[name] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    wrong = {key: text for key, text in _misfits(cfg, found)} | dict(out_of_range(found))
     if wrong:
         several = [f"{len(wrong)} values are wrong:"] if len(wrong) > 1 else []
         raise ValueError("\n  ".join([*several, *(f"{key}={text}" for key, text in wrong.items())]))
     return found
-
-
-def _nested(found: Settings) -> Settings:
-    """Turn {`data.split`: ...} into {`data`: {`split`: ...}}."""
-    nested: Settings = {}
-    for path, value in found.items():
-        *above, last = path.split(".")
-        place = nested
-        for key in above:
-            place = place.setdefault(key, {})
-        place[last] = value
-    return nested
 
 
 def _misfits(cfg: DictConfig, found: Settings) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ Each encoder normalises its own input. Its attribute `channels` is 3 for RGB; ch
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from facenet_pytorch import InceptionResnetV1
@@ -152,10 +152,11 @@ class TimmEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: [N, channels, H, W] in [0, 1] -> [N, num_features]."""
         x = (x - self.mean) / self.std
-        if self.pooling == "last" or not isinstance(self.network, Stages):
+        if self.pooling == "last":
             features: Tensor = self.network(x)
             return features
-        maps = self.network.forward_intermediates(x, indices=None, intermediates_only=True)  # [N, C, h, w] each
+        stages = cast(Stages, self.network)
+        maps = stages.forward_intermediates(x, indices=None, intermediates_only=True)  # [N, C, h, w] each
         return torch.cat([pooled for one in maps for pooled in _pooled(one)], dim=1)
 
 

