@@ -25,10 +25,10 @@ from unmask.failures import fail_clearly
 from unmask.files import remove_made, replace_file, reserve
 from unmask.generation.folder import is_whole
 from unmask.media.pictures import WholePictures
-from unmask.runs.checkpoints import load_checkpoint, resume_point
+from unmask.runs.checkpoints import load_checkpoint, load_weights, resume_point
 from unmask.runs.errors import RunError
 from unmask.runs.predictions import read_predictions, write_predictions
-from unmask.training.checkpoints import WholeCheckpoints
+from unmask.training.checkpoints import WholeCheckpoints, complete
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +240,30 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         writer.save_checkpoint({"state_dict": {"w": torch.zeros(3)}}, path)
     assert path.read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_frozen_tensors_are_written_once_and_the_best_weights_become_whole(tmp_path):
+    state = {"encoder.w": torch.arange(2000.0), "head.w": torch.ones(3)}
+    writer, best, last = WholeCheckpoints({"encoder.w"}), tmp_path / "best.ckpt", tmp_path / "last.ckpt"
+    writer.save_checkpoint({"state_dict": state, "epoch": 0}, best)
+    frozen = tmp_path / "frozen.ckpt"
+    first = frozen.stat()
+    writer.save_checkpoint({"state_dict": state | {"head.w": torch.zeros(3)}, "epoch": 1}, last)
+    after = frozen.stat()
+    assert (first.st_ino, first.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)  # not written again
+    assert list(torch.load(last, weights_only=True)["state_dict"]) == ["head.w"]
+    assert best.stat().st_size < 4000 < frozen.stat().st_size
+    for path, head in ((best, 1.0), (last, 0.0)):
+        for found in (writer.load_checkpoint(path, weights_only=True)["state_dict"], load_weights(path)):
+            assert found["encoder.w"].equal(state["encoder.w"]) and found["head.w"].equal(torch.full((3,), head))
+    complete(best)
+    whole = best.read_bytes()
+    complete(best)  # does nothing
+    assert best.read_bytes() == whole
+    frozen.unlink()
+    assert load_weights(best).keys() == state.keys()
+    with pytest.raises(RunError, match=r"frozen.ckpt is missing"):
+        load_weights(last)
 
 
 @pytest.mark.parametrize("harm", ["cut", "flipped", "list", "empty", "text", "folder"])

@@ -54,7 +54,7 @@ from unmask.studies import sweep
 from unmask.studies.jobs import command
 from unmask.training import trainer as trainers
 from unmask.training.callbacks import SeedEachStep
-from unmask.training.checkpoints import WholeCheckpoints
+from unmask.training.checkpoints import WholeCheckpoints, complete
 from unmask.training.evaluation import Results, evaluate
 from unmask.training.loggers import LogTestResults, build_loggers, closing_loggers
 from unmask.training.module import Module
@@ -89,7 +89,7 @@ def train(cfg: DictConfig) -> float | None:
         loggers = build_loggers(settings)
         callbacks = [*_callbacks(settings["callbacks"], bool(loggers)), SeedEachStep(cfg.seed), shown]
         saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)  # else Lightning adds one
-        options = {"logger": loggers, "enable_checkpointing": saves, "plugins": [WholeCheckpoints()]}
+        options = {"logger": loggers, "enable_checkpointing": saves, "plugins": [WholeCheckpoints(module.frozen)]}
         trainer = trainers.build(settings["trainer"], module, callbacks, **options)
         results = _run(trainer, module, data, out)
     if results is None:
@@ -140,6 +140,7 @@ def _run(trainer: Trainer, module: Module, data: DataModule, out: Path) -> dict[
     chosen = _keep(trainer, best)
     results = {split: evaluate(trainer, module, data, split, best) for split in ("val", "test")}
     if trainer.is_global_zero:
+        complete(best)
         for split, found in results.items():
             if found.table is not None:
                 protocol = data.protocol_words(split) | _selection(module, epochs, chosen)

@@ -92,6 +92,13 @@ class Detector(Module):
         return self.network
 
     @property
+    def frozen(self) -> frozenset[str]:
+        """The tensors of a frozen encoder."""
+        if not (isinstance(self.network, EncodedNetwork) and self.network.frozen):
+            return frozenset()
+        return frozenset(f"network.encoder.{name}" for name in self.encoded.encoder.state_dict())
+
+    @property
     def encoded(self) -> EncodedNetwork:
         """The network, which must have an encoder and a head."""
         assert isinstance(self.network, EncodedNetwork)
@@ -99,8 +106,7 @@ class Detector(Module):
 
     def on_fit_start(self) -> None:
         """Precompute the features of a frozen encoder if samples are the stored crops, without augmentation."""
-        frozen = isinstance(self.network, EncodedNetwork) and self.network.frozen
-        if self.features == "off" or not frozen or self.trainer.datamodule is None:  # type: ignore[attr-defined]
+        if self.features == "off" or not self.frozen or self.trainer.datamodule is None:  # type: ignore[attr-defined]
             return
         if self.data.as_stored:
             self.print(f"features {self.use_features(self.data)}")

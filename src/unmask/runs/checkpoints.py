@@ -11,20 +11,30 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from unmask.runs.errors import RunError
 
+FROZEN = "frozen"  # key of a checkpoint whose frozen tensors are in `frozen_path`
+
+
+def frozen_path(path: Path) -> Path:
+    """Return the file with the frozen tensors of a checkpoint."""
+    return path.with_name("frozen.ckpt")
+
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a checkpoint's `state_dict`.
+    """Return the tensors of a checkpoint's `state_dict`, with the frozen ones that it refers to.
 
     Raises:
         RunError: the file is missing, is broken, or could only be loaded by executing code.
     """
-    state = load_checkpoint(path).get("state_dict")
+    found = load_checkpoint(path)
+    state = found.get("state_dict")
     tensors = isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())
     if not isinstance(state, dict) or not tensors or not all(isinstance(key, str) for key in state):
         raise RunError(f"{path} is refused: it is not a checkpoint (state_dict is missing or holds more than tensors)")
     for name, value in state.items():  # a tensor may declare more elements than the file stores
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise RunError(f"{path} is refused: the tensor {name} claims more values than are stored")
+    if found.get(FROZEN) is True and path != frozen_path(path):
+        return load_weights(frozen_path(path)) | state
     return dict(state)
 
 

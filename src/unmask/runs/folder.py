@@ -13,7 +13,8 @@ HYDRA = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", LOG
 # What a run writes beside .hydra; `rerun=true` removes this and nothing else.
 MADE = (
     "metrics.json", "metrics.csv", "predictions-*.parquet", "report.html", DUPLICATES, "output.log",
-    "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/*.ckpt.*.tmp",
+    "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/frozen.ckpt",
+    "checkpoints/*.ckpt.*.tmp",
     "explain/[0-9]*.png", "explain/explain.json", "samples/step-*.png", "samples/reconstructed.png",
     "samples/timelapse.mp4", "tensorboard/**/events.out.tfevents.*", "tensorboard/**/hparams.yaml",
 )  # fmt: skip

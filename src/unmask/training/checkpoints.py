@@ -1,29 +1,70 @@
-"""Atomic writing of checkpoints: even a full disk does not damage the previous one."""
+"""Atomic writing of checkpoints; weights that training never changes are written only once."""
 
 import io
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from unmask.config import Settings
 from unmask.files import replace_file
+from unmask.runs.checkpoints import FROZEN, frozen_path, load_checkpoint, load_weights
 
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Lightning's checkpoint files, but a new file replaces the previous one only after it is complete.
 
     If a run is killed while it saves, or if the disk is full, its previous checkpoint remains.
+
+    Args:
+        frozen: names of the tensors of `state_dict` that training never changes. They are written once per process, to
+            `frozen.ckpt` in the same folder, and the checkpoints refer to it: a frozen InceptionResnetV1 has 110 MB.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def __init__(self, frozen: Collection[str] = ()) -> None:
+        self.frozen = frozenset(frozen)
+        self._written: set[Path] = set()
+
+    def save_checkpoint(self, checkpoint: Settings, path: str | Path, storage_options: object = None) -> None:
         """Serialise in memory, write next to the old file, then rename.
 
         Raises:
             OSError: the file cannot be written; the old one is kept.
         """
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(target, buffer.getbuffer())
+        target, state = Path(path), checkpoint["state_dict"]
+        fixed = {name: value for name, value in state.items() if name in self.frozen}
+        if fixed:
+            kept = frozen_path(target)
+            if kept not in self._written:
+                _write(kept, {"state_dict": fixed})
+                self._written.add(kept)
+            rest = {name: value for name, value in state.items() if name not in fixed}
+            checkpoint = checkpoint | {"state_dict": rest, FROZEN: True}
+        _write(target, checkpoint)
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Callable[..., object] | None = lambda storage, loc: storage,
+        weights_only: bool | None = None,
+    ) -> Settings:
+        """Load a checkpoint, with the frozen tensors that it refers to."""
+        found: Settings = super().load_checkpoint(path, map_location, weights_only)
+        if found.pop(FROZEN, False):
+            found["state_dict"] |= load_weights(frozen_path(Path(path)))
+        return found
+
+
+def complete(path: Path) -> None:
+    """Rewrite a checkpoint so that it contains the frozen tensors that it refers to; a whole one is left alone."""
+    found = load_checkpoint(path)
+    if found.pop(FROZEN, False):
+        _write(path, found | {"state_dict": found["state_dict"] | load_weights(frozen_path(path))})
+
+
+def _write(path: Path, checkpoint: Settings) -> None:
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, buffer.getbuffer())

@@ -29,6 +29,11 @@ class Module(LightningModule):
         return self
 
     @property
+    def frozen(self) -> frozenset[str]:
+        """Names of the tensors of the state dict that training never changes; checkpoints store them once."""
+        return frozenset()
+
+    @property
     def data(self) -> DataModule:
         """The data module of the Trainer."""
         return data_of(self.trainer)
