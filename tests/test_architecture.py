@@ -11,14 +11,15 @@ GUESSES, UNTYPED = 10, 99  # calls of hasattr and getattr, and lines that name A
 # From the top of the house to its ground: a room may import those below it.
 ROOMS = (
     "__main__", "cli", "commands", "studies", "application", "inference", "generation", "evaluation", "demo",
-    "datasets", "modules", "training", "explain", "reporting", "runs", "data", "media", "provenance", "networks",
-    "metrics", "failures", "parallel", "config", "console", "arguments", "files",
+    "datasets", "modules", "training", "explain", "reporting", "runs", "data", "perturb", "media", "provenance",
+    "networks", "metrics", "failures", "parallel", "config", "console", "arguments", "files",
 )  # fmt: skip
 # Rooms that know no framework at all, and files of others that do not either.
 PLAIN = [
     "networks",
     "metrics",
     "media",
+    "perturb",
     "demo",
     "provenance",
     "explain",

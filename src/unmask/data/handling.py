@@ -3,16 +3,14 @@
 They run on uint8 in the loader's worker (see `Augmentation.worker`). A clip gets one draw for all its frames.
 """
 
-import io
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
+from unmask.perturb.pictures import SUBSAMPLINGS, each, saved
+
 FILTERS = (
     Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS,
 )  # fmt: skip
@@ -41,7 +39,7 @@ class Jpeg(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Transform uint8 [(T,) 3, S, S] -> the same shape."""
         how = {"quality": _draw(self.quality), "subsampling": self.subsampling[_draw((0, len(self.subsampling) - 1))]}
-        return _each(x, lambda picture: _saved(picture, "JPEG", **how))
+        return _each(x, lambda picture: saved(picture, "JPEG", **how))
 
 
 class WebP(nn.Module):
@@ -58,7 +56,7 @@ class WebP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Transform uint8 [(T,) 3, S, S] -> the same shape."""
         quality = _draw(self.quality)
-        return _each(x, lambda picture: _saved(picture, "WEBP", quality=quality, method=2))
+        return _each(x, lambda picture: saved(picture, "WEBP", quality=quality, method=2))
 
 
 class Resample(nn.Module):
@@ -141,13 +139,4 @@ def _draw(bounds: tuple[int, int]) -> int:
 
 def _each(x: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
     """Change every picture of uint8 [(T,) 3, H, W] -> the same shape."""
-    pictures: NDArray[np.uint8] = x.reshape(-1, *x.shape[-3:]).permute(0, 2, 3, 1).contiguous().numpy()  # [N, H, W, 3]
-    changed = np.stack([np.asarray(change(Image.fromarray(picture))) for picture in pictures])
-    return torch.from_numpy(changed).permute(0, 3, 1, 2).reshape(x.shape)
-
-
-def _saved(picture: Image.Image, kind: str, **how: object) -> Image.Image:
-    """Encode a picture and decode it again."""
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **how)
-    return Image.open(buffer).convert("RGB")
+    return torch.from_numpy(each(x.reshape(-1, *x.shape[-3:]).numpy(), change)).reshape(x.shape)

@@ -1,0 +1,119 @@
+"""What a perturbation is: something that happens to a picture or a video between its making and its checking."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class OnCrops(Protocol):
+    """A perturbation of stored crops, at several levels.
+
+    Level n, counted from 1, uses `levels[n - 1]`; level 0 changes nothing.
+    """
+
+    @property
+    def levels(self) -> Sequence[object]:
+        """The setting of each level, weakest first."""
+
+    def words(self, level: int) -> str:
+        """Say what a level does, such as `JPEG quality 75, 4:2:0`, for the description of the protocol.
+
+        Args:
+            level: 1 to `len(levels)`.
+
+        Raises:
+            ValueError: there is no such level.
+        """
+
+    def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
+        """Perturb the crops of one item.
+
+        Args:
+            x: frames of one item, RGB [N, 3, S, S]; not changed.
+            level: 0 to `len(levels)`.
+            seed: seed of all random draws, so equal seeds give equal crops. What stays the same during a recording,
+                such as a covered place, is drawn once for all frames; sensor noise is drawn for each frame.
+
+        Returns:
+            The perturbed frames [N, 3, S, S]; `x` itself at level 0.
+
+        Raises:
+            ValueError: there is no such level.
+        """
+
+
+@runtime_checkable
+class OnFiles(Protocol):
+    """A perturbation of files, at several levels.
+
+    The recipe that made the crops then reads the written file, so face detection sees the perturbation too. Level n,
+    counted from 1, uses `levels[n - 1]`; level 0 changes nothing.
+    """
+
+    #: Whether videos can be perturbed.
+    videos: ClassVar[bool]
+    #: Whether pictures can be perturbed.
+    pictures: ClassVar[bool]
+
+    @property
+    def levels(self) -> Sequence[object]:
+        """The setting of each level, weakest first."""
+
+    def words(self, level: int) -> str:
+        """Say what a level does, such as `H.264 CRF 23`, for the description of the protocol.
+
+        Args:
+            level: 1 to `len(levels)`.
+
+        Raises:
+            ValueError: there is no such level.
+        """
+
+    def file(self, path: Path, level: int, folder: Path) -> Path:
+        """Write the perturbed file.
+
+        Args:
+            path: a video or a picture; not changed.
+            level: 0 to `len(levels)`.
+            folder: where to write, such as a temporary folder; it exists and does not contain `path`.
+
+        Returns:
+            The written file; `path` itself at level 0.
+
+        Raises:
+            MediaError: the file cannot be read, or is not of a kind that this perturbation can change.
+            ValueError: there is no such level.
+        """
+
+
+def chosen(levels: Sequence[T], level: int) -> T:
+    """Return the setting of a level, counted from 1.
+
+    Raises:
+        ValueError: there is no such level.
+    """
+    if not 1 <= level <= len(levels):
+        raise ValueError(f"level={level}: expected 1 to {len(levels)}, the number of levels")
+    return levels[level - 1]
+
+
+def checked(levels: Sequence[T], valid: Callable[[T], bool], expected: str) -> list[T]:
+    """Return the settings of all levels as a list.
+
+    Args:
+        levels: the settings.
+        valid: whether a setting is allowed.
+        expected: describes the allowed settings in the error message.
+
+    Raises:
+        ValueError: there are no levels, or a setting is not allowed.
+    """
+    if not levels or not all(valid(one) for one in levels):
+        raise ValueError(f"levels={list(levels)}: expected a list of {expected}, weakest first")
+    return list(levels)

@@ -1,0 +1,299 @@
+"""Perturbations of pictures: saved again, resized, captured from a screen.
+
+On files, they read the picture as `prepare` does, upright and in sRGB, and write a new file without metadata. On crops,
+they do the same to each frame. Nothing is random.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, features
+
+from unmask.media.kinds import Frame, MediaError, first_bytes, first_line, is_picture
+from unmask.media.reader import open_media
+from unmask.perturb.kinds import checked, chosen
+
+SUFFIXES = {"JPEG": ".jpg", "WEBP": ".webp", "AVIF": ".avif", "PNG": ".png"}
+SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
+QUALITY, FACTOR = "qualities from 1 to 100", "factors above 0 and at most 1"
+SPEED = 8  # of the AVIF encoder; Pillow's default, 6, takes two to four times as long and gains 0.1 to 0.2 dB
+LARGEST = 4.0  # largest factor of a screenshot
+
+Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+
+
+class JpegLevel(TypedDict):
+    """How a JPEG is saved: quality of libjpeg, 1 to 100, and chroma subsampling, one of `SUBSAMPLINGS`."""
+
+    quality: int
+    subsampling: str
+
+
+class Jpeg:
+    """Save a picture as JPEG.
+
+    Args:
+        levels: for each level `quality` and `subsampling`.
+    """
+
+    videos: ClassVar[bool] = False
+    pictures: ClassVar[bool] = True
+
+    def __init__(self, levels: Sequence[JpegLevel]) -> None:
+        kinds = ", ".join(SUBSAMPLINGS)
+        self.levels = checked(levels, _is_jpeg, f"mappings {{quality: 1 to 100, subsampling: one of {kinds}}}")
+
+    def words(self, level: int) -> str:
+        """Return, for example, `JPEG quality 75, 4:2:0`."""
+        one = chosen(self.levels, level)
+        return f"JPEG quality {one['quality']}, {one['subsampling']}"
+
+    def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
+        """Save and read each crop [N, 3, S, S]."""
+        return each(x, lambda picture: saved(picture, "JPEG", **chosen(self.levels, level))) if level else x
+
+    def file(self, path: Path, level: int, folder: Path) -> Path:
+        """Write `NAME.jpg`; see `OnFiles.file`."""
+        return _write(_read(path), path, folder, "JPEG", **chosen(self.levels, level)) if level else path
+
+
+class WebP:
+    """Save a picture as lossy WebP, as messengers and websites do.
+
+    Args:
+        levels: quality of each level, 1 to 100.
+    """
+
+    videos: ClassVar[bool] = False
+    pictures: ClassVar[bool] = True
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        self.levels = checked(levels, _is_quality, QUALITY)
+
+    def words(self, level: int) -> str:
+        """Return, for example, `WebP quality 75`."""
+        return f"WebP quality {chosen(self.levels, level)}"
+
+    def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
+        """Save and read each crop [N, 3, S, S]."""
+        return each(x, lambda picture: saved(picture, "WEBP", quality=chosen(self.levels, level))) if level else x
+
+    def file(self, path: Path, level: int, folder: Path) -> Path:
+        """Write `NAME.webp`; see `OnFiles.file`."""
+        return _write(_read(path), path, folder, "WEBP", quality=chosen(self.levels, level)) if level else path
+
+
+class Avif:
+    """Save a picture as AVIF, 4:2:0, with one thread, so that the bytes do not depend on the machine.
+
+    Args:
+        levels: quality of each level, 1 to 100.
+
+    Raises:
+        ValueError: Pillow cannot write AVIF. This is checked here, so that no suite starts without it.
+    """
+
+    videos: ClassVar[bool] = False
+    pictures: ClassVar[bool] = True
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        if not features.check("avif"):
+            raise ValueError("this Pillow cannot write AVIF; pip install --upgrade --force-reinstall 'pillow>=11.3'")
+        self.levels = checked(levels, _is_quality, QUALITY)
+
+    def words(self, level: int) -> str:
+        """Return, for example, `AVIF quality 60`."""
+        return f"AVIF quality {chosen(self.levels, level)}"
+
+    def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
+        """Save and read each crop [N, 3, S, S]."""
+        return each(x, lambda picture: saved(picture, "AVIF", **self._options(level))) if level else x
+
+    def file(self, path: Path, level: int, folder: Path) -> Path:
+        """Write `NAME.avif`; see `OnFiles.file`."""
+        return _write(_read(path), path, folder, "AVIF", **self._options(level)) if level else path
+
+    def _options(self, level: int) -> dict[str, int]:
+        return {"quality": chosen(self.levels, level), "speed": SPEED, "max_threads": 1}
+
+
+class Resize:
+    """Make a picture smaller and save it losslessly; a crop is enlarged again, because crops keep their size.
+
+    Args:
+        levels: factor of each level for both sides, above 0 and at most 1.
+        filter: resampling filter; except for `nearest`, Pillow's filters prevent aliasing.
+    """
+
+    videos: ClassVar[bool] = False
+    pictures: ClassVar[bool] = True
+
+    def __init__(self, levels: Sequence[float], filter: Filter = "bicubic") -> None:
+        self.levels, self.filter = checked(levels, _is_fraction, FACTOR), filter
+        self._filter = _resampling("filter", filter)
+
+    def words(self, level: int) -> str:
+        """Return, for example, `resized by 0.5, bicubic`."""
+        return f"resized by {chosen(self.levels, level):g}, {self.filter}"
+
+    def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
+        """Make each crop [N, 3, S, S] smaller, and enlarge it to its size with the same filter."""
+        return each(x, lambda picture: self._small(picture, level).resize(picture.size, self._filter)) if level else x
+
+    def file(self, path: Path, level: int, folder: Path) -> Path:
+        """Write `NAME.png`, smaller than the original; see `OnFiles.file`."""
+        return _write(self._small(_read(path), level), path, folder, "PNG") if level else path
+
+    def _small(self, picture: Image.Image, level: int) -> Image.Image:
+        return _scaled(picture, chosen(self.levels, level), self._filter)
+
+
+class DownUp:
+    """Make a picture smaller, enlarge it to its original size, and save it losslessly.
+
+    Args:
+        levels: factor of each level for both sides, above 0 and at most 1.
+        down: resampling filter for making it smaller.
+        up: resampling filter for enlarging it.
+    """
+
+    videos: ClassVar[bool] = False
+    pictures: ClassVar[bool] = True
+
+    def __init__(self, levels: Sequence[float], down: Filter = "box", up: Filter = "bilinear") -> None:
+        self.levels, self.down, self.up = checked(levels, _is_fraction, FACTOR), down, up
+        self._down, self._up = _resampling("down", down), _resampling("up", up)
+
+    def words(self, level: int) -> str:
+        """Return, for example, `resized by 0.5, box, and back, bilinear`."""
+        return f"resized by {chosen(self.levels, level):g}, {self.down}, and back, {self.up}"
+
+    def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
+        """Resize each crop [N, 3, S, S] down and up."""
+        return each(x, lambda picture: self._resized(picture, level)) if level else x
+
+    def file(self, path: Path, level: int, folder: Path) -> Path:
+        """Write `NAME.png`; see `OnFiles.file`."""
+        return _write(self._resized(_read(path), level), path, folder, "PNG") if level else path
+
+    def _resized(self, picture: Image.Image, level: int) -> Image.Image:
+        return _scaled(picture, chosen(self.levels, level), self._down).resize(picture.size, self._up)
+
+
+class Screenshot:
+    """Scale a picture as a screen shows it, cut its border and save it losslessly.
+
+    The scaled pixels no longer lie on the grid of the original ones, and the cut moves the 8 px grid of an earlier
+    compression. A crop is resized to its size afterwards, because crops keep their size.
+
+    Args:
+        levels: factor of each level for both sides, such as 1.25 on a screen with a scale of 125 %.
+        border: width of the border that is cut on each side after scaling, px.
+    """
+
+    videos: ClassVar[bool] = False
+    pictures: ClassVar[bool] = True
+
+    def __init__(self, levels: Sequence[float], border: int = 3) -> None:
+        self.levels = checked(levels, _is_scale, f"factors above 0 and at most {LARGEST:g}")
+        if border < 0:
+            raise ValueError(f"border={border}: expected 0 px or more")
+        self.border = border
+
+    def words(self, level: int) -> str:
+        """Return, for example, `screenshot at scale 0.8, 3 px cut`."""
+        return f"screenshot at scale {chosen(self.levels, level):g}, {self.border} px cut"
+
+    def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
+        """Capture each crop [N, 3, S, S], and resize it to its size."""
+        bilinear = Image.Resampling.BILINEAR
+        return each(x, lambda picture: self._captured(picture, level).resize(picture.size, bilinear)) if level else x
+
+    def file(self, path: Path, level: int, folder: Path) -> Path:
+        """Write `NAME.png`, of another size than the original; see `OnFiles.file`."""
+        return _write(self._captured(_read(path), level), path, folder, "PNG") if level else path
+
+    def _captured(self, picture: Image.Image, level: int) -> Image.Image:
+        shown = _scaled(picture, chosen(self.levels, level), Image.Resampling.BILINEAR)
+        cut = min(self.border, (min(shown.size) - 1) // 2)
+        return shown.crop((cut, cut, shown.width - cut, shown.height - cut))
+
+
+def each(x: NDArray[np.uint8], change: Callable[[Image.Image], Image.Image]) -> NDArray[np.uint8]:
+    """Change every frame of RGB uint8 [N, 3, H, W] -> the same shape."""
+    made = np.empty_like(x)
+    for to, frame in zip(made, x, strict=True):
+        to[:] = np.asarray(change(_image(frame.transpose(1, 2, 0)))).transpose(2, 0, 1)
+    return made
+
+
+def saved(picture: Image.Image, kind: str, **how: object) -> Image.Image:
+    """Encode a picture in one of Pillow's formats, such as `JPEG`, and decode it again to RGB.
+
+    Raises:
+        MediaError: the format cannot hold the picture.
+    """
+    return Image.open(io.BytesIO(_encoded(picture, kind, **how))).convert("RGB")
+
+
+def _encoded(picture: Image.Image, kind: str, **how: object) -> bytes:
+    buffer = io.BytesIO()
+    try:
+        picture.save(buffer, kind, **how)
+    except (OSError, ValueError) as error:  # the picture has too many pixels on one side
+        size = f"{picture.width}x{picture.height} px"
+        raise MediaError(f"cannot be saved as {kind} at {size} ({first_line(error)})") from error
+    return buffer.getvalue()
+
+
+def _write(picture: Image.Image, path: Path, folder: Path, kind: str, **how: object) -> Path:
+    """Save a picture in `folder`, under the name of `path` with the suffix of its format."""
+    made = folder / f"{path.stem}{SUFFIXES[kind]}"
+    made.write_bytes(_encoded(picture, kind, **how))
+    return made
+
+
+def _read(path: Path) -> Image.Image:
+    """Read a picture as `prepare` does."""
+    first_bytes(path, 1)
+    if not is_picture(path):
+        raise MediaError("not a picture, and this perturbation changes only pictures")
+    return _image(open_media(path).read([0])[0])
+
+
+def _image(frame: Frame) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(frame))
+
+
+def _scaled(picture: Image.Image, factor: float, how: Image.Resampling) -> Image.Image:
+    width, height = (max(1, round(factor * side)) for side in picture.size)
+    return picture.resize((width, height), how)
+
+
+def _resampling(key: str, name: str) -> Image.Resampling:
+    names = [one.name.lower() for one in Image.Resampling]
+    if name not in names:
+        raise ValueError(f"{key}={name}: expected one of {', '.join(names)}")
+    return Image.Resampling[name.upper()]
+
+
+def _is_quality(quality: int) -> bool:
+    return isinstance(quality, int) and 1 <= quality <= 100
+
+
+def _is_fraction(factor: float) -> bool:
+    return 0 < factor <= 1
+
+
+def _is_scale(factor: float) -> bool:
+    return 0 < factor <= LARGEST
+
+
+def _is_jpeg(level: JpegLevel) -> bool:
+    return set(level) == {"quality", "subsampling"} and (
+        _is_quality(level["quality"]) and level["subsampling"] in SUBSAMPLINGS
+    )
