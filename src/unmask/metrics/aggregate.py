@@ -6,15 +6,20 @@ then tie. Tables also contain the probability, for calibration and for display.
 
 import itertools
 import math
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from unmask.metrics import ranking
+
 Array = NDArray[np.float64]
 FACTS = ["item", "label", "method", "dataset", "split"]
 SHOWN = 5  # maximum number of rows that an error message shows
+TOP = 5  # number of rows that `top_k` keeps
+SURE_FAKE, SURE_REAL = math.log(0.8 / 0.2), math.log(0.2 / 0.8)  # scores of the probabilities 0.8 and 0.2
 
 
 def probability(logit: ArrayLike) -> Array:
@@ -56,41 +61,99 @@ def frames(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions.assign(score=values, prob=probability(values))
 
 
-def tracks(predictions: pd.DataFrame) -> pd.DataFrame:
+def median(score: Array) -> Array:
+    """Keep the middle one of a track's increasing scores `[N]`, or the middle two of an even number."""
+    return score[(len(score) - 1) // 2 : len(score) // 2 + 1]
+
+
+def highest(score: Array) -> Array:
+    """Keep the highest of a track's increasing scores `[N]`."""
+    return score[-1:]
+
+
+def top_k(score: Array) -> Array:
+    """Keep the `TOP` highest of a track's increasing scores `[N]`, or all if there are fewer."""
+    return score[-TOP:]
+
+
+def confident(score: Array) -> Array:
+    """Keep the scores of a track, increasing `[N]`, that are sure, if there are enough of them; else keep all.
+
+    The rule of the winning entry of the Deepfake Detection Challenge (Seferbekov 2020,
+    github.com/selimsef/dfdc_deepfake_challenge). If more than 11 rows, and more than N / 2.5 rounded down, have a
+    probability above 0.8, only these are kept; otherwise, if more than 90 % of the rows have a probability below 0.2,
+    only those are kept. There, the rows of all faces of a video are taken together; here, each track is aggregated by
+    itself, as in all aggregations.
+    """
+    fake, real = score[score > SURE_FAKE], score[score < SURE_REAL]
+    if len(fake) > len(score) // 2.5 and len(fake) > 11:
+        return fake
+    return real if len(real) > 0.9 * len(score) else score
+
+
+# Which of a track's rows, sorted by score, count: the probability of the track is the mean over these rows.
+AGGREGATIONS: Mapping[str, Callable[[Array], Array] | None] = {
+    "mean": None,  # all rows
+    "median": median,
+    "max": highest,
+    "top-k": top_k,
+    "confident": confident,
+}
+
+
+def tracks(predictions: pd.DataFrame, aggregation: str = "mean") -> pd.DataFrame:
     """Aggregate the scored rows of a prediction table to one row per track (such as a person) of an item.
 
+    Args:
+        predictions: Rows of frames or clips with `item, track, logit`.
+        aggregation: One of `AGGREGATIONS`: which of a track's rows count.
+
     Returns:
-        Columns `item, track, num, score, prob`: `num` is the number of rows, `prob` the mean of their probabilities,
-        `score` its logit.
+        Columns `item, track, num, score, prob`: `num` is the number of all scored rows, `prob` the mean of the
+        probabilities of those that count, `score` its logit.
 
     Raises:
-        ValueError: If a logit is infinite.
+        ValueError: If a logit is infinite, or the aggregation does not exist.
     """
+    if aggregation not in AGGREGATIONS:
+        raise ValueError(f"aggregation {aggregation!r}: expected one of {', '.join(AGGREGATIONS)}")
     scored = frames(predictions).dropna(subset=["score"])
     groups = scored.groupby(["item", "track"], sort=True)
     found = groups.size().rename("num").reset_index()
-    number = np.asarray(groups.ngroup(), np.int64)
-    scores = _track_scores(scored["score"].to_numpy(np.float64), number)
+    number, score = np.asarray(groups.ngroup(), np.int64), scored["score"].to_numpy(np.float64)
+    if (keep := AGGREGATIONS[aggregation]) is not None and len(score):
+        score, number = _kept(score, number, keep)
+    scores = _track_scores(score, number)
     return found.assign(score=scores, prob=probability(scores))
 
 
-def videos(predictions: pd.DataFrame) -> pd.DataFrame:
+def _kept(score: Array, track: NDArray[np.int64], keep: Callable[[Array], Array]) -> tuple[Array, NDArray[np.int64]]:
+    """Return the scores of each track that count, with their track numbers."""
+    order = np.lexsort((score, track))
+    parts = np.split(score[order], np.flatnonzero(np.diff(track[order])) + 1)
+    kept = [keep(part) for part in parts]
+    return np.concatenate(kept), np.repeat(np.arange(len(kept)), [len(part) for part in kept])
+
+
+def videos(predictions: pd.DataFrame, aggregation: str = "mean") -> pd.DataFrame:
     """Aggregate a prediction table to one row per item.
 
-    The probability of a track is the mean over its rows. The probability of an item is the maximum over its tracks,
-    because a video with one forged face is a fake. The score is the logit of this probability. It is computed as
-    log(mean p) - log(mean (1 - p)) from the rows' logits, so that no p is rounded to 0 or 1. Rows are grouped by the
-    full name `item`, because several methods use the same clip names.
+    The probability of a track is the mean over its rows, or over those that an `aggregation` keeps. The probability of
+    an item is the maximum over its tracks, because a video with one forged face is a fake. The score is the logit of
+    this probability. It is computed as log(mean p) - log(mean (1 - p)) from the rows' logits, so that no p is rounded
+    to 0 or 1. Rows are grouped by the full name `item`, because several methods use the same clip names.
 
     Args:
         predictions: Rows of frames or clips with `item, track, label, method, dataset, split, logit`.
+        aggregation: One of `AGGREGATIONS`: which of a track's rows count.
 
     Returns:
         Columns `item, label, method, dataset, split, score, prob, num`, sorted by `item`; `num` counts the scored
         rows, and `score` and `prob` are NaN for an item without scored rows.
 
     Raises:
-        ValueError: If an item has several labels, methods, data sets or splits, or a logit is infinite.
+        ValueError: If an item has several labels, methods, data sets or splits, a logit is infinite, or the aggregation
+            does not exist.
     """
     facts = predictions[FACTS].drop_duplicates()
     twice = facts.loc[facts["item"].duplicated(), "item"]
@@ -99,10 +162,24 @@ def videos(predictions: pd.DataFrame) -> pd.DataFrame:
             f"{twice.nunique()} item(s) have more than one label, method, dataset or split, first {twice.iloc[0]!r}; "
             "an item name must be unique, such as dataset/method/clip"
         )
-    items = tracks(predictions).groupby("item").agg(score=("score", "max"), num=("num", "sum"))
+    items = tracks(predictions, aggregation).groupby("item").agg(score=("score", "max"), num=("num", "sum"))
     items.insert(1, "prob", probability(items["score"]))
     table = facts.merge(items, how="left", left_on="item", right_index=True).sort_values("item", ignore_index=True)
     return table.assign(num=table["num"].fillna(0).astype(np.int64))
+
+
+def choose(validation: pd.DataFrame) -> str:
+    """Return the name of the aggregation with the highest AUC over the items of validation predictions.
+
+    Of equally good ones, it is the first in `AGGREGATIONS`; without scored items of both classes, it is `mean`.
+    """
+    best, best_area = next(iter(AGGREGATIONS)), -1.0
+    for name in AGGREGATIONS:
+        table = videos(validation, name).dropna(subset=["score"])
+        area = float(ranking.auroc(table["score"], table["label"]))
+        if area > best_area:  # never true for NaN
+            best, best_area = name, area
+    return best
 
 
 def _values(predictions: pd.DataFrame) -> Array:

@@ -1,12 +1,16 @@
 """Uncertainty of metrics on a finite number of videos: bootstrap over items, paired comparison of two detectors."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from unmask.metrics import aggregate, ranking
+from unmask.metrics import aggregate, delong, ranking
+from unmask.metrics.multiple import holm
 
 Array = NDArray[np.float64]
 CELLS = 500_000  # number of (resample, row) pairs processed at once: 4 MB per array
@@ -49,7 +53,8 @@ def interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]
 class Comparison:
     """Difference `a - b` between the video AUROCs of two detectors, on the videos that both of them scored.
 
-    The interval `low, high` and `p` are NaN if a class has fewer than `FEWEST` videos.
+    `low, high` and `p` are from the bootstrap, `p_delong` is from the test of DeLong (see `delong.paired`). They are
+    NaN if a class has fewer than `FEWEST` videos.
     """
 
     a: float
@@ -60,6 +65,25 @@ class Comparison:
     p: float
     real: int
     fake: int
+    p_delong: float
+
+
+class Pair(NamedTuple):
+    """Comparison of two of several detectors, with p-values corrected for the number of pairs (see `pairwise`).
+
+    Attributes:
+        a: Name of the first detector.
+        b: Name of the second detector.
+        found: Comparison of the two; None if they have no scored item in common, or disagree about a label.
+        p: Corrected p-value of the bootstrap.
+        p_delong: Corrected p-value of DeLong's test.
+    """
+
+    a: str
+    b: str
+    found: Comparison | None
+    p: float
+    p_delong: float
 
 
 def paired(
@@ -68,15 +92,26 @@ def paired(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Comparison:
+    """Compare two detectors, from their prediction tables, on the same videos (see `paired_items`)."""
+    a, b = (aggregate.videos(table).dropna(subset=["score"]) for table in (predictions_a, predictions_b))
+    return paired_items(a, b, resamples, seed)
+
+
+def paired_items(a: pd.DataFrame, b: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> Comparison:
     """Compare two detectors on the same videos, with the same resamples for both.
 
     `p` is two-sided. Of the share of resamples whose difference is <= 0 and the share whose difference is >= 0, it is
     twice the smaller one. One resample is added to each count, so that `p` is never 0.
 
+    Args:
+        a: One row per scored video of the first detector, with `item, label, score` (see `aggregate.videos`).
+        b: The same of the second detector.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
+
     Raises:
         ValueError: If the two tables have no scored item in common, or disagree about a label.
     """
-    a, b = (aggregate.videos(table).dropna(subset=["score"]) for table in (predictions_a, predictions_b))
     both = a.merge(b, on="item", suffixes=("_a", "_b"), validate="one_to_one").sort_values("item")
     if both.empty:
         raise ValueError("the two prediction tables have no scored item in common; score both runs on the same data")
@@ -88,10 +123,37 @@ def paired(
     value_a, value_b = float(ranking.auroc(first, label)), float(ranking.auroc(second, label))
     if min(real, fake) < FEWEST:
         nothing = float("nan")
-        return Comparison(value_a, value_b, value_a - value_b, nothing, nothing, nothing, real, fake)
+        return Comparison(value_a, value_b, value_a - value_b, nothing, nothing, nothing, real, fake, nothing)
     times = resample(label, resamples, seed)
     moved = ranking.auroc(first, label, times) - ranking.auroc(second, label, times)
     low, high = interval(moved)
     tail = min(np.sum(moved <= 0), np.sum(moved >= 0)) + 1
     p = min(1.0, 2 * float(tail) / (resamples + 1))
-    return Comparison(value_a, value_b, value_a - value_b, low, high, p, real, fake)
+    p_delong = delong.paired(first, second, label).p
+    return Comparison(value_a, value_b, value_a - value_b, low, high, p, real, fake, p_delong)
+
+
+def pairwise(tables: Mapping[str, pd.DataFrame], resamples: int = 1000, seed: int = 0) -> list[Pair]:
+    """Compare every pair of detectors, and correct the p-values for the number of pairs (see `multiple.holm`).
+
+    Args:
+        tables: One row per scored video of each detector, by name, with `item, label, score`.
+        resamples: Number of bootstrap resamples. As `p` is at least 2 / (resamples + 1), the smallest of T corrected
+            values is at least T times that; DeLong's has no such bound.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        The pairs, in the order of `tables`.
+    """
+    pairs = list(combinations(tables, 2))
+    found = [_compared(tables[a], tables[b], resamples, seed) for a, b in pairs]
+    p = holm([float("nan") if one is None else one.p for one in found]).tolist()
+    p_delong = holm([float("nan") if one is None else one.p_delong for one in found]).tolist()
+    return [Pair(a, b, *rest) for (a, b), *rest in zip(pairs, found, p, p_delong, strict=True)]
+
+
+def _compared(a: pd.DataFrame, b: pd.DataFrame, resamples: int, seed: int) -> Comparison | None:
+    try:
+        return paired_items(a, b, resamples, seed)
+    except ValueError:
+        return None

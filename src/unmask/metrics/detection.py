@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from unmask.metrics import bootstrap, ranking
+from unmask.metrics import bootstrap, operating, ranking, risk
 from unmask.metrics.aggregate import (
     frames,
     logit,
@@ -77,6 +77,11 @@ METRICS = (
     "brier",
     "ece",
     "log_loss",
+    "tpr_at_1",
+    "tpr_at_5",
+    "fpr_at_95",
+    "pauc",
+    "aurc",
 )
 
 
@@ -102,7 +107,12 @@ def coverage(predictions: pd.DataFrame) -> float:
 def evaluate(
     score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0
 ) -> dict[str, Array]:
-    """Compute all `METRICS` from logits `[N]`, labels `[N]` and weights (None or `[..., N]`) -> values `[...]` each."""
+    """Compute all `METRICS` from logits `[N]`, labels `[N]` and weights (None or `[..., N]`) -> values `[...]` each.
+
+    `tpr_at_1` and `tpr_at_5` are TPRs at an FPR of 1 % and 5 %, `fpr_at_95` is the FPR at a TPR of 95 %, and `pauc` is
+    the standardised partial AUC up to an FPR of 10 % (see `operating`); `aurc` is the mean error rate over all
+    coverages (see `risk`).
+    """
     table, prob = ranking.counts(score, label, weight), probability(score)
     return {
         "auroc": ranking.area(table),
@@ -116,6 +126,11 @@ def evaluate(
         "brier": brier(prob, label, weight),
         "ece": ece(prob, label, weight),
         "log_loss": log_loss(score, label, weight),
+        "tpr_at_1": operating.highest_tpr(table, 0.01),
+        "tpr_at_5": operating.highest_tpr(table, 0.05),
+        "fpr_at_95": operating.lowest_fpr(table, 0.95),
+        "pauc": operating.partial_area(table, 0.1),
+        "aurc": risk.aurc(score, label, weight, threshold),
     }
 
 
@@ -260,6 +275,7 @@ def _resampled(
     column = items["item"].searchsorted(rows["item"]) if len(rows) else np.empty(0, dtype=np.int64)
     step = max(1, bootstrap.CELLS // len(rows))
     parts = [
-        evaluate(score, label, times[start : start + step][:, column], threshold) for start in range(0, resamples, step)
+        evaluate(score, label, np.take(times[start : start + step], column, axis=1), threshold)
+        for start in range(0, resamples, step)
     ]
     return {metric: np.concatenate([part[metric] for part in parts]) for metric in METRICS}

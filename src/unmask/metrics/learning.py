@@ -41,7 +41,7 @@ def did_not_learn(
         and (words := _guessing(LEVELS[name](validation), unit(validation), resamples))
     ):
         reasons.append(f"{monitor} {words}")
-    return f"There is no evidence that this training learned: {', and '.join(reasons)}." if reasons else None
+    return f"There is no evidence that the detector learned anything: {', and '.join(reasons)}." if reasons else None
 
 
 def _guessing(table: pd.DataFrame, noun: str, resamples: int) -> str | None:
@@ -58,7 +58,7 @@ def _guessing(table: pd.DataFrame, noun: str, resamples: int) -> str | None:
     if not real or not fake:
         return f"does not exist, with {told} scored"
     if 1 / math.comb(len(items), fake) > TAIL:  # probability that random scores rank all items correctly
-        return f"rests on {told}, too few to tell it from guessing"
+        return f"is computed from {told}, too few to distinguish the detector from guessing"
     score, label, column = rows["score"].to_numpy(), rows["label"].to_numpy(), items["item"].searchsorted(rows["item"])
     times = bootstrap.resample(items["label"], resamples, seed=0)
     step = max(1, bootstrap.CELLS // len(rows))

@@ -2,9 +2,9 @@
 
 An image's pixels form two classes, pristine and manipulated. For each class, `PIECES` quantiles of the logits are kept:
 8 kB per image, whatever its size. The AUC over the pixels of all images is computed from these quantiles. It is exact
-if no image has more than `PIECES` pixels of a class. Otherwise its error is at most 1 / `PIECES`, independent of the
-scale of the logits, because the distribution of each class is wrong by at most half a piece. F1 and IoU are exact,
-because they are computed from counts.
+if no image has more than `PIECES` pixels of a class. Otherwise its error is at most 1 / `PIECES`, whatever the scale of
+the logits, because the quantiles shift the cumulative distribution of each class by at most 0.5 / `PIECES`. F1 and IoU
+are exact, because they are computed from counts.
 
 These metrics are computed only from manipulated images, because a pristine image has no region to find. They are NaN if
 there are no manipulated images.

@@ -43,15 +43,16 @@ def counts(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) 
         )
     order = np.argsort(-score, kind="stable")
     score, label = score[order], label[order]
-    weight = np.ones_like(score) if weight is None else np.asarray(weight, dtype=np.float64)[..., order]
+    # take, unlike indexing, keeps the rows of the result contiguous; the sums over them are then faster
+    weight = np.ones_like(score) if weight is None else np.take(np.asarray(weight, dtype=np.float64), order, axis=-1)
     last = np.flatnonzero(np.diff(score, append=np.nan) != 0)  # the last row of each group of equal scores
     fake, total = np.cumsum(weight * label, axis=-1), np.cumsum(weight, axis=-1)
     fake, total = (fake, total) if len(last) == len(score) else (fake[..., last], total[..., last])
     return Counts(score[last], fake, total - fake)
 
 
-def _both(table: Counts) -> tuple[Array, Array]:
-    """Return the total weights of fakes and of reals `[..., 1]`, both NaN if a class is missing."""
+def totals(table: Counts) -> tuple[Array, Array]:
+    """Return the total weights of fakes and of reals, each `[..., 1]`; both are NaN if a class is missing."""
     if table.fake.shape[-1] == 0:
         nothing = np.full((*table.fake.shape[:-1], 1), np.nan)
         return nothing, nothing
@@ -60,26 +61,37 @@ def _both(table: Counts) -> tuple[Array, Array]:
     return np.where(missing, np.nan, fake), np.where(missing, np.nan, real)
 
 
+def increments(values: Array) -> Array:
+    """Return the increase of each of `values` `[..., K]` over the one before it; the first one increases from 0."""
+    found = values.copy()
+    found[..., 1:] -= values[..., :-1]
+    return found
+
+
+def share(part: Array, whole: Array) -> Array:
+    """Divide shares of cumulative weights; 0 where nothing has been counted yet."""
+    return np.asarray(part / np.maximum(whole, np.finfo(np.float64).tiny))
+
+
 def area(table: Counts) -> Array:
     """Compute the area under the ROC curve with trapezoids, so that a fake and a real with equal scores count 1/2."""
-    fake, real = _both(table)
-    middle = table.fake - 0.5 * np.diff(table.fake, axis=-1, prepend=0.0)
-    total = np.sum(np.diff(table.real, axis=-1, prepend=0.0) * middle, axis=-1)
+    fake, real = totals(table)
+    middle = table.fake - 0.5 * increments(table.fake)
+    total = np.sum(increments(table.real) * middle, axis=-1)
     return np.asarray(total / (fake * real)[..., 0])
 
 
 def precision_sum(table: Counts) -> Array:
     """Compute the average precision: the sum of precision x increase in recall over the steps of the curve."""
-    fake, _ = _both(table)
-    called = table.fake + table.real
-    precision = np.divide(table.fake, called, out=np.zeros_like(called), where=called > 0)
-    total = np.sum(np.diff(table.fake, axis=-1, prepend=0.0) * precision, axis=-1)
+    fake, _ = totals(table)
+    precision = share(table.fake, table.fake + table.real)
+    total = np.sum(increments(table.fake) * precision, axis=-1)
     return np.asarray(total / fake[..., 0])
 
 
 def equal_error_rate(table: Counts) -> Array:
     """Compute the EER, the rate at which FPR equals FNR; points of the ROC curve are interpolated linearly."""
-    fake, real = _both(table)
+    fake, real = totals(table)
     if table.fake.shape[-1] == 0:
         return fake[..., 0]
     fpr, gap = table.real / real, table.real / real + table.fake / fake - 1.0  # gap rises from -1 to 1
@@ -115,7 +127,7 @@ def roc_curve(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = Non
         point is (0, 0) at an infinite threshold.
     """
     table = counts(score, label, weight)
-    fake, real = _both(table)
+    fake, real = totals(table)
     tpr, fpr = np.insert(table.fake / fake, 0, 0.0), np.insert(table.real / real, 0, 0.0)
     return fpr, tpr, np.insert(table.score, 0, np.inf)
 
@@ -123,7 +135,7 @@ def roc_curve(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = Non
 def pr_curve(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> tuple[Array, Array, Array]:
     """Compute recall, precision and thresholds, each `[K]`, from the highest to the lowest threshold."""
     table = counts(score, label, weight)
-    fake, _ = _both(table)
+    fake, _ = totals(table)
     called = table.fake + table.real
     precision = np.divide(table.fake, called, out=np.full_like(called, np.nan), where=called > 0)
     return table.fake / fake, precision, table.score

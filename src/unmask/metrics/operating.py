@@ -1,0 +1,77 @@
+"""Metrics at the strict end of the ROC curve: few false alarms, or few missed fakes.
+
+Curves are `ranking.Counts`, so that all metrics of a table share one sort. A rate at a limit is the best rate that some
+threshold attains within the limit; points between two thresholds are not interpolated. This is the convention of
+biometrics and of torchmetrics' `BinarySensitivityAtSpecificity`, and a detector can be run at such a point. The partial
+AUC is the area under the linearly interpolated curve, like the AUC. Rows with equal scores form one step of the curve.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from unmask.metrics.ranking import Counts, counts, increments, share, totals
+
+Array = NDArray[np.float64]
+SLACK = 1e-9  # relative tolerance of a limit, so that 7 of 140 reals are within an FPR of 0.05 despite rounding
+
+
+def highest_tpr(table: Counts, fpr: float) -> Array:
+    """Compute the highest TPR whose FPR is at most `fpr`; 0 if every threshold exceeds it, NaN if a class is missing.
+
+    With fewer than 1 / `fpr` reals, this is the share of fakes that score above every real.
+    """
+    fake, real = totals(table)
+    within = np.count_nonzero(table.real <= fpr * real * (1 + SLACK), axis=-1)[..., None]
+    return _rate(table.fake, within - 1, fake)
+
+
+def lowest_fpr(table: Counts, tpr: float) -> Array:
+    """Compute the lowest FPR whose TPR is at least `tpr`; NaN if a class is missing."""
+    fake, real = totals(table)
+    below = np.count_nonzero(table.fake < tpr * fake * (1 - SLACK), axis=-1)[..., None]
+    return _rate(table.real, below, real)
+
+
+def _rate(called: Array, at: NDArray[np.int64], total: Array) -> Array:
+    """Divide the weight that is called fake at the positions `at` `[..., 1]` by the total; position -1 calls none."""
+    if called.shape[-1] == 0:
+        return np.asarray(total[..., 0])
+    at = np.minimum(at, called.shape[-1] - 1)
+    found = np.where(at < 0, 0.0, np.take_along_axis(called, np.maximum(at, 0), -1))
+    return np.asarray(found / total)[..., 0]
+
+
+def partial_area(table: Counts, fpr: float) -> Array:
+    """Compute the area under the ROC curve up to an FPR, standardised so that chance level is 0.5 and perfect is 1.
+
+    The curve is cut at the limit by linear interpolation, and the area is mapped to [0, 1] as by McClish (1989, doi
+    10.1177/0272989X8900900307): of the area A below a limit f, it is (1 + (A - f² / 2) / (f - f² / 2)) / 2. A curve
+    below the diagonal has a value below 0.5. With a limit of 1, this is the AUC.
+    """
+    fake, real = totals(table)
+    if table.fake.shape[-1] == 0:
+        return np.asarray(fake[..., 0])
+    limit = np.nan_to_num(fpr * real)
+    end = 1 + int(np.max(np.count_nonzero(table.real < limit, axis=-1)))  # later steps add nothing on any resample
+    above, right = table.fake[..., :end], table.real[..., :end]
+    width, rise = increments(right), increments(above)
+    inside = np.clip(limit - (right - width), 0.0, width)  # the part of each step that is below the limit
+    height = above - rise + 0.5 * rise * share(inside, width)
+    area = np.sum(inside * height, axis=-1) / (fake * real)[..., 0]
+    least, most = fpr * fpr / 2, fpr
+    return np.asarray(0.5 * (1 + (area - least) / (most - least)))
+
+
+def tpr_at_fpr(score: ArrayLike, label: ArrayLike, fpr: float, weight: ArrayLike | None = None) -> Array:
+    """Compute the highest TPR that a threshold attains with an FPR of at most `fpr`, from scores (see `ranking`)."""
+    return highest_tpr(counts(score, label, weight), fpr)
+
+
+def fpr_at_tpr(score: ArrayLike, label: ArrayLike, tpr: float, weight: ArrayLike | None = None) -> Array:
+    """Compute the lowest FPR that a threshold attains with a TPR of at least `tpr`, from scores (see `ranking`)."""
+    return lowest_fpr(counts(score, label, weight), tpr)
+
+
+def pauc(score: ArrayLike, label: ArrayLike, fpr: float = 0.1, weight: ArrayLike | None = None) -> Array:
+    """Compute the standardised partial AUC up to an FPR (see `partial_area`), from scores (see `ranking`)."""
+    return partial_area(counts(score, label, weight), fpr)
