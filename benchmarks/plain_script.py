@@ -137,7 +137,7 @@ def unmask(place: Path, root: Path, epochs: int, augment: str = "none") -> tuple
         "experiment=celebdf/cnn_lstm", f"data.root={root.resolve()}", "data/recipe=pictures",
         f"data.recipe.crop_size={SIZE}", f"data.recipe.frames={T}", "module.network.encoder.pretrained=null",
         f"trainer.max_epochs={epochs}", f"data.batch_size={BATCH}", "~callbacks.early_stopping", "explain=0",
-        f"augment@data.augment={augment}", "trainer.accelerator=cpu",
+        f"augment@data.augment={augment}", "trainer.accelerator=cpu", "handling=false",
     ]  # fmt: skip
     seconds = []
     for verb in ("prepare", "train"):

@@ -208,8 +208,9 @@ def test_mistakes_are_reported_as_the_page_says(tmp_path):
 
 
 def known() -> set[str]:
-    """The keys of the reference, and all arguments of the Trainer."""
+    """The keys of the reference, the places of groups such as `suite@handling`, and all arguments of the Trainer."""
     found = set(re.findall(r"^\| `([\w.]+)` \|", (ROOT / GENERATED).read_text(), re.M))
+    found |= set(re.findall(r"^  - \w+@(\w+):", (CONF / "train.yaml").read_text(), re.M))
     return found | {f"trainer.{key}" for key in inspect.signature(Trainer).parameters}
 
 

@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from conftest import unmask
 from unmask.runs.errors import RunError
 from unmask.runs.figures import write_json
-from unmask.runs.predictions import read_predictions
+from unmask.runs.predictions import predictions_path, read_predictions
 from unmask.runs.run import Run
 from unmask.training.evaluation import Results, evaluate
 from unmask.training.module import Module
@@ -111,6 +111,22 @@ def test_items_that_no_batch_held_lower_the_coverage(place):
     assert table["item"].nunique() == 24 and table["logit"].notna().sum() == 8
     printed = unmask("report", f"run={run.folder}", cwd=place).stdout
     assert "33 %" in printed and "100 %" not in printed
+
+
+def test_damaged_predictions_are_written_again_by_the_command_in_the_message(place, run):
+    before = {split: run.predictions(split) for split in ("val", "test")}
+    for split, table in before.items():
+        path = predictions_path(run.folder, split)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 255
+        path.write_bytes(content)
+        with pytest.raises(RunError, match=rf"damaged .*; unmask evaluate run=\S+ split={split} writes it again"):
+            run.predictions(split)
+        unmask("evaluate", f"run={run.folder}", f"split={split}", "trainer=cpu", cwd=place)
+        again = run.predictions(split)
+        assert again["item"].tolist() == table["item"].tolist() and np.allclose(again["logit"], table["logit"])
+        assert again.attrs["protocol"] == table.attrs["protocol"]
+        assert len(list(run.folder.glob(f"predictions-*{split}.parquet"))) == 1
 
 
 def test_results_of_an_earlier_loop_are_never_taken():

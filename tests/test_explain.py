@@ -154,7 +154,7 @@ def test_a_network_may_name_its_layer():
 
 def test_a_network_without_places_says_so():
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 1), nn.Flatten(0))
-    with pytest.raises(ValueError, match="name one in its attribute `cam_layer`"):
+    with pytest.raises(ValueError, match="set the network's attribute `cam_layer` to it"):
         heat_maps(flat, torch.rand(1, 3, 8, 8))
 
 

@@ -334,7 +334,7 @@ def test_two_faces_make_two_tracks_and_the_video_is_its_worst_face(couple):
     assert len(set(left[:8])) == len(set(left[8:])) == 1 and left[0] != left[8]
     main = FaceCrops(frames=8, burst=8, crop_size=64)(couple)
     np.testing.assert_array_equal(main.pixels, crops.pixels[:8])
-    store = MemoryStore("couple.mp4", crops)
+    store = MemoryStore({"couple.mp4": crops})
     table = CropDataset(store, store.items, Sampling(frames_per_video=4)).table
     assert table.groupby("track").size().to_dict() == {0: 4, 1: 4}
     table = table.assign(logit=np.where(table["track"] == 1, 3.0, -2.0), dataset="file", split="none")

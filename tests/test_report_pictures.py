@@ -102,7 +102,7 @@ def test_videos_stay_videos_beside_pictures(tmp_path):
     runs = [report(predictions(), "pictures"), report(as_videos(predictions(1)), "films")]
     text = words_of(page.write(tmp_path / "r.html", runs, "Both", strips))
     assert "Scores over time" in text and "Example images" in text
-    assert "Test images" in text and "Test videos" in text and "Paired bootstrap over videos" in text
+    assert "Test images" in text and "Test videos" in text and "paired bootstrap over videos" in text
     levels = re.findall(r"^\| (\w+) \| (\w+) \|", tables.markdown(runs), flags=re.M)[1:]
     assert levels == [("pictures", "image"), ("films", "frame"), ("films", "video")]
 
@@ -130,6 +130,7 @@ def test_a_picture_is_asked_about(tmp_path, monkeypatch, capsys):
         thresholds=SHOWN, score_thresholds=CUT, config=config, name="svm", folder="outputs/svm", checkpoint="best.ckpt",
         network=Mean, kind="detector", summary="Mean, paintings, seed 0",
         build=parts.__getitem__, predictions=lambda split: predictions(),
+        require_weights=lambda: None, calibration=lambda name: None,
     )  # fmt: skip
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.full((40, 50, 3), 178, np.uint8)).save("a painting.png")

@@ -293,7 +293,7 @@ def test_training_draws_the_stride_and_evaluation_does_not():
     count = 16
     pixels = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 4, 4), np.uint8)
     crops = SimpleNamespace(pixels=pixels, track=0, frame=np.arange(count), time=np.arange(count) / 25)
-    store = MemoryStore("clip", crops)
+    store = MemoryStore({"clip": crops})
 
     def strides(seed):
         how = Sampling(frames_per_video=1, frames=4, consecutive=True, stride=2, max_stride=3)

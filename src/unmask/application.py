@@ -2,6 +2,8 @@
 
 import functools
 import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -128,6 +130,13 @@ def given() -> list[str]:
     if not HydraConfig.initialized():
         return []
     return [override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
+
+
+def typed_command(verb: str) -> str:
+    """Return the command line of this job of a verb, without the quotes and `++` that `unmask.cli` adds for Hydra."""
+    typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    plain = [text.removeprefix("++") if text.startswith("++trainer.") else text for text in typed]
+    return shlex.join(["unmask", verb, *(re.sub(r"^([\w.]+)='([^']*)'$", r"\1=\2", text) for text in plain)])
 
 
 def refuse_unread(read: Iterable[str], why: str) -> None:

@@ -4,7 +4,9 @@ import os
 import re
 
 # Keys whose values, such as paths, may contain spaces, brackets or `=`, which Hydra's grammar accepts only in quotes.
-PLAIN = ("path", "run", "video", "root", "data.root", "data.run", "data.group", "out")
+PLAIN = (
+    "path", "run", "video", "root", "data.root", "data.run", "data.group", "out", "scores", "validation", "weights",
+)  # fmt: skip
 WORDS = ("list",)  # verbs that take plain words instead of overrides
 
 # Hydra's flags: without a value, with a value, and (INFO) with an optional value.
@@ -37,6 +39,8 @@ def parse(verb: str, arguments: list[str]) -> list[str]:
         if flags:
             raise UsageError(f"{flags[0][0]}: {verb} takes no flags; see unmask {verb} --help")
         return [quote(argument) for argument in others]
+    if verb == "evaluate" and not flags and any(re.fullmatch(r"data=\w+(,\w+)+", argument) for argument in others):
+        flags = [("--multirun", None)]  # several data sets, one after the other
     check_flags(flags)
     overrides = [quote(argument) for argument in others]
     if twice := repeated(overrides):

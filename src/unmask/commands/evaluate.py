@@ -2,27 +2,35 @@
 
   unmask evaluate run=DIR                              its own test split
   unmask evaluate run=DIR data=celebdf_v1 data.root=DIR    another data set
-  unmask evaluate -m run=DIR data=celebdf_v1,celebdf_v2
+  unmask evaluate run=[A,B] data=celebdf_v1,celebdf_v2     several runs on several data sets: a matrix of AUCs
+  unmask evaluate run=DIR suite=handling               its test items after they were saved again, resized, ...
   unmask evaluate run=DIR evaluator=inception count=10000  a generator: FID, KID and other metrics of its samples
 
 Other data is scored with the run's recipe (how faces are cropped), sampling and threshold. It must be prepared with
-that recipe; if it is not, the error message shows how. Predictions are written to the run folder. A generator is
+that recipe; if it is not, the error message shows how. Predictions are written to the run folder. A suite writes one
+prediction table per perturbation and level below robustness/, and resumes if it was killed. A generator is
 evaluated by its samples: their figures are written to generation.json, and nearest.png shows the training pictures
 that are nearest to samples.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+import torch
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from unmask.application import given, refuse_unread, verb
+from unmask.config.build import build
 from unmask.config.check import resolved
 from unmask.console import console, quiet, say
 from unmask.data.datamodule import DataModule
 from unmask.evaluation.generators import evaluate_run
+from unmask.evaluation.handled import run_with_progress
 from unmask.evaluation.loading import data_of
-from unmask.reporting import tables
-from unmask.reporting.gather import SEEN, gather
+from unmask.evaluation.suite import Detection, Suite
+from unmask.metrics.robustness import mean_auroc
+from unmask.reporting import across, robustness, tables
+from unmask.reporting.gather import SEEN, gather, suites
 from unmask.runs.predictions import free_label, predictions_path, write_predictions
 from unmask.runs.run import Run
 from unmask.training import trainer as trainers
@@ -31,18 +39,26 @@ from unmask.training.evaluation import evaluate as evaluate_split
 MACHINE = {"data.batch_size": "batch_size", "data.loader.num_workers": "num_workers"}  # figures do not depend on them
 OWN = ("recipe", "sampling", "loader", "augment", "blend")  # data settings that always come from the run
 READ = {
-    "detector": ("run", "split", "resamples", "trainer", "trainer."),
+    "detector": ("run", "split", "resamples", "trainer", "trainer.", "suite", "suite."),
     "generator": ("run", "split", "trainer", "trainer.", "evaluator", "evaluator.", "count", "seed", "lpips."),
 }
 SPLITS = ("val", "test")
+evaluated: dict[Path, None] = {}  # the run folders of this call, in order, for the matrix at its end
 
 
-def evaluate(cfg: DictConfig) -> float:
-    """Score a run on one split; return its AUC over whole items or, for a generator, the Frechet distance."""
+def evaluate_all(cfg: DictConfig) -> float:
+    """Score one run or several; return the figure of the last one, see `evaluate`."""
     quiet()
-    if OmegaConf.is_missing(cfg, "run") or cfg.run is None:
+    if OmegaConf.is_missing(cfg, "run") or not cfg.run:
         raise ValueError("run missing: unmask evaluate run=DIR (unmask list runs shows them)")
-    run = Run(Path(cfg.run))
+    folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
+    figures = [evaluate(Run(Path(folder)), cfg) for folder in folders]
+    evaluated.update(dict.fromkeys(map(Path, folders)))
+    return figures[-1]
+
+
+def evaluate(run: Run, cfg: DictConfig) -> float:
+    """Score a run on one split; return its AUC over whole items or, for a generator, the Frechet distance."""
     kind = "detector" if run.detects else "generator"  # an error if the run is unfinished
     check_arguments(kind, cfg)
     data, own = load_data(run, cfg), data_of(run)
@@ -58,6 +74,8 @@ def evaluate(cfg: DictConfig) -> float:
     if not len(data.samples[cfg.split]):
         say(f"nothing was evaluated and nothing written: {data.why_empty(cfg.split)}", style="yellow")
         return float("nan")
+    if cfg.get("suite") is not None:
+        return evaluate_suite(run, build(resolved(cfg, "suite")["suite"]), data, own, cfg)
     module = run.module()
     trainer = trainers.build(trainer_settings, module, logger=False, enable_checkpointing=False)
     figures, table = evaluate_split(trainer, module, data, cfg.split)
@@ -73,6 +91,21 @@ def evaluate(cfg: DictConfig) -> float:
     say(f"predictions: {path}")
     figure = report.figure("video", "all", "auroc")
     return figure.value if figure else float("nan")
+
+
+def evaluate_suite(run: Run, suite: Suite, data: DataModule, own: DataModule, cfg: DictConfig) -> float:
+    """Score a suite, print its table, and return the mean AUC over its steps."""
+    if data.name != own.name:
+        suite = replace(suite, name=f"{suite.name}-{data.name}")
+    fast = torch.cuda.is_available() and cfg.trainer.accelerator != "cpu"
+    network = run.network().to("cuda" if fast else "cpu")
+    detection = Detection(network, run.kind == "segmenter", data, run.checkpoint)
+    run_with_progress(suite, detection, cfg.split, run.folder)
+    found = suites(run, cfg.resamples)[suite.name]
+    console.print(robustness.table(found))
+    say(f"mean AUC over the {len(found) - 1} steps: {mean_auroc(found):.3f}")
+    say(f"predictions: {run.folder / 'robustness' / suite.name}; unmask report run={run.folder} shows the curves")
+    return mean_auroc(found)
 
 
 def check_arguments(kind: str, cfg: DictConfig) -> None:
@@ -108,10 +141,8 @@ def load_data(run: Run, cfg: DictConfig) -> DataModule:
 
 def protocol_of(run: Run, data: DataModule, own: DataModule, split: str) -> dict[str, str]:
     """Return the protocol: the data, how weights and threshold were chosen, number of items seen in training."""
-    chosen: dict[str, str] = run.predictions("val").attrs["protocol"]
-    words: dict[str, str] = data.protocol_words(split) | {
-        key: chosen[key] for key in ("Selection", "Threshold") if key in chosen
-    }
+    chosen = _selection(run, split if data.name == own.name else "")
+    words: dict[str, str] = data.protocol_words(split) | chosen
     if data.name != own.name:
         words["Trained on"] = own.name
     if count := seen_in_training(data, own, split):
@@ -121,6 +152,12 @@ def protocol_of(run: Run, data: DataModule, own: DataModule, split: str) -> dict
             "the figures are too good by an unknown amount"
         )
     return words
+
+
+def _selection(run: Run, split: str) -> dict[str, str]:
+    """Return how weights and threshold were selected, from the predictions of a split that is not written just now."""
+    found: dict[str, str] = run.predictions("test" if split == "val" else "val").attrs["protocol"]
+    return {key: found[key] for key in ("Selection", "Threshold") if key in found}
 
 
 def seen_in_training(data: DataModule, own: DataModule, split: str) -> int:
@@ -136,11 +173,21 @@ def seen_in_training(data: DataModule, own: DataModule, split: str) -> int:
     return int(tested["item"].isin(trained["item"]).sum()) if same else 0
 
 
+def show_matrix() -> None:
+    """Print the AUC of the evaluated runs on all data sets that they were scored on, if there are several."""
+    runs = [run for run in map(Run, evaluated) if run.detects]
+    found = across.matrix(runs)
+    if len(runs) > 1 and len(found.sets) > 1:
+        console.print(across.console(found))
+        say(f"unmask report run=[{','.join(map(str, evaluated))}] shows it as a heat map")
+
+
 @verb("evaluate")
 def main(cfg: DictConfig) -> float:
     """Run the verb."""
-    return evaluate(cfg)
+    return evaluate_all(cfg)
 
 
 if __name__ == "__main__":
     main()
+    show_matrix()

@@ -3,6 +3,7 @@
   unmask list                    the kinds that can be listed
   unmask list networks           options of one kind, and how to choose one
   unmask list experiments        presets
+  unmask list weights            published weights: found or not, where they go, source and licence
   unmask list runs               run folders below outputs/
   unmask list runs FOLDER        below another folder
 
@@ -26,6 +27,7 @@ from rich.text import Text
 
 from unmask.config import Settings, conf_dir
 from unmask.files import printable
+from unmask.networks.known_weights import KNOWN
 from unmask.runs.summary import summarize
 
 try:
@@ -108,6 +110,14 @@ def runs(root: Path) -> Iterator[Text]:
         yield line
 
 
+def weights() -> Iterator[Text]:
+    """Yield lines on each known file of published weights."""
+    for one in KNOWN:
+        yield Text.assemble((one.network, "bold"), "  ", ("found", "green") if one.found else ("not found", "yellow"))
+        yield Text(f"  used by  {one.asked}\n  looked for in  {one.place}\n  source   {one.source}")
+        yield Text(f"  licence  {one.licence}")
+
+
 def _folders(root: Path) -> Iterator[Path]:
     """Yield the run folders, which contain a composed training config; their subfolders are not searched."""
     for folder, inside, _ in os.walk(root):
@@ -157,7 +167,7 @@ def main(arguments: list[str]) -> None:
     words = [word.removeprefix("path=").strip("'") for word in arguments]
     known, console = kinds(), Console(highlight=False)
     given, *rest = words or [""]
-    kind = given if given in (*known, "runs") else _plural(given)
+    kind = given if given in (*known, "runs", "weights") else _plural(given)
     if kind == "runs":
         if len(rest) > 1:
             raise SystemExit(f"unmask: unmask list runs takes one folder, but got {' '.join(rest)}")
@@ -165,13 +175,16 @@ def main(arguments: list[str]) -> None:
         lines = list(runs(root))
         for line in lines or [Text(f"no runs in {root}; unmask train creates one")]:
             console.print(line, soft_wrap=True)  # no line breaks, so that long paths can be copied
+    elif kind == "weights":
+        for line in weights():
+            console.print(line, soft_wrap=True)
     elif kind in known:
         if rest:
             raise SystemExit(f"unmask: unmask list {given} takes no further argument, but got {' '.join(rest)}")
         console.print(options(known[kind]))
         console.print(f"\nchosen with {key(known[kind])}=NAME", markup=False)
     else:
-        choices = f"unmask list KIND, where KIND is one of\n  {', '.join([*known, 'runs'])}"
+        choices = f"unmask list KIND, where KIND is one of\n  {', '.join([*known, 'runs', 'weights'])}"
         if given:
             raise SystemExit(f"unmask: unknown kind '{given}'; {choices}")
         print(choices)

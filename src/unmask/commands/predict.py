@@ -2,9 +2,12 @@
 
   unmask predict clip.mp4 run=outputs/celebdf/meso4/0123456789
   unmask predict "photo (1).jpg" run=DIR out=score.png
+  unmask predict clip.mp4 run=DIR calibration=isotonic
 
 The file is prepared with the recipe that the run was trained on, except that all faces are scored, not only the main
-face. The file's score is the highest score of its faces. A score is evidence, never proof.
+face. The file's score is the highest score of its faces. It is also shown as a calibrated probability, by a map that
+was fitted to the run's validation split: calibration=platt (default), temperature, isotonic or none. A score is
+evidence, never proof.
 """
 
 import sys
@@ -16,7 +19,7 @@ from unmask.failures import fail_clearly
 from unmask.inference.predict import predict
 from unmask.runs.run import Run
 
-KEYS = ("path", "run", "out")
+KEYS = ("path", "run", "out", "calibration")
 
 
 @fail_clearly
@@ -24,14 +27,15 @@ def ask(given: Mapping[str, str | None]) -> None:
     """Check the arguments and score the file.
 
     Args:
-        given: `path` of the file, `run` folder and, optionally, `out`, the path to which the picture is written.
+        given: `path` of the file, `run` folder and, optionally, `out`, the path to which the picture is written, and
+            `calibration`, a name or `none`.
     """
     if unknown := sorted(set(given) - set(KEYS)):
-        raise ValueError(f"{', '.join(unknown)}: not an argument of predict; expected path, run or out")
+        raise ValueError(f"{', '.join(unknown)}: not an argument of predict; expected one of {', '.join(KEYS)}")
     if missing := [key for key in ("path", "run") if given.get(key) is None]:
         raise ValueError(f"{' and '.join(missing)} missing: unmask predict FILE run=DIR")
-    out = given.get("out")
-    predict(Path(str(given["path"])), Run(Path(str(given["run"]))), Path(out) if out else None)
+    out, calibration = given.get("out"), given.get("calibration") or "platt"
+    predict(Path(str(given["path"])), Run(Path(str(given["run"]))), Path(out) if out else None, calibration)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@
   unmask report run=[DIR_A,DIR_B] out=compare.html
   unmask report table=demo                 a table of conf/table: measured and published values, or "not run"
   unmask report table=demo run=true        run what is missing first
+  unmask report run=DIR scores=out.csv     write the scores of the run: .csv, .parquet or .jsonl; no page
 
 Everything is computed from files in the run folders: prediction tables, and heat maps made when the run was trained.
 No model is run.
@@ -11,11 +12,38 @@ No model is run.
 
 from pathlib import Path
 
+import pandas as pd
 from omegaconf import DictConfig, ListConfig
 
 from unmask.application import refuse_unread, verb
+from unmask.console import say
+from unmask.evaluation.scores import write_scores
+from unmask.files import printable
 from unmask.reporting.publish import report
+from unmask.runs.errors import RunError
+from unmask.runs.predictions import predictions_path
+from unmask.runs.run import Run
 from unmask.studies import tables
+
+
+def export(cfg: DictConfig) -> Path:
+    """Write the prediction tables of a run, validation and test, as one table of scores, and return its path.
+
+    Raises:
+        ValueError: there are several runs, or the run is not one of a detector.
+    """
+    if isinstance(cfg.run, ListConfig):
+        raise ValueError(f"scores={cfg.scores}: expected one run, because a table holds the scores of one detector")
+    run, path = Run(Path(cfg.run)), Path(cfg.scores)
+    if not run.detects:
+        raise RunError(f"run={run.folder}: {run.name} is a {run.kind} and has no scores; expected a run of a detector")
+    parts = [run.predictions("test")]
+    if predictions_path(run.folder, "val").is_file():  # missing for imported scores without validation rows
+        parts.insert(0, run.predictions("val"))
+    table = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+    write_scores(path, table)
+    say(f"scores: {printable(str(path))}")
+    return path
 
 
 @verb("report")
@@ -27,6 +55,10 @@ def main(cfg: DictConfig) -> None:
         return
     if cfg.run is None or str(cfg.run).lower() == "true":
         raise ValueError("nothing to report: pass run=DIR, run=[DIR_A,DIR_B] or table=NAME (unmask list tables)")
+    if cfg.scores is not None:
+        refuse_unread(("run", "scores"), "has no effect when scores are written, because no page is made")
+        export(cfg)
+        return
     refuse_unread(
         ("run", "out", "title", "resamples"), "has no effect on a report of runs; for a table, use table=NAME"
     )

@@ -6,7 +6,9 @@
 
 The run folder is outputs/NAME/ID, where ID is a hash of the config and the data: the same command finds the same
 folder. A finished run is not repeated and an interrupted one resumes; rerun=true starts over. check=true validates the
-config and stops. At the end, a table of test figures is printed and, unless report=false, report.html is written.
+config and stops. At the end, a table of test figures is printed and report.html is written; report=false makes neither.
+A detector is also scored on test items that were saved again or resized (the suite in conf/suite/quick.yaml), which
+takes less than a minute for 300 pictures; handling=false leaves this out.
 Presets are in conf/experiment; unmask train --cfg job shows the whole config. Arguments of Lightning's Trainer need no
 plus sign: trainer.fast_dev_run=true, trainer.overfit_batches=2.
 """
@@ -14,22 +16,19 @@ plus sign: trainer.fast_dev_run=true, trainer.overfit_batches=2.
 import math
 import os
 import platform
-import re
-import shlex
 import subprocess
 from collections import deque
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 
-from unmask.application import JobFailed, given, verb
+from unmask.application import JobFailed, given, typed_command, verb
 from unmask.config import Settings
 from unmask.config.build import build
 from unmask.config.check import resolved
@@ -37,14 +36,15 @@ from unmask.config.values import check_optimizers
 from unmask.console import log, quiet, say, show
 from unmask.data.datamodule import DataModule, build_data
 from unmask.data.duplicates import DUPLICATES
+from unmask.evaluation.facts import detector_facts
+from unmask.evaluation.handled import score_handled
+from unmask.evaluation.suite import Detection
 from unmask.explain import items
 from unmask.files import write_text
-from unmask.metrics import detection
 from unmask.metrics.learning import did_not_learn
-from unmask.networks.flops import count_flops
 from unmask.parallel.processes import PARENT, follow, started
 from unmask.reporting import publish, tables
-from unmask.runs.checkpoints import best_epoch, resume_point
+from unmask.runs.checkpoints import best_epoch, best_of, resume_point
 from unmask.runs.figures import write_json
 from unmask.runs.folder import clear, removed_if_unused
 from unmask.runs.identity import write_config
@@ -78,7 +78,7 @@ def train(cfg: DictConfig) -> float | None:
         clear(out)
     elif (out / "metrics.json").is_file():
         return _already(out, cfg.report)
-    log.info(_command())  # also marks the folder as in use, see `removed_if_unused`
+    log.info(typed_command("train"))  # also marks the folder as in use, see `removed_if_unused`
     seed_everything(cfg.seed, workers=True, verbose=False)
     module: Module = build(settings["module"])
     if not _is_child():
@@ -95,12 +95,21 @@ def train(cfg: DictConfig) -> float | None:
     if results is None:
         return None
     if trainer.is_global_zero:
-        if len(data.duplicates):
-            write_text(out / DUPLICATES, data.duplicates.to_csv(index=False))
-        network, localises = module.trained.to(trainer.strategy.root_device), module.kind == "segmenter"
-        items.explain(network, localises, results["test"].table, data, out, cfg.explain)
-        publish.show(out, cfg.report)
+        module.to(trainer.strategy.root_device)
+        _publish(settings, module, data, results["test"], out)
     return _score(module, results["val"])
+
+
+def _publish(settings: Settings, module: Module, data: DataModule, test: Results, out: Path) -> None:
+    """Add heat maps and the figures after handling to a finished run, then print its results and write its page."""
+    if len(data.duplicates):
+        write_text(out / DUPLICATES, data.duplicates.to_csv(index=False))
+    localises = module.kind == "segmenter"
+    items.explain(module.trained, localises, test.table, data, out, settings["explain"])
+    if settings["report"] and settings["handling"] and test.table is not None:
+        network = module.trained.eval()
+        score_handled(build(settings["handling"]), Detection(network, localises, data, best_of(out)), out)
+    publish.show(out, settings["report"])
 
 
 def check(cfg: DictConfig) -> Settings:
@@ -136,7 +145,7 @@ def _run(trainer: Trainer, module: Module, data: DataModule, out: Path) -> dict[
             evaluate(trainer, module, data, split)
         say("trainer.fast_dev_run: training, validation and test run; no weights and no figures were written")
         return None
-    epochs, best = trainer.current_epoch, out / "checkpoints" / "best.ckpt"
+    epochs, best = trainer.current_epoch, best_of(out)
     chosen = _keep(trainer, best)
     results = {split: evaluate(trainer, module, data, split, best) for split in ("val", "test")}
     if trainer.is_global_zero:
@@ -213,33 +222,17 @@ def _selection(module: Module, epochs: int, chosen: bool) -> dict[str, str]:
     }
 
 
-def _flops(module: Module, data: DataModule) -> int | None:
-    """Count the FLOPs of one sample at the run's input size; None if the network cannot run on meta tensors."""
-    side = data.loader.image_size
-    frames = [] if data.sampling.frames is None else [data.sampling.frames]
-    try:
-        return count_flops(module.trained, torch.zeros(1, *frames, 3, side, side))
-    except RuntimeError:
-        return None
-
-
 def _write_metrics(out: Path, module: Module, data: DataModule, results: dict[str, Results], facts: Settings) -> None:
     """Write metrics.json, which marks the run as finished."""
     found = module.facts()
-    validation = results["val"].table
-    detects: Settings = {}
-    if validation is not None:
-        cuts = detection.threshold(validation)  # logits, which decisions use; probabilities are for display
-        shown = {level: float(detection.probability(cut)) for level, cut in cuts.items()}
-        detects = {"thresholds": shown, "score_thresholds": cuts, "flops": _flops(module, data)}
     about = {
         "kind": module.kind,
         "monitor": module.monitor,
         "score": _score(module, results["val"]),
         **facts,
         "parameters": sum(p.numel() for p in module.trained.parameters()),
-        **detects,
-        "command": _command(),
+        **detector_facts(module, data, results["val"].table),
+        "command": typed_command("train"),
         **found,
         **{split: found.figures for split, found in results.items()},
     }
@@ -247,21 +240,6 @@ def _write_metrics(out: Path, module: Module, data: DataModule, results: dict[st
     if "cv" in found:
         show(tables.cross_validation(found["cv"]))
         say(tables.folds(found["cv"]))
-
-
-def _command() -> str:
-    """Return the command line of this training."""
-    return shlex.join(["unmask", "train", *_overrides()])
-
-
-def _overrides() -> list[str]:
-    """Return the overrides as the user typed them, without the quotes and `++` that `unmask.cli` adds for Hydra."""
-    if not HydraConfig.initialized():
-        return []
-    return [
-        re.sub(r"^([\w.]+)='([^']*)'$", r"\1=\2", given.removeprefix("++") if given.startswith("++trainer.") else given)
-        for given in HydraConfig.get().overrides.task
-    ]
 
 
 def _callbacks(group: Settings | None, logged: bool) -> list[Any]:
@@ -284,7 +262,7 @@ def start_job(cfg: DictConfig) -> float | None:
     """
     job, out = HydraConfig.get(), Path(HydraConfig.get().runtime.output_dir)
     sweep.note(out, job.overrides.task)
-    what = _command()
+    what = typed_command("train")
     try:
         settings = resolved(cfg)
     except ValueError as error:

@@ -18,11 +18,13 @@ OURS = (
     "unmask.data.loader",
     "unmask.data.split",
     "unmask.datasets",
+    "unmask.evaluation.suite.Suite",
     "unmask.generation.inpainters",
     "unmask.media.pictures",
     "unmask.media.recipe",
     "unmask.modules",
     "unmask.networks",
+    "unmask.perturb",
     "unmask.provenance.marking",
     "unmask.training",
 )

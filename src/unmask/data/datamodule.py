@@ -23,6 +23,7 @@ from unmask.data.contents import open_contents
 from unmask.data.dataset import CropDataset, Order, Sampling
 from unmask.data.loader import Loader
 from unmask.data.manifest import ATTRIBUTE, ManifestError, components
+from unmask.data.parts import stored_crops
 from unmask.data.pixels import to_float
 from unmask.data.predictions import empty_table, prediction_table
 from unmask.data.prepared import members
@@ -31,6 +32,7 @@ from unmask.data.recipe import Recipe
 from unmask.data.sampling import CountedSampler, FixedSampler, ResumableLoader, draw_seed
 from unmask.data.source import Source
 from unmask.data.split import Split
+from unmask.media.crops import Crops
 
 Batch = dict[str, Tensor]
 T = TypeVar("T")
@@ -260,6 +262,12 @@ class DataModule(LightningDataModule):
         ]
         of = components(members)
         return np.array([of[f"item {item}"] for item in self.samples[split].table["item"]], dtype=object)
+
+    def crops_of(self, item: str) -> Crops:
+        """Return all stored crops of an item."""
+        rows = self._store.crops[self._store.crops["item"] == item]
+        pixels = self._store.pixels(rows["shard"].to_numpy(), rows["offset"].to_numpy())
+        return stored_crops(rows, pixels)
 
     def predictions(self, split: str, index: Tensor, logit: Tensor) -> pd.DataFrame:
         """Return the prediction table of a split; see `prediction_table`."""

@@ -135,7 +135,8 @@ def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
     """Yield one line for each of the `most` closest pairs, then one with the number of further pairs."""
     nearest = pairs.sort_values(["distance", "correlation"], ascending=[True, False], kind="stable")
     for row in nearest.head(most).to_dict("records"):
-        (a, b), what = (f"{row[x]} ({row[f'split_{x}']})" for x in "ab"), "related" if row["related"] else "unrelated"
+        a, b = (f"{row[x]} ({row[f'split_{x}']})" for x in "ab")
+        what = "related" if row["related"] else "of unknown relation"
         labels = "" if row["label_a"] == row["label_b"] else ", one real, one fake"
         bits = f"{row['distance']} of 64 hash bits differ"
         yield f"{a} and {b}: {bits}, correlation {row['correlation']:.3f}, {what}{labels}"
@@ -147,13 +148,13 @@ def words(pairs: pd.DataFrame) -> str:
     """Describe how many `placed` pairs there are of each kind; "" for no pairs."""
     unrelated = pairs[~pairs["related"].astype(bool)]
     kinds = {
-        "related (a fake and its source, or items of one group)": len(pairs) - len(unrelated),
-        "unrelated within one split": len(unrelated) - len(leaks(pairs)),
-        "unrelated in two splits, accepted by data.split.allow_duplicates=true": len(leaks(pairs)),
-        "of the unrelated pairs have a real and a fake item": int((unrelated["label_a"] != unrelated["label_b"]).sum()),
+        "related (a fake and its original, or items of one group)": len(pairs) - len(unrelated),
+        "of unknown relation, in one split": len(unrelated) - len(leaks(pairs)),
+        "of unknown relation, in two splits (accepted by data.split.allow_duplicates=true)": len(leaks(pairs)),
+        "of unknown relation have a real and a fake item": int((unrelated["label_a"] != unrelated["label_b"]).sum()),
     }
-    told = ", ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
-    return f"{_count(len(pairs))} of look-alike items: {told}" if len(pairs) else ""
+    told = "; ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
+    return f"{_count(len(pairs))} of items that look alike: {told}" if len(pairs) else ""
 
 
 def _count(number: int) -> str:

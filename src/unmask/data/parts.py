@@ -9,6 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from unmask.data.manifest import ATTRIBUTE, ITEM_COLUMNS, STATISTIC
 from unmask.data.store import DUPLICATES, CropStore
@@ -84,6 +85,19 @@ def read_part(folder: Path, item: str) -> Crops:
         raise DamagedPart(f"{path} is damaged; rerun the command to prepare {item} again") from error
 
 
+def stored_crops(rows: pd.DataFrame, pixels: NDArray[np.uint8]) -> Crops:
+    """Return stored crops, without masks, given their rows of the table of crops and their pixels [N, 3, S, S]."""
+    return Crops(
+        track=rows["track"].to_numpy(),
+        frame=rows["frame"].to_numpy(),
+        time=rows["time"].to_numpy(),
+        prob=rows["prob"].to_numpy(),
+        box=np.stack(rows["box"].tolist()).reshape(-1, 4),
+        landmarks=np.stack(rows["landmarks"].tolist()).reshape(-1, 5, 2),
+        pixels=pixels,
+    )
+
+
 def unmerge(folder: Path) -> None:
     """Split a complete store into parts again; the store counts as complete until all parts are written."""
     store = CropStore(folder)
@@ -91,15 +105,7 @@ def unmerge(folder: Path) -> None:
     known = [name for name in store.items.columns if name not in MANIFEST_COLUMNS and not name.startswith(ATTRIBUTE)]
     for row in store.items.to_dict("records"):
         rows, pixels = store.of_item(row["item"])
-        crops = Crops(
-            track=rows["track"].to_numpy(),
-            frame=rows["frame"].to_numpy(),
-            time=rows["time"].to_numpy(),
-            prob=rows["prob"].to_numpy(),
-            box=np.stack(rows["box"].tolist()).reshape(-1, 4),
-            landmarks=np.stack(rows["landmarks"].tolist()).reshape(-1, 5, 2),
-            pixels=pixels,
-        )
+        crops = stored_crops(rows, pixels)
         columns = {name: row[name] for name in known if not pd.isna(row[name])}
         write_part(folder, row["item"], crops, columns, row["rejected"])
     (folder / "crops.parquet").unlink()

@@ -1,9 +1,18 @@
 """Make the prediction table, for training, evaluation and single files."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from unmask.data.pixels import to_float
+from unmask.networks.layout import of_pictures
+
+if TYPE_CHECKING:
+    from unmask.data.dataset import CropDataset
+    from unmask.data.loader import Loader
 
 COLUMNS = ("item", "track", "frame", "time", "label", "method")  # columns taken from the sample table
 
@@ -37,6 +46,25 @@ def prediction_table(
         empty = lost.assign(track=0, frame=-1, time=np.nan, logit=np.nan)
         rows = pd.concat([rows, empty[rows.columns]], ignore_index=True)
     return rows.assign(dataset=_datasets(rows, members), split=split)
+
+
+@torch.inference_mode()
+def score_samples(network: nn.Module, samples: "CropDataset", loader: "Loader", localises: bool) -> Tensor:
+    """Score samples as in evaluation, without a Trainer -> logits [N] on the CPU.
+
+    Args:
+        network: a detector network in eval mode; it is run on the device of its parameters.
+        samples: frames or clips.
+        loader: the size of a batch and of the network's input.
+        localises: whether the network returns maps [B, 1, H, W]; see `of_pictures`.
+    """
+    device = next((value.device for value in network.state_dict().values()), torch.device("cpu"))
+    logits = []
+    for start in range(0, len(samples), loader.batch_size):
+        wanted = range(start, min(start + loader.batch_size, len(samples)))
+        found = network(to_float(samples.pixels(wanted).to(device), loader.image_size)).float()
+        logits.append((of_pictures(found) if localises else found).cpu())
+    return torch.cat(logits) if logits else torch.zeros(0)
 
 
 def empty_table(samples: pd.DataFrame, members: pd.DataFrame, split: str) -> pd.DataFrame:

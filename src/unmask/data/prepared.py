@@ -71,6 +71,16 @@ class Prepared:
         self._check_root(store)
         return store
 
+    @property
+    def raw(self) -> Path | None:
+        """The folder of the raw files: that of the source or, if it does not exist, the one the crops were made from.
+
+        None if neither exists, and for generated data, whose files are marked, unlike their crops.
+        """
+        if self.source.crops is not None:
+            return None
+        return next((root for root in (self.source.root, Path(self.store.recipe["root"])) if root.is_dir()), None)
+
     def _check_root(self, store: CropStore) -> None:
         """Reject a `root` whose files differ from the prepared ones; a folder that was only moved is accepted.
 

@@ -1,9 +1,11 @@
 """Divide a data set into training, validation and test: the protocol and its settings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from unmask.data.manifest import ManifestError
 from unmask.data.source import Source
 from unmask.data.splits import DEAL_TEST, PROTOCOLS
 
@@ -20,6 +22,8 @@ class Split:
         test_fraction: share of the items assigned to the test split, in whole groups, if no list defines that split.
         seed: seed of the assignment; it is independent of the run's seed, so that runs with other seeds share splits.
         only: `real` uses only real items in every split, to train a generator; None uses both classes.
+        leave_out: methods (manipulations or generators) whose fakes are left out of training and validation, so that
+            the test figures on them are those on unknown fakes.
         allow_duplicates: accept unrelated items that look alike in different splits.
     """
 
@@ -29,6 +33,7 @@ class Split:
     seed: int = 0
     only: str | None = None
     allow_duplicates: bool = False
+    leave_out: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -61,12 +66,25 @@ class Split:
         if rule in DEAL_TEST:
             shares["test_fraction"] = self.test_fraction
         split = PROTOCOLS[rule](used, seed=self.seed, **shares)
-        return items.assign(split=split.reindex(items.index)), crops
+        return self._left_out(items.assign(split=split.reindex(items.index))), crops
+
+    def _left_out(self, items: pd.DataFrame) -> pd.DataFrame:
+        """Remove the fakes of `leave_out` from training and validation.
+
+        Raises:
+            ManifestError: there are no fakes of a method.
+        """
+        known = sorted(items.loc[items["label"] == 1, "method"].astype(str).unique())
+        if unknown := [name for name in self.leave_out if name not in known]:
+            raise ManifestError(f"data.split.leave_out={', '.join(unknown)}: expected some of {', '.join(known)}")
+        out = (items["label"] == 1) & items["method"].isin(self.leave_out) & items["split"].isin(["train", "val"])
+        return items.assign(split=items["split"].mask(out, None))
 
     def words(self, items: pd.DataFrame, source: Source) -> str:
         """Describe the protocol and its guarantee."""
         rule = self.rule(items, source)
-        return f"{rule} ({source.PROTOCOL_WORDS[rule].format(seed=self.seed)})"
+        without = f"; without fakes of {', '.join(self.leave_out)} in training" if self.leave_out else ""
+        return f"{rule} ({source.PROTOCOL_WORDS[rule].format(seed=self.seed)}{without})"
 
     def unread(self, source: Source) -> list[tuple[str, str]]:
         """Return the settings that other settings make ineffective, as (name, reason)."""

@@ -17,6 +17,7 @@ Reading a clip from the memory map is about 20 times faster than decoding JPEG f
 """
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,26 +124,32 @@ class CropStore:
 
 
 class MemoryStore:
-    """The crops of a single file outside any data set, with a store's interface; the unknown label is set to 0."""
+    """Crops in memory with a store's interface, such as those of a single file outside any data set.
 
-    def __init__(self, item: str, crops: "Crops") -> None:
-        count = len(crops.pixels)
-        self._pixels: NDArray[np.uint8] = crops.pixels
-        self.crops = pd.DataFrame({"item": item, "track": crops.track, "frame": crops.frame, "time": crops.time})
-        self.crops = self.crops.assign(shard=0, offset=np.arange(count))
-        self.items = pd.DataFrame({"item": [item], "label": [0], "method": ["unknown"]})
+    Args:
+        crops: the crops of each item, by name; all have the same size. In `items`, the label, which is unknown, is 0.
+    """
+
+    def __init__(self, crops: "Mapping[str, Crops]") -> None:
+        self._pixels: NDArray[np.uint8] = np.concatenate([one.pixels for one in crops.values()])
+        columns = [
+            pd.DataFrame({"item": name, "track": one.track, "frame": one.frame, "time": one.time})
+            for name, one in crops.items()
+        ]
+        self.crops = pd.concat(columns, ignore_index=True).assign(shard=0, offset=np.arange(len(self._pixels)))
+        self.items = pd.DataFrame({"item": list(crops), "label": 0, "method": "unknown"})
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
         """Return the crops at shards and offsets, both [N] -> uint8 [N, 3, S, S]."""
         return np.asarray(self._pixels[offset])
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Raise a StoreError, because a single file has no known mask."""
-        raise StoreError("a single file has no masks")
+        """Raise a StoreError, because masks are not kept in memory."""
+        raise StoreError("crops in memory have no masks")
 
     def strips(self, item: str, frames: list[int], track: int) -> list[NDArray[np.uint8]]:
-        """Return the crops of one face in these frames, each [S, S, 3]."""
-        rows = self.crops[self.crops["track"] == track]
+        """Return the crops of one face of an item in these frames, each [S, S, 3]."""
+        rows = self.crops[(self.crops["item"] == item) & (self.crops["track"] == track)]
         place = dict(zip(rows["frame"], rows["offset"], strict=True))
         return [self._pixels[place[frame]].transpose(1, 2, 0) for frame in frames]
 

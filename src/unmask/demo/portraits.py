@@ -1,6 +1,6 @@
 """Demo portraits of people who do not exist, aligned and with attributes, in the layout of CelebA (arXiv:1411.7766).
 
-The values of attributes that the renderer knows are correct; all other attributes are -1 for all portraits.
+Attributes that the renderer controls have their true values; all others are -1 in every portrait.
 """
 
 from dataclasses import dataclass, replace

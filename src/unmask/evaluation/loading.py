@@ -20,8 +20,10 @@ def data_of(run: Run, other: Settings | None = None, prepared: str | None = None
         machine: `batch_size` and `num_workers`, which replace the run's values.
 
     Raises:
-        ValueError: the run's config names a class that must not be built, or its parts are incompatible.
+        ValueError: the run's config names a class that must not be built, its parts are incompatible, or the run holds
+            imported scores.
     """
+    run.require_weights()
     settings = run.config["data"]
     theirs = () if other is None else OF_THE_DATA
     kept = [name for name in PARTS if settings.get(name) is not None and name not in theirs]

@@ -159,7 +159,10 @@ def find_layer(network: nn.Module, frames: Tensor) -> nn.Module:
     for handle in handles:
         handle.remove()
     if not found:
-        raise ValueError("the network has no layer whose output is spatial; name one in its attribute `cam_layer`")
+        raise ValueError(
+            "found no layer with a spatial output in the network; if it has one, set the network's attribute "
+            "`cam_layer` to it"
+        )
     return found[-1]
 
 

@@ -44,7 +44,7 @@ def scrambled(network: nn.Module, x: Tensor, seed: int = 0) -> nn.Module:
     """Return a copy of the network in which the values of each weight tensor are randomly permuted.
 
     A permutation keeps the distribution of the values, but nothing else that was learnt. The statistics of batch norm
-    are recomputed on `x`, because signals might vanish with the old ones.
+    are recomputed on `x`, because the old ones do not fit the permuted weights and could shrink activations to zero.
     """
     draw = torch.Generator().manual_seed(seed)
     with torch.inference_mode(False), torch.no_grad():

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from unmask.console import say
 from unmask.data.dataset import CropDataset
-from unmask.data.pixels import to_float
-from unmask.data.predictions import prediction_table
+from unmask.data.predictions import prediction_table, score_samples
+from unmask.data.recipe import Recipe
 from unmask.data.store import MemoryStore
 from unmask.files import printable, replace_file
 from unmask.inference import verdict
@@ -24,15 +24,20 @@ from unmask.media.crops import Crops
 from unmask.media.kinds import MediaError
 from unmask.media.reader import open_media
 from unmask.metrics import detection
-from unmask.networks.layout import of_pictures
 from unmask.runs.figures import require_finite
 from unmask.runs.run import Run
 
 LONGEST = 255 - 17  # bytes: maximum length of a file name on most file systems, less that of a temporary file's suffix
 
 
-def predict(path: Path, run: Run, out: Path | None = None) -> float:
+def predict(path: Path, run: Run, out: Path | None = None, calibration: str = "none") -> float:
     """Score one file, print the verdict and draw the scores; return the probability of being fake.
+
+    Args:
+        path: a video or a picture.
+        run: the run of a detector.
+        out: where to draw the scores, a `.png`; None for a name in the working directory.
+        calibration: name of the map to a calibrated probability, which is printed too; `none` prints none.
 
     Raises:
         MediaError: the file cannot be read or contains no face.
@@ -40,16 +45,12 @@ def predict(path: Path, run: Run, out: Path | None = None) -> float:
         ValueError: `out` cannot be written.
     """
     _check_out(path, out)
-    cuts, recipe = run.score_thresholds, run.build("data.recipe")
+    run.require_weights()
+    cuts, recipe, calibrated = run.score_thresholds, run.build("data.recipe"), run.calibration(calibration)
     if faces := recipe.option == "faces":
         recipe = replace(recipe, faces="all")
-    try:
-        crops = recipe(path)
-    except MediaError as error:
-        raise MediaError(f"{printable(str(path))}: {error}") from None
-    except OSError as error:
-        raise MediaError(f"{printable(str(path))}: cannot be opened ({error.strerror})") from None
-    store = MemoryStore("file", crops)
+    crops = _crops(recipe, path)
+    store = MemoryStore({"file": crops})
     predictions = score(run, store)
     scored = detection.videos(predictions).iloc[0]
     value, prob = float(scored["score"]), float(scored["prob"])
@@ -60,6 +61,8 @@ def predict(path: Path, run: Run, out: Path | None = None) -> float:
     unit = "image" if picture else "frame" if run.config["data"]["sampling"]["frames"] is None else "clip"
     count, found = 1 if picture else len(predictions), int(predictions["track"].nunique())
     verdict.tell_score(path, value, cuts["video"])
+    if calibrated is not None:
+        verdict.tell_calibrated(calibration, float(calibrated(value)))
     if faces:
         verdict.tell_faces(crops, predictions, cuts["video"])
     verdict.tell_run(run, value, cuts["video"], f"{count} {unit}{'s' if count > 1 else ''}", found)
@@ -69,7 +72,20 @@ def predict(path: Path, run: Run, out: Path | None = None) -> float:
     return prob
 
 
-@torch.inference_mode()
+def _crops(recipe: Recipe, path: Path) -> Crops:
+    """Return the crops of a file.
+
+    Raises:
+        MediaError: see the recipe; the message names the file.
+    """
+    try:
+        return recipe(path)
+    except MediaError as error:
+        raise MediaError(f"{printable(str(path))}: {error}") from None
+    except OSError as error:
+        raise MediaError(f"{printable(str(path))}: cannot be opened ({error.strerror})") from None
+
+
 def score(run: Run, store: MemoryStore) -> pd.DataFrame:
     """Return the prediction table of one file, whose frames are sampled as in the run's evaluation.
 
@@ -80,12 +96,7 @@ def score(run: Run, store: MemoryStore) -> pd.DataFrame:
     samples, network = CropDataset(store, store.items, sampling), run.network()
     for name, value in network.state_dict().items():
         require_finite(value, f"run={run.folder}: '{name}' in the weights {run.checkpoint}", verdict.RETRAIN)
-    logits = []
-    for start in range(0, len(samples), loader.batch_size):
-        wanted = range(start, min(start + loader.batch_size, len(samples)))
-        found = network(to_float(samples.pixels(wanted), loader.image_size)).float()
-        logits.append(of_pictures(found) if run.kind == "segmenter" else found)
-    logit = torch.cat(logits)
+    logit = score_samples(network, samples, loader, run.kind == "segmenter")
     about = f"run={run.folder}: the scores of this file with the weights {run.checkpoint}"
     require_finite(logit, about, verdict.RETRAIN)
     members = store.items.assign(dataset="file")
@@ -96,7 +107,7 @@ def draw(path: Path, decoder: str, crops: Crops, predictions: pd.DataFrame, cuts
     """Draw what was scored: the timeline of a video, the crop of an image, or a whole image with several faces."""
     from unmask.reporting import group, timeline  # import Matplotlib only to draw
 
-    strips = MemoryStore("file", crops).strips
+    strips = MemoryStore({"file": crops}).strips
     if len(np.unique(crops.frame)) > 1:
         return timeline.timeline(predictions, strips, score_threshold=cuts["frame"])
     rows = predictions.drop_duplicates("track")  # a clip model reads the repeated image and gives one score

@@ -28,6 +28,12 @@ def tell_score(path: Path, score: float, cut: float) -> None:
     say(f"\n{printable(path.name)}: probability of being fake {_digits(score, cut)}", style="bold")
 
 
+def tell_calibrated(name: str, prob: float) -> None:
+    """Print the calibrated probability; it is shown as at most 0.99 and at least 0.01, as few items support more."""
+    shown = f"{prob:.2f}" if 0.01 <= prob <= 0.99 else "below 0.01" if prob < 0.01 else "above 0.99"
+    say(f"  calibrated ({name}): {shown}, if fakes are as frequent as in the run's validation split")
+
+
 def tell_faces(crops: Crops, predictions: pd.DataFrame, cut: float) -> None:
     """Print the number of faces and, if there are several, a line for each; face 1 is the one that is shown most."""
     scores = detection.tracks(predictions).set_index("track")["score"]

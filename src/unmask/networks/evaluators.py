@@ -1,7 +1,8 @@
 """Feature networks for evaluating generated images: images [N, 3, H, W] in [0, 1] -> features [N, F].
 
 Each evaluator has a `name`, which is part of its metrics' names, and a flag `published`: whether its features are the
-published ones with which FID, KID and the Inception Score were defined. Only metrics on those features get these names.
+published ones with which FID, KID and the Inception Score were defined. Metrics of other features are not called FID,
+KID or Inception Score.
 """
 
 from collections.abc import Callable

@@ -10,13 +10,19 @@ from numpy.typing import NDArray
 
 from unmask.config import Settings
 from unmask.data import duplicates
+from unmask.data.manifest import ATTRIBUTE
 from unmask.data.prepared import members
 from unmask.data.store import AGAIN, CropStore
 from unmask.files import DamagedError, read_json
 from unmask.metrics import detection
+from unmask.metrics.calibrate import CALIBRATIONS
+from unmask.metrics.groups import Group, by_group
 from unmask.metrics.learning import did_not_learn
+from unmask.metrics.robustness import CLEAN, Robustness, robustness
 from unmask.reporting import about, tables
+from unmask.reporting.robustness import remark
 from unmask.reporting.run import HeatMap, HeatMaps, RunReport
+from unmask.runs.predictions import ROBUSTNESS, predictions_path, read_predictions, step_of
 from unmask.runs.run import Run
 
 SEEN = "Seen in training"  # heading in a protocol under which it names files that the run was trained on
@@ -27,7 +33,9 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
     """Read everything that a page shows about a run from the files in the run's folder."""
     thresholds, predictions = run.score_thresholds, run.predictions(split, dataset)
     protocol = dict(predictions.attrs["protocol"])
-    protocol["Seed"] = str(run.config.get("seed"))
+    if not run.imported:
+        protocol["Seed"] = str(run.config.get("seed"))
+    handled = suites(run, resamples) if split == "test" and dataset is None else {}
     return RunReport(
         name=run.name,
         predictions=predictions,
@@ -35,15 +43,35 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
         summary=detection.summary(predictions, thresholds, resamples),
         protocol=protocol,
         command=run.metrics["command"],
-        validation=run.predictions("val"),
+        validation=_validation(run),
         curves=_curves(run.folder / "metrics.csv"),
         audit=_audit(run),
         network=_network(run.metrics) | _pixels(predictions.attrs["figures"]) | _datasets(predictions),
         heat=_heat(run.folder),
-        remarks=[*_learning(run), *_seen(protocol), *_empty(predictions, split)],
+        remarks=[*_learning(run), *_seen(protocol), *_empty(predictions, split), *_handled(handled, predictions)],
         duplicates=_duplicates(run),
         about=about.of_run(run),
+        calibrations={name: one for name in CALIBRATIONS if (one := run.calibration(name)) is not None},
+        groups=_groups(run, predictions) if dataset is None else {},
+        suites=handled,
     )
+
+
+def _validation(run: Run) -> pd.DataFrame | None:
+    """Read the validation predictions; None for imported scores without validation rows."""
+    missing = run.imported and not predictions_path(run.folder, "val").is_file()
+    return None if missing else run.predictions("val")
+
+
+def suites(run: Run, resamples: int = 1000) -> dict[str, list[Robustness]]:
+    """Compute the metrics of the robustness suites in the run's folder, by name of the suite."""
+    found = {}
+    for folder in sorted((run.folder / ROBUSTNESS).glob("*")):
+        steps = {step_of(path): read_predictions(path) for path in folder.glob("*.parquet")}
+        if (CLEAN, 0) in steps and len(steps) > 1:
+            ordered = dict(sorted(steps.items(), key=lambda step: (step[0] != (CLEAN, 0), step[0])))
+            found[folder.name] = robustness(ordered, run.score_thresholds["video"], resamples)
+    return found
 
 
 def _curves(path: Path) -> pd.DataFrame | None:
@@ -70,12 +98,31 @@ def _seen(protocol: Mapping[str, str]) -> list[str]:
     return [f"{SEEN}: {protocol[SEEN]}."] if SEEN in protocol else []
 
 
+def _groups(run: Run, predictions: pd.DataFrame) -> dict[str, list[Group]]:
+    """Compute the error rates by each attribute of the data set's items."""
+    stores = _stores(run)
+    if not stores:
+        return {}
+    items = pd.concat([store.items for store in stores], ignore_index=True).drop_duplicates("item").set_index("item")
+    scored, cut = detection.videos(predictions).dropna(subset=["score"]), run.score_thresholds["video"]
+    names = [name for name in items.columns if name.startswith(ATTRIBUTE)] if len(scored) else []
+    return {name.removeprefix(ATTRIBUTE): by_group(scored, items[name], cut) for name in names}
+
+
+def _handled(found: Mapping[str, list[Robustness]], predictions: pd.DataFrame) -> list[str]:
+    unit = detection.unit(predictions)
+    remarks = (remark(name, steps, unit) for name, steps in found.items())
+    return [sentence for sentence in remarks if sentence]
+
+
 def _empty(predictions: pd.DataFrame, split: str) -> list[str]:
     return [] if len(predictions) else [f"There are no {split} figures: the {split} split is empty."]
 
 
 def _network(metrics: Settings) -> dict[str, str]:
     """Return the size and cost of the network, and the results of cross-validation, if any."""
+    if "parameters" not in metrics:
+        return {"Weights": "none, the scores were imported"}
     facts = {"Parameters": f"{metrics['parameters']:,}"}
     if metrics.get("flops"):  # missing in old runs, and zero if no counted operation occurs
         facts["GFLOPs per sample"] = f"{metrics['flops'] / 1e9:.3g}"
@@ -107,6 +154,8 @@ def _datasets(predictions: pd.DataFrame) -> dict[str, str]:
 
 def _stores(run: Run) -> list[CropStore]:
     """Return the stores of the run's crops, one per data set, that still exist."""
+    if run.imported:
+        return []
     source, recipe, split = (run.build(f"data.{part}") for part in ("source", "recipe", "split"))
     folders = [part.folder for part, _ in members(source, split, recipe, run.config["data"]["prepared"])]
     return [CropStore(folder) for folder in folders if (folder / "crops.parquet").is_file()]

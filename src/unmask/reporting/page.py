@@ -15,13 +15,20 @@ from PIL import Image
 
 from unmask.config import Settings
 from unmask.files import write_text
-from unmask.metrics import bootstrap, detection
-from unmask.reporting import examples, plots, tables
+from unmask.metrics import aggregate, bootstrap, detection
+from unmask.metrics.groups import Gap, Group, largest_gap
+from unmask.metrics.robustness import Robustness, mean_auroc
+from unmask.reporting import examples, plots, robustness, tables
+from unmask.reporting.across import Matrix
 from unmask.reporting.lanes import crops, lanes
 from unmask.reporting.remarks import remarks
 from unmask.reporting.run import NAMES, Figure, RunReport, Strips, all_methods, common_unit, percent, shares
 
+EDGE = 1e-6  # calibrated probabilities closer to 0 or 1, even exactly 0 or 1, count as this far from it in the log loss
+
 __all__ = ["RunReport", "Strips", "write"]
+
+RESAMPLES = 1000  # of the bootstrap that compares runs
 
 
 def write(
@@ -31,6 +38,7 @@ def write(
     strips: Strips | None = None,
     demo: bool = False,
     about: Mapping[str, str] | None = None,
+    across: Matrix | None = None,
 ) -> Path:
     """Write the report of one or several runs, atomically.
 
@@ -42,6 +50,7 @@ def write(
             without faces.
         demo: Whether to state at the top that rendered demo data were scored.
         about: Where the page itself comes from, such as its date and the version that wrote it.
+        across: The AUC of the runs on all data sets; None if there is only one.
 
     Returns:
         `path`.
@@ -51,14 +60,9 @@ def write(
     """
     if not runs:
         raise ValueError("a report needs at least one run")
-    template = _environment().get_template("page.html.j2")
-    html = template.render(
-        title=title,
-        demo=demo,
-        about=about or {},
-        runs=[_section(run, strips) for run in runs],
-        **_comparison(runs),
-    )
+    shown = {"title": title, "demo": demo, "about": about or {}, "across": across}
+    sections = [_section(run, strips) for run in runs]
+    html = _environment().get_template("page.html.j2").render(shown, runs=sections, **_comparison(runs))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, html)
     return path
@@ -71,7 +75,7 @@ def _environment() -> jinja2.Environment:
         loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update(names=NAMES, few=bootstrap.FEWEST)
-    environment.filters.update(percent=percent, exact=_exact, headings=_headings, png=_png)
+    environment.filters.update(percent=percent, exact=_exact, headings=_headings, png=_png, p=_p)
     return environment
 
 
@@ -79,14 +83,14 @@ def _comparison(runs: Sequence[RunReport]) -> dict[str, object]:
     """Collect what compares the runs: the table, overlaid curves and paired differences; also a shared audit."""
     shared = all(run.audit == runs[0].audit for run in runs)
     scored = {run.name: run.scored[run.whole] for run in runs}
-    best = max(runs, key=lambda run: _value(run.figure("video", "all", "auroc")))
+    ranked = sorted(runs, key=lambda run: _value(run.figure("video", "all", "auroc")), reverse=True)
     return {
         "unit": common_unit(runs),
         "methods": all_methods(runs),
         "table": [(*row, tables.counts(row[0]), tables.coverage(row[0])) for row in tables.rows(runs)],
         "overlay": _svg(plots.roc(scored)) if len(runs) > 1 else None,
-        "best": best.name,
-        "pairs": [(run.name, _paired(best, run)) for run in runs if run is not best],
+        "pairs": bootstrap.pairwise({run.name: scored[run.name] for run in ranked}, RESAMPLES),
+        "resamples": RESAMPLES,
         "audit": _audit(runs[0].audit) if shared else None,
         "audit_shared": shared,
     }
@@ -94,14 +98,6 @@ def _comparison(runs: Sequence[RunReport]) -> dict[str, object]:
 
 def _value(figure: Figure | None) -> float:
     return -1.0 if figure is None or not figure.known else figure.value
-
-
-def _paired(best: RunReport, run: RunReport) -> bootstrap.Comparison | None:
-    """Compare two runs on the items that both scored; None if there are no such items."""
-    try:
-        return bootstrap.paired(best.predictions, run.predictions)
-    except ValueError:
-        return None
 
 
 def _section(run: RunReport, strips: Strips | None) -> dict[str, object]:
@@ -127,6 +123,7 @@ def _section(run: RunReport, strips: Strips | None) -> dict[str, object]:
             "methods": _svg(plots.by_method(run)),
             "histogram": _svg(plots.histogram(scored, run.thresholds["video"], f"{run.unit}s")),
             "reliability": _svg(plots.reliability(levels)),
+            "risk": _svg(plots.risk(levels, run.score_thresholds)),
         },
         "training": {name: _svg(content) for name, content in drawn.items()},
         "confusion": _confusion(scored, cut),
@@ -136,7 +133,48 @@ def _section(run: RunReport, strips: Strips | None) -> dict[str, object]:
         "heat": [(shown, _data(shown.png, "png")) for shown in run.heat.shown] if run.heat else [],
         "validation": None if run.validation is None else detection.quick(run.validation),
         "audit": _audit(run.audit),
+        "aggregations": _aggregations(run),
+        "groups": [(name, groups, _gaps(groups)) for name, groups in run.groups.items()],
+        "calibrations": _calibrations(run, scored),
+        "suites": [_suite(name, found) for name, found in run.suites.items()],
     }
+
+
+def _gaps(groups: Sequence[Group]) -> list[tuple[str, Gap | None]]:
+    return [(name, largest_gap(groups, label)) for label, name in enumerate(("FPR", "TPR"))]
+
+
+def _aggregations(run: RunReport) -> list[tuple[str, bool, float]]:
+    """Return for each aggregation of a video's scores whether validation would choose it, and its test AUC."""
+    if run.unit != "video" or run.validation is None or not len(run.scored["frame"]):
+        return []
+    chosen, found = aggregate.choose(run.validation), []
+    for name in aggregate.AGGREGATIONS:
+        scored = detection.videos(run.predictions, name).dropna(subset=["score"])
+        found.append((name, name == chosen, float(detection.auroc(scored["score"], scored["label"]))))
+    return found
+
+
+def _calibrations(run: RunReport, scored: pd.DataFrame) -> list[tuple[str, float, float, float]]:
+    """Return the ECE, Brier score and log loss of the scored items before and after each calibration, by name."""
+    if not len(scored):
+        return []
+    label = scored["label"]
+    maps = {"none": detection.probability, **run.calibrations}
+    found = []
+    for name, one in maps.items():
+        prob = one(scored["score"])
+        loss = detection.log_loss(detection.logit(np.clip(prob, EDGE, 1 - EDGE)), label)
+        found.append((name, float(detection.ece(prob, label)), float(detection.brier(prob, label)), float(loss)))
+    return found
+
+
+def _suite(name: str, found: Sequence[Robustness]) -> dict[str, object]:
+    """Collect what the page shows of one robustness suite."""
+    rates = (found[0].fpr, found[0].tpr)
+    count = sum(rate.total for rate in rates if rate is not None)
+    drawn = _svg(robustness.plot(found))
+    return {"name": name, "steps": found, "count": count, "mean": mean_auroc(found), "plot": drawn}
 
 
 def _confusion(scored: pd.DataFrame, threshold: float) -> list[tuple[str, list[tuple[int, str]]]]:
@@ -196,6 +234,11 @@ def _svg(content: bytes) -> str:
 def _exact(value: float) -> str:
     """Write all digits, for programs that read the page."""
     return repr(float(value))
+
+
+def _p(value: float) -> str:
+    """Write a p-value with three decimals; a smaller one is not written as 0."""
+    return f"{value:.3f}" if value >= 0.0005 else "< 0.001"
 
 
 def _headings(html: str) -> list[tuple[str, str, Markup]]:

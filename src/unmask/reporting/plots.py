@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from unmask.metrics import calibration, detection
+from unmask.metrics.risk import aurc, risk_coverage
 from unmask.reporting.group import group
 from unmask.reporting.run import RunReport
 from unmask.reporting.style import AXIS, DASHES, FAINT, FAKE, FPR, INK, REAL, SERIES, STYLE, TPR, save
@@ -24,6 +25,7 @@ __all__ = [
     "histogram",
     "precision_recall",
     "reliability",
+    "risk",
     "roc",
     "scores",
     "single",
@@ -113,6 +115,29 @@ def precision_recall(tables: Mapping[str, pd.DataFrame]) -> bytes:
         if names == list(tables):
             _missing(axes)
         _legend(axes, names, "lower left")
+
+    return svg(draw)
+
+
+def risk(tables: Mapping[str, pd.DataFrame], thresholds: Mapping[str, float]) -> bytes:
+    """Draw the error rate against the share of decided rows of named tables with `score, label`.
+
+    Args:
+        tables: scored rows by level.
+        thresholds: `frame` and `video` thresholds, as scores.
+    """
+
+    def draw(axes: Axes) -> None:
+        names = []
+        for number, (name, table) in enumerate(tables.items()):
+            cut = thresholds["frame" if name == "frame" else "video"]
+            decided, wrong = risk_coverage(table["score"], table["label"], threshold=cut)
+            axes.plot(decided, wrong, color=_colour(number), linestyle=_dash(number))
+            area = float(aurc(table["score"], table["label"], threshold=cut))
+            names.append(name if np.isnan(area) else f"{name}  {area:.3f}")
+        axes.set(xlim=(-0.02, 1.02), xlabel="Coverage: fraction decided", ylabel="Error rate of the decided")
+        axes.set_ylim(-0.01, max(0.1, axes.get_ylim()[1]))
+        _legend(axes, names, "best")
 
     return svg(draw)
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from unmask.console import console, say
-from unmask.reporting import about, page, tables
+from unmask.reporting import about, across, page, robustness, tables
 from unmask.reporting.gather import Strips, gather
 from unmask.reporting.run import RunReport
 from unmask.runs.run import Run, is_demo
@@ -20,8 +20,16 @@ def report(folders: Sequence[Path], out: Path | None, title: str | None, resampl
     reports = [gather(run, resamples) for run in runs]
     path = write(runs, reports, out, title)
     tell(reports)
+    if (found := _across(runs)) is not None:
+        console.print(across.console(found))
     say(f"report: {path}")
     return path
+
+
+def _across(runs: Sequence[Run]) -> across.Matrix | None:
+    """Return the matrix of runs and data sets; None if there is only one data set."""
+    found = across.matrix(runs)
+    return found if len(found.sets) > 1 else None
 
 
 def write(runs: Sequence[Run], reports: Sequence[RunReport], out: Path | None = None, title: str | None = None) -> Path:
@@ -38,14 +46,18 @@ def write(runs: Sequence[Run], reports: Sequence[RunReport], out: Path | None = 
         strips=Strips(runs),
         demo=any(is_demo(run.config["data"]) for run in runs),
         about=about.of_report(datetime.now()),
+        across=_across(runs),
     )
     return path
 
 
 def tell(reports: Sequence[RunReport]) -> None:
-    """Print the table, and the size and cost of each network."""
+    """Print the table, the figures after handling, and the size and cost of each network."""
     console.print(tables.console(reports))
     for entry in reports:
+        for found in entry.suites.values():
+            if len(found) <= robustness.FEW + 1:
+                console.print(robustness.table(found))
         say(f"{entry.name}: {'; '.join(f'{name} {text}' for name, text in entry.network.items())}")
 
 

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from unmask.config import Settings
 from unmask.metrics import detection
+from unmask.metrics.calibrate import Calibration
+from unmask.metrics.groups import Group
+from unmask.metrics.robustness import Robustness
 
 # item, frame numbers, track -> one uint8 face crop [H, W, 3] per frame
 Strips = Callable[[str, list[int], int], list[NDArray[np.uint8]]]
@@ -27,6 +30,11 @@ NAMES = {
     "brier": "Brier",
     "ece": "ECE",
     "log_loss": "Log loss",
+    "tpr_at_1": "TPR@1%",
+    "tpr_at_5": "TPR@5%",
+    "fpr_at_95": "FPR@95%",
+    "pauc": "pAUC",
+    "aurc": "AURC",
 }
 
 
@@ -108,6 +116,9 @@ class RunReport:
         heat: Heat maps, if any were made.
         duplicates: Pairs of near-duplicate items of the data set, as text.
         about: Where the run comes from, as ordered text: data set, data root, network, folder, ...
+        calibrations: Maps from scores to calibrated probabilities, fitted to validation data, by name.
+        groups: Error rates of the groups of items of each attribute, by name of the attribute.
+        suites: Metrics after handling, by name of the suite, the clean items first in each.
     """
 
     name: str
@@ -124,6 +135,9 @@ class RunReport:
     heat: HeatMaps | None = None
     duplicates: Sequence[str] = ()
     about: Mapping[str, str] = field(default_factory=dict)
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)
+    suites: Mapping[str, Sequence[Robustness]] = field(default_factory=dict)
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -146,8 +160,16 @@ class RunReport:
         return list(self.scored)[-1]
 
     def methods(self) -> list[str]:
-        """List the manipulations in the summary: `all`, then each one."""
-        return list(dict.fromkeys(self.summary["method"]))
+        """List the manipulations in the summary: `all`, then the others, the one with the lowest AUC first.
+
+        The AUC is that of whole items; manipulations with equal AUCs are sorted by name, those without one come last.
+        """
+
+        def place(method: str) -> tuple[bool, float, str]:
+            figure = self.figure(self.whole, method, "auroc")
+            return method != "all", figure.value if figure is not None and figure.known else math.inf, method
+
+        return sorted(self.summary["method"].unique(), key=place)
 
     def figure(self, level: str, method: str, metric: str) -> Figure | None:
         """Look up a metric in the summary; None if it is not there. Level `image` is stored as level `video`."""
@@ -171,7 +193,8 @@ def common_unit(runs: Sequence[RunReport]) -> str:
 
 def all_methods(runs: Sequence[RunReport]) -> list[str]:
     """List the manipulations of all runs, without `all`."""
-    return [name for name in dict.fromkeys(name for run in runs for name in run.methods()) if name != "all"]
+    names = (name for run in runs for name in run.summary["method"])
+    return [name for name in dict.fromkeys(names) if name != "all"]
 
 
 def percent(share: float) -> str:

@@ -19,6 +19,11 @@ def frozen_path(path: Path) -> Path:
     return path.with_name("frozen.ckpt")
 
 
+def best_of(folder: Path) -> Path:
+    """Return the checkpoint of a run with the weights that validation selected."""
+    return folder / "checkpoints" / "best.ckpt"
+
+
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
     """Return the tensors of a checkpoint's `state_dict`, with the frozen ones that it refers to.
 

@@ -10,7 +10,7 @@ from unmask.config import Settings
 from unmask.files import replace_file
 
 # Settings that do not change a run's result and are therefore not part of its ID.
-NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare", "explain", "report")
+NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare", "explain", "handling", "report")
 
 
 def run_id(config: Settings, prepared: str) -> str:

@@ -14,10 +14,29 @@ from unmask.files import replace_file
 from unmask.runs.errors import RunError
 from unmask.runs.figures import figures_of, without_nan
 
+ROBUSTNESS = "robustness"  # folder of the suites in a run folder
+
 
 def predictions_path(folder: Path, split: str, dataset: str | None = None) -> Path:
     """Return the path of a split's predictions; `dataset` labels data that the run was not trained on."""
     return folder / f"predictions-{f'{dataset}-' if dataset else ''}{split}.parquet"
+
+
+def labels(folder: Path, split: str) -> list[str]:
+    """Return the labels of the other data sets that a run was scored on, in alphabetical order."""
+    names = (path.stem.removeprefix("predictions-") for path in folder.glob(f"predictions-*-{split}.parquet"))
+    return sorted(name.removesuffix(f"-{split}") for name in names)
+
+
+def robustness_path(folder: Path, suite: str, name: str, level: int) -> Path:
+    """Return the path of the predictions of one step of a robustness suite: a perturbation at a level."""
+    return folder / ROBUSTNESS / suite / f"{name}-{level}.parquet"
+
+
+def step_of(path: Path) -> tuple[str, int]:
+    """Return the name and the level in a `robustness_path`."""
+    name, _, level = path.stem.rpartition("-")
+    return name, int(level) if level.isdecimal() else 0
 
 
 def free_label(
@@ -48,8 +67,11 @@ def free_label(
 
 
 def _same_protocol(path: Path, table: pd.DataFrame, protocol: Mapping[str, str]) -> bool:
-    """Return whether the predictions at `path` are for the same items, split and crops as `table`."""
-    before = read_predictions(path)
+    """Return whether the predictions at `path` are damaged, or for the same items, split and crops as `table`."""
+    try:
+        before = read_predictions(path)
+    except RunError:  # damaged: they are written again
+        return True
     known = before.attrs["protocol"]
     return set(before["item"]) == set(table["item"]) and all(
         known.get(key, protocol[key]) == protocol[key] for key in ("Split", "Manifest")
@@ -90,6 +112,7 @@ def write_predictions(
     metadata = {**(arrow.schema.metadata or {}), **metadata}
     buffer = io.BytesIO()
     pq.write_table(arrow.replace_schema_metadata(metadata), buffer, write_page_checksum=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, buffer.getbuffer())
 
 
@@ -109,8 +132,18 @@ def read_predictions(path: Path) -> pd.DataFrame:
         table.attrs = {"protocol": protocol, "figures": figures_of(figures)}
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         said = str(error).partition("\n")[0][:120]
-        raise RunError(f"{path} is damaged ({said}); unmask evaluate run={path.parent} writes it again") from None
+        raise RunError(f"{path} is damaged ({said}); {_repair(path)} writes it again") from None
     return table
+
+
+def _repair(path: Path) -> str:
+    """Return the command that writes a file of predictions again."""
+    folder = path.parent
+    if folder.parent.name == ROBUSTNESS:
+        return f"unmask evaluate run={folder.parent.parent} suite={folder.name}"
+    data, _, split = path.stem.removeprefix("predictions-").rpartition("-")
+    other = f" data={data} data.root=DIR" if data else ""
+    return f"unmask evaluate run={folder} split={split}{other}"
 
 
 def _checksum(table: pd.DataFrame, metadata: Mapping[bytes, bytes]) -> bytes:

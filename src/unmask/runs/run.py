@@ -15,9 +15,10 @@ from unmask.config.build import build
 from unmask.config.foreign import check_parts, read_config
 from unmask.config.targets import check_tree
 from unmask.files import read_json
+from unmask.metrics.calibrate import CALIBRATIONS, Calibration
 from unmask.metrics.detection import logit, require_thresholds
 from unmask.networks.layout import use_channels_last
-from unmask.runs.checkpoints import ElementBudget, load_weights
+from unmask.runs.checkpoints import ElementBudget, best_of, load_weights
 from unmask.runs.errors import RunError
 from unmask.runs.figures import figures_of
 from unmask.runs.predictions import predictions_path, read_predictions
@@ -96,6 +97,23 @@ class Run:
         return str(self.metrics["kind"])
 
     @property
+    def imported(self) -> bool:
+        """Whether the run holds imported scores and no weights; see `unmask.runs.imported`."""
+        return "imported" in self.metrics
+
+    def require_weights(self) -> None:
+        """Raise an error if the run holds imported scores, because it then cannot score files.
+
+        Raises:
+            RunError: the run has no weights.
+        """
+        if self.imported:
+            raise RunError(
+                f"run={self.folder}: {self.name} holds imported scores and no weights, so it cannot score files; "
+                f"unmask report run={self.folder} shows its figures"
+            )
+
+    @property
     def detects(self) -> bool:
         """Whether the run scores files, i.e. is a detector or a segmenter."""
         return self.kind in ("detector", "segmenter")
@@ -127,16 +145,34 @@ class Run:
         require_thresholds(found)
         return dict(found)
 
+    def calibration(self, name: str) -> Calibration | None:
+        """Return the map from scores to calibrated probabilities that was fitted to the validation split.
+
+        Args:
+            name: a name in `CALIBRATIONS`, or `none`.
+
+        Returns:
+            The map; None for `none`, and for a run whose validation split could not be used for it.
+
+        Raises:
+            ValueError: there is no calibration of this name, or its values in metrics.json are damaged.
+        """
+        if name != "none" and name not in CALIBRATIONS:
+            raise ValueError(f"calibration={name}: expected one of none, {', '.join(CALIBRATIONS)}")
+        known = self.metrics.get("calibration") or {}
+        return CALIBRATIONS[name].from_settings(known[name]) if name in known else None
+
     @property
     def checkpoint(self) -> Path:
         """The checkpoint with the weights selected by validation."""
-        return self.folder / "checkpoints" / "best.ckpt"
+        return best_of(self.folder)
 
     def build(self, part: str) -> Any:
         """Check one part of the config, such as `module` or `data.recipe`, and build it.
 
         Raises:
-            ValueError: the config does not contain the part, or a run's config may not build it.
+            ValueError: the config does not contain the part, or names a class that a run's config is not allowed to
+                build.
         """
         return self._build(part, self._node(part))
 

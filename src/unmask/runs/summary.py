@@ -28,7 +28,7 @@ def summarize(folder: Path, config: Settings, metrics: Settings | None) -> Summa
     """Summarize a run.
 
     Args:
-        folder: the run folder; the date is that of its metrics.json.
+        folder: the run folder. The summary's date is the date of the metrics.json in it.
         config: the config in the folder, resolved or not.
         metrics: the metrics of a finished run; None for an unfinished one.
     """

@@ -1,0 +1,36 @@
+"""Run a robustness suite with a progress bar, and say what it cost."""
+
+import os
+import time
+import warnings
+from pathlib import Path
+
+from rich.progress import track
+
+from unmask.console import console, say
+from unmask.evaluation.suite import Detection, Suite, run_suite
+
+WORKERS = 4  # maximum number of processes that perturb files
+
+
+def score_handled(suite: Suite, detection: Detection, out: Path) -> None:
+    """Run a suite on the test split of a run that is already finished, so that an error only causes a warning."""
+    try:
+        run_with_progress(suite, detection, "test", out)
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        warnings.warn(f"no figures after handling ({said}); the run itself finished", stacklevel=2)
+
+
+def run_with_progress(suite: Suite, detection: Detection, split: str, out: Path) -> None:
+    """Run a suite on a split, and print how long it took.
+
+    Raises:
+        ValueError: see `run_suite`.
+    """
+    begun, steps = time.monotonic(), len(suite.steps)
+    num_workers = min(WORKERS, os.cpu_count() or 1)
+    found = run_suite(suite, detection, split, out, num_workers)
+    for _ in track(found, f"handling ({suite.name})", total=steps, console=console, transient=True):
+        pass
+    say(f"handling: suite {suite.name}, {steps - 1} steps in {time.monotonic() - begun:.0f} s")

@@ -1,0 +1,309 @@
+"""Robustness suites: score a detector after its test items were handled, such as saved again or resized.
+
+What happens to a file is done to the file, and the run's recipe runs again, so that a face that is no longer found
+lowers the coverage. What happens to pixels is done to the stored crops. Each step, one perturbation at one level, gives
+a prediction table `robustness/SUITE/NAME-LEVEL.parquet` in the run folder. A killed suite resumes with the first step
+that has no table, and a finished step is not repeated while the items and the weights remain the same.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from unmask.console import say
+from unmask.data.datamodule import DataModule
+from unmask.data.predictions import prediction_table, score_samples
+from unmask.data.recipe import Recipe
+from unmask.data.store import MemoryStore
+from unmask.files import file_hash
+from unmask.media.crops import Crops
+from unmask.media.kinds import is_picture
+from unmask.metrics.robustness import CLEAN
+from unmask.parallel import workers
+from unmask.perturb.kinds import OnCrops, OnFiles
+from unmask.runs.errors import RunError
+from unmask.runs.predictions import read_predictions, robustness_path, write_predictions
+
+FLUSH = 256  # crops held in memory before they are scored
+TIMEOUT = 600.0  # s for one file
+
+
+class Step(NamedTuple):
+    """One perturbation at one level; level 0 is the clean data."""
+
+    name: str
+    level: int
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Perturbations at their levels, and the test items on which a detector is scored.
+
+    Args:
+        name: name of the suite, and of the folder of its tables.
+        perturbations: the perturbations, by name.
+        most: maximum number of test items, half of them real; they are drawn with `seed`. None takes all.
+        seed: seed of this draw and of random perturbations.
+        files: whether to perturb files where a perturbation can; False perturbs the stored crops, which is faster.
+    """
+
+    name: str
+    perturbations: Mapping[str, OnCrops | OnFiles]
+    most: int | None = None
+    seed: int = 0
+    files: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.perturbations:
+            raise ValueError(f"suite.perturbations: the suite {self.name} has none")
+        if self.most is not None and self.most < 2:
+            raise ValueError(f"suite.most={self.most}: expected at least 2 items, or null for all")
+
+    @property
+    def steps(self) -> list[Step]:
+        """All steps, the clean data first."""
+        levels = ((name, len(one.levels)) for name, one in self.perturbations.items())
+        return [Step(CLEAN, 0), *(Step(name, level + 1) for name, count in levels for level in range(count))]
+
+    def words(self, step: Step, paths: Mapping[str, Path] | None) -> dict[str, str]:
+        """Describe a step, for the protocol of its table; `paths` as in `on_files`."""
+        done = self.perturbations[step.name].words(step.level) if step.level else "none"
+        return {"Perturbation": done, "Applied to": "files" if self.on_files(step, paths) else "stored crops"}
+
+    def on_files(self, step: Step, paths: Mapping[str, Path] | None) -> bool:
+        """Decide whether a step perturbs files; `paths` holds the file of each item, or is None without files."""
+        one = self.perturbations.get(step.name)
+        if not isinstance(one, OnFiles) or paths is None:
+            return False
+        pictures = [is_picture(path) for path in paths.values()]
+        return (one.pictures or not any(pictures)) and (one.videos or all(pictures))
+
+    def applicable(self, paths: Mapping[str, Path] | None) -> tuple["Suite", dict[str, str]]:
+        """Leave out perturbations that can change neither these files nor crops.
+
+        Returns:
+            The suite without them, and the reason for each of them, by name.
+
+        Raises:
+            ValueError: no perturbation is left.
+        """
+        why = "the raw files are missing (data.root)" if paths is None else "it does not change files of this kind"
+        left_out = {
+            name: why
+            for name, one in self.perturbations.items()
+            if not self.on_files(Step(name, 1), paths) and not isinstance(one, OnCrops)
+        }
+        if len(left_out) == len(self.perturbations):
+            raise ValueError(f"suite={self.name}: none of its perturbations applies ({next(iter(left_out))}: {why})")
+        kept = {name: one for name, one in self.perturbations.items() if name not in left_out}
+        return replace(self, perturbations=kept), left_out
+
+    def sample(self, items: pd.DataFrame) -> pd.DataFrame:
+        """Draw the items to score, half of them real if there are enough; their order does not change."""
+        if self.most is None or len(items) <= self.most:
+            return items
+        rng = np.random.default_rng(self.seed)
+        real, fake = (np.flatnonzero(items["label"] == label) for label in (0, 1))
+        half = self.most // 2
+        count = min(len(real), max(half, self.most - len(fake)))
+        chosen = [rng.choice(real, count, replace=False), rng.choice(fake, self.most - count, replace=False)]
+        return items.iloc[np.sort(np.concatenate(chosen))]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A trained detector and its test data.
+
+    Args:
+        network: the network, in eval mode on its device.
+        localises: whether the network returns maps.
+        data: its data module, on which `setup` has been called.
+        weights: the file of its weights, by which a finished step is recognised.
+    """
+
+    network: nn.Module
+    localises: bool
+    data: DataModule
+    weights: Path
+
+    def score(self, crops: Mapping[str, Crops], items: pd.DataFrame) -> tuple[pd.DataFrame, torch.Tensor]:
+        """Score the crops of some items; return the rows of the samples and their logits [N]."""
+        data = self.data
+        known = items[items["item"].isin(list(crops))]
+        samples = data.sampling.samples(MemoryStore(crops), known, data.recipe)
+        return samples.table, score_samples(self.network, samples, data.loader, self.localises)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file at one step; `path` is the file before it is perturbed."""
+
+    step: Step
+    item: str
+    path: Path
+
+
+@dataclass
+class Handle:
+    """A worker's job: perturb one file, and run the recipe on the result."""
+
+    perturbations: Mapping[str, OnCrops | OnFiles]
+    recipe: Recipe
+
+    def __call__(self, task: Task) -> Crops:
+        """Return the crops of the perturbed file.
+
+        Raises:
+            MediaError: the file cannot be read, or shows no face any more.
+        """
+        perturbation = self.perturbations[task.step.name]
+        assert isinstance(perturbation, OnFiles)
+        with TemporaryDirectory(prefix="unmask-") as folder:
+            return self.recipe(perturbation.file(task.path, task.step.level, Path(folder)))
+
+
+class Scores:
+    """Collect the scores of one step; crops are scored a few hundred at a time.
+
+    Args:
+        detection: the detector.
+        items: the items of the step.
+    """
+
+    def __init__(self, detection: Detection, items: pd.DataFrame) -> None:
+        self.detection, self.items = detection, items
+        self._held: dict[str, Crops] = {}
+        self._rows: list[pd.DataFrame] = []
+        self._logits: list[torch.Tensor] = []
+
+    def add(self, item: str, crops: Crops) -> None:
+        """Add the crops of an item; an item that is never added lowers the coverage."""
+        self._held[item] = crops
+        if sum(len(one.pixels) for one in self._held.values()) >= FLUSH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._held:
+            rows, logit = self.detection.score(self._held, self.items)
+            self._rows.append(rows)
+            self._logits.append(logit)
+            self._held = {}
+
+    def table(self, split: str) -> pd.DataFrame:
+        """Return the prediction table, in order of item, track and frame."""
+        self._flush()
+        empty = self.detection.data.samples[split].table.iloc[:0]
+        rows = pd.concat(self._rows, ignore_index=True) if self._rows else empty
+        logit = torch.cat(self._logits) if self._logits else torch.zeros(0)
+        found = prediction_table(rows, self.items, split, torch.arange(len(rows)), logit)
+        return found.sort_values(["item", "track", "frame"], ignore_index=True)
+
+
+def run_suite(suite: Suite, detection: Detection, split: str, out: Path, num_workers: int) -> Iterator[Step]:
+    """Score every step of a suite, write its table, and yield the step; a step that has its table is not repeated.
+
+    Args:
+        suite: the suite.
+        detection: the detector and its data.
+        split: the split to score, `test` or `val`.
+        out: the run folder.
+        num_workers: worker processes for files; 0 reads them in this process.
+
+    Raises:
+        ValueError: no item of the split has crops, or no perturbation applies to its files or crops.
+    """
+    items = detection.data.items
+    usable = items[(items["split"] == split) & items["rejected"].isna()]
+    if usable.empty:
+        raise ValueError(f"suite={suite.name}: {detection.data.why_empty(split)}")
+    sample = suite.sample(usable)
+    paths = _paths(sample, detection.data) if suite.files else None
+    suite, left_out = suite.applicable(paths)
+    for name, why in left_out.items():
+        say(f"left out: {name}, because {why}", style="yellow")
+    about = {
+        "Items": f"{len(sample)} of {len(usable)} of the {split} split, drawn with seed {suite.seed}",
+        "Selected": hashlib.sha256("\n".join(sample["item"]).encode()).hexdigest()[:12],
+        "Weights": file_hash(detection.weights)[:12],
+    }
+    protocols = {step: suite.words(step, paths) | about for step in suite.steps}
+    done = [step for step in suite.steps if _is_done(robustness_path(out, suite.name, *step), protocols[step])]
+    yield from done
+    for step, scores in _scores(suite, detection, sample, paths, num_workers, done):
+        write_predictions(robustness_path(out, suite.name, *step), scores.table(split), protocols[step])
+        yield step
+
+
+def _scores(
+    suite: Suite,
+    detection: Detection,
+    items: pd.DataFrame,
+    paths: Mapping[str, Path] | None,
+    num_workers: int,
+    done: Sequence[Step] = (),
+) -> Iterator[tuple[Step, Scores]]:
+    """Yield the scores of each step that is not done."""
+    todo = [step for step in suite.steps if step not in done]
+    on_files = [step for step in todo if suite.on_files(step, paths)]
+    tasks = [Task(step, item, path) for step in on_files for item, path in (paths or {}).items()]
+    yield from _crop_steps(suite, detection, [step for step in todo if step not in on_files], items)
+    yield from _file_steps(suite, detection, tasks, items, num_workers)
+
+
+def _paths(items: pd.DataFrame, data: DataModule) -> dict[str, Path] | None:
+    """Return the file of each item; None if a file no longer exists, or the data is generated."""
+    roots = {prepared.source.name: prepared.raw for prepared, _ in data.members}
+    found = dict[str, Path]()
+    for item, dataset, path in zip(items["item"], items["dataset"], items["path"], strict=True):
+        root = roots[dataset]
+        if root is None or not (root / path).is_file():
+            return None
+        found[item] = root / path
+    return found
+
+
+def _is_done(path: Path, protocol: Mapping[str, str]) -> bool:
+    try:
+        return bool(read_predictions(path).attrs["protocol"] == dict(protocol))
+    except RunError:  # missing or damaged
+        return False
+
+
+def _crop_steps(
+    suite: Suite, detection: Detection, steps: Sequence[Step], items: pd.DataFrame
+) -> Iterator[tuple[Step, Scores]]:
+    """Yield the scores of each step that perturbs the stored crops."""
+    for step in steps:
+        scores, perturbation = Scores(detection, items), suite.perturbations.get(step.name)
+        for number, item in enumerate(items["item"]):
+            crops = detection.data.crops_of(item)
+            if isinstance(perturbation, OnCrops):
+                crops.pixels = perturbation.crops(crops.pixels, step.level, suite.seed + number)
+            scores.add(item, crops)
+        yield step, scores
+
+
+def _file_steps(
+    suite: Suite, detection: Detection, tasks: Sequence[Task], items: pd.DataFrame, num_workers: int
+) -> Iterator[tuple[Step, Scores]]:
+    """Yield the scores of each step that perturbs files; all steps share the worker processes."""
+    if not tasks:
+        return
+    scores, left = dict[Step, Scores](), Counter(task.step for task in tasks)
+    work = Handle(suite.perturbations, detection.data.recipe)
+    for task, found in workers.run(work, tasks, num_workers, TIMEOUT):
+        mine = scores.setdefault(task.step, Scores(detection, items))
+        if not isinstance(found, workers.TaskError):
+            mine.add(task.item, found)
+        left[task.step] -= 1
+        if not left[task.step]:
+            yield task.step, scores.pop(task.step)
