@@ -102,7 +102,7 @@ def evaluate_suite(run: Run, suite: Suite, data: DataModule, own: DataModule, cf
     detection = Detection(network, run.kind == "segmenter", data, run.checkpoint)
     run_with_progress(suite, detection, cfg.split, run.folder)
     found = suites(run, cfg.resamples)[suite.name]
-    console.print(robustness.table(found))
+    console.print(robustness.table(run.name, found))
     say(f"mean AUC over the {len(found) - 1} steps: {mean_auroc(found):.3f}")
     say(f"predictions: {run.folder / 'robustness' / suite.name}; unmask report run={run.folder} shows the curves")
     return mean_auroc(found)

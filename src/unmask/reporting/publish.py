@@ -57,7 +57,7 @@ def tell(reports: Sequence[RunReport]) -> None:
     for entry in reports:
         for found in entry.suites.values():
             if len(found) <= robustness.FEW + 1:
-                console.print(robustness.table(found))
+                console.print(robustness.table(entry.name, found))
         say(f"{entry.name}: {'; '.join(f'{name} {text}' for name, text in entry.network.items())}")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from unmask.metrics.rates import Rate
 from unmask.metrics.robustness import CLEAN, Robustness, worst
@@ -16,9 +17,10 @@ from unmask.reporting.style import FAINT, INK, SERIES
 FEW = 12  # up to this many steps are drawn one below the other, each with its interval; more are drawn as curves
 
 
-def table(found: Sequence[Robustness]) -> Table:
-    """Lay out the metrics of each step of a suite, at most 80 columns wide."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+def table(name: str, found: Sequence[Robustness]) -> Table:
+    """Lay out the metrics of each step of a suite, at most 80 columns wide, below the name of the detector."""
+    title = Text(f"\n{name} after handling", "bold")
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     shown.add_column("handling", overflow="fold", max_width=26)
     for name in ("AUC", "95 % interval", "TPR", "FPR", "scored"):
         shown.add_column(name, justify="right")
@@ -51,8 +53,8 @@ def remark(name: str, found: Sequence[Robustness], unit: str) -> str | None:
         return None
     clean = next(one for one in found if one.name == CLEAN)
     return (
-        f"This detector depends on how {unit}s were saved: its AUC falls from {clean.auroc:.3f} to "
-        f"{lowest.auroc:.3f} after {lowest.words} (suite {name})."
+        f"The AUC falls from {clean.auroc:.3f} to {lowest.auroc:.3f} after {lowest.words} (suite {name}): this "
+        f"detector depends on how {unit}s were saved or resized."
     )
 
 
@@ -72,7 +74,7 @@ def _dots(axes: Axes, steps: Sequence[Robustness], clean: Robustness) -> None:
     for tick in axes.set_yticks(range(len(steps)), [one.words for one in steps]):
         tick.label1.set_parse_math(False)
     _reference(axes.axvline, clean)
-    axes.set(xlabel="AUC after handling (dashed: clean; dotted: chance level)", ylim=(len(steps) - 0.5, -0.5))
+    axes.set(xlabel="AUC after handling", ylim=(len(steps) - 0.5, -0.5))
     axes.set_xlim(min(0.4, axes.get_xlim()[0]), 1.02)
     axes.grid(False, axis="y")
 
