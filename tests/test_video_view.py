@@ -426,7 +426,9 @@ def test_pixels_of_a_video_are_limited(tmp_path, monkeypatch, decoder):
     path = make(tmp_path / "a.mp4")
     monkeypatch.setattr(videos, "MOST_AT_ONCE", 6 * 96 * 128)
     assert open_media(path, decoder).read(list(range(6))).shape == (6, 96, 128, 3)
-    with pytest.raises(MediaError, match=r"too large: 7 frames of 128x96 px take .* read at most 6"):
+    with pytest.raises(
+        MediaError, match=r"too large: 7 frames of 128x96 px take .* set data.recipe.frames to at most 6"
+    ):
         open_media(path, decoder).read(list(range(7)))
     monkeypatch.setattr(container, "MOST_PIXELS", 96 * 128 - 1)
     videos._describe.cache_clear()

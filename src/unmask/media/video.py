@@ -70,7 +70,7 @@ class Video:
         if count * height * width > MOST_AT_ONCE:
             raise MediaError(
                 f"too large: {count} frames of {width}x{height} px take {3 * count * height * width / 1e9:.1f} GB; "
-                f"read at most {MOST_AT_ONCE // (height * width)} (data.recipe.frames), or scale the video down"
+                f"set data.recipe.frames to at most {MOST_AT_ONCE // (height * width)}, or scale the video down"
             )
 
 

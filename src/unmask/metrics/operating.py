@@ -16,7 +16,9 @@ SLACK = 1e-9  # relative tolerance of a limit, so that 7 of 140 reals are within
 
 
 def highest_tpr(table: Counts, fpr: float) -> Array:
-    """Compute the highest TPR whose FPR is at most `fpr`; 0 if every threshold exceeds it, NaN if a class is missing.
+    """Compute the highest TPR of all thresholds whose FPR is at most `fpr`.
+
+    It is 0 if no threshold has so low an FPR, and NaN if a class is missing.
 
     With fewer than 1 / `fpr` reals, this is the share of fakes that score above every real.
     """

@@ -97,7 +97,7 @@ class _Meso(nn.Module):
         if x.shape[1:] != (3, self.image_size, self.image_size):
             raise ValueError(
                 f"{type(self).__name__} expected frames [B, 3, {self.image_size}, {self.image_size}], "
-                f"but got {list(x.shape)}: set image_size to the data's, and frames=null for single frames"
+                f"but got {list(x.shape)}: set image_size to that of the data, and frames=null for single frames"
             )
         features: Tensor = self.stages(x)
         return features.flatten(1)

@@ -110,7 +110,7 @@ class VideoEncoder(nn.Module):
         if x.shape[1:] != wanted:
             raise ValueError(
                 f"expected clips [B, {', '.join(map(str, wanted))}], but got {list(x.shape)}: set frames and "
-                "image_size to the data's"
+                "image_size to that of the data"
             )
         x = (x - self.mean) / self.std
         x = torch.cat([x, x[:, -1:].expand(-1, self.padded - self.frames, -1, -1, -1)], dim=1)

@@ -70,7 +70,7 @@ class LogTestResults(Callback):
     """After the test, log plots and tables to loggers that accept images.
 
     They are `test/roc`, `test/confusion`, `test/errors` (faces with the largest errors) and `test/videos`, a table with
-    one row per video. The threshold comes from the validation after training, which uses the best weights.
+    one row per video. The threshold is that of the best weights, which are validated once more after training.
 
     Args:
         faces: maximum number of faces in `test/errors`; 0 leaves it out.
