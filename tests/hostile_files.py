@@ -136,7 +136,7 @@ def _run() -> Any:
         score_thresholds={"frame": 0.0, "video": 0.0}, name="half", folder="outputs/half", checkpoint="best.ckpt",
         config={"data": {"name": "films", "sampling": {"frames": None}, "demo": False}}, network=Half,
         kind="detector", build=parts.__getitem__, predictions=untested, summary="Half, films, seed 0",
-        require_weights=lambda: None, calibration=lambda name: None,
+        require_weights=lambda: None, calibration=lambda name: None, remarks=[],
     )  # fmt: skip
 
 

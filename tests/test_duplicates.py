@@ -203,7 +203,7 @@ def test_an_unlisted_source_within_a_split_is_reported(tmp_path):
     data = divided(tmp_path / "d")
     save(data.root, "train/fake/of.png", again(scene(0)))
     words = ready(folder_of(data.root)).protocol_words("train")["Duplicates"]
-    assert "1 of unknown relation, in one split; 1 of unknown relation have a real and a fake item" in words
+    assert "1 of unknown relation, in one split; in 1 of these, one item is real and the other fake" in words
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ class Dark(torch.nn.Module):
 
 
 # What a run in place of a folder lacks: imported scores, which cannot score files, and calibration.
-WITHOUT = {"require_weights": lambda: None, "calibration": lambda name: None}
+WITHOUT = {"require_weights": lambda: None, "calibration": lambda name: None, "remarks": []}
 
 
 def fake_run(recipe, table=None, module=Dark, thresholds=SHOWN) -> SimpleNamespace:

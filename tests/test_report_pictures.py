@@ -130,7 +130,7 @@ def test_a_picture_is_asked_about(tmp_path, monkeypatch, capsys):
         thresholds=SHOWN, score_thresholds=CUT, config=config, name="svm", folder="outputs/svm", checkpoint="best.ckpt",
         network=Mean, kind="detector", summary="Mean, paintings, seed 0",
         build=parts.__getitem__, predictions=lambda split: predictions(),
-        require_weights=lambda: None, calibration=lambda name: None,
+        require_weights=lambda: None, calibration=lambda name: None, remarks=[],
     )  # fmt: skip
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.full((40, 50, 3), 178, np.uint8)).save("a painting.png")

@@ -145,6 +145,8 @@ def _run(trainer: Trainer, module: Module, data: DataModule, out: Path) -> dict[
             evaluate(trainer, module, data, split)
         say("trainer.fast_dev_run: training, validation and test run; no weights and no figures were written")
         return None
+    if (stop := trainer.early_stopping_callback) is not None and stop.stopped_epoch:
+        say(f"stopped early: {stop.patience} validations without a better {stop.monitor} (callbacks.early_stopping)")
     epochs, best = trainer.current_epoch, best_of(out)
     chosen = _keep(trainer, best)
     results = {split: evaluate(trainer, module, data, split, best) for split in ("val", "test")}

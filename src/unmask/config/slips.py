@@ -61,7 +61,11 @@ def unknown_key(key: str, config_name: str, overrides: Sequence[str]) -> str:
         return f"{word}: expected key=value{hint}"
     parent, _, name = key.rpartition(".")
     known = list(map(str, _keys(parent, config_name, [text for text in overrides if text.partition("=")[0] != key])))
-    hint = " or ".join(f"{parent}.{one}" if parent else one for one in nearest(name, known))
+    near = [f"{parent}.{one}" if parent else one for one in nearest(name, known)]
+    if not near and not parent:  # `epochs` for `trainer.max_epochs`
+        inside = _keys("trainer", config_name, [])
+        near = [f"trainer.{one}" for one in nearest(name, inside)]
+    hint = " or ".join(near)
     return f"{key}: unknown key; " + (f"did you mean {hint}?" if hint else _some(known))
 
 

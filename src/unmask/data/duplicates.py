@@ -151,9 +151,10 @@ def words(pairs: pd.DataFrame) -> str:
         "related (a fake and its original, or items of one group)": len(pairs) - len(unrelated),
         "of unknown relation, in one split": len(unrelated) - len(leaks(pairs)),
         "of unknown relation, in two splits (accepted by data.split.allow_duplicates=true)": len(leaks(pairs)),
-        "of unknown relation have a real and a fake item": int((unrelated["label_a"] != unrelated["label_b"]).sum()),
     }
     told = "; ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
+    if mixed := int((unrelated["label_a"] != unrelated["label_b"]).sum()):
+        told += f"; in {mixed} of these, one item is real and the other fake"
     return f"{_count(len(pairs))} of items that look alike: {told}" if len(pairs) else ""
 
 

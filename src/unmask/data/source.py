@@ -87,7 +87,8 @@ class Source:
 
     def explain(self) -> str:
         """Explain where to download the data set, and the expected layout."""
-        return f"{self.name}: download it from {self.HOME}. Expected in data.root:\n{self.LAYOUT}"
+        home = f"download it from {self.HOME}. " if self.HOME else ""
+        return f"{self.name}: {home}Expected in data.root:\n{self.LAYOUT}"
 
     def choice(self) -> list[str]:
         """Return the command-line arguments that select this data set, without `data.root`."""

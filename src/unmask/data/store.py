@@ -124,7 +124,7 @@ class CropStore:
 
 
 class MemoryStore:
-    """Crops in memory with a store's interface, such as those of a single file outside any data set.
+    """Hold crops in memory with the interface of a store, such as the crops of a file that belongs to no data set.
 
     Args:
         crops: the crops of each item, by name; all have the same size. In `items`, the label, which is unknown, is 0.

@@ -29,7 +29,6 @@ class Folder(Source):
         demo: see `Source`.
     """
 
-    HOME = "your own disk"
     LAYOUT = """\
   real/**                     videos or pictures, in sub-folders or not
   fake/**                     the first sub-folder names the method: fake/faceswap/0001.mp4
@@ -39,7 +38,8 @@ or, with your own splits (without val/, part of train/ is held out):
   train/real/**  val/real/**  test/real/**
   train/fake/**  val/fake/**  test/fake/**
 In the first layout, whole groups are assigned to splits at random. The files of a sub-folder (below the method) are one
-group; other files are a group each. data.group='(.+)_frame' takes the group from another part of the path."""
+group; all other files of one name, such as real/a.mp4 and fake/swap/a.mp4, are a group. data.group='(.+)_frame' takes
+the group from another part of the path."""
     PROTOCOL_WORDS = {**Source.PROTOCOL_WORDS, "predefined": "the splits of the folders"}
     ELSE_RANDOM_GROUPS = True
 

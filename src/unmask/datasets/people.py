@@ -114,7 +114,7 @@ class PeopleSplit(Split):
         super().__post_init__()
         if self.protocol != "random_groups":
             raise ValueError(
-                f"data.split.protocol={self.protocol}: expected random_groups for data of people to be swapped"
+                f"data.split.protocol={self.protocol}: expected random_groups, as for all data sets for face swaps"
             )
 
     def divide(

@@ -33,4 +33,4 @@ def run_with_progress(suite: Suite, detection: Detection, split: str, out: Path)
     found = run_suite(suite, detection, split, out, num_workers)
     for _ in track(found, f"handling ({suite.name})", total=steps, console=console, transient=True):
         pass
-    say(f"handling: suite {suite.name}, {steps - 1} steps in {time.monotonic() - begun:.0f} s")
+    say(f"handling: suite {suite.name}, {steps - 1} steps and the clean items in {time.monotonic() - begun:.0f} s")

@@ -105,7 +105,7 @@ class Swapper:
             raise MediaError(f"damaged: expected {frames} frames, but read {seen}")
         tracks = associate(found, self.recipe.min_prob)
         if not tracks:
-            raise MediaError(f"no face found in {len(searched)} frames")
+            raise MediaError(f"no face found in {len(searched)} frame{'s' * (len(searched) != 1)}")
         places: dict[int, Place] = {}
         for piece in main_face(tracks):
             inside = np.arange(searched[piece.frames[0]], searched[piece.frames[-1]] + 1)

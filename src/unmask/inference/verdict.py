@@ -31,7 +31,7 @@ def tell_score(path: Path, score: float, cut: float) -> None:
 def tell_calibrated(name: str, prob: float) -> None:
     """Print the calibrated probability; it is shown as at most 0.99 and at least 0.01, as few items support more."""
     shown = f"{prob:.2f}" if 0.01 <= prob <= 0.99 else "below 0.01" if prob < 0.01 else "above 0.99"
-    say(f"  calibrated ({name}): {shown}, if fakes are as frequent as in the run's validation split")
+    say(f"  calibrated: {shown} ({name}, fitted to the run's validation split; for as many fakes as there)")
 
 
 def tell_faces(crops: Crops, predictions: pd.DataFrame, cut: float) -> None:
@@ -68,6 +68,8 @@ def tell_run(run: Run, score: float, cut: float, samples: str, faces: int) -> No
 
 def tell_caveats(run: Run, faces: int) -> None:
     """Print what a score does not mean."""
+    for remark in run.remarks:
+        say(f"  {remark} Do not rely on this score.", style="yellow")
     say("\nWhat this is not:")
     if is_demo(run.config["data"]):
         say("  - This run was trained on rendered demo people. It says nothing about real faces.", style="yellow")

@@ -146,7 +146,7 @@ class FaceCrops:
         some = frames if len(searched) == len(frames) else frames[searched]
         tracks = associate(self._finder(some), self.min_prob)
         if not tracks:
-            raise MediaError(f"no face found in {len(searched)} frames")
+            raise MediaError(f"no face found in {len(searched)} frame{'s' * (len(searched) != 1)}")
         notes: Statistics = {}
         if masks is not None:
             tracks, untouched = changed(tracks, masks[searched, ..., 0] > 127)

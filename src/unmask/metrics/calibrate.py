@@ -25,7 +25,8 @@ STEPS = 100  # maximum number of steps of an iterative fit; Newton's method need
 class Temperature:
     """Divide scores by a temperature before the sigmoid (Guo et al. 2017, arXiv 1706.04599).
 
-    A score of 0 keeps a probability of 0.5, so that this corrects how certain the detector is, but not an offset.
+    This corrects a detector that is too certain, or not certain enough. It cannot correct an offset, because a score of
+    0 keeps a probability of 0.5.
     """
 
     temperature: float
@@ -126,8 +127,8 @@ class Platt:
 class Isotonic:
     """Interpolate linearly between points of a non-decreasing step function (Zadrozny and Elkan 2002).
 
-    Scores between two points get interpolated probabilities, those beyond the ends that of the nearest end. The map is
-    constant in places: it never reverses two scores, but it can make them equal.
+    A score between two points gets an interpolated probability, and a score beyond the first or the last point gets the
+    probability of that point. The map is constant in places: it never reverses two scores, but it can make them equal.
     """
 
     score: tuple[float, ...]

@@ -24,7 +24,7 @@ def check(network: Any, monitor: str, others: Collection[str] = ()) -> None:
     """Load an evaluator before training rather than after the first epoch, and check that the monitor exists.
 
     Args:
-        network: the evaluator; if its weights file is missing, this raises the error.
+        network: the evaluator. If its weights file is missing, building it raises an error that names the file.
         monitor: `val/METRIC`.
         others: names of metrics that the module computes without the evaluator.
 

@@ -83,6 +83,11 @@ class Run:
         return found | {split: figures_of(found.get(split, {})) for split in ("val", "test")}
 
     @property
+    def remarks(self) -> list[str]:
+        """What is wrong with the run, such as no evidence of learning; one sentence each."""
+        return [str(remark) for remark in self.metrics.get("remarks") or []]
+
+    @property
     def kind(self) -> str:
         """The kind of run: `detector`, `segmenter`, `generator` or `swapper`.
 
