@@ -1,8 +1,8 @@
 """Selective classification: how the error rate falls if the detector leaves its least certain items undecided.
 
 The confidence of a decision is the distance of the score from the threshold; a wrong decision counts as one error.
-`score` and `label` are `[N]`, and `weight` is None or `[..., N]`, as in `ranking`. Items with equal confidence are accepted
-together, so that they form one step and their order has no effect.
+`score` and `label` are `[N]`, and `weight` is None or `[..., N]`, as in `ranking`. Items with equal confidence are
+accepted together, so that they form one step and their order has no effect.
 """
 
 import numpy as np

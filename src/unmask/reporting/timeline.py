@@ -20,7 +20,7 @@ def timeline(predictions: pd.DataFrame, strips: Strips | None = None, *, score_t
     """Draw the frame scores of one item over time, the threshold, and the crops of each face below.
 
     Args:
-        predictions: The rows of one item. If it has more than `LANES` faces, only those with the highest scores are drawn.
+        predictions: The rows of one item. Of many faces, only the `LANES` ones with the highest scores are drawn.
         strips: Gives the face crops; without it only the scores are drawn.
         score_threshold: Frame threshold, a logit; scores above it are classified as fake.
 
