@@ -43,7 +43,7 @@ READ = {
     "generator": ("run", "split", "trainer", "trainer.", "evaluator", "evaluator.", "count", "seed", "lpips."),
 }
 SPLITS = ("val", "test")
-evaluated: dict[Path, None] = {}  # the run folders of this call, in order, for the matrix at its end
+evaluated: list[Path] = []  # the run folder of each evaluation of this call, for the matrix at its end
 
 
 def evaluate_all(cfg: DictConfig) -> float:
@@ -53,7 +53,7 @@ def evaluate_all(cfg: DictConfig) -> float:
         raise ValueError("run missing: unmask evaluate run=DIR (unmask list runs shows them)")
     folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
     figures = [evaluate(Run(Path(folder)), cfg) for folder in folders]
-    evaluated.update(dict.fromkeys(map(Path, folders)))
+    evaluated.extend(map(Path, folders))
     return figures[-1]
 
 
@@ -174,12 +174,12 @@ def seen_in_training(data: DataModule, own: DataModule, split: str) -> int:
 
 
 def show_matrix() -> None:
-    """Print the AUC of the evaluated runs on all data sets that they were scored on, if there are several."""
-    runs = [run for run in map(Run, evaluated) if run.detects]
-    found = across.matrix(runs)
-    if len(runs) > 1 and len(found.sets) > 1:
-        console.print(across.console(found))
-        say(f"unmask report run=[{','.join(map(str, evaluated))}] shows it as a heat map")
+    """After several evaluations, print the AUC of the runs on all data sets that they were scored on."""
+    folders = list(dict.fromkeys(evaluated))
+    if len(evaluated) < 2 or not all(Run(folder).detects for folder in folders):
+        return
+    console.print(across.console(across.matrix([Run(folder) for folder in folders])))
+    say(f"unmask report run=[{','.join(map(str, folders))}] shows it as a heat map")
 
 
 @verb("evaluate")
