@@ -91,25 +91,27 @@ def train(cfg: DictConfig) -> float | None:
         saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)  # else Lightning adds one
         options = {"logger": loggers, "enable_checkpointing": saves, "plugins": [WholeCheckpoints(module.frozen)]}
         trainer = trainers.build(settings["trainer"], module, callbacks, **options)
-        results = _run(trainer, module, data, out)
+        results = _run(trainer, module, data, settings, out)
     if results is None:
         return None
     if trainer.is_global_zero:
-        module.to(trainer.strategy.root_device)
         _publish(settings, module, data, results["test"], out)
     return _score(module, results["val"])
 
 
 def _publish(settings: Settings, module: Module, data: DataModule, test: Results, out: Path) -> None:
-    """Add heat maps and the figures after handling to a finished run, then print its results and write its page."""
+    """Add heat maps to a finished run, then print its results and write its page."""
     if len(data.duplicates):
         write_text(out / DUPLICATES, data.duplicates.to_csv(index=False))
-    localises = module.kind == "segmenter"
-    items.explain(module.trained, localises, test.table, data, out, settings["explain"])
-    if settings["report"] and settings["handling"] and test.table is not None:
-        network = module.trained.eval()
-        score_handled(build(settings["handling"]), Detection(network, localises, data, best_of(out)), out)
+    items.explain(module.trained, module.kind == "segmenter", test.table, data, out, settings["explain"])
     publish.show(out, settings["report"])
+
+
+def _handle(settings: Settings, module: Module, data: DataModule, test: Results, out: Path) -> None:
+    """Score a detector on handled test items; the run is not finished before, so that a killed one resumes here."""
+    if settings["report"] and settings["handling"] and test.table is not None and len(test.table):
+        network, localises = module.trained.eval(), module.kind == "segmenter"
+        score_handled(build(settings["handling"]), Detection(network, localises, data, best_of(out)), out)
 
 
 def check(cfg: DictConfig) -> Settings:
@@ -132,7 +134,9 @@ def _already(out: Path, report: bool) -> float:
     return float(Run(out).metrics["score"])
 
 
-def _run(trainer: Trainer, module: Module, data: DataModule, out: Path) -> dict[str, Results] | None:
+def _run(
+    trainer: Trainer, module: Module, data: DataModule, settings: Settings, out: Path
+) -> dict[str, Results] | None:
     """Fit, load the best weights, score the validation split (for a detector's threshold) and the test split once.
 
     With `trainer.fast_dev_run`, each step processes one batch; nothing is written, and the result is None.
@@ -156,6 +160,8 @@ def _run(trainer: Trainer, module: Module, data: DataModule, out: Path) -> dict[
             if found.table is not None:
                 protocol = data.protocol_words(split) | _selection(module, epochs, chosen)
                 write_predictions(predictions_path(out, split), found.table, protocol, found.figures)
+        module.to(trainer.strategy.root_device)
+        _handle(settings, module, data, results["test"], out)
         epoch = best_epoch(best) if chosen else epochs or None
         _write_metrics(out, module, data, results, _learning(module, results["val"], epoch, epochs))
     if not len(data.samples["test"]):

@@ -14,12 +14,12 @@ WORKERS = 4  # maximum number of processes that perturb files
 
 
 def score_handled(suite: Suite, detection: Detection, out: Path) -> None:
-    """Run a suite on the test split of a run that is already finished, so that an error only causes a warning."""
+    """Run a suite on the test split of a run; an error only causes a warning, so that the run itself finishes."""
     try:
         run_with_progress(suite, detection, "test", out)
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
-        warnings.warn(f"no figures after handling ({said}); the run itself finished", stacklevel=2)
+        warnings.warn(f"no figures after handling ({said}); the run itself goes on", stacklevel=2)
 
 
 def run_with_progress(suite: Suite, detection: Detection, split: str, out: Path) -> None:
