@@ -377,7 +377,9 @@ def test_a_common_prefix_is_dropped_and_other_tensors_are_named(tmp_path):
 def test_the_authors_weights_give_their_scores_through_predict(shared_data, tmp_path, network, name):
     """`expected.json` holds P(real) of the authors' own code, for pictures resized by nearest neighbour."""
     if not (shared_data / "mesonet").is_dir():
-        pytest.skip(f"the authors' weights are not at hand ({shared_data / 'mesonet'})")
+        pytest.skip(
+            f"the MesoNet authors' weights are missing in {shared_data / 'mesonet'} (github.com/DariusAf/MesoNet)"
+        )
     expected = json.loads((shared_data / "mesonet" / "expected.json").read_text())[name]["images"]
     divided(tmp_path / "data", val=2, test=2)
     data = ("data=folder", "data/recipe=pictures", "data.root=data", "image_size=256", f"module/network={network}")
@@ -398,7 +400,7 @@ def test_the_authors_weights_give_their_scores_through_predict(shared_data, tmp_
 def test_the_ensemble_of_deepsafe_bench(tmp_path, modality, auc):
     found = importlib.util.find_spec("deepsafe")
     if found is None or not found.submodule_search_locations:
-        pytest.skip("deepsafe-bench is not installed (its licence is non-commercial: pip install deepsafe-bench)")
+        pytest.skip("needs deepsafe-bench, which is not a dependency because its licence is non-commercial")
     path = Path(found.submodule_search_locations[0]) / "assets/predictions_medium.csv.gz"
     with gzip.open(path, "rt") as stream:
         table = pd.read_csv(stream)

@@ -34,7 +34,8 @@ SAME_SIZE = {"jpeg": ".jpg", "webp": ".webp", "avif": ".avif", "down_up": ".png"
 def load(name: str):
     """Build a perturbation from its YAML; skip those whose encoder is missing here."""
     if (name == "avif" and not features.check("avif")) or (name == "h265" and "libx265" not in av.codecs_available):
-        pytest.skip(f"{name}: no encoder")
+        fix = {"avif": "pip install 'pillow>=11.3'", "h265": "install a build of PyAV with libx265"}[name]
+        pytest.skip(f"{name} cannot be encoded on this machine; {fix}")
     return build(FILES[name])
 
 

@@ -30,7 +30,7 @@ from unmask.evaluation.loading import data_of
 from unmask.evaluation.suite import Detection, Suite
 from unmask.metrics.robustness import mean_auroc
 from unmask.reporting import across, robustness, tables
-from unmask.reporting.gather import SEEN, gather, suites
+from unmask.reporting.gather import SEEN, gather, suite_metrics
 from unmask.runs.predictions import free_label, predictions_path, write_predictions
 from unmask.runs.run import Run
 from unmask.training import trainer as trainers
@@ -101,7 +101,7 @@ def evaluate_suite(run: Run, suite: Suite, data: DataModule, own: DataModule, cf
     network = run.network().to("cuda" if fast else "cpu")
     detection = Detection(network, run.kind == "segmenter", data, run.checkpoint)
     run_with_progress(suite, detection, cfg.split, run.folder)
-    found = suites(run, cfg.resamples)[suite.name]
+    found = suite_metrics(run, suite.name, cfg.resamples)
     console.print(robustness.table(run.name, found))
     say(f"mean AUC over the {len(found) - 1} steps: {mean_auroc(found):.3f}")
     say(f"predictions: {run.folder / 'robustness' / suite.name}; unmask report run={run.folder} shows the curves")

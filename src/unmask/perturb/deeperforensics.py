@@ -64,7 +64,7 @@ class ColourContrast:
 
 
 class BlockWise:
-    """BW: cover random blocks of 8x8 px with grey, anew in each frame, as errors of a transmission do.
+    """BW: cover random blocks of 8x8 px with grey, like transmission errors; drawn independently for each frame.
 
     The number of blocks is multiplied by the number of times that 256 px fit into the shorter side. If the side is
     shorter than that, the authors' program covers none; here, the number is reduced in proportion to the side.
@@ -95,7 +95,7 @@ class BlockWise:
 
 
 class GaussianNoise:
-    """GNC: add white Gaussian noise to Y, Cb and Cr of each pixel, anew in each frame, and truncate.
+    """GNC: add white Gaussian noise, independent for each frame, to Y, Cb and Cr of each pixel, and truncate.
 
     The authors scale Y to [0, 219 / 255] before they add the noise, and Cb and Cr by 224 / 255; in grey levels, the
     standard deviation is therefore `255 ** 2 / 219` or `255 ** 2 / 224` times that of the parameter.

@@ -10,12 +10,8 @@ from numpy.typing import NDArray
 T = TypeVar("T")
 
 
-@runtime_checkable
-class OnCrops(Protocol):
-    """A perturbation of stored crops, at several levels.
-
-    Level n, counted from 1, uses `levels[n - 1]`; level 0 changes nothing.
-    """
+class Levels(Protocol):
+    """A perturbation at several levels: level n, counted from 1, uses `levels[n - 1]`; level 0 changes nothing."""
 
     @property
     def levels(self) -> Sequence[object]:
@@ -30,6 +26,11 @@ class OnCrops(Protocol):
         Raises:
             ValueError: there is no such level.
         """
+
+
+@runtime_checkable
+class OnCrops(Levels, Protocol):
+    """A perturbation of stored crops."""
 
     def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
         """Perturb the crops of one item.
@@ -49,31 +50,16 @@ class OnCrops(Protocol):
 
 
 @runtime_checkable
-class OnFiles(Protocol):
-    """A perturbation of files, at several levels.
+class OnFiles(Levels, Protocol):
+    """A perturbation of files.
 
-    The recipe that made the crops then reads the written file, so face detection sees the perturbation too. Level n,
-    counted from 1, uses `levels[n - 1]`; level 0 changes nothing.
+    The recipe that made the crops then reads the written file, so face detection sees the perturbation too.
     """
 
     #: Whether videos can be perturbed.
     videos: ClassVar[bool]
     #: Whether pictures can be perturbed.
     pictures: ClassVar[bool]
-
-    @property
-    def levels(self) -> Sequence[object]:
-        """The setting of each level, weakest first."""
-
-    def words(self, level: int) -> str:
-        """Say what a level does, such as `H.264 CRF 23`, for the description of the protocol.
-
-        Args:
-            level: 1 to `len(levels)`.
-
-        Raises:
-            ValueError: there is no such level.
-        """
 
     def file(self, path: Path, level: int, folder: Path) -> Path:
         """Write the perturbed file.

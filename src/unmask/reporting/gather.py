@@ -65,13 +65,18 @@ def _validation(run: Run) -> pd.DataFrame | None:
 
 def suites(run: Run, resamples: int = 1000) -> dict[str, list[Robustness]]:
     """Compute the metrics of the robustness suites in the run's folder, by name of the suite."""
-    found = {}
-    for folder in sorted((run.folder / ROBUSTNESS).glob("*")):
-        steps = {step_of(path): read_predictions(path) for path in folder.glob("*.parquet")}
-        if (CLEAN, 0) in steps and len(steps) > 1:
-            ordered = dict(sorted(steps.items(), key=lambda step: (step[0] != (CLEAN, 0), step[0])))
-            found[folder.name] = robustness(ordered, run.score_thresholds["video"], resamples)
-    return found
+    names = sorted(folder.name for folder in (run.folder / ROBUSTNESS).glob("*"))
+    return {name: found for name in names if (found := suite_metrics(run, name, resamples))}
+
+
+def suite_metrics(run: Run, name: str, resamples: int = 1000) -> list[Robustness]:
+    """Compute the metrics of one suite, the clean items first; empty if it has no table of them or of handled ones."""
+    tables = (run.folder / ROBUSTNESS / name).glob("*.parquet")
+    steps = {step_of(path): read_predictions(path) for path in tables}
+    if (CLEAN, 0) not in steps or len(steps) < 2:
+        return []
+    ordered = dict(sorted(steps.items(), key=lambda step: (step[0] != (CLEAN, 0), step[0])))
+    return robustness(ordered, run.score_thresholds["video"], resamples)
 
 
 def _curves(path: Path) -> pd.DataFrame | None:
