@@ -1,8 +1,8 @@
 """Heat maps of the image regions that contributed to the score.
 
-For detectors, they are computed with Grad-CAM (arXiv 1610.02391) from pytorch-grad-cam. A localiser returns maps
-itself; these are used instead. A heat map shows what the network looked at. It does not show where a forgery is, and it
-proves nothing.
+For detectors, they are computed with Grad-CAM (arXiv 1610.02391) from pytorch-grad-cam. The maps that
+a localiser returns are used instead. A heat map shows what the network looked at. It does not show where a forgery is,
+and it is not proof.
 """
 
 from copy import deepcopy
@@ -29,11 +29,19 @@ class Freezable(Protocol):
 
 @runtime_checkable
 class Naming(Protocol):
-    """A network that says which of its layers Grad-CAM must use."""
+    """A network that names the layer that Grad-CAM must use."""
 
     @property
     def cam_layer(self) -> nn.Module:
         """The layer whose output Grad-CAM uses."""
+
+
+@runtime_checkable
+class Combining(Protocol):
+    """A network that combines the logits of several views of a frame, such as crops."""
+
+    def on_whole_frames(self) -> nn.Module:
+        """Return the network for one view, which is applied to whole frames."""
 
 
 @runtime_checkable
@@ -73,6 +81,7 @@ def heat_maps(network: nn.Module, x: Tensor, toward: int = 1) -> Maps:
     with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         # cuDNN is disabled because it supports the backward pass of recurrent layers only in training mode.
         model = thawed(network)
+        model = model.on_whole_frames() if isinstance(model, Combining) else model
         samples = x.detach().clone().float()
         if x.ndim == 4 and model(samples[:1]).ndim == 4:
             with torch.no_grad():
@@ -95,15 +104,15 @@ def thawed(network: nn.Module) -> nn.Module:
     """Return a copy of the network in eval mode, with gradients enabled everywhere, even in frozen parts."""
     copy = deepcopy(network).eval().requires_grad_(True)
     for part in copy.modules():
-        if isinstance(part, Freezable) and part.frozen is True:  # if true, its forward pass would disable gradients
+        if isinstance(part, Freezable) and part.frozen is True:  # otherwise its forward pass would disable gradients
             part.frozen = False
     return copy
 
 
 class _Frames(nn.Module):
-    """Wrap a network for clips: it then takes the frames of one clip [T, 3, H, W], as Grad-CAM requires.
+    """Wrap a clip network so that it takes the frames [T, 3, H, W] of one clip, as Grad-CAM requires.
 
-    The result is one logit for all frames. A network for frames is called unchanged.
+    The result is one logit for all frames. A frame network is called unchanged.
     """
 
     def __init__(self, network: nn.Module, clips: bool) -> None:
