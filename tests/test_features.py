@@ -12,11 +12,13 @@ import torch
 from PIL import Image
 from pytorch_lightning import Trainer
 from torch import nn
+from torchvision.transforms.v2 import RandomHorizontalFlip
 
 from datamodules import DataOf
 from unmask.data import features
 from unmask.data.augment import Augmentation
 from unmask.data.datamodule import DataModule
+from unmask.data.handling import Noise
 from unmask.data.manifest import Item
 from unmask.data.pixels import to_float
 from unmask.data.prepare import prepare
@@ -217,11 +219,21 @@ def test_a_worker_opens_the_map_itself(place):
     assert torch.equal(pickle.loads(sent).__getitems__(wanted)["features"], samples.__getitems__(wanted)["features"])
 
 
-def test_features_of_augmented_samples_are_refused(place):
-    for augment in (Augmentation(worker=[nn.Identity()]), Augmentation(device=[nn.Identity()])):
-        data = module(place, augment=augment)
-        with pytest.raises(ValueError, match=r"augment@data\.augment=none"):
-            data.use_features(Encoder(), encoding(Encoder()))
+def test_augmented_copies_are_all_training_samples_and_reproducible(place):
+    def copy(number, **augment):
+        data = module(place, augment=Augmentation(**augment))
+        batches = list(data.augmented(number, size=3))
+        assert all(len(batch["x"]) <= 3 for batch in batches)
+        return data, torch.cat([batch["x"] for batch in batches]), torch.cat([batch["y"] for batch in batches])
+
+    data, plain, label = copy(0, worker=[nn.Identity()])
+    samples = data.samples["train"]
+    batch = samples.__getitems__([(0, index) for index in range(len(samples))])
+    assert torch.equal(plain, data.on_after_batch_transfer(dict(batch), 0)["x"]) and torch.equal(label, batch["y"])
+    noise = {"worker": [Noise((0.1, 0.1))], "device": [RandomHorizontalFlip(0.5)]}
+    first = copy(0, **noise)[1]
+    assert torch.equal(first, copy(0, **noise)[1]) and not torch.equal(first, plain)
+    assert not torch.equal(first, copy(1, **noise)[1])
 
 
 def coarse(encoder: nn.Module, step: float):

@@ -53,6 +53,21 @@ def test_stages_are_pooled_by_mean_deviation_and_maximum():
     np.testing.assert_allclose(features.numpy(), np.concatenate(by_hand, axis=1), atol=1e-3)
 
 
+@pytest.mark.parametrize(("stage", "block"), [(-2, 4), (2, 2)])
+@torch.no_grad()
+def test_one_stage_is_averaged_in_the_cells_of_a_grid(stage, block):
+    net, seen, x = encoder(pooling="grid", stage=stage, grid=3), [], torch.rand(2, 3, 96, 96)
+    whole = encoder()
+    whole.network.blocks[block].register_forward_hook(lambda *called: seen.append(called[2].numpy()))
+    whole(x)
+    count, channels, side, _ = seen[0].shape
+    cells = seen[0].reshape(count, channels, 3, side // 3, 3, side // 3).mean((3, 5))
+    features = net(x)
+    assert features.shape == (2, net.num_features) == (2, 9 * channels)
+    np.testing.assert_allclose(features.numpy(), cells.reshape(count, -1), atol=1e-4)
+    assert len(net.network.blocks) < len(whole.network.blocks), "later stages are removed"
+
+
 def test_channels_beyond_rgb_start_at_zero():
     first = encoder(channels=6).network.conv_stem.weight
     assert torch.equal(first[:, :3], encoder().network.conv_stem.weight) and not first[:, 3:].any()
@@ -61,8 +76,10 @@ def test_channels_beyond_rgb_start_at_zero():
 def test_other_files_and_names_are_refused(monkeypatch):
     with pytest.raises(ValueError, match=r"name=resnet18 and pretrained=imagenet: expected .* tf_efficientnet_lite0"):
         TimmEncoder("resnet18", "imagenet")
-    with pytest.raises(ValueError, match="pooling=all: expected last or stages"):
+    with pytest.raises(ValueError, match="pooling=all: expected one of last, stages, grid"):
         TimmEncoder("resnet18", pooling="all")
+    with pytest.raises(ValueError, match="stage=5, grid=4: expected a stage from -5 to 4"):
+        TimmEncoder("resnet18", pooling="grid", stage=5)
     with pytest.raises(ValueError, match=r"pretrained=imagenet and weights=x\.pt: set"):
         TimmEncoder(*KEY, weights="x.pt")
     monkeypatch.setitem(PACKAGED, KEY, replace(PACKAGED[KEY], digest="0" * 64))

@@ -241,7 +241,7 @@ def run(place) -> tuple[Run, str]:
 
 def test_an_svm_is_a_run_like_any_other(run, place):
     run, printed = run
-    assert "cross-validation" in printed and "none of its" in printed and "±" in printed
+    assert "cross-validation" in printed and "groups is in one fold" in printed and "±" in printed
     assert {path.name for path in (run.folder / "checkpoints").iterdir()} >= {"best.ckpt", "last.ckpt"}
     found = run.metrics["cv"]
     assert found["folds"] == 3 and found["tried"] == 2 and set(found["settings"]) == {"C", "gamma"}
@@ -261,6 +261,14 @@ def test_an_svm_is_a_run_like_any_other(run, place):
     said = unmask("report", f"run={run.folder}", cwd=place).stdout
     assert "Parameters 0; Classifier rbf, C " in said and "Cross-validation accuracy " in said
     assert "3 folds" in (run.folder / "report.html").read_text()
+
+
+def test_augmented_copies_are_fitted_beside_the_stored_crops(run, place):
+    small = ("module/network/encoder=spectrum", "module.network.encoder.bins=8", "module.C=[1]", "module.gamma=[1.0]")
+    copies, _ = train(place, "copies", *small, "module.copies=2", "augment@data.augment=saved_again")
+    plain, found = run[0].metrics["cv"], copies.metrics["cv"]
+    assert found["samples"] == 3 * plain["samples"] and found["groups"] == plain["groups"]
+    assert not np.allclose(copies.predictions("test")["logit"], run[0].predictions("test")["logit"], atol=1e-3)
 
 
 def test_the_checkpoint_holds_tensors_and_plain_values_only(run):
@@ -328,6 +336,8 @@ def test_logistic_regression_on_a_network_and_its_cached_features(place, monkeyp
     [
         (["trainer.max_epochs=2"], "trainer.max_epochs=1"),
         (["augment@data.augment=light"], "augment@data.augment=none"),
+        (["module.copies=1"], "augment@data.augment=saved_again"),
+        (["module.copies=1", "augment@data.augment=light", "blend@data.blend=parts"], "blend@data.blend=none"),
         (["module.classifier=tree"], "linear, rbf, logistic"),
         (["module.folds=1"], "cross-validation needs at least 2"),
         (["module.folds=40"], r"module.folds=40: one of the classes has only"),

@@ -1,1 +1,1 @@
-"""Manifest, splits, store, batches: what lies between a data set on disk and a training."""
+"""From a data set on disk to training batches: manifest, splits, prepared crops, data module."""

@@ -1,4 +1,4 @@
-"""The shortcut audit: can real and fake be told apart without looking at the faces?
+"""The shortcut audit: test whether file statistics alone separate real from fake.
 
 A small classifier sees only file-level statistics (size, format, resolution, codec and colour statistics, and whether
 our own watermark is detected). If this classifier beats chance, a detector may learn these shortcuts instead of
@@ -16,12 +16,13 @@ FOLDS, TREES, RESAMPLES, FEWEST = 5, 300, 500, 20
 
 
 def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
-    """Classify prepared items by their statistics, cross-validated so that a person is only in one fold.
+    """Compute the AUROC of a classifier of file statistics, cross-validated so that each person is in one fold only.
 
     Returns:
         `auroc` over all methods with a 95 % interval `low, high` (bootstrap over components of the swap graph),
-        `passed` (whether the interval contains 0.5), the counts, the `features`, the AUROC and interval per method,
-        and a `note`. If there is too little data, `auroc` and `passed` are None and the note says why.
+        `passed` (whether the interval contains 0.5), `num_real`, `num_fake`, the names of the `features`, the AUROC
+        and interval of each of the `methods`, and a `note`. If the audit was not run, `auroc` and `passed` are None and
+        the note says why.
     """
     used = items[items["rejected"].isna()].reset_index(drop=True)
     label = used["label"].to_numpy(int)
@@ -33,7 +34,7 @@ def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
     if len(table.columns) and min(real, fake) >= FEWEST and len(set(group)) >= FOLDS:
         score = _out_of_fold(_features(table), label, group, seed)
     if score is None:
-        note = f"not run: it needs at least {FEWEST} items per class, in {FOLDS} or more independent groups"
+        note = f"not run: the audit needs at least {FEWEST} items per class in at least {FOLDS} independent groups"
         if not len(table.columns):
             note = "not run: the files were not measured; `unmask prepare ... rerun=true` measures them"
         return counts | {"auroc": None, "low": None, "high": None, "passed": None, "methods": {}, "note": note}
@@ -46,7 +47,7 @@ def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
     note = (
         "the file statistics alone do not reveal the label"
         if passed
-        else "the file statistics alone separate real from fake: a detector's figures on this data may be due to them"
+        else "the file statistics alone separate real from fake: a detector's results on this data may be due to them"
     )
     return counts | overall | {"passed": bool(passed), "methods": methods, "note": note}
 
@@ -75,14 +76,14 @@ def _group(items: pd.DataFrame) -> NDArray[np.int64]:
 def _out_of_fold(
     features: NDArray[np.float64], label: NDArray[np.int64], group: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64] | None:
-    """Return each row's probability of fake, by a classifier trained without its group; None if training fails."""
-    # Imported here because every preparing process imports this file, and scikit-learn takes a second.
+    """Return P(fake) of each row from a classifier trained without the row's group; None if a fold lacks a class."""
+    # Imported here because every process of `unmask prepare` imports this file, and scikit-learn takes a second.
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import StratifiedGroupKFold
 
     score = np.zeros(len(label))
     for train, test in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, label, group):
-        if len(np.unique(label[train])) < 2:  # one group holds a whole class, for example if all people are swapped
+        if len(np.unique(label[train])) < 2:  # one group holds a whole class, for example if swaps connect all people
             return None
         trees = ExtraTreesClassifier(TREES, min_samples_leaf=3, class_weight="balanced", random_state=seed)
         score[test] = trees.fit(features[train], label[train]).predict_proba(features[test])[:, 1]
@@ -109,7 +110,7 @@ def _interval(
 def weighted_auroc(
     score: NDArray[np.float64], label: NDArray[np.int64], weight: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the AUROC of rows [N] for each of R weightings [R, N] -> [R]; scikit-learn computes only one per call."""
+    """Return the AUROC of scores [N] for each of R sets of weights [R, N] -> [R]; scikit-learn needs R calls."""
     order = np.argsort(score, kind="stable")
     ties = np.flatnonzero(np.diff(score[order], prepend=np.nan) != 0)  # start of each distinct score
     fake, real = (np.add.reduceat((weight * (label == kind))[:, order], ties, axis=1) for kind in (1, 0))

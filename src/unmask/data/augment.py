@@ -1,7 +1,7 @@
 """Augmentation of training samples: each sample gets one random draw, which is used for all its frames.
 
-Geometric transforms use the same draw for the sample's mask. Transforms that imitate a codec or a transmission (JPEG,
-resampling, lost frames) run on uint8 in the loader's worker; all others run on float in [0, 1] on the device.
+Geometric transforms use the same draw for the sample's mask. They run on float in [0, 1] on the device. Transforms that
+imitate codecs or transmission (JPEG, resampling, lost frames) run on uint8 in the loader's worker.
 """
 
 import warnings

@@ -1,11 +1,11 @@
-"""Self-blended images (arXiv 2204.08376): forgeries made from a single photograph, to train a detector on reals only.
+"""Self-blended images (arXiv 2204.08376): forgeries made from one photograph, to train a detector on real data only.
 
-A photograph and a slightly changed copy of it are blended with a face-shaped mask. The result shows what nearly every
-swapped face shows: a border between regions of different image statistics. Differences from the paper:
+A photograph and a slightly changed copy of it are blended with a face-shaped mask. Like nearly every swapped face, the
+result has a border between regions of different image statistics. Differences from the paper:
 
 - The paper computes masks from 68 to 81 landmarks of each face; here, a mean face is fitted to five landmarks.
-- Ranges are shares of the picture's or face's size instead of px.
-- Hue and saturation shift visibly; the authors' code shifts them by at most 0.3 on scales of 180 and 255.
+- Ranges are given as fractions of the picture's or the face's size, not in px.
+- Hue and saturation change visibly; the authors' code changes them by at most 0.3 on scales of 180 and 255.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ PARTS: dict[str, Points] = {
 }
 
 UNIT, FROM = 128, np.array([-0.25, -0.25], np.float32)  # px per unit of the mean face; origin of the canvas
-CANVAS = round(1.5 * UNIT)  # side of the canvas for masks, with room around the outline
+CANVAS = round(1.5 * UNIT)  # side of the canvas for masks, with a margin around the outline
 GRID = 6  # knots per side of the elastic deformation
 _FIT = np.linalg.pinv(np.concatenate([FIVE, np.ones((5, 1))], axis=1))  # [3, 5]
 
@@ -67,12 +67,12 @@ class SelfBlend:
     """Make a real and a self-blended picture from one photograph, or from each frame of a video with one shared draw.
 
     One copy of the photograph (the source) is blended into another (the target); the target is also the real picture.
-    The colours and sharpness of one of the two, chosen with equal probability, are changed first. So real and blend
-    agree where the mask is 0, and a change alone does not reveal a blend.
+    The colours and sharpness of one of the two, chosen with equal probability, are changed first. The real and the
+    blended picture are thus equal where the mask is 0, and a change alone does not reveal a blend.
 
     Args:
-        parts: `whole`, or some of `eyes`, `nose`, `mouth`; each draw uses at least one of them. Empty: no blending.
-        forehead: share of whole-face masks that cover the forehead; the others end above the brows.
+        parts: `whole`, or some of `eyes`, `nose`, `mouth`; each draw uses at least one. An empty list: no blending.
+        forehead: fraction of whole-face masks that cover the forehead; the others end at the brows.
         rgb: maximum shift of each channel, relative to full scale.
         hsv: maximum shift of hue (as a share of the circle), and maximum relative changes of saturation and value.
         brightness: maximum shift of brightness, relative to full scale.
@@ -128,7 +128,7 @@ class SelfBlend:
         """
         change, move, shape = self._change(rng), self._move(rng), self.shape(rng)
         ratio = np.float32(self.ratios[rng.integers(len(self.ratios))])
-        into = bool(rng.integers(2))  # whether the target, not the source, is changed
+        into = bool(rng.integers(2))  # whether the target is changed instead of the source
         one = frames.ndim == 3
         clip, points = frames[None] if one else frames, landmarks[None] if one else landmarks
         real, fake = np.empty_like(clip), np.empty_like(clip)

@@ -1,4 +1,4 @@
-"""Samples made from real items only: each gives a real sample and a self-blended one."""
+"""Samples made from real items only: each real sample is paired with a self-blended one."""
 
 from collections.abc import Callable
 
@@ -14,30 +14,30 @@ from unmask.data.dataset import CropDataset, Sampling
 from unmask.data.manifest import ManifestError
 from unmask.data.stores import Store
 
-MARK, METHOD = "#blend", "self-blend"  # in prediction tables: suffix of a blend's item name; its method
+MARK, METHOD = "#blend", "self-blend"  # suffix of a blend's item name, and its method, in prediction tables
 
 Locate = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]
 
 
 class BlendedDataset(CropDataset):
-    """Batches like those of `CropDataset`, from n real samples followed by their n self-blends in the same order.
+    """A `CropDataset` of n real samples, followed by their n self-blends in the same order.
 
-    A sample and its blend show the same frames and come from one draw, seeded by (seed, epoch, sample). Without a seed,
-    the draw of a sample is the same in every epoch.
+    A real sample and its blend share their frames and one random draw, seeded by (seed, epoch, sample). Without a seed,
+    the draw is the same in every epoch.
 
     Args:
         store: the prepared crops.
         items: rows of the manifest; only real ones are used.
         how: the sampling.
-        blend: makes the two pictures.
-        locate: (boxes [N, 4], landmarks [N, 5, 2] in frame px) -> landmarks in crop px.
+        blend: makes the real and the blended picture.
+        locate: maps (boxes [N, 4], landmarks [N, 5, 2]) from frame px to landmarks in crop px.
         seed: see `CropDataset`.
         augment: see `CropDataset`; applied to real and blended samples alike.
         masks: also return `mask` uint8 [B, 1, S, S], 255 where a picture was blended.
 
     Raises:
-        ManifestError: crops have no landmarks.
+        ManifestError: some crops have no landmarks.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class BlendedDataset(CropDataset):
         return 2 * len(self._spans)
 
     def sources(self) -> sampling.Indices:
-        """Return for each blend the index of its real sample, and -1 for real samples."""
+        """Return the index of the real sample for each blend, and -1 for each real sample."""
         real = np.arange(len(self._spans))
         return np.concatenate([np.full_like(real, -1), real])
 
@@ -95,7 +95,7 @@ class BlendedDataset(CropDataset):
 
 
 def _landmarks(crops: pd.DataFrame, locate: Locate) -> NDArray[np.float32]:
-    """Return the landmarks of these crops [N, 5, 2], crop px."""
+    """Return the landmarks [N, 5, 2] of these crops in crop px."""
     if crops.empty:
         return np.zeros((0, 5, 2), np.float32)
     box = np.stack(crops["box"].tolist()).astype(np.float32)
@@ -104,7 +104,7 @@ def _landmarks(crops: pd.DataFrame, locate: Locate) -> NDArray[np.float32]:
     if len(without):
         raise ManifestError(
             f"{len(without)} of {len(crops)} crops have no landmarks, such as those "
-            f"of {crops['item'].iloc[without[0]]}; self-blending needs landmarks: prepare with "
-            "data.recipe.landmarks=true, or train without data.blend"
+            f"of {crops['item'].iloc[without[0]]}, but self-blending needs landmarks: prepare the data set with "
+            "data.recipe.landmarks=true, or disable self-blending with blend@data.blend=none"
         )
     return np.asarray(locate(box, points), np.float32)

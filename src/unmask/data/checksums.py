@@ -1,7 +1,7 @@
-"""Verify that a store is unchanged, by a CRC-32 of each file, which detects accidental changes on disk.
+"""Verify that the files of a store are unchanged, by their CRC-32 checksums.
 
 Reading 1 GB takes about a second on one core, and shards are read in parallel, so the check takes only seconds.
-Checksums protect against damage, not against deliberate changes.
+The checksums detect accidental damage, not deliberate changes.
 """
 
 import os
@@ -44,6 +44,9 @@ def damaged_crops(store: CropStore) -> pd.DataFrame:
 
 
 def words(names: Sequence[str], folder: Path, command: str) -> str:
-    """Describe what is damaged, with the command that repairs it."""
+    """Return the message that names the damaged files and the command that repairs the store."""
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"{folder} is damaged: {shown} changed since the preparation. To prepare it again:\n  {command} rerun=true"
+    return (
+        f"{folder} is damaged: {shown} missing or changed since the preparation. To prepare it again:\n"
+        f"  {command} rerun=true"
+    )

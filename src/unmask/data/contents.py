@@ -22,7 +22,7 @@ class Contents(NamedTuple):
         items: the manifest, with `split` and `dataset`.
         store: the crops of all data sets.
         stores: the crops of each data set.
-        duplicates: pairs of items that look alike.
+        duplicates: the pairs of items that look alike.
     """
 
     items: pd.DataFrame
@@ -32,15 +32,15 @@ class Contents(NamedTuple):
 
 
 def open_contents(members: Sequence[Member], blended: bool = False) -> Contents:
-    """Open the stores, divide their items, and reject leaks.
+    """Open the stores, divide their items into splits, and reject leaks between the splits.
 
     Args:
         members: the data sets, and how each is divided.
-        blended: training and validation use only the real items.
+        blended: whether training and validation use only real items.
 
     Raises:
         StoreError: crops are missing or belong to other files; the message contains the command to run.
-        ManifestError: the splits leak, or the data set cannot be divided by this protocol.
+        ManifestError: the splits leak, or a data set cannot be divided by its protocol.
     """
     stores, items, pairs = list[CropStore](), [], []
     for prepared, split in members:
@@ -75,7 +75,7 @@ def _used(items: pd.DataFrame, split: Split, blended: bool) -> pd.DataFrame:
 
 
 def _check_leaks(members: Sequence[Member], items: pd.DataFrame, crops: pd.DataFrame) -> None:
-    """Reject leaks within and between data sets; if a protocol promises disjoint groups, check that per data set."""
+    """Reject leaks within and between data sets; check for disjoint groups where the protocol promises them."""
     of = [items[items["dataset"] == prepared.source.name] for prepared, _ in members]
     promised = [
         split.rule(rows, prepared.source) in prepared.source.DISJOINT

@@ -1,6 +1,7 @@
 """The data module: batches from the prepared crops of one or several data sets."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,17 +41,17 @@ PARTS = ("source", "recipe", "split", "sampling", "loader", "augment", "blend")
 
 
 class DataModule(LightningDataModule):
-    """Batches of prepared crops. To evaluate on another data set, change only `source` and `split`.
+    """Provide batches of prepared crops. To evaluate on another data set, change only `source` and `split`.
 
     Args:
         source: the data set, or a `Mixture` of several.
         recipe: turns a file into crops.
-        split: how items are divided.
+        split: how items are divided into training, validation and test.
         sampling: how samples are taken from crops, and the balance of training batches.
-        loader: the contents of batches.
+        loader: the contents and size of batches.
         augment: augmentation of training samples, in the worker and on the device.
-        blend: if set, training and validation use only real items, and self-blends of these as the fakes; the test
-            split keeps the data set's own fakes.
+        blend: if set, self-blends of the real items replace the fakes in training and validation; the test split keeps
+            the data set's own fakes.
         prepared: the folder of all prepared crops; those of this source are in `<prepared>/<name>/<key of the recipe>`.
     """
 
@@ -79,7 +80,7 @@ class DataModule(LightningDataModule):
         self._features = ""
 
     def _check(self) -> None:
-        """Reject incompatible parts."""
+        """Raise a ValueError if settings are incompatible."""
         balance = self.sampling.balance
         if self.split.only and (self.blend or balance != "none"):
             raise ValueError(
@@ -87,11 +88,11 @@ class DataModule(LightningDataModule):
             )
         if balance == "pairs" and self.loader.batch_size % 2:
             raise ValueError(
-                f"data.batch_size={self.loader.batch_size}: expected an even number, because samples come in pairs"
+                f"data.batch_size={self.loader.batch_size}: expected an even number with data.sampling.balance=pairs"
             )
 
     def unread(self) -> list[tuple[str, str]]:
-        """Return the settings that other settings make ineffective, as (name below `data`, reason)."""
+        """Return the settings that other settings leave without effect, as (name below `data`, reason)."""
         if any(split is self.split for _, split in self.members):
             return [*self.split.unread(self.source), *self.sampling.unread()]
         names = [field.name for field in fields(self.split) if field.name != "only"]
@@ -109,7 +110,7 @@ class DataModule(LightningDataModule):
             prepared.verify()
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the stores, divide their items into splits, reject leaks, and make the samples of each split."""
+        """Open the stores, divide their items into splits, reject leaks, and create the samples of each split."""
         if self.samples:
             return
         found = open_contents(self.members, self.blend is not None)
@@ -130,28 +131,32 @@ class DataModule(LightningDataModule):
         known = [name.removeprefix(ATTRIBUTE) for name in items.columns if name.startswith(ATTRIBUTE)]
         unknown = [name for name in self.loader.attributes if name not in known]
         if unknown:
-            has = f"it has {', '.join(known)}" if known else "it has none"
-            raise ManifestError(f"data.loader.attributes: {self.name} has no {', '.join(unknown)}; {has}")
+            has = f"expected some of {', '.join(known)}" if known else f"{self.name} has no attributes"
+            raise ManifestError(f"data.loader.attributes: unknown {', '.join(unknown)}; {has}")
         used = items["split"].notna() & items["rejected"].isna()
         bare = items.loc[used, [ATTRIBUTE + name for name in self.loader.attributes]].isna().any(axis=1)
         if bare.any():
             raise ManifestError(
-                f"data.loader.attributes: {int(bare.sum())} items of {self.name} have no attributes; check its lists"
+                f"data.loader.attributes: {int(bare.sum())} items of {self.name} lack attributes; complete the "
+                "attribute list of the data set"
             )
 
     def _one_class(self, split: str, rows: pd.DataFrame) -> str:
-        """Explain why a split cannot train a detector, and what to do."""
+        """Return the message that says why a split cannot be used to train a detector, and what to do."""
         if (self.items["label"] == 0).all() and not self.blend:
             return (
                 f"all {len(self.items)} items of {self.name} are real, but a detector needs both real and fake items: "
-                "choose another data set, or set blend@data.blend=sbi, which makes fakes from real faces; generators "
-                "train on it as it is (data.split.only=real data.sampling.balance=none)"
+                "choose another data set, or set blend@data.blend=sbi, which makes fakes from real faces. To train "
+                "a generator, set data.split.only=real data.sampling.balance=none"
             )
         real, fake = (int((rows["label"] == label).sum()) for label in (0, 1))
-        held, needed = (f"{real} real", "some") if self.blend else (f"{real} real and {fake} fake", "both")
+        held, needed = (f"{real} real", "at least one") if self.blend else (f"{real} real and {fake} fake", "both")
+        lacks = f"the {split} split contains {held} items but needs {needed}"
+        if len(self.members) > 1:
+            return f"{lacks}; change data.split of its data sets"
         return (
-            f"the {split} split contains {held} items but needs {needed}; increase data.split.val_fraction (now "
-            f"{self.split.val_fraction}) or choose another data.split.protocol"
+            f"{lacks}; increase data.split.val_fraction (now {self.split.val_fraction}) or choose another "
+            "data.split.protocol"
         )
 
     def _samples(self, items: pd.DataFrame, split: str) -> CropDataset:
@@ -174,13 +179,13 @@ class DataModule(LightningDataModule):
     def state_dict(self) -> dict[str, int]:
         """Return the progress of training within its epoch.
 
-        The Trainer also saves the loader's own state, but does not restore it if the number of steps was queried
-        before (a learning-rate schedule queries it).
+        The Trainer also saves the loader's own state, but does not restore it if the number of steps was read before,
+        as learning-rate schedules do.
         """
         return self._training.state_dict() if self._training else {"batches": 0}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Resume from this progress."""
+        """Restore the progress returned by `state_dict`."""
         self._given = state_dict
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -195,7 +200,7 @@ class DataModule(LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler: type[CountedSampler] = CountedSampler
         if self.trainer and self.trainer.overfit_batches:  # type: ignore[attr-defined]
-            # Even a few validation batches must contain both classes, so validation is shuffled, too.
+            # Validation is shuffled too, because even a few batches must contain both classes.
             sampler, order = FixedSampler, order or (lambda rng: rng.permutation(len(data)))
         workers = self.loader.num_workers
         return ResumableLoader(
@@ -203,14 +208,14 @@ class DataModule(LightningDataModule):
             batch_size=self.loader.batch_size,
             sampler=sampler(len(data), self.loader.seed, order, unit, rank, world),
             num_workers=workers,
-            collate_fn=_as_is,  # the data set gathers whole batches
+            collate_fn=_as_is,  # the data set returns whole batches
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
             multiprocessing_context="spawn" if workers and os.name == "posix" else None,
         )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Convert a batch on the device from uint8 to float in [0, 1] at `image_size`; in training, also augment it."""
+        """Convert a batch on the device from uint8 to float in [0, 1] at `image_size`; augment it in training."""
         side = self.loader.image_size
         if "mask" in batch:
             batch["mask"] = to_float(batch["mask"], side)
@@ -238,23 +243,33 @@ class DataModule(LightningDataModule):
             how: the encoding functions and their device.
 
         Returns:
-            A description of what was done.
-
-        Raises:
-            ValueError: training samples are not unmodified stored crops.
+            A description of the features, for printing.
         """
         self.setup()
-        if not self.as_stored:
-            raise ValueError("features need unmodified crops: set augment@data.augment=none blend@data.blend=none")
         found, precision = features.of_stores(self._stores, encoder, how, self.loader.image_size)
         for samples in self.samples.values():
             samples.features = found
-        bound = f", within {features.FAITHFUL:.0%} of the variation between crops" if precision == "bf16" else ""
+        bound = f", error at most {features.FAITHFUL:.0%} of the spread between crops" if precision == "bf16" else ""
         self._features = f"of the frozen encoder, computed once for each of {len(found)} crops ({precision}{bound})"
         return self._features
 
+    def augmented(self, copy: int, device: torch.device | str = "cpu", size: int = 16) -> Iterator[Batch]:
+        """Yield all training samples in order, augmented with the seeds of epoch `copy`, in batches of `size`.
+
+        The values are `x` float [B, 3, S, S] or [B, T, 3, S, S] in [0, 1] at `image_size`, on `device`, and the labels
+        `y` [B]. Call this before `use_features`.
+        """
+        self.setup()
+        samples = self.samples["train"]
+        for start in range(0, len(samples), size):
+            indices = range(start, min(start + size, len(samples)))
+            batch = samples.__getitems__([(copy, index) for index in indices])
+            seeds = [draw_seed(self.loader.seed, copy, index) for index in indices]
+            x = to_float(batch["x"].to(device), self.loader.image_size)
+            yield {"x": self.augment.on_device(x, None, seeds)[0], "y": batch["y"]}
+
     def groups(self, split: str) -> NDArray[np.object_]:
-        """Return the component of each sample of a split, by name [N]; sources and groups link items to components."""
+        """Return the name of each sample's component [N]; items with a common source or group are in one component."""
         items = self.items[self.items["split"] == split]
         members = [
             [f"item {name}" for name in (item, source) if isinstance(name, str)] + list(groups)
@@ -281,20 +296,22 @@ class DataModule(LightningDataModule):
         return self.items[self.items["split"] == split]
 
     def why_empty(self, split: str) -> str:
-        """Explain why a split has no samples, and how to give it some."""
+        """Return the message that says why a split has no samples, and how to fill it."""
         members = self._of(split)
         if len(members):
             reasons = members["rejected"].value_counts().head(3)
             listing = ", ".join(f"{count} x {reason}" for reason, count in reasons.items())
             return f"none of the {len(members)} items of {self.name}'s {split} split could be prepared ({listing})"
-        kept = "without the fakes " if self.split.only else ""
+        lacks = "contains no real items" if self.split.only else "is empty"
+        if len(self.members) > 1:
+            return f"the {split} split of {self.name} {lacks}; change data.split of its data sets"
         return (
-            f"the {split} split of {self.name} is empty {kept}(data.split.protocol={self.split.protocol}); add "
-            f"items to it, or fill it with data.split.protocol=random_groups data.split.{split}_fraction=0.2"
+            f"the {split} split of {self.name} {lacks} (data.split.protocol={self.split.protocol}); add items to "
+            f"it, or fill it with data.split.protocol=random_groups data.split.{split}_fraction=0.2"
         )
 
     def protocol_words(self, split: str) -> dict[str, str]:
-        """Describe the protocol behind figures on a split, as {heading: text}."""
+        """Return the evaluation protocol of a split, as {heading: text}."""
         described = Description(
             self.name, self.items, self.samples[split].table, self.sampling, self.recipe, self.loader.image_size,
             self.members, self.blend is not None, self._features, self._store.fingerprint, self.duplicates,
@@ -305,15 +322,15 @@ class DataModule(LightningDataModule):
 def build_data(settings: Settings) -> DataModule:
     """Build the data module of a validated data config.
 
-    `source`, `recipe`, `split`, `sampling`, `loader`, `augment` and `blend` are built. The other keys, such as `root`,
-    are not; they only provide values that those seven interpolate.
+    `source`, `recipe`, `split`, `sampling`, `loader`, `augment` and `blend` are built. Other keys, such as
+    `root`, are not built; these seven refer to them by interpolation.
     """
     parts = {name: build(settings[name]) for name in PARTS if name in settings}
     return DataModule(**parts, prepared=settings["prepared"])
 
 
 def data_module(source: type[Source]) -> type[DataModule]:
-    """Return a DataModule subclass for one source class, for use without Hydra: `(name, root, recipe, split=..., ...)`.
+    """Return a DataModule subclass for one source class; call it as `(name, root, recipe, split=..., ...)`.
 
     Args:
         source: the class of the data set.

@@ -1,4 +1,4 @@
-"""Samples of a store: frames or clips, read from the memory map one whole batch at a time."""
+"""Samples of prepared crops: frames or clips, read from memory maps one batch at a time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,11 +28,11 @@ class Sampling:
     """How samples are taken from an item's stored crops, and the balance of training batches.
 
     Args:
-        frames_per_video: number of frames (or clips) per item.
+        frames_per_video: number of frames (or clips) per face of an item; fewer frames if fewer are stored.
         frames: None for single frames, else the length T of a clip.
-        consecutive: whether a clip's frames are `stride` apart in the video; if not, they are spread evenly over it.
+        consecutive: whether a clip's frames are `stride` apart in the video; false spreads them evenly over the video.
         stride: distance in video frames, for consecutive clips.
-        max_stride: in training, draw the stride of each consecutive clip from 1 to `max_stride`; None uses `stride`.
+        max_stride: in training, each consecutive clip draws its stride from 1 to `max_stride`; None uses `stride`.
         balance: `classes` draws equally many real and fake samples. `pairs` draws each fake together with its source.
             `methods` draws equally many samples of each class and, within a class, of each (data set, method). `none`
             draws every sample once.
@@ -48,8 +48,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.max_stride is not None and (self.max_stride < 1 or self.frames is None or not self.consecutive):
             raise ValueError(
-                f"data.sampling.max_stride={self.max_stride}: expected 1 or more, and only with frames=T and "
-                "data.sampling.consecutive=true"
+                f"data.sampling.max_stride={self.max_stride}: expected null, or 1 or more with consecutive "
+                "clips (frames=T data.sampling.consecutive=true)"
             )
         if self.balance not in BALANCES:
             raise ValueError(f"data.sampling.balance={self.balance}: expected one of {', '.join(BALANCES)}")
@@ -70,15 +70,15 @@ class Sampling:
             store: the prepared crops.
             items: rows of the manifest.
             recipe: the recipe that made the crops.
-            seed: seed of the draws; None for evaluation.
+            seed: seed of the random draws; None in evaluation.
             augment: augmentation of training samples in the worker.
             masks: whether batches contain masks.
-            attributes: the attributes that batches contain.
+            attributes: names of the attributes that batches contain.
         """
         return CropDataset(store, items, self, seed, augment, masks, attributes)
 
     def order(self, samples: "CropDataset") -> tuple[Order, int]:
-        """Return the function that draws an epoch's order, and how many consecutive samples go to the same process."""
+        """Return the function that draws an epoch's order, and how many consecutive samples stay on one process."""
         if self.balance == "pairs":
             return partial(sampling.paired_order, samples.labels, samples.sources()), 2
         if self.balance == "classes":
@@ -90,7 +90,7 @@ class Sampling:
         return (lambda rng: rng.permutation(len(samples))), 1
 
     def unread(self) -> list[tuple[str, str]]:
-        """Return the settings that other settings make ineffective, as (name, reason)."""
+        """Return the settings that other settings leave without effect, as (name, reason)."""
         if self.frames is None:
             names = ("consecutive", "stride", "max_stride")
             return [(f"sampling.{name}", "needs clips: set frames=T") for name in names]
@@ -100,17 +100,17 @@ class Sampling:
 
 
 class CropDataset(Dataset[dict[str, Tensor]]):
-    """Batches of `x` uint8 [B, 3, H, W] or [B, T, 3, H, W], `y` [B] and `index` [B] (the row of `table`).
+    """Batches with `x` uint8 [B, 3, H, W] or [B, T, 3, H, W], the labels `y` [B], and `index` [B], rows of `table`.
 
-    If `features` is set, batches contain the crops' features [B, F] or [B, T, F] instead of `x`; no pixels are read.
+    If `features` is set, batches contain `features` [B, F] or [B, T, F] instead of `x`, and no pixels are read.
 
     Args:
         store: the prepared crops.
         items: rows of the manifest to use; all of them must have been prepared.
         how: the sampling.
-        seed: seed of the draws, which differ in each epoch; None uses fixed frames (evaluation).
-        augment: augmentation in the worker, (x uint8, one seed per sample) -> x; only used with a seed.
-        masks: also return `mask` uint8 [B, 1, H, W], 255 where the picture was manipulated; not available for clips.
+        seed: seed of the random draws, which differ in each epoch; None uses fixed frames (evaluation).
+        augment: augments in the worker, (x uint8, one seed per sample) -> x; only used with a seed.
+        masks: also return `mask` uint8 [B, 1, H, W], 255 where the picture was manipulated; only for single frames.
         attributes: names of the attributes to return as `attributes` float [B, A], 1 yes, 0 no.
     """
 
@@ -125,7 +125,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         attributes: Sequence[str] = (),
     ) -> None:
         if masks and how.frames is not None:
-            raise ValueError("masks exist only for single frames: set frames=null, or data.loader.masks=false")
+            raise ValueError("data.loader.masks=true: clips have no masks; set frames=null, or data.loader.masks=false")
         self.store, self.how, self.seed, self.augment, self.masks = store, how, seed, augment, masks
         self.features: Features | JoinedFeatures | None = None
         self._row = np.flatnonzero(store.crops["item"].isin(items["item"]))
@@ -135,8 +135,8 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         labels = items.set_index("item")
         self._source = labels["source"].dropna().to_dict() if "source" in labels else {}
         spans = {name: np.sort(rows) for name, rows in crops.groupby(["item", "track"], sort=True).indices.items()}
-        # Each sample: the stored crops of its face, its number, and the number of samples of that face. A video with
-        # fewer frames than wanted gives one sample per frame; clips may share frames.
+        # Each sample: the positions of its face's crops, its number, and the number of samples of that face. A face
+        # with fewer stored frames than `frames_per_video` gives one sample per frame; clips may share frames.
         most = how.frames_per_video
         count = {name: most if how.frames else min(most, len(span)) for name, span in spans.items()}
         self._spans = [(spans[name], number, count[name]) for name in spans for number in range(count[name])]
@@ -146,7 +146,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         self._attributes = None if known is None else torch.from_numpy(known.to_numpy(np.float32, copy=True))
 
     def _describe(self, spans: list[Any], items: pd.DataFrame) -> pd.DataFrame:
-        """Return one row per sample: `item, track, frame, time, label, method`; its frame and time in evaluation."""
+        """Return `item, track, frame, time, label, method` of each sample; `frame` is its first one in evaluation."""
         names = [item for item, _ in spans]
         first = [self._choose(index, None)[0] for index in range(len(names))]
         return pd.DataFrame(
@@ -164,9 +164,9 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return len(self._spans)
 
     def sources(self) -> sampling.Indices:
-        """Return, for each sample, the index of a sample of its source item, or -1.
+        """Return the index of a sample of the source item for each sample [N]; -1 if there is none.
 
-        The source's sample has the same number as the given one; if the source has fewer samples, it is the last one.
+        It is the source's sample of the same number or, if the source has fewer samples, its last one.
         """
         place: dict[tuple[str | None, int], int] = {}
         for index, (item, (_, number, _)) in enumerate(zip(self.table["item"], self._spans, strict=True)):
@@ -182,7 +182,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         """Return the positions of the stored crops that sample `index` uses, [1] or [T]."""
         (span, number, count), how = self._spans[index], self.how
         if how.frames is None:
-            # Each sample has its own share of the face's crops, from which its crop is drawn.
+            # The face's crops are divided evenly among its samples; each sample takes one crop from its own part.
             return np.asarray(span[sampling.even(len(span), count, rng)[number : number + 1]])
         if how.consecutive:
             which, frames, stride = (number + 0.5) / count, self._frame[span], how.stride
@@ -192,7 +192,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return np.asarray(span[sampling.even(len(span), how.frames, rng)])
 
     def pixels(self, index: Sequence[int]) -> Tensor:
-        """Return the stored crops of samples as used in evaluation, uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
+        """Return the stored crops that samples use in evaluation, uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
         flat = np.concatenate([self._choose(number, None) for number in index])
         return self._clips(torch.from_numpy(self.store.pixels(self._shard[flat], self._offset[flat])))
 
@@ -222,7 +222,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return torch.from_numpy(self.store.masks(self._shard[flat], self._offset[flat]))
 
     def _pixels(self, flat: sampling.Indices, wanted: list[tuple[int, int]]) -> Tensor:
-        """Return the pixels, augmented in training, uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
+        """Return the pixels, augmented in training: uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
         x = torch.from_numpy(self.store.pixels(self._shard[flat], self._offset[flat]))  # [B*T, 3, S, S]
         x = self._clips(x)
         if self.augment is not None and self.seed is not None:

@@ -1,13 +1,13 @@
-"""Find near-duplicate items; tell whether the manifest relates them, and whether they are in different splits.
+"""Find near-duplicate items, and reject unrelated near-duplicates in different splits.
 
 Exact copies have the same bytes and are found by `manifest.check_leaks`. Re-encoded copies have different bytes and
 are found here, by comparing crops (data/perceptual.py). A fake looks like its source, and two fakes of one source look
-alike; if the manifest relates a pair (`manifest.relations`), the pair is only reported. In any other pair, one item is
-a copy of the other, or a fake made from it; if the two are in different splits, the splits leak.
+alike, so pairs that the manifest relates (`manifest.relations`) are only reported. In any other pair, one item is a
+copy of the other or a fake made from it; if the two are in different splits, the splits leak.
 
-duplicates.csv in a store has one row per pair: `a`, `b` (items), `label_a`, `label_b`, `related`, and for their crops
-the lowest `distance` (number of 64 hash bits that differ), the highest `correlation`, and the `share` of crops with a
-twin in the other item.
+duplicates.csv in a store has one row per pair: the items `a`, `b`, their labels `label_a`, `label_b`, and whether they
+are `related`. Their crops are summarised by the lowest `distance` (how many of the 64 hash bits differ), the highest
+`correlation`, and the `share` of an item's crops with a twin in the other item (the larger of the two shares).
 """
 
 from collections.abc import Callable, Iterator
@@ -24,8 +24,8 @@ from unmask.data.store import CropStore
 from unmask.files import write_text
 
 # Minimum share of the crops of one item that have a twin in the other. Re-encoded clips of FaceForensics++ (x264 at CRF
-# 23 to 35, half size, without the first 40 frames) share at least 0.16 of their crops with their originals. They do not
-# share all, because the face box moves a little. Different clips share none.
+# 23 to 35, half size, without the first 40 frames) share at least 0.16 of their crops with their originals; the others
+# differ because the face box moves a little. Different clips share none.
 SHARE = 0.1
 MOST, FEWEST = 250_000, 8  # approximate number of crops compared in total; minimum per item
 READ = 256  # crops per read
@@ -41,7 +41,7 @@ Pixels = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint8]]
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """Read the look-alike pairs of a store from duplicates.csv; compute them if the file is missing or damaged."""
+    """Return a store's look-alike pairs from its duplicates.csv; find them if the file is missing or damaged."""
     try:
         pairs = pd.read_csv(folder / DUPLICATES, dtype=COLUMNS, keep_default_na=False)
     except (FileNotFoundError, ValueError):  # pandas' parser and decoding errors are ValueErrors
@@ -53,7 +53,7 @@ def read(folder: Path) -> pd.DataFrame:
 
 
 def write(folder: Path) -> None:
-    """Find the pairs of a new store and write its duplicates.csv, so that training need not compute it."""
+    """Find the look-alike pairs of a new store and write its duplicates.csv, so that training need not find them."""
     write_text(folder / DUPLICATES, read(folder).to_csv(index=False))
 
 
@@ -63,7 +63,7 @@ def find(items: pd.DataFrame, crops: pd.DataFrame, pixels: Pixels) -> pd.DataFra
     Args:
         items: `item`, `label`, `groups` and `source`.
         crops: `item`, `shard`, `offset`.
-        pixels: shards and offsets, both [N] -> crops uint8 [N, 3, S, S].
+        pixels: maps shards and offsets, both [N], to crops uint8 [N, 3, S, S].
 
     Returns:
         The columns of duplicates.csv.
@@ -108,7 +108,7 @@ def placed(pairs: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
 
 
 def leaks(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return those `placed` pairs that are unrelated and in different splits."""
+    """Return the `placed` pairs that are unrelated and in different splits."""
     return pairs[~pairs["related"].astype(bool) & (pairs["split_a"] != pairs["split_b"])]
 
 
@@ -116,8 +116,8 @@ def check(pairs: pd.DataFrame, folder: Path) -> None:
     """Raise an error if two unrelated items that look alike are in different splits.
 
     Args:
-        pairs: result of `placed`.
-        folder: the store's folder, which contains the full list, `duplicates.csv`.
+        pairs: the result of `placed`.
+        folder: the store's folder, with the full list in `duplicates.csv`.
 
     Raises:
         ManifestError: there are such pairs; the message lists them.
@@ -126,17 +126,17 @@ def check(pairs: pd.DataFrame, folder: Path) -> None:
         lines = "\n".join(f"  {line}" for line in listed(found))
         raise ManifestError(
             f"the splits leak: {_count(len(found))} of unrelated items look alike but are in different splits:\n"
-            f"{lines}\nThe full list is in {folder / DUPLICATES}. Remove one item of each pair, or put both in one "
-            "split; data.split.allow_duplicates=true accepts them"
+            f"{lines}\nThe full list is in {folder / DUPLICATES}. Remove one item of each pair, put both in the "
+            "same split, or accept them with data.split.allow_duplicates=true"
         )
 
 
 def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
-    """Yield one line for each of the `most` closest pairs, then one with the number of further pairs."""
+    """Yield one line for each of the `most` closest pairs, then one line with the number of further pairs."""
     nearest = pairs.sort_values(["distance", "correlation"], ascending=[True, False], kind="stable")
     for row in nearest.head(most).to_dict("records"):
         a, b = (f"{row[x]} ({row[f'split_{x}']})" for x in "ab")
-        what = "related" if row["related"] else "of unknown relation"
+        what = "related" if row["related"] else "unrelated"
         labels = "" if row["label_a"] == row["label_b"] else ", one real, one fake"
         bits = f"{row['distance']} of 64 hash bits differ"
         yield f"{a} and {b}: {bits}, correlation {row['correlation']:.3f}, {what}{labels}"
@@ -145,16 +145,16 @@ def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
 
 
 def words(pairs: pd.DataFrame) -> str:
-    """Describe how many `placed` pairs there are of each kind; "" for no pairs."""
+    """Return a sentence with the number of `placed` pairs of each kind; "" for no pairs."""
     unrelated = pairs[~pairs["related"].astype(bool)]
     kinds = {
         "related (a fake and its original, or items of one group)": len(pairs) - len(unrelated),
-        "of unknown relation, in one split": len(unrelated) - len(leaks(pairs)),
-        "of unknown relation, in two splits (accepted by data.split.allow_duplicates=true)": len(leaks(pairs)),
+        "unrelated, in one split": len(unrelated) - len(leaks(pairs)),
+        "unrelated, in two splits (accepted by data.split.allow_duplicates=true)": len(leaks(pairs)),
     }
     told = "; ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
     if mixed := int((unrelated["label_a"] != unrelated["label_b"]).sum()):
-        told += f"; in {mixed} of these, one item is real and the other fake"
+        told += f"; in {mixed} of the unrelated pairs, one item is real and the other fake"
     return f"{_count(len(pairs))} of items that look alike: {told}" if len(pairs) else ""
 
 
@@ -163,7 +163,7 @@ def _count(number: int) -> str:
 
 
 def _thinned(crops: pd.DataFrame) -> pd.DataFrame:
-    """Thin out each item's crops evenly, so that about `MOST` remain in total."""
+    """Return evenly spaced crops of each item, about `MOST` in total."""
     keep = max(FEWEST, MOST // max(crops["item"].nunique(), 1))
     group = crops.groupby("item", sort=False)["item"]
     number, size = group.cumcount().to_numpy(), group.transform("size").to_numpy()

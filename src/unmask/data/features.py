@@ -1,8 +1,8 @@
-"""Features of a frozen encoder: computed once for every stored crop, saved next to the crops, memory-mapped.
+"""Features of a frozen encoder, computed once for every stored crop and saved next to the crops.
 
 The file name is a hash of everything that determines the content: the encoder's layers and weights, the crops' pixels,
 the input size and the precision. A file is recomputed if it is damaged (its checksum is stored next to it), or if the
-current encoder gives different values when a sample of the rows is computed again.
+current encoder gives different values for a sample of its rows.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ SAMPLE = 64  # crops used to check a file or a precision
 
 
 class Features:
-    """Features of a store's crops: `features[rows]` -> float32 [N, F], with rows of the crop table."""
+    """Features of a store's crops, indexed by rows of the crop table: `features[rows]` -> float32 [N, F]."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,7 +78,7 @@ class Encoding(NamedTuple):
 
     Attributes:
         exact: float [N, 3, H, W] in [0, 1] on the device -> [N, F], at the Trainer's precision.
-        rough: like `exact`, but in bfloat16; used instead if its error is at most `FAITHFUL`. None: always use `exact`.
+        rough: like `exact`, but in bfloat16; used if its error is at most `FAITHFUL`. None always uses `exact`.
         precision: precision of `exact`, as named by the Trainer.
         device: where both run.
     """
@@ -96,7 +96,7 @@ def of_stores(
 
     Args:
         stores: the crops.
-        encoder: the encoder; cached features are used only if they are of the same layers and weights.
+        encoder: the encoder; cached features are used only if its layers and weights are unchanged.
         how: the encoding functions.
         image_size: side of the encoder's input, px.
     """
@@ -116,7 +116,7 @@ def _faithful(store: CropStore, key: str, how: Encoding, image_size: int) -> boo
 
 
 def network_key(network: nn.Module) -> str:
-    """Hash what determines a network's output: its layers, every parameter and every buffer."""
+    """Return a hash of everything that determines a network's output: its layers, parameters and buffers."""
     digest = hashlib.sha256(f"{type(network).__module__} {network}".encode())
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         value = tensor.detach().cpu().contiguous()
@@ -181,9 +181,9 @@ def _sample(store: CropStore) -> NDArray[np.int64]:
 
 @contextmanager
 def _on_all_cores(encode: Encode, device: torch.device | str) -> Iterator[Encode]:
-    """Split batches over CPU cores, one thread each; on other devices return `encode` unchanged.
+    """Yield an `encode` that splits batches over the CPU cores, one thread each; on other devices `encode` itself.
 
-    So cores do not wait for each other in every layer, which makes InceptionResnetV1 25 % faster on two cores.
+    The cores then do not wait for each other in every layer: InceptionResnetV1 is 25 % faster on two cores.
     """
     cores = torch.get_num_threads()
     if torch.device(device).type != "cpu" or cores == 1:
@@ -194,7 +194,7 @@ def _on_all_cores(encode: Encode, device: torch.device | str) -> Iterator[Encode
         with torch.no_grad():  # this setting is thread-local
             return encode(x)
 
-    torch.set_num_threads(1)  # for each thread started from here on
+    torch.set_num_threads(1)  # applies to the threads started below
     try:
         with ThreadPoolExecutor(cores) as pool:
             yield lambda x: torch.cat([*pool.map(part, torch.split(x, min(CORE_BATCH, -(-len(x) // cores))))])
@@ -234,7 +234,7 @@ def _write(path: Path, count: int, batches: Iterator[NDArray[np.float32]]) -> No
     with replacing(path) as temporary:
         array: np.memmap[tuple[int, ...], np.dtype[np.float32]] | None = None
         start = 0
-        for batch in track(batches, "features", total=-(-count // BATCH), transient=True):
+        for batch in track(batches, "computing features", total=-(-count // BATCH), transient=True):
             if array is None:
                 shape = (count, batch.shape[1])
                 array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)

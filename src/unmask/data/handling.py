@@ -1,4 +1,4 @@
-"""Augmentations that imitate how pictures are handled: saved again, resized, and a few of these in a row.
+"""Augmentations that imitate how pictures are handled: saved again, resized, and several of these in a row.
 
 They run on uint8 in the loader's worker (see `Augmentation.worker`). A clip gets one draw for all its frames.
 """
@@ -22,8 +22,8 @@ Transform = Callable[[Tensor], Tensor]
 class Jpeg(nn.Module):
     """Save a picture as JPEG and read it again.
 
-    torchvision's transform of this name always halves the chroma; here, files of cameras and editors that do not halve
-    it are imitated too.
+    torchvision's `JPEG` always halves the chroma resolution; this transform also imitates cameras and editors that do
+    not.
 
     Args:
         quality: lowest and highest quality of libjpeg, 1 to 100; drawn uniformly.
@@ -85,7 +85,7 @@ class Resample(nn.Module):
 
 
 class Noise(nn.Module):
-    """Add Gaussian noise, the same for all frames of a clip, so that it is no flicker.
+    """Add Gaussian noise, the same to all frames of a clip, so that it does not flicker.
 
     Args:
         sigma: lowest and highest standard deviation, as a fraction of the full range; drawn uniformly.
@@ -95,7 +95,7 @@ class Noise(nn.Module):
         super().__init__()
         self.low, self.high = sigma
         if not 0 <= self.low <= self.high <= 1:
-            raise ValueError(f"sigma={list(sigma)}: expected the lowest and the highest fraction, from 0 to 1")
+            raise ValueError(f"sigma={list(sigma)}: expected [lowest, highest] between 0 and 1")
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform uint8 [(T,) 3, S, S] -> the same shape."""
@@ -104,11 +104,11 @@ class Noise(nn.Module):
 
 
 class SomeOf(nn.Module):
-    """Apply a few of several transforms, in random order.
+    """Apply randomly chosen transforms in random order.
 
     Args:
         transforms: the transforms.
-        most: the largest number of transforms for one sample; the number is drawn uniformly from 0 to `most`.
+        most: maximum number of transforms per sample; the number is drawn uniformly from 0 to `most`.
     """
 
     def __init__(self, transforms: Sequence[Transform], most: int = 2) -> None:
@@ -128,12 +128,12 @@ class SomeOf(nn.Module):
 def _range(given: Sequence[int], least: int, most: int) -> tuple[int, int]:
     low, high = given
     if not least <= low <= high <= most:
-        raise ValueError(f"quality={list(given)}: expected the lowest and the highest of {least} to {most}")
+        raise ValueError(f"quality={list(given)}: expected [lowest, highest] between {least} and {most}")
     return int(low), int(high)
 
 
 def _draw(bounds: tuple[int, int]) -> int:
-    """Draw a whole number, bounds included."""
+    """Draw an integer uniformly; both bounds are included."""
     return int(torch.randint(bounds[0], bounds[1] + 1, ()))
 
 

@@ -1,4 +1,4 @@
-"""The contents of batches and how they are loaded."""
+"""Settings of the data loader."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Loader:
-    """The loader's settings.
+    """The contents of batches and how they are loaded.
 
     Args:
         image_size: side of the network's input, px.
-        batch_size: samples per device.
+        batch_size: number of samples per batch on each device.
         num_workers: number of loader processes; 0 suffices, because crops are memory-mapped.
         seed: seed of the training order and of all random draws.
         masks: whether batches contain manipulation masks; requires crops prepared with `recipe.masks`.

@@ -33,11 +33,11 @@ class Item:
         path: the file, relative to the data set's root, with forward slashes.
         label: 0 real, 1 fake, regardless of the convention in the data set's lists.
         method: `real`, or the name of the manipulation.
-        source: name of the item that it was made from; used to pair real and fake.
-        groups: names of what must not be in two splits: every person filmed or swapped in, or the source painting.
-        official_test: whether the official test list contains it.
-        predefined: the split that the data set itself assigns, if it is distributed with splits.
-        mask: the mask file, relative to the root, if there is one; white where the picture was manipulated.
+        source: name of the item that a fake was made from; used to pair real and fake.
+        groups: names that must not be in two splits: the people filmed or swapped in, or the source painting.
+        official_test: whether the official test list contains the item.
+        predefined: the item's split in the data set's own division; None if it has none.
+        mask: the mask file, relative to the root, white where the picture was manipulated; None if there is none.
         attributes: attributes of the picture by name: 1 yes, 0 no.
     """
 
@@ -54,10 +54,10 @@ class Item:
 
 
 class ManifestError(ValueError):
-    """A manifest that would lead to wrong results; the message names the rows.
+    """A data set cannot be used as it is, for example because its splits leak; the message names items or files.
 
-    Control characters other than newlines are escaped in the message, because it contains file names, and untrusted
-    file names may contain terminal control sequences.
+    Control characters other than newlines are escaped in the message, because untrusted file names may contain terminal
+    control sequences.
     """
 
     def __init__(self, message: str) -> None:
@@ -78,21 +78,21 @@ def items_table(items: Iterable[Item]) -> pd.DataFrame:
     table = table.join(pd.DataFrame([dict(item.attributes) for item in rows], index=table.index).add_prefix(ATTRIBUTE))
     twice = table[table["item"].duplicated(keep=False)]
     if len(twice):
-        raise ManifestError(f"the same item twice: {_some(twice['item'] + ' (' + twice['path'].map(printable) + ')')}")
+        raise ManifestError(f"duplicate item names: {_some(twice['item'] + ' (' + twice['path'].map(printable) + ')')}")
     wrong = table[~table["label"].isin([0, 1]) | ((table["method"] == "real") != (table["label"] == 0))]
     if len(wrong):
-        raise ManifestError(f"label and method disagree (0 = real, 1 = fake): {_some(wrong['item'])}")
+        raise ManifestError(f"label and method disagree (expected 0 for real, else 1): {_some(wrong['item'])}")
     return table
 
 
 def nameable(item: Item) -> tuple[Item, str | None]:
-    """Return an item with printable names, and the reason why its file's name is unusable, or None if it is usable.
+    """Return the item with printable names, and the reason why its file name is unusable, or None if it is usable.
 
-    Tables are UTF-8: a file whose name is not valid UTF-8 could be opened, but not listed. Newlines and other control
-    characters are kept in `path`, which locates the file, but not in names that are printed.
+    Tables are stored as UTF-8, so they cannot contain a file name that is not valid UTF-8. Newlines and other control
+    characters are kept in `path`, which locates the file, but replaced in names that are printed.
     """
     paths = [path for path in (item.path, item.mask) if path is not None and not _is_text(path)]
-    reason = f"its name is not UTF-8 ({printable(paths[0])}): rename the file" if paths else None
+    reason = f"its name is not valid UTF-8 ({printable(paths[0])}); rename the file" if paths else None
     if reason is None and all(_is_plain(name) for name in (item.item, item.method, item.source or "", *item.groups)):
         return item, None
     named = replace(
@@ -124,7 +124,7 @@ def _plain(name: str) -> str:
 
 
 def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint_groups: bool = False) -> None:
-    """Reject material that is in two splits, or that is labelled both real and fake.
+    """Raise an error if files, frames or groups are in two splits, or if files or pictures have both labels.
 
     Args:
         items: `item`, `split`, `label`, `groups`, `source` and, once prepared, `sha256` of the file.
@@ -132,11 +132,11 @@ def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint
         disjoint_groups: whether the protocol promises that no group (person, painting) is in two splits.
 
     Raises:
-        ManifestError: there is such material; the message names its items.
+        ManifestError: there are leaks or contradicting labels; the message names the items.
     """
     problems = []
     used = items[items["split"].notna()]
-    if "rejected" in used:  # rejected files may be equal (all empty, say); no detector sees them
+    if "rejected" in used:  # rejected files are not used and may be identical, for example all empty
         used = used[used["rejected"].isna()]
     if "sha256" in used:
         known = used[used["sha256"].notna()]
@@ -155,7 +155,7 @@ def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint
 
 
 def _shared(rows: pd.DataFrame, column: str, what: str) -> list[str]:
-    """Return one line for each value of `column` that occurs in more than one split, at most ten."""
+    """Return one line for each value of `column` that occurs in more than one split, but at most ten lines."""
     count = rows.groupby(column)["split"].transform("nunique")
     bad = rows[count > 1]
     lines = []
@@ -164,18 +164,18 @@ def _shared(rows: pd.DataFrame, column: str, what: str) -> list[str]:
         where = ", ".join(f"{row.item} ({row.split})" for row in members.itertuples())
         lines.append(f"{what}{f' {value}' if column == 'groups' else ''} in two splits: {where}")
     more = bad[column].nunique() - len(lines)
-    return lines + ([f"and {more} more like it"] if more > 0 else [])
+    return lines + ([f"and {more} more of this kind"] if more > 0 else [])
 
 
 def _contradicting(rows: pd.DataFrame, column: str, what: str) -> list[str]:
-    """Return one line for each value of `column` that occurs with both labels, at most ten."""
+    """Return one line for each value of `column` that occurs with both labels, but at most ten lines."""
     bad = rows[rows.groupby(column)["label"].transform("nunique") > 1]
     lines = []
     for _, group in list(bad.groupby(column))[:10]:
         where = ", ".join(f"{row.item} ({'fake' if row.label else 'real'}, {row.split})" for row in group.itertuples())
         lines.append(f"{what} is labelled real and fake: {where}")
     more = bad[column].nunique() - len(lines)
-    return lines + ([f"and {more} more like it"] if more > 0 else [])
+    return lines + ([f"and {more} more of this kind"] if more > 0 else [])
 
 
 def _same_pixels(frames: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
@@ -192,7 +192,7 @@ def _same_pixels(frames: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
 
 
 def relations(items: pd.DataFrame) -> Callable[[str, str], bool]:
-    """Return a test of whether two items are related: by source, by a common source, or by a shared group.
+    """Return a function that tells whether two items are related by source, by a common source, or by a shared group.
 
     Args:
         items: `item`, `groups` and `source`.
@@ -206,7 +206,7 @@ def relations(items: pd.DataFrame) -> Callable[[str, str], bool]:
 
 
 def components(groups: Iterable[Iterable[str]]) -> dict[str, str]:
-    """Map each group to the name of its connected component, which is the first of the component's groups by name.
+    """Map each group to its connected component, which is named after its alphabetically first group.
 
     Groups that occur in the same item (such as the person filmed and the person swapped in) are connected.
     """
@@ -227,7 +227,7 @@ def components(groups: Iterable[Iterable[str]]) -> dict[str, str]:
 
 
 def crop_hash(pixels: NDArray[np.uint8]) -> str:
-    """Hash the pixels of one stored crop to 16 characters."""
+    """Return a hash of the pixels of one stored crop, 16 characters."""
     return hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Parts: one file per item with the item's result, until the store is complete; a killed run resumes from these."""
+"""Parts: one file with the result of each item, kept until the store is complete; a killed run resumes from them."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from unmask.media.kinds import Statistics
 SCALARS = ("track", "frame", "time", "prob")
 LISTS = ("box", "landmarks")
 PIXELS = ("pixels", "masks")  # [N, 3, S, S], and [N, 1, S, S] if the recipe keeps masks
-# Columns of items that come from the manifest, not from their files.
+# Columns of the table of items that come from the manifest, not from the files.
 MANIFEST_COLUMNS = {*ITEM_COLUMNS, "official_test", "predefined"}
 
 # Exceptions raised by reading a damaged archive.
@@ -35,8 +35,8 @@ class About(TypedDict):
     """The result of preparing an item."""
 
     item: str
-    rejected: str | None  # why it has no crops
-    columns: Statistics  # for the table of items: facts about its file
+    rejected: str | None  # why the item has no crops
+    columns: Statistics  # facts about its file, for the table of items
     shape: list[int] | None  # shape of its crops' pixels
 
 
@@ -46,12 +46,12 @@ def measured(crops: Crops) -> Statistics:
 
 
 def part_path(folder: Path, item: str) -> Path:
-    """Return the path of one item's crops during preparation."""
+    """Return the path of the file that holds one item's result during preparation."""
     return folder / "parts" / f"{hashlib.sha256(item.encode()).hexdigest()[:20]}.npz"
 
 
 def write_part(folder: Path, item: str, crops: Crops | None, columns: Statistics, rejected: str | None) -> None:
-    """Save the result of one item: its crops, or why it has none, and the columns to add to its row."""
+    """Save the result of one item: its crops, or the reason why it has none, and the columns to add to its row."""
     found = {} if crops is None else {name: vars(crops)[name] for name in (*SCALARS, *LISTS, *PIXELS)}
     arrays = {name: array for name, array in found.items() if array is not None}
     shape = None if crops is None else list(crops.pixels.shape)
@@ -61,20 +61,20 @@ def write_part(folder: Path, item: str, crops: Crops | None, columns: Statistics
 
 
 def read_about(folder: Path, item: str) -> About | None:
-    """Return the result of an item, or None if it was not finished."""
+    """Return the result of an item; None if the item is not finished."""
     try:
         with np.load(part_path(folder, item), allow_pickle=False) as part:
             about: About = json.loads(str(part["about"]))
     except (FileNotFoundError, *UNREADABLE):
         return None  # an incomplete file counts as missing
-    return about if about.keys() == About.__required_keys__ else None  # so does one of an earlier version
+    return about if about.keys() == About.__required_keys__ else None  # so does a file of an earlier version
 
 
 def read_part(folder: Path, item: str) -> Crops:
     """Return the crops of a finished item that was not rejected.
 
     Raises:
-        DamagedPart: the item's file changed since it was written. The file is deleted: the item is prepared again.
+        DamagedPart: the item's file changed since it was written. It is deleted, so that the item is prepared again.
     """
     path = part_path(folder, item)
     try:
@@ -86,7 +86,7 @@ def read_part(folder: Path, item: str) -> Crops:
 
 
 def stored_crops(rows: pd.DataFrame, pixels: NDArray[np.uint8]) -> Crops:
-    """Return stored crops, without masks, given their rows of the table of crops and their pixels [N, 3, S, S]."""
+    """Return `Crops`, without masks, from rows of the table of crops and their pixels [N, 3, S, S]."""
     return Crops(
         track=rows["track"].to_numpy(),
         frame=rows["frame"].to_numpy(),

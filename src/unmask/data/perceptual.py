@@ -1,18 +1,18 @@
 """Find near-duplicate pictures whose bytes differ: re-saved, resized, or taken from a re-encoded video.
 
 A picture is described by a 32x32 grey thumbnail and its 64-bit DCT hash: one bit for each of the 8x8 coefficients of
-lowest frequency, 1 if the coefficient is above the median of the 64 (C. Zauner, "Implementation and Benchmarking of
-Perceptual Image Hash Functions", 2010). Unlike there, the mean, coefficient (0, 0), is left out. Two pictures whose
-hashes differ in few bits count as the same only if their thumbnails correlate, too, because different faces may have
-similar hashes once they are aligned. The limits of both (`DISTANCE`, `CORRELATION`) were measured on face photographs
-and videos (tests/test_duplicates.py repeats part of this):
+lowest frequency, 1 if the coefficient is above their median (C. Zauner, "Implementation and Benchmarking of Perceptual
+Image Hash Functions", 2010). Unlike in that work, the mean, coefficient (0, 0), is left out. Two pictures whose hashes
+differ in few bits count as the same only if their thumbnails also correlate, because aligned faces of different people
+may have similar hashes. The thresholds `DISTANCE` and `CORRELATION` were chosen by measurements on face photographs and
+videos (tests/test_duplicates.py repeats part of these):
 
 - 10.5 million pairs of UTKFace, CIPLAB, FFHQ / StyleGAN2 and CelebA crops: 834 pairs differ in at most 8 bits. Of
   these, 44 correlate above 0.95, and each of the 44 shows the same photograph twice.
-- Copies of 2,900 of these crops (JPEG at quality 20 to 95 with 4:2:0, WebP, half and quarter size and back, brightened
-  by 15 %): all differ in at most 8 bits, and nearly all correlate above 0.98. Of copies cropped by 1 % at each border,
-  99.9 % differ in at most 8 bits, and all correlate above 0.95; if cropped by 2 %, 95 % differ in at most 8 bits, and
-  few correlate above 0.95. Mirrored copies are not found.
+- Copies of 2,900 of these crops (JPEG at quality 20 to 95 with 4:2:0, WebP, resized to half or quarter and back,
+  brightened by 15 %): all differ in at most 8 bits, and nearly all correlate above 0.98. Of copies cropped by 1 % at
+  each border, 99.9 % differ in at most 8 bits, and all correlate above 0.95. If cropped by 2 %, 95 % differ in at most
+  8 bits, and few correlate above 0.95. Mirrored copies are not found.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ DISTANCE = 8  # maximum number of differing bits
 CORRELATION = 0.95  # minimum correlation of the thumbnails of equal pictures
 FLAT = 4.0  # grey levels; a thumbnail with a lower standard deviation has too little content to compare
 BAND, BANDS = 16, 4  # bits per band of the hash; number of bands
-CHUNK = 2**15  # candidates compared at once, so that they fit into the cache
+CHUNK = 2**15  # pairs compared at once, so that they fit into the CPU cache
 
 Rows = NDArray[np.int64]
 
@@ -52,7 +52,7 @@ def dct_hash(thumbs: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def distance(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """Return the number of differing bits of two hashes."""
+    """Return the number of bits in which two hashes differ."""
     return np.asarray(np.bitwise_count(a ^ b), np.uint8)
 
 
@@ -100,7 +100,7 @@ def candidates(hashes: NDArray[np.uint64], most: int, owner: Rows) -> Iterator[t
         start = np.searchsorted(sorted_key, np.arange(2**BAND + 1))
         for flip in _flips(most // BANDS):
             first = start[sorted_key ^ flip]
-            first = np.arange(1, len(order) + 1) if flip == 0 else first  # each pair within a bucket once
+            first = np.arange(1, len(order) + 1) if flip == 0 else first  # each pair of rows with the same key once
             last = start[(sorted_key ^ flip) + 1]
             last = np.where(sorted_key < sorted_key ^ flip, last, first) if flip else last
             for a, b in _expand(first, last):

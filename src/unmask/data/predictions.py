@@ -1,4 +1,4 @@
-"""Make the prediction table, for training, evaluation and single files."""
+"""Compute logits and prediction tables, for training, evaluation and single files."""
 
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,8 @@ def prediction_table(
 ) -> pd.DataFrame:
     """Return one row per scored sample, and one row with a null logit for each item without scored samples.
 
-    An item has none if it could not be prepared, or was in no batch (`trainer.limit_test_batches`); such items lower
-    the coverage.
+    An item has no scored samples if it could not be prepared or was in no batch (`trainer.limit_test_batches`). Such
+    items lower the coverage.
 
     Args:
         samples: one row per sample, with the columns `COLUMNS`.
@@ -50,12 +50,12 @@ def prediction_table(
 
 @torch.inference_mode()
 def score_samples(network: nn.Module, samples: "CropDataset", loader: "Loader", localises: bool) -> Tensor:
-    """Score samples as in evaluation, without a Trainer -> logits [N] on the CPU.
+    """Return the logits [N] of samples on the CPU, computed as in evaluation, but without a Trainer.
 
     Args:
         network: a detector network in eval mode; it is run on the device of its parameters.
         samples: frames or clips.
-        loader: the size of a batch and of the network's input.
+        loader: the sizes of batches and of the network's input.
         localises: whether the network returns maps [B, 1, H, W]; see `of_pictures`.
     """
     device = next((value.device for value in network.state_dict().values()), torch.device("cpu"))
@@ -68,7 +68,7 @@ def score_samples(network: nn.Module, samples: "CropDataset", loader: "Loader", 
 
 
 def empty_table(samples: pd.DataFrame, members: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Return the prediction table of a split without samples: a null logit per item that could not be prepared."""
+    """Return the prediction table of a split without samples: a null logit for each item that could not be prepared."""
     return prediction_table(samples, members, split, torch.zeros(0, dtype=torch.long), torch.zeros(0))
 
 
@@ -85,5 +85,5 @@ def _require_finite(rows: pd.DataFrame, split: str) -> None:
         raise ValueError(
             f"{len(wrong)} of {len(rows)} logits of the {split} split are NaN or infinite, such as that of "
             f"{wrong['item'].iloc[0]}: the network's weights are broken, or its activations overflow (try "
-            "trainer.precision=32-true). No figure is computed from them"
+            "trainer.precision=32-true). No metrics are computed from these logits"
         )

@@ -1,9 +1,9 @@
-"""Prepare a data set's store: run the recipe once on every item, in parallel; some items may fail.
+"""Prepare the crops of a data set: run the recipe once on every item, in parallel.
 
-Each item's crops are written to a file of their own below parts/; once all items are done, these files are merged. So
-a killed call can be resumed, and several calls (`shard`) can share the work; the store is byte-identical in each case.
-Concurrent calls on one folder are safe, because no call merges or starts over while another one prepares. On a file
-system without locks, that is not guaranteed.
+Each item's crops are written to a separate file below parts/; once all items are done, these files are merged. A killed
+call can therefore be resumed, and several calls (`shard`) can share the work; the store is byte-identical in each case.
+Concurrent calls on one folder are safe, because no call merges or starts over while another one prepares items. This is
+not guaranteed on a file system without locks.
 
 Files are assumed not to change. If a file's size has changed since preparation, a warning is given, and its old crops
 are used until it is prepared again with rerun=true.
@@ -33,7 +33,7 @@ MADE = (
     DUPLICATES, CHECKSUMS, "parts/*.npz", "features/*.npy", "features/*.crc32",
     "*.tmp", "parts/*.tmp", "features/*.tmp",
 )  # fmt: skip
-WARN_SHARE, FAIL_SHARE = 0.1, 0.5  # shares of rejected items above which to warn and to fail
+WARN_SHARE, FAIL_SHARE = 0.1, 0.5  # fractions of rejected items above which to warn and to fail
 
 Shard = tuple[int, int]  # (k, n): the k-th of n, from 1
 Progress = Callable[[Iterator[str | None], int], Iterator[str | None]]
@@ -59,10 +59,10 @@ def prepare(
         folder: where the store is made; a killed call is resumed there.
         recipe: turns a file into crops.
         num_workers: number of worker processes; 0 prepares in this process.
-        timeout: seconds after which an item counts as hanging.
-        rerun: start over.
-        progress: wraps an iterator (a reason or None per item) of known length, such as in a progress bar.
-        max_rejected: maximum share of items that may fail.
+        timeout: seconds after which an item is stopped and rejected; not limited with num_workers=0.
+        rerun: delete earlier results and start over.
+        progress: wraps an iterator (a reason or None per item) of known length, for example to show a progress bar.
+        max_rejected: maximum fraction of items that may fail.
         memory: GB that a process may use (see `workers.run`); not limited with num_workers=0.
 
     Raises:
@@ -81,10 +81,10 @@ def prepare(
 
 
 def _again_if_damaged(attempt: Callable[[], CropStore]) -> CropStore:
-    """Retry if an item's crops were damaged on disk: they are deleted, so only this item is prepared again.
+    """Retry if an item's crops were damaged on disk; they were deleted, so only this item is prepared again.
 
     Raises:
-        DamagedPart: it happened twice to the same item, so the disk does not store data reliably.
+        DamagedPart: the same item was damaged twice, so the disk does not store data reliably.
     """
     damaged: set[str] = set()
     while True:
@@ -173,7 +173,7 @@ def parse_shard(text: str | None) -> Shard | None:
     """Parse `3/16` to (3, 16).
 
     Raises:
-        ValueError: it is not one of 1/n to n/n.
+        ValueError: the text is not one of 1/n to n/n.
     """
     if text is None:
         return None
@@ -188,29 +188,30 @@ def _about(root: Path, recipe: Recipe) -> dict[str, object]:
 
 
 def _finished(items: pd.DataFrame, root: Path, folder: Path, recipe: Recipe) -> CropStore | None:
-    """Return the store if it is already finished."""
+    """Return the store if it is finished, else None."""
     if not (folder / "crops.parquet").is_file():
         return None
     store = CropStore(folder)
     if store.recipe != _about(root, recipe) or store.items["item"].tolist() != items["item"].tolist():
         raise StoreError(
-            f"{folder} holds crops of {len(store.items)} items from {store.recipe.get('root')}, not of these "
-            f"{len(items)} from {root.resolve()}; start over with rerun=true, or choose another folder with "
-            "data.prepared=DIR"
+            f"{folder} contains crops of {len(store.items)} items from {store.recipe.get('root')}, but expected a "
+            f"different set, {len(items)} items from {root.resolve()}; start over with rerun=true, or choose another "
+            "folder with data.prepared=DIR"
         )
-    remove_made(folder, ("parts/*.npz", "parts/*.tmp"))  # left if a call was killed just before removing them
+    remove_made(folder, ("parts/*.npz", "parts/*.tmp"))  # left by a call that was killed before it removed them
     return store
 
 
 def _claim(folder: Path, about: dict[str, object]) -> None:
-    """Record which data and recipe the folder is for, or check that an existing record says the same."""
+    """Record the data and the recipe of a folder, or check that an existing record contains the same ones."""
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     try:
         claim(folder / "recipe.json", about, AGAIN, alone=False)
     except ClaimError as error:
         other = (error.found or {}).get("root")
+        differs = f"not in {about['root']}" if other != about["root"] else "made with another recipe"
         raise StoreError(
-            f"{folder} was started with files from {other}, not from {about['root']}; start over with "
+            f"{folder} is used for crops of the files in {other}, {differs}; start over with "
             "rerun=true, or choose another folder with data.prepared=DIR"
         ) from None
 
@@ -219,7 +220,7 @@ def _merge(items: pd.DataFrame, folder: Path, max_rejected: float) -> CropStore:
     about = [read_about(folder, item) for item in items["item"]]
     known: list[About] = [entry for entry in about if entry is not None]
     if gone := len(about) - len(known):
-        raise StoreError(f"{gone} prepared items disappeared from {folder}; rerun the command")
+        raise StoreError(f"the crops of {gone} items are missing in {folder}; rerun the command")
     _check_rejected(items.assign(rejected=reasons(known, items)), folder, max_rejected)
     table, crops = merge(folder, items, known)
     write_text(folder / "audit.json", json.dumps(audit(table), indent=2))
@@ -243,13 +244,13 @@ def _check_rejected(items: pd.DataFrame, folder: Path, max_rejected: float) -> N
         limit = "half" if max_rejected == FAIL_SHARE else f"{max_rejected:.0%}"
         raise StoreError(
             f"{text}. That is more than {limit}: is data.root the right folder? The other {len(items) - len(bad)} "
-            "are kept. Rerun the command to try these again, or continue without them with prepare.max_rejected=1"
+            "are kept. Rerun the command to retry the failed items, or accept them with prepare.max_rejected=1"
         )
     warnings.warn(text, stacklevel=4)
 
 
 def _warn_changed(store: CropStore, root: Path) -> CropStore:
-    """Return the store; warn if the sizes of files have changed since preparation."""
+    """Return the store; warn if files have changed in size since they were prepared."""
     if SIZE not in store.items:
         return store
     changed = []

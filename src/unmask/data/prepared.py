@@ -1,4 +1,4 @@
-"""The crops that a recipe makes of a data set: their folder, whether they match its files, and how to make them."""
+"""The prepared crops of a data set: where they are, whether they match its files, and the command to make them."""
 
 import shlex
 from pathlib import Path
@@ -25,7 +25,7 @@ class Prepared:
     Args:
         source: the data set.
         recipe: turns a file into crops.
-        prepared: the folder of all prepared crops; a generated source has its own.
+        prepared: the folder of all prepared crops; a generated source has its own folder.
     """
 
     def __init__(self, source: Source, recipe: Recipe, prepared: str | Path) -> None:
@@ -34,7 +34,7 @@ class Prepared:
         self.folder = store_folder(Path(prepared), source.name, recipe.key) if made is None else made / recipe.key
 
     def manifest(self, split: Split) -> pd.DataFrame:
-        """Return the table of items found on disk, divided by a protocol.
+        """Return the table of items found on disk, divided into splits.
 
         Raises:
             ManifestError: the data set is missing or incomplete, or cannot be divided by this protocol.
@@ -47,16 +47,16 @@ class Prepared:
         if self.recipe.masks and len(bare):
             raise ManifestError(
                 f"data.recipe.masks=true: {len(bare)} of {int(items['label'].sum())} fakes have no mask, such as "
-                f"{bare['path'].iloc[0]}"
+                f"{bare['path'].iloc[0]}; add the masks, or set data.recipe.masks=false"
             )
         return split.divide(items, None, self.source)[0]
 
     @property
     def store(self) -> CropStore:
-        """The crops.
+        """The opened store.
 
         Raises:
-            StoreError: they are not prepared by this recipe; the message contains the command to run.
+            StoreError: there are no crops made by this recipe; the message contains the command to run.
         """
         try:
             store = CropStore(self.folder)
@@ -66,23 +66,23 @@ class Prepared:
         made = {name: value for name, value in store.recipe.items() if name not in ("root", "key")}
         if made != dict(self.recipe.describe()):
             raise StoreError(
-                f"{self.folder} was made with another recipe ({made}); delete it and prepare the data set again"
+                f"{self.folder} was made with another recipe ({made}); delete the folder and prepare the data again"
             )
         self._check_root(store)
         return store
 
     @property
     def raw(self) -> Path | None:
-        """The folder of the raw files: that of the source or, if it does not exist, the one the crops were made from.
+        """The folder of the raw files: `root` or, if it does not exist, the folder from which the crops were made.
 
-        None if neither exists, and for generated data, whose files are marked, unlike their crops.
+        None if neither exists, or for generated data, because its files carry marks, unlike the crops.
         """
         if self.source.crops is not None:
             return None
         return next((root for root in (self.source.root, Path(self.store.recipe["root"])) if root.is_dir()), None)
 
     def _check_root(self, store: CropStore) -> None:
-        """Reject a `root` whose files differ from the prepared ones; a folder that was only moved is accepted.
+        """Reject a `root` whose files differ from the prepared ones; a folder that was moved is accepted.
 
         Raises:
             StoreError: the prepared crops were not made from the files in `root`.
@@ -92,8 +92,8 @@ class Prepared:
             return
         if not source.holds(store.items):
             raise StoreError(
-                f"data.root={source.root}: the prepared crops of {source.name} were made from other files, those of "
-                f"{prepared}. Set another data.name=NAME or paths.prepared=DIR for these files, "
+                f"data.root={source.root}: the prepared crops of {source.name} were made from other files, in "
+                f"{prepared}. For the files in data.root, set another data.name=NAME or paths.prepared=DIR, "
                 f"or replace the crops: {self.command()} rerun=true"
             )
 

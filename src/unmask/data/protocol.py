@@ -1,4 +1,4 @@
-"""Describe in words the protocol by which figures were obtained."""
+"""Describe the evaluation protocol behind metrics, as text for reports."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from unmask.data.split import Split
 
 
 class Description(NamedTuple):
-    """The facts to describe.
+    """The data and settings that a protocol description is made from.
 
     Attributes:
         name: name of the data set.
@@ -24,9 +24,9 @@ class Description(NamedTuple):
         image_size: side of the network's input, px.
         members: the data sets and how each is divided.
         blended: whether training and validation use self-blends.
-        features: description of precomputed features of a frozen encoder; else "".
+        features: description of the precomputed features of a frozen encoder; "" without them.
         fingerprint: fingerprint of the crops.
-        duplicates: pairs of items that look alike.
+        duplicates: the pairs of items that look alike.
     """
 
     name: str
@@ -43,9 +43,9 @@ class Description(NamedTuple):
 
 
 def describe(about: Description, split: str) -> dict[str, str]:
-    """Return the protocol of a split's figures, as {heading: text}."""
+    """Return the evaluation protocol of a split, as {heading: text}."""
     how, items = about.sampling, about.items[about.items["split"] == split]
-    # If a video has only one sample, this is not its first frame, so frame 0 means a picture.
+    # If a video has only one sample, its frame is not the first one, so frame 0 means a picture.
     pictures = how.frames is None and about.samples["item"].is_unique and bool((about.samples["frame"] == 0).all())
     noun = "pictures" if pictures else "videos"
     kind = "frames" if how.frames is None else f"clips of {how.frames} frames"

@@ -23,19 +23,19 @@ class Recipe(Protocol):
 
     @property
     def masks(self) -> bool:
-        """Whether it also crops the manipulation masks."""
+        """Whether the recipe also crops the manipulation masks."""
 
     def describe(self) -> dict[str, object]:
-        """Return everything that determines the pixels."""
+        """Return all settings that determine the pixels of the crops."""
 
     def words(self, image_size: int) -> str:
-        """Describe the pictures that a network sees, for a description of the protocol."""
+        """Return a description of the network's input, for the evaluation protocol."""
 
     def landmarks_in_crop(self, box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map landmarks [N, 5, 2] of faces with boxes [N, 4] from frame px to crop px."""
 
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
-        """Return the crops of one file, and of its mask if `masks` is true; raise a ValueError without any crops."""
+        """Return the crops of one file, and of its mask if `masks` is true; raise a ValueError if there are none."""
 
 
 def overrides(wanted: Mapping[str, object], usual: Mapping[str, object]) -> list[str]:

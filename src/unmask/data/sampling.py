@@ -1,4 +1,4 @@
-"""Choose the frames of a sample and the order of samples, without any state of random generators.
+"""Choose the frames of samples and the order of samples, without random generators that keep state.
 
 The order is seeded by (seed, epoch), and a sample's draws are seeded by (seed, epoch, index), so an interrupted run
 resumes with exactly the samples that it would have seen.
@@ -20,7 +20,7 @@ def draw_seed(seed: int, epoch: int, index: int) -> int:
 
 
 def even(total: int, num: int, rng: np.random.Generator | None = None) -> Indices:
-    """Return `num` of `total` positions, one from each of `num` equal shares: the share's middle, or drawn by `rng`.
+    """Return `num` of `total` positions, one from each of `num` equal parts: its middle, or drawn by `rng`.
 
     If `total` is less than `num`, positions repeat evenly.
     """
@@ -37,11 +37,11 @@ def consecutive(
         frames: frame numbers of the stored crops, ascending [N].
         num: number of frames in the clip.
         stride: distance in video frames.
-        rng: draws the start from all possible starts; if None, `which` selects it.
-        which: the start's place among all possible starts, from 0 (the first) to 1 (the last).
+        rng: draws the start from all possible starts; if None, `which` selects the start.
+        which: relative position among all possible starts, from 0 (the first) to 1 (the last).
 
     Returns:
-        Positions in `frames` [num]; if no such clip is stored, evenly from the longest run of consecutive frames.
+        Positions in `frames` [num]; if no such clip is stored, evenly spaced in the longest run of consecutive frames.
     """
     place = {int(frame): at for at, frame in enumerate(frames)}
     starts = _starts(place, num, stride)
@@ -54,14 +54,14 @@ def consecutive(
 
 
 def draw_stride(frames: Indices, num: int, most: int, rng: np.random.Generator) -> int:
-    """Draw a stride from 1 to `most` at which a clip of `num` frames is stored; return 1 if no stride fits."""
+    """Draw a stride from 1 to `most` for which a clip of `num` frames is stored; return 1 if there is none."""
     place = {int(frame): at for at, frame in enumerate(frames)}
     fitting = [stride for stride in range(1, most + 1) if _starts(place, num, stride)]
     return int(rng.choice(fitting)) if fitting else 1
 
 
 def _starts(place: dict[int, int], num: int, stride: int) -> list[int]:
-    """Return the frame numbers from which `num` frames at this stride are all stored."""
+    """Return the frame numbers at which a clip of `num` stored frames with this stride can start."""
     return [frame for frame in place if all(frame + stride * step in place for step in range(num))]
 
 
@@ -95,18 +95,18 @@ def stratified_order(label: NDArray[np.integer], stratum: NDArray[np.integer], r
 
 
 def paired_order(label: NDArray[np.integer], source: Indices, rng: np.random.Generator) -> Indices:
-    """Return an order in which positions 2i and 2i + 1 are a fake and the real that it was made from.
+    """Return an order in which entries 2i and 2i + 1 are a fake and the real that it was made from.
 
-    GenD (github.com/yermandy/GenD) calls such pairs essential.
+    The authors of GenD (github.com/yermandy/GenD) call such pairs essential.
 
     Args:
         label: label of each sample [N].
-        source: position of each fake's source [N]; -1 if not available, in which case a random real is used.
+        source: position of each fake's source [N]; -1 if it is not available, so that a random real is used.
         rng: draws the order.
 
     Returns:
-        As many positions as there are labels, or one fewer if that number is odd. A batch must contain both
-        positions of a pair.
+        As many positions as there are labels, or one fewer if that number is odd. Both entries of a pair must be in
+        the same batch.
     """
     real = np.flatnonzero(label == 0)
     fake = _rounds(np.flatnonzero(label == 1), len(label) // 2, rng)
@@ -166,13 +166,13 @@ class CountedSampler(Sampler[tuple[int, int]]):
 
 
 class FixedSampler(CountedSampler, SequentialSampler):  # type: ignore[misc]
-    """Use the first epoch's order in every epoch, so that the first few batches of each epoch are the same.
+    """Use the first epoch's order in every epoch, so that each epoch starts with the same few batches.
 
     This class is a SequentialSampler because Lightning replaces any other sampler if `trainer.overfit_batches` is set.
     """
 
     def set_epoch(self, epoch: int) -> None:
-        """Do nothing."""
+        """Do nothing, because the order never changes."""
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -188,7 +188,7 @@ class ResumableLoader(DataLoader[Any]):
         return {"batches": self.served}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Start the next epoch after this number of batches."""
+        """Skip this number of batches at the start of the next epoch."""
         assert isinstance(self.sampler, CountedSampler) and self.batch_size
         done = state["batches"] >= len(self)
         self.served = 0 if done else state["batches"]

@@ -25,13 +25,13 @@ def merge(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Merge the parts of all items, in the order of the table, into shards and tables; `finish` completes the store.
 
-    The result depends only on the items and their pixels, not on the order of preparation or the remains of a killed
+    The result depends only on the items and their pixels, not on the order of preparation or on files left by a killed
     merge.
 
     Args:
         folder: the store's folder.
         items: the manifest's rows.
-        about: the result of each item.
+        about: the result of each item, in the same order.
         shard_bytes: maximum size of a shard, unless a single item is larger.
 
     Returns:
@@ -50,12 +50,12 @@ def merge(
 
 
 def reasons(about: Sequence[About], items: pd.DataFrame) -> "pd.Series[str]":
-    """Return for each row why the item could not be prepared; None if it was."""
+    """Return the reason why each item could not be prepared; None for prepared items."""
     return pd.Series([entry["rejected"] for entry in about], index=items.index)
 
 
 def write_rejected(items: pd.DataFrame, folder: Path) -> None:
-    """Write rejected.csv: the items that could not be prepared, with reasons; names are escaped for display."""
+    """Write rejected.csv, the items that could not be prepared and the reasons; unprintable characters are escaped."""
     rejected = items.loc[items["rejected"].notna(), ["item", "path", "rejected"]].map(printable)
     write_text(folder / "rejected.csv", rejected.to_csv(index=False))
 
@@ -72,7 +72,7 @@ def finish(folder: Path, crops: pd.DataFrame) -> None:
 
 
 def _plan(items: list[str], about: Sequence[About], shard_bytes: int) -> Iterator[dict[str, list[int]]]:
-    """Yield per shard the items that fit into it, with the shape of their crops; an item is never divided."""
+    """Yield the items of each shard with the shapes of their crops; an item is never divided."""
     members: dict[str, list[int]] = {}
     size = 0
     for item, entry in zip(items, about, strict=True):
@@ -89,7 +89,7 @@ def _plan(items: list[str], about: Sequence[About], shard_bytes: int) -> Iterato
 
 
 def _write_shard(folder: Path, number: int, members: dict[str, list[int]]) -> pd.DataFrame:
-    """Write one shard of crops and, if there are any, of masks; return the shard's rows of the crop table."""
+    """Write one shard of crops and, if there are masks, one of masks; return the shard's rows of the crop table."""
     total = sum(shape[0] for shape in members.values())
     files: dict[str, NDArray[np.uint8]] = {}
     offset, rows = 0, []
@@ -111,7 +111,7 @@ def _write_shard(folder: Path, number: int, members: dict[str, list[int]]) -> pd
 
 @contextmanager
 def _new_shard(path: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
-    """Yield a memory-mapped array to fill; it is moved to `path` when the block ends."""
+    """Yield a memory-mapped array to fill; its file is moved to `path` when the block ends."""
     with replacing(path) as temporary:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
         reserve(temporary)

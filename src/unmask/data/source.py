@@ -1,4 +1,4 @@
-"""A data set on disk; a source is independent of crops, batches and training."""
+"""The base class of data sets on disk; it is independent of crops, batches and training."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from unmask.data.recipe import Recipe
     from unmask.data.split import Split
 
-HASHED = 16  # minimum number of files whose bytes are compared if a data set may have been moved
+HASHED = 16  # minimum number of files whose bytes are compared to recognise a data set that was moved
 
 
 class Source:
     """A data set. A subclass reads its layout in `find_items` and sets the class attributes below.
 
     Args:
-        name: name of the data set; it begins the name of every item, and the folder of prepared crops has this name.
+        name: name of the data set, the prefix of its items' names, and the folder name of its crops.
         root: the folder of the raw files.
-        demo: whether the data is rendered; if true, every figure says so.
+        demo: whether the data is rendered; if true, reports mark all its metrics as such.
     """
 
     HOME = ""  #: where to download it
@@ -34,24 +34,24 @@ class Source:
     DISJOINT: tuple[str, ...] = ("identity_disjoint", "random_groups")
     #: The guarantee of each protocol, in words.
     PROTOCOL_WORDS: Mapping[str, str] = {
-        "official": "no video is in two splits, but people are: this list shares identities between training and test",
+        "official": "no video is in two splits, but some people are in both training and test",
         "identity_disjoint": "no person is in two splits",
         "predefined": "the data set's own split",
         "random_groups": "whole groups, assigned at random with seed {seed}",
     }
     #: Published numbers of real and fake items, by name of the data set.
     PUBLISHED: Mapping[str, Mapping[str, int]] = {}
-    #: Whether the protocol `predefined` falls back to `random_groups` if a copy of the data set is not divided.
+    #: Whether the protocol `predefined` falls back to `random_groups` if a copy of the data set has no splits.
     ELSE_RANDOM_GROUPS = False
 
-    crops: Path | None = None  #: the folder of its stores, if the source is generated instead of prepared
+    crops: Path | None = None  #: folder of the stores of a source that is generated instead of prepared
 
     def __init__(self, name: str, root: str | Path, demo: bool = False) -> None:
         self.name, self.root, self.demo = name, Path(root), demo
 
     @property
     def parts(self) -> Sequence[tuple[Source, Split | None]]:
-        """The data sets in this source, each with its own split or None; a single data set contains only itself."""
+        """The data sets of this source, each with its own split or None; a single data set is its only part."""
         return [(self, None)]
 
     def find_items(self) -> list[Item]:
@@ -63,14 +63,14 @@ class Source:
         raise NotImplementedError
 
     def require(self, protocol: str, items: Sequence[Item]) -> None:
-        """Reject a copy of the data set that lacks what a protocol needs.
+        """Reject a copy of the data set that lacks lists or files that a protocol needs.
 
         Raises:
             ManifestError: a list or a file is missing.
         """
 
     def used(self, items: pd.DataFrame, protocol: str) -> pd.Series:
-        """Return for each row of the manifest whether this source uses it [N], for example if manipulations are chosen.
+        """Return a mask [N] of the rows of the manifest that are used, such as those of the chosen manipulations.
 
         Raises:
             ManifestError: the chosen rows are missing.
@@ -86,7 +86,7 @@ class Source:
         return {} if self.demo else dict(self.PUBLISHED.get(str(self.name), {}))
 
     def explain(self) -> str:
-        """Explain where to download the data set, and the expected layout."""
+        """Return a text that says where to download the data set, and which layout is expected."""
         home = f"download it from {self.HOME}. " if self.HOME else ""
         return f"{self.name}: {home}Expected in data.root:\n{self.LAYOUT}"
 
@@ -95,7 +95,7 @@ class Source:
         return [f"data={self.name}"]
 
     def command(self, recipe_option: str, changed: Sequence[str]) -> list[str]:
-        """Return the command that makes its crops.
+        """Return the command that prepares the crops.
 
         Args:
             recipe_option: `faces` or `pictures`.
@@ -104,11 +104,11 @@ class Source:
         return ["unmask", "prepare", *self.choice(), f"data.root={self.root}", f"data/recipe={recipe_option}", *changed]
 
     def missing(self, recipe: Recipe) -> str | None:
-        """Explain why a generated source has no crops by a recipe; None for a source that is prepared."""
+        """Return the message that a generated source has no crops of this recipe; None for other sources."""
         return None
 
     def require_root(self) -> None:
-        """Reject a missing `root`; prepared crops can be read without it.
+        """Raise an error if `root` is missing; it is only needed to read raw files, not prepared crops.
 
         Raises:
             ManifestError: the folder does not exist.
@@ -117,7 +117,7 @@ class Source:
             raise ManifestError(f"data.root={self.root}: no such folder\n{self.explain()}")
 
     def holds(self, items: pd.DataFrame) -> bool:
-        """Whether the files below `root` match a manifest: all names, all sizes, and the bytes of some files."""
+        """Whether the files below `root` match a manifest in all names, all sizes, and the bytes of some files."""
         try:
             table = items_table(self.find_items())
             found = {item: self.root / path for item, path in zip(table["item"], table["path"], strict=True)}

@@ -1,4 +1,4 @@
-"""Divide a data set into training, validation and test: the protocol and its settings."""
+"""Divide a data set into training, validation and test by a protocol and its settings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class Split:
         seed: seed of the assignment; it is independent of the run's seed, so that runs with other seeds share splits.
         only: `real` uses only real items in every split, to train a generator; None uses both classes.
         leave_out: methods (manipulations or generators) whose fakes are left out of training and validation, so that
-            the test figures on them are those on unknown fakes.
-        allow_duplicates: accept unrelated items that look alike in different splits.
+            the test measures how well a detector recognises unseen methods.
+        allow_duplicates: whether unrelated items that look alike may be in different splits.
     """
 
     protocol: str = "official"
@@ -42,7 +42,7 @@ class Split:
             raise ValueError(f"data.split.only={self.only}: expected real, or null for both classes")
 
     def rule(self, items: pd.DataFrame, source: Source) -> str:
-        """Return the protocol to use: for a copy without splits, `predefined` may become `random_groups`."""
+        """Return the protocol that is used: `predefined` may fall back to `random_groups` for a copy without splits."""
         falls_back = self.protocol == "predefined" and source.ELSE_RANDOM_GROUPS
         undivided = falls_back and bool(items["predefined"].isna().all())
         return "random_groups" if undivided else self.protocol
@@ -72,7 +72,7 @@ class Split:
         """Remove the fakes of `leave_out` from training and validation.
 
         Raises:
-            ManifestError: there are no fakes of a method.
+            ManifestError: there are no fakes of a method in `leave_out`.
         """
         known = sorted(items.loc[items["label"] == 1, "method"].astype(str).unique())
         if unknown := [name for name in self.leave_out if name not in known]:
@@ -81,13 +81,13 @@ class Split:
         return items.assign(split=items["split"].mask(out, None))
 
     def words(self, items: pd.DataFrame, source: Source) -> str:
-        """Describe the protocol and its guarantee."""
+        """Return a description of the protocol and its guarantee."""
         rule = self.rule(items, source)
         without = f"; without fakes of {', '.join(self.leave_out)} in training" if self.leave_out else ""
         return f"{rule} ({source.PROTOCOL_WORDS[rule].format(seed=self.seed)}{without})"
 
     def unread(self, source: Source) -> list[tuple[str, str]]:
-        """Return the settings that other settings make ineffective, as (name, reason)."""
+        """Return the settings that other settings leave without effect, as (name, reason)."""
         dealt = self.protocol in DEAL_TEST or (self.protocol == "predefined" and source.ELSE_RANDOM_GROUPS)
         why = f"protocol={self.protocol} uses the data set's own test split"
         return [] if dealt else [("split.test_fraction", why)]

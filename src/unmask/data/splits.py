@@ -1,7 +1,7 @@
 """Protocols: pure functions that assign items to the training, validation and test split.
 
-Each takes the table of items (columns `item, label, groups, source, official_test, predefined, rejected`) and returns
-the split of each row, `train`, `val`, `test` or None. Validation items are always taken from the training part, never
+Each function takes the table of items (columns `item, label, groups, source, official_test, predefined, rejected`) and
+returns the split of each row, `train`, `val`, `test` or None. Validation items are always taken from training, never
 from test.
 """
 
@@ -16,14 +16,14 @@ from unmask.data.manifest import ManifestError, components
 def official(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> pd.Series:
     """Use the official test list; hold out some of the filmed people (an item's first group) for validation.
 
-    So no filmed person is in both training and validation, and a fake stays with its source. In Celeb-DF, the official
-    list puts some people into both training and test; use `identity_disjoint` to avoid that.
+    Thus no filmed person is in both training and validation, and a fake stays with its source. Celeb-DF's official list
+    puts some people into both training and test; `identity_disjoint` avoids that.
     """
     splits = pd.Series(np.where(items["official_test"].astype(bool), "test", "train"), index=items.index, dtype=object)
     if not (splits == "test").any():
         raise ManifestError(
-            "no item is on the official test list: are the list and the folder complete? For a data set without "
-            "such a list, use protocol=predefined or protocol=random_groups"
+            "no item is on the official test list: check that the list and the folder are complete. For a data set "
+            "without such a list, set data.split.protocol=predefined or random_groups"
         )
     rest = items[splits == "train"]
     filmed = pd.Series([list(groups)[:1] for groups in rest["groups"]], index=rest.index, dtype=object)
@@ -37,9 +37,9 @@ def identity_disjoint(
 ) -> pd.Series:
     """Hold out whole components of the swap graph, so that no person is in two splits.
 
-    A swap connects the person filmed and the one swapped in. Components that are entirely on the official test list
-    form the test split; without any, the test split is drawn by seed. The largest component outside the test
-    split is always used for training.
+    A swap connects the person filmed and the person swapped in. Components that are entirely on the official test list
+    form the test split; if there are none, the test split is drawn at random by `seed`. The largest component outside
+    the test split is always used for training.
     """
     component = _component(items)
     whole = items["official_test"].astype(bool).groupby(component).transform("all")
@@ -53,8 +53,9 @@ def identity_disjoint(
         splits.loc[_deal(free, component.loc[free.index], share, seed)] = "test"
         if not (splits == "test").any():
             raise ManifestError(
-                "every item is in one component of the swap graph, so no identity-disjoint split exists; "
-                "use protocol=official or predefined"
+                f"no component of the swap graph can be held out for the test split (test_fraction={test_fraction:g}, "
+                f"{component.nunique()} components); set data.split.protocol=official or predefined, or increase "
+                "data.split.test_fraction"
             )
     rest = items[splits == "train"]
     free = rest[component.loc[rest.index] != _largest(component.loc[rest.index])]
@@ -64,10 +65,13 @@ def identity_disjoint(
 
 
 def predefined(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> pd.Series:
-    """Use the data set's own splits; a missing validation split is taken from training, by whole groups."""
+    """Use the data set's own splits; if it has no validation split, hold out whole groups of training."""
     splits = items["predefined"].astype(object)
     if splits.isna().any():
-        raise ManifestError("the data set has no predefined train, val and test split; use protocol=random_groups")
+        raise ManifestError(
+            f"{int(splits.isna().sum())} of {len(items)} items have no predefined split; set "
+            "data.split.protocol=random_groups"
+        )
     rest = items[splits == "train"]
     if len(rest) and not (splits == "val").any():
         splits.loc[_deal(rest, _component(rest), val_fraction, seed)] = "val"
@@ -77,14 +81,14 @@ def predefined(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) ->
 def random_groups(
     items: pd.DataFrame, val_fraction: float = 0.1, test_fraction: float = 0.2, seed: int = 0
 ) -> pd.Series:
-    """Assign whole groups by seed, so that none is in two splits: first test, then validation from the rest.
+    """Assign whole groups at random by `seed`: first to test, then to validation; the rest is for training.
 
-    With `test_fraction=1`, all items are in the test split, for a data set that is only used in evaluation.
+    With `test_fraction=1`, all items are in the test split, for a data set that is only used for evaluation.
     """
     if test_fraction >= 1:
         return pd.Series("test", index=items.index, dtype=object)
     component = _component(items)
-    for label in sorted(items["label"].unique()):  # data for generators has a single class
+    for label in sorted(items["label"].unique()):  # data for generators has only real items
         if (found := component[items["label"] == label].nunique()) < 3:
             raise ManifestError(
                 f"the {'fake' if label else 'real'} items form {found} group{'s' * (found != 1)}, too few for three "
@@ -116,14 +120,14 @@ def _component(items: pd.DataFrame) -> pd.Series:
     groups = [list(row) or [item] for item, row in zip(items["item"], items["groups"], strict=True)]
     for column in [name for name in ("sha256", "twin") if name in items]:
         twice = items[column].notna() & items[column].duplicated(keep=False)
-        # A component is named by its smallest member; ~ sorts after all names, so existing names do not change.
+        # A component is named after its first member; ~ sorts after all names, so existing names do not change.
         groups = [row + [f"~{same}"] * bool(two) for row, same, two in zip(groups, items[column], twice, strict=True)]
     of = components(groups)
     return pd.Series([of[row[0]] for row in groups], index=items.index)
 
 
 def _twins(items: pd.DataFrame) -> str:
-    """Return the end of a message, which says that look-alike items stay together, or ""."""
+    """Return the end of an error message: the number of items that are grouped because they look alike, or ""."""
     count = int(items["twin"].notna().sum()) if "twin" in items else 0
     return (
         f". {count} items are grouped with items that look like them: see duplicates.csv beside the prepared crops, or "
@@ -139,13 +143,13 @@ def _largest(component: pd.Series) -> str:
 
 def _deal(items: pd.DataFrame, group: pd.Series, fraction: float, seed: int) -> pd.Index:
     """Choose whole groups in a random order drawn by `seed`; return their rows, about `fraction` of each class."""
-    # Numbers, in the order of the groups' names, are faster than names: there may be hundreds of thousands.
+    # Groups are numbered in the order of their names; numbers are faster if there are hundreds of thousands.
     number, names = pd.factorize(group, sort=True)
     usable = items["rejected"].isna().to_numpy()
     counts = np.zeros((len(names), 2), np.int64)
     np.add.at(counts, (number[usable], items["label"].to_numpy(int)[usable]), 1)
     total = counts.sum(axis=0)
-    # At least one item of each class that has more than one.
+    # Want at least one item of each class that has more than one.
     wanted = np.maximum(total * min(fraction, 1.0), total > 1) * float(fraction > 0)
     order = np.arange(len(names))
     np.random.default_rng(seed).shuffle(order)

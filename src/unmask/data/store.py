@@ -4,16 +4,16 @@ A store is a folder:
 
     recipe.json      how the crops were made, and from which folder
     items.parquet    the manifest: one row per item
-    crops.parquet    one row per stored crop, with its shard and its offset there
+    crops.parquet    one row per stored crop, with its shard and its offset in the shard
     crops-00000.npy  the pixels
     masks-00000.npy  the manipulation masks, at the same offsets; only if the recipe keeps masks
-    rejected.csv     items that could not be prepared, and why
+    rejected.csv     items that could not be prepared, and the reasons
     duplicates.csv   pairs of items that look alike (data/duplicates.py)
-    audit.json       whether the files alone tell real from fake
+    audit.json       whether file statistics alone separate real from fake
     checksums.json   CRC-32 of each table and shard (data/checksums.py)
     parts/           one file per item during preparation, from which a killed run resumes
 
-Reading a clip from the memory map is about 20 times faster than decoding JPEG files, and no pixel values are lost.
+Reading a clip from the memory map is about 20 times faster than decoding JPEG files, and lossless.
 """
 
 import hashlib
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 DUPLICATES = "duplicates.csv"
 CHECKSUMS = "checksums.json"
-FORMER = {"listed": "official_test", "given": "predefined"}  # renamed columns, for older stores
+FORMER = {"listed": "official_test", "given": "predefined"}  # columns of older stores that were renamed
 AGAIN = "prepare the data set again with rerun=true"
-# Memory maps are closed after this many bytes were read. The system reads ahead: until then, up to 14 times as many
-# bytes stay in the process's resident memory.
+# Memory maps are closed after this number of bytes was read. Until then, the resident memory of the process may grow by
+# up to 14 times that number, because the operating system reads ahead.
 MAPPED_BYTES = 2**25
 
 
 class StoreError(ValueError):
-    """A store is missing, unfinished or made by another recipe; the message says what to run."""
+    """A store is missing, unfinished or made by another recipe; the message says which command to run."""
 
 
 class CropStore:
@@ -111,7 +111,7 @@ class CropStore:
         return out
 
     def of_item(self, item: str, frames: list[int] | None = None) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
-        """Return the rows and pixels [N, 3, S, S] of one item, for these frame numbers; None returns all."""
+        """Return the rows and pixels [N, 3, S, S] of one item in these frames; None returns all frames."""
         rows = self.crops[self.crops["item"] == item]
         if frames is not None:
             rows = rows[rows["frame"].isin(frames)]
@@ -124,10 +124,10 @@ class CropStore:
 
 
 class MemoryStore:
-    """Hold crops in memory with the interface of a store, such as the crops of a file that belongs to no data set.
+    """Crops in memory with the interface of a store, for example of a file that belongs to no data set.
 
     Args:
-        crops: the crops of each item, by name; all have the same size. In `items`, the label, which is unknown, is 0.
+        crops: the crops of each item, by name; all have the same size. The labels are unknown and set to 0.
     """
 
     def __init__(self, crops: "Mapping[str, Crops]") -> None:

@@ -1,4 +1,4 @@
-"""Where samples read their crops: one store on disk, several joined, or a single file's crops in memory."""
+"""The interface through which samples read crops, and the joined stores of several data sets."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ APART = 100_000  # more shards than any store has, so that shard numbers of join
 
 
 class Store(Protocol):
-    """Crops and the two tables of their manifest."""
+    """The interface of a store: its crops and the two tables of its manifest."""
 
     @property
     def items(self) -> pd.DataFrame:
@@ -33,7 +33,7 @@ class Store(Protocol):
 
 
 def store_folder(prepared: Path, name: str, key: str) -> Path:
-    """Return the folder of the crops that a recipe makes of a data set; only this function builds that path."""
+    """Return the folder of a data set's crops, given the key of the recipe; only this function builds the path."""
     return prepared / name / key
 
 

@@ -17,16 +17,16 @@ Task = tuple[str, str, str | None]  # item, path, mask
 
 @dataclass
 class Work:
-    """A worker's job for one item; the result is written to disk, and only a rejection's reason is returned."""
+    """Prepare an item in a worker: write the result to disk, and return only the reason if the item is rejected."""
 
     folder: Path
     root: Path
     recipe: Recipe
 
     def __call__(self, task: Task) -> str | None:
-        """Make the crops of one item; return the reason if there are no crops, else None."""
+        """Make the crops of one item; return None, or the reason why there are none."""
         item, path, mask = task
-        if (about := read_about(self.folder, item)) is not None:  # done by another call meanwhile
+        if (about := read_about(self.folder, item)) is not None:  # prepared by another call meanwhile
             return about["rejected"]
         file = self.root / path
         try:
@@ -43,7 +43,7 @@ class Work:
 def record(
     folder: Path, root: Path, results: Iterator[tuple[Task, str | workers.TaskError | None]]
 ) -> Iterator[str | None]:
-    """Yield why each item is rejected, or None; record an item that crashed its worker, so that it is not retried."""
+    """Yield the reason why each item is rejected, or None; save items that crashed or hung, so they are not retried."""
     for (item, path, _), result in results:
         if isinstance(result, workers.TaskError):
             keep(folder, item, None, file_size(root / path), str(result))
@@ -60,9 +60,9 @@ def keep(folder: Path, item: str, crops: Crops | None, columns: Statistics, reas
     """
     try:
         write_part(folder, item, crops, columns, None if reason is None else printable(reason))
-    except OSError as error:  # a full disk is not the item's fault
+    except OSError as error:  # the item is not the cause, for example if the disk is full
         raise workers.Stop(
-            f"cannot write below {folder} ({error}); fix this and rerun the command to resume"
+            f"cannot write to {folder} ({error}); fix the cause and rerun the command to resume"
         ) from error
 
 

@@ -1,9 +1,10 @@
-"""A frozen encoder and a scikit-learn classifier of its features; it is trained and tested like other detectors."""
+"""Detector with a frozen encoder and a scikit-learn classifier, which is trained and tested like other detectors."""
 
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -16,17 +17,17 @@ from unmask.networks.svm import FeatureSVM
 
 
 class SVM(Detector):
-    """Fit a support vector machine, or logistic regression, to the training split's features from a frozen encoder.
+    """Fit a support vector machine, or logistic regression, to a frozen encoder's features of the training split.
 
     Features are computed once for all stored crops. The classifier is fitted before the single epoch, in which nothing
-    is trained; validation and test are inherited from `Detector`. The fitted parameters become tensors of the network,
+    is trained. Validation and test are inherited from `Detector`. The fitted parameters become tensors of the network,
     so that loading a checkpoint never runs code.
 
     Args:
         network: a `networks.svm.FeatureSVM`.
         loss: loss to log in validation and test; the fit does not use it.
-        classifier: support vector machine `linear` or `rbf`, or `logistic` regression; both classes get the same total
-            weight.
+        classifier: `linear` or `rbf` (support vector machines), or `logistic` (logistic regression); both classes get
+            the same total weight.
         C: values of the inverse regularisation strength to try.
         gamma: values of gamma to try for `rbf`, in units of 1 / number of features.
         draws: number of randomly drawn combinations of C and gamma to try; null tries all.
@@ -35,6 +36,8 @@ class SVM(Detector):
         monitor: see `Detector`.
         channels_last: see `Detector`.
         features: `exact` or `auto`, see `Detector`.
+        copies: number of augmented copies of each training sample (see data.augment) that are fitted in addition to
+            the stored crops. Their features are not cached.
     """
 
     cv: Settings  #: results of cross-validation, for metrics.json
@@ -52,40 +55,62 @@ class SVM(Detector):
         monitor: str = "val/video_auroc",
         channels_last: bool = True,
         features: str = "exact",
+        copies: int = 0,
     ) -> None:
         if features == "off":
             raise ValueError("module.features=off: an SVM is fitted to features; expected auto or exact")
         if classifier not in cv.CLASSIFIERS:
             raise ValueError(f"module.classifier={classifier}: expected one of {', '.join(cv.CLASSIFIERS)}")
         if folds < 2:
-            raise ValueError(f"module.folds={folds}: cross-validation needs at least 2")
+            raise ValueError(f"module.folds={folds}: cross-validation needs at least 2 folds")
         super().__init__(network, loss, _none, _none, monitor, channels_last, features)
         self.classifier, self.tried = classifier, (C, gamma)
-        self.draws, self.folds, self.seed = draws, folds, seed
+        self.draws, self.folds, self.seed, self.copies = draws, folds, seed, copies
         self.cv = {}
 
     def on_fit_start(self) -> None:
         """Compute the features and fit the classifier, unless a resumed run has loaded its fitted parameters.
 
         Raises:
-            ValueError: the Trainer has several processes, or its `max_epochs` is not 1.
+            ValueError: the Trainer has several processes, its `max_epochs` is not 1, or `copies` does not suit the
+                augmentation of the data.
         """
         if self.trainer.max_epochs != 1 or self.trainer.world_size > 1:
-            raise ValueError("an SVM is fitted once, by one process: set trainer.max_epochs=1 trainer.devices=1")
+            raise ValueError(
+                f"an SVM is fitted in 1 epoch by 1 process, but got {self.trainer.max_epochs} epochs and "
+                f"{self.trainer.world_size} processes: set trainer.max_epochs=1 trainer.devices=1"
+            )
+        if self.data.blend is not None or self.data.as_stored != (self.copies == 0):
+            raise ValueError(
+                f"module.copies={self.copies}: an SVM is fitted to the stored crops (module.copies=0 "
+                "augment@data.augment=none blend@data.blend=none), or also to augmented copies (module.copies=2 "
+                "augment@data.augment=saved_again)"
+            )
+        copies = [] if self.cv else self._augmented(self.data)
         self.use_features(self.data)
         if not self.cv:
-            self._fit(self.data)
+            self._fit(self.data, copies)
 
     def facts(self) -> Settings:
         """Return the results of cross-validation."""
         return {"cv": self.cv}
 
-    def _fit(self, data: DataModule) -> None:
+    @torch.no_grad()
+    def _augmented(self, data: DataModule) -> list[Tensor]:
+        """Return the features [N, F] of each augmented copy of the training split."""
+        encode = self._exact
+        return [
+            torch.cat([encode(batch["x"]).float().cpu() for batch in data.augmented(copy, self.device)])
+            for copy in range(self.copies)
+        ]
+
+    def _fit(self, data: DataModule, copies: Sequence[Tensor]) -> None:
         samples, groups = data.samples["train"], data.groups("train")
         batch = samples.__getitems__([(0, index) for index in range(len(samples))])
-        features, label = batch["features"].double().numpy(), batch["y"].numpy()
+        features = torch.cat([batch["features"], *copies]).double().numpy()
+        label, groups = (np.tile(each, 1 + len(copies)) for each in (batch["y"].numpy(), groups))
         if features.ndim != 2:
-            raise ValueError("an SVM reads single frames: set frames=null")
+            raise ValueError("an SVM expects single frames: set frames=null")
         splits = cv.folds(label, groups, self.folds, self.seed)
         tried = cv.candidates(self.classifier, *self.tried, features.shape[1], self.draws, self.seed)
         choice = cv.choose(self.classifier, features, label, splits, tried)
@@ -116,4 +141,4 @@ class SVM(Detector):
 
 
 def _none(*_: Any) -> Any:
-    """Stand in for an optimizer and its schedule."""
+    """Return None, in place of an optimizer or its schedule."""

@@ -1,4 +1,4 @@
-"""Convolutional image encoder, whose stages halve the side, and decoder, whose stages double it."""
+"""Convolutional encoder and decoder of images; encoder stages halve the side, decoder stages double it."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from unmask.networks.dcgan import doublings, widths
 
 
 class ConvEncoder(nn.Module):
-    """Image [B, 3, S, S] in [0, 1] -> [B, outputs].
+    """Encode images [B, 3, S, S] in [0, 1] as vectors [B, outputs].
 
     Args:
         image_size: S in px, a power of two of at least 8.
@@ -27,7 +27,7 @@ class ConvEncoder(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * channels[-1], outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [B, 3, S, S] in [0, 1] -> [B, outputs]."""
+        """Return the vectors [B, outputs] of images x [B, 3, S, S] in [0, 1]."""
         if x.shape[1:] != (3, self.image_size, self.image_size):
             raise ValueError(f"expected input [B, 3, {self.image_size}, {self.image_size}], but got {list(x.shape)}")
         found: Tensor = self.layers(2 * x - 1)
@@ -35,12 +35,12 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Latent [B, latent] -> image [B, 3, S, S] in [0, 1].
+    """Decode latents [B, latent] into images [B, 3, S, S] in [0, 1].
 
     Args:
         image_size: S in px, a power of two of at least 8.
         latent: length of the latent.
-        filters: channels of the stage with the highest resolution; the others mirror `ConvEncoder`.
+        filters: channels of the stage with the highest resolution; the other stages mirror `ConvEncoder`.
     """
 
     def __init__(self, image_size: int = 64, latent: int = 128, filters: int = 32) -> None:
@@ -57,10 +57,10 @@ class ConvDecoder(nn.Module):
         self.last = nn.Conv2d(channels[-1], 3, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        """z: [B, latent] -> [B, 3, S, S] in [0, 1]."""
+        """Return the images [B, 3, S, S] in [0, 1] of latents z [B, latent]."""
         x = self.first(z).view(len(z), -1, 4, 4)
         for stage in self.stages:
-            # Upsampling is followed by a convolution, because transposed convolutions leave chequerboard artefacts.
+            # Upsampling and a convolution avoid the chequerboard artefacts of transposed convolutions.
             x = stage(interpolate(x, scale_factor=2.0, mode="nearest"))
         picture: Tensor = self.last(x).sigmoid()
         return picture

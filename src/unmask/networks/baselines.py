@@ -1,4 +1,4 @@
-"""Hand-crafted features: baselines that a deep detector must beat.
+"""Hand-crafted features, which serve as baselines for deep detectors.
 
 They have the same interface as the encoders in `encoders.py`: images [N, C, H, W] in [0, 1] -> [N, num_features].
 """
@@ -11,7 +11,7 @@ LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green and blue, ITU-R BT.60
 
 
 class PixelEncoder(nn.Module):
-    """The image itself, downsampled and flattened.
+    """Return the downsampled and flattened image as features.
 
     Args:
         side: side of the downsampled image, px.
@@ -23,17 +23,17 @@ class PixelEncoder(nn.Module):
         self.side, self.channels, self.num_features = side, channels, channels * side**2
 
     def extra_repr(self) -> str:
-        """The arguments, for `repr`."""
+        """Return the arguments for `repr`."""
         return f"side={self.side}, channels={self.channels}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [N, channels, H, W] in [0, 1] -> [N, channels * side * side]."""
+        """Return the features [N, channels * side * side] of images x [N, channels, H, W] in [0, 1]."""
         small: Tensor = interpolate(x, (self.side, self.side), mode="bilinear", antialias=True, align_corners=False)
         return small.flatten(1)
 
 
 class SpectrumEncoder(nn.Module):
-    """Log power spectrum of the luminance, averaged over all directions.
+    """Compute the log power spectrum of the luminance, averaged over all directions.
 
     After "Unmasking DeepFakes with simple Features", Durall et al. 2019 (arXiv 1911.00686): upsampling in a generator
     leaves traces at high frequencies.
@@ -41,7 +41,7 @@ class SpectrumEncoder(nn.Module):
     Args:
         bins: number of rings of equal width in the frequency plane, from zero frequency (mean brightness) to the
             highest frequency (a chequerboard).
-        channels: number of input channels: 3 for each RGB image stacked in the channel dimension.
+        channels: number of input channels: 3 per RGB image, with images stacked in the channel dimension.
     """
 
     def __init__(self, bins: int = 32, channels: int = 3) -> None:
@@ -51,14 +51,14 @@ class SpectrumEncoder(nn.Module):
         self.bins, self.channels, self.num_features = bins, channels, bins * channels // 3
 
     def extra_repr(self) -> str:
-        """The arguments, for `repr`."""
+        """Return the arguments for `repr`."""
         return f"bins={self.bins}, channels={self.channels}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [N, channels, H, W] in [0, 1], H and W at least 2 * bins -> [N, bins * channels / 3]."""
+        """Return features [N, bins * channels / 3] of x [N, channels, H, W] in [0, 1], H and W at least 2 * bins."""
         if min(x.shape[-2:]) < 2 * self.bins:
             raise ValueError(
-                f"{x.shape[-2]}x{x.shape[-1]} px are too few for {self.bins} rings: lower bins, or increase image_size"
+                f"{x.shape[-2]}x{x.shape[-1]} px is too small for bins={self.bins}: lower bins, or increase image_size"
             )
         pictures = x.float().reshape(len(x), -1, 3, *x.shape[2:])
         red, green, blue = pictures.unbind(2)  # [N, pictures, H, W] each
@@ -71,7 +71,7 @@ class SpectrumEncoder(nn.Module):
 
 
 def _rings(height: int, width: int, bins: int, device: torch.device) -> Tensor:
-    """Return the index of the ring that each frequency of an image falls in [H * W]."""
+    """Return the index of the ring of each frequency of an image [H * W]."""
     down = torch.fft.fftfreq(height, dtype=torch.float64)[:, None]
     across = torch.fft.fftfreq(width, dtype=torch.float64)[None]
     radius = (2 * (down.square() + across.square())).sqrt()  # 0 to 1; a frequency is at most half the sampling rate

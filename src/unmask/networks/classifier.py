@@ -1,4 +1,4 @@
-"""A single-frame detector: any image encoder and a linear classifier; selected encoder parameters can be trained."""
+"""Single-frame detector with any image encoder and a linear classifier; encoder parameters to train can be selected."""
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -9,19 +9,20 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from unmask.networks.encoded import EncodedNetwork
+from unmask.networks.layout import expect_frames
 
 
 class FrameClassifier(EncodedNetwork):
-    """Encode a frame and classify it.
+    """Classify a frame with an image encoder and a linear classifier.
 
     Args:
         encoder: a callable that builds the encoder from `channels`. The encoder maps [N, 3, H, W] in [0, 1] to
             [N, num_features] and has the attributes `channels` and `num_features`.
         tuned: shell-style patterns of the encoder parameters to train: `*` trains all, an empty list freezes the
-            encoder, `*norm*` trains only the layer norms, as GenD does (arXiv 2508.06248). Submodules all of whose
-            parameters are frozen stay in eval mode, so that batch norm does not update its running statistics.
+            encoder, `*norm*` trains only the layer norms, as GenD does (arXiv 2508.06248). Submodules with only frozen
+            parameters stay in eval mode, so that batch norm does not update its running statistics.
         dropout: dropout probability before the classifier, 0 to 1.
-        unit_length: normalise features to unit length before the classifier, as GenD does.
+        unit_length: whether to normalise features to unit length before the classifier, as GenD does.
 
     Raises:
         ValueError: a pattern matches no parameter, or `encoder` is a module rather than a callable that builds one.
@@ -45,7 +46,7 @@ class FrameClassifier(EncodedNetwork):
         for pattern in tuned:
             if not any(fnmatchcase(name, pattern) for name in names):
                 few = ", ".join(names[:3])
-                raise ValueError(f"tuned={pattern}: matches no parameter of the encoder; their names are {few}, ...")
+                raise ValueError(f"tuned={pattern}: matches no parameter of the encoder; its parameters are {few}, ...")
         for name, parameter in self.encoder.named_parameters():
             parameter.requires_grad_(any(fnmatchcase(name, pattern) for pattern in tuned))
         self.frozen = not any(parameter.requires_grad for parameter in self.encoder.parameters())
@@ -61,20 +62,19 @@ class FrameClassifier(EncodedNetwork):
         return self
 
     def encode(self, x: Tensor) -> Tensor:
-        """x: RGB frames [B, 3, H, W] in [0, 1] -> features [B, F]."""
-        if x.ndim != 4:
-            raise ValueError(f"this network reads frames [B, 3, H, W], not {list(x.shape)}: set frames=null")
+        """Return the features [B, F] of RGB frames x [B, 3, H, W] in [0, 1]."""
+        expect_frames(x)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             features: Tensor = self.encoder(x)
         return features
 
     def head(self, features: Tensor) -> Tensor:
-        """Features [B, F] -> logit [B], positive = fake."""
+        """Return the logits [B] of features [B, F]; positive means fake."""
         if self.unit_length:
             features = normalize(features, dim=1)
         logit: Tensor = self.classifier(features)
         return logit.squeeze(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: RGB frames [B, 3, H, W] in [0, 1] -> logit [B]."""
+        """Return the logits [B] of RGB frames x [B, 3, H, W] in [0, 1]; positive means fake."""
         return self.head(self.encode(x))

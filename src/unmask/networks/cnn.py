@@ -1,8 +1,8 @@
-"""A small CNN on noise residuals: it sees differences between neighbouring pixels, but little of the image content.
+"""A small CNN on noise residuals, which contain differences between neighbouring pixels but little image content.
 
-The first layer is fixed: high-pass filters of the spatial rich model ("Rich Models for Steganalysis of Digital Images",
-Fridrich and Kodovsky 2012, doi 10.1109/TIFS.2012.2190402). Their output is clipped at a few grey levels, so that edges
-do not dominate noise. The next layers start at full resolution and use average instead of max pooling, after
+The first layer applies fixed high-pass filters of the spatial rich model ("Rich Models for Steganalysis of Digital
+Images", Fridrich and Kodovsky 2012, doi 10.1109/TIFS.2012.2190402). Its output is clipped at a few grey levels, so that
+edges do not dominate noise. The next layers start at full resolution and use average instead of max pooling, as in
 "Structural Design of Convolutional Neural Networks for Steganalysis", Xu et al. 2016 (doi 10.1109/LSP.2016.2548421).
 Bayar and Stamm 2016 (doi 10.1145/2909827.2930786) learn the filters instead, but this needs more than a few hundred
 images.
@@ -11,6 +11,8 @@ images.
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
+
+from unmask.networks.layout import expect_frames
 
 SECOND = [1.0, -2.0, 1.0]
 SQUARE_3 = [[-1.0, 2.0, -1.0], [2.0, -4.0, 2.0], [-1.0, 2.0, -1.0]]
@@ -24,7 +26,7 @@ SQUARE_5 = [
 
 
 def high_pass() -> Tensor:
-    """Return four filters [4, 1, 5, 5] whose response to constant and linear regions is 0; their centre weight is -1.
+    """Return four filters [4, 1, 5, 5] with centre weight -1 and no response to constant or linear regions.
 
     Each filter predicts a pixel from its neighbours and returns the prediction error. The four filters use these
     neighbours: left and right; above and below; the 3x3 square around the pixel; the 5x5 square around the pixel.
@@ -44,8 +46,8 @@ class ResidualCnn(nn.Module):
     (augment=crops) and applied to whole frames. Do not resample its input, since resampling changes the residuals.
 
     Args:
-        width: channels of the first stage; the others have 2, 3 and 4 times as many.
-        truncate: residuals are clipped at this many grey levels (of 255).
+        width: channels of the first stage; the other stages have 2, 3 and 4 times as many.
+        truncate: maximum absolute residual in grey levels (of 255); larger residuals are clipped.
         dropout: dropout probability before the classifier, 0 to 1.
     """
 
@@ -67,23 +69,22 @@ class ResidualCnn(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.num_features, 1))
 
     def residuals(self, x: Tensor) -> Tensor:
-        """x: [B, 3, H, W] in [0, 1] -> residuals [B, 12, H, W] in [-1, 1], four per channel."""
+        """Return residuals [B, 12, H, W] in [-1, 1] of RGB frames x [B, 3, H, W] in [0, 1]: four per channel."""
         edged = pad(x, (2, 2, 2, 2), mode="reflect")
         levels = 255 * conv2d(edged, self.filters.to(x.dtype), groups=3)
         return (levels / self.truncate).clamp(-1, 1)
 
     def encode(self, x: Tensor) -> Tensor:
-        """x: RGB frames [B, 3, H, W] in [0, 1] -> features [B, num_features]."""
-        if x.ndim != 4:
-            raise ValueError(f"this network reads frames [B, 3, H, W], not {list(x.shape)}: set frames=null")
+        """Return the features [B, num_features] of RGB frames x [B, 3, H, W] in [0, 1]."""
+        expect_frames(x)
         features: Tensor = self.stages(self.residuals(x).contiguous(memory_format=torch.channels_last))
         return features.mean((2, 3))
 
     def head(self, features: Tensor) -> Tensor:
-        """Features [B, num_features] -> logit [B], positive = fake."""
+        """Return the logits [B] of features [B, num_features]; positive means fake."""
         logit: Tensor = self.classifier(features)
         return logit.squeeze(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: RGB frames [B, 3, H, W] in [0, 1] -> logit [B]."""
+        """Return the logits [B] of RGB frames x [B, 3, H, W] in [0, 1]; positive means fake."""
         return self.head(self.encode(x))

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from unmask.networks.encoded import EncodedNetwork
 
 # Between consecutive frames, most pixels of a face change by 0.01 to 0.02 on the scale [0, 1]. Multiplied by 8, the
-# differences have the spread that encoders expect of a channel. Larger ones (moving edges) are clipped at 1/16.
+# differences have the spread that encoders expect of a channel. Differences above 1/16 (moving edges) are clipped.
 DIFFERENCE_SCALE = 8.0
 POOLINGS = ("last", "mean", "attention")
-# Frames per forward pass on a CPU, if the encoder is not being trained: InceptionResnetV1 then takes two thirds of the
-# time that it takes for all 160 frames of a batch at once (values of 4, 8, 16 and 32 were measured on two cores).
+# Frames per forward pass on a CPU if the encoder is not being trained. With 16 frames, InceptionResnetV1 takes two
+# thirds of the time of one pass over all 160 frames of a batch (4, 8, 16 and 32 frames were measured on two cores).
 CPU_FRAMES = 16
 
 
@@ -33,7 +33,7 @@ class CnnLstm(EncodedNetwork):
         dropout: dropout probability between the layers and before the classifier, 0 to 1.
         bidirectional: add a second LSTM that reads the clip backwards.
         pooling: `last` (the last output of each direction), `mean`, or `attention` (a learned weight per frame).
-        differences: give the encoder 6 channels: the frame and its difference from the previous frame.
+        differences: whether the encoder gets 6 channels: the frame and its difference from the previous frame.
         frozen: freeze the encoder, keep it in eval mode and train only the layers after it.
 
     Raises:
@@ -59,7 +59,8 @@ class CnnLstm(EncodedNetwork):
         self.encoder = encoder(channels=channels)
         if self.encoder.channels != channels:
             raise ValueError(
-                f"the encoder takes {self.encoder.channels} channels, not {channels}: build it with channels={channels}"
+                f"expected an encoder of {channels} channels, but got {self.encoder.channels}: build it with "
+                f"channels={channels}"
             )
         width = hidden * (1 + bidirectional)
         self.lstm = nn.LSTM(
@@ -76,16 +77,16 @@ class CnnLstm(EncodedNetwork):
             self.encoder.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Set the training mode; a frozen encoder stays in eval mode, so that batch norm does not change."""
+        """Set the training mode; a frozen encoder stays in eval mode, so that batch norm statistics do not change."""
         super().train(mode)
         if self.frozen:
             self.encoder.eval()
         return self
 
     def encode(self, x: Tensor) -> Tensor:
-        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> features of each frame [B, T, F]."""
+        """Return the features [B, T, F] of each frame of RGB clips x [B, T, 3, H, W] in [0, 1]."""
         if x.ndim != 5:
-            raise ValueError(f"a CnnLstm reads clips [B, T, 3, H, W], not {list(x.shape)}: set frames=T, such as 16")
+            raise ValueError(f"expected clips [B, T, 3, H, W], but got {list(x.shape)}: set frames=T, such as 16")
         if self.differences:
             x = torch.cat([x, change(x)], dim=2)  # [B, T, 6, H, W]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
@@ -97,9 +98,9 @@ class CnnLstm(EncodedNetwork):
         return features.view(*x.shape[:2], -1)
 
     def head(self, features: Tensor) -> Tensor:
-        """Features [B, T, F] -> logit [B], positive = fake."""
+        """Return the logits [B] of features [B, T, F]; positive means fake."""
         if features.is_cpu and torch.is_autocast_enabled("cpu"):
-            # CPU autocast casts the weights but not the initial state, which takes the dtype of the features.
+            # CPU autocast casts the weights but not the initial state, whose dtype is that of the features.
             features = features.to(torch.get_autocast_dtype("cpu"))
         outputs, _ = self.lstm(features)  # [B, T, width]
         logit: Tensor = self.classifier(self._pool(outputs))
@@ -116,7 +117,7 @@ class CnnLstm(EncodedNetwork):
         return torch.cat([outputs[:, -1, : self.hidden], outputs[:, 0, self.hidden :]], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> logit [B]."""
+        """Return the logits [B] of RGB clips x [B, T, 3, H, W] in [0, 1]; positive means fake."""
         return self.head(self.encode(x))
 
 
@@ -126,7 +127,7 @@ def _check(
     if isinstance(encoder, nn.Module):
         raise ValueError("encoder must be a factory, not a built module (in a config, add _partial_: true)")
     if frames is None or frames < 1 + differences:
-        raise ValueError(f"frames={frames}: a CnnLstm reads clips; set frames=T, such as 16")
+        raise ValueError(f"frames={frames}: a CnnLstm expects clips; set frames=T, such as 16")
     if pooling not in POOLINGS:
         raise ValueError(f"pooling={pooling}: expected one of {', '.join(POOLINGS)}")
     if frozen and differences:

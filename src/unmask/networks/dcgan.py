@@ -1,8 +1,8 @@
 """DCGAN: generator and discriminator of strided convolutions (arXiv 1511.06434), with more stages for larger images.
 
-To condition the networks on attributes, an embedding of the attributes is concatenated to the generator's latent
-(arXiv 1411.1784). The discriminator takes the attributes as a fourth channel or, better, projects its features onto
-them (arXiv 1802.05637).
+In conditional networks, an embedding of the attributes is concatenated to the generator's latent (arXiv 1411.1784).
+The discriminator gets the attributes as a fourth channel or, by default, projects its features onto them (arXiv
+1802.05637).
 """
 
 import math
@@ -18,7 +18,7 @@ SPREAD = 0.02  # standard deviation of the initial weights, as in the paper
 
 
 def doublings(image_size: int) -> int:
-    """Return how often a side of 4 px must be doubled to reach `image_size`."""
+    """Return the number of doublings from a side of 4 px to `image_size`."""
     stages = round(math.log2(max(image_size, 1))) - 2
     if image_size < 8 or 4 * 2**stages != image_size:
         raise ValueError(f"image_size={image_size}: expected a power of two of at least 8, such as 64 as in the paper")
@@ -26,12 +26,12 @@ def doublings(image_size: int) -> int:
 
 
 def widths(filters: int, stages: int) -> list[int]:
-    """Return the channels per stage, highest resolution first: `filters`, doubled at each stage, at most 8 x that."""
+    """Return the channels per stage, highest resolution first: `filters`, doubled at each stage up to 8 x `filters`."""
     return [filters * min(2**at, 8) for at in range(stages)]
 
 
 def _initialise(network: nn.Module) -> None:
-    """Draw weights from a normal distribution with deviation 0.02, as in the paper; its mean is 0, or 1 for norms."""
+    """Draw weights from N(0, 0.02^2), or from N(1, 0.02^2) for norms, as in the paper; set biases to 0."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(layer.weight, 0.0, SPREAD)
@@ -43,13 +43,13 @@ def _initialise(network: nn.Module) -> None:
 
 
 class DCGANGenerator(nn.Module):
-    """Latent [B, latent] -> image [B, 3, S, S] in [-1, 1].
+    """Generate images [B, 3, S, S] in [-1, 1] from latents [B, latent].
 
     Args:
         image_size: S in px, a power of two of at least 8; the paper uses 64.
         latent: length of the latent; the paper uses 100.
         filters: channels of the stage with the highest resolution; the other stages have up to 8 x `filters`.
-        attributes: number of attributes the generator is conditioned on; 0 for an unconditional generator.
+        attributes: number of attributes that the generator is conditioned on; 0 for an unconditional generator.
         embedding: length of the vector into which the attributes are embedded.
     """
 
@@ -69,7 +69,7 @@ class DCGANGenerator(nn.Module):
         _initialise(self)
 
     def forward(self, z: Tensor, attributes: Tensor | None = None) -> Tensor:
-        """z: [B, latent], attributes: [B, A] in [0, 1] if conditional -> [B, 3, S, S] in [-1, 1]."""
+        """Return images [B, 3, S, S] in [-1, 1] for latents z [B, latent] and, if conditional, attributes [B, A]."""
         if self.embed is not None:
             if attributes is None:
                 raise ValueError(f"this generator is conditional: pass {self.attributes} attributes")
@@ -79,16 +79,16 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """Image [B, 3, S, S] in [-1, 1] -> score [B]; larger means real.
+    """Compute scores [B] of images [B, 3, S, S] in [-1, 1]; larger means real.
 
     Args:
         image_size: S in px, a power of two of at least 8.
         filters: channels of the stage with the highest resolution; the other stages have up to 8 x `filters`.
-        attributes: number of attributes the discriminator is conditioned on; 0 for an unconditional discriminator.
-        condition: how the attributes enter: `projection` (of the features) or `concat` (as a fourth channel).
+        attributes: number of attributes that the discriminator is conditioned on; 0 for an unconditional discriminator.
+        condition: how attributes are used: `projection` (of the features) or `concat` (as a fourth channel).
         norm: `batch`, as in the paper; `instance` or `none` for WGAN-GP, whose penalty is computed per image
             (arXiv 1704.00028, section 4).
-        spectral: divide each weight by its largest singular value (arXiv 1802.05957), intended for the hinge loss.
+        spectral: whether to divide each weight by its largest singular value (arXiv 1802.05957), for the hinge loss.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class DCGANDiscriminator(nn.Module):
                     spectral_norm(layer)
 
     def forward(self, x: Tensor, attributes: Tensor | None = None) -> Tensor:
-        """x: [B, 3, S, S] in [-1, 1], attributes: [B, A] in [0, 1] if conditional -> [B]."""
+        """Return the scores [B] of images x [B, 3, S, S] in [-1, 1] and, if conditional, of attributes [B, A]."""
         if self.attributes and attributes is None:
             raise ValueError(f"this discriminator is conditional: pass {self.attributes} attributes")
         if self.drawn is not None:

@@ -1,8 +1,8 @@
-"""Denoising U-Net for diffusion, conditioned on time and attributes; attention at chosen resolutions.
+"""Denoising U-Net for diffusion, conditioned on time and attributes, with attention at selected resolutions.
 
 This is the network of DDPM (arXiv 2006.11239, appendix B), built from diffusers' UNet2DModel. In addition, it can fold
-images into patches, so that no layer works at full resolution (arXiv 2301.11093, section 3.2): with `patch=2`, a
-forward pass costs a quarter.
+images into patches, so that no layer works at full resolution (arXiv 2301.11093, section 3.2). With `patch=2`, a
+forward pass needs a quarter of the computation.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 
 class Denoiser(nn.Module):
-    """Noisy image and time -> predicted noise or velocity, depending on the training module.
+    """Predict the noise or the velocity of noisy images at given times; the noise schedule says which.
 
     To condition the network on attributes, their embedding is added to the time embedding. If an image's attributes are
     unknown, a learned embedding is added instead (arXiv 2207.12598).
 
     Args:
-        image_size: S in px, a multiple of patch x 2^(stages - 1).
-        channels: channels of each stage, highest resolution first; each stage has half the side of the previous one.
+        image_size: side S of the images in px, a multiple of patch x 2^(stages - 1).
+        channels: channels of each stage, highest resolution first; each stage has half the side of the previous stage.
         layers: number of residual blocks per stage.
-        attention: sides of the feature maps at which stages have self-attention, in px after patching.
+        attention: sides, in px after patching, of the feature maps whose stages have self-attention.
         patch: side in px of the squares that are folded into channels before the first layer; 1 for no patching.
         groups: number of groups of the group norm; must divide every entry of `channels`.
         head: channels per attention head.
@@ -45,7 +45,7 @@ class Denoiser(nn.Module):
         super().__init__()
         sides = stage_sides(image_size, len(channels), patch)
         _check(channels, layers, attention, sides, groups, head)
-        # Imported here because the import takes seconds, which only users of a denoiser should wait.
+        # Imported here because the import takes seconds; only users of a denoiser should wait for it.
         from diffusers.models.unets.unet_2d import UNet2DModel
 
         self.image_size, self.patch, self.attributes = image_size, patch, attributes
@@ -64,7 +64,7 @@ class Denoiser(nn.Module):
             dropout=dropout,
             class_embed_type="identity" if attributes else None,
         )
-        width = 4 * channels[0]  # of UNet2DModel's time embedding
+        width = 4 * channels[0]  # of UNet2DModel's time embedding, in channels
         if attributes:
             self.embed = nn.Sequential(nn.Linear(attributes, width), nn.SiLU(), nn.Linear(width, width))
             self.unknown = nn.Parameter(torch.zeros(width))
@@ -87,7 +87,7 @@ class Denoiser(nn.Module):
         """Return the embedding [B, width] of the attributes, which is added to the time embedding."""
         if attributes is None:
             return self.unknown.expand(count, -1)
-        told: Tensor = self.embed(2 * attributes - 1)  # "no attribute present" must differ from "unknown"
+        told: Tensor = self.embed(2 * attributes - 1)  # an absent attribute (-1) must differ from an unknown one
         return told if known is None else torch.where(known[:, None], told, self.unknown)
 
 
@@ -100,8 +100,8 @@ def stage_sides(image_size: int, stages: int, patch: int) -> list[int]:
     factor = patch * 2 ** (stages - 1) if patch >= 1 and stages >= 1 else 0
     if not factor or image_size < factor or image_size % factor:
         raise ValueError(
-            f"image_size={image_size}, patch={patch}, {stages} channels: expected a size that is a multiple of "
-            f"{factor or 'patch x 2^(stages - 1)'}, or use fewer channels, or patch=1"
+            f"image_size={image_size}, patch={patch}, {stages} channels: expected image_size to be a multiple of "
+            f"{factor or 'patch x 2^(number of channels - 1)'}; list fewer channels, or set patch=1"
         )
     return [image_size // patch // 2**at for at in range(stages)]
 

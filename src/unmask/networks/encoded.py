@@ -1,4 +1,4 @@
-"""Interface of networks with a per-frame encoder; if it is frozen, its features can be computed once and cached."""
+"""Interface of networks with a per-frame encoder; the features of a frozen encoder can be computed once and cached."""
 
 from torch import Tensor, nn
 
@@ -8,12 +8,12 @@ class EncodedNetwork(nn.Module):
 
     Attributes:
         encoder: maps float [N, 3, H, W] in [0, 1] to features [N, F].
-        frozen: whether the encoder is kept fixed.
+        frozen: whether the encoder's weights are kept fixed.
     """
 
     encoder: nn.Module
     frozen: bool
 
     def head(self, features: Tensor) -> Tensor:
-        """Features of frames [B, F] or features of clips [B, T, F] -> logit [B]."""
+        """Return the logits [B] of the features of frames [B, F] or clips [B, T, F]."""
         raise NotImplementedError

@@ -1,6 +1,6 @@
-"""Per-frame encoders: images [N, C, H, W] in [0, 1] -> features [N, num_features].
+"""Per-frame encoders, which map images [N, C, H, W] in [0, 1] to features [N, num_features].
 
-Each encoder normalises its own input. Its attribute `channels` is 3 for RGB; channels beyond these are centred at 0.5.
+Each encoder normalises its own input. Its attribute `channels` is 3 for RGB; further channels are centred at 0.5.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,24 +9,25 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from facenet_pytorch import InceptionResnetV1
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from unmask.networks.timm_models import timm_model
 from unmask.networks.weights import facenet_state, load_state, read_state_dict, widen
 
-TIMM_POOLINGS = ("last", "stages")
+TIMM_POOLINGS = ("last", "stages", "grid")
 FACENET_SMALLEST = 75  # px; below this, the feature map of some stage of InceptionResnetV1 becomes empty
 
 
 class SmallEncoder(nn.Module):
-    """Four convolutions with batch norm, to train from scratch on a CPU: about 80,000 parameters at width 16.
+    """Encode images with four convolutions; about 80,000 parameters at width 16, to train from scratch on a CPU.
 
-    The first convolution has stride 2, because without it this layer would cost more than all the others; its 5x5
-    kernels still detect the finest texture. The features are the last stage's spatial mean, which shows traces all over
-    the face, and its spatial maximum, which shows local traces: with the mean alone, the encoder learns seams late.
+    The first convolution has stride 2, because with stride 1 it would cost more than all other layers; its 5x5 kernels
+    still detect the finest texture. The features are the last stage's spatial mean, which shows traces all over the
+    face, and its spatial maximum, which shows local traces. With the mean alone, the encoder learns seams late.
 
     Args:
         channels: number of input channels.
-        width: channels of the first stage; the others have 2, 4 and 6 times as many.
+        width: channels of the first stage; the other stages have 2, 4 and 6 times as many.
     """
 
     def __init__(self, channels: int = 3, width: int = 16) -> None:
@@ -48,7 +49,7 @@ class SmallEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [N, channels, H, W] in [0, 1] -> [N, num_features]."""
+        """Return the features [N, num_features] of images x [N, channels, H, W] in [0, 1]."""
         features: Tensor = self.stages((2 * x - 1).contiguous(memory_format=torch.channels_last))
         return torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
 
@@ -57,7 +58,7 @@ class FacenetEncoder(nn.Module):
     """InceptionResnetV1 of facenet-pytorch, trained for face recognition at 160 px: 512 features of unit length.
 
     Args:
-        pretrained: the weights to load, `vggface2` or `casia-webface`; none for random weights.
+        pretrained: the weights to load, `vggface2` or `casia-webface`; None for random weights.
         weights: path to a file with weights for this network, instead of `pretrained`.
         channels: number of input channels. Loaded weights are for RGB; the weights of other channels start at zero.
     """
@@ -79,7 +80,7 @@ class FacenetEncoder(nn.Module):
             load_state(self.network, state, weights or str(pretrained))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: faces [N, channels, H, W] in [0, 1], H and W at least 75 -> [N, 512]."""
+        """Return the features [N, 512] of faces x [N, channels, H, W] in [0, 1]; H and W must be at least 75."""
         if min(x.shape[-2:]) < FACENET_SMALLEST:
             raise ValueError(
                 f"{x.shape[-2]}x{x.shape[-1]} px is too small for facenet: set image_size=160, its native size"
@@ -95,14 +96,14 @@ class Stages(Protocol):
     feature_info: Sequence[Mapping[str, int]]
 
     def forward_intermediates(self, x: Tensor, indices: list[int] | None, intermediates_only: bool) -> list[Tensor]:
-        """Return the feature maps of the stages with these indices; None for all."""
+        """Return the feature maps of the stages `indices`; None returns those of all stages."""
 
     def prune_intermediate_layers(self, indices: list[int], prune_norm: bool, prune_head: bool) -> list[int]:
-        """Drop the layers that follow the last of the stages with these indices."""
+        """Remove the layers after the last of the stages `indices`."""
 
 
 class TimmEncoder(nn.Module):
-    """Any image model of timm without its classifier; input is normalised with the model's training statistics.
+    """Encode images with a timm model without its classifier; inputs are normalised as in the model's training.
 
     Args:
         name: a name from `timm.list_models()`, with or without the tag that selects weights.
@@ -112,7 +113,14 @@ class TimmEncoder(nn.Module):
         channels: number of input channels. Loaded weights are for RGB; the weights of other channels start at zero.
         image_size: side of the input in px; used only by architectures with a fixed input size.
         pooling: `last` uses the model's own pooled features. `stages` uses the spatial mean, standard deviation and
-            maximum of every stage of a CNN, so the traces in its early stages remain visible.
+            maximum of every stage of a CNN, so that the features include traces from early stages. `grid` uses the
+            means of one stage in the cells of a grid, which keeps the position in an aligned face; later stages are
+            removed.
+        stage: index of the stage for `grid`; negative indices count from the last stage.
+        grid: number of cells per side for `grid`.
+
+    Raises:
+        ValueError: an argument is out of range, or the model has no stages.
     """
 
     mean: Tensor
@@ -126,37 +134,55 @@ class TimmEncoder(nn.Module):
         channels: int = 3,
         image_size: int | None = None,
         pooling: str = "last",
+        stage: int = -2,
+        grid: int = 4,
     ) -> None:
         super().__init__()
         if pooling not in TIMM_POOLINGS:
-            raise ValueError(f"pooling={pooling}: expected {' or '.join(TIMM_POOLINGS)}")
+            raise ValueError(f"pooling={pooling}: expected one of {', '.join(TIMM_POOLINGS)}")
         if pretrained and weights is not None:
             raise ValueError(
                 f"pretrained={str(pretrained).lower()} and weights={weights}: set pretrained=false or weights=null"
             )
         self.network = timm_model(name, channels, image_size, pretrained, weights)
-        self.channels, self.pooling = channels, pooling
+        self.channels, self.pooling, self.grid = channels, pooling, grid
+        self.stages: list[int] | None = None  # indices of the stages that are used; None uses all
         known = vars(self.network)
         # The last layer of some models is wider than their last stage; timm calls this width head_hidden_size.
         self.num_features = int(known.get("head_hidden_size") or known["num_features"])
-        if pooling == "stages":
+        if pooling != "last":
             if not isinstance(self.network, Stages):
-                raise ValueError(f"pooling=stages: {name} has no forward_intermediates; choose another model")
-            self.num_features = 3 * sum(stage["num_chs"] for stage in self.network.feature_info)
+                raise ValueError(f"pooling={pooling}: {name} has no forward_intermediates; choose another model")
+            widths = [one["num_chs"] for one in self.network.feature_info]
+            self.num_features = 3 * sum(widths)
+        if pooling == "grid":
+            self._keep_stage(stage, widths)
         mean, std = list(known["pretrained_cfg"]["mean"]), list(known["pretrained_cfg"]["std"])
         rest = channels - len(mean)
-        # Channels after RGB are centred at 0.5; their deviation is the mean of the deviations of R, G and B.
+        # Channels after RGB are centred at 0.5; their std is the mean of the stds of R, G and B.
         self.register_buffer("mean", torch.tensor(mean + rest * [0.5]).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std + rest * [sum(std) / len(std)]).view(-1, 1, 1), persistent=False)
 
+    def _keep_stage(self, stage: int, widths: Sequence[int]) -> None:
+        """Use only the grid of one stage, and remove later ones; `widths` are the channels of all stages."""
+        if not -len(widths) <= stage < len(widths) or self.grid < 1:
+            raise ValueError(
+                f"stage={stage}, grid={self.grid}: expected a stage from {-len(widths)} to {len(widths) - 1}, and at "
+                "least 1 cell per side"
+            )
+        self.stages, self.num_features = [stage % len(widths)], widths[stage] * self.grid**2
+        cast(Stages, self.network).prune_intermediate_layers(self.stages, prune_norm=True, prune_head=True)
+
     def forward(self, x: Tensor) -> Tensor:
-        """x: [N, channels, H, W] in [0, 1] -> [N, num_features]."""
+        """Return the features [N, num_features] of images x [N, channels, H, W] in [0, 1]."""
         x = (x - self.mean) / self.std
         if self.pooling == "last":
             features: Tensor = self.network(x)
             return features
         stages = cast(Stages, self.network)
-        maps = stages.forward_intermediates(x, indices=None, intermediates_only=True)  # [N, C, h, w] each
+        maps = stages.forward_intermediates(x, indices=self.stages, intermediates_only=True)  # [N, C, h, w] each
+        if self.pooling == "grid":
+            return adaptive_avg_pool2d(maps[0], self.grid).flatten(1)  # [N, C * grid * grid]
         return torch.cat([pooled for one in maps for pooled in _pooled(one)], dim=1)
 
 

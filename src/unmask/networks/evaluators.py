@@ -1,8 +1,7 @@
-"""Feature networks for evaluating generated images: images [N, 3, H, W] in [0, 1] -> features [N, F].
+"""Networks that map images [N, 3, H, W] in [0, 1] to features [N, F], for evaluating generated images.
 
-Each evaluator has a `name`, which is part of its metrics' names, and a flag `published`: whether its features are the
-published ones with which FID, KID and the Inception Score were defined. Metrics of other features are not called FID,
-KID or Inception Score.
+Each evaluator has a `name`, which is part of its metrics' names, and a flag `published`. The flag says whether its
+features are those with which FID, KID and the Inception Score were defined. Metrics of other features have other names.
 """
 
 from collections.abc import Callable
@@ -30,16 +29,16 @@ AVERAGED = ("5b", "5c", "5d", "6b", "6c", "6d", "6e", "7b")  # blocks whose aver
 
 
 class RandomFeatures(nn.Module):
-    """A convolutional network with fixed random weights, equal on all machines, for use without a trained network.
+    """Compute features by random convolutions, equal on all machines, for use without a trained network.
 
     Random convolutions with a nonlinearity distinguish textures and layouts without training (Ulyanov et al., arXiv
     1711.10925, on untrained networks as priors; Naeem et al., arXiv 2002.09797, section 3.3, on random embeddings for
-    evaluating samples). A distance between its features shows whether samples get closer to the data during training.
-    This distance is not FID, and it can be compared only with distances from the same network.
+    evaluating samples). A distance between these features shows whether samples get closer to the data during training.
+    This distance is not FID. It can be compared only with distances from the same network.
 
     Args:
-        width: channels of the first stage. The features are the spatial mean and deviation of every channel of every
-            stage.
+        width: channels of the first stage. The features are the spatial mean and standard deviation of every channel
+            of every stage.
     """
 
     name = "random"  #: part of the names of metrics on these features
@@ -58,7 +57,7 @@ class RandomFeatures(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """x: [N, 3, H, W] in [0, 1] -> [N, F]."""
+        """Return the features [N, F] of images x [N, 3, H, W] in [0, 1]."""
         if x.shape[-2:] != (SIDE, SIDE):
             x = interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
         x = 4 * x.float() - 2
@@ -70,19 +69,19 @@ class RandomFeatures(nn.Module):
 
 
 class Inception(nn.Module):
-    """The Inception network of FID (arXiv 1706.08500): its 2048 features are the spatial mean of the last feature maps.
+    """Compute FID's Inception features (arXiv 1706.08500): the spatial mean of the 2048 last feature maps.
 
-    It is TensorFlow's graph of December 2015, which differs from torchvision's network: average pooling excludes the
-    padding, the last block uses max pooling, and there are 1008 classes. As in that graph, images are rounded to 8
+    The network is TensorFlow's graph of December 2015. It differs from torchvision's network: average pooling excludes
+    the padding, the last block uses max pooling, and there are 1008 classes. As in that graph, images are rounded to 8
     bits, resized to 299 px (bilinear, no antialiasing, source coordinate = target coordinate x scale) and scaled to
-    (x - 128) / 128. It always runs in float32, so that metrics do not depend on the Trainer's precision.
+    (x - 128) / 128. The network always runs in float32, so that metrics do not depend on the Trainer's precision.
 
     The weights file is a state dict with torchvision's parameter names. torch-fidelity and pytorch-fid publish the same
     file (95 MB). TorchScript archives and pickled networks are refused, because loading them would run code.
 
     Args:
         weights: path to the file; null looks in `$TORCH_HOME/hub/checkpoints`. If the file holds other weights than the
-            published ones, metrics are not called FID.
+            published ones, metrics have other names than FID.
         download: download the file if it is missing.
     """
 
@@ -105,7 +104,7 @@ class Inception(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """x: [N, 3, H, W] in [0, 1] -> [N, 2048]."""
+        """Return the features [N, 2048] of images x [N, 3, H, W] in [0, 1]."""
         with torch.autocast(x.device.type, enabled=False):
             x = (255 * x.float()).clamp(0, 255).round()
             x = (resize_corners(x, INCEPTION_SIDE) - 128) / 128
@@ -114,16 +113,16 @@ class Inception(nn.Module):
 
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor:
-        """Features [N, 2048] -> class logits [N, 1008]; the bias is left out, as in the published Inception Score."""
+        """Return class logits [N, 1008] of features [N, 2048], without bias, as in the published Inception Score."""
         classes = self._network.on(features.device).get_submodule("classes")
         assert isinstance(classes, nn.Linear)
         return features @ classes.weight.T
 
 
 def build_inception(state: dict[str, Tensor], origin: str) -> nn.Module:
-    """Build the graph of December 2015: images [N, 3, 299, 299] in [-1, 1] -> [N, 2048].
+    """Build the graph of December 2015, which maps images [N, 3, 299, 299] in [-1, 1] to features [N, 2048].
 
-    Its attribute `classes` is the linear layer that would turn these features into class logits.
+    Its attribute `classes` is the linear layer that maps these features to class logits.
 
     Raises:
         ValueError: the weights belong to another network.
@@ -151,7 +150,7 @@ def _repool(block: nn.Module, pool: Callable[[Tensor], Tensor]) -> None:
 
 
 def resize_corners(x: Tensor, side: int) -> Tensor:
-    """Resize images as TensorFlow 1 does: bilinear, no antialiasing, output pixel i samples i x (old side / new side).
+    """Resize images as in TensorFlow 1: bilinear, no antialiasing; output pixel i samples at i x (old side / new side).
 
     Args:
         x: images [N, C, H, W]; the result is [N, C, side, side].
@@ -162,7 +161,7 @@ def resize_corners(x: Tensor, side: int) -> Tensor:
 
 
 def _corner_weights(size: int, side: int) -> Tensor:
-    """Return the weight of each input pixel in each output pixel [side, size]."""
+    """Return the weights [side, size] of the input pixels in each output pixel."""
     row, at = torch.arange(side), torch.arange(side, dtype=torch.float64) * size / side
     low = at.long()
     weights = torch.zeros(side, size, dtype=torch.float64)

@@ -2,9 +2,9 @@
 
 This is the scheme of the first face-swapping programs (surveyed in arXiv 2005.05535, section 3.1). The encoder is
 trained on everyone's faces, so that its bottleneck describes pose, expression and lighting; each decoder learns one
-person's appearance. There are two differences. Upsampling is a sub-pixel convolution that is initialised to
-nearest-neighbour upsampling (arXiv 1707.02937), so that training does not start from a chequerboard pattern. There are
-no normalisation layers, so that a swap does not depend on the rest of the batch.
+person's appearance. This implementation differs in two ways. Its upsampling is a sub-pixel convolution initialised to
+nearest-neighbour upsampling (arXiv 1707.02937), so that training does not start from a chequerboard pattern. It has no
+normalisation layers, so that a swap does not depend on the rest of the batch.
 """
 
 from itertools import pairwise
@@ -18,7 +18,7 @@ SLOPE = 0.1  # negative slope of the leaky ReLUs
 
 
 class SharedEncoder(nn.Module):
-    """Images [B, 3, S, S] in [0, 1] -> [B, C, 8, 8].
+    """Encode images [B, 3, S, S] in [0, 1] as feature maps [B, C, 8, 8].
 
     Args:
         image_size: S in px, a power of two of at least 16.
@@ -39,14 +39,14 @@ class SharedEncoder(nn.Module):
         self.up = Enlarge(self.channels, self.channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [B, 3, S, S] in [0, 1] -> [B, C, 8, 8]."""
+        """Return the feature maps [B, C, 8, 8] of images x [B, 3, S, S] in [0, 1]."""
         flat = self.spread(self.squeeze(self.down(2 * x - 1)))
         found: Tensor = self.up(flat.view(len(x), self.channels, 4, 4))
         return found
 
 
 class PersonDecoder(nn.Module):
-    """[B, C, 8, 8] -> images of one person [B, 3, S, S] and their face masks [B, 1, S, S], both in [0, 1].
+    """Decode maps [B, C, 8, 8] into images of one person [B, 3, S, S] and face masks [B, 1, S, S], both in [0, 1].
 
     Args:
         image_size: S in px, a power of two of at least 16.
@@ -60,13 +60,13 @@ class PersonDecoder(nn.Module):
         self.last = nn.Conv2d(channels[-1], 4, 5, padding=2)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """z: [B, C, 8, 8] -> [B, 3, S, S], [B, 1, S, S]."""
+        """Return images [B, 3, S, S] and face masks [B, 1, S, S] for feature maps z [B, C, 8, 8]."""
         made: Tensor = self.last(self.stages(z)).sigmoid()
         return made[:, :3], made[:, 3:]
 
 
 class FaceSwapNetwork(nn.Module):
-    """The shared encoder and one decoder per person.
+    """Render faces as other people with a shared encoder and one decoder per person.
 
     Args:
         image_size: S in px, a power of two of at least 16.
@@ -106,7 +106,7 @@ class FaceSwapNetwork(nn.Module):
 
 
 class Enlarge(nn.Module):
-    """[B, inside, H, W] -> [B, outside, 2 H, 2 W]."""
+    """Upsample maps [B, inside, H, W] to [B, outside, 2 H, 2 W] by a sub-pixel convolution."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
@@ -116,13 +116,13 @@ class Enlarge(nn.Module):
         self.act, self.shuffle = nn.LeakyReLU(SLOPE), nn.PixelShuffle(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [B, inside, H, W] -> [B, outside, 2 H, 2 W]."""
+        """Return the maps x [B, inside, H, W], upsampled to [B, outside, 2 H, 2 W]."""
         larger: Tensor = self.shuffle(self.act(self.conv(x)))
         return larger
 
 
 def _initialised(conv: nn.Conv2d) -> nn.Conv2d:
-    """Apply He initialisation (arXiv 1502.01852), so that signals do not fade although no layer normalises them."""
+    """Apply He initialisation (arXiv 1502.01852), so that activations keep their scale without normalisation."""
     nn.init.kaiming_normal_(conv.weight, SLOPE)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @torch.no_grad()
 def count_flops(network: nn.Module, x: Tensor) -> int:
-    """Count the floating-point operations of one forward pass in eval mode; a multiply-add counts as two.
+    """Return the number of floating-point operations of a forward pass in eval mode; a multiply-add counts as two.
 
     Like `FlopCounterMode`, this counts convolutions, matrix products and attention, but no element-wise operations
     (norms, activations). The pass runs on a copy of the network on the meta device, which computes no values.

@@ -11,13 +11,13 @@ from unmask.networks.weights import digest_of
 
 
 class Frozen:
-    """A network that is built at first use.
+    """Hold a frozen network, which is built at its first use.
 
-    It is not registered as a submodule of its owner, so that optimizers and checkpoints do not contain it. A run can
-    therefore generate samples even if its evaluator's weights file no longer exists.
+    The network is not registered as a submodule of its owner, so that optimizers and checkpoints do not contain it. A
+    run can therefore generate samples even if its evaluator's weights file no longer exists.
 
     Args:
-        make: builds the network on the CPU.
+        make: a function that builds the network on the CPU.
     """
 
     def __init__(self, make: Callable[[], nn.Module]) -> None:
@@ -25,14 +25,14 @@ class Frozen:
         self._network: nn.Module | None = None
 
     def on(self, device: torch.device) -> nn.Module:
-        """Return the network, moved to the device."""
+        """Return the network on `device`; the first call builds it."""
         if self._network is None:
             self._network = self._make().eval().requires_grad_(False)
         return self._network.to(device)
 
 
 def is_published(path: Path, url: str) -> bool:
-    """Whether a file is identical to the one published at `url`: its SHA-256 starts with the digest in the URL."""
+    """Return whether a file is the one published at `url`: its SHA-256 must start with the digest in the URL."""
     digest = digest_of(url)
     with path.open("rb") as file:
         return digest is not None and hashlib.file_digest(file, "sha256").hexdigest().startswith(digest)

@@ -1,6 +1,6 @@
-"""Hybrid: the early stages of ResNet-18 and of DenseNet-121 process one frame, and their feature maps are fused.
+"""Hybrid network: early stages of ResNet-18 and DenseNet-121 process a frame, and their feature maps are fused.
 
-ResNet is arXiv 1512.03385, DenseNet is arXiv 1608.06993. Attention pooling follows "Attention-based Deep Multiple
+ResNet: arXiv 1512.03385. DenseNet: arXiv 1608.06993. Attention pooling follows "Attention-based Deep Multiple
 Instance Learning", arXiv 1802.04712, but computes the score of each position with a single linear layer.
 """
 
@@ -9,19 +9,20 @@ from timm.models import FeatureListNet
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
+from unmask.networks.layout import expect_frames
 from unmask.networks.timm_models import timm_model
 
-STAGES = 4  # of both networks
+STAGES = 4  # number of stages of each of the two networks
 
 
 class Hybrid(nn.Module):
-    """Two branches on one frame; their feature maps are concatenated, mixed by a 1x1 convolution and attention-pooled.
+    """Classify a frame with two branches, fused by a 1x1 convolution of both feature maps and attention pooling.
 
-    With the default numbers of stages, it has 3.3 M parameters and needs 5.2 GFLOPs at 224 px; DenseNet-121 alone has
-    7.0 M parameters and needs 5.7 GFLOPs.
+    With the default numbers of stages, the network has 3.3 M parameters and needs 5.2 GFLOPs at 224 px. The whole
+    DenseNet-121 has 7.0 M parameters and needs 5.7 GFLOPs.
 
     Args:
-        pretrained: load timm's weights for both networks, from its cache or by download.
+        pretrained: whether to load timm's weights for both networks, from its cache or by download.
         resnet_weights: path to a file with ResNet-18's weights under timm's names, instead of `pretrained`.
         densenet_weights: path to a file with DenseNet-121's weights under timm's names, instead of `pretrained`.
         resnet_stages: number of residual stages to keep, 1 to 4.
@@ -42,7 +43,7 @@ class Hybrid(nn.Module):
     ) -> None:
         super().__init__()
         if pretrained and (resnet_weights or densenet_weights):
-            raise ValueError("pretrained=true and weights from a file: set pretrained=false, or the weights to null")
+            raise ValueError("pretrained=true and a weights file: set pretrained=false, or the weights to null")
         self.resnet = _Stages("resnet18", resnet_stages, pretrained, resnet_weights)
         self.densenet = _Stages("densenet121", densenet_stages, pretrained, densenet_weights)
         self.num_features = width
@@ -52,23 +53,22 @@ class Hybrid(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 1))
 
     def encode(self, x: Tensor) -> Tensor:
-        """x: RGB frames [B, 3, H, W] in [0, 1] -> features [B, width]."""
-        if x.ndim != 4:
-            raise ValueError(f"this network reads frames [B, 3, H, W], not {list(x.shape)}: set frames=null")
+        """Return the features [B, width] of RGB frames x [B, 3, H, W] in [0, 1]."""
+        expect_frames(x)
         maps = [self.resnet(x), self.densenet(x)]
-        # Both maps get the size of the smaller one, by average pooling, which loses no position of the larger one.
+        # Average pooling reduces the larger map to the size of the smaller one and uses all of its positions.
         size = (min(part.shape[2] for part in maps), min(part.shape[3] for part in maps))
         fused: Tensor = self.fuse(torch.cat([adaptive_avg_pool2d(part, size) for part in maps], dim=1))  # [B, C, h, w]
         weight: Tensor = self.attention(fused).flatten(2).softmax(2)  # [B, 1, h*w]
         return (weight * fused.flatten(2)).sum(2)
 
     def head(self, features: Tensor) -> Tensor:
-        """Features [B, width] -> logit [B], positive = fake."""
+        """Return the logits [B] of features [B, width]; positive means fake."""
         logit: Tensor = self.classifier(features)
         return logit.squeeze(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: RGB frames [B, 3, H, W] in [0, 1] -> logit [B]."""
+        """Return the logits [B] of RGB frames x [B, 3, H, W] in [0, 1]; positive means fake."""
         return self.head(self.encode(x))
 
 
@@ -85,7 +85,7 @@ class _Stages(nn.Module):
         model = timm_model(name, 3, None, pretrained, weights)
         if not pretrained and weights is None:
             for layer in model.modules():
-                # timm initialises residual branches to zero: most weights would get no gradient in the first step.
+                # timm initialises residual branches to zero; most weights would then get no gradient in the first step.
                 if isinstance(layer, nn.BatchNorm2d):
                     nn.init.ones_(layer.weight)
         for key in ("mean", "std"):
@@ -96,6 +96,6 @@ class _Stages(nn.Module):
         self.channels = int(self.network.feature_info.channels()[-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [B, 3, H, W] in [0, 1] -> feature map of the last stage kept [B, channels, h, w]."""
+        """Return the last stage's feature map [B, channels, h, w] of frames x [B, 3, H, W] in [0, 1]."""
         feature: Tensor = self.network((x - self.mean) / self.std)[-1]
         return feature

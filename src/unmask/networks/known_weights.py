@@ -1,4 +1,4 @@
-"""The published weights that presets and options can load: where they come from, and where they are looked for.
+"""Published weights that presets and options can load, with their sources and their places on disk.
 
 This module imports no PyTorch, so that `unmask list weights` starts at once.
 """
@@ -15,13 +15,13 @@ class _Known(NamedTuple):
     """One published file of weights.
 
     Attributes:
-        network: the network, and what it was trained on.
-        asked: the setting that asks for these weights.
+        network: name of the network and of its training data.
+        asked: the setting that loads these weights.
         source: where to download them.
-        licence: their licence, as stated by the source; "not stated" if it states none.
-        cache: where they are looked for: an installed `package`, the cache of the Hugging Face `hub`, `torch hub`
+        licence: licence of the weights, as stated by the source; "not stated" if the source states none.
+        cache: location of the file: an installed `package`, the cache of the Hugging Face `hub`, `torch hub`
             ($TORCH_HOME/hub/checkpoints), `torch` ($TORCH_HOME/checkpoints), or only a given `path`.
-        file: the file, or the repository on the hub.
+        file: name of the file, or of the repository on the hub.
     """
 
     network: str
@@ -33,7 +33,7 @@ class _Known(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where the file is looked for."""
+        """Path at which the file is expected, or a description if there is no fixed path."""
         if self.cache == "package":
             module, _, inside = self.file.partition("/")
             found = find_spec(module)
@@ -41,12 +41,12 @@ class _Known(NamedTuple):
         if self.cache == "hub":
             return str(_hub() / f"models--{self.file.replace('/', '--')}")
         if self.cache == "path":
-            return "anywhere; give its path"
+            return "any path; pass it as weights=PATH"
         return str(_torch() / ("hub/checkpoints" if self.cache == "torch hub" else "checkpoints") / self.file)
 
     @property
     def found(self) -> bool:
-        """Whether the file is there; a file that is only ever given as a path counts as not found."""
+        """Whether the file exists; always false for a file without a fixed path."""
         return self.cache != "path" and Path(self.place).exists()
 
 

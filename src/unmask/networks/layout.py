@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # for the weights of 2-D and 3-D convolutions
-TOP = 0.01  # share of an image's pixels, those with the highest logits, whose mean is the image's logit
+TOP = 0.01  # an image's logit is the mean of this share of its pixel logits, the highest ones
 
 
 def use_channels_last(network: nn.Module) -> None:
@@ -15,6 +15,16 @@ def use_channels_last(network: nn.Module) -> None:
 
 
 def of_pictures(maps: Tensor) -> Tensor:
-    """Pixel logits [B, 1, H, W] -> image logits [B]: the mean of each image's highest 1 % of pixel logits."""
+    """Return image logits [B]: the mean of the highest 1 % of each image's pixel logits [B, 1, H, W]."""
     pixels = maps.flatten(1)
     return pixels.topk(max(1, round(TOP * pixels.shape[1])), dim=1).values.mean(1)
+
+
+def expect_frames(x: Tensor) -> None:
+    """Check that x is a batch of frames [B, C, H, W].
+
+    Raises:
+        ValueError: it is not; the message says which setting to change.
+    """
+    if x.ndim != 4:
+        raise ValueError(f"expected frames [B, 3, H, W], but got {list(x.shape)}: set frames=null")

@@ -26,14 +26,14 @@ def _conv(inside: int, outside: int, kernel: int, dilation: int = 1) -> nn.Seque
 
 
 def _stage(extract: nn.Module, channels: int, pool: int, momentum: float) -> nn.Sequential:
-    # Normalisation follows the ReLU; eps is Keras's default. As the image side is a multiple of 32, every pooling gets
-    # an even side, for which Keras's "same" pooling gives the same result as PyTorch's pooling.
+    # Normalisation follows the ReLU; eps is Keras's default. Because the image side is a multiple of 32, each pooling
+    # divides its input evenly, so that Keras's "same" pooling gives the same result as PyTorch's pooling.
     norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=momentum)
     return nn.Sequential(extract, norm, nn.MaxPool2d(pool))
 
 
 class Inception(nn.Module):
-    """Four parallel branches: a 1x1 convolution, and three of a 1x1 and a 3x3 convolution, dilated by 1, 2 and 3.
+    """Four parallel branches: a 1x1 convolution, and three pairs of a 1x1 and a 3x3 convolution with dilation 1 to 3.
 
     A ReLU follows every convolution. The branches have the same order as in the authors' code, because weights are
     matched by order.
@@ -46,12 +46,12 @@ class Inception(nn.Module):
         self.branches = nn.ModuleList([_conv(inside, a, 1), *dilated])
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, a + b + c + d, H, W]."""
+        """Return the concatenated outputs [B, a + b + c + d, H, W] of all branches for x [B, C, H, W]."""
         return torch.cat([branch(x) for branch in self.branches], dim=1)
 
 
 class _Meso(nn.Module):
-    """Base of both networks: the head, weight initialisation and loading of the authors' files."""
+    """Base class of both networks: the head, weight initialisation and loading of the authors' files."""
 
     def __init__(self, stages: list[nn.Sequential], image_size: int, dropout: float, weights: str | None) -> None:
         super().__init__()
@@ -93,34 +93,36 @@ class _Meso(nn.Module):
         return cls(weights=str(path), **options)
 
     def encode(self, x: Tensor) -> Tensor:
-        """x: RGB frames [B, 3, H, W] in [0, 1], H = W = image_size -> features [B, num_features]."""
+        """Return the features [B, num_features] of RGB frames x [B, 3, H, W] in [0, 1], H = W = image_size."""
         if x.shape[1:] != (3, self.image_size, self.image_size):
             raise ValueError(
                 f"{type(self).__name__} expected frames [B, 3, {self.image_size}, {self.image_size}], "
-                f"but got {list(x.shape)}: set image_size to that of the data, and frames=null for single frames"
+                f"but got {list(x.shape)}: set image_size to the size of the data, and frames=null for single frames"
             )
         features: Tensor = self.stages(x)
         return features.flatten(1)
 
     def head(self, features: Tensor) -> Tensor:
-        """Features [B, num_features] -> logit [B], positive = fake."""
+        """Return the logits [B] of features [B, num_features]; positive means fake."""
         logit: Tensor = self.classifier(features)
         return logit.squeeze(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: RGB frames [B, 3, H, W] in [0, 1] -> logit [B]."""
+        """Return the logits [B] of RGB frames x [B, 3, H, W] in [0, 1]; positive means fake."""
         return self.head(self.encode(x))
 
 
 class Meso4(_Meso):
-    """Four convolutions and two dense layers (arXiv 1809.00888, section 3.1): 27,977 parameters at 256 px.
+    """Classify a frame with four convolutions and two dense layers (arXiv 1809.00888, section 3.1).
+
+    The network has 27,977 parameters at 256 px.
 
     Args:
         image_size: side of the square input in px, a multiple of 32; the authors use 256.
         dropout: dropout probability before each dense layer, 0 to 1.
-        norm_momentum: weight of the newest batch in batch norm's running statistics; Keras's 0.99 corresponds to 0.01.
+        norm_momentum: weight of the newest batch in batch norm's running statistics; 0.01 is 0.99 in Keras.
             Runs of fewer than about 300 steps need a higher value, or the statistics are out of date at validation.
-        weights: path to the authors' `.h5` file, or none.
+        weights: path to the authors' `.h5` file; None for random weights.
     """
 
     def __init__(
@@ -136,9 +138,9 @@ class Meso4(_Meso):
 
 
 class MesoInception4(_Meso):
-    """Meso4 with inception modules as first two stages (arXiv 1809.00888, section 3.2): 28,615 parameters at 256 px.
+    """Meso4 with inception modules as its first two stages (arXiv 1809.00888, section 3.2).
 
-    The arguments are those of `Meso4`.
+    The network has 28,615 parameters at 256 px. The arguments are those of `Meso4`.
     """
 
     def __init__(
@@ -154,10 +156,10 @@ class MesoInception4(_Meso):
 
 
 def _read_keras(path: Path) -> Layers:
-    """Read a Keras weights file: the layers of each kind, in the order in which they were created."""
+    """Return the layers of a Keras weights file by kind, in the order in which they were created."""
     if not path.is_file():
         raise WeightsNotFound(path, SOURCE, f"{path}, or pass another path as weights=PATH")
-    import h5py  # needed only for the authors' files
+    import h5py  # imported here because only the authors' files need it
 
     layers: Layers = {"conv2d": [], "batch_normalization": [], "dense": []}
     try:
@@ -176,16 +178,16 @@ def _read_keras(path: Path) -> Layers:
                 if kind in layers and arrays:
                     layers[kind].append(arrays)
     except OSError as error:
-        raise ValueError(f"{path} is not a Keras .h5 weights file ({error}); the authors' are at {SOURCE}") from error
+        raise ValueError(f"{path} is not a Keras .h5 weights file ({error}); get one from {SOURCE}") from error
     return layers
 
 
 @torch.no_grad()
 def _load_keras(network: _Meso, path: Path) -> None:
-    """Copy the authors' weights into the network, and negate the last layer: its logit is of fake, theirs of real."""
+    """Load the authors' weights, and negate the last layer, because the authors' networks return a logit of real."""
     layers = _read_keras(path)
     if network.image_size != 256:
-        raise ValueError(f"{path}: the authors' weights are for image_size=256, not {network.image_size}")
+        raise ValueError(f"{path}: the authors' weights need image_size=256, but got image_size={network.image_size}")
     kinds = {"conv2d": nn.Conv2d, "batch_normalization": nn.BatchNorm2d, "dense": nn.Linear}
     names = {"kernel": "weight", "gamma": "weight", "beta": "bias", "moving_mean": "running_mean"}
     names |= {"moving_variance": "running_var", "bias": "bias"}

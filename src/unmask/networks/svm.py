@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from unmask.networks.encoded import EncodedNetwork
+from unmask.networks.layout import expect_frames
 
 # Buffers whose size is known only after the classifier has been fitted.
 FITTED = ("support", "dual", "gamma")
@@ -20,7 +21,7 @@ FITTED = ("support", "dual", "gamma")
 class FeatureSVM(EncodedNetwork):
     """Encode a frame, standardise its features and classify them with a support vector machine.
 
-    The decision value is `sum_i dual_i k(support_i, z) + intercept`. If there is a gamma, `k(s, z)` is
+    The decision value is `sum_i dual_i k(support_i, z) + intercept`. If `gamma` is not empty, `k(s, z)` is
     `exp(-gamma |s - z|^2)`; otherwise it is `s . z`, and the only support vector holds the weights of the linear
     classifier. The logit is the decision value times `slope`.
 
@@ -52,7 +53,7 @@ class FeatureSVM(EncodedNetwork):
         self.register_buffer("slope", torch.ones(()))
 
     def train(self, mode: bool = True) -> Self:
-        """Set the training mode; the encoder stays in eval mode, since nothing is trained by gradient."""
+        """Set the training mode; the encoder stays in eval mode, because it is never trained."""
         super().train(mode)
         self.encoder.eval()
         return self
@@ -64,16 +65,15 @@ class FeatureSVM(EncodedNetwork):
             setattr(self, name, torch.tensor(value, dtype=old.dtype, device=old.device))
 
     def encode(self, x: Tensor) -> Tensor:
-        """x: RGB frames [B, 3, H, W] in [0, 1] -> features [B, F]."""
-        if x.ndim != 4:
-            raise ValueError(f"this network reads frames [B, 3, H, W], not {list(x.shape)}: set frames=null")
+        """Return the features [B, F] of RGB frames x [B, 3, H, W] in [0, 1]."""
+        expect_frames(x)
         features: Tensor = self.encoder(x)
         return features
 
     def decision(self, features: Tensor) -> Tensor:
-        """Features [B, F] -> decision value [B], positive = fake."""
+        """Return the decision values [B] of features [B, F]; positive means fake."""
         z = (features.float() - self.mean) / self.scale
-        # Matrix products are avoided, because mixed precision would round them, and with them the logit.
+        # Matrix products are avoided, because mixed precision would round them and thus change the logit.
         if len(self.gamma) == 0:
             kernel = (z[:, None] * self.support).sum(2)  # [B, S]
         else:
@@ -82,11 +82,11 @@ class FeatureSVM(EncodedNetwork):
         return (kernel * self.dual).sum(1) + self.intercept
 
     def head(self, features: Tensor) -> Tensor:
-        """Features [B, F] -> logit [B], positive = fake."""
+        """Return the logits [B] of features [B, F]; positive means fake."""
         return self.slope * self.decision(features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: RGB frames [B, 3, H, W] in [0, 1] -> logit [B]."""
+        """Return the logits [B] of RGB frames x [B, 3, H, W] in [0, 1]; positive means fake."""
         return self.head(self.encode(x))
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:

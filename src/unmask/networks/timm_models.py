@@ -1,4 +1,4 @@
-"""Build models of timm, with weights from the hub, a Python package or a file.
+"""Build timm models with weights from the Hugging Face hub, a Python package or a file.
 
 timm and huggingface_hub are imported only when a model is built, because importing them, and torchvision with them,
 takes longer than importing PyTorch.
@@ -21,8 +21,8 @@ def timm_model(
 ) -> nn.Module:
     """Build a timm model without its classifier; its weights are random, from the hub, a Python package or a file.
 
-    Files must use timm's parameter names and be for RGB. If `channels` is more than 3, the weights of the red, green
-    and blue channels are loaded and the weights of the other channels start at zero.
+    A weights file must use timm's parameter names and be for RGB. If `channels` is more than 3, the weights of the red,
+    green and blue channels are loaded, and the weights of the other channels start at zero.
     """
     options: Options = {} if image_size is None or not _fixed_input(name) else {"img_size": image_size}
     if not pretrained and weights is None:
@@ -45,7 +45,7 @@ def timm_model(
 
 
 def _fixed_input(name: str) -> bool:
-    """Whether the architecture accepts only the input size it is built for, as most transformers do."""
+    """Return whether the architecture accepts only the input size that it is built for, as most transformers do."""
     import timm
 
     config = timm.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name) else None
@@ -75,6 +75,6 @@ def _download(name: str, options: Options) -> nn.Module:
         model: nn.Module = timm.create_model(name, pretrained=True, num_classes=0, **options)
     except (OSError, EntryNotFoundError) as error:
         source = f"https://huggingface.co/{hub}, file model.safetensors (or pytorch_model.bin)"
-        place = f"anywhere, and pass weights=PATH; or `hf download {hub}`, which fills {HF_HUB_CACHE}"
+        place = f"any path, and pass weights=PATH; or run `hf download {hub}`, which stores it in {HF_HUB_CACHE}"
         raise WeightsNotFound(f"{name} ({hub})", source, place) from error
     return model

@@ -1,8 +1,8 @@
 """U-Net: any image model of timm and a small decoder that predicts for every pixel whether it was manipulated.
 
-After "U-Net: Convolutional Networks for Biomedical Image Segmentation", arXiv 1505.04597. Unlike there, any encoder can
-be chosen, and the decoder resizes its feature maps to the size of the encoder's, so that the sides of frames need not
-be powers of two.
+After "U-Net: Convolutional Networks for Biomedical Image Segmentation", arXiv 1505.04597. Unlike in the paper, the
+encoder is configurable, and the decoder resizes its feature maps to the size of the encoder's feature maps, so that the
+sides of frames need not be powers of two.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from unmask.networks.encoders import Stages, TimmEncoder
+from unmask.networks.layout import expect_frames
 
 LEVELS = 5  # maximum number of encoder stages used; a vision transformer has one stage per block
 
 
 class UNet(nn.Module):
-    """Frames [B, 3, H, W] in [0, 1] -> pixel logits [B, 1, H, W]; positive means manipulated.
+    """Predict pixel logits [B, 1, H, W] of frames [B, 3, H, W] in [0, 1]; positive means manipulated.
 
     Args:
         encoder: a callable that builds a `TimmEncoder` from `channels`; the decoder reads the feature maps of its
@@ -36,7 +37,7 @@ class UNet(nn.Module):
         built = encoder(channels=3)
         if not isinstance(built, TimmEncoder) or not isinstance(stages := built.network, Stages):
             raise ValueError(
-                f"a UNet reads the stages of a timm encoder, which {type(built).__name__} does not provide: "
+                f"expected a timm encoder that returns the feature maps of its stages, but got {type(built).__name__}: "
                 "set module/network/encoder=timm, and encoder.name to a model that has forward_intermediates"
             )
         self.encoder = built
@@ -54,9 +55,8 @@ class UNet(nn.Module):
         self.classifier = nn.Conv2d(widths[0], 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: RGB frames [B, 3, H, W] in [0, 1] -> logits [B, 1, H, W]."""
-        if x.ndim != 4:
-            raise ValueError(f"this network reads frames [B, 3, H, W], not {list(x.shape)}: set frames=null")
+        """Return the pixel logits [B, 1, H, W] of RGB frames x [B, 3, H, W] in [0, 1]."""
+        expect_frames(x)
         normal = (x - self.encoder.mean) / self.encoder.std
         stages = self.encoder.network
         assert isinstance(stages, Stages)

@@ -20,7 +20,7 @@ from transformers import (
 
 from unmask.networks.video_weights import Family, Sizes, load, parts, tubelet
 
-# The published ViViT preprocessor subtracts 0.5 twice; we use [-1, 1], as the authors did (scenic, zero_centering).
+# The published ViViT preprocessor subtracts 0.5 twice; as in the authors' code (scenic), inputs are in [-1, 1] here.
 VIVIT = Family(VivitConfig, VivitForVideoClassification, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 VIDEOMAE = Family(VideoMAEConfig, VideoMAEForVideoClassification, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TIMESFORMER = Family(
@@ -29,7 +29,7 @@ TIMESFORMER = Family(
 
 
 class VideoTransformer(nn.Module):
-    """Encode a clip and classify it.
+    """Classify a clip with a video encoder and a linear classifier.
 
     Args:
         encoder: a `VideoEncoder`, for example from `vivit(...)`.
@@ -42,31 +42,31 @@ class VideoTransformer(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(encoder.num_features, 1))
 
     def encode(self, x: Tensor) -> Tensor:
-        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> features [B, F]."""
+        """Return the features [B, F] of RGB clips x [B, T, 3, H, W] in [0, 1]."""
         features: Tensor = self.encoder(x)
         return features
 
     def head(self, features: Tensor) -> Tensor:
-        """Features [B, F] -> logit [B], positive = fake."""
+        """Return the logits [B] of features [B, F]; positive means fake."""
         logit: Tensor = self.classifier(features)
         return logit.squeeze(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> logit [B]."""
+        """Return the logits [B] of RGB clips x [B, T, 3, H, W] in [0, 1]; positive means fake."""
         return self.head(self.encode(x))
 
 
 class VideoEncoder(nn.Module):
-    """A video model of transformers with its pixel normalisation and the pooling of its original classifier.
+    """Encode clips with a model of transformers, including its input normalisation and its classifier's pooling.
 
     Args:
-        family: the architecture, one of three.
+        family: the architecture: `VIVIT`, `VIDEOMAE` or `TIMESFORMER`.
         frames: length T of a clip. If T is not a multiple of the frames per token, the last frame is repeated.
         image_size: side of the square input in px, a multiple of the patch's side.
         sizes: further arguments of the architecture's config class in transformers.
-        pretrained: where weights are loaded from, a name on the Hugging Face hub or a folder written by
-            `save_pretrained` (safetensors only); none for random weights.
-        download: download from the hub if the weights are not in its cache.
+        pretrained: source of the weights: a name on the Hugging Face hub or a folder written by `save_pretrained`
+            (safetensors only); None for random weights.
+        download: whether to download weights that are not in the hub's cache.
 
     Raises:
         ValueError: a size is invalid; the message says what is valid.
@@ -87,7 +87,7 @@ class VideoEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if frames is None or frames < 2:
-            raise ValueError(f"frames={frames}: a video transformer reads clips; set frames=T, such as 16")
+            raise ValueError(f"frames={frames}: a video transformer expects clips; set frames=T, such as 16")
         span, patch = tubelet(sizes)
         if image_size % patch:
             near = max(patch, round(image_size / patch) * patch)
@@ -105,12 +105,12 @@ class VideoEncoder(nn.Module):
         self.register_buffer("std", torch.tensor(family.std).view(-1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: RGB clips [B, T, 3, H, W] in [0, 1] -> features [B, F]."""
+        """Return the features [B, F] of RGB clips x [B, T, 3, H, W] in [0, 1]."""
         wanted = (self.frames, 3, self.image_size, self.image_size)
         if x.shape[1:] != wanted:
             raise ValueError(
                 f"expected clips [B, {', '.join(map(str, wanted))}], but got {list(x.shape)}: set frames and "
-                "image_size to that of the data"
+                "image_size to the values of the data"
             )
         x = (x - self.mean) / self.std
         x = torch.cat([x, x[:, -1:].expand(-1, self.padded - self.frames, -1, -1, -1)], dim=1)
@@ -129,7 +129,7 @@ def vivit(
     pretrained: str | None = None,
     download: bool = False,
 ) -> VideoEncoder:
-    """ViViT, model 1, Arnab et al. 2021, arXiv 2103.15691: each token (a tubelet) attends to all others.
+    """Build ViViT's encoder, model 1 (Arnab et al. 2021, arXiv 2103.15691): each tubelet attends to all others.
 
     Args:
         frames: length T of a clip.
@@ -138,8 +138,8 @@ def vivit(
         layers: number of transformer layers.
         heads: number of attention heads; must divide `hidden`.
         patch: side of a patch in px.
-        tubelet: number of frames per token.
-        pretrained: a hub name or a folder, or none; see `VideoEncoder`.
+        tubelet: number of frames per tubelet (token).
+        pretrained: a name on the hub, a folder, or None; see `VideoEncoder`.
         download: see `VideoEncoder`.
     """
     sizes = common(hidden, layers, heads) | {"tubelet_size": [tubelet, patch, patch]}
@@ -157,7 +157,7 @@ def videomae(
     pretrained: str | None = None,
     download: bool = False,
 ) -> VideoEncoder:
-    """The encoder of VideoMAE, Tong et al. 2022, arXiv 2203.12602: joint attention, fixed positions, mean pooling.
+    """Build VideoMAE's encoder (Tong et al. 2022, arXiv 2203.12602): joint attention, fixed positions, mean pooling.
 
     The arguments are those of `vivit`.
     """
@@ -175,7 +175,7 @@ def timesformer(
     pretrained: str | None = None,
     download: bool = False,
 ) -> VideoEncoder:
-    """TimeSformer, Bertasius et al. 2021, arXiv 2102.05095: attention over time, then over space, in each layer.
+    """Build TimeSformer's encoder (Bertasius et al. 2021, arXiv 2102.05095): attention over time, then over space.
 
     The arguments are those of `vivit`, except that there is no `tubelet`: every frame has its own tokens.
     """
@@ -185,7 +185,7 @@ def timesformer(
 
 
 def common(hidden: int, layers: int, heads: int) -> dict[str, int]:
-    """Return the config entries whose names all three architectures share; an MLP's hidden width is 4 x `hidden`."""
+    """Return the config entries that all three architectures share; the hidden width of MLPs is 4 x `hidden`."""
     return {
         "hidden_size": hidden,
         "num_hidden_layers": layers,

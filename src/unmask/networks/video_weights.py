@@ -26,12 +26,12 @@ POSITIONS, TIMES = "embeddings.position_embeddings", "embeddings.time_embeddings
 
 @dataclass(frozen=True)
 class Family:
-    """The properties that distinguish the three architectures.
+    """Classes and input normalisation of one of the three architectures.
 
     Attributes:
         config, model: the classes in transformers.
-        mean, std: per-channel statistics with which inputs were normalised when the published weights were trained.
-        joint: whether one table of position embeddings covers space and time; if false, each has its own table.
+        mean, std: mean and standard deviation per channel, used to normalise inputs as when the weights were trained.
+        joint: whether one table of position embeddings covers space and time; if false, there are two tables.
     """
 
     config: type[PreTrainedConfig]
@@ -48,10 +48,10 @@ def tubelet(sizes: Sizes) -> tuple[int, int]:
 
 
 def parts(whole: PreTrainedModel) -> tuple[PreTrainedModel, nn.Module | None]:
-    """Return the base model of one of transformers' video classifiers and, for VideoMAE, the norm of the mean token.
+    """Return the base model of a transformers video classifier and, for VideoMAE, the norm of the mean token.
 
     VideoMAE's position embeddings are computed, not learnt, and no weights file contains them. Here they become a
-    buffer, because the model cannot compute embeddings that were interpolated.
+    buffer, because the model cannot recompute interpolated embeddings.
     """
     model = whole.base_model
     assert isinstance(model, PreTrainedModel)
@@ -63,7 +63,7 @@ def parts(whole: PreTrainedModel) -> tuple[PreTrainedModel, nn.Module | None]:
 
 
 def load(ours: PreTrainedModel, norm: nn.Module | None, family: Family, name: str, download: bool) -> None:
-    """Load published weights into a model and, if there is one, the norm of the mean token.
+    """Load published weights into the model `ours` and, if it is given, into the norm of the mean token.
 
     Raises:
         WeightsNotFound: the weights are missing and could not be downloaded.
@@ -73,7 +73,7 @@ def load(ours: PreTrainedModel, norm: nn.Module | None, family: Family, name: st
     model, trained = parts(whole)
     if lacking:
         raise ValueError(
-            f"{name} lacks {len(lacking)} tensors, such as {lacking[0]}: does it belong to another network?"
+            f"pretrained={name}: {len(lacking)} tensors are missing, such as {lacking[0]}; is it another network's?"
         )
     old, new = grid(model.config.to_dict()), grid(ours.config.to_dict())
     ours.load_state_dict(fitted(model.state_dict(), old, new, family.joint))
@@ -86,7 +86,7 @@ def _published(ours: PreTrainedConfig, family: Family, name: str, download: bool
     folder = Path(name).expanduser()
     if folder.is_dir():
         name = str(folder)
-        if not (folder / "config.json").is_file():  # transformers would use the default config
+        if not (folder / "config.json").is_file():  # else transformers would use the default config
             raise missing(name, download)
     with quiet():
         try:
@@ -118,7 +118,7 @@ FIXED = ("intermediate_size", "hidden_act", "layer_norm_eps", "qkv_bias", "qv_bi
 
 
 def compare(ours: PreTrainedConfig, theirs: PreTrainedConfig, name: str) -> None:
-    """Raise an error if published weights have other sizes than the config, which alone must suffice to rebuild a run.
+    """Check that published weights have the sizes of the config, because a run is rebuilt from its config alone.
 
     Raises:
         ValueError: a size differs; the message says what to set.
@@ -128,27 +128,27 @@ def compare(ours: PreTrainedConfig, theirs: PreTrainedConfig, name: str) -> None
     if mine.get("tubelet_size") != found.get("tubelet_size"):
         right.append("tubelet={} patch={}".format(*tubelet(found)))
     if right:
-        raise ValueError(f"pretrained={name} has other sizes: set {' '.join(right)}")
+        raise ValueError(f"pretrained={name}: its sizes differ from the config; set {' '.join(right)}")
     for key in FIXED:
         if mine.get(key) != found.get(key):
             raise ValueError(
-                f"pretrained={name} has {key}={found.get(key)}, but this network always has {mine.get(key)}"
+                f"pretrained={name}: expected {key}={mine.get(key)}, which is fixed, but got {found.get(key)}"
             )
 
 
 def missing(name: str, download: bool) -> WeightsNotFound:
-    """Return the error that says that weights are missing and where to get them."""
+    """Return an error for missing weights, which says where to get them."""
     if Path(name).is_dir():
         source = "its author, who can write it with model.save_pretrained(FOLDER)"
         return WeightsNotFound("config.json and model.safetensors", source, name)
     hint = "" if download else "; or set download=true to download it"
-    place = f"a folder of both files, and pass pretrained=FOLDER; or fill the cache by `hf download {name}`{hint}"
+    place = f"any folder, and pass pretrained=FOLDER; or run `hf download {name}`, which fills the cache{hint}"
     return WeightsNotFound(name, f"https://huggingface.co/{name}, config.json and model.safetensors", place)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress transformers' progress bars and its report on the tensors of the old classifier."""
+    """Suppress transformers' progress bars and its warnings about the tensors of the old classifier."""
     level = chatter.get_verbosity()
     bars = chatter.is_progress_bar_enabled()
     chatter.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -162,14 +162,14 @@ def quiet() -> Iterator[None]:
 
 
 def grid(config: Sizes) -> Grid:
-    """Return the number of a clip's tokens along time, height and width."""
+    """Return the number of tokens of a clip along time, height and width."""
     (span, patch), side = tubelet(config), config["image_size"]
     height, width = (side, side) if isinstance(side, int) else side
     return config["num_frames"] // span, height // patch, width // patch
 
 
 def fitted(state: dict[str, Tensor], old: Grid, new: Grid, joint: bool) -> dict[str, Tensor]:
-    """Return a model's state with its position embeddings resized from one grid of tokens to another."""
+    """Return a model's state dict with position embeddings resized from the token grid `old` to `new`."""
     if not joint:
         state = state | {TIMES: resized(state[TIMES], (old[0], 1, 1), (new[0], 1, 1))}
         old, new = (1, *old[1:]), (1, *new[1:])

@@ -1,4 +1,4 @@
-"""Pretrained weights: read from disk if present, downloaded only if a config asks for it, never read from pickles.
+"""Read pretrained weights from disk, or download them if the config says so; weights are never read from pickles.
 
 huggingface_hub is imported only to download, because importing it takes long.
 """
@@ -27,7 +27,7 @@ class WeightsNotFound(FileNotFoundError):
     """A weights file is missing and could not be downloaded; the message says where to get it and where to put it."""
 
     def __init__(self, file: str | Path, source: str, place: str) -> None:
-        super().__init__(f"weights not found: {file}\n  it comes from: {source}\n  put it at: {place}")
+        super().__init__(f"weights not found: {file}\n  get it from: {source}\n  put it at: {place}")
 
 
 def read_state_dict(path: str | Path, source: str = "its author") -> dict[str, Tensor]:
@@ -60,7 +60,7 @@ def read_state_dict(path: str | Path, source: str = "its author") -> dict[str, T
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} does not hold a state dict: tensors by name")
+        raise ValueError(f"{path} does not hold a state dict (a dict of tensors by name)")
     return dict(state)
 
 
@@ -83,11 +83,11 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
 
 
 def find(urls: Sequence[str], weights: str | None = None, download: bool = False, folder: Path | None = None) -> Path:
-    """Return the weights file of a published network: `weights` if given, else a file in `folder`.
+    """Return the path of a published network's weights file: `weights` if given, else a file in `folder`.
 
     Args:
-        urls: addresses at which the same weights are published; `folder` is searched for files with their names.
-        weights: path to the file; `folder` is then not searched.
+        urls: addresses at which the same weights are published; `folder` is searched for their file names.
+        weights: path to the file; if given, `folder` is not searched.
         download: download from the first of `urls` to `folder` if no file is found.
         folder: the folder for weights files; None for `$TORCH_HOME/hub/checkpoints`.
 
@@ -103,9 +103,9 @@ def find(urls: Sequence[str], weights: str | None = None, download: bool = False
     places = [(folder or Path(torch.hub.get_dir()) / "checkpoints") / url.rpartition("/")[2] for url in urls]
     if found := next((path for path in places if path.is_file()), None):
         return found
-    place = f"{places[0]}, or anywhere and pass weights=PATH"
+    place = f"{places[0]}, or any other path, and pass weights=PATH"
     if not download:
-        raise WeightsNotFound(places[0].name, source, f"{place}; download=true downloads it")
+        raise WeightsNotFound(places[0].name, source, f"{place}; or set download=true")
     try:
         _fetch(urls[0], places[0])
     except OSError as error:
@@ -114,7 +114,7 @@ def find(urls: Sequence[str], weights: str | None = None, download: bool = False
 
 
 def _fetch(url: str, path: Path) -> None:
-    """Download a file, unless HF_HUB_OFFLINE forbids it; if its name contains a digest, check the file against it."""
+    """Download a file, unless HF_HUB_OFFLINE is set; if its name contains a digest, check the file's SHA-256."""
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
     if HF_HUB_OFFLINE:
@@ -130,12 +130,12 @@ def digest_of(url: str) -> str | None:
 
 
 def facenet_state(name: str) -> dict[str, Tensor]:
-    """Load InceptionResnetV1's weights for `vggface2` or `casia-webface`; the first call downloads them (110 MB).
+    """Return InceptionResnetV1's weights for `vggface2` or `casia-webface`; the first call downloads them (110 MB).
 
     The file is stored where facenet-pytorch stores it: in `$TORCH_HOME/checkpoints`, not under `hub/`.
     """
     if name not in FACENET_FILES:
-        raise ValueError(f"pretrained={name}: facenet has {', '.join(FACENET_FILES)}, or null")
+        raise ValueError(f"pretrained={name}: expected one of {', '.join(FACENET_FILES)}, or null")
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
     folder = Path(os.environ.get("TORCH_HOME", cache)).expanduser() / "checkpoints"
     source = f"{FACENET_RELEASE}/{FACENET_FILES[name]}"
@@ -143,7 +143,7 @@ def facenet_state(name: str) -> dict[str, Tensor]:
 
 
 def widen(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Zero-pad the input channels (dim 1) of each tensor that has fewer of them than its namesake in `like`."""
+    """Zero-pad the input channels (dim 1) of each tensor to those of the tensor with the same name in `like`."""
     padded = {}
     for name, value in state.items():
         wide = value.new_zeros(like[name].shape)
