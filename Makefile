@@ -3,15 +3,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# For small matrices on few cores, intra-op threads compete and cost more than they gain.
+# For small matrices on few cores, intra-op threads cost more time than they save.
 export OMP_NUM_THREADS ?= 1
-# Keep bytecode in .venv even if the environment disables it: without it, processes take twice as long to start.
+# Keep bytecode in .venv even if the environment disables it: without bytecode, processes start half as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-install: $(READY)  ## Make .venv with the locked packages (TORCH=cpu takes PyTorch's CPU-only wheels)
+install: $(READY)  ## Create .venv with the locked packages (TORCH=cpu: PyTorch's CPU-only wheels)
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
@@ -19,7 +19,7 @@ $(READY): requirements.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$$(sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements.txt)"
 ifeq ($(TORCH),cpu)
-	@# PyTorch's CPU wheels have other hashes than the lock file; all other packages are still verified.
+	@# The hashes of PyTorch's CPU wheels are not in the lock file; all other packages are verified by hash.
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend cpu \
 	  "torch==$$(sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements.txt)" "torchvision==$$(sed -n 's/^torchvision==\([0-9.]*\).*/\1/p' requirements.txt)"
 	@awk '/^[a-z]/ {keep = $$0 !~ /^(torch|torchvision|triton|nvidia-[a-z0-9-]*|cuda-[a-z]*)==/} keep' requirements.txt > .venv/cpu.txt
@@ -30,27 +30,27 @@ endif
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
-demo: $(READY)  ## Render people, forge them, train two detectors, write the report (5 to 8 minutes on 2 cores)
+demo: $(READY)  ## Render and forge demo videos, train two detectors and write the report (5 to 8 minutes on 2 cores)
 	@$(BIN)/unmask demo
 
 test: $(READY)  ## Run the quick tests (about 5 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-test-slow: $(READY)  ## Run the others: kills, several processes, launchers, notebooks, documents
+test-slow: $(READY)  ## Run the slow tests: killed processes, multiprocessing, launchers, notebooks, documents
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 test-all: test test-slow  ## Run all tests
 
-check: $(READY)  ## Lint, formatting and types
+check: $(READY)  ## Check lint rules, formatting and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 format: $(READY)  ## Format the code and sort its imports
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-bench: $(READY)  ## Run the benchmarks (ONLY=NAME runs one; ARGS='--repeats 5' is handed on)
+bench: $(READY)  ## Run the benchmarks (ONLY=NAME runs one; ARGS='--repeats 5' passes arguments)
 	@for file in benchmarks/$(or $(ONLY),[!_]*).py; do $(BIN)/python $$file $(ARGS) || exit 1; done
 
-lock: $(READY)  ## Resolve requirements.txt again for every platform
+lock: $(READY)  ## Update requirements.txt to the newest versions, for all platforms
 	@$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 \
 	  --generate-hashes --no-header --quiet --upgrade --output-file requirements.txt
 

@@ -1,6 +1,6 @@
 """Shared code of the benchmarks: interleaved timing, ratios per round, a report, and a JSON file with machine details.
 
-Only ratios within one run are compared: on a busy machine, the same step may take several times as long an hour later.
+Only ratios within one run are compared, because on a busy machine, the same step may be several times slower later.
 """
 
 import argparse
@@ -23,16 +23,16 @@ Seconds = dict[str, list[float]]
 def arguments(about: str | None, repeats: int, *flags: str, **numbers: int) -> argparse.Namespace:
     """Parse a benchmark's arguments: `--repeats N`, each of `flags` as `--flag`, each of `numbers` as `--name N`."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=repeats, help="how often each work is timed (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=repeats, help="number of timed rounds (default: %(default)s)")
     for name, default in numbers.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help="(%(default)s)")
+        parser.add_argument(f"--{name}", type=int, default=default, help="(default: %(default)s)")
     for flag in flags:
         parser.add_argument(f"--{flag}", action="store_true")
     return parser.parse_args()
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Return the seconds that one call takes, with garbage collection disabled."""
+    """Return the duration of one call in seconds, with garbage collection disabled."""
     gc.collect()
     gc.disable()
     try:
@@ -44,7 +44,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def interleave(works: dict[str, Callable[[], object]], repeats: int, warm: int = 1) -> Seconds:
-    """Time each function once per round; every other round is in reverse order, so that none always comes first.
+    """Time each function once per round; every other round is in reverse order, so that no function is always first.
 
     Args:
         works: the functions to time, by name.
@@ -68,7 +68,7 @@ def compare(seconds: Seconds, over: str, under: str, **bound: float) -> dict[str
         seconds: the result of `interleave`.
         over: name of the numerator.
         under: name of the denominator.
-        bound: `at_least=` or `at_most=`: the bound on the median ratio.
+        bound: `at_least=` or `at_most=`, a bound on the median ratio.
     """
     ratios = [a / b for a, b in zip(seconds[over], seconds[under], strict=True)]
     return {
@@ -126,7 +126,7 @@ def report(
     Args:
         name: name of the benchmark.
         comparisons: results of `compare`, by name.
-        main: the comparison whose `ratios` and `median` are at the top level of the file; None: the first.
+        main: the comparison that is also at the top level of the file; None for the first one.
         packages: packages whose versions are recorded.
         extra: further entries of the file.
     """
@@ -134,7 +134,7 @@ def report(
     where = machine(packages)
     top = {key: comparisons[main][key] for key in ("what", "ratios", "median")}
     result = {"name": name, "main": main, **top, "comparisons": comparisons, **(extra or {}), "machine": where}
-    print(f"\n{name}: medians of pairs timed in turns in one run")
+    print(f"\n{name}: median ratios of interleaved pairs in one run")
     wide = max(map(len, comparisons))
     for key, one in comparisons.items():
         spread = f"({min(one['ratios']):.2f} to {max(one['ratios']):.2f}, {len(one['ratios'])} pairs)"

@@ -1,8 +1,8 @@
-"""Time decoding 20 of 353 frames as in `unmask prepare` against decoding the whole file and against a plain script.
+"""Compare decoding 20 of 353 frames as in `unmask prepare` with decoding the whole file and with a plain script.
 
-The script reads every frame with OpenCV and resizes it. `unmask prepare` uses one thread per file, so the plain decode
-uses one, and OpenCV is timed with one and with its default. Clips are rendered here: 942x500, 353 frames, about 1.6 MB,
-with a key frame every 250 frames (as in most data sets) or every 12.
+The script reads every frame with OpenCV and resizes it. `unmask prepare` uses one thread per file. Therefore, the whole
+file is decoded with one thread, and OpenCV is timed with one thread and with its default. Clips are rendered: 942x500,
+353 frames, about 1.6 MB, with a key frame every 250 frames (as in most data sets) or every 12.
 
 make bench ONLY=decoders
 """
@@ -25,7 +25,7 @@ FRAMES, WIDTH, HEIGHT, WANTED, BYTES = 353, 942, 500, 20, 1_600_000
 
 
 def render(path: Path, gop: int) -> Path:
-    """Render a patch that moves over a moving texture, with camera noise."""
+    """Render a video of a patch that moves over a moving texture, with camera noise."""
     rng = np.random.default_rng(0)
     scene, patch = _texture(rng, (HEIGHT + 200, WIDTH + 400), 6, 40), _texture(rng, (160, 120), 3, 30)
     with av.open(str(path), "w") as container:

@@ -3,7 +3,7 @@
 A clip's boxes are those used for cropping: detected, tracked, and smoothed or interpolated by the tracker. Each is
 compared by IoU with MTCNN's box of the same face in that frame at full size; a missed face counts as 0.
 
-make bench ONLY=faces (the real files are below $UNMASK_SHARED_DATA)
+make bench ONLY=faces (needs the real files in $UNMASK_SHARED_DATA)
 """
 
 import statistics
@@ -38,7 +38,7 @@ Clip = tuple[Frames, np.ndarray]  # frames and their indices
 
 
 def files() -> list[Path]:
-    """List each clip once (two layouts contain the same clips), and the photographs."""
+    """Return the photographs, and each clip once (two layouts contain the same clips)."""
     clips = {p.stat().st_size: p for p in sorted(SHARED.glob("celebdf_layout/*/*.mp4"))}
     clips |= {p.stat().st_size: p for p in sorted(SHARED.glob("ffpp/*/*/c23/videos/*.mp4"))}
     return [*clips.values(), *sorted(SHARED.glob("face_photos/*.jpg"))]
@@ -92,7 +92,7 @@ def main() -> None:
     options = arguments(__doc__, 3, files=1000)
     paths = files()[: options.files]
     if not paths:
-        sys.exit(f"faces: skipped, there are no real clips in {SHARED}; set UNMASK_SHARED_DATA to where they lie")
+        sys.exit(f"faces: skipped, because {SHARED} contains no real clips; set UNMASK_SHARED_DATA to their folder")
     torch.set_num_threads(1)
     net = MTCNN(keep_all=True, post_process=False)
     comparisons = {}

@@ -1,4 +1,4 @@
-"""Measure how often 95 % intervals of the AUC contain the true AUC: DeLong's and those of the stratified bootstrap.
+"""Measure how often 95 % intervals of the AUC contain the true AUC: DeLong's and stratified bootstrap intervals.
 
 Scores of real and fake items are drawn from two normal distributions with equal variances, so that the true AUC is
 known. Each simulation draws new items. The standard error of a coverage of 95 % in 1,000 simulations is 0.7 %.
@@ -25,7 +25,7 @@ Interval = tuple[float, float]
 
 
 def intervals(score: Array, label: Array, seed: int, resamples: int) -> dict[str, Interval]:
-    """Compute the 95 % intervals of one data set by each method; NaN where a method has none."""
+    """Compute the 95 % interval of one data set by each method; NaN if a method gives no interval."""
     area = delong.auroc(score, label)
     reach = REACH * math.sqrt(area.variance)
     times = bootstrap.resample(label, resamples, seed)
@@ -41,8 +41,8 @@ def intervals(score: Array, label: Array, seed: int, resamples: int) -> dict[str
 def corrected(moved: Array, area: delong.Area, score: Array, label: Array) -> Interval:
     """Compute the bias-corrected and accelerated interval (BCa; Efron 1987, doi 10.2307/2289144) of resampled AUCs.
 
-    The acceleration is that of two samples: the third moments of the structural components, each divided by the squared
-    number of its items.
+    The acceleration is that for two samples. It uses the third moment of each class's structural components, divided by
+    the squared number of items of the class.
     """
     below = (np.sum(moved < area.value) + 0.5 * np.sum(moved == area.value)) / len(moved)
     if not 0 < below < 1 or area.variance == 0:

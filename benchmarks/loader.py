@@ -51,7 +51,7 @@ def main() -> None:
     rate = ITEMS / statistics.median(seconds["whole batch"])
     one = compare(seconds, "sample by sample", "whole batch")
     report("loader", {"sample by sample / whole batch": one}, extra={"clips_per_second": rate})
-    print(f"  {rate:.0f} clips of {CLIP}x{SIZE}x{SIZE} a second, warm, one core")
+    print(f"  {rate:.0f} clips of {CLIP}x{SIZE}x{SIZE} per second, cached, on one core")
 
 
 if __name__ == "__main__":

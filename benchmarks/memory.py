@@ -1,9 +1,9 @@
 """Measure the peak memory of preparing 5,000 items and training on them, with a limit of 2 GiB.
 
-The items are simulated: a recipe makes 20 crops of 160x160 per item from its name, 7.7 GB in total (twice that while
-they are merged). Preparing and training are unmask's own code, each in its own process; memory is that of the process
-and its workers together, including imports, with shared pages counted once. Mapped pages of files are included, but can
-be dropped at any time, so only the anonymous memory is strictly needed.
+The items are simulated: a recipe makes 20 crops of 160x160 from each item's name, 7.7 GB in total (twice that during
+merging). Preparing and training use unmask's own code, each in its own process. The memory of the process and its
+workers is measured, including imports; shared pages are counted once. It includes mapped pages of files. The system can
+drop these at any time, so only the anonymous memory is strictly needed.
 
 make bench ONLY=memory   (ARGS='--items 500' for a small run)
 """
@@ -131,7 +131,7 @@ def resident(pid: int) -> dict[str, float]:
 
 
 def peak_of(work: Callable[[Path], None], folder: Path) -> tuple[dict[str, float], float]:
-    """Run `work` in a process; return its peak memory of each kind in GiB, and its seconds."""
+    """Run `work` in a process; return its peak memory in GiB by kind, and its duration in seconds."""
     process = multiprocessing.get_context("spawn").Process(target=work, args=(folder,))
     start, most = time.perf_counter(), dict.fromkeys(KINDS, 0.0)
 
@@ -154,11 +154,11 @@ def peak_of(work: Callable[[Path], None], folder: Path) -> tuple[dict[str, float
 def main() -> None:
     options = arguments(__doc__, 1, items=5000)
     if not Path("/proc/self/smaps_rollup").exists():
-        sys.exit("memory: skipped, only Linux tells a process's memory by kind")
+        sys.exit("memory: skipped, because only Linux reports a process's memory by kind")
     size = options.items * FRAMES * 3 * SIZE**2
     if (free := shutil.disk_usage(tempfile.gettempdir()).free) < 2 * size + 2 * GIB:
-        sys.exit(f"memory: skipped, {2 * size / GIB + 2:.0f} GiB are needed in {tempfile.gettempdir()} (TMPDIR chooses "
-                 f"another place), {free / GIB:.0f} are free")  # fmt: skip
+        sys.exit(f"memory: skipped, expected {2 * size / GIB + 2:.0f} GiB free in {tempfile.gettempdir()}, found "
+                 f"{free / GIB:.0f}; TMPDIR sets another folder")  # fmt: skip
     comparisons: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as name:
         make_files(Path(name), options.items)
@@ -174,7 +174,7 @@ def main() -> None:
     about = {"items": options.items, "crops_gb": size / 1e9, "training_steps": STEPS, "workers": WORKERS}
     report("memory", comparisons, "training, all", ("pytorch-lightning", "pandas", "numpy"), about)
     for name, one in comparisons.items():
-        print(f"  {name}: {one['gib']:.2f} GiB at most ({one['seconds']:.0f} s)")
+        print(f"  {name}: peak {one['gib']:.2f} GiB ({one['seconds']:.0f} s)")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Time the forward pass and training step of every network in conf: float32 against bfloat16, eager against compiled.
+"""Time the forward pass and training step of every network in conf: float32 vs. bfloat16, eager vs. compiled.
 
 Each network is built from its YAML at the size of the first preset that uses it, with random weights and channels-last
-2-D convolutions, as in the Detector. Utilisation is the rate of the counted operations (three times the forward pass
-for a training step) relative to the rate of a large matrix product of the same type.
+2-D convolutions, as in the Detector. Utilisation is the number of operations per second, relative to that of a large
+matrix product of the same type. A training step counts as three forward passes.
 
-make bench ONLY=networks   (ARGS=--compile compiles on a CPU too; on a GPU it always does)
+make bench ONLY=networks   (on a GPU, networks are always compiled; on a CPU, with ARGS=--compile)
 """
 
 import re
@@ -26,13 +26,13 @@ from unmask.networks.flops import count_flops
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BATCH = {"frames": 64, "clips": 8} if DEVICE.type == "cuda" else {"frames": 2, "clips": 1}
-NO_PRESET = {"r3d": (112, 16)}  # image size and frames of networks without a preset, if not 224 px and 16
+NO_PRESET = {"r3d": (112, 16)}  # image size and frames without a preset; the default is 224 px and 16
 TYPES = {"fp32": None, "bf16": torch.bfloat16}
 Named = tuple[str, dict[str, Any]]
 
 
 def preset(network: str) -> tuple[int, int]:
-    """Return image size and frames of the first preset with this network."""
+    """Return the image size and number of frames of the first preset with this network."""
     for path in sorted(Path(conf_dir(), "experiment").rglob("*.yaml")):
         if re.search(rf"override /module/network: {network}$", path.read_text(), re.M):
             cfg = OmegaConf.load(path)
@@ -82,7 +82,7 @@ def _wait() -> None:
 
 
 def peak(dtype: torch.dtype) -> float:
-    """Return the operations per second of a large matrix product, the best of five."""
+    """Return the operations per second of a large matrix product, as the best of five runs."""
     side = 8192 if DEVICE.type == "cuda" else 2048
     a = torch.rand(side, side, device=DEVICE, dtype=dtype)
 
@@ -165,7 +165,7 @@ def main() -> None:
                 for kind in TYPES
             ]
             print(f"  {name.split(', ')[0]} {one['shape']}: {', '.join(rates)}")
-    print("  samples a second, and the share of the rate of a matrix product")
+    print("  samples per second (operations per second relative to a large matrix product)")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Measure the overhead of the Trainer for a step of about 5 ms, against a plain PyTorch loop.
+"""Measure the overhead of the Trainer for a step of about 5 ms, compared with a plain PyTorch loop.
 
 The Trainer is that of `unmask train`: its settings, callbacks with the progress bar (drawn, but discarded), logging
 every 10 steps to metrics.csv, and the Detector. The loop does forward, loss, backward, optimizer and schedule. Blocks
-of steps of both alternate within one training: the loader runs a block of the loop before each block of the Trainer.
+of both alternate in one training: the data loader runs a block of the loop before each block of the Trainer.
 
 make bench ONLY=overhead   (ARGS=--profile shows where the time is spent,
 ARGS=--bare uses a Trainer without callbacks and loggers)
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-os.environ.setdefault("FORCE_COLOR", "1")  # otherwise the bar is not drawn without a terminal
+os.environ.setdefault("FORCE_COLOR", "1")  # without it, the bar is drawn only in a terminal
 import torch
 from _bench import arguments, compare, report
 from hydra import compose, initialize_config_dir
@@ -90,7 +90,7 @@ class Done(Exception):
 
 
 class Turns:
-    """An endless loader that times the blocks of the Trainer and, between them, those of the loop."""
+    """An endless loader that times alternating blocks of the loop and of the Trainer."""
 
     def __init__(self, batch: Batch, loop: Loop, repeats: int) -> None:
         self.batch, self.loop, self.repeats = batch, loop, repeats
@@ -156,7 +156,7 @@ def main() -> None:
     name = "overhead_bare" if options.bare else "overhead"
     report(name, comparisons, packages=("pytorch-lightning", "rich"), extra=extra)
     cost = 1e3 * (one["seconds"]["Trainer"] - one["seconds"]["loop"]) / BLOCK
-    print(f"  a step of {extra['loop_step_ms']:.1f} ms takes {cost:.2f} ms more; {BLOCK} steps a block")
+    print(f"  the Trainer adds {cost:.2f} ms to a step of {extra['loop_step_ms']:.1f} ms; {BLOCK} steps per block")
 
 
 if __name__ == "__main__":

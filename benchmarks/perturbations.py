@@ -1,7 +1,7 @@
-"""Measure what each perturbation in conf/perturbation does to a picture, in decibels at each level, and its time.
+"""Measure the PSNR of each perturbation in conf/perturbation at each level, in dB, and its time.
 
-Crops of 256 px are cut from the two photographs of scikit-learn; the video is a camera that pans over one of them. A
-video is compared with the original at the times and the size of the original. Seconds are those of the last level.
+Crops of 256 px are cut from the two photographs of scikit-learn. The video pans over one of them. A perturbed video is
+compared with the original at the original's times and size. The time is that of the last level.
 
 make bench ONLY=perturbations
 """
@@ -45,7 +45,7 @@ def decibel(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def shown(path: Path, like: Path) -> np.ndarray:
-    """Return the frame that a viewer sees whenever `like` shows one, at its size: [N, H, W, 3]."""
+    """Return the frames [N, H, W, 3] that a viewer sees at the times of the frames of `like`, at their size."""
     new, old = open_media(path), open_media(like)
     times, wanted = (one.times(list(range(len(one)))) for one in (new, old))
     frames = new.read(list(range(len(new))))
@@ -87,7 +87,7 @@ def main() -> None:
     comparisons = {f"{key} / jpeg": compare(seconds, key, "jpeg") for key in found if key != "jpeg"}
     count = {key: len(crops) if isinstance(one, OnCrops) else FRAMES for key, one in found.items()}
     ms = {key: 1e3 * float(np.median(seconds[key])) / count[key] for key in found}
-    print("| perturbation | levels | PSNR, dB | ms a 256 px picture |\n|---|---|---|---|")
+    print("| perturbation | levels | PSNR, dB | ms per 256 px picture |\n|---|---|---|---|")
     for key, one in found.items():
         levels = ", ".join(map(level_name, one.levels))
         print(f"| {key} | {levels} | {', '.join(f'{x:.1f}' for x in psnr[key])} | {ms[key]:.2f} |")

@@ -1,14 +1,14 @@
-"""Compare unmask with the script a student would write, end to end: 40 videos, 50 epochs of a frozen CNN and an LSTM.
+"""Compare unmask end to end with a simple training script: 40 videos, 50 epochs of a frozen CNN and an LSTM.
 
 The script reads every frame of every video with OpenCV in every epoch, resizes 20 frames to 160x160 and runs a frozen
 InceptionResnetV1 (correctly in eval mode) in the training loop, batch size 8. unmask uses the same frames, network,
 batch size and epochs through `unmask prepare` and `unmask train`, including the start of both processes.
 
-A lower bound for any program with the same result is measured too ("once"): each video is decoded and encoded once
-with the script's code.
+The lower bound of any program with the same result is measured too ("once"): the script's code decodes and encodes each
+video once.
 
-The script's epochs are all alike, so one is timed per pair and extrapolated; all of unmask's are run. With
-`--augmented`, unmask cannot cache features either: its epochs run the encoder too, and are extrapolated likewise.
+The script's epochs all take the same time, so one is timed per pair and extrapolated; unmask runs all epochs. With
+`--augmented`, unmask cannot cache features, so its epochs run the encoder too and are also extrapolated.
 
 make bench ONLY=plain_script   (ARGS=--augmented: no cached features; ARGS="--clips 160": more videos, so that decoding
                                and encoding them once is most of the work)
@@ -54,7 +54,7 @@ def render(root: Path, clips: int) -> None:
 
 
 def scene(seed: int):
-    """Film a painted wall with a moving camera and light: for H.264, similar to a person in front of a background."""
+    """Yield frames of a moving ellipse and wall, which H.264 compresses like a person in front of a background."""
     rng = np.random.default_rng(seed)
     wall = rng.normal(128, 90, (HEIGHT // 20 + 8, WIDTH // 20 + 8, 3)).clip(0, 255).astype(np.uint8)
     wall = cv2.resize(wall, (WIDTH + 160, HEIGHT + 160), interpolation=cv2.INTER_CUBIC)
@@ -89,12 +89,12 @@ def read(path: Path) -> torch.Tensor:
 
 
 def classify(network: CnnLstm, x: torch.Tensor) -> torch.Tensor:
-    """Run the network on all frames of a batch at once; `CnnLstm` splits them on a CPU, which no student would do."""
+    """Run the network on all frames of a batch at once; `CnnLstm` splits them on a CPU, unlike a simple script."""
     return network.head(network.encoder(x.flatten(0, 1)).view(*x.shape[:2], -1))
 
 
 class Script:
-    """The student's training on all videos that are not on the test list, in a fixed order."""
+    """The simple script: it trains on all videos that are not on the test list, in a fixed order."""
 
     def __init__(self, videos: list[Path]) -> None:
         self.videos = videos
@@ -123,7 +123,7 @@ class Script:
 
 @torch.no_grad()
 def once(network: CnnLstm, videos: list[Path]) -> None:
-    """Decode and encode every video once, and nothing else."""
+    """Only decode and encode every video once."""
     network.eval()
     for path in videos:
         network.encoder(read(path).float() / 255)
@@ -170,7 +170,7 @@ def main() -> None:
         once(script.network, videos + tests)
         seconds["once"].append(time.perf_counter() - start)
         prepare, train = unmask(place, root, 2 if options.augmented else EPOCHS, augment)
-        if options.augmented:  # the cost of an epoch is that of two epochs minus one
+        if options.augmented:  # an epoch takes the time of two epochs minus that of one
             train += (EPOCHS - 2) * (train - unmask(place, root, 1, augment)[1])
         for name, value in (("unmask", prepare + train), ("prepare", prepare), ("train", train)):
             seconds[name].append(value)
@@ -181,9 +181,9 @@ def main() -> None:
     bound = 6.0 if options.augmented else 32.0
     extra = {"extrapolated": f"the script: one epoch of {EPOCHS} timed in each pair", "seconds": seconds}
     compared = {
-        "end to end": compare(seconds, "script", "unmask", at_least=bound),
-        "decode and encode once, nothing else": compare(seconds, "script", "once"),
-        "against that": compare(seconds, "unmask", "once", **({"at_most": 1.3} if options.clips >= 160 else {})),
+        "script / unmask": compare(seconds, "script", "unmask", at_least=bound),
+        "script / once": compare(seconds, "script", "once"),
+        "unmask / once": compare(seconds, "unmask", "once", **({"at_most": 1.3} if options.clips >= 160 else {})),
     }
     report(name, compared, packages=("opencv-python-headless", "pytorch-lightning"), extra=extra)
     shutil.rmtree(place, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Measure the start-up time of commands: CPU seconds, against importing PyTorch or Lightning in the same round.
+"""Measure the CPU seconds of short commands, relative to importing PyTorch or Lightning in the same round.
 
 `predict` scores and draws one rendered portrait with a small detector, with the recipes for faces and for whole
 pictures; `train check=true` validates a config. `list`, `--help` and `--cfg job` do not import PyTorch.
@@ -68,7 +68,7 @@ def build() -> tuple[str, str]:
 
 
 def imports(*words: str) -> set[str]:
-    """Return which of the slow packages a call of the console command imports."""
+    """Return the slow packages that a call of the console command imports."""
     lines = [
         f"import sys; sys.argv = {['unmask', *words]!r}",
         "from unmask.cli import main",

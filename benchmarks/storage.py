@@ -1,6 +1,6 @@
 """Compare reading clips of 20 crops of 160x160 from the store's memory map with other file formats.
 
-Files are cached and read in one random order; each format gives the same uint8 array, apart from JPEG's loss.
+Files are cached and read in one random order. All formats return the same uint8 array, except JPEG, which is lossy.
 
 make bench ONLY=storage
 """
@@ -22,7 +22,7 @@ Read = Callable[[int], np.ndarray]  # index of a clip -> uint8 [T, 3, S, S]
 
 
 def content() -> np.ndarray:
-    """Return crops [ITEMS * FRAMES, 3, S, S] that compress like faces: smooth, with grain."""
+    """Return smooth crops [ITEMS * FRAMES, 3, S, S] with grain, which compress like faces."""
     rng = np.random.default_rng(0)
     smooth = rng.normal(0, 1, (ITEMS * FRAMES, SIZE // 8, SIZE // 8, 3)).astype(np.float32)
     frames = [cv2.resize(small, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC) for small in smooth]
@@ -32,7 +32,7 @@ def content() -> np.ndarray:
 
 
 def write_all(folder: Path, pixels: np.ndarray) -> dict[str, Read]:
-    """Write the clips in every format; return a function per format that reads one."""
+    """Write the clips in every format; return a function per format that reads one clip."""
     clips = pixels.reshape(ITEMS, FRAMES, 3, SIZE, SIZE)
     store = make_store(folder)
     np.save(folder / "crops-00000.npy", pixels)
@@ -83,7 +83,7 @@ def main() -> None:
     extra["memory_map_ms_a_clip"] = 1e3 * comparisons["JPEG q95 / memory map"]["seconds"]["memory map"] / ITEMS
     main = "JPEG q95 / memory map"
     report("storage", comparisons, main, ("numpy", "safetensors", "opencv-python-headless"), extra)
-    print(f"  memory map: {extra['memory_map_ms_a_clip']:.2f} ms a clip; JPEG {extra['jpg_kB_a_crop']:.0f} kB a crop")
+    print(f"  memory map: {extra['memory_map_ms_a_clip']:.2f} ms/clip; JPEG {extra['jpg_kB_a_crop']:.0f} kB/crop")
 
 
 if __name__ == "__main__":

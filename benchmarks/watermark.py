@@ -1,7 +1,7 @@
-"""Measure the watermark's robustness, its cost in decibels and seconds, and its rate of false alarms.
+"""Measure the watermark's robustness, its PSNR, its time and its rate of false alarms.
 
-make bench ONLY=watermark              a sample of 400 photographs for false alarms
-make bench ONLY=watermark ARGS=--full  all 4,000, each read with ten keys: minutes
+make bench ONLY=watermark              reads 400 photographs for false alarms
+make bench ONLY=watermark ARGS=--full  reads 4,000, each with ten keys; takes minutes
 
 Real photographs and clips are read from UNMASK_SHARED_DATA and are not part of the repository; without them, only the
 demo portraits are marked.
@@ -89,7 +89,7 @@ def portraits(count: int) -> Iterator[np.ndarray]:
 
 
 def clips(side: int | None, starts: tuple[int, ...] = (0,), count: int = FRAMES) -> Iterator[np.ndarray]:
-    """Yield `count` frames from each of `starts` in FaceForensics++ clips, whole or the central square at `side` px."""
+    """Yield `count` frames from each of `starts` in FaceForensics++ clips, cropped to squares of `side` px if given."""
     for path in sorted((SHARED / "ffpp").rglob("*.mp4")):
         with av.open(str(path)) as container:
             frames = []
@@ -111,7 +111,7 @@ def square(frame: np.ndarray, side: int) -> np.ndarray:
 
 
 def survival(name: str, media: Iterator[np.ndarray], attacks: tuple[str, ...] = tuple(ATTACKS), every: int = 1) -> dict:
-    """Measure bit accuracy, detection rate after each attack, and PSNR. Media are [T, H, W, 3]."""
+    """Measure PSNR, and bit accuracy and detection rate after each attack. Media are [T, H, W, 3]."""
     random = np.random.default_rng(0)
     noise, found = [], {attack: [] for attack in attacks}
     for frames in media:
@@ -140,7 +140,7 @@ def survival(name: str, media: Iterator[np.ndarray], attacks: tuple[str, ...] = 
 
 
 def false_alarms(count: int, keys: int) -> dict:
-    """Count unmarked photographs that seem marked; each is read with several keys, none of which was used."""
+    """Count unmarked photographs in which a mark is detected; each is read with several keys."""
     names, scores, alarms, readings = ["unmask/1", *(f"other {n}" for n in range(1, keys))], [], 0, 0
     for pixels in photographs(count):
         found: list[Reading] = [read(pixels, [0x756E6D61], key=key) for key in names]
@@ -150,12 +150,12 @@ def false_alarms(count: int, keys: int) -> dict:
     if not scores:
         return {}
     print(f"\nfalse alarms: {alarms} in {readings} readings of {len(scores)} unmarked photographs with {keys} keys")
-    print(f"  score: mean {np.mean(scores):.2f}, highest {max(scores):.2f}; a mark is present from 8.49")
+    print(f"  score: mean {np.mean(scores):.2f}, highest {max(scores):.2f}; a mark is detected from 8.49")
     return {"photographs": len(scores), "keys": keys, "readings": readings, "alarms": alarms, "score_max": max(scores)}
 
 
 def speed(repeats: int) -> dict[str, dict]:
-    """Compare the time of marking with that of saving: PNG for a small picture, JPEG for a large one."""
+    """Compare the time of embedding and reading a mark with that of saving a PNG, for two picture sizes."""
     random = np.random.default_rng(0)
     works: dict[str, Callable[[], object]] = {}
     for name, shape in {"256": (256, 256, 3), "1080p": (1080, 1920, 3)}.items():
@@ -184,9 +184,9 @@ def main() -> None:
         "portraits": survival("demo portraits of 256x312 px", (p[None] for p in portraits(PORTRAITS))),
         "frames 256": survival("single frames of ffpp at 256 px", clips(256, (0, 60, 120, 180, 240), 1)),
         "clips 256": survival(
-            f"ffpp at 256 px, {FRAMES} frames of which every fifth is read", clips(256, (0, 120)), every=EVERY
+            f"ffpp at 256 px, every fifth of {FRAMES} frames is read", clips(256, (0, 120)), every=EVERY
         ),
-        "clips": survival("ffpp whole, 20 frames of which every fifth is read", clips(None, count=20), every=EVERY),
+        "clips": survival("ffpp at full size, every fifth of 20 frames is read", clips(None, count=20), every=EVERY),
         **{
             f"photographs {side}": survival(
                 f"photographs of {side} px", (p[None] for p in photographs(100, side)), small

@@ -1,4 +1,4 @@
-"""Draw what training sees, for the docs: every augmentation of conf/augment, and self-blends. Rendered people only.
+"""Draw example pictures of rendered people for the docs: every augmentation in conf/augment, and self-blends.
 
 .venv/bin/python notebooks/augmentations.py      writes .github/assets/{augment,selfblend}.jpg
 """
@@ -19,13 +19,13 @@ from unmask.demo.videos import render
 from unmask.media.recipe import FaceCrops
 
 ASSETS = Path(__file__).parents[1] / ".github" / "assets"
-SIZE, COLUMNS, LABEL = 144, 6, 112  # px of a picture, pictures a row, px for a row's name
+SIZE, COLUMNS, LABEL = 144, 6, 112  # side of a picture in px, pictures per row, width of row names in px
 AUGMENTATIONS = ("none", "light", "compression", "strong")
 PEOPLE = ("id0_0000", "id4_0001", "id5_0002")
 
 
 def faces(folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Crops [3, S, S] of rendered people and their landmarks [5, 2]."""
+    """Return crops [3, S, S] of rendered people and their landmarks [5, 2]."""
     render(folder, people=6, test_people=3, frames=2, workers=1)
     recipe = FaceCrops(frames=1, crop_size=SIZE)
     crops = [recipe(folder / "Celeb-real" / f"{name}.mp4") for name in PEOPLE]
@@ -39,7 +39,7 @@ def option(group: str, name: str):
 
 
 def augmented(face: np.ndarray, name: str) -> list[np.ndarray]:
-    """Draws of one augmentation, each [S, S, 3]."""
+    """Return several draws of one augmentation, each [S, S, 3]."""
     made, seeds = option("augment", name), list(range(COLUMNS))
     x = made.on_worker(torch.from_numpy(face).repeat(COLUMNS, 1, 1, 1), seeds)
     x, _ = made.on_device(to_float(x, SIZE), None, seeds)
@@ -47,7 +47,7 @@ def augmented(face: np.ndarray, name: str) -> list[np.ndarray]:
 
 
 def blended(face: np.ndarray, points: np.ndarray, name: str, seed: int) -> list[np.ndarray]:
-    """Two blends of one face: the real, the mask, the blend, each [S, S, 3]."""
+    """Return two self-blends of a face as real face, mask and blend, each [S, S, 3]."""
     blend, row = option("blend", name), []
     for number in range(2):
         real, fake, mask = blend(face, points, np.random.default_rng([seed, number]))
@@ -57,7 +57,7 @@ def blended(face: np.ndarray, points: np.ndarray, name: str, seed: int) -> list[
 
 
 def sheet(rows: list[list[np.ndarray]], names: list[str], titles: list[str], path: Path, quality: int) -> None:
-    """Write rows of pictures with their names at the left and titles above."""
+    """Write a sheet of pictures with row names at the left and column titles above."""
     top = 22 if titles else 0
     page = Image.new("RGB", (LABEL + COLUMNS * SIZE, top + len(rows) * SIZE), "white")
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(15)

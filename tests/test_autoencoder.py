@@ -130,7 +130,7 @@ def test_latents_are_walked_and_attributes_are_directions():
     to_the_right = module.direction(left, (where > 7.5).float())
     moved = module.decode(module.encode(left) + to_the_right).mean(1) - 0.3
     assert ((moved * torch.arange(16)).sum((1, 2)) / moved.sum((1, 2))).mean() > where.mean() + 1
-    with pytest.raises(ValueError, match="pictures that have it"):
+    with pytest.raises(ValueError, match="images with and without the attribute"):
         module.direction(left, torch.ones(64))
 
 

@@ -252,7 +252,7 @@ def test_every_option_is_valid_and_reaches_every_data_set(option):
 
 
 def test_a_split_without_reals_is_an_error(settings):
-    with pytest.raises(ManifestError, match=r"the val split contains 0 real items but needs some"):
+    with pytest.raises(ManifestError, match=r"the val split contains 0 real items but needs at least one"):
         build(*settings, "blend@data.blend=sbi", "data.split.val_fraction=0")
 
 

@@ -158,8 +158,8 @@ def test_what_cannot_be_fitted_is_refused(kind, score, label, message):
         (Isotonic, {"score": [1.0, 2.0], "prob": [0.5]}, "2 scores and 1 probabilities"),
         (Isotonic, {"score": [], "prob": []}, "0 scores"),
         (Isotonic, {"score": [2.0, 1.0], "prob": [0.1, 0.2]}, "increasing scores"),
-        (Isotonic, {"score": [1.0, 2.0], "prob": [0.3, 0.2]}, "never fall"),
-        (Isotonic, {"score": [1.0], "prob": [1.2]}, "never fall"),
+        (Isotonic, {"score": [1.0, 2.0], "prob": [0.3, 0.2]}, "non-decreasing"),
+        (Isotonic, {"score": [1.0], "prob": [1.2]}, "non-decreasing"),
         (Isotonic, {"score": 1.0, "prob": [0.5]}, "expected a list of numbers"),
     ],
 )

@@ -92,11 +92,11 @@ def test_ff_without_lists_says_where_they_are_had_and_what_needs_none(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("val.json", [["953", "672"]], "video 953 is in val.json too"),
+        ("val.json", [["953", "672"]], "video 953 is also in val.json"),
         ("val.json", {"pairs": 1}, 'val.json: expected a list of pairs like .*"033", "097"'),
         ("val.json", "split,pair", "val.json: expected a list of pairs"),
         ("test.json", [["target", "source"], ["953", "974"]], r"test.json: expected pairs .* \['target', 'source'\]"),
-        ("val.json", [], "672.mp4: the official lists have no pair 672"),
+        ("val.json", [], "672.mp4: expected 672 in one of the official lists"),
         (
             "val.json",
             [["720", "672"], ["004", "982"]],
@@ -163,7 +163,7 @@ def test_ff_methods_choose_from_what_is_prepared(tmp_path):
     few = divided(faceforensics(data.root, ("Face2Face",)), stored)
     assert few.loc[few["split"].notna(), "method"].value_counts().to_dict() == {"real": 10, "Face2Face": 10}
     assert few["item"].tolist() == stored["item"].tolist(), "the others stay, without a split"
-    with pytest.raises(ManifestError, match=r"FaceSwap of data.methods is not prepared"):
+    with pytest.raises(ManifestError, match=r"data.methods: no crops of FaceSwap are prepared"):
         divided(faceforensics(data.root, ("Face2Face", "FaceSwap")), stored)
     with pytest.raises(ManifestError, match=r"are missing .* prepare again with rerun=true"):
         divided(data, stored.assign(predefined=None))
@@ -253,7 +253,7 @@ def test_dfdc_the_public_test_set_is_for_testing(tmp_path):
     [
         ("a.mp4,0\nb.mp4,1\n", r"labels.csv, line 1: expected the header `filename,label`"),
         ("filename,label\na.mp4,REAL\n", r"labels.csv, line 2: expected `FILENAME,LABEL` with 0 or 1 .*'a.mp4,REAL'"),
-        ("filename,label\na.mp4,0\nc.mp4,1\n", r"1 of 2 videos of .*labels.csv are missing, such as .*c.mp4"),
+        ("filename,label\na.mp4,0\nc.mp4,1\n", r"1 of 2 videos in .*labels.csv are missing, such as .*c.mp4"),
     ],
 )
 def test_dfdc_a_wrong_line_of_the_test_list_is_named(tmp_path, listing, reason):
@@ -362,7 +362,7 @@ def test_art_lists_that_do_not_fit_are_named(tmp_path):
     with pytest.raises(ManifestError, match=r"lists .*inpainting/64/original.png, which .* lacks: .* incomplete"):
         art(root).manifest()
     file.write_text(text.replace("inpainting/63/", "inpainting/7/"))
-    with pytest.raises(ManifestError, match=r"painting 7 is in train_similar.json too"):
+    with pytest.raises(ManifestError, match=r"painting 7 is also in train_similar.json"):
         art(root).manifest()
     write(file, ["inpainting"])
     with pytest.raises(ManifestError, match=r"test_similar.json: expected \{attack: "):
@@ -370,7 +370,8 @@ def test_art_lists_that_do_not_fit_are_named(tmp_path):
     file.write_text(text)
     tree(root, "similar/inpainting/99/original.png", "similar/inpainting/99/inpainting.png")
     with pytest.raises(
-        ManifestError, match=r"99/.*, belong to paintings on no official list; data.split.protocol=random_groups"
+        ManifestError,
+        match=r"99/.*, belong to paintings that no official list contains; data.split.protocol=random_groups",
     ):
         art(root).manifest()
     file.unlink()
@@ -463,7 +464,7 @@ def test_celeba_lists_are_optional_and_said_to_be_missing(tmp_path):
     with pytest.warns(UserWarning) as warned:
         items = data.manifest()
     said = " ".join(str(warning.message) for warning in warned)
-    assert "contains no list_attr_celeba.txt or .csv" in said and "there are no attributes" in said
+    assert "contains no list_attr_celeba.txt or .csv" in said and "attributes are not available" in said
     assert "list_eval_partition.txt or .csv" in said and "assigned to splits at random" in said
     assert data.split.rule(items, data.source) == "random_groups" and items["split"].value_counts().to_dict() == {
         "train": 8,
@@ -534,7 +535,7 @@ def test_celeba_real_pictures_keep_their_middle(shared_data, tmp_path):
     data.setup("test")
     assert len(data.samples["train"]) == 7 and data.items["attribute.Smiling"].sum() == 6
     data.samples.clear()
-    with pytest.raises(ManifestError, match=r"all 12 items of celeba are real, .*blend=sbi.*generators train on it"):
+    with pytest.raises(ManifestError, match=r"all 12 items of celeba are real, .*blend=sbi.*To train a generator, set"):
         data.setup("fit")
 
 

@@ -107,7 +107,7 @@ def test_a_missing_clip_is_rendered_again_and_nothing_else(root):
 
 
 def test_other_arguments_are_refused_in_the_same_folder(root):
-    with pytest.raises(ValueError, match=r"difficulty 0\.6 not 0\.2.*delete"):
+    with pytest.raises(ValueError, match=r"difficulty: expected 0\.2, found 0\.6.*delete"):
         render(root, difficulty=0.2, workers=1, **SMALL)
 
 

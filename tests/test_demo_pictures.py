@@ -146,9 +146,9 @@ def test_half_done_work_goes_on_and_workers_decide_no_byte(portraits, paintings,
 
 
 def test_other_arguments_are_refused(portraits, paintings, tmp_path):
-    with pytest.raises(ValueError, match="seed 0 not 1"):
+    with pytest.raises(ValueError, match="seed: expected 1, found 0"):
         render_portraits(portraits, portraits=PORTRAITS, seed=1)
-    with pytest.raises(ValueError, match=r"difficulty 0\.5 not 0\.9"):
+    with pytest.raises(ValueError, match=r"difficulty: expected 0\.9, found 0\.5"):
         render_paintings(paintings, paintings=PAINTINGS, difficulty=0.9)
     with pytest.raises(ValueError, match="portraits=42"):
         render_portraits(tmp_path / "new", portraits=42)

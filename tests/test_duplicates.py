@@ -184,12 +184,12 @@ def test_a_copy_in_two_splits_is_refused_unless_it_is_allowed(tmp_path):
     message = str(refused.value)
     assert "1 pair of unrelated items look alike but are in different splits" in message
     assert "own/real/test/copy (test) and own/real/train/trainreal0 (train): " in message
-    assert "of 64 hash bits differ" in message and "data.split.allow_duplicates=true accepts them" in message
+    assert "of 64 hash bits differ" in message and "accept them with data.split.allow_duplicates=true" in message
     allowed = folder_of(data.root, allow_duplicates=True)
     allowed.setup("fit")
     assert allowed.duplicates[["split_a", "split_b"]].to_numpy().tolist() == [["test", "train"]]
     words = allowed.protocol_words("test")["Duplicates"]
-    assert "1 of unknown relation, in two splits (accepted by data.split.allow_duplicates=true)" in words
+    assert "1 unrelated, in two splits (accepted by data.split.allow_duplicates=true)" in words
 
 
 def test_pairs_that_the_manifest_relates_are_reported_only(tmp_path):
@@ -203,7 +203,7 @@ def test_an_unlisted_source_within_a_split_is_reported(tmp_path):
     data = divided(tmp_path / "d")
     save(data.root, "train/fake/of.png", again(scene(0)))
     words = ready(folder_of(data.root)).protocol_words("train")["Duplicates"]
-    assert "1 of unknown relation, in one split; in 1 of these, one item is real and the other fake" in words
+    assert "1 unrelated, in one split; in 1 of the unrelated pairs, one item is real and the other fake" in words
 
 
 @pytest.mark.slow
@@ -249,13 +249,13 @@ def test_check_lists_pairs_and_says_when_contents_are_compared(tmp_path):
     save(data.root, "test/real/copy.jpg", again(scene(1)))
     call = ["prepare", "data=folder", f"data.root={data.root}", "data/recipe=pictures", "prepare.num_workers=0"]
     said = unmask(*call, "check=true", cwd=tmp_path).stdout
-    assert "found: 20 real and 18 fake pictures" in said and "unmask prepare also compares contents" in said
+    assert "found: 20 real and 18 fake pictures" in said and "unmask prepare also compares their contents" in said
     assert "nothing is missing" not in said, "nobody knows how many there should be"
     assert "unmask train will refuse this: the splits leak" in unmask(*call, cwd=tmp_path).stdout
     said = unmask(*call, "check=true", cwd=tmp_path, expect=1).stdout
     assert "folder/real/test/copy (test) and folder/real/train/trainreal1 (train)" in said
     said = unmask(*call, "check=true", "data.split.allow_duplicates=true", cwd=tmp_path).stdout
-    assert "2 pairs of items that look alike: 1 of unknown relation, in one split; 1 of unknown" in said
+    assert "2 pairs of items that look alike: 1 unrelated, in one split; 1 unrelated" in said
     assert "folder/real/train/trainreal0 (train) and folder/real/train/twin (train): " in said
     (listed,) = (tmp_path / "outputs/prepared/folder").glob("*/duplicates.csv")
     assert len(pd.read_csv(listed)) == 2

@@ -80,7 +80,7 @@ def test_without_a_test_split_there_are_no_test_figures(tmp_path):
     assert "nothing was evaluated" in printed and "is empty" in printed and len(run.predictions("test")) == 0
     printed = unmask("report", f"run={run.folder}", cwd=tmp_path).stdout
     page = (run.folder / "report.html").read_text()
-    said = "There are no test figures: the test split is empty."
+    said = "There are no test metrics: the test split is empty."
     assert "100 %" not in printed and said in " ".join(printed.split()) and said in page
 
 
@@ -298,8 +298,8 @@ def test_a_monitored_figure_that_does_not_exist_ends_the_training(place):
     """The first batch of validation holds real pictures alone."""
     few = ["name=few", "+trainer.limit_val_batches=1", "data.batch_size=4", f"data.root={place / 'whole'}"]
     refused = unmask("train", *TRAIN, *few, cwd=place, expect=1).stderr
-    assert "module.monitor=val/video_auroc does not exist on the validation split" in refused
-    assert "trainer.limit_val_batches=1 leaves out the others" in refused
+    assert "module.monitor=val/video_auroc cannot be computed on the validation split" in refused
+    assert "trainer.limit_val_batches=1 excludes the others" in refused
     assert not list((place / "outputs/few").glob("*/metrics.json"))
 
 

@@ -298,7 +298,7 @@ def test_a_training_leaves_heat_maps_and_the_report_shows_them(run, workplace):
 
 def test_a_heat_map_that_fails_is_a_warning(tmp_path):
     network, scored = Difference(), pd.DataFrame({"logit": [0.0]})
-    with pytest.warns(UserWarning, match="no heat maps .* the run itself finished"):
+    with pytest.warns(UserWarning, match="heat maps failed .* the run itself finished"):
         items.explain(network, False, scored, None, tmp_path, 4)
     assert not list(tmp_path.iterdir()) and gather._heat(tmp_path) is None
     items.explain(network, False, scored, None, tmp_path, 0)

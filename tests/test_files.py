@@ -148,7 +148,7 @@ def test_names_that_are_no_text_are_set_aside_and_others_escaped_where_they_are_
     items, rejected, said = prepared(root)
     assert len(items) == 11 and items["rejected"].isna().sum() == 9
     reasons = rejected.set_index("path")["rejected"]
-    assert reasons[r"real/caf\udce9.png"] == r"its name is not UTF-8 (real/caf\udce9.png): rename the file"
+    assert reasons[r"real/caf\udce9.png"] == r"its name is not valid UTF-8 (real/caf\udce9.png); rename the file"
     assert r"real/bad\x1b[2J.png" in reasons.index
     assert "real/new\nline.png" in set(items["path"]), "by which the file is found"
     for text in ("".join(items["item"]), said.replace("\n", ""), rejected.to_csv().replace("\n", "")):
@@ -164,7 +164,7 @@ def test_names_of_items_stay_apart_and_plain_ones_as_they_are():
     json.dumps(table["item"].tolist(), ensure_ascii=False).encode()
     with pytest.raises(ManifestError) as caught:
         items_table([Item("a", "\x1b[31m.png", 0, "real")] * 2)
-    assert str(caught.value) == r"the same item twice: a (\x1b[31m.png), a (\x1b[31m.png)"
+    assert str(caught.value) == r"duplicate item names: a (\x1b[31m.png), a (\x1b[31m.png)"
     assert str(ManifestError("one\ntwo\x07")) == "one\ntwo\\x07"
 
 

@@ -314,7 +314,7 @@ def test_a_mean_psnr_is_finite_where_a_picture_equals_its_original():
 def test_ssim_says_how_large_a_picture_it_needs():
     small = torch.rand(2, 3, 16, 10)
     for measure in (lambda: generation.ssim(small, small), lambda: Reconstruction(0.0, 0.0, 1.0)(small, small)):
-        with pytest.raises(ValueError, match="SSIM of pictures of 10x16 px: its window needs at least 11 px"):
+        with pytest.raises(ValueError, match="SSIM needs pictures of at least 11 px on each side, got 10x16 px"):
             measure()
     assert generation.ssim(torch.rand(2, 3, 11, 11), torch.rand(2, 3, 11, 11)).isfinite().all()
 
@@ -410,13 +410,13 @@ def test_pictures_are_made_once_by_their_seeds_and_marked(portraits):
     files[3].unlink()
     (out / "pictures/.000003.png.1.part").write_bytes(b"half")
     printed = unmask("sample", f"run={folder}", "count=7", "batch_size=5", "out=made", cwd=place).stdout
-    assert "7 pictures of dcgan into made, 3 of them new" in printed
+    assert "dcgan: generating 3 of 7 pictures in made" in printed
     assert len(list((out / "pictures").iterdir())) == 7
     for path, (when, pixels) in before.items():
         assert path == files[3] or path.stat().st_mtime_ns == when
         assert np.abs(np.asarray(Image.open(path)).astype(int) - pixels).max() <= 2, "the same at another batch size"
     plain = unmask("sample", f"run={folder}", "count=1", "out=plain", "marking.watermark=false", cwd=place).stdout
-    assert "not marked by watermark" in plain
+    assert "these marks are switched off: watermark" in plain
     assert set(pd.read_parquet(place / "plain/items.parquet")["marking.watermark"]) == {"off"}
 
 
@@ -425,7 +425,7 @@ def test_sampling_is_refused_in_words(portraits):
     (folder,) = (place / "outputs/celeba/cdcgan").iterdir()
     unmask("sample", f"run={folder}", "count=1", "attributes=[Male]", "out=men", cwd=place)
     for wrong, said in (
-        (["attributes=[Bald]", "out=x"], "it has Male, Smiling, Eyeglasses"),
+        (["attributes=[Bald]", "out=x"], "was trained with Male, Smiling, Eyeglasses"),
         (["seed=1", "attributes=[Male]", "out=men"], "was made with other settings"),
         (["out=faces"], "is not empty"),
         (["count=0", "out=x"], "expected at least 1"),

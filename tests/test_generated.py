@@ -168,7 +168,7 @@ def test_a_check_says_what_is_there_and_makes_nothing(loop, tmp_path):
 def test_a_generator_swaps_no_faces_and_the_error_names_the_verb_that_takes_it(loop):
     place, _, runs = loop
     refused = unmask("swap", f"run={runs['vae']}", "video=x", "to=A", cwd=place, expect=1).stderr.strip()
-    assert refused.endswith(f"vae is a generator, not a swapper; unmask sample run={runs['vae']}")
+    assert refused.endswith(f"vae is a generator, not a swapper; to use it: unmask sample run={runs['vae']}")
     assert "\n" not in refused
     assert "run missing: unmask sample run=DIR" in unmask("sample", "count=3", cwd=place, expect=1).stderr
 
@@ -207,14 +207,14 @@ def test_without_real_pictures_it_says_so_and_the_samples_stay(loop, tmp_path):
     assert len(list((tmp_path / "made/pictures").iterdir())) == 3
     with pytest.raises(
         StoreError,
-        match=r"no crops for detectors of data/recipe=pictures with data.recipe.crop_size=32; create them with unmask",
+        match=r"no crops for detectors made with data/recipe=pictures and data.recipe.crop_size=32; create them with",
     ):
         DataOf(Generated(tmp_path / "made", demo=True), tmp_path, WholePictures(crop_size=32)).store  # noqa: B018
 
 
 def test_a_rendered_generators_samples_are_called_demo(loop):
     _, made, _ = loop
-    with pytest.raises(ValueError, match=r"data\.demo=true is missing"):
+    with pytest.raises(ValueError, match=r"data\.demo=false: expected true, because the generator"):
         Generated(made["vae"])
     assert Generated(made["vae"], demo=True).name == "generated_vae"
 
@@ -274,7 +274,7 @@ def test_the_loop_ends_with_its_matrix(portraits, tmp_path, monkeypatch):
     assert float(cells["CNN, of DCGAN", "VAE"]["value"]) == roc_auc_score(table["label"], table["logit"])
     assert cells["CNN, of DCGAN", "VAE"]["low"] == "n/a", "5 real and 6 fake pictures are too few for an interval"
     shown = Path("outputs/tables/loop.md").read_text()
-    assert "Image AUC on DCGAN" in shown and "Demo figures" in shown
+    assert "Image AUC on DCGAN" in shown and "rendered demo data" in shown
     assert "On VAE: generated_vae, test split: 5 real and 6 fake" in shown
     tables.make(cfg)
     assert len(calls) == 8, "nothing is done twice"

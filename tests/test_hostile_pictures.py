@@ -385,7 +385,7 @@ def test_a_picture_that_moves_is_refused(tmp_path, kind):
 
 def test_other_formats_are_never_parsed(tmp_path):
     Image.fromarray(NOISE).save(tmp_path / "a.png", "PPM")
-    with pytest.raises(MediaError, match="it holds no JPEG, PNG, WEBP, BMP"):
+    with pytest.raises(MediaError, match="it holds none of JPEG, PNG, WEBP, BMP"):
         open_media(tmp_path / "a.png")
 
 
@@ -397,7 +397,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, width, h
     path = png(tmp_path / "a.png", width, height, 8, 2, b"")
     assert path.stat().st_size < 100 and width * height > MOST_PIXELS
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("its pixels were asked for"))
-    with pytest.raises(MediaError, match=r"too large: .*pictures of more than 80,000,000 pixels are not supported"):
+    with pytest.raises(MediaError, match=r"too large: .*expected a picture of at most 80,000,000 pixels"):
         open_media(path)
     with pytest.raises(MediaError, match="too large"):
         file_statistics(path)

@@ -296,7 +296,7 @@ def test_a_picture_without_marks_has_none(tmp_path):
     ("override", "named"),
     [
         ("masks=[upper_left,middle]", "unknown 'middle'"),
-        ("masks=[]", "name at least one"),
+        ("masks=[]", "expected at least one mask"),
         ("size=4", "size=4"),
         ("limit=0", "limit=0"),
         ("batch_size=0", "batch_size=0"),

@@ -250,7 +250,7 @@ def test_what_is_on_is_told():
         ({"payload": 2**32}, "from 0 to 4294967295"),
         ({"label": "künstlich"}, "label='künstlich': .* ASCII"),
         ({"psnr": 12}, "psnr=12: expected at least 30"),
-        ({"comment": "x" * 97}, "at most 96 fit"),
+        ({"comment": "x" * 97}, "at most 96 characters"),
     ],
 )
 def test_a_marking_that_cannot_be_made_is_refused_at_once(wrong, message):

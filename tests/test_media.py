@@ -249,7 +249,7 @@ def test_a_decoder_that_cannot_be_used_names_the_fix(monkeypatch):
 
     for module in (broken, without_ffmpeg):  # older releases do not load, newer ones load for pictures alone
         monkeypatch.setattr(decoders, "import_module", module)
-        with pytest.raises(ValueError, match="needs the shared libraries of FFmpeg"):
+        with pytest.raises(ValueError, match="install the shared libraries of FFmpeg"):
             choose_decoder("torchcodec")
 
 

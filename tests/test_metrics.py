@@ -380,7 +380,7 @@ def test_paired_comparison_uses_common_items_only():
     assert bootstrap.paired(a, b, resamples=10).real == 28
     with pytest.raises(ValueError, match="no scored item in common"):
         bootstrap.paired(a, b.assign(item="other/" + b["item"]))
-    with pytest.raises(ValueError, match="disagree"):
+    with pytest.raises(ValueError, match="the two prediction tables have different labels"):
         bootstrap.paired(a, b.assign(label=1 - b["label"]))
 
 

@@ -98,7 +98,7 @@ def test_what_is_undefined_is_nan():
     assert np.isnan(delong.paired([1, 2, 3], [3, 2, 1], [0, 1, 1])[1:]).all()
     opposite = delong.paired([4, 3, 2, 1], [1, 2, 3, 4], [1, 1, 0, 0])
     assert opposite.value == 1 and np.isnan(opposite[1:]).all()
-    with pytest.raises(ValueError, match="drop what could not be scored"):
+    with pytest.raises(ValueError, match="drop items that could not be scored"):
         delong.auroc([1, np.nan], [0, 1])
 
 

@@ -97,7 +97,7 @@ def test_every_face_is_scored_and_the_highest_score_is_the_files(couple, kind, t
     prob = verb.predict(path, fake_run(recipe, predictions()), tmp_path / "drawn.png")
     assert prob == pytest.approx(expected[1], abs=1e-5)
     printed = capsys.readouterr().out
-    assert "2 faces found, each scored; the highest score is the file's" in printed
+    assert "2 faces found and scored; the highest score is the score of the file:" in printed
     lines = re.findall(r"face (\d): (\d\.\d\d), (\w+) the threshold; its centre is at \((\d+), (\d+)\) px(.*)", printed)
     assert [(line[0], line[2]) for line in lines] == [("1", "below"), ("2", "above")]
     assert [float(line[1]) for line in lines] == pytest.approx(expected, abs=0.006)
@@ -166,8 +166,8 @@ def test_what_is_finite():
 @pytest.mark.parametrize(
     ("keep", "said"),
     [
-        (lambda table: table[table["label"] == 0], r"flags \d+% of the real ones \(20 images\); it contains no fakes"),
-        (lambda table: table[table["label"] == 1], r"flags \d+% of the fakes \(20 images\); it contains no real ones"),
+        (lambda table: table[table["label"] == 0], r"flags \d+% of the real ones \(20 images\); there are no fakes"),
+        (lambda table: table[table["label"] == 1], r"flags \d+% of the fakes \(20 images\); there are no real ones"),
         (lambda table: table.iloc[:0], "its error rates are unknown: the run has no test predictions"),
         (lambda table: table.assign(logit=np.nan), "its error rates are unknown: the run has no test predictions"),
         (lambda table: table, r"flags \d+% of the fakes and \d+% of the real ones \(20 and 20 images\)"),
@@ -183,7 +183,7 @@ def test_a_score_beside_its_threshold_is_told_with_the_digits_that_tell_them_apa
     Image.fromarray(np.full((40, 50, 3), 51, np.uint8)).save(painting)  # a fifth of white: the logit is 0
     verb.predict(painting, fake_run(WholePictures(32), thresholds={"frame": 0.5, "video": 0.5003}))
     printed = capsys.readouterr().out
-    assert "probability of being fake 0.5000" in printed and "below this detector's threshold of 0.5003:" in printed
+    assert "score 0.5000 (0: real, 1: fake)" in printed and "below this detector's threshold of 0.5003:" in printed
 
 
 # ---- names and arguments
@@ -291,7 +291,7 @@ def test_nothing_that_trains_is_imported(run, demo_root, tmp_path, recipe):
         f"main(); print('IMPORTED', *set({never!r}) & set(sys.modules))",
     ]
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True)
-    assert "probability of being fake" in done.stdout, done.stderr
+    assert "(0: real, 1: fake)" in done.stdout, done.stderr
     assert [line for line in done.stdout.splitlines() if line.startswith(("BEFORE", "IMPORTED"))] == [
         "BEFORE",
         "IMPORTED",
@@ -304,7 +304,7 @@ def test_a_diverged_run_and_an_unscored_one(run, demo_root, tmp_path):
     shutil.copytree(run.folder, folder)
     (folder / "predictions-test.parquet").unlink()
     printed = unmask("predict", clip, f"run={folder}", cwd=tmp_path).stdout
-    assert "probability of being fake" in printed and "the run has no test predictions" in printed
+    assert "(0: real, 1: fake)" in printed and "the run has no test predictions" in printed
     checkpoint = torch.load(folder / "checkpoints/best.ckpt", weights_only=True)
     name = next(name for name, value in checkpoint["state_dict"].items() if value.ndim == 4)
     checkpoint["state_dict"][name][0, 0, 0, 0] = float("nan")

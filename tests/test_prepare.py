@@ -251,7 +251,7 @@ def test_parts_of_another_root_are_not_mixed_in(tmp_path):
     items = module(root).manifest()
     prepare_parts(items, root, tmp_path / "store", Painted(), num_workers=0, shard=(1, 2))
     with pytest.raises(
-        StoreError, match=r"started with files from .*raw, not from .*other; start over with rerun=true"
+        StoreError, match=r"is used for crops of the files in .*raw, not in .*other; start over with rerun=true"
     ):
         prepare(items, other, tmp_path / "store", Painted(), num_workers=0)
     prepare(items, other, tmp_path / "store", Painted(), num_workers=0, rerun=True)

@@ -676,6 +676,6 @@ def test_every_pair_of_runs_is_compared_with_corrected_p_values(tmp_path):
         a, b = (next(run for run in runs if run.name == name) for name in (first, second))
         found = bootstrap.paired(a.predictions, b.predictions)
         assert f"{first} {second} {found.difference:+.3f} {found.low:+.3f} to {found.high:+.3f}" in text
-    assert len(re.findall(r"single (?:&lt;|\d)", text)) == 2 * 3 and "Holm" in text
+    assert len(re.findall(r"raw (?:&lt;|\d)", text)) == 2 * 3 and "Holm" in text
     two = text_of(page.write(tmp_path / "two.html", runs[:2], "t"))
     assert "strong weak" in two and "Holm" not in two, "one pair needs no correction"

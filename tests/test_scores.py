@@ -93,7 +93,7 @@ def test_probability_and_logit_are_inverse():
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, None])
 def test_a_threshold_that_is_no_number_is_refused(value):
     with pytest.raises(
-        ValueError, match=rf"the frame threshold is {value}; expected a finite score .* train the run again"
+        ValueError, match=rf"the frame threshold is {value}; expected a finite logit.* train the run again"
     ):
         detection.summary(random_predictions(), {"video": 0.0, "frame": value}, 5)
 
@@ -175,7 +175,7 @@ def test_a_training_that_did_not_learn_is_named():
         assert learning.did_not_learn(learnt, monitor, 3) is None
         words = learning.did_not_learn(guessed, monitor, 3)
         assert words and f"{monitor} is {sk.roc_auc_score(label, guessed['logit']):.2f} on 30 real and 30 fake" in words
-        assert "not above guessing" in words and "first" not in words
+        assert "not significantly better than chance" in words and "first" not in words
     assert learning.did_not_learn(learnt.assign(logit=-learnt["logit"]), "val/video_auroc", 3), "below guessing"
     assert "the best epoch by val/iou is the first one" in str(learning.did_not_learn(guessed, "val/iou", 0))
     assert (

@@ -53,11 +53,11 @@ REFUSED = [
     ("data.sampling.frames=2.5", "data.sampling.frames=2.5: expected a whole number or null"),
     ("callbacks.early_stopping.patience=long", "callbacks.early_stopping.patience=long: expected a whole number"),
     ("module.monitor=val/nope", "module.monitor=val/nope: expected one of val/frame_auroc"),
-    ("trainer=gpu", "trainer.accelerator=gpu: No supported gpu backend found; trainer=cpu trains on the CPU"),
+    ("trainer=gpu", "trainer.accelerator=gpu: No supported gpu backend found; to train on the CPU, set trainer=cpu"),
     (f"trainer.devices={(os.cpu_count() or 1) + 6}", "the number of this machine's CPU cores"),
     ("trainer.max_epochs=-5", "`max_epochs` must be a non-negative integer or -1"),
     ("trainer.max_epochs=1.5", "trainer.max_epochs=1.5: expected a whole number"),
-    ("trainer.max_epochs=-1", "a cosine schedule needs an end; set trainer.max_epochs or trainer.max_steps"),
+    ("trainer.max_epochs=-1", "a cosine schedule needs a finite number of steps; set trainer.max_epochs or"),
     ("trainer.precision=17", "trainer.precision=17: expected one of 64, 32, 16, "),
     ("trainer.strategy=nope", "trainer: You selected an invalid strategy name"),
     ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: expected a fraction above 0 or a number"),
@@ -98,7 +98,7 @@ def test_a_verb_without_its_run_says_how(tmp_path):
 @pytest.mark.parametrize("plus", ["", "+"])
 def test_fast_dev_run_tries_a_batch_of_each_split_and_writes_nothing(train, plus):
     done, folder = train(f"fast{len(plus)}", f"{plus}trainer.fast_dev_run=true")
-    assert "training, validation and test run" in done.stdout and "epoch 1 of 1" in done.stdout
+    assert "training, validation and test succeeded" in done.stdout and "epoch 1 of 1" in done.stdout
     assert folder is None
 
 

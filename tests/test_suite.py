@@ -157,7 +157,7 @@ def test_a_perturbation_that_does_not_apply_is_left_out(detection, tmp_path, cap
     both = Suite("t", {"only": VideosOnly(), "darker": Darker()})
     steps = list(run_suite(both, detection, "test", tmp_path, 0))
     assert steps == [(CLEAN, 0), ("darker", 1), ("darker", 2)]
-    assert "left out: only, because it does not change files of this kind" in capsys.readouterr().out
+    assert "perturbation only is skipped: it does not change files of this kind" in capsys.readouterr().out
 
 
 class VideosOnly:
@@ -208,7 +208,7 @@ def test_a_significant_fall_is_a_remark():
     found = robustness({(CLEAN, 0): clean, ("same", 1): clean, ("jpeg", 1): after}, 0.0, resamples=200)
     assert worst(found).name == "jpeg" and found[1].change == 0
     said = remark("quick", found, "image")
-    assert "how images were saved or resized" in said and "after JPEG 95, 4:2:0 (suite quick)" in said
+    assert "not robust to such changes of the images" in said and "after JPEG 95, 4:2:0 (suite quick)" in said
     assert f"from {found[0].auroc:.3f} to {found[2].auroc:.3f}" in said
     assert remark("quick", found[:2], "image") is None
 
@@ -221,7 +221,7 @@ def test_a_training_shows_the_quick_suite(tmp_path):
     page = (run.folder / "report.html").read_text()
     for words in ("JPEG quality 95, 4:2:0", "JPEG quality 75, 4:2:0", "WebP quality 75"):
         assert words in printed and words in page
-    assert "handling: suite quick, 6 steps and the clean items in" in printed and "After handling" in page
+    assert "robustness suite quick: 6 steps and the clean items in" in printed and "Robustness" in page
     found = suites(run, 10)["quick"]
     assert len(found) == 7 and found[0].name == CLEAN and found[0].fpr.total + found[0].tpr.total == 20
     printed = unmask(

@@ -308,7 +308,7 @@ def made(swap_run, clip, tmp_path_factory) -> tuple[Path, Path]:
     write_video(given / "flat.mp4", [np.full((96, 128, 3), 90, np.uint8)] * 6, 25)
     out = tmp_path_factory.mktemp("swapped") / "set"
     done = unmask("swap", f"run={run}", f"video={given}", "to=B", f"out={out}", cwd=place)
-    assert "set aside" in done.stdout and "no face found" in done.stdout and "1 videos in" in done.stdout
+    assert "not made: " in done.stdout and "no face found" in done.stdout and "1 videos in" in done.stdout
     return given, out
 
 
@@ -418,7 +418,7 @@ def test_a_detector_trains_on_swapped_videos(swap_run, demo_root, tmp_path):
     unmask("swap", f"run={run}", f"video={given / '1.mp4'}", "to=B", f"out={tmp_path / 'one'}", cwd=place)
     assert (out / "videos/1.mp4").read_bytes() == (tmp_path / "one/videos/1.mp4").read_bytes()
 
-    call = shlex.split(done.stdout.replace("\n", " ").split("without marks: ")[1].split("videos in")[0])
+    call = shlex.split(done.stdout.replace("\n", " ").split("unmarked faces: ")[1].split("videos in")[0])
     more = ["data.demo=true", "image_size=32", "trainer=smoke", "explain=0", "name=of_swaps"]
     unmask("train", *[word for word in call[2:] if "=" in word], *more, cwd=place)
     (folder,) = (place / "outputs/of_swaps").iterdir()
@@ -431,7 +431,7 @@ def test_what_is_there_is_not_made_again(made, swap_run):
     before = (out / "videos/spoken.mp4").stat().st_mtime_ns
     (out / "videos/.spoken.mp4.1.part").write_bytes(b"half")
     same = ["swap", f"run={run}", f"video={given}", "to=B", f"out={out}"]
-    assert "1 of them new" in unmask(*same, cwd=place).stdout  # the one without a face is tried again
+    assert "in 1 of 2 videos" in unmask(*same, cwd=place).stdout  # the one without a face is tried again
     assert (out / "videos/spoken.mp4").stat().st_mtime_ns == before
     assert not list(out.glob("videos/.*"))
     assert "other settings" in unmask(*same, "blending=poisson", cwd=place, expect=1).stderr
@@ -501,7 +501,8 @@ def test_the_manifest_tells_the_figures(made, swap_run, clip, tmp_path):
 def test_a_swapper_makes_no_samples_and_the_error_names_the_verb_that_takes_it(swap_run):
     place, run = swap_run
     refused = unmask("sample", f"run={run}", "out=x", cwd=place, expect=1).stderr.strip()
-    assert refused.endswith(f"smoke (seed 5) is a swapper, not a generator; unmask swap run={run} video=FILE to=NAME")
+    said = f"smoke (seed 5) is a swapper, not a generator; to use it: unmask swap run={run} video=FILE to=NAME"
+    assert refused.endswith(said)
     assert "\n" not in refused and not (place / "x").exists()
     assert "run missing: unmask swap run=DIR" in unmask("swap", "to=A", cwd=place, expect=1).stderr
 

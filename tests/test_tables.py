@@ -80,9 +80,9 @@ def given(**changes) -> dict:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"source": None}, "table t, row A: published figure: it has no source"),
+        ({"source": None}, "table t, row A: published value: it has no source"),
         ({"source": ""}, "it has no source"),
-        ({"level": None}, "table t, row A: published figure: it has no level"),
+        ({"level": None}, "table t, row A: published value: it has no level"),
         ({"metric": None}, "it has no metric"),
         ({"value": 90.0}, "value 90.0: expected a fraction between 0 and 1"),
         ({"level": "frame"}, "the table has no column frame/auroc"),
@@ -217,7 +217,7 @@ def test_missing_rows_are_run_once_and_the_table_shows_what_scikit_learn_finds(p
     (line,) = [line for line in shown.splitlines() if line.startswith("| Meso4 ")]
     few = "(too few for an interval)"
     assert line.startswith(f"| Meso4 | {frame:.3f} {few} | {video:.3f} {few} |") and line.endswith("| 100 % |")
-    assert "| CNN + LSTM | not run | not run | - | - |" in shown and "Demo figures" in shown
+    assert "| CNN + LSTM | not run | not run | - | - |" in shown and "rendered demo data" in shown
     assert f"{frame:.3f} {few}" in (place / "outputs/tables/demo.tex").read_text()
     with (place / "outputs/tables/demo.csv").open() as file:
         rows = {(row["row"], row["level"]): row for row in csv.DictReader(file)}
@@ -281,7 +281,7 @@ def test_what_cannot_be_reported_says_so(tmp_path):
     )
     wrong = unmask("report", "table=demo", "overrides=[nothing.of=this]".replace("[n", "['n").replace("s]", "s']"),
                    cwd=tmp_path, expect=1)  # fmt: skip
-    assert "row Meso4 does not compose" in wrong.stderr and "Traceback" not in wrong.stderr
+    assert "row Meso4: its config cannot be composed" in wrong.stderr and "Traceback" not in wrong.stderr
 
 
 def test_a_starter_is_a_process_of_the_verb():

@@ -171,7 +171,7 @@ def test_a_report_that_fails_is_one_line_and_loses_no_run(run, monkeypatch, caps
     publish.show(run.folder)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].startswith(
-        "no report (ZeroDivisionError: division by zero); the run is finished: unmask report run="
+        "the run is finished, but its report failed (ZeroDivisionError: division by zero). Retry: unmask report run="
     )
     assert lines[-1] == f"run: {run.folder}"
 
@@ -179,11 +179,11 @@ def test_a_report_that_fails_is_one_line_and_loses_no_run(run, monkeypatch, caps
 def test_one_file_is_asked_about(run, workplace, demo_root):
     shutil.copy(demo_root / "Celeb-real/id8_0000.mp4", workplace / "a clip (1)=x.mp4")
     printed = unmask("predict", "a clip (1)=x.mp4", f"run={run.folder}", cwd=workplace).stdout
-    prob = float(re.search(r"probability of being fake (\d\.\d\d)", printed)[1])
+    prob = float(re.search(r"score (\d\.\d\d) \(0: real, 1: fake\)", printed)[1])
     table = run.predictions("test")
     rows = table[table["item"] == "demo_celebdf/celeb/id8_0000"]
     assert prob == pytest.approx((1 / (1 + np.exp(-rows["logit"]))).mean(), abs=0.006), "the very path of evaluation"
-    assert "rendered demo people" in printed and "No proof" in printed
+    assert "rendered demo people" in printed and "A score is not proof" in printed
     assert "metadata: the file says it is synthetic" in printed, "as demo videos are marked"
     assert (workplace / "a clip (1)=x-timeline.png").read_bytes().startswith(b"\x89PNG")
 
@@ -295,7 +295,7 @@ def test_celebdf_layout_goes_the_whole_way(shared_data, tmp_path):
     unmask("report", f"run={folder}", cwd=tmp_path)
     assert "Demo data" not in (folder / "report.html").read_text()
     clip = shared_data / "celebdf_layout/Celeb-synthesis/id1_id4_0000.mp4"
-    assert "probability of being fake" in unmask("predict", str(clip), f"run={folder}", cwd=tmp_path).stdout
+    assert "(0: real, 1: fake)" in unmask("predict", str(clip), f"run={folder}", cwd=tmp_path).stdout
     assert json.loads((folder / "metrics.json").read_text())["thresholds"].keys() == {"frame", "video"}
 
 

@@ -432,7 +432,7 @@ def test_pixels_of_a_video_are_limited(tmp_path, monkeypatch, decoder):
         open_media(path, decoder).read(list(range(7)))
     monkeypatch.setattr(container, "MOST_PIXELS", 96 * 128 - 1)
     videos._describe.cache_clear()
-    with pytest.raises(MediaError, match=r"too large: 128x96 px, and videos of more than 12,287 pixels a frame"):
+    with pytest.raises(MediaError, match=r"too large: a frame has 128x96 px, expected at most 12,287 pixels"):
         open_media(path, decoder)
 
 

@@ -227,11 +227,11 @@ def test_no_size_is_too_small_to_be_tried(shape):
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match=r"not float64 \[8, 8, 3\]"):
+    with pytest.raises(ValueError, match=r"got float64 \[8, 8, 3\]"):
         embed(np.zeros((8, 8, 3)), 1)
-    with pytest.raises(ValueError, match=r"not uint8 \[3, 8, 8\]"):
+    with pytest.raises(ValueError, match=r"got uint8 \[3, 8, 8\]"):
         read(np.zeros((3, 8, 8), np.uint8))
-    with pytest.raises(ValueError, match="no pixel"):
+    with pytest.raises(ValueError, match="expected at least one pixel"):
         read(np.zeros((0, 8, 8, 3), np.uint8))
     for payload in (-1, 2**32):
         with pytest.raises(ValueError, match="from 0 to 4294967295"):

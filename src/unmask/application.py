@@ -22,9 +22,9 @@ from unmask.failures import DISK, disk, fail_clearly, is_fixable
 from unmask.runs.identity import prepared_hash, run_id
 
 FULL = "HYDRA_FULL_ERROR"  # environment variable that makes Hydra raise errors instead of printing them
-# What determines the prepared crops. The rest of `data` is for training, and checking it would import PyTorch.
+# Keys that determine the prepared crops. The others of `data` are for training; checking them would import PyTorch.
 STORE = ("data.source", "data.recipe", "data.split", "data.prepared")
-ALWAYS = ("hydra.", "hydra/", "local")  # overrides that always have an effect: Hydra's and the user's local ones
+ALWAYS = ("hydra.", "hydra/", "local")  # overrides that always have an effect: of Hydra and the user's `local` config
 
 
 class JobFailed(CompactHydraException):
@@ -89,7 +89,7 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
 
 
 def _said(error: Exception, config_name: str) -> str | None:
-    """Return the message for an error that Hydra raised or passed on; None if it needs its traceback."""
+    """Return the message for an error that Hydra raised or passed on; None if the traceback must be shown."""
     if isinstance(error, JobFailed) or is_fixable(error):
         return str(error)
     if isinstance(error, OSError) and error.errno in DISK:
@@ -104,7 +104,7 @@ def _said(error: Exception, config_name: str) -> str | None:
 def _without_full_errors() -> Iterator[None]:
     """Unset HYDRA_FULL_ERROR while a verb runs, for the verb and the processes that it starts.
 
-    After a job of a sweep, the variable is set again, because Hydra must raise errors of the next job's config, too.
+    After a job of a sweep, the variable is set again, because Hydra must also raise errors of the next job's config.
     After a single run, it stays unset, and Hydra itself reports the run's error.
     """
     os.environ.pop(FULL, None)
@@ -116,12 +116,12 @@ def _without_full_errors() -> Iterator[None]:
 
 
 def show_config(config_name: str) -> None:
-    """Let Hydra handle a flag such as `--cfg job` from the configs alone, without importing the verb and PyTorch."""
+    """Let Hydra handle a flag such as `--cfg job`. It needs only the configs, so the verb is not imported."""
 
     def nothing(cfg: DictConfig) -> None:
         """Do nothing; Hydra prints what was requested."""
 
-    nothing.__module__ = f"unmask.commands.{config_name}"  # Hydra names the job after it
+    nothing.__module__ = f"unmask.commands.{config_name}"  # Hydra derives the job's name from it
     verb(config_name)(nothing)()
 
 
@@ -133,7 +133,7 @@ def given() -> list[str]:
 
 
 def typed_command(verb: str) -> str:
-    """Return the command line of this job of a verb, without the quotes and `++` that `unmask.cli` adds for Hydra."""
+    """Return the command line of this job as typed: without the quotes and `++` that `unmask.arguments` adds."""
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     plain = [text.removeprefix("++") if text.startswith("++trainer.") else text for text in typed]
     return shlex.join(["unmask", verb, *(re.sub(r"^([\w.]+)='([^']*)'$", r"\1=\2", text) for text in plain)])

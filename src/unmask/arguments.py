@@ -20,7 +20,7 @@ CHOICES = {
     ("--cfg", "-c"): ("job", "hydra", "all"),
     INFO: ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
 }
-# Flags of which only one may be given, because Hydra performs only one of these actions.
+# Hydra performs only one of these actions, so only one of these flags may be given.
 ACTIONS = (("--run", "-r"), ("--multirun", "-m"), ("--cfg", "-c"), INFO, ("--shell-completion", "-sc"))
 
 
@@ -29,7 +29,7 @@ class UsageError(ValueError):
 
 
 def parse(verb: str, arguments: list[str]) -> list[str]:
-    """Return the arguments for Hydra: its flags, each with its value, then the overrides, quoted for Hydra's grammar.
+    """Return the arguments for Hydra: first its flags and their values, then the overrides, quoted for its grammar.
 
     Raises:
         UsageError: a flag is unknown, its value is missing or wrong, or a key is given twice.
@@ -40,7 +40,7 @@ def parse(verb: str, arguments: list[str]) -> list[str]:
             raise UsageError(f"{flags[0][0]}: {verb} takes no flags; see unmask {verb} --help")
         return [quote(argument) for argument in others]
     if verb == "evaluate" and not flags and any(re.fullmatch(r"data=\w+(,\w+)+", argument) for argument in others):
-        flags = [("--multirun", None)]  # several data sets, one after the other
+        flags = [("--multirun", None)]  # evaluate several data sets, one after the other
     check_flags(flags)
     overrides = [quote(argument) for argument in others]
     if twice := repeated(overrides):
@@ -88,7 +88,7 @@ def check_flags(flags: list[tuple[str, str | None]]) -> None:
     given = {name for name, _ in flags}
     actions = [name for names in ACTIONS for name in names if name in given]
     if len(actions) > 1:
-        raise UsageError(f"{' and '.join(actions)}: expected one of them")
+        raise UsageError(f"{' and '.join(actions)}: expected only one of them")
     for name in ("--resolve", "--package", "-p"):
         if name in given and not given & {"--cfg", "-c"}:
             raise UsageError(f"{name} has no effect without --cfg")
@@ -114,10 +114,9 @@ def _unknown(argument: str) -> str:
 
 
 def quote(argument: str) -> str:
-    """Make one shell argument safe for Hydra: a bare path becomes `path='...'`, and paths are quoted.
+    """Quote one argument for Hydra's grammar; a bare path becomes `path='...'`.
 
-    Keys below `trainer` get the prefix `++`, so that all arguments of the Trainer are accepted, although the config
-    contains only a few.
+    Keys below `trainer` get the prefix `++`, because the config contains only a few of the Trainer's arguments.
     """
     if argument.startswith(("-", "~")):
         return argument

@@ -23,9 +23,9 @@ from unmask.parallel.processes import interrupted
 
 
 def run() -> NoReturn:
-    """Run `main` and end the process without unloading its modules, which takes seconds once PyTorch is imported.
+    """Run `main`, then end the process without unloading its modules: unloading PyTorch takes seconds.
 
-    Before that, as at every exit, threads are joined, exit functions are called and output is flushed.
+    As at a normal exit, threads are joined, exit functions are called and output is flushed before the process ends.
     """
     code: object = 0
     try:
@@ -34,16 +34,16 @@ def run() -> NoReturn:
         code = end.code
     if isinstance(code, str):
         print(code, file=sys.stderr)
-    threading._shutdown()  # type: ignore[attr-defined]  # as at the end of a process of `multiprocessing`
+    threading._shutdown()  # type: ignore[attr-defined]  # `multiprocessing` does the same at the end of a process
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed by its reader, such as `head`
+        with suppress(OSError, ValueError):  # closed by the reader, such as `head`
             stream.flush()
     os._exit(code if isinstance(code, int) else code is not None)
 
 
 def main() -> None:
-    """Run one verb, so that Hydra and Lightning's child processes see the call `python -m unmask.commands.VERB`."""
+    """Run one verb like `python -m unmask.commands.VERB`, as Hydra and Lightning's child processes require."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
@@ -76,7 +76,7 @@ def main() -> None:
         show_config(verb)
         return
     if "torch" not in sys.modules:
-        gc.disable()  # a fifth of the import time, and there is no garbage (see `fail_clearly`)
+        gc.disable()  # collections take a fifth of the import time and find nothing; see `fail_clearly`
     with _interruptible(verb):
         runpy.run_module(f"unmask.commands.{verb}", run_name="__main__", alter_sys=True)
 
@@ -90,7 +90,7 @@ def _unknown(verb: str) -> str:
 
 
 def unwritable(arguments: list[str]) -> str | None:
-    """Return why the run folder cannot be created where the arguments place it, or None if it can."""
+    """Return why the run folder that the arguments name cannot be created, or None if it can."""
     key = "hydra.run.dir="
     place = Path(
         next((text.removeprefix(key).strip("'") for text in reversed(arguments) if text.startswith(key)), "outputs")
@@ -107,8 +107,8 @@ def unwritable(arguments: list[str]) -> str | None:
 def _interruptible(verb: str) -> Iterator[None]:
     """On Ctrl-C, print one line and exit with 130, even while a verb is being imported.
 
-    An interrupted import may turn KeyboardInterrupt into another error, so until the verb itself starts (see
-    `fail_clearly`, which also handles SIGTERM) the process exits immediately; it has nothing to clean up.
+    An import may turn KeyboardInterrupt into another error. Therefore, the process exits immediately until the verb
+    starts; there is nothing to clean up. From then on, `fail_clearly` handles Ctrl-C and SIGTERM.
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
@@ -131,9 +131,9 @@ def _interruptible(verb: str) -> Iterator[None]:
 
 
 def _complete(arguments: list[str]) -> list[str] | None:
-    """Return the verb and arguments with which Hydra completes `unmask VERB ...`; None if Hydra has nothing to do.
+    """Return the verb and the arguments for Hydra's completion of `unmask VERB ...`; None if Hydra has nothing to do.
 
-    Hydra's completion scripts do not know verbs, so the verb is removed from the line that they pass on.
+    Hydra's completion does not know verbs, so the verb is removed from the command line in COMP_LINE.
     """
     line = os.environ.get("COMP_LINE", "")
     words = line.split()
@@ -166,7 +166,7 @@ def overview() -> str:
     order += ["sample", "swap", "inpaint", "list"]
     known = sorted(verbs(), key=lambda verb: (order.index(verb) if verb in order else len(order), verb))
     lines = [f"  {verb:<10} {describe(verb).splitlines()[0]}" for verb in known]
-    head = ["unmask makes and catches deepfakes.", "", "Usage: unmask VERB key=value ...", ""]
+    head = ["unmask makes and detects deepfakes.", "", "Usage: unmask VERB key=value ...", ""]
     tail = [
         "unmask VERB --help explains a verb; --cfg job shows its whole config; --hydra-help lists Hydra's flags.",
         "unmask --version prints the version.",

@@ -7,7 +7,7 @@ import warnings
 from rich.console import Console, RenderableType
 
 console = Console(highlight=False)
-log = logging.getLogger("unmask")  # conf/train.yaml writes it only to the run folder
+log = logging.getLogger("unmask")  # conf/train.yaml sends it only to a file in the run folder
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -18,7 +18,7 @@ def say(text: str, style: str | None = None) -> None:
 
 
 def show(table: RenderableType) -> None:
-    """Print a Rich renderable. Verbs call this so that a launcher, which pickles them, need not pickle the console."""
+    """Print a Rich renderable. Verbs call this function, so that launchers can pickle them without the console."""
     console.print(table)
 
 
@@ -27,7 +27,7 @@ def quiet() -> None:
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     noise = ["does not have many workers", "directory .* exists and is not empty", "LeafSpec", "treespec"]
-    # Each epoch has its own line in the log, and metrics are computed over all devices.
+    # These do not apply: each epoch has its own line in the log, and metrics are computed over all devices.
     noise += [r"The number of training batches \(\d+\) is smaller", "It is recommended to use `self.log"]
     for text in (*noise, r"Found \d+ module\(s\) in eval mode"):  # frozen modules stay in eval mode by design
         warnings.filterwarnings("ignore", f".*{text}")

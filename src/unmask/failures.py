@@ -1,4 +1,4 @@
-"""How a verb exits: one-line messages for errors that the user can fix, and exit codes for signals."""
+"""Exit a verb with a one-line message for errors that the user can fix, and with an exit code for signals."""
 
 import atexit
 import errno
@@ -23,18 +23,18 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the disk is full or read-onl
 
 
 def fail_clearly(function: Callable[P, R]) -> Callable[P, R]:
-    """Print user-fixable errors as one message and exit with 1; other errors keep their traceback.
+    """Wrap a verb: user-fixable errors print one message and exit with 1; other errors keep their traceback.
 
-    An error is user-fixable if it is a ValueError, FileNotFoundError or PermissionError and was raised by unmask. In a
-    sweep, such errors are re-raised, so that the other jobs continue. Ctrl-C and SIGTERM print one line and exit with
-    130 and 143.
+    An error is user-fixable if it is a ValueError, FileNotFoundError or PermissionError that unmask raised. In a sweep,
+    such errors are re-raised, so that the other jobs continue. Ctrl-C and SIGTERM print one line and exit with 130 and
+    143.
     """
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         if not gc.isenabled():  # disabled by `unmask.cli` while importing the verb
             gc.freeze()  # imported objects persist: exclude them from collections until exit
-            atexit.register(gc.unfreeze)  # without a collection at exit (2 s), nanobind reports leaks of Triton
+            atexit.register(gc.unfreeze)  # collected at exit (2 s); otherwise nanobind reports leaks of Triton
             gc.enable()
         with interruptible(function.__module__):
             try:
@@ -54,13 +54,13 @@ def fail_clearly(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def is_fixable(error: BaseException) -> bool:
-    """Return whether an error is one that a user can fix: of the right type, and raised by unmask."""
+    """Return whether a user can fix an error: its type is in `FIXABLE`, and unmask raised it."""
     ours = type(error).__module__.startswith("unmask.") or _raised_by_us(error)
     return isinstance(error, FIXABLE) and ours
 
 
 def disk(error: OSError) -> str:
-    """Return the message for a full or read-only disk: the folder and what to do."""
+    """Return the message for a full or read-only disk; it names the folder and what to do."""
     place = Path(str(error.filename)).parent if error.filename else None
     if place is None and (job := _job()) is not None:
         place = Path(job.runtime.output_dir)
@@ -71,7 +71,7 @@ def disk(error: OSError) -> str:
 
 @contextmanager
 def interruptible(module: str) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into one line and an exit code; if another verb started this one, end together with it.
+    """Turn Ctrl-C and SIGTERM into one line and an exit code; also end when the verb that started this one ends.
 
     Args:
         module: name of the verb's module, `unmask.commands.VERB`, or `__main__` if it was run with `python -m`.

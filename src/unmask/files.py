@@ -40,8 +40,8 @@ class DamagedError(ValueError):
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading bytes; pipes, sockets, devices, folders and links to these are rejected.
 
-    This never blocks: other kinds of files are not opened, and if a pipe replaces the file after the first check,
-    opening it returns immediately and the check of the descriptor fails.
+    This never blocks, because other kinds of files are not opened. If a pipe replaces the file after the first check,
+    opening it returns immediately, and the second check, of the open file, fails.
 
     Raises:
         NotRegularError: the path is another kind of file; the message is like `not a regular file (a named pipe)`.
@@ -127,7 +127,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def reserve(path: Path) -> None:
-    """Allocate a file's disk space before writing to its memory map, where a full disk would kill the process.
+    """Allocate a file's disk space, because writing to its memory map would kill the process if the disk were full.
 
     Raises:
         OSError: there is not enough space; the file is removed.
@@ -156,7 +156,7 @@ def checksum(path: Path) -> int:
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a regular file.
 
-    Only as many bytes are read as the file has when it is opened, so that hashing ends even if the file keeps growing.
+    Reading stops at the size that the file has when it is opened, so that hashing ends even if the file keeps growing.
 
     Raises:
         NotRegularError: the path is a pipe, a socket, a device or a folder.
@@ -172,15 +172,15 @@ def file_hash(path: Path) -> str:
 
 
 class ClaimError(ValueError):
-    """A folder is used for something else; `found` is the content of its note, or None if it has files but no note."""
+    """A folder is used for something else; `found` is the content of its note, None if there are files but no note."""
 
     def __init__(self, folder: Path, found: dict[str, object] | None) -> None:
-        super().__init__(f"{folder} " + ("is not empty and has no note" if found is None else "is for something else"))
+        super().__init__(f"{folder} {'is not empty and has no note' if found is None else 'has another purpose'}")
         self.found = found
 
 
 def claim(note: Path, about: Mapping[str, object], fix: str, alone: bool = True, end: str = "") -> None:
-    """Record in a new folder what it is for, or check that its existing note says the same.
+    """Record in a note what a new folder is for, or check that the note of an existing folder says the same.
 
     Args:
         note: a JSON file in the folder; file and folder are created if missing.
@@ -232,7 +232,7 @@ def remove_made(folder: Path, patterns: Iterable[str]) -> None:
 
     Args:
         folder: the output folder; it may be missing.
-        patterns: glob patterns relative to the folder, such as `checkpoints/*.ckpt`; they match only files of unmask.
+        patterns: glob patterns relative to the folder, such as `checkpoints/*.ckpt`; only unmask's files match.
     """
     emptied: set[Path] = set()
     for pattern in patterns:

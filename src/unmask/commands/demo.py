@@ -1,4 +1,4 @@
-"""Render people, forge them, train two detectors and write the report, with no data and no GPU.
+"""Render real and fake videos of people, train two detectors and write a report; needs no data and no GPU.
 
   unmask demo
   unmask demo difficulty=0.8 people=48 test_people=15
@@ -29,20 +29,20 @@ from unmask.runs.run import Run
 from unmask.studies.chains import Chain, Line, run_chains
 from unmask.studies.jobs import call, command, load, run_folder
 
-SAMPLES, SWAP, TIMELINE = "samples", "swap", "timeline.png"  # beside the report
+SAMPLES, SWAP, TIMELINE = "samples", "swap", "timeline.png"  # in the folder of the report
 
 
 def demo(cfg: DictConfig) -> None:
-    """Render and prepare the data, train each experiment, write the report; then call `more`."""
+    """Render and prepare data, train each experiment, write the report; if `more`, also run `generation` and `ask`."""
     begun = time.monotonic()
     root, out, steps = Path(cfg.root), Path(cfg.report).parent, 5 if cfg.more else 4
-    say(f"1/{steps}  rendering {cfg.people} people, real and forged, into {root}")
+    say(f"1/{steps}  rendering real and fake videos of {cfg.people} people into {root}")
     render_people(cfg, root)
     render_pictures(cfg, root)
     if cfg.render_only:
         return
     given = [f"data.root='{root}'", *cfg.overrides]
-    say(f"2/{steps}  finding, following and cropping faces")
+    say(f"2/{steps}  detecting, tracking and cropping faces")
     if call("prepare", f"experiment={cfg.experiments[0]}", *given):
         raise SystemExit("unmask prepare failed; rerun the command to resume")
     beside = "; then a generator, a detector of its samples, and a face swap" if cfg.more else ""
@@ -53,12 +53,12 @@ def demo(cfg: DictConfig) -> None:
     run_chains([*detectors, *(generation(cfg, root, out) if cfg.more else [])])
     if cfg.more:
         ask(cfg.experiments[-1], folders[cfg.experiments[-1]], root, out)
-    say(f"{steps}/{steps}  the report, computed from the predictions\n")
+    say(f"{steps}/{steps}  writing the report from the predictions\n")
     report(list(folders.values()), Path(cfg.report), "Demo: two detectors on rendered people", resamples=1000)
     for line in results(cfg, root, out) if cfg.more else ():
         say(line)
     seconds = time.monotonic() - begun
-    say(f"Demo figures on rendered people; they say nothing about real deepfakes. {seconds:.0f} s in all.")
+    say(f"Demo figures on rendered people; they say nothing about real deepfakes. {seconds:.0f} s in total.")
 
 
 def detector(name: str, arguments: list[str], folder: Path) -> Chain:
@@ -67,7 +67,7 @@ def detector(name: str, arguments: list[str], folder: Path) -> Chain:
 
 
 def generation(cfg: DictConfig, root: Path, out: Path) -> list[Chain]:
-    """Return two chains: a small generator and a detector of its samples; a face swapper and a swapped video."""
+    """Return two chains: train a generator and a detector of its samples; train a face swapper and swap a video."""
     given = of_generation(cfg, root, out)
 
     def sample() -> list[str]:
@@ -98,18 +98,18 @@ def filmed(root: Path) -> Path:
 
 
 def results(cfg: DictConfig, root: Path, out: Path) -> list[str]:
-    """Return a line on each result of `generation` and `ask`."""
+    """Return one line for each result of `generation` and `ask`."""
     figure = Run(run_folder("train", of_generation(cfg, root, out)["detector"])).summary.figure
     return [
         f"samples of a small autoencoder: {out / SAMPLES}; a CNN that detects them: {figure}",
         f"the face of person 1 in a video of person 0: {out / SWAP / 'videos' / filmed(root).name}",
-        f"scores of a forged video over time: {out / TIMELINE}",
+        f"scores of a fake video over time: {out / TIMELINE}",
     ]
 
 
 def ask(name: str, folder: Path, root: Path, out: Path) -> None:
-    """Score a forged test video with a trained detector and draw its timeline."""
-    say(f"4/5  asking {name} about one forged video")
+    """Score a fake test video with a trained detector and draw its scores over time."""
+    say(f"4/5  scoring one fake video with {name}")
     forged = sorted(root.glob("Celeb-synthesis/*.mp4"))[-1]
     if call("predict", f"path='{forged}'", f"run='{folder}'", f"out='{out / TIMELINE}'"):
         raise SystemExit("unmask predict failed; rerun the command to resume")
@@ -164,7 +164,7 @@ def shown(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def how_far(folder: Path, arguments: list[str]) -> tuple[float, str]:
-    """Return a training's progress, read from its files: the share done, and the epoch and validation AUC as text."""
+    """Read a training's progress from its files: return the fraction done, and the epoch and validation AUC as text."""
     if (folder / "metrics.json").is_file():
         return 1.0, f"done, best validation AUC {Run(folder).metrics['score']:.2f}"
     path = folder / "metrics.csv"
@@ -180,7 +180,7 @@ def how_far(folder: Path, arguments: list[str]) -> tuple[float, str]:
 
 @verb("demo")
 def main(cfg: DictConfig) -> None:
-    """Run the verb."""
+    """Run `unmask demo`."""
     demo(cfg)
 
 

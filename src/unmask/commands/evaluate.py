@@ -3,14 +3,14 @@
   unmask evaluate run=DIR                              its own test split
   unmask evaluate run=DIR data=celebdf_v1 data.root=DIR    another data set
   unmask evaluate run=[A,B] data=celebdf_v1,celebdf_v2     several runs on several data sets: a matrix of AUCs
-  unmask evaluate run=DIR suite=handling               its test items after they were saved again, resized, ...
+  unmask evaluate run=DIR suite=handling               its test items after re-encoding, resizing, ...
   unmask evaluate run=DIR evaluator=inception count=10000  a generator: FID, KID and other metrics of its samples
 
 Other data is scored with the run's recipe (how faces are cropped), sampling and threshold. It must be prepared with
 that recipe; if it is not, the error message shows how. Predictions are written to the run folder. A suite writes one
-prediction table per perturbation and level below robustness/, and resumes if it was killed. A generator is
-evaluated by its samples: their figures are written to generation.json, and nearest.png shows the training pictures
-that are nearest to samples.
+prediction table per perturbation and level below robustness/, and resumes if it was killed. For a
+generator, the metrics of its samples are written to generation.json, and nearest.png shows the training pictures that
+are nearest to samples.
 """
 
 from dataclasses import replace
@@ -36,18 +36,18 @@ from unmask.runs.run import Run
 from unmask.training import trainer as trainers
 from unmask.training.evaluation import evaluate as evaluate_split
 
-MACHINE = {"data.batch_size": "batch_size", "data.loader.num_workers": "num_workers"}  # figures do not depend on them
+MACHINE = {"data.batch_size": "batch_size", "data.loader.num_workers": "num_workers"}  # do not affect metrics
 OWN = ("recipe", "sampling", "loader", "augment", "blend")  # data settings that always come from the run
 READ = {
     "detector": ("run", "split", "resamples", "trainer", "trainer.", "suite", "suite."),
     "generator": ("run", "split", "trainer", "trainer.", "evaluator", "evaluator.", "count", "seed", "lpips."),
 }
 SPLITS = ("val", "test")
-evaluated: list[Path] = []  # the run folder of each evaluation of this call, for the matrix at its end
+evaluated: list[Path] = []  # run folder of each evaluation in this process, for the matrix that is printed at the end
 
 
 def evaluate_all(cfg: DictConfig) -> float:
-    """Score one run or several; return the figure of the last one, see `evaluate`."""
+    """Score one or several runs; return the metric of the last one (see `evaluate`)."""
     quiet()
     if OmegaConf.is_missing(cfg, "run") or not cfg.run:
         raise ValueError("run missing: unmask evaluate run=DIR (unmask list runs shows them)")
@@ -59,7 +59,7 @@ def evaluate_all(cfg: DictConfig) -> float:
 
 def evaluate(run: Run, cfg: DictConfig) -> float:
     """Score a run on one split; return its AUC over whole items or, for a generator, the Frechet distance."""
-    kind = "detector" if run.detects else "generator"  # an error if the run is unfinished
+    kind = "detector" if run.detects else "generator"  # raises if the run is unfinished
     check_arguments(kind, cfg)
     data, own = load_data(run, cfg), data_of(run)
     if "data.root" in given():
@@ -94,7 +94,7 @@ def evaluate(run: Run, cfg: DictConfig) -> float:
 
 
 def evaluate_suite(run: Run, suite: Suite, data: DataModule, own: DataModule, cfg: DictConfig) -> float:
-    """Score a suite, print its table, and return the mean AUC over its steps."""
+    """Score a run on a suite, print the table of its steps, and return their mean AUC."""
     if data.name != own.name:
         suite = replace(suite, name=f"{suite.name}-{data.name}")
     fast = torch.cuda.is_available() and cfg.trainer.accelerator != "cpu"
@@ -140,7 +140,7 @@ def load_data(run: Run, cfg: DictConfig) -> DataModule:
 
 
 def protocol_of(run: Run, data: DataModule, own: DataModule, split: str) -> dict[str, str]:
-    """Return the protocol: the data, how weights and threshold were chosen, number of items seen in training."""
+    """Return the protocol: the data, the choice of weights and threshold, and the number of items seen in training."""
     chosen = _selection(run, split if data.name == own.name else "")
     words: dict[str, str] = data.protocol_words(split) | chosen
     if data.name != own.name:
@@ -155,7 +155,7 @@ def protocol_of(run: Run, data: DataModule, own: DataModule, split: str) -> dict
 
 
 def _selection(run: Run, split: str) -> dict[str, str]:
-    """Return how weights and threshold were selected, from the predictions of a split that is not written just now."""
+    """Return how weights and threshold were selected, as recorded in predictions that are not overwritten."""
     found: dict[str, str] = run.predictions("test" if split == "val" else "val").attrs["protocol"]
     return {key: found[key] for key in ("Selection", "Threshold") if key in found}
 
@@ -169,7 +169,7 @@ def seen_in_training(data: DataModule, own: DataModule, split: str) -> int:
     tested, trained = data.items[data.items["split"] == split], own.items[own.items["split"] == "train"]
     if "sha256" in tested and "sha256" in trained:
         return int(tested["sha256"].dropna().isin(trained["sha256"].dropna()).sum())
-    same = data.name == own.name  # without hashes, items can be compared only by name, in the same data set
+    same = data.name == own.name  # without hashes, items can be compared only by name within one data set
     return int(tested["item"].isin(trained["item"]).sum()) if same else 0
 
 
@@ -184,7 +184,7 @@ def show_matrix() -> None:
 
 @verb("evaluate")
 def main(cfg: DictConfig) -> float:
-    """Run the verb."""
+    """Run `unmask evaluate`."""
     return evaluate_all(cfg)
 
 

@@ -6,11 +6,11 @@
   unmask import scores=all.csv names.item=id names.method=generator     other column names
   unmask import weights=FILE experiment=PRESET data=NAME data.root=DIR  weights of the preset's network
 
-A table of scores has the columns item, label (0 or real, 1 or fake) and logit, score or prob. A logit is taken as it
-is; a score or prob is a probability and is converted. The run folder outputs/NAME/COLUMN has no weights: it can be
-reported and compared. Weights are scored on the validation split, for the threshold, and on the test split; their run
-folder outputs/NAME-FILE/ID is like that of a training. Keras files (.h5) are read by the networks that have a key
-weights, other files are state dicts.
+A table of scores has the columns item, label (0 or real, 1 or fake) and logit, score or prob. A logit is used as it
+is; a score or prob is a probability and is converted to a logit. The run folder outputs/NAME/COLUMN has no weights: it
+can only be reported and compared. Published weights are scored on the validation split, which determines the
+threshold, and on the test split. Their run folder, outputs/NAME-FILE/ID, is like that of a training. Keras files (.h5)
+require a network with the argument `weights`; other files must be state dicts.
 """
 
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ def import_scores(cfg: DictConfig) -> list[Path]:
 
 
 def _tables(cfg: DictConfig, path: Path, name: str) -> tuple[list[Scores], list[pd.DataFrame]]:
-    """Read the scores of each detector, and its validation rows, which are in the same file or in a second one."""
+    """Return the scores of each detector, and its validation rows, which are in the same file or in a second one."""
     names = {key: str(value) for key, value in cfg.names.items()}
     columns: Sequence[str] = [cfg.columns] if isinstance(cfg.columns, str) else [str(one) for one in cfg.columns or ()]
     found = read_scores(path, names, columns, name)
@@ -147,7 +147,7 @@ def _is_chosen() -> bool:
 
 
 def _folder(cfg: DictConfig, path: Path) -> Path:
-    """Return the run folder: the one that the user chose, or one for this config, these data and the file's content."""
+    """Return the run folder: the one that the user chose, or one named after a hash of config, data and file."""
     if _is_chosen():
         return Path(HydraConfig.get().runtime.output_dir)
     plain = OmegaConf.to_container(cfg, resolve=False)
@@ -158,7 +158,7 @@ def _folder(cfg: DictConfig, path: Path) -> Path:
 
 @verb("import")
 def main(cfg: DictConfig) -> None:
-    """Run the verb."""
+    """Run `unmask import`."""
     if (cfg.scores is None) == (cfg.weights is None):
         raise ValueError(
             "expected either scores or weights: unmask import scores=FILE, or unmask import weights=FILE "

@@ -1,4 +1,4 @@
-"""Inpaint the real pictures of a data set with one inpainter and five masks each, in the layout of DeepfakeArt.
+"""Inpaint each real picture of a data set with one inpainter and five masks, in the layout of DeepfakeArt.
 
   unmask inpaint data=deepfakeart data.root=DIR                          Stable Diffusion 2, already downloaded
   unmask inpaint data=deepfakeart data.root=DIR generator.download=true  download it first (about 5 GB)
@@ -8,7 +8,8 @@
 Files are written to similar/inpainting/N/{original,inpainting_MASK,mask_MASK}.png below out=DIR; white mask pixels are
 inpainted. Originals, like forgeries, are resized to the inpainter's size and back, so that resampling does not reveal
 a forgery. Outside the mask, a forgery equals its original bit for bit (paste=false keeps the model's output there).
-Every picture is marked in its metadata. An interrupted call resumes; rerun=true starts over. To use the data set:
+Every picture is marked in its metadata. The same command resumes after an interruption; rerun=true starts over. To use
+the data set:
 
   unmask prepare data=deepfakeart data.name=NAME data.root=DIR
 """
@@ -49,7 +50,7 @@ def start(cfg: DictConfig) -> None:
 
 @verb("inpaint")
 def main(cfg: DictConfig) -> None:
-    """Run the verb."""
+    """Run `unmask inpaint`."""
     start(cfg)
 
 

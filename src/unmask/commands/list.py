@@ -1,13 +1,13 @@
 """List the options of the config, the presets and the runs.
 
-  unmask list                    the kinds that can be listed
+  unmask list                    what can be listed
   unmask list networks           options of one kind, and how to choose one
   unmask list experiments        presets
-  unmask list weights            published weights: found or not, where they go, source and licence
+  unmask list weights            published weights: whether they were found, where to put them, source and licence
   unmask list runs               run folders below outputs/
   unmask list runs FOLDER        below another folder
 
-This only reads files; nothing is built or written.
+Files are only read; nothing is built or written.
 """
 
 import ast
@@ -94,7 +94,7 @@ def _docstring(module: str, name: str) -> str:
 
 
 def runs(root: Path) -> Iterator[Text]:
-    """Yield two lines for each run below a folder: the run's folder, which can be copied, and a summary."""
+    """Yield two lines for each run below a folder: the path of the run folder, and a summary."""
     for folder in sorted(_folders(root)):
         yield Text(printable(str(folder)), "bold")
         try:
@@ -130,7 +130,7 @@ def _config(folder: Path) -> Settings:
     """Return a run's config as it is in the file, with unresolved interpolations."""
     config = _read(folder / ".hydra" / "config.yaml") or {}
     if not isinstance(config, dict) or not isinstance(config.get("module") or {}, dict):
-        raise ValueError("config.yaml is not a config")
+        raise ValueError("config.yaml is not the config of a run")
     return config
 
 
@@ -142,7 +142,7 @@ def _metrics(folder: Path) -> Settings | None:
     test = (metrics.get("test") or {}) if isinstance(metrics, dict) else None
     figures = (metrics.get("score"), test.get("video_auroc")) if isinstance(test, dict) else ("",)
     if not all(value is None or isinstance(value, int | float) for value in figures):
-        raise ValueError("metrics.json does not hold a run's figures")
+        raise ValueError("metrics.json does not contain the metrics of a run")
     return dict(metrics)
 
 
@@ -161,7 +161,7 @@ def _table(*columns: str) -> Table:
 def main(arguments: list[str]) -> None:
     """Print the requested table.
 
-    This is not a Hydra application, because there is no config to compose and no run folder must be created.
+    This is not a Hydra application, because there is no config to compose and no run folder to create.
     """
     # The console command quotes bare words for Hydra's grammar.
     words = [word.removeprefix("path=").strip("'") for word in arguments]
@@ -182,7 +182,7 @@ def main(arguments: list[str]) -> None:
         if rest:
             raise SystemExit(f"unmask: unmask list {given} takes no further argument, but got {' '.join(rest)}")
         console.print(options(known[kind]))
-        console.print(f"\nchosen with {key(known[kind])}=NAME", markup=False)
+        console.print(f"\nchoose one with {key(known[kind])}=NAME", markup=False)
     else:
         choices = f"unmask list KIND, where KIND is one of\n  {', '.join([*known, 'runs', 'weights'])}"
         if given:

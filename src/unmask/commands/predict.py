@@ -1,13 +1,13 @@
-"""Score each face in one file, print the caveats, and draw what was scored (for a video, over time).
+"""Score each face in a video or picture, print and draw the scores (for a video, over time), and print caveats.
 
   unmask predict clip.mp4 run=outputs/celebdf/meso4/0123456789
   unmask predict "photo (1).jpg" run=DIR out=score.png
   unmask predict clip.mp4 run=DIR calibration=isotonic
 
-The file is prepared with the recipe that the run was trained on, except that all faces are scored, not only the main
-face. The file's score is the highest score of its faces. It is also shown as a calibrated probability, by a map that
-was fitted to the run's validation split: calibration=platt (default), temperature, isotonic or none. A score is
-evidence, never proof.
+The file is prepared with the recipe that the run was trained with, except that all faces are scored, not only the main
+face. The file's score is the highest score of its faces. It is also printed as a calibrated probability. The
+calibration was fitted to the run's validation split: calibration=platt (default), temperature, isotonic or none. A
+score is evidence, not proof.
 """
 
 import sys
@@ -39,7 +39,7 @@ def ask(given: Mapping[str, str | None]) -> None:
 
 
 def main() -> None:
-    """Run the verb; it is a Hydra application only if the arguments include Hydra flags or settings."""
+    """Run `unmask predict`, as a Hydra application only if the arguments include Hydra flags or settings."""
     arguments = sys.argv[1:]
     if any(argument.startswith(("-", "hydra.", "hydra/")) for argument in arguments):
         from unmask.application import verb

@@ -7,8 +7,8 @@
   unmask prepare data=celebdf_v2 prepare.shard=3/16         prepare the third of 16 shards, e.g. on one of 16 machines
 
 Crops are stored below outputs/prepared (paths.prepared), in a folder whose name depends on the recipe and the decoder.
-An interrupted call resumes; rerun=true starts over. Items that cannot be prepared are listed with the reason in
-rejected.csv. When all shards are prepared, a call without prepare.shard joins them.
+The same command resumes after an interruption; rerun=true starts over. Items that cannot be prepared are listed with
+the reason in rejected.csv. When all shards are prepared, a call without prepare.shard merges them.
 """
 
 import os
@@ -81,7 +81,7 @@ def prepare_one(prepared: Prepared, split: Split, cfg: DictConfig, how: Settings
 
 def refuse(problem: str) -> None:
     """Print why training would refuse the data, and exit with code 1."""
-    say(f"refused: {problem}", style="yellow")
+    say(f"unmask train will refuse this: {problem}", style="yellow")
     raise SystemExit(1)
 
 
@@ -125,7 +125,7 @@ def explain(prepared: Prepared, split: Split, how: Settings) -> bool:
     try:
         store = prepared.store
     except StoreError:
-        say("not prepared yet: compared only byte for byte; unmask prepare also compares contents")
+        say("not prepared yet: files are compared only byte for byte; unmask prepare also compares their contents")
         if (problem := contradiction(items.assign(sha256=hashes(items, source.root, **how)))) is not None:
             refuse(problem)
         return False
@@ -144,7 +144,7 @@ def damage(prepared: Prepared, store: CropStore) -> str | None:
 
 
 def completeness(source: Source, items: pd.DataFrame) -> None:
-    """If numbers of items were published with the data set, print how many of the items were found."""
+    """Print how many of the published items were found, if their numbers are known."""
     if not (published := source.published(items)):
         return
     real = int((items["label"] == 0).sum())
@@ -168,7 +168,7 @@ def completeness(source: Source, items: pd.DataFrame) -> None:
 def hashes(
     items: pd.DataFrame, root: Path, num_workers: int = 0, timeout: float = 600.0, memory: float | None = None
 ) -> pd.Series:
-    """Return the SHA-256 of each file that has the same size as another file; None for the others: they are unique.
+    """Return the SHA-256 of each file that has the same size as another file; None for the others.
 
     Args:
         items: the manifest's rows.
@@ -186,7 +186,7 @@ def hashes(
 
 
 def contradiction(items: pd.DataFrame) -> str | None:
-    """Return why training would refuse the data because of its files' hashes, or None if it would not."""
+    """Return why training would refuse the data because of identical files, or None if it would accept it."""
     try:
         check_leaks(items)
     except ManifestError as error:
@@ -195,7 +195,7 @@ def contradiction(items: pd.DataFrame) -> str | None:
 
 
 def compare_contents(work: Sequence[Member], blended: bool) -> str | None:
-    """Print which prepared items are near-duplicates; return why training would refuse them, or None if it accepts."""
+    """Print which prepared items are near-duplicates; return why training would refuse them, if it would."""
     try:
         found = open_contents(work, blended).duplicates
     except ManifestError as error:
@@ -243,7 +243,7 @@ def conclude(store: CropStore) -> None:
     """Print what was prepared and what was rejected."""
     rejected = store.items[store.items["rejected"].notna()]
     found = store.crops["prob"].dropna()  # NaN if a crop is a whole picture
-    what = f"{len(store.crops)} faces, median probability {found.median():.4f}" if len(found) else "whole pictures"
+    what = f"{len(store.crops)} faces, median face probability {found.median():.4f}" if len(found) else "whole pictures"
     say(f"{len(store.items) - len(rejected)} items prepared, {len(rejected)} rejected; {what}; crops in {store.folder}")
     for row in rejected.head(10).to_dict("records"):
         say(f"  rejected: {printable(row['path'])}: {printable(row['rejected'])}", style="yellow")
@@ -253,7 +253,7 @@ def conclude(store: CropStore) -> None:
 
 @verb("prepare")
 def main(cfg: DictConfig) -> None:
-    """Run the verb."""
+    """Run `unmask prepare`."""
     prepare(cfg)
 
 

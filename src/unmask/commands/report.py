@@ -3,7 +3,7 @@
   unmask report run=DIR
   unmask report run=[DIR_A,DIR_B] out=compare.html
   unmask report table=demo                 a table of conf/table: measured and published values, or "not run"
-  unmask report table=demo run=true        run what is missing first
+  unmask report table=demo run=true        first train and evaluate what is missing
   unmask report run=DIR scores=out.csv     write the scores of the run: .csv, .parquet or .jsonl; no page
 
 Everything is computed from files in the run folders: prediction tables, and heat maps made when the run was trained.
@@ -27,10 +27,10 @@ from unmask.studies import tables
 
 
 def export(cfg: DictConfig) -> Path:
-    """Write the prediction tables of a run, validation and test, as one table of scores, and return its path.
+    """Write the validation and test predictions of a run as one table of scores, and return its path.
 
     Raises:
-        ValueError: there are several runs, or the run is not one of a detector.
+        ValueError: several runs are given, or the run is not a detector's.
     """
     if isinstance(cfg.run, ListConfig):
         raise ValueError(f"scores={cfg.scores}: expected one run, because a table holds the scores of one detector")
@@ -48,7 +48,7 @@ def export(cfg: DictConfig) -> Path:
 
 @verb("report")
 def main(cfg: DictConfig) -> None:
-    """Run the verb."""
+    """Run `unmask report`."""
     if cfg.get("table") is not None:
         refuse_unread(("table", "table.", "run", "out", "overrides", "resamples"), "has no effect on a table")
         tables.make(cfg)

@@ -2,12 +2,12 @@
 
   unmask sample run=DIR count=10000                       a GAN, an autoencoder or a diffusion model
   unmask sample run=DIR count=100 attributes=[Male,Smiling]   a conditional generator
-  unmask sample run=DIR count=100 walk=8                  also a video that interpolates between eight of them
+  unmask sample run=DIR count=100 walk=8                  also a video that interpolates between eight samples
   unmask sample run=DIR count=10000 trainer=ddp           distributed over all GPUs
 
 Each picture has its own seed, derived from `seed` (default 0), and is marked in its metadata and its pixels. Unmarked
-copies are stored for training detectors, with real pictures from the generator's data. An interrupted call resumes; a
-larger count adds pictures; rerun=true starts over. To train a detector on the pictures:
+copies are stored for training detectors, with real pictures from the generator's data. The same command resumes after
+an interruption; a larger count adds pictures; rerun=true starts over. To train a detector on the pictures:
 
   unmask train experiment=loop/cnn data.run=OUT
 """
@@ -34,7 +34,7 @@ READ = (
 
 @verb("sample")
 def main(cfg: DictConfig) -> None:
-    """Run the verb."""
+    """Run `unmask sample`."""
     quiet()
     refuse_unread(READ, "has no effect on sampling; see unmask sample --help")
     settings = resolved(cfg)

@@ -1,12 +1,12 @@
-"""Replace the main face of a video with a person of a trained face swapper, visibly marked as synthetic.
+"""Replace the main face in a video with that of a person that a face swapper was trained on; mark the result.
 
   unmask swap run=DIR video=clip.mp4 to=B                  replace the face in one video with person B
   unmask swap run=DIR video=FOLDER to=A blending=poisson colour=none   in every video below a folder
 
 A swapped video keeps its frames, timestamps and sound; a visible label, a watermark and metadata mark it as synthetic.
-If `to` is the person in the video, their own face is reconstructed. Swap nobody's face without their consent. Masks of
-the changed pixels, previews and figures are written next to the videos. Videos are distributed over the devices of
-the Trainer (trainer=ddp: all GPUs). An interrupted call resumes; rerun=true starts over.
+If `to` is the person in the video, their own face is reconstructed. Do not swap a face without the person's consent.
+Masks of the changed pixels, previews and figures are written next to the videos. Videos are distributed over the
+devices of the Trainer (trainer=ddp: all GPUs). The same command resumes after an interruption; rerun=true starts over.
 
 Swapped faces without marks and the original faces are also stored, for training detectors:
 
@@ -37,7 +37,7 @@ READ = (
 
 @verb("swap")
 def main(cfg: DictConfig) -> None:
-    """Run the verb."""
+    """Run `unmask swap`."""
     quiet()
     refuse_unread(READ, "has no effect on swapping; see unmask swap --help")
     settings = resolved(cfg)

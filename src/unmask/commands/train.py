@@ -6,9 +6,9 @@
 
 The run folder is outputs/NAME/ID, where ID is a hash of the config and the data: the same command finds the same
 folder. A finished run is not repeated and an interrupted one resumes; rerun=true starts over. check=true validates the
-config and stops. At the end, a table of test figures is printed and report.html is written; report=false makes neither.
-A detector is also scored on test items that were saved again or resized (the suite in conf/suite/quick.yaml), which
-took one to two minutes for 192 pictures of 256 px on two busy cores; handling=false leaves this out.
+config and stops. At the end, a table of test figures is printed and report.html is written; report=false skips both.
+A detector is also scored on test items that were saved again or resized (the suite in conf/suite/quick.yaml);
+handling=false skips this. It took one to two minutes for 192 pictures of 256 px on two busy cores.
 Presets are in conf/experiment; unmask train --cfg job shows the whole config. Arguments of Lightning's Trainer need no
 plus sign: trainer.fast_dev_run=true, trainer.overfit_batches=2.
 """
@@ -88,7 +88,7 @@ def train(cfg: DictConfig) -> float | None:
         shown = LogTestResults((settings["logger"] or {}).get("faces", 0))
         loggers = build_loggers(settings)
         callbacks = [*_callbacks(settings["callbacks"], bool(loggers)), SeedEachStep(cfg.seed), shown]
-        saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)  # else Lightning adds one
+        saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)  # otherwise, Lightning adds one
         options = {"logger": loggers, "enable_checkpointing": saves, "plugins": [WholeCheckpoints(module.frozen)]}
         trainer = trainers.build(settings["trainer"], module, callbacks, **options)
         results = _run(trainer, module, data, settings, out)
@@ -108,7 +108,7 @@ def _publish(settings: Settings, module: Module, data: DataModule, test: Results
 
 
 def _handle(settings: Settings, module: Module, data: DataModule, test: Results, out: Path) -> None:
-    """Score a detector on handled test items, before metrics.json marks the run as finished.
+    """Score a detector on test items that were saved again or resized, before metrics.json marks the run as finished.
 
     If the process is killed here, the same command resumes with the steps that have no prediction table yet.
     """
@@ -140,9 +140,9 @@ def _already(out: Path, report: bool) -> float:
 def _run(
     trainer: Trainer, module: Module, data: DataModule, settings: Settings, out: Path
 ) -> dict[str, Results] | None:
-    """Fit, load the best weights, score the validation split (for a detector's threshold) and the test split once.
+    """Train, load the best weights, then score the validation split (for a detector's threshold) and the test split.
 
-    With `trainer.fast_dev_run`, each step processes one batch; nothing is written, and the result is None.
+    With `trainer.fast_dev_run`, only a few batches are processed; nothing is written, and the result is None.
     """
     last = resume_point(out)
     say(f"resuming from {last} (epoch {best_epoch(last)})" if last else f"training in {out}")
@@ -150,7 +150,7 @@ def _run(
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         for split in ("val", "test"):
             evaluate(trainer, module, data, split)
-        say("trainer.fast_dev_run: training, validation and test run; no weights and no figures were written")
+        say("trainer.fast_dev_run: training, validation and test succeeded; no weights and no metrics were written")
         return None
     if (stop := trainer.early_stopping_callback) is not None and stop.stopped_epoch:
         say(f"stopped early: {stop.patience} validations without a better {stop.monitor} (callbacks.early_stopping)")
@@ -173,7 +173,7 @@ def _run(
 
 
 def _keep(trainer: Trainer, best: Path) -> bool:
-    """Save the final weights if validation selected no epoch: no callback monitors, or no epoch was trained.
+    """Save the final weights if no callback selected weights by a metric, or if no epoch was trained.
 
     Returns:
         Whether the weights were selected by validation.
@@ -208,7 +208,7 @@ def _score(module: Module, validation: Results) -> float:
     score = validation.figures.get(module.monitor.removeprefix("val/"), math.nan)
     if not math.isfinite(score):
         raise ValueError(
-            f"module.monitor={module.monitor} is {score} on the validation split: no weights could be selected by it"
+            f"module.monitor={module.monitor} is {score} on the validation split, so it cannot select weights"
         )
     return score
 
@@ -263,7 +263,7 @@ def _callbacks(group: Settings | None, logged: bool) -> list[Any]:
 
 
 def start_job(cfg: DictConfig) -> float | None:
-    """Run one job of a sweep in a process of its own, so that it has its own device and W&B run and may use DDP.
+    """Run one job of a sweep in a separate process, so that it has its own device and W&B run and may use DDP.
 
     Any Hydra launcher or sweeper may call this function. Results are written to the job's folder. A job that is already
     finished is not repeated.
@@ -297,15 +297,15 @@ def start_job(cfg: DictConfig) -> float | None:
 
 
 def _why(said: str) -> str:
-    """Return the end of a job's output, from its error message or, for an unexpected error, from its traceback."""
+    """Return the end of a job's output: its error message or, for an unexpected error, its traceback."""
     return said[max(0, said.rfind("\nunmask: "), said.rfind("\nTraceback (most recent call last)")) :].strip()
 
 
 def _sweep() -> dict[str, str]:
     """Return environment variables that make a job exit when the sweep exits.
 
-    If a launcher runs this function in a process of its own, this process then also exits with the sweep. If it runs on
-    another machine, the result is empty.
+    If a launcher runs this function in a separate process, that process also exits when the sweep exits. On a machine
+    other than the sweep's, the result is empty.
     """
     host, _, process = os.environ.get(SWEEP, "").rpartition(" ")
     if host != platform.node():
@@ -322,13 +322,13 @@ def _is_child() -> bool:
 
 @verb("train")
 def main(cfg: DictConfig) -> float | None:
-    """Run the verb."""
+    """Run `unmask train`."""
     chosen = "hydra.run.dir" in {override.partition("=")[0] for override in HydraConfig.get().overrides.hydra}
     with nullcontext() if _is_child() else removed_if_unused(Path(cfg.paths.out), chosen):
         return start_job(cfg) if HydraConfig.get().mode == RunMode.MULTIRUN else train(cfg)
 
 
 if __name__ == "__main__":
-    os.environ[SWEEP] = f"{platform.node()} {os.getpid()}"  # jobs compare it with their own host
+    os.environ[SWEEP] = f"{platform.node()} {os.getpid()}"  # jobs compare the host name with their own
     with sweep.table_at_end():
         main()

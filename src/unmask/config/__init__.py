@@ -1,4 +1,4 @@
-"""Configs: validation before a run, the allowlist of what a config may build, and configs that came with a run."""
+"""Validate and build configs: checks before a run, an allowlist of classes, and untrusted configs of runs."""
 
 from pathlib import Path
 from typing import Any

@@ -36,7 +36,7 @@ TRAINING = (  # used only for training; a config that came with a run may not bu
     "pytorch_lightning.strategies",
     "pytorch_lightning.trainer.trainer",
 )
-FUNCTIONS = (  # a module allows all of its functions, so that a new schedule needs no entry
+FUNCTIONS = (  # an entry for a module allows all of its functions
     "unmask.networks.video_transformers.timesformer",
     "unmask.networks.video_transformers.videomae",
     "unmask.networks.video_transformers.vivit",
@@ -44,7 +44,7 @@ FUNCTIONS = (  # a module allows all of its functions, so that a new schedule ne
 )
 ALLOWED = (*OURS, *THEIRS, *TRAINING)
 
-#: Arguments that name pretrained weights or allow a download, each with a value at which nothing is read or downloaded.
+#: Arguments that name pretrained weights or allow a download, each with a value that reads and downloads nothing.
 #: A config that came with a run gets these values, because the run's checkpoint holds the weights.
 NEUTRAL: dict[str, Any] = {
     "weights": None,
@@ -70,7 +70,7 @@ def locate(name: Any) -> Any:
     """Import the class or function that a `_target_` names.
 
     Raises:
-        PermissionError: a config may not build the target; nothing outside the allowlist is even imported.
+        PermissionError: the target is not allowed; modules outside the allowlist are not imported.
         ImportError, AttributeError: the target does not exist.
     """
     refusal = PermissionError(f"'{name}' is not an allowed target in a config (see unmask.config.allowed)")

@@ -7,7 +7,7 @@ from unmask.config.allowed import locate
 
 
 def build(node: Any) -> Any:
-    """Build the object that `node` describes; first, build the objects nested in it.
+    """Build the object that `node` describes, including the objects nested in it.
 
     Args:
         node: a tree of dict, list, str, numbers, bool and None. `_target_` names a class or function, `_args_` its

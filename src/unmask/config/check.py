@@ -24,7 +24,7 @@ def validate(cfg: DictConfig, *only: str) -> None:
     parts = [(path, OmegaConf.select(cfg, path)) for path in only] if only else [("", cfg)]
     found = [problem for path, node in parts if node is not None for problem in _problems(path, node)]
     missing = {path for path, text in found if text.startswith("no value")}
-    # An interpolation of a missing value is the same problem again: only the missing value is reported.
+    # An interpolation of a missing value would repeat the problem, so only the missing value is reported.
     told = dict.fromkeys(f"{path}: {text}" for path, text in found if not _repeats(cfg, path, missing, bool(only)))
     if told:
         raise ConfigError(list(told))
@@ -59,8 +59,8 @@ def resolved(cfg: DictConfig, *only: str) -> Settings:
 def _misfits(cfg: DictConfig, found: Settings) -> Iterator[tuple[str, str]]:
     """Yield the results of `annotations.misfits`, each with the key that a user would change.
 
-    If a key is null and only other keys refer to it, it is left out, because the verb replaces the null (for example,
-    `evaluate` replaces `image_size`).
+    A null that other keys refer to is left out, because the verb replaces it (for example, `evaluate` replaces
+    `image_size`).
     """
     for path, text in misfits(found):
         origin = _origin(cfg, path)

@@ -1,4 +1,4 @@
-"""Read the config that came with a run, which may be untrusted: resolve it, check it, and build only what was checked.
+"""Read the config that came with a run, which may be untrusted: parse it safely, resolve its references, check it.
 
 Only the parts of the config that describe the run's data and module are read. The config may refer to its own values
 (`${image_size}`), but may not call a resolver, name an output path or download weights; sizes are bounded.
@@ -17,14 +17,14 @@ from unmask.config import Settings
 from unmask.config.allowed import NEUTRAL, TRAINING, WRITERS, WRITING, is_below
 from unmask.files import printable
 
-PARTS = ("name", "seed", "image_size", "frames", "data", "module")  # the rest is only for training
+PARTS = ("name", "seed", "image_size", "frames", "data", "module")  # the other keys are only for training
 BYTES, NODES, DEPTH, TEXT = 1_000_000, 20_000, 32, 4_096  # limits: file size, number of values, nesting, text length
 NUMBER = 1_000_000  # the largest count or size of any kind
 SEEDS = ("seed", "split_seed")
 PIXELS = 4_096  # the largest image side
-SAMPLE = 4_000_000_000  # the largest sample, bytes
+SAMPLE = 4_000_000_000  # the largest sample in bytes
 SIDES = ("image_size", "crop_size")
-# Modules that may build each part.
+# Modules whose classes may build each part.
 HOMES = {
     "data.source": ("unmask.datasets",),
     "data.recipe": ("unmask.media",),
@@ -51,8 +51,8 @@ def read_config(path: Path) -> Settings:
         path: a `.hydra/config.yaml`.
 
     Returns:
-        Those `PARTS` that the file contains. Arguments that name weights or allow a download are set to the value
-        that downloads nothing.
+        The `PARTS` that the file contains. Arguments that name weights or allow a download are replaced, so that
+        nothing is downloaded.
 
     Raises:
         ForeignConfigError: the file is damaged, or contains something that is not allowed in such a config.
@@ -130,7 +130,7 @@ def _parse(path: Path) -> Settings:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as OmegaConf writes it: 1e-4 is a number, and dates are text."""
+    """Load YAML like OmegaConf: 1e-4 is a number, and dates are text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -166,7 +166,7 @@ class _Resolver:
         return self.text(node, at, depth) if isinstance(node, str) else node
 
     def text(self, text: str, at: tuple[str, ...], depth: int) -> object:
-        """Fill in the references in a text; a text that is only a reference becomes the value itself."""
+        """Replace the references in a text; a text that is only a reference becomes the value itself."""
         where = ".".join(at)
         if len(text) > TEXT:
             raise ForeignConfigError(f"{where}: a string of more than {TEXT:,} characters")
@@ -201,7 +201,7 @@ class _Resolver:
 
 
 def _checked(node: object, at: str, key: str = "") -> object:
-    """Return the tree after checking that numbers are bounded, with arguments in `NEUTRAL` set to download nothing."""
+    """Check that all numbers are bounded; return the tree with the arguments in `NEUTRAL` set to download nothing."""
     if isinstance(node, dict):
         neutral = {name: _neutral(name, value) for name, value in node.items()} if "_target_" in node else node
         return {name: _checked(value, f"{at}.{name}", name) for name, value in neutral.items()}
@@ -213,7 +213,7 @@ def _checked(node: object, at: str, key: str = "") -> object:
         raise ForeignConfigError(f"{at}: {node} is not a finite number")
     most = PIXELS if key in SIDES else 2**64 if (key or at) in SEEDS else NUMBER
     if abs(node) > most:
-        raise ForeignConfigError(f"{at}: {node} is out of bounds; expected at most {most:,}")
+        raise ForeignConfigError(f"{at}: {node} is out of bounds; expected {-most:,} to {most:,}")
     return node
 
 

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from unmask.config import conf_dir
 from unmask.config.targets import nearest
 
-FEW = 12  # options that a message lists if none is similar
+FEW = 12  # number of options that a message lists if none is similar
 
 
 def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> str:

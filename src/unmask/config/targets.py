@@ -1,4 +1,4 @@
-"""Check the `_target_`s of a config: the constructor's signature is the schema.
+"""Check each `_target_` of a config, and the keys next to it, against the signature of its constructor.
 
 Every `_target_` must be allowed, must import and must accept the keys written next to it. Nothing is instantiated here.
 """
@@ -14,7 +14,7 @@ HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 
 
 class ConfigError(ValueError):
-    """The config cannot describe a run; the message lists every problem, one per line."""
+    """The config is invalid; the message lists every problem, one per line."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
@@ -64,7 +64,7 @@ def _check_keys(path: str, node: Settings, name: str, parameters: list[inspect.P
     for key in given:
         if key not in accepted and not open_ended:
             close = nearest(key, accepted)
-            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it takes {', '.join(accepted)}"
+            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it accepts {', '.join(accepted)}"
             yield f"{path}.{key}", f"{name} has no argument '{key}'; {hint}"
     if node.get("_partial_", False):
         return

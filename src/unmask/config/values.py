@@ -43,7 +43,7 @@ def check_optimizers(module: Settings) -> None:
         module: the config of the module; its optimizers and its schedule are built for a single parameter.
 
     Raises:
-        ValueError: the constructor of an optimizer or of the schedule failed; the message adds the settings.
+        ValueError: the constructor of an optimizer or of the schedule failed; the message contains its settings.
     """
     import torch  # slow to import, and not needed to compose a config
 

@@ -1,1 +1,1 @@
-"""The layout and protocol of each data set, one per file."""
+"""The supported data sets: each file defines the layout and the protocols of one data set."""

@@ -1,7 +1,7 @@
 """CelebA, aligned and cropped (Liu et al., ICCV 2015): photographs of celebrities with forty attributes, all real.
 
-Used for generators, and for detectors trained on real faces only. Supports the authors' layout (.txt, in Anno/ and
-Eval/ or next to the picture folder) and Kaggle's (.csv with a header).
+It is used for generators, and for detectors trained on real faces only. Both the authors' lists (.txt, in Anno/ and
+Eval/ or next to the folder of pictures) and Kaggle's (.csv with a header) are supported.
 """
 
 import warnings
@@ -34,13 +34,11 @@ at random."""
     PUBLISHED = {"celeba": {"real": 202_599, "fake": 0}}  # from HOME
 
     def find_items(self) -> list[Item]:
-        """Return the rows of the manifest, all real."""
+        """Return one item per picture, all real."""
         files = self._pictures()
-        names, attributes = self._table(ATTRIBUTES, {-1, 1}, "no attributes")
-        _, partition = self._table(
-            PARTITION, set(SPLITS), "no official split, so whole groups are assigned to splits at random"
-        )
-        _, identity = self._table(IDENTITY, None, "no identities, so each picture is a group of its own")
+        names, attributes = self._table(ATTRIBUTES, {-1, 1}, "attributes are not available")
+        _, partition = self._table(PARTITION, set(SPLITS), "whole groups are assigned to splits at random")
+        _, identity = self._table(IDENTITY, None, "each picture forms its own group")
         for what, table in ((ATTRIBUTES, attributes), (PARTITION, partition), (IDENTITY, identity)):
             self._compare(what, table, files)
         return [
@@ -59,29 +57,29 @@ at random."""
         ]
 
     def _pictures(self) -> list[Path]:
-        """Return the pictures in order; Kaggle's copy has them in a nested folder of the same name."""
+        """Return the sorted pictures; in Kaggle's copy, they are in a nested folder of the same name."""
         for place in (self.root / PICTURES / PICTURES, self.root / PICTURES):
             if files := sorted(place.glob("*.jpg")):
                 return files
         raise ManifestError(f"no .jpg in {self.root / PICTURES}\n{self.explain()}")
 
     def _table(self, name: str, allowed: set[int] | None, without: str) -> tuple[list[str], Table]:
-        """Return the column names and rows of a list; empty, with a warning, if it is missing."""
+        """Return the column names and rows of a list; both are empty, with a warning, if the list is missing."""
         places = [self.root / folder / f"{name}{kind}" for folder in ("", "Anno", "Eval") for kind in (".txt", ".csv")]
         path = the_only(places, f"the list {name}")
         if path is not None:
             return read_table(path, 2 if name == ATTRIBUTES else 0, allowed)
-        warnings.warn(f"{self.root} contains no {name}.txt or .csv: there are {without}", stacklevel=4)
+        warnings.warn(f"{self.root} contains no {name}.txt or .csv: {without}", stacklevel=4)
         return [], {}
 
     def _compare(self, name: str, table: Table, files: list[Path]) -> None:
-        """Reject pictures missing from a list; warn if the list names more pictures than there are."""
+        """Raise an error if a list lacks pictures that exist; warn if it names more pictures than exist."""
         if table and (bare := [file.name for file in files if file.name not in table]):
             raise ManifestError(f"{name}: {len(bare)} of {len(files)} pictures have no line, such as {bare[0]}")
         if len(table) > len(files):
             warnings.warn(
                 f"{name} lists {len(table)} pictures, but {self.root} contains {len(files)}: the download is "
-                "incomplete, so figures are not those of the whole data set",
+                "incomplete, so results are not those of the whole data set",
                 stacklevel=4,
             )
 
@@ -91,7 +89,7 @@ def read_table(path: Path, header: int, allowed: set[int] | None) -> tuple[list[
 
     Args:
         path: the file.
-        header: number of header lines in a .txt; the last of them names the columns.
+        header: number of header lines in a .txt; the last header line names the columns.
         allowed: allowed values; None allows all.
 
     Returns:

@@ -1,6 +1,6 @@
-"""Celeb-DF v1 and v2 (arXiv:1909.12962), and any data with their layout.
+"""Celeb-DF v1 and v2 (arXiv:1909.12962), and other data with the same layout.
 
-A fake's name `id{a}_id{b}_{n}.mp4` means that person a was filmed and b's face was swapped in (the authors, issue 6 of
+In the fake `id{a}_id{b}_{n}.mp4`, person a was filmed and b's face was swapped in (the authors say so in issue 6 of
 yuezunli/celeb-deepfakeforensics); the fake was made from `Celeb-real/id{a}_{n}.mp4`. In the official list, label 1
 means real.
 """
@@ -21,11 +21,11 @@ MARKS = ("0 (fake)", "1 (real)")  # labels in the test list
 class CelebDF(Source):
     """Celeb-DF: `Celeb-real`, `YouTube-real` and `Celeb-synthesis` with the official test list."""
 
-    HOME = "https://github.com/yuezunli/celeb-deepfakeforensics (a form, then a link; for research)"
+    HOME = "https://github.com/yuezunli/celeb-deepfakeforensics (fill in the form to get a link; for research)"
     LAYOUT = f"""\
   Celeb-real/id{{a}}_{{n}}.mp4               v2: 590 videos of 59 people
-  YouTube-real/{{n}}.mp4                    v2: 300 videos of others
-  Celeb-synthesis/id{{a}}_id{{b}}_{{n}}.mp4    v2: 5,639 fakes: b's face put on a
+  YouTube-real/{{n}}.mp4                    v2: 300 videos of other people
+  Celeb-synthesis/id{{a}}_id{{b}}_{{n}}.mp4    v2: 5,639 fakes, b's face swapped in for a's
   {TEST_LIST}          v2: 518 lines `LABEL PATH`, 1 = real
   methods.csv                              optional: `path,method` for fakes of several methods"""
 
@@ -35,7 +35,7 @@ class CelebDF(Source):
     }
 
     def find_items(self) -> list[Item]:
-        """Return the rows of the manifest; people and sources are read from the file names."""
+        """Return one item per video; people and sources are taken from the file names."""
         listed = read_test_list(self._find(TEST_LIST))
         methods = read_methods(self.root / "methods.csv")
         items = [
@@ -48,7 +48,7 @@ class CelebDF(Source):
             path for path, label in listed.items() if _same(path) in on_disk and on_disk[_same(path)].label != label
         ]
         if wrong:
-            raise ManifestError(f"{TEST_LIST}: labels contradict the folders (1 = real): {wrong[:5]}")
+            raise ManifestError(f"{TEST_LIST}: labels contradict the folders (expected 1 for real): {wrong[:5]}")
         missing = [path for path in listed if _same(path) not in on_disk]
         if missing:
             raise ManifestError(
@@ -101,7 +101,7 @@ class CelebDF(Source):
 
 
 def read_test_list(path: Path) -> dict[str, int]:
-    """Read the official list (lines `LABEL PATH`, no header, 1 = real) as path -> our label (0 real, 1 fake).
+    """Read the official list (lines `LABEL PATH`, no header, 1 = real) as {path: label}, with 0 real, 1 fake.
 
     Raises:
         ManifestError: a line is malformed, or two lines give one video both labels.
@@ -121,7 +121,7 @@ def read_test_list(path: Path) -> dict[str, int]:
 
 
 def read_methods(path: Path) -> dict[str, str]:
-    """Read the optional table of methods as path -> method; empty if the file is missing."""
+    """Read the optional table of methods as {path: method}; empty if the file is missing."""
     if not path.exists():
         return {}
     head, *rows = read_csv(path) or [[]]

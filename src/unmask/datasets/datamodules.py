@@ -1,6 +1,6 @@
 """LightningDataModules of single data sets, for use without Hydra.
 
-They are not in the files of the data sets, because `unmask prepare` imports those, and Lightning takes
+They are not defined in the files of the data sets, because `unmask prepare` imports those files, and Lightning takes
 seconds to import.
 """
 

@@ -1,8 +1,8 @@
-"""DeepfakeArt's inpainting category (arXiv:2306.01272), and the output of `unmask inpaint`, which has its layout.
+"""DeepfakeArt's inpainting category (arXiv:2306.01272), and the output of `unmask inpaint` in the same layout.
 
-The data set's own task is to tell whether one of two pictures is a copy of the other. Our task is to tell whether a
-single picture is an original or was inpainted; masks show where. group.png, which shows original and forgery side by
-side with captions, is ignored.
+The data set was made to detect whether one of two pictures is a copy of the other. Here, the task is to classify single
+pictures as original or inpainted; masks show where they were inpainted. The files group.png, which show original and
+forgery side by side, are ignored.
 """
 
 import re
@@ -25,13 +25,14 @@ class DeepfakeArt(Source):
 
     HOME = "https://github.com/h-aboutalebi/DeepfakeArt (for research), or made by `unmask inpaint`"
     TASK = (
-        "single pictures, original or inpainted; the data set's own task is another: whether two pictures are similar"
+        "classify single pictures as original or inpainted; the data set's own task is to tell whether two pictures "
+        "are similar"
     )
     LAYOUT = f"""\
   {CATEGORY}/N/original.png                            5,063 paintings
-  {CATEGORY}/N/inpainting.png                          the same, inpainted in part
+  {CATEGORY}/N/inpainting.png                          the same, partly inpainted
   {CATEGORY}/N/mask.png                                white where inpainted
-  {CATEGORY}/N/inpainting_MASK.png, mask_MASK.png      instead or in addition: a pair per mask
+  {CATEGORY}/N/inpainting_MASK.png, mask_MASK.png      instead or in addition: one pair per mask
   similar/train_similar.json, similar/test_similar.json          optional: the official split
   methods.csv                                                    optional: `path,method` for several methods"""
     PROTOCOL_WORDS = {
@@ -45,7 +46,7 @@ class DeepfakeArt(Source):
     PUBLISHED = {"deepfakeart": {"real": 5063, "fake": 5063}}  # arXiv:2306.01272, inpainting: 5,063 pairs
 
     def find_items(self) -> list[Item]:
-        """Return the rows of the manifest: an original and its forgeries for each painting."""
+        """Return the original and the forgeries of each painting."""
         place = self.root / CATEGORY
         folders = sorted(entry for entry in place.iterdir() if entry.is_dir()) if place.is_dir() else []
         if not folders:
@@ -56,16 +57,16 @@ class DeepfakeArt(Source):
         return [replace(item, predefined=split_of.get(item.path.split("/")[2])) for item in items]
 
     def require(self, protocol: str, items: Sequence[Item]) -> None:
-        """Reject incomplete official lists if the protocol uses them."""
+        """Raise an error if the protocol uses the official lists, but these are incomplete."""
         unlisted = [item.path for item in items if item.predefined is None]
         if protocol == "predefined" and unlisted and len(unlisted) < len(items):
             raise ManifestError(
-                f"{len(unlisted)} pictures, such as {unlisted[0]}, belong to paintings on no official list; "
+                f"{len(unlisted)} pictures, such as {unlisted[0]}, belong to paintings that no official list contains; "
                 "data.split.protocol=random_groups splits all pictures at random"
             )
 
     def _painting(self, folder: Path, methods: dict[str, str]) -> Iterator[Item]:
-        """Yield the original of one folder and its forgeries, each with its mask if it has one."""
+        """Yield the original in one folder and its forgeries, with their masks if they exist."""
         number, where = folder.name, f"{CATEGORY}/{folder.name}"
         files = {file.name for file in folder.iterdir()}
         forgeries = {name: match.group(1) for name in sorted(files) if (match := FORGERY.fullmatch(name))}
@@ -102,7 +103,7 @@ class DeepfakeArt(Source):
                         f"{path} lists {CATEGORY}/{number}/{lost}, which {self.root} lacks: the download is incomplete"
                     )
                 if split_of.setdefault(number, split) != split:
-                    raise ManifestError(f"{path}: painting {number} is in {split_of[number]}_similar.json too")
+                    raise ManifestError(f"{path}: painting {number} is also in {split_of[number]}_similar.json")
         return split_of
 
     def choice(self) -> list[str]:

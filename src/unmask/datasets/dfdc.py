@@ -23,14 +23,14 @@ TEST_FOLDER = "test_videos"  # folder of the labels.csv videos in Kaggle's copy
 class DFDC(Source):
     """DFDC: folders with a metadata.json are split by original video; a folder with a labels.csv is the test split."""
 
-    HOME = "https://ai.meta.com/datasets/dfdc (an account; for research) or Kaggle's deepfake-detection-challenge"
+    HOME = "https://ai.meta.com/datasets/dfdc (with an account; for research), or Kaggle's deepfake-detection-challenge"
     LAYOUT = f"""\
   dfdc_train_part_0/{METADATA}    {{"x.mp4": {{"label": "FAKE", "original": "y.mp4"}}, ...}}; 50 parts in full
   dfdc_train_part_0/*.mp4            19,154 real and 100,000 fake videos in all parts
   test/{TEST_LIST}                    optional: `filename,label`, 1 = fake
   test/*.mp4                         its videos, or in {TEST_FOLDER}/
-Folders may have any name, or data.root may be one itself. With a test set, all parts are for training and
-validation; without one, they are split at random by original video."""
+Folders may have any name, or data.root may be such a folder itself. With a test set, all parts are for training and
+validation; without a test set, the parts are split at random by original video."""
     PROTOCOL_WORDS = {
         **Source.PROTOCOL_WORDS,
         "predefined": "the public test set; validation by original video. Identities are unknown, so a person may be "
@@ -45,7 +45,7 @@ validation; without one, they are split at random by original video."""
     PARTS, PUBLIC_TEST = {"real": 19_154, "fake": 100_000}, {"real": 2500, "fake": 2500}
 
     def find_items(self) -> list[Item]:
-        """Return the rows of the manifest, with labels and originals from the lists."""
+        """Return one item per listed video; labels and originals are taken from the lists."""
         tests, parts = (
             sorted({path.parent for depth in ("", "*/", "*/*/") for path in self.root.glob(f"{depth}{name}")})
             for name in (TEST_LIST, METADATA)
@@ -57,7 +57,7 @@ validation; without one, they are split at random by original video."""
         return items + [item for place in tests for item in self._test(place)]
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """Return the counts of the training parts, the public test set or both, whichever this copy contains."""
+        """Return the counts of what this copy contains: the training parts, the public test set, or both."""
         tests = items["predefined"] == "test"
         held = [count for count, there in ((self.PARTS, ~tests), (self.PUBLIC_TEST, tests)) if there.any()]
         return {kind: sum(count[kind] for count in held) for kind in ("real", "fake")}
@@ -90,13 +90,13 @@ validation; without one, they are split at random by original video."""
     def _check_there(self, listing: Path, files: list[Path]) -> None:
         if lost := [file for file in files if not file.exists()]:
             raise ManifestError(
-                f"{len(lost)} of {len(files)} videos of {listing} are missing, such as {lost[0]}: the download is "
+                f"{len(lost)} of {len(files)} videos in {listing} are missing, such as {lost[0]}: the download is "
                 "incomplete"
             )
 
 
 def read_metadata(path: Path) -> dict[str, Settings]:
-    """Read a training part's list: file name -> `label` and, for a fake, `original`.
+    """Read a training part's list as {file name: entry}, with the `label` and, for fakes, the `original`.
 
     Raises:
         ManifestError: the file has another format, or a label contradicts an `original`.
@@ -119,7 +119,7 @@ def read_metadata(path: Path) -> dict[str, Settings]:
 
 
 def read_labels(path: Path) -> list[tuple[str, int]]:
-    """Read the public test set's list as (file name, label), 1 = fake.
+    """Read the list of the public test set as pairs (file name, label), 1 = fake.
 
     Raises:
         ManifestError: a line is malformed, or two lines give one video both labels; the message names the lines.

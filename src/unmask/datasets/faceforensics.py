@@ -1,10 +1,10 @@
 """FaceForensics++ (arXiv:1901.08971), with FaceShifter and Google's DeepFakeDetection in the same layout.
 
-A fake's name `<target>_<source>.mp4` gives the altered video (target) and the video whose face or expression was
-transferred to it (source). The official lists contain pairs of videos; each of the two is the other's source.
-DeepFakeDetection has actors instead of YouTube videos (`<target>_<source>__<scene>__<id>.mp4`) and no list: published
-work uses all of it for testing, as does the protocol `predefined`. The 1,000 sequences come from 977 YouTube videos,
-so a few people may be in two splits.
+In a fake's name `<target>_<source>.mp4`, target is the altered video, and source is the video whose face or expression
+was transferred to it. The official lists contain pairs of videos; each video of a pair is the other's source.
+DeepFakeDetection shows actors instead of YouTube videos (`<target>_<source>__<scene>__<id>.mp4`) and has no list:
+published work uses all of it for testing, and so does the protocol `predefined`. The 1,000 sequences come from 977
+YouTube videos, so a few people may be in two splits.
 """
 
 import re
@@ -26,8 +26,8 @@ LISTS = ("train.json", "val.json", "test.json")
 ORIGINAL = {"youtube": re.compile(r"(\d{3})"), "actors": re.compile(r"(\d{2})__.+")}
 FAKE = {"youtube": re.compile(r"(\d{3})_(\d{3})"), "actors": re.compile(r"(\d{2})_(\d{2})__(.+)__\w{8}")}
 EXAMPLE = {
-    "youtube": "033.mp4, of a fake 033_097.mp4",
-    "actors": "01__hugging.mp4, of a fake 01_02__hugging__YTHVB2AM.mp4",
+    "youtube": "033.mp4 or, for a fake, 033_097.mp4",
+    "actors": "01__hugging.mp4 or, for a fake, 01_02__hugging__YTHVB2AM.mp4",
 }
 
 
@@ -35,14 +35,14 @@ class FaceForensics(Source):
     """FaceForensics++: originals and manipulations at one compression, with the official lists of pairs.
 
     Args:
-        name: name of the data set; crops at another compression need another name.
+        name: name of the data set; use a different name for each compression.
         root: folder of the data set.
-        compression: the name of a folder: `raw`, `c23` or `c40`.
+        compression: the compression, and the name of its folder: `raw`, `c23` or `c40`.
         methods: the manipulations to use; prepared crops of other manipulations are ignored.
         demo: see `Source`.
     """
 
-    HOME = "https://github.com/ondyari/FaceForensics (a form, then a script; for research)"
+    HOME = "https://github.com/ondyari/FaceForensics (fill in the form to get a download script; for research)"
     LAYOUT = f"""\
   original_sequences/youtube/c23/videos/NNN.mp4              1,000 videos
   original_sequences/actors/c23/videos/NN__SCENE.mp4         only for {ACTED}
@@ -82,7 +82,7 @@ class FaceForensics(Source):
         ]
 
     def find_items(self) -> list[Item]:
-        """Return the rows of the manifest; sequences and sources are read from the file names."""
+        """Return one item per video; sequences and sources are taken from the file names."""
         pairs = self._pairs() if "youtube" in self.origins else {}
         split_of = {number: split for split, found in pairs.items() for pair in found for number in pair}
         items = [self._original(path, origin) for origin in self.origins for path in self._videos(origin, True)]
@@ -105,12 +105,12 @@ class FaceForensics(Source):
         for item in items:
             if item.predefined is None:
                 members = ", ".join(group.rpartition("/")[2] for group in item.groups)
-                raise ManifestError(f"{item.path}: the official lists have no pair {members} in one split")
+                raise ManifestError(f"{item.path}: expected {members} in one of the official lists")
         if pairs:
             self._check_complete(items, pairs)
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """Return 1,000 reals and 1,000 fakes per method (dataset/README.md of HOME); empty with DeepFakeDetection."""
+        """Return 1,000 reals, and 1,000 fakes per method (dataset/README.md of HOME); empty with DeepFakeDetection."""
         return {} if ACTED in self.methods else {"real": 1000, "fake": 1000 * len(self.methods)}
 
     def _videos(self, folder: str, original: bool) -> list[Path]:
@@ -156,7 +156,7 @@ class FaceForensics(Source):
         for split, pairs in found.items():
             for number in (number for pair in pairs for number in pair):
                 if seen.setdefault(number, split) != split:
-                    raise ManifestError(f"{files[split]}: video {number} is in {seen[number]}.json too")
+                    raise ManifestError(f"{files[split]}: video {number} is also in {seen[number]}.json")
         return found
 
     def _no_lists(self, missing: Sequence[str] = LISTS) -> str:
@@ -188,10 +188,11 @@ class FaceForensics(Source):
             )
 
     def used(self, items: pd.DataFrame, protocol: str) -> pd.Series:
-        """Use the chosen methods and their originals; ignore prepared items of other methods."""
+        """Return which items belong to the chosen methods or their originals; other items are ignored."""
         if absent := sorted(set(self.methods) - set(items["method"])):
             raise ManifestError(
-                f"{', '.join(absent)} of data.methods is not prepared; prepare it with rerun=true, or leave it out"
+                f"data.methods: no crops of {', '.join(absent)} are prepared; prepare again with rerun=true, or choose "
+                "other methods"
             )
         origin = items["item"].str.split("/").str[1]
         used = (items["label"] == 1) & items["method"].isin(self.methods) | origin.isin(self.origins)
@@ -208,7 +209,7 @@ class FaceForensics(Source):
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:
-    """Read an official list: pairs of video numbers.
+    """Read the pairs of video numbers in an official list.
 
     Raises:
         ManifestError: the file does not contain a list of such pairs.

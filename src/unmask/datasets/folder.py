@@ -22,10 +22,11 @@ class Folder(Source):
     Args:
         name: name of the data set: letters, digits, `_` and `-`.
         root: folder of the data set.
-        only: `real`, for generators: the root may then also contain real media directly, without a folder `real`.
+        only: `real`, for generators: the root may then contain real media directly, without a folder `real`.
         group: a regular expression, searched for in each file's path below `real` or `fake/METHOD` (without suffix).
-            Files stay in one split if its first group (or whole match, if it has no group) is the same: `(.+)_frame`
-            keeps the pictures of a video together. None uses the sub-folder or, outside of sub-folders, the file name.
+            Files with the same first group (or the same match, if the expression has no group) stay in one split:
+            `(.+)_frame` keeps the pictures of a video together. None uses the sub-folder or, outside of sub-folders,
+            the file name.
         demo: see `Source`.
     """
 
@@ -33,13 +34,13 @@ class Folder(Source):
   real/**                     videos or pictures, in sub-folders or not
   fake/**                     the first sub-folder names the method: fake/faceswap/0001.mp4
 (a folder with only one of the two can be evaluated: unmask evaluate run=DIR data=folder data.split.test_fraction=1)
-(for generators or false positive rates, only real media, in sub-folders or not: data=faces)
+(for generators or false positive rates, real media suffice, with or without sub-folders: data=faces)
 or, with your own splits (without val/, part of train/ is held out):
   train/real/**  val/real/**  test/real/**
   train/fake/**  val/fake/**  test/fake/**
-In the first layout, whole groups are assigned to splits at random. The files of a sub-folder (below the method) are one
-group; all other files of one name, such as real/a.mp4 and fake/swap/a.mp4, are a group. data.group='(.+)_frame' takes
-the group from another part of the path."""
+In the first layout, whole groups are assigned to splits at random. All files of a sub-folder (below the method) form a
+group. Other files form a group if they have the same name, such as real/a.mp4 and fake/swap/a.mp4. To take the group
+from another part of the path, set data.group to a regular expression, such as data.group='(.+)_frame'."""
     PROTOCOL_WORDS = {**Source.PROTOCOL_WORDS, "predefined": "the splits of the folders"}
     ELSE_RANDOM_GROUPS = True
 
@@ -86,12 +87,12 @@ the group from another part of the path."""
         return found
 
     def _parts(self) -> dict[str, Path]:
-        """Return the folder of each split, if the data set is divided."""
+        """Return the folder of each split; empty if the data set is not divided."""
         parts: dict[str, Path] = {}
         for folder in _folders(self.root, SPLITS):
             if (other := parts.setdefault(SPLITS[folder.name.lower()], folder)) != folder:
                 raise ManifestError(
-                    f"{self.root} contains both {other.name}/ and {folder.name}/, which are both the "
+                    f"{self.root} contains both {other.name}/ and {folder.name}/, which both mean the "
                     f"{SPLITS[folder.name.lower()]} split: move the files of one into the other, or rename it"
                 )
         return parts
@@ -125,7 +126,9 @@ the group from another part of the path."""
         if self.group is None:
             return path.rpartition("/")[0] or path
         if (match := self.group.search(path)) is None:
-            raise ManifestError(f"data.group={self.group.pattern} does not match '{path}'; correct it or leave it out")
+            raise ManifestError(
+                f"data.group={self.group.pattern} does not match '{path}'; correct or remove data.group"
+            )
         return str(match.group(1) if self.group.groups else match.group())
 
     def choice(self) -> list[str]:

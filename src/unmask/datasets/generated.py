@@ -1,4 +1,4 @@
-"""A generator's output as a data set for detectors: unmarked, together with real pictures or filmed faces."""
+"""The output of a generator or face swapper as a data set for detectors, together with real pictures or faces."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ CROPS = "crops"  # the store in the output folder of `unmask sample` or `unmask 
 
 
 class Generated(Source):
-    """The output of `unmask sample` or `unmask swap`, saved for detectors before it was marked.
+    """The output of `unmask sample` or `unmask swap`, as it was before watermarks and other marks were added.
 
-    With samples, real pictures are resized like the generator's training data, and keep their split from the
-    generator's training, so that neither generator nor detector was trained on a test picture. With swapped videos, a
-    video and its swap are in the same split; the person swapped in is in all splits.
+    Real pictures next to samples are resized like the generator's training data and keep the splits of the generator's
+    training, so that neither generator nor detector was trained on a test picture. A video and its swap are in the same
+    split; the person swapped in is in all splits.
 
     Args:
         root: the output folder (`out`) of `unmask sample` or `unmask swap`.
@@ -28,7 +28,7 @@ class Generated(Source):
     """
 
     HOME = "a trained generator or face swapper: unmask sample run=DIR, unmask swap run=DIR video=FOLDER to=NAME"
-    LAYOUT = "  crops/KEY/    generated crops without marks, and real ones; written by unmask sample and unmask swap"
+    LAYOUT = "  crops/KEY/    generated and real crops without marks; written by unmask sample and unmask swap"
     PROTOCOL_WORDS = {
         **Source.PROTOCOL_WORDS,
         "predefined": "samples and swapped videos by their number, real pictures as in the generator's splits, "
@@ -40,10 +40,12 @@ class Generated(Source):
         self.crops = self.root / CROPS
         note = self.root / "generate.json"
         if note.is_file() and read_json(note, "make the folder again with rerun=true").get("demo") and not self.demo:
-            raise ValueError(f"data.demo=true is missing: the generator of {root} was trained on rendered data")
+            raise ValueError(
+                f"data.demo=false: expected true, because the generator of {root} was trained on rendered data"
+            )
 
     def find_items(self) -> list[Item]:
-        """Return the items of the stored crops; the files in `pictures` are marked, so they cannot be used."""
+        """Return the items of the stored crops; the files in `pictures` carry marks, so they cannot be used."""
         stores = sorted(self.root.glob(f"{CROPS}/*/crops.parquet"))
         if not stores:
             raise ManifestError(
@@ -57,13 +59,13 @@ class Generated(Source):
         ]
 
     def command(self, recipe_option: str, changed: Sequence[str]) -> list[str]:
-        """Return the command that makes its crops."""
+        """Return the command that creates the crops."""
         if recipe_option == "faces":
             return ["unmask", "swap", "run=RUN_OF_THE_SWAPPER", "video=FOLDER", "to=NAME", f"out={self.root}"]
         return ["unmask", "sample", "run=RUN_OF_THE_GENERATOR", f"out={self.root}"]
 
     def missing(self, recipe: Recipe) -> str:
-        """Explain that there are no crops of a recipe, and which options select the existing crops."""
+        """Return the message that there are no crops of a recipe, with the options that select the existing crops."""
         asked, told = recipe.describe(), []
         for file in sorted(self.root.glob(f"{CROPS}/*/crops.parquet")):
             made = {key: value for key, value in CropStore(file.parent).recipe.items() if key not in ("root", "key")}
@@ -74,9 +76,9 @@ class Generated(Source):
         command = " ".join(self.command(recipe.option, ()))
         there = f"for the existing crops, set {' or '.join(told)}" if told else ""
         return (
-            f"data.run={self.root}: no crops for detectors of data/recipe={recipe.option} with "
+            f"data.run={self.root}: no crops for detectors made with data/recipe={recipe.option} and "
             f"data.recipe.crop_size={asked.get('crop_size', '?')}; "
-            + (there or f"create them with {command} where the generator's own data is prepared")
+            + (there or f"create them with {command} on a machine with the generator's prepared data")
         )
 
 

@@ -1,4 +1,4 @@
-"""Read the lists that come with data sets: text, CSV and JSON, in the variants that programs save."""
+"""Read the lists that come with data sets: text, CSV and JSON, in the encodings that common programs use."""
 
 import codecs
 import csv
@@ -18,7 +18,7 @@ MOST_BYTES = 2**28  # per list; the largest known one, CelebA's attributes, has 
 
 
 def read_text(path: Path) -> str:
-    """Read a list as text: UTF-8 with or without a byte order mark, or UTF-16 with one, as Excel and Notepad save it.
+    """Read a list as text: UTF-8 with or without a byte order mark, or UTF-16 with one, as saved by Excel and Notepad.
 
     Raises:
         ManifestError: the file has another encoding, is not a regular file, or is too large for a list.
@@ -53,7 +53,7 @@ def read_csv(path: Path) -> list[list[str]]:
     """Read the rows of a CSV file, each a list of cells; an empty line is an empty list.
 
     Raises:
-        ManifestError: it is not a CSV file.
+        ManifestError: the file is not a CSV file.
     """
     try:
         return list(csv.reader(io.StringIO(read_text(path), newline="")))
@@ -67,7 +67,7 @@ def read_json(path: Path) -> Any:
     Raises:
         ManifestError: an object repeats a key with different values (`json` would silently keep the last), or the file
             is nested too deeply for Python.
-        ValueError: it is not JSON.
+        ValueError: the file is not JSON.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def read_json(path: Path) -> Any:
 
 
 def named_once(path: Path, rows: Iterable[tuple[int | str, str, T]]) -> dict[str, T]:
-    """Convert a list's rows (line, file, value) to file -> value.
+    """Return the rows (line, file, value) of a list as {file: value}.
 
     A file that is repeated with the same value counts once, with a warning.
 
@@ -108,7 +108,7 @@ def named_once(path: Path, rows: Iterable[tuple[int | str, str, T]]) -> dict[str
 
 
 def the_only(places: Iterable[Path], what: str) -> Path | None:
-    """Return the only one of these places that exists; None if none does.
+    """Return the only path that exists; None if none exists.
 
     Several files with identical bytes count as one.
 
@@ -118,7 +118,7 @@ def the_only(places: Iterable[Path], what: str) -> Path | None:
     there = [place for place in places if place.exists()]
     if len(there) > 1 and not (all(p.is_file() for p in there) and len({read_bytes(p) for p in there}) == 1):
         raise ManifestError(
-            f"{there[0]} and {there[1]} both exist, and either could be {what}; keep one, or merge them"
+            f"{there[0]} and {there[1]} both exist, and either could be {what}; keep one, or merge the two"
         )
     return there[0] if there else None
 

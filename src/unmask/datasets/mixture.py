@@ -1,4 +1,4 @@
-"""Several data sets as one: a detector trains on all of them, and results are distinguished by `dataset`."""
+"""Several data sets as one: detectors train on all of them, and the column `dataset` separates the results."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,9 +17,9 @@ class Mixture(Source):
     identical; look-alike pictures in different data sets are not searched for.
 
     Args:
-        parts: the data configs of the data sets, under names of the user's choice; only `source` and `split` are used.
+        parts: {any name: data config of one data set}; only `source` and `split` of the configs are used.
         name: name of the mixture; None joins the names of its data sets.
-        root: not used, since each data set has its own.
+        root: not used, because each data set has its own root.
         demo: whether some of the data is rendered.
     """
 
@@ -49,11 +49,11 @@ class Mixture(Source):
         return {}
 
     def explain(self) -> str:
-        """Explain where to download each data set, and its layout."""
+        """Return a text that says where to download each data set, and its expected layout."""
         return "\n".join(source.explain() for source, _ in self._parts)
 
     def require_root(self) -> None:
-        """Reject data sets whose folder is missing.
+        """Raise an error if the folder of a data set is missing.
 
         Raises:
             ManifestError: folders are missing; the message lists them.

@@ -1,7 +1,7 @@
 """Faces of two or more named people, each in a folder of videos or photographs: training data for a face swapper.
 
-Each person must be in both training and validation, so a part of each person's material is held out: whole files if
-the person has several, else the end of the only video.
+Each person must be in both training and validation. Therefore a part of each person's material is held out: whole files
+if there are several, else the end of the only video.
 """
 
 import re
@@ -36,16 +36,16 @@ class People(Source):
 
     Args:
         name: name of the data set: letters, digits, `_` and `-`.
-        root: the folder that contains everybody's files.
+        root: the folder that contains the files of all people.
         people: name -> pattern of files or folders below the root, such as `A/**` or `clips/id3_*.mp4`.
         demo: see `Source`.
     """
 
-    HOME = "your own disk; only of people who consented"
     LAYOUT = """\
   A/**     one person's videos or photographs
-  B/**     another's
-Other paths: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='C/**'"""
+  B/**     another person's
+Other paths: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='C/**'. Use only material of people who
+consented."""
     DISJOINT = ()
     PROTOCOL_WORDS = {
         "random_groups": "for each person, whole files are held out at random with seed {seed}, or the end of the only "
@@ -62,7 +62,7 @@ Other paths: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='C
         self.people = {str(key): str(pattern) for key, pattern in people.items()}
 
     def find_items(self) -> list[Item]:
-        """Return one item per file, named by its person and its path."""
+        """Return one item per file, named after its person and its path."""
         found: dict[str, tuple[str, Path]] = {}
         for person in self.people:
             files = list(self.files(person))
@@ -83,7 +83,7 @@ Other paths: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='C
         ]  # fmt: skip
 
     def files(self, person: str) -> Iterator[Path]:
-        """Yield a person's videos and pictures in order, without hidden ones."""
+        """Yield the sorted videos and pictures of a person, without hidden files."""
         matches = set(self.root.glob(self.people[person]))
         inside = {file for match in matches if match.is_dir() for file in match.rglob("*")}
         for file in sorted(matches | inside):
@@ -104,7 +104,7 @@ Other paths: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='C
 
 @dataclass(frozen=True)
 class PeopleSplit(Split):
-    """Hold out material of each person (`split_per_identity`); both fractions are shares of each person's crops."""
+    """Hold out material of each person (`split_per_identity`); both fractions refer to each person's crops."""
 
     protocol: str = "random_groups"
     test_fraction: float = 0.1
@@ -114,7 +114,7 @@ class PeopleSplit(Split):
         super().__post_init__()
         if self.protocol != "random_groups":
             raise ValueError(
-                f"data.split.protocol={self.protocol}: expected random_groups, as for all data sets for face swaps"
+                f"data.split.protocol={self.protocol}: expected random_groups, the only protocol for face swaps"
             )
 
     def divide(
@@ -128,10 +128,10 @@ class PeopleSplit(Split):
 
 @dataclass(frozen=True)
 class PeopleSampling(Sampling):
-    """Batches contain `identity` [B] and the face's `mask` [B, 1, S, S], with each person equally frequent.
+    """Sampling for face swaps: each person is equally frequent, and batches contain `identity` and `mask`.
 
     Args:
-        people: see `People`; identities are numbered in this order.
+        people: see `People`; identities are numbered in the order of these names.
     """
 
     balance: str = "none"
@@ -165,7 +165,7 @@ class PeopleSampling(Sampling):
 
 
 class PeopleDataset(CropDataset):
-    """Batches with `identity` int64 [B] and the face's `mask` uint8 [B, 1, S, S], 255 inside the face's outline."""
+    """A `CropDataset` with `identity` int64 [B] and the face's `mask` uint8 [B, 1, S, S], 255 inside its outline."""
 
     identity: Tensor  #: index of each sample's person in `data.people` [N]
     landmarks: NDArray[np.float32]  #: landmarks of each crop, crop px [N, 5, 2]
@@ -183,10 +183,10 @@ class PeopleDataset(CropDataset):
 
 
 def outline() -> NDArray[np.float32]:
-    """Draw the mean face from the jaw to above the brows, on the canvas of data/blend.py, 1 inside.
+    """Return a mask of the mean face, from the jaw to above the brows, on the canvas of data/blend.py.
 
-    `fit` warps this mask to a face. It extends a little above the brows, so that they remain inside when a swapper
-    softens the mask inwards.
+    `fit` warps this mask to a face. The mask is 1 inside and extends a little above the brows, so that they remain
+    inside when a swapper softens the mask inwards.
     """
     mask = np.zeros((CANVAS, CANVAS), np.float32)
     points = np.concatenate([PARTS["whole"], BROWS - np.array([0, ABOVE], np.float32)])
@@ -195,7 +195,7 @@ def outline() -> NDArray[np.float32]:
 
 
 def landmarks(crops: pd.DataFrame, recipe: Recipe) -> NDArray[np.float32]:
-    """Return the landmarks of these crops, crop px [N, 5, 2].
+    """Return the landmarks [N, 5, 2] of these crops in crop px.
 
     Raises:
         ManifestError: some crops have no landmarks.
@@ -205,13 +205,13 @@ def landmarks(crops: pd.DataFrame, recipe: Recipe) -> NDArray[np.float32]:
     if len(bare := np.flatnonzero(np.isnan(points).any((1, 2)))):
         raise ManifestError(
             f"{len(bare)} of {len(crops)} crops have no landmarks, such as those of {crops['item'].iloc[bare[0]]}, "
-            "and a face mask needs them: prepare with data/recipe=faces, or with data.recipe.landmarks=true"
+            "but face masks need landmarks: prepare with data/recipe=faces, or with data.recipe.landmarks=true"
         )
     return np.asarray(recipe.landmarks_in_crop(box, points), np.float32) if len(points) else points
 
 
 def identity_balanced_order(identity: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return positions in random order, as many as samples and equally many per person; small sets are repeated."""
+    """Return as many positions as samples, in random order, equally many per person; small sets are repeated."""
     people = np.unique(identity)
     each = -(-len(identity) // len(people))
     rows = [np.resize(rng.permutation(np.flatnonzero(identity == person)), each) for person in people]
@@ -231,7 +231,7 @@ def split_per_identity(
         crops: crops of the store, in order of item and frame.
         val_fraction: share of each person's crops for validation.
         test_fraction: share of each person's crops for test.
-        seed: seed of the choice of files.
+        seed: seed of the random choice of files.
 
     Raises:
         ManifestError: a person has too little material to hold some out.
@@ -242,14 +242,16 @@ def split_per_identity(
     for number, (who, rows) in enumerate(crops.groupby(crops["item"].map(person), sort=True)):
         order, held = _order(rows, share, np.random.default_rng([seed, number]))
         if len(rows) - held < 1 or held < 2:
-            raise ManifestError(f"{who} has {len(rows)} usable faces; add photographs (at least three) or a video")
+            raise ManifestError(
+                f"{who} has {len(rows)} usable faces; add a video, or photographs until there are three"
+            )
         first = min(held - 1, max(1, round(held * val_fraction / share))) if share else 1
         split.loc[order] = ["train"] * (len(rows) - held) + ["val"] * first + ["test"] * (held - first)
     return _parts(items, crops, split)
 
 
 def _order(rows: pd.DataFrame, share: float, rng: np.random.Generator) -> tuple[pd.Index, int]:
-    """Return a person's crops, held-out ones last, and how many are held out; draw whole files until they suffice."""
+    """Return the rows of a person's crops, the held-out ones last, and the number of held-out crops."""
     by_time = rows.sort_values(["item", "frame", "track"], kind="stable")
     names = [str(name) for name in rng.permutation(sorted(rows["item"].unique()))]
     wanted = max(2, round(share * len(rows)))
@@ -262,7 +264,7 @@ def _order(rows: pd.DataFrame, share: float, rng: np.random.Generator) -> tuple[
 
 
 def _parts(items: pd.DataFrame, crops: pd.DataFrame, split: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Assign each item the split of its first part, and add a row for each part that is in another split."""
+    """Assign each item the split of its first part, and add an item for each part that is in another split."""
     first = split.groupby(crops["item"]).agg(lambda found: min(found, key=("train", *HELD).index))
     apart = split != crops["item"].map(first)
     renamed = crops["item"].where(~apart, crops["item"] + "#" + split)

@@ -24,9 +24,9 @@ class Brush:
         width: Width of the coarsest strokes, px.
         loose: Standard deviation of a stroke's direction, radians.
         jitter: Standard deviation of a stroke's colour, grey levels.
-        bristles: Contrast of the bristles, a share.
-        relief: Contrast of the paint's relief, a share.
-        weave: Contrast of the canvas, a share.
+        bristles: Relative contrast of the bristles.
+        relief: Relative contrast of the paint's relief.
+        weave: Relative contrast of the canvas.
     """
 
     length: float

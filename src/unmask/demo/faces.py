@@ -17,7 +17,7 @@ IRISES = floats([[62, 40, 26], [96, 66, 38], [72, 104, 140], [84, 112, 82], [100
 
 @dataclass(frozen=True)
 class Eye:
-    """The right eye: its centre, half its width, its height above the centre (in half faces), its axis's slant."""
+    """The right eye: centre, half width and height above the centre (in half faces), and the slope of its axis."""
 
     x: float
     y: float
@@ -28,7 +28,7 @@ class Eye:
 
 @dataclass(frozen=True)
 class Mouth:
-    """The mouth: half width, centre, thickness of both lips, and rise of the corners (in half faces)."""
+    """The mouth: half width, centre, thickness of each lip, and rise of the corners (in half faces)."""
 
     w: float
     y: float
@@ -39,7 +39,7 @@ class Mouth:
 
 @dataclass(frozen=True)
 class Looks:
-    """A person's traits: RGB colours, `age` from 0 to 1, half the face's width and half its height in px at scale 1.
+    """A person's traits: RGB colours, `age` from 0 to 1, and half width `w` and half height `h` in px at scale 1.
 
     `jaw` is the amount by which the face is narrower at the chin; `square` is the exponent of the face's outline.
     """
@@ -60,7 +60,7 @@ class Looks:
 
     @property
     def exposure(self) -> float:
-        """The exposure of the camera, which is higher for dark faces and lower for pale faces."""
+        """The camera's exposure, which is higher for dark faces and lower for pale faces."""
         return float((150 / self.skin.mean()) ** 0.35)
 
 

@@ -1,4 +1,4 @@
-"""What surrounds a face and moves rigidly: hair, ears, glasses, neck and clothes. Each is drawn once per person."""
+"""Layers around the face: hair, ears, glasses, neck and clothes. Each is drawn once per person and moves rigidly."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def place(w: float, h: float) -> tuple[Image, Image]:
 
 
 def front(r: Random, hair: Hair, eye_x: float, eye_y: float) -> tuple[Image, bool]:
-    """Paint what covers a real or forged face: hair over the forehead and, at random, glasses.
+    """Paint the layer in front of a real or forged face: hair over the forehead and, at random, glasses.
 
     Returns:
         A layer `[TEXTURE, TEXTURE, 4]`, and whether there are glasses.

@@ -71,11 +71,11 @@ def claim_for_demo(root: Path, arguments: Mapping[str, int | float]) -> None:
         if (found := error.found) is None:
             raise ValueError(f"{root} is not empty and has no {NOTE}; choose a new folder for the demo data") from None
         keys = sorted({*found, *arguments})
-        other = ", ".join(
-            f"{k} {found.get(k)} not {arguments.get(k)}" for k in keys if found.get(k) != arguments.get(k)
+        other = "; ".join(
+            f"{k}: expected {arguments.get(k)}, found {found.get(k)}" for k in keys if found.get(k) != arguments.get(k)
         )
         raise ValueError(
-            f"{root} contains demo data made with other arguments ({other}); delete that folder or choose another"
+            f"{root} contains demo data made with other arguments ({other}); delete this folder or choose another one"
         ) from None
 
 

@@ -20,7 +20,7 @@ class Forgery(Protocol):
 
 
 class FaceSwap:
-    """Another person's inner face at low resolution and with imperfectly matched colours; a soft mask blends it in."""
+    """Replace the inner face with another person's, at low resolution and with imperfectly matched colours."""
 
     def __init__(self, donor: Person, rng: Random, difficulty: float) -> None:
         plain = 1 - difficulty
@@ -30,14 +30,14 @@ class FaceSwap:
         self.tint = 1 + rng.normal(0, 0.015 + 0.035 * plain, 3).astype(np.float32)
 
     def __call__(self, texture: Image, pose: Pose) -> Image:
-        """Put the donor's face, in the same pose, over the texture."""
+        """Blend the donor's face, in the same pose, into the texture."""
         swap = _shrink_and_grow(self.donor.texture(pose), self.side)
         theirs, ours = (floats(cv2.mean(cv2.multiply(face, self.mask))[:3]) for face in (swap, texture))
         return _paste(texture, swap * ((1 + (ours / theirs - 1) * self.match) * self.tint), self.mask)
 
 
 class Resynthesis:
-    """The person's own face as a decoder would draw it: at half the resolution, with the grid of uneven up-sampling.
+    """Redraw the person's own face as a decoder would: at half the resolution, with the grid of uneven up-sampling.
 
     The grid repeats every 4 px of the texture, as it would after two transposed convolutions with stride 2 (arXiv
     2003.01826 shows such grids in images from real generators).
@@ -51,17 +51,17 @@ class Resynthesis:
         self.mask = _inner(0.5)
 
     def __call__(self, texture: Image, pose: Pose) -> Image:
-        """Draw the inner face again, as a decoder would."""
+        """Redraw the inner face as a decoder would."""
         return _paste(texture, _shrink_and_grow(texture, TEXTURE // 2) * self.grid, self.mask)
 
 
 class Slide:
-    """The person's own inner face, with a small random shift and change of brightness.
+    """Shift the person's own inner face and change its brightness, both by small random amounts.
 
-    These are drawn once per video or, with `flicker`, once per frame. All videos, real or fake, have a slide. A single
-    frame of a temporal forgery therefore has exactly the distribution of a real frame (the same resampling, shifts and
-    gains), and only changes between frames reveal the forgery. If real videos were not resampled, a single forged frame
-    would be recognisable by its missing grain.
+    The amounts are drawn once per video or, with `flicker`, once per frame. All videos, real or fake, have a slide. A
+    single frame of a temporal forgery therefore has exactly the distribution of a real frame (the same resampling,
+    shifts and gains), and only changes between frames reveal the forgery. If real videos were not resampled, a single
+    forged frame would be recognisable by its missing grain.
 
     Attributes:
         shift: Shift to the right and down `[frames, 2]`, in px of the texture; each is about 0.7 px of the frame.

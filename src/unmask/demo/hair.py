@@ -1,4 +1,4 @@
-"""Hair: haircuts, strands that continue from layer to layer, and thinning tips."""
+"""Hair: haircuts, and layers of hair that share their strands."""
 
 from dataclasses import dataclass
 
@@ -64,7 +64,7 @@ class Hair:
         if cut.curly:
             grain = 1.3 * curls(r, len(u))
         else:
-            above = 1.6 if cut.falls else 2.8  # height above the face of the point from which strands fan out
+            above = 1.6 if cut.falls else 2.8  # strands fan out from a point at this height above the face's centre
             fan = np.arctan2(u - self.part * soft(-0.4 - v, 0.8), v + above) * above * 0.8
             grain = strands(r, fan + 0.05 * cut.wave * np.sin(v * 9 + 2 * np.abs(u)), v)
         sheen = 0.2 * np.exp(-(((np.hypot(u / 1.1, v) - 0.93) / 0.1) ** 2)) * (v < -0.3)
@@ -128,5 +128,5 @@ class Hair:
 
 
 def _uneven(r: Random, u: Image, values: int, size: float) -> Image:
-    """Return random heights at the positions `u`, interpolated from `values` numbers with deviation `size`."""
+    """Return random heights at the positions `u`, interpolated from `values` draws of standard deviation `size`."""
     return floats(np.interp(u, np.linspace(-1.6, 1.6, values), r.normal(0, size, values)))

@@ -39,7 +39,7 @@ def _swirl(r: Random, cells: int, size: float) -> Image:
 
 
 def _ramp(low: Image, high: Image, share: Grid) -> Image:
-    """Interpolate between two colours by a share `[SIZE, SIZE]`."""
+    """Interpolate between two colours; `share` `[SIZE, SIZE]` is 0 for `low` and 1 for `high`."""
     return floats(low + (high - low) * np.clip(share, 0, 1)[..., None])
 
 
@@ -112,7 +112,7 @@ def still_life(r: Random) -> Motif:
 
 
 def _thing(r: Random, motif: Image, flow: Image, foot: float, edge: float, colours: Image) -> Image:
-    """Draw a solid of revolution, such as a bottle, that stands at `foot`; return the directions of its strokes."""
+    """Draw a solid of revolution, such as a bottle, that stands at `foot`; return the updated `flow`."""
     x, near = r.uniform(24, SIZE - 24), 0.7 + 0.6 * (foot - edge) / (SIZE - edge)
     kind = r.choice(["fruit", "bowl", "bottle"], p=[0.5, 0.2, 0.3])
     wide = near * {"fruit": r.uniform(14, 26), "bowl": r.uniform(34, 52), "bottle": r.uniform(13, 22)}[kind]

@@ -11,7 +11,7 @@ Grid = NDArray[np.floating]  # coordinates or coverage `[H, W]`, in any floating
 Random = np.random.Generator
 
 SIZE = 256  # side of a frame, px
-TEXTURE = 176  # side of the face texture, px; at the face's centre, its resolution is about that of the frame
+TEXTURE = 176  # side of the face texture, px; at the face's centre, it has about the frame's resolution
 SPAN = 1.25  # the texture covers u and v from -SPAN to SPAN; the face is the part from -1 to 1
 
 _AXIS = ((np.arange(TEXTURE, dtype=np.float32) + 0.5) / TEXTURE * 2 - 1) * SPAN
@@ -32,7 +32,7 @@ def soft(x: ArrayLike, edge: float) -> Image:
 
 
 def blob(u: Grid, v: Grid, x: float, y: float, sx: float, sy: float) -> Image:
-    """Return a Gaussian spot with deviations `sx` and `sy` that is 1 at its centre `(x, y)`."""
+    """Return a Gaussian spot of widths `sx` and `sy` that is 1 at its centre `(x, y)`."""
     return floats(np.exp(-(((u - x) / sx) ** 2) - ((v - y) / sy) ** 2))
 
 
@@ -76,7 +76,7 @@ def clouds(rng: Random, cells: int, side: int, channels: int = 1) -> Image:
 def strands(rng: Random, across: Grid, along: Grid) -> Image:
     """Return noise of about unit variance, stretched along the hair.
 
-    `across` and `along` are coordinates across and along the strands; the unit is half a face.
+    `across` and `along` are coordinates across and along the strands, in half faces.
     """
     tile = rng.normal(0, 1, (64, 512)).astype(np.float32)
     tile = np.concatenate([tile[-8:], tile, tile[:8]])  # so that the blurred tile repeats without a seam
@@ -89,7 +89,7 @@ def strands(rng: Random, across: Grid, along: Grid) -> Image:
 
 
 def curls(rng: Random, side: int) -> Image:
-    """Return noise `[side, side]` of unit variance whose grains all have the same size, like curly hair."""
+    """Return noise `[side, side]` of unit variance with grains of equal size, which look like curly hair."""
     noise = rng.normal(0, 1, (side, side)).astype(np.float32)
     grain = cv2.GaussianBlur(noise, (0, 0), 1.3) - cv2.GaussianBlur(noise, (0, 0), 3.2)
     return floats(grain / grain.std())

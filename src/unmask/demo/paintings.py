@@ -24,7 +24,7 @@ from unmask.provenance import RENDERED, encode_png, source_marks, write_picture
 
 VERSION = 1  # increment when rendered pixels change, so that folders of older versions are rejected
 PERIODS = (2, 6)  # range of the period of a decoder's grid in px, without the upper bound
-TEST = 0.25  # share of the paintings that are on the test list
+TEST = 0.25  # fraction of the paintings on the test list
 MARK = source_marks(RENDERED, "synthetic: rendered by unmask demo")  # on both real and forged pictures
 
 
@@ -52,7 +52,8 @@ def render_paintings(
     """
     if paintings < 4 or not 0 <= difficulty <= 1 or seed < 0:
         raise ValueError(
-            f"paintings={paintings}, difficulty={difficulty}, seed={seed}: expected at least 4, from 0 to 1, at least 0"
+            f"paintings={paintings}, difficulty={difficulty}, seed={seed}: expected at least 4 paintings, "
+            "a difficulty from 0 to 1, and a seed of at least 0"
         )
     root, numbers = Path(root), range(paintings)
     arguments = {"version": VERSION, "paintings": paintings, "difficulty": float(difficulty), "seed": seed}
@@ -107,7 +108,7 @@ def make(r: Random, difficulty: float) -> tuple[NDArray[np.uint8], NDArray[np.ui
         calmer = floats(spread / np.hypot(spread, amount))  # otherwise the noise would add contrast
         return shown(_blend(picture, (again + np.float32(amount) * noise - middle) * calmer + middle, inner))
 
-    # A decoder's output is smoother than a painting. Noise is added, or forgeries would have smaller files.
+    # A decoder's output is smoother than a painting. Without added noise, forgeries would have smaller files.
     original = shown(picture)
     amount = _solve(lambda tried: len(encode_png(forged(tried), {})), len(encode_png(original, {})))
     return original, forged(amount), np.where(mask > 0.5, 255, 0).astype(np.uint8)
@@ -141,7 +142,7 @@ def region(r: Random) -> Image:
 
 
 def decode(painted: Image, around: Image, mask: Image, difficulty: float, r: Random) -> Image:
-    """Degrade the `painted` region as a decoder would; match its colours roughly to those that `around` has there."""
+    """Degrade the `painted` region as a decoder would; roughly match its colours to those of `around`."""
     plain, inside = 1 - difficulty, mask > 0.5
     small = cv2.resize(painted, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA)
     drawn = cv2.resize(small, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
@@ -153,7 +154,7 @@ def decode(painted: Image, around: Image, mask: Image, difficulty: float, r: Ran
 
 
 def _grid(period: int, r: Random) -> Image:
-    """Return a periodic pattern `[SIZE, SIZE, 1]` of unit variance, such as uneven up-sampling causes."""
+    """Return a periodic pattern `[SIZE, SIZE, 1]` of unit variance, like the grid of uneven up-sampling."""
     cell = r.normal(0, 1, (period, period, 1))
     times = -(-SIZE // period)
     return floats(np.tile((cell - cell.mean()) / cell.std(), (times, times, 1))[:SIZE, :SIZE])

@@ -13,7 +13,7 @@ from unmask.demo.paint import SPAN, TEXTURE, Image, U, V, blob, floats, mix, sha
 
 @dataclass(frozen=True)
 class Pose:
-    """What changes from frame to frame: lengths in px, angles in radians, `lid` and `mouth` from 0 (closed) to 1.
+    """Values that change from frame to frame: lengths in px, angles in radians, `lid` and `mouth` from 0 (closed) to 1.
 
     `light` is the unit vector `[3]` towards the lamp (right, down, to the camera); `gain` is the camera's gain in R, G
     and B.
@@ -54,7 +54,7 @@ class Person:
         self.locks = hair.locks(r, u, v)
 
     def texture(self, pose: Pose) -> Image:
-        """Paint the unlit, bare face `[TEXTURE, TEXTURE, 3]` for a pose, which changes only eyes and mouth."""
+        """Paint the unlit, bare face `[TEXTURE, TEXTURE, 3]` for a pose; only eyes and mouth depend on the pose."""
         texture = self.face.copy()
         for side in (-1, 1):
             self._paint_eye(texture, pose, side)
@@ -88,7 +88,7 @@ class Person:
         mix(q, self.looks.skin * 0.5, np.float32(0.4) * crease)
 
     def _white(self, *rgb: float) -> Image:
-        """Scale a colour so that it is not overexposed by the higher exposure for a dark face."""
+        """Darken a colour, if the face is dark, to offset the higher exposure."""
         return floats(rgb) / np.float32(max(self.looks.exposure, 1))
 
     def _paint_mouth(self, texture: Image, pose: Pose) -> None:

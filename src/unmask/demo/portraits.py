@@ -36,12 +36,12 @@ ATTRIBUTES = (
     "Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace "
     "Wearing_Necktie Young"
 ).split()
-HAIR_NAMES = ("Black_Hair", "Black_Hair", "Brown_Hair", "Brown_Hair", "Blond_Hair", "", "Gray_Hair")  # of HAIRS
+HAIR_NAMES = ("Black_Hair", "Black_Hair", "Brown_Hair", "Brown_Hair", "Blond_Hair", "", "Gray_Hair")  # see HAIRS
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """One picture: `number` is its number in the data set, from 1, and `take` its number among those of `person`."""
+    """One picture: `number` counts from 1 in the data set, and `take` counts from 0 among the pictures of `person`."""
 
     number: int
     person: int
@@ -61,7 +61,7 @@ class Expression:
     open: bool
 
     def wear(self, looks: Looks, r: Random) -> Looks:
-        """Return the traits; if the person smiles, with raised corners of the mouth."""
+        """Return the traits with this expression: a smile widens the mouth and raises its corners."""
         rise, wide = (r.uniform(0.09, 0.14), r.uniform(1.1, 1.22)) if self.smiling else (r.uniform(-0.02, 0.02), 1.0)
         return replace(looks, mouth=replace(looks.mouth, smile=rise, w=looks.mouth.w * wide))
 
@@ -88,7 +88,7 @@ def render_portraits(
     """
     if portraits < 10 * TAKES or portraits % TAKES or seed < 0:
         raise ValueError(
-            f"portraits={portraits}, seed={seed}: expected a multiple of {TAKES}, at least {10 * TAKES}, "
+            f"portraits={portraits}, seed={seed}: expected a multiple of {TAKES} portraits, at least {10 * TAKES}, "
             "and a seed of at least 0"
         )
     root, every = Path(root), plan(portraits, seed)
@@ -110,12 +110,12 @@ def plan(portraits: int, seed: int) -> list[Portrait]:
 
 
 def _starts(people: int) -> list[int]:
-    """Return the first person of the validation split and the first of the test split."""
+    """Return the numbers of the first person in the validation split and in the test split."""
     return [round(share * people) for share in SPLITS]
 
 
 def attributes(who: Person, expression: Expression) -> dict[str, bool]:
-    """Return the attributes that the renderer knows of a picture of `who`, under CelebA's names."""
+    """Return the attributes that the renderer knows for a picture of `who`, with CelebA's names."""
     looks, cut = who.looks, who.looks.cut
     bald = not cut.wide
     known = {
@@ -150,7 +150,7 @@ def _missing(root: Path, who: list[Portrait]) -> list[Portrait]:
 
 
 def _write(portraits: list[Portrait], root: Path, seed: int) -> None:
-    """Render those of one person's pictures that do not exist yet; their metadata lists the attributes that apply."""
+    """Render the missing pictures of one person; the metadata of each lists the attributes that apply."""
     person = portraits[0].person
     who, sitting = Person((seed, 11, person)), Scene([seed, 14, person], TAKES, FPS)
     for one in _missing(root, portraits):
@@ -180,7 +180,7 @@ def _write_tables(root: Path, every: list[Portrait]) -> None:
 def shoot(who: Person, expression: Expression, scene: Scene, seen: Pose, rng: Random) -> NDArray[np.uint8]:
     """Render one aligned portrait `[HEIGHT, WIDTH, 3]`."""
     own = who.looks
-    # The face is so small that CelebA's crop, at the renderer's scale, is inside the rendered frame.
+    # Render the face so small that CelebA's crop, at the renderer's scale, lies inside the frame.
     scale = 0.92 * BETWEEN / (2 * own.eye.x * own.w)
     pose = replace(seen, x=128.0, y=121.0, scale=scale, lid=rng.uniform(0.85, 1.0),
                    mouth=rng.uniform(0.5, 1.0) if expression.open else 0.0)  # fmt: skip

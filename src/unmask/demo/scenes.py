@@ -15,7 +15,7 @@ _GRAIN = _GRAIN / _GRAIN.std()
 
 
 class Scene:
-    """A scene of `frames` poses; its seed determines room, light and motion, whoever is filmed in it."""
+    """A scene of `frames` poses; its seed determines room, light and motion, but not the person."""
 
     def __init__(self, seed: int | Sequence[int], frames: int, fps: float) -> None:
         r = np.random.default_rng(seed)

@@ -15,10 +15,10 @@ from unmask.demo.scenes import Scene
 from unmask.media.encode import write_video
 
 VERSION = 3  # increment when rendered pixels change, so that folders of older versions are rejected
-GROUP = 3  # people per group; faces are swapped only within a group, so that splits can share no identity
+GROUP = 3  # people per group; faces are swapped only within a group, so that no identity is in two splits
 FPS = 25.0
 CRF = (17, 24)  # range of x264's CRF, which is drawn for each clip, real or fake
-METHODS = ("faceswap", "resynthesis", "temporal")  # clip n of person p is forged by number (n + p) modulo 3
+METHODS = ("faceswap", "resynthesis", "temporal")  # clip n of person p is forged by method (n + p) % 3
 MARK = {"comment": "synthetic: rendered by unmask demo", "synthetic": "true"}  # on both real and fake clips
 
 
@@ -59,7 +59,7 @@ def clips(people: int) -> list[Clip]:
 
 
 def held_out(people: int, test_people: int) -> list[Clip]:
-    """Return the clips of the test list: those of the last `test_people`, and the same share of YouTube-real."""
+    """Return the clips of the test list: those of the last `test_people` people, and the same share of YouTube-real."""
     tube = people // GROUP
     last = people + tube - max(1, tube * test_people // people)
     everyone = range(people - test_people, people)
@@ -84,7 +84,7 @@ def render(
         people: Number of people with forgeries, a multiple of 3; YouTube-real shows `people` / 3 other people.
         test_people: Number of people with forgeries who are on the test list, a multiple of 3.
         frames: Number of frames per clip, at 25 frames per second.
-        difficulty: How difficult it is to detect the forgeries, from 0 (obvious to anyone) to 1 (faint).
+        difficulty: How difficult it is to detect the forgeries, from 0 (obvious) to 1 (faint).
         seed: Random seed; together with the arguments above (without `root`), it determines every byte.
         workers: Number of processes; does not affect the files.
         progress: Called with (clips done, total); None for no call.
@@ -114,9 +114,9 @@ def _check(people: int, test_people: int, frames: int, difficulty: float, seed: 
             f"test_people={test_people}: expected a multiple of {GROUP}, at least {GROUP} and smaller than people"
         )
     if frames < 2:
-        wrong.append(f"frames={frames}: expected at least 2; the temporal forgery changes from frame to frame")
+        wrong.append(f"frames={frames}: expected at least 2, because the temporal forgery changes between frames")
     if not 0 <= difficulty <= 1:
-        wrong.append(f"difficulty={difficulty}: expected a number from 0 (plain) to 1 (faint)")
+        wrong.append(f"difficulty={difficulty}: expected a number from 0 (obvious) to 1 (faint)")
     if seed < 0:
         wrong.append(f"seed={seed}: expected 0 or more")
     if workers < 1:

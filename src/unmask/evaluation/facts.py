@@ -1,4 +1,4 @@
-"""What metrics.json says of a detector: its thresholds, its calibration and its cost."""
+"""Entries of metrics.json for detectors: thresholds, calibration and FLOPs."""
 
 import pandas as pd
 import torch
@@ -12,13 +12,13 @@ from unmask.training.module import Module
 
 
 def detector_facts(module: Module, data: DataModule, validation: pd.DataFrame | None) -> Settings:
-    """Return what metrics.json says only of a detector; empty for other modules, which have no prediction table.
+    """Return the entries of metrics.json for a detector; empty for modules without a prediction table.
 
-    Thresholds and calibration are fitted to the validation split; see `metrics.detection` and `metrics.calibrate`.
+    Thresholds and calibration are fitted to the validation split (see `metrics.detection` and `metrics.calibrate`).
     """
     if validation is None:
         return {}
-    cuts = detection.threshold(validation)  # logits, which decisions use; probabilities are for display
+    cuts = detection.threshold(validation)  # logits, for decisions; probabilities are only displayed
     shown = {level: float(detection.probability(cut)) for level, cut in cuts.items()}
     scored = detection.videos(validation).dropna(subset=["score"])
     maps = fit_all(scored["score"], scored["label"])
@@ -26,7 +26,7 @@ def detector_facts(module: Module, data: DataModule, validation: pd.DataFrame | 
 
 
 def _flops(module: Module, data: DataModule) -> int | None:
-    """Count the FLOPs of one sample at the run's input size; None if the network cannot run on meta tensors."""
+    """Count the FLOPs for one sample at the run's input size; None if the network cannot run on meta tensors."""
     side = data.loader.image_size
     frames = [] if data.sampling.frames is None else [data.sampling.frames]
     try:

@@ -28,23 +28,23 @@ from unmask.runs.run import Run
 from unmask.training.trainer import devices_of
 
 BATCH = 64  # number of images per batch
-FILE = "generation.json"  # file in the run's folder: metrics by data set and split
+FILE = "generation.json"  # file in the run's folder with metrics by data set and split
 
 
 def evaluate_run(run: Run, settings: Settings, data: DataModule, other: bool) -> float:
-    """Evaluate `count` samples against one split, write metrics to `generation.json`; return the Frechet distance.
+    """Evaluate `count` samples against one split, write `generation.json`, and return the Frechet distance.
 
     Args:
-        run: run of a generator.
+        run: the run of a generator.
         settings: settings of `unmask evaluate`: split, count, seed, evaluator, lpips, trainer.
-        data: the data module of the real images; this function calls its `setup`.
-        other: whether `data` is another data set than the one that the run was trained on.
+        data: the data module of the real images, before `setup`.
+        other: whether `data` differs from the data set that the run was trained on.
     """
     split, count = settings["split"], settings["count"]
     if split not in ("val", "test"):
         raise ValueError(f"split={split}: expected val or test")
     if count is not None and count < 2:
-        raise ValueError(f"count={count}: expected at least 2, or null for as many as there are real pictures")
+        raise ValueError(f"count={count}: expected at least 2, or null for as many as the split has real pictures")
     if run.kind != "generator":
         raise ValueError(f"run={run.folder}: {run.name} is a {run.kind}; expected a generator")
     module = run.module().to(torch.device(devices_of(settings["trainer"])[0]))
@@ -72,8 +72,8 @@ class _Task:
         run: the run of the generator.
         module: the generator.
         network: the evaluator: images -> features.
-        data: the data whose real images samples are compared with.
-        own: the data that the generator was trained on.
+        data: the data set of the real images.
+        own: the data set that the generator was trained on.
         settings: settings of the command.
         perceptual: LPIPS and an empty string, or None and the reason why LPIPS is unavailable.
     """
@@ -88,18 +88,18 @@ class _Task:
 
     @property
     def split(self) -> str:
-        """The split of the real images."""
+        """Split of the real images."""
         return str(self.settings["split"])
 
     def seen(self, data: DataModule, split: str, what: str = "pictures") -> Tensor:
-        """Compute the evaluator's features of all images of a split [N, F]; `what` labels the progress bar."""
+        """Compute the evaluator's features [N, F] of all images of a split; `what` labels the progress bar."""
         return _seen(self.network, _loading(data, split, self.module.device), len(data.samples[split]), what)
 
 
 def _keep(task: _Task, found: Settings, given_back: Settings) -> None:
     """Add the metrics to the file in the run's folder."""
     place = task.run.folder / FILE
-    known = read_json(place, "delete it; the same command computes the figures again") if place.is_file() else {}
+    known = read_json(place, "delete it; the same command computes the metrics again") if place.is_file() else {}
     protocol = task.data.protocol_words(task.split)
     entry = known.setdefault(_key(known, task.data.name, task.split, protocol), {})
     entry |= {"demo": task.data.source.demo, "protocol": protocol, task.network.name: found}
@@ -109,7 +109,7 @@ def _keep(task: _Task, found: Settings, given_back: Settings) -> None:
 
 
 def _key(known: Settings, name: str, split: str, protocol: dict[str, str]) -> str:
-    """Return the key for the metrics of a data set; it is a new key if the old entry has another split or manifest."""
+    """Return the key for the metrics of a data set: a new one if its entry has another split or manifest."""
     rule, _, _ = protocol["Split"].partition(" ")
     for key in (f"{name}/{split}", f"{name}-{rule}/{split}"):
         before = known.get(key, {}).get("protocol", protocol)
@@ -128,7 +128,7 @@ def _evaluate(task: _Task) -> Settings:
     look, distances = (network, []) if lpips is None else _pairwise(network, lpips)
     made = _seen(look, sample, count, "samples")
     if count < made.shape[1]:
-        say(f"{count} samples for {made.shape[1]} features: the Frechet distance depends on the count", style="yellow")
+        say(f"count={count} is below {made.shape[1]} features: the Frechet distance depends on count", style="yellow")
     near = _nearest(task, sample, made, training, held)
     about = {"samples": count, "real": len(real), "seed": task.settings["seed"], "published": bool(network.published)}
     scores = {name: None if value != value else value for name, value in figures(network, real, made).items()}
@@ -146,17 +146,17 @@ def _nearest(
     which, pictures = distance[:, 0].argsort()[:SHOWN].tolist(), _loading(task.own, "train", task.module.device)
     rows = [(sample([at]), pictures(index[at].tolist()), distance[at].tolist()) for at in which]
     words = (
-        f"left: the {len(which)} of {len(made)} samples nearest to training pictures; right: these pictures",
-        f"distance in features of '{task.network.name}', median to the nearest training picture:",
+        f"left: the {len(which)} of {len(made)} samples nearest to training pictures; right: their nearest pictures",
+        f"median distance to the nearest training picture, in features of '{task.network.name}':",
         " | ".join(f"{name} {value:.4g}" for name, value in near.items())
-        + "; a sample far below the usual distance is a copy",
+        + "; a sample far below these values is a copy",
     )
     Marking(watermark=False, label="").write(task.run.folder / "nearest.png", poster(rows, words))
     return near | {"closest sample": float(distance[:, 0].min())}
 
 
 def _pairwise(network: Any, lpips: Any) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
-    """Wrap the network so that it also computes LPIPS between the halves of each batch; return it and the distances."""
+    """Wrap the network to also compute LPIPS between the halves of each batch; return it and the distances."""
     distances: list[Tensor] = []
 
     def look(x: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ def _loading(data: DataModule, split: str, device: torch.device) -> Callable[[Se
 
 
 def _sampling(task: _Task) -> Callable[[Sequence[int]], Tensor]:
-    """Return a function: numbers -> samples, with the seeds that `unmask sample` uses and attributes of real images."""
+    """Return a function, numbers -> samples, that uses the seeds of `unmask sample` and attributes of real images."""
 
     def sample(numbers: Sequence[int]) -> Tensor:
         condition, samples = None, task.data.samples[task.split]
@@ -207,7 +207,7 @@ def _seen(network: Any, load: Callable[[Sequence[int]], Tensor], count: int, wha
 
 @torch.no_grad()
 def _reconstruct(task: _Task) -> Settings:
-    """Compute PSNR, SSIM and LPIPS of reconstructed images; if a metric is unavailable, its value says why."""
+    """Compute PSNR, SSIM and LPIPS of reconstructed images; the value of an unavailable metric is the reason."""
     count, load = len(task.data.samples[task.split]), _loading(task.data, task.split, task.module.device)
     measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": generation.psnr, "ssim": generation.ssim}
     lpips, reason = task.perceptual
@@ -224,11 +224,11 @@ def _reconstruct(task: _Task) -> Settings:
 
 
 def _tell(run: Run, data: DataModule, split: str, found: Settings, given_back: Settings) -> None:
-    kind = "demo figures" if data.source.demo else "figures"
-    say(f"{kind} of {run.name}, {found['samples']} samples against {found['real']} pictures of {data.name} ({split}):")
+    kind = "demo metrics" if data.source.demo else "metrics"
+    say(f"{kind} of {run.name}: {found['samples']} samples against {found['real']} pictures of {data.name} ({split})")
     for name, value in {**found, **given_back}.items():
         if isinstance(value, float) or value is None:
-            say(f"  {name}: {'not defined for so few pictures' if value is None else format(value, '.4g')}")
+            say(f"  {name}: {'undefined for so few pictures' if value is None else format(value, '.4g')}")
         elif isinstance(value, str):
             say(f"  {name}: {value}")
-    say(f"added to {run.folder / FILE}; nearest.png shows the training pictures nearest to samples")
+    say(f"metrics written to {run.folder / FILE}; nearest.png shows samples and their nearest training pictures")

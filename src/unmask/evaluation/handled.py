@@ -1,4 +1,4 @@
-"""Run a robustness suite with a progress bar, and say what it cost."""
+"""Run a robustness suite with a progress bar, and print how long it took."""
 
 import os
 import time
@@ -14,12 +14,12 @@ WORKERS = 4  # maximum number of processes that perturb files
 
 
 def score_handled(suite: Suite, detection: Detection, out: Path) -> None:
-    """Run a suite on the test split of a run; an error only causes a warning, so that the run itself finishes."""
+    """Run a suite on the test split of a run; an error only causes a warning, so that the run can finish."""
     try:
         run_with_progress(suite, detection, "test", out)
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
-        warnings.warn(f"no figures after handling ({said}); the run itself goes on", stacklevel=2)
+        warnings.warn(f"the robustness suite failed ({said}); the run continues without its metrics", stacklevel=2)
 
 
 def run_with_progress(suite: Suite, detection: Detection, split: str, out: Path) -> None:
@@ -31,6 +31,7 @@ def run_with_progress(suite: Suite, detection: Detection, split: str, out: Path)
     begun, steps = time.monotonic(), len(suite.steps)
     num_workers = min(WORKERS, os.cpu_count() or 1)
     found = run_suite(suite, detection, split, out, num_workers)
-    for _ in track(found, f"handling ({suite.name})", total=steps, console=console, transient=True):
+    for _ in track(found, f"robustness suite {suite.name}", total=steps, console=console, transient=True):
         pass
-    say(f"handling: suite {suite.name}, {steps - 1} steps and the clean items in {time.monotonic() - begun:.0f} s")
+    seconds = time.monotonic() - begun
+    say(f"robustness suite {suite.name}: {steps - 1} steps and the clean items in {seconds:.0f} s")

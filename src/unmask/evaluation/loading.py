@@ -1,4 +1,4 @@
-"""The data of a run: its own data set, or another data set with the run's recipe, sampling and sizes."""
+"""Build the data of a run: its own data set, or another one with the run's recipe, sampling and sizes."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from unmask.config.build import build
 from unmask.data.datamodule import PARTS, DataModule
 from unmask.runs.run import Run
 
-OF_THE_DATA = ("source", "split")  # config parts taken from the other data set; all other parts are the run's
+OF_THE_DATA = ("source", "split")  # config parts taken from the other data set; all others are taken from the run
 
 
 def data_of(run: Run, other: Settings | None = None, prepared: str | None = None, **machine: int) -> DataModule:
@@ -17,7 +17,7 @@ def data_of(run: Run, other: Settings | None = None, prepared: str | None = None
         run: the run, with its recipe, sampling and sizes.
         other: the config of another data set, whose `source` and `split` are used; None for the run's own data set.
         prepared: folder of prepared crops; None for the folder in the config.
-        machine: `batch_size` and `num_workers`, which replace the run's values.
+        machine: values of `batch_size` and `num_workers` that replace those of the run.
 
     Raises:
         ValueError: the run's config names a class that must not be built, its parts are incompatible, or the run holds
@@ -30,7 +30,7 @@ def data_of(run: Run, other: Settings | None = None, prepared: str | None = None
     parts = {name: run.build(f"data.{name}") for name in kept}
     if other is not None:
         parts |= {name: build(other[name]) for name in OF_THE_DATA}
-        parts["sampling"] = replace(parts["sampling"], balance="none")  # affects only training batches
+        parts["sampling"] = replace(parts["sampling"], balance="none")  # balancing affects only training batches
     if machine:
         parts["loader"] = replace(parts["loader"], **machine)
     folder = prepared or (other or settings)["prepared"]

@@ -1,4 +1,4 @@
-"""Draw rows of a sample and its nearest training images."""
+"""Draw samples of a generator, each in a row with its nearest training images."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 from unmask.training.samples import grid, pixels
 
-SHOWN, NEIGHBOURS = 6, 5  # number of rows, and of training images per row; with the samples, this is a 6 x 6 grid
+SHOWN, NEIGHBOURS = 6, 5  # number of rows, and of training images in each row next to the sample
 TILE, LETTER = 96, 12  # px: minimum side of an image, and font size
 
 
 def poster(rows: Sequence[tuple[Tensor, Tensor, list[float]]], words: Sequence[str]) -> NDArray[np.uint8]:
-    """Draw lines of text and, below, rows: a sample [1, 3, S, S], its K neighbours [K, 3, S, S] and their distances."""
+    """Draw `words` above rows of a sample [1, 3, S, S], its neighbours [K, 3, S, S] and their K distances."""
     tiles = []
     for sample, neighbours, distances in rows:
         labels = ["sample", *(f"{value:.4g}" for value in distances)]

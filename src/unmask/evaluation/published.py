@@ -1,4 +1,4 @@
-"""Make a run of published weights, without training: score the validation and the test split with them."""
+"""Create a run from published weights without training: score the validation split and the test split."""
 
 import math
 from collections.abc import Mapping
@@ -25,15 +25,15 @@ from unmask.training.module import Module
 KERAS = (".h5", ".hdf5")
 DETECTORS = ("detector", "segmenter")
 FITTED = "the one with the best balanced accuracy on the validation split"
-NOT_FITTED = "0.5, not fitted, because the validation split has no scored real and fake items"
+NOT_FITTED = "0.5, not fitted, because the validation split lacks scored items of at least one class"
 
 
 def import_published(settings: Settings, data: DataModule, path: Path, folder: Path, command: str) -> None:
-    """Score the validation and the test split with published weights, and write the run's files, metrics.json last.
+    """Score the validation and test splits with published weights, and write the run's files, metrics.json last.
 
     Args:
-        settings: the checked config of a training.
-        data: its data module.
+        settings: the checked config of a training run.
+        data: the data module of this config.
         path: the file of the weights.
         folder: the run folder, which holds the config.
         command: the command line of the import.
@@ -44,7 +44,7 @@ def import_published(settings: Settings, data: DataModule, path: Path, folder: P
     module = with_weights(settings["module"], path)
     data.verify()
     data.setup("test")
-    single = settings["trainer"] | {"devices": 1}  # nothing is gathered from other devices
+    single = settings["trainer"] | {"devices": 1}  # predictions are not gathered from several devices
     trainer = trainers.build(single, module, logger=False, enable_checkpointing=False)
     results = {split: evaluate(trainer, module, data, split) for split in ("val", "test")}
     state = {name: tensor.cpu() for name, tensor in module.state_dict().items()}
@@ -52,7 +52,7 @@ def import_published(settings: Settings, data: DataModule, path: Path, folder: P
     digest, fitted = file_hash(path), _is_fitted(results["val"])
     words = {
         "Weights": f"published, from {printable(path.name)} (SHA-256 {digest[:12]}), not trained here",
-        "Selection": "not known: the weights were trained elsewhere, possibly on some of these items",
+        "Selection": "unknown: the weights were trained elsewhere, possibly on some of these items",
         "Threshold": FITTED if fitted else NOT_FITTED,
     }
     for split, found in results.items():
@@ -65,7 +65,7 @@ def import_published(settings: Settings, data: DataModule, path: Path, folder: P
 
 
 def _metrics(module: Module, data: DataModule, results: Mapping[str, Results]) -> Settings:
-    """Return the content of metrics.json that follows from the module and its results."""
+    """Return the entries of metrics.json that describe the module and its results."""
     return {
         "kind": module.kind,
         "monitor": module.monitor,
@@ -82,11 +82,11 @@ def _is_fitted(results: Results) -> bool:
 
 
 def with_weights(settings: Settings, path: Path) -> Module:
-    """Build a module, with the published weights in its network.
+    """Build a module and load published weights into its network.
 
     Args:
-        settings: the config of the module; other pretrained weights that it names are neither read nor downloaded.
-        path: a Keras file, for a network that has the argument `weights`, or a state dict.
+        settings: the config of the module. Other pretrained weights in it are neither read nor downloaded.
+        path: a state dict, or a Keras file if the network has the argument `weights`.
 
     Raises:
         ValueError: the file does not fit the network, or the module is not a detector.
@@ -100,7 +100,7 @@ def with_weights(settings: Settings, path: Path) -> Module:
     keras = path.suffix.lower() in KERAS
     if keras and "weights" not in network:
         raise ValueError(
-            f"{where}: {network.get('_target_')} reads no Keras file; expected a state dict (.pt, .pth, ...)"
+            f"{where}: {network.get('_target_')} cannot read a Keras file; expected a state dict (.pt, .pth, ...)"
         )
     if keras:
         settings = settings | {"network": network | {"weights": str(path)}}
@@ -115,10 +115,11 @@ def with_weights(settings: Settings, path: Path) -> Module:
 def load_published(network: nn.Module, path: Path) -> list[str]:
     """Load all tensors of a network from a state dict.
 
-    A prefix that all names in the file share, such as `module.` or `network.`, is dropped if the network lacks it.
+    If all names in the file have a prefix, such as `module.` or `network.`, that the network's names do not have, it is
+    removed.
 
     Returns:
-        The names of the tensors in the file that the network does not have.
+        Names of the tensors in the file that are not in the network.
 
     Raises:
         ValueError: the file cannot be read safely, or does not hold all tensors of the network.
@@ -140,7 +141,7 @@ def _without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> d
 
 
 def _without_downloads(node: Settings) -> Settings:
-    """Return a module's config in which no pretrained weights are read or downloaded, because others replace them."""
+    """Return a module's config without pretrained weights, because the published weights replace them."""
     found: Settings = {}
     for key, value in node.items():
         if isinstance(value, dict):

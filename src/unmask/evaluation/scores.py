@@ -1,6 +1,6 @@
 """Read and write tables of scores, one row per scored item or frame, as CSV, Parquet or JSON lines.
 
-Scores of other detectors come in as such a table, and the predictions of a run go out as one.
+This format is used to import scores of other detectors and to export the predictions of a run.
 """
 
 import fnmatch
@@ -25,14 +25,14 @@ from unmask.runs.figures import without_nan
 Array = NDArray[np.float64]
 T = TypeVar("T")
 COLUMNS = ("item", "track", "frame", "time", "label", "method", "dataset", "split", "logit")
-SCORES = ("logit", "score", "prob")  # columns that hold scores if no other ones are named
+SCORES = ("logit", "score", "prob")  # default names of the column with scores
 LABELS = {"0": 0, "0.0": 0, "real": 0, "1": 1, "1.0": 1, "fake": 1}
-EXTREME = 745.0  # absolute logit of the probabilities 0 and 1: beyond that of every other number in double precision
+EXTREME = 745.0  # absolute logit for the probabilities 0 and 1; larger than that of any other double
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 class ScoresError(ValueError):
-    """A table of scores was rejected; the message names the file, the row, the column and the fix."""
+    """Error for an invalid table of scores; the message names the file, the row, the column and the fix."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Scores:
     """The scores of one detector.
 
     Attributes:
-        column: the column of the file.
-        words: what the column holds: `logits`, or `probabilities`, which were converted to logits.
+        column: name of the column in the file.
+        words: content of the column: `logits` or `probabilities`; probabilities were converted to logits.
         table: prediction table with the columns `COLUMNS`; its splits are `train`, `val` and `test`.
     """
 
@@ -58,14 +58,14 @@ class _Sheet:
     cells: Mapping[str, Sequence[object]]
 
     def error(self, row: int, column: str, text: str) -> ScoresError:
-        """Return the error for one cell; rows are counted from 1, without the header."""
+        """Return an error for one cell; in the message, rows are counted from 1, without the header."""
         return ScoresError(f"{printable(str(self.path))}, row {row + 1}, column {printable(column)}: {text}")
 
     def texts(self, column: str) -> list[str | None]:
         """Return the cells of a column as text."""
         found = [None if cell is None else str(cell) for cell in self.cells[column]]
         for row, text in enumerate(found):
-            if text and any("\ud800" <= one <= "\udfff" for one in text):  # half a character, which JSON can hold
+            if text and any("\ud800" <= one <= "\udfff" for one in text):  # half of a surrogate pair, which JSON allows
                 raise self.error(row, column, f"'{_shown(text)}' is not Unicode text; save the file as UTF-8")
         return found
 
@@ -88,18 +88,18 @@ class _Sheet:
 def read_scores(
     path: Path, names: Mapping[str, str], columns: Sequence[str] = (), dataset: str = "imported", split: str = "test"
 ) -> list[Scores]:
-    """Read the scores of one or several detectors.
+    """Read the scores of one or several detectors from a file.
 
     Args:
         path: a `.csv`, `.parquet` or `.jsonl` file.
-        names: the file's name of each of `COLUMNS` but `logit`; `item` and `label` are required, the others optional.
-        columns: the columns with scores, or patterns such as `prob_*`; if empty, the one of `SCORES` that exists. If
-            the name of a column contains `logit`, it holds logits, else probabilities from 0 to 1.
-        dataset: the data set of rows that do not name one.
-        split: the split of rows that do not name one.
+        names: column names in the file for each of `COLUMNS` except `logit`. `item` and `label` are required.
+        columns: names of the columns with scores, or patterns such as `prob_*`; if empty, the one of `SCORES` that
+            exists. A column whose name contains `logit` holds logits; others hold probabilities from 0 to 1.
+        dataset: the data set of rows without one.
+        split: the split of rows without one.
 
     Raises:
-        ScoresError: the file is not such a table; the message names the row, the column and the fix.
+        ScoresError: the table is invalid; the message names the row, the column and the fix.
     """
     sheet = _read(path)
     facts = _facts(sheet, names, dataset, split)
@@ -112,10 +112,10 @@ def read_scores(
 
 
 def write_scores(path: Path, table: pd.DataFrame) -> None:
-    """Write a prediction table so that `read_scores` gives the same table; its rows are those of all splits.
+    """Write a prediction table, which may contain several splits, so that `read_scores` returns the same table.
 
     Raises:
-        ScoresError: the suffix of the file is not one of `.csv`, `.parquet` and `.jsonl`.
+        ScoresError: the suffix of the file is not `.csv`, `.parquet` or `.jsonl`.
     """
     write = _by_suffix(path, {".csv": _csv, ".parquet": _parquet, ".jsonl": _json_lines})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,8 +165,8 @@ def _read_csv(path: Path) -> dict[str, Sequence[object]]:
     for number, row in enumerate(rows, start=1):
         if len(row) != len(names):
             raise ScoresError(
-                f"{printable(str(path))}, row {number}: {len(row)} cells; expected {len(names)}, as many as the header "
-                "has. Columns are separated by commas, and a cell with a comma is quoted"
+                f"{printable(str(path))}, row {number}: {len(row)} cells; expected {len(names)}, as in the header. "
+                "Separate columns by commas, and quote cells that contain a comma"
             )
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
@@ -216,7 +216,7 @@ def _chosen(sheet: _Sheet, columns: Sequence[str]) -> list[str]:
     there = [name for name in SCORES if name in sheet.cells]
     if not there:
         raise ScoresError(
-            f"{where} has no column {', '.join(SCORES)}; it has {known}. columns=[NAME] names the columns with scores"
+            f"{where} has no column {', '.join(SCORES)}; it has {known}. columns=[NAME] selects the columns with scores"
         )
     if len(there) > 1:
         raise ScoresError(f"{where} has the columns {' and '.join(there)}; choose one with columns=[{there[0]}]")
@@ -224,7 +224,7 @@ def _chosen(sheet: _Sheet, columns: Sequence[str]) -> list[str]:
 
 
 def _logits(sheet: _Sheet, column: str) -> tuple[Array, str]:
-    """Return a column as logits [N], NaN where nothing was scored, and what the column holds."""
+    """Return a column as logits [N], NaN for empty cells, and whether it holds logits or probabilities."""
     values = sheet.numbers(column)
     if "logit" in column.lower():
         return values, "logits"
@@ -236,7 +236,7 @@ def _logits(sheet: _Sheet, column: str) -> tuple[Array, str]:
 
 
 def _facts(sheet: _Sheet, names: Mapping[str, str], dataset: str, split: str) -> pd.DataFrame:
-    """Return the columns of a prediction table but `logit`; a missing `frame` is NaN.
+    """Return the columns of a prediction table except `logit`; a missing `frame` is NaN.
 
     Raises:
         ScoresError: a required column is missing, a cell is invalid, or rows repeat or contradict each other.
@@ -245,7 +245,7 @@ def _facts(sheet: _Sheet, names: Mapping[str, str], dataset: str, split: str) ->
         if names[name] not in sheet.cells:
             raise ScoresError(
                 f"{printable(str(sheet.path))} has no column {_shown(names[name])}; it has "
-                f"{', '.join(map(_shown, sheet.cells))}. names.{name}=NAME tells which column it is"
+                f"{', '.join(map(_shown, sheet.cells))}. names.{name}=NAME sets the name of this column"
             )
     label = _mapped(sheet, names["label"], LABELS, None, "0 or real, 1 or fake")
     count = len(label)
@@ -279,7 +279,7 @@ def _whole(sheet: _Sheet, column: str, count: int) -> "pd.Series[float]":
 
 
 def _items(sheet: _Sheet, column: str) -> list[str]:
-    """Return the names of the items as they are, so that they match those of other runs."""
+    """Return the names of the items unchanged, so that they match those of other runs."""
     texts = sheet.texts(column)
     for row, text in enumerate(texts):
         if text is None:
@@ -288,7 +288,7 @@ def _items(sheet: _Sheet, column: str) -> list[str]:
 
 
 def _mapped(sheet: _Sheet, column: str, known: Mapping[str, T], empty: T | None, words: str) -> list[T]:
-    """Convert the cells of a column, whose values are the keys of `known`; an empty cell gives `empty`."""
+    """Replace the cells of a column, which are keys of `known`, by their values; an empty cell becomes `empty`."""
     found = list[T]()
     for row, text in enumerate(sheet.texts(column)):
         value = empty if text is None else known.get(text.strip().lower())
@@ -299,7 +299,7 @@ def _mapped(sheet: _Sheet, column: str, known: Mapping[str, T], empty: T | None,
 
 
 def _check_rows(sheet: _Sheet, table: pd.DataFrame, names: Mapping[str, str]) -> None:
-    """Reject a row that repeats another one, and an item with two labels, methods, data sets or splits."""
+    """Raise an error for repeated rows, and for items with several labels, methods, data sets or splits."""
     first = table.groupby("item", sort=False).transform("first")
     for column in ("split", "label", "method", "dataset"):
         wrong = np.flatnonzero(table[column] != first[column])
@@ -315,11 +315,11 @@ def _check_rows(sheet: _Sheet, table: pd.DataFrame, names: Mapping[str, str]) ->
         frame = "" if np.isnan(row["frame"]) else f", track {row['track']}, frame {int(row['frame'])}"
         same = keys[keys["item"] == row["item"]].duplicated(keep=False)
         text = f"'{_shown(row['item'])}'{frame} repeats row {int(np.asarray(same.index[same])[0]) + 1}"
-        fix = f"delete one, or tell frames apart with a column {names['frame']}"
+        fix = f"delete one, or distinguish frames by a column {names['frame']}"
         raise sheet.error(int(again[0]), names["item"], f"{text}; {fix}")
 
 
 def _shown(cell: object) -> str:
-    """Return the start of a cell, safe to print."""
+    """Return the first characters of a cell in printable form."""
     text = printable(str(cell))
     return text if len(text) <= 60 else f"{text[:57]}..."

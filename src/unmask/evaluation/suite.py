@@ -1,9 +1,9 @@
-"""Robustness suites: score a detector after its test items were handled, such as saved again or resized.
+"""Robustness suites: score a detector on perturbed test items, such as recompressed or resized ones.
 
-What happens to a file is done to the file, and the run's recipe runs again, so that a face that is no longer found
-lowers the coverage. What happens to pixels is done to the stored crops. Each step, one perturbation at one level, gives
-a prediction table `robustness/SUITE/NAME-LEVEL.parquet` in the run folder. A killed suite resumes with the first step
-that has no table, and a finished step is not repeated while the items and the weights remain the same.
+Perturbations of files change the raw files, and the run's recipe is applied again; if it no longer finds a face, the
+coverage is lower. Perturbations of pixels change the stored crops. Each step applies one perturbation at one level and
+writes a prediction table `robustness/SUITE/NAME-LEVEL.parquet` in the run folder. An interrupted suite resumes with the
+steps that have no table. A finished step is repeated only if the items, the weights or the perturbation change.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ TIMEOUT = 600.0  # s for one file
 
 
 class Step(NamedTuple):
-    """One perturbation at one level; level 0 is the clean data."""
+    """One perturbation at one level; level 0 is the unperturbed data."""
 
     name: str
     level: int
@@ -46,14 +46,14 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Suite:
-    """Perturbations at their levels, and the test items on which a detector is scored.
+    """A set of perturbations, and the number of test items on which a detector is scored.
 
     Args:
-        name: name of the suite, and of the folder of its tables.
+        name: name of the suite and of the folder for its tables.
         perturbations: the perturbations, by name.
-        most: maximum number of test items, half of them real; they are drawn with `seed`. None takes all.
-        seed: seed of this draw and of random perturbations.
-        files: whether to perturb files where a perturbation can; False perturbs the stored crops, which is faster.
+        most: maximum number of test items, half of them real, drawn at random; None uses all items.
+        seed: seed for the choice of items and for random perturbations.
+        files: whether to perturb the raw files if possible; if False, stored crops are perturbed, which is faster.
     """
 
     name: str
@@ -64,23 +64,23 @@ class Suite:
 
     def __post_init__(self) -> None:
         if not self.perturbations:
-            raise ValueError(f"suite.perturbations: the suite {self.name} has none")
+            raise ValueError(f"suite.perturbations is empty in suite={self.name}; expected at least one perturbation")
         if self.most is not None and self.most < 2:
             raise ValueError(f"suite.most={self.most}: expected at least 2 items, or null for all")
 
     @property
     def steps(self) -> list[Step]:
-        """All steps, the clean data first."""
+        """All steps, starting with the unperturbed data."""
         levels = ((name, len(one.levels)) for name, one in self.perturbations.items())
         return [Step(CLEAN, 0), *(Step(name, level + 1) for name, count in levels for level in range(count))]
 
     def words(self, step: Step, paths: Mapping[str, Path] | None) -> dict[str, str]:
-        """Describe a step, for the protocol of its table; `paths` as in `on_files`."""
+        """Describe a step for the protocol of its table; for `paths`, see `on_files`."""
         done = self.perturbations[step.name].words(step.level) if step.level else "none"
         return {"Perturbation": done, "Applied to": "files" if self.on_files(step, paths) else "stored crops"}
 
     def on_files(self, step: Step, paths: Mapping[str, Path] | None) -> bool:
-        """Decide whether a step perturbs files; `paths` holds the file of each item, or is None without files."""
+        """Return whether a step perturbs files; `paths` maps items to their files, or is None without files."""
         one = self.perturbations.get(step.name)
         if not isinstance(one, OnFiles) or paths is None:
             return False
@@ -88,15 +88,17 @@ class Suite:
         return (one.pictures or not any(pictures)) and (one.videos or all(pictures))
 
     def applicable(self, paths: Mapping[str, Path] | None) -> tuple["Suite", dict[str, str]]:
-        """Leave out perturbations that can change neither these files nor crops.
+        """Remove the perturbations that support neither these files nor crops.
 
         Returns:
-            The suite without them, and the reason for each of them, by name.
+            The remaining suite, and the reason for each removed perturbation, by name.
 
         Raises:
-            ValueError: no perturbation is left.
+            ValueError: no perturbation remains.
         """
-        why = "the raw files are missing (data.root)" if paths is None else "it does not change files of this kind"
+        why = "it does not change files of this kind"
+        if paths is None:
+            why = "the raw files are missing (data.root)" if self.files else "suite.files=false excludes files"
         left_out = {
             name: why
             for name, one in self.perturbations.items()
@@ -124,10 +126,10 @@ class Detection:
     """A trained detector and its test data.
 
     Args:
-        network: the network, in eval mode on its device.
+        network: the network in eval mode, on its device.
         localises: whether the network returns maps.
-        data: its data module, on which `setup` has been called.
-        weights: the file of its weights, by which a finished step is recognised.
+        data: the data module, after its `setup` was called.
+        weights: the file of the weights; its hash is stored with each finished step.
     """
 
     network: nn.Module
@@ -136,7 +138,7 @@ class Detection:
     weights: Path
 
     def score(self, crops: Mapping[str, Crops], items: pd.DataFrame) -> tuple[pd.DataFrame, torch.Tensor]:
-        """Score the crops of some items; return the rows of the samples and their logits [N]."""
+        """Score the crops of some items; return the table of their N samples and the logits [N]."""
         data = self.data
         known = items[items["item"].isin(list(crops))]
         samples = data.sampling.samples(MemoryStore(crops), known, data.recipe)
@@ -145,7 +147,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class Task:
-    """One file at one step; `path` is the file before it is perturbed."""
+    """One file to perturb in one step; `path` is the original file."""
 
     step: Step
     item: str
@@ -154,7 +156,7 @@ class Task:
 
 @dataclass
 class Handle:
-    """A worker's job: perturb one file, and run the recipe on the result."""
+    """Function for worker processes: perturb one file, and apply the recipe to the result."""
 
     perturbations: Mapping[str, OnCrops | OnFiles]
     recipe: Recipe
@@ -163,7 +165,7 @@ class Handle:
         """Return the crops of the perturbed file.
 
         Raises:
-            MediaError: the file cannot be read, or shows no face any more.
+            MediaError: the perturbed file cannot be read, or no face is found in it.
         """
         perturbation = self.perturbations[task.step.name]
         assert isinstance(perturbation, OnFiles)
@@ -172,7 +174,7 @@ class Handle:
 
 
 class Scores:
-    """Collect the scores of one step; crops are scored a few hundred at a time.
+    """Collect the scores of one step; crops are scored in groups of at least `FLUSH`, except for the last group.
 
     Args:
         detection: the detector.
@@ -199,7 +201,7 @@ class Scores:
             self._held = {}
 
     def table(self, split: str) -> pd.DataFrame:
-        """Return the prediction table, in order of item, track and frame."""
+        """Return the prediction table, sorted by item, track and frame."""
         self._flush()
         empty = self.detection.data.samples[split].table.iloc[:0]
         rows = pd.concat(self._rows, ignore_index=True) if self._rows else empty
@@ -209,14 +211,14 @@ class Scores:
 
 
 def run_suite(suite: Suite, detection: Detection, split: str, out: Path, num_workers: int) -> Iterator[Step]:
-    """Score every step of a suite, write its table, and yield the step; a step that has its table is not repeated.
+    """Score each step of a suite, write its table, and yield the step; finished steps are yielded without scoring.
 
     Args:
         suite: the suite.
         detection: the detector and its data.
         split: the split to score, `test` or `val`.
         out: the run folder.
-        num_workers: worker processes for files; 0 reads them in this process.
+        num_workers: number of worker processes for files; 0 uses this process.
 
     Raises:
         ValueError: no item of the split has crops, or no perturbation applies to its files or crops.
@@ -229,7 +231,7 @@ def run_suite(suite: Suite, detection: Detection, split: str, out: Path, num_wor
     paths = _paths(sample, detection.data) if suite.files else None
     suite, left_out = suite.applicable(paths)
     for name, why in left_out.items():
-        say(f"left out: {name}, because {why}", style="yellow")
+        say(f"perturbation {name} is skipped: {why}", style="yellow")
     about = {
         "Items": f"{len(sample)} of {len(usable)} of the {split} split, drawn with seed {suite.seed}",
         "Selected": hashlib.sha256("\n".join(sample["item"]).encode()).hexdigest()[:12],
@@ -251,7 +253,7 @@ def _scores(
     num_workers: int,
     done: Sequence[Step] = (),
 ) -> Iterator[tuple[Step, Scores]]:
-    """Yield the scores of each step that is not done."""
+    """Yield the scores of each step that is not finished yet."""
     todo = [step for step in suite.steps if step not in done]
     on_files = [step for step in todo if suite.on_files(step, paths)]
     tasks = [Task(step, item, path) for step in on_files for item, path in (paths or {}).items()]
@@ -260,7 +262,7 @@ def _scores(
 
 
 def _paths(items: pd.DataFrame, data: DataModule) -> dict[str, Path] | None:
-    """Return the file of each item; None if a file no longer exists, or the data is generated."""
+    """Return the file of each item; None if a file no longer exists or the data set has no files."""
     roots = {prepared.source.name: prepared.raw for prepared, _ in data.members}
     found = dict[str, Path]()
     for item, dataset, path in zip(items["item"], items["dataset"], items["path"], strict=True):

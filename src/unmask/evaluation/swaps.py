@@ -1,6 +1,6 @@
-"""Metrics of a swapped video: similarity of the swapped face and the original face, and flicker.
+"""Metrics of a face-swapped video: similarity of swapped and original faces, and flicker.
 
-LPIPS is optional, because it needs a weights file that may be missing.
+LPIPS is optional, because its weights file may be missing.
 """
 
 from collections.abc import Callable
@@ -20,18 +20,18 @@ from unmask.networks.weights import WeightsNotFound
 
 Pixels = NDArray[np.uint8]
 Compare = dict[str, Callable[[Tensor, Tensor], Tensor]]
-SIDE = 160  # px, input of a face-recognition network
+SIDE = 160  # px: input size of the face-recognition network
 
 
 class SwapFigures:
-    """Accumulates the metrics of a video frame by frame; they compare aligned face crops that have no mark yet.
+    """Accumulate the metrics of a video frame by frame, from aligned face crops without a watermark or label.
 
-    If person A is rendered as A, PSNR, SSIM and LPIPS measure the quality of the reconstruction. If A is rendered as
-    another person, they measure how much the face was changed.
+    If a face is swapped to the same person, PSNR, SSIM and LPIPS measure the quality of the reconstruction. Otherwise,
+    they measure how much the face was changed.
 
     Args:
-        compare: further metrics by name, which are computed on some frames only: (swapped faces, original faces), both
-            [N, 3, S, S] in [0, 1] -> [N].
+        compare: further metrics by name, computed only on some frames. Each takes swapped and original faces, both
+            [N, 3, S, S] in [0, 1], and returns [N] values.
     """
 
     def __init__(self, compare: Compare | None = None) -> None:
@@ -40,11 +40,11 @@ class SwapFigures:
         self._last: tuple[int, Tensor, Tensor] | None = None
 
     def add(self, number: int, crop: Pixels, pasted: Pixels, compare: bool = False) -> None:
-        """Add a frame by its face before and after the swap [S, S, 3]; if `compare`, also compute further metrics."""
+        """Add a frame: its face before and after the swap [S, S, 3]; `compare` also computes the further metrics."""
         was, made = (torch.from_numpy(np.ascontiguousarray(x)).permute(2, 0, 1) / 255 for x in (crop, pasted))
         self._values["psnr"].append(float(generation.psnr(made[None], was[None])))
         self._values["ssim"].append(float(generation.ssim(made[None], was[None])))
-        if self._last is not None and self._last[0] == number - 1:  # flicker is defined for consecutive frames only
+        if self._last is not None and self._last[0] == number - 1:  # flicker needs consecutive frames
             before = self._last
             pair = torch.stack([before[2], made]), torch.stack([before[1], was])
             self._values["flicker"].append(float(generation.flicker(*pair)))
@@ -59,12 +59,12 @@ class SwapFigures:
 
 
 def comparisons(identity: Settings | None, lpips: Settings, size: int) -> Compare:
-    """Build those of the further metrics, `identity` and LPIPS, whose weights are given or available.
+    """Build the further metrics, `identity` and LPIPS; a metric without weights is left out.
 
     Args:
-        identity: config of a face-recognition network; None, or a config without weights, skips this metric.
+        identity: config of a face-recognition network; if it is None or has no weights, the metric is left out.
         lpips: config of `networks.perceptual.LPIPS`.
-        size: side of the faces, px.
+        size: side length of the face crops, px.
     """
     found: Compare = {}
     if identity is not None and not (identity["weights"] is None and identity["pretrained"] is None):
@@ -76,10 +76,10 @@ def comparisons(identity: Settings | None, lpips: Settings, size: int) -> Compar
 
 
 def likeness(embed: torch.nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a metric of how likely two faces show the same person: `generation.identity` of their embeddings.
+    """Return a metric of identity similarity: `generation.identity` of the embeddings of two faces.
 
     Args:
-        embed: faces [N, 3, 160, 160] in [0, 1] -> face-recognition embeddings [N, F].
+        embed: face-recognition network: faces [N, 3, 160, 160] in [0, 1] -> embeddings [N, F].
     """
     embed.eval()
 
@@ -93,7 +93,7 @@ def likeness(embed: torch.nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def find_lpips(settings: Settings, size: int) -> tuple[Any, str]:
-    """Build LPIPS for images of `size` px.
+    """Build LPIPS for images of `size` x `size` px.
 
     Returns:
         LPIPS and an empty string, or None and the reason why LPIPS is unavailable.
@@ -103,11 +103,11 @@ def find_lpips(settings: Settings, size: int) -> tuple[Any, str]:
     """
     lpips = build(settings)
     if size < SMALLEST:
-        return None, f"not run: pictures of {size} px are smaller than its minimum of {SMALLEST} px"
+        return None, f"not run: LPIPS needs pictures of at least {SMALLEST} px, got {size} px"
     try:
-        lpips.name  # noqa: B018 - this looks for the weights file
+        lpips.name  # noqa: B018 - this property looks for the weights file
     except WeightsNotFound as error:
         if settings["weights"] is not None:
             raise
-        return None, f"not run: {str(error).splitlines()[0]}; lpips.weights=PATH, or lpips.download=true"
+        return None, f"not run: {str(error).splitlines()[0]}; set lpips.weights=PATH or lpips.download=true"
     return lpips, ""

@@ -1,4 +1,4 @@
-"""Heat maps of some test items, computed at the end of training and shown in the report from this folder.
+"""Compute heat maps of some test items at the end of training; the report reads these files.
 
 explain/explain.json   the items, why each was chosen, and the result of the sanity check; written last
 explain/0.png ...      one image per item: the detector's input, the heat map over it, and the true mask if known
@@ -32,11 +32,11 @@ def explain(
 ) -> None:
     """Write the heat maps of `count` test items to a run's folder.
 
-    The run is already finished, so that an error only causes a warning.
+    The run is already finished, so an error only causes a warning.
 
     Args:
         network: the trained detector network, on its device.
-        localises: whether the network returns maps.
+        localises: whether the network itself returns maps.
         predictions: predictions of the test split; if it is None, as for a generator, nothing is written.
         data: the data module.
         out: the run's folder.
@@ -47,7 +47,7 @@ def explain(
     try:
         _write(network, localises, predictions, data, out / HEAT, count)
     except Exception as error:
-        warnings.warn(f"no heat maps ({type(error).__name__}: {error}); the run itself finished", stacklevel=2)
+        warnings.warn(f"heat maps failed ({type(error).__name__}: {error}); the run itself finished", stacklevel=2)
 
 
 def _write(

@@ -1,8 +1,8 @@
 """Sanity check that heat maps depend on what the network learnt.
 
 This is the randomisation test of "Sanity Checks for Saliency Maps", arXiv 1810.03292: maps of the same network with
-scrambled weights must differ from the network's maps. If they do not, the maps show edges and faces, whatever the
-network learnt.
+scrambled weights must differ from the network's maps. If they do not, the maps only show edges and faces,
+whatever the network learnt.
 """
 
 from copy import deepcopy
@@ -19,7 +19,7 @@ ALIKE = 0.5  # a rank correlation above this value causes a warning
 
 
 def agreement(network: nn.Module, x: Tensor, maps: Maps | None = None, draws: int = 3) -> float:
-    """Compare the heat maps of a network with those of scrambled copies: 1 means identical, 0 means unrelated.
+    """Return the correlation of a network's heat maps with those of scrambled copies: 1 is identical, 0 is unrelated.
 
     Args:
         network: see `heat_maps`.

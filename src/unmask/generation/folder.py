@@ -40,7 +40,7 @@ def claim(out: Path, settings: Settings, files: str, rerun: bool) -> None:
     note = out / NOTE
     if note.is_file() and rerun:
         remove_made(out, [f"{files}/*.png", f"{files}/*.mp4"])
-    elif note.is_file() and read_json(note, "rerun=true makes the folder again") != settings:
+    elif note.is_file() and read_json(note, "set rerun=true to start over") != settings:
         raise ValueError(f"out={out} was made with other settings ({note}); choose another folder, or set rerun=true")
     elif not note.is_file() and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"out={out} is not empty and has no {NOTE}; choose a new folder")
@@ -74,7 +74,7 @@ def claim_for_run(out: Path, run: Run, settings: Settings, marking: Marking, fil
 
 
 def is_whole(path: Path) -> bool:
-    """Whether an image exists and is intact, according to the checksums in the PNG file."""
+    """Return whether an image exists and is intact according to the checksums in its PNG file."""
     try:
         with Image.open(path) as picture:
             picture.verify()

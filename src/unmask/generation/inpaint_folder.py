@@ -91,7 +91,7 @@ def _rows(jobs: Sequence[Job], name: str, method: str) -> list[Item]:
 
 
 def _write_lists(out: Path, rows: Sequence[Item]) -> None:
-    """If the originals have an official split, write its lists, so that forgeries are in the same part as originals."""
+    """Write the lists of the official split, if any, so that forgeries are in the same split as their originals."""
     if {item.predefined for item in rows} - {"train", "test"}:
         return
     originals = {item.item: item.path for item in rows}

@@ -41,7 +41,7 @@ def read_sheets(jobs: Iterable[Job], root: Path, size: int, seed: int) -> tuple[
         seed: seed of the set, from which each forgery's seed is derived.
 
     Returns:
-        The sheets of jobs whose originals can be read, and the errors of the other originals, by path.
+        The sheets of all jobs with readable originals, and the error of each unreadable original, by path.
     """
     sheets, lost = list[Sheet](), dict[str, str]()
     for job in jobs:
@@ -56,7 +56,7 @@ def read_sheets(jobs: Iterable[Job], root: Path, size: int, seed: int) -> tuple[
     return sheets, lost
 
 
-@lru_cache(maxsize=1)  # one is enough, because the jobs of an original are consecutive
+@lru_cache(maxsize=1)  # one entry is enough, because all jobs of an original are consecutive
 def there_and_back(path: Path, size: int) -> tuple[Pixels, Pixels]:
     """Return an image resized to `size` [S, S, 3], and the result resized back to its original size [H, W, 3]."""
     picture: Pixels = open_media(path).read([0])[0]
@@ -89,7 +89,7 @@ def write(batch: Sequence[Sheet], inpainter: Inpainter, root: Path, paste: bool)
         if paste:
             forged = np.where(sheet.back_mask[..., None] > 127, forged, sheet.back)
         if not job.path("original").is_file():
-            # The source type of the original's file is kept. The note makes the mark about as long as a forgery's.
+            # Keep the source type of the original's file. The note makes the mark about as long as a forgery's mark.
             term = read_marks(root / job.original.path).get("digitalSourceType", UNSPECIFIED).removeprefix(TERMS)
             write_picture(
                 job.path("original"), sheet.back, source_marks(term, f"unmask: to {len(sheet.seen)} px and back")

@@ -1,4 +1,4 @@
-"""Inpainters: repaint the white part of masks in images.
+"""Inpainters, which repaint images where a mask is white.
 
 All inpainters have the same interface: `inpainter(pictures uint8 [N, H, W, 3], masks uint8 [N, H, W], seeds int64 [N])`
 -> uint8 [N, H, W, 3]. Images are RGB; pixels whose mask is white (255) are repainted. A result depends only on its own
@@ -21,11 +21,11 @@ PROMPT = "Generate a painting compatible with the rest of the image."
 
 
 class InpainterError(ValueError):
-    """An inpainter cannot run; the message says what is missing and how to fix it."""
+    """An inpainter cannot run; the message says why and how to fix it."""
 
 
 class Inpainter(Protocol):
-    """Interface of inpainters; `trained` says whether it is a trained model, which the mark in its outputs states."""
+    """Interface of inpainters. `trained` says whether it is a trained model; the mark in its outputs states this."""
 
     method: str
     trained: ClassVar[bool]
@@ -109,7 +109,7 @@ class DiffusionInpainter:
         """
         height, width = pictures.shape[1:3]
         if height % self.MULTIPLE or width % self.MULTIPLE:
-            raise InpainterError(f"pictures of {height}x{width} px: {self.model} needs multiples of {self.MULTIPLE}")
+            raise InpainterError(f"{self.model}: expected multiples of {self.MULTIPLE} px, got {height}x{width} px")
         self._pipeline = self._pipeline or self._load()
         # The noise is drawn on the CPU, so that it is the same for all devices.
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
@@ -126,7 +126,7 @@ class DiffusionInpainter:
         )
         blackened = result.get("nsfw_content_detected")
         if blackened is not None and any(blackened):
-            raise InpainterError(f"the content filter of {self.model} blackened a picture: choose a model without one")
+            raise InpainterError(f"the content filter of {self.model} blackened a picture; use a model without one")
         painted: Pixels = np.rint(np.asarray(result["images"]) * 255).clip(0, 255).astype(np.uint8)
         return painted
 
@@ -151,7 +151,7 @@ class DiffusionInpainter:
             return f"generator.model={self.model} is not the folder of a diffusers pipeline for inpainting ({why})"
         return (
             f"generator.model={self.model} is not on this disk ({why})\n"
-            f"Download it from https://huggingface.co/{self.model} (about 5 GB). Either download it once:\n"
+            f"Either download it once from https://huggingface.co/{self.model} (about 5 GB):\n"
             f"  unmask inpaint generator.download=true ...\n"
             f"or copy its folder (model_index.json, unet/, vae/, text_encoder/, tokenizer/, scheduler/) from another "
             f"machine:\n  unmask inpaint generator.model=FOLDER ..."

@@ -50,11 +50,11 @@ class InpaintSettings:
         ]
         least = {"size": (self.size, 8), "batch_size": (self.batch_size, 1)}
         wrong += [f"{key}={value}: expected at least {low}" for key, (value, low) in least.items() if value < low]
-        wrong += ["masks: name at least one"] * (not self.masks)
+        wrong += ["masks=[]: expected at least one mask"] * (not self.masks)
         if self.limit is not None and self.limit < 1:
             wrong.append(f"limit={self.limit}: expected at least 1, or null for all")
         if wrong:
-            raise ValueError("\n  ".join(["the set cannot be made:", *wrong]))
+            raise ValueError("\n  ".join(["the forgeries cannot be made:", *wrong]))
 
 
 def inpaint(
@@ -83,7 +83,7 @@ def inpaint(
     originals = find_originals(data)
     wanted = originals[: how.limit]
     jobs = find_jobs(wanted, how.masks, out)
-    say(f"{len(wanted)} originals of {data.name}, {len(how.masks)} masks each, {inpainter.method}, into {out}")
+    say(f"{len(wanted)} originals of {data.name}, {len(how.masks)} masks each, {inpainter.method}; output folder {out}")
     if check:
         say(f"{sum(job.done for job in jobs)} of {len(jobs)} forgeries exist")
         return
@@ -96,7 +96,7 @@ def inpaint(
     for path, reason in list(lost.items())[:TOLD]:
         say(f"  not made: {path}: {reason}", style="yellow")
     name = f"data.name={data.name}_{inpainter.method}"
-    say(f"to use them: {shlex.join(['unmask', 'prepare', 'data=deepfakeart', name, f'data.root={out}'])}")
+    say(f"to prepare them: {shlex.join(['unmask', 'prepare', 'data=deepfakeart', name, f'data.root={out}'])}")
 
 
 def find_originals(data: Source) -> list[Item]:
@@ -116,7 +116,7 @@ def find_originals(data: Source) -> list[Item]:
 
 
 def make(todo: Sequence[Job], inpainter: Inpainter, root: Path, how: InpaintSettings) -> dict[str, str]:
-    """Make forgeries; return an error for each original that failed, by the original's path below `root`."""
+    """Make forgeries; return the error of each original that failed, by its path below `root`."""
     lost: dict[str, str] = {}
     columns = (TextColumn("inpainting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:

@@ -13,30 +13,30 @@ from numpy.typing import NDArray
 Mask = NDArray[np.uint8]
 Size = tuple[int, int]
 
-PATCHES = (0.4, 0.48)  # patches are added until they cover a share that is drawn from this range
-SMALLEST, LARGEST = 8, 3  # a patch's sides are 1/8 to 1/3 of the image's, so that patches never cover more than 0.6
+PATCHES = (0.4, 0.48)  # patches are added until they cover a fraction that is drawn from this range
+SMALLEST, LARGEST = 8, 3  # a patch's sides are 1/8 to 1/3 of the image's, so that patches never cover over 0.6
 
 
 def upper_right(size: Size, rng: np.random.Generator) -> Mask:
-    """Mask the half above the falling diagonal."""
+    """Mask the half above the main diagonal."""
     right, down = _grid(size)
     return _white(right >= down)
 
 
 def upper_left(size: Size, rng: np.random.Generator) -> Mask:
-    """Mask the half above the rising diagonal."""
+    """Mask the half above the antidiagonal."""
     right, down = _grid(size)
     return _white(right + down <= 2 * size[0] * size[1])
 
 
 def lower_right(size: Size, rng: np.random.Generator) -> Mask:
-    """Mask the half below the rising diagonal."""
+    """Mask the half below the antidiagonal."""
     right, down = _grid(size)
     return _white(right + down > 2 * size[0] * size[1])
 
 
 def lower_left(size: Size, rng: np.random.Generator) -> Mask:
-    """Mask the half below the falling diagonal."""
+    """Mask the half below the main diagonal."""
     right, down = _grid(size)
     return _white(right < down)
 
@@ -48,7 +48,7 @@ def random_patches(size: Size, rng: np.random.Generator) -> Mask:
         ValueError: a side is shorter than 8 px.
     """
     if min(size) < SMALLEST:
-        raise ValueError(f"random patches need a picture of at least {SMALLEST} px a side, not {size[0]}x{size[1]}")
+        raise ValueError(f"random_patches: expected sides of at least {SMALLEST} px, got {size[0]}x{size[1]} px")
     mask, enough = np.zeros(size, np.uint8), rng.uniform(*PATCHES)
     while (mask > 0).mean() < enough:
         height, width = (int(rng.integers(max(side // SMALLEST, 1), side // LARGEST, endpoint=True)) for side in size)
@@ -63,7 +63,7 @@ MASKS: dict[str, Callable[[Size, np.random.Generator], Mask]] = {
 
 
 def _grid(size: Size) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return pixel centres as integers, to the right [1, W] and down [H, 1], in units in which each side is 2 H W."""
+    """Return integer coordinates of pixel centres, x [1, W] and y [H, 1], scaled so that each side has length 2 H W."""
     height, width = size
     right, down = (2 * np.arange(width) + 1) * height, (2 * np.arange(height) + 1) * width
     return right[None], down[:, None]

@@ -17,7 +17,7 @@ from unmask.modules.latents import seed_of, walk
 from unmask.provenance import Marking
 from unmask.training.samples import pixels
 
-FPS = 24  # frame rate of a walk; each step from one stop to the next takes this number of frames, which is 1 s
+FPS = 24  # frame rate of a walk, which takes 1 s from one image to the next
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SampleSettings:
         batch_size: number of images per batch; does not affect the pixels.
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError: a number is out of range.
     """
 
     count: int = 100
@@ -55,26 +55,26 @@ def condition_of(generator: Trained[Generator], attributes: Iterable[str]) -> tu
     For an unconditional generator, return None.
 
     Raises:
-        ValueError: the generator does not know an attribute.
+        ValueError: the generator was not trained with one of the attributes.
     """
     run, given = generator.run, set(attributes)
     names = list(run.config["data"]["loader"].get("attributes") or [])
     if not generator.module.conditional:
         if given:
-            raise ValueError(f"attributes: {run.name} was trained without attributes")
+            raise ValueError(f"attributes: expected none, because {run.name} was trained without attributes")
         return None
     if wrong := sorted(given - set(names)):
-        raise ValueError(f"attributes: {run.name} has no {', '.join(wrong)}; it has {', '.join(names)}")
+        raise ValueError(f"attributes: unknown {', '.join(wrong)}; {run.name} was trained with {', '.join(names)}")
     return tuple(float(name in given) for name in names)
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Generates images on one device; it is pickled if there are several devices, one process each."""
+    """Generates images on one device; with several devices, it is pickled for one process per device."""
 
     generator: Trained[Generator]
     wanted: SampleSettings
-    condition: tuple[float, ...] | None  # attributes of all pictures
+    condition: tuple[float, ...] | None  # one value per attribute, for all images
     out: Path
     marking: Marking
 
@@ -85,7 +85,7 @@ class Sampler:
         for batch in batches(todo, self.wanted.batch_size):
             made = module.sample(len(batch), self._seeds(batch), self._condition(len(batch)))
             for number, picture in zip(batch, pixels(made), strict=True):
-                kept.keep_sample(number, picture)  # before publishing it, so that no published image lacks it
+                kept.keep_sample(number, picture)  # stored first, so that each published image is also stored
                 if not is_whole(picture_path(self.out, number)):
                     self.marking.write(picture_path(self.out, number), picture)
 

@@ -1,4 +1,4 @@
-"""Sample images from a trained generator by seed, mark them and list them in a manifest; existing images are kept."""
+"""Sample images by seed from a trained generator, mark them and list them in a manifest; existing images are kept."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def sample(
         check: only print how many images exist.
 
     Raises:
-        ValueError: the run is not a generator's, an attribute is unknown, or `out` was made with other settings.
+        ValueError: the run's module is not a generator, an attribute is unknown, or `out` was made with other settings.
     """
     generator, count = load_generator(run), wanted.count
     sampler = Sampler(generator, wanted, condition_of(generator, wanted.attributes), out, marking)
@@ -52,7 +52,7 @@ def sample(
     _claim(out, run, wanted, marking, rerun)
     kept = UnmarkedSamples(run, out)
     todo = _missing(kept, count)
-    say(f"{count} pictures of {run.name} into {out}, {len(todo)} of them new")
+    say(f"{run.name}: generating {len(todo)} of {count} pictures in {out}")
     if todo:
         kept.reopen()
     over_devices(devices, sampler, todo, "sampling")
@@ -71,17 +71,17 @@ def _claim(out: Path, run: Run, wanted: SampleSettings, marking: Marking, rerun:
 
 
 def _missing(kept: UnmarkedSamples, count: int) -> list[int]:
-    """Return the numbers of images that are not published yet or that are not stored for detectors yet."""
+    """Return the numbers of images that are not yet published or not yet stored for detectors."""
     return [at for at in range(count) if not (is_whole(picture_path(kept.out, at)) and kept.has_sample(at))]
 
 
 def _walk(sampler: Sampler, device: str) -> None:
-    """Write the film of the walk, if it is requested and does not exist yet."""
+    """Write the film of a latent walk if it is requested and does not exist yet."""
     stops = sampler.wanted.walk
     film = sampler.out / f"walk-{stops}.mp4"
     if stops and not film.is_file():
         sampler.walk(device, film)
-        say(f"a walk over {stops} of them: {film}")
+        say(f"wrote a latent walk over {stops} pictures: {film}")
 
 
 def _write_tables(out: Path, count: int, kept: UnmarkedSamples, marking: Marking) -> None:
@@ -98,5 +98,5 @@ def _tell(out: Path, count: int, marking: Marking) -> None:
     """Print how many images there are, and which marks are switched off."""
     off = [name for name, value in marking.describe().items() if value == "off" and name != "label"]
     if off:
-        say(f"not marked by {' and '.join(off)}, as configured; the manifest records it", style="yellow")
-    say(f"{count} pictures in {out}; items.parquet is the manifest, overview.png shows some")
+        say(f"these marks are switched off: {', '.join(off)}; the manifest records this", style="yellow")
+    say(f"{count} pictures in {out}; items.parquet is the manifest, overview.png shows some of them")

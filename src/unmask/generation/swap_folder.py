@@ -39,20 +39,20 @@ class Job:
 
 
 def find_jobs(video: Path, out: Path) -> list[Job]:
-    """Return one job per video, sorted by path; its name is that of the file and of its folders below `video`."""
+    """Return one job per video, sorted by path; a job is named after the video's path below `video`."""
     if video.is_file():
         if video.suffix.lower() not in VIDEOS:
-            raise ValueError(f"video={video}: not a video ({' '.join(sorted(VIDEOS))})")
+            raise ValueError(f"video={video}: expected a video ({' '.join(sorted(VIDEOS))})")
         return [Job(video, video.stem, out)]
     files = [f for f in sorted(video.rglob("*")) if f.suffix.lower() in VIDEOS and not f.name.startswith(".")]
     if not files:
-        raise ValueError(f"video={video}: no video in this folder ({' '.join(sorted(VIDEOS))})")
+        raise ValueError(f"video={video}: this folder contains no video ({' '.join(sorted(VIDEOS))})")
     jobs: dict[str, Job] = {}
     for file in files:
         name = file.relative_to(video).with_suffix("").as_posix().replace("/", "_")
         if name in jobs:
             raise ValueError(
-                f"video={video}: {jobs[name].video} and {file} would have the same name; rename one of them"
+                f"video={video}: the outputs of {jobs[name].video} and {file} would have the same name; rename a video"
             )
         jobs[name] = Job(file, name, out)
     return list(jobs.values())
@@ -77,7 +77,7 @@ def claim_folder(out: Path, run: Run, settings: Settings, marking: Marking, reru
 
 
 def find_work(video: Path, to: str, out: Path, run: Run) -> list[tuple[Job, Pair]]:
-    """Return, for each video, a job and two manifest rows: of the swapped video and of the original video.
+    """Return a job and two manifest rows for each video: one row for the swapped video and one for the original.
 
     Args:
         video: a video, or a folder of videos.
@@ -86,7 +86,7 @@ def find_work(video: Path, to: str, out: Path, run: Run) -> list[tuple[Job, Pair
         run: run of the swapper.
 
     Raises:
-        ValueError: `video` is no video, the folder contains no videos, or two videos would get the same name.
+        ValueError: `video` is not a video, the folder contains no videos, or two outputs would have the same name.
     """
     known, name, work = _known(run), str(run.config["data"]["name"]), list[tuple[Job, Pair]]()
     for job in find_jobs(video, out):
@@ -102,12 +102,12 @@ def find_work(video: Path, to: str, out: Path, run: Run) -> list[tuple[Job, Pair
 
 
 def write_table(work: list[tuple[Job, Pair]], marking: Marking, lost: dict[str, str]) -> None:
-    """Write the manifest, and print for each video its metrics or that it was not made.
+    """Write the manifest, and print the metrics of each video, or that it was not made.
 
     Args:
         work: the job and the manifest rows of each video.
         marking: how published videos are marked.
-        lost: name of each video that failed -> reason.
+        lost: for each video that failed, its name -> the reason.
     """
     by_item = {made.item: job for job, (made, _) in work}
     table = items_table(made for _, (made, _) in work)
@@ -122,13 +122,13 @@ def write_table(work: list[tuple[Job, Pair]], marking: Marking, lost: dict[str, 
 
 
 def _figures(job: Job) -> dict[str, float | None]:
-    """Read the metrics that were measured when a video was made; empty if it was not made."""
+    """Read the metrics that were measured when a video was made; return {} if it was not made."""
     path = job.path("figures")
-    return read_json(path, "delete it and its video; the same command makes both again") if path.is_file() else {}
+    return read_json(path, "delete it and its video, then run the same command again") if path.is_file() else {}
 
 
 def _known(run: Run) -> dict[Path, tuple[str, str]]:
-    """Return path -> (item, person) for the files of the run's data set; empty if the data set is not available."""
+    """Return path -> (item, person) for the files of the run's data set; {} if the data set is not available."""
     data = run.build("data.source")
     if not isinstance(data, People) or not data.root.is_dir():
         return {}

@@ -29,7 +29,7 @@ MASK_CRF = 10  # x264 CRF of the masks
 def swap_video(
     job: Job, pair: Pair, swapper: Swapper, marking: Marking, crf: int = 14, compare: Compare | None = None
 ) -> None:
-    """Swap the face in a video. Files are written atomically: mask, preview, metrics, faces for detectors, then video.
+    """Swap the face in a video. Files are written atomically: mask, preview, metrics, faces for detectors, and video.
 
     Args:
         job: the video and its output files.
@@ -60,7 +60,7 @@ def swap_video(
         mask.replace(job.path("masks"))
         replace(marking, watermark=False).write(job.path("previews"), recorder.picture())
         replace_file(job.path("figures"), json.dumps(recorder.figures.means(), indent=2).encode())
-        kept.keep_both(*pair, recorder.faces)  # before the video is published, so that each one has stored faces
+        kept.keep_both(*pair, recorder.faces)  # stored first, so that each published video has faces
         video.replace(job.path("videos"))
     finally:
         video.unlink(missing_ok=True)

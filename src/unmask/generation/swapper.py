@@ -1,4 +1,4 @@
-"""Find the main face of a video and render it as a person of a run, frame by frame, in constant memory."""
+"""Find the main face of a video and render it as another person, frame by frame, in constant memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Face(NamedTuple):
 
 
 class Swapped(NamedTuple):
-    """A frame after the swap, still without any mark, so that detectors may be trained on it."""
+    """A frame after the swap and before marking, so that detectors can be trained on it."""
 
     number: int  # number of the frame in its video
     frame: Pixels  # [H, W, 3]

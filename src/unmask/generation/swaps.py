@@ -1,4 +1,4 @@
-"""Swap faces in videos with a trained run: find, track, render, paste, mark and list them in a manifest."""
+"""Swap the faces in videos with a trained run, mark the videos and list them in a manifest."""
 
 import shlex
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ from unmask.runs.run import Run
 
 @dataclass(frozen=True)
 class SwapSettings:
-    """How faces are swapped.
+    """Settings of a face swap.
 
     Args:
         to: the person to render, a name from the run's `data.people`.
@@ -73,14 +73,14 @@ def swap(
         rerun: remove existing videos and start over.
 
     Raises:
-        ValueError: the run is not a face swapper's, a setting is invalid, or no video could be made.
+        ValueError: the run's module is not a face swapper, a setting is invalid, or no video could be made.
     """
     swapper = load_swapper(run)
     work = find_work(checked(run, video, how), how.to, out, run)
     claim_folder(out, run, how.describe(), marking, rerun)
     kept = UnmarkedFaces(run.build("data.recipe"), out)
     todo = [(job, pair) for job, pair in work if not (job.path("videos").is_file() and kept.has_both(*pair))]
-    say(f"{len(work)} videos with the face of {how.to} ({run.name}) into {out}, {len(todo)} of them new")
+    say(f"{run.name}: rendering the face of {how.to} in {len(todo)} of {len(work)} videos; output folder: {out}")
     if todo:
         kept.reopen()
     each = SwapVideos(swapper, how, marking, measures)
@@ -125,7 +125,7 @@ def people_of(run: Run) -> list[str]:
 
 @dataclass(frozen=True)
 class SwapVideos:
-    """Swaps faces in videos on one device; it is pickled if there are several devices, one process each."""
+    """Swaps faces in videos on one device; with several devices, it is pickled for one process per device."""
 
     swapper: Trained[FaceSwapper]
     how: SwapSettings
@@ -146,7 +146,7 @@ class SwapVideos:
                 swap_video(job, pair, swapper, self.marking, how.crf, compare)
             except MediaError as error:
                 lost[job.name] = str(error)
-                say(f"  set aside: {job.video}: {error}", style="yellow")
+                say(f"  not made: {job.video}: {error}", style="yellow")
         return lost
 
 
@@ -155,10 +155,10 @@ def _tell(out: Path, made: int, count: int, recipe: FaceCrops, marking: Marking)
     if made:
         call = ["unmask", "train", "experiment=loop/cnn", "data=swapped", f"data.run={out}"]
         call += overrides(vars(recipe), vars(FaceCrops(align=True)))  # the default recipe of data=swapped
-        say(f"to train a detector on these faces, without marks: {shlex.join(call)}")
+        say(f"to train a detector on the unmarked faces: {shlex.join(call)}")
     off = [name for name, value in marking.describe().items() if value == "off"]
     if off:
-        say(f"not marked by {' and '.join(off)}, as configured; the manifest records it", style="yellow")
+        say(f"these marks are switched off: {', '.join(off)}; the manifest records this", style="yellow")
     if not made:
-        raise ValueError(f"none of {count} videos could be made, see above and {out / 'items.parquet'}")
-    say(f"{made} videos in {out / 'videos'}; items.parquet is the manifest, previews/ shows some")
+        raise ValueError(f"none of {count} videos could be made; for the reasons, see above or {out / 'items.parquet'}")
+    say(f"{made} videos in {out / 'videos'}; items.parquet is the manifest, previews/ shows frames of each")

@@ -1,4 +1,4 @@
-"""Load the trained module of a run, a generator or a face swapper; for other runs, name the command to use."""
+"""Load a run's trained generator or face swapper; the error for another kind of run names the command to use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 from unmask.config import Settings
 from unmask.runs.run import Run
 
-# The command to name in an error message, by the kind of the run, and for all other kinds.
+# Commands that error messages suggest: by kind of run, and for all other kinds.
 USES = {"generator": "unmask sample run={run}", "swapper": "unmask swap run={run} video=FILE to=NAME"}
 OTHERS = "unmask list runs"
 
@@ -75,7 +75,7 @@ def open_run(folder: str | None, verb: str) -> Run:
         ValueError: no folder is given, or it is not the folder of a run.
     """
     if not folder:
-        raise ValueError(f"run missing: unmask {verb} run=DIR ({OTHERS} shows them)")
+        raise ValueError(f"run missing: unmask {verb} run=DIR ({OTHERS} shows the runs)")
     return Run(Path(folder))
 
 
@@ -103,5 +103,5 @@ def load_swapper(run: Run) -> Trained[FaceSwapper]:
 
 def _require(wanted: str, kind: str, run: Run) -> None:
     if kind != wanted:
-        use = USES[kind].format(run=run.folder) if kind in USES else f"{OTHERS} shows the runs"
+        use = f"to use it: {USES[kind].format(run=run.folder)}" if kind in USES else f"{OTHERS} shows the runs"
         raise ValueError(f"run={run.folder}: {run.name} is a {kind}, not a {wanted}; {use}")

@@ -1,4 +1,4 @@
-"""Pixels before marking, for training detectors, in a store next to the published files.
+"""Store pixels before marking, for training detectors, next to the published files.
 
 Detectors must not learn to recognise the mark. The store therefore contains unmarked pixels: either samples and real
 images from the generator's own data (`unmarked_samples`), or faces from swapped videos and faces from the same frames
@@ -21,11 +21,11 @@ R = TypeVar("R", bound=Recipe)
 
 
 class Unmarked(Generic[R]):
-    """The store of one folder of generated media.
+    """Store of the unmarked pixels of one folder of generated media.
 
     Args:
         out: the folder of generated media.
-        recipe: the recipe with which `unmask prepare` would cut the same crops from files; its key names the store.
+        recipe: the recipe with which `unmask prepare` would make the same crops; its key is the store's folder name.
     """
 
     def __init__(self, out: Path, recipe: R) -> None:
@@ -35,7 +35,7 @@ class Unmarked(Generic[R]):
         self.kept = set(CropStore(self.folder).items["item"]) if whole else set()
 
     def has(self, item: str) -> bool:
-        """Whether the crops of an item are stored."""
+        """Return whether the crops of an item are stored."""
         return item in self.kept or read_about(self.folder, item) is not None
 
     def reopen(self) -> None:

@@ -49,21 +49,21 @@ class UnmarkedFaces(Unmarked[FaceCrops]):
         )
 
     def chosen(self, numbers: Iterable[int]) -> set[int]:
-        """Choose, from the numbers of the frames that show the face, those whose faces are stored."""
+        """Choose the frames whose faces are stored; `numbers` are those of all frames that show the face."""
         ordered = sorted(numbers)
         return {ordered[at] for at in burst_indices(len(ordered), self.recipe.frames)}
 
     def has_both(self, fake: Item, real: Item) -> bool:
-        """Whether the faces of a video are stored, both swapped and original."""
+        """Return whether both the swapped and the original faces of a video are stored."""
         return self.has(fake.item) and self.has(real.item)
 
     def cut(self, swapped: Swapped, face: Face, time: float) -> KeptFace:
-        """Crop the face of a frame whose presentation time is `time` in s."""
+        """Crop the face of a frame; `time` is the frame's presentation time in s."""
         made = warp(swapped.frame, self.recipe.matrix(*face.place), self.recipe.crop_size)
         return KeptFace(swapped.number, time, face.place, made, face.filmed)
 
     def keep_both(self, fake: Item, real: Item, faces: Sequence[KeptFace]) -> None:
-        """Store the faces of a video, both swapped and original."""
+        """Store both the swapped and the original faces of a video."""
         number = np.array([face.number for face in faces], np.int64)
         for item, cut in (fake, [face.made for face in faces]), (real, [face.filmed for face in faces]):
             crops = Crops(
@@ -85,6 +85,6 @@ class UnmarkedFaces(Unmarked[FaceCrops]):
             items += [replace(fake, predefined=split, source=real.item), replace(real, predefined=split)]
         if {item.item for item in items} == self.kept:
             return
-        if self.kept:  # the completed store has other videos
+        if self.kept:  # the completed store contains other videos
             self.reopen()
         self.merge(items)

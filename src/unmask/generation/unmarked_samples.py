@@ -15,7 +15,7 @@ from unmask.media.pictures import WholePictures
 from unmask.runs.run import Run
 from unmask.training.samples import pixels
 
-# Splits of ten consecutive samples. The shares suit the real images, which are scarcer than the samples.
+# Splits of ten consecutive samples. The shares suit the real images, of which there are fewer than samples.
 SPLITS = ("train",) * 6 + ("val",) + ("test",) * 3
 BATCH = 64  # number of real images per batch
 
@@ -39,7 +39,7 @@ class UnmarkedSamples(Unmarked[WholePictures]):
         return Item(item, path, 1, self.method, groups=(item,), predefined=SPLITS[number % len(SPLITS)])
 
     def has_sample(self, number: int) -> bool:
-        """Whether a sample is stored."""
+        """Return whether a sample is stored."""
         return self.has(self.item(number).item)
 
     def keep_sample(self, number: int, picture: NDArray[np.uint8]) -> None:
@@ -47,23 +47,23 @@ class UnmarkedSamples(Unmarked[WholePictures]):
         self.keep(self.item(number).item, _as_crops(picture))
 
     def finish(self, count: int) -> None:
-        """In each split, add one real image per sample if there are enough of them; then complete the store."""
+        """Add as many real images as samples to each split, if there are enough, and complete the store."""
         fakes = [self.item(number) for number in range(count)]
         if {item.item for item in fakes} == {item for item in self.kept if item.startswith(f"{self.name}/")}:
             return
-        if self.kept:  # the completed store has another number of samples
+        if self.kept:  # the completed store has a different number of samples
             self.reopen()
         try:
             data = data_of(self.run)
             data.setup("test")
         except (ValueError, OSError) as error:
             reason = str(error).partition("\n")[0]
-            say(f"no detector can train on these yet: the generator's own real pictures are not available ({reason})")
+            say(f"detectors cannot train on these samples: the generator's real pictures are not available ({reason})")
             return
         self.merge([*fakes, *(item for split in dict.fromkeys(SPLITS) for item in self._real(data, split, fakes))])
 
     def _real(self, data: DataModule, split: str, fakes: list[Item]) -> list[Item]:
-        """Store real images of a split; their fixed random order lets a later call with more samples add images."""
+        """Store real images of a split in a fixed random order, so that a call for more samples only adds images."""
         samples, wanted = data.samples[split], sum(item.predefined == split for item in fakes)
         rows = np.random.default_rng(0).permutation(len(samples))[:wanted]
         known, found = data.items.set_index("item"), []

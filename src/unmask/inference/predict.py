@@ -1,6 +1,6 @@
-"""Score one file with a trained detector and draw what was scored.
+"""Score one file with a trained detector and draw the scores.
 
-No training code is imported, so that the command starts almost as fast as PyTorch can be imported.
+No training code is imported, so that the command takes little longer to start than importing PyTorch takes.
 """
 
 import hashlib
@@ -36,8 +36,8 @@ def predict(path: Path, run: Run, out: Path | None = None, calibration: str = "n
     Args:
         path: a video or a picture.
         run: the run of a detector.
-        out: where to draw the scores, a `.png`; None for a name in the working directory.
-        calibration: name of the map to a calibrated probability, which is printed too; `none` prints none.
+        out: path of the drawn scores, a `.png`; None for a default name in the working directory.
+        calibration: name of the calibration with which a calibrated probability is also printed; or `none`.
 
     Raises:
         MediaError: the file cannot be read or contains no face.
@@ -105,7 +105,7 @@ def score(run: Run, store: MemoryStore) -> pd.DataFrame:
 
 def draw(path: Path, decoder: str, crops: Crops, predictions: pd.DataFrame, cuts: dict[str, float]) -> bytes:
     """Draw what was scored: the timeline of a video, the crop of an image, or a whole image with several faces."""
-    from unmask.reporting import group, timeline  # import Matplotlib only to draw
+    from unmask.reporting import group, timeline  # imports Matplotlib, which only drawing needs
 
     strips = MemoryStore({"file": crops}).strips
     if len(np.unique(crops.frame)) > 1:

@@ -18,27 +18,27 @@ from unmask.runs.run import Run, is_demo
 
 MARKED = 8  # number of frames of a video that are searched for a watermark
 RETRAIN = (
-    "the training diverged or the folder is damaged: take another run, or train again (rerun=true) with a lower "
+    "the training diverged or the folder is damaged: use another run, or train again (rerun=true) with a lower "
     "module.optimizer.lr or with trainer.precision=32-true"
 )
 
 
 def tell_score(path: Path, score: float, cut: float) -> None:
-    """Print the file's probability of being fake; `score` and the threshold `cut` are logits."""
-    say(f"\n{printable(path.name)}: probability of being fake {_digits(score, cut)}", style="bold")
+    """Print the file's score in [0, 1]; `score` and the threshold `cut` are logits."""
+    say(f"\n{printable(path.name)}: score {_digits(score, cut)} (0: real, 1: fake)", style="bold")
 
 
 def tell_calibrated(name: str, prob: float) -> None:
-    """Print the calibrated probability; it is shown as at most 0.99 and at least 0.01, as few items support more."""
+    """Print the calibrated probability; below 0.01 and above 0.99, no digits are shown, as few items support them."""
     shown = f"{prob:.2f}" if 0.01 <= prob <= 0.99 else "below 0.01" if prob < 0.01 else "above 0.99"
-    say(f"  calibrated: {shown} ({name}, fitted to the run's validation split; for as many fakes as there)")
+    say(f"  calibrated: {shown} ({name}, fitted to the run's validation split; assumes its share of fakes)")
 
 
 def tell_faces(crops: Crops, predictions: pd.DataFrame, cut: float) -> None:
-    """Print the number of faces and, if there are several, a line for each; face 1 is the one that is shown most."""
+    """Print the number of faces and, if there are several, a line for each; face 1 is the main face."""
     scores = detection.tracks(predictions).set_index("track")["score"]
     several, still = len(scores) > 1, len(np.unique(crops.frame)) == 1
-    words = "faces found, each scored; the highest score is the file's:" if several else "face found"
+    words = "faces found and scored; the highest score is the score of the file:" if several else "face found"
     say(f"  {len(scores)} {words}")
     for track, score in scores.items() if several else ():
         rows = crops.track == track
@@ -47,7 +47,7 @@ def tell_faces(crops: Crops, predictions: pd.DataFrame, cut: float) -> None:
         side, shown = "above" if score > cut else "below", _digits(float(score), cut)
         say(f"    face {int(str(track)) + 1}: {shown}, {side} the threshold; its centre is at ({centre}) px{when}")
     if crops.brief:
-        say(f"  {crops.brief} more seen in too few frames to be scored; some of these may not be faces")
+        say(f"  {crops.brief} more were not scored, because they appear in too few frames; some may not be faces")
 
 
 def tell_run(run: Run, score: float, cut: float, samples: str, faces: int) -> None:
@@ -59,7 +59,7 @@ def tell_run(run: Run, score: float, cut: float, samples: str, faces: int) -> No
         seen = "face with the highest score"
     subject = f"even the {seen}" if faces > 1 and score <= cut else f"the {seen}"
     limit = f"this detector's threshold of {_digits(cut, score)}"
-    say(f"  {side} {limit}: {subject} looks more like the {kind} it was trained on")
+    say(f"  {side} {limit}: {subject} looks more like the {kind} that it was trained on")
     trained = run.config["data"]
     say(f"  {samples} scored with {run.name}, trained on {trained['name'] or trained.get('run')}")
     say(f"  the run: {run.summary}")
@@ -67,16 +67,19 @@ def tell_run(run: Run, score: float, cut: float, samples: str, faces: int) -> No
 
 
 def tell_caveats(run: Run, faces: int) -> None:
-    """Print what a score does not mean."""
+    """Print the limits of the score."""
     for remark in run.remarks:
         say(f"  {remark} Do not rely on this score.", style="yellow")
-    say("\nWhat this is not:")
+    say("\nLimits of this score:")
     if is_demo(run.config["data"]):
         say("  - This run was trained on rendered demo people. It says nothing about real faces.", style="yellow")
-    say("  - No proof. Detectors err more on material unlike their training: other forgeries, phones, re-uploads.")
+    say(
+        "  - A score is not proof. Detectors err more often on files unlike their training data: other forgeries, "
+        "phones, re-uploads."
+    )
     if faces > 1:
-        say(f"  - The highest of {faces} scores is above the threshold by mistake more often than a single one.")
-    say("  - The score is not the chance that the file is fake: that depends on where the file comes from.")
+        say(f"  - The highest of {faces} scores is above the threshold by mistake more often than a single score.")
+    say("  - The score is not the probability that the file is fake, which also depends on where the file comes from.")
     seen = seen_by(run)
     seen = "faces were" if faces > 1 else f"{seen} was"
     say(
@@ -88,10 +91,10 @@ def tell_marks(path: Path, decoder: str) -> None:
     """Print the marks in the file: metadata of generators, and the watermark of unmask."""
     reader = open_media(path, decoder)
     frames = reader.read(burst_indices(len(reader), MARKED))
-    say("What the file says about itself:")
+    say("Marks in the file:")
     for finding in inspect(path, frames) or ["no mark of a generator was found"]:
         say(f"  - {printable(finding)}")
-    say("  - Marks can be removed or forged: their absence proves nothing.\n")
+    say("  - Marks can be removed or forged, so their absence proves nothing.\n")
 
 
 def seen_by(run: Run) -> str:
@@ -100,7 +103,7 @@ def seen_by(run: Run) -> str:
 
 
 def _digits(score: float, other: float) -> str:
-    """Format a logit as a probability with 2 digits, or with up to 6 if it would else equal that of the other logit."""
+    """Format a logit as a probability with 2 digits, or up to 6 to tell it from that of the other logit."""
     value, other = detection.probability([score, other]).tolist()
     places = next((count for count in range(2, 6) if f"{value:.{count}f}" != f"{other:.{count}f}"), 6)
     return f"{value:.{places}f}"
@@ -127,11 +130,11 @@ def _errors(table: pd.DataFrame | None, cut: float, item: str) -> str:
     (alarms, real), (found, fake) = shares[0], shares[1]
     if real and fake:
         return (
-            f"on its test {item}s that threshold flags {found} of the fakes and {alarms} of the real ones "
+            f"on its test {item}s, this threshold flags {found} of the fakes and {alarms} of the real ones "
             f"({fake} and {real} {item}s)"
         )
     share, count, kind, other = (alarms, real, "real ones", "fakes") if real else (found, fake, "fakes", "real ones")
     return (
-        f"on its test {item}s that threshold flags {share} of the {kind} ({count} {item}s); it contains no {other}, "
-        "so the rate for these is unknown"
+        f"on its test {item}s, this threshold flags {share} of the {kind} ({count} {item}s); there are no {other} in "
+        "the test split, so the rate for these is unknown"
     )

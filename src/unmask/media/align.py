@@ -14,14 +14,14 @@ TEMPLATE = np.array(
 
 
 def crop_matrix(box: Array, size: int, margin: float) -> Array:
-    """Return the map [2, 3] from a frame to a crop of `size` px; it shows 1 + `margin` times the box's longer side."""
+    """Return the affine matrix [2, 3] that maps a square of 1 + `margin` times the box's longer side to `size` px."""
     centre = (box[:2] + box[2:]) / 2
     scale = size / (float(max(box[2] - box[0], box[3] - box[1])) * (1 + margin))
     return np.array([[scale, 0, size / 2 - scale * centre[0]], [0, scale, size / 2 - scale * centre[1]]], np.float32)
 
 
 def align_matrix(landmarks: Array, size: int, margin: float) -> Array:
-    """Return the least-squares similarity [2, 3] that maps landmarks [5, 2] to the template (Umeyama, 1991)."""
+    """Return the similarity matrix [2, 3] that maps landmarks [5, 2] to `TEMPLATE` by least squares (Umeyama, 1991)."""
     target = ((TEMPLATE - 0.5) / (1 + margin) + 0.5) * size
     source = landmarks.astype(np.float64)
     a, b = source - source.mean(0), target - target.mean(0)
@@ -46,7 +46,7 @@ def warp(frame: NDArray[np.uint8], matrix: Array, size: int) -> NDArray[np.uint8
         small = (max(width // shrink, 1), max(height // shrink, 1))
         frame = cv2.resize(frame, small, interpolation=cv2.INTER_AREA).astype(np.uint8)
         ratio = np.array([width / small[0], height / small[1]], np.float32)
-        # Pixel centres lie at half coordinates; convert the map from the large frame's coordinates to the small one's.
+        # Convert the matrix to the coordinates of the small frame; pixel centres lie at half coordinates.
         matrix[:, 2] += matrix[:, :2] @ (ratio / 2 - 0.5)
         matrix[:, :2] *= ratio
     return cv2.warpAffine(frame, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(

@@ -20,7 +20,7 @@ SAME_COLOURS = 2  # grey levels; a profile that shifts no colour by more than th
 
 
 def restore_transparency(picture: "Picture", path: Path) -> "Picture":
-    """Correct the transparent colour (tRNS), which Pillow misreads if the bit depth of a PNG is not 8."""
+    """Return the picture with its transparent colour (tRNS), which Pillow misreads if a PNG's bit depth is not 8."""
     from PIL import Image
 
     clear = picture.info.get("transparency")
@@ -31,7 +31,7 @@ def restore_transparency(picture: "Picture", path: Path) -> "Picture":
     if depth == 8:
         return picture
     profile = {key: value for key, value in picture.info.items() if key != "transparency"}
-    if depth < 8:  # Pillow scales pixel values to 0 to 255, but not the transparent one
+    if depth < 8:  # Pillow scales pixel values to [0, 255], but not the transparent value
         picture.info["transparency"] = int(clear) * 255 // (2**depth - 1)  # type: ignore[arg-type]
         return picture
     alpha = Image.fromarray(np.where(_is_colour(picture, path, clear), 0, 255).astype(np.uint8))
@@ -43,21 +43,21 @@ def restore_transparency(picture: "Picture", path: Path) -> "Picture":
 
 
 def _is_colour(picture: "Picture", path: Path, clear: object) -> NDArray[np.bool_]:
-    """Return where a 16-bit PNG is transparent [H, W]; RGB is read with OpenCV, because Pillow keeps only 8 bits."""
+    """Return a mask [H, W] of a 16-bit PNG's transparent pixels; OpenCV reads RGB, because Pillow keeps only 8 bits."""
     if picture.mode == "I;16":
         return np.asarray(np.asarray(picture) == clear)
     import cv2
 
     values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
-        raise MediaError("not a readable picture (a PNG of 16 bits with a damaged transparent colour)")
+        raise MediaError("not a readable picture (OpenCV cannot decode this 16-bit PNG with a transparent colour)")
     return np.asarray(values[..., 3] == 0 if values.shape[2] == 4 else (values[..., ::-1] == clear).all(2))
 
 
 def to_rgb(picture: "Picture") -> Frame:
     """Convert a picture in any mode to sRGB, uint8 [H, W, 3].
 
-    The picture is converted in strips to save memory: Pillow needs four bytes per pixel, and as many again for each
+    The picture is converted in strips to save memory: Pillow needs four bytes per pixel, and four more for each
     conversion step.
     """
     width, height = picture.size
@@ -88,12 +88,12 @@ def _strip_to_rgb(picture: "Picture") -> Frame:
 
 
 def _grey(picture: "Picture") -> NDArray[np.uint8]:
-    """Keep the upper 8 of 16 bits [H, W]."""
+    """Return the upper 8 bits of 16-bit grey values [H, W]."""
     return (np.asarray(picture) >> 8).astype(np.uint8)
 
 
 def to_srgb(picture: "Picture", profile: object) -> "Picture":
-    """Convert a picture from its ICC profile to sRGB; unchanged if the profile is sRGB, damaged or unusable."""
+    """Convert a picture from its ICC profile to sRGB; return it unchanged if no conversion is needed or possible."""
     from PIL import ImageCms
 
     if not isinstance(profile, bytes) or not profile:
@@ -106,7 +106,7 @@ def to_srgb(picture: "Picture", profile: object) -> "Picture":
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> "ImageCmsTransform | None":
-    """Build the transform from an ICC profile to sRGB; None if it changes nothing visible or cannot be used."""
+    """Return the transform from an ICC profile to sRGB, or None if it changes nothing visible or cannot be used."""
     from PIL import Image, ImageCms
 
     try:

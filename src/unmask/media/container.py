@@ -55,8 +55,8 @@ def check_size(width: int, height: int) -> None:
     """
     if width * height > MOST_PIXELS:
         raise MediaError(
-            f"too large: {width}x{height} px, and videos of more than {MOST_PIXELS:,} pixels a frame are not read; "
-            "scale it down (ffmpeg -i FILE -vf scale=1920:-2 NEW.mp4)"
+            f"too large: a frame has {width}x{height} px, expected at most {MOST_PIXELS:,} pixels; "
+            "scale the video down (ffmpeg -i FILE -vf scale=1920:-2 NEW.mp4)"
         )
 
 
@@ -74,12 +74,12 @@ def _choose(container: "InputContainer") -> "VideoStream":
             f"not a readable video (no decoder for its codec {_codec_tag(container, stream.index)}): save it as "
             "H.264 with a program that plays it"
         )
-    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # the stream may contradict the container
+    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # the stream's size may differ from the container's
     return stream
 
 
 def _codec_tag(container: "InputContainer", index: int) -> str:
-    """Return the file's name for a codec unknown to FFmpeg, such as 'zzzz'; PyAV exposes it only in its log format."""
+    """Return the tag of a codec that FFmpeg does not know, such as 'zzzz'; PyAV has it only in `dumps_format`."""
     import av
 
     level = av.logging.get_level()

@@ -23,13 +23,13 @@ class Crops:
     prob: Array  # [N]; NaN if the frame was not searched or the tracker filled a gap
     pixels: NDArray[np.uint8]  # [N, 3, S, S]
     masks: NDArray[np.uint8] | None = None  # [N, 1, S, S], 255 where the file was manipulated
-    statistics: Statistics = field(default_factory=dict)  # of the file, not of its pixels; read by the audit
-    notes: Statistics = field(default_factory=dict)  # other facts about the file, not read by the audit
-    brief: int = 0  # faces seen in too few frames to be cropped; counted only with `faces=all`
+    statistics: Statistics = field(default_factory=dict)  # of the file and its whole frames; used by the audit
+    notes: Statistics = field(default_factory=dict)  # other facts about the file, not used by the audit
+    brief: int = 0  # number of faces detected in too few frames to be cropped; counted only with `faces=all`
 
     @staticmethod
     def joined(pieces: Sequence["Crops"]) -> "Crops":
-        """Concatenate the crops of several pieces, without masks, statistics and notes."""
+        """Concatenate the arrays of several `Crops`; fields with a default value are not copied."""
         return Crops(
             track=np.concatenate([piece.track for piece in pieces]),
             frame=np.concatenate([piece.frame for piece in pieces]),

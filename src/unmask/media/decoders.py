@@ -1,4 +1,4 @@
-"""The video decoders by name: which are available, and in which version."""
+"""Look up video decoders by name, check that they are available, and return their versions."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -19,7 +19,7 @@ PACKAGES = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}
 
 
 def choose_decoder(name: str = "auto") -> str:
-    """Resolve a decoder name; `auto` is PyAV, the fastest at reading a few frames of an H.264 video.
+    """Resolve a decoder name; `auto` means PyAV, which reads a few frames of an H.264 video fastest.
 
     Raises:
         ValueError: the decoder is unknown, not installed, or does not load.
@@ -38,15 +38,15 @@ def choose_decoder(name: str = "auto") -> str:
                 raise RuntimeError("it found no FFmpeg")
         except (ImportError, RuntimeError, OSError) as error:
             raise ValueError(
-                "the decoder 'torchcodec' does not load: it needs the shared libraries of FFmpeg (apt-get install "
-                "ffmpeg, or conda install ffmpeg) and a release that matches this PyTorch; or choose auto "
-                f"({first_line(error)})"
+                f"the decoder 'torchcodec' does not load ({first_line(error)}): install the shared libraries of FFmpeg "
+                "(apt-get install ffmpeg, or conda install ffmpeg) and a torchcodec release that matches this PyTorch, "
+                "or choose auto"
             ) from None
     return name
 
 
 def decoder_version(name: str = "auto") -> str:
-    """Return decoder and version, such as `decord 0.6.0`; part of a recipe's key, as pixels may differ by version."""
+    """Return a decoder and its version, such as `decord 0.6.0`; recipe keys use it, as pixels may differ by version."""
     chosen = choose_decoder(name)
     found = f"{chosen} {version(PACKAGES[chosen]).partition('+')[0]}"
     if chosen == "torchcodec":  # its wheel does not bundle FFmpeg

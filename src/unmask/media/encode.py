@@ -26,25 +26,25 @@ class Clock(NamedTuple):
     last: int
 
     def seconds(self, number: int) -> float:
-        """Return when a frame is shown, in seconds after the first one."""
+        """Return the presentation time of a frame, in seconds after the first frame."""
         return float((self.times[number] - self.times[0]) * self.base)
 
 
 class VideoWriter:
-    """Encode RGB frames as an mp4, one `add` per frame, in constant memory.
+    """Encode RGB frames as an mp4 in constant memory; each call of `add` encodes one frame.
 
     Use it as a context manager: the file appears at `path` when the block ends, unless an error was raised. Encoding
-    uses one thread: with several, x264 divides pictures among them, so the bytes would depend on the machine.
+    uses one thread, because x264's output depends on the number of threads.
 
     Args:
         path: Where to write; its folder is created.
         fps: Frames per second.
         crf: x264's constant rate factor, 0 (lossless) to 51.
         metadata: Written into the container under exactly these keys; players show `comment` and `title`.
-        gop: Maximum number of frames between key frames; a seek decodes at most that many.
+        gop: Maximum number of frames between key frames; a seek decodes at most this number.
         preset: x264 preset, which trades time for size.
         sound: A file whose audio is included: copied if an mp4 can hold it, else encoded as AAC.
-        clock: Presentation times, if frames are unevenly spaced or do not start at 0; by default given by `fps`.
+        clock: Presentation times of frames that are unevenly spaced or do not start at 0; by default set by `fps`.
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class VideoWriter:
         height, width = shape[:2]
         if height % 2 or width % 2:
             raise ValueError(
-                f"H.264 in yuv420p needs even sizes, not {height}x{width}; crop or pad the frames by one pixel"
+                f"H.264 in yuv420p needs even sizes, got {width}x{height} px; crop or pad the frames by one pixel"
             )
         self._shape = shape
         # Without use_metadata_tags, the mp4 muxer silently drops unknown keys.
         options = {"movflags": "use_metadata_tags+faststart"}
-        name = f"file:{self._part.absolute()}"  # else FFmpeg mistakes a name such as 12:30.mp4 for a protocol
+        name = f"file:{self._part.absolute()}"  # without `file:`, FFmpeg takes a name such as 12:30.mp4 for a protocol
         self._container = self._open.enter_context(av.open(name, "w", format="mp4", options=options))
         self._container.metadata.update(self.metadata)
         rate = Fraction(self.fps).limit_denominator(1001)
@@ -125,7 +125,7 @@ class VideoWriter:
         return read_sound(source, self._container)
 
     def _mux(self, packets: Iterable[Encoded]) -> None:
-        """Write video packets; before each one, write the audio due earlier, so that neither accumulates in memory."""
+        """Write video packets, and before each one the earlier audio packets, so that none accumulate in memory."""
         for packet in packets:
             self._mux_sound(timed(packet).due)
             self._container.mux(packet)
@@ -153,7 +153,7 @@ def write_video(
     sound: Path | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Encode RGB frames [H, W, 3] that share one size, with even height and width, as an mp4; see `VideoWriter`.
+    """Encode RGB frames [H, W, 3] as an mp4; all frames have the same even height and width. See `VideoWriter`.
 
     Raises:
         ValueError: there are no frames, sizes are odd or change, or there are more frames than timestamps in `clock`.

@@ -1,4 +1,4 @@
-"""Detect faces in batches of frames with facenet-pytorch's MTCNN (arXiv:1604.02878), whose weights it bundles.
+"""Detect faces in batches of frames with MTCNN (arXiv:1604.02878); facenet-pytorch contains the network and weights.
 
 PyTorch is imported lazily, so that processes that prepare whole pictures start in less than half the time.
 """
@@ -15,7 +15,7 @@ Array = NDArray[np.float32]
 
 
 class Faces(NamedTuple):
-    """The faces of one frame, in pixels of that frame."""
+    """The faces detected in one frame; coordinates are in pixels of the frame."""
 
     boxes: Array  # [n, 4]: left, top, right, bottom
     probs: Array  # [n]
@@ -25,8 +25,8 @@ class Faces(NamedTuple):
 class FaceFinder:
     """Detect faces in frames of equal size.
 
-    Frames are first shrunk to `long_side`; faces that are then below about 20 px are missed. At 480 px, detection is
-    2.7 times faster than at full size, and the boxes have a mean IoU of 0.91 with those found at full size.
+    Frames are first shrunk to `long_side`; faces that are then smaller than about 20 px are missed. At 480 px,
+    detection is 2.7 times faster than at full size, and the mean IoU with the boxes found at full size is 0.91.
 
     Args:
         long_side: longest side of a frame during detection, px; smaller frames are not enlarged.

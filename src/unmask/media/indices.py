@@ -2,9 +2,9 @@
 
 
 def burst_indices(total: int, frames: int, burst: int = 1) -> list[int]:
-    """Choose `frames` of `total` frames, in evenly spread bursts of `burst` consecutive frames.
+    """Return the indices of `frames` of `total` frames, in evenly spaced bursts of `burst` consecutive frames.
 
-    The video is divided into equal shares, one per burst, and each burst lies in the middle of its share. So burst=1
+    The video is divided into equal parts, one per burst, and each burst is in the middle of its part. So burst=1
     chooses evenly spaced frames, and burst=frames chooses a single run of consecutive frames. If the video is shorter
     than `frames`, all its frames are chosen.
     """

@@ -12,18 +12,18 @@ from unmask.files import NotRegularError, open_regular, printable
 
 Frame = NDArray[np.uint8]  # [H, W, 3], RGB
 Frames = NDArray[np.uint8]  # [N, H, W, 3], RGB
-Statistics = dict[str, float | str]  # facts about a file other than its pixels, by name
+Statistics = dict[str, float | str]  # facts about a file, by name
 
 VIDEOS = {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"}
 VIDEOS |= {".wmv", ".flv", ".ogv"}
 PICTURES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
-#: Unsupported picture formats. Their files are listed like others, and rejected with a reason instead of ignored.
+#: Unsupported picture formats. Their files are not ignored, but listed like others and then rejected with a reason.
 UNREAD = {".gif", ".jxl", ".jp2"}
 MEDIA = frozenset(VIDEOS | PICTURES | UNREAD)
 
-#: Picture formats that Pillow may parse, by its names; an allowlist, so that its other parsers are never reached.
+#: Picture formats that Pillow may parse, by Pillow's names. This allowlist disables all its other parsers.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF")
-#: Containers that FFmpeg may parse, by its names. Unlike playlists (HLS, ffconcat), none can reference another file.
+#: Containers that FFmpeg may parse, by FFmpeg's names. Unlike playlists (HLS, ffconcat), none can refer to other files.
 CONTAINERS = ("mov", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "asf", "flv", "ogg")
 CONTAINERS_IN_WORDS = "MP4, MOV, Matroska, WebM, AVI, MPEG, MPEG-TS, WMV, FLV, Ogg"
 
@@ -52,7 +52,7 @@ DAMAGED = "its content is damaged"
 
 
 class MediaError(ValueError):
-    """Raised if a file cannot be used; the message is the reason, to be shown next to the file name."""
+    """Raised if a file cannot be used; the message gives the reason without the file name, which callers add."""
 
 
 def first_bytes(path: Path, count: int) -> bytes:
@@ -99,12 +99,12 @@ def picture_format(path: Path) -> str | None:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is read as a picture, judged by its content, or by its name if the content is unknown."""
+    """Return whether a file is read as a picture: by its content, or by its suffix if the content is unknown."""
     return picture_format(path) is not None or (path.suffix.lower() in PICTURES | UNREAD and not is_video(path))
 
 
 def is_video(path: Path) -> bool:
-    """Whether the file starts like a common video container."""
+    """Return whether a file starts like a common video container."""
     head = first_bytes(path, 12)
     return (
         (len(head) == 12 and head[4:8] in _BOXES)
@@ -116,13 +116,13 @@ def is_video(path: Path) -> bool:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, without the times and source lines that C++ libraries add.
 
-    So the message is reproducible. Messages about a decoder's own bugs (such as an AttributeError) are replaced by
-    `DAMAGED`, because they say nothing about the file.
+    Without them, the message is reproducible. Messages about a decoder's own bugs (such as an AttributeError) are
+    replaced by `DAMAGED`, because they say nothing about the file.
     """
     if isinstance(error, MemoryError):
         return "it needs more memory than is available"
     if type(error).__module__ == "builtins" and not isinstance(error, SPEAKING):
         return DAMAGED
-    said = getattr(error, "strerror", None) or str(error)  # some PyAV errors have it but are no OSError
+    said = getattr(error, "strerror", None) or str(error)  # some PyAV errors have `strerror` but are not OSErrors
     text = re.sub(r"\[\d\d:\d\d:\d\d\] ?|\S+\.(cc|cpp|h):\d+[:,]? ?", "", said).strip().splitlines()
     return printable(text[0])[:160] if text else DAMAGED

@@ -1,4 +1,4 @@
-"""Paste a face back where its crop was cut, with matched colours and a soft border."""
+"""Paste a face into a frame at the place of its crop, with matched colours and a soft border."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ EDGE = 0.06  # share of a crop's side over which a mask fades out, so that the c
 
 
 class Pasted(NamedTuple):
-    """A frame with a face pasted in, and the blending weight [H, W] in [0, 1]; 0 leaves the frame unchanged."""
+    """A frame with a pasted face, and the blending weight [H, W] in [0, 1]; where it is 0, the frame is unchanged."""
 
     frame: Pixels
     alpha: Array
@@ -24,13 +24,13 @@ class Pasted(NamedTuple):
 def paste(
     frame: Pixels, picture: Array, mask: Array, matrix: Array, blend: str = "feather", feather: float = 0.06
 ) -> Pasted:
-    """Paste a picture into a frame.
+    """Return a frame with a face pasted into it.
 
     Args:
         frame: uint8 [H, W, 3].
         picture: the face [S, S, 3] in [0, 255].
         mask: where the face is in the picture, [S, S] in [0, 1].
-        matrix: the map [2, 3] from the frame to the picture, px.
+        matrix: affine matrix [2, 3] from frame px to picture px.
         blend: `feather` mixes picture and frame by the softened mask. `poisson` first adapts the picture's colours to
             the surrounding frame and keeps its gradients (doi 10.1145/882262.882269), then mixes by the same mask.
         feather: width of the soft border inside the mask, as a share of the picture's side.
@@ -62,7 +62,7 @@ def paste(
 
 
 def soften(mask: Array, feather: float) -> Array:
-    """Soften a mask [S, S] inwards from its border, to [0, 1]; fade it out towards the picture's border, too."""
+    """Return a mask [S, S] in [0, 1] that fades out inside its own border and towards the picture's border."""
     side = len(mask)
     width = max(1, round(feather * side))
     hard = (mask > 0.5).astype(np.uint8)
@@ -78,12 +78,12 @@ def soften(mask: Array, feather: float) -> Array:
 def unwarp(picture: Array, matrix: Array, size: tuple[int, int]) -> Array:
     """Invert `media.align.warp`: map a crop back to its place in a frame.
 
-    Outside the picture the result is 0. A large picture is first reduced by area averaging, because bilinear sampling
-    would skip pixels.
+    Outside the picture the result is 0. If the picture shrinks to half its size or less, it is first reduced by area
+    averaging, because bilinear sampling would skip pixels.
 
     Args:
         picture: [S, S] or [S, S, 3].
-        matrix: the map [2, 3] from the frame to the picture.
+        matrix: affine matrix [2, 3] from frame px to picture px.
         size: (width, height) of the result.
     """
     matrix = np.asarray(matrix, np.float32).copy()
@@ -97,7 +97,7 @@ def unwarp(picture: Array, matrix: Array, size: tuple[int, int]) -> Array:
 
 
 def rescale(matrix: Array, ratio: float) -> Array:
-    """Rescale a map [2, 3] to a picture whose side is `ratio` times as long; pixel centres lie at half coordinates."""
+    """Adapt an affine matrix [2, 3] to a picture rescaled by `ratio`; pixel centres lie at half coordinates."""
     scaled = np.float32(ratio) * matrix
     scaled[:, 2] += np.float32(ratio / 2 - 0.5)
     return np.asarray(scaled, np.float32)
@@ -110,7 +110,8 @@ def match_colours(picture: Array, target: Array, mask: Array, how: str = "reinha
         picture: [S, S, 3] in [0, 255].
         target: the face with the wanted colours, same shape.
         mask: the region of both pictures in which colours are measured, [S, S] in [0, 1].
-        how: `reinhard` matches mean and standard deviation of each CIE Lab channel (doi 10.1109/38.946629), or `none`.
+        how: `reinhard` matches mean and standard deviation of each CIE Lab channel (doi 10.1109/38.946629); `none`
+            changes nothing.
 
     Raises:
         ValueError: `how` is unknown.
@@ -129,7 +130,7 @@ def match_colours(picture: Array, target: Array, mask: Array, how: str = "reinha
 
 
 def _reach(matrix: Array, side: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Return the part of a frame that a picture may cover: left, top, right, bottom."""
+    """Return the box of a frame that a picture may cover: left, top, right, bottom."""
     corners = np.array([[-1, -1], [side, -1], [-1, side], [side, side]], np.float64)
     back = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2].astype(np.float64)).T
     low, high = np.floor(back.min(0)).astype(int), np.ceil(back.max(0)).astype(int) + 1
@@ -138,7 +139,7 @@ def _reach(matrix: Array, side: int, shape: tuple[int, ...]) -> tuple[int, int, 
 
 
 def _poisson(face: Array, around: Pixels, weight: Array) -> Array:
-    """Blend the face's gradients with the surrounding border; the face is returned unchanged if the mask is empty."""
+    """Adapt a face's colours to its surroundings and keep its gradients; return a face below 3 px unchanged."""
     region = np.asarray(255 * (weight > 0.5), np.uint8)  # the region's border lies on the face, not beside it
     columns, lines = np.flatnonzero(region.any(0)), np.flatnonzero(region.any(1))
     if len(columns) < 3 or len(lines) < 3:

@@ -1,4 +1,4 @@
-"""The recipe for pictures and frames that are used whole: paintings, faces already cropped, whole scenes."""
+"""The recipe that uses whole pictures and frames: paintings, cropped faces, scenes."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from unmask.media.kinds import MEDIA, MediaError, is_picture
 from unmask.media.probe import Look, file_statistics, look, look_statistics
 from unmask.media.reader import open_media, read_mask
 
-VERSION = 2  # increase it when the same settings give different pixels, so that no stale crop is used
+VERSION = 2  # increase this when the same settings give different pixels, so that no stale crop is used
 FITS = ("stretch", "cut")
 
 
@@ -40,7 +40,7 @@ def _joined(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 @dataclass
 class WholePictures:
-    """Read a picture, or frames of a video, and resize to `crop_size`; pictures of this size stay bit-identical.
+    """Read a picture, or frames of a video, and resize them to `crop_size`; pixels of this size are not changed.
 
     Args:
         frames: number of frames taken from a video; a picture counts as one.
@@ -50,8 +50,8 @@ class WholePictures:
         landmarks: also find the landmarks of the largest face, for self-blending; videos, and pictures without a face,
             are then rejected.
         masks: also store the manipulation masks, for localisation.
-        decoder: for videos: `auto`, `decord`, `pyav` or `torchcodec`.
-        device: where face detection runs; it does not change which prepared crops are used.
+        decoder: video decoder: `auto`, `decord`, `pyav` or `torchcodec`.
+        device: where face detection runs; it is not part of `key`.
     """
 
     crop_size: int = 256
@@ -63,9 +63,9 @@ class WholePictures:
     decoder: str = "auto"
     device: str = "cpu"
 
-    #: Files that this recipe can read.
+    #: Suffixes of the files that this recipe can read.
     suffixes: ClassVar[frozenset[str]] = MEDIA
-    #: How a config chooses this recipe: `data/recipe=pictures`.
+    #: Name of this recipe in a config: `data/recipe=pictures`.
     option: ClassVar[str] = "pictures"
 
     def __post_init__(self) -> None:
@@ -75,22 +75,22 @@ class WholePictures:
         self._finder: FaceFinder | None = None
 
     def describe(self) -> dict[str, object]:
-        """Return everything that determines the pixels."""
+        """Return everything that determines the pixels: settings, decoder and its version."""
         settings = {key: value for key, value in asdict(self).items() if key != "device"}
         return settings | {"decoder": f"Pillow, of videos {decoder_version(self.decoder)}", "version": VERSION}
 
     @property
     def key(self) -> str:
-        """Hash of `describe()`; recipes with the same key give the same pixels."""
+        """A hash of `describe()`; recipes with the same key give the same pixels."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:10]
 
     def words(self, image_size: int) -> str:
-        """Describe the pictures that a network sees, for a description of the protocol."""
-        shown = "whole, brought" if self.fit == "stretch" else "the middle square, resized"
-        return f"{shown} to {self.crop_size} px, seen at {image_size} px"
+        """Return a description of the network's input, for the protocol of a report."""
+        shown = "whole picture stretched" if self.fit == "stretch" else "middle square resized"
+        return f"{shown} to {self.crop_size} px, network input {image_size} px"
 
     def landmarks_in_crop(self, box: Array, landmarks: Array) -> Array:
-        """Map landmarks [N, 5, 2] from frame px to crop px, given the visible part of each picture, `box` [N, 4]."""
+        """Map landmarks [N, 5, 2] from frame px to crop px; `box` [N, 4] is the part of each frame that is cropped."""
         scale = self.crop_size / (box[:, 2:] - box[:, :2])
         return np.asarray((landmarks - box[:, None, :2]) * scale[:, None], np.float32)
 
@@ -105,10 +105,10 @@ class WholePictures:
         """Return one row per frame; if `masks` is set, include the masks, which are all zero if the file has none.
 
         Raises:
-            MediaError: the file cannot be read, `landmarks` is set and no face is found, or the mask does not fit.
+            MediaError: the file or its mask cannot be read, their sizes differ, or no face is found for `landmarks`.
         """
         if self.landmarks and not is_picture(path):
-            raise MediaError("recipe.landmarks needs pictures; for videos, use data/recipe=faces")
+            raise MediaError("data.recipe.landmarks=true supports only pictures; for videos, use data/recipe=faces")
         reader = open_media(path, self.decoder)
         numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
         count = len(numbers)
@@ -127,7 +127,7 @@ class WholePictures:
         )
 
     def _see(self, number: int, frame: NDArray[np.uint8], count: int) -> "_Seen":
-        """Reduce the `number`-th of `count` frames [H, W, 3] to what is kept, so that a video needs little memory."""
+        """Summarise the `number`-th of `count` frames [H, W, 3], so that a video needs little memory."""
         landmarks = self._find(frame) if self.landmarks else np.full((5, 2), np.nan, np.float32)
         height, width = frame.shape[:2]
         return _Seen((height, width), self._fit(frame), landmarks, look(frame, number, count))
@@ -140,7 +140,7 @@ class WholePictures:
         return np.where(_joined(shown) > 127, 255, 0).astype(np.uint8)
 
     def _shown(self, height: int, width: int) -> NDArray[np.int64]:
-        """Return the part of a picture that is kept: left, top, right, bottom."""
+        """Return the box of a picture that is kept: left, top, right, bottom."""
         if self.fit == "stretch":
             return np.array([0, 0, width, height])
         side = min(height, width)

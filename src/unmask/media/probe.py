@@ -1,6 +1,6 @@
 """File-level statistics: size, format, resolution, codec statistics, colour, our own watermark.
 
-A detector must not be able to tell real from fake by these statistics; the shortcut audit (data/audit.py) checks that.
+These statistics must not reveal whether a file is real or fake; the shortcut audit (data/audit.py) checks this.
 """
 
 import math
@@ -17,13 +17,13 @@ from unmask.media.video import describe
 from unmask.provenance import watermark
 
 MARKED = 8  # maximum number of frames searched for the watermark
-SAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}  # as Pillow numbers them
+SAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}  # chroma subsampling by Pillow's number
 
 
 def file_statistics(path: Path) -> Statistics:
     """Return size in bytes, format, codec and resolution; for a video also frame rate, frame count and frame sizes.
 
-    The statistics of a video are not those of its cover picture; `width` and `height` are of a frame as displayed.
+    Cover pictures of videos are ignored. `width` and `height` are those of a displayed frame.
     """
     found: Statistics = {"bytes": float(path.stat().st_size), "format": path.suffix.lower().lstrip(".")}
     if is_picture(path):
@@ -46,7 +46,7 @@ def file_statistics(path: Path) -> Statistics:
 
 
 def _picture_statistics(path: Path) -> Statistics:
-    """Return the statistics by Pillow, which also reads the pixels; PyAV would reject some readable pictures."""
+    """Return the statistics that Pillow reports; PyAV would reject some pictures that Pillow can read."""
     from PIL import JpegImagePlugin
 
     with open_picture(path) as picture:
@@ -59,14 +59,14 @@ def _picture_statistics(path: Path) -> Statistics:
 
 
 class Look(NamedTuple):
-    """The data of one frame from which its statistics are computed; the frame itself is not needed any more."""
+    """Summary of one frame, from which its statistics are computed, so that the frame need not be kept."""
 
     histogram: NDArray[np.int64]  # [3, 256]: counts of each value, in every fourth pixel of every fourth line
     plane: NDArray[np.float32] | None  # to be searched for the watermark; None if this frame is not searched
 
 
 def look(frame: NDArray[np.uint8], number: int, count: int) -> Look:
-    """Summarise the `number`-th of `count` whole frames [H, W, 3]; up to 8 of them are searched for the watermark."""
+    """Summarise the `number`-th of `count` whole frames [H, W, 3]; up to 8 frames are searched for the watermark."""
     some = frame[::4, ::4]
     histogram = np.stack([np.bincount(some[..., channel].ravel(), minlength=256) for channel in range(3)])
     return Look(histogram, None if number % -(-count // MARKED) else watermark.plane(frame))

@@ -60,12 +60,12 @@ class VideoReader:
         raise NotImplementedError
 
     def times(self, indices: list[int]) -> NDArray[np.float64]:
-        """Return when these frames are shown, in seconds after the first one [N]."""
+        """Return the presentation times [N] of these frames, in seconds after the first frame."""
         return self.about.seconds(indices)
 
 
 class PyavReader(VideoReader):
-    """PyAV: decodes only frames that wanted ones depend on (H.264), or all up to the last wanted one (other codecs)."""
+    """Read frames with PyAV: decode only needed frames (H.264), or all up to the last wanted one (other codecs)."""
 
     def _fill(self, indices: list[int], put: Put) -> None:
         wanted = set(indices)
@@ -76,13 +76,13 @@ class PyavReader(VideoReader):
                     found |= self._put(decode(wanted), indices, put)
         except MediaError:
             raise
-        except Exception as error:  # decoders raise many types on damaged files
+        except Exception as error:  # decoders raise many kinds of errors on damaged files
             raise MediaError(f"broken video stream ({first_line(error)})") from error
         if lost := wanted - found:
-            raise MediaError(f"the video ends before frame {min(lost)}: it is cut off")
+            raise MediaError(f"the video ends before frame {min(lost)}: the file is cut off")
 
     def _put(self, frames: Iterator[tuple[int, "VideoFrame"]], indices: list[int], put: Put) -> set[int]:
-        """Call `put(position, frame)` for every position of a frame's number in `indices`; return the numbers found."""
+        """Call `put(position, frame)` for each position of a frame in `indices`; return the numbers of the frames."""
         found = set()
         for number, frame in frames:
             shown = self.about.view.of(frame)
@@ -92,7 +92,7 @@ class PyavReader(VideoReader):
         return found
 
     def _decode_wanted(self, wanted: set[int]) -> Iterator[tuple[int, "VideoFrame"]]:
-        """Yield the wanted frames with their numbers, found by presentation time; nothing without a usable index."""
+        """Yield the wanted frames and their numbers, given by presentation times; nothing without a usable index."""
         with opened(self.path) as (container, stream):
             index = read_index(container, stream)
         if index is None or max(wanted) >= len(self):
@@ -104,7 +104,7 @@ class PyavReader(VideoReader):
                     yield numbers[frame.pts], frame
 
     def _decode_all(self, wanted: set[int]) -> Iterator[tuple[int, "VideoFrame"]]:
-        """Yield the wanted frames with their numbers, found by counting all frames."""
+        """Yield the wanted frames and their numbers, given by counting all frames."""
         last = max(wanted)
         with opened(self.path) as (container, stream):
             for number, frame in enumerate(container.decode(stream)):

@@ -1,7 +1,7 @@
 """Open a video or a picture and read only the frames that are wanted.
 
-Every decoder returns the same frames for the same indices: index i is the i-th frame in presentation order, displayed
-as defined in `media.view`; frames hidden by the file's edit list do not count.
+Every decoder returns the same frames for the same indices. Index i is the i-th frame in presentation order, displayed
+as `media.view` defines; frames hidden by the file's edit list are not counted.
 
 Open a reader in the process that uses it: a decord reader hangs after a fork.
 """
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Reader(Protocol):
-    """An open video with `len()` frames, on average `fps` per second."""
+    """An open video or picture: `len()` is the number of frames, `fps` the mean number of frames per second."""
 
     fps: float
 
@@ -38,7 +38,7 @@ class Reader(Protocol):
         """
 
     def times(self, indices: list[int]) -> NDArray[np.float64]:
-        """Return when these frames are shown, in seconds after the first one [N]."""
+        """Return the presentation times [N] of these frames, in seconds after the first frame."""
 
 
 def open_media(path: Path, decoder: str = "auto") -> Reader:

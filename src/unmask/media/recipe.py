@@ -20,7 +20,7 @@ from unmask.media.probe import file_statistics, frame_statistics
 from unmask.media.reader import open_media, read_mask
 from unmask.media.track import Track, all_faces, associate, changed, main_face, smooth
 
-VERSION = 3  # increase it when the same settings give different pixels, so that no stale crop is used
+VERSION = 3  # increase this when the same settings give different pixels, so that no stale crop is used
 
 
 @dataclass
@@ -36,12 +36,12 @@ class FaceCrops:
         search_every: detect faces in every n-th frame; boxes in the other frames are interpolated.
         long_side: longest side of a frame during detection, px.
         min_prob: minimum probability of a detection.
-        faces: `main` keeps the face that the video shows most. `all` also keeps other faces that are seen often enough
-            (`all_faces`), with a track number each. If the file has a mask, only faces that it touches are kept,
-            because an untouched face is not fake.
+        faces: `main` keeps the face that the video shows most. `all` also keeps other faces that are detected often
+            enough (see `all_faces`); each gets a track number. If the file has a mask, only faces that the mask
+            touches are kept, because other faces are not fake.
         masks: also crop the manipulation masks, for localisation.
         decoder: `auto`, `decord`, `pyav` or `torchcodec`.
-        device: where face detection runs; it does not change which prepared crops are used.
+        device: where face detection runs; it is not part of `key`.
     """
 
     frames: int = 32
@@ -57,9 +57,9 @@ class FaceCrops:
     decoder: str = "auto"
     device: str = "cpu"
 
-    #: Files that can become crops.
+    #: Suffixes of the files that this recipe can read.
     suffixes: ClassVar[frozenset[str]] = MEDIA
-    #: How a config chooses this recipe: `data/recipe=faces`.
+    #: Name of this recipe in a config: `data/recipe=faces`.
     option: ClassVar[str] = "faces"
 
     def __post_init__(self) -> None:
@@ -75,13 +75,14 @@ class FaceCrops:
 
     @property
     def key(self) -> str:
-        """Hash of `describe()`; recipes with the same key give the same pixels."""
+        """A hash of `describe()`; recipes with the same key give the same pixels."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:10]
 
     def words(self, image_size: int) -> str:
-        """Describe the faces that a network sees, for a description of the protocol."""
+        """Return a description of the network's input, for the protocol of a report."""
         kind = "aligned by landmarks" if self.align else "box"
-        return f"MTCNN face {kind} with margin {self.margin}, stored at {self.crop_size} px, seen at {image_size} px"
+        stored = f"stored at {self.crop_size} px, network input {image_size} px"
+        return f"MTCNN face {kind} with margin {self.margin}, {stored}"
 
     def landmarks_in_crop(self, box: Array, landmarks: Array) -> Array:
         """Map landmarks [N, 5, 2] of faces with boxes [N, 4] from frame px to crop px."""
@@ -104,7 +105,7 @@ class FaceCrops:
             mask: white where the file was manipulated; also used to select the faces. None: mask crops are all zero.
 
         Raises:
-            MediaError: the file cannot be read, no face is found, or the mask does not fit or touches no face.
+            MediaError: the file or its mask cannot be read, their sizes differ, or no face is found within the mask.
         """
         reader = open_media(path, self.decoder)
         numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
@@ -138,8 +139,8 @@ class FaceCrops:
     ) -> Crops:
         """Return the crops of frames [N, H, W, 3] with frame numbers `numbers` [N] and times `times` [N], s.
 
-        If the frames' masks [N, H, W, 3] are given, only faces that they touch are cropped; `notes` gets the number of
-        the other faces as `untouched_faces`.
+        If masks [N, H, W, 3] of the frames are given, only faces that they touch are cropped, and
+        `notes["untouched_faces"]` is the number of other faces.
         """
         self._finder = self._finder or FaceFinder(self.long_side, device=self.device)
         searched = np.unique(np.append(np.arange(0, len(frames), self.search_every), len(frames) - 1))
@@ -191,7 +192,7 @@ class FaceCrops:
         return warp(frame, self.matrix(box, landmarks), self.crop_size)
 
     def matrix(self, box: Array, landmarks: Array) -> Array:
-        """Return the map [2, 3] from a frame to the crop of a face in it."""
+        """Return the affine matrix [2, 3] from frame px to the px of a face's crop."""
         if self.align:
             return align_matrix(landmarks, self.crop_size, self.margin)
         return crop_matrix(box, self.crop_size, self.margin)

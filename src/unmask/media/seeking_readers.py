@@ -1,7 +1,7 @@
 """Read video frames with decord or TorchCodec, which do not use PyAV's FFmpeg and have their own seeking.
 
-They return PyAV's pixels bit for bit, or reject the file and recommend PyAV. The exception is damage inside a stream:
-each decoder conceals it in its own way. As for PyAV, `media.video` determines the stream and the frame times.
+They return PyAV's pixels bit for bit, or reject the file and recommend PyAV. The exception is damage inside a stream,
+which each decoder conceals differently. As for PyAV, `media.video` determines the stream and the frame times.
 """
 
 from importlib import import_module
@@ -19,11 +19,11 @@ EXACT |= {"gray", "rgb24", "bgr24", "rgba", "bgra", "rgb0", "bgr0"}
 # Containers with a presentation time for each frame, in which decord and TorchCodec seek exactly. In AVI, MPEG and
 # MPEG-TS they silently return wrong frames, except for intra-only AVI.
 SEEKABLE = {"mov", "matroska", "webm"}
-AT_ONCE = 2**27  # maximum number of pixels decoded per call, during which three copies are in memory
+AT_ONCE = 2**27  # maximum number of pixels decoded per call; three copies of them are in memory
 
 
 class _SeekingReader(VideoReader):
-    """Base class that makes other decoders return PyAV's frames; it compares the first frame with PyAV's."""
+    """Base class of readers that return exactly PyAV's frames; the first frame is compared with PyAV's."""
 
     name = ""
 
@@ -33,12 +33,12 @@ class _SeekingReader(VideoReader):
             raise self._refusal(reason)
         try:
             count = self._open()
-        except Exception as error:  # decoders raise many types on damaged files
+        except Exception as error:  # decoders raise many kinds of errors on damaged files
             raise self._refusal(first_line(error)) from error
         if count < len(self):
-            raise self._refusal(f"it counts {count} frames instead of {len(self)}")
+            raise self._refusal(f"it finds {count} frames instead of {len(self)}")
         if not np.array_equal(self.read([0]), PyavReader(path).read([0])):
-            raise self._refusal("its first frame differs")
+            raise self._refusal("its first frame differs from PyAV's")
 
     def _fill(self, indices: list[int], put: Put) -> None:
         view = self.about.view
@@ -46,7 +46,7 @@ class _SeekingReader(VideoReader):
         for start in range(0, len(indices), some):
             try:
                 stored = view.undo_turns(self._decode(indices[start : start + some]))
-            except Exception as error:  # decoders raise many types on damaged files
+            except Exception as error:  # decoders raise many kinds of errors on damaged files
                 raise self._refusal(first_line(error)) from error
             for at, frame in enumerate(stored, start):
                 put(at, view(frame))
@@ -61,21 +61,21 @@ class _SeekingReader(VideoReader):
     def _unfit(self) -> str | None:
         """Return why this decoder cannot return the frames of this video exactly; None if it can."""
         about, (height, width) = self.about, self.about.view.stored
-        if not is_video(self.path):  # this FFmpeg has no format allowlist, and old versions guess differently
+        if not is_video(self.path):  # the decoder has no format allowlist, and old FFmpeg versions guess differently
             return "the file does not start like an MP4, MOV, Matroska, WebM or AVI"
         seeks = SEEKABLE | ({"avi"} if about.intra_only else set())
         if not seeks & set(about.container.split(",")):
-            return f"it does not seek exactly in the container {about.container}"
+            return f"{self.name} does not seek exactly in the container {about.container}"
         if not about.alone:
-            return "the file holds several videos"
+            return "the file has several video streams"
         if about.pixel_format not in EXACT:
-            return f"its pixel format {about.pixel_format} is converted to 8-bit RGB differently by each FFmpeg"
+            return f"FFmpeg versions convert its pixel format {about.pixel_format} to 8-bit RGB differently"
         if (height % 2 or width % 2) and about.pixel_format in ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p"):
-            return f"its colours are stored at half the size of {width}x{height} px, which is odd"
+            return f"its chroma is subsampled, and its size of {width}x{height} px is odd"
         if about.interlaced:
-            return "it is interlaced"
+            return "the video is interlaced"
         if about.view.quarter_turns and "mov" not in about.container:
-            return "it is rotated, and not an MP4 or MOV"
+            return "the video is rotated, and it is not an MP4 or MOV"
         return None
 
     def _refusal(self, reason: str) -> MediaError:
@@ -86,13 +86,13 @@ class _SeekingReader(VideoReader):
 
 
 class DecordReader(_SeekingReader):
-    """decord: seeks exactly, from the key frame before each wanted frame."""
+    """Read frames with decord, which seeks exactly, from the key frame before each wanted frame."""
 
     name = "decord"
 
     def _unfit(self) -> str | None:
         if not (self.about.closed or self.about.intra_only):
-            return "decoding cannot start at its key frames, since later frames may refer to earlier ones"
+            return "decoding cannot start at its key frames, because later frames may refer to frames before them"
         return super()._unfit()
 
     def _open(self) -> int:
@@ -108,13 +108,13 @@ class DecordReader(_SeekingReader):
 
 
 class TorchcodecReader(_SeekingReader):
-    """TorchCodec with the system's FFmpeg: scans the file once, then seeks exactly."""
+    """Read frames with TorchCodec, which uses the system's FFmpeg, scans the file once and then seeks exactly."""
 
     name = "torchcodec"
 
     def _unfit(self) -> str | None:
         if self.about.codec == "h264" and not self.about.closed:
-            return "some of its key frames only begin a gradual refresh, or later frames refer to earlier ones"
+            return "some of its key frames only begin a gradual refresh, or later frames refer to frames before them"
         return super()._unfit()
 
     def _open(self) -> int:

@@ -1,8 +1,8 @@
-"""Decode only what the wanted pictures of an H.264 stream depend on; the pixels equal those of a full decode.
+"""Decode only the needed pictures of an H.264 stream; the pixels equal those of a full decode.
 
-Two kinds of pictures need not be decoded (ITU-T H.264, 7.4.1). First, a picture whose nal_ref_idc is 0, because no
-other picture refers to it. Second, the pictures of a group (from one IDR picture to the next) that come after the last
-wanted picture of the group, or all if none is wanted, because no picture of a later group refers to them.
+Two kinds of pictures need not be decoded (ITU-T H.264, 7.4.1). First, a picture with a nal_ref_idc of 0, because no
+other picture refers to it. Second, the pictures after the last wanted one of a group (from one IDR picture to the
+next), because no later group refers to them. If no picture of a group is wanted, the whole group is skipped.
 
 Other codecs are less explicit: in HEVC, higher temporal layers may refer to "non-reference" pictures, and in VP9, a
 picture to which no other refers may adapt the probabilities used to decode the next picture.
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 CONTAINERS = {"mp4", "matroska"}  # these FFmpeg demuxers also read mov, m4a and webm
 IDR, PARAMETER_SETS = 5, (7, 8)  # NAL unit types (table 7-1)
-SEQUENCE_H264, SEQUENCE_HEVC = 7, 33  # NAL unit types with the resolution (ITU-T H.265, table 7-1)
-CLOSED = {"vp8", "vp9", "av1", "libdav1d", "libaom-av1"}  # codecs in which no frame refers to one before a key frame
+SEQUENCE_H264, SEQUENCE_HEVC = 7, 33  # NAL unit types that contain the resolution (ITU-T H.265, table 7-1)
+# Codecs in which no frame after a key frame refers to a frame before that key frame.
+CLOSED = {"vp8", "vp9", "av1", "libdav1d", "libaom-av1"}
 
 
 class Index(NamedTuple):
@@ -34,7 +35,7 @@ class Index(NamedTuple):
 
 
 class KeyFrame(NamedTuple):
-    """What is known about a stream from one of its key frames."""
+    """Properties of a stream, read from one of its key frames."""
 
     headers: tuple[bytes, ...] | None  # its sequence parameter sets, which hold the resolution; None if unknown
     closed: bool | None  # whether no frame after the key frame refers to a frame before it; None if unknown
@@ -60,14 +61,14 @@ def read_key_frame(packet: "Packet[VideoStream]", codec: "VideoCodecContext") ->
 
 
 def read_index(container: "InputContainer", stream: "VideoStream | None" = None) -> Index | None:
-    """Index all packets, so that some can be skipped; None if the stream does not allow skipping.
+    """Return an index of all packets, so that some can be skipped; None if the stream does not allow skipping.
 
     Args:
         container: freshly opened; the stream is read to the end.
         stream: a stream of the container; by default its first video stream.
     """
     stream = stream or container.streams.video[0]
-    # AVI, for example, has no presentation times.
+    # Other containers, such as AVI, may have no presentation times.
     if stream.codec_context.name != "h264" or not CONTAINERS & set(container.format.name.split(",")):
         return None
     times: list[int] = []
@@ -96,7 +97,7 @@ def read_index(container: "InputContainer", stream: "VideoStream | None" = None)
 def decode_wanted(
     container: "InputContainer", index: Index, wanted: set[int], stream: "VideoStream | None" = None
 ) -> Iterator["VideoFrame"]:
-    """Yield the frames with these presentation times, and also those that had to be decoded for them.
+    """Yield the frames with these presentation times, and also other frames that were decoded for them.
 
     Args:
         container: freshly opened.
@@ -106,7 +107,7 @@ def decode_wanted(
     """
     stream = stream or container.streams.video[0]
     codec = stream.codec_context
-    codec.thread_count = 1  # a decoder that works ahead would learn too late which picture it may skip
+    codec.thread_count = 1  # with several threads, the decoder works ahead, so `skip_frame` would change too late
     left = Counter(group for time, group in zip(index.times, index.groups, strict=True) if time in wanted)
     gap = False
     for packet, time, group in zip(_packets(container, stream), index.times, index.groups, strict=True):

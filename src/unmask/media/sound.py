@@ -10,7 +10,7 @@ from av.packet import Packet
 
 from unmask.media.kinds import MediaError
 
-SOUNDS = ("wav", "mp3", "aac", "flac")  # containers to read audio from, besides those of videos
+SOUNDS = ("wav", "mp3", "aac", "flac")  # containers from which audio is read, in addition to video containers
 # Codecs that an mp4 can hold; all others are converted to AAC.
 AS_IT_IS = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}
 
@@ -19,14 +19,14 @@ Encoded: TypeAlias = "Packet[Any]"  # a packet of any kind of stream
 
 
 class Timed(NamedTuple):
-    """A packet and the time at which it is due, s."""
+    """A packet and its decoding time (DTS), s."""
 
     due: float
     packet: Encoded
 
 
 def timed(packet: Encoded) -> Timed:
-    """Return a packet with the time at which it is due; 0 if it has no time."""
+    """Return a packet with its decoding time; 0 if it has none."""
     return Timed(float((packet.dts or 0) * packet.time_base), packet)
 
 
@@ -46,7 +46,7 @@ def read_sound(source: InputContainer, target: OutputContainer) -> Iterator[Time
         if codec.name in AS_IT_IS and not (codec.name == "aac" and not codec.extradata):
             copied[stream.index] = target.add_stream_from_template(stream)
         else:
-            # A file of raw samples may not name its channel layout.
+            # A file of raw samples may not specify its channel layout.
             layout = {1: "mono", 2: "stereo"}.get(codec.channels, codec.layout.name)
             encoded[stream.index] = target.add_stream("aac", rate=codec.sample_rate, layout=layout)
     if not streams:

@@ -27,10 +27,10 @@ T = TypeVar("T")
 
 
 class PictureReader:
-    """Read a picture as a video of one frame, rotated upright by its EXIF orientation, with transparency on white.
+    """Read a picture like a video of one frame, rotated upright by its EXIF orientation.
 
-    Colours are converted to sRGB if the file has another ICC profile. If a channel has 16 bits, in grey or in colour,
-    only the upper 8 are kept.
+    Transparent areas are composited on white. Colours are converted to sRGB if the file has another ICC profile. Of
+    16-bit channels, only the upper 8 bits are kept.
     """
 
     fps = 1.0
@@ -49,9 +49,9 @@ class PictureReader:
         except UnidentifiedImageError as error:
             held = picture_format(path)
             said = f"{held} of an unsupported kind: save it as PNG with 8 bits per channel"
-            said = said if held else f"no {', '.join(FORMATS)}"
+            said = said if held else f"none of {', '.join(FORMATS)}"
             raise MediaError(f"not a readable picture (it holds {said})") from error
-        except Exception as error:  # Pillow's parsers raise many types on damaged files
+        except Exception as error:  # Pillow's parsers raise many kinds of errors on damaged files
             raise MediaError(f"not a readable picture ({first_line(error)})") from error
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ class PictureReader:
         return [change(at, self.frame) for at in range(len(indices))]
 
     def times(self, indices: list[int]) -> NDArray[np.float64]:
-        """Return 0 for each index."""
+        """Return a presentation time of 0 for each index [N]."""
         return np.zeros(len(indices))
 
 
@@ -74,7 +74,8 @@ def open_picture(path: Path) -> "Picture":
     """Open a picture and read its header, without decoding its pixels.
 
     Raises:
-        MediaError: the file has more than `MOST_PIXELS` pixels, an unsupported format, animation or several pages.
+        MediaError: the picture has more than `MOST_PIXELS` pixels, an unsupported format or several pages, or is
+            animated.
     """
     from PIL import Image
 
@@ -83,11 +84,11 @@ def open_picture(path: Path) -> "Picture":
         raise MediaError(f"not a readable picture (it holds {ADVICE[held]})")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about bombs (our limit is lower) and skipped metadata
+            warnings.simplefilter("ignore")  # about decompression bombs (our limit is lower) and skipped metadata
             picture = Image.open(path, formats=_formats(held))
             reason = _unfit(picture)
-    except Image.DecompressionBombError:  # so many pixels that Pillow gives no number
-        raise MediaError(f"too large: pictures of more than {MOST_PIXELS:,} pixels are not supported") from None
+    except Image.DecompressionBombError:  # Pillow's own limit; the size is then unknown here
+        raise MediaError(f"too large: expected a picture of at most {MOST_PIXELS:,} pixels") from None
     if reason:
         picture.close()
         raise MediaError(reason)
@@ -100,7 +101,7 @@ def _formats(held: str | None) -> tuple[str, ...]:
         return FORMATS
     if not find_spec("pillow_heif"):
         raise MediaError(
-            "not a readable picture (HEIC needs another package: pip install pillow-heif, or save as JPEG)"
+            "not a readable picture (HEIC needs another package: pip install pillow-heif, or save it as JPEG)"
         )
     import pillow_heif  # type: ignore[import-not-found,unused-ignore]
 
@@ -117,8 +118,8 @@ def _unfit(picture: "Picture") -> str | None:
 
     width, height = picture.size
     if width * height > MOST_PIXELS:
-        return f"too large: {width}x{height} px, and pictures of more than {MOST_PIXELS:,} pixels are not supported"
-    # A phone's JPEG may hold a second view, and a HEIC several; neither is animated.
+        return f"too large: {width}x{height} px, expected a picture of at most {MOST_PIXELS:,} pixels"
+    # A phone's JPEG may contain a second picture, and a HEIC several; neither is animated.
     if isinstance(picture, PngImageFile | WebPImageFile | AvifImageFile) and picture.is_animated:
         return "not a readable picture (it is animated: save it as a video)"
     if isinstance(picture, TiffImageFile) and picture.n_frames > 1:

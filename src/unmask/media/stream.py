@@ -1,4 +1,4 @@
-"""Read a whole video frame by frame in constant memory, and the time at which each frame is shown."""
+"""Read a whole video frame by frame in constant memory, and the presentation times of its frames."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,12 +26,12 @@ def stream(path: Path) -> Iterator[NDArray[np.uint8]]:
                 yield view.of(frame)
     except MediaError:
         raise
-    except Exception as error:  # decoders raise many types on damaged files
+    except Exception as error:  # decoders raise many kinds of errors on damaged files
         raise MediaError(f"broken video stream ({first_line(error)})") from error
 
 
 def clock(path: Path) -> tuple[float, Clock]:
-    """Return the frames per second and the time of each frame; only the first frame is decoded.
+    """Return the frame rate and the presentation time of each frame, without decoding the whole video.
 
     Raises:
         MediaError: the file is not a readable video.

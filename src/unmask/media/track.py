@@ -1,7 +1,7 @@
 """Track faces over frames: link boxes by IoU, then fill gaps and smooth jitter by a constant-velocity Kalman filter.
 
 The filter runs forwards over the frame numbers, then the Rauch-Tung-Striebel smoother backwards (Rauch et al., 1965),
-so that every box uses the whole track.
+so that every box depends on all detections of its track.
 """
 
 from dataclasses import dataclass, field
@@ -16,16 +16,16 @@ from unmask.media.find import Array, Faces
 # of a face's velocity (face sizes per frame) from one frame to the next.
 BOX_NOISE, VELOCITY_NOISE = 0.03, 0.01
 
-# A face counts as changed if, in some frame, the mask covers at least the share TOUCHED of its box, and at least BLED
-# times the share that it covers of the most changed face's box. One repainted eye covers 2 to 5 % of a box, so TOUCHED
-# only excludes noise. BLED excludes a neighbouring face if the mask of a swapped face extends a little into its box (a
-# swap covers 50 to 100 % of its own box).
+# A face's share is the largest share of its box, over all frames, that the mask covers. The face counts as changed if
+# this share is at least TOUCHED, and at least BLED times the largest share of all faces. One repainted eye covers 2 to
+# 5 % of a box, so TOUCHED only excludes noise. BLED excludes a neighbouring face if the mask of a swapped face extends
+# a little into its box (a swap covers 50 to 100 % of its own box).
 TOUCHED, BLED = 0.01, 0.2
 
 
 @dataclass
 class Track:
-    """One face over frames; `frames` are positions in the list of detections."""
+    """Detections of one face; `frames` are positions in the list of searched frames."""
 
     frames: list[int] = field(default_factory=list)
     boxes: list[Array] = field(default_factory=list)
@@ -46,13 +46,13 @@ class Track:
 
     @property
     def weight(self) -> float:
-        """Area times probability, summed over the detections (px^2)."""
+        """Sum of area times probability over the detections, px^2."""
         sizes = [float(max(b[2] - b[0], 0) * max(b[3] - b[1], 0)) for b in self.boxes]
         return sum(size * prob for size, prob in zip(sizes, self.probs, strict=True))
 
 
 def iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Intersection over union of boxes [n, 4] and [m, 4] -> [n, m]."""
+    """Compute the intersection over union of boxes [n, 4] and [m, 4] -> [n, m]."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=2)
@@ -68,7 +68,7 @@ def associate(found: list[Faces], min_prob: float = 0.9, min_iou: float = 0.2, m
         found: the faces of each searched frame, in order.
         min_prob: minimum probability of a detection; less probable ones are ignored.
         min_iou: minimum IoU of a face with the last box of its track; otherwise, the face starts a new track.
-        max_gap: a track ends if its last detection is more than this many searched frames ago.
+        max_gap: maximum number of searched frames from one detection of a track to the next.
     """
     tracks: list[Track] = []
     for frame, faces in enumerate(found):
@@ -77,7 +77,7 @@ def associate(found: list[Faces], min_prob: float = 0.9, min_iou: float = 0.2, m
         taken: set[int] = set()
         if live and len(keep):
             overlap = iou(np.stack([track.boxes[-1] for track in live]), faces.boxes[keep])
-            # Imported here because it takes a fifth of PyTorch's import time.
+            # Imported lazily, because this takes a fifth of PyTorch's import time.
             from scipy.optimize import linear_sum_assignment
 
             for row, column in zip(*linear_sum_assignment(-overlap), strict=True):
@@ -92,11 +92,10 @@ def associate(found: list[Faces], min_prob: float = 0.9, min_iou: float = 0.2, m
 
 
 def main_face(tracks: list[Track]) -> list[Track]:
-    """Return the pieces of the face that the video shows most, in order of time.
+    """Return the tracks of the face that the video shows most, in order of time.
 
-    A face's track breaks where the face jumps: at cuts, and between frames that are seconds apart. Therefore, tracks
-    count as pieces of one face if they do not overlap in time and are at least half as wide as the track of greatest
-    weight.
+    A face has several tracks if it jumps: at cuts, and between frames that are seconds apart. Therefore, tracks count
+    as one face if they do not overlap in time and are at least half as wide as the track of greatest weight.
     """
     pieces: list[Track] = []
     for track in tracks:  # by descending weight
@@ -107,16 +106,16 @@ def main_face(tracks: list[Track]) -> list[Track]:
 
 
 def all_faces(tracks: list[Track], searched: int) -> tuple[list[list[Track]], int]:
-    """Return the pieces of the main face, and of each other face seen in at least 3 and 10 % of the searched frames.
+    """Return the main face, and other faces detected in at least 3 frames and 10 % of the searched frames.
 
-    Detections in fewer frames are mostly not faces. If only 1 or 2 frames were searched, all must show the face.
+    Detections in fewer frames are mostly not faces. If only 1 or 2 frames were searched, a face must be in all of them.
 
     Args:
         tracks: result of `associate`.
         searched: number of frames that were searched.
 
     Returns:
-        The faces by descending weight, each as its pieces; and the number of faces seen in too few frames.
+        The faces by descending weight, each as a list of tracks, and the number of faces detected in too few frames.
     """
     fewest = min(searched, max(3, ceil(0.1 * searched)))
     faces: list[list[Track]] = []
@@ -139,8 +138,7 @@ def changed(tracks: list[Track], masks: NDArray[np.bool_]) -> tuple[list[Track],
         masks: masks of the searched frames [M, H, W], true where manipulated.
 
     Returns:
-        Two lists: the tracks whose largest masked share of a box is at least `TOUCHED`, and at least `BLED` times the
-        largest share of all tracks; and the other tracks.
+        The tracks that count as changed by `TOUCHED` and `BLED`, and the other tracks.
     """
     shares = [_white(track, masks) for track in tracks]
     least = max(TOUCHED, BLED * max(shares, default=0.0))
@@ -149,7 +147,7 @@ def changed(tracks: list[Track], masks: NDArray[np.bool_]) -> tuple[list[Track],
 
 
 def _white(track: Track, masks: NDArray[np.bool_]) -> float:
-    """Return the largest share of a face's box (clipped to the frame) that is true in the masks [M, H, W]."""
+    """Return the largest share, over all frames, of a face's box (clipped) that is true in the masks [M, H, W]."""
     shares = [0.0]
     for frame, box in zip(track.frames, track.boxes, strict=True):
         left, top, right, bottom = np.maximum(np.round(box), 0).astype(int)

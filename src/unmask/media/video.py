@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-MOST_AT_ONCE = 600_000_000  # total pixels read at once, 1.8 GB as RGB: about 64 frames in 4K
-PROGRESSIVE = 1  # FFmpeg's number of this field order; 0 is unknown, greater numbers are interlaced
-SCANNED = 50  # maximum number of frames whose size is checked if all are key frames
+MOST_AT_ONCE = 600_000_000  # maximum pixels of all frames read at once, 1.8 GB as RGB: about 64 frames in 4K
+PROGRESSIVE = 1  # FFmpeg's number for progressive video; 0 means unknown, greater numbers mean interlaced
+SCANNED = 50  # maximum number of frames whose size is checked if all frames are key frames
 
 
 @dataclass(frozen=True)
 class Video:
-    """Description of a file's video, from reading all its packets and decoding only its first frame."""
+    """Description of a file's video; all packets are read, but usually only the first frame is decoded."""
 
     stream: int  # index of the stream in the file
     alone: bool  # whether the file has no other video stream, apart from covers
@@ -45,7 +45,7 @@ class Video:
     times: list[int]  # presentation times of the visible frames, in units of `base` seconds, ascending
     base: Fraction
     last: int  # duration of the last frame, in the same unit
-    packets: list[tuple[int, bool]]  # size in bytes, and whether it is a key frame
+    packets: list[tuple[int, bool]]  # of each packet: size in bytes, and whether it is a key frame
 
     def __len__(self) -> int:
         return len(self.times)
@@ -56,7 +56,7 @@ class Video:
         return all(key for _, key in self.packets)
 
     def seconds(self, indices: Iterable[int]) -> NDArray[np.float64]:
-        """Return when these frames are shown, in seconds after the first one."""
+        """Return the presentation times [N] of these frames, in seconds after the first frame."""
         shown = np.asarray(self.times, np.int64)
         return np.asarray((shown[np.asarray(list(indices), np.int64)] - shown[0]) * float(self.base), np.float64)
 
@@ -93,7 +93,7 @@ def _describe(path: Path, changed: int, size: int) -> Video:
             return _read(path, container, stream)
     except MediaError:
         raise
-    except Exception as error:  # decoders raise many types on damaged files
+    except Exception as error:  # decoders raise many kinds of errors on damaged files
         raise MediaError(f"not a readable video ({first_line(error)})") from error
 
 
@@ -104,7 +104,7 @@ class _Demuxed(NamedTuple):
     shown: list[int | None]  # times of packets, except those hidden by an edit list or a damaged end
     keys: set[KeyFrame]
     first: "VideoFrame | None"
-    error: str  # from decoding the first frame
+    error: str  # from decoding the first frame; empty if none
 
 
 def _demux(container: "InputContainer", stream: "VideoStream") -> _Demuxed:
@@ -117,7 +117,7 @@ def _demux(container: "InputContainer", stream: "VideoStream") -> _Demuxed:
         if first is None and not error:
             try:
                 first = next(iter(codec.decode(packet)), None)
-            except av.FFmpegError as broken:  # reported later: truncation, if found, is the better reason
+            except av.FFmpegError as broken:  # raised later, because truncation, if found, is the better reason
                 error = first_line(broken)
         if packet.size:
             packets.append((packet.size, packet.is_keyframe))
@@ -152,8 +152,8 @@ def _read(path: Path, container: "InputContainer", stream: "VideoStream") -> Vid
 
 
 def _cut_off(path: Path, container: str, promised: int, there: int) -> str | None:
-    """Return why a file counts as truncated, given how many frames it promises (0: unknown) and holds; else None."""
-    table = "mp4" in container  # an MP4's table counts frames exactly; its announced bytes may exceed those needed
+    """Return why a file counts as truncated, or None; `promised` (0: unknown) and `there` are numbers of frames."""
+    table = "mp4" in container  # an MP4's table counts frames exactly; its stated size may exceed what frames need
     if table and promised:
         return f"cut off: only {there} of {promised} frames are present" if there < promised else None
     if "avi" in container and promised and there >= promised:  # at most its index is missing
@@ -170,7 +170,7 @@ def _times(shown: list[int | None], base: Fraction, rate: Fraction) -> tuple[lis
 
 
 def _check_key_frames(path: Path, size: tuple[int, int], packets: list[tuple[int, bool]]) -> None:
-    """Reject a video whose resolution changes; it can change only at key frames, so only these are decoded."""
+    """Reject a video whose resolution changes; only key frames are decoded, because it can change only there."""
     keys = sum(key for _, key in packets)
     step = -(-keys // SCANNED) if keys == len(packets) else 1
     with opened(path) as (container, stream):

@@ -1,6 +1,6 @@
 """How a decoded frame is displayed: with square pixels, and rotated or mirrored as the file specifies.
 
-Every decoder, the streaming reader and the file statistics use the rule of this module.
+Every decoder, the streaming reader and the file statistics use this module.
 """
 
 import struct
@@ -28,11 +28,11 @@ class View(NamedTuple):
     """
 
     stored: tuple[int, int]  # height and width of the decoded frame, px
-    square: tuple[int, int]  # the same with square pixels; the side along which pixels are longer is enlarged
+    square: tuple[int, int]  # the same with square pixels: the side along which pixels are longer is enlarged
     transpose: bool
     flip_rows: bool
     flip_columns: bool
-    quarter_turns: int  # anticlockwise, as FFmpeg derives them from the matrix; other decoders apply them themselves
+    quarter_turns: int  # anticlockwise, as FFmpeg derives them from the matrix; decoders other than PyAV apply them
 
     @property
     def size(self) -> tuple[int, int]:
@@ -71,7 +71,7 @@ def view_of(frame: "VideoFrame", pixel_aspect: Fraction | None) -> View:
     """Return the view of a video, given its first decoded frame.
 
     Args:
-        frame: its side data holds the file's display matrix (ISO/IEC 14496-12, 8.3.2), if there is one.
+        frame: its side data contains the file's display matrix (ISO/IEC 14496-12, 8.3.2), if there is one.
         pixel_aspect: width / height of a stored pixel (sample aspect ratio); None or 0 if the file does not specify it.
     """
     height, width = frame.height, frame.width
@@ -86,7 +86,7 @@ def view_of(frame: "VideoFrame", pixel_aspect: Fraction | None) -> View:
 
 
 def change_of_size(first: tuple[int, int], other: tuple[int, int]) -> str:
-    """Return why a video whose frames change their size (width, height) is rejected."""
+    """Return the error message for a video whose frame size (width, height) changes."""
     return (
         f"its resolution changes, from {first[0]}x{first[1]} to {other[0]}x{other[1]} px: re-encode "
         f"it at one size (ffmpeg -i FILE -vf scale={first[0]}:{first[1]} NEW.mp4)"

@@ -1,8 +1,8 @@
-"""Detect truncated video files by the sizes that the container's top-level parts announce.
+"""Detect truncated video files by the sizes that are stored in the container's top-level parts.
 
 FFmpeg reads a truncated file up to the cut without an error. Some recordings, such as streamed ones and those of a
-browser (MediaRecorder), announce no total size; in these, a cut is detected only if it is within a part. MPEG, MPEG-TS
-and Ogg announce no sizes at all, so no cut is detected.
+browser (MediaRecorder), store no total size; in these, a cut is detected only if it is within a part. MPEG, MPEG-TS
+and Ogg store no sizes at all, so no cut is detected.
 """
 
 import os
@@ -18,7 +18,7 @@ ELEMENTS = {SEGMENT, CLUSTER, 0x1A45DFA3, 0xEC, 0xBF}  # segment, cluster, file 
 ELEMENTS |= {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1043A770, 0x1C53BB6B, 0x1941A469, 0x1254C367}  # within a segment
 ELEMENTS |= {0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF}  # within a cluster
 ASF_HEADER = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
-ZEROS = 256  # so many zero bytes, where a part should begin, are space reserved for data that never arrived
+ZEROS = 256  # bytes; a run of this number of zeros, where a part should begin, means that data is missing
 
 
 def missing(path: Path, container: str) -> str | None:
@@ -45,7 +45,7 @@ def missing(path: Path, container: str) -> str | None:
 
 
 def _matroska(file: BinaryIO, size: int) -> Iterator[int]:
-    """Yield where each part ends; a segment and clusters of unknown size are entered instead of skipped."""
+    """Yield the end of each part, in bytes; a segment and clusters of unknown size are entered instead of skipped."""
     at, stop = 0, size
     while at < stop:
         file.seek(at)
@@ -76,7 +76,7 @@ def _element(head: bytes) -> tuple[int, int, int | None]:
 
 
 def _riff(file: BinaryIO, size: int) -> Iterator[int]:
-    """Yield where each RIFF chunk of an AVI ends: one, or several with OpenDML."""
+    """Yield the end of each RIFF chunk of an AVI, in bytes; an OpenDML file has several chunks."""
     at = 0
     while at + 8 <= size:
         file.seek(at)
@@ -90,7 +90,7 @@ def _riff(file: BinaryIO, size: int) -> Iterator[int]:
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[int]:
-    """Yield where each box of an MP4 or MOV ends (ISO/IEC 14496-12, 4.2)."""
+    """Yield the end of each box of an MP4 or MOV, in bytes (ISO/IEC 14496-12, 4.2)."""
     at = 0
     while at + 8 <= size:
         file.seek(at)
@@ -105,7 +105,10 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[int]:
 
 
 def _asf(file: BinaryIO, size: int) -> Iterator[int]:
-    """Yield where each object of a WMV ends; the second holds the frames, and in a broadcast its size is given as 0."""
+    """Yield the end of each object of a WMV, in bytes.
+
+    The second object contains the frames. In a broadcast, its size is 0, and the iteration ends.
+    """
     at = 0
     while at + 24 <= size:
         file.seek(at)
@@ -118,7 +121,7 @@ def _asf(file: BinaryIO, size: int) -> Iterator[int]:
 
 
 def _flv(file: BinaryIO, size: int) -> Iterator[int]:
-    """Yield where each tag of an FLV ends; every tag is followed by its size."""
+    """Yield the end of each tag of an FLV, in bytes; every tag is followed by its size."""
     file.seek(5)
     at = int.from_bytes(file.read(4), "big") + 4
     while at + 11 <= size:

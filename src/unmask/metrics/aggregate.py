@@ -1,7 +1,7 @@
 """Aggregate a prediction table to scores: one per frame or clip, and one per video.
 
-Rankings and decisions use the score, which is a logit, because the probabilities of large logits round to 0 or 1 and
-then tie. Tables also contain the probability, for calibration and for display.
+Rankings and decisions use the score, which is a logit: large logits stay distinct, while their probabilities round to 0
+or 1. Tables also contain the probability, for calibration and for display.
 """
 
 import itertools
@@ -62,28 +62,28 @@ def frames(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def median(score: Array) -> Array:
-    """Keep the middle one of a track's increasing scores `[N]`, or the middle two of an even number."""
+    """Return the middle one of a track's sorted scores `[N]`, or the two middle ones if N is even."""
     return score[(len(score) - 1) // 2 : len(score) // 2 + 1]
 
 
 def highest(score: Array) -> Array:
-    """Keep the highest of a track's increasing scores `[N]`."""
+    """Return the highest of a track's sorted scores `[N]`."""
     return score[-1:]
 
 
 def top_k(score: Array) -> Array:
-    """Keep the `TOP` highest of a track's increasing scores `[N]`, or all if there are fewer."""
+    """Return the `TOP` highest of a track's sorted scores `[N]`, or all if there are fewer."""
     return score[-TOP:]
 
 
 def confident(score: Array) -> Array:
-    """Keep the scores of a track, increasing `[N]`, that are sure, if there are enough of them; else keep all.
+    """Return the confident ones of a track's sorted scores `[N]` if there are enough of them, else all.
 
-    The rule of the winning entry of the Deepfake Detection Challenge (Seferbekov 2020,
+    This is the rule of the winning entry of the Deepfake Detection Challenge (Seferbekov 2020,
     github.com/selimsef/dfdc_deepfake_challenge). If more than 11 rows, and more than N / 2.5 rounded down, have a
-    probability above 0.8, only these are kept; otherwise, if more than 90 % of the rows have a probability below 0.2,
-    only those are kept. There, the rows of all faces of a video are taken together; here, each track is aggregated by
-    itself, as in all aggregations.
+    probability above 0.8, only these are returned. Otherwise, if more than 90 % of the rows have a probability below
+    0.2, only those are returned. The original rule pools the rows of all faces of a video; here, it is applied to each
+    track separately.
     """
     fake, real = score[score > SURE_FAKE], score[score < SURE_REAL]
     if len(fake) > len(score) // 2.5 and len(fake) > 11:
@@ -91,7 +91,7 @@ def confident(score: Array) -> Array:
     return real if len(real) > 0.9 * len(score) else score
 
 
-# Which of a track's rows, sorted by score, count: the probability of the track is the mean over these rows.
+# Functions that select rows of a track by their sorted scores; the track's probability is the mean over these rows.
 AGGREGATIONS: Mapping[str, Callable[[Array], Array] | None] = {
     "mean": None,  # all rows
     "median": median,
@@ -106,11 +106,11 @@ def tracks(predictions: pd.DataFrame, aggregation: str = "mean") -> pd.DataFrame
 
     Args:
         predictions: Rows of frames or clips with `item, track, logit`.
-        aggregation: One of `AGGREGATIONS`: which of a track's rows count.
+        aggregation: One of `AGGREGATIONS`; it selects rows of each track.
 
     Returns:
-        Columns `item, track, num, score, prob`: `num` is the number of all scored rows, `prob` the mean of the
-        probabilities of those that count, `score` its logit.
+        Columns `item, track, num, score, prob`: `num` is the number of all scored rows, `prob` the mean probability of
+        the selected rows, and `score` the logit of `prob`.
 
     Raises:
         ValueError: If a logit is infinite, or the aggregation does not exist.
@@ -128,7 +128,7 @@ def tracks(predictions: pd.DataFrame, aggregation: str = "mean") -> pd.DataFrame
 
 
 def _kept(score: Array, track: NDArray[np.int64], keep: Callable[[Array], Array]) -> tuple[Array, NDArray[np.int64]]:
-    """Return the scores of each track that count, with their track numbers."""
+    """Return the selected scores of all tracks, and the track number of each score."""
     order = np.lexsort((score, track))
     parts = np.split(score[order], np.flatnonzero(np.diff(track[order])) + 1)
     kept = [keep(part) for part in parts]
@@ -138,14 +138,14 @@ def _kept(score: Array, track: NDArray[np.int64], keep: Callable[[Array], Array]
 def videos(predictions: pd.DataFrame, aggregation: str = "mean") -> pd.DataFrame:
     """Aggregate a prediction table to one row per item.
 
-    The probability of a track is the mean over its rows, or over those that an `aggregation` keeps. The probability of
+    The probability of a track is the mean over its rows, or over those that `aggregation` selects. The probability of
     an item is the maximum over its tracks, because a video with one forged face is a fake. The score is the logit of
     this probability. It is computed as log(mean p) - log(mean (1 - p)) from the rows' logits, so that no p is rounded
     to 0 or 1. Rows are grouped by the full name `item`, because several methods use the same clip names.
 
     Args:
         predictions: Rows of frames or clips with `item, track, label, method, dataset, split, logit`.
-        aggregation: One of `AGGREGATIONS`: which of a track's rows count.
+        aggregation: One of `AGGREGATIONS`; it selects rows of each track.
 
     Returns:
         Columns `item, label, method, dataset, split, score, prob, num`, sorted by `item`; `num` counts the scored
@@ -171,7 +171,8 @@ def videos(predictions: pd.DataFrame, aggregation: str = "mean") -> pd.DataFrame
 def choose(validation: pd.DataFrame) -> str:
     """Return the name of the aggregation with the highest AUC over the items of validation predictions.
 
-    Of equally good ones, it is the first in `AGGREGATIONS`; without scored items of both classes, it is `mean`.
+    If several are equally good, the first in `AGGREGATIONS` is returned. Without scored items of both classes, `mean`
+    is returned.
     """
     best, best_area = next(iter(AGGREGATIONS)), -1.0
     for name in AGGREGATIONS:
@@ -204,8 +205,8 @@ def _refuse(predictions: pd.DataFrame, values: Array, bad: NDArray[np.bool_]) ->
 def _track_scores(score: Array, track: NDArray[np.int64]) -> Array:
     """Compute the logit of each track's mean probability from the logits `[N]` and the track numbers `[N]` of rows.
 
-    Results that are mathematically equal are equal to the bit. The result does not change if the rows are reordered
-    (`math.fsum` rounds only once) or if all of them are repeated (counts are divided by their common divisor). If all
+    Mathematically equal results are bitwise equal. The result does not change if the rows are reordered (`math.fsum`
+    rounds only once) or if all of them are repeated (counts are divided by their greatest common divisor). If all
     logits of a track are equal, the result is this logit; if they are symmetric around 0, it is 0.
     """
     if not len(score):
@@ -233,7 +234,7 @@ def _sums(terms: list[float], bounds: list[int]) -> Array:
 
 
 def unit(predictions: pd.DataFrame) -> Literal["image", "video"]:
-    """Return `image` if each scored item has one row, of frame 0, so that frames are items; else return `video`."""
+    """Return `image` if each scored item has a single row with frame 0, else `video`."""
     scored = predictions[predictions["logit"].notna()]
     first = (scored["frame"] == 0) & ~(scored["time"] > 0)  # an image's time is 0 or unknown
     return "image" if len(scored) and first.all() and scored["item"].is_unique else "video"

@@ -1,4 +1,4 @@
-"""Uncertainty of metrics on a finite number of videos: bootstrap over items, paired comparison of two detectors."""
+"""Uncertainty of metrics: bootstrap over items, and paired comparison of detectors on the same items."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from unmask.metrics.multiple import holm
 
 Array = NDArray[np.float64]
 CELLS = 500_000  # number of (resample, row) pairs processed at once: 4 MB per array
-FEWEST = 10  # minimum scored items per class for an interval; resamples of fewer items say little about other items
+FEWEST = 10  # minimum number of scored items per class for an interval; resamples of fewer items are unreliable
 
 
 def resample(label: ArrayLike, resamples: int, seed: int) -> Array:
@@ -53,8 +53,8 @@ def interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]
 class Comparison:
     """Difference `a - b` between the video AUROCs of two detectors, on the videos that both of them scored.
 
-    `low, high` and `p` are from the bootstrap, `p_delong` is from the test of DeLong (see `delong.paired`). They are
-    NaN if a class has fewer than `FEWEST` videos.
+    `low`, `high` and `p` are computed by bootstrap, and `p_delong` by the test of DeLong (see `delong.paired`). They
+    are NaN if a class has fewer than `FEWEST` videos.
     """
 
     a: float
@@ -74,7 +74,7 @@ class Pair(NamedTuple):
     Attributes:
         a: Name of the first detector.
         b: Name of the second detector.
-        found: Comparison of the two; None if they have no scored item in common, or disagree about a label.
+        found: Comparison of the two; None if they share no scored item, or if a shared item has different labels.
         p: Corrected p-value of the bootstrap.
         p_delong: Corrected p-value of DeLong's test.
     """
@@ -100,23 +100,23 @@ def paired(
 def paired_items(a: pd.DataFrame, b: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> Comparison:
     """Compare two detectors on the same videos, with the same resamples for both.
 
-    `p` is two-sided. Of the share of resamples whose difference is <= 0 and the share whose difference is >= 0, it is
-    twice the smaller one. One resample is added to each count, so that `p` is never 0.
+    `p` is two-sided: twice the share of resamples with a difference <= 0, or with a difference >= 0, whichever is
+    smaller. One resample is added to each count, so that `p` is never 0.
 
     Args:
         a: One row per scored video of the first detector, with `item, label, score` (see `aggregate.videos`).
-        b: The same of the second detector.
+        b: The same for the second detector.
         resamples: Number of bootstrap resamples.
         seed: Seed of the bootstrap.
 
     Raises:
-        ValueError: If the two tables have no scored item in common, or disagree about a label.
+        ValueError: If the two tables share no scored item, or if a shared item has different labels.
     """
     both = a.merge(b, on="item", suffixes=("_a", "_b"), validate="one_to_one").sort_values("item")
     if both.empty:
         raise ValueError("the two prediction tables have no scored item in common; score both runs on the same data")
     if (both["label_a"] != both["label_b"]).any():
-        raise ValueError("the two prediction tables disagree about labels; they come from different manifests")
+        raise ValueError("the two prediction tables have different labels; score both runs with the same manifest")
     label = both["label_a"].to_numpy()
     real, fake = int((label == 0).sum()), int((label == 1).sum())
     first, second = both["score_a"].to_numpy(), both["score_b"].to_numpy()
@@ -138,8 +138,8 @@ def pairwise(tables: Mapping[str, pd.DataFrame], resamples: int = 1000, seed: in
 
     Args:
         tables: One row per scored video of each detector, by name, with `item, label, score`.
-        resamples: Number of bootstrap resamples. As `p` is at least 2 / (resamples + 1), the smallest of T corrected
-            values is at least T times that; DeLong's has no such bound.
+        resamples: Number of bootstrap resamples. `p` is at least 2 / (resamples + 1), and the smallest of T corrected
+            values is at least T times that. DeLong's p-value has no such bound.
         seed: Seed of the bootstrap.
 
     Returns:

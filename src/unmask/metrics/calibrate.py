@@ -1,8 +1,8 @@
 """Maps from scores to calibrated probabilities, fitted to validation scores (logits) and labels.
 
-Each map is increasing, so that rankings and decisions by a threshold do not change. A map is a frozen dataclass of
-plain numbers: `to_settings` gives what a JSON file stores, and `from_settings` restores the map. Fit on validation
-data, never on the data whose probabilities are then reported.
+Maps never reverse the order of two scores, so decisions at a threshold do not change. A map is a frozen dataclass of
+plain numbers: `to_settings` converts it to JSON values, and `from_settings` restores it. Fit a map on validation data,
+never on the data whose probabilities are reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from unmask.metrics.aggregate import probability
 Array = NDArray[np.float64]
 Stored: TypeAlias = Mapping[str, float | Sequence[float]]
 COLDEST, HOTTEST = 1e-3, 1e3  # limits of a temperature
-LIMIT = 100.0  # fits treat scores beyond +-LIMIT as +-LIMIT; their probabilities round to 0 or 1 anyway
+LIMIT = 100.0  # scores are clipped to +-LIMIT before a fit; their probabilities are 0 or 1 to 43 digits
 STEPS = 100  # maximum number of steps of an iterative fit; Newton's method needs about ten
 
 
@@ -25,8 +25,8 @@ STEPS = 100  # maximum number of steps of an iterative fit; Newton's method need
 class Temperature:
     """Divide scores by a temperature before the sigmoid (Guo et al. 2017, arXiv 1706.04599).
 
-    This corrects a detector that is too certain, or not certain enough. It cannot correct an offset, because a score of
-    0 keeps a probability of 0.5.
+    This corrects an overconfident or underconfident detector. It cannot correct an offset, because a score of 0 keeps
+    a probability of 0.5.
     """
 
     temperature: float
@@ -39,9 +39,9 @@ class Temperature:
     def fit(cls, score: ArrayLike, label: ArrayLike) -> Self:
         """Minimise the log loss of scores `[N]` and labels `[N]`, with a temperature from `COLDEST` to `HOTTEST`.
 
-        The loss is convex in 1 / temperature. Its derivative is bisected, so that the result does not depend on a
-        start. A limit is returned if the loss falls up to it: the lower one if a threshold of 0 separates the classes,
-        the upper one if no temperature is better than a probability of 0.5.
+        The loss is convex in 1 / temperature. Its derivative is bisected, so the result does not depend on an initial
+        value. The result is `COLDEST` if a threshold of 0 separates the classes, and `HOTTEST` if no temperature is
+        better than a constant probability of 0.5.
 
         Raises:
             ValueError: If a score is not finite, a label is not 0 or 1, or a class is missing.
@@ -91,7 +91,7 @@ class Platt:
             label: Labels; 1 is fake.
             smooth: Whether to use Platt's targets in place of 1 and 0: (F + 1) / (F + 2) for the F fakes, and
                 1 / (R + 2) for the R reals. They bound the slope if the classes are separable. Without them, the slope
-                of such data only stops growing when the loss is 0 to rounding.
+                of such data grows until the loss rounds to 0.
 
         Raises:
             ValueError: If a score is not finite, a label is not 0 or 1, a class is missing, or the best slope is not
@@ -104,7 +104,7 @@ class Platt:
         if not slope > 0 or np.ptp(score) == 0:
             raise ValueError(
                 f"the best slope is {slope:.3g}; expected a slope above 0. These scores do not rank fakes above reals, "
-                "so that no increasing map calibrates them: check the labels, or train the detector again"
+                "so no increasing map calibrates them; check the labels, or train the detector again"
             )
         return cls(slope, offset)
 
@@ -138,16 +138,17 @@ class Isotonic:
         points = np.asarray(self.score), np.asarray(self.prob)
         if not len(points[0]) or len(points[0]) != len(points[1]) or not np.isfinite(np.concatenate(points)).all():
             raise ValueError(
-                f"{len(points[0])} scores and {len(points[1])} probabilities: expected as many finite ones"
+                f"{len(points[0])} scores and {len(points[1])} probabilities: expected equal numbers of finite values, "
+                "at least one of each"
             )
         if (np.diff(points[0]) <= 0).any() or (np.diff(points[1], prepend=0.0, append=1.0) < 0).any():
-            raise ValueError("expected increasing scores, and probabilities in [0, 1] that never fall")
+            raise ValueError("isotonic map: expected increasing scores and non-decreasing probabilities in [0, 1]")
 
     @classmethod
     def fit(cls, score: ArrayLike, label: ArrayLike) -> Self:
         """Minimise the squared error of scores `[N]` and labels `[N]` by pooling adjacent violators.
 
-        Equal scores are averaged first. Of each constant part, only the two ends are kept.
+        Labels of equal scores are averaged first. Only the two ends of each constant part are kept.
 
         Raises:
             ValueError: If a score is not finite, a label is not 0 or 1, or a class is missing.
@@ -157,7 +158,7 @@ class Isotonic:
         score, label = _checked(score, label)
         distinct, place, number = np.unique(score, return_inverse=True, return_counts=True)
         share = np.bincount(place, weights=label) / number
-        prob = np.clip(isotonic_regression(share, weights=number).x, 0.0, 1.0)  # rounding may leave [0, 1]
+        prob = np.clip(isotonic_regression(share, weights=number).x, 0.0, 1.0)  # rounding errors may exceed [0, 1]
         rises = np.diff(prob) != 0
         kept = np.append(True, rises) | np.append(rises, True)
         return cls(tuple(distinct[kept].tolist()), tuple(prob[kept].tolist()))
@@ -181,7 +182,7 @@ CALIBRATIONS: Mapping[str, type[Calibration]] = {"temperature": Temperature, "pl
 
 
 def fit_all(score: ArrayLike, label: ArrayLike) -> dict[str, Stored]:
-    """Fit every map to scores `[N]` and labels `[N]`; return their settings by name, without those that do not fit."""
+    """Fit every map to scores `[N]` and labels `[N]`; return the settings by name, without maps that cannot be fit."""
     found = dict[str, Stored]()
     for name, kind in CALIBRATIONS.items():
         try:
@@ -198,7 +199,7 @@ def _checked(score: ArrayLike, label: ArrayLike) -> tuple[Array, Array]:
         raise ValueError(f"scores {score.shape} and labels {label.shape}: expected two lists of the same length")
     if not np.isfinite(score).all():
         raise ValueError(
-            f"score {score[~np.isfinite(score)][0]}: expected finite scores; drop what could not be scored"
+            f"score {score[~np.isfinite(score)][0]}: expected finite scores; drop items that could not be scored"
         )
     if not np.isin(label, (0, 1)).all():
         raise ValueError(f"label {label[~np.isin(label, (0, 1))][0]:g}: expected 0 for real or 1 for fake")

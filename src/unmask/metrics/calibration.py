@@ -16,7 +16,7 @@ def mean(value: ArrayLike, weight: ArrayLike | None, rows: ArrayLike | None = No
 
 
 def ratio(part: ArrayLike, whole: ArrayLike) -> Array:
-    """Divide, returning NaN (not 0) for 0 / 0."""
+    """Divide element by element; the result is NaN (not 0) where the denominator is 0."""
     part, whole = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
     return np.asarray(np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole > 0))
 

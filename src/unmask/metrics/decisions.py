@@ -1,4 +1,4 @@
-"""Metrics at a threshold: a row is called fake if its score is above the threshold.
+"""Metrics at a threshold: a row is classified as fake if its score is above the threshold.
 
 Scores are logits, so the default threshold of 0 is a probability of 0.5. As in `ranking`, `score` and `label` are
 `[N]`, and `weight` is None or `[..., N]`. A rate with a zero denominator is NaN, never 0.
@@ -22,12 +22,12 @@ def accuracy(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None
 
 
 def recall(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0) -> Array:
-    """Compute the share of fakes that are called fake."""
+    """Compute the share of fakes that are classified as fake."""
     return mean(_called(score, threshold), weight, np.asarray(label) == 1)
 
 
 def specificity(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0) -> Array:
-    """Compute the share of reals that are called real."""
+    """Compute the share of reals that are classified as real."""
     return mean(1 - _called(score, threshold), weight, np.asarray(label) == 0)
 
 
@@ -39,7 +39,7 @@ def balanced_accuracy(
 
 
 def precision(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, threshold: float = 0.0) -> Array:
-    """Compute the share of fakes among the rows that are called fake; NaN if no row is called fake."""
+    """Compute the share of fakes among the rows that are classified as fake; NaN if there are no such rows."""
     return mean(np.asarray(label) == 1, weight, _called(score, threshold))
 
 

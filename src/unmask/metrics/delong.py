@@ -1,10 +1,10 @@
-"""Variance of the AUC without resampling, and a test of two AUCs on the same items, after DeLong et al.
+"""DeLong's method: the variance of an AUC without resampling, and a test of two AUCs on the same items.
 
-The method is that of DeLong, DeLong and Clarke-Pearson (1988, doi 10.2307/2531595), computed from midranks as by Sun
-and Xu (2014, doi 10.1109/LSP.2014.2337313).
+The method is by DeLong, DeLong and Clarke-Pearson (1988, doi 10.2307/2531595). It is computed from midranks, as
+proposed by Sun and Xu (2014, doi 10.1109/LSP.2014.2337313).
 
 `score` and `label` are `[N]`, one row per independent item, such as a video; label 1 is fake. Frames of one video are
-not independent: aggregate them to items first. A fake and a real with equal scores count 1/2, as in `ranking.auroc`.
+not independent: aggregate them to items first. A fake and a real with equal scores count as 1/2, as in `ranking.auroc`.
 """
 
 import math
@@ -37,11 +37,11 @@ class Difference(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Structural components of an AUC: the AUC is the mean of each of the two arrays.
+    """Structural components of an AUC. The mean of either array is the AUC.
 
     Attributes:
-        fake: `[F]`, share of the reals that score below each fake; ties count 1/2.
-        real: `[R]`, share of the fakes that score above each real; ties count 1/2.
+        fake: `[F]`, for each fake, the share of the reals with a lower score; ties count as 1/2.
+        real: `[R]`, for each real, the share of the fakes with a higher score; ties count as 1/2.
     """
 
     fake: Array
@@ -64,20 +64,21 @@ def components(score: ArrayLike, label: ArrayLike) -> Parts:
     score, label = np.asarray(score, dtype=np.float64), np.asarray(label)
     if not np.isfinite(score).all():
         raise ValueError(
-            f"score {score[~np.isfinite(score)][0]}: expected finite scores; drop what could not be scored"
+            f"score {score[~np.isfinite(score)][0]}: expected finite scores; drop items that could not be scored"
         )
     rank, fakes, reals = midranks(score), label == 1, label == 0
-    fake, real = (rank[rows] - midranks(score[rows]) for rows in (fakes, reals))  # items of the other class below
+    # For each item, the number of items of the other class with a lower score; ties count as 1/2.
+    fake, real = (rank[rows] - midranks(score[rows]) for rows in (fakes, reals))
     return Parts(fake / max(len(real), 1), 1 - real / max(len(fake), 1))
 
 
 def auroc(score: ArrayLike, label: ArrayLike, confidence: float = 0.95) -> Area:
     """Compute the AUC, its variance, and a confidence interval on the logit scale.
 
-    The interval is symmetric around logit(AUC), so that it stays within [0, 1] and is longer towards 0.5, as the
-    distribution of a high AUC is skewed; `benchmarks/intervals.py` measures its coverage. For an AUC of 0 or 1, the
-    variance is 0 and the interval is NaN, since the items say nothing about how wide it should be. With fewer than two
-    items of a class, the variance is NaN, too.
+    The interval is symmetric around logit(AUC). It therefore stays within [0, 1] and extends further towards 0.5,
+    because the distribution of a high AUC is skewed. `benchmarks/intervals.py` measures its coverage. For an AUC of 0
+    or 1, the variance is 0 and the interval is NaN, because its width cannot be estimated. With fewer than two items of
+    a class, the variance and the interval are NaN.
     """
     parts = components(score, label)
     nothing = float("nan")
@@ -92,11 +93,11 @@ def auroc(score: ArrayLike, label: ArrayLike, confidence: float = 0.95) -> Area:
 
 
 def paired(first: ArrayLike, second: ArrayLike, label: ArrayLike, confidence: float = 0.95) -> Difference:
-    """Compare the AUCs of two detectors on the same items: scores `[N]` of each, and labels `[N]`.
+    """Compare the AUCs of two detectors on the same items, from the scores `[N]` of each and the labels `[N]`.
 
-    The test statistic, the difference over its standard error, is compared with the normal distribution. If both
-    detectors rank all pairs of a fake and a real alike, p is 1. If the variance is 0 although the AUCs differ, or a
-    class has fewer than two items, the interval and p are NaN.
+    The test statistic is the difference divided by its standard error, and p is computed from the normal distribution.
+    If both detectors order every pair of a fake and a real in the same way, p is 1. If the variance is 0 although the
+    AUCs differ, or if a class has fewer than two items, the interval and p are NaN.
     """
     a, b = components(first, label), components(second, label)
     moved = Parts(a.fake - b.fake, a.real - b.real)

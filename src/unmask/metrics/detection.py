@@ -1,8 +1,8 @@
 """Metrics of a detector, computed from its prediction table alone.
 
 A table has one row per scored frame or clip: `item, track, frame, time, label, method, dataset, split, logit`. Label 1
-is fake. An item that could not be scored has one row, whose logit is null. Such items do not get a probability of 0.5:
-metrics leave them out, and the coverage, which is reported with every metric, is lower.
+is fake. An item that could not be scored has one row with a null logit. Metrics exclude such items instead of giving
+them a probability of 0.5. They lower the coverage, which is reported with every metric.
 
 Rankings and decisions use scores, which are logits (see `aggregate`). A threshold is also a logit; `probability`
 converts it for display.
@@ -92,7 +92,7 @@ def levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def reported(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the scored rows at the levels to report: those of `levels`, or only `image` for a table of images."""
+    """Return the scored rows at the reported levels: `frame` and `video`, or only `image` for a table of images."""
     tables = levels(predictions)
     return {"image": tables["video"]} if unit(predictions) == "image" else tables
 
@@ -160,8 +160,8 @@ def per_dataset(predictions: pd.DataFrame) -> dict[str, float]:
     """Compute the AUC over items of each data set in a table, and the mean of these AUCs.
 
     Returns:
-        `video_auroc/DATASET` for each data set and `video_auroc/mean`; empty if the table has only one data set. A data
-        set in which a class is missing has NaN and is excluded from the mean.
+        `video_auroc/DATASET` for each data set and `video_auroc/mean`; empty if the table has only one data set. If a
+        class is missing in a data set, its AUC is NaN and is excluded from the mean.
     """
     names = sorted(predictions["dataset"].dropna().unique()) if "dataset" in predictions else []
     if len(names) < 2:
@@ -180,7 +180,7 @@ def _cut(score: Array, label: Array) -> float:
         return 0.0
     balance = (table.fake / table.fake[-1] - table.real / table.real[-1])[:-1]
     above, below = table.score[:-1], table.score[1:]
-    # Of equally good cuts, the one with the widest gap is taken; rounding makes ties exact despite summation errors.
+    # Among equally good cuts, choose the one with the widest gap. Rounding removes summation errors from equal values.
     best = np.lexsort((below - above, -np.round(balance, 12)))[0]
     middle = (above[best] + below[best]) / 2
     return float(middle if middle < above[best] else below[best])  # adjacent floats have no midpoint
@@ -190,9 +190,9 @@ def threshold(predictions: pd.DataFrame) -> dict[str, float]:
     """Choose the thresholds with the highest balanced accuracy on validation data.
 
     Returns:
-        `{"frame": t, "video": t}`. Each t is a logit, and a score above it is called fake. Of equally good thresholds,
-        the one with the widest gap between its neighbouring scores is chosen. If there is only one class or one
-        distinct score, t is 0, a probability of 0.5.
+        `{"frame": t, "video": t}`. Each t is a logit; a score above it is classified as fake. Among equally good
+        thresholds, the one with the widest gap between its neighbouring scores is chosen. If there is only one class
+        or one distinct score, t is 0, which is a probability of 0.5.
     """
     return {
         level: _cut(rows["score"].to_numpy(), rows["label"].to_numpy()) for level, rows in levels(predictions).items()
@@ -208,15 +208,15 @@ def require_thresholds(thresholds: Mapping[str, float | None]) -> None:
     for level, value in thresholds.items():
         if value is None or not np.isfinite(value):
             raise ValueError(
-                f"the {level} threshold is {value}; expected a finite score (a logit). It is fitted to the validation "
-                "split when a run is trained: train the run again"
+                f"the {level} threshold is {value}; expected a finite logit. Thresholds are fitted to the validation "
+                "split during training; train the run again"
             )
 
 
 def summary(
     predictions: pd.DataFrame, thresholds: Mapping[str, float], resamples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Compute a table of all metrics with 95 % intervals, for all fakes and for each manipulation, with all reals.
+    """Compute all metrics with 95 % intervals, for all fakes and for each manipulation, each against all reals.
 
     Intervals are percentiles of a stratified bootstrap over videos. Frame metrics are also resampled by video, because
     the frames of a video are not independent. If a class has fewer than `bootstrap.FEWEST` videos, intervals are NaN.

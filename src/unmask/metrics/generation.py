@@ -1,4 +1,4 @@
-"""Metrics of generated images: compared with their originals (PSNR, SSIM, identity, flicker) or as sets of images.
+"""Metrics of generated images: PSNR, SSIM, identity and flicker of pairs, and Frechet and other distances of sets.
 
 A Frechet distance is called FID only if its features come from the Inception network with which FID was defined (arXiv
 1706.08500). Otherwise, its name contains the name of the features. Distances on different features cannot be compared.
@@ -12,17 +12,17 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-BORDER = 5  # px: number of pixels on each side of the centre of SSIM's window
+BORDER = 5  # px: half the width of SSIM's window, without the pixel at its centre
 WINDOW = 2 * BORDER + 1  # px: the minimum side of an image for SSIM
-PEAK = 60.0  # dB: maximum PSNR, as libvmaf's for 8 bits (6 x bits + 12); that of identical images would be infinite
-BLOCK = 1024  # number of rows that are compared with all others at once; all rows at once would need gigabytes
+PEAK = 60.0  # dB: limit of the PSNR, because that of identical images is infinite; libvmaf: 6 x bits + 12 = 60
+BLOCK = 1024  # number of rows compared with all others at once; all rows at once would need gigabytes
 
 
 def decibel(error: Tensor) -> Tensor:
     """Convert mean squared errors of values in [0, 1] to PSNR in dB, at most `PEAK`.
 
     The bound keeps a mean over images finite even if some images equal their originals. Rounding to 8 bits alone gives
-    a PSNR of 58.9 dB, so that higher values have no meaning for 8-bit images.
+    a PSNR of 58.9 dB, so higher values have no meaning for 8-bit images.
     """
     return (-10 * error.log10()).clamp(max=PEAK)
 
@@ -35,8 +35,8 @@ def psnr(made: Tensor, original: Tensor) -> Tensor:
 def ssim(made: Tensor, original: Tensor) -> Tensor:
     """Compute the SSIM of each image (doi 10.1109/TIP.2003.819861): two batches [N, 3, H, W] in [0, 1] -> [N].
 
-    As in the paper, the window is a Gaussian of 11 px with deviation 1.5. Pixels so close to the border that the window
-    would cross it are excluded.
+    As in the paper, the window is a Gaussian of 11 px with standard deviation 1.5. Pixels whose
+    window would cross the border of the image are excluded.
 
     Raises:
         ValueError: If the images are smaller than the window.
@@ -56,8 +56,8 @@ def require_window(pictures: Tensor) -> None:
     height, width = pictures.shape[-2:]
     if min(height, width) < WINDOW:
         raise ValueError(
-            f"SSIM of pictures of {width}x{height} px: its window needs at least {WINDOW} px on each side; use larger "
-            "pictures (image_size)"
+            f"SSIM needs pictures of at least {WINDOW} px on each side, got {width}x{height} px; use larger pictures "
+            "(image_size)"
         )
 
 
@@ -66,7 +66,7 @@ def frechet(real: Tensor, made: Tensor) -> float:
 
     Args:
         real: features [N, F]; if N is below F, the covariance is rank-deficient, and the distance depends on N.
-        made: features [M, F]; the same is true of M.
+        made: features [M, F]; the same applies to M.
 
     Returns:
         The distance; NaN if a set has fewer than two rows, for which there is no covariance.
@@ -76,7 +76,7 @@ def frechet(real: Tensor, made: Tensor) -> float:
     real, made = real.double(), made.double()
     distance = (real.mean(0) - made.mean(0)).square().sum()
     a, b = ((x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (real, made))  # covariances are a'a and b'b
-    # The trace of (a'a b'b)^1/2 is the sum of the singular values of ab', which those of the R factors' product equal.
+    # The trace of (a'a b'b)^1/2 is the sum of the singular values of ab'; the product of the R factors has the same.
     triangles = [torch.linalg.qr(x, mode="r").R for x in (a, b)]
     cross = torch.linalg.svdvals(triangles[0] @ triangles[1].T).sum()
     return float(distance + a.square().sum() + b.square().sum() - 2 * cross)
@@ -85,8 +85,8 @@ def frechet(real: Tensor, made: Tensor) -> float:
 def kernel(real: Tensor, made: Tensor) -> float:
     """Compute the unbiased kernel distance of features [N, F] and [M, F] (arXiv 1801.01401, equation 4).
 
-    The kernel is (x . y / F + 1)^3. All pairs of rows are used. KID is often averaged over subsets of 1000 rows
-    instead, which has the same expectation. The result is NaN if a set has fewer than two rows and therefore no pairs.
+    The kernel is (x . y / F + 1)^3. All pairs of rows are used. Many implementations of KID average over
+    subsets of 1000 rows instead, which has the same expectation. The result is NaN if a set has fewer than two rows.
     """
     if min(len(real), len(made)) < 2:
         return float("nan")
@@ -100,7 +100,7 @@ def _blocks(rows: Tensor) -> Iterator[Tensor]:
 
 
 def _kernel(a: Tensor, b: Tensor) -> Tensor:
-    """Sum the kernel over all pairs of a row of the one and a row of the other set."""
+    """Sum the kernel over all pairs of a row of `a` and a row of `b`."""
     return torch.stack([(part @ b.T / b.shape[1] + 1).pow(3).sum() for part in _blocks(a)]).sum()
 
 
@@ -113,8 +113,8 @@ def inception_score(logits: Tensor, parts: int = 10) -> float:
 
     Args:
         logits: class logits [N, C]; the result is an Inception Score only if they come from the published network.
-        parts: number of parts into which the set is divided; the result is the mean of their scores. The published
-            value is 10. Fewer are used if parts would have fewer than two images, since a single image always scores 1.
+        parts: number of parts into which the set is divided; the result is the mean of their scores. The paper uses 10.
+            Each part has at least two images, because the score of a single image is always 1.
 
     Returns:
         The score; NaN for fewer than two images.
@@ -177,7 +177,7 @@ def flicker(made: Tensor, original: Tensor) -> Tensor:
 
     The change of a video is the mean of |x[t + 1] - x[t]| over time, channels and pixels. The result is the change of
     the generated video minus that of the original: positive if it flickers, 0 if both change equally, negative if it is
-    smoother. As only amounts of change are compared, a face that moves like the original may look different.
+    smoother. Only amounts of change are compared, so a result of 0 does not mean that the videos look alike.
 
     Args:
         made: generated videos [..., T, 3, H, W] in [0, 1], with at least two frames.

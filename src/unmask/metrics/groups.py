@@ -12,7 +12,7 @@ UNKNOWN = "unknown"  # name of the group of the items without a value
 
 
 class Group(NamedTuple):
-    """The error rates of one group; each has its number of items and its Clopper-Pearson interval.
+    """The error rates of one group, each with its number of items and its Clopper-Pearson interval.
 
     Attributes:
         name: The group's value, as text.
@@ -26,7 +26,7 @@ class Group(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """The largest difference of a rate between two groups: from the group `low` to the group `high`."""
+    """Largest difference in a rate between two groups: `low` has the lowest rate, and `high` has the highest."""
 
     value: float
     low: str
@@ -39,11 +39,11 @@ def by_group(scored: pd.DataFrame, groups: "pd.Series[str]", threshold: float) -
     Args:
         scored: One row per item with `item, label, score`, such as from `aggregate.videos`, without missing scores.
         groups: The group of each item, indexed by `item`, such as `items.set_index("item")["attribute.Male"]`.
-        threshold: An item is called fake if its score is above this threshold.
+        threshold: An item is classified as fake if its score is above this threshold.
 
     Returns:
-        The groups with scored items, sorted by name. Items without a group, or with a missing one, form the group
-        `unknown`, which is the last.
+        The groups with scored items, sorted by name. Items without a group, or with a missing value, form the last
+        group, `unknown`.
 
     Raises:
         ValueError: If an item has two groups.
@@ -62,10 +62,10 @@ def by_group(scored: pd.DataFrame, groups: "pd.Series[str]", threshold: float) -
 
 
 def largest_gap(groups: Sequence[Group], label: int, fewest: int = FEWEST) -> Gap | None:
-    """Return the largest difference of the FPR (label 0) or the TPR (label 1) between two groups.
+    """Return the largest difference in the FPR (label 0) or the TPR (label 1) between two groups.
 
-    The group `unknown`, and groups with fewer than `fewest` items of the class, are left out, because the rate of a few
-    items differs by chance. None if fewer than two groups remain.
+    The group `unknown` and groups with fewer than `fewest` items of the class are excluded, because rates of few items
+    vary by chance. The result is None if fewer than two groups remain.
     """
     found = [
         (rate.value, one.name)

@@ -1,4 +1,4 @@
-"""Check on the validation split whether training learnt anything; if not, its metrics are no valid result."""
+"""Check on the validation split whether a model learned anything; if it did not, its metrics are not valid."""
 
 import math
 
@@ -18,14 +18,13 @@ def did_not_learn(
 ) -> str | None:
     """Explain why a run's metrics are not a valid result; return None if they are valid.
 
-    There are two reasons why training has not been shown to learn. The first epoch is the best one: this rule applies
-    to every monitor. Or the monitored validation metric cannot be distinguished from guessing: this applies only to
-    AUC.
+    There are two reasons. The first epoch is the best one (checked for every monitor), or the monitored validation AUC
+    is not significantly better than chance (checked only if the monitor is an AUC).
 
     Args:
         validation: Prediction table of the validation split with the best weights; None for a generator.
         monitor: `val/METRIC`, the metric that selected the best epoch.
-        best_epoch: Number of the best epoch, from 0; None if there was only one epoch, or if the best one is unknown.
+        best_epoch: Index of the best epoch, from 0; None if there was only one epoch or the best one is unknown.
         resamples: Number of bootstrap resamples over items, drawn within each class.
 
     Returns:
@@ -41,14 +40,14 @@ def did_not_learn(
         and (words := _guessing(LEVELS[name](validation), unit(validation), resamples))
     ):
         reasons.append(f"{monitor} {words}")
-    return f"There is no evidence that the detector learned anything: {', and '.join(reasons)}." if reasons else None
+    return f"There is no evidence that the model learned anything: {', and '.join(reasons)}." if reasons else None
 
 
 def _guessing(table: pd.DataFrame, noun: str, resamples: int) -> str | None:
-    """Return a phrase if the AUC of a table cannot be distinguished from chance, else None.
+    """Return the end of a sentence if the AUC of a table is not significantly better than chance, else None.
 
-    Unlike intervals in reports, this interval is computed even for few items: the fewer they are, the wider it is, and
-    the more likely it includes chance.
+    Unlike the intervals in reports, this interval is also computed for few items. The fewer items there are, the wider
+    the interval is, and the more likely it contains 0.5.
     """
     rows = table.dropna(subset=["score"])
     items = rows[["item", "label"]].drop_duplicates("item").sort_values("item", ignore_index=True)
@@ -56,9 +55,9 @@ def _guessing(table: pd.DataFrame, noun: str, resamples: int) -> str | None:
     real = len(items) - fake
     told = f"{real} real and {fake} fake {noun}s"
     if not real or not fake:
-        return f"does not exist, with {told} scored"
+        return f"is undefined, with {told} scored"
     if 1 / math.comb(len(items), fake) > TAIL:  # probability that random scores rank all items correctly
-        return f"is computed from {told}, too few to distinguish the detector from guessing"
+        return f"is computed from {told}, too few to distinguish the model from chance"
     score, label, column = rows["score"].to_numpy(), rows["label"].to_numpy(), items["item"].searchsorted(rows["item"])
     times = bootstrap.resample(items["label"], resamples, seed=0)
     step = max(1, bootstrap.CELLS // len(rows))
@@ -67,4 +66,4 @@ def _guessing(table: pd.DataFrame, noun: str, resamples: int) -> str | None:
     if low > CHANCE:
         return None
     found = f"is {float(ranking.auroc(score, label)):.2f} on {told} (95 % interval {low:.2f} to {high:.2f})"
-    return f"{found}, which is not above guessing"
+    return f"{found}, which is not significantly better than chance"

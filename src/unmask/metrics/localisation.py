@@ -1,4 +1,4 @@
-"""Metrics of a localiser, from a summary of each image's pixels.
+"""Metrics of a localiser, computed from a summary of each image's pixels.
 
 An image's pixels form two classes, pristine and manipulated. For each class, `PIECES` quantiles of the logits are kept:
 8 kB per image, whatever its size. The AUC over the pixels of all images is computed from these quantiles. It is exact
@@ -53,7 +53,7 @@ def summarise(logit: ArrayLike, mask: ArrayLike) -> Pixels:
         raise ValueError(f"logit {list(logit.shape)} and mask {list(mask.shape)} must have the same shape")
     if not np.isfinite(logit).all():
         value = logit[~np.isfinite(logit)][0]
-        raise ValueError(f"a pixel's logit is {value}; expected finite numbers. The network's weights are broken")
+        raise ValueError(f"a pixel's logit is {value}; expected a finite number. Check the network's weights")
     logit = logit if logit.dtype == np.float32 else logit.astype(np.float64)
     quantile = np.full((len(logit), 2, PIECES), np.nan, logit.dtype)
     for number, (values, touched) in enumerate(zip(logit, mask, strict=True)):
@@ -87,7 +87,7 @@ def f1(pixels: Pixels) -> Array:
 
 
 def iou(pixels: Pixels) -> Array:
-    """Compute each image's intersection over union of predicted and true region `[B]`; the threshold is 0.5."""
+    """Compute the intersection over union (IoU) of the predicted and true region of each image `[B]`; threshold 0.5."""
     tp, fp, fn = _called(pixels)
     return ratio(tp, tp + fp + fn)
 

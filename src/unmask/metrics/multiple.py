@@ -9,9 +9,9 @@ Array = NDArray[np.float64]
 def holm(p: ArrayLike) -> Array:
     """Correct p-values `[T]` with the step-down procedure of Holm (1979, Scandinavian Journal of Statistics 6, 65-70).
 
-    If all corrected p-values of at most 0.05 are called significant, the probability of at least one false call is at
-    most 5 %, however the tests depend on each other. The k-th smallest of T p-values is multiplied by T - k + 1; a
-    corrected value is at least that of any smaller p-value and at most 1. NaN stays NaN and does not count as a test.
+    If corrected p-values of at most 0.05 are called significant, the probability of one or more false positives is at
+    most 5 %, even if the tests depend on each other. The k-th smallest of T p-values is multiplied by T - k + 1; a
+    corrected value is at least that of any smaller p-value, and at most 1. NaN stays NaN and does not count as a test.
 
     Raises:
         ValueError: If a p-value is not between 0 and 1.

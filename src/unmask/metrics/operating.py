@@ -1,9 +1,9 @@
-"""Metrics at the strict end of the ROC curve: few false alarms, or few missed fakes.
+"""Metrics at one operating point of the ROC curve (TPR at an FPR, FPR at a TPR), and the partial AUC.
 
-Curves are `ranking.Counts`, so that all metrics of a table share one sort. A rate at a limit is the best rate that some
-threshold attains within the limit; points between two thresholds are not interpolated. This is the convention of
-biometrics and of torchmetrics' `BinarySensitivityAtSpecificity`, and a detector can be run at such a point. The partial
-AUC is the area under the linearly interpolated curve, like the AUC. Rows with equal scores form one step of the curve.
+Curves are `ranking.Counts`, so that scores are sorted only once for all metrics. A rate at a limit is the best rate of
+any threshold within the limit; it is not interpolated between thresholds. Biometrics and torchmetrics'
+`BinarySensitivityAtSpecificity` use the same convention, and a detector can be operated at such a threshold. The
+partial AUC is the area under the linearly interpolated curve, like the AUC. Rows with equal scores form one step.
 """
 
 import numpy as np
@@ -18,9 +18,8 @@ SLACK = 1e-9  # relative tolerance of a limit, so that 7 of 140 reals are within
 def highest_tpr(table: Counts, fpr: float) -> Array:
     """Compute the highest TPR of all thresholds whose FPR is at most `fpr`.
 
-    It is 0 if no threshold has so low an FPR, and NaN if a class is missing.
-
-    With fewer than 1 / `fpr` reals, this is the share of fakes that score above every real.
+    The result is 0 if no threshold has an FPR this low, and NaN if a class is missing. With fewer than 1 / `fpr` reals,
+    it is the share of fakes that score above every real.
     """
     fake, real = totals(table)
     within = np.count_nonzero(table.real <= fpr * real * (1 + SLACK), axis=-1)[..., None]
@@ -28,14 +27,14 @@ def highest_tpr(table: Counts, fpr: float) -> Array:
 
 
 def lowest_fpr(table: Counts, tpr: float) -> Array:
-    """Compute the lowest FPR whose TPR is at least `tpr`; NaN if a class is missing."""
+    """Compute the lowest FPR of all thresholds whose TPR is at least `tpr`; NaN if a class is missing."""
     fake, real = totals(table)
     below = np.count_nonzero(table.fake < tpr * fake * (1 - SLACK), axis=-1)[..., None]
     return _rate(table.real, below, real)
 
 
 def _rate(called: Array, at: NDArray[np.int64], total: Array) -> Array:
-    """Divide the weight that is called fake at the positions `at` `[..., 1]` by the total; position -1 calls none."""
+    """Return the share of the total weight that is classified as fake at each position `at` `[..., 1]`; 0 at -1."""
     if called.shape[-1] == 0:
         return np.asarray(total[..., 0])
     at = np.minimum(at, called.shape[-1] - 1)
@@ -47,8 +46,8 @@ def partial_area(table: Counts, fpr: float) -> Array:
     """Compute the area under the ROC curve up to an FPR, standardised so that chance level is 0.5 and perfect is 1.
 
     The curve is cut at the limit by linear interpolation, and the area is mapped to [0, 1] as by McClish (1989, doi
-    10.1177/0272989X8900900307): of the area A below a limit f, it is (1 + (A - f² / 2) / (f - f² / 2)) / 2. A curve
-    below the diagonal has a value below 0.5. With a limit of 1, this is the AUC.
+    10.1177/0272989X8900900307): for the area A up to a limit f, it is (1 + (A - f² / 2) / (f - f² / 2)) / 2. The
+    result is below 0.5 for a curve below the diagonal, and the AUC for a limit of 1.
     """
     fake, real = totals(table)
     if table.fake.shape[-1] == 0:
@@ -65,12 +64,12 @@ def partial_area(table: Counts, fpr: float) -> Array:
 
 
 def tpr_at_fpr(score: ArrayLike, label: ArrayLike, fpr: float, weight: ArrayLike | None = None) -> Array:
-    """Compute the highest TPR that a threshold attains with an FPR of at most `fpr`, from scores (see `ranking`)."""
+    """Compute the highest TPR of all thresholds whose FPR is at most `fpr`, from scores (see `ranking`)."""
     return highest_tpr(counts(score, label, weight), fpr)
 
 
 def fpr_at_tpr(score: ArrayLike, label: ArrayLike, tpr: float, weight: ArrayLike | None = None) -> Array:
-    """Compute the lowest FPR that a threshold attains with a TPR of at least `tpr`, from scores (see `ranking`)."""
+    """Compute the lowest FPR of all thresholds whose TPR is at least `tpr`, from scores (see `ranking`)."""
     return lowest_fpr(counts(score, label, weight), tpr)
 
 

@@ -17,9 +17,9 @@ class Counts(NamedTuple):
     """Cumulative weights at each distinct score, from the highest score to the lowest.
 
     Attributes:
-        score: `[K]`, decreasing; rows whose score is at least this value are called fake.
-        fake: `[..., K]`, total weight of fakes that are called fake.
-        real: `[..., K]`, total weight of reals that are called fake.
+        score: `[K]`, decreasing; rows whose score is at least this value are classified as fake.
+        fake: `[..., K]`, total weight of fakes that are classified as fake.
+        real: `[..., K]`, total weight of reals that are classified as fake.
     """
 
     score: Array
@@ -28,22 +28,22 @@ class Counts(NamedTuple):
 
 
 def counts(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Counts:
-    """Count the rows that are called fake at each threshold; all curves are computed from these counts.
+    """Count the rows that are classified as fake at each threshold; all curves are computed from these counts.
 
     Raises:
-        ValueError: If a score is NaN or infinite. An item without a score has no rank; it must be left out and counted
-            in the coverage.
+        ValueError: If a score is NaN or infinite. Items without a score cannot be ranked; drop them and report the
+            coverage.
     """
     score, label = np.asarray(score, dtype=np.float64), np.asarray(label, dtype=np.float64)
     bad = np.flatnonzero(~np.isfinite(score))
     if len(bad):
         raise ValueError(
-            f"{len(bad)} score(s) are not finite, first {score[bad[0]]} in row {bad[0]}; drop what could not be scored "
-            "and report the coverage instead"
+            f"{len(bad)} score(s) are not finite, first {score[bad[0]]} in row {bad[0]}; drop items that could not be "
+            "scored, and report the coverage"
         )
     order = np.argsort(-score, kind="stable")
     score, label = score[order], label[order]
-    # take, unlike indexing, keeps the rows of the result contiguous; the sums over them are then faster
+    # unlike indexing, np.take keeps the rows of the result contiguous, which makes sums over them faster
     weight = np.ones_like(score) if weight is None else np.take(np.asarray(weight, dtype=np.float64), order, axis=-1)
     last = np.flatnonzero(np.diff(score, append=np.nan) != 0)  # the last row of each group of equal scores
     fake, total = np.cumsum(weight * label, axis=-1), np.cumsum(weight, axis=-1)
@@ -62,14 +62,14 @@ def totals(table: Counts) -> tuple[Array, Array]:
 
 
 def increments(values: Array) -> Array:
-    """Return the increase of each of `values` `[..., K]` over the one before it; the first one increases from 0."""
+    """Return the differences between consecutive `values` `[..., K]`; the first value is compared with 0."""
     found = values.copy()
     found[..., 1:] -= values[..., :-1]
     return found
 
 
 def share(part: Array, whole: Array) -> Array:
-    """Divide shares of cumulative weights; 0 where nothing has been counted yet."""
+    """Divide cumulative weights element by element; the result is 0 where both are 0."""
     return np.asarray(part / np.maximum(whole, np.finfo(np.float64).tiny))
 
 
@@ -123,8 +123,8 @@ def roc_curve(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = Non
     """Compute the points of the ROC curve.
 
     Returns:
-        FPR (share of reals called fake), TPR (share of fakes called fake) and thresholds, each `[K + 1]`. The first
-        point is (0, 0) at an infinite threshold.
+        FPR (share of reals classified as fake), TPR (share of fakes classified as fake) and thresholds, each `[K + 1]`.
+        The first point is (0, 0) at an infinite threshold.
     """
     table = counts(score, label, weight)
     fake, real = totals(table)

@@ -6,12 +6,12 @@ import pandas as pd
 
 
 class Rate(NamedTuple):
-    """Share of a class's items that are called fake.
+    """Share of a class's items that are classified as fake.
 
     Attributes:
         label: 0 for reals, whose rate is the false-positive rate (FPR); 1 for fakes, whose rate is the true-positive
             rate (TPR).
-        called: Number of items called fake.
+        called: Number of items classified as fake.
         total: Number of scored items, at least 1.
         low: Lower end of the 95 % interval of the share.
         high: Upper end of the 95 % interval of the share.
@@ -30,7 +30,7 @@ class Rate(NamedTuple):
 
     @property
     def value(self) -> float:
-        """Share of the class's items that are called fake."""
+        """Share of the class's items that are classified as fake."""
         return self.called / self.total
 
 
@@ -58,7 +58,7 @@ def rates(scored: pd.DataFrame, threshold: float) -> list[Rate]:
 
     Args:
         scored: One row per item with `label, score`, without missing scores.
-        threshold: An item is called fake if its score is above this threshold.
+        threshold: An item is classified as fake if its score is above this threshold.
     """
     found = []
     for label in (0, 1):

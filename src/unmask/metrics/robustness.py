@@ -1,4 +1,4 @@
-"""How the metrics of a detector change when its test items are handled: one row per perturbation and level."""
+"""Robustness: metrics of a detector on perturbed test items, one row per perturbation and level."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -9,24 +9,24 @@ import pandas as pd
 from unmask.metrics import bootstrap, detection, ranking
 from unmask.metrics.rates import Rate, rates
 
-CLEAN = "clean"  # name of the step without a perturbation
-DROP = 0.05  # a fall of the AUC by more than this is reported, if the interval of the difference excludes 0
+CLEAN = "clean"  # name of the step without perturbation
+DROP = 0.05  # a larger decrease of the AUC is reported if the interval of the difference excludes 0
 
 
 class Robustness(NamedTuple):
-    """The metrics of one step.
+    """The metrics of one step of a suite.
 
     Attributes:
         name: name of the perturbation; `clean` for the unperturbed items.
         level: its level, from 1 (weakest); 0 for the unperturbed items.
-        words: what was done.
-        auroc: AUC over items, with the 95 % interval `low, high`; NaN if a class is missing or has too few items.
-        low: lower end of the interval of the AUC.
-        high: upper end of the interval of the AUC.
+        words: description of the perturbation.
+        auroc: AUC over items; NaN if a class is missing.
+        low: lower end of the 95 % interval of the AUC; NaN if a class has too few items.
+        high: upper end of the 95 % interval of the AUC.
         fpr: false-positive rate at the run's threshold, with its interval; None without scored reals.
         tpr: true-positive rate at the run's threshold, with its interval; None without scored fakes.
         coverage: share of the items that could be scored.
-        change: AUC minus that of the same items without the perturbation, on the items scored in both.
+        change: AUC minus the AUC of the clean items, computed on the items scored in both steps.
         change_low: lower end of the interval of the change.
         change_high: upper end of the interval of the change.
     """
@@ -46,7 +46,7 @@ class Robustness(NamedTuple):
 
     @property
     def falls(self) -> bool:
-        """Whether the AUC is lower than on the clean items by more than `DROP`, and significantly so."""
+        """Whether the AUC is significantly lower than on the clean items, by more than `DROP`."""
         return self.change < -DROP and self.change_high < 0
 
 
@@ -56,9 +56,9 @@ def robustness(
     """Compute the metrics of each step of a suite.
 
     Args:
-        steps: prediction tables by (name, level), with the step `("clean", 0)`; `attrs["protocol"]` of a table says
-            what was done ("Perturbation").
-        threshold: the run's threshold for whole items, a logit.
+        steps: prediction tables by (name, level), including `("clean", 0)`; `attrs["protocol"]["Perturbation"]` of a
+            table describes the perturbation.
+        threshold: the run's threshold for items, a logit.
         resamples: number of bootstrap resamples.
         seed: seed of the bootstrap.
 
@@ -86,7 +86,7 @@ def robustness(
 
 
 def _change(table: pd.DataFrame, clean: pd.DataFrame, resamples: int, seed: int) -> tuple[float, float, float]:
-    """Return the change of the AUC and its interval; NaN if the two tables share no scored item."""
+    """Return the change in AUC and its interval; NaN if the two tables share no scored item."""
     try:
         pair = bootstrap.paired(table, clean, resamples, seed)
     except ValueError:
@@ -95,11 +95,11 @@ def _change(table: pd.DataFrame, clean: pd.DataFrame, resamples: int, seed: int)
 
 
 def mean_auroc(found: Sequence[Robustness]) -> float:
-    """Return the summary of a suite: the mean AUC over its perturbed steps; NaN if none of them has one."""
+    """Return the mean AUC over the perturbed steps of a suite; NaN if no step has an AUC."""
     areas = [one.auroc for one in found if one.level and not np.isnan(one.auroc)]
     return float(np.mean(areas)) if areas else float("nan")
 
 
 def worst(found: Sequence[Robustness]) -> Robustness | None:
-    """Return the step after which the AUC falls most, if it falls significantly (see `Robustness.falls`)."""
+    """Return the step with the largest significant decrease in AUC (see `Robustness.falls`), or None."""
     return min((one for one in found if one.falls), key=lambda one: one.change, default=None)

@@ -1,4 +1,4 @@
-"""Autoencoders, plain and variational."""
+"""Training of plain and variational autoencoders."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -39,7 +39,7 @@ class Autoencoder(Module):
         variational: sample latents from the encoded means and variances; if false, latents are deterministic, and
             generation draws from a normal distribution with their training mean and standard deviation.
         beta: weight of the KL divergence from a standard normal.
-        warmup: the first part of training, a share in [0, 1], in which the weight rises from 0 to beta (arXiv
+        warmup: share of the training steps, in [0, 1], during which the weight rises from 0 to beta (arXiv
             1602.02282).
         monitor: the metric that selects the best checkpoint: `val/psnr` (dB), `val/ssim` or `val/frechet_NAME`.
         mode: `max` if larger values of `monitor` are better, else `min`.
@@ -87,7 +87,7 @@ class Autoencoder(Module):
         return picture.float()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstruct images in [0, 1] deterministically."""
+        """Reconstruct images [B, 3, S, S] in [0, 1], without sampling."""
         return self.decode(self.encode(x))
 
     @torch.no_grad()
@@ -102,7 +102,7 @@ class Autoencoder(Module):
         return self.make(self.noise(n, seeds))
 
     def preview(self, count: int, condition: Tensor | None) -> Tensor:
-        """Generate one sample for each of the seeds 0 to count - 1 -> [count, 1, 3, S, S] in [0, 1]."""
+        """Generate images [count, 1, 3, S, S] in [0, 1], one from each of the seeds 0 to count - 1."""
         return self.sample(count, range(count), condition)[:, None]
 
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
@@ -120,14 +120,14 @@ class Autoencoder(Module):
 
     @torch.no_grad()
     def interpolate(self, a: Tensor, b: Tensor, steps: int) -> Tensor:
-        """Decode latents on the line between those of two images `a` and `b` [3, S, S] -> images [steps, 3, S, S]."""
+        """Return images [steps, 3, S, S] decoded between the latents of two images `a` and `b` [3, S, S]."""
         ends = self.encode(torch.stack([a, b]).to(self.device))
         share = torch.linspace(0, 1, steps, device=self.device)[:, None]
         return self.decode((1 - share) * ends[0] + share * ends[1])
 
     @torch.no_grad()
     def direction(self, x: Tensor, attribute: Tensor) -> Tensor:
-        """Return an attribute's direction: the mean latent of images with it minus the mean latent of the others.
+        """Return an attribute's direction [latent]: mean latent of images with it minus mean latent of the others.
 
         Args:
             x: images [N, 3, S, S] in [0, 1].
@@ -138,12 +138,12 @@ class Autoencoder(Module):
         """
         has = attribute.to(self.device) > 0.5
         if bool(has.all()) or not bool(has.any()):
-            raise ValueError("an attribute's direction needs pictures that have it and pictures that do not")
+            raise ValueError(f"expected images with and without the attribute: {int(has.sum())} of {len(has)} have it")
         z = self.encode(x.to(self.device))
         return z[has].mean(0) - z[~has].mean(0)
 
     def on_fit_start(self) -> None:
-        """Load the evaluator and check the monitor before training starts."""
+        """Check before training that the evaluator's weights file and the monitored metric exist."""
         check(self.evaluator, self.monitor, ("psnr", "ssim"))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -189,10 +189,10 @@ class Autoencoder(Module):
         if not self.variational:
             return found, None
         mean, logvar = found.chunk(2, dim=1)
-        return mean, logvar.clamp(-20, 10)  # a larger exp overflows in half precision
+        return mean, logvar.clamp(-20, 10)  # exp of larger values overflows in half precision
 
     def _weight(self) -> float:
-        """Return beta at the current step."""
+        """Return the weight of the KL divergence at the current step."""
         rise = self.warmup * planned_steps(self.trainer)
         return self.beta * min(1.0, (self.global_step + 1) / rise) if rise > 0 else self.beta
 
@@ -219,5 +219,5 @@ class Autoencoder(Module):
 
 
 def kl(mean: Tensor, logvar: Tensor) -> Tensor:
-    """KL divergence of N(mean, exp(logvar)), both [B, latent], from N(0, 1) -> [B], nats (arXiv 1312.6114, app. B)."""
+    """Return the KL divergence [B] in nats of N(mean, exp(logvar)) from N(0, 1) (arXiv 1312.6114, appendix B)."""
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1)

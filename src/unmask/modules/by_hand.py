@@ -48,7 +48,7 @@ def count_batch(module: LightningModule) -> None:
 
 
 def gather(module: LightningModule, rows: Tensor) -> Tensor:
-    """Gather per-sample columns from all processes -> [F, M], with one column per sample, sorted by index.
+    """Gather columns of all processes into [F, M], with one column per sample, sorted by the sample's index.
 
     Args:
         module: the module of this process.
@@ -57,10 +57,10 @@ def gather(module: LightningModule, rows: Tensor) -> Tensor:
     if module.trainer.world_size > 1:
         gathered: Any = module.all_gather(rows)
         rows = gathered.transpose(0, 1).flatten(1)
-    # The last batch may be padded with repeated samples; columns with equal indices are equal, so keep any.
+    # The last batch may be padded with repeated samples, whose columns are equal; keep one column per index.
     rows = rows[:, rows[0].argsort()]
     return rows[:, torch.diff(rows[0], prepend=rows.new_tensor([-1.0])) > 0]
 
 
 def _nothing() -> None:
-    """Do nothing; replaces the callbacks with which the Trainer counts steps."""
+    """Do nothing, in place of the callbacks by which the Trainer counts steps."""

@@ -50,7 +50,7 @@ def build(classifier: str, C: float, gamma: float = 1.0) -> Pipeline:
     """Build a pipeline that standardises features and classifies them; both classes get the same total weight.
 
     Args:
-        classifier: support vector machine `linear` or `rbf`, or `logistic` regression.
+        classifier: `linear` or `rbf` (support vector machines), or `logistic` (logistic regression).
         C: inverse regularisation strength.
         gamma: kernel coefficient for `rbf`; the other classifiers ignore it.
     """
@@ -82,20 +82,20 @@ def folds(label: Labels, groups: NDArray[Any], count: int, seed: int) -> list[Fo
     """
     if (have := min(len(set(groups[label == value])) for value in (0, 1))) < count:
         raise ValueError(
-            f"module.folds={count}: one of the classes has only {have} groups (a source and everything made from "
-            "it, or the people of connected videos), but each fold needs its own; lower module.folds"
+            f"module.folds={count}: one of the classes has only {have} groups, but each fold needs a group of each "
+            "class; lower module.folds (a group is a set of items linked by a source or a person)"
         )
     split = StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(label[:, None], label, groups)
     found = [(fitted, held) for fitted, held in split]
     if any(len(set(label[rows])) < 2 for fold in found for rows in fold):
-        raise ValueError(f"module.folds={count}: a fold would hold one class only; set module.folds or module.seed")
+        raise ValueError(f"module.folds={count}: a fold would hold one class only; change module.folds or module.seed")
     return found
 
 
 def choose(
     classifier: str, features: Array, label: Labels, splits: Sequence[Fold], tried: Iterable[Settings]
 ) -> Choice:
-    """Choose the settings with the highest mean AUC over the folds; of equal settings, the first in `tried`."""
+    """Choose the settings with the highest mean AUC over the folds; if several are equal, the first in `tried`."""
     best: Choice | None = None
     for settings in track(list(tried), "cross-validation", transient=True):
         decisions = np.empty(len(label))

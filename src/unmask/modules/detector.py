@@ -1,4 +1,4 @@
-"""One LightningModule for all detectors of frames or clips, with any network and any loss."""
+"""LightningModule of detectors of frames or clips, with any network and any loss."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +26,7 @@ FEATURES = ("auto", "exact", "off")
 
 
 class Detector(Module):
-    """Train a binary real/fake network.
+    """Train a network that classifies frames or clips as real or fake.
 
     Validation and test gather the logits from all devices and pass them to the data module, which builds the
     prediction table; every metric is computed from that table.
@@ -78,7 +78,7 @@ class Detector(Module):
         self._losses: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        """Frames [B, 3, H, W] or clips [B, T, 3, H, W] in [0, 1] -> logit [B]."""
+        """Return the logits [B] of frames [B, 3, H, W] or clips [B, T, 3, H, W] in [0, 1]."""
         logit: Tensor = self.network(x)
         return logit
 
@@ -93,7 +93,7 @@ class Detector(Module):
 
     @property
     def frozen(self) -> frozenset[str]:
-        """The tensors of a frozen encoder."""
+        """Names of the tensors of a frozen encoder."""
         if not (isinstance(self.network, EncodedNetwork) and self.network.frozen):
             return frozenset()
         return frozenset(f"network.encoder.{name}" for name in self.encoded.encoder.state_dict())
@@ -112,15 +112,15 @@ class Detector(Module):
             self.print(f"features {self.use_features(self.data)}")
         else:
             self.print(
-                "the encoder is frozen, but samples are augmented, so it runs in every step; augment@data.augment=none "
-                "and blend@data.blend=none compute its features once"
+                "the frozen encoder runs in every step, because samples are augmented; to compute its features only "
+                "once, set augment@data.augment=none blend@data.blend=none"
             )
 
     def use_features(self, data: DataModule) -> str:
-        """Make batches of `data` carry the encoder's features; the first process computes them, the others read them.
+        """Replace `x` in batches of `data` by the encoder's features, which the first process computes and caches.
 
         Returns:
-            What was done, as text to print.
+            A description of what was done, to be printed.
         """
         rough = self._rough if self.features == "auto" and fast_bfloat16(self.device) else None
         how = Encoding(self._exact, rough, str(self.trainer.precision), self.device)
@@ -206,20 +206,20 @@ def no_monitor(monitor: str, table: pd.DataFrame, trainer: Trainer) -> str:
     scored = table[table["logit"].notna()]
     real, fake = (scored.loc[scored["label"] == label, "item"].nunique() for label in (0, 1))
     limited = isinstance(trainer.limit_val_batches, int) or trainer.limit_val_batches < 1.0
-    why = f"; trainer.limit_val_batches={trainer.limit_val_batches} leaves out the others" if limited else ""
+    why = f"; trainer.limit_val_batches={trainer.limit_val_batches} excludes the others" if limited else ""
     return (
-        f"module.monitor={monitor} does not exist on the validation split, so no weights can be chosen by it: of its "
-        f"{table['item'].nunique()} items {real} real and {fake} fake were scored{why}"
+        f"module.monitor={monitor} cannot be computed on the validation split, so no weights can be chosen: only "
+        f"{real} real and {fake} fake of its {table['item'].nunique()} items were scored{why}"
     )
 
 
 def logs_now(trainer: Trainer) -> bool:
-    """Whether the loggers write this step's metrics; logging at other steps only costs 0.2 ms per metric."""
+    """Return whether loggers write metrics at this step; at other steps, `log` would waste 0.2 ms per metric."""
     return bool((trainer.global_step + 1) % trainer.log_every_n_steps == 0)  # type: ignore[attr-defined]
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware; otherwise bfloat16 is slower than float32."""
+    """Return whether the device multiplies bfloat16 matrices in hardware; if not, float32 is faster."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,4 +1,4 @@
-"""Diffusion: a network learns to denoise images, so that it can generate images from pure noise."""
+"""Training of diffusion models: a network learns to denoise images and can then generate images from pure noise."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -53,7 +53,7 @@ class Diffusion(Module):
     """
 
     kind = "generator"
-    alphas_cumprod: Tensor  #: the image's share of a noisy image's variance, at each time [T]
+    alphas_cumprod: Tensor  #: the share of the clean image in a noisy image's variance, at each time [T]
     weight: Tensor  #: loss weight of each time [T]
 
     def __init__(
@@ -119,7 +119,7 @@ class Diffusion(Module):
         return self.make(self.noise(n, seeds), condition, seeds)
 
     def preview(self, count: int, condition: Tensor | None) -> Tensor:
-        """Generate one sample for each of the seeds 0 to count - 1 -> [count, 1, 3, S, S] in [0, 1]."""
+        """Generate images [count, 1, 3, S, S] in [0, 1], one from each of the seeds 0 to count - 1."""
         return self.sample(count, range(count), condition)[:, None]
 
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
@@ -134,10 +134,10 @@ class Diffusion(Module):
         Args:
             z: standard normal noise [n, 3, S, S].
             condition: attributes [n, A] for a conditional denoiser.
-            seeds: one seed per image, which only a stochastic solver uses; most solvers are deterministic.
+            seeds: one seed per image; only stochastic solvers use them, and most solvers are deterministic.
         """
         network, solver = self.network, self.solver
-        # Skip the initial noise of each image, so that a solver's draws continue the same random stream.
+        # Skip the initial noise of each image, so that the solver continues the same random stream.
         draws = None if seeds is None else [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         for draw in draws or ():
             torch.randn(z.shape[1:], generator=draw)
@@ -165,7 +165,7 @@ class Diffusion(Module):
         return led
 
     def on_fit_start(self) -> None:
-        """Load the evaluator and check the monitor before training starts."""
+        """Check before training that the evaluator's weights file and the monitored metric exist."""
         check(self.evaluator, self.monitor, ("loss",))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -193,14 +193,14 @@ class Diffusion(Module):
         return noisy, predicted.float()
 
     def _errors(self, predicted: Tensor, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Compute the mean squared error of each image's prediction [B]."""
+        """Return the mean squared error [B] of each image's prediction."""
         learnt = noise if self.schedule.config.prediction_type == "epsilon" else self.schedule.get_velocity(x, noise, t)
         return (predicted - learnt).square().flatten(1).mean(1)
 
     def _look(self, x: Tensor, t: Tensor, noisy: Tensor, predicted: Tensor) -> Tensor:
-        """Compute the perceptual distance, which counts less the more noise the image contains.
+        """Return the mean perceptual distance of the estimated images, with less weight for noisier images.
 
-        The estimated image is blended with the original; its weight is the signal amplitude. A squared error is thus
+        The estimated image is blended with the original and weighted by the signal amplitude. A squared error is thus
         weighted by the signal's share of the variance, and an estimate from almost pure noise cannot become huge.
         """
         assert self.perceptual is not None
@@ -221,11 +221,11 @@ class Diffusion(Module):
             self.average.update_parameters(self.denoiser)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Store each image's error at its fixed time and noise, and the evaluator's features of the real images."""
+        """Store each image's error at a fixed time and noise, and the evaluator's features of the real images."""
         self._keep(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Store what `validation_step` does, for the test split."""
+        """Store the same values as `validation_step`, for the test split."""
         self._keep(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
@@ -254,7 +254,7 @@ class Diffusion(Module):
                 self._conditions.append(batch["attributes"][:room])
 
     def _evaluates(self, split: str) -> bool:
-        """Whether samples are evaluated now: outside training always, during training every `evaluate_every` epochs."""
+        """Return whether to evaluate samples now: during training, only every `evaluate_every` epochs."""
         training = split == "val" and self.trainer.state.fn == TrainerFn.FITTING
         return self.num_samples > 0 and (not training or (self.current_epoch + 1) % self.evaluate_every == 0)
 
@@ -272,9 +272,10 @@ class Diffusion(Module):
 
 
 def loss_weights(alphas_cumprod: Tensor, kind: str, snr: float | None) -> Tensor:
-    """Compute loss weights [T] for which the squared error of the clean image counts min(SNR, snr) times.
+    """Return loss weights [T] that weight the squared error of the clean image by min(SNR, snr).
 
-    This is min-SNR weighting (arXiv 2303.09556); `kind` is what the denoiser predicts. All weights are 1 without `snr`.
+    This is min-SNR weighting (arXiv 2303.09556); `kind` is what the denoiser predicts. If `snr` is None, all weights
+    are 1.
     """
     if snr is None:
         return torch.ones_like(alphas_cumprod)
@@ -285,7 +286,7 @@ def loss_weights(alphas_cumprod: Tensor, kind: str, snr: float | None) -> Tensor
 
 
 def counted(index: Tensor, like: Tensor, times: int) -> tuple[Tensor, Tensor]:
-    """Derive a time [B] and noise [B, ...] from each sample's index; all samples' times are evenly spread."""
+    """Return a time [B] and noise [B, ...] derived from each sample's index; the times are evenly spread."""
     rows = index.tolist()
     t = [int((row + 1) * GOLDEN % 1 * times) for row in rows]
     noise = [torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(row)) for row in rows]
@@ -293,7 +294,7 @@ def counted(index: Tensor, like: Tensor, times: int) -> tuple[Tensor, Tensor]:
 
 
 def ema_update(average: list[Tensor], current: list[Tensor], count: Tensor, decay: float) -> None:
-    """Update an EMA after `count` previous updates; its decay is (1 + count) / (10 + count), but at most `decay`."""
+    """Update an EMA in place after `count` updates, with decay min(`decay`, (1 + count) / (10 + count))."""
     done = int(count)
     torch._foreach_lerp_(average, current, 1 - min(decay, (1 + done) / (10 + done)))
 
@@ -308,8 +309,8 @@ def _check_sampling(kind: str, times: int, steps: int) -> None:
 def _check_training(condition_dropout: float, ema: float) -> None:
     if not 0 <= condition_dropout <= 1 or not 0 <= ema < 1:
         raise ValueError(
-            f"module.condition_dropout={condition_dropout}, module.ema={ema}: expected a probability, and a decay "
-            "from 0 to below 1"
+            f"module.condition_dropout={condition_dropout}, module.ema={ema}: expected a probability from 0 to "
+            "1, and a decay from 0 to below 1"
         )
 
 

@@ -19,8 +19,8 @@ from unmask.training.module import Module
 
 Batch = dict[str, Tensor]
 SHOWN, EACH = 6, 3  # the preview shows at most SHOWN faces per person, at most EACH of them from one batch
-# The first two compare the face inside its mask; the next two compare the whole crop, although a decoder cannot predict
-# its background; the last one compares the masks.
+# The first two metrics compare faces inside the mask, the next two whole crops, and the last one masks. (A decoder
+# cannot predict the background of a crop.)
 FIGURES = ("psnr", "ssim", "psnr_crop", "ssim_crop", "mask_iou")
 
 
@@ -84,7 +84,7 @@ class FaceSwap(Module):
         self.mask_weight, self.outside, self.clip = mask_weight, outside, clip
         self.discriminator, self.adversarial, self.optimizer_d = discriminator, adversarial, optimizer_d
         self.adversarial_weight, self.monitor, self.mode = adversarial_weight, monitor, mode
-        self._faces: Tensor | None = None  # shown in the preview; `_whose` are their people
+        self._faces: Tensor | None = None  # faces of the preview; `_whose` holds their identities
         self._whose = torch.zeros(0, dtype=torch.int64)
         self._picked: dict[int, list[Tensor]] = defaultdict(list)
         self._kept: list[Tensor] = []
@@ -107,7 +107,7 @@ class FaceSwap(Module):
         return picture.float(), mask.float()
 
     def preview(self, count: int = 0, condition: Tensor | None = None) -> Tensor | None:
-        """Return one row per held-out face: the face, its reconstruction, the face as each other person.
+        """Return one row of images per held-out face: the face, its reconstruction, and the face as each other person.
 
         For two people A and B, the rows of A are (A, A -> A, A -> B) and those of B are (B, B -> B, B -> A).
 
@@ -233,5 +233,5 @@ def inside(made: Tensor, original: Tensor, mask: Tensor) -> tuple[Tensor, Tensor
 def _parts(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Return the faces, their identities and their masks."""
     if "identity" not in batch or "mask" not in batch:
-        raise ValueError("a face swapper needs the faces of named people: set data=people (or data=demo_people)")
+        raise ValueError("a face swapper needs identities and masks of faces: set data=people (or data=demo_people)")
     return batch["x"], batch["identity"], batch["mask"].float()

@@ -23,7 +23,8 @@ COLLAPSED = 0.25  # a std_ratio (see sample_metrics) below this value suggests m
 class GAN(Module):
     """Train a generator with an adversarial loss (arXiv 1406.2661).
 
-    Uses manual optimization. A batch counts as one step, whichever networks it updates; so `max_steps` counts batches.
+    Optimization is manual. A batch counts as one step, whichever networks it updates, so that `max_steps` counts
+    batches.
 
     Args:
         generator: (latents [B, generator.latent], attributes or None) -> images [B, 3, S, S] in [-1, 1].
@@ -95,7 +96,7 @@ class GAN(Module):
         return self.make(self.noise(n, seeds), condition)
 
     def preview(self, count: int, condition: Tensor | None) -> Tensor:
-        """Generate one sample for each of the seeds 0 to count - 1 -> [count, 1, 3, S, S] in [0, 1]."""
+        """Generate images [count, 1, 3, S, S] in [0, 1], one from each of the seeds 0 to count - 1."""
         return self.sample(count, range(count), condition)[:, None]
 
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
@@ -113,11 +114,11 @@ class GAN(Module):
         return (made.float() + 1).clamp(0, 2) / 2
 
     def on_fit_start(self) -> None:
-        """Load the evaluator and check the monitor before training starts."""
+        """Check before training that the evaluator's weights file and the monitored metric exist."""
         check(self.evaluator, self.monitor)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Train the discriminator; every `d_steps` updates of the discriminator, also train the generator."""
+        """Train the discriminator, and the generator once per `d_steps` updates of the discriminator."""
         both: Any = self.optimizers()
         last = (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
         turn = (int(self.updates[1]) + 1) % self.d_steps == 0
@@ -164,7 +165,7 @@ class GAN(Module):
         self._keep(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Store what `validation_step` does, for the test split."""
+        """Store the same values as `validation_step`, for the test split."""
         self._keep(batch)
 
     def _keep(self, batch: Batch) -> None:
@@ -190,7 +191,7 @@ class GAN(Module):
         std_ratio = figures["std_ratio"]
         if split == "val" and std_ratio < COLLAPSED and self.updates[0] > 0:
             warnings.warn(
-                f"samples vary only {std_ratio:.0%} as much as real pictures (epoch {self.current_epoch}): the "
+                f"samples vary only {std_ratio:.0%} as much as real images (epoch {self.current_epoch}): the "
                 "generator may have collapsed; try module/diffaug@module.augment=all, or a lower learning rate",
                 stacklevel=2,
             )

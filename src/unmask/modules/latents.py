@@ -8,21 +8,21 @@ from torch import Tensor
 
 
 def noise(shape: Sequence[int], n: int, seeds: Sequence[int], device: torch.device) -> Tensor:
-    """Draw standard normal noise [n, *shape], one element per seed; it depends on neither the device nor the batch.
+    """Draw standard normal noise [n, *shape], one element per seed, independent of the device and the batch.
 
     Raises:
         ValueError: the number of seeds is not `n`.
     """
     if len(seeds) != n:
-        raise ValueError(f"{n} pictures need {n} seeds, not {len(seeds)}")
+        raise ValueError(f"expected {n} seeds for {n} images, but got {len(seeds)}")
     drawn = [torch.randn(*shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
     return torch.stack(drawn).to(device)
 
 
 def walk(stops: Tensor, steps: int) -> Tensor:
-    """Interpolate noise vectors along great circles in a closed loop: each to the next, and the last to the first.
+    """Interpolate noise vectors along great circles, from each to the next and from the last to the first.
 
-    Straight lines would pass through noise with a smaller norm than the generator has seen (arXiv 1609.04468).
+    Straight lines would pass through noise of a smaller norm than in training (arXiv 1609.04468).
 
     Args:
         stops: noise vectors [K, ...].

@@ -15,16 +15,16 @@ PUBLISHED = {"frechet": "fid", "kernel": "kid"}  # names used only if the featur
 
 
 def names(network: Any) -> dict[str, str]:
-    """Return an evaluator's metric names: `fid` and `kid` on the published features, else METRIC_NAME, its own name."""
+    """Return the reported name of each metric: `fid` and `kid` on published features, else `METRIC_EVALUATOR`."""
     theirs = PUBLISHED if network.published else {}
     return {figure: theirs.get(figure, f"{figure}_{network.name}") for figure in FIGURES}
 
 
 def check(network: Any, monitor: str, others: Collection[str] = ()) -> None:
-    """Load an evaluator before training rather than after the first epoch, and check that the monitor exists.
+    """Check, before training, that the evaluator's weights file and the monitored metric exist.
 
     Args:
-        network: the evaluator. If its weights file is missing, building it raises an error that names the file.
+        network: the evaluator. If its weights file is missing, an error names the file.
         monitor: `val/METRIC`.
         others: names of metrics that the module computes without the evaluator.
 
@@ -38,7 +38,7 @@ def check(network: Any, monitor: str, others: Collection[str] = ()) -> None:
 
 
 def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
-    """Compare generated with real images by their features: `real` [N, F] and `made` [M, F].
+    """Compute metrics of generated images from features of real images [N, F] and generated images [M, F].
 
     Metrics that need more images than are available are NaN. `std_ratio` is the standard deviation of the features of
     generated images divided by that of real images; a value far below 1 means that the samples lack diversity.
@@ -53,7 +53,7 @@ def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
     named = {name: found[figure] for figure, name in names(network).items()}
     if network.published:
         named["inception_score"] = generation.inception_score(network.logits(made))
-    few = min(len(real), len(made)) < 2  # one row has no deviation
+    few = min(len(real), len(made)) < 2  # a standard deviation needs two rows
     return named | {"std_ratio": math.nan if few else float(made.std(0).mean() / real.std(0).mean())}
 
 

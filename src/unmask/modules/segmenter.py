@@ -1,4 +1,4 @@
-"""A detector that localises manipulations: it is trained on masks and evaluated both per pixel and per image."""
+"""Detector that localises manipulations; it is trained on masks and evaluated both per pixel and per image."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -20,8 +20,7 @@ class Segmenter(Detector):
 
     An image's logit is the mean of the highest 1 % of its pixel logits, so that a small manipulated region makes an
     image fake, but a single pixel does not. Predictions for images are stored and evaluated like those of other
-    detectors. Instead of pixel logits, only their quantiles and counts are kept, 8 kB per image
-    (metrics/localisation.py).
+    detectors. Of the pixel logits, only quantiles and counts are stored, 8 kB per image (metrics/localisation.py).
 
     Args:
         network: x [B, 3, H, W] in [0, 1] -> logits [B, 1, H, W]; positive means manipulated.
@@ -48,14 +47,14 @@ class Segmenter(Detector):
         self._pixels: list[list[Tensor]] = []
 
     def maps(self, x: Tensor) -> Tensor:
-        """Frames [B, 3, H, W] in [0, 1] -> pixel logits [B, 1, H, W]."""
+        """Return the pixel logits [B, 1, H, W] of frames [B, 3, H, W] in [0, 1]."""
         maps: Tensor = self.network(x)
         if maps.ndim != 4:
-            raise ValueError(f"a Segmenter needs a network that returns maps, such as unet, not {list(maps.shape)}")
+            raise ValueError(f"a Segmenter needs a network that returns maps, such as unet, but got {list(maps.shape)}")
         return maps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Frames [B, 3, H, W] in [0, 1] -> image logits [B]."""
+        """Return the image logits [B] of frames [B, 3, H, W] in [0, 1]."""
         return of_pictures(self.maps(x))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -85,5 +84,5 @@ class Segmenter(Detector):
 
 def _mask(batch: Batch) -> Tensor:
     if "mask" not in batch:
-        raise ValueError("this module is trained on masks: set data.loader.masks=true and data.recipe.masks=true")
+        raise ValueError("a Segmenter needs batches with masks: set data.loader.masks=true and data.recipe.masks=true")
     return batch["mask"]

@@ -17,11 +17,11 @@ Work = Callable[[str, Iterable[T]], R]
 
 
 def over_devices(devices: list[str], work: Work[T, R], todo: list[T], words: str) -> list[R]:
-    """Distribute items over devices; the first share shows a progress bar.
+    """Process items on several devices at once; a progress bar shows the progress of the first device.
 
     Args:
         devices: names of the devices, such as `cuda:0`; on the CPU, `cpu` repeated once per process.
-        work: (device, items) -> result; with several devices, `work` and the items are pickled.
+        work: a function (device, items) -> result; with several devices, it and the items are pickled.
         todo: the items.
         words: text next to the progress bar.
 
@@ -44,7 +44,7 @@ def over_devices(devices: list[str], work: Work[T, R], todo: list[T], words: str
         else:
             results.append(result)
     if failed:
-        raise ValueError("\n  ".join(["not complete; rerun the command to resume", *failed]))
+        raise ValueError("\n  ".join(["not all items were processed; rerun the command to resume", *failed]))
     return results
 
 
@@ -57,7 +57,7 @@ class _Share(Generic[T]):
 
 @dataclass
 class _Process(Generic[T, R]):
-    """The work of one of several processes on its share."""
+    """Run the work on the items of one device, in one of several processes."""
 
     work: Work[T, R]
     processes: int

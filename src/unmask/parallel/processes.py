@@ -1,4 +1,4 @@
-"""Child processes: how one ends together with another, and how signals are handled."""
+"""Start child processes that end together with their parent, and handle signals."""
 
 import os
 import signal
@@ -33,10 +33,10 @@ def interrupted(verb: str) -> str:
 def started(
     command: list[str], environment: Mapping[str, str] | None = None, **how: Any
 ) -> Iterator[subprocess.Popen[Any]]:
-    """Start a verb in a new process, which ends whenever and however this process ends.
+    """Start a verb in a new process that ends when this process ends for any reason.
 
-    If the block is left by an error, Ctrl-C or SIGTERM, the verb is terminated; if this process is killed, the verb
-    notices (see `follow_parent`). A terminal's Ctrl-C reaches only this process, which then reports it for both.
+    After an error, Ctrl-C or SIGTERM in the block, the verb is terminated; if this process is killed, the verb exits by
+    itself (see `follow_parent`). Ctrl-C in a terminal reaches only this process, which reports it for both.
 
     Args:
         command: the command line of the verb.
@@ -57,13 +57,13 @@ def _end(process: subprocess.Popen[Any]) -> None:
     process.terminate()
     try:
         process.wait(PATIENCE)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C means do not wait
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):  # after a second Ctrl-C, do not wait
         process.kill()
         process.wait()
 
 
 def terminate(number: int, frame: FrameType | None) -> None:
-    """Handle SIGTERM like Ctrl-C, by an exception, so that child processes are ended, too."""
+    """Raise an exception on SIGTERM, as Python does on Ctrl-C, so that child processes are ended, too."""
     raise Terminated
 
 
@@ -82,10 +82,10 @@ def handle(wanted: Mapping[signal.Signals, Handler]) -> dict[signal.Signals, Han
 
 
 def follow_parent() -> bool:
-    """End this process as soon as the process that started it ends in any way; return false if no verb started it.
+    """End this process as soon as the process that started it ends; return False if no verb started it.
 
-    With several processes (DDP), the other processes follow the first one. On Windows a process cannot be followed, so
-    the children of a verb go on if the verb is killed.
+    In DDP, the other processes end with the first one. On Windows, this is not supported: if a verb is killed, its
+    children keep running.
     """
     named = os.environ.pop(PARENT, None)
     if named is None and int(os.environ.get("LOCAL_RANK", "0")) == 0:
@@ -101,14 +101,14 @@ def follow(process: int) -> None:
 
 
 def _follow(parent: int, direct: int) -> None:
-    """Wait until `parent` or the direct parent ends; the two differ only if a wrapper started Python."""
+    """Wait until `parent` or the direct parent ends, then exit; the two differ only if a wrapper started Python."""
     while os.getppid() == direct and _alive(parent):
         time.sleep(0.5)
     os._exit(1)
 
 
 def _alive(process: int) -> bool:
-    """Whether a process is running; on Linux, a zombie does not count as running."""
+    """Return whether a process is running; on Linux, a zombie does not count as running."""
     try:
         os.kill(process, 0)
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

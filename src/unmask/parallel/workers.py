@@ -72,13 +72,13 @@ class _Worker(Generic[T, R]):
         try:
             if not self.ready:
                 self.ready = self.pipe.recv() == READY
-                self.since = time.monotonic()  # start-up, with its imports, does not count as the task's time
+                self.since = time.monotonic()  # the time of start-up and imports does not count for the task
                 if not self.pipe.poll():
                     return None
             result: R | TaskError | Stop = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join(5)
-            if not self.ready:  # not the task's fault
+            if not self.ready:  # the task is not the cause
                 raise RuntimeError(f"a worker process could not start (exit code {self.process.exitcode})") from None
             return _Found(TaskError(f"its process crashed (exit code {self.process.exitcode})"))
         if isinstance(result, Stop):
@@ -86,7 +86,7 @@ class _Worker(Generic[T, R]):
         return _Found(result)
 
     def overdue(self, timeout: float, memory: float | None) -> "_Found[R] | None":
-        """Return why the task is given up, or None. Start-up, with its imports, does not count as the task's time."""
+        """Return an error if the task exceeded its time or memory limit, otherwise None; start-up does not count."""
         if not self.ready:
             return None
         if memory is not None and resident_memory(self.process.pid) > memory:
@@ -103,7 +103,7 @@ class _Worker(Generic[T, R]):
 
 @contextmanager
 def _verb_left_out() -> Iterator[None]:
-    """Keep a new process from importing the verb that was called, which takes seconds in each process."""
+    """Prevent a new process from importing the verb that was called, because this takes seconds."""
     verb = sys.modules["__main__"]
     if verb.__spec__ is None or not verb.__spec__.name.startswith("unmask."):
         yield  # a user's script, which may define the work
@@ -133,7 +133,7 @@ def run(
     """Yield (task, result) as each task finishes, in no particular order.
 
     Args:
-        work: called in the workers; it and its tasks must be picklable. Exceptions become a `TaskError`.
+        work: function of a task, called in the workers; both must be picklable. Exceptions become a `TaskError`.
         tasks: the tasks.
         workers: number of processes, which end with this process; 0 runs in this process, unprotected from crashes.
         timeout: seconds after which a task counts as hanging and its worker is killed.
@@ -188,7 +188,7 @@ def _serve(pipe: Connection, work: Callable[[T], R]) -> None:
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(1)
     pipe.send(READY)
-    # Errors are sent back as reasons; C libraries would repeat them on stderr for each macroblock.
+    # Errors are returned as messages; C libraries would also print them to stderr, once for each macroblock.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     while True:
         try:

@@ -1,1 +1,1 @@
-"""What happens to pictures and videos between their making and their checking. Independent of any data set."""
+"""Perturbations of pictures and videos, such as compression and noise; they do not depend on a data set."""

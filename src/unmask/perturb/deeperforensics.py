@@ -1,9 +1,9 @@
 """The perturbations of DeeperForensics-1.0 (Jiang et al., CVPR 2020, arXiv:2001.03024), five levels each.
 
-Parameters and arithmetic follow the authors' published program, which differs from what the names suggest in three
-places: its "JPEG compression" saves no JPEG but makes a picture coarser, its contrast change darkens, and the variance
-of its noise is relative to a compressed range. The authors perturb whole frames and encode them again; here, the stored
-crops are perturbed. Their seventh perturbation, video compression, is `unmask.perturb.videos.H264` with their CRFs.
+Parameters and arithmetic follow the authors' published program. Three of its perturbations differ from their names:
+"JPEG compression" saves no JPEG but makes a picture coarser, the contrast change darkens, and the variance of the noise
+is relative to a compressed range. The authors perturb whole frames and encode them again; here, the stored crops are
+perturbed. Their seventh perturbation, video compression, is `unmask.perturb.videos.H264` with their CRFs.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ import numpy as np
 from unmask.perturb.kinds import checked, chosen
 from unmask.perturb.pixels import Pixels, luma
 
-BLOCK, GREY = 8, 128  # side of a block, px, and its value
-# Range of luma and of chroma in 8-bit video; the noise is added to values divided by 255 twice.
+BLOCK, GREY = 8, 128  # side of a grey block, px, and its value
+# Range of luma and of chroma in 8-bit video; the docstring of `GaussianNoise` explains their use.
 LUMA_RANGE, CHROMA_RANGE = 235 - 16, 240 - 16
 # Red, green and blue per unit of Y, Cb and Cr, rounded as OpenCV does.
 TO_RGB = np.array([[1, 0, 1.403], [1, -0.344, -0.714], [1, 1.773, 0]], np.float32)
 
 
 class ColourSaturation:
-    """CS: multiply the chroma, and truncate.
+    """CS: multiply the chroma by a factor, and truncate to integers.
 
     Args:
         levels: factor of each level.
@@ -36,16 +36,16 @@ class ColourSaturation:
         return f"DeeperForensics CS: saturation times {chosen(self.levels, level):g}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
-        """Change crops [N, 3, S, S]; nothing is random."""
+        """Reduce the saturation of crops [N, 3, S, S]; `seed` is not used."""
         if not level:
             return x
         grey = luma(x)
         changed = grey + np.float32(chosen(self.levels, level)) * (x - grey)
-        return np.clip(changed + 1e-3, 0, 255).astype(np.uint8)  # 1e-3: grey must not lose a level by rounding
+        return np.clip(changed + 1e-3, 0, 255).astype(np.uint8)  # 1e-3: truncation must not change grey values
 
 
 class ColourContrast:
-    """CC: multiply all values, and truncate; this darkens a picture.
+    """CC: multiply all values by a factor, and truncate to integers; this darkens a picture.
 
     Args:
         levels: factor of each level.
@@ -59,15 +59,15 @@ class ColourContrast:
         return f"DeeperForensics CC: values times {chosen(self.levels, level):g}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
-        """Change crops [N, 3, S, S]; nothing is random."""
+        """Darken crops [N, 3, S, S]; `seed` is not used."""
         return (x * np.float32(chosen(self.levels, level))).astype(np.uint8) if level else x
 
 
 class BlockWise:
-    """BW: cover random blocks of 8x8 px with grey, like transmission errors; drawn independently for each frame.
+    """BW: cover blocks of 8x8 px with grey, like transmission errors, at random places in each frame.
 
-    The number of blocks is multiplied by the number of times that 256 px fit into the shorter side. If the side is
-    shorter than that, the authors' program covers none; here, the number is reduced in proportion to the side.
+    The number of blocks is multiplied by `side // 256`, where `side` is the shorter side in px. If it is below 256, the
+    authors' program covers no blocks; here, the number is multiplied by `side / 256`.
 
     Args:
         levels: number of blocks of each level per 256 px of the shorter side.
@@ -95,10 +95,10 @@ class BlockWise:
 
 
 class GaussianNoise:
-    """GNC: add white Gaussian noise, independent for each frame, to Y, Cb and Cr of each pixel, and truncate.
+    """GNC: add white Gaussian noise, drawn for each frame, to Y, Cb and Cr of each pixel, and truncate to integers.
 
-    The authors scale Y to [0, 219 / 255] before they add the noise, and Cb and Cr by 224 / 255; in grey levels, the
-    standard deviation is therefore `255 ** 2 / 219` or `255 ** 2 / 224` times that of the parameter.
+    The authors scale Y to [0, 219 / 255] before they add the noise, and Cb and Cr by 224 / 255. In grey levels, the
+    standard deviation is therefore `255 ** 2 / 219` or `255 ** 2 / 224` times the square root of the parameter.
 
     Args:
         levels: variance of each level.
@@ -136,7 +136,7 @@ class GaussianBlur:
         return f"DeeperForensics GB: Gaussian blur, kernel {chosen(self.levels, level)} px"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
-        """Blur crops [N, 3, S, S]; nothing is random."""
+        """Blur crops [N, 3, S, S]; `seed` is not used."""
         if not level:
             return x
         side = chosen(self.levels, level)
@@ -145,7 +145,7 @@ class GaussianBlur:
 
 
 class Pixelation:
-    """JPEG by name: make a picture smaller and enlarge it again, both by bilinear interpolation without anti-aliasing.
+    """Pixelation: shrink a picture and enlarge it again, both by bilinear interpolation without anti-aliasing.
 
     The authors call this "JPEG compression"; for real JPEG, see `unmask.perturb.pictures.Jpeg`.
 
@@ -161,7 +161,7 @@ class Pixelation:
         return f'DeeperForensics "JPEG": pixelation by {chosen(self.levels, level)}'
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
-        """Resize crops [N, 3, S, S] down and up; nothing is random."""
+        """Resize crops [N, 3, S, S] down and up; `seed` is not used."""
         if not level:
             return x
         divisor, (height, width) = chosen(self.levels, level), x.shape[2:]

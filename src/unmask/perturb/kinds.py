@@ -1,4 +1,4 @@
-"""What a perturbation is: something that happens to a picture or a video between its making and its checking."""
+"""Interfaces of perturbations: changes to a picture or a video, such as compression, that test a detector."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ class Levels(Protocol):
         """The setting of each level, weakest first."""
 
     def words(self, level: int) -> str:
-        """Say what a level does, such as `JPEG quality 75, 4:2:0`, for the description of the protocol.
+        """Describe what a level does, such as `JPEG quality 75, 4:2:0`, for the protocol of a report.
 
         Args:
             level: 1 to `len(levels)`.
@@ -38,8 +38,8 @@ class OnCrops(Levels, Protocol):
         Args:
             x: frames of one item, RGB [N, 3, S, S]; not changed.
             level: 0 to `len(levels)`.
-            seed: seed of all random draws, so equal seeds give equal crops. What stays the same during a recording,
-                such as a covered place, is drawn once for all frames; sensor noise is drawn for each frame.
+            seed: seed of all random draws, so equal seeds give equal crops. Effects that are constant during a
+                recording, such as a covered region, are drawn once for all frames; sensor noise is drawn for each one.
 
         Returns:
             The perturbed frames [N, 3, S, S]; `x` itself at level 0.
@@ -53,7 +53,7 @@ class OnCrops(Levels, Protocol):
 class OnFiles(Levels, Protocol):
     """A perturbation of files.
 
-    The recipe that made the crops then reads the written file, so face detection sees the perturbation too.
+    The recipe that made the crops then reads the written file, so the perturbation also affects face detection.
     """
 
     #: Whether videos can be perturbed.
@@ -90,7 +90,7 @@ def chosen(levels: Sequence[T], level: int) -> T:
 
 
 def checked(levels: Sequence[T], valid: Callable[[T], bool], expected: str) -> list[T]:
-    """Return the settings of all levels as a list.
+    """Check the settings of all levels and return them as a list.
 
     Args:
         levels: the settings.

@@ -1,7 +1,7 @@
-"""Perturbations of pictures: saved again, resized, captured from a screen.
+"""Perturbations of pictures: re-encoding, resizing, screenshots.
 
-On files, they read the picture as `prepare` does, upright and in sRGB, and write a new file without metadata. On crops,
-they do the same to each frame. Nothing is random.
+A file is read as `prepare` reads it, upright and in sRGB, and written to a new file without metadata. Of crops, each
+frame is changed in the same way. `seed` is not used.
 """
 
 import io
@@ -20,7 +20,7 @@ from unmask.perturb.kinds import checked, chosen
 SUFFIXES = {"JPEG": ".jpg", "WEBP": ".webp", "AVIF": ".avif", "PNG": ".png"}
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 QUALITY, FACTOR = "qualities from 1 to 100", "factors above 0 and at most 1"
-SPEED = 8  # of the AVIF encoder; Pillow's default, 6, takes two to four times as long and gains 0.1 to 0.2 dB
+SPEED = 8  # of the AVIF encoder; Pillow's default, 6, takes two to four times as long for 0.1 to 0.2 dB more
 LARGEST = 4.0  # largest factor of a screenshot
 
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
@@ -53,7 +53,7 @@ class Jpeg:
         return f"JPEG quality {one['quality']}, {one['subsampling']}"
 
     def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
-        """Save and read each crop [N, 3, S, S]."""
+        """Encode and decode each crop [N, 3, S, S]."""
         return each(x, lambda picture: saved(picture, "JPEG", **chosen(self.levels, level))) if level else x
 
     def file(self, path: Path, level: int, folder: Path) -> Path:
@@ -79,7 +79,7 @@ class WebP:
         return f"WebP quality {chosen(self.levels, level)}"
 
     def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
-        """Save and read each crop [N, 3, S, S]."""
+        """Encode and decode each crop [N, 3, S, S]."""
         return each(x, lambda picture: saved(picture, "WEBP", quality=chosen(self.levels, level))) if level else x
 
     def file(self, path: Path, level: int, folder: Path) -> Path:
@@ -94,7 +94,7 @@ class Avif:
         levels: quality of each level, 1 to 100.
 
     Raises:
-        ValueError: Pillow cannot write AVIF. This is checked here, so that no suite starts without it.
+        ValueError: Pillow cannot write AVIF. This is checked here, so that a suite fails before it starts.
     """
 
     videos: ClassVar[bool] = False
@@ -110,7 +110,7 @@ class Avif:
         return f"AVIF quality {chosen(self.levels, level)}"
 
     def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
-        """Save and read each crop [N, 3, S, S]."""
+        """Encode and decode each crop [N, 3, S, S]."""
         return each(x, lambda picture: saved(picture, "AVIF", **self._options(level))) if level else x
 
     def file(self, path: Path, level: int, folder: Path) -> Path:
@@ -122,7 +122,7 @@ class Avif:
 
 
 class Resize:
-    """Make a picture smaller and save it losslessly; a crop is enlarged again, because crops keep their size.
+    """Shrink a picture and save it losslessly; a crop is then enlarged to its original size.
 
     Args:
         levels: factor of each level for both sides, above 0 and at most 1.
@@ -141,7 +141,7 @@ class Resize:
         return f"resized by {chosen(self.levels, level):g}, {self.filter}"
 
     def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
-        """Make each crop [N, 3, S, S] smaller, and enlarge it to its size with the same filter."""
+        """Shrink each crop [N, 3, S, S], and enlarge it to its original size with the same filter."""
         return each(x, lambda picture: self._small(picture, level).resize(picture.size, self._filter)) if level else x
 
     def file(self, path: Path, level: int, folder: Path) -> Path:
@@ -153,12 +153,12 @@ class Resize:
 
 
 class DownUp:
-    """Make a picture smaller, enlarge it to its original size, and save it losslessly.
+    """Shrink a picture, enlarge it to its original size, and save it losslessly.
 
     Args:
         levels: factor of each level for both sides, above 0 and at most 1.
-        down: resampling filter for making it smaller.
-        up: resampling filter for enlarging it.
+        down: resampling filter for shrinking.
+        up: resampling filter for enlarging.
     """
 
     videos: ClassVar[bool] = False
@@ -185,14 +185,14 @@ class DownUp:
 
 
 class Screenshot:
-    """Scale a picture as a screen shows it, cut its border and save it losslessly.
+    """Simulate a screenshot: scale a picture, cut off its border and save it losslessly.
 
-    The scaled pixels no longer lie on the grid of the original ones, and the cut moves the 8 px grid of an earlier
-    compression. A crop is resized to its size afterwards, because crops keep their size.
+    Scaling moves the pixels off the original grid, and the cut moves the 8 px grid of an earlier compression. A crop
+    is then resized to its original size.
 
     Args:
         levels: factor of each level for both sides, such as 1.25 on a screen with a scale of 125 %.
-        border: width of the border that is cut on each side after scaling, px.
+        border: width of the border that is cut off on each side after scaling, px.
     """
 
     videos: ClassVar[bool] = False
@@ -209,12 +209,12 @@ class Screenshot:
         return f"screenshot at scale {chosen(self.levels, level):g}, {self.border} px cut"
 
     def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
-        """Capture each crop [N, 3, S, S], and resize it to its size."""
+        """Simulate a screenshot of each crop [N, 3, S, S], and resize it to its original size."""
         bilinear = Image.Resampling.BILINEAR
         return each(x, lambda picture: self._captured(picture, level).resize(picture.size, bilinear)) if level else x
 
     def file(self, path: Path, level: int, folder: Path) -> Path:
-        """Write `NAME.png`, of another size than the original; see `OnFiles.file`."""
+        """Write `NAME.png`, whose size differs from the original's; see `OnFiles.file`."""
         return _write(self._captured(_read(path), level), path, folder, "PNG") if level else path
 
     def _captured(self, picture: Image.Image, level: int) -> Image.Image:
@@ -224,7 +224,7 @@ class Screenshot:
 
 
 def each(x: NDArray[np.uint8], change: Callable[[Image.Image], Image.Image]) -> NDArray[np.uint8]:
-    """Change every frame of RGB uint8 [N, 3, H, W] -> the same shape."""
+    """Apply `change` to every frame of RGB uint8 [N, 3, H, W] -> the same shape."""
     made = np.empty_like(x)
     for to, frame in zip(made, x, strict=True):
         to[:] = np.asarray(change(_image(frame.transpose(1, 2, 0)))).transpose(2, 0, 1)
@@ -261,7 +261,7 @@ def _read(path: Path) -> Image.Image:
     """Read a picture as `prepare` does."""
     first_bytes(path, 1)
     if not is_picture(path):
-        raise MediaError("not a picture, and this perturbation changes only pictures")
+        raise MediaError("not a picture, but this perturbation can change only pictures")
     return _image(open_media(path).read([0])[0])
 
 

@@ -1,4 +1,4 @@
-"""Perturbations of a crop's pixels: blur, noise, brightness, contrast, saturation, gamma, a covered part."""
+"""Perturbations of a crop's pixels: blur, noise, brightness, contrast, saturation, gamma, a covered square."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ class Blur:
         return f"Gaussian blur, sigma {chosen(self.levels, level):g} px"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
-        """Blur each crop [N, 3, S, S]; nothing is random."""
+        """Blur each crop [N, 3, S, S]; `seed` is not used."""
         if not level:
             return x
         sigma = chosen(self.levels, level)
@@ -36,7 +36,7 @@ class Blur:
 
 
 class Noise:
-    """Add Gaussian noise, as of a sensor: independent for each frame, pixel and channel.
+    """Add Gaussian noise like that of a sensor, drawn for each frame, pixel and channel.
 
     Args:
         levels: standard deviation of each level, as a fraction of the full range.
@@ -58,7 +58,7 @@ class Noise:
 
 
 class Brightness:
-    """Multiply all values, as a longer or shorter exposure does.
+    """Multiply all values by a factor, like a longer or shorter exposure.
 
     Args:
         levels: factor of each level; 1 changes nothing.
@@ -72,15 +72,15 @@ class Brightness:
         return f"brightness times {chosen(self.levels, level):g}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
-        """Multiply the values of each crop [N, 3, S, S]; nothing is random."""
+        """Multiply the values of each crop [N, 3, S, S]; `seed` is not used."""
         return _rounded(np.float32(chosen(self.levels, level)) * x) if level else x
 
 
 class Contrast:
-    """Multiply the differences from the item's mean grey, so that all frames are changed alike.
+    """Multiply the difference of each value from the mean grey of all frames of the item.
 
     Args:
-        levels: factor of each level; 1 changes nothing, 0 leaves grey.
+        levels: factor of each level; 1 changes nothing, 0 gives uniform grey.
     """
 
     def __init__(self, levels: Sequence[float]) -> None:
@@ -91,7 +91,7 @@ class Contrast:
         return f"contrast times {chosen(self.levels, level):g}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
-        """Change the contrast of crops [N, 3, S, S]; nothing is random."""
+        """Change the contrast of crops [N, 3, S, S]; `seed` is not used."""
         if not level:
             return x
         mean = float(x.mean((0, 2, 3)) @ LUMA)
@@ -99,10 +99,10 @@ class Contrast:
 
 
 class Saturation:
-    """Multiply the differences from each pixel's own grey.
+    """Multiply the difference of each value from the grey value of its pixel.
 
     Args:
-        levels: factor of each level; 1 changes nothing, 0 leaves grey.
+        levels: factor of each level; 1 changes nothing, 0 gives a grey picture.
     """
 
     def __init__(self, levels: Sequence[float]) -> None:
@@ -113,7 +113,7 @@ class Saturation:
         return f"saturation times {chosen(self.levels, level):g}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
-        """Change the saturation of each crop [N, 3, S, S]; nothing is random."""
+        """Change the saturation of each crop [N, 3, S, S]; `seed` is not used."""
         if not level:
             return x
         grey = luma(x)
@@ -135,7 +135,7 @@ class Gamma:
         return f"gamma {chosen(self.levels, level):g}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
-        """Map the values of each crop [N, 3, S, S]; nothing is random."""
+        """Change the values of each crop [N, 3, S, S]; `seed` is not used."""
         if not level:
             return x
         return _rounded(255 * (np.arange(256) / 255) ** chosen(self.levels, level))[x]
@@ -156,7 +156,7 @@ class CutOut:
         self.grey = grey
 
     def words(self, level: int) -> str:
-        """Return, for example, `a square over 10 % of the area`."""
+        """Return, for example, `a square over 10 % of the area, value 128`."""
         return f"a square over {100 * chosen(self.levels, level):g} % of the area, value {self.grey}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
@@ -165,7 +165,7 @@ class CutOut:
             return x
         height, width = x.shape[2:]
         side = min(height, width, max(1, round((chosen(self.levels, level) * height * width) ** 0.5)))
-        down, right = np.random.default_rng(seed).random(2)  # equal at all levels, so that the squares nearly nest
+        down, right = np.random.default_rng(seed).random(2)  # equal at all levels: a larger square nearly covers others
         top, left = int(down * (height - side + 1)), int(right * (width - side + 1))
         made = x.copy()
         made[..., top : top + side, left : left + side] = self.grey

@@ -1,8 +1,8 @@
-"""Perturbations of videos: re-encoded, scaled down, at a lower frame rate.
+"""Perturbations of videos: re-encoding, scaling down, a lower frame rate.
 
-They read the frames as `prepare` does, upright and with square pixels, and write an MP4 without sound and metadata, in
-constant memory. A frame of odd size is padded by a row or column. Encoders use their default preset and one thread, so
-that the pixels do not depend on the machine. Frames pass through RGB, which costs a little more than transcoding.
+Frames are read as `prepare` reads them, upright and with square pixels, and written to an MP4 without sound and
+metadata, in constant memory. A frame of odd size is padded by a row or column. Encoders use their default preset and
+one thread, so that the pixels do not depend on the machine. Frames are converted to RGB, unlike in direct transcoding.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ from unmask.perturb.kinds import checked, chosen
 
 PRESET, GOP = "medium", 250  # the defaults of x264 and x265
 X265 = "log-level=error:pools=none:frame-threads=1"
-HIGHEST = 51  # of both encoders' CRF
+HIGHEST = 51  # highest CRF of both encoders
 CRF, FACTOR = f"CRFs from 0 to {HIGHEST}", "factors above 0 and at most 1"
 FINE = 17  # CRF at which x264's losses are hardly visible
 
@@ -61,7 +61,7 @@ class H265:
         levels: x265's constant rate factor of each level, 0 to 51.
 
     Raises:
-        ValueError: PyAV cannot write H.265. This is checked here, so that no suite starts without it.
+        ValueError: PyAV cannot write H.265. This is checked here, so that a suite fails before it starts.
     """
 
     videos: ClassVar[bool] = True
@@ -164,7 +164,7 @@ def _write_h265(path: Path, frames: Iterable[Frame], fps: float, times: Clock, c
         context.time_base, context.gop_size, context.codec_tag = times.base, GOP, "hvc1"
         context.colorspace, context.color_range = int(Colorspace.ITU601), int(ColorRange.MPEG)
         film.pix_fmt = "yuv420p"
-        for frame, time in zip(frames, times.times, strict=False):  # a damaged end may give fewer frames
+        for frame, time in zip(frames, times.times, strict=False):  # a file with a damaged end may give fewer frames
             even = np.ascontiguousarray(pad_even(frame))
             if not context.is_open:
                 film.height, film.width = even.shape[:2]
@@ -186,7 +186,7 @@ def _scaled(frame: Frame, factor: float) -> Frame:
 
 
 def _kept(count: int, factor: float) -> set[int]:
-    """Return the numbers of the frames to keep: the first one, and each at which `factor` makes a frame complete."""
+    """Return the numbers of the frames to keep: 0, and each number at which int(number * `factor`) increases."""
     whole = [int(number * factor + 1e-9) for number in range(count)]
     return {number for number in range(count) if number == 0 or whole[number] > whole[number - 1]}
 

@@ -26,17 +26,17 @@ from unmask.provenance.watermark import PAYLOAD, PSNR, embed, encode, read
 Pixels = NDArray[np.uint8]
 WORDS = {
     GENERATED: "made by a generative model",
-    TRAINED: "in part made by a generative model",
+    TRAINED: "partly made by a generative model",
     RENDERED: "rendered by an algorithm",
     ALTERED: "altered by an algorithm",
-    "compositeSynthetic": "put together from pieces, of which some are synthetic",
+    "compositeSynthetic": "composed of several parts, some of which are synthetic",
 }
 _OFF = "off"
 
 
 @dataclass(frozen=True)
 class Marking:
-    """The marks applied to everything that a generator publishes; each can be turned off only in the config.
+    """The marks that are applied to all published output of a generator; only the config can turn them off.
 
     Attributes:
         metadata: Whether to write metadata: tags of the file format, and XMP.
@@ -64,10 +64,10 @@ class Marking:
         encode(self.payload)
         source_marks(self.source, self.comment)
         if not (self.label.isascii() and (self.label.isprintable())):
-            raise ValueError(f"label={self.label!r}: expected a visible label in printable ASCII")
+            raise ValueError(f"label={self.label!r}: expected only printable ASCII characters")
         if self.psnr < 30:
             raise ValueError(
-                f"psnr={self.psnr}: expected at least 30, since a watermark below 30 dB is visible; about 40 is usual"
+                f"psnr={self.psnr}: expected at least 30 dB, because the watermark is visible below it; 40 dB is usual"
             )
 
     def tags(self) -> dict[str, str]:
@@ -75,11 +75,11 @@ class Marking:
         return source_marks(self.source, self.comment) if self.metadata else {}
 
     def picture(self, pixels: Pixels) -> Pixels:
-        """Watermark a picture, RGB [H, W, 3] or grey [H, W], uint8, for publication."""
+        """Return a watermarked picture, RGB [H, W, 3] or grey [H, W], uint8, for publication."""
         return embed(pixels, self.payload, self.psnr) if self.watermark else pixels
 
     def frame(self, frame: Pixels) -> Pixels:
-        """Label and then watermark a video frame, RGB [H, W, 3], uint8, for publication."""
+        """Return a labelled, then watermarked video frame, RGB [H, W, 3], uint8, for publication."""
         return self.picture(visible_label(frame, self.label) if self.label else frame)
 
     def frames(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
@@ -96,7 +96,7 @@ class Marking:
             xmp.append_to_mp4(path, packet)
 
     def describe(self) -> dict[str, str]:
-        """Describe which marks are on and off, for the manifest."""
+        """Return which marks are on and which are off, for the manifest."""
         return {
             "metadata": self.source if self.metadata else _OFF,
             "watermark": f"{self.payload:08x} at {self.psnr:g} dB" if self.watermark else _OFF,
@@ -128,12 +128,12 @@ def visible_label(frame: Pixels, text: str = "AI-generated") -> Pixels:
 
 
 def inspect(path: Path, frames: Pixels | None = None, payloads: Sequence[int] = (PAYLOAD,)) -> list[str]:
-    """Report the marks found in a file, one sentence each. Finding none proves nothing, because marks can be removed.
+    """Return one sentence for each mark found in a file. An unmarked file may also be fake: marks can be removed.
 
     Args:
         path: a picture or a video.
         frames: its uncropped pixels, uint8 [H, W, 3] or [T, H, W, 3]; None skips the watermark search.
-        payloads: payloads to look for first.
+        payloads: payloads that are tested separately; see `watermark.read`.
     """
     findings = []
     try:
@@ -145,7 +145,7 @@ def inspect(path: Path, frames: Pixels | None = None, payloads: Sequence[int] = 
     comment = f"'{marks['comment']}'" if marks.get("comment") else ""
     if term != UNSPECIFIED:
         named = f"{term}, {comment}" if comment else term
-        findings.append(f"metadata: the file says it was {WORDS.get(term, 'of another source')} ({named})")
+        findings.append(f"metadata: the file says it was {WORDS.get(term, 'made in another way')} ({named})")
     elif marks.get("synthetic") == "true":
         findings.append(f"metadata: the file says it is synthetic{f' ({comment})' if comment else ''}")
     if frames is not None:

@@ -1,8 +1,8 @@
 """Machine-readable provenance metadata in files: text and XMP in a PNG, a JPEG or an MP4.
 
-The terms are IPTC's digital source types (https://cv.iptc.org/newscodes/digitalsourcetype). A mark must never reveal
-the label: `source_marks` pads every value to a fixed length, so that the marks of real and fake files are equally
-long, and every XMP packet has the same length, too.
+The terms are IPTC's digital source types (https://cv.iptc.org/newscodes/digitalsourcetype). The length of the marks
+must not reveal whether a file is real or fake. Therefore, `source_marks` pads every value to a fixed length, and all
+XMP packets have the same length.
 """
 
 import io
@@ -21,14 +21,14 @@ from unmask.files import open_regular, replacing
 from unmask.provenance import xmp
 
 TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-GENERATED = "trainedAlgorithmicMedia"  # by a model that learned from others' pictures
-RENDERED = "algorithmicMedia"  # by an algorithm without training data
-TRAINED = "compositeWithTrainedAlgorithmicMedia"  # partly by a model trained on existing pictures
+GENERATED = "trainedAlgorithmicMedia"  # made by a model that was trained on existing pictures
+RENDERED = "algorithmicMedia"  # made by an algorithm without training data
+TRAINED = "compositeWithTrainedAlgorithmicMedia"  # partly made by a model that was trained on existing pictures
 ALTERED = "algorithmicallyEnhanced"  # altered by an algorithm without training data
 SYNTHETIC = {GENERATED, RENDERED, TRAINED, ALTERED, "compositeSynthetic"}
 UNSPECIFIED = "unspecified"
 _TYPE = "digitalSourceType"
-_LENGTH = 96  # characters of each value
+_LENGTH = 96  # length of each value in characters
 _HEADER = 33  # bytes of a PNG's signature and first chunk
 
 
@@ -43,7 +43,7 @@ def source_marks(source: str, comment: str) -> dict[str, str]:
         ValueError: the comment is too long.
     """
     if len(comment) > _LENGTH:
-        raise ValueError(f"a comment of {len(comment)} characters; at most {_LENGTH} fit: {comment}")
+        raise ValueError(f"comment={comment!r}: expected at most {_LENGTH} characters, got {len(comment)}")
     term = source if source == UNSPECIFIED else TERMS + source
     synthetic = "true" if source in SYNTHETIC else UNSPECIFIED
     marks = {_TYPE: term, "synthetic": synthetic, "comment": comment}
@@ -56,7 +56,7 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], marks: Mapping[str, str
     Args:
         path: `.png` or `.jpg`; its folder is created.
         pixels: uint8.
-        marks: written under exactly these keys; `digitalSourceType` is also written as XMP. In a PNG, only Latin-1.
+        marks: written under exactly these keys; `digitalSourceType` is also written as XMP. A PNG needs Latin-1.
         quality: JPEG quality.
 
     Raises:
@@ -78,7 +78,7 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], marks: Mapping[str, str
 
 
 def encode_png(pixels: NDArray[np.uint8], marks: Mapping[str, str]) -> bytes:
-    """Encode RGB [H, W, 3] or grey [H, W] pixels as a PNG with one text chunk per mark, and XMP if they name a source.
+    """Encode RGB [H, W, 3] or grey [H, W] pixels as a PNG with one text chunk per mark, and XMP if a source is given.
 
     OpenCV encodes five times faster than Pillow but cannot write text, so the chunks are inserted after the header.
     """
@@ -114,7 +114,7 @@ def read_marks(path: Path) -> dict[str, str]:
         found, packet = _read_video(path)
     except (OSError, ValueError):
         raise
-    except Exception as error:  # parsers raise many types on damaged files
+    except Exception as error:  # parsers raise many kinds of errors on damaged files
         raise ValueError(f"{path}: its metadata is damaged") from error
     marks = {str(key): value.strip() for key, value in found.items() if isinstance(value, str)}
     term = xmp.source_type(packet)

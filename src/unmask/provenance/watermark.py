@@ -1,4 +1,4 @@
-"""An imperceptible watermark of 32 bits that survives JPEG, resizing and H.264: informed spread spectrum.
+"""An imperceptible 32-bit watermark by informed spread spectrum, which survives JPEG, resizing and H.264.
 
 The picture's luminance is resized to 256x256, so that a resized picture still aligns, and transformed by one DCT. Each
 bit of a code word is spread over about 130 coefficients across the band, with signs derived from a key (Cox et al.
@@ -31,14 +31,14 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 Array = NDArray[np.floating]
-KEY = "unmask/1"  # anyone who knows it can read, forge and remove the mark
-PAYLOAD = int.from_bytes(b"unma")  # the default
+KEY = "unmask/1"  # anyone who knows this key can read, forge and remove the mark
+PAYLOAD = int.from_bytes(b"unma")  # the default payload
 PSNR = 39.5  # dB, of the marked picture against the unmarked one
 FALSE_ALARM = 1e-6  # maximum p-value at which a mark is reported as present
 _SIDE = 256  # side of the transformed plane, px
-_BAND = (6, 112)  # radius in the DCT; below, the picture dominates; above, halving and codecs leave nothing
+_BAND = (6, 112)  # radius in the DCT; below, the picture is too strong; above, halving and codecs remove the mark
 _BITS = 72  # bits of a code word: three Golay words of 24
-_NEAR = 9  # side of the window for a coefficient's typical size, in coefficients
+_NEAR = 9  # side, in coefficients, of the window from which a coefficient's typical size is estimated
 _STRIP = 2**22  # pixels converted to float at once
 _CLIP = 2.5  # maximum of a coefficient, in units of its typical size, because edges are outliers
 _CODEC = 16.0  # loss of a coefficient of a 256 px picture in H.264 at crf 28, in units of the orthonormal DCT
@@ -47,7 +47,7 @@ _GOLAY = 0xC75  # generator polynomial of the Golay code
 
 @dataclass(frozen=True)
 class Reading:
-    """The result of reading pixels.
+    """The result of reading the watermark of pixels.
 
     Attributes:
         payload: The most likely 32 bits, whether or not there is a mark.
@@ -62,7 +62,7 @@ class Reading:
 
     @property
     def present(self) -> bool:
-        """Whether the pixels carry a mark."""
+        """Whether the pixels have a mark: `p_value` is below `FALSE_ALARM`."""
         return self.p_value < FALSE_ALARM
 
 
@@ -83,11 +83,11 @@ def embed(pixels: Pixels, payload: int, psnr: float = PSNR, key: str = KEY) -> P
 
 
 def read(pixels: Pixels, expected: Sequence[int] = (), key: str = KEY) -> Reading:
-    """Read the mark of a picture RGB [H, W, 3] or grey [H, W], or the one that the frames [T, H, W, 3] share.
+    """Read the mark of a picture RGB [H, W, 3] or grey [H, W], or the mark shared by frames [T, H, W, 3].
 
     Args:
         pixels: uint8, uncropped, at any size.
-        expected: payloads to test separately; with few candidates, a lower score is significant than with all 2^32.
+        expected: payloads to test separately; with few candidates instead of 2^32, a lower score is significant.
         key: the embedder's key.
 
     Raises:
@@ -99,7 +99,7 @@ def read(pixels: Pixels, expected: Sequence[int] = (), key: str = KEY) -> Readin
 def plane(pixels: Pixels) -> Array:
     """Return the luminance of a frame [H, W, 3] or [H, W], resized to [256, 256]; the mark is read from this plane.
 
-    It is computed in strips, because a whole large picture would take four times its memory in floating point.
+    It is computed in strips, because a whole large picture would need four bytes per pixel in floating point.
     """
     height, width = pixels.shape[:2]
     if width < _SIDE < height:  # first shrink, then enlarge
@@ -138,8 +138,8 @@ def encode(payload: int) -> Array:
 def decode(soft: Array) -> tuple[int, float]:
     """Return the payload whose code word correlates best with soft decisions [72], and that correlation.
 
-    A Golay word of 24 equally strong decisions is decoded correctly even if any three of them are wrong. If the wrong
-    ones are weak, more may be wrong.
+    A Golay word of 24 equally strong decisions is decoded correctly even if any three of them are wrong. More errors
+    are corrected if the wrong decisions are weak.
     """
     payload, score = 0, 0.0
     for number, words in enumerate((_words(), _words(), _words()[:256])):
@@ -152,7 +152,7 @@ def decode(soft: Array) -> tuple[int, float]:
 
 @dataclass(frozen=True)
 class _Carrier:
-    """The coefficients of the band [n], sorted by radius; each run of 72 carries every bit once."""
+    """The n coefficients of the band, sorted by radius; each run of 72 coefficients carries every bit once."""
 
     at: NDArray[np.intp]  # index in the flattened DCT
     sign: Array  # +1 or -1
@@ -185,8 +185,8 @@ def _embed(pixels: Pixels, word: Array, psnr: float, carrier: _Carrier) -> Pixel
 def _change(work: Array, word: Array, budget: float, codec: float, carrier: _Carrier, rounds: int = 3) -> Array:
     """Return the change of the plane [256, 256] of a luminance [h, w] that makes every bit readable within the budget.
 
-    Most of the budget goes to coefficients about as large as the codec's loss: larger ones drown the mark, smaller
-    ones do not survive.
+    Most of the budget goes to coefficients about as large as the codec's loss: larger ones would hide the mark, and
+    the codec would remove smaller ones.
     """
     height, width = work.shape
     plane = _resize(work, _SIDE, _SIDE)
@@ -225,13 +225,13 @@ def _fill(base: Array, slope: Array, cost: Array, budget: float) -> Array:
 def _texture(plane: Array) -> Array:
     """Return the masking strength of a plane, almost proportional to its fine detail, with a mean square of 1."""
     detail = plane - cv2.GaussianBlur(plane, (0, 0), 3)
-    mask = (np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), 4)) + 1.0) ** 0.8  # 1 grey level: flat parts carry some too
+    mask = (np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), 4)) + 1.0) ** 0.8  # 1 grey level, so flat parts are not 0
     return np.asarray(mask / np.sqrt(np.mean(mask**2)), np.float32)
 
 
 @cache
 def _carrier(key: str) -> _Carrier:
-    """Derive the carrier from SHAKE-256, whose output, unlike that of a library's generator, never changes."""
+    """Derive the carrier from `key` by SHAKE-256; a library's random generator could change between versions."""
     down, right = (axis.ravel() for axis in np.mgrid[:_SIDE, :_SIDE])
     square = down**2 + right**2  # squared radius; integers sort identically on every machine
     # Exclude the first row and column, which are strong because of straight edges.
@@ -262,9 +262,9 @@ def _chance(score: float, words: int) -> float:
 
 def _frames(pixels: Pixels) -> Iterator[Pixels]:
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3, 4) or (pixels.ndim > 2 and pixels.shape[-1] != 3):
-        raise ValueError(f"expected uint8 [H, W, 3], [H, W] or [T, H, W, 3], not {pixels.dtype} {list(pixels.shape)}")
+        raise ValueError(f"expected uint8 [H, W, 3], [H, W] or [T, H, W, 3], got {pixels.dtype} {list(pixels.shape)}")
     if not pixels.size:
-        raise ValueError(f"no pixels to mark or read in {list(pixels.shape)}")
+        raise ValueError(f"expected at least one pixel, got an empty array {list(pixels.shape)}")
     yield from pixels if pixels.ndim == 4 else [pixels]
 
 

@@ -1,4 +1,4 @@
-"""XMP packets, where other programs look for IPTC's digital source type, and their location in PNG and MP4 files.
+"""Read and write XMP packets in PNG and MP4 files; other programs look for IPTC's digital source type in them.
 
 Locations follow the XMP specification, part 3 (ISO 16684-1); Pillow handles JPEG and WebP.
 """
@@ -9,9 +9,9 @@ import struct
 from pathlib import Path
 
 PNG_KEYWORD = "XML:com.adobe.xmp"
-_UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # UUID of the MP4 box with a packet
-_LENGTH = 1024  # bytes of every packet, so that a file's size does not reveal the label
-_LARGEST = 1 << 20  # maximum bytes of a packet to read
+_UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # UUID of the MP4 box that contains a packet
+_LENGTH = 1024  # length of every packet in bytes; it is constant, so that a file's size does not reveal the label
+_LARGEST = 1 << 20  # maximum number of bytes that are read of a packet
 _BEGIN = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
@@ -40,7 +40,7 @@ def source_type(content: bytes) -> str:
 
 
 def png_chunk(content: bytes) -> bytes:
-    """Return type and data of a PNG chunk with a packet: iTXt, uncompressed, without a language."""
+    """Return type and data of a PNG chunk that contains a packet: iTXt, uncompressed, without a language."""
     return b"iTXt" + PNG_KEYWORD.encode() + b"\0\0\0\0\0" + content
 
 
@@ -56,7 +56,7 @@ def append_to_mp4(path: Path, content: bytes) -> None:
 
 
 def read_from_mp4(path: Path) -> bytes:
-    """Read the packet of an MP4 file, or b"", by walking from box to box without reading their content."""
+    """Read the packet of an MP4 file, or b"" if it has none; the content of other boxes is skipped."""
     end = path.stat().st_size
     with path.open("rb") as file:
         at = 0

@@ -1,1 +1,1 @@
-"""Tables, plots and a page for people, made only from prediction tables."""
+"""Tables, plots and HTML reports, computed from prediction tables."""

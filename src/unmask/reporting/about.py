@@ -1,4 +1,4 @@
-"""Where a page comes from: what wrote it and when, and the data and network of each run."""
+"""Facts about a page and its runs: version, date, data and network."""
 
 import subprocess
 from datetime import datetime
@@ -12,7 +12,7 @@ CODE = Path(__file__).parents[1]  # the folder of the package
 
 
 def of_report(written: datetime) -> dict[str, str]:
-    """Return the date of a page, and the version and git commit of the code that wrote it."""
+    """Return the date of a page, and the version and git commit of the code."""
     found = {"Written": _iso(written), "Version": f"unmask {version('unmask')}"}
     if commit := _commit(CODE):
         found["Git commit"] = commit
@@ -20,7 +20,7 @@ def of_report(written: datetime) -> dict[str, str]:
 
 
 def of_run(run: Run) -> dict[str, str]:
-    """Collect the date, data set, network, seed and folder of a run; unknown values are left out."""
+    """Return the date, data set, network, seed and folder of a run, without unknown values."""
     config, summary = run.config, run.summary
     found = {
         "Data set": summary.data,
@@ -38,14 +38,14 @@ def _iso(date: datetime) -> str:
 
 
 def _commit(folder: Path) -> str:
-    """Return the commit of the git checkout that tracks this folder; empty outside a checkout or without git."""
+    """Return the commit of the git checkout that tracks this folder; empty if there is none or git is missing."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=5, check=True)
         return done.stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # fails for a package inside another project's checkout
+        git("ls-files", "--error-unmatch", "__init__.py")  # fails if the package is in another project's checkout
         return git("describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=, with uncommitted changes")
     except (OSError, subprocess.SubprocessError):
         return ""

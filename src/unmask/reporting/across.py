@@ -1,4 +1,4 @@
-"""The matrix of detectors and data sets: the AUC of each run on each data set that it was scored on."""
+"""Matrix of detectors and data sets: the AUC of each run on each data set on which it was scored."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from unmask.reporting.run import Figure
 from unmask.runs.predictions import labels, predictions_path, read_predictions
 from unmask.runs.run import Run
 
-MEAN, POOLED = "mean", "pooled"  # columns of figures over all data sets
+MEAN, POOLED = "mean", "pooled"  # columns of metrics over all data sets
 
 
 class Matrix(NamedTuple):
@@ -23,9 +23,9 @@ class Matrix(NamedTuple):
     Attributes:
         names: names of the detectors.
         sets: names of the data sets.
-        figures: one row per detector; None where it was not scored.
-        mean: the mean AUC over the data sets of each detector; NaN if one of them is missing.
-        pooled: the AUC over the items of all data sets together; NaN if one of them is missing.
+        figures: AUCs, one row per detector; None for data sets on which it was not scored.
+        mean: mean AUC of each detector over all data sets; NaN if a data set is missing.
+        pooled: AUC of each detector over the items of all data sets together; NaN if a data set is missing.
     """
 
     names: Sequence[str]
@@ -36,7 +36,7 @@ class Matrix(NamedTuple):
 
 
 def matrix(runs: Sequence[Run], resamples: int = 1000) -> Matrix:
-    """Collect the AUC of each run on its own test split and on all other data sets that it was scored on."""
+    """Compute the AUC of each run on its own test split and on all other data sets on which it was scored."""
     tables = [_tables(run) for run in runs]
     sets = list(dict.fromkeys(name for found in tables for name in found))
     figures = [[_figure(found[name], resamples) if name in found else None for name in sets] for found in tables]
@@ -47,7 +47,7 @@ def matrix(runs: Sequence[Run], resamples: int = 1000) -> Matrix:
 
 
 def _tables(run: Run) -> dict[str, pd.DataFrame]:
-    """Return the test predictions of a run by name of the data set, its own first."""
+    """Return the test predictions of a run by name of the data set, starting with its own."""
     found = {}
     for label in (None, *labels(run.folder, "test")):
         table = read_predictions(predictions_path(run.folder, "test", label))
@@ -73,7 +73,7 @@ def _pooled(tables: Mapping[str, pd.DataFrame]) -> float:
 
 
 def console(found: Matrix) -> Table:
-    """Lay out the matrix; each cell holds the AUC above its interval."""
+    """Return the matrix for a terminal; each cell shows the AUC above its interval."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     shown.add_column("AUC of", overflow="fold")
     for name in (*found.sets, MEAN, POOLED):

@@ -1,4 +1,4 @@
-"""Select the items that a report shows; the same table always gives the same selection."""
+"""Select the items that a report shows; the selection is deterministic."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ METHODS, ERRORS = 8, 12  # maximum numbers of manipulations and errors shown
 
 
 class Choice(NamedTuple):
-    """A selected item, and why it was selected."""
+    """A selected item, with its score and the reason for the selection (`why`)."""
 
     item: str
     label: int
@@ -36,10 +36,10 @@ def typical(predictions: pd.DataFrame) -> list[Choice]:
 
 
 def explained(predictions: pd.DataFrame, count: int, localiser: bool) -> list[Choice]:
-    """Select `count` items for heat maps: fakes of each manipulation, with low, middle and high scores.
+    """Select `count` items for heat maps: fakes of each manipulation with low, medium and high scores.
 
-    The last one is the real item with the median score, for contrast. For a localiser, all are fakes, because only
-    fakes have masks.
+    The last item is the real one with the median score, for comparison. For a localiser, all items are fakes, because
+    only fakes have masks.
     """
     videos = detection.videos(predictions).dropna(subset=["score"]).sort_values(["score", "item"])
     reals = [] if localiser else [one for one in typical(predictions) if one.label == 0][:1]
@@ -55,7 +55,7 @@ def explained(predictions: pd.DataFrame, count: int, localiser: bool) -> list[Ch
 
 
 def errors(predictions: pd.DataFrame, threshold: float) -> tuple[list[Choice], int]:
-    """Select the misclassified items furthest from the video `threshold` (a logit); also return how many there are."""
+    """Select the misclassified items farthest from the video `threshold` (a logit); also return the total number."""
     videos = detection.videos(predictions).dropna(subset=["score"])
     beyond = (videos["score"] - threshold).where(videos["label"] == 0, threshold - videos["score"])
     called = videos["score"] > threshold
@@ -69,7 +69,7 @@ def errors(predictions: pd.DataFrame, threshold: float) -> tuple[list[Choice], i
 
 
 def wrongest_frame(predictions: pd.DataFrame, item: str, label: int) -> tuple[int, int]:
-    """Find the frame of an item with the most misleading score: its number, and the track of its face."""
+    """Return the number and the track of the frame of an item with the most misleading score."""
     rows = predictions[(predictions["item"] == item) & predictions["logit"].notna()]
     logit = rows["logit"].to_numpy()
     row = rows.iloc[int(logit.argmin() if label == 1 else logit.argmax())]

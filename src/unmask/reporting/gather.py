@@ -1,4 +1,4 @@
-"""Collect what a page shows about a run, from the files in the run's folder."""
+"""Collect the data for a report page from the files in a run's folder."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,12 @@ from unmask.reporting.run import HeatMap, HeatMaps, RunReport
 from unmask.runs.predictions import ROBUSTNESS, predictions_path, read_predictions, step_of
 from unmask.runs.run import Run
 
-SEEN = "Seen in training"  # heading in a protocol under which it names files that the run was trained on
+SEEN = "Seen in training"  # key in a protocol for the number of test items that were in the training split
 HEAT = "explain"  # folder of heat maps in a run's folder
 
 
 def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | None = None) -> RunReport:
-    """Read everything that a page shows about a run from the files in the run's folder."""
+    """Collect the data for a report on one split from the files in the run's folder."""
     thresholds, predictions = run.score_thresholds, run.predictions(split, dataset)
     protocol = dict(predictions.attrs["protocol"])
     if not run.imported:
@@ -64,13 +64,13 @@ def _validation(run: Run) -> pd.DataFrame | None:
 
 
 def suites(run: Run, resamples: int = 1000) -> dict[str, list[Robustness]]:
-    """Compute the metrics of the robustness suites in the run's folder, by name of the suite."""
+    """Compute the metrics of all robustness suites in the run's folder, by name of the suite."""
     names = sorted(folder.name for folder in (run.folder / ROBUSTNESS).glob("*"))
     return {name: found for name in names if (found := suite_metrics(run, name, resamples))}
 
 
 def suite_metrics(run: Run, name: str, resamples: int = 1000) -> list[Robustness]:
-    """Compute the metrics of one suite, the clean items first; empty if it has no table of them or of handled ones."""
+    """Compute the metrics of one suite, clean items first; empty without tables of clean and of perturbed items."""
     tables = (run.folder / ROBUSTNESS / name).glob("*.parquet")
     steps = {step_of(path): read_predictions(path) for path in tables}
     if (CLEAN, 0) not in steps or len(steps) < 2:
@@ -80,7 +80,7 @@ def suite_metrics(run: Run, name: str, resamples: int = 1000) -> list[Robustness
 
 
 def _curves(path: Path) -> pd.DataFrame | None:
-    """Read the metrics of each step; None for a run without them."""
+    """Read the metrics logged during training; None if there are none."""
     if not path.is_file():
         return None
     try:
@@ -92,7 +92,7 @@ def _curves(path: Path) -> pd.DataFrame | None:
 
 
 def _learning(run: Run) -> list[str]:
-    """Return remarks on the training; for an old run, compute them from its validation predictions."""
+    """Return remarks on the training; for old runs, they are computed from the validation predictions."""
     if "remarks" in run.metrics:
         return list(run.metrics["remarks"])
     remark = did_not_learn(run.predictions("val"), str(run.metrics["monitor"]), None)
@@ -104,7 +104,7 @@ def _seen(protocol: Mapping[str, str]) -> list[str]:
 
 
 def _groups(run: Run, predictions: pd.DataFrame) -> dict[str, list[Group]]:
-    """Compute the error rates by each attribute of the data set's items."""
+    """Compute the error rates by group, for each attribute of the data set's items."""
     stores = _stores(run)
     if not stores:
         return {}
@@ -121,15 +121,15 @@ def _handled(found: Mapping[str, list[Robustness]], predictions: pd.DataFrame) -
 
 
 def _empty(predictions: pd.DataFrame, split: str) -> list[str]:
-    return [] if len(predictions) else [f"There are no {split} figures: the {split} split is empty."]
+    return [] if len(predictions) else [f"There are no {split} metrics: the {split} split is empty."]
 
 
 def _network(metrics: Settings) -> dict[str, str]:
-    """Return the size and cost of the network, and the results of cross-validation, if any."""
+    """Return the size and cost of the network, and any results of cross-validation, as text."""
     if "parameters" not in metrics:
-        return {"Weights": "none, the scores were imported"}
+        return {"Weights": "none, because the scores were imported"}
     facts = {"Parameters": f"{metrics['parameters']:,}"}
-    if metrics.get("flops"):  # missing in old runs, and zero if no counted operation occurs
+    if metrics.get("flops"):  # missing in old runs, and zero if no operation was counted
         facts["GFLOPs per sample"] = f"{metrics['flops'] / 1e9:.3g}"
     if cv := metrics.get("cv"):
         settings = ", ".join(f"{name} {value:.3g}" for name, value in cv["settings"].items())
@@ -144,11 +144,11 @@ def _pixels(figures: Mapping[str, float]) -> dict[str, str]:
     if "iou" not in figures:
         return {}
     auc, f1, iou = (figures[name] for name in ("pixel_auroc", "pixel_f1", "iou"))
-    return {"Pixels": f"AUC {auc:.3f}, F1 {f1:.3f}, IoU {iou:.3f}: on manipulated pictures, threshold 0.5"}
+    return {"Pixels": f"AUC {auc:.3f}, F1 {f1:.3f}, IoU {iou:.3f} on manipulated pictures, at the threshold 0.5"}
 
 
 def _datasets(predictions: pd.DataFrame) -> dict[str, str]:
-    """Return the AUC of each data set and the pooled AUC; empty for a single data set."""
+    """Return the AUC of each data set and the pooled AUC as text; empty for a single data set."""
     if not (found := detection.per_dataset(predictions)):
         return {}
     level = next(iter(found)).partition("_")[0]
@@ -158,7 +158,7 @@ def _datasets(predictions: pd.DataFrame) -> dict[str, str]:
 
 
 def _stores(run: Run) -> list[CropStore]:
-    """Return the stores of the run's crops, one per data set, that still exist."""
+    """Return the existing stores of the run's crops, one per data set."""
     if run.imported:
         return []
     source, recipe, split = (run.build(f"data.{part}") for part in ("source", "recipe", "split"))
@@ -170,12 +170,11 @@ def _audit(run: Run) -> Settings | None:
     path = next((store.folder / "audit.json" for store in _stores(run)), None)
     if path is None or not path.is_file():
         return None
-    audit = read_json(path, AGAIN)
-    return audit if audit["auroc"] is not None else None
+    return read_json(path, AGAIN)
 
 
 def _duplicates(run: Run, most: int = 20) -> list[str]:
-    """Return the near-duplicate pairs that the run recorded, one line each, unrelated pairs first."""
+    """Return a line for each near-duplicate pair that the run recorded; unrelated pairs are preferred."""
     path = run.folder / duplicates.DUPLICATES
     if not path.is_file():
         return []
@@ -186,7 +185,7 @@ def _duplicates(run: Run, most: int = 20) -> list[str]:
 
 
 class Strips:
-    """Face crops for the page; a grey square if a crop no longer exists."""
+    """Callable that reads face crops for the page; missing crops are replaced by grey squares."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.stores = [store for run in runs for store in _stores(run)]

@@ -1,4 +1,4 @@
-"""A picture with several faces: the whole picture with a numbered box per face, and the crops with their scores."""
+"""Draw a picture with several faces: the picture with numbered boxes, and the face crops with their scores."""
 
 import matplotlib
 import numpy as np
@@ -13,8 +13,8 @@ from unmask.reporting.lanes import crops
 from unmask.reporting.run import Strips
 from unmask.reporting.style import AXIS, FAKE, INK, REAL, STYLE, save
 
-COLUMNS, MOST = 6, 18  # maximum number of crops in a row, and in total
-WIDTH, HEIGHT = 8.0, 7.0  # width of the figure and largest height of the picture in it, inches
+COLUMNS, MOST = 6, 18  # maximum numbers of crops per row and in total
+WIDTH, HEIGHT = 8.0, 7.0  # inches: width of the figure and maximum height of the picture in it
 
 
 def group(
@@ -25,17 +25,17 @@ def group(
     *,
     score_threshold: float,
 ) -> bytes:
-    """Draw a picture and its faces in the colours of their predicted classes.
+    """Draw a picture and its faces, framed in the colours of their predicted classes.
 
     Args:
         predictions: The rows of one item, one per face; face n is track n - 1.
-        strips: Gives the crops.
+        strips: Callable that returns the crops.
         picture: The whole picture, `[H, W, 3]`.
         boxes: Boxes of the faces in the order of the rows, `[N, 4]`, in pixels of the picture.
         score_threshold: A logit; scores above it are classified as fake.
 
     Returns:
-        A PNG. Every face has a box; of more than `MOST` faces, only those with the highest scores have a crop.
+        A PNG. Every face has a box; only the `MOST` faces with the highest scores have a crop.
     """
     rows = detection.frames(predictions).reset_index(drop=True)
     rows = rows.assign(colour=np.where(rows["score"] > score_threshold, FAKE, REAL))
@@ -60,7 +60,7 @@ def group(
 
 
 def _whole(axes: Axes, picture: NDArray[np.uint8], boxes: NDArray[np.floating], rows: pd.DataFrame) -> None:
-    """Show the picture with a numbered box for each face."""
+    """Draw the picture with a numbered box for each face."""
     axes.imshow(picture)
     for (left, top, right, bottom), track, colour in zip(boxes, rows["track"], rows["colour"], strict=True):
         axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=2))
@@ -81,7 +81,7 @@ def _crop(axes: Axes, face: NDArray[np.uint8], title: str, colour: str) -> None:
 
 
 def _scale(axes: Axes, rows: pd.DataFrame, threshold: float) -> None:
-    """Show each score on a scale from 0 to 1."""
+    """Draw all scores on a scale from 0 to 1."""
     axes.axvspan(threshold, 1, color=FAKE, alpha=0.15, linewidth=0)
     axes.axvline(threshold, color=INK, linewidth=1, linestyle="--")
     axes.scatter(rows["prob"], np.full(len(rows), 0.5), c=rows["colour"].tolist(), s=50, clip_on=False, zorder=3)

@@ -1,4 +1,4 @@
-"""Select what is drawn of one item over time: the scored rows, and a lane of face crops for each face."""
+"""Select what is drawn of one item over time: scored rows, and a lane (row of face crops) for each face."""
 
 from typing import NamedTuple
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from unmask.metrics import detection
 from unmask.reporting.run import Strips
 
-FACES, LANES = 10, 6  # maximum number of crops shown of a face, and of faces shown of an item
+FACES, LANES = 10, 6  # maximum numbers of crops per face and of faces per item
 
 
 class Face(NamedTuple):
-    """A face crop [H, W, 3], when it was seen, its probability of fake, and whether it is classified as fake."""
+    """A face crop [H, W, 3], its time as text, its probability of fake, and whether it is classified as fake."""
 
     picture: NDArray[np.uint8]
     when: str
@@ -22,7 +22,7 @@ class Face(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """A face over time: its number from 1, the mean of its probabilities, and some of its crops."""
+    """One face over time: its number (from 1), its mean probability, and some of its crops."""
 
     number: int
     mean: float
@@ -47,7 +47,7 @@ def scored_rows(predictions: pd.DataFrame, score_threshold: float) -> pd.DataFra
 
 
 def selected(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    """Select the `LANES` tracks of highest score, by track number, and up to `FACES` evenly spaced rows of each."""
+    """Select up to `FACES` evenly spaced rows of each of the `LANES` highest-scoring tracks, by track number."""
     tracks = sorted(detection.tracks(rows).nlargest(LANES, "score")["track"])
     members = {int(track): rows[rows["track"] == track] for track in tracks}
     evenly = {
@@ -58,7 +58,7 @@ def selected(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
 
 
 def lanes(predictions: pd.DataFrame, strips: Strips, *, score_threshold: float) -> list[Lane]:
-    """Fetch the crops that a page shows of one item: one lane for each selected track, by track number."""
+    """Return the face crops of one item for a page: one lane per selected track, sorted by track number."""
     rows, item = scored_rows(predictions, score_threshold), str(predictions["item"].iloc[0])
     found = []
     for track, shown in selected(rows).items():
@@ -72,14 +72,14 @@ def lanes(predictions: pd.DataFrame, strips: Strips, *, score_threshold: float) 
 
 
 def crops(strips: Strips, item: str, frames: list[int], track: int = 0) -> list[NDArray[np.uint8]]:
-    """Fetch the crops of a face in these frames.
+    """Return the crops of a face in the given frames.
 
     Raises:
-        ValueError: If the number of crops is not the number of frames: a crop could be shown with the wrong score.
+        ValueError: If the number of crops differs from the number of frames; crops could then have wrong scores.
     """
     faces = strips(item, frames, track) if frames else []
     if len(faces) != len(frames):
         raise ValueError(
-            f"{item}: {len(frames)} faces were requested, but {len(faces)} found; crops and predictions do not match"
+            f"{item}: {len(frames)} faces were requested, but {len(faces)} found; crops do not match predictions"
         )
     return faces

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML file."""
+"""Render the report as one self-contained HTML file."""
 
 import base64
 import io
@@ -24,11 +24,11 @@ from unmask.reporting.lanes import crops, lanes
 from unmask.reporting.remarks import remarks
 from unmask.reporting.run import NAMES, Figure, RunReport, Strips, all_methods, common_unit, percent, shares
 
-EDGE = 1e-6  # calibrated probabilities closer to 0 or 1, even exactly 0 or 1, count as this far from it in the log loss
+EDGE = 1e-6  # calibrated probabilities are clipped to [EDGE, 1 - EDGE] for the log loss
 
 __all__ = ["RunReport", "Strips", "write"]
 
-RESAMPLES = 1000  # of the bootstrap that compares runs
+RESAMPLES = 1000  # number of bootstrap resamples for the comparison of runs
 
 
 def write(
@@ -40,17 +40,17 @@ def write(
     about: Mapping[str, str] | None = None,
     across: Matrix | None = None,
 ) -> Path:
-    """Write the report of one or several runs, atomically.
+    """Write the report of one or several runs. The file is replaced atomically.
 
     Args:
         path: The HTML file; its folder is created.
         runs: The runs, in the order in which the page shows them.
         title: Heading of the page.
-        strips: A callable that returns the face crops of an item, given its frame numbers and a track; None for a page
-            without faces.
-        demo: Whether to state at the top that rendered demo data were scored.
-        about: Where the page itself comes from, such as its date and the version that wrote it.
-        across: The AUC of the runs on all data sets; None if there is only one.
+        strips: Callable that returns the face crops of an item, its frame numbers and a track; None for a page without
+            faces.
+        demo: Whether the page states that rendered demo data were scored.
+        about: Facts about the page itself, such as its date and the version that wrote it.
+        across: The AUC of the runs on all data sets; None if there is only one data set.
 
     Returns:
         `path`.
@@ -80,7 +80,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _comparison(runs: Sequence[RunReport]) -> dict[str, object]:
-    """Collect what compares the runs: the table, overlaid curves and paired differences; also a shared audit."""
+    """Collect the values for the comparison of runs: table, ROC curves, paired differences, and a shared audit."""
     shared = all(run.audit == runs[0].audit for run in runs)
     scored = {run.name: run.scored[run.whole] for run in runs}
     ranked = sorted(runs, key=lambda run: _value(run.figure("video", "all", "auroc")), reverse=True)
@@ -101,7 +101,7 @@ def _value(figure: Figure | None) -> float:
 
 
 def _section(run: RunReport, strips: Strips | None) -> dict[str, object]:
-    """Collect one run's part of the page."""
+    """Collect the values for the section of one run."""
     levels, items = run.scored, detection.videos(run.predictions)
     scored, cut = levels[run.whole], run.score_thresholds["video"]
     drawn_of = _over_time if run.unit == "video" else _face
@@ -145,7 +145,7 @@ def _gaps(groups: Sequence[Group]) -> list[tuple[str, Gap | None]]:
 
 
 def _aggregations(run: RunReport) -> list[tuple[str, bool, float]]:
-    """Return for each aggregation of a video's scores whether validation would choose it, and its test AUC."""
+    """Return name, whether it is best on validation data, and test AUC of each aggregation of a video's scores."""
     if run.unit != "video" or run.validation is None or not len(run.scored["frame"]):
         return []
     chosen, found = aggregate.choose(run.validation), []
@@ -156,7 +156,7 @@ def _aggregations(run: RunReport) -> list[tuple[str, bool, float]]:
 
 
 def _calibrations(run: RunReport, scored: pd.DataFrame) -> list[tuple[str, float, float, float]]:
-    """Return the ECE, Brier score and log loss of the scored items before and after each calibration, by name."""
+    """Return name, ECE, Brier score and log loss of the scored items, without and with each calibration."""
     if not len(scored):
         return []
     label = scored["label"]
@@ -170,7 +170,7 @@ def _calibrations(run: RunReport, scored: pd.DataFrame) -> list[tuple[str, float
 
 
 def _suite(name: str, found: Sequence[Robustness]) -> dict[str, object]:
-    """Collect what the page shows of one robustness suite."""
+    """Collect the values for one robustness suite."""
     rates = (found[0].fpr, found[0].tpr)
     count = sum(rate.total for rate in rates if rate is not None)
     drawn = _svg(robustness.plot(found))
@@ -178,7 +178,7 @@ def _suite(name: str, found: Sequence[Robustness]) -> dict[str, object]:
 
 
 def _confusion(scored: pd.DataFrame, threshold: float) -> list[tuple[str, list[tuple[int, str]]]]:
-    """Count the items by true class (rows) and predicted class (columns), with the share of the row."""
+    """Count the items by true class (rows) and predicted class (columns), with each share of the row."""
     called = scored["score"] > threshold
     rows = []
     for label, name in enumerate(("real", "fake")):
@@ -189,9 +189,11 @@ def _confusion(scored: pd.DataFrame, threshold: float) -> list[tuple[str, list[t
 
 
 def _audit(audit: Settings | None) -> Settings | None:
-    """Add to the audit which of its intervals contain 0.5."""
+    """Add to an audit that ran which of its intervals contain 0.5 (`held`) and which do not (`missed`)."""
     if audit is None:
         return None
+    if audit["auroc"] is None:
+        return {**audit, "fine": True}
     parts = {"all": audit, **audit.get("methods", {})}
     held = {name: bool(part["low"] <= 0.5 <= part["high"]) for name, part in parts.items()}
     missed = [name for name in parts if name != "all" and not held[name]]
@@ -200,7 +202,7 @@ def _audit(audit: Settings | None) -> Settings | None:
 
 
 def _over_time(run: RunReport, choice: examples.Choice, strips: Strips | None) -> dict[str, object]:
-    """Collect a plot of a video's scores over time, its number of faces, and crops of the faces that score highest."""
+    """Collect a plot of a video's scores over time, its number of faces, and crops of the highest-scoring faces."""
     rows, cut = run.predictions[run.predictions["item"] == choice.item], run.score_thresholds["frame"]
     return {
         "plot": _svg(plots.scores(rows, score_threshold=cut)),
@@ -223,7 +225,7 @@ def _png(picture: NDArray[np.uint8]) -> str:
 
 
 def _data(content: bytes, kind: str) -> str:
-    """Encode a picture as a data URL, so that the page loads nothing."""
+    """Encode a picture as a data URL, so that the page loads no other files."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -232,16 +234,16 @@ def _svg(content: bytes) -> str:
 
 
 def _exact(value: float) -> str:
-    """Write all digits, for programs that read the page."""
+    """Format a number with all digits, for programs that read the page."""
     return repr(float(value))
 
 
 def _p(value: float) -> str:
-    """Write a p-value with three decimals; a smaller one is not written as 0."""
+    """Format a p-value with three decimals; very small values become `< 0.001`, not 0."""
     return f"{value:.3f}" if value >= 0.0005 else "< 0.001"
 
 
 def _headings(html: str) -> list[tuple[str, str, Markup]]:
-    """List the headings of a page that have an id: level, id, escaped text."""
+    """List the headings of a page that have an id, each as level, id and escaped text."""
     found = re.findall(r'<h([23]) id="([^"]*)">(.*?)</h[23]>', html, flags=re.DOTALL)
     return [(level, name, Markup(text)) for level, name, text in found]

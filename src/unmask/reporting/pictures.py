@@ -1,4 +1,4 @@
-"""Draw a test for a logger: ROC curve, confusion matrix and largest errors, as uint8 pictures [H, W, 3]."""
+"""Draw test results for loggers as uint8 pictures [H, W, 3]: ROC curve, confusion matrix and largest errors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ class Mistake(NamedTuple):
 
 
 def mistakes(predictions: pd.DataFrame, threshold: float, faces: Faces, most: int) -> list[Mistake]:
-    """Fetch the `most` largest errors, largest first; `threshold` is the video threshold, a score (logit)."""
+    """Return at most `most` errors, largest first; `threshold` is the video threshold, a logit."""
     found = []
     for choice in examples.errors(predictions, threshold)[0][:most]:
         rows = detection.frames(predictions[predictions["item"] == choice.item]).dropna(subset=["score"])
@@ -45,7 +45,7 @@ def mistakes(predictions: pd.DataFrame, threshold: float, faces: Faces, most: in
 
 
 def sheet(shown: Sequence[Mistake]) -> Picture:
-    """Lay faces out side by side, each above its caption and framed in the colour of its true class."""
+    """Draw faces in a grid, each above its caption and framed in the colour of its true class."""
     rows = -(-len(shown) // COLUMNS)
 
     def draw(figure: Figure) -> None:
@@ -81,11 +81,11 @@ def roc(tables: Mapping[str, pd.DataFrame]) -> Picture:
 
 
 def confusion(videos: pd.DataFrame, threshold: float) -> Picture:
-    """Draw the confusion matrix of videos: counts, and the share of each row.
+    """Draw the confusion matrix of videos: counts, and shares of each row.
 
     Args:
         videos: scored videos with `score, label`.
-        threshold: scores (logits) above it are classified as fake.
+        threshold: a logit; scores above it are classified as fake.
     """
 
     def draw(figure: Figure) -> None:
@@ -107,7 +107,7 @@ def confusion(videos: pd.DataFrame, threshold: float) -> Picture:
 
 
 def _cell(axes: Axes, call: int, label: int, numbers: tuple[int, int]) -> None:
-    """Draw a cell of the row whose counts are `numbers`."""
+    """Draw a cell of the confusion matrix; `numbers` are the counts of its row."""
     colour = REAL if call == label else FAKE
     share = numbers[call] / max(sum(numbers), 1)
     axes.add_patch(Rectangle((call + 0.02, label + 0.02), 0.96, 0.96, color=colour, alpha=0.1 + 0.4 * share, lw=0))

@@ -1,4 +1,4 @@
-"""Plots as SVG or PNG bytes, drawn with Matplotlib's object interface: no window, no global figure."""
+"""Plots as SVG or PNG bytes, drawn with Matplotlib's object interface, without windows or global figures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -39,7 +39,7 @@ WORDS = {"val": "validation", "auroc": "AUC", "epoch": "(epoch)", "step": "(step
 
 
 def svg(draw: Callable[[Axes], None], size: tuple[float, float] = (4.2, 3.6)) -> bytes:
-    """Draw on one pair of axes, `size` in inches, and return the SVG."""
+    """Draw on one axes object, `size` in inches, and return the SVG."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.add_subplot())
@@ -47,7 +47,7 @@ def svg(draw: Callable[[Axes], None], size: tuple[float, float] = (4.2, 3.6)) ->
 
 
 def _legend(axes: Axes, names: Sequence[str], place: Literal["lower right", "lower left", "best"]) -> None:
-    """Add a legend; names are plain text, never mathematics."""
+    """Add a legend; names are drawn as plain text, without mathtext."""
     if not names:
         return
     lines = [Line2D([], [], color=_colour(i), linestyle=_dash(i)) for i in range(len(names))]
@@ -64,19 +64,19 @@ def _dash(number: int) -> Dash:
 
 
 def _words(name: str) -> str:
-    """Write the name of a logged metric, such as `val/video_auroc`, in words."""
+    """Return the name of a logged metric, such as `val/video_auroc`, in words."""
     return " ".join(WORDS.get(word, word) for word in name.replace("/", "_").split("_"))
 
 
 def _unit(axes: Axes, across: str, up: str) -> None:
-    """Label both axes and let them run from 0 to 1."""
+    """Label both axes and set their range to 0 to 1."""
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=across, ylabel=up)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.set_yticks(np.linspace(0, 1, 6))
 
 
 def _missing(axes: Axes) -> None:
-    """Write why there is no curve."""
+    """Draw a text that explains why there is no curve."""
     words = "Not defined: needs scored\nreal and fake items"
     axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, color=INK, fontsize=10)
 
@@ -101,7 +101,7 @@ def roc(tables: Mapping[str, pd.DataFrame]) -> bytes:
 
 
 def precision_recall(tables: Mapping[str, pd.DataFrame]) -> bytes:
-    """Draw precision against recall of named tables with `score, label`."""
+    """Draw precision-recall curves of named tables with `score, label`."""
 
     def draw(axes: Axes) -> None:
         names = []
@@ -120,7 +120,7 @@ def precision_recall(tables: Mapping[str, pd.DataFrame]) -> bytes:
 
 
 def risk(tables: Mapping[str, pd.DataFrame], thresholds: Mapping[str, float]) -> bytes:
-    """Draw the error rate against the share of decided rows of named tables with `score, label`.
+    """Draw risk-coverage curves of named tables with `score, label`.
 
     Args:
         tables: scored rows by level.
@@ -135,7 +135,7 @@ def risk(tables: Mapping[str, pd.DataFrame], thresholds: Mapping[str, float]) ->
             axes.plot(decided, wrong, color=_colour(number), linestyle=_dash(number))
             area = float(aurc(table["score"], table["label"], threshold=cut))
             names.append(name if np.isnan(area) else f"{name}  {area:.3f}")
-        axes.set(xlim=(-0.02, 1.02), xlabel="Coverage: fraction decided", ylabel="Error rate of the decided")
+        axes.set(xlim=(-0.02, 1.02), xlabel="Coverage (fraction of items decided)", ylabel="Error rate")
         axes.set_ylim(-0.01, max(0.1, axes.get_ylim()[1]))
         _legend(axes, names, "best")
 
@@ -143,7 +143,7 @@ def risk(tables: Mapping[str, pd.DataFrame], thresholds: Mapping[str, float]) ->
 
 
 def histogram(table: pd.DataFrame, threshold: float, unit: str = "videos") -> bytes:
-    """Draw histograms of the probabilities of real and of fake items, and `threshold`, which is a probability, too."""
+    """Draw histograms of the probabilities of real and fake items, and the threshold, also a probability."""
 
     def draw(axes: Axes) -> None:
         edges = np.linspace(0, 1, 21).tolist()
@@ -160,7 +160,7 @@ def histogram(table: pd.DataFrame, threshold: float, unit: str = "videos") -> by
 
 
 def reliability(tables: Mapping[str, pd.DataFrame]) -> bytes:
-    """Draw the observed fraction of fakes against the probability; a marker's area shows the size of its bin."""
+    """Draw the observed fraction of fakes against the predicted probability; marker areas show the bin sizes."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (2, 3)))
@@ -212,13 +212,13 @@ def by_method(run: RunReport) -> bytes:
 
 
 def training(curves: pd.DataFrame) -> dict[str, bytes]:
-    """Draw the losses and the validation AUC over the training steps, for the metrics in the log.
+    """Draw the losses and the validation AUC over the training steps, if they are in the log.
 
     Args:
-        curves: Lightning's CSV log: a column per metric, a row per event, NaN where a metric was not logged.
+        curves: Lightning's CSV log with one column per metric; NaN where a metric was not logged.
 
     Returns:
-        SVGs under the names of their vertical axes, `Loss` and `AUC`.
+        SVGs by label of the vertical axis, `Loss` and `AUC`.
     """
     curves = _during_training(curves)
     names = [str(name) for name in curves.columns if curves[name].notna().any() and not str(name).startswith("test")]
@@ -240,10 +240,10 @@ def _over_steps(curves: pd.DataFrame, names: Sequence[str], label: str, axes: Ax
 
 
 def _during_training(curves: pd.DataFrame) -> pd.DataFrame:
-    """Remove what was logged after training: the test, and the validation of the selected weights.
+    """Remove metrics that were logged after training: those of the test and of the selected weights.
 
-    The validation of the selected weights is the last row of the log, after the last training step, although these
-    weights belong to an earlier step. As a point of the curve, it would show a change that did not happen.
+    The validation metrics of the selected weights are logged after the last training step, although these weights
+    belong to an earlier step. In the curve, this point would show a change that did not happen.
     """
     names = [str(name) for name in curves.columns]
     trained = curves[[name for name in names if name.startswith(("train", "lr-"))]].notna().any(axis=1)

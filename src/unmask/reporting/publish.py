@@ -1,4 +1,4 @@
-"""Publish finished runs: their page, their table in the terminal, and the summary after a training."""
+"""Publish finished runs: the HTML page, the table in the terminal, and the summary after training."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -27,7 +27,7 @@ def report(folders: Sequence[Path], out: Path | None, title: str | None, resampl
 
 
 def _across(runs: Sequence[Run]) -> across.Matrix | None:
-    """Return the matrix of runs and data sets; None if there is only one data set."""
+    """Return the AUC of each run on each data set; None if there is only one data set."""
     found = across.matrix(runs)
     return found if len(found.sets) > 1 else None
 
@@ -36,7 +36,7 @@ def write(runs: Sequence[Run], reports: Sequence[RunReport], out: Path | None = 
     """Write the page of one or several runs and return its path."""
     names = [entry.name for entry in reports]
     for run, entry in zip(runs, reports, strict=True):
-        if names.count(entry.name) > 1:  # two runs of one preset: their folders distinguish them
+        if names.count(entry.name) > 1:  # runs of the same preset are distinguished by their folders
             entry.name = f"{entry.name} ({run.folder.name})"
     path = out or (runs[0].folder / PAGE if len(runs) == 1 else Path("outputs") / PAGE)
     page.write(
@@ -52,7 +52,7 @@ def write(runs: Sequence[Run], reports: Sequence[RunReport], out: Path | None = 
 
 
 def tell(reports: Sequence[RunReport]) -> None:
-    """Print the table, the figures after handling, and the size and cost of each network."""
+    """Print the table of metrics, the robustness metrics, and the size and cost of each network."""
     console.print(tables.console(reports))
     for entry in reports:
         for found in entry.suites.values():
@@ -62,7 +62,7 @@ def tell(reports: Sequence[RunReport]) -> None:
 
 
 def _dataset(report: RunReport) -> str:
-    """Return the data set of the predictions or, if the test split is empty, of the validation predictions."""
+    """Return the data set of the test predictions or, if they are empty, of the validation predictions."""
     tables = (report.predictions, report.validation)
     return next(str(table["dataset"].iloc[0]) for table in tables if table is not None and len(table))
 
@@ -71,7 +71,7 @@ def show(folder: Path, page: bool = True) -> None:
     """Print the metrics and the folder of a finished run, and write its page unless the page already exists.
 
     For a detector, the table of `unmask report` is printed. For a generator, the metrics of its test split are
-    printed, and no page is written. If the report fails, only one line says so, because the training is finished.
+    printed, and no page is written. An error in the report is printed as one line, because the run is finished.
 
     Args:
         folder: Folder of a finished run.
@@ -83,7 +83,8 @@ def show(folder: Path, page: bool = True) -> None:
             _report(run) if run.detects else _list(run)
         except Exception as error:
             words = " ".join(f"{type(error).__name__}: {error}".split())
-            say(f"no report ({words}); the run is finished: unmask report run={folder}", style="yellow")
+            retry = f"unmask report run={folder}"
+            say(f"the run is finished, but its report failed ({words}). Retry: {retry}", style="yellow")
     say(f"run: {folder}")
 
 
@@ -98,4 +99,4 @@ def _report(run: Run) -> None:
 
 def _list(run: Run) -> None:
     figures = ", ".join(f"{name} {value:.4g}" for name, value in run.metrics["test"].items())
-    say(f"test: {figures}" if figures else "test: no figures, the test split is empty")
+    say(f"test: {figures}" if figures else "test: no metrics, because the test split is empty")

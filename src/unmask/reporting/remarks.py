@@ -1,4 +1,4 @@
-"""The sentences shown with a run's metrics: remarks on the run, and which metrics are undefined and why."""
+"""Sentences shown with a run's metrics: remarks on the run, and reasons for undefined metrics."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ CLASSES = ("real", "fake")
 
 
 def remarks(run: RunReport) -> list[str]:
-    """Return a run's own remarks, then remarks on a missing class or too few items for an interval."""
+    """Return the remarks stored in a run, then remarks on missing classes or too few items for an interval."""
     scored, cut = run.scored[run.whole], run.score_thresholds["video"]
     found = list(run.remarks)
     if not len(scored):
@@ -28,7 +28,7 @@ def remarks(run: RunReport) -> list[str]:
 
 
 def _few(run: RunReport) -> list[str]:
-    """Return a sentence that lists the manipulations whose metrics have no interval; empty if all have one."""
+    """Return a sentence that lists the manipulations without intervals; empty if all have one."""
     figures = {method: run.figure(run.whole, method, "auroc") for method in run.methods()}
     few = [
         f"{'all fakes' if method == 'all' else method} ({figure.real} real, {figure.fake} fake)"
@@ -53,5 +53,5 @@ def _rate(run: RunReport, rate: Rate) -> str:
 
 
 def named(runs: Sequence[RunReport]) -> list[str]:
-    """Return the remarks of several runs, each prefixed with the name of its run."""
+    """Return the remarks on several runs, each prefixed with the name of its run."""
     return [f"{run.name}: {sentence}" for run in runs for sentence in remarks(run)]

@@ -1,4 +1,4 @@
-"""How handling changes a detector's figures: the table for a terminal, the plot, and the remark."""
+"""Show the robustness of a detector to perturbations: terminal table, plot and remark."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,14 +14,14 @@ from unmask.reporting.plots import svg
 from unmask.reporting.run import percent
 from unmask.reporting.style import FAINT, INK, SERIES
 
-FEW = 12  # up to this many steps are drawn one below the other, each with its interval; more are drawn as curves
+FEW = 12  # maximum number of steps in a plot with intervals; more steps are drawn as curves
 
 
 def table(name: str, found: Sequence[Robustness]) -> Table:
-    """Lay out the metrics of each step of a suite, at most 80 columns wide, below the name of the detector."""
-    title = Text(f"\n{name} after handling", "bold")
+    """Return a table of the metrics of each step of a suite, at most 80 columns wide; `name` is the detector."""
+    title = Text(f"\n{name}: robustness to perturbations", "bold")
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    shown.add_column("handling", overflow="fold", max_width=26)
+    shown.add_column("perturbation", overflow="fold", max_width=26)
     for name in ("AUC", "95 % interval", "TPR", "FPR", "scored"):
         shown.add_column(name, justify="right")
     for one in found:
@@ -37,29 +37,29 @@ def _what(one: Robustness) -> str:
 
 
 def area_text(one: Robustness) -> str:
-    """Write the AUC of a step."""
+    """Format the AUC of a step."""
     return "n/a" if np.isnan(one.auroc) else f"{one.auroc:.3f}"
 
 
 def rate_text(rate: Rate | None) -> str:
-    """Write a rate; `n/a` for a class without items."""
+    """Format a rate; `n/a` for a class without items."""
     return "n/a" if rate is None else f"{rate.value:.3f}"
 
 
 def remark(name: str, found: Sequence[Robustness], unit: str) -> str | None:
-    """Describe how far the AUC falls, if it falls significantly (see `Robustness.falls`)."""
+    """Describe the largest significant decrease in AUC (see `Robustness.falls`); None if there is none."""
     lowest = worst(found)
     if lowest is None:
         return None
     clean = next(one for one in found if one.name == CLEAN)
     return (
-        f"The AUC falls from {clean.auroc:.3f} to {lowest.auroc:.3f} after {lowest.words} (suite {name}): this "
-        f"detector depends on how {unit}s were saved or resized."
+        f"The AUC drops from {clean.auroc:.3f} to {lowest.auroc:.3f} after {lowest.words} (suite {name}): this "
+        f"detector is not robust to such changes of the {unit}s."
     )
 
 
 def plot(found: Sequence[Robustness]) -> bytes:
-    """Draw the AUC of each step with its interval, or curves over the levels if there are many steps; SVG."""
+    """Draw the AUC of each step with its interval, or curves over levels if there are many steps; return an SVG."""
     clean = next(one for one in found if one.name == CLEAN)
     steps = [one for one in found if one.level]
     if len(steps) <= FEW:
@@ -74,7 +74,7 @@ def _dots(axes: Axes, steps: Sequence[Robustness], clean: Robustness) -> None:
     for tick in axes.set_yticks(range(len(steps)), [one.words for one in steps]):
         tick.label1.set_parse_math(False)
     _reference(axes.axvline, clean)
-    axes.set(xlabel="AUC after handling", ylim=(len(steps) - 0.5, -0.5))
+    axes.set(xlabel="AUC after perturbation", ylim=(len(steps) - 0.5, -0.5))
     axes.set_xlim(min(0.4, axes.get_xlim()[0]), 1.02)
     axes.grid(False, axis="y")
 
@@ -85,7 +85,7 @@ def _curves(axes: Axes, steps: Sequence[Robustness], clean: Robustness) -> None:
         areas = [clean.auroc, *(one.auroc for one in levels)]
         axes.plot(place, areas, style, marker="o", markersize=4, color=SERIES[number % len(SERIES)], label=name)
     _reference(axes.axhline, clean)
-    axes.set(xlabel="Level (0: clean)", ylabel="AUC after handling")
+    axes.set(xlabel="Level (0: no perturbation)", ylabel="AUC after perturbation")
     axes.set_xticks(range(1 + max(one.level for one in steps)))
     axes.set_ylim(min(0.4, axes.get_ylim()[0]), 1.02)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=2.2)

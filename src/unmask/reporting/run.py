@@ -1,4 +1,4 @@
-"""What a report shows of one run."""
+"""Data that a report shows about one run."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +39,7 @@ NAMES = {
 
 
 class Figure(NamedTuple):
-    """One metric: value, 95 % interval, numbers of items, share of scored items; NaN means 'not available'."""
+    """One metric: value, 95 % interval, numbers of real and fake items, share of scored items; NaN if unavailable."""
 
     value: float
     low: float
@@ -50,29 +50,29 @@ class Figure(NamedTuple):
 
     @property
     def known(self) -> bool:
-        """Whether there is a value to show."""
+        """Whether there is a value."""
         return not math.isnan(self.value)
 
     @property
     def bounded(self) -> bool:
-        """Whether there is an interval to show; it needs at least `bootstrap.FEWEST` items of each class."""
+        """Whether there is an interval; it needs at least `bootstrap.FEWEST` items of each class."""
         return not math.isnan(self.low)
 
     @property
     def reason(self) -> str:
-        """Why there is no value, in a few characters."""
+        """Short reason why there is no value."""
         if not self.real and not self.fake:
             return "none scored"
-        return "no fakes" if not self.fake else "no reals" if not self.real else "no calls"
+        return "no fakes" if not self.fake else "no reals" if not self.real else "no predicted fakes"
 
     @property
     def unbounded(self) -> str:
-        """Why there is a value but no interval, in a few characters."""
+        """Short reason why there is a value but no interval."""
         return "too few" if self.real and self.fake else self.reason
 
 
 class HeatMap(NamedTuple):
-    """An item, why it is shown, its score, and a PNG of the detector's input and the heat map over it."""
+    """A heat map: its item, why the item is shown, its score, and a PNG of the input with and without the map."""
 
     item: str
     why: str
@@ -85,9 +85,9 @@ class HeatMaps(NamedTuple):
 
     Attributes:
         shown: The items.
-        localiser: Whether the maps are masks that the network was trained to predict; true masks are then shown, too.
-        agreement: Similarity to maps of the same network with randomised weights: 0 unrelated, 1 identical.
-        limit: Agreement above which the maps say little about the learned weights.
+        localiser: Whether the maps are predicted masks; the pictures then contain the true masks, too.
+        agreement: Rank correlation with maps of the same network with permuted weights: 0 unrelated, 1 equal.
+        limit: Agreement above which the maps hardly depend on the learned weights.
     """
 
     shown: Sequence[HeatMap]
@@ -98,27 +98,27 @@ class HeatMaps(NamedTuple):
 
 @dataclass
 class RunReport:
-    """One detector on one test set.
+    """Predictions and metrics of one detector on one test set, as a report shows them.
 
     Attributes:
         name: Name of the detector in every table.
         predictions: Test predictions (see `metrics.detection`).
-        score_thresholds: `frame` and `video`: scores (logits) chosen on validation data.
+        score_thresholds: Thresholds for `frame` and `video`, as scores (logits), chosen on validation data.
         summary: From `metrics.detection.summary`.
-        protocol: How the metrics were measured, as ordered text: data set, split, frames per video, crop, ...
+        protocol: How the metrics were measured, heading -> text: data set, split, frames per video, crop, ...
         command: The command line that reproduces the run.
         validation: Validation predictions, if there are any.
-        curves: Lightning's `metrics.csv`, with its missing values.
+        curves: Lightning's `metrics.csv`; NaN where a metric was not logged.
         audit: `auroc, low, high, num_real, num_fake, passed, features, methods, note` of the shortcut audit; None
             if it was not run.
-        remarks: Sentences shown with the metrics, such as that the training did not learn.
+        remarks: Sentences shown with the metrics, such as a warning that the model did not learn.
         network: Further facts to show, such as the number of parameters.
         heat: Heat maps, if any were made.
         duplicates: Pairs of near-duplicate items of the data set, as text.
-        about: Where the run comes from, as ordered text: data set, data root, network, folder, ...
+        about: Origin of the run, heading -> text: data set, data root, network, folder, ...
         calibrations: Maps from scores to calibrated probabilities, fitted to validation data, by name.
-        groups: Error rates of the groups of items of each attribute, by name of the attribute.
-        suites: Metrics after handling, by name of the suite, the clean items first in each.
+        groups: Error rates of groups of items, by name of the attribute that defines the groups.
+        suites: Metrics on perturbed items, by name of the robustness suite; the clean items come first.
     """
 
     name: str
@@ -146,7 +146,7 @@ class RunReport:
 
     @cached_property
     def unit(self) -> str:
-        """What was scored: `video` or `image`."""
+        """Kind of the scored items: `video` or `image`."""
         return detection.unit(self.predictions)
 
     @cached_property
@@ -160,9 +160,10 @@ class RunReport:
         return list(self.scored)[-1]
 
     def methods(self) -> list[str]:
-        """List the manipulations in the summary: `all`, then the others, the one with the lowest AUC first.
+        """List the manipulations in the summary: `all`, then the others in order of increasing AUC.
 
-        The AUC is that of whole items; manipulations with equal AUCs are sorted by name, those without one come last.
+        The AUC is computed over whole items. Manipulations with equal AUCs are sorted by name; those without
+        an AUC come last.
         """
 
         def place(method: str) -> tuple[bool, float, str]:
@@ -172,7 +173,7 @@ class RunReport:
         return sorted(self.summary["method"].unique(), key=place)
 
     def figure(self, level: str, method: str, metric: str) -> Figure | None:
-        """Look up a metric in the summary; None if it is not there. Level `image` is stored as level `video`."""
+        """Look up a metric in the summary; None if it is missing. Level `image` is stored as `video`."""
         table = self.summary
         rows = table[
             (table["level"] == ("video" if level == "image" else level))
@@ -206,9 +207,9 @@ def percent(share: float) -> str:
 
 
 def shares(numbers: Sequence[int]) -> list[str]:
-    """Format each count's share of the total, in percentages that sum to 100 (largest remainders are rounded up).
+    """Format the share of each count as a percentage; the percentages sum to 100 (largest-remainder method).
 
-    The percentages are whole numbers. If one of them would be 0 or 100 although its share is neither, all have tenths.
+    The percentages are whole numbers. If one of them would be 0 or 100 although its share is not, all have one decimal.
     """
     total = sum(numbers)
     if not total:

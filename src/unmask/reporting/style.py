@@ -1,4 +1,4 @@
-"""One look for all plots, in Okabe and Ito's colours for colour-blind readers: blue is real, vermilion is fake."""
+"""Common style of all plots, with the colour-blind-safe palette of Okabe and Ito: blue is real, vermilion is fake."""
 
 import io
 from typing import Any, Literal
@@ -6,7 +6,7 @@ from typing import Any, Literal
 from matplotlib.figure import Figure
 
 REAL, FAKE, INK, FAINT = "#0072B2", "#D55E00", "#24292f", "#8b949e"
-# never the colours of real and fake, so that a colour has one meaning on the whole page
+# different from the colours of real and fake, so that each colour has one meaning
 SERIES = ("#00805E", "#8A4FA3", "#B8860B", "#3BA7DB", "#24292f", "#C2649A")
 DASHES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
 AXIS = "Predicted probability of fake"
@@ -20,7 +20,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "grid.color": FAINT,
-    "grid.alpha": 0.25,  # seen on a light and on a dark page
+    "grid.alpha": 0.25,  # visible on light and dark pages
     "grid.linewidth": 0.8,
     "axes.axisbelow": True,
     "xtick.color": INK,
@@ -28,15 +28,15 @@ STYLE: dict[Any, Any] = {
     "text.color": INK,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
-    "svg.hashsalt": "unmask",  # the same table gives the same bytes
+    "svg.hashsalt": "unmask",  # makes the SVG reproducible
     "svg.fonttype": "path",
 }
-# Lighter versions of the dark colours, for a dark page.
+# Lighter versions of dark colours, for dark pages.
 DARK = {INK: "#e6edf3", REAL: "#4aa3df", "#00805E": "#2fb58f", "#8A4FA3": "#b98ad0"}
 
 
 def save(figure: Figure, kind: Literal["svg", "png"], dpi: int = 144) -> bytes:
-    """Render to reproducible bytes, without a date; an SVG is transparent and follows the page's colour scheme."""
+    """Render a figure as reproducible bytes; an SVG is transparent and follows the page's colour scheme."""
     buffer = io.BytesIO()
     drawing = kind == "svg"
     metadata = {"Date": None} if drawing else {"Software": None}
@@ -45,7 +45,7 @@ def save(figure: Figure, kind: Literal["svg", "png"], dpi: int = 144) -> bytes:
 
 
 def _follow_scheme(svg: bytes) -> bytes:
-    """Let the colours of an SVG depend on `prefers-color-scheme`, by rules that override its style attributes."""
+    """Add CSS rules to an SVG that change its colours with `prefers-color-scheme`."""
     rules = []
     for light, dark in DARK.items():
         for part in ("fill", "stroke"):

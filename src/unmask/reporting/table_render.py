@@ -1,4 +1,4 @@
-"""Render a paper's table: measured values beside published ones, and the commands for runs that are missing."""
+"""Render a paper's table: measured and published values, and the commands for missing runs."""
 
 import math
 import statistics
@@ -13,17 +13,17 @@ from unmask.reporting.remarks import remarks
 from unmask.reporting.run import Figure, RunReport
 from unmask.reporting.table_spec import Column, Published, Row, Table
 
-DEMO = "Demo figures on rendered data; they say nothing about real deepfakes."
+DEMO = "These metrics are computed on rendered demo data; they say nothing about real deepfakes."
 
 
 def measured(report: RunReport, column: Column) -> Figure:
-    """Look up a metric over all fakes; NaN if the run lacks it, for example at the level `frame` for pictures."""
+    """Look up a metric over all fakes; NaN if the run lacks it, such as the level `frame` for pictures."""
     figure = report.figure(column.level, "all", column.metric) if column.level in report.scored else None
     return figure or Figure(math.nan, math.nan, math.nan, 0, 0, math.nan)
 
 
 def cell(row: Row, column: Column) -> str:
-    """Write the measured value: a metric and its interval, or mean and deviation over several seeds."""
+    """Format the measured value: a metric with its interval, or mean and standard deviation over several seeds."""
     figures = [measured(report, column) for report in row.reports(column.on)]
     total = len(row.outcomes)
     if not figures:
@@ -41,13 +41,13 @@ def cell(row: Row, column: Column) -> str:
 
 
 def published(row: Row, column: Column) -> str:
-    """Write the published values of a row in this column and whether they are verified; `-` for a row without any."""
+    """Format the published values of a row in a column, with marks for unverified ones; `-` if there are none."""
     found = [given for given in row.published if (given.level, given.metric) == column[:2]]
     return ", ".join(f"{given.value:.3f}{'' if given.verified else ' (unverified)'}" for given in found) or "-"
 
 
 def grid(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Lay out the header and the rows: measured values, each beside the published ones."""
+    """Return the header and the rows: measured values, each followed by the published ones."""
     head, body = ["Detector"], [[row.name] for row in table.rows]
     for column in table.columns:
         beside = [published(row, column) for row in table.rows]
@@ -63,7 +63,7 @@ def grid(table: Table) -> tuple[list[str], list[list[str]]]:
 
 
 def notes(table: Table) -> list[str]:
-    """Write the sentences below the table: protocols, remarks, the metrics of each seed, sources."""
+    """Return the sentences below the table: protocols, remarks, metrics of each seed, and sources."""
     lines = [DEMO] if table.demo else []
     protocols: dict[str, list[str]] = {}
     for row in table.rows:
@@ -98,14 +98,14 @@ def _seeds(row: Row, columns: Sequence[Column]) -> Iterator[str]:
 
 
 def _source(row: Row, given: Published) -> str:
-    sure = "" if given.verified else "; unverified, not compared with its source"
+    sure = "" if given.verified else "; unverified: not compared with its source"
     note = f"; {given.note}" if given.note else ""
     column = Column(given.level, given.metric)
     return f"{row.name}, {column.title}, published {given.value:.3f}: {given.source}{sure}{note}."
 
 
 def missing(table: Table) -> list[tuple[str, str]]:
-    """List what was not run, with the commands that run it."""
+    """List the names of the missing runs, each with the command that runs it."""
     lacking = []
     for row in table.rows:
         for outcome in row.outcomes:
@@ -115,7 +115,7 @@ def missing(table: Table) -> list[tuple[str, str]]:
 
 
 def console(table: Table) -> RichTable:
-    """Lay the table out for a terminal."""
+    """Return the table for a terminal."""
     head, body = grid(table)
     drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for number, title in enumerate(head):
@@ -126,17 +126,17 @@ def console(table: Table) -> RichTable:
 
 
 def markdown(table: Table) -> str:
-    """Write the table with its notes, and the commands of what was not run."""
+    """Return the table in Markdown, with its notes and the commands for missing runs."""
     parts = [f"# {table.title}", table.caption.strip(), tables.markdown_grid(*grid(table), left=1).rstrip()]
     parts += ["\n".join(f"- {note}" for note in notes(table))] if notes(table) else []
     if missing(table):
         lines = [f"# {name}\n{command}" for name, command in missing(table)]
-        parts += ["## Not run", "These commands run it:", "\n".join(["```", *lines, "```"])]
+        parts += ["## Not run", "These commands compute the missing values:", "\n".join(["```", *lines, "```"])]
     return "\n\n".join(parts) + "\n"
 
 
 def latex(table: Table) -> str:
-    """Write the table for LaTeX with booktabs; comments below it hold the commands of what was not run."""
+    """Return the table in LaTeX (booktabs); the commands for missing runs are comments below it."""
     body = tables.latex_grid(*grid(table), left=1)
     caption = f"{table.title}. {table.caption.strip()}".translate(tables.LATEX)
     below = [rf"\par\footnotesize {note.translate(tables.LATEX)}" for note in notes(table)]
@@ -145,7 +145,7 @@ def latex(table: Table) -> str:
 
 
 def csv(table: Table) -> str:
-    """Write one line per row, seed and column, in full precision; undefined values are `n/a`."""
+    """Return a CSV with one line per row, seed and column, in full precision; undefined values are `n/a`."""
     return pd.DataFrame(list(_records(table))).to_csv(index=False, na_rep="n/a")
 
 

@@ -1,6 +1,6 @@
-"""A paper's table as described by its file: presets and their seeds, published values and their sources.
+"""Read the description of a paper's table: presets with their seeds, and published values with their sources.
 
-If the file has `tests`, the table is a matrix: each detector is scored on each of these test sets.
+If the description has `tests`, each detector is scored on each of these test sets.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from unmask.metrics import detection
 from unmask.reporting.run import NAMES, RunReport
 
 LEVELS = ("frame", "video", "image")
-# Required and optional keys in a table's file: of the table, of a need, of a row, of a published value.
+# Required and optional keys in a table's file, for the table, a needed generator, a row, and a published value.
 TABLE = ({"name", "title", "caption", "metrics", "rows"}, {"needs", "tests"})
 NEED = ({"name", "experiment", "out", "count"}, {"overrides"})
 ROW = ({"name", "experiment"}, {"overrides", "seeds", "published"})
@@ -20,11 +20,11 @@ PUBLISHED = ({"value", "metric", "level", "source"}, {"verified", "note"})
 
 
 class TableError(ValueError):
-    """A table's file is not a valid table; the message names the table, the row and the fix."""
+    """Error for an invalid table file; the message names the table, the row and the fix."""
 
 
 class Column(NamedTuple):
-    """A metric at a level, on the test set `on` of the table's `tests`; if empty, on the detector's own test set."""
+    """A metric at a level on the test set `on` of the table's `tests`; an empty `on` is the detector's own test set."""
 
     level: str
     metric: str
@@ -39,7 +39,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Published:
-    """A published value, a share in [0, 1]; `verified` is true if it was read in the source itself or confirmed."""
+    """A published value in [0, 1]; `verified` is true if the value was checked against its source."""
 
     value: float
     metric: str
@@ -51,14 +51,14 @@ class Published:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One seed of a row: the command that runs it and, once it has run, its reports.
+    """One seed of a row: the commands that run it and, if it has run, its reports.
 
     Args:
         seed: Seed of the run.
         command: Command that trains and scores the run.
-        report: Report on the run's own test split.
-        others: Name of a test set of the table's `tests` -> report on it, if the run was scored on it.
-        commands: Name of a test set of the table's `tests` -> command that scores the run on it.
+        report: Report on the run's own test split; None if it has not run.
+        others: Reports on the table's `tests`, by name of the test set; without those that were not scored.
+        commands: Commands that score the run on the table's `tests`, by name of the test set.
     """
 
     seed: int
@@ -68,7 +68,7 @@ class Outcome:
     commands: Mapping[str, str] = field(default_factory=dict)
 
     def on(self, name: str) -> RunReport | None:
-        """Return the report on a test set, or on the run's own test split if `name` is empty; None if not scored."""
+        """Return the report on a test set, or on the run's own test split if `name` is empty; None if it is missing."""
         return self.others.get(name) if name else self.report
 
 
@@ -90,7 +90,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Need:
-    """A generator, which is trained and writes `count` samples to `out`; the table's rows train or test on them."""
+    """A generator that writes `count` samples to `out`; the table's detectors are trained or tested on them."""
 
     name: str
     experiment: str
@@ -107,11 +107,11 @@ class Table:
         name: Name of the table's file.
         title: Title above the table.
         caption: Text below the title.
-        columns: Metrics.
-        rows: Detectors.
+        columns: Metrics, one per column.
+        rows: Detectors, one per row.
         rendered: Whether the table needs rendered data (`needs: demo`).
         needs: Generators that the table needs.
-        tests: Sets on which each row is scored: name -> overrides of `unmask evaluate`.
+        tests: Test sets on which each row is scored: name -> overrides of `unmask evaluate`.
         demo: Whether rendered data was scored.
     """
 
@@ -127,10 +127,10 @@ class Table:
 
 
 def read(plain: Settings) -> Table:
-    """Make a table from the plain values of its file.
+    """Create a table from the parsed content of its file.
 
     Raises:
-        TableError: If the file has problems, such as a published value without a source; the message lists them all.
+        TableError: If the file has errors, such as a published value without a source; the message lists them all.
     """
     name = plain.get("name", "without a name")
     problems = [f"table {name}{where}: {what}" for where, what in _problems(plain)]
@@ -178,13 +178,13 @@ def _problems(plain: Settings) -> Iterator[tuple[str, str]]:
         if level not in LEVELS or metric not in detection.METRICS:
             yield (
                 "",
-                f"metrics: {level}/{metric}: expected LEVEL/METRIC, with {', '.join(LEVELS)} and {', '.join(NAMES)}",
+                f"metrics: {level}/{metric}: expected LEVEL/METRIC with {', '.join(LEVELS)}; {', '.join(NAMES)}",
             )
     for need in _needs(plain):
         if isinstance(need, dict):
             yield from ((f", needs {need.get('name', 'without a name')}", what) for what in _keys(need, *NEED))
         elif need != "demo":
-            yield "", f"needs: {need}: expected demo, or a generator with {', '.join(sorted(NEED[0]))}"
+            yield "", f"needs: {need}: expected demo, or a generator with the keys {', '.join(sorted(NEED[0]))}"
     rows = plain.get("rows", ())
     names = [row.get("name") for row in rows]
     yield from (("", f"the row {name} occurs twice") for name in set(names) if names.count(name) > 1)
@@ -192,12 +192,12 @@ def _problems(plain: Settings) -> Iterator[tuple[str, str]]:
         where = f", row {row.get('name', 'without a name')}"
         yield from ((where, what) for what in _keys(row, *ROW))
         for given in _listed(row):
-            yield from ((where, f"published figure: {what}") for what in _keys(given, *PUBLISHED))
+            yield from ((where, f"published value: {what}") for what in _keys(given, *PUBLISHED))
             if not 0 <= float(given.get("value", 0)) <= 1:
-                yield where, f"published figure: value {given['value']}: expected a fraction between 0 and 1"
+                yield where, f"published value {given['value']}: expected a fraction between 0 and 1"
             at = (given.get("level", ""), given.get("metric", ""))
             if all(at) and at not in [column[:2] for column in _columns(plain)]:
-                yield where, f"published figure: the table has no column {'/'.join(at)}; add it to its metrics"
+                yield where, f"published value: the table has no column {'/'.join(at)}; add it to its metrics"
 
 
 def _keys(given: Settings, must: set[str], may: set[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The table of detectors against manipulations, for a terminal, a page and a paper."""
+"""Tables of metrics by detector and manipulation, for the terminal, HTML pages and papers."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,7 +16,7 @@ from unmask.reporting.run import Figure, RunReport, all_methods, percent
 
 WIDTH = 100  # terminal columns
 WIDE = 4  # maximum number of manipulations shown side by side
-# Reported metrics of a cross-validation and their names.
+# Metrics of a cross-validation that are reported, and their names.
 CROSS_VALIDATED = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "auroc": "AUC"}
 LATEX = str.maketrans(
     {
@@ -30,7 +30,7 @@ LATEX = str.maketrans(
 
 
 def cell(figure: Figure | None) -> str:
-    """Write a metric with its interval, or why the metric is missing: it was not run or is undefined."""
+    """Format a metric with its interval, or the reason why the metric is missing."""
     if figure is None:
         return "not run"
     if not figure.known:
@@ -40,19 +40,19 @@ def cell(figure: Figure | None) -> str:
 
 
 def coverage(run: RunReport) -> str:
-    """Write the share of the run's items that were scored."""
+    """Format the share of the run's items that were scored."""
     figure = run.figure("video", "all", "auroc")
     return "n/a" if figure is None else percent(figure.coverage)
 
 
 def counts(run: RunReport) -> str:
-    """Write the numbers of scored real and fake items of the run: `20/18`."""
+    """Format the numbers of scored real and fake items of the run, such as `20/18`."""
     figure = run.figure("video", "all", "auroc")
     return "0/0" if figure is None else f"{figure.real}/{figure.fake}"
 
 
 def rows(runs: Sequence[RunReport], metric: str = "auroc") -> Iterator[tuple[RunReport, str, list[Figure | None]]]:
-    """Yield (run, level, metrics): the metric over all fakes, then for each manipulation that occurs in any run."""
+    """Yield (run, level, values): the metric over all fakes, then for each manipulation that occurs in any run."""
     names = ["all", *all_methods(runs)]
     for run in runs:
         for level in run.scored:
@@ -60,7 +60,7 @@ def rows(runs: Sequence[RunReport], metric: str = "auroc") -> Iterator[tuple[Run
 
 
 def _short(figure: Figure | None) -> str:
-    """Write a metric above its interval, at most nine columns wide."""
+    """Format a metric above its interval, at most nine characters wide."""
     if figure is None:
         return cell(figure)
     if not figure.known:
@@ -74,7 +74,7 @@ def _fakes(text: str, figure: Figure | None, between: str = "\n") -> str:
 
 
 def console(runs: Sequence[RunReport]) -> Group:
-    """Lay out the AUC with its 95 % interval at each level, at most 100 columns wide, with the remarks below."""
+    """Return a table of AUCs with 95 % intervals at each level, at most 100 columns wide, with remarks below."""
     names = all_methods(runs)
     side_by_side = len(names) <= WIDE
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -104,23 +104,23 @@ def console(runs: Sequence[RunReport]) -> Group:
 
 
 def _plain(text: str) -> str:
-    """Keep Rich from reading brackets as markup."""
+    """Escape brackets, which Rich would read as markup."""
     return text.replace("[", r"\[")
 
 
 def markdown(runs: Sequence[RunReport]) -> str:
-    """Write the table in GitHub's Markdown, with the remarks below."""
+    """Return the table in GitHub's Markdown, with the remarks below."""
     return markdown_grid(*_grid(runs)) + "".join(f"\n- {line}" for line in named(runs)) + "\n" * bool(named(runs))
 
 
 def latex(runs: Sequence[RunReport]) -> str:
-    """Write the table for LaTeX with booktabs, with the remarks below."""
+    """Return the table in LaTeX (booktabs), with the remarks below."""
     below = "".join(rf"\par\footnotesize {line.translate(LATEX)}" + "\n" for line in named(runs))
     return latex_grid(*_grid(runs)) + below
 
 
 def _grid(runs: Sequence[RunReport]) -> tuple[list[str], list[list[str]]]:
-    """Lay out the header and the rows of the table of detectors."""
+    """Return the header and the rows of the table of detectors."""
     head = ["Detector", "Level", "AUC, all", *all_methods(runs), "Real/fake", "Coverage"]
     body = []
     for run, level, (over_all, *others) in rows(runs):
@@ -130,7 +130,7 @@ def _grid(runs: Sequence[RunReport]) -> tuple[list[str], list[list[str]]]:
 
 
 def markdown_grid(head: Sequence[str], body: Sequence[Sequence[str]], left: int = 2) -> str:
-    """Write cells in GitHub's Markdown; the first `left` columns hold words, the others numbers."""
+    """Return a Markdown table; the first `left` columns are left-aligned, the others right-aligned."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(text.replace("|", r"\|").replace("\n", " ") for text in cells) + " |"
@@ -140,7 +140,7 @@ def markdown_grid(head: Sequence[str], body: Sequence[Sequence[str]], left: int 
 
 
 def latex_grid(head: Sequence[str], body: Sequence[Sequence[str]], left: int = 2) -> str:
-    """Write cells for LaTeX with booktabs; the first `left` columns hold words, the others numbers."""
+    """Return a LaTeX table (booktabs); the first `left` columns are left-aligned, the others right-aligned."""
 
     def line(cells: Sequence[str]) -> str:
         return " & ".join(text.translate(LATEX) for text in cells) + r" \\"
@@ -151,7 +151,7 @@ def latex_grid(head: Sequence[str], body: Sequence[Sequence[str]], left: int = 2
 
 
 def cross_validation(cv: Settings) -> Table:
-    """Lay out the results of cross-validation: mean and standard deviation of each metric over the folds."""
+    """Return a table of cross-validation results: mean and standard deviation of each metric over the folds."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("classifier")
     for name in CROSS_VALIDATED.values():
@@ -162,18 +162,18 @@ def cross_validation(cv: Settings) -> Table:
 
 
 def deviating(cv: Settings, name: str) -> str:
-    """Write one metric of a cross-validation with its name: `AUC 0.91 ± 0.02`."""
+    """Format one metric of a cross-validation with its name, such as `AUC 0.91 ± 0.02`."""
     return f"{CROSS_VALIDATED[name]} {cv[name]['mean']:.2f} ± {cv[name]['deviation']:.2f}"
 
 
 def folds(cv: Settings) -> str:
     """Describe how the metrics of a cross-validation were computed."""
     return (
-        f"cross-validation: mean ± deviation over {cv['folds']} folds of the training split, with none "
-        f"of its {cv['groups']} groups in two folds; the settings (out of {cv['tried']}) were chosen on the same folds"
+        f"cross-validation: mean ± standard deviation over {cv['folds']} folds of the training split; each of its "
+        f"{cv['groups']} groups is in one fold; the best of {cv['tried']} settings was chosen on the same folds"
     )
 
 
 def csv(summary: pd.DataFrame) -> str:
-    """Write a summary in full precision; undefined values are `n/a`."""
+    """Return a summary as CSV in full precision; undefined values are `n/a`."""
     return summary.to_csv(index=False, na_rep="n/a")

@@ -1,4 +1,4 @@
-"""The scores of one video over time, with the faces that were scored; and the score of one picture."""
+"""Draw the scores of one video over time, with the scored faces, or the score of one picture."""
 
 from collections.abc import Iterable
 
@@ -20,15 +20,15 @@ def timeline(predictions: pd.DataFrame, strips: Strips | None = None, *, score_t
     """Draw the frame scores of one item over time, the threshold, and the crops of each face below.
 
     Args:
-        predictions: The rows of one item. Of many faces, only the `LANES` ones with the highest scores are drawn.
-        strips: Gives the face crops; without it only the scores are drawn.
+        predictions: The rows of one item. Only the `LANES` faces with the highest scores are drawn.
+        strips: Callable that returns face crops; if None, only the scores are drawn.
         score_threshold: Frame threshold, a logit; scores above it are classified as fake.
 
     Returns:
         A PNG.
 
     Raises:
-        ValueError: If the rows belong to several items, or `strips` returns another number of faces than requested.
+        ValueError: If the rows belong to several items, or `strips` returns a wrong number of faces.
     """
     rows, threshold = scored_rows(predictions, score_threshold), float(detection.probability(score_threshold))
     lanes, number = selected(rows), rows["track"].nunique()
@@ -53,7 +53,7 @@ def timeline(predictions: pd.DataFrame, strips: Strips | None = None, *, score_t
 
 
 def scores(predictions: pd.DataFrame, *, score_threshold: float) -> bytes:
-    """Draw the frame scores of one item over time with the threshold, small enough for a phone, as an SVG."""
+    """Draw the frame scores of one item over time with the threshold, as an SVG that fits on a phone."""
     rows, threshold = scored_rows(predictions, score_threshold), float(detection.probability(score_threshold))
     rows = rows[rows["track"].isin(list(selected(rows)))]
     with matplotlib.rc_context(STYLE):
@@ -63,11 +63,11 @@ def scores(predictions: pd.DataFrame, *, score_threshold: float) -> bytes:
 
 
 def single(predictions: pd.DataFrame, strips: Strips, *, score_threshold: float) -> bytes:
-    """Draw one picture as it was scored, framed in the colour of its predicted class, above a scale with its score.
+    """Draw a picture framed in the colour of its predicted class, above a scale with its score.
 
     Args:
-        predictions: The one row of the item.
-        strips: Gives the picture.
+        predictions: The single row of the item.
+        strips: Callable that returns the picture.
         score_threshold: A logit; scores above it are classified as fake.
 
     Returns:
@@ -96,7 +96,7 @@ def _line(lane: int) -> str:
 
 
 def _scores(axes: Axes, rows: pd.DataFrame, threshold: float) -> None:
-    """Draw a line for each track, and shade the scores that are classified as fake."""
+    """Draw a line for each track, and shade the range of scores that are classified as fake."""
     axes.axhspan(threshold, 1.03, color=FAKE, alpha=0.07, linewidth=0)
     axes.axhline(threshold, color=INK, linewidth=1, linestyle="--")
     tracks = list(rows.groupby("track"))
@@ -125,7 +125,7 @@ def _scores(axes: Axes, rows: pd.DataFrame, threshold: float) -> None:
 
 
 def _faces(axes: Axes, faces: Iterable[NDArray[np.uint8]], rows: pd.DataFrame) -> None:
-    """Show each face framed in the colour of its predicted class, with its time and score; a face is a unit square."""
+    """Draw each face as a unit square, framed in the colour of its predicted class, with its time and score."""
     step = 1.08
     shown = zip(faces, rows["when"], rows["prob"], rows["called"], strict=True)
     for number, (face, when, prob, called) in enumerate(shown):

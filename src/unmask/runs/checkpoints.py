@@ -34,10 +34,10 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     state = found.get("state_dict")
     tensors = isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())
     if not isinstance(state, dict) or not tensors or not all(isinstance(key, str) for key in state):
-        raise RunError(f"{path} is refused: it is not a checkpoint (state_dict is missing or holds more than tensors)")
+        raise RunError(f"{path} is refused: it is not a checkpoint (state_dict is missing or holds other values)")
     for name, value in state.items():  # a tensor may declare more elements than the file stores
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise RunError(f"{path} is refused: the tensor {name} claims more values than are stored")
+            raise RunError(f"{path} is refused: the tensor {name} declares more values than the file stores")
     if found.get(FROZEN) is True and path != frozen_path(path):
         return load_weights(frozen_path(path)) | state
     return dict(state)
@@ -118,7 +118,7 @@ def resume_point(folder: Path) -> Path | None:
         try:
             load_weights(path)
         except RunError as error:
-            warnings.warn(f"{error}; trying the one before it", stacklevel=2)
+            warnings.warn(f"{error}; trying the previous checkpoint", stacklevel=2)
         else:
             return path
     if found:

@@ -1,4 +1,4 @@
-"""Write figures as strict JSON, and reject values that are NaN or infinite."""
+"""Write and restore metrics as strict JSON; reject values that are NaN or infinite."""
 
 import json
 import math
@@ -14,12 +14,12 @@ from unmask.runs.errors import RunError
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write strict JSON atomically; a figure that is NaN or infinite becomes null."""
+    """Write strict JSON atomically; NaN and infinity become null."""
     replace_file(path, json.dumps(without_nan(value), indent=2, allow_nan=False).encode())
 
 
 def figures_of(read: Mapping[str, float | None]) -> dict[str, float]:
-    """Restore figures read from `write_json`: null becomes NaN."""
+    """Restore metrics that `write_json` wrote: null becomes NaN."""
     return {name: math.nan if value is None else value for name, value in read.items()}
 
 

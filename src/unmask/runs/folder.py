@@ -1,4 +1,4 @@
-"""The files that a training writes into its run folder, and their removal."""
+"""List and remove the files that a training writes to its run folder."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from unmask.files import remove_made
 
 LOG = "train.log"  # Hydra's log of a job: one line per epoch, and the messages of a run
 HYDRA = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", LOG)
-# What a run writes beside .hydra; `rerun=true` removes this and nothing else.
+# Files that a run writes outside of .hydra; `rerun=true` removes only these.
 MADE = (
     "metrics.json", "metrics.csv", "predictions-*.parquet", "report.html", DUPLICATES, "output.log",
     "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/frozen.ckpt",
@@ -22,7 +22,7 @@ MADE = (
 
 
 def clear(folder: Path) -> None:
-    """Remove the files of an earlier run from this folder; other files, which `hydra.run.dir` may contain, remain."""
+    """Remove the files of an earlier run from this folder, which the user may have chosen; other files are kept."""
     remove_made(folder, MADE)
     if (folder / LOG).is_file():  # already open, so it cannot be deleted
         os.truncate(folder / LOG, 0)
@@ -30,9 +30,9 @@ def clear(folder: Path) -> None:
 
 @contextmanager
 def removed_if_unused(folder: Path, chosen: bool) -> Iterator[None]:
-    """On exit, remove a run folder that contains only Hydra's files: the command was rejected or was only a check.
+    """On exit, remove a run folder that contains only Hydra's files, because the command was rejected or only a check.
 
-    A folder that had a log before is another training's, which may be running, and remains.
+    A folder that already had a log is kept: it belongs to another training, which may be running.
 
     Args:
         folder: the run folder, in which Hydra has just opened the log.

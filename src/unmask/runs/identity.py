@@ -1,4 +1,4 @@
-"""Run IDs: the same ID for the same config and the same prepared data."""
+"""Compute run IDs: the same config and the same prepared data give the same ID."""
 
 import hashlib
 import json

@@ -52,14 +52,14 @@ def write_run(folder: Path, name: str, test: pd.DataFrame, val: pd.DataFrame, or
         origin: where the scores come from.
 
     Returns:
-        The threshold of whole items, as a probability.
+        The threshold for whole items, as a probability.
 
     Raises:
         RunError: the folder contains something else, or a name is not a plain file name.
     """
     if wrong := [part for part in name.split("/") if not PLAIN.fullmatch(part) or part in (".", "..")]:
         raise RunError(
-            f"name={printable(name)}: '{printable(wrong[0])}' is not a plain name; choose one with name=NAME"
+            f"name={printable(name)}: '{printable(wrong[0])}' is not a valid file name; choose another with name=NAME"
         )
     _require_free(folder)
     clear(folder)
@@ -100,7 +100,7 @@ def _dataset(table: pd.DataFrame) -> str:
 
 
 def _thresholds(val: pd.DataFrame) -> tuple[dict[str, float], str]:
-    """Return the thresholds as logits, and in words how they were chosen."""
+    """Return the thresholds as logits, and a text that says how they were chosen."""
     scored = val[val["logit"].notna()]
     counts = [int((scored["label"] == label).sum()) for label in (0, 1)]
     if not len(val):
@@ -112,7 +112,7 @@ def _thresholds(val: pd.DataFrame) -> tuple[dict[str, float], str]:
 
 
 def _calibration(val: pd.DataFrame) -> Settings:
-    """Fit the maps to calibrated probabilities to the validation items; empty if there are none."""
+    """Fit the calibrations to the validation items and return their settings; empty if no item was scored."""
     scored = detection.videos(val).dropna(subset=["score"])
     return dict(fit_all(scored["score"], scored["label"])) if len(scored) else {}
 

@@ -1,4 +1,4 @@
-"""Prediction tables in a run folder: one file per split, with the protocol of its figures in the metadata."""
+"""Read and write the prediction tables of a run: one file per split, with the protocol in its metadata."""
 
 import io
 import json
@@ -42,7 +42,7 @@ def step_of(path: Path) -> tuple[str, int]:
 def free_label(
     folder: Path, split: str, name: str, own: bool, table: pd.DataFrame, protocol: Mapping[str, str]
 ) -> str | None:
-    """Choose the label of the scored data in the file name, so that no other predictions are overwritten.
+    """Choose the label for the file name of new predictions, so that no other predictions are overwritten.
 
     Args:
         folder: the run folder.
@@ -67,7 +67,7 @@ def free_label(
 
 
 def _same_protocol(path: Path, table: pd.DataFrame, protocol: Mapping[str, str]) -> bool:
-    """Return whether the predictions at `path` are damaged, or for the same items, split and crops as `table`."""
+    """Return whether the predictions at `path` are damaged, or are for the same items, split and crops as `table`."""
     try:
         before = read_predictions(path)
     except RunError:  # damaged: they are written again
@@ -102,7 +102,7 @@ def write_predictions(
     Args:
         path: the file.
         table: the predictions.
-        protocol: how they were made.
+        protocol: how the predictions were made.
         figures: metrics of the same evaluation, including those that the table does not determine (pixel metrics).
     """
     arrow = pa.Table.from_pandas(table, preserve_index=False)

@@ -24,14 +24,14 @@ from unmask.runs.figures import figures_of
 from unmask.runs.predictions import predictions_path, read_predictions
 from unmask.runs.summary import Summary, summarize
 
-# Building a module may create FACTOR times as many tensor elements as its checkpoint holds, plus EXTRA: initial values
-# and buffers that are not saved.
+# Building a module may create FACTOR times as many tensor elements as its checkpoint holds, plus EXTRA, because it also
+# creates initial values and buffers that are not saved.
 FACTOR, EXTRA = 4, 50_000_000
 NETWORK = "network."  # prefix of the network's weights in a module's checkpoint
 
 
 def is_demo(data: Settings) -> bool:
-    """Return whether a data config names rendered data, or a mixture that contains some."""
+    """Return whether a data config describes rendered demo data, or a mixture that contains some."""
     return bool(data.get("demo")) or any(bool(part.get("demo")) for part in (data.get("parts") or {}).values())
 
 
@@ -84,7 +84,7 @@ class Run:
 
     @property
     def remarks(self) -> list[str]:
-        """What is wrong with the run, such as no evidence of learning; one sentence each."""
+        """Warnings about the run, such as missing evidence of learning, one sentence each."""
         return [str(remark) for remark in self.metrics.get("remarks") or []]
 
     @property
@@ -96,8 +96,7 @@ class Run:
         """
         if "kind" not in self.metrics:
             raise RunError(
-                f"run={self.folder}: metrics.json does not say what kind of run it is (kind); train it again with "
-                "rerun=true"
+                f"run={self.folder}: the key kind is missing from metrics.json; train the run again with rerun=true"
             )
         return str(self.metrics["kind"])
 
@@ -157,7 +156,7 @@ class Run:
             name: a name in `CALIBRATIONS`, or `none`.
 
         Returns:
-            The map; None for `none`, and for a run whose validation split could not be used for it.
+            The map; None for `none`, and if it could not be fitted to the run's validation split.
 
         Raises:
             ValueError: there is no calibration of this name, or its values in metrics.json are damaged.

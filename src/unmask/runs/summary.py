@@ -1,4 +1,4 @@
-"""Summarize a run for people: network, data, seed, date and main metric, read only from its files."""
+"""Summarize a run in one line: network, data, seed, date and main metric, read only from its files."""
 
 import math
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ def data_set(data: Settings, key: str) -> str:
 
 
 def finished(folder: Path) -> datetime:
-    """Return when a run finished. It does not record this, but writes metrics.json last: that file's modification."""
+    """Return when a run finished: the modification time of metrics.json, which is written last."""
     return datetime.fromtimestamp((folder / "metrics.json").stat().st_mtime)
 
 
@@ -78,5 +78,5 @@ def _figure(metrics: Settings) -> str:
 
 
 def digits(value: float) -> str:
-    """Return a figure with three digits; `n/a` if it is NaN or infinite."""
+    """Format a metric with three decimals; `n/a` if it is NaN or infinite."""
     return f"{value:.3f}" if math.isfinite(value) else "n/a"

@@ -1,1 +1,1 @@
-"""Studies of many runs: tables of papers, what their rows need, and the processes that run them."""
+"""Studies of many runs: make tables of papers, prepare what their rows need, and start the processes."""

@@ -1,4 +1,4 @@
-"""Run chains of verbs: the verbs of a chain in sequence, several chains in parallel, each with a progress bar."""
+"""Run chains of verbs, each with a progress bar: verbs of a chain in sequence, several chains in parallel."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from unmask.console import console
 from unmask.parallel.processes import started
 
-Line = Callable[[], list[str]]  # called just before the verb starts, because run folders depend on prepared data
+Line = Callable[[], list[str]]  # called only when the verb starts, because run folders depend on prepared data
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Chain:
         name: label of the progress bar.
         lines: functions that return the command line of each verb.
         log: file for the output of the verbs.
-        progress: index of the running verb -> the share of this verb that is done, and a text about its state.
+        progress: function: index of the running verb -> (completed share of this verb, text about its state).
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Make what the rows of a table need: rendered or prepared data, generators and their samples, other test sets.
+"""Make what the rows of a table need: rendered or prepared data, generators and their samples, scores on test sets.
 
 Each step is a verb in its own process; finished steps are not repeated. Functions that run a step return a description
 of what failed, or None.
@@ -26,7 +26,7 @@ from unmask.runs.predictions import find_label, predictions_path
 from unmask.runs.run import Run
 from unmask.studies import jobs
 
-AGAIN = "delete the folder; the same command makes it again"  # what to do if the folder's note is damaged
+AGAIN = "delete the folder; the same command makes it again"  # what to do if the folder's generate.json is damaged
 
 
 def make(table: table_spec.Table, extra: Sequence[str]) -> list[str]:
@@ -79,7 +79,7 @@ def scored(folder: Path, config: DictConfig, test: Sequence[str]) -> tuple[str, 
     label = find_label(folder, "test", other.name, [theirs.protocol, *(["random_groups"] if fallen_back else [])])
     if label is None:
         return other.name, False, False
-    # If the crops were made after the predictions, the predictions are of older samples.
+    # Predictions that are older than the crops were computed on older samples.
     made = next(other.root.glob("**/crops.parquet"), None)
     written = predictions_path(folder, "test", label).stat().st_mtime
     return label, False, made is None or made.stat().st_mtime <= written
@@ -100,7 +100,7 @@ def _call(verb: str, arguments: Sequence[str]) -> str | None:
 
 
 def _to_make(run: Path, out: Path, count: int) -> list[str] | None:
-    """Return more arguments for `unmask sample`; None if `out` already holds `count` samples of the run."""
+    """Return further arguments for `unmask sample`; None if `out` already contains `count` samples of the run."""
     note = out / "generate.json"
     made = next(out.glob("crops/*/crops.parquet"), None)
     known = read_json(note, AGAIN) if note.is_file() else {}
@@ -120,7 +120,7 @@ def _is_prepared(work: Sequence[Member]) -> bool:
 
 
 def _is_there(work: Sequence[Member]) -> bool:
-    """Return whether the raw data is complete: its test list, which rendering writes last, can be read."""
+    """Return whether the raw data is complete, that is, its test list can be read; rendering writes this list last."""
     try:
         for prepared, split in work:
             prepared.manifest(split)

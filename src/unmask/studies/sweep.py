@@ -15,7 +15,7 @@ from unmask.console import show
 from unmask.files import DamagedError, read_json
 from unmask.runs.summary import digits
 
-JOBS = "UNMASK_SWEEP_JOBS"  # environment variable: the file in which jobs record their folders for the sweep's process
+JOBS = "UNMASK_SWEEP_JOBS"  # environment variable: path of the file in which the sweep's jobs record their folders
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def table_at_end() -> Iterator[None]:
 def note(out: Path, overrides: Sequence[str]) -> None:
     """Record a job for the table of the sweep.
 
-    A job on a machine that does not share the folder of temporary files is not recorded and has no row.
+    A job on another machine, without access to this machine's temporary files, is not recorded and has no row.
 
     Args:
         out: the job's run folder.

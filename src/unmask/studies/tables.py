@@ -61,7 +61,7 @@ def make(cfg: DictConfig) -> None:
     show(replace(table, rows=rows, demo=demo), Path(cfg.out or f"outputs/tables/{table.name}"))
     if failed:
         raise SystemExit(
-            f"unmask: table {table.name}: {len(failed)} failed, and the same command tries them again:\n"
+            f"unmask: table {table.name}: {len(failed)} failed; run the same command to try them again:\n"
             + "\n".join(f"  {line}" for line in failed)
         )
 
@@ -71,7 +71,7 @@ def _job(row: table_spec.Row, seed: int, extra: list[str]) -> Job:
     try:
         return Job(row, seed, arguments, jobs.load("train", [quote(argument) for argument in arguments]))
     except HydraException as error:
-        raise table_spec.TableError(f"row {row.name} does not compose: {error}") from error
+        raise table_spec.TableError(f"row {row.name}: its config cannot be composed: {error}") from error
 
 
 def _outcomes(
@@ -125,7 +125,7 @@ def show(table: table_spec.Table, out: Path) -> None:
     for note in table_render.notes(table):
         say(f"  {note}")
     if missing := table_render.missing(table):
-        say("\nnot run; these commands run it, and run=true runs them all:")
+        say("\nsome results are missing; run these commands, or set run=true to run them all:")
         for _, command in missing:
             say(f"  {command}")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Losses, schedules, callbacks and loggers: what training needs besides a network and data."""
+"""Losses, schedules, callbacks, loggers and other parts of training."""

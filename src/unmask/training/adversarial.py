@@ -40,13 +40,13 @@ class CrossEntropy(Adversarial):
         self.smoothing = smoothing
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """-log D(x) - log(1 - D(G(z))), nats."""
+        """Compute -log D(x) - log(1 - D(G(z))), nats."""
         real, fake = real.float(), fake.float()
         right = (1 - self.smoothing) * softplus(-real) + self.smoothing * softplus(real)
         return right.mean() + softplus(fake).mean()
 
     def generator(self, fake: Tensor) -> Tensor:
-        """-log D(G(z)), nats."""
+        """Compute -log D(G(z)), nats."""
         return softplus(-fake.float()).mean()
 
 
@@ -54,11 +54,11 @@ class Hinge(Adversarial):
     """Hinge loss with margins at 1 and -1 (arXiv 1705.02894); use it with spectral normalisation."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """max(0, 1 - D(x)) + max(0, 1 + D(G(z)))."""
+        """Compute max(0, 1 - D(x)) + max(0, 1 + D(G(z)))."""
         return relu(1 - real.float()).mean() + relu(1 + fake.float()).mean()
 
     def generator(self, fake: Tensor) -> Tensor:
-        """-D(G(z))."""
+        """Compute -D(G(z))."""
         return -fake.float().mean()
 
 
@@ -74,11 +74,11 @@ class WassersteinGP(Adversarial):
         self.weight = weight
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """D(G(z)) - D(x)."""
+        """Compute D(G(z)) - D(x)."""
         return fake.float().mean() - real.float().mean()
 
     def generator(self, fake: Tensor) -> Tensor:
-        """-D(G(z))."""
+        """Compute -D(G(z))."""
         return -fake.float().mean()
 
     def penalty(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:

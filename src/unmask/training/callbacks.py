@@ -16,7 +16,7 @@ log = logging.getLogger("unmask")
 
 
 class Progress(RichProgressBar):
-    """A progress bar per epoch, without the logger's version number, and one line per epoch in the log.
+    """Show a progress bar for each epoch, without the logger's version number, and log one line per epoch.
 
     If standard output is not a terminal, there is no bar, and the line is also printed.
     """
@@ -34,7 +34,7 @@ class Progress(RichProgressBar):
         return {name: value for name, value in metrics.items() if name != "v_num"}
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start measuring the time of the epoch."""
         self._begun = time.perf_counter()
         self._losses.clear()
         super().on_train_epoch_start(trainer, pl_module)
@@ -72,20 +72,20 @@ class Throughput(Callback):
         self._since: float | None = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Start the clock at the first batch of an epoch, or at the first batch of a resumed run."""
+        """Start measuring time at the first batch of an epoch, or at the first batch of a resumed run."""
         if batch_idx == 0 or self._since is None:
             self._samples, self._since = 0, time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count samples and read the clock, before validation starts."""
+        """Update the number of samples and the time, before validation starts."""
         assert self._since is not None
         self._samples += len(batch["y"])
         self._seconds = time.perf_counter() - self._since
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the rate."""
+        """Log the samples per second of the epoch."""
         if self._seconds > 0:
             rate = self._samples * trainer.world_size / self._seconds
             pl_module.log("train/samples_per_second", rate, rank_zero_only=False)
@@ -96,7 +96,7 @@ QUICK = 0.1  # s: if saving a checkpoint takes at most this time, one is saved a
 
 
 class NotFinite(ValueError):
-    """The loss is NaN or infinite."""
+    """Raised if the loss is NaN or infinite."""
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -107,8 +107,7 @@ class LastCheckpoint(ModelCheckpoint):
 
     Args:
         dirpath: the checkpoint folder.
-        every_n_train_steps: interval in steps between checkpoints within an epoch; null saves only at the end of
-            epochs.
+        every_n_train_steps: number of steps between checkpoints within an epoch; None saves only at the end of epochs.
     """
 
     def __init__(self, dirpath: str, every_n_train_steps: int | None = None) -> None:
@@ -123,7 +122,10 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Check the loss, and save if it is time to; on a GPU, check every 50 steps, because a check waits for it."""
+        """Check the loss, and save a checkpoint every `every_n_train_steps` steps.
+
+        On a GPU, the loss is checked every 50 steps, because a check waits for the GPU.
+        """
         loss = outputs["loss"].detach() if isinstance(outputs, dict) else outputs
         if isinstance(loss, torch.Tensor):
             bad = ~torch.isfinite(loss).all()
@@ -134,7 +136,7 @@ class LastCheckpoint(ModelCheckpoint):
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after the last epoch; after others, skip slow saves (over `QUICK`) that would exceed `SHARE` of time."""
+        """Save a checkpoint, unless saves are slow (see `QUICK` and `SHARE`) and this is not the last epoch."""
         final = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         soon = self._took > QUICK and time.perf_counter() - self._saved < self._took / SHARE
         # Clocks differ between processes, so the processes decide together: either all of them save or none does.
@@ -155,14 +157,14 @@ class LastCheckpoint(ModelCheckpoint):
         if self._bad is not None and bool(self._bad):
             raise NotFinite(
                 f"the loss is not finite at step {trainer.global_step} (epoch {trainer.current_epoch}); the last good "
-                f"weights are in {self.dirpath}. Lower module.optimizer.lr, or clip with +trainer.gradient_clip_val=1"
+                f"weights are in {self.dirpath}. Lower module.optimizer.lr, or set +trainer.gradient_clip_val=1"
             )
 
 
 class SeedEachStep(Callback):
     """Before each step, seed the random generators (used by dropout) with a hash of (seed, process, epoch, batch).
 
-    A resumed run therefore needs no saved generator state.
+    A resumed run therefore needs no saved state of these generators.
 
     Args:
         seed: the seed of the run.

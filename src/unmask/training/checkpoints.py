@@ -1,4 +1,4 @@
-"""Atomic writing of checkpoints; weights that training never changes are written only once."""
+"""Write checkpoints atomically; weights that training never changes are written only once."""
 
 import io
 from collections.abc import Callable, Collection
@@ -13,13 +13,13 @@ from unmask.runs.checkpoints import FROZEN, frozen_path, load_checkpoint, load_w
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Lightning's checkpoint files, but a new file replaces the previous one only after it is complete.
+    """Write Lightning's checkpoint files, but replace the previous file only after the new one is complete.
 
     If a run is killed while it saves, or if the disk is full, its previous checkpoint remains.
 
     Args:
         frozen: names of the tensors of `state_dict` that training never changes. They are written once per process, to
-            `frozen.ckpt` in the same folder, and the checkpoints refer to it: a frozen InceptionResnetV1 has 110 MB.
+            `frozen.ckpt` in the same folder, and checkpoints refer to it. A frozen InceptionResnetV1 takes 110 MB.
     """
 
     def __init__(self, frozen: Collection[str] = ()) -> None:
@@ -27,7 +27,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         self._written: set[Path] = set()
 
     def save_checkpoint(self, checkpoint: Settings, path: str | Path, storage_options: object = None) -> None:
-        """Serialise in memory, write next to the old file, then rename.
+        """Serialise a checkpoint in memory, write it next to the old file, then replace the old file.
 
         Raises:
             OSError: the file cannot be written; the old one is kept.
@@ -49,7 +49,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         map_location: Callable[..., object] | None = lambda storage, loc: storage,
         weights_only: bool | None = None,
     ) -> Settings:
-        """Load a checkpoint, with the frozen tensors that it refers to."""
+        """Load a checkpoint, including the frozen tensors that it refers to."""
         found: Settings = super().load_checkpoint(path, map_location, weights_only)
         if found.pop(FROZEN, False):
             found["state_dict"] |= load_weights(frozen_path(Path(path)))
@@ -57,7 +57,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def complete(path: Path) -> None:
-    """Rewrite a checkpoint so that it contains the frozen tensors that it refers to; a whole one is left alone."""
+    """Rewrite a checkpoint so that it contains the frozen tensors; a checkpoint that contains them is not changed."""
     found = load_checkpoint(path)
     if found.pop(FROZEN, False):
         _write(path, found | {"state_dict": found["state_dict"] | load_weights(frozen_path(path))})

@@ -6,10 +6,9 @@ from torch.nn.functional import pad
 
 
 class DiffAugment(nn.Module):
-    """Change colours, translate and cut out a square, in real and in generated images (arXiv 2006.10738).
+    """Randomly change colours, translate and cut out a square, in real and in generated images (arXiv 2006.10738).
 
-    Gradients flow through the augmentation to the generator, which thus learns to generate images that are not
-    augmented.
+    Gradients flow through the augmentation to the generator, so the generated images themselves are not augmented.
 
     Args:
         colour: whether to change colours: brightness is shifted by up to 0.5, saturation is multiplied by a factor in
@@ -25,7 +24,7 @@ class DiffAugment(nn.Module):
         self.colour, self.shift, self.cutout = colour, shift, cutout
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [B, 3, S, S] in [-1, 1] -> same shape; each image has its own parameters, drawn by torch's generator."""
+        """Augment images [B, 3, S, S] in [-1, 1] -> same shape; parameters are drawn by torch's generator per image."""
         if self.colour:
             x = _colours(x)
         side = x.shape[-1]

@@ -1,4 +1,4 @@
-"""Validate or test a module and return the results, which are then removed from the module."""
+"""Validate or test a module and return its results."""
 
 import math
 from pathlib import Path
@@ -52,7 +52,7 @@ def evaluate(
     results = module.take_results()
     if results is None:
         raise ValueError(f"no batch of the {split} split was evaluated: is trainer.limit_{split}_batches 0?")
-    logged = trainer.callback_metrics  # contains only this loop's metrics: the Trainer clears it at the start
+    logged = trainer.callback_metrics  # contains only this loop's metrics, because the Trainer clears it at the start
     loss = {"loss": float(logged[f"{split}/loss"])} if f"{split}/loss" in logged else {}
     return Results(loss | results.figures, results.table)
 
@@ -64,5 +64,5 @@ def planned_steps(trainer: Trainer) -> int:
 
 
 def curves(trainer: Trainer) -> bool | None:
-    """Return the `logger` argument for `self.log`: False in the final validation, so that loggers do not get it."""
+    """Return the `logger` argument of `self.log`: False in the final validation, which is not sent to loggers."""
     return False if trainer.state.fn == TrainerFn.VALIDATING else None

@@ -28,7 +28,7 @@ def build_loggers(settings: Settings) -> list[Logger]:
     for name, node in (settings["logger"] or {}).items():
         if not isinstance(node, dict):
             continue
-        # If a run starts over, its logger must not resume: with the same id, it then replaces the earlier data.
+        # If a run starts over, its logger must replace the earlier data of the same id instead of resuming.
         changed = {"resume": None} if settings["rerun"] and "resume" in node else {}
         try:
             logger = build(node | changed)
@@ -41,17 +41,17 @@ def build_loggers(settings: Settings) -> list[Logger]:
 
 
 def _in_words(name: str, error: Exception) -> Exception:
-    """Return the error; if there is advice on what to do, return a ValueError with its message and the advice."""
+    """Return a ValueError with the error's message and advice on what to do; the error itself if there is no advice."""
     if isinstance(error, ModuleNotFoundError):
         return ValueError(f"logger={name}: {error}. Install it (pip install {name}) or choose logger=csv")
     if type(error).__module__.startswith("wandb."):
-        return ValueError(f"logger={name}: {error}. WANDB_MODE=offline keeps everything on this machine")
+        return ValueError(f"logger={name}: {error}. To keep everything on this machine, set WANDB_MODE=offline")
     return error
 
 
 @contextmanager
 def closing_loggers() -> Iterator[None]:
-    """On exit, close the W&B run, so that the process's next run cannot write to it; after an error, mark it failed."""
+    """On exit, close the W&B run, so that the next run of this process cannot write to it; mark it failed on errors."""
     try:
         yield
     except BaseException:
@@ -69,8 +69,8 @@ def _finish_wandb(exit_code: int) -> None:
 class LogTestResults(Callback):
     """After the test, log plots and tables to loggers that accept images.
 
-    They are `test/roc`, `test/confusion`, `test/errors` (faces with the largest errors) and `test/videos`, a table with
-    one row per video. The threshold is that of the best weights, which are validated once more after training.
+    The plots are `test/roc`, `test/confusion` and `test/errors` (faces with the largest errors). The table is
+    `test/videos`, with one row per video. The threshold is chosen by the validation of the best weights after training.
 
     Args:
         faces: maximum number of faces in `test/errors`; 0 leaves it out.

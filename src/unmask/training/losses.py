@@ -1,4 +1,4 @@
-"""Losses for detectors and localisers: (logit, label) -> scalar. They take logits and apply the sigmoid themselves."""
+"""Losses for detectors and localisers: (logit, label) -> scalar. They apply the sigmoid to the logits."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 
 def _cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
-    """Compute cross-entropy per element, always in float32: bfloat16's three digits are too few for batch sums."""
+    """Compute cross-entropy per element, in float32 because bfloat16's three digits are too few for batch sums."""
     if logit.shape != target.shape:
         raise ValueError(f"logit {list(logit.shape)} and label {list(target.shape)} must have the same shape")
     return binary_cross_entropy_with_logits(logit.float(), target.float(), reduction="none")
@@ -30,7 +30,7 @@ class BCE(nn.Module):
         self.smoothing, self.fake_weight = smoothing, fake_weight
 
     def forward(self, logit: Tensor, label: Tensor) -> Tensor:
-        """Logit and label [B], label 0 real, 1 fake -> scalar, nats."""
+        """Compute the loss of logits [B] and labels [B] (0 real, 1 fake) -> scalar, nats."""
         soft = label * (1 - self.smoothing) + self.smoothing / 2
         # The weight depends on the true label: with the smoothed label, real samples would get part of the weight.
         weight = 1 + (self.fake_weight - 1) * label
@@ -55,7 +55,7 @@ class Focal(nn.Module):
         self.gamma, self.alpha = gamma, alpha
 
     def forward(self, logit: Tensor, label: Tensor) -> Tensor:
-        """Logit and label [B], label 0 real, 1 fake -> scalar, nats."""
+        """Compute the loss of logits [B] and labels [B] (0 real, 1 fake) -> scalar, nats."""
         loss = _cross_entropy(logit, label)
         # (1 - p_t)^gamma is computed from its logarithm, since for gamma < 1 the power has no finite gradient at 0.
         fade = torch.exp(self.gamma * logsigmoid(logit.float() * (1 - 2 * label)))
@@ -82,7 +82,7 @@ class BCEDice(nn.Module):
         self.dice = dice
 
     def forward(self, logit: Tensor, mask: Tensor) -> Tensor:
-        """Logit and mask [B, 1, H, W], the mask in [0, 1] -> scalar."""
+        """Compute the loss of logits [B, 1, H, W] and masks [B, 1, H, W] in [0, 1] -> scalar."""
         entropy = _cross_entropy(logit, mask).mean()
         prob, truth = logit.float().sigmoid(), mask.float()
         overlap = (2 * (prob * truth).sum() + 1) / (prob.square().sum() + truth.square().sum() + 1)

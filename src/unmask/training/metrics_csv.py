@@ -19,7 +19,7 @@ class MetricsCsv(Logger):
     """Write every logged metric to `<folder>/metrics.csv`.
 
     Lightning's CSVLogger deletes the file when a run is resumed. Here, a resumed run keeps the file, and values that it
-    logs again for a step replace the old ones; so the file at the end is that of an uninterrupted run. Writes are
+    logs again for a step replace the old ones, so the final file equals that of an uninterrupted run. Writes are
     atomic.
 
     Args:
@@ -42,7 +42,7 @@ class MetricsCsv(Logger):
 
     @property
     def experiment(self) -> None:
-        """None, because nothing must be opened: `save` writes the whole file."""
+        """None, because there is nothing to open: `save` writes the whole file."""
 
     @property
     def version(self) -> str:
@@ -93,7 +93,7 @@ def _read(path: Path) -> dict[int, dict[str, Any]]:
             rows = list(csv.DictReader(file, strict=True))
         values = {int(row.pop("step")): {key: value for key, value in row.items() if value} for row in rows}
         for value in (value for row in values.values() for value in row.values()):
-            float(value)  # raises; the text itself is kept, so that it is written again unchanged
+            float(value)  # raises an error if it is not a number; the text is kept, so that it is rewritten unchanged
         return values
     except (csv.Error, ValueError, TypeError, KeyError) as error:
         fix = "delete it, which loses the curves of earlier epochs, or start the run over with rerun=true"

@@ -1,4 +1,4 @@
-"""Base class of this project's LightningModules, with the attributes that other code reads."""
+"""Base class of this project's LightningModules, which declares the attributes that other code uses."""
 
 from typing import cast
 
@@ -13,12 +13,12 @@ KINDS = ("detector", "segmenter", "generator", "swapper")
 
 
 class Module(LightningModule):
-    """Base class of this project's LightningModules; what `facts` returns is written to metrics.json."""
+    """Base class of this project's LightningModules; the result of `facts` is written to metrics.json."""
 
     kind: str  #: one of `KINDS`
     monitor: str  #: the metric that selects the best checkpoint, `val/NAME`
     mode = "max"  #: `min` if smaller values of `monitor` are better
-    unused_parameters = False  #: whether a backward pass can leave parameters without a gradient; DDP must then search
+    unused_parameters = False  #: whether a backward pass can leave parameters without a gradient, which slows DDP
     conditional = False  #: whether generation is conditioned on attributes
     results: Results | None = None  #: results of the validation or test that has just ended, equal in all processes
     shown: Tensor | None = None  #: originals and their reconstructions in the last validation [N, columns, 3, S, S]
@@ -39,14 +39,14 @@ class Module(LightningModule):
         return data_of(self.trainer)
 
     def facts(self) -> Settings:
-        """Return other results of training than metrics and weights, to be written to metrics.json."""
+        """Return results of training other than metrics and weights; they are written to metrics.json."""
         return {}
 
     def preview(self, count: int, condition: Tensor | None) -> Tensor | None:
-        """Return images generated from fixed seeds [N, columns, 3, S, S] in [0, 1], or None while nothing can be shown.
+        """Return images generated from fixed seeds [N, columns, 3, S, S] in [0, 1], or None if there are none yet.
 
         Args:
-            count: number of rows N; a face swapper ignores it and returns a row for each face that it has stored.
+            count: number of rows N; a face swapper ignores it and returns one row for each face that it has stored.
             condition: attributes [count, A] for a conditional generator.
         """
         return None

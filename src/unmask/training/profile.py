@@ -1,4 +1,4 @@
-"""Profile a training step: time for waiting for data, transfer, augmentation, forward, backward and optimizer."""
+"""Profile a training step: the time of waiting for data, transfer, augmentation, forward, backward and optimizer."""
 
 import time
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.profilers import Profiler
 
-#: Maps the end of the name of a Trainer's action to the part of a step that the action belongs to.
+#: Part of a training step to which each of the Trainer's actions belongs, by the end of the action's name.
 PARTS = {
     "train_dataloader_next": "data wait",
     "batch_to_device": "transfer",
@@ -26,14 +26,14 @@ ORDER = (*dict.fromkeys(PARTS.values()), "callbacks", "Lightning")
 class Profile(Callback):
     """Print how long each part of a training step took, excluding validation, checkpoints and the first step.
 
-    On a GPU, each change of part waits for the device, so that times are attributed correctly; this slows steps down.
+    On a GPU, this waits for the device at each change of part, so that times are correct; steps become slower.
     """
 
     def __init__(self) -> None:
         self.clock = StepClock()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Register the clock as the Trainer's profiler."""
+        """Make the clock the Trainer's profiler."""
         self.clock = StepClock(pl_module.device)
         trainer.profiler = self.clock  # type: ignore[attr-defined]
 
@@ -57,10 +57,10 @@ class Profile(Callback):
 
 
 class StepClock(Profiler):
-    """Attribute time to the innermost running action.
+    """Profiler that adds up time by the innermost running action.
 
     Args:
-        device: if it is a CUDA device, each change of action waits for it to finish.
+        device: if it is a CUDA device, the clock waits for it at each change of action.
     """
 
     def __init__(self, device: torch.device | None = None) -> None:
@@ -89,12 +89,12 @@ class StepClock(Profiler):
         self.steps += 1
 
     def pause(self) -> None:
-        """Stop counting time towards steps."""
+        """Stop measuring time."""
         self._tick()
         self._paused = True
 
     def go_on(self) -> None:
-        """Count time towards steps again."""
+        """Resume measuring time."""
         self._tick()
         self._paused = False
 
@@ -107,7 +107,7 @@ class StepClock(Profiler):
         """Return, as text, each part's milliseconds per step and its share."""
         steps = max(self.steps, 1)
         total = 1000 * sum(self.seconds.values()) / steps
-        lines = [f"a training step took {total:.2f} ms, the mean of {steps}:"]
+        lines = [f"a training step took {total:.2f} ms (mean of {steps} steps):"]
         for part, share in self.shares().items():
             lines.append(f"  {part:<15}{share * total:9.2f} ms {share:6.1%}  {'▇' * round(40 * share)}".rstrip())
         return "\n".join(lines)

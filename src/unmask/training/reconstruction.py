@@ -41,7 +41,7 @@ class Reconstruction(nn.Module):
         self.perceptual, self.perceptual_weight = perceptual, perceptual_weight
 
     def forward(self, made: Tensor, original: Tensor) -> Tensor:
-        """Reconstructed and original images, both [B, 3, H, W] in [0, 1] -> scalar."""
+        """Compute the loss of reconstructed and original images, both [B, 3, H, W] in [0, 1] -> scalar."""
         made, original = made.float(), original.float()
         loss = self.mse * mse_loss(made, original) + self.l1 * l1_loss(made, original)
         if self.ssim:

@@ -19,7 +19,7 @@ FPS = 8  # frame rate of the timelapse
 
 
 class SampleGrid(Callback):
-    """Write `step-NNNNNNN.png` at regular steps and `timelapse.mp4` at the end; all are marked as synthetic.
+    """Write `step-NNNNNNN.png` every `every_n_steps` steps and `timelapse.mp4` at the end; all are marked as synthetic.
 
     The grids show the module's `preview`. If the module stores reconstructions of real images (in `shown`),
     `reconstructed.png` shows each original beside its reconstruction, from the last validation.
@@ -38,7 +38,7 @@ class SampleGrid(Callback):
         self._condition: torch.Tensor | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the first grid, before training, unless it exists because the run was resumed."""
+        """Write the first grid before training, unless the run is resumed and already has it."""
         assert isinstance(pl_module, Module)
         if pl_module.conditional:
             samples = pl_module.data.samples["val"]
@@ -90,7 +90,7 @@ class SampleGrid(Callback):
 
 
 def rows(shown: torch.Tensor) -> NDArray[np.uint8]:
-    """Arrange rows of images [N, columns, 3, S, S] in [0, 1] in a `grid` in which no row is broken over two lines."""
+    """Arrange rows of images [N, columns, 3, S, S] in [0, 1] in a `grid` that does not break rows."""
     return grid(shown.flatten(0, 1), shown.shape[1])
 
 

@@ -1,7 +1,7 @@
 """Learning-rate schedules: (optimizer, total_steps, ...) -> a scheduler that is stepped after every batch.
 
-Each schedule multiplies the learning rate of each of the optimizer's parameter groups by a factor; so the peak rate is
-set in one place, the optimizer.
+Each schedule multiplies the learning rate of each parameter group by a factor, so the peak rate is set only in the
+optimizer.
 """
 
 import math
@@ -12,14 +12,14 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> LRScheduler:
-    """Keep the rate of the optimizer constant."""
+    """Keep the optimizer's learning rate constant."""
     return LambdaLR(optimizer, lambda step: 1.0)
 
 
 def step(
     optimizer: Optimizer, total_steps: int, every: int = 1000, factor: float = 0.1, minimum: float = 1e-6
 ) -> LRScheduler:
-    """Multiply the rate by `factor` every `every` batches, down to `minimum`.
+    """Multiply the learning rate by `factor` every `every` batches, down to `minimum`.
 
     The defaults are those of MesoNet, which divides the rate by 10 every 1000 batches, from 1e-3 down to 1e-6 (arXiv
     1809.00888, section 4).
@@ -43,11 +43,12 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, 
         total_steps: total number of training batches.
         warmup: share of the batches used for warm-up, in [0, 1). If these are w batches, batch s (counted from 0) has
             (s + 1) / (w + 1) of the peak rate, so that the first rate is not 0.
-        minimum: rate at the last batch.
+        minimum: learning rate at the last batch.
     """
     if not 1 <= total_steps < math.inf:
         raise ValueError(
-            f"total_steps={total_steps}: a cosine schedule needs an end; set trainer.max_epochs or trainer.max_steps"
+            f"total_steps={total_steps}: a cosine schedule needs a finite number of steps; set trainer.max_epochs or "
+            "trainer.max_steps"
         )
     if not 0 <= warmup < 1:
         raise ValueError(f"warmup={warmup}: expected a fraction of the training, from 0 to below 1")

@@ -1,4 +1,4 @@
-"""Build a Trainer from a config: check its settings before data is read, adapt it to the module, stop on signals."""
+"""Build a Trainer from a config: check its settings before data is read, adapt it to the module, handle signals."""
 
 import os
 import signal
@@ -26,9 +26,9 @@ def check(settings: Settings) -> Trainer:
         ValueError: a setting is invalid, according to this function or to Lightning.
     """
     for split, why in (
-        ("train", "nothing would be learned; trainer.max_epochs=0 scores the weights as they are"),
+        ("train", "to score the weights without training, set trainer.max_epochs=0"),
         ("val", "the best weights and the threshold are chosen on the validation split"),
-        ("test", "a run ends with the figures of the test split"),
+        ("test", "a run ends with an evaluation of the test split"),
     ):
         if settings.get(f"limit_{split}_batches") == 0:
             raise ValueError(
@@ -74,9 +74,9 @@ def build(settings: Settings, module: LightningModule, callbacks: Sequence[Callb
 def _make(settings: Settings, options: Mapping[str, Any]) -> Trainer:
     try:
         return build_part({**settings, "_partial_": True})(**options)  # type: ignore[no-any-return]
-    except Exception as error:  # Lightning raises many types
+    except Exception as error:  # Lightning raises many kinds of errors
         named = f"trainer.accelerator={kind}" if (kind := settings.get("accelerator")) in DEVICES else "trainer"
-        hint = "" if named == "trainer" else "; trainer=cpu trains on the CPU"
+        hint = "" if named == "trainer" else "; to train on the CPU, set trainer=cpu"
         raise ValueError(f"{named}: {' '.join(str(error).split()).rstrip('.!')}{hint}") from error
 
 
@@ -85,7 +85,7 @@ class Stoppable(Callback):
 
     Lightning's own SIGTERM handler waits for the next batch and then notifies the other processes by a collective
     operation, which hangs if they are waiting in a different one. On SLURM with requeueing, Lightning's handlers are
-    kept: SIGUSR1 saves and requeues the job, and the SIGTERM that follows must not interrupt this.
+    kept: its handler of SIGUSR1 saves and requeues the job, which the following SIGTERM must not interrupt.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -1,4 +1,4 @@
-"""Smooth random warps: a face swapper must undo them, and so learns the appearance of a face, not to copy its input."""
+"""Smooth random warps; a face swapper must undo them, so it learns a face's appearance and cannot copy its input."""
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class RandomWarp(nn.Module):
         self.strength, self.knots = strength, knots
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images [B, 3, S, S] -> warped images of the same shape."""
+        """Warp images [B, 3, S, S] -> same shape."""
         if not self.strength:
             return x
         drawn = torch.randn(len(x), 2, self.knots, self.knots, device=x.device)
@@ -32,7 +32,7 @@ class RandomWarp(nn.Module):
 
 
 def warp(x: Tensor, knots: Tensor) -> Tensor:
-    """Sample each pixel from its displaced position; positions outside the image get the nearest border pixel.
+    """Sample each pixel at a displaced position; positions outside the image get the nearest border pixel.
 
     Args:
         x: images [B, C, S, S].
