@@ -95,6 +95,15 @@ def test_a_verb_without_its_run_says_how(tmp_path):
         assert told in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("metric", ["loss", "video_eer"])
+def test_the_best_epoch_by_a_metric_of_which_less_is_better(train, metric):
+    folder = train(metric, f"module.monitor=val/{metric}", "trainer.max_epochs=4", "module.optimizer.lr=0.05")[1]
+    logged = pd.read_csv(folder / "metrics.csv").dropna(subset=[f"val/{metric}"])[f"val/{metric}"].to_numpy()
+    found = Run(folder).metrics
+    assert len(logged) == 4 and logged.min() < logged.max(), "the epochs differ"
+    assert logged[found["best_epoch"] - 1] == logged.min() == pytest.approx(found["score"], abs=1e-4)
+
+
 @pytest.mark.parametrize("plus", ["", "+"])
 def test_fast_dev_run_tries_a_batch_of_each_split_and_writes_nothing(train, plus):
     done, folder = train(f"fast{len(plus)}", f"{plus}trainer.fast_dev_run=true")

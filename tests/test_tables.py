@@ -19,6 +19,7 @@ from unmask.arguments import quote
 from unmask.config import conf_dir
 from unmask.config.check import validate
 from unmask.metrics import detection
+from unmask.metrics.robustness import Robustness
 from unmask.reporting import table_render, table_spec
 from unmask.reporting.run import RunReport
 from unmask.runs.run import Run
@@ -151,6 +152,34 @@ def test_several_seeds_give_mean_and_deviation_and_each_interval_in_words():
     assert table_render.missing(table) == [("A_1", "unmask train seed=3")]
     assert "% not run: A_1: unmask train seed=3" in table_render.latex(table) and r"$\pm$" in table_render.latex(table)
     assert r"A\_1" in table_render.latex(table) and r"toy \& test" in table_render.latex(table)
+
+
+def step(name: str, level: int, area: float) -> Robustness:
+    return Robustness(name, level, "", area, area - 0.1, area + 0.05, None, None, 1.0, 0.0, -0.1, 0.1)
+
+
+def test_a_column_shows_one_method_or_one_perturbation():
+    one = report(0)
+    one = replace(one, suites={"quick": [step("clean", 0, 0.9), step("jpeg", 1, 0.8), step("jpeg", 2, 0.5)]})
+    columns = ["video/auroc/swap", "video/auroc/paint", "video/robustness", "video/robustness/jpeg-2"]
+    head, (cells,) = table_render.grid(filled(columns, one))
+    titles = ["Video AUC, swap", "Video AUC, paint", "Video AUC, perturbed", "Video AUC, perturbed, jpeg-2"]
+    assert head[1:5] == titles
+    assert cells[1].startswith(f"{roc_auc_score(*scores(one, 'video')):.3f} [")
+    assert cells[2] == "n/a (none scored)" and cells[3] == "0.650" and cells[4] == "0.500 [0.400, 0.550]"
+    rows = list(csv.DictReader(io.StringIO(table_render.csv(filled(columns, one)))))
+    assert [row["part"] for row in rows] == ["swap", "paint", "n/a", "jpeg-2"]
+    assert table_render.grid(filled(["video/robustness"], report(0)))[1][0][1] == "not run"
+    assert table_render.grid(filled(["frame/robustness"], one))[1][0][1] == "not run", "suites score whole items"
+    two = filled(["video/robustness"], one, replace(one))
+    assert table_render.grid(two)[1][0][1] == "0.650 ± 0.000 (2 seeds)"
+    assert any("seed 1: 0.650." in note for note in table_render.notes(two))
+
+
+def test_a_published_value_belongs_to_all_fakes():
+    plain = given() | {"metrics": ["video/auroc", "video/auroc/swap"]}
+    head, (cells,) = table_render.grid(table_spec.read(plain))
+    assert head[1:4] == ["Video AUC", "Published", "Video AUC, swap"] and cells[2] == "0.900 (unverified)"
 
 
 def test_pictures_have_one_level():

@@ -22,9 +22,10 @@ from unmask.failures import DISK, disk, fail_clearly, is_fixable
 from unmask.runs.identity import prepared_hash, run_id
 
 FULL = "HYDRA_FULL_ERROR"  # environment variable that makes Hydra raise errors instead of printing them
-# Keys that determine the prepared crops. The others of `data` are for training; checking them would import PyTorch.
+# Keys that determine the prepared crops. All other keys of `data` are for training; checking these other keys would
+# import PyTorch.
 STORE = ("data.source", "data.recipe", "data.split", "data.prepared")
-ALWAYS = ("hydra.", "hydra/", "local")  # overrides that always have an effect: of Hydra and the user's `local` config
+ALWAYS = ("hydra.", "hydra/", "local")  # overrides that always have an effect: Hydra's, and the user's `local` config
 
 
 class JobFailed(CompactHydraException):
@@ -32,9 +33,20 @@ class JobFailed(CompactHydraException):
 
 
 def register_resolvers() -> None:
-    """Register the resolvers `${run_id:}` and `${count:LIST}`."""
+    """Register the config resolvers.
+
+    `${run_id:}` is the ID of the run, `${count:LIST}` the length of a list, and `${mode_of:METRIC}` is `min` if smaller
+    values of a detector's metric are better, else `max`.
+    """
+    OmegaConf.register_new_resolver("mode_of", _mode_of, replace=True)
     OmegaConf.register_new_resolver("count", len, replace=True)
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: _run_id(_root_), replace=True, use_cache=False)
+
+
+def _mode_of(metric: str) -> str:
+    from unmask.metrics.detection import mode_of  # imported here, because most verbs do not need pandas
+
+    return mode_of(metric)
 
 
 def _run_id(root: DictConfig) -> str:
@@ -116,12 +128,12 @@ def _without_full_errors() -> Iterator[None]:
 
 
 def show_config(config_name: str) -> None:
-    """Let Hydra handle a flag such as `--cfg job`. It needs only the configs, so the verb is not imported."""
+    """Let Hydra handle a flag such as `--cfg job`. Such a flag needs only the configs, so the verb is not imported."""
 
     def nothing(cfg: DictConfig) -> None:
         """Do nothing; Hydra prints what was requested."""
 
-    nothing.__module__ = f"unmask.commands.{config_name}"  # Hydra derives the job's name from it
+    nothing.__module__ = f"unmask.commands.{config_name}"  # Hydra derives the job's name from this module name
     verb(config_name)(nothing)()
 
 
@@ -144,7 +156,7 @@ def refuse_unread(read: Iterable[str], why: str) -> None:
 
     Args:
         read: keys that have an effect; `trainer.` means all keys below `trainer`.
-        why: end of the message, which says why the other keys have no effect.
+        why: end of the error message: the reason why keys that are not in `read` have no effect.
 
     Raises:
         ValueError: an override has no effect.

@@ -29,10 +29,10 @@ class UsageError(ValueError):
 
 
 def parse(verb: str, arguments: list[str]) -> list[str]:
-    """Return the arguments for Hydra: first its flags and their values, then the overrides, quoted for its grammar.
+    """Return the arguments for Hydra: first Hydra's flags with their values, then the overrides, quoted for Hydra.
 
     Raises:
-        UsageError: a flag is unknown, its value is missing or wrong, or a key is given twice.
+        UsageError: a flag is unknown, the value of a flag is missing or wrong, or a key is given twice.
     """
     flags, others = split(arguments)
     if verb in WORDS:
@@ -49,10 +49,10 @@ def parse(verb: str, arguments: list[str]) -> list[str]:
 
 
 def split(arguments: list[str]) -> tuple[list[tuple[str, str | None]], list[str]]:
-    """Separate Hydra's flags, as (flag, value or None), from other arguments; nothing after `--` is a flag.
+    """Separate Hydra's flags, each as (flag, value or None), from all other arguments. Nothing after `--` is a flag.
 
     Raises:
-        UsageError: a flag is unknown, or its value is missing.
+        UsageError: a flag is unknown, or the value of a flag is missing.
     """
     flags, others, rest = list[tuple[str, str | None]](), list[str](), list(arguments)
     while rest:
@@ -143,7 +143,7 @@ def unquote(value: str) -> str:
 
 
 def repeated(arguments: list[str]) -> str | None:
-    """Return an error message if a key is given twice (Hydra would silently use the last value), or None."""
+    """Return an error message if a key is given twice, else None. Hydra would silently use the last value."""
     given: dict[str, list[str]] = {}
     for argument in arguments:
         key, equals, value = argument.partition("=")

@@ -76,7 +76,7 @@ def main() -> None:
         show_config(verb)
         return
     if "torch" not in sys.modules:
-        gc.disable()  # collections take a fifth of the import time and find nothing; see `fail_clearly`
+        gc.disable()  # collecting garbage takes a fifth of the import time; `fail_clearly` enables it again
     with _interruptible(verb):
         runpy.run_module(f"unmask.commands.{verb}", run_name="__main__", alter_sys=True)
 
@@ -90,7 +90,7 @@ def _unknown(verb: str) -> str:
 
 
 def unwritable(arguments: list[str]) -> str | None:
-    """Return why the run folder that the arguments name cannot be created, or None if it can."""
+    """Return why the run folder that the arguments name cannot be written to, or None if it can."""
     key = "hydra.run.dir="
     place = Path(
         next((text.removeprefix(key).strip("'") for text in reversed(arguments) if text.startswith(key)), "outputs")
@@ -107,8 +107,8 @@ def unwritable(arguments: list[str]) -> str | None:
 def _interruptible(verb: str) -> Iterator[None]:
     """On Ctrl-C, print one line and exit with 130, even while a verb is being imported.
 
-    An import may turn KeyboardInterrupt into another error. Therefore, the process exits immediately until the verb
-    starts; there is nothing to clean up. From then on, `fail_clearly` handles Ctrl-C and SIGTERM.
+    An import may turn KeyboardInterrupt into another error. Therefore, Ctrl-C during the import ends the process
+    immediately; there is nothing to clean up yet. Once the verb runs, `fail_clearly` handles Ctrl-C and SIGTERM.
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
@@ -131,7 +131,7 @@ def _interruptible(verb: str) -> Iterator[None]:
 
 
 def _complete(arguments: list[str]) -> list[str] | None:
-    """Return the verb and the arguments for Hydra's completion of `unmask VERB ...`; None if Hydra has nothing to do.
+    """Return the verb and the arguments for Hydra's shell completion of `unmask VERB ...`; None if Hydra is not needed.
 
     Hydra's completion does not know verbs, so the verb is removed from the command line in COMP_LINE.
     """
@@ -155,7 +155,7 @@ def verbs() -> list[str]:
 
 
 def describe(verb: str) -> str:
-    """Return the help of a verb: its module's docstring, read without importing the module, which would be slow."""
+    """Return the help of a verb: the docstring of its module, read without the slow import of the module."""
     source = files("unmask.commands").joinpath(f"{verb}.py").read_text(encoding="utf-8")
     return ast.get_docstring(ast.parse(source)) or verb
 

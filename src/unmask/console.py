@@ -11,23 +11,23 @@ log = logging.getLogger("unmask")  # conf/train.yaml sends it only to a file in 
 
 
 def say(text: str, style: str | None = None) -> None:
-    """Print text verbatim from the first process only; a training also writes it to its log."""
+    """Print text verbatim, only in the first process. During a training, the text is also written to the run's log."""
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         console.print(text, style=style, markup=False, soft_wrap=True)
         log.info(text)
 
 
 def show(table: RenderableType) -> None:
-    """Print a Rich renderable. Verbs call this function, so that launchers can pickle them without the console."""
+    """Print a Rich renderable. A verb that calls this function holds no console, so launchers can pickle the verb."""
     console.print(table)
 
 
 def quiet() -> None:
-    """Silence library messages that users cannot act on; errors and warnings of unmask are kept."""
+    """Silence library messages that users cannot act on; errors, and the warnings of unmask itself, are still shown."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     noise = ["does not have many workers", "directory .* exists and is not empty", "LeafSpec", "treespec"]
-    # These do not apply: each epoch has its own line in the log, and metrics are computed over all devices.
+    # These two do not apply: each epoch has its own line in the log, and metrics are computed over all devices.
     noise += [r"The number of training batches \(\d+\) is smaller", "It is recommended to use `self.log"]
     for text in (*noise, r"Found \d+ module\(s\) in eval mode"):  # frozen modules stay in eval mode by design
         warnings.filterwarnings("ignore", f".*{text}")

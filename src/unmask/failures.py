@@ -26,8 +26,8 @@ def fail_clearly(function: Callable[P, R]) -> Callable[P, R]:
     """Wrap a verb: user-fixable errors print one message and exit with 1; other errors keep their traceback.
 
     An error is user-fixable if it is a ValueError, FileNotFoundError or PermissionError that unmask raised. In a sweep,
-    such errors are re-raised, so that the other jobs continue. Ctrl-C and SIGTERM print one line and exit with 130 and
-    143.
+    such errors are re-raised, so that the other jobs continue. A full or read-only disk also prints one message and
+    exits with 1. Ctrl-C prints one line and exits with 130; SIGTERM prints one line and exits with 143.
     """
 
     @functools.wraps(function)
@@ -60,7 +60,7 @@ def is_fixable(error: BaseException) -> bool:
 
 
 def disk(error: OSError) -> str:
-    """Return the message for a full or read-only disk; it names the folder and what to do."""
+    """Return the message for a full or read-only disk: which folder cannot be written, and what to do."""
     place = Path(str(error.filename)).parent if error.filename else None
     if place is None and (job := _job()) is not None:
         place = Path(job.runtime.output_dir)
@@ -71,7 +71,7 @@ def disk(error: OSError) -> str:
 
 @contextmanager
 def interruptible(module: str) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into one line and an exit code; also end when the verb that started this one ends.
+    """Turn Ctrl-C and SIGTERM into one line and an exit code; end this process if the verb that started it ends.
 
     Args:
         module: name of the verb's module, `unmask.commands.VERB`, or `__main__` if it was run with `python -m`.
@@ -94,7 +94,7 @@ def interruptible(module: str) -> Iterator[None]:
 
 
 def _job() -> Any:
-    """Return Hydra's config of the running job, or None outside of Hydra; Hydra is not imported for this."""
+    """Return Hydra's config of the running job, or None outside of Hydra. This does not import Hydra."""
     hydra = sys.modules.get("hydra.core.hydra_config")
     return hydra.HydraConfig.get() if hydra is not None and hydra.HydraConfig.initialized() else None
 
@@ -107,7 +107,7 @@ def _of_a_sweep() -> bool:
 def _signalled(stop: BaseException) -> int | None:
     """Return the exit code if a signal caused this exception, or None.
 
-    The Trainer turns KeyboardInterrupt into exit code 1. If it handles SIGTERM, it exits without a code.
+    The Trainer turns KeyboardInterrupt into exit code 1. If the Trainer handles SIGTERM, it exits without a code.
     """
     if isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt):
         return 128 + signal.SIGINT

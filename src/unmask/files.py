@@ -40,11 +40,11 @@ class DamagedError(ValueError):
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading bytes; pipes, sockets, devices, folders and links to these are rejected.
 
-    This never blocks, because other kinds of files are not opened. If a pipe replaces the file after the first check,
-    opening it returns immediately, and the second check, of the open file, fails.
+    This never blocks, because the kind of the file is checked before opening it. If a pipe replaces the file after this
+    check, opening the pipe returns immediately, and a second check, of the open file, rejects the pipe.
 
     Raises:
-        NotRegularError: the path is another kind of file; the message is like `not a regular file (a named pipe)`.
+        NotRegularError: the path is not a regular file; the message is like `not a regular file (a named pipe)`.
         OSError: the file is missing or not readable.
     """
     _require(os.stat(path).st_mode)
@@ -63,7 +63,7 @@ def _require(mode: int) -> None:
 
 
 def read_json(path: Path, fix: str) -> dict[str, Any]:
-    """Read the object in a JSON file.
+    """Return the object in a JSON file as a dict.
 
     Args:
         path: the file.
@@ -93,7 +93,7 @@ UNFINISHED = "*.????????????.tmp"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path`; it replaces `path` when the block ends.
+    """Yield a temporary path next to `path`; when the block ends, the temporary file replaces `path`.
 
     A reader finds the old or the new file, never a partial one, even if the process is killed. The temporary name is
     `NAME.RANDOM.tmp` (see `UNFINISHED`) and unique across processes and machines. If the block raises, the temporary
@@ -110,7 +110,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:
-    """Write a file with `replacing`; it is flushed to disk before it is renamed, in case the machine crashes.
+    """Write a file with `replacing`; the content is flushed to disk before the file is renamed, in case of a crash.
 
     Raises:
         OSError: the file cannot be written; no partial file is left.
@@ -172,7 +172,10 @@ def file_hash(path: Path) -> str:
 
 
 class ClaimError(ValueError):
-    """A folder is used for something else; `found` is the content of its note, None if there are files but no note."""
+    """Raised by `claim` if a folder already serves another purpose.
+
+    `found` is the content of the folder's JSON file (see `claim`), or None if the folder has files, but not this one.
+    """
 
     def __init__(self, folder: Path, found: dict[str, object] | None) -> None:
         super().__init__(f"{folder} {'is not empty and has no note' if found is None else 'has another purpose'}")
@@ -180,17 +183,18 @@ class ClaimError(ValueError):
 
 
 def claim(note: Path, about: Mapping[str, object], fix: str, alone: bool = True, end: str = "") -> None:
-    """Record in a note what a new folder is for, or check that the note of an existing folder says the same.
+    """Record the purpose of a new folder in a JSON file, or check that an existing folder has the same record.
 
     Args:
-        note: a JSON file in the folder; file and folder are created if missing.
-        about: what the folder is for; must survive a JSON round trip (no tuples).
-        fix: end of the error message: what to do if the note is damaged.
-        alone: reject a folder that has files but no note.
-        end: text appended to the note, such as a newline.
+        note: path of the JSON file in the folder; both are created if missing.
+        about: the purpose of the folder, to be recorded; must survive a JSON round trip (no tuples).
+        fix: end of the error message: what to do if the JSON file is damaged.
+        alone: reject a folder that has files but no record of its purpose.
+        end: text appended to the JSON, such as a newline.
 
     Raises:
-        ClaimError: the folder is used for something else.
+        ClaimError: the folder has a different record, or (`alone`) files but no record.
+        DamagedError: the record is not a JSON object.
     """
     folder = note.parent
     if not note.is_file():
@@ -206,7 +210,7 @@ def claim(note: Path, about: Mapping[str, object], fix: str, alone: bool = True,
 
 @contextmanager
 def lock(folder: Path, alone: bool = False, wait: bool = True) -> Iterator[None]:
-    """Lock a folder, shared or (`alone`) exclusively, by a lock file next to it; the lock is released on any exit.
+    """Lock a folder by a lock file next to it: exclusively if `alone`, else shared. Any exit releases the lock.
 
     On Windows and on file systems without locks this does nothing.
 
@@ -228,11 +232,12 @@ def lock(folder: Path, alone: bool = False, wait: bool = True) -> Iterator[None]
 
 
 def remove_made(folder: Path, patterns: Iterable[str]) -> None:
-    """Delete the matching files below a folder and the subfolders that become empty; everything else is kept.
+    """Delete the files below a folder that match `patterns`, and the subfolders that become empty; keep other files.
 
     Args:
         folder: the output folder; it may be missing.
-        patterns: glob patterns relative to the folder, such as `checkpoints/*.ckpt`; only unmask's files match.
+        patterns: glob patterns relative to the folder, such as `checkpoints/*.ckpt`; they must
+            match only files that unmask wrote.
     """
     emptied: set[Path] = set()
     for pattern in patterns:

@@ -29,7 +29,7 @@ from unmask.runs.run import Run
 from unmask.studies.chains import Chain, Line, run_chains
 from unmask.studies.jobs import call, command, load, run_folder
 
-SAMPLES, SWAP, TIMELINE = "samples", "swap", "timeline.png"  # in the folder of the report
+SAMPLES, SWAP, TIMELINE = "samples", "swap", "timeline.png"  # names of the results, in the folder of the report
 
 
 def demo(cfg: DictConfig) -> None:
@@ -67,7 +67,7 @@ def detector(name: str, arguments: list[str], folder: Path) -> Chain:
 
 
 def generation(cfg: DictConfig, root: Path, out: Path) -> list[Chain]:
-    """Return two chains: train a generator and a detector of its samples; train a face swapper and swap a video."""
+    """Return two chains: train a generator and a detector of its samples; train a face swapper and swap one face."""
     given = of_generation(cfg, root, out)
 
     def sample() -> list[str]:
@@ -121,7 +121,7 @@ def training(name: str, arguments: list[str]) -> Line:
 
 
 def steps_of(name: str, lines: list[Line], out: Path) -> Chain:
-    """Return a chain of command lines; its progress bar shows which of them is running."""
+    """Return a chain of command lines; its progress bar shows which command is running."""
     log = out / f"{name.replace(' ', '_')}.log"
     return Chain(name, lines, log, lambda number: (0.0, f"step {number + 1} of {len(lines)}"))
 
@@ -148,7 +148,7 @@ def render_pictures(cfg: DictConfig, root: Path) -> None:
         with shown("people portrayed") as progress:
             where = root.with_name("demo_celeba")
             render_portraits(where, portraits=cfg.portraits, seed=cfg.seed, workers=workers, progress=progress)
-    if cfg.paintings and cfg.render_only:  # the rest of the demo does not use them
+    if cfg.paintings and cfg.render_only:  # nothing else in the demo uses paintings
         with shown("paintings") as progress:
             where = root.with_name("demo_deepfakeart")
             render_paintings(where, paintings=cfg.paintings, seed=cfg.seed, workers=workers, progress=progress)

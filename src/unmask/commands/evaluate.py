@@ -8,9 +8,9 @@
 
 Other data is scored with the run's recipe (how faces are cropped), sampling and threshold. It must be prepared with
 that recipe; if it is not, the error message shows how. Predictions are written to the run folder. A suite writes one
-prediction table per perturbation and level below robustness/, and resumes if it was killed. For a
-generator, the metrics of its samples are written to generation.json, and nearest.png shows the training pictures that
-are nearest to samples.
+prediction table per perturbation and level below robustness/; if it was killed, the same command resumes. For a
+generator, the metrics of its samples are written to generation.json. nearest.png shows the samples that are most
+similar to training pictures, beside these pictures.
 """
 
 from dataclasses import replace
@@ -36,7 +36,7 @@ from unmask.runs.run import Run
 from unmask.training import trainer as trainers
 from unmask.training.evaluation import evaluate as evaluate_split
 
-MACHINE = {"data.batch_size": "batch_size", "data.loader.num_workers": "num_workers"}  # do not affect metrics
+MACHINE = {"data.batch_size": "batch_size", "data.loader.num_workers": "num_workers"}  # without effect on metrics
 OWN = ("recipe", "sampling", "loader", "augment", "blend")  # data settings that always come from the run
 READ = {
     "detector": ("run", "split", "resamples", "trainer", "trainer.", "suite", "suite."),
@@ -58,7 +58,7 @@ def evaluate_all(cfg: DictConfig) -> float:
 
 
 def evaluate(run: Run, cfg: DictConfig) -> float:
-    """Score a run on one split; return its AUC over whole items or, for a generator, the Frechet distance."""
+    """Score a run on one split; return its AUC over items or, for a generator, the Frechet distance."""
     kind = "detector" if run.detects else "generator"  # raises if the run is unfinished
     check_arguments(kind, cfg)
     data, own = load_data(run, cfg), data_of(run)
@@ -155,13 +155,13 @@ def protocol_of(run: Run, data: DataModule, own: DataModule, split: str) -> dict
 
 
 def _selection(run: Run, split: str) -> dict[str, str]:
-    """Return how weights and threshold were selected, as recorded in predictions that are not overwritten."""
+    """Return how weights and threshold were selected, read from predictions that this evaluation does not overwrite."""
     found: dict[str, str] = run.predictions("test" if split == "val" else "val").attrs["protocol"]
     return {key: found[key] for key in ("Selection", "Threshold") if key in found}
 
 
 def seen_in_training(data: DataModule, own: DataModule, split: str) -> int:
-    """Count the items of a split that the run was trained on; 0 if its training data is not available."""
+    """Count the items of a split that were in the run's training split; 0 if the training data is not available."""
     try:
         own.setup("test")
     except (ValueError, OSError):
@@ -169,7 +169,7 @@ def seen_in_training(data: DataModule, own: DataModule, split: str) -> int:
     tested, trained = data.items[data.items["split"] == split], own.items[own.items["split"] == "train"]
     if "sha256" in tested and "sha256" in trained:
         return int(tested["sha256"].dropna().isin(trained["sha256"].dropna()).sum())
-    same = data.name == own.name  # without hashes, items can be compared only by name within one data set
+    same = data.name == own.name  # without hashes, items are compared by name, which works only within one data set
     return int(tested["item"].isin(trained["item"]).sum()) if same else 0
 
 

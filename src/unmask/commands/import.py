@@ -37,7 +37,7 @@ def import_scores(cfg: DictConfig) -> list[Path]:
 
     Raises:
         ScoresError: a table was rejected.
-        RunError: a run folder contains something else.
+        RunError: a run folder contains anything but an earlier import, or a part of NAME/COLUMN is no file name.
     """
     refuse_unread(OF_SCORES, "has no effect on an import of scores")
     path = Path(cfg.scores)
@@ -62,7 +62,7 @@ def import_scores(cfg: DictConfig) -> list[Path]:
 
 
 def _tables(cfg: DictConfig, path: Path, name: str) -> tuple[list[Scores], list[pd.DataFrame]]:
-    """Return the scores of each detector, and its validation rows, which are in the same file or in a second one."""
+    """Return the scores of each detector, and its validation rows, from the same file or from `cfg.validation`."""
     names = {key: str(value) for key, value in cfg.names.items()}
     columns: Sequence[str] = [cfg.columns] if isinstance(cfg.columns, str) else [str(one) for one in cfg.columns or ()]
     found = read_scores(path, names, columns, name)
@@ -147,7 +147,7 @@ def _is_chosen() -> bool:
 
 
 def _folder(cfg: DictConfig, path: Path) -> Path:
-    """Return the run folder: the one that the user chose, or one named after a hash of config, data and file."""
+    """Return the run folder: the folder that the user chose, or a folder named by a hash of config, data and file."""
     if _is_chosen():
         return Path(HydraConfig.get().runtime.output_dir)
     plain = OmegaConf.to_container(cfg, resolve=False)

@@ -31,7 +31,7 @@ from unmask.networks.known_weights import KNOWN
 from unmask.runs.summary import summarize
 
 try:
-    from yaml import CSafeLoader as Yaml  # ten times faster
+    from yaml import CSafeLoader as Yaml  # ten times faster than SafeLoader
 except ImportError:  # PyYAML was built without libyaml
     from yaml import SafeLoader as Yaml  # type: ignore[assignment]
 
@@ -111,7 +111,7 @@ def runs(root: Path) -> Iterator[Text]:
 
 
 def weights() -> Iterator[Text]:
-    """Yield lines on each known file of published weights."""
+    """Yield the lines that describe each known file of published weights."""
     for one in KNOWN:
         yield Text.assemble((one.network, "bold"), "  ", ("found", "green") if one.found else ("not found", "yellow"))
         yield Text(f"  used by  {one.asked}\n  looked for in  {one.place}\n  source   {one.source}")

@@ -27,8 +27,8 @@ def ask(given: Mapping[str, str | None]) -> None:
     """Check the arguments and score the file.
 
     Args:
-        given: `path` of the file, `run` folder and, optionally, `out`, the path to which the picture is written, and
-            `calibration`, a name or `none`.
+        given: arguments by name: `path` of the file, `run` (a folder) and, optionally, `out` (path of the picture)
+            and `calibration` (a name or `none`).
     """
     if unknown := sorted(set(given) - set(KEYS)):
         raise ValueError(f"{', '.join(unknown)}: not an argument of predict; expected one of {', '.join(KEYS)}")

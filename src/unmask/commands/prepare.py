@@ -168,7 +168,7 @@ def completeness(source: Source, items: pd.DataFrame) -> None:
 def hashes(
     items: pd.DataFrame, root: Path, num_workers: int = 0, timeout: float = 600.0, memory: float | None = None
 ) -> pd.Series:
-    """Return the SHA-256 of each file that has the same size as another file; None for the others.
+    """Return the SHA-256 of each file that has the same size as another file, and None for files of unique size.
 
     Args:
         items: the manifest's rows.

@@ -203,7 +203,7 @@ def _score(module: Module, validation: Results) -> float:
     """Return the monitored metric of the best weights.
 
     Raises:
-        ValueError: it is NaN or infinite.
+        ValueError: the metric is NaN or infinite.
     """
     score = validation.figures.get(module.monitor.removeprefix("val/"), math.nan)
     if not math.isfinite(score):
@@ -214,7 +214,7 @@ def _score(module: Module, validation: Results) -> float:
 
 
 def _learning(module: Module, validation: Results, best: int | None, epochs: int) -> Settings:
-    """Return the best epoch, and a remark if this epoch or its metric does not show that the training learned."""
+    """Return the best epoch, and a remark if there is no evidence that the model learned (see `did_not_learn`)."""
     number = None if best is None or epochs < 2 else best - 1
     remark = did_not_learn(validation.table, module.monitor, number)
     if remark:
@@ -304,8 +304,8 @@ def _why(said: str) -> str:
 def _sweep() -> dict[str, str]:
     """Return environment variables that make a job exit when the sweep exits.
 
-    If a launcher runs this function in a separate process, that process also exits when the sweep exits. On a machine
-    other than the sweep's, the result is empty.
+    If a launcher runs this function in a separate process, that process also exits when the sweep exits. On a
+    machine that does not run the sweep itself, the result is empty.
     """
     host, _, process = os.environ.get(SWEEP, "").rpartition(" ")
     if host != platform.node():

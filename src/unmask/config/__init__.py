@@ -1,4 +1,4 @@
-"""Validate and build configs: checks before a run, an allowlist of classes, and untrusted configs of runs."""
+"""Check configs and build objects from configs, including the untrusted config that comes with a run."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ Settings = dict[str, Any]  # a checked config as plain mappings, lists, numbers 
 
 
 def conf_dir() -> str:
-    """Return the folder of config groups: next to `src` in a checkout, inside the package in a wheel."""
+    """Return the folder with the config files: next to `src` in a checkout, inside the package in a wheel."""
     package = Path(__file__).parents[1]
     inside = package / "conf"
     return str(inside if inside.is_dir() else package.parents[1] / "conf")

@@ -1,8 +1,8 @@
-"""Allowlist of the classes and functions that a config may build, and of arguments that access files or the network.
+"""Allowlist of the classes and functions that a config may name, and lists of arguments for paths and downloads.
 
 A `_target_` is looked up here before anything is imported. It must name the module in which the class or function is
-defined; aliases are rejected. Any public class in a listed module may be built; a function may be called only if it,
-or its module, is in `FUNCTIONS`.
+defined; aliases are rejected. Any public class in a listed module may be built. A function may be called only if
+`FUNCTIONS` contains the function or its module.
 """
 
 import inspect
@@ -29,7 +29,7 @@ OURS = (
     "unmask.training",
 )
 THEIRS = ("diffusers.schedulers", "torch.nn.modules", "torch.optim", "torchvision.transforms.v2")
-TRAINING = (  # used only for training; a config that came with a run may not build these
+TRAINING = (  # used only for training; a config that came with a run may not build these classes
     "pytorch_lightning.callbacks",
     "pytorch_lightning.loggers",
     "pytorch_lightning.profilers",
@@ -45,7 +45,7 @@ FUNCTIONS = (  # an entry for a module allows all of its functions
 ALLOWED = (*OURS, *THEIRS, *TRAINING)
 
 #: Arguments that name pretrained weights or allow a download, each with a value that reads and downloads nothing.
-#: A config that came with a run gets these values, because the run's checkpoint holds the weights.
+#: In a config that came with a run, these values are used, because the weights are in the run's checkpoint.
 NEUTRAL: dict[str, Any] = {
     "weights": None,
     "resnet_weights": None,
@@ -53,11 +53,11 @@ NEUTRAL: dict[str, Any] = {
     "pretrained": None,
     "download": False,
 }
-#: Arguments that name a folder or file that is only read, such as the training data of a run.
+#: Arguments with the path of a folder or file that is only read, such as the training data of a run.
 READ_ONLY = frozenset({"root", "prepared", "run"})
-#: Arguments that name an output path; a config that came with a run may not contain them.
+#: Arguments with an output path; a config that came with a run may not contain these arguments.
 WRITING = frozenset({"dirpath", "folder", "save_dir", "default_root_dir", "cache_dir", "out"})
-# Classes that write or delete files during training. A config that came with a run may not build these or `TRAINING`.
+# Modules whose classes write or delete files in training. A config that came with a run may not build these classes.
 WRITERS = (
     "unmask.training.callbacks",
     "unmask.training.metrics_csv",
@@ -94,7 +94,7 @@ def is_allowed(found: Any) -> bool:
 
 
 def is_below(name: str, root: str) -> bool:
-    """Return whether a dotted name is `root` or lies below it."""
+    """Return whether a dotted name is equal to `root` or starts with `root` and a dot."""
     return name == root or name.startswith(root + ".")
 
 

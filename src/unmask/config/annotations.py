@@ -1,4 +1,4 @@
-"""Compare the values of a config with the type annotations of the constructors that receive them."""
+"""Check that the values of a config match the type annotations of the constructors."""
 
 import inspect
 import types
@@ -18,9 +18,9 @@ MAPPINGS = (dict, Mapping)
 
 
 def misfits(node: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (dotted path, `value: expected ...`) for each value that its constructor's annotation does not allow.
+    """Yield (dotted path, `value: expected ...`) for each value that does not match the constructor's annotation.
 
-    Only annotations of plain values are checked: numbers, text, literals, lists, mappings and unions of these.
+    Only these annotations are checked: numbers, booleans, text, paths, literals, lists, mappings and their unions.
 
     Args:
         node: a checked config as plain mappings, lists, numbers and text.
@@ -36,7 +36,7 @@ def misfits(node: object, path: str = "") -> Iterator[tuple[str, str]]:
 def _of_target(node: Settings, path: str) -> Iterator[tuple[str, str]]:
     try:
         parameters = inspect.signature(locate(node["_target_"]), eval_str=True).parameters
-    except (NameError, TypeError, ValueError):  # an annotation imported only for type checking, or no signature
+    except (NameError, TypeError, ValueError):  # an annotation that is imported only for type checking, or no signature
         return
     for name, value in node.items():
         parameter = parameters.get(name)
@@ -48,7 +48,7 @@ def _of_target(node: Settings, path: str) -> Iterator[tuple[str, str]]:
 
 
 def fits(value: object, annotation: object) -> bool:
-    """Return whether a plain value matches `annotation`; True for annotations that are not checked."""
+    """Return whether `value` matches `annotation`; True for annotations that are not checked (see `misfits`)."""
     origin, inside = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return any(fits(value, one) for one in inside)

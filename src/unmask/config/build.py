@@ -1,4 +1,4 @@
-"""Build objects from a checked plain tree of mappings, lists, numbers and text, without interpolations."""
+"""Build objects from a checked config: a tree of mappings, lists, numbers and text without interpolations."""
 
 from functools import partial
 from typing import Any
@@ -10,8 +10,8 @@ def build(node: Any) -> Any:
     """Build the object that `node` describes, including the objects nested in it.
 
     Args:
-        node: a tree of dict, list, str, numbers, bool and None. `_target_` names a class or function, `_args_` its
-            positional arguments; `_partial_: true` binds the arguments without calling the target.
+        node: a tree of dict, list, str, numbers, bool and None. `_target_` is the name of a class or function, and
+            `_args_` are its positional arguments. `_partial_: true` binds the arguments without calling the target.
 
     Raises:
         PermissionError: a target is not on the allowlist.

@@ -19,27 +19,27 @@ def validate(cfg: DictConfig, *only: str) -> None:
 
     Args:
         cfg: the composed config.
-        only: dotted paths of the parts to check; if none is given, the whole config is checked.
+        only: dotted paths of the parts to check; without any path, the whole config is checked.
     """
     parts = [(path, OmegaConf.select(cfg, path)) for path in only] if only else [("", cfg)]
     found = [problem for path, node in parts if node is not None for problem in _problems(path, node)]
     missing = {path for path, text in found if text.startswith("no value")}
-    # An interpolation of a missing value would repeat the problem, so only the missing value is reported.
+    # An interpolation of a missing value has the same problem again, so report only the missing value.
     told = dict.fromkeys(f"{path}: {text}" for path, text in found if not _repeats(cfg, path, missing, bool(only)))
     if told:
         raise ConfigError(list(told))
 
 
 def resolved(cfg: DictConfig, *only: str) -> Settings:
-    """Check a config, or some parts of it, and return it as plain values with interpolations resolved.
+    """Check a config, or some parts of it; return the result as mappings, lists and values without interpolations.
 
     Args:
         cfg: the composed config.
-        only: dotted paths of the parts to check and return, nested as in the config; if none is given, the whole
-            config.
+        only: dotted paths of the parts to check and return. Without any path, the whole config is checked and
+            returned.
 
     Raises:
-        ConfigError: see `validate`.
+        ConfigError: a value is not set, or a `_target_` is invalid; see `validate`.
         ValueError: a value is out of range or does not match its constructor's annotation.
     """
     validate(cfg, *only)
@@ -57,10 +57,10 @@ def resolved(cfg: DictConfig, *only: str) -> Settings:
 
 
 def _misfits(cfg: DictConfig, found: Settings) -> Iterator[tuple[str, str]]:
-    """Yield the results of `annotations.misfits`, each with the key that a user would change.
+    """Yield the results of `annotations.misfits`, each with the key that a user would have to change.
 
-    A null that other keys refer to is left out, because the verb replaces it (for example, `evaluate` replaces
-    `image_size`).
+    A value that refers to a null key is not reported, because the command sets this key later (for example, `evaluate`
+    sets `image_size`).
     """
     for path, text in misfits(found):
         origin = _origin(cfg, path)
@@ -69,7 +69,7 @@ def _misfits(cfg: DictConfig, found: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _origin(cfg: DictConfig, path: str) -> str:
-    """Follow the interpolations that start at `path` to the key that a user would change."""
+    """Follow the interpolations from `path` to the key that holds the value, which a user would have to change."""
     parent, _, key = path.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     raw = OmegaConf.to_container(node, resolve=False).get(key) if isinstance(node, DictConfig) else None  # type: ignore[union-attr]
@@ -80,7 +80,7 @@ def _origin(cfg: DictConfig, path: str) -> str:
 
 
 def _repeats(cfg: DictConfig, path: str, missing: set[str], partial: bool) -> bool:
-    """Return whether the problem at `path` is an interpolation of a value that is itself reported as missing."""
+    """Return whether `path` is an interpolation of a value in `missing`, so that its problem need not be reported."""
     parent, _, key = path.rpartition(".")
     node = OmegaConf.select(cfg, parent, throw_on_missing=False) if parent else cfg
     if partial or not isinstance(node, DictConfig) or key not in node or not OmegaConf.is_interpolation(node, key):
@@ -90,7 +90,7 @@ def _repeats(cfg: DictConfig, path: str, missing: set[str], partial: bool) -> bo
 
 
 def _problems(path: str, node: Any) -> Iterator[tuple[str, str]]:
-    """Yield (dotted path, problem) for a mapping or list and everything below it."""
+    """Yield (dotted path, problem) for a mapping or list and everything inside it."""
     if isinstance(node, DictConfig):
         if "_target_" in node:
             yield from check_target(path, OmegaConf.to_container(node, resolve=False))  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""Read the config that came with a run, which may be untrusted: parse it safely, resolve its references, check it.
+"""Read the config that came with a run and may be untrusted: parse it safely, resolve its references, check it.
 
 Only the parts of the config that describe the run's data and module are read. The config may refer to its own values
-(`${image_size}`), but may not call a resolver, name an output path or download weights; sizes are bounded.
+(`${image_size}`), but may not call a resolver, name an output path or download weights. Sizes are limited.
 """
 
 import math
@@ -17,7 +17,7 @@ from unmask.config import Settings
 from unmask.config.allowed import NEUTRAL, TRAINING, WRITERS, WRITING, is_below
 from unmask.files import printable
 
-PARTS = ("name", "seed", "image_size", "frames", "data", "module")  # the other keys are only for training
+PARTS = ("name", "seed", "image_size", "frames", "data", "module")  # all other keys are only for training
 BYTES, NODES, DEPTH, TEXT = 1_000_000, 20_000, 32, 4_096  # limits: file size, number of values, nesting, text length
 NUMBER = 1_000_000  # the largest count or size of any kind
 SEEDS = ("seed", "split_seed")
@@ -45,21 +45,21 @@ class ForeignConfigError(ValueError):
 
 
 def read_config(path: Path) -> Settings:
-    """Read the `PARTS` of a run's config as a plain tree with interpolations resolved.
+    """Read the `PARTS` of a run's config as a tree of mappings, lists and values with interpolations resolved.
 
     Args:
         path: a `.hydra/config.yaml`.
 
     Returns:
-        The `PARTS` that the file contains. Arguments that name weights or allow a download are replaced, so that
-        nothing is downloaded.
+        The `PARTS` that the file contains. Arguments that name weights or allow a download are set to `NEUTRAL` values,
+        so that nothing is downloaded.
 
     Raises:
         ForeignConfigError: the file is damaged, or contains something that is not allowed in such a config.
     """
     try:
         tree = _parse(path)
-        tree["paths"] = {  # local paths replace those in the file
+        tree["paths"] = {  # the paths in the file are replaced by the paths of this machine
             "data": os.environ.get("UNMASK_DATA", "data"),
             "prepared": os.environ.get("UNMASK_PREPARED", "outputs/prepared"),
             "out": str(path.parent.parent),
@@ -74,10 +74,10 @@ def read_config(path: Path) -> Settings:
 
 
 def check_parts(node: object, at: str) -> None:
-    """Reject targets and arguments that are allowed in a config for training, but not in one that came with a run.
+    """Reject targets and arguments that only a config for training may contain, not a config that came with a run.
 
     Args:
-        node: a plain tree.
+        node: a config as mappings, lists, numbers and text.
         at: dotted path of `node`.
 
     Raises:
@@ -100,7 +100,7 @@ def check_parts(node: object, at: str) -> None:
 
 
 def _parse(path: Path) -> Settings:
-    """Parse the file as plain values after checking its size, its nesting and the number of its values."""
+    """Check the size, nesting and number of values of a YAML file, then parse it as mappings, lists and values."""
     if not path.is_file():
         raise ForeignConfigError("it is not a regular file")
     with path.open("rb") as file:
@@ -130,7 +130,7 @@ def _parse(path: Path) -> Settings:
 
 
 class _Loader(yaml.SafeLoader):
-    """Load YAML like OmegaConf: 1e-4 is a number, and dates are text."""
+    """Load YAML with the rules of OmegaConf: 1e-4 is a number, and dates are text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -147,13 +147,13 @@ _Loader.add_implicit_resolver(
 
 
 class _Resolver:
-    """Replace references with their values, up to `NODES` values in total."""
+    """Replace references such as `${image_size}` by values, up to `NODES` values in total."""
 
     def __init__(self, tree: Settings) -> None:
         self.tree, self.made = tree, 0
 
     def value(self, node: object, at: tuple[str, ...], depth: int = 0) -> object:
-        """Return `node`, which is at the keys `at`, with its references resolved."""
+        """Return `node` with all references resolved; `at` are the keys that lead to `node`."""
         self.made += 1
         if self.made > NODES or depth > DEPTH:
             raise ForeignConfigError(f"{'.'.join(at)}: references form a cycle or expand to more than {NODES:,} values")
@@ -166,7 +166,7 @@ class _Resolver:
         return self.text(node, at, depth) if isinstance(node, str) else node
 
     def text(self, text: str, at: tuple[str, ...], depth: int) -> object:
-        """Replace the references in a text; a text that is only a reference becomes the value itself."""
+        """Replace the references in a text. If the text is a single reference, return the value itself, of any type."""
         where = ".".join(at)
         if len(text) > TEXT:
             raise ForeignConfigError(f"{where}: a string of more than {TEXT:,} characters")
@@ -177,7 +177,7 @@ class _Resolver:
             parts += [text[last : found.start()], str(self.reference(found, at, depth))]
             last = found.end()
         filled = "".join([*parts, text[last:]])
-        if "${" in filled:  # a resolver, or a reference assembled from parts
+        if "${" in filled:  # a resolver, or a reference that was assembled from parts
             raise ForeignConfigError(
                 f"{where}: '{printable(text[:80])}' calls a resolver, and a config that came with a run may only refer "
                 "to its own values. If you trained this run with an older version, run the same training command "
@@ -188,7 +188,7 @@ class _Resolver:
         return filled
 
     def reference(self, found: re.Match[str], at: tuple[str, ...], depth: int) -> object:
-        """Return the value of a reference; leading dots make it relative, as in OmegaConf."""
+        """Return the value that a reference refers to; a reference with leading dots is relative, as in OmegaConf."""
         dots, key = found.groups()
         keys = (*(at[: len(at) - len(dots)] if dots else ()), *key.split("."))
         node: object = self.tree
@@ -201,7 +201,7 @@ class _Resolver:
 
 
 def _checked(node: object, at: str, key: str = "") -> object:
-    """Check that all numbers are bounded; return the tree with the arguments in `NEUTRAL` set to download nothing."""
+    """Check that all numbers are within bounds; return the tree with arguments that could cause a download replaced."""
     if isinstance(node, dict):
         neutral = {name: _neutral(name, value) for name, value in node.items()} if "_target_" in node else node
         return {name: _checked(value, f"{at}.{name}", name) for name, value in neutral.items()}
@@ -218,14 +218,14 @@ def _checked(node: object, at: str, key: str = "") -> object:
 
 
 def _neutral(name: str, value: object) -> object:
-    """Return the value, or a replacement if it could cause a download; a boolean is replaced by a boolean."""
+    """Return the value, or its replacement from `NEUTRAL` if it could cause a download (False for a boolean)."""
     if name not in NEUTRAL or value is None:
         return value
     return False if isinstance(value, bool) else NEUTRAL[name]
 
 
 def _check_names(parts: Settings) -> None:
-    """Reject names that are not plain file names, because paths of runs, stores and predictions contain the names."""
+    """Reject names that are not valid file names, because they become part of the paths of runs and stores."""
     names = [(f"{at}.name", node["name"]) for at, node in _walk(parts.get("data"), "data") if _is_named(node)]
     for key, name in names + [("name", part) for part in str(parts.get("name") or "run").split("/")]:
         if name is not None and (not _FILE_NAME.fullmatch(str(name)) or str(name) in (".", "..")):

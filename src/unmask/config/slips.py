@@ -1,4 +1,4 @@
-"""Suggest, in one line, what a user probably meant by an unknown key or option."""
+"""Describe an unknown key or option in one line, with a suggestion of what the user probably meant."""
 
 import re
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from omegaconf.errors import OmegaConfBaseException
 from unmask.config import conf_dir
 from unmask.config.targets import nearest
 
-FEW = 12  # number of options that a message lists if none is similar
+FEW = 12  # number of options to list in a message if no option is similar
 
 
 def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> str:
-    """Describe an error from composing a config in one line.
+    """Describe in one line an error that occurred when a config was composed.
 
     Args:
-        error: what Hydra or OmegaConf raised.
+        error: the exception of Hydra or OmegaConf.
         config_name: the config that was composed.
-        overrides: as typed, such as `experiment=meso4`.
+        overrides: the arguments as typed, such as `experiment=meso4`.
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return unknown_option(error.missing_cfg_file, overrides)
@@ -33,7 +33,7 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> str
 
 
 def unknown_option(path: str, overrides: Sequence[str]) -> str:
-    """Describe a missing option, such as `experiment/meso4`; suggest similar names or list some options."""
+    """Describe an unknown option, such as `experiment/meso4`; suggest similar names, or list some options."""
     typed = [override.lstrip("+").partition("=") for override in overrides]
     chosen = [(key.partition("@")[0], value) for key, _, value in typed]
     group, name = next((one for one in chosen if "/".join(one) == path), path.rpartition("/")[::2])
@@ -45,16 +45,16 @@ def unknown_option(path: str, overrides: Sequence[str]) -> str:
 
 
 def options_of(group: str) -> list[str]:
-    """List the options of a config group, such as `celebdf/meso4` of `experiment`."""
+    """List the options of a config group; for example, `experiment` has the option `celebdf/meso4`."""
     folder = Path(conf_dir()) / group
     files = (path for path in folder.rglob("*.yaml") if not path.name.startswith("_"))
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
 
 
 def unknown_key(key: str, config_name: str, overrides: Sequence[str]) -> str:
-    """Describe a key that the config does not have; suggest similar keys or list its siblings."""
+    """Describe a key that the config does not have; suggest similar keys, or list some keys of the same mapping."""
     value = next((text.partition("=")[2] for text in overrides if text.partition("=")[0] == key), "")
-    if key == "path":  # a word without a key; see `arguments.quote`
+    if key == "path":  # a word without `key=`; see `arguments.quote`
         word = value.strip("'")
         preset = [option for option in options_of("experiment") if word in (option, option.rpartition("/")[2])]
         hint = f"; did you mean experiment={' or experiment='.join(preset)}?" if preset else ""
@@ -62,7 +62,7 @@ def unknown_key(key: str, config_name: str, overrides: Sequence[str]) -> str:
     parent, _, name = key.rpartition(".")
     known = list(map(str, _keys(parent, config_name, [text for text in overrides if text.partition("=")[0] != key])))
     near = [f"{parent}.{one}" if parent else one for one in nearest(name, known)]
-    if not near and not parent:  # `epochs` for `trainer.max_epochs`
+    if not near and not parent:  # for example, `epochs` instead of `trainer.max_epochs`
         inside = _keys("trainer", config_name, [])
         near = [f"trainer.{one}" for one in nearest(name, inside)]
     hint = " or ".join(near)
@@ -70,7 +70,7 @@ def unknown_key(key: str, config_name: str, overrides: Sequence[str]) -> str:
 
 
 def _keys(parent: str, config_name: str, overrides: Sequence[str]) -> list[str]:
-    """Return the keys below `parent` in the config composed from `overrides`; empty if composing fails."""
+    """Return the keys of the mapping `parent` in a config composed with `overrides`; empty if composing fails."""
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(conf_dir(), version_base="1.3"):

@@ -1,6 +1,6 @@
-"""Check each `_target_` of a config, and the keys next to it, against the signature of its constructor.
+"""Check each `_target_` of a config, and the keys next to it, against the signature of the constructor.
 
-Every `_target_` must be allowed, must import and must accept the keys written next to it. Nothing is instantiated here.
+Every `_target_` must be allowed, must import and must accept the keys next to it. Nothing is instantiated here.
 """
 
 import inspect
@@ -76,7 +76,7 @@ def _check_keys(path: str, node: Settings, name: str, parameters: list[inspect.P
 
 
 def nearest(name: str, known: Sequence[str]) -> list[str]:
-    """Return the most similar known name, or several if they are equally similar; empty if none is similar."""
+    """Return the most similar known name, or several equally similar names; empty if no name is similar."""
     close = get_close_matches(name, known, n=3)
     ratios = [SequenceMatcher(None, one, name).ratio() for one in close]
     return sorted(one for one, ratio in zip(close, ratios, strict=True) if ratio == ratios[0])

@@ -37,13 +37,13 @@ def out_of_range(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def check_optimizers(module: Settings) -> None:
-    """Raise before any data is read if an optimizer or a schedule does not accept its settings.
+    """Raise an error if an optimizer or a schedule does not accept its settings. Call this before data is read.
 
     Args:
-        module: the config of the module; its optimizers and its schedule are built for a single parameter.
+        module: the config of the module. Its optimizers and schedule are built for one dummy parameter.
 
     Raises:
-        ValueError: the constructor of an optimizer or of the schedule failed; the message contains its settings.
+        ValueError: an optimizer or the schedule could not be built; the message contains the settings.
     """
     import torch  # slow to import, and not needed to compose a config
 

@@ -16,13 +16,13 @@ FOLDS, TREES, RESAMPLES, FEWEST = 5, 300, 500, 20
 
 
 def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
-    """Compute the AUROC of a classifier of file statistics, cross-validated so that each person is in one fold only.
+    """Compute the cross-validated AUROC of a classifier that sees only file statistics; no person is in two folds.
 
     Returns:
         `auroc` over all methods with a 95 % interval `low, high` (bootstrap over components of the swap graph),
         `passed` (whether the interval contains 0.5), `num_real`, `num_fake`, the names of the `features`, the AUROC
-        and interval of each of the `methods`, and a `note`. If the audit was not run, `auroc` and `passed` are None and
-        the note says why.
+        and interval of each of the `methods`, and a `note` in words. If the audit was not run, `auroc` and `passed` are
+        None, and the note says why.
     """
     used = items[items["rejected"].isna()].reset_index(drop=True)
     label = used["label"].to_numpy(int)
@@ -53,7 +53,7 @@ def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
 
 
 def _statistics(items: pd.DataFrame) -> pd.DataFrame:
-    """Return the statistics columns, without the prefix in their names."""
+    """Return the columns with file statistics; the prefix `statistic.` is removed from their names."""
     measured = [name for name in items.columns if name.startswith(STATISTIC)]
     return items[measured].rename(columns=lambda name: name.removeprefix(STATISTIC))
 
@@ -65,7 +65,7 @@ def _features(table: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def _group(items: pd.DataFrame) -> NDArray[np.int64]:
-    """Return the connected component of each row's people; a row without people forms its own group."""
+    """Return the component of the swap graph that contains each row's people; a row without people is its own group."""
     of = components(items["groups"])
     names = [
         of[members[0]] if len(members) else item for item, members in zip(items["item"], items["groups"], strict=True)
@@ -83,7 +83,7 @@ def _out_of_fold(
 
     score = np.zeros(len(label))
     for train, test in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, label, group):
-        if len(np.unique(label[train])) < 2:  # one group holds a whole class, for example if swaps connect all people
+        if len(np.unique(label[train])) < 2:  # one group contains a whole class, as when swaps connect all people
             return None
         trees = ExtraTreesClassifier(TREES, min_samples_leaf=3, class_weight="balanced", random_state=seed)
         score[test] = trees.fit(features[train], label[train]).predict_proba(features[test])[:, 1]
@@ -110,7 +110,7 @@ def _interval(
 def weighted_auroc(
     score: NDArray[np.float64], label: NDArray[np.int64], weight: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the AUROC of scores [N] for each of R sets of weights [R, N] -> [R]; scikit-learn needs R calls."""
+    """Return the AUROCs [R] of scores [N] for R sets of weights [R, N] in one call; scikit-learn would need R calls."""
     order = np.argsort(score, kind="stable")
     ties = np.flatnonzero(np.diff(score[order], prepend=np.nan) != 0)  # start of each distinct score
     fake, real = (np.add.reduceat((weight * (label == kind))[:, order], ties, axis=1) for kind in (1, 0))

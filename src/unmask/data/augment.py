@@ -1,7 +1,7 @@
 """Augmentation of training samples: each sample gets one random draw, which is used for all its frames.
 
-Geometric transforms use the same draw for the sample's mask. They run on float in [0, 1] on the device. Transforms that
-imitate codecs or transmission (JPEG, resampling, lost frames) run on uint8 in the loader's worker.
+A sample's mask is transformed with the same draw. Geometric transforms run on float in [0, 1] on the device. Transforms
+that imitate codecs or transmission (JPEG, resampling, lost frames) run on uint8 in the loader's worker.
 """
 
 import warnings
@@ -16,7 +16,7 @@ Transform = Callable[..., Any]  # a picture, or a picture and its mask -> the sa
 
 
 class Augmentation:
-    """torchvision v2 transforms, or compatible ones, applied in two places.
+    """Two lists of torchvision v2 transforms (or compatible ones): one for the loader's worker, one for the device.
 
     Args:
         worker: applied to uint8 frames [3, S, S] or clips [T, 3, S, S] at the stored size; must not be geometric.
@@ -33,7 +33,7 @@ class Augmentation:
         return torch.stack([sample for sample, _ in _each(x, None, self.worker, seeds)])
 
     def on_device(self, x: Tensor, mask: Tensor | None, seeds: list[int]) -> tuple[Tensor, Tensor | None]:
-        """Augment float [B, (T,) 3, H, W] in [0, 1] and its mask [B, 1, H, W] or None; a crop makes both smaller."""
+        """Augment float [B, (T,) 3, H, W] in [0, 1] and the mask [B, 1, H, W] or None; cropping reduces H and W."""
         if not self.device:
             return x, mask
         pairs = _each(x, mask, self.device, seeds)
@@ -51,7 +51,7 @@ def _each(
     devices = [x.device] if x.is_cuda else []
     out: list[tuple[Tensor, Tensor | None]] = []
     with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
-        # RandomErasing leaves the mask unchanged, as the hidden part is still manipulated; torchvision warns about it.
+        # RandomErasing must not change the mask: the erased region is still manipulated. Hide torchvision's warning.
         warnings.filterwarnings("ignore", message=r"RandomErasing\(\) is currently passing through")
         for at, seed in enumerate(seeds):
             torch.manual_seed(seed)
@@ -64,7 +64,7 @@ def _each(
 
 
 class DropFrames(nn.Module):
-    """Drop frames of a clip, like a bad connection: each lost frame is replaced by the last one received.
+    """Drop frames of a clip, like a bad connection: the last received frame is shown instead of each lost frame.
 
     Args:
         share: expected share of lost frames, in (0, 1); the first frame is never lost.

@@ -67,23 +67,23 @@ class SelfBlend:
     """Make a real and a self-blended picture from one photograph, or from each frame of a video with one shared draw.
 
     One copy of the photograph (the source) is blended into another (the target); the target is also the real picture.
-    The colours and sharpness of one of the two, chosen with equal probability, are changed first. The real and the
-    blended picture are thus equal where the mask is 0, and a change alone does not reveal a blend.
+    Before that, the colours and sharpness of one of the two copies, chosen at random, are changed. Because the changed
+    copy may be the real picture, the change alone does not reveal a fake. Outside the mask, both pictures are equal.
 
     Args:
-        parts: `whole`, or some of `eyes`, `nose`, `mouth`; each draw uses at least one. An empty list: no blending.
-        forehead: fraction of whole-face masks that cover the forehead; the others end at the brows.
+        parts: `whole`, or some of `eyes`, `nose`, `mouth`; each draw uses at least one. `[]` disables blending.
+        forehead: probability that a whole-face mask covers the forehead; if not, the mask ends at the brows.
         rgb: maximum shift of each channel, relative to full scale.
         hsv: maximum shift of hue (as a share of the circle), and maximum relative changes of saturation and value.
         brightness: maximum shift of brightness, relative to full scale.
         contrast: maximum relative change of contrast.
-        downscale: range of the factor by which the changed copy is downscaled before it is upscaled again.
-        sharpen: range of the strength of an unsharp mask, which half of the draws use instead of downscaling.
+        downscale: range of the scale factor when the changed copy is blurred by downscaling and upscaling it.
+        sharpen: range of the strength of an unsharp mask; half of the draws sharpen instead of downscaling.
         shift: maximum horizontal and vertical shift of the source, as shares of the side.
         scale: minimum scale factor of the source; the maximum is its inverse.
         elastic: standard deviation of the displacement of the mask's outline, as a share of the face's size.
         soften: range of the kernel widths for eroding and blurring the mask, as shares of the face's size.
-        ratios: possible weights of the source inside the mask; one is drawn.
+        ratios: possible weights of the source inside the mask; one of these is drawn.
 
     Raises:
         ValueError: a part is unknown.
@@ -197,7 +197,7 @@ class SelfBlend:
 
 
 def fit(shape: Image, landmarks: Points, size: int) -> Image:
-    """Warp a mask of the mean face to landmarks [5, 2] of a face, by a least-squares affine fit -> [size, size]."""
+    """Warp a mask of the mean face to a face with landmarks [5, 2], by a least-squares affine fit -> [size, size]."""
     to_face = (_FIT @ landmarks).T  # [2, 3], from the mean face's unit to px
     from_canvas = np.concatenate([to_face[:, :2] / UNIT, to_face[:, :2] @ FROM[:, None] + to_face[:, 2:]], axis=1)
     return np.asarray(cv2.warpAffine(shape, from_canvas, (size, size)), np.float32)

@@ -23,12 +23,12 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]
 class BlendedDataset(CropDataset):
     """A `CropDataset` of n real samples, followed by their n self-blends in the same order.
 
-    A real sample and its blend share their frames and one random draw, seeded by (seed, epoch, sample). Without a seed,
-    the draw is the same in every epoch.
+    A real sample and its blend are made from the same frames with one random draw, seeded by (seed, epoch, sample).
+    If `seed` is None, the draw is the same in every epoch.
 
     Args:
         store: the prepared crops.
-        items: rows of the manifest; only real ones are used.
+        items: rows of the manifest; only real items are used.
         how: the sampling.
         blend: makes the real and the blended picture.
         locate: maps (boxes [N, 4], landmarks [N, 5, 2]) from frame px to landmarks in crop px.

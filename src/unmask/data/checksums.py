@@ -18,7 +18,7 @@ from unmask.files import DamagedError, checksum, read_json
 
 
 def damaged(folder: Path) -> list[str]:
-    """Return the names of files that are missing or changed; empty for a store written without checksums."""
+    """Return the names of a store's missing or changed files; empty if the store has no checksums."""
     path = folder / CHECKSUMS
     if not path.is_file():
         return []
@@ -32,7 +32,7 @@ def damaged(folder: Path) -> list[str]:
 
 
 def damaged_crops(store: CropStore) -> pd.DataFrame:
-    """Return the rows of the crop table whose hash does not match their pixels; slow, but needs no checksums."""
+    """Return the rows of the crop table whose `hash` does not match the stored pixels; slow, but needs no checksums."""
     crops = store.crops
     bad = [False] * len(crops)
     for start in range(0, len(crops), 256):
@@ -44,7 +44,7 @@ def damaged_crops(store: CropStore) -> pd.DataFrame:
 
 
 def words(names: Sequence[str], folder: Path, command: str) -> str:
-    """Return the message that names the damaged files and the command that repairs the store."""
+    """Return the error message for a damaged store: the damaged files, and the command that repairs the store."""
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return (
         f"{folder} is damaged: {shown} missing or changed since the preparation. To prepare it again:\n"

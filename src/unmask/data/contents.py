@@ -19,7 +19,7 @@ class Contents(NamedTuple):
     """The contents of one or several data sets.
 
     Attributes:
-        items: the manifest, with `split` and `dataset`.
+        items: the manifest, with the columns `split` and `dataset`.
         store: the crops of all data sets.
         stores: the crops of each data set.
         duplicates: the pairs of items that look alike.
@@ -35,11 +35,11 @@ def open_contents(members: Sequence[Member], blended: bool = False) -> Contents:
     """Open the stores, divide their items into splits, and reject leaks between the splits.
 
     Args:
-        members: the data sets, and how each is divided.
+        members: the prepared crops of each data set, and how the data set is divided.
         blended: whether training and validation use only real items.
 
     Raises:
-        StoreError: crops are missing or belong to other files; the message contains the command to run.
+        StoreError: crops are missing or do not match the data set's files; the message says which command to run.
         ManifestError: the splits leak, or a data set cannot be divided by its protocol.
     """
     stores, items, pairs = list[CropStore](), [], []
@@ -75,7 +75,7 @@ def _used(items: pd.DataFrame, split: Split, blended: bool) -> pd.DataFrame:
 
 
 def _check_leaks(members: Sequence[Member], items: pd.DataFrame, crops: pd.DataFrame) -> None:
-    """Reject leaks within and between data sets; check for disjoint groups where the protocol promises them."""
+    """Reject leaks within and between data sets, including shared groups if the protocol promises disjoint groups."""
     of = [items[items["dataset"] == prepared.source.name] for prepared, _ in members]
     promised = [
         split.rule(rows, prepared.source) in prepared.source.DISJOINT

@@ -52,7 +52,7 @@ class DataModule(LightningDataModule):
         augment: augmentation of training samples, in the worker and on the device.
         blend: if set, self-blends of the real items replace the fakes in training and validation; the test split keeps
             the data set's own fakes.
-        prepared: the folder of all prepared crops; those of this source are in `<prepared>/<name>/<key of the recipe>`.
+        prepared: the folder of all prepared crops. The source's crops are in `<prepared>/<name>/<key of the recipe>`.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class DataModule(LightningDataModule):
             )
 
     def unread(self) -> list[tuple[str, str]]:
-        """Return the settings that other settings leave without effect, as (name below `data`, reason)."""
+        """Return the settings that have no effect because of another setting, as (name below `data`, reason)."""
         if any(split is self.split for _, split in self.members):
             return [*self.split.unread(self.source), *self.sampling.unread()]
         names = [field.name for field in fields(self.split) if field.name != "only"]
@@ -101,7 +101,7 @@ class DataModule(LightningDataModule):
         return [own, *((f"split.{name}", why) for name in names), *self.sampling.unread()]
 
     def verify(self) -> None:
-        """Compare the checksums of all stores before they are used.
+        """Check all files of the prepared crops against their stored checksums.
 
         Raises:
             StoreError: a file changed since it was prepared.
@@ -142,7 +142,7 @@ class DataModule(LightningDataModule):
             )
 
     def _one_class(self, split: str, rows: pd.DataFrame) -> str:
-        """Return the message that says why a split cannot be used to train a detector, and what to do."""
+        """Return the error message for a split that lacks a class needed to train a detector, and how to fix it."""
         if (self.items["label"] == 0).all() and not self.blend:
             return (
                 f"all {len(self.items)} items of {self.name} are real, but a detector needs both real and fake items: "
@@ -179,8 +179,8 @@ class DataModule(LightningDataModule):
     def state_dict(self) -> dict[str, int]:
         """Return the progress of training within its epoch.
 
-        The Trainer also saves the loader's own state, but does not restore it if the number of steps was read before,
-        as learning-rate schedules do.
+        The Trainer also saves the loader's own state. But it does not restore this state if the number of training
+        steps has already been read, for example by a learning-rate schedule.
         """
         return self._training.state_dict() if self._training else {"batches": 0}
 
@@ -189,7 +189,7 @@ class DataModule(LightningDataModule):
         self._given = state_dict
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return the validation loader: the same samples in the same order each time."""
+        """Return the validation loader, with the same samples in the same order in every epoch."""
         return self._loader(self.samples["val"])
 
     def test_dataloader(self) -> DataLoader[Batch]:
@@ -200,7 +200,7 @@ class DataModule(LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler: type[CountedSampler] = CountedSampler
         if self.trainer and self.trainer.overfit_batches:  # type: ignore[attr-defined]
-            # Validation is shuffled too, because even a few batches must contain both classes.
+            # Shuffle validation too, so that the few batches that are used contain both classes.
             sampler, order = FixedSampler, order or (lambda rng: rng.permutation(len(data)))
         workers = self.loader.num_workers
         return ResumableLoader(
@@ -236,10 +236,10 @@ class DataModule(LightningDataModule):
         return not (self.augment.worker or self.augment.device or self.blend)
 
     def use_features(self, encoder: nn.Module, how: features.Encoding) -> str:
-        """Replace `x` in batches by `features` of the stored crops, which are computed once and cached on disk.
+        """Replace `x` in batches by `features` of the stored crops; the features are computed once and cached on disk.
 
         Args:
-            encoder: the frozen encoder; its layers and weights determine whether cached features are valid.
+            encoder: the frozen encoder. Cached features are reused only if its layers and weights have not changed.
             how: the encoding functions and their device.
 
         Returns:
@@ -256,8 +256,8 @@ class DataModule(LightningDataModule):
     def augmented(self, copy: int, device: torch.device | str = "cpu", size: int = 16) -> Iterator[Batch]:
         """Yield all training samples in order, augmented with the seeds of epoch `copy`, in batches of `size`.
 
-        The values are `x` float [B, 3, S, S] or [B, T, 3, S, S] in [0, 1] at `image_size`, on `device`, and the labels
-        `y` [B]. Call this before `use_features`.
+        Each batch contains `x`, float [B, 3, S, S] or [B, T, 3, S, S] in [0, 1] at `image_size` on `device`, and the
+        labels `y` [B]. Call this before `use_features`.
         """
         self.setup()
         samples = self.samples["train"]
@@ -289,7 +289,7 @@ class DataModule(LightningDataModule):
         return prediction_table(self.samples[split].table, self._of(split), split, index, logit)
 
     def empty_predictions(self, split: str) -> pd.DataFrame:
-        """Return the prediction table of a split without samples: a null logit per item that could not be prepared."""
+        """Return the prediction table of a split in which no item could be prepared: each item has a null logit."""
         return empty_table(self.samples[split].table, self._of(split), split)
 
     def _of(self, split: str) -> pd.DataFrame:
@@ -322,15 +322,15 @@ class DataModule(LightningDataModule):
 def build_data(settings: Settings) -> DataModule:
     """Build the data module of a validated data config.
 
-    `source`, `recipe`, `split`, `sampling`, `loader`, `augment` and `blend` are built. Other keys, such as
-    `root`, are not built; these seven refer to them by interpolation.
+    Only `source`, `recipe`, `split`, `sampling`, `loader`, `augment` and `blend` describe objects to build. The other
+    keys, such as `root`, are plain values that these seven refer to by interpolation.
     """
     parts = {name: build(settings[name]) for name in PARTS if name in settings}
     return DataModule(**parts, prepared=settings["prepared"])
 
 
 def data_module(source: type[Source]) -> type[DataModule]:
-    """Return a DataModule subclass for one source class; call it as `(name, root, recipe, split=..., ...)`.
+    """Return a DataModule subclass for one source class; its constructor is `(name, root, recipe, split=..., ...)`.
 
     Args:
         source: the class of the data set.

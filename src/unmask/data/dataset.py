@@ -78,7 +78,7 @@ class Sampling:
         return CropDataset(store, items, self, seed, augment, masks, attributes)
 
     def order(self, samples: "CropDataset") -> tuple[Order, int]:
-        """Return the function that draws an epoch's order, and how many consecutive samples stay on one process."""
+        """Return a function that draws an epoch's order, and how many consecutive samples must be on one process."""
         if self.balance == "pairs":
             return partial(sampling.paired_order, samples.labels, samples.sources()), 2
         if self.balance == "classes":
@@ -90,7 +90,7 @@ class Sampling:
         return (lambda rng: rng.permutation(len(samples))), 1
 
     def unread(self) -> list[tuple[str, str]]:
-        """Return the settings that other settings leave without effect, as (name, reason)."""
+        """Return the settings that have no effect because of another setting, as (name, reason)."""
         if self.frames is None:
             names = ("consecutive", "stride", "max_stride")
             return [(f"sampling.{name}", "needs clips: set frames=T") for name in names]
@@ -100,7 +100,7 @@ class Sampling:
 
 
 class CropDataset(Dataset[dict[str, Tensor]]):
-    """Batches with `x` uint8 [B, 3, H, W] or [B, T, 3, H, W], the labels `y` [B], and `index` [B], rows of `table`.
+    """Batches with `x` uint8 [B, 3, H, W] or [B, T, 3, H, W], labels `y` [B], and `index` [B] (rows of `table`).
 
     If `features` is set, batches contain `features` [B, F] or [B, T, F] instead of `x`, and no pixels are read.
 
@@ -136,7 +136,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         self._source = labels["source"].dropna().to_dict() if "source" in labels else {}
         spans = {name: np.sort(rows) for name, rows in crops.groupby(["item", "track"], sort=True).indices.items()}
         # Each sample: the positions of its face's crops, its number, and the number of samples of that face. A face
-        # with fewer stored frames than `frames_per_video` gives one sample per frame; clips may share frames.
+        # with fewer stored frames than `frames_per_video` gives one sample per frame. Two clips may share frames.
         most = how.frames_per_video
         count = {name: most if how.frames else min(most, len(span)) for name, span in spans.items()}
         self._spans = [(spans[name], number, count[name]) for name in spans for number in range(count[name])]
@@ -146,7 +146,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         self._attributes = None if known is None else torch.from_numpy(known.to_numpy(np.float32, copy=True))
 
     def _describe(self, spans: list[Any], items: pd.DataFrame) -> pd.DataFrame:
-        """Return `item, track, frame, time, label, method` of each sample; `frame` is its first one in evaluation."""
+        """Return a table with one row per sample; `frame` and `time` are those of its first frame in evaluation."""
         names = [item for item, _ in spans]
         first = [self._choose(index, None)[0] for index in range(len(names))]
         return pd.DataFrame(
@@ -164,9 +164,9 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return len(self._spans)
 
     def sources(self) -> sampling.Indices:
-        """Return the index of a sample of the source item for each sample [N]; -1 if there is none.
+        """Return, for each sample [N], the index of a sample of its item's source; -1 if there is no such sample.
 
-        It is the source's sample of the same number or, if the source has fewer samples, its last one.
+        Sample k of a fake gets sample k of the source or, if the source has fewer samples, the source's last sample.
         """
         place: dict[tuple[str | None, int], int] = {}
         for index, (item, (_, number, _)) in enumerate(zip(self.table["item"], self._spans, strict=True)):
@@ -182,7 +182,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         """Return the positions of the stored crops that sample `index` uses, [1] or [T]."""
         (span, number, count), how = self._spans[index], self.how
         if how.frames is None:
-            # The face's crops are divided evenly among its samples; each sample takes one crop from its own part.
+            # The crops of a face are divided evenly among its samples. Each sample takes one crop from its share.
             return np.asarray(span[sampling.even(len(span), count, rng)[number : number + 1]])
         if how.consecutive:
             which, frames, stride = (number + 0.5) / count, self._frame[span], how.stride
@@ -192,7 +192,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return np.asarray(span[sampling.even(len(span), how.frames, rng)])
 
     def pixels(self, index: Sequence[int]) -> Tensor:
-        """Return the stored crops that samples use in evaluation, uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
+        """Return the stored crops of these samples in evaluation, uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
         flat = np.concatenate([self._choose(number, None) for number in index])
         return self._clips(torch.from_numpy(self.store.pixels(self._shard[flat], self._offset[flat])))
 

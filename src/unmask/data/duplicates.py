@@ -2,12 +2,12 @@
 
 Exact copies have the same bytes and are found by `manifest.check_leaks`. Re-encoded copies have different bytes and
 are found here, by comparing crops (data/perceptual.py). A fake looks like its source, and two fakes of one source look
-alike, so pairs that the manifest relates (`manifest.relations`) are only reported. In any other pair, one item is a
-copy of the other or a fake made from it; if the two are in different splits, the splits leak.
+alike, so pairs that are related according to the manifest (`manifest.relations`) are only reported. In an unrelated
+pair, one item is a copy of the other, or a fake made from it. If the two are in different splits, the splits leak.
 
 duplicates.csv in a store has one row per pair: the items `a`, `b`, their labels `label_a`, `label_b`, and whether they
-are `related`. Their crops are summarised by the lowest `distance` (how many of the 64 hash bits differ), the highest
-`correlation`, and the `share` of an item's crops with a twin in the other item (the larger of the two shares).
+are `related`. `distance` is the lowest number of different hash bits (of 64) between two crops, and `correlation` the
+highest correlation. `share` is the larger of two shares: the crops of `a` that match a crop of `b`, and vice versa.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,9 +23,9 @@ from unmask.data.store import DUPLICATES as DUPLICATES
 from unmask.data.store import CropStore
 from unmask.files import write_text
 
-# Minimum share of the crops of one item that have a twin in the other. Re-encoded clips of FaceForensics++ (x264 at CRF
-# 23 to 35, half size, without the first 40 frames) share at least 0.16 of their crops with their originals; the others
-# differ because the face box moves a little. Different clips share none.
+# Minimum `share` of a pair. If clips of FaceForensics++ are re-encoded (x264 at CRF 23 to 35, half size, without the
+# first 40 frames), at least 0.16 of the crops match a crop of the original. The other crops do not match, because the
+# face box moves a little. Crops of different clips never match.
 SHARE = 0.1
 MOST, FEWEST = 250_000, 8  # approximate number of crops compared in total; minimum per item
 READ = 256  # crops per read
@@ -91,9 +91,9 @@ def find(items: pd.DataFrame, crops: pd.DataFrame, pixels: Pixels) -> pd.DataFra
 
 
 def joined(items: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Add a column `twin` to items: unrelated items that look alike get the same value, all others None.
+    """Add a column `twin` to items: the same value for unrelated items that look alike, None for all other items.
 
-    Protocols that assign items to splits keep twins together.
+    Protocols that assign items to splits put items with the same `twin` into the same split.
     """
     unrelated = pairs[~pairs["related"].astype(bool)]
     of = components(zip(unrelated["a"], unrelated["b"], strict=True))
@@ -101,7 +101,7 @@ def joined(items: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def placed(pairs: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """Return the pairs whose items both have a split, with the splits in `split_a` and `split_b`."""
+    """Return the pairs in which both items have a split, with new columns `split_a` and `split_b`."""
     split = items.set_index("item")["split"].dropna()
     pairs = pairs.assign(split_a=pairs["a"].map(split), split_b=pairs["b"].map(split))
     return pairs.dropna(subset=["split_a", "split_b"]).reset_index(drop=True)
@@ -117,10 +117,10 @@ def check(pairs: pd.DataFrame, folder: Path) -> None:
 
     Args:
         pairs: the result of `placed`.
-        folder: the store's folder, with the full list in `duplicates.csv`.
+        folder: the store's folder; the message refers to its `duplicates.csv` for the full list.
 
     Raises:
-        ManifestError: there are such pairs; the message lists them.
+        ManifestError: such pairs exist; the message lists them.
     """
     if len(found := leaks(pairs)):
         lines = "\n".join(f"  {line}" for line in listed(found))
@@ -132,7 +132,7 @@ def check(pairs: pd.DataFrame, folder: Path) -> None:
 
 
 def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
-    """Yield one line for each of the `most` closest pairs, then one line with the number of further pairs."""
+    """Yield one line for each of the `most` closest pairs, then one line with the number of pairs not listed."""
     nearest = pairs.sort_values(["distance", "correlation"], ascending=[True, False], kind="stable")
     for row in nearest.head(most).to_dict("records"):
         a, b = (f"{row[x]} ({row[f'split_{x}']})" for x in "ab")
@@ -145,7 +145,7 @@ def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
 
 
 def words(pairs: pd.DataFrame) -> str:
-    """Return a sentence with the number of `placed` pairs of each kind; "" for no pairs."""
+    """Return a sentence that counts related and unrelated pairs (see `placed`); "" if there are no pairs."""
     unrelated = pairs[~pairs["related"].astype(bool)]
     kinds = {
         "related (a fake and its original, or items of one group)": len(pairs) - len(unrelated),

@@ -1,8 +1,8 @@
 """Features of a frozen encoder, computed once for every stored crop and saved next to the crops.
 
 The file name is a hash of everything that determines the content: the encoder's layers and weights, the crops' pixels,
-the input size and the precision. A file is recomputed if it is damaged (its checksum is stored next to it), or if the
-current encoder gives different values for a sample of its rows.
+the input size and the precision. A file is computed again if it is damaged (a checksum is stored next to it), or if the
+current encoder gives different features for some of the crops.
 """
 
 import hashlib
@@ -78,9 +78,9 @@ class Encoding(NamedTuple):
 
     Attributes:
         exact: float [N, 3, H, W] in [0, 1] on the device -> [N, F], at the Trainer's precision.
-        rough: like `exact`, but in bfloat16; used if its error is at most `FAITHFUL`. None always uses `exact`.
+        rough: like `exact`, but in bfloat16; used if its error is at most `FAITHFUL`. If None, `exact` is used.
         precision: precision of `exact`, as named by the Trainer.
-        device: where both run.
+        device: the device of `exact` and `rough`.
     """
 
     exact: Encode
@@ -108,7 +108,7 @@ def of_stores(
 
 
 def _faithful(store: CropStore, key: str, how: Encoding, image_size: int) -> bool:
-    """Whether bfloat16 is accurate enough for a store's crops; true if its features are already on disk."""
+    """Whether bfloat16 is accurate enough for a store's crops; true if bfloat16 features are already on disk."""
     assert how.rough is not None
     if features_path(store, key, image_size, "bf16").is_file():
         return True
@@ -126,7 +126,7 @@ def network_key(network: nn.Module) -> str:
 
 
 def features_path(store: CropStore, network: str, image_size: int, precision: str) -> Path:
-    """Return the path of the features that a network (`network_key`) computes at an input size and a precision."""
+    """Return the path of a store's features, given the `network_key`, the input size and the precision."""
     digest = hashlib.sha256(f"{network} {store.recipe['key']} {image_size} {precision}".encode())
     digest.update("".join(store.crops["hash"]).encode())
     return store.folder / "features" / f"{digest.hexdigest()[:20]}.npy"
@@ -181,9 +181,9 @@ def _sample(store: CropStore) -> NDArray[np.int64]:
 
 @contextmanager
 def _on_all_cores(encode: Encode, device: torch.device | str) -> Iterator[Encode]:
-    """Yield an `encode` that splits batches over the CPU cores, one thread each; on other devices `encode` itself.
+    """Yield a function that splits each batch over the CPU cores, one thread each; on a GPU, yield `encode` itself.
 
-    The cores then do not wait for each other in every layer: InceptionResnetV1 is 25 % faster on two cores.
+    This way, the cores need not wait for each other in every layer: InceptionResnetV1 is 25 % faster on two cores.
     """
     cores = torch.get_num_threads()
     if torch.device(device).type != "cpu" or cores == 1:
@@ -214,7 +214,7 @@ def _encoded(
 
 
 def _good(path: Path, count: int, rows: NDArray[np.int64], sample: NDArray[np.float32]) -> bool:
-    """Whether the file is intact and its values in these rows match freshly computed features."""
+    """Whether the file is intact and its values in these rows match the newly computed features `sample`."""
     try:
         array = np.load(path, mmap_mode="r")
         whole = int(_checksum_path(path).read_text()) == checksum(path)
@@ -229,7 +229,7 @@ def _good(path: Path, count: int, rows: NDArray[np.int64], sample: NDArray[np.fl
 
 
 def _write(path: Path, count: int, batches: Iterator[NDArray[np.float32]]) -> None:
-    """Write all batches atomically: a reader finds the whole file or none."""
+    """Write all batches atomically: a reader finds either the complete file or no file."""
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as temporary:
         array: np.memmap[tuple[int, ...], np.dtype[np.float32]] | None = None

@@ -1,4 +1,4 @@
-"""Augmentations that imitate how pictures are handled: saved again, resized, and several of these in a row.
+"""Augmentations that imitate the handling of pictures: saving again, resizing, noise, or several of these in a row.
 
 They run on uint8 in the loader's worker (see `Augmentation.worker`). A clip gets one draw for all its frames.
 """
@@ -22,8 +22,8 @@ Transform = Callable[[Tensor], Tensor]
 class Jpeg(nn.Module):
     """Save a picture as JPEG and read it again.
 
-    torchvision's `JPEG` always halves the chroma resolution; this transform also imitates cameras and editors that do
-    not.
+    torchvision's `JPEG` always halves the chroma resolution. This transform also supports other subsamplings, because
+    some cameras and editors use them.
 
     Args:
         quality: lowest and highest quality of libjpeg, 1 to 100; drawn uniformly.
@@ -60,10 +60,10 @@ class WebP(nn.Module):
 
 
 class Resample(nn.Module):
-    """Make a picture smaller and enlarge it again, each with a random filter.
+    """Downscale a picture and upscale it again, with one random filter for each step.
 
     Args:
-        smallest: smallest factor for the side, in (0, 1]; the factor is drawn uniformly from [smallest, 1].
+        smallest: lower bound of the scale factor, in (0, 1]; the factor is drawn uniformly from [smallest, 1].
     """
 
     def __init__(self, smallest: float = 0.4) -> None:

@@ -36,7 +36,7 @@ class Item:
         source: name of the item that a fake was made from; used to pair real and fake.
         groups: names that must not be in two splits: the people filmed or swapped in, or the source painting.
         official_test: whether the official test list contains the item.
-        predefined: the item's split in the data set's own division; None if it has none.
+        predefined: the item's split according to the data set itself; None if the data set assigns no split.
         mask: the mask file, relative to the root, white where the picture was manipulated; None if there is none.
         attributes: attributes of the picture by name: 1 yes, 0 no.
     """
@@ -54,10 +54,10 @@ class Item:
 
 
 class ManifestError(ValueError):
-    """A data set cannot be used as it is, for example because its splits leak; the message names items or files.
+    """A data set cannot be used, for example because its splits leak. The message names the items or files.
 
-    Control characters other than newlines are escaped in the message, because untrusted file names may contain terminal
-    control sequences.
+    Except for newlines, control characters in the message are escaped, because untrusted file names may contain
+    terminal control sequences.
     """
 
     def __init__(self, message: str) -> None:
@@ -86,10 +86,10 @@ def items_table(items: Iterable[Item]) -> pd.DataFrame:
 
 
 def nameable(item: Item) -> tuple[Item, str | None]:
-    """Return the item with printable names, and the reason why its file name is unusable, or None if it is usable.
+    """Return the item with printable names, and the reason why its file name is unusable (None if it is usable).
 
     Tables are stored as UTF-8, so they cannot contain a file name that is not valid UTF-8. Newlines and other control
-    characters are kept in `path`, which locates the file, but replaced in names that are printed.
+    characters are kept in `path`, because it is used to open the file, but replaced in all names that are printed.
     """
     paths = [path for path in (item.path, item.mask) if path is not None and not _is_text(path)]
     reason = f"its name is not valid UTF-8 ({printable(paths[0])}); rename the file" if paths else None
@@ -108,7 +108,7 @@ def nameable(item: Item) -> tuple[Item, str | None]:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name can be encoded as UTF-8; undecodable bytes are represented by lone surrogates (PEP 383)."""
+    """Whether a name can be encoded as UTF-8. Python represents undecodable bytes by lone surrogates (PEP 383)."""
     return not any("\ud800" <= one <= "\udfff" for one in name)
 
 
@@ -117,7 +117,7 @@ def _is_plain(name: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    """Replace a name with control characters by a unique printable one; other names are returned unchanged."""
+    """Return a unique printable name if `name` has control characters or is not valid UTF-8; else return `name`."""
     if _is_plain(name):
         return name
     return f"{printable(name)}#{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
@@ -136,7 +136,7 @@ def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint
     """
     problems = []
     used = items[items["split"].notna()]
-    if "rejected" in used:  # rejected files are not used and may be identical, for example all empty
+    if "rejected" in used:  # rejected files are not used; they may have the same bytes, for example if all are empty
         used = used[used["rejected"].isna()]
     if "sha256" in used:
         known = used[used["sha256"].notna()]
@@ -155,7 +155,7 @@ def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint
 
 
 def _shared(rows: pd.DataFrame, column: str, what: str) -> list[str]:
-    """Return one line for each value of `column` that occurs in more than one split, but at most ten lines."""
+    """Describe values of `column` that occur in several splits: a line each for the first ten, then how many more."""
     count = rows.groupby(column)["split"].transform("nunique")
     bad = rows[count > 1]
     lines = []
@@ -168,7 +168,7 @@ def _shared(rows: pd.DataFrame, column: str, what: str) -> list[str]:
 
 
 def _contradicting(rows: pd.DataFrame, column: str, what: str) -> list[str]:
-    """Return one line for each value of `column` that occurs with both labels, but at most ten lines."""
+    """Describe values of `column` that occur with both labels: a line each for the first ten, then how many more."""
     bad = rows[rows.groupby(column)["label"].transform("nunique") > 1]
     lines = []
     for _, group in list(bad.groupby(column))[:10]:
@@ -179,7 +179,7 @@ def _contradicting(rows: pd.DataFrame, column: str, what: str) -> list[str]:
 
 
 def _same_pixels(frames: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """Return items (`item`, `split`, `label`, `pixels`) whose crops are all identical to those of an unrelated item."""
+    """Return the items that have exactly the same crops as an unrelated item, as `item`, `split`, `label`, `pixels`."""
     both = frames[frames.groupby("hash")["label"].transform("nunique") > 1]
     whole = frames[frames["item"].isin(both["item"])].groupby("item")["hash"].agg(lambda hashes: " ".join(hashes))
     rows = items[["item", "split", "label"]].merge(whole.rename("pixels"), on="item")
@@ -192,7 +192,7 @@ def _same_pixels(frames: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
 
 
 def relations(items: pd.DataFrame) -> Callable[[str, str], bool]:
-    """Return a function that tells whether two items are related by source, by a common source, or by a shared group.
+    """Return a function that tells whether two items are source and fake, or have the same source or a common group.
 
     Args:
         items: `item`, `groups` and `source`.
@@ -206,7 +206,7 @@ def relations(items: pd.DataFrame) -> Callable[[str, str], bool]:
 
 
 def components(groups: Iterable[Iterable[str]]) -> dict[str, str]:
-    """Map each group to its connected component, which is named after its alphabetically first group.
+    """Map each group to the name of its connected component: the alphabetically first group in the component.
 
     Groups that occur in the same item (such as the person filmed and the person swapped in) are connected.
     """

@@ -1,4 +1,4 @@
-"""Parts: one file with the result of each item, kept until the store is complete; a killed run resumes from them."""
+"""Parts: during preparation, the result of each item is in a separate file, so that a killed run can resume."""
 
 import hashlib
 import json
@@ -36,12 +36,12 @@ class About(TypedDict):
 
     item: str
     rejected: str | None  # why the item has no crops
-    columns: Statistics  # facts about its file, for the table of items
-    shape: list[int] | None  # shape of its crops' pixels
+    columns: Statistics  # facts about the item's file, for the table of items
+    shape: list[int] | None  # shape of the pixels [N, 3, S, S]
 
 
 def measured(crops: Crops) -> Statistics:
-    """Return a file's statistics and notes as columns of the table of items."""
+    """Return the `statistics` and `notes` of a file's crops as columns of the table of items."""
     return {f"{STATISTIC}{name}": value for name, value in crops.statistics.items()} | crops.notes
 
 
@@ -51,7 +51,7 @@ def part_path(folder: Path, item: str) -> Path:
 
 
 def write_part(folder: Path, item: str, crops: Crops | None, columns: Statistics, rejected: str | None) -> None:
-    """Save the result of one item: its crops, or the reason why it has none, and the columns to add to its row."""
+    """Save the result of one item: its crops or the reason why it has none, and columns for the table of items."""
     found = {} if crops is None else {name: vars(crops)[name] for name in (*SCALARS, *LISTS, *PIXELS)}
     arrays = {name: array for name, array in found.items() if array is not None}
     shape = None if crops is None else list(crops.pixels.shape)
@@ -74,7 +74,7 @@ def read_part(folder: Path, item: str) -> Crops:
     """Return the crops of a finished item that was not rejected.
 
     Raises:
-        DamagedPart: the item's file changed since it was written. It is deleted, so that the item is prepared again.
+        DamagedPart: the file changed since it was written. It was deleted, so the next run prepares the item again.
     """
     path = part_path(folder, item)
     try:
@@ -86,7 +86,7 @@ def read_part(folder: Path, item: str) -> Crops:
 
 
 def stored_crops(rows: pd.DataFrame, pixels: NDArray[np.uint8]) -> Crops:
-    """Return `Crops`, without masks, from rows of the table of crops and their pixels [N, 3, S, S]."""
+    """Make `Crops`, without masks, from rows of the table of crops and the pixels [N, 3, S, S] of these rows."""
     return Crops(
         track=rows["track"].to_numpy(),
         frame=rows["frame"].to_numpy(),
@@ -99,7 +99,7 @@ def stored_crops(rows: pd.DataFrame, pixels: NDArray[np.uint8]) -> Crops:
 
 
 def unmerge(folder: Path) -> None:
-    """Split a complete store into parts again; the store counts as complete until all parts are written."""
+    """Convert a complete store back to one part per item. Until all parts are written, the store stays complete."""
     store = CropStore(folder)
     (folder / "parts").mkdir(exist_ok=True)
     known = [name for name in store.items.columns if name not in MANIFEST_COLUMNS and not name.startswith(ATTRIBUTE)]

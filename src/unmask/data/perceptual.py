@@ -2,17 +2,17 @@
 
 A picture is described by a 32x32 grey thumbnail and its 64-bit DCT hash: one bit for each of the 8x8 coefficients of
 lowest frequency, 1 if the coefficient is above their median (C. Zauner, "Implementation and Benchmarking of Perceptual
-Image Hash Functions", 2010). Unlike in that work, the mean, coefficient (0, 0), is left out. Two pictures whose hashes
-differ in few bits count as the same only if their thumbnails also correlate, because aligned faces of different people
-may have similar hashes. The thresholds `DISTANCE` and `CORRELATION` were chosen by measurements on face photographs and
-videos (tests/test_duplicates.py repeats part of these):
+Image Hash Functions", 2010). Unlike in that work, the mean, coefficient (0, 0), is left out. Two pictures count as the
+same if their hashes differ in few bits and their thumbnails correlate. The hash alone is not enough, because aligned
+faces of different people may have similar hashes. The thresholds `DISTANCE` and `CORRELATION` were chosen by
+measurements on face photographs and videos (tests/test_duplicates.py repeats some of these measurements):
 
 - 10.5 million pairs of UTKFace, CIPLAB, FFHQ / StyleGAN2 and CelebA crops: 834 pairs differ in at most 8 bits. Of
-  these, 44 correlate above 0.95, and each of the 44 shows the same photograph twice.
+  these, 44 correlate above 0.95, and all 44 are pairs of the same photograph.
 - Copies of 2,900 of these crops (JPEG at quality 20 to 95 with 4:2:0, WebP, resized to half or quarter and back,
   brightened by 15 %): all differ in at most 8 bits, and nearly all correlate above 0.98. Of copies cropped by 1 % at
-  each border, 99.9 % differ in at most 8 bits, and all correlate above 0.95. If cropped by 2 %, 95 % differ in at most
-  8 bits, and few correlate above 0.95. Mirrored copies are not found.
+  each border, 99.9 % differ in at most 8 bits, and all correlate above 0.95. Of copies cropped by 2 %, 95 % differ in
+  at most 8 bits, but few correlate above 0.95. Mirrored copies are not found.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ DISTANCE = 8  # maximum number of differing bits
 CORRELATION = 0.95  # minimum correlation of the thumbnails of equal pictures
 FLAT = 4.0  # grey levels; a thumbnail with a lower standard deviation has too little content to compare
 BAND, BANDS = 16, 4  # bits per band of the hash; number of bands
-CHUNK = 2**15  # pairs compared at once, so that they fit into the CPU cache
+CHUNK = 2**15  # number of pairs compared at once; these fit into the CPU cache
 
 Rows = NDArray[np.int64]
 
@@ -42,7 +42,7 @@ def thumbnails(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def dct_hash(thumbs: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return the 64-bit hash of each thumbnail [N, 32, 32] -> [N]; the bit of the mean is always 0."""
+    """Return the 64-bit hash of each thumbnail [N, 32, 32] -> [N]; the bit of coefficient (0, 0) is always 0."""
     matrix = _dct_matrix()
     low = np.einsum("ui,nij,vj->nuv", matrix, thumbs.astype(np.float32), matrix, optimize=True)
     flat = low.reshape(len(thumbs), LOW * LOW)
@@ -62,13 +62,13 @@ def near(
     """Find all pairs of pictures of different owners that look the same.
 
     Args:
-        thumbs: [N, 32, 32]; those with too little content (`FLAT`) are in no pair.
+        thumbs: thumbnails [N, 32, 32]; nearly uniform thumbnails (see `FLAT`) are in no pair.
         owner: number of the item that each thumbnail belongs to [N].
         most: maximum number of differing hash bits.
         least: minimum correlation of the thumbnails.
 
     Returns:
-        Rows a < b of `thumbs`, the distances in bits and the correlations, all [P]; each pair once.
+        Rows a < b of `thumbs`, the distances in bits and the correlations, all [P]. Each pair occurs once.
     """
     unit = thumbs.reshape(len(thumbs), -1)
     told = np.flatnonzero(unit.std(axis=1, dtype=np.float32) >= FLAT) if len(unit) else np.zeros(0, np.int64)
@@ -87,11 +87,11 @@ def near(
 
 
 def candidates(hashes: NDArray[np.uint64], most: int, owner: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """Yield pairs of rows of different owners whose hashes differ in at most `most` bits, some pairs repeatedly.
+    """Yield all pairs (rows of different owners) whose hashes differ in at most `most` bits; pairs may be repeated.
 
     Not all N^2 pairs are compared. If two hashes differ in at most `most` bits, at least one of their four 16-bit bands
-    differs in at most `most` // 4 bits, so it suffices to compare hashes that have a band this similar (multi-index
-    hashing: Norouzi et al., CVPR 2012).
+    differs in at most `most` // 4 bits. So only hashes with such a similar band are compared (multi-index hashing:
+    Norouzi et al., CVPR 2012).
     """
     for band in range(BANDS):
         key = ((hashes >> np.uint64(BAND * band)) & np.uint64(2**BAND - 1)).astype(np.int64)
@@ -115,7 +115,7 @@ def _flips(most: int) -> list[int]:
 
 
 def _expand(first: Rows, last: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """Pair each row with all positions from its `first` to its `last` (exclusive); yield about `CHUNK` at a time."""
+    """Pair row i with positions first[i] to last[i] (exclusive), for all rows; yield about `CHUNK` pairs at a time."""
     count = np.maximum(last - first, 0)
     rows = np.flatnonzero(count)
     end = np.cumsum(count[rows])
@@ -131,7 +131,7 @@ def _expand(first: Rows, last: Rows) -> Iterator[tuple[Rows, Rows]]:
 
 
 def _correlation(unit: NDArray[np.uint8], a: Rows, b: Rows) -> NDArray[np.float32]:
-    """Return the Pearson correlation of these rows of thumbnails [N, 1024] -> [P]."""
+    """Return the Pearson correlations [P] between rows a [P] and rows b [P] of thumbnails [N, 1024]."""
     out = np.empty(len(a), np.float32)
     for at in range(0, len(a), 4096):
         x, y = (unit[rows[at : at + 4096]].astype(np.float32) for rows in (a, b))
@@ -143,7 +143,7 @@ def _correlation(unit: NDArray[np.uint8], a: Rows, b: Rows) -> NDArray[np.float3
 
 @cache
 def _dct_matrix() -> NDArray[np.float32]:
-    """Return the first rows of the orthonormal DCT-II matrix [8, 32]."""
+    """Return the first 8 rows of the orthonormal DCT-II matrix -> [8, 32]."""
     k, i = np.arange(LOW)[:, None], np.arange(SIDE)[None]
     matrix = np.sqrt(2 / SIDE) * np.cos(np.pi * k * (2 * i + 1) / (2 * SIDE))
     matrix[0] /= np.sqrt(2)

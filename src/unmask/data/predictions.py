@@ -23,7 +23,7 @@ def prediction_table(
     """Return one row per scored sample, and one row with a null logit for each item without scored samples.
 
     An item has no scored samples if it could not be prepared or was in no batch (`trainer.limit_test_batches`). Such
-    items lower the coverage.
+    items lower the reported coverage, the share of items with a score.
 
     Args:
         samples: one row per sample, with the columns `COLUMNS`.
@@ -33,7 +33,7 @@ def prediction_table(
         logit: [N].
 
     Raises:
-        ValueError: a logit is NaN or infinite; the message names its item.
+        ValueError: a logit is NaN or infinite; the message names an item with such a logit.
     """
     first = np.unique(index.cpu().numpy(), return_index=True)[1]
     rows = samples.iloc[index.cpu().numpy()[first]].reset_index(drop=True)
@@ -50,13 +50,13 @@ def prediction_table(
 
 @torch.inference_mode()
 def score_samples(network: nn.Module, samples: "CropDataset", loader: "Loader", localises: bool) -> Tensor:
-    """Return the logits [N] of samples on the CPU, computed as in evaluation, but without a Trainer.
+    """Compute logits as in evaluation, but without a Trainer; return the logits [N] on the CPU.
 
     Args:
         network: a detector network in eval mode; it is run on the device of its parameters.
         samples: frames or clips.
-        loader: the sizes of batches and of the network's input.
-        localises: whether the network returns maps [B, 1, H, W]; see `of_pictures`.
+        loader: only the sizes of batches and of the network's input are used.
+        localises: whether the network returns pixel logits [B, 1, H, W], which `of_pictures` reduces to [B].
     """
     device = next((value.device for value in network.state_dict().values()), torch.device("cpu"))
     logits = []
@@ -68,7 +68,7 @@ def score_samples(network: nn.Module, samples: "CropDataset", loader: "Loader", 
 
 
 def empty_table(samples: pd.DataFrame, members: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Return the prediction table of a split without samples: a null logit for each item that could not be prepared."""
+    """Return the prediction table of a split in which no item could be prepared: each item has a null logit."""
     return prediction_table(samples, members, split, torch.zeros(0, dtype=torch.long), torch.zeros(0))
 
 

@@ -1,12 +1,12 @@
 """Prepare the crops of a data set: run the recipe once on every item, in parallel.
 
-Each item's crops are written to a separate file below parts/; once all items are done, these files are merged. A killed
-call can therefore be resumed, and several calls (`shard`) can share the work; the store is byte-identical in each case.
-Concurrent calls on one folder are safe, because no call merges or starts over while another one prepares items. This is
-not guaranteed on a file system without locks.
+Each item's crops are written to a separate file below parts/. Once all items are done, these files are merged. So a
+killed call can be resumed, and several calls can share the work (`shard`). The store has the same bytes in each case.
+Concurrent calls on one folder are safe, because no call merges or starts over while another call prepares items. On a
+file system without locks, this is not guaranteed.
 
-Files are assumed not to change. If a file's size has changed since preparation, a warning is given, and its old crops
-are used until it is prepared again with rerun=true.
+Files are assumed not to change. If the size of a file has changed since preparation, a warning is given, and the old
+crops of the file are used until the data set is prepared again with rerun=true.
 """
 
 import json
@@ -27,7 +27,7 @@ from unmask.data.work import Task, Work, keep, record
 from unmask.files import ClaimError, claim, lock, printable, remove_made, write_text
 from unmask.parallel import workers
 
-# Contents of a store's folder; `rerun=true` removes only these.
+# Contents of a store's folder; `rerun=true` removes only these files.
 MADE = (
     "recipe.json", "items.parquet", "crops.parquet", "crops-*.npy", "masks-*.npy", "rejected.csv", "audit.json",
     DUPLICATES, CHECKSUMS, "parts/*.npz", "features/*.npy", "features/*.crc32",
@@ -35,7 +35,7 @@ MADE = (
 )  # fmt: skip
 WARN_SHARE, FAIL_SHARE = 0.1, 0.5  # fractions of rejected items above which to warn and to fail
 
-Shard = tuple[int, int]  # (k, n): the k-th of n, from 1
+Shard = tuple[int, int]  # (k, n): the k-th of n shares of the items, counted from 1
 Progress = Callable[[Iterator[str | None], int], Iterator[str | None]]
 
 
@@ -59,15 +59,15 @@ def prepare(
         folder: where the store is made; a killed call is resumed there.
         recipe: turns a file into crops.
         num_workers: number of worker processes; 0 prepares in this process.
-        timeout: seconds after which an item is stopped and rejected; not limited with num_workers=0.
-        rerun: delete earlier results and start over.
-        progress: wraps an iterator (a reason or None per item) of known length, for example to show a progress bar.
+        timeout: maximum time per item, s; slower items are rejected. No limit with num_workers=0.
+        rerun: whether to delete earlier results and start over.
+        progress: wraps an iterator over the results (a reason or None per item), given its length, to show progress.
         max_rejected: maximum fraction of items that may fail.
-        memory: GB that a process may use (see `workers.run`); not limited with num_workers=0.
+        memory: GB that a process may use (see `workers.run`); no limit with num_workers=0.
 
     Raises:
-        StoreError: more items failed than allowed; the others are kept, and the next call retries the failed ones.
-        DamagedPart: the crops of one item were damaged on disk twice.
+        StoreError: too many items failed (the next call retries only these), or the folder belongs to other data.
+        DamagedPart: the crops of the same item were damaged on disk twice.
     """
     if rerun:
         _start_over(folder)
@@ -81,7 +81,7 @@ def prepare(
 
 
 def _again_if_damaged(attempt: Callable[[], CropStore]) -> CropStore:
-    """Retry if an item's crops were damaged on disk; they were deleted, so only this item is prepared again.
+    """Call `attempt`. If it finds damaged crops of an item, it deletes them; then call it again to prepare this item.
 
     Raises:
         DamagedPart: the same item was damaged twice, so the disk does not store data reliably.
@@ -116,7 +116,7 @@ def prepare_parts(
     progress: Progress = lambda work, _: work,
     memory: float | None = None,
 ) -> int:
-    """Prepare the items, or one shard of them, without merging; return how many items of all shards remain.
+    """Prepare all items, or one share of them, without merging; return how many items of all shares remain.
 
     The arguments are those of `prepare`, plus `shard`: (k, n) prepares every n-th item, starting with the k-th.
 
@@ -129,7 +129,7 @@ def prepare_parts(
         _claim(folder, _about(root, recipe))
         every = _tasks(items)
         mine = every if shard is None else every[shard[0] - 1 :: shard[1]]
-        unusable = items.dropna(subset=["rejected"]).set_index("item")["rejected"].to_dict()  # because of their name
+        unusable = items.dropna(subset=["rejected"]).set_index("item")["rejected"].to_dict()  # bad file names
         todo = [task for task in mine if read_about(folder, task[0]) is None and task[0] not in unusable]
         for item in (item for item, *_ in mine if item in unusable):
             keep(folder, item, None, {}, unusable[item])
@@ -149,12 +149,12 @@ def _tasks(items: pd.DataFrame) -> list[Task]:
 
 
 def reopen(root: Path, folder: Path, recipe: Recipe) -> None:
-    """Open a folder for parts that are not made from files; write them with `write_part`, then call `merge_parts`.
+    """Open a folder for crops that are not made from files: save them with `write_part`, then call `merge_parts`.
 
-    If the store is complete, it is first split into parts again, so that it can grow.
+    A complete store is first converted back to one file per item (a part), so that items can be added.
 
     Args:
-        root: what the parts are made from.
+        root: the folder that recipe.json records as the origin of the crops.
         folder: where the store is made.
         recipe: the recipe of the crops.
     """
@@ -164,7 +164,7 @@ def reopen(root: Path, folder: Path, recipe: Recipe) -> None:
 
 
 def merge_parts(items: pd.DataFrame, folder: Path) -> CropStore:
-    """Merge the parts in a folder, one per item, into a store."""
+    """Merge the parts in a folder, one file per item, into a store; no limit on rejected items."""
     with lock(folder, alone=True):
         return _merge(items, folder, max_rejected=1.0)
 
@@ -188,7 +188,7 @@ def _about(root: Path, recipe: Recipe) -> dict[str, object]:
 
 
 def _finished(items: pd.DataFrame, root: Path, folder: Path, recipe: Recipe) -> CropStore | None:
-    """Return the store if it is finished, else None."""
+    """Return the store, or None if it is not finished; raise StoreError if its items or its recipe differ."""
     if not (folder / "crops.parquet").is_file():
         return None
     store = CropStore(folder)
@@ -198,12 +198,12 @@ def _finished(items: pd.DataFrame, root: Path, folder: Path, recipe: Recipe) -> 
             f"different set, {len(items)} items from {root.resolve()}; start over with rerun=true, or choose another "
             "folder with data.prepared=DIR"
         )
-    remove_made(folder, ("parts/*.npz", "parts/*.tmp"))  # left by a call that was killed before it removed them
+    remove_made(folder, ("parts/*.npz", "parts/*.tmp"))  # left by a killed call
     return store
 
 
 def _claim(folder: Path, about: dict[str, object]) -> None:
-    """Record the data and the recipe of a folder, or check that an existing record contains the same ones."""
+    """Record data set and recipe in recipe.json; raise StoreError if the file exists with a different content."""
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     try:
         claim(folder / "recipe.json", about, AGAIN, alone=False)
@@ -230,7 +230,7 @@ def _merge(items: pd.DataFrame, folder: Path, max_rejected: float) -> CropStore:
 
 
 def _check_rejected(items: pd.DataFrame, folder: Path, max_rejected: float) -> None:
-    """Warn or fail if many items could not be prepared, before anything is merged."""
+    """Warn if many items could not be prepared; raise StoreError if they are more than `max_rejected`."""
     bad = items[items["rejected"].notna()]
     share = len(bad) / max(len(items), 1)
     if share <= min(WARN_SHARE, max_rejected):
@@ -250,7 +250,7 @@ def _check_rejected(items: pd.DataFrame, folder: Path, max_rejected: float) -> N
 
 
 def _warn_changed(store: CropStore, root: Path) -> CropStore:
-    """Return the store; warn if files have changed in size since they were prepared."""
+    """Return the store unchanged; warn if the size of some files has changed since they were prepared."""
     if SIZE not in store.items:
         return store
     changed = []

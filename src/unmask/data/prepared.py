@@ -1,4 +1,4 @@
-"""The prepared crops of a data set: where they are, whether they match its files, and the command to make them."""
+"""The prepared crops of a data set: their folder, whether they match the raw files, and the command to make them."""
 
 import shlex
 from pathlib import Path
@@ -15,7 +15,7 @@ from unmask.data.stores import store_folder
 
 
 def members(source: Source, split: Split, recipe: Recipe, prepared: str | Path) -> "list[tuple[Prepared, Split]]":
-    """Return the crops and the split of each data set in a source; a data set without its own split gets `split`."""
+    """Return (crops, split) for each data set in a source; `split` is for data sets without a split of their own."""
     return [(Prepared(part, recipe, prepared), own or split) for part, own in source.parts]
 
 
@@ -25,7 +25,7 @@ class Prepared:
     Args:
         source: the data set.
         recipe: turns a file into crops.
-        prepared: the folder of all prepared crops; a generated source has its own folder.
+        prepared: the folder of all prepared crops; not used if the source brings its own crops (generated data).
     """
 
     def __init__(self, source: Source, recipe: Recipe, prepared: str | Path) -> None:
@@ -75,14 +75,14 @@ class Prepared:
     def raw(self) -> Path | None:
         """The folder of the raw files: `root` or, if it does not exist, the folder from which the crops were made.
 
-        None if neither exists, or for generated data, because its files carry marks, unlike the crops.
+        None if neither folder exists. Also None for generated data: the files have watermarks, but the crops do not.
         """
         if self.source.crops is not None:
             return None
         return next((root for root in (self.source.root, Path(self.store.recipe["root"])) if root.is_dir()), None)
 
     def _check_root(self, store: CropStore) -> None:
-        """Reject a `root` whose files differ from the prepared ones; a folder that was moved is accepted.
+        """Check that the crops were made from the files in `root`; the folder may have been moved.
 
         Raises:
             StoreError: the prepared crops were not made from the files in `root`.
@@ -98,10 +98,10 @@ class Prepared:
             )
 
     def verify(self) -> None:
-        """Read the tables and shards once and compare their checksums before they are used.
+        """Check the tables and shards against their stored checksums.
 
         Raises:
-            StoreError: a file changed since it was prepared; the message names it and the command that repairs it.
+            StoreError: files are missing or changed; the message names them and the command that repairs the store.
         """
         if names := checksums.damaged(self.folder):
             raise StoreError(checksums.words(names, self.folder, self.command()))

@@ -1,4 +1,4 @@
-"""Describe the evaluation protocol behind metrics, as text for reports."""
+"""Describe how metrics were computed (the evaluation protocol), as text for reports."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from unmask.data.split import Split
 
 
 class Description(NamedTuple):
-    """The data and settings that a protocol description is made from.
+    """The data and settings that determine the description of a protocol.
 
     Attributes:
         name: name of the data set.
@@ -22,7 +22,7 @@ class Description(NamedTuple):
         sampling: how samples are taken.
         recipe: turns a file into crops.
         image_size: side of the network's input, px.
-        members: the data sets and how each is divided.
+        members: the prepared crops of each data set, and how the data set is divided.
         blended: whether training and validation use self-blends.
         features: description of the precomputed features of a frozen encoder; "" without them.
         fingerprint: fingerprint of the crops.
@@ -45,7 +45,7 @@ class Description(NamedTuple):
 def describe(about: Description, split: str) -> dict[str, str]:
     """Return the evaluation protocol of a split, as {heading: text}."""
     how, items = about.sampling, about.items[about.items["split"] == split]
-    # If a video has only one sample, its frame is not the first one, so frame 0 means a picture.
+    # The only sample of a video is not its first frame. So if the frame of every item is 0, the items are pictures.
     pictures = how.frames is None and about.samples["item"].is_unique and bool((about.samples["frame"] == 0).all())
     noun = "pictures" if pictures else "videos"
     kind = "frames" if how.frames is None else f"clips of {how.frames} frames"
@@ -84,7 +84,7 @@ def _tasks(about: Description) -> dict[str, str]:
 
 
 def _splits(about: Description) -> str:
-    """Describe the split of each data set; a data set's name is added only if there are several."""
+    """Describe the split of each data set; the names of the data sets are added only if there are several."""
     found = []
     for part, split in about.members:
         items = about.items[about.items["dataset"] == part.source.name]

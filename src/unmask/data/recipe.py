@@ -1,4 +1,4 @@
-"""The interface of recipes, which turn files into crops, for preparation and the data module."""
+"""The interface of recipes. A recipe turns a file into crops; preparation and the data module use this interface."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +15,11 @@ class Recipe(Protocol):
 
     @property
     def key(self) -> str:
-        """Hash of everything that determines the crops."""
+        """Hash of `describe()`; recipes with the same key make the same crops."""
 
     @property
     def option(self) -> str:
-        """Name in the config, `data/recipe=OPTION`."""
+        """Name of the recipe in the config: OPTION in `data/recipe=OPTION`."""
 
     @property
     def masks(self) -> bool:
@@ -35,7 +35,7 @@ class Recipe(Protocol):
         """Map landmarks [N, 5, 2] of faces with boxes [N, 4] from frame px to crop px."""
 
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
-        """Return the crops of one file, and of its mask if `masks` is true; raise a ValueError if there are none."""
+        """Return the crops of one file, and of its mask if `masks` is true; raise a ValueError if no crop is found."""
 
 
 def overrides(wanted: Mapping[str, object], usual: Mapping[str, object]) -> list[str]:

@@ -1,7 +1,7 @@
-"""Choose the frames of samples and the order of samples, without random generators that keep state.
+"""Choose the frames of samples and the order of samples, without a random generator that is kept between calls.
 
-The order is seeded by (seed, epoch), and a sample's draws are seeded by (seed, epoch, index), so an interrupted run
-resumes with exactly the samples that it would have seen.
+The order is seeded by (seed, epoch), and a sample's draws are seeded by (seed, epoch, index). So a run that is resumed
+after an interruption sees exactly the same samples as without the interruption.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,9 +20,9 @@ def draw_seed(seed: int, epoch: int, index: int) -> int:
 
 
 def even(total: int, num: int, rng: np.random.Generator | None = None) -> Indices:
-    """Return `num` of `total` positions, one from each of `num` equal parts: its middle, or drawn by `rng`.
+    """Divide `total` positions into `num` equal intervals; return one position of each: the middle, or drawn by `rng`.
 
-    If `total` is less than `num`, positions repeat evenly.
+    If `total` is less than `num`, positions are repeated evenly.
     """
     inside = np.full(num, 0.5) if rng is None else rng.random(num)
     return np.minimum(((np.arange(num) + inside) * total / num).astype(np.int64), total - 1)
@@ -37,11 +37,11 @@ def consecutive(
         frames: frame numbers of the stored crops, ascending [N].
         num: number of frames in the clip.
         stride: distance in video frames.
-        rng: draws the start from all possible starts; if None, `which` selects the start.
-        which: relative position among all possible starts, from 0 (the first) to 1 (the last).
+        rng: draws one of the possible first frames; if None, `which` selects the first frame.
+        which: relative position among the possible first frames, from 0 (the earliest) to 1 (the latest).
 
     Returns:
-        Positions in `frames` [num]; if no such clip is stored, evenly spaced in the longest run of consecutive frames.
+        Positions in `frames` [num]. If no such clip is stored: evenly spaced in the longest run of consecutive frames.
     """
     place = {int(frame): at for at, frame in enumerate(frames)}
     starts = _starts(place, num, stride)
@@ -54,7 +54,7 @@ def consecutive(
 
 
 def draw_stride(frames: Indices, num: int, most: int, rng: np.random.Generator) -> int:
-    """Draw a stride from 1 to `most` for which a clip of `num` frames is stored; return 1 if there is none."""
+    """Draw a stride from 1 to `most` for which a clip of `num` frames is stored; return 1 if no stride is possible."""
     place = {int(frame): at for at, frame in enumerate(frames)}
     fitting = [stride for stride in range(1, most + 1) if _starts(place, num, stride)]
     return int(rng.choice(fitting)) if fitting else 1
@@ -66,9 +66,9 @@ def _starts(place: dict[int, int], num: int, stride: int) -> list[int]:
 
 
 def balanced_order(label: NDArray[np.integer], rng: np.random.Generator) -> Indices:
-    """Return as many positions as there are labels, half from each class, in random order.
+    """Return N positions of `label` [N], half from each class, in random order.
 
-    The larger class is drawn without replacement; the smaller one is repeated in new permutations.
+    Samples of the larger class occur at most once. Samples of the smaller class are repeated in new permutations.
     """
     half = len(label) // 2
     real = _rounds(np.flatnonzero(label == 0), half, rng)
@@ -77,7 +77,7 @@ def balanced_order(label: NDArray[np.integer], rng: np.random.Generator) -> Indi
 
 
 def stratified_order(label: NDArray[np.integer], stratum: NDArray[np.integer], rng: np.random.Generator) -> Indices:
-    """Return as many positions as there are labels, half per class; within a class, equally many per stratum.
+    """Return N positions of `label` [N], half per class and, within a class, equally many per stratum.
 
     Args:
         label: label of each sample [N].
@@ -95,18 +95,17 @@ def stratified_order(label: NDArray[np.integer], stratum: NDArray[np.integer], r
 
 
 def paired_order(label: NDArray[np.integer], source: Indices, rng: np.random.Generator) -> Indices:
-    """Return an order in which entries 2i and 2i + 1 are a fake and the real that it was made from.
+    """Return an order of pairs: entry 2i is a fake, and entry 2i + 1 is the real sample that the fake was made from.
 
     The authors of GenD (github.com/yermandy/GenD) call such pairs essential.
 
     Args:
         label: label of each sample [N].
-        source: position of each fake's source [N]; -1 if it is not available, so that a random real is used.
+        source: position of each fake's source [N]. For -1 (no source), a random real sample is used.
         rng: draws the order.
 
     Returns:
-        As many positions as there are labels, or one fewer if that number is odd. Both entries of a pair must be in
-        the same batch.
+        N positions, or N - 1 if N is odd. Both entries of a pair must be in the same batch.
     """
     real = np.flatnonzero(label == 0)
     fake = _rounds(np.flatnonzero(label == 1), len(label) // 2, rng)
@@ -115,7 +114,7 @@ def paired_order(label: NDArray[np.integer], source: Indices, rng: np.random.Gen
 
 
 def _rounds(members: Indices, number: int, rng: np.random.Generator) -> Indices:
-    """Return `number` members from successive random permutations, so that all occur before any repeats."""
+    """Return `number` members from successive random permutations: each member occurs once before any is repeated."""
     rounds = [rng.permutation(members) for _ in range(-(-number // len(members)))]
     return np.concatenate([members[:0], *rounds])[:number]
 
@@ -129,8 +128,8 @@ class CountedSampler(Sampler[tuple[int, int]]):
         order: draws an epoch's order from a generator seeded by (seed, epoch); None uses 0, 1, 2, ... in every epoch.
         unit: number of consecutive samples that stay together on one process.
         rank: rank of this process.
-        world_size: number of processes. If the samples cannot be divided equally, the first ones of the order are
-            repeated at its end (evaluation drops these duplicates by index).
+        world_size: number of processes. If the samples cannot be divided equally, the first samples of the order are
+            repeated at the end (evaluation drops these duplicates by index).
     """
 
     def __init__(
@@ -150,7 +149,7 @@ class CountedSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def order(self) -> Indices:
-        """Return this epoch's order over all processes [N]."""
+        """Return this epoch's order [N] before it is divided among the processes."""
         if self.draw is None:
             return np.arange(self.size)
         return self.draw(np.random.default_rng([self.seed, self.epoch]))
@@ -176,19 +175,19 @@ class FixedSampler(CountedSampler, SequentialSampler):  # type: ignore[misc]
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A loader that resumes within an epoch: its state is the number of batches returned so far.
+    """A loader that can resume within an epoch: its state is the number of batches returned so far.
 
-    Its sampler must be a `CountedSampler`.
+    The sampler must be a `CountedSampler`.
     """
 
     served = 0
 
     def state_dict(self) -> dict[str, int]:
-        """Return the state, which the Trainer saves in every checkpoint."""
+        """Return the number of batches returned so far; the Trainer saves it in every checkpoint."""
         return {"batches": self.served}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Skip this number of batches at the start of the next epoch."""
+        """Skip the number of batches in `state` at the start of the next epoch."""
         assert isinstance(self.sampler, CountedSampler) and self.batch_size
         done = state["batches"] >= len(self)
         self.served = 0 if done else state["batches"]

@@ -1,4 +1,4 @@
-"""Merge the parts of a store into shards and tables."""
+"""Merge the parts of a store, one file per item, into shards and tables."""
 
 import io
 import json
@@ -23,16 +23,16 @@ SHARD_BYTES = 2**30
 def merge(
     folder: Path, items: pd.DataFrame, about: Sequence[About], shard_bytes: int = SHARD_BYTES
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Merge the parts of all items, in the order of the table, into shards and tables; `finish` completes the store.
+    """Merge the parts of all items into shards and a table of items; call `finish` to complete the store.
 
-    The result depends only on the items and their pixels, not on the order of preparation or on files left by a killed
-    merge.
+    The result depends only on the items and their pixels. The order in which items were prepared, and files left by a
+    killed merge, have no effect.
 
     Args:
         folder: the store's folder.
         items: the manifest's rows.
-        about: the result of each item, in the same order.
-        shard_bytes: maximum size of a shard, unless a single item is larger.
+        about: the result of each item, in the order of `items`.
+        shard_bytes: maximum size of a shard; only a shard with a single item may be larger.
 
     Returns:
         The tables of items and of crops.
@@ -55,13 +55,13 @@ def reasons(about: Sequence[About], items: pd.DataFrame) -> "pd.Series[str]":
 
 
 def write_rejected(items: pd.DataFrame, folder: Path) -> None:
-    """Write rejected.csv, the items that could not be prepared and the reasons; unprintable characters are escaped."""
+    """Write rejected.csv: the items that could not be prepared, with reasons. Unprintable characters are escaped."""
     rejected = items.loc[items["rejected"].notna(), ["item", "path", "rejected"]].map(printable)
     write_text(folder / "rejected.csv", rejected.to_csv(index=False))
 
 
 def finish(folder: Path, crops: pd.DataFrame) -> None:
-    """Write the checksums and then the table of crops, whose presence marks the store as complete."""
+    """Write the checksums, then the table of crops. A store is complete when its table of crops exists."""
     table = _parquet(crops)
     shards = sorted([*folder.glob("crops-*.npy"), *folder.glob("masks-*.npy")])
     found = {path.name: checksum(path) for path in (folder / "items.parquet", *shards)}
@@ -72,7 +72,7 @@ def finish(folder: Path, crops: pd.DataFrame) -> None:
 
 
 def _plan(items: list[str], about: Sequence[About], shard_bytes: int) -> Iterator[dict[str, list[int]]]:
-    """Yield the items of each shard with the shapes of their crops; an item is never divided."""
+    """Yield {item: shape of its crops} for each shard; all crops of an item are in the same shard."""
     members: dict[str, list[int]] = {}
     size = 0
     for item, entry in zip(items, about, strict=True):
@@ -89,7 +89,7 @@ def _plan(items: list[str], about: Sequence[About], shard_bytes: int) -> Iterato
 
 
 def _write_shard(folder: Path, number: int, members: dict[str, list[int]]) -> pd.DataFrame:
-    """Write one shard of crops and, if there are masks, one of masks; return the shard's rows of the crop table."""
+    """Write one shard of crops, and a shard of masks if there are masks; return the shard's rows of the crop table."""
     total = sum(shape[0] for shape in members.values())
     files: dict[str, NDArray[np.uint8]] = {}
     offset, rows = 0, []
@@ -111,7 +111,7 @@ def _write_shard(folder: Path, number: int, members: dict[str, list[int]]) -> pd
 
 @contextmanager
 def _new_shard(path: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
-    """Yield a memory-mapped array to fill; its file is moved to `path` when the block ends."""
+    """Yield a memory-mapped array to fill; its file is moved to `path` when the `with` block ends."""
     with replacing(path) as temporary:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
         reserve(temporary)
@@ -120,7 +120,7 @@ def _new_shard(path: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]
 
 
 def _rows(item: str, crops: Crops, shard: int, offset: int) -> pd.DataFrame:
-    """Return the crop table's rows for an item whose crops start at `offset` in a shard."""
+    """Return an item's rows of the crop table; the item's crops start at `offset` in the shard."""
     count = len(crops.pixels)
     table = pd.DataFrame({"item": item, **{name: vars(crops)[name] for name in SCALARS}})
     table["box"] = pd.Series(list(crops.box.reshape(count, 4)), dtype=object)

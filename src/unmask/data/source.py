@@ -1,4 +1,4 @@
-"""The base class of data sets on disk; it is independent of crops, batches and training."""
+"""The base class of data sets on disk. This module does not depend on crops, batches or training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HASHED = 16  # minimum number of files whose bytes are compared to recognise a d
 
 
 class Source:
-    """A data set. A subclass reads its layout in `find_items` and sets the class attributes below.
+    """A data set. A subclass implements `find_items` for its folder layout and sets the class attributes below.
 
     Args:
         name: name of the data set, the prefix of its items' names, and the folder name of its crops.
@@ -27,10 +27,10 @@ class Source:
         demo: whether the data is rendered; if true, reports mark all its metrics as such.
     """
 
-    HOME = ""  #: where to download it
+    HOME = ""  #: where to download the data set
     LAYOUT = ""  #: expected layout below `root`
     TASK = ""  #: the task of a detector on this data, if it is not obvious
-    #: Protocols in which no group may be in two splits.
+    #: Protocols that do not allow a group in two splits.
     DISJOINT: tuple[str, ...] = ("identity_disjoint", "random_groups")
     #: The guarantee of each protocol, in words.
     PROTOCOL_WORDS: Mapping[str, str] = {
@@ -41,21 +41,21 @@ class Source:
     }
     #: Published numbers of real and fake items, by name of the data set.
     PUBLISHED: Mapping[str, Mapping[str, int]] = {}
-    #: Whether the protocol `predefined` falls back to `random_groups` if a copy of the data set has no splits.
+    #: Whether `random_groups` replaces the protocol `predefined` if a copy of the data set has no splits of its own.
     ELSE_RANDOM_GROUPS = False
 
-    crops: Path | None = None  #: folder of the stores of a source that is generated instead of prepared
+    crops: Path | None = None  #: for generated data: the folder of its crops, which are not made by `unmask prepare`
 
     def __init__(self, name: str, root: str | Path, demo: bool = False) -> None:
         self.name, self.root, self.demo = name, Path(root), demo
 
     @property
     def parts(self) -> Sequence[tuple[Source, Split | None]]:
-        """The data sets of this source, each with its own split or None; a single data set is its only part."""
+        """The pairs (data set, its own split or None) of this source; `[(self, None)]` for a single data set."""
         return [(self, None)]
 
     def find_items(self) -> list[Item]:
-        """Return the items on disk, as rows of the manifest.
+        """Find the data set's files on disk and return one item for each video or picture.
 
         Raises:
             ManifestError: the folder or a list is missing.
@@ -63,22 +63,22 @@ class Source:
         raise NotImplementedError
 
     def require(self, protocol: str, items: Sequence[Item]) -> None:
-        """Reject a copy of the data set that lacks lists or files that a protocol needs.
+        """Check that this copy of the data set contains the lists and files that `protocol` needs.
 
         Raises:
             ManifestError: a list or a file is missing.
         """
 
     def used(self, items: pd.DataFrame, protocol: str) -> pd.Series:
-        """Return a mask [N] of the rows of the manifest that are used, such as those of the chosen manipulations.
+        """Return whether each item is used [N], for example whether its manipulation was chosen.
 
         Raises:
-            ManifestError: the chosen rows are missing.
+            ManifestError: chosen items are missing.
         """
         return pd.Series(True, index=items.index)
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """Return the numbers of `real` and `fake` items in a complete copy; empty if they are not published.
+        """Return the published numbers of `real` and `fake` items; empty if no numbers are published.
 
         Args:
             items: the manifest of this copy.
@@ -86,7 +86,7 @@ class Source:
         return {} if self.demo else dict(self.PUBLISHED.get(str(self.name), {}))
 
     def explain(self) -> str:
-        """Return a text that says where to download the data set, and which layout is expected."""
+        """Return a text that says where to download the data set, and which folder layout is expected."""
         home = f"download it from {self.HOME}. " if self.HOME else ""
         return f"{self.name}: {home}Expected in data.root:\n{self.LAYOUT}"
 
@@ -104,11 +104,11 @@ class Source:
         return ["unmask", "prepare", *self.choice(), f"data.root={self.root}", f"data/recipe={recipe_option}", *changed]
 
     def missing(self, recipe: Recipe) -> str | None:
-        """Return the message that a generated source has no crops of this recipe; None for other sources."""
+        """Return the error message if generated data has no crops of this recipe; None for all other data."""
         return None
 
     def require_root(self) -> None:
-        """Raise an error if `root` is missing; it is only needed to read raw files, not prepared crops.
+        """Raise an error if `root` does not exist. Only raw files are read from `root`; prepared crops do not need it.
 
         Raises:
             ManifestError: the folder does not exist.
@@ -117,7 +117,7 @@ class Source:
             raise ManifestError(f"data.root={self.root}: no such folder\n{self.explain()}")
 
     def holds(self, items: pd.DataFrame) -> bool:
-        """Whether the files below `root` match a manifest in all names, all sizes, and the bytes of some files."""
+        """Whether the files below `root` match a manifest: all names, all sizes, and the bytes of a few files."""
         try:
             table = items_table(self.find_items())
             found = {item: self.root / path for item, path in zip(table["item"], table["path"], strict=True)}

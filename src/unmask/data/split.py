@@ -19,10 +19,10 @@ class Split:
     Args:
         protocol: `official`, `identity_disjoint`, `predefined` or `random_groups` (data/splits.py).
         val_fraction: share of the training items held out for validation, in whole groups (people).
-        test_fraction: share of the items assigned to the test split, in whole groups, if no list defines that split.
-        seed: seed of the assignment; it is independent of the run's seed, so that runs with other seeds share splits.
+        test_fraction: share of the items assigned to the test split, in whole groups, if no list defines this split.
+        seed: seed of the assignment; not the seed of the run, so that runs with different seeds have the same splits.
         only: `real` uses only real items in every split, to train a generator; None uses both classes.
-        leave_out: methods (manipulations or generators) whose fakes are left out of training and validation, so that
+        leave_out: methods (manipulations or generators). Their fakes are left out of training and validation, so that
             the test measures how well a detector recognises unseen methods.
         allow_duplicates: whether unrelated items that look alike may be in different splits.
     """
@@ -42,7 +42,7 @@ class Split:
             raise ValueError(f"data.split.only={self.only}: expected real, or null for both classes")
 
     def rule(self, items: pd.DataFrame, source: Source) -> str:
-        """Return the protocol that is used: `predefined` may fall back to `random_groups` for a copy without splits."""
+        """Return the protocol in use; some data sets use `random_groups` instead of `predefined` if no splits exist."""
         falls_back = self.protocol == "predefined" and source.ELSE_RANDOM_GROUPS
         undivided = falls_back and bool(items["predefined"].isna().all())
         return "random_groups" if undivided else self.protocol
@@ -50,7 +50,7 @@ class Split:
     def divide(
         self, items: pd.DataFrame, crops: pd.DataFrame | None, source: Source
     ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-        """Return the items with their `split` (`train`, `val`, `test` or None), and their crops.
+        """Return the items with a column `split` (`train`, `val`, `test` or None), and the crops of the items.
 
         Args:
             items: rows of the manifest.
@@ -87,7 +87,7 @@ class Split:
         return f"{rule} ({source.PROTOCOL_WORDS[rule].format(seed=self.seed)}{without})"
 
     def unread(self, source: Source) -> list[tuple[str, str]]:
-        """Return the settings that other settings leave without effect, as (name, reason)."""
+        """Return the settings that have no effect because of another setting, as (name, reason)."""
         dealt = self.protocol in DEAL_TEST or (self.protocol == "predefined" and source.ELSE_RANDOM_GROUPS)
         why = f"protocol={self.protocol} uses the data set's own test split"
         return [] if dealt else [("split.test_fraction", why)]

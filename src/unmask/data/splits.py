@@ -16,8 +16,8 @@ from unmask.data.manifest import ManifestError, components
 def official(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> pd.Series:
     """Use the official test list; hold out some of the filmed people (an item's first group) for validation.
 
-    Thus no filmed person is in both training and validation, and a fake stays with its source. Celeb-DF's official list
-    puts some people into both training and test; `identity_disjoint` avoids that.
+    So no filmed person is in both training and validation, and a fake is in the same split as its source. Celeb-DF's
+    official list puts some people into both training and test. Use `identity_disjoint` to avoid this.
     """
     splits = pd.Series(np.where(items["official_test"].astype(bool), "test", "train"), index=items.index, dtype=object)
     if not (splits == "test").any():
@@ -38,8 +38,8 @@ def identity_disjoint(
     """Hold out whole components of the swap graph, so that no person is in two splits.
 
     A swap connects the person filmed and the person swapped in. Components that are entirely on the official test list
-    form the test split; if there are none, the test split is drawn at random by `seed`. The largest component outside
-    the test split is always used for training.
+    form the test split. If there are no such components, the test split is drawn at random by `seed`. The largest
+    component outside the test split is always used for training.
     """
     component = _component(items)
     whole = items["official_test"].astype(bool).groupby(component).transform("all")
@@ -65,7 +65,7 @@ def identity_disjoint(
 
 
 def predefined(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) -> pd.Series:
-    """Use the data set's own splits; if it has no validation split, hold out whole groups of training."""
+    """Use the data set's own splits; if there is no validation split, hold out whole groups of the training split."""
     splits = items["predefined"].astype(object)
     if splits.isna().any():
         raise ManifestError(
@@ -81,9 +81,9 @@ def predefined(items: pd.DataFrame, val_fraction: float = 0.1, seed: int = 0) ->
 def random_groups(
     items: pd.DataFrame, val_fraction: float = 0.1, test_fraction: float = 0.2, seed: int = 0
 ) -> pd.Series:
-    """Assign whole groups at random by `seed`: first to test, then to validation; the rest is for training.
+    """Assign whole groups at random by `seed`: first to test, then to validation, and all remaining groups to training.
 
-    With `test_fraction=1`, all items are in the test split, for a data set that is only used for evaluation.
+    With `test_fraction=1`, all items are in the test split. Use this for a data set that is only for evaluation.
     """
     if test_fraction >= 1:
         return pd.Series("test", index=items.index, dtype=object)
@@ -112,22 +112,22 @@ DEAL_TEST = ("identity_disjoint", "random_groups")  # protocols that use `test_f
 
 
 def _component(items: pd.DataFrame) -> pd.Series:
-    """Return the connected component of each row; a row without groups forms its own.
+    """Return the connected component of each row; a row without groups forms its own component.
 
-    If the table has the column `sha256`, files with the same bytes are connected, too; if it has `twin` (see
-    duplicates.joined), so are unrelated items that look alike.
+    With the column `sha256`, files with the same bytes are also connected. With the column `twin` (see
+    duplicates.joined), unrelated items that look alike are also connected.
     """
     groups = [list(row) or [item] for item, row in zip(items["item"], items["groups"], strict=True)]
     for column in [name for name in ("sha256", "twin") if name in items]:
         twice = items[column].notna() & items[column].duplicated(keep=False)
-        # A component is named after its first member; ~ sorts after all names, so existing names do not change.
+        # A component is named after its alphabetically first member; ~ sorts last, so the added members change no name.
         groups = [row + [f"~{same}"] * bool(two) for row, same, two in zip(groups, items[column], twice, strict=True)]
     of = components(groups)
     return pd.Series([of[row[0]] for row in groups], index=items.index)
 
 
 def _twins(items: pd.DataFrame) -> str:
-    """Return the end of an error message: the number of items that are grouped because they look alike, or ""."""
+    """Return an ending for an error message: how many items are grouped because they look alike; "" if none are."""
     count = int(items["twin"].notna().sum()) if "twin" in items else 0
     return (
         f". {count} items are grouped with items that look like them: see duplicates.csv beside the prepared crops, or "
@@ -143,19 +143,19 @@ def _largest(component: pd.Series) -> str:
 
 def _deal(items: pd.DataFrame, group: pd.Series, fraction: float, seed: int) -> pd.Index:
     """Choose whole groups in a random order drawn by `seed`; return their rows, about `fraction` of each class."""
-    # Groups are numbered in the order of their names; numbers are faster if there are hundreds of thousands.
+    # Number the groups in the order of their names: with hundreds of thousands of groups, numbers are faster.
     number, names = pd.factorize(group, sort=True)
     usable = items["rejected"].isna().to_numpy()
     counts = np.zeros((len(names), 2), np.int64)
     np.add.at(counts, (number[usable], items["label"].to_numpy(int)[usable]), 1)
     total = counts.sum(axis=0)
-    # Want at least one item of each class that has more than one.
+    # Want at least one item of each class that has more than one item.
     wanted = np.maximum(total * min(fraction, 1.0), total > 1) * float(fraction > 0)
     order = np.arange(len(names))
     np.random.default_rng(seed).shuffle(order)
     (want_real, want_fake), real, fake, chosen = wanted.tolist(), 0, 0, []
     for which, (more_real, more_fake) in zip(order, counts[order].tolist(), strict=True):
-        # Take a group only if it brings the counts of both classes, in total, closer to the wanted ones.
+        # Take a group only if it reduces the total difference between the counts of both classes and the wanted counts.
         before = abs(real - want_real) + abs(fake - want_fake)
         if abs(real + more_real - want_real) + abs(fake + more_fake - want_fake) < before:
             chosen.append(which)

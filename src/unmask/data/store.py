@@ -1,4 +1,4 @@
-"""Crops on disk: uint8 arrays [N, 3, S, S] in memory-mapped shards of about 1 GiB, and the two tables.
+"""Crops on disk: uint8 arrays [N, 3, S, S] in memory-mapped shards of about 1 GiB, and the two manifest tables.
 
 A store is a folder:
 
@@ -13,7 +13,7 @@ A store is a folder:
     checksums.json   CRC-32 of each table and shard (data/checksums.py)
     parts/           one file per item during preparation, from which a killed run resumes
 
-Reading a clip from the memory map is about 20 times faster than decoding JPEG files, and lossless.
+Reading a clip from the memory map is about 20 times faster than decoding JPEG files. Crops are stored without loss.
 """
 
 import hashlib
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 DUPLICATES = "duplicates.csv"
 CHECKSUMS = "checksums.json"
-FORMER = {"listed": "official_test", "given": "predefined"}  # columns of older stores that were renamed
+FORMER = {"listed": "official_test", "given": "predefined"}  # column names in older stores -> new names
 AGAIN = "prepare the data set again with rerun=true"
 # Memory maps are closed after this number of bytes was read. Until then, the resident memory of the process may grow by
-# up to 14 times that number, because the operating system reads ahead.
+# up to 14 times this number, because the operating system reads ahead.
 MAPPED_BYTES = 2**25
 
 
@@ -111,7 +111,7 @@ class CropStore:
         return out
 
     def of_item(self, item: str, frames: list[int] | None = None) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
-        """Return the rows and pixels [N, 3, S, S] of one item in these frames; None returns all frames."""
+        """Return the crop table's rows and the pixels [N, 3, S, S] of one item in these frames (None: all frames)."""
         rows = self.crops[self.crops["item"] == item]
         if frames is not None:
             rows = rows[rows["frame"].isin(frames)]
@@ -124,10 +124,10 @@ class CropStore:
 
 
 class MemoryStore:
-    """Crops in memory with the interface of a store, for example of a file that belongs to no data set.
+    """Crops in memory with the interface of a store, for files that belong to no data set.
 
     Args:
-        crops: the crops of each item, by name; all have the same size. The labels are unknown and set to 0.
+        crops: {item: its crops}; all crops have the same size. The labels are unknown and set to 0.
     """
 
     def __init__(self, crops: "Mapping[str, Crops]") -> None:
@@ -148,7 +148,7 @@ class MemoryStore:
         raise StoreError("crops in memory have no masks")
 
     def strips(self, item: str, frames: list[int], track: int) -> list[NDArray[np.uint8]]:
-        """Return the crops of one face of an item in these frames, each [S, S, 3]."""
+        """Return the crops of one face (`track`) of an item in these frames, each [S, S, 3]."""
         rows = self.crops[(self.crops["item"] == item) & (self.crops["track"] == track)]
         place = dict(zip(rows["frame"], rows["offset"], strict=True))
         return [self._pixels[place[frame]].transpose(1, 2, 0) for frame in frames]

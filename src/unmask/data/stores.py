@@ -1,4 +1,4 @@
-"""The interface through which samples read crops, and the joined stores of several data sets."""
+"""The interface of stores, from which samples read crops, and a store that joins the stores of several data sets."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unmask.data.store import CropStore
 
-APART = 100_000  # more shards than any store has, so that shard numbers of joined stores do not overlap
+APART = 100_000  # more shards than any store has; keeps the shard numbers of joined stores apart
 
 
 class Store(Protocol):
@@ -33,12 +33,12 @@ class Store(Protocol):
 
 
 def store_folder(prepared: Path, name: str, key: str) -> Path:
-    """Return the folder of a data set's crops, given the key of the recipe; only this function builds the path."""
+    """Return the folder of a data set's crops: `<prepared>/<name>/<key of the recipe>`."""
     return prepared / name / key
 
 
 def of_item(store: Store, item: str, frames: Sequence[int]) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
-    """Return the rows and pixels [N, 3, S, S] of one item in these frames."""
+    """Return the crop table's rows and the pixels [N, 3, S, S] of one item in these frames."""
     rows = store.crops[(store.crops["item"] == item) & store.crops["frame"].isin(frames)]
     return rows, store.pixels(rows["shard"].to_numpy(), rows["offset"].to_numpy())
 

@@ -1,4 +1,4 @@
-"""Prepare one item and save its crops, or the reason why it has none, on disk."""
+"""Prepare one item and save the result on disk: the item's crops, or the reason why it has no crops."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ Task = tuple[str, str, str | None]  # item, path, mask
 
 @dataclass
 class Work:
-    """Prepare an item in a worker: write the result to disk, and return only the reason if the item is rejected."""
+    """Prepare an item in a worker process: write the result to disk, and return why it is rejected, or None."""
 
     folder: Path
     root: Path
     recipe: Recipe
 
     def __call__(self, task: Task) -> str | None:
-        """Make the crops of one item; return None, or the reason why there are none."""
+        """Make and save the crops of one item; return the reason if the item is rejected, else None."""
         item, path, mask = task
         if (about := read_about(self.folder, item)) is not None:  # prepared by another call meanwhile
             return about["rejected"]
@@ -34,7 +34,7 @@ class Work:
             columns = measured(crops) | {"sha256": file_hash(file)}
         except ValueError as error:
             crops, reason, columns = None, str(error), {}
-        except OSError as error:  # deleted meanwhile, or not readable
+        except OSError as error:  # deleted since it was listed, or not readable
             crops, reason, columns = None, f"cannot be read ({error.strerror})", {}
         keep(self.folder, item, crops, columns | file_size(file), reason)
         return reason
@@ -43,7 +43,7 @@ class Work:
 def record(
     folder: Path, root: Path, results: Iterator[tuple[Task, str | workers.TaskError | None]]
 ) -> Iterator[str | None]:
-    """Yield the reason why each item is rejected, or None; save items that crashed or hung, so they are not retried."""
+    """Yield for each item the reason of its rejection, or None; save crashed or hung items, so they are not retried."""
     for (item, path, _), result in results:
         if isinstance(result, workers.TaskError):
             keep(folder, item, None, file_size(root / path), str(result))
@@ -53,7 +53,7 @@ def record(
 
 
 def keep(folder: Path, item: str, crops: Crops | None, columns: Statistics, reason: str | None) -> None:
-    """Save the result of an item.
+    """Save the crops of an item, or the reason why it has no crops.
 
     Raises:
         workers.Stop: the disk is full, or the folder cannot be written.
@@ -70,5 +70,5 @@ def file_size(file: Path) -> Statistics:
     """Return a file's size as a column of the table of items; empty if the file cannot be read."""
     try:
         return {SIZE: float(file.stat().st_size)}
-    except OSError:  # missing or not readable; the item's reason says so
+    except OSError:  # missing or not readable; this is also the reason why the item is rejected
         return {}

@@ -1,1 +1,1 @@
-"""The supported data sets: each file defines the layout and the protocols of one data set."""
+"""The supported data sets. Most files here define the folder layout and the protocols of one data set."""

@@ -1,7 +1,7 @@
 """CelebA, aligned and cropped (Liu et al., ICCV 2015): photographs of celebrities with forty attributes, all real.
 
-It is used for generators, and for detectors trained on real faces only. Both the authors' lists (.txt, in Anno/ and
-Eval/ or next to the folder of pictures) and Kaggle's (.csv with a header) are supported.
+CelebA is used for generators, and for detectors trained on real faces only. The lists may be the authors' (.txt, in
+Anno/ and Eval/ or next to the folder of pictures) or Kaggle's (.csv with a header).
 """
 
 import warnings
@@ -15,11 +15,11 @@ PICTURES = "img_align_celeba"
 ATTRIBUTES, PARTITION, IDENTITY = "list_attr_celeba", "list_eval_partition", "identity_CelebA"
 SPLITS = {0: "train", 1: "val", 2: "test"}
 
-Table = dict[str, list[int]]  # file name of a picture -> its values
+Table = dict[str, list[int]]  # file name of a picture -> values of the picture
 
 
 class CelebA(Source):
-    """CelebA: `img_align_celeba`, with attributes, partition and identities if their lists are present."""
+    """CelebA: the pictures in `img_align_celeba`, with attributes, official split and identities if the lists exist."""
 
     HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (for research), or Kaggle's celeba-dataset"
     LAYOUT = f"""\
@@ -57,14 +57,14 @@ at random."""
         ]
 
     def _pictures(self) -> list[Path]:
-        """Return the sorted pictures; in Kaggle's copy, they are in a nested folder of the same name."""
+        """Return the sorted pictures; Kaggle's copy contains them in `img_align_celeba/img_align_celeba`."""
         for place in (self.root / PICTURES / PICTURES, self.root / PICTURES):
             if files := sorted(place.glob("*.jpg")):
                 return files
         raise ManifestError(f"no .jpg in {self.root / PICTURES}\n{self.explain()}")
 
     def _table(self, name: str, allowed: set[int] | None, without: str) -> tuple[list[str], Table]:
-        """Return the column names and rows of a list; both are empty, with a warning, if the list is missing."""
+        """Return the column names and rows of a list; if the list is missing, warn and return no names and no rows."""
         places = [self.root / folder / f"{name}{kind}" for folder in ("", "Anno", "Eval") for kind in (".txt", ".csv")]
         path = the_only(places, f"the list {name}")
         if path is not None:
@@ -73,7 +73,7 @@ at random."""
         return [], {}
 
     def _compare(self, name: str, table: Table, files: list[Path]) -> None:
-        """Raise an error if a list lacks pictures that exist; warn if it names more pictures than exist."""
+        """Raise an error if a list does not contain all existing pictures; warn if it contains missing pictures."""
         if table and (bare := [file.name for file in files if file.name not in table]):
             raise ManifestError(f"{name}: {len(bare)} of {len(files)} pictures have no line, such as {bare[0]}")
         if len(table) > len(files):
@@ -85,11 +85,11 @@ at random."""
 
 
 def read_table(path: Path, header: int, allowed: set[int] | None) -> tuple[list[str], Table]:
-    """Read integers for each picture from a list in the authors' format (.txt) or Kaggle's (.csv, one header line).
+    """Read the integers of each picture from a list: the authors' .txt, or Kaggle's .csv with one header line.
 
     Args:
         path: the file.
-        header: number of header lines in a .txt; the last header line names the columns.
+        header: number of header lines in a .txt; the last of these lines names the columns.
         allowed: allowed values; None allows all.
 
     Returns:

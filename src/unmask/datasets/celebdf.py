@@ -1,8 +1,8 @@
 """Celeb-DF v1 and v2 (arXiv:1909.12962), and other data with the same layout.
 
-In the fake `id{a}_id{b}_{n}.mp4`, person a was filmed and b's face was swapped in (the authors say so in issue 6 of
-yuezunli/celeb-deepfakeforensics); the fake was made from `Celeb-real/id{a}_{n}.mp4`. In the official list, label 1
-means real.
+The fake `id{a}_id{b}_{n}.mp4` was made from `Celeb-real/id{a}_{n}.mp4`: person a was filmed, and the face of person b
+was swapped in. This is what the authors say in issue 6 of yuezunli/celeb-deepfakeforensics. In the official list, label
+1 means real.
 """
 
 import re
@@ -71,7 +71,7 @@ class CelebDF(Source):
         ]
 
     def _folder(self, name: str, methods: dict[str, str]) -> list[Item]:
-        """Return one item for each video in one of the three folders."""
+        """Return one item for each video in the folder `name`."""
         folder = self._find(name)
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".mp4")
         if not files:
@@ -101,10 +101,10 @@ class CelebDF(Source):
 
 
 def read_test_list(path: Path) -> dict[str, int]:
-    """Read the official list (lines `LABEL PATH`, no header, 1 = real) as {path: label}, with 0 real, 1 fake.
+    """Read the official test list (lines `LABEL PATH`, 1 = real); return {path: label} with 0 real, 1 fake.
 
     Raises:
-        ManifestError: a line is malformed, or two lines give one video both labels.
+        ManifestError: a line is malformed, or two lines label the same video differently.
     """
     listed: list[tuple[int, str, int]] = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
@@ -134,5 +134,5 @@ def read_methods(path: Path) -> dict[str, str]:
 
 
 def _same(path: str) -> str:
-    """Normalise slashes and case of a path, so that lists match the disk."""
+    """Normalise slashes and case of a path, so that paths in lists match paths on disk."""
     return path.replace("\\", "/").lower()

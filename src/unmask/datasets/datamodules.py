@@ -1,7 +1,7 @@
 """LightningDataModules of single data sets, for use without Hydra.
 
-They are not defined in the files of the data sets, because `unmask prepare` imports those files, and Lightning takes
-seconds to import.
+These classes are not defined in the files of the data sets, because `unmask prepare` imports those files, and importing
+Lightning takes seconds.
 """
 
 from unmask.data.datamodule import data_module

@@ -1,7 +1,7 @@
 """DeepfakeArt's inpainting category (arXiv:2306.01272), and the output of `unmask inpaint` in the same layout.
 
 The data set was made to detect whether one of two pictures is a copy of the other. Here, the task is to classify single
-pictures as original or inpainted; masks show where they were inpainted. The files group.png, which show original and
+pictures as original or inpainted; masks show the inpainted regions. The files group.png, which show original and
 forgery side by side, are ignored.
 """
 
@@ -57,7 +57,7 @@ class DeepfakeArt(Source):
         return [replace(item, predefined=split_of.get(item.path.split("/")[2])) for item in items]
 
     def require(self, protocol: str, items: Sequence[Item]) -> None:
-        """Raise an error if the protocol uses the official lists, but these are incomplete."""
+        """Raise an error if the protocol uses the official lists, but some paintings are not on these lists."""
         unlisted = [item.path for item in items if item.predefined is None]
         if protocol == "predefined" and unlisted and len(unlisted) < len(items):
             raise ManifestError(
@@ -66,7 +66,7 @@ class DeepfakeArt(Source):
             )
 
     def _painting(self, folder: Path, methods: dict[str, str]) -> Iterator[Item]:
-        """Yield the original in one folder and its forgeries, with their masks if they exist."""
+        """Yield the original and the forgeries in the folder of one painting, with masks if there are any."""
         number, where = folder.name, f"{CATEGORY}/{folder.name}"
         files = {file.name for file in folder.iterdir()}
         forgeries = {name: match.group(1) for name in sorted(files) if (match := FORGERY.fullmatch(name))}
@@ -114,7 +114,7 @@ class DeepfakeArt(Source):
 
 
 def read_pairs(path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield (painting, (original's file name, forgery's file name)) for each inpainting in an official list.
+    """Yield (painting, (file name of the original, file name of the forgery)) for each inpainting in an official list.
 
     The list has the format `{attack: {index: {original, generated}}}`.
 

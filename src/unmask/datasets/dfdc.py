@@ -1,7 +1,7 @@
 """DFDC, the Deepfake Detection Challenge (arXiv:2006.07397): its training parts, its public test set, or both.
 
-Each training part has a metadata.json with the original of each fake; the public test set has a labels.csv. People are
-not identified: an original and its fakes stay in one split, but a person may appear in several originals.
+Each training part has a metadata.json that names the original of each fake. The public test set has a labels.csv. An
+original and its fakes are kept in one split. But the people are not named, so a person may be in several splits.
 """
 
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from unmask.datasets.lists import named_once, read_csv, read_json
 LABELS = {"REAL": 0, "FAKE": 1}
 MARKS = ("0 (real)", "1 (fake)")  # labels in the test list
 METADATA, TEST_LIST = "metadata.json", "labels.csv"
-TEST_FOLDER = "test_videos"  # folder of the labels.csv videos in Kaggle's copy
+TEST_FOLDER = "test_videos"  # folder of the videos of a labels.csv in Kaggle's copy
 
 
 class DFDC(Source):
-    """DFDC: folders with a metadata.json are split by original video; a folder with a labels.csv is the test split."""
+    """DFDC: folders with a metadata.json are divided by original video; a folder with a labels.csv is for testing."""
 
     HOME = "https://ai.meta.com/datasets/dfdc (with an account; for research), or Kaggle's deepfake-detection-challenge"
     LAYOUT = f"""\
@@ -41,7 +41,7 @@ validation; without a test set, the parts are split at random by original video.
         "unknown, so a person may be in two splits",
     }
     ELSE_RANDOM_GROUPS = True
-    # The training parts and the public test set, counted from their lists (polimi-ispl/icpr2020dfdc, issue 63).
+    # Numbers of videos in the lists of the training parts and the public test set (polimi-ispl/icpr2020dfdc, issue 63).
     PARTS, PUBLIC_TEST = {"real": 19_154, "fake": 100_000}, {"real": 2500, "fake": 2500}
 
     def find_items(self) -> list[Item]:
@@ -57,7 +57,9 @@ validation; without a test set, the parts are split at random by original video.
         return items + [item for place in tests for item in self._test(place)]
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """Return the counts of what this copy contains: the training parts, the public test set, or both."""
+        """Return the published numbers for the data in this copy: the training parts, the public test set, or both."""
+        if self.demo:
+            return {}
         tests = items["predefined"] == "test"
         held = [count for count, there in ((self.PARTS, ~tests), (self.PUBLIC_TEST, tests)) if there.any()]
         return {kind: sum(count[kind] for count in held) for kind in ("real", "fake")}
@@ -73,7 +75,7 @@ validation; without a test set, the parts are split at random by original video.
             yield self._item(place / name, label, source, predefined, (f"{self.name}/{group}",))
 
     def _test(self, place: Path) -> Iterator[Item]:
-        """Yield one item for each line of a labels.csv, which does not name originals."""
+        """Yield one item for each line of a labels.csv; this list does not name the originals of fakes."""
         inside = place / TEST_FOLDER
         files = {(inside if inside.is_dir() else place) / name: label for name, label in read_labels(place / TEST_LIST)}
         self._check_there(place / TEST_LIST, list(files))
@@ -96,7 +98,7 @@ validation; without a test set, the parts are split at random by original video.
 
 
 def read_metadata(path: Path) -> dict[str, Settings]:
-    """Read a training part's list as {file name: entry}, with the `label` and, for fakes, the `original`.
+    """Read the metadata.json of a training part: {file name: {`label`: REAL or FAKE, `original`: only for fakes}}.
 
     Raises:
         ManifestError: the file has another format, or a label contradicts an `original`.
@@ -119,10 +121,10 @@ def read_metadata(path: Path) -> dict[str, Settings]:
 
 
 def read_labels(path: Path) -> list[tuple[str, int]]:
-    """Read the list of the public test set as pairs (file name, label), 1 = fake.
+    """Read the list of the public test set; return pairs (file name, label) with 0 real, 1 fake.
 
     Raises:
-        ManifestError: a line is malformed, or two lines give one video both labels; the message names the lines.
+        ManifestError: a line is malformed, or two lines label a video differently; the message names the lines.
     """
     rows = read_csv(path)
     if not rows or rows[0] != ["filename", "label"]:

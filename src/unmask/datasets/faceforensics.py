@@ -1,10 +1,10 @@
 """FaceForensics++ (arXiv:1901.08971), with FaceShifter and Google's DeepFakeDetection in the same layout.
 
-In a fake's name `<target>_<source>.mp4`, target is the altered video, and source is the video whose face or expression
-was transferred to it. The official lists contain pairs of videos; each video of a pair is the other's source.
-DeepFakeDetection shows actors instead of YouTube videos (`<target>_<source>__<scene>__<id>.mp4`) and has no list:
-published work uses all of it for testing, and so does the protocol `predefined`. The 1,000 sequences come from 977
-YouTube videos, so a few people may be in two splits.
+In the fake `<target>_<source>.mp4`, the face or expression of the video `source` was transferred to the video `target`.
+The official lists contain pairs of videos. Each video of a pair is the source for the other video of the pair.
+DeepFakeDetection shows actors (`<target>_<source>__<scene>__<id>.mp4`) and has no lists. Published work uses all of
+DeepFakeDetection for testing, and so does the protocol `predefined`. The other 1,000 sequences come from 977 YouTube
+videos, so a few people may be in two splits.
 """
 
 import re
@@ -32,12 +32,12 @@ EXAMPLE = {
 
 
 class FaceForensics(Source):
-    """FaceForensics++: originals and manipulations at one compression, with the official lists of pairs.
+    """FaceForensics++: originals and fakes at one compression level, with the official lists of pairs.
 
     Args:
         name: name of the data set; use a different name for each compression.
         root: folder of the data set.
-        compression: the compression, and the name of its folder: `raw`, `c23` or `c40`.
+        compression: the compression level, which is also the name of the folder: `raw`, `c23` or `c40`.
         methods: the manipulations to use; prepared crops of other manipulations are ignored.
         demo: see `Source`.
     """
@@ -75,14 +75,14 @@ class FaceForensics(Source):
 
     @property
     def origins(self) -> list[str]:
-        """The folders of originals for the chosen methods."""
+        """The folders that contain the originals of the chosen methods."""
         return [
             *(["youtube"] if set(self.methods) - {ACTED} else []),
             *(["actors"] if ACTED in self.methods else []),
         ]
 
     def find_items(self) -> list[Item]:
-        """Return one item per video; sequences and sources are taken from the file names."""
+        """Return one item per video; groups and sources are taken from the file names."""
         pairs = self._pairs() if "youtube" in self.origins else {}
         split_of = {number: split for split, found in pairs.items() for pair in found for number in pair}
         items = [self._original(path, origin) for origin in self.origins for path in self._videos(origin, True)]
@@ -96,7 +96,7 @@ class FaceForensics(Source):
         ]
 
     def require(self, protocol: str, items: Sequence[Item]) -> None:
-        """Reject a copy that lacks the official lists, or whose videos do not match the lists."""
+        """Raise an error if `predefined` is chosen, but the official lists are missing or do not match the videos."""
         if protocol != "predefined":
             return
         pairs = self._pairs() if "youtube" in self.origins else {}
@@ -110,8 +110,8 @@ class FaceForensics(Source):
             self._check_complete(items, pairs)
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """Return 1,000 reals, and 1,000 fakes per method (dataset/README.md of HOME); empty with DeepFakeDetection."""
-        return {} if ACTED in self.methods else {"real": 1000, "fake": 1000 * len(self.methods)}
+        """Return 1,000 reals and 1,000 fakes per method (dataset/README.md of HOME); empty with DeepFakeDetection."""
+        return {} if self.demo or ACTED in self.methods else {"real": 1000, "fake": 1000 * len(self.methods)}
 
     def _videos(self, folder: str, original: bool) -> list[Path]:
         above = self.root / ("original_sequences" if original else "manipulated_sequences") / folder
@@ -167,7 +167,7 @@ class FaceForensics(Source):
         )
 
     def _official(self, item: Item, split_of: dict[str, str]) -> str | None:
-        """Return the official split of an item; all of DeepFakeDetection is in the test split."""
+        """Return the official split of an item, or None; all items of DeepFakeDetection are in the test split."""
         members = [group.rpartition("/")[2] for group in item.groups]
         if item.groups[0].startswith(f"{self.name}/actors/"):
             return "test"
@@ -188,7 +188,7 @@ class FaceForensics(Source):
             )
 
     def used(self, items: pd.DataFrame, protocol: str) -> pd.Series:
-        """Return which items belong to the chosen methods or their originals; other items are ignored."""
+        """Return whether each item is a fake of a chosen method, or an original of a chosen method [N]."""
         if absent := sorted(set(self.methods) - set(items["method"])):
             raise ManifestError(
                 f"data.methods: no crops of {', '.join(absent)} are prepared; prepare again with rerun=true, or choose "

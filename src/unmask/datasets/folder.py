@@ -17,16 +17,16 @@ SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "
 
 
 class Folder(Source):
-    """Your own files in folders `real` and `fake`, or in both of these within `train`, `val` and `test`.
+    """Your own files in folders `real` and `fake`, directly in `root` or in each of its folders `train`, `val`, `test`.
 
     Args:
         name: name of the data set: letters, digits, `_` and `-`.
         root: folder of the data set.
-        only: `real`, for generators: the root may then contain real media directly, without a folder `real`.
+        only: None, or `real` for generators. With `real`, the root may contain real media without a folder `real`.
         group: a regular expression, searched for in each file's path below `real` or `fake/METHOD` (without suffix).
-            Files with the same first group (or the same match, if the expression has no group) stay in one split:
-            `(.+)_frame` keeps the pictures of a video together. None uses the sub-folder or, outside of sub-folders,
-            the file name.
+            Files with the same text in the first parentheses of the expression (without parentheses: the same match)
+            stay in one split. `(.+)_frame` keeps the pictures of a video together. None groups files by sub-folder or,
+            outside of sub-folders, by file name.
         demo: see `Source`.
     """
 
@@ -87,7 +87,7 @@ from another part of the path, set data.group to a regular expression, such as d
         return found
 
     def _parts(self) -> dict[str, Path]:
-        """Return the folder of each split; empty if the data set is not divided."""
+        """Return {split: folder}; empty if the root has no folders such as `train` and `test`."""
         parts: dict[str, Path] = {}
         for folder in _folders(self.root, SPLITS):
             if (other := parts.setdefault(SPLITS[folder.name.lower()], folder)) != folder:
@@ -110,7 +110,7 @@ from another part of the path, set data.group to a regular expression, such as d
             yield self._item(file, place, label, split, stems[file.with_suffix("")] > 1)
 
     def _item(self, file: Path, place: Path, label: int, split: str | None, ambiguous: bool) -> Item:
-        """Return the item of one file; if a.jpg and a.png both exist, their names keep the suffix."""
+        """Return the item of one file; if a.jpg and a.png both exist (`ambiguous`), the item names keep the suffix."""
         inside = file.relative_to(place)
         method = "real"
         if label:
@@ -138,12 +138,12 @@ from another part of the path, set data.group to a regular expression, such as d
 
 
 def _folders(root: Path, names: dict[str, Any]) -> list[Path]:
-    """Return the folders with these names, ignoring case."""
+    """Return the folders in `root` that have one of these names, ignoring case."""
     return [entry for entry in sorted(root.iterdir()) if entry.is_dir() and entry.name.lower() in names]
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder except hidden ones; links are followed, but no folder is visited twice."""
+    """Yield all files below a folder except hidden files; links are followed, but no folder is visited twice."""
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)

@@ -1,4 +1,4 @@
-"""The output of a generator or face swapper as a data set for detectors, together with real pictures or faces."""
+"""Data set for detectors: the output of a generator or face swapper, together with real pictures or faces."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,19 +11,19 @@ from unmask.data.source import Source
 from unmask.data.store import CropStore
 from unmask.files import read_json
 
-CROPS = "crops"  # the store in the output folder of `unmask sample` or `unmask swap`
+CROPS = "crops"  # folder of the crops in the output folder of `unmask sample` or `unmask swap`
 
 
 class Generated(Source):
     """The output of `unmask sample` or `unmask swap`, as it was before watermarks and other marks were added.
 
-    Real pictures next to samples are resized like the generator's training data and keep the splits of the generator's
-    training, so that neither generator nor detector was trained on a test picture. A video and its swap are in the same
-    split; the person swapped in is in all splits.
+    The real pictures next to samples come from the generator's data set. They are resized as in its training and stay
+    in their split, so that neither generator nor detector is trained on a test picture. A swapped video is in
+    the same split as the original video. The person swapped in is in all splits.
 
     Args:
         root: the output folder (`out`) of `unmask sample` or `unmask swap`.
-        name: name of the data set; None uses the generator's.
+        name: name of the data set; None uses the name of the generator.
         demo: whether the generator was trained on rendered data.
     """
 
@@ -45,7 +45,7 @@ class Generated(Source):
             )
 
     def find_items(self) -> list[Item]:
-        """Return the items of the stored crops; the files in `pictures` carry marks, so they cannot be used."""
+        """Return the items of the stored crops. The output files are not used, because they contain watermarks."""
         stores = sorted(self.root.glob(f"{CROPS}/*/crops.parquet"))
         if not stores:
             raise ManifestError(
@@ -65,7 +65,7 @@ class Generated(Source):
         return ["unmask", "sample", "run=RUN_OF_THE_GENERATOR", f"out={self.root}"]
 
     def missing(self, recipe: Recipe) -> str:
-        """Return the message that there are no crops of a recipe, with the options that select the existing crops."""
+        """Return the error message for missing crops of a recipe, with the options that select the existing crops."""
         asked, told = recipe.describe(), []
         for file in sorted(self.root.glob(f"{CROPS}/*/crops.parquet")):
             made = {key: value for key, value in CropStore(file.parent).recipe.items() if key not in ("root", "key")}
@@ -83,7 +83,7 @@ class Generated(Source):
 
 
 def _name(root: Path) -> str:
-    """Return the generator's name from its samples, or a placeholder before any exist."""
+    """Return the generator's name, which is part of the names of fakes; `generated` if there are no fakes yet."""
     for path in sorted(root.glob(f"{CROPS}/*/items.parquet")):
         items = pd.read_parquet(path, columns=["item", "label"])
         fake = items.loc[items["label"] == 1, "item"]

@@ -1,4 +1,4 @@
-"""Read the lists that come with data sets: text, CSV and JSON, in the encodings that common programs use."""
+"""Read the lists that come with data sets: text, CSV and JSON files, as UTF-8 or UTF-16."""
 
 import codecs
 import csv
@@ -14,14 +14,14 @@ from unmask.files import NotRegularError, open_regular, printable
 
 T = TypeVar("T")
 
-MOST_BYTES = 2**28  # per list; the largest known one, CelebA's attributes, has 27 MB
+MOST_BYTES = 2**28  # per list; the largest known list, CelebA's attributes, has 27 MB
 
 
 def read_text(path: Path) -> str:
-    """Read a list as text: UTF-8 with or without a byte order mark, or UTF-16 with one, as saved by Excel and Notepad.
+    """Read a list as text: UTF-8, or UTF-16 with a byte order mark. Excel and Notepad save such files.
 
     Raises:
-        ManifestError: the file has another encoding, is not a regular file, or is too large for a list.
+        ManifestError: the file has an unsupported encoding, is not a regular file, or is too large for a list.
     """
     content = read_bytes(path)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -65,8 +65,8 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        ManifestError: an object repeats a key with different values (`json` would silently keep the last), or the file
-            is nested too deeply for Python.
+        ManifestError: an object repeats a key with different values (`json` would silently keep the last value), or the
+            file is nested too deeply for Python.
         ValueError: the file is not JSON.
     """
 
@@ -80,12 +80,12 @@ def read_json(path: Path) -> Any:
 
 
 def named_once(path: Path, rows: Iterable[tuple[int | str, str, T]]) -> dict[str, T]:
-    """Return the rows (line, file, value) of a list as {file: value}.
+    """Return the rows (line number, file name, value) of a list as {file name: value}.
 
-    A file that is repeated with the same value counts once, with a warning.
+    If a file name is repeated with the same value, a warning is given.
 
     Raises:
-        ManifestError: a file has two different values.
+        ManifestError: a file name is repeated with a different value.
     """
     found: dict[str, T] = {}
     lines: dict[str, int | str] = {}
@@ -108,12 +108,12 @@ def named_once(path: Path, rows: Iterable[tuple[int | str, str, T]]) -> dict[str
 
 
 def the_only(places: Iterable[Path], what: str) -> Path | None:
-    """Return the only path that exists; None if none exists.
+    """Return the path in `places` that exists; None if no path exists.
 
-    Several files with identical bytes count as one.
+    If several files exist and have the same bytes, the first path is returned.
 
     Raises:
-        ManifestError: several exist with different contents, so it is unclear which is meant.
+        ManifestError: several paths exist, and their contents differ.
     """
     there = [place for place in places if place.exists()]
     if len(there) > 1 and not (all(p.is_file() for p in there) and len({read_bytes(p) for p in there}) == 1):

@@ -1,4 +1,4 @@
-"""Several data sets as one: detectors train on all of them, and the column `dataset` separates the results."""
+"""Several data sets as one: detectors train on all data sets; the column `dataset` keeps their results apart."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,13 +11,13 @@ from unmask.data.split import Split
 
 
 class Mixture(Source):
-    """Several data sets used together, each prepared by the same recipe in its own store.
+    """Several data sets used together. The recipe is the same for all data sets, but each data set has its own store.
 
-    Each data set is divided by its own `split`. Leaks between data sets are rejected if files or stored pixels are
-    identical; look-alike pictures in different data sets are not searched for.
+    Each data set is divided by its own `split`. Identical files or crops in different splits are also rejected if they
+    are in different data sets. Pictures that only look alike are not compared across data sets.
 
     Args:
-        parts: {any name: data config of one data set}; only `source` and `split` of the configs are used.
+        parts: {any name: data config of one data set}; only the keys `source` and `split` of these configs are used.
         name: name of the mixture; None joins the names of its data sets.
         root: not used, because each data set has its own root.
         demo: whether some of the data is rendered.
@@ -45,18 +45,18 @@ class Mixture(Source):
         return [item for source, _ in self._parts for item in source.find_items()]
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """Return nothing, because a mixture is not a published data set."""
+        """Return an empty mapping, because a mixture is not a published data set."""
         return {}
 
     def explain(self) -> str:
-        """Return a text that says where to download each data set, and its expected layout."""
+        """Return a text that says where to download each data set, and which folder layout is expected."""
         return "\n".join(source.explain() for source, _ in self._parts)
 
     def require_root(self) -> None:
         """Raise an error if the folder of a data set is missing.
 
         Raises:
-            ManifestError: folders are missing; the message lists them.
+            ManifestError: folders are missing; the message lists the missing folders.
         """
         if missing := [f"{source.name}: {source.root}" for source, _ in self._parts if not source.root.is_dir()]:
             raise ManifestError(f"data.parts: no such folder: {', '.join(missing)}")

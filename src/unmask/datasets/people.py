@@ -1,7 +1,7 @@
 """Faces of two or more named people, each in a folder of videos or photographs: training data for a face swapper.
 
-Each person must be in both training and validation. Therefore a part of each person's material is held out: whole files
-if there are several, else the end of the only video.
+Each person must be in training, validation and test. Therefore some files of each person are held out from training. If
+a person has only one video, the end of this video is held out.
 """
 
 import re
@@ -62,7 +62,7 @@ consented."""
         self.people = {str(key): str(pattern) for key, pattern in people.items()}
 
     def find_items(self) -> list[Item]:
-        """Return one item per file, named after its person and its path."""
+        """Return one item per file; its name contains the person and the path of the file."""
         found: dict[str, tuple[str, Path]] = {}
         for person in self.people:
             files = list(self.files(person))
@@ -83,7 +83,7 @@ consented."""
         ]  # fmt: skip
 
     def files(self, person: str) -> Iterator[Path]:
-        """Yield the sorted videos and pictures of a person, without hidden files."""
+        """Yield the videos and pictures of a person in alphabetical order, without hidden files."""
         matches = set(self.root.glob(self.people[person]))
         inside = {file for match in matches if match.is_dir() for file in match.rglob("*")}
         for file in sorted(matches | inside):
@@ -104,7 +104,7 @@ consented."""
 
 @dataclass(frozen=True)
 class PeopleSplit(Split):
-    """Hold out material of each person (`split_per_identity`); both fractions refer to each person's crops."""
+    """Hold out files of each person (see `split_per_identity`). The fractions are shares of each person's crops."""
 
     protocol: str = "random_groups"
     test_fraction: float = 0.1
@@ -120,7 +120,7 @@ class PeopleSplit(Split):
     def divide(
         self, items: pd.DataFrame, crops: pd.DataFrame | None, source: Source
     ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-        """Divide the items by their crops; before preparation (`crops` is None), return them undivided."""
+        """Divide the items according to their crops; before preparation (`crops` is None), return `items` unchanged."""
         if crops is None:
             return items, None
         return split_per_identity(items, crops, self.val_fraction, self.test_fraction, self.seed)
@@ -128,10 +128,10 @@ class PeopleSplit(Split):
 
 @dataclass(frozen=True)
 class PeopleSampling(Sampling):
-    """Sampling for face swaps: each person is equally frequent, and batches contain `identity` and `mask`.
+    """Sampling for face swaps: all persons are equally frequent, and batches contain `identity` and `mask`.
 
     Args:
-        people: see `People`; identities are numbered in the order of these names.
+        people: see `People`; `identity` is the position of the person in this mapping.
     """
 
     balance: str = "none"
@@ -159,13 +159,13 @@ class PeopleSampling(Sampling):
         return data
 
     def order(self, samples: CropDataset) -> tuple[Order, int]:
-        """Return an order with equally many faces of each person, redrawn in each epoch."""
+        """Return a function that draws an epoch's order with equally many faces of each person, and 1 (no pairs)."""
         assert isinstance(samples, PeopleDataset)
         return partial(identity_balanced_order, samples.identity.numpy()), 1
 
 
 class PeopleDataset(CropDataset):
-    """A `CropDataset` with `identity` int64 [B] and the face's `mask` uint8 [B, 1, S, S], 255 inside its outline."""
+    """A `CropDataset` with `identity` int64 [B] and `mask` uint8 [B, 1, S, S], 255 inside the outline of the face."""
 
     identity: Tensor  #: index of each sample's person in `data.people` [N]
     landmarks: NDArray[np.float32]  #: landmarks of each crop, crop px [N, 5, 2]
@@ -185,8 +185,8 @@ class PeopleDataset(CropDataset):
 def outline() -> NDArray[np.float32]:
     """Return a mask of the mean face, from the jaw to above the brows, on the canvas of data/blend.py.
 
-    `fit` warps this mask to a face. The mask is 1 inside and extends a little above the brows, so that they remain
-    inside when a swapper softens the mask inwards.
+    `fit` warps this mask to a face. The mask is 1 inside and extends a little above the brows, so that the brows remain
+    inside when a swapper erodes and blurs the mask.
     """
     mask = np.zeros((CANVAS, CANVAS), np.float32)
     points = np.concatenate([PARTS["whole"], BROWS - np.array([0, ABOVE], np.float32)])
@@ -211,7 +211,7 @@ def landmarks(crops: pd.DataFrame, recipe: Recipe) -> NDArray[np.float32]:
 
 
 def identity_balanced_order(identity: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return as many positions as samples, in random order, equally many per person; small sets are repeated."""
+    """Return N positions of `identity` [N] in random order, equally many per person; rare persons are repeated."""
     people = np.unique(identity)
     each = -(-len(identity) // len(people))
     rows = [np.resize(rng.permutation(np.flatnonzero(identity == person)), each) for person in people]
@@ -221,20 +221,20 @@ def identity_balanced_order(identity: NDArray[np.integer], rng: np.random.Genera
 def split_per_identity(
     items: pd.DataFrame, crops: pd.DataFrame, val_fraction: float, test_fraction: float, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Hold out material of each person: whole files, or the end of the video if there is only one file.
+    """Hold out whole files of each person or, if a person has only one file, the end of this file.
 
-    Held-out material is divided in frame order, first validation, then test. If a file is divided among splits, its
-    later parts become separate items, `ITEM#val` or `ITEM#test`.
+    The held-out frames are divided in order: first validation, then test. If a file is divided among splits, its frames
+    in the second and third split become separate items, named `ITEM#val` or `ITEM#test`.
 
     Args:
-        items: items of the manifest; the first group is the person.
+        items: items of the manifest; the first group of an item is the person.
         crops: crops of the store, in order of item and frame.
         val_fraction: share of each person's crops for validation.
         test_fraction: share of each person's crops for test.
         seed: seed of the random choice of files.
 
     Raises:
-        ManifestError: a person has too little material to hold some out.
+        ManifestError: a person has too few crops for three splits.
     """
     split = pd.Series(None, index=crops.index, dtype=object)
     person = items.set_index("item")["groups"].map(lambda groups: groups[0])
@@ -251,7 +251,7 @@ def split_per_identity(
 
 
 def _order(rows: pd.DataFrame, share: float, rng: np.random.Generator) -> tuple[pd.Index, int]:
-    """Return the rows of a person's crops, the held-out ones last, and the number of held-out crops."""
+    """Return the rows of a person's crops, with the held-out crops at the end, and the number of held-out crops."""
     by_time = rows.sort_values(["item", "frame", "track"], kind="stable")
     names = [str(name) for name in rng.permutation(sorted(rows["item"].unique()))]
     wanted = max(2, round(share * len(rows)))
@@ -264,7 +264,7 @@ def _order(rows: pd.DataFrame, share: float, rng: np.random.Generator) -> tuple[
 
 
 def _parts(items: pd.DataFrame, crops: pd.DataFrame, split: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Assign each item the split of its first part, and add an item for each part that is in another split."""
+    """Give each item the first split of its crops; crops in later splits become items `ITEM#val` or `ITEM#test`."""
     first = split.groupby(crops["item"]).agg(lambda found: min(found, key=("train", *HELD).index))
     apart = split != crops["item"].map(first)
     renamed = crops["item"].where(~apart, crops["item"] + "#" + split)
@@ -273,6 +273,6 @@ def _parts(items: pd.DataFrame, crops: pd.DataFrame, split: pd.Series) -> tuple[
     added = items.set_index("item").loc[more["item"]].assign(split=more["split"].to_numpy()).reset_index()
     added["item"] = more["new"].to_numpy()
     if "sha256" in added:
-        added["sha256"] = None  # the file is in two splits on purpose; its frames are still compared
+        added["sha256"] = None  # the file is in two splits on purpose, so `check_leaks` must compare only its frames
     joined = pd.concat([items, added], ignore_index=True) if len(added) else items
     return joined, crops.assign(item=renamed)

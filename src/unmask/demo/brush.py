@@ -55,7 +55,7 @@ def draw_brush(r: Random) -> Brush:
 def paint(motif: Image, flow: Image, brush: Brush, r: Random, where: Image | None = None) -> Image:
     """Paint a motif `[SIZE, SIZE, 3]` along directions `[SIZE, SIZE]` (radians); return a picture of the same shape.
 
-    If a mask `where` `[SIZE, SIZE]` is given, strokes are laid only around pixels where it is 1.
+    If a mask `where` `[SIZE, SIZE]` is given, strokes are laid only around pixels where the mask is 1.
     """
     wanted = None if where is None else cv2.dilate(where, np.ones((25, 25), np.uint8)) > 0
     canvas = np.clip(cv2.GaussianBlur(motif, (0, 0), 6) * r.uniform(0.85, 1), 0, 255).astype(np.uint8)

@@ -17,7 +17,7 @@ IRISES = floats([[62, 40, 26], [96, 66, 38], [72, 104, 140], [84, 112, 82], [100
 
 @dataclass(frozen=True)
 class Eye:
-    """The right eye: centre, half width and height above the centre (in half faces), and the slope of its axis."""
+    """The right eye: centre, half width, height above the centre (unit: half the face's width or height), and slope."""
 
     x: float
     y: float
@@ -28,7 +28,7 @@ class Eye:
 
 @dataclass(frozen=True)
 class Mouth:
-    """The mouth: half width, centre, thickness of each lip, and rise of the corners (in half faces)."""
+    """The mouth: half width, centre, thickness of each lip, rise of the corners (in the unit of `Eye`)."""
 
     w: float
     y: float
@@ -39,7 +39,7 @@ class Mouth:
 
 @dataclass(frozen=True)
 class Looks:
-    """A person's traits: RGB colours, `age` from 0 to 1, and half width `w` and half height `h` in px at scale 1.
+    """A person's traits: RGB colours, `age` from 0 to 1, the face's half width `w` and half height `h` (px, scale 1).
 
     `jaw` is the amount by which the face is narrower at the chin; `square` is the exponent of the face's outline.
     """

@@ -1,4 +1,4 @@
-"""Layers around the face: hair, ears, glasses, neck and clothes. Each is drawn once per person and moves rigidly."""
+"""Layers around the face: hair, ears, glasses, neck, clothes. Each layer is drawn once per person and moves rigidly."""
 
 import numpy as np
 

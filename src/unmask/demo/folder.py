@@ -18,12 +18,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Jobs(Generic[Work]):
-    """The work to do in a folder.
+    """The files to render into a folder.
 
     Attributes:
-        every: All pieces of work.
-        exists: A function that returns whether a piece is done.
-        job: A function that does one piece; the piece's files appear only when they are complete.
+        every: All pieces of work, such as clips.
+        exists: A function that returns whether the files of a piece of work exist.
+        job: A function that renders the files of one piece of work; files must appear only when they are complete.
     """
 
     every: Sequence[Work]
@@ -34,17 +34,17 @@ class Jobs(Generic[Work]):
 def fill(
     root: Path, arguments: Mapping[str, int | float], jobs: Jobs[Work], workers: int, progress: Progress | None
 ) -> None:
-    """Call `claim_for_demo`, then do the pieces of work that are not done yet.
+    """Check or record the arguments with `claim_for_demo`, then render the files that do not exist yet.
 
     Args:
         root: a new folder, or the folder of an earlier call with the same arguments.
         arguments: all arguments that determine the content of the files.
-        jobs: the work to do.
+        jobs: the files to render.
         workers: number of processes.
-        progress: called with (pieces done, total); None for no call.
+        progress: called with (pieces of work done, total); None for no call.
 
     Raises:
-        ValueError: the folder contains other files, or was filled with other arguments.
+        ValueError: the folder has files but no `demo.json`, or was filled with different arguments.
     """
     claim_for_demo(root, arguments)
     for leftover in root.glob(f"**/{UNFINISHED}"):  # from a killed call
@@ -60,10 +60,10 @@ def fill(
 
 
 def claim_for_demo(root: Path, arguments: Mapping[str, int | float]) -> None:
-    """Record the arguments in a new folder's `demo.json`, or check that an existing folder has the same arguments.
+    """Record the arguments in a new folder's `demo.json`, or check that an existing `demo.json` has the same arguments.
 
     Raises:
-        ValueError: the folder contains other files, or was filled with other arguments.
+        ValueError: the folder has files but no `demo.json`, or was filled with different arguments.
     """
     try:
         claim(root / NOTE, arguments, "delete the folder and render again", end="\n")
@@ -80,7 +80,7 @@ def claim_for_demo(root: Path, arguments: Mapping[str, int | float]) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a small text file unless it exists with the same content."""
+    """Write a small text file, unless a file with the same content exists."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def write(path: Path, text: str) -> None:
 
 
 def _spread(job: Callable[[Work], None], work: Sequence[Work], workers: int) -> Iterator[None]:
-    """Do the work in this process or in several processes; yield after each finished piece."""
+    """Do all pieces of work in this process or in several processes; yield after each finished piece."""
     workers = min(workers, len(work))
     if workers < 2:
         yield from map(job, work)

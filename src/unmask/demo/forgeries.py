@@ -13,14 +13,14 @@ from unmask.demo.scenes import Scene
 
 
 class Forgery(Protocol):
-    """Turns the bare face `[TEXTURE, TEXTURE, 3]` of one pose into a forged face."""
+    """Turn the bare face `[TEXTURE, TEXTURE, 3]` of one pose into a forged face."""
 
     def __call__(self, texture: Image, pose: Pose) -> Image:
         """Forge one frame."""
 
 
 class FaceSwap:
-    """Replace the inner face with another person's, at low resolution and with imperfectly matched colours."""
+    """Replace the inner face with that of another person, at low resolution and with imperfectly matched colours."""
 
     def __init__(self, donor: Person, rng: Random, difficulty: float) -> None:
         plain = 1 - difficulty
@@ -58,13 +58,13 @@ class Resynthesis:
 class Slide:
     """Shift the person's own inner face and change its brightness, both by small random amounts.
 
-    The amounts are drawn once per video or, with `flicker`, once per frame. All videos, real or fake, have a slide. A
-    single frame of a temporal forgery therefore has exactly the distribution of a real frame (the same resampling,
+    The amounts are drawn once per video or, with `flicker`, once per frame. This is done in all videos, real or fake.
+    A single frame of a temporal forgery therefore has exactly the distribution of a real frame (the same resampling,
     shifts and gains), and only changes between frames reveal the forgery. If real videos were not resampled, a single
     forged frame would be recognisable by its missing grain.
 
     Attributes:
-        shift: Shift to the right and down `[frames, 2]`, in px of the texture; each is about 0.7 px of the frame.
+        shift: Shift to the right and down `[frames, 2]`, in px of the texture (about 0.7 x 1 px in the frame).
         gain: Factor by which brightness is multiplied `[frames]`.
     """
 
@@ -82,7 +82,7 @@ class Slide:
 
 
 def film(who: Person, scene: Scene, slide: Slide, forgery: Forgery | None, rng: Random) -> Iterator[NDArray[np.uint8]]:
-    """Yield frames `[SIZE, SIZE, 3]` of a person in a scene; `forgery` is None except for spatial forgeries."""
+    """Yield frames `[SIZE, SIZE, 3]` of a person in a scene; `forgery` is a spatial forgery or None."""
     for number, pose in enumerate(scene.poses):
         texture = slide(who.texture(pose), number)
         yield scene.shoot(who, pose, texture if forgery is None else forgery(texture, pose), rng)

@@ -1,4 +1,4 @@
-"""Hair: haircuts, and layers of hair that share their strands."""
+"""Hair: haircuts, and the layers of a person's hair, which have the same strands."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from unmask.demo.paint import SIZE, Image, Random, U, V, blob, curls, flat, floa
 
 @dataclass(frozen=True)
 class Haircut:
-    """A haircut; all lengths are in half faces, and positions are measured down from the centre of the face.
+    """A haircut. The unit is half the face's width or height; positions are measured down from the face's centre.
 
     Attributes:
         share: Share of people who have this haircut.
@@ -50,7 +50,7 @@ HAIRCUTS = (
 
 
 class Hair:
-    """The hair of one person. All of its layers have the same strands; otherwise it would look like a cap."""
+    """The hair of one person. All layers have the same strands; otherwise the hair would look like a cap."""
 
     def __init__(self, r: Random, cut: Haircut, colour: Image) -> None:
         self.cut, self.colour, self.seed = cut, colour, int(r.integers(2**31))
@@ -88,7 +88,7 @@ class Hair:
         return self.paint(U, V), np.maximum(soft(line - V, 0.07 if cut.falls else 0.12), beside)
 
     def behind(self, r: Random, u: Image, v: Image) -> tuple[Image, Image]:
-        """Return colour and coverage of the hair behind the head at positions `u`, `v` in half faces."""
+        """Return colour and coverage of the hair behind the head at the positions `u`, `v`."""
         cut = self.cut
         rgb, angle, size = self.paint(u, v), np.arctan2(v, u), 0.16 if cut.curly else 0.02
         rough = np.zeros_like(u)

@@ -1,4 +1,4 @@
-"""Motifs of the demo paintings: landscapes, still lifes and abstractions, each with the directions of its strokes."""
+"""Motifs of the demo paintings: landscapes, still lifes and abstractions, each with directions for the strokes."""
 
 from collections.abc import Callable
 
@@ -77,7 +77,7 @@ def landscape(r: Random) -> Motif:
 
 
 def _ridge(r: Random, values: int, size: float) -> Image:
-    """Return a random height in px for each column `[1, SIZE]`; it varies smoothly."""
+    """Return smoothly varying random heights in px, one for each column `[1, SIZE]`."""
     coarse = floats(r.normal(0, size, (1, values)))
     return floats(cv2.resize(coarse, (SIZE, 1), interpolation=cv2.INTER_CUBIC)) + floats(r.normal(0, 0.8, (1, SIZE)))
 
@@ -112,7 +112,7 @@ def still_life(r: Random) -> Motif:
 
 
 def _thing(r: Random, motif: Image, flow: Image, foot: float, edge: float, colours: Image) -> Image:
-    """Draw a solid of revolution, such as a bottle, that stands at `foot`; return the updated `flow`."""
+    """Draw a solid of revolution, such as a bottle, whose lowest row is `foot`; return the updated `flow`."""
     x, near = r.uniform(24, SIZE - 24), 0.7 + 0.6 * (foot - edge) / (SIZE - edge)
     kind = r.choice(["fruit", "bowl", "bottle"], p=[0.5, 0.2, 0.3])
     wide = near * {"fruit": r.uniform(14, 26), "bowl": r.uniform(34, 52), "bottle": r.uniform(13, 22)}[kind]

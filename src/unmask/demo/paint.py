@@ -15,8 +15,8 @@ TEXTURE = 176  # side of the face texture, px; at the face's centre, it has abou
 SPAN = 1.25  # the texture covers u and v from -SPAN to SPAN; the face is the part from -1 to 1
 
 _AXIS = ((np.arange(TEXTURE, dtype=np.float32) + 0.5) / TEXTURE * 2 - 1) * SPAN
-U: Image = np.tile(_AXIS, (TEXTURE, 1))  # coordinate to the right on the texture, in half faces
-V: Image = np.ascontiguousarray(U.T)  # coordinate down on the texture, in half faces
+U: Image = np.tile(_AXIS, (TEXTURE, 1))  # coordinate to the right on the texture; the unit is half the face's width
+V: Image = np.ascontiguousarray(U.T)  # coordinate down on the texture; the unit is half the face's height
 XX: Image = np.tile(np.arange(SIZE, dtype=np.float32), (SIZE, 1))  # coordinate to the right on the frame, px
 YY: Image = np.ascontiguousarray(XX.T)  # coordinate down on the frame, px
 
@@ -42,7 +42,7 @@ def mix(image: Image, colour: ArrayLike, alpha: Grid) -> None:
 
 
 def shade(image: Image, amount: float | Sequence[float], where: Grid) -> None:
-    """Darken an image in place by `amount` (one value, or one per channel) times `where`; negative values lighten."""
+    """Darken an image in place by `amount` (one value, or one per channel) times `where`; negative amounts lighten."""
     image *= 1 - floats(amount) * where[..., None]
 
 
@@ -76,7 +76,7 @@ def clouds(rng: Random, cells: int, side: int, channels: int = 1) -> Image:
 def strands(rng: Random, across: Grid, along: Grid) -> Image:
     """Return noise of about unit variance, stretched along the hair.
 
-    `across` and `along` are coordinates across and along the strands, in half faces.
+    `across` and `along` are coordinates across and along the strands, in the unit of `U` and `V`.
     """
     tile = rng.normal(0, 1, (64, 512)).astype(np.float32)
     tile = np.concatenate([tile[-8:], tile, tile[:8]])  # so that the blurred tile repeats without a seam

@@ -2,9 +2,9 @@
 
 In a forged region, the same motif is painted again with another brush and then degraded as by a decoder: half the
 resolution, a faint grid (arXiv:2003.01826 shows such grids in images from real generators) and imperfectly matched
-colours. The other brush alone does not reveal a forgery, because half of the paintings, real or forged, have a region
-that was retouched with another brush. Afterwards, original and forgery get the same photographic grain and the same
-file format.
+colours. A change of brush alone does not reveal a forgery, because half of the paintings, real or forged, have a region
+that was retouched with another brush. Finally, original and forgery get the same photographic grain and the same file
+format.
 """
 
 import json
@@ -48,7 +48,7 @@ def render_paintings(
         progress: called with (paintings done, total); None for no call.
 
     Raises:
-        ValueError: an argument is out of range, or the folder contains other files.
+        ValueError: an argument is out of range, or `root` has files but was not filled with the same arguments.
     """
     if paintings < 4 or not 0 <= difficulty <= 1 or seed < 0:
         raise ValueError(
@@ -115,7 +115,7 @@ def make(r: Random, difficulty: float) -> tuple[NDArray[np.uint8], NDArray[np.ui
 
 
 def _solve(length: Callable[[float], int], wanted: int) -> float:
-    """Find the amount of noise that gives the wanted file length, which grows about as the square of the amount."""
+    """Find the amount of noise for a file of `wanted` bytes; the length grows about as the square of the amount."""
     found = {amount: length(amount) for amount in (0.0, 6.0, 12.0)}
     for _ in range(2):
         amounts = sorted(found)
@@ -142,7 +142,7 @@ def region(r: Random) -> Image:
 
 
 def decode(painted: Image, around: Image, mask: Image, difficulty: float, r: Random) -> Image:
-    """Degrade the `painted` region as a decoder would; roughly match its colours to those of `around`."""
+    """Degrade `painted` as a decoder would; roughly match its colours inside the mask to those of `around`."""
     plain, inside = 1 - difficulty, mask > 0.5
     small = cv2.resize(painted, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA)
     drawn = cv2.resize(small, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)

@@ -1,4 +1,4 @@
-"""People who do not exist: a seed determines a person's appearance; a pose determines eyes and mouth."""
+"""People who do not exist: a seed determines a person's appearance, and a pose determines eyes and mouth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ class Person:
         mix(q, self.looks.skin * 0.5, np.float32(0.4) * crease)
 
     def _white(self, *rgb: float) -> Image:
-        """Darken a colour, if the face is dark, to offset the higher exposure."""
+        """Return an RGB colour, darkened if the face is dark, to offset the camera's higher exposure."""
         return floats(rgb) / np.float32(max(self.looks.exposure, 1))
 
     def _paint_mouth(self, texture: Image, pose: Pose) -> None:
@@ -112,6 +112,6 @@ class Person:
 
 
 def _patch(left: float, right: float, top: float, bottom: float) -> tuple[slice, slice]:
-    """Return slices of the texture's rows and columns that lie within these bounds (in half faces)."""
+    """Return the slices of the texture's rows and columns that lie within these bounds (in the unit of `U` and `V`)."""
     x0, x1, y0, y1 = (int((a / SPAN + 1) / 2 * TEXTURE) for a in (left, right, top, bottom))
     return slice(y0, y1), slice(x0, x1)

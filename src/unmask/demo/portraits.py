@@ -1,6 +1,6 @@
 """Demo portraits of people who do not exist, aligned and with attributes, in the layout of CelebA (arXiv:1411.7766).
 
-Attributes that the renderer controls have their true values; all others are -1 in every portrait.
+Attributes that the renderer controls have their true values; all other attributes are -1 in every portrait.
 """
 
 from dataclasses import dataclass, replace
@@ -61,7 +61,7 @@ class Expression:
     open: bool
 
     def wear(self, looks: Looks, r: Random) -> Looks:
-        """Return the traits with this expression: a smile widens the mouth and raises its corners."""
+        """Return the traits `looks` with this expression: a smile widens the mouth and raises its corners."""
         rise, wide = (r.uniform(0.09, 0.14), r.uniform(1.1, 1.22)) if self.smiling else (r.uniform(-0.02, 0.02), 1.0)
         return replace(looks, mouth=replace(looks.mouth, smile=rise, w=looks.mouth.w * wide))
 
@@ -84,7 +84,7 @@ def render_portraits(
         progress: called with (people done, total); None for no call.
 
     Raises:
-        ValueError: an argument is out of range, or the folder contains other files.
+        ValueError: an argument is out of range, or `root` has files but was not filled with the same arguments.
     """
     if portraits < 10 * TAKES or portraits % TAKES or seed < 0:
         raise ValueError(
@@ -110,7 +110,7 @@ def plan(portraits: int, seed: int) -> list[Portrait]:
 
 
 def _starts(people: int) -> list[int]:
-    """Return the numbers of the first person in the validation split and in the test split."""
+    """Return the index of the first person in the validation split, and that of the first person in the test split."""
     return [round(share * people) for share in SPLITS]
 
 
@@ -150,7 +150,7 @@ def _missing(root: Path, who: list[Portrait]) -> list[Portrait]:
 
 
 def _write(portraits: list[Portrait], root: Path, seed: int) -> None:
-    """Render the missing pictures of one person; the metadata of each lists the attributes that apply."""
+    """Render the missing pictures of one person; each picture's metadata lists the attributes that it shows."""
     person = portraits[0].person
     who, sitting = Person((seed, 11, person)), Scene([seed, 14, person], TAKES, FPS)
     for one in _missing(root, portraits):

@@ -24,7 +24,7 @@ MARK = {"comment": "synthetic: rendered by unmask demo", "synthetic": "true"}  #
 
 @dataclass(frozen=True)
 class Clip:
-    """One video file: `person` in scene `number`; if `method` is faceswap, with the face of `donor`."""
+    """One video file: it shows `person` in scene `number` and, if `method` is faceswap, with the face of `donor`."""
 
     person: int
     number: int
@@ -45,8 +45,8 @@ def clips(people: int) -> list[Clip]:
     """List all clips: three per person, each with a forgery by a different method, and the clips in YouTube-real.
 
     Celeb-DF's file names do not contain the method, so each fake needs its own source clip. A resynthesised or
-    temporal forgery shows the person's own face, but its file name needs a donor. It therefore names someone of the
-    same group, as for a face swap.
+    temporal forgery shows the person's own face, but its file name needs a donor. The donor in the name is therefore
+    someone of the same group, as for a face swap.
     """
     made = []
     for person in range(people):
@@ -90,7 +90,7 @@ def render(
         progress: Called with (clips done, total); None for no call.
 
     Raises:
-        ValueError: An argument is out of range, or the folder contains other files.
+        ValueError: An argument is out of range, or `root` has files but was not filled with the same arguments.
     """
     _check(people, test_people, frames, difficulty, seed, workers)
     root = Path(root)
@@ -139,7 +139,7 @@ def _write(clip: Clip, root: Path, frames: int, difficulty: float, seed: int) ->
         forgery = FaceSwap(_person((seed, 1, clip.donor)), rng, difficulty)
     elif clip.method == "resynthesis":
         forgery = Resynthesis(rng, difficulty)
-    # Each clip's quality is drawn independently of all else, so that the file's size does not reveal the label.
+    # Each clip's quality is drawn independently, so that the file's size does not reveal the label.
     crf = int(np.random.default_rng([seed, 4, clip.person, clip.number, forged]).integers(*CRF, endpoint=True))
     frames_of_clip = film(_person((seed, 1, clip.person)), scene, slide, forgery, rng)
     write_video(root / clip.path, frames_of_clip, FPS, crf=crf, metadata=MARK)

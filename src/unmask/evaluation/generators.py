@@ -32,7 +32,7 @@ FILE = "generation.json"  # file in the run's folder with metrics by data set an
 
 
 def evaluate_run(run: Run, settings: Settings, data: DataModule, other: bool) -> float:
-    """Evaluate `count` samples against one split, write `generation.json`, and return the Frechet distance.
+    """Compare samples of a generator with one split, write `generation.json`, and return the Frechet distance.
 
     Args:
         run: the run of a generator.
@@ -75,7 +75,7 @@ class _Task:
         data: the data set of the real images.
         own: the data set that the generator was trained on.
         settings: settings of the command.
-        perceptual: LPIPS and an empty string, or None and the reason why LPIPS is unavailable.
+        perceptual: (LPIPS, ""), or (None, the reason why LPIPS is unavailable).
     """
 
     run: Run
@@ -97,7 +97,7 @@ class _Task:
 
 
 def _keep(task: _Task, found: Settings, given_back: Settings) -> None:
-    """Add the metrics to the file in the run's folder."""
+    """Add the metrics of samples (`found`) and of reconstructions (`given_back`) to `generation.json`."""
     place = task.run.folder / FILE
     known = read_json(place, "delete it; the same command computes the metrics again") if place.is_file() else {}
     protocol = task.data.protocol_words(task.split)
@@ -109,7 +109,7 @@ def _keep(task: _Task, found: Settings, given_back: Settings) -> None:
 
 
 def _key(known: Settings, name: str, split: str, protocol: dict[str, str]) -> str:
-    """Return the key for the metrics of a data set: a new one if its entry has another split or manifest."""
+    """Return the key of a data set in `known`, made longer if the short key belongs to another split or manifest."""
     rule, _, _ = protocol["Split"].partition(" ")
     for key in (f"{name}/{split}", f"{name}-{rule}/{split}"):
         before = known.get(key, {}).get("protocol", protocol)
@@ -139,7 +139,7 @@ def _evaluate(task: _Task) -> Settings:
 def _nearest(
     task: _Task, sample: Callable[[Sequence[int]], Tensor], made: Tensor, training: Tensor, held: Tensor
 ) -> dict[str, float]:
-    """Compute the distances of samples and of held-out images to their nearest training images; draw the closest."""
+    """Compute distances from samples and held-out images to the nearest training images; draw the closest samples."""
     distance, index = generation.nearest(made, training, min(NEIGHBOURS, len(training)))
     usual = generation.nearest(held, training, 1)[0][:, 0]
     near = {"samples": float(distance[:, 0].median()), f"{task.split} pictures": float(usual.median())}
@@ -156,7 +156,7 @@ def _nearest(
 
 
 def _pairwise(network: Any, lpips: Any) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
-    """Wrap the network to also compute LPIPS between the halves of each batch; return it and the distances."""
+    """Return the network, wrapped to also compute LPIPS between the halves of each batch, and a list of the results."""
     distances: list[Tensor] = []
 
     def look(x: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ def _loading(data: DataModule, split: str, device: torch.device) -> Callable[[Se
 
 
 def _sampling(task: _Task) -> Callable[[Sequence[int]], Tensor]:
-    """Return a function, numbers -> samples, that uses the seeds of `unmask sample` and attributes of real images."""
+    """Return a function: numbers -> samples, with the seeds of `unmask sample` and the attributes of real images."""
 
     def sample(numbers: Sequence[int]) -> Tensor:
         condition, samples = None, task.data.samples[task.split]
@@ -207,7 +207,7 @@ def _seen(network: Any, load: Callable[[Sequence[int]], Tensor], count: int, wha
 
 @torch.no_grad()
 def _reconstruct(task: _Task) -> Settings:
-    """Compute PSNR, SSIM and LPIPS of reconstructed images; the value of an unavailable metric is the reason."""
+    """Compute PSNR, SSIM and LPIPS of reconstructed images; if LPIPS is unavailable, return the reason in its place."""
     count, load = len(task.data.samples[task.split]), _loading(task.data, task.split, task.module.device)
     measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": generation.psnr, "ssim": generation.ssim}
     lpips, reason = task.perceptual

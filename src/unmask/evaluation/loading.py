@@ -1,4 +1,4 @@
-"""Build the data of a run: its own data set, or another one with the run's recipe, sampling and sizes."""
+"""Build the data of a run: its own data set, or another data set with the run's recipe, sampling and loader."""
 
 from dataclasses import replace
 
@@ -7,21 +7,21 @@ from unmask.config.build import build
 from unmask.data.datamodule import PARTS, DataModule
 from unmask.runs.run import Run
 
-OF_THE_DATA = ("source", "split")  # config parts taken from the other data set; all others are taken from the run
+OF_THE_DATA = ("source", "split")  # config parts of the other data set; all remaining parts are those of the run
 
 
 def data_of(run: Run, other: Settings | None = None, prepared: str | None = None, **machine: int) -> DataModule:
     """Build the data module of a run.
 
     Args:
-        run: the run, with its recipe, sampling and sizes.
+        run: the run, whose recipe, sampling and loader are used.
         other: the config of another data set, whose `source` and `split` are used; None for the run's own data set.
         prepared: folder of prepared crops; None for the folder in the config.
-        machine: values of `batch_size` and `num_workers` that replace those of the run.
+        machine: `batch_size` and `num_workers`, to replace the values in the run's config.
 
     Raises:
-        ValueError: the run's config names a class that must not be built, its parts are incompatible, or the run holds
-            imported scores.
+        ValueError: the run's config names a class that must not be built, its parts are incompatible, or the run has
+            imported scores instead of weights.
     """
     run.require_weights()
     settings = run.config["data"]

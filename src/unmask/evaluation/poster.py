@@ -10,12 +10,12 @@ from torch import Tensor
 
 from unmask.training.samples import grid, pixels
 
-SHOWN, NEIGHBOURS = 6, 5  # number of rows, and of training images in each row next to the sample
+SHOWN, NEIGHBOURS = 6, 5  # maximum numbers of rows and of training images per row
 TILE, LETTER = 96, 12  # px: minimum side of an image, and font size
 
 
 def poster(rows: Sequence[tuple[Tensor, Tensor, list[float]]], words: Sequence[str]) -> NDArray[np.uint8]:
-    """Draw `words` above rows of a sample [1, 3, S, S], its neighbours [K, 3, S, S] and their K distances."""
+    """Draw `words` above rows of images: a sample [1, 3, S, S], then its neighbours [K, 3, S, S] with K distances."""
     tiles = []
     for sample, neighbours, distances in rows:
         labels = ["sample", *(f"{value:.4g}" for value in distances)]

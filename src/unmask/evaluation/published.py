@@ -85,7 +85,7 @@ def with_weights(settings: Settings, path: Path) -> Module:
     """Build a module and load published weights into its network.
 
     Args:
-        settings: the config of the module. Other pretrained weights in it are neither read nor downloaded.
+        settings: the config of the module. Pretrained weights that it names are neither read nor downloaded.
         path: a state dict, or a Keras file if the network has the argument `weights`.
 
     Raises:
@@ -115,8 +115,8 @@ def with_weights(settings: Settings, path: Path) -> Module:
 def load_published(network: nn.Module, path: Path) -> list[str]:
     """Load all tensors of a network from a state dict.
 
-    If all names in the file have a prefix, such as `module.` or `network.`, that the network's names do not have, it is
-    removed.
+    If all names in the file have the same prefix, such as `module.` or `network.`, this prefix is removed, unless a
+    name in the network has it, too.
 
     Returns:
         Names of the tensors in the file that are not in the network.

@@ -27,7 +27,7 @@ T = TypeVar("T")
 COLUMNS = ("item", "track", "frame", "time", "label", "method", "dataset", "split", "logit")
 SCORES = ("logit", "score", "prob")  # default names of the column with scores
 LABELS = {"0": 0, "0.0": 0, "real": 0, "1": 1, "1.0": 1, "fake": 1}
-EXTREME = 745.0  # absolute logit for the probabilities 0 and 1; larger than that of any other double
+EXTREME = 745.0  # absolute logit for the probabilities 0 and 1; larger than the logit of any double between them
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -92,11 +92,11 @@ def read_scores(
 
     Args:
         path: a `.csv`, `.parquet` or `.jsonl` file.
-        names: column names in the file for each of `COLUMNS` except `logit`. `item` and `label` are required.
-        columns: names of the columns with scores, or patterns such as `prob_*`; if empty, the one of `SCORES` that
-            exists. A column whose name contains `logit` holds logits; others hold probabilities from 0 to 1.
-        dataset: the data set of rows without one.
-        split: the split of rows without one.
+        names: each of `COLUMNS` except `logit` -> name of this column in the file. Only `item` and `label` must exist.
+        columns: names of the columns with scores, or patterns such as `prob_*`. If empty, the file must have exactly
+            one of the columns `SCORES`. A column is read as logits if its name contains `logit`, else as probabilities.
+        dataset: the data set of rows that do not name one.
+        split: the split of rows that do not name one.
 
     Raises:
         ScoresError: the table is invalid; the message names the row, the column and the fix.
@@ -205,7 +205,7 @@ def _chosen(sheet: _Sheet, columns: Sequence[str]) -> list[str]:
     """Return the columns with scores.
 
     Raises:
-        ScoresError: a column does not exist, or it is unclear which one is meant.
+        ScoresError: a column does not exist, or `columns` is empty and the file has several of `SCORES`.
     """
     where, known = printable(str(sheet.path)), ", ".join(map(_shown, sheet.cells))
     if columns:
@@ -224,7 +224,7 @@ def _chosen(sheet: _Sheet, columns: Sequence[str]) -> list[str]:
 
 
 def _logits(sheet: _Sheet, column: str) -> tuple[Array, str]:
-    """Return a column as logits [N], NaN for empty cells, and whether it holds logits or probabilities."""
+    """Return a column as logits [N], NaN for empty cells, and the word `logits` or `probabilities`."""
     values = sheet.numbers(column)
     if "logit" in column.lower():
         return values, "logits"
@@ -279,7 +279,7 @@ def _whole(sheet: _Sheet, column: str, count: int) -> "pd.Series[float]":
 
 
 def _items(sheet: _Sheet, column: str) -> list[str]:
-    """Return the names of the items unchanged, so that they match those of other runs."""
+    """Return the names of the items unchanged, so that they match the item names of other runs."""
     texts = sheet.texts(column)
     for row, text in enumerate(texts):
         if text is None:

@@ -1,9 +1,9 @@
 """Robustness suites: score a detector on perturbed test items, such as recompressed or resized ones.
 
-Perturbations of files change the raw files, and the run's recipe is applied again; if it no longer finds a face, the
-coverage is lower. Perturbations of pixels change the stored crops. Each step applies one perturbation at one level and
-writes a prediction table `robustness/SUITE/NAME-LEVEL.parquet` in the run folder. An interrupted suite resumes with the
-steps that have no table. A finished step is repeated only if the items, the weights or the perturbation change.
+Perturbations of files change the raw files, and the run's recipe is applied again; each file without a detected face
+lowers the coverage. Perturbations of pixels change the stored crops. Each step applies one perturbation at one level
+and writes a prediction table `robustness/SUITE/NAME-LEVEL.parquet` in the run folder. An interrupted suite resumes with
+the steps that have no table. A finished step is repeated only if the items, the weights or the perturbation change.
 """
 
 import hashlib
@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,26 +20,19 @@ from torch import nn
 from unmask.console import say
 from unmask.data.datamodule import DataModule
 from unmask.data.predictions import prediction_table, score_samples
-from unmask.data.recipe import Recipe
 from unmask.data.store import MemoryStore
 from unmask.files import file_hash
 from unmask.media.crops import Crops
 from unmask.media.kinds import is_picture
 from unmask.metrics.robustness import CLEAN
 from unmask.parallel import workers
+from unmask.perturb.handle import Handle, Step, Task
 from unmask.perturb.kinds import OnCrops, OnFiles
 from unmask.runs.errors import RunError
 from unmask.runs.predictions import read_predictions, robustness_path, write_predictions
 
-FLUSH = 256  # crops held in memory before they are scored
-TIMEOUT = 600.0  # s for one file
-
-
-class Step(NamedTuple):
-    """One perturbation at one level; level 0 is the unperturbed data."""
-
-    name: str
-    level: int
+FLUSH = 256  # number of crops that are held in memory before they are scored
+TIMEOUT = 600.0  # s: time limit for perturbing one file and applying the recipe
 
 
 @dataclass(frozen=True)
@@ -80,7 +71,7 @@ class Suite:
         return {"Perturbation": done, "Applied to": "files" if self.on_files(step, paths) else "stored crops"}
 
     def on_files(self, step: Step, paths: Mapping[str, Path] | None) -> bool:
-        """Return whether a step perturbs files; `paths` maps items to their files, or is None without files."""
+        """Return whether a step perturbs files; `paths` maps items to their raw files; None without raw files."""
         one = self.perturbations.get(step.name)
         if not isinstance(one, OnFiles) or paths is None:
             return False
@@ -145,34 +136,6 @@ class Detection:
         return samples.table, score_samples(self.network, samples, data.loader, self.localises)
 
 
-@dataclass(frozen=True)
-class Task:
-    """One file to perturb in one step; `path` is the original file."""
-
-    step: Step
-    item: str
-    path: Path
-
-
-@dataclass
-class Handle:
-    """Function for worker processes: perturb one file, and apply the recipe to the result."""
-
-    perturbations: Mapping[str, OnCrops | OnFiles]
-    recipe: Recipe
-
-    def __call__(self, task: Task) -> Crops:
-        """Return the crops of the perturbed file.
-
-        Raises:
-            MediaError: the perturbed file cannot be read, or no face is found in it.
-        """
-        perturbation = self.perturbations[task.step.name]
-        assert isinstance(perturbation, OnFiles)
-        with TemporaryDirectory(prefix="unmask-") as folder:
-            return self.recipe(perturbation.file(task.path, task.step.level, Path(folder)))
-
-
 class Scores:
     """Collect the scores of one step; crops are scored in groups of at least `FLUSH`, except for the last group.
 
@@ -221,7 +184,7 @@ def run_suite(suite: Suite, detection: Detection, split: str, out: Path, num_wor
         num_workers: number of worker processes for files; 0 uses this process.
 
     Raises:
-        ValueError: no item of the split has crops, or no perturbation applies to its files or crops.
+        ValueError: no item of the split has crops, or no perturbation supports these files or crops.
     """
     items = detection.data.items
     usable = items[(items["split"] == split) & items["rejected"].isna()]

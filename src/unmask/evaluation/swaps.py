@@ -30,8 +30,8 @@ class SwapFigures:
     they measure how much the face was changed.
 
     Args:
-        compare: further metrics by name, computed only on some frames. Each takes swapped and original faces, both
-            [N, 3, S, S] in [0, 1], and returns [N] values.
+        compare: further metrics by name, computed only on some frames. Each is a function: swapped faces, original
+            faces, both [N, 3, S, S] in [0, 1] -> values [N].
     """
 
     def __init__(self, compare: Compare | None = None) -> None:
@@ -40,7 +40,7 @@ class SwapFigures:
         self._last: tuple[int, Tensor, Tensor] | None = None
 
     def add(self, number: int, crop: Pixels, pasted: Pixels, compare: bool = False) -> None:
-        """Add a frame: its face before and after the swap [S, S, 3]; `compare` also computes the further metrics."""
+        """Add a frame: its face before and after the swap [S, S, 3]; if `compare`, add the further metrics, too."""
         was, made = (torch.from_numpy(np.ascontiguousarray(x)).permute(2, 0, 1) / 255 for x in (crop, pasted))
         self._values["psnr"].append(float(generation.psnr(made[None], was[None])))
         self._values["ssim"].append(float(generation.ssim(made[None], was[None])))
@@ -59,7 +59,7 @@ class SwapFigures:
 
 
 def comparisons(identity: Settings | None, lpips: Settings, size: int) -> Compare:
-    """Build the further metrics, `identity` and LPIPS; a metric without weights is left out.
+    """Build the argument `compare` of `SwapFigures`: `identity` and LPIPS; a metric without weights is left out.
 
     Args:
         identity: config of a face-recognition network; if it is None or has no weights, the metric is left out.
@@ -96,7 +96,7 @@ def find_lpips(settings: Settings, size: int) -> tuple[Any, str]:
     """Build LPIPS for images of `size` x `size` px.
 
     Returns:
-        LPIPS and an empty string, or None and the reason why LPIPS is unavailable.
+        (LPIPS, ""), or (None, the reason why LPIPS is unavailable).
 
     Raises:
         WeightsNotFound: the weights file that the config names does not exist.

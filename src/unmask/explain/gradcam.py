@@ -1,8 +1,8 @@
 """Heat maps of the image regions that contributed to the score.
 
-For detectors, they are computed with Grad-CAM (arXiv 1610.02391) from pytorch-grad-cam. The maps that
-a localiser returns are used instead. A heat map shows what the network looked at. It does not show where a forgery is,
-and it is not proof.
+For a localiser, they are the maps that it predicts. For any other detector, they are computed with Grad-CAM (arXiv
+1610.02391) from pytorch-grad-cam. A heat map shows what the network looked at. It does not show where a forgery is, and
+it is not proof.
 """
 
 from copy import deepcopy
@@ -41,7 +41,7 @@ class Combining(Protocol):
     """A network that combines the logits of several views of a frame, such as crops."""
 
     def on_whole_frames(self) -> nn.Module:
-        """Return the network for one view, which is applied to whole frames."""
+        """Return the network that scores a single view; heat maps apply it to the full frame."""
 
 
 @runtime_checkable
@@ -61,7 +61,7 @@ class Blocks(Protocol):
 def heat_maps(network: nn.Module, x: Tensor, toward: int = 1) -> Maps:
     """Compute heat maps of the evidence for one class.
 
-    The network is not modified: gradients are computed on a copy in eval mode, in which frozen parts are enabled too.
+    The network is not modified: gradients are computed on a copy in eval mode, also for frozen layers.
     The function also works in inference mode. Samples are processed one at a time, which limits the memory.
 
     Args:
@@ -145,7 +145,7 @@ def find_layer(network: nn.Module, frames: Tensor) -> nn.Module:
 
     In a vision transformer, the last layer with a spatial output would be the patch embedding, which precedes all
     blocks. The norm before the last attention is used instead. Layers after this attention are unsuitable: if the
-    classifier reads only the class token, their patch tokens have no gradient.
+    classifier reads only the class token, the patch tokens of these layers have no gradient.
 
     Raises:
         ValueError: no layer has a spatial output.

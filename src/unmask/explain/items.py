@@ -1,4 +1,4 @@
-"""Compute heat maps of some test items at the end of training; the report reads these files.
+"""Compute heat maps of some test items at the end of training, and write files that the report reads.
 
 explain/explain.json   the items, why each was chosen, and the result of the sanity check; written last
 explain/0.png ...      one image per item: the detector's input, the heat map over it, and the true mask if known
@@ -37,7 +37,7 @@ def explain(
     Args:
         network: the trained detector network, on its device.
         localises: whether the network itself returns maps.
-        predictions: predictions of the test split; if it is None, as for a generator, nothing is written.
+        predictions: predictions of the test split; None (for a generator): nothing is written.
         data: the data module.
         out: the run's folder.
         count: number of items; 0 for none.

@@ -1,8 +1,8 @@
 """Sanity check that heat maps depend on what the network learnt.
 
-This is the randomisation test of "Sanity Checks for Saliency Maps", arXiv 1810.03292: maps of the same network with
-scrambled weights must differ from the network's maps. If they do not, the maps only show edges and faces,
-whatever the network learnt.
+This is the randomisation test of "Sanity Checks for Saliency Maps", arXiv 1810.03292: the heat maps of a copy of the
+network with scrambled weights must differ from those of the network. Otherwise, the maps only show edges and faces and
+do not depend on what the network learnt.
 """
 
 from copy import deepcopy

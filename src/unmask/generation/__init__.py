@@ -1,1 +1,1 @@
-"""Make forgeries as marked data sets: samples of a generator, swapped faces, inpaintings."""
+"""Make data sets of marked forgeries: samples of a generator, swapped faces, inpaintings."""

@@ -35,7 +35,7 @@ def claim(out: Path, settings: Settings, files: str, rerun: bool) -> None:
         rerun: remove the generated files and record the new settings.
 
     Raises:
-        ValueError: the folder was made with other settings, or it contains files but no record of settings.
+        ValueError: the folder was made with different settings, or it contains files but no record of settings.
     """
     note = out / NOTE
     if note.is_file() and rerun:
@@ -51,7 +51,7 @@ def claim(out: Path, settings: Settings, files: str, rerun: bool) -> None:
 
 
 def claim_for_run(out: Path, run: Run, settings: Settings, marking: Marking, files: str, rerun: bool) -> None:
-    """Call `claim` for the output of a run; `rerun` also removes the store for detectors.
+    """Call `claim` for the output of a run; `rerun` also removes the crops that are stored for training detectors.
 
     Args:
         out: the folder.
@@ -59,7 +59,7 @@ def claim_for_run(out: Path, run: Run, settings: Settings, marking: Marking, fil
         settings: further settings that affect the pixels.
         marking: how published files are marked.
         files: see `claim`.
-        rerun: remove what the folder contains and start over.
+        rerun: remove the generated files and the stored crops, and start over.
     """
     about = {
         "weights": file_hash(run.checkpoint),

@@ -23,7 +23,7 @@ class Job:
 
     @property
     def record(self) -> str:
-        """The name of the original, used for its folder."""
+        """The name of the original; the forgery's folder has this name."""
         return self.original.item.split("/", 2)[-1].replace("/", "_")
 
     def path(self, kind: str) -> Path:
@@ -32,7 +32,7 @@ class Job:
         return self.out / "similar" / "inpainting" / self.record / f"{name}.png"
 
     def seed(self, seed: int) -> int:
-        """Derive the seed of this forgery from the seed of the set; it depends on neither the batch nor the order."""
+        """Derive this forgery's seed from the seed of the set, independently of the batch and the order of jobs."""
         return int.from_bytes(hashlib.sha256(f"{seed}/{self.record}/{self.mask}".encode()).digest()[:8]) >> 1
 
     @property

@@ -89,7 +89,7 @@ def write(batch: Sequence[Sheet], inpainter: Inpainter, root: Path, paste: bool)
         if paste:
             forged = np.where(sheet.back_mask[..., None] > 127, forged, sheet.back)
         if not job.path("original").is_file():
-            # Keep the source type of the original's file. The note makes the mark about as long as a forgery's mark.
+            # Keep the source type of the original's file. The comment makes the mark about as long as a forgery's mark.
             term = read_marks(root / job.original.path).get("digitalSourceType", UNSPECIFIED).removeprefix(TERMS)
             write_picture(
                 job.path("original"), sheet.back, source_marks(term, f"unmask: to {len(sheet.seen)} px and back")

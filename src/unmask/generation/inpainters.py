@@ -25,7 +25,7 @@ class InpainterError(ValueError):
 
 
 class Inpainter(Protocol):
-    """Interface of inpainters. `trained` says whether it is a trained model; the mark in its outputs states this."""
+    """Interface of inpainters. `trained` says if an inpainter is a trained model; the marks in its outputs say so."""
 
     method: str
     trained: ClassVar[bool]
@@ -146,7 +146,7 @@ class DiffusionInpainter:
         return loaded
 
     def _missing(self, why: str) -> str:
-        """Return an error that says what is missing, where to download it and where to put it."""
+        """Return an error message that says what is missing, and how to get it."""
         if Path(self.model).exists():
             return f"generator.model={self.model} is not the folder of a diffusers pipeline for inpainting ({why})"
         return (

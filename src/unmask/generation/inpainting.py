@@ -66,7 +66,7 @@ def inpaint(
     rerun: bool = False,
     check: bool = False,
 ) -> None:
-    """Make the missing forgeries of a data set, then write its tables.
+    """Make the missing forgeries of a data set, then write the tables of the output folder.
 
     Args:
         data: the data set; its real images are the originals.
@@ -78,7 +78,7 @@ def inpaint(
         check: only print how many forgeries exist.
 
     Raises:
-        ValueError: there are no images, `out` was made with other settings, or no forgery could be made.
+        ValueError: there are no images, `out` was made with different settings, or no forgery could be made.
     """
     originals = find_originals(data)
     wanted = originals[: how.limit]
@@ -116,7 +116,7 @@ def find_originals(data: Source) -> list[Item]:
 
 
 def make(todo: Sequence[Job], inpainter: Inpainter, root: Path, how: InpaintSettings) -> dict[str, str]:
-    """Make forgeries; return the error of each original that failed, by its path below `root`."""
+    """Make forgeries. Return {path below `root`: error message} for the originals that could not be read."""
     lost: dict[str, str] = {}
     columns = (TextColumn("inpainting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:

@@ -70,7 +70,7 @@ def condition_of(generator: Trained[Generator], attributes: Iterable[str]) -> tu
 
 @dataclass(frozen=True)
 class Sampler:
-    """Generates images on one device; with several devices, it is pickled for one process per device."""
+    """Generates images on one device. With several devices, one process per device gets a pickled copy."""
 
     generator: Trained[Generator]
     wanted: SampleSettings
@@ -79,7 +79,7 @@ class Sampler:
     marking: Marking
 
     def __call__(self, device: str, todo: Iterable[int]) -> None:
-        """Generate the images with the numbers in `todo`, and write those that are not published yet."""
+        """Generate the images with the numbers in `todo`, store them unmarked, and publish those not published yet."""
         module = self.generator.module.to(device)
         kept = UnmarkedSamples(self.generator.run, self.out)
         for batch in batches(todo, self.wanted.batch_size):

@@ -42,7 +42,7 @@ def sample(
         check: only print how many images exist.
 
     Raises:
-        ValueError: the run's module is not a generator, an attribute is unknown, or `out` was made with other settings.
+        ValueError: the run's module is not a generator, an attribute is unknown, or `out` has other settings.
     """
     generator, count = load_generator(run), wanted.count
     sampler = Sampler(generator, wanted, condition_of(generator, wanted.attributes), out, marking)

@@ -66,10 +66,10 @@ def claim_folder(out: Path, run: Run, settings: Settings, marking: Marking, reru
         run: run of the swapper.
         settings: further settings that affect the pixels.
         marking: how published videos are marked.
-        rerun: remove what the folder contains and start over.
+        rerun: remove the generated files and the stored crops, and start over.
 
     Raises:
-        ValueError: the folder was made with other settings, or it contains files but no record of settings.
+        ValueError: the folder was made with different settings, or it contains files but no record of settings.
     """
     claim_for_run(out, run, settings, marking, "videos", rerun)
     for kind in ("videos", "masks", *ENDS):
@@ -102,12 +102,12 @@ def find_work(video: Path, to: str, out: Path, run: Run) -> list[tuple[Job, Pair
 
 
 def write_table(work: list[tuple[Job, Pair]], marking: Marking, lost: dict[str, str]) -> None:
-    """Write the manifest, and print the metrics of each video, or that it was not made.
+    """Write the manifest; for each video, print its metrics, or that the video was not made.
 
     Args:
         work: the job and the manifest rows of each video.
         marking: how published videos are marked.
-        lost: for each video that failed, its name -> the reason.
+        lost: the reason why a video failed, by the name of its job.
     """
     by_item = {made.item: job for job, (made, _) in work}
     table = items_table(made for _, (made, _) in work)

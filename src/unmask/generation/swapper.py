@@ -114,7 +114,7 @@ class Swapper:
         return places
 
     def frames(self, video: Path, places: dict[int, Place]) -> Iterator[Swapped]:
-        """Yield all frames of a video in order, without marks; the face is swapped in frames that are in `places`."""
+        """Yield all frames of a video in order, unmarked; the face is swapped if the frame's number is in `places`."""
         for batch in batches(enumerate(stream(video)), self.batch_size):
             faces = [(number, frame, places[number]) for number, frame in batch if number in places]
             drawn = iter(self._draw(faces))
@@ -123,7 +123,7 @@ class Swapper:
                 yield next(drawn) if number in places else bare
 
     def _draw(self, faces: list[tuple[int, Pixels, Place]]) -> Iterator[Swapped]:
-        """Swap the face in each frame of a batch, given as (number, frame [H, W, 3], place of the face)."""
+        """Swap the face in each frame of a batch; `faces` lists (number, frame [H, W, 3], place of the face)."""
         if not faces:
             return
         matrices = [self.recipe.matrix(*place) for _, _, place in faces]

@@ -125,7 +125,7 @@ def people_of(run: Run) -> list[str]:
 
 @dataclass(frozen=True)
 class SwapVideos:
-    """Swaps faces in videos on one device; with several devices, it is pickled for one process per device."""
+    """Swaps faces in videos on one device. With several devices, one process per device gets a pickled copy."""
 
     swapper: Trained[FaceSwapper]
     how: SwapSettings
@@ -133,7 +133,7 @@ class SwapVideos:
     measures: Settings | None
 
     def __call__(self, device: str, todo: Iterable[tuple[Job, Pair]]) -> dict[str, str]:
-        """Make the videos in `todo`; return the error of each video that failed, by the name of its job."""
+        """Make the videos in `todo`. Return {name of the job: error message} for the videos that failed."""
         run, how, lost = self.swapper.run, self.how, dict[str, str]()
         size = int(run.config["image_size"])
         swapper = Swapper(

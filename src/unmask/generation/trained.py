@@ -1,4 +1,4 @@
-"""Load a run's trained generator or face swapper; the error for another kind of run names the command to use."""
+"""Load a run's trained generator or face swapper. For any other kind of run, the error names the command to use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

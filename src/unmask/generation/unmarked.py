@@ -1,6 +1,6 @@
-"""Store pixels before marking, for training detectors, next to the published files.
+"""Store unmarked pixels next to the published (marked) files, so that detectors can be trained on them.
 
-Detectors must not learn to recognise the mark. The store therefore contains unmarked pixels: either samples and real
+Detectors must not learn to recognise the mark. The store therefore contains unmarked pixels: either samples, and real
 images from the generator's own data (`unmarked_samples`), or faces from swapped videos and faces from the same frames
 of the original videos (`unmarked_faces`).
 """
@@ -39,7 +39,7 @@ class Unmarked(Generic[R]):
         return item in self.kept or read_about(self.folder, item) is not None
 
     def reopen(self) -> None:
-        """Reopen a completed store, so that items can be added."""
+        """Reopen a finished store, so that items can be added."""
         reopen(self.out, self.folder, self.recipe)
         self.kept = set()
 
@@ -49,6 +49,6 @@ class Unmarked(Generic[R]):
         write_part(self.folder, item, crops, measured(crops), None)
 
     def merge(self, items: list[Item]) -> None:
-        """Complete the store with these items, each of which has a `predefined` split."""
+        """Finish the crop store: write its tables for these items. Each item must have a `predefined` split."""
         table = items_table(items)
         merge_parts(table.assign(split=table["predefined"]), self.folder)

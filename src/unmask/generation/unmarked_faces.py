@@ -1,4 +1,4 @@
-"""Store the faces of swapped videos before marking, along with the original faces of the same frames."""
+"""Store the unmarked faces of swapped videos, along with the original faces of the same frames."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -34,8 +34,8 @@ class KeptFace(NamedTuple):
 class UnmarkedFaces(Unmarked[FaceCrops]):
     """Store of the swapped faces of videos, along with the original faces of the same frames.
 
-    Both faces are cropped from decoded frames at the same place, without encoding them again, so that they differ only
-    by the swap.
+    Both faces are cropped at the same place from decoded frames, which are not encoded again, so that the two crops
+    differ only by the swap.
 
     Args:
         recipe: the crop recipe of the run. Its `frames` is replaced by the default number of frames per video.
@@ -49,7 +49,7 @@ class UnmarkedFaces(Unmarked[FaceCrops]):
         )
 
     def chosen(self, numbers: Iterable[int]) -> set[int]:
-        """Choose the frames whose faces are stored; `numbers` are those of all frames that show the face."""
+        """Choose the frames whose faces are stored; `numbers` are the numbers of all frames that show the face."""
         ordered = sorted(numbers)
         return {ordered[at] for at in burst_indices(len(ordered), self.recipe.frames)}
 
@@ -78,13 +78,13 @@ class UnmarkedFaces(Unmarked[FaceCrops]):
             self.keep(item.item, crops)
 
     def finish(self, pairs: Sequence[tuple[Item, Item]]) -> None:
-        """Complete the store with these (swapped, original) videos; pair i gets the split `SPLITS[i % 10]`."""
+        """Finish the store: write the tables of these (swapped, original) pairs. Pair i gets split `SPLITS[i % 10]`."""
         items: list[Item] = []
         for at, (fake, real) in enumerate(pairs):
             split = SPLITS[at % len(SPLITS)]
             items += [replace(fake, predefined=split, source=real.item), replace(real, predefined=split)]
         if {item.item for item in items} == self.kept:
             return
-        if self.kept:  # the completed store contains other videos
+        if self.kept:  # the finished store does not contain exactly these videos
             self.reopen()
         self.merge(items)

@@ -1,4 +1,4 @@
-"""Store a generator's samples before marking, along with real images from its own data set."""
+"""Store a generator's unmarked samples, along with real images from the generator's own data set."""
 
 from pathlib import Path
 
@@ -47,11 +47,11 @@ class UnmarkedSamples(Unmarked[WholePictures]):
         self.keep(self.item(number).item, _as_crops(picture))
 
     def finish(self, count: int) -> None:
-        """Add as many real images as samples to each split, if there are enough, and complete the store."""
+        """Add as many real images as samples to each split (fewer if too few exist), then finish the crop store."""
         fakes = [self.item(number) for number in range(count)]
         if {item.item for item in fakes} == {item for item in self.kept if item.startswith(f"{self.name}/")}:
             return
-        if self.kept:  # the completed store has a different number of samples
+        if self.kept:  # the finished store has a different number of samples
             self.reopen()
         try:
             data = data_of(self.run)

@@ -27,7 +27,7 @@ from unmask.metrics import detection
 from unmask.runs.figures import require_finite
 from unmask.runs.run import Run
 
-LONGEST = 255 - 17  # bytes: maximum length of a file name on most file systems, less that of a temporary file's suffix
+LONGEST = 255 - 17  # bytes: maximum length of a file name on most file systems, minus a temporary file's suffix
 
 
 def predict(path: Path, run: Run, out: Path | None = None, calibration: str = "none") -> float:
@@ -37,7 +37,7 @@ def predict(path: Path, run: Run, out: Path | None = None, calibration: str = "n
         path: a video or a picture.
         run: the run of a detector.
         out: path of the drawn scores, a `.png`; None for a default name in the working directory.
-        calibration: name of the calibration with which a calibrated probability is also printed; or `none`.
+        calibration: `none`, or the name of a calibration, to print the calibrated probability, too.
 
     Raises:
         MediaError: the file cannot be read or contains no face.
@@ -87,7 +87,7 @@ def _crops(recipe: Recipe, path: Path) -> Crops:
 
 
 def score(run: Run, store: MemoryStore) -> pd.DataFrame:
-    """Return the prediction table of one file, whose frames are sampled as in the run's evaluation.
+    """Return the prediction table of one file; its frames are sampled as in the run's evaluation.
 
     Raises:
         RunError: the run's weights or its scores of this file are not finite.
@@ -104,7 +104,7 @@ def score(run: Run, store: MemoryStore) -> pd.DataFrame:
 
 
 def draw(path: Path, decoder: str, crops: Crops, predictions: pd.DataFrame, cuts: dict[str, float]) -> bytes:
-    """Draw what was scored: the timeline of a video, the crop of an image, or a whole image with several faces."""
+    """Draw what was scored: the timeline of a video, the crop of an image, or an image with all its faces."""
     from unmask.reporting import group, timeline  # imports Matplotlib, which only drawing needs
 
     strips = MemoryStore({"file": crops}).strips
@@ -127,7 +127,7 @@ def _check_out(path: Path, out: Path | None) -> None:
 
 
 def _name(stem: str, end: str) -> str:
-    """Return `STEM-END`; if this is too long for a file name, the stem is shortened and its hash is added."""
+    """Return `STEM-END`; if this is too long for a file name, the stem is replaced by its beginning and its hash."""
     raw = os.fsencode(f"{stem}-{end}")
     if len(raw) <= LONGEST:
         return os.fsdecode(raw)

@@ -29,7 +29,7 @@ def tell_score(path: Path, score: float, cut: float) -> None:
 
 
 def tell_calibrated(name: str, prob: float) -> None:
-    """Print the calibrated probability; below 0.01 and above 0.99, no digits are shown, as few items support them."""
+    """Print the calibrated probability, or only `below 0.01` or `above 0.99`, because few items have such values."""
     shown = f"{prob:.2f}" if 0.01 <= prob <= 0.99 else "below 0.01" if prob < 0.01 else "above 0.99"
     say(f"  calibrated: {shown} ({name}, fitted to the run's validation split; assumes its share of fakes)")
 
@@ -67,7 +67,7 @@ def tell_run(run: Run, score: float, cut: float, samples: str, faces: int) -> No
 
 
 def tell_caveats(run: Run, faces: int) -> None:
-    """Print the limits of the score."""
+    """Print the caveats: what cannot be concluded from the score."""
     for remark in run.remarks:
         say(f"  {remark} Do not rely on this score.", style="yellow")
     say("\nLimits of this score:")
@@ -103,14 +103,14 @@ def seen_by(run: Run) -> str:
 
 
 def _digits(score: float, other: float) -> str:
-    """Format a logit as a probability with 2 digits, or up to 6 to tell it from that of the other logit."""
+    """Format a logit as a probability with 2 digits, or up to 6 if it would otherwise look equal to that of `other`."""
     value, other = detection.probability([score, other]).tolist()
     places = next((count for count in range(2, 6) if f"{value:.{count}f}" != f"{other:.{count}f}"), 6)
     return f"{value:.{places}f}"
 
 
 def _tested(run: Run) -> pd.DataFrame | None:
-    """Return the run's test predictions, or None if it has none."""
+    """Return the run's test predictions; None without scored test items."""
     try:
         table = run.predictions("test")
     except RunError:

@@ -1,1 +1,1 @@
-"""Read frames and faces from media files, and write frames to media files; this does not depend on a data set."""
+"""Read frames and faces from media files, and write frames to media files; no module here depends on a data set."""

@@ -1,4 +1,4 @@
-"""Crop a face from a frame: a square with a margin around its box, or aligned by its landmarks."""
+"""Crop a face from a frame: either a square around the face's box, or a crop aligned by the face's landmarks."""
 
 import cv2
 import numpy as np

@@ -43,7 +43,7 @@ def restore_transparency(picture: "Picture", path: Path) -> "Picture":
 
 
 def _is_colour(picture: "Picture", path: Path, clear: object) -> NDArray[np.bool_]:
-    """Return a mask [H, W] of a 16-bit PNG's transparent pixels; OpenCV reads RGB, because Pillow keeps only 8 bits."""
+    """Return a mask [H, W] of a 16-bit PNG's transparent pixels. OpenCV reads RGB, because Pillow keeps only 8 bits."""
     if picture.mode == "I;16":
         return np.asarray(np.asarray(picture) == clear)
     import cv2
@@ -57,7 +57,7 @@ def _is_colour(picture: "Picture", path: Path, clear: object) -> NDArray[np.bool
 def to_rgb(picture: "Picture") -> Frame:
     """Convert a picture in any mode to sRGB, uint8 [H, W, 3].
 
-    The picture is converted in strips to save memory: Pillow needs four bytes per pixel, and four more for each
+    The picture is converted in strips to save memory: Pillow needs four bytes per pixel, and another four for each
     conversion step.
     """
     width, height = picture.size

@@ -61,7 +61,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def _choose(container: "InputContainer") -> "VideoStream":
-    """Return the stream that a player shows: the first one marked as default, else the first."""
+    """Return the video stream that a player shows: the first stream marked as default, else the first stream."""
     from av.stream import Disposition
 
     videos = videos_of(container)
@@ -79,7 +79,7 @@ def _choose(container: "InputContainer") -> "VideoStream":
 
 
 def _codec_tag(container: "InputContainer", index: int) -> str:
-    """Return the tag of a codec that FFmpeg does not know, such as 'zzzz'; PyAV has it only in `dumps_format`."""
+    """Return the tag of a codec that FFmpeg does not know, such as 'zzzz'; only PyAV's `dumps_format` gives it."""
     import av
 
     level = av.logging.get_level()

@@ -29,7 +29,7 @@ class Crops:
 
     @staticmethod
     def joined(pieces: Sequence["Crops"]) -> "Crops":
-        """Concatenate the arrays of several `Crops`; fields with a default value are not copied."""
+        """Concatenate the arrays of several `Crops`; fields that have a default keep this default."""
         return Crops(
             track=np.concatenate([piece.track for piece in pieces]),
             frame=np.concatenate([piece.frame for piece in pieces]),

@@ -33,7 +33,7 @@ def choose_decoder(name: str = "auto") -> str:
     if name == "torchcodec":
         try:
             import_module("torchcodec.decoders")
-            # Without FFmpeg, newer releases still load (for pictures only) and fail at the first video.
+            # Without FFmpeg, newer releases still load (they can read pictures), but fail at the first video.
             if import_module("torchcodec").ffmpeg_major_version is None:
                 raise RuntimeError("it found no FFmpeg")
         except (ImportError, RuntimeError, OSError) as error:
@@ -46,7 +46,7 @@ def choose_decoder(name: str = "auto") -> str:
 
 
 def decoder_version(name: str = "auto") -> str:
-    """Return a decoder and its version, such as `decord 0.6.0`; recipe keys use it, as pixels may differ by version."""
+    """Return a decoder's name and version, such as `decord 0.6.0`. Recipe keys use both: pixels may vary by version."""
     chosen = choose_decoder(name)
     found = f"{chosen} {version(PACKAGES[chosen]).partition('+')[0]}"
     if chosen == "torchcodec":  # its wheel does not bundle FFmpeg

@@ -19,7 +19,7 @@ from unmask.media.sound import SOUNDS, Encoded, Timed, read_sound, timed
 
 
 class Clock(NamedTuple):
-    """Presentation time of each frame and duration of the last one, in units of `base` seconds."""
+    """Presentation time of each frame, and duration of the last frame, in units of `base` seconds."""
 
     times: list[int]
     base: Fraction
@@ -40,11 +40,11 @@ class VideoWriter:
         path: Where to write; its folder is created.
         fps: Frames per second.
         crf: x264's constant rate factor, 0 (lossless) to 51.
-        metadata: Written into the container under exactly these keys; players show `comment` and `title`.
-        gop: Maximum number of frames between key frames; a seek decodes at most this number.
+        metadata: Tags of the container, written under exactly these keys; players show `comment` and `title`.
+        gop: Maximum number of frames from one key frame to the next; a seek decodes at most this number of frames.
         preset: x264 preset, which trades time for size.
         sound: A file whose audio is included: copied if an mp4 can hold it, else encoded as AAC.
-        clock: Presentation times of frames that are unevenly spaced or do not start at 0; by default set by `fps`.
+        clock: Presentation times of frames that are unevenly spaced or do not start at 0; by default given by `fps`.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class VideoWriter:
         return read_sound(source, self._container)
 
     def _mux(self, packets: Iterable[Encoded]) -> None:
-        """Write video packets, and before each one the earlier audio packets, so that none accumulate in memory."""
+        """Write video packets, each one after all earlier audio packets, so that these do not accumulate in memory."""
         for packet in packets:
             self._mux_sound(timed(packet).due)
             self._container.mux(packet)

@@ -1,6 +1,6 @@
 """Detect faces in batches of frames with MTCNN (arXiv:1604.02878); facenet-pytorch contains the network and weights.
 
-PyTorch is imported lazily, so that processes that prepare whole pictures start in less than half the time.
+PyTorch is imported lazily, so that processes that detect no faces start in less than half the time.
 """
 
 from typing import NamedTuple

@@ -2,7 +2,7 @@
 
 
 def burst_indices(total: int, frames: int, burst: int = 1) -> list[int]:
-    """Return the indices of `frames` of `total` frames, in evenly spaced bursts of `burst` consecutive frames.
+    """Choose `frames` of `total` frames, in evenly spaced bursts of `burst` consecutive frames; return their indices.
 
     The video is divided into equal parts, one per burst, and each burst is in the middle of its part. So burst=1
     chooses evenly spaced frames, and burst=frames chooses a single run of consecutive frames. If the video is shorter

@@ -17,7 +17,8 @@ Statistics = dict[str, float | str]  # facts about a file, by name
 VIDEOS = {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"}
 VIDEOS |= {".wmv", ".flv", ".ogv"}
 PICTURES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
-#: Unsupported picture formats. Their files are not ignored, but listed like others and then rejected with a reason.
+#: Unsupported picture formats. Such files are not ignored: they are listed like other media files, and rejected with a
+#: reason when they are opened.
 UNREAD = {".gif", ".jxl", ".jp2"}
 MEDIA = frozenset(VIDEOS | PICTURES | UNREAD)
 
@@ -114,9 +115,9 @@ def is_video(path: Path) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, without the times and source lines that C++ libraries add.
+    """Return the first line of an error's message, without the clock times and source lines that C++ libraries add.
 
-    Without them, the message is reproducible. Messages about a decoder's own bugs (such as an AttributeError) are
+    This makes the message reproducible. Messages about a decoder's own bugs (such as an AttributeError) are
     replaced by `DAMAGED`, because they say nothing about the file.
     """
     if isinstance(error, MemoryError):

@@ -10,12 +10,12 @@ from unmask.media.find import Array
 
 Pixels = NDArray[np.uint8]
 BLENDS, COLOURS = ("feather", "poisson"), ("reinhard", "none")
-MOST_CONTRAST = 2.0  # maximum factor for a colour's standard deviation; in a flat region, more would amplify noise
+MOST_CONTRAST = 2.0  # maximum factor for a colour's standard deviation; a greater factor would amplify noise
 EDGE = 0.06  # share of a crop's side over which a mask fades out, so that the crop's border is never visible
 
 
 class Pasted(NamedTuple):
-    """A frame with a pasted face, and the blending weight [H, W] in [0, 1]; where it is 0, the frame is unchanged."""
+    """A frame with a pasted face, and the blending weight [H, W] in [0, 1]; a weight of 0 leaves a pixel unchanged."""
 
     frame: Pixels
     alpha: Array

@@ -1,4 +1,4 @@
-"""The recipe that uses whole pictures and frames: paintings, cropped faces, scenes."""
+"""The recipe that stores whole pictures or video frames (paintings, scenes, cropped faces) instead of face crops."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ FITS = ("stretch", "cut")
 
 
 class _Seen(NamedTuple):
-    """The data kept from one frame."""
+    """The data of one frame that are needed later."""
 
     size: tuple[int, int]  # height and width of the frame, px
     pixels: NDArray[np.uint8]  # [S, S, 3]
@@ -40,10 +40,10 @@ def _joined(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 @dataclass
 class WholePictures:
-    """Read a picture, or frames of a video, and resize them to `crop_size`; pixels of this size are not changed.
+    """Read a picture, or frames of a video, and resize them to `crop_size`; a picture of this size is not changed.
 
     Args:
-        frames: number of frames taken from a video; a picture counts as one.
+        frames: number of frames taken from a video; a picture counts as one frame.
         burst: length of each run of consecutive frames; 1 spreads all frames evenly.
         crop_size: side of the stored picture, px.
         fit: how a picture that is not square is handled: `stretch` distorts it, `cut` keeps the middle square.
@@ -102,10 +102,11 @@ class WholePictures:
         self.__post_init__()
 
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
-        """Return one row per frame; if `masks` is set, include the masks, which are all zero if the file has none.
+        """Return one crop per frame. If the recipe stores masks, they are included, and are all zero if `mask` is None.
 
         Raises:
-            MediaError: the file or its mask cannot be read, their sizes differ, or no face is found for `landmarks`.
+            MediaError: the file or its mask cannot be read, their sizes differ, or `landmarks` is set and the file is a
+                video or shows no face.
         """
         if self.landmarks and not is_picture(path):
             raise MediaError("data.recipe.landmarks=true supports only pictures; for videos, use data/recipe=faces")
@@ -140,7 +141,7 @@ class WholePictures:
         return np.where(_joined(shown) > 127, 255, 0).astype(np.uint8)
 
     def _shown(self, height: int, width: int) -> NDArray[np.int64]:
-        """Return the box of a picture that is kept: left, top, right, bottom."""
+        """Return the box of the part of a picture that is stored: left, top, right, bottom."""
         if self.fit == "stretch":
             return np.array([0, 0, width, height])
         side = min(height, width)

@@ -59,28 +59,28 @@ def _picture_statistics(path: Path) -> Statistics:
 
 
 class Look(NamedTuple):
-    """Summary of one frame, from which its statistics are computed, so that the frame need not be kept."""
+    """Summary of one frame. The frame's statistics are computed from it, so the frame itself need not be kept."""
 
     histogram: NDArray[np.int64]  # [3, 256]: counts of each value, in every fourth pixel of every fourth line
     plane: NDArray[np.float32] | None  # to be searched for the watermark; None if this frame is not searched
 
 
 def look(frame: NDArray[np.uint8], number: int, count: int) -> Look:
-    """Summarise the `number`-th of `count` whole frames [H, W, 3]; up to 8 frames are searched for the watermark."""
+    """Summarise the `number`-th of `count` frames [H, W, 3]; at most 8 frames are searched for the watermark."""
     some = frame[::4, ::4]
     histogram = np.stack([np.bincount(some[..., channel].ravel(), minlength=256) for channel in range(3)])
     return Look(histogram, None if number % -(-count // MARKED) else watermark.plane(frame))
 
 
 def frame_statistics(frames: Frames) -> Statistics:
-    """Return the statistics of whole frames uint8 [N, H, W, 3]; see `look_statistics`."""
+    """Return the statistics of frames uint8 [N, H, W, 3]; see `look_statistics`."""
     return look_statistics([look(frame, number, len(frames)) for number, frame in enumerate(frames)])
 
 
 def look_statistics(seen: Sequence[Look]) -> Statistics:
     """Return mean and standard deviation of each channel in [0, 255] over all frames, and `watermark`.
 
-    `watermark` is -log10 of the p-value of our own watermark, which a detector could learn as a shortcut; 0 if absent.
+    `watermark` is -log10 of the p-value of our own watermark; a detector could learn this mark as a shortcut.
     """
     found: Statistics = {}
     values = np.arange(256)

@@ -1,4 +1,4 @@
-"""Read video frames with PyAV, the reference decoder; also the base class of the readers with other decoders."""
+"""Read video frames with PyAV, the reference decoder; also the base class of all video readers."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ class VideoReader:
     def each(self, indices: list[int], change: Callable[[int, Frame], T]) -> list[T]:
         """Call `change(position, frame)` for each of the ascending `indices` and return the results.
 
-        `position` counts within `indices`; `frame` is uint8 [H, W, 3].
+        `position` is a position in `indices`; `frame` is uint8 [H, W, 3].
         """
         found: dict[int, T] = {}
 
@@ -56,7 +56,7 @@ class VideoReader:
         return [found[at] for at in range(len(indices))]
 
     def _fill(self, indices: list[int], put: Put) -> None:
-        """Decode these frames and call `put(position, frame)` for each; `position` counts within `indices`."""
+        """Decode these frames and call `put(position, frame)` for each; `position` is a position in `indices`."""
         raise NotImplementedError
 
     def times(self, indices: list[int]) -> NDArray[np.float64]:
@@ -65,7 +65,7 @@ class VideoReader:
 
 
 class PyavReader(VideoReader):
-    """Read frames with PyAV: decode only needed frames (H.264), or all up to the last wanted one (other codecs)."""
+    """Read frames with PyAV: decode only needed frames (H.264), or all up to the last needed frame (other codecs)."""
 
     def _fill(self, indices: list[int], put: Put) -> None:
         wanted = set(indices)
@@ -82,7 +82,7 @@ class PyavReader(VideoReader):
             raise MediaError(f"the video ends before frame {min(lost)}: the file is cut off")
 
     def _put(self, frames: Iterator[tuple[int, "VideoFrame"]], indices: list[int], put: Put) -> set[int]:
-        """Call `put(position, frame)` for each position of a frame in `indices`; return the numbers of the frames."""
+        """Call `put(position, frame)` for each position of a frame's number in `indices`; return all these numbers."""
         found = set()
         for number, frame in frames:
             shown = self.about.view.of(frame)
@@ -92,7 +92,7 @@ class PyavReader(VideoReader):
         return found
 
     def _decode_wanted(self, wanted: set[int]) -> Iterator[tuple[int, "VideoFrame"]]:
-        """Yield the wanted frames and their numbers, given by presentation times; nothing without a usable index."""
+        """Yield each wanted frame and its number, found by presentation time; without a usable index, yield nothing."""
         with opened(self.path) as (container, stream):
             index = read_index(container, stream)
         if index is None or max(wanted) >= len(self):
@@ -104,7 +104,7 @@ class PyavReader(VideoReader):
                     yield numbers[frame.pts], frame
 
     def _decode_all(self, wanted: set[int]) -> Iterator[tuple[int, "VideoFrame"]]:
-        """Yield the wanted frames and their numbers, given by counting all frames."""
+        """Yield each wanted frame and its number, found by counting all frames."""
         last = max(wanted)
         with opened(self.path) as (container, stream):
             for number, frame in enumerate(container.decode(stream)):

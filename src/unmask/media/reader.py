@@ -33,7 +33,7 @@ class Reader(Protocol):
     def each(self, indices: list[int], change: Callable[[int, Frame], T]) -> list[T]:
         """Call `change(position, frame)` for each of the ascending `indices` and return the results.
 
-        `position` counts within `indices`; `frame` is uint8 [H, W, 3]. Frames are processed one by one, so little
+        `position` is a position in `indices`; `frame` is uint8 [H, W, 3]. Frames are processed one by one, so little
         memory is needed if `change` returns something small.
         """
 
@@ -72,12 +72,12 @@ def read_mask(
     decoder: str = "auto",
     change: Callable[[int, Frame], T] | None = None,
 ) -> Frames | list[T]:
-    """Read the masks of a video's frames `indices`, uint8 [N, H, W, 3]; if the mask is a picture, all frames use it.
+    """Read the masks of the video frames `indices`, uint8 [N, H, W, 3]; a mask that is a picture applies to all frames.
 
     If `change` is given, return its results instead (see `Reader.each`).
 
     Raises:
-        MediaError: the mask cannot be read, has too few frames, or has a size other than `size` (height, width).
+        MediaError: the mask cannot be read, has too few frames, or does not have the size `size` (height, width).
     """
 
     def check(frame: Frame) -> None:

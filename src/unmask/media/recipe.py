@@ -32,7 +32,7 @@ class FaceCrops:
         burst: length of each run of consecutive frames; 1 spreads all frames evenly. Temporal detectors need runs.
         crop_size: side of a stored crop, px.
         margin: added to the face box, as a share of its longer side.
-        align: align the face by its landmarks; else the box is cropped unrotated.
+        align: align the face by its landmarks; if false, crop the box without rotating it.
         search_every: detect faces in every n-th frame; boxes in the other frames are interpolated.
         long_side: longest side of a frame during detection, px.
         min_prob: minimum probability of a detection.
@@ -40,7 +40,7 @@ class FaceCrops:
             enough (see `all_faces`); each gets a track number. If the file has a mask, only faces that the mask
             touches are kept, because other faces are not fake.
         masks: also crop the manipulation masks, for localisation.
-        decoder: `auto`, `decord`, `pyav` or `torchcodec`.
+        decoder: video decoder: `auto`, `decord`, `pyav` or `torchcodec`.
         device: where face detection runs; it is not part of `key`.
     """
 
@@ -102,10 +102,11 @@ class FaceCrops:
 
         Args:
             path: a video or a picture.
-            mask: white where the file was manipulated; also used to select the faces. None: mask crops are all zero.
+            mask: a file that is white where `path` was manipulated; also selects the faces. If None, mask crops are 0.
 
         Raises:
-            MediaError: the file or its mask cannot be read, their sizes differ, or no face is found within the mask.
+            MediaError: the file or its mask cannot be read, their sizes differ, no face is found, or the mask
+                touches no face.
         """
         reader = open_media(path, self.decoder)
         numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
@@ -139,8 +140,11 @@ class FaceCrops:
     ) -> Crops:
         """Return the crops of frames [N, H, W, 3] with frame numbers `numbers` [N] and times `times` [N], s.
 
-        If masks [N, H, W, 3] of the frames are given, only faces that they touch are cropped, and
-        `notes["untouched_faces"]` is the number of other faces.
+        If masks [N, H, W, 3] of the frames are given, only faces that a mask touches are cropped, and
+        `notes["untouched_faces"]` is the number of faces that no mask touches.
+
+        Raises:
+            MediaError: no face is found, or no mask touches a face.
         """
         self._finder = self._finder or FaceFinder(self.long_side, device=self.device)
         searched = np.unique(np.append(np.arange(0, len(frames), self.search_every), len(frames) - 1))

@@ -1,7 +1,7 @@
-"""Read video frames with decord or TorchCodec, which do not use PyAV's FFmpeg and have their own seeking.
+"""Read video frames with decord or TorchCodec. Each has its own way of seeking, and does not use PyAV's FFmpeg.
 
-They return PyAV's pixels bit for bit, or reject the file and recommend PyAV. The exception is damage inside a stream,
-which each decoder conceals differently. As for PyAV, `media.video` determines the stream and the frame times.
+Both readers return the same pixels as PyAV, bit for bit, or reject the file and recommend PyAV. The only exception is
+damage inside a stream, which each decoder conceals differently. `media.video` chooses the stream and the frame times.
 """
 
 from importlib import import_module
@@ -19,11 +19,11 @@ EXACT |= {"gray", "rgb24", "bgr24", "rgba", "bgra", "rgb0", "bgr0"}
 # Containers with a presentation time for each frame, in which decord and TorchCodec seek exactly. In AVI, MPEG and
 # MPEG-TS they silently return wrong frames, except for intra-only AVI.
 SEEKABLE = {"mov", "matroska", "webm"}
-AT_ONCE = 2**27  # maximum number of pixels decoded per call; three copies of them are in memory
+AT_ONCE = 2**27  # maximum number of pixels decoded per call; memory holds three copies of these pixels
 
 
 class _SeekingReader(VideoReader):
-    """Base class of readers that return exactly PyAV's frames; the first frame is compared with PyAV's."""
+    """Base class of readers that return exactly PyAV's frames. On opening, the first frame is compared with PyAV's."""
 
     name = ""
 
@@ -86,7 +86,7 @@ class _SeekingReader(VideoReader):
 
 
 class DecordReader(_SeekingReader):
-    """Read frames with decord, which seeks exactly, from the key frame before each wanted frame."""
+    """Read frames with decord, which seeks exactly: it decodes from the key frame before each wanted frame."""
 
     name = "decord"
 

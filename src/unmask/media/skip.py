@@ -1,8 +1,8 @@
 """Decode only the needed pictures of an H.264 stream; the pixels equal those of a full decode.
 
 Two kinds of pictures need not be decoded (ITU-T H.264, 7.4.1). First, a picture with a nal_ref_idc of 0, because no
-other picture refers to it. Second, the pictures after the last wanted one of a group (from one IDR picture to the
-next), because no later group refers to them. If no picture of a group is wanted, the whole group is skipped.
+other picture refers to it. Second, in each group (from one IDR picture to the next), the pictures after the last
+wanted picture, because no later group refers to them. If no picture of a group is wanted, the whole group is skipped.
 
 Other codecs are less explicit: in HEVC, higher temporal layers may refer to "non-reference" pictures, and in VP9, a
 picture to which no other refers may adapt the probabilities used to decode the next picture.
@@ -37,7 +37,7 @@ class Index(NamedTuple):
 class KeyFrame(NamedTuple):
     """Properties of a stream, read from one of its key frames."""
 
-    headers: tuple[bytes, ...] | None  # its sequence parameter sets, which hold the resolution; None if unknown
+    headers: tuple[bytes, ...] | None  # the stream's sequence parameter sets, with the resolution; None if unknown
     closed: bool | None  # whether no frame after the key frame refers to a frame before it; None if unknown
 
 
@@ -61,7 +61,7 @@ def read_key_frame(packet: "Packet[VideoStream]", codec: "VideoCodecContext") ->
 
 
 def read_index(container: "InputContainer", stream: "VideoStream | None" = None) -> Index | None:
-    """Return an index of all packets, so that some can be skipped; None if the stream does not allow skipping.
+    """Return an index of all packets, for skipping some of them later; None if the stream does not allow skipping.
 
     Args:
         container: freshly opened; the stream is read to the end.
@@ -97,7 +97,7 @@ def read_index(container: "InputContainer", stream: "VideoStream | None" = None)
 def decode_wanted(
     container: "InputContainer", index: Index, wanted: set[int], stream: "VideoStream | None" = None
 ) -> Iterator["VideoFrame"]:
-    """Yield the frames with these presentation times, and also other frames that were decoded for them.
+    """Yield the frames with the `wanted` times, and also the frames that had to be decoded to get them.
 
     Args:
         container: freshly opened.

@@ -26,12 +26,12 @@ class Timed(NamedTuple):
 
 
 def timed(packet: Encoded) -> Timed:
-    """Return a packet with its decoding time; 0 if it has none."""
+    """Return a packet with its decoding time, or with 0 if the packet has none."""
     return Timed(float((packet.dts or 0) * packet.time_base), packet)
 
 
 def read_sound(source: InputContainer, target: OutputContainer) -> Iterator[Timed]:
-    """Add the audio streams of a file to `target`, then yield their packets in order, ready to be muxed into it.
+    """Add the audio streams of a file to `target`, then yield their packets in order, ready to be muxed into `target`.
 
     Raises:
         MediaError: the audio codec is unknown.
@@ -46,7 +46,7 @@ def read_sound(source: InputContainer, target: OutputContainer) -> Iterator[Time
         if codec.name in AS_IT_IS and not (codec.name == "aac" and not codec.extradata):
             copied[stream.index] = target.add_stream_from_template(stream)
         else:
-            # A file of raw samples may not specify its channel layout.
+            # Some files of raw samples do not specify their channel layout.
             layout = {1: "mono", 2: "stereo"}.get(codec.channels, codec.layout.name)
             encoded[stream.index] = target.add_stream("aac", rate=codec.sample_rate, layout=layout)
     if not streams:

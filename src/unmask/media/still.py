@@ -96,7 +96,7 @@ def open_picture(path: Path) -> "Picture":
 
 
 def _formats(held: str | None) -> tuple[str, ...]:
-    """Return the Pillow parsers for a file; HEIC needs an extra package, as PyPI's Pillow does not include it."""
+    """Return the Pillow parsers for a picture format; HEIC needs another package, because Pillow cannot read it."""
     if held != "HEIC":
         return FORMATS
     if not find_spec("pillow_heif"):

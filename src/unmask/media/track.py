@@ -17,7 +17,7 @@ from unmask.media.find import Array, Faces
 BOX_NOISE, VELOCITY_NOISE = 0.03, 0.01
 
 # A face's share is the largest share of its box, over all frames, that the mask covers. The face counts as changed if
-# this share is at least TOUCHED, and at least BLED times the largest share of all faces. One repainted eye covers 2 to
+# this share is at least TOUCHED, and at least BLED times the largest share of any face. One repainted eye covers 2 to
 # 5 % of a box, so TOUCHED only excludes noise. BLED excludes a neighbouring face if the mask of a swapped face extends
 # a little into its box (a swap covers 50 to 100 % of its own box).
 TOUCHED, BLED = 0.01, 0.2
@@ -106,7 +106,7 @@ def main_face(tracks: list[Track]) -> list[Track]:
 
 
 def all_faces(tracks: list[Track], searched: int) -> tuple[list[list[Track]], int]:
-    """Return the main face, and other faces detected in at least 3 frames and 10 % of the searched frames.
+    """Return the main face, and other faces detected in at least 3 frames and at least 10 % of the searched frames.
 
     Detections in fewer frames are mostly not faces. If only 1 or 2 frames were searched, a face must be in all of them.
 
@@ -131,7 +131,7 @@ def all_faces(tracks: list[Track], searched: int) -> tuple[list[list[Track]], in
 
 
 def changed(tracks: list[Track], masks: NDArray[np.bool_]) -> tuple[list[Track], list[Track]]:
-    """Divide tracks into those that a mask touches and the others; both lists keep the given order.
+    """Divide tracks into those that a mask touches and those that no mask touches; both lists keep the given order.
 
     Args:
         tracks: result of `associate`.
@@ -147,7 +147,7 @@ def changed(tracks: list[Track], masks: NDArray[np.bool_]) -> tuple[list[Track],
 
 
 def _white(track: Track, masks: NDArray[np.bool_]) -> float:
-    """Return the largest share, over all frames, of a face's box (clipped) that is true in the masks [M, H, W]."""
+    """Return the largest share of a face's box (clipped to the frame) that the masks [M, H, W] cover in any frame."""
     shares = [0.0]
     for frame, box in zip(track.frames, track.boxes, strict=True):
         left, top, right, bottom = np.maximum(np.round(box), 0).astype(int)
@@ -170,7 +170,7 @@ def smooth(track: Track, times: NDArray[np.integer], searched: NDArray[np.intege
     centre_size = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
     every = np.union1d(times, seen)
     state = _kalman(every, seen, centre_size, size)[np.searchsorted(every, times)]
-    # Landmarks are interpolated relative to the detected boxes and then placed in the smoothed ones.
+    # Landmarks are interpolated relative to the detected boxes and then placed in the smoothed boxes.
     relative = (points - centre_size[:, None, :2]) / centre_size[:, None, 2:]
     flat = relative.reshape(len(seen), -1)
     between = np.stack([np.interp(times, seen, column) for column in flat.T], axis=1).reshape(-1, 5, 2)

@@ -34,12 +34,12 @@ class Video:
     """Description of a file's video; all packets are read, but usually only the first frame is decoded."""
 
     stream: int  # index of the stream in the file
-    alone: bool  # whether the file has no other video stream, apart from covers
+    alone: bool  # whether this is the only video stream of the file, apart from cover pictures
     container: str  # FFmpeg's name for the format
     codec: str
     pixel_format: str
     interlaced: bool
-    closed: bool  # whether decoding from any key frame gives the same pixels; False if unknown
+    closed: bool  # whether decoding from any key frame gives the same pixels as from the start; False if unknown
     rate: Fraction  # average frames per second
     view: View
     times: list[int]  # presentation times of the visible frames, in units of `base` seconds, ascending
@@ -152,11 +152,11 @@ def _read(path: Path, container: "InputContainer", stream: "VideoStream") -> Vid
 
 
 def _cut_off(path: Path, container: str, promised: int, there: int) -> str | None:
-    """Return why a file counts as truncated, or None; `promised` (0: unknown) and `there` are numbers of frames."""
-    table = "mp4" in container  # an MP4's table counts frames exactly; its stated size may exceed what frames need
+    """Return why a file counts as truncated, or None; it declares `promised` frames (0: unknown) and has `there`."""
+    table = "mp4" in container  # an MP4's table counts frames exactly; the size that an MP4 states may be too large
     if table and promised:
         return f"cut off: only {there} of {promised} frames are present" if there < promised else None
-    if "avi" in container and promised and there >= promised:  # at most its index is missing
+    if "avi" in container and promised and there >= promised:  # no frame is missing, at most the index
         return None
     return missing(path, container)
 
@@ -170,7 +170,7 @@ def _times(shown: list[int | None], base: Fraction, rate: Fraction) -> tuple[lis
 
 
 def _check_key_frames(path: Path, size: tuple[int, int], packets: list[tuple[int, bool]]) -> None:
-    """Reject a video whose resolution changes; only key frames are decoded, because it can change only there."""
+    """Reject a video whose resolution changes. Only key frames are decoded: the resolution can change only there."""
     keys = sum(key for _, key in packets)
     step = -(-keys // SCANNED) if keys == len(packets) else 1
     with opened(path) as (container, stream):

@@ -28,11 +28,11 @@ class View(NamedTuple):
     """
 
     stored: tuple[int, int]  # height and width of the decoded frame, px
-    square: tuple[int, int]  # the same with square pixels: the side along which pixels are longer is enlarged
+    square: tuple[int, int]  # the size with square pixels: the side along which pixels are longer is enlarged
     transpose: bool
     flip_rows: bool
     flip_columns: bool
-    quarter_turns: int  # anticlockwise, as FFmpeg derives them from the matrix; decoders other than PyAV apply them
+    quarter_turns: int  # anticlockwise, as FFmpeg derives them from the matrix; decord and TorchCodec apply them
 
     @property
     def size(self) -> tuple[int, int]:
@@ -63,7 +63,7 @@ class View(NamedTuple):
         return self(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
 
     def undo_turns(self, frames: Pixels) -> Pixels:
-        """Undo the quarter turns that another decoder applied: [N, H, W, 3] -> [N, h, w, 3]."""
+        """Undo the quarter turns that decord or TorchCodec applied: [N, H, W, 3] -> [N, h, w, 3]."""
         return np.rot90(frames, -self.quarter_turns, (1, 2))
 
 
@@ -79,7 +79,7 @@ def view_of(frame: "VideoFrame", pixel_aspect: Fraction | None) -> View:
     square = (height, round(width * aspect)) if aspect >= 1 else (round(height / aspect), width)
     a, b, c, d = _matrix(frame)
     # A stored pixel (x, y) is shown at (a x + c y, b x + d y). Only the eight axis-aligned orientations are supported;
-    # others are rounded to the nearest of them, as browsers do.
+    # any other orientation is rounded to the nearest of these eight, as browsers do.
     transpose = abs(b) + abs(c) > abs(a) + abs(d)
     flip_columns, flip_rows = (c < 0, b < 0) if transpose else (a < 0, d < 0)
     return View((height, width), square, transpose, flip_rows, flip_columns, round(frame.rotation / 90))

@@ -1,8 +1,8 @@
-"""Detect truncated video files by the sizes that are stored in the container's top-level parts.
+"""Detect truncated video files by the sizes that are stored in the container's top-level parts, such as MP4 boxes.
 
 FFmpeg reads a truncated file up to the cut without an error. Some recordings, such as streamed ones and those of a
-browser (MediaRecorder), store no total size; in these, a cut is detected only if it is within a part. MPEG, MPEG-TS
-and Ogg store no sizes at all, so no cut is detected.
+browser (MediaRecorder), store no total size; in such a file, a cut is detected only if it is within a part. MPEG,
+MPEG-TS and Ogg store no sizes at all, so in these formats no cut is detected.
 """
 
 import os
@@ -18,11 +18,11 @@ ELEMENTS = {SEGMENT, CLUSTER, 0x1A45DFA3, 0xEC, 0xBF}  # segment, cluster, file 
 ELEMENTS |= {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1043A770, 0x1C53BB6B, 0x1941A469, 0x1254C367}  # within a segment
 ELEMENTS |= {0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF}  # within a cluster
 ASF_HEADER = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
-ZEROS = 256  # bytes; a run of this number of zeros, where a part should begin, means that data is missing
+ZEROS = 256  # bytes; if this many zeros are where a part should begin, data is missing
 
 
 def missing(path: Path, container: str) -> str | None:
-    """Return why a file counts as truncated; None if it is complete.
+    """Return why a file counts as truncated; None if no truncation is found.
 
     Args:
         path: a video file.
@@ -45,7 +45,7 @@ def missing(path: Path, container: str) -> str | None:
 
 
 def _matroska(file: BinaryIO, size: int) -> Iterator[int]:
-    """Yield the end of each part, in bytes; a segment and clusters of unknown size are entered instead of skipped."""
+    """Yield the end of each part, in bytes. Segments, and clusters of unknown size, are entered instead of skipped."""
     at, stop = 0, size
     while at < stop:
         file.seek(at)
@@ -107,7 +107,7 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[int]:
 def _asf(file: BinaryIO, size: int) -> Iterator[int]:
     """Yield the end of each object of a WMV, in bytes.
 
-    The second object contains the frames. In a broadcast, its size is 0, and the iteration ends.
+    The second object contains the frames. In a broadcast, the size of this object is 0, so the iteration ends there.
     """
     at = 0
     while at + 24 <= size:

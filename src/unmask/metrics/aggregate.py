@@ -40,10 +40,10 @@ def require_finite(predictions: pd.DataFrame) -> None:
     """Raise an error for logits that are NaN or infinite.
 
     A missing logit is allowed only for an item that was rejected before it reached the network; the `frame` of its row
-    is -1. Infinite logits, and NaN in rows of real frames, come from a broken network or input.
+    is -1. Infinite logits, and NaN in rows with any other `frame`, come from a broken network or input.
 
     Raises:
-        ValueError: If there are such logits; the message names the first rows.
+        ValueError: If a logit is infinite, or NaN in a row whose `frame` is not -1; the message names the first rows.
     """
     values = _values(predictions)
     bad = np.isinf(values) | (np.isnan(values) & (predictions["frame"].to_numpy() >= 0))
@@ -62,7 +62,7 @@ def frames(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def median(score: Array) -> Array:
-    """Return the middle one of a track's sorted scores `[N]`, or the two middle ones if N is even."""
+    """Return the middle score of a track's sorted scores `[N]`, or the two middle scores if N is even."""
     return score[(len(score) - 1) // 2 : len(score) // 2 + 1]
 
 
@@ -72,18 +72,18 @@ def highest(score: Array) -> Array:
 
 
 def top_k(score: Array) -> Array:
-    """Return the `TOP` highest of a track's sorted scores `[N]`, or all if there are fewer."""
+    """Return the `TOP` highest of a track's sorted scores `[N]`, or all scores if N is below `TOP`."""
     return score[-TOP:]
 
 
 def confident(score: Array) -> Array:
-    """Return the confident ones of a track's sorted scores `[N]` if there are enough of them, else all.
+    """Return the confident scores among a track's sorted scores `[N]`; if too few are confident, return all scores.
 
     This is the rule of the winning entry of the Deepfake Detection Challenge (Seferbekov 2020,
     github.com/selimsef/dfdc_deepfake_challenge). If more than 11 rows, and more than N / 2.5 rounded down, have a
-    probability above 0.8, only these are returned. Otherwise, if more than 90 % of the rows have a probability below
-    0.2, only those are returned. The original rule pools the rows of all faces of a video; here, it is applied to each
-    track separately.
+    probability above 0.8, only these rows are returned. Otherwise, if more than 90 % of the rows have a probability
+    below 0.2, only those rows are returned. The original rule pools the rows of all faces of a video; here, each
+    track is treated separately.
     """
     fake, real = score[score > SURE_FAKE], score[score < SURE_REAL]
     if len(fake) > len(score) // 2.5 and len(fake) > 11:
@@ -138,10 +138,10 @@ def _kept(score: Array, track: NDArray[np.int64], keep: Callable[[Array], Array]
 def videos(predictions: pd.DataFrame, aggregation: str = "mean") -> pd.DataFrame:
     """Aggregate a prediction table to one row per item.
 
-    The probability of a track is the mean over its rows, or over those that `aggregation` selects. The probability of
-    an item is the maximum over its tracks, because a video with one forged face is a fake. The score is the logit of
-    this probability. It is computed as log(mean p) - log(mean (1 - p)) from the rows' logits, so that no p is rounded
-    to 0 or 1. Rows are grouped by the full name `item`, because several methods use the same clip names.
+    The probability of a track is the mean over the rows that `aggregation` selects. The probability of an item is the
+    maximum over its tracks, because a video with one forged face is a fake. The score is the logit of this probability.
+    The logit is computed as log(mean p) - log(mean (1 - p)) from the rows' logits, so that no p is rounded to 0 or 1.
+    Rows are grouped by the full `item` name, because several methods use the same clip names.
 
     Args:
         predictions: Rows of frames or clips with `item, track, label, method, dataset, split, logit`.
@@ -207,7 +207,7 @@ def _track_scores(score: Array, track: NDArray[np.int64]) -> Array:
 
     Mathematically equal results are bitwise equal. The result does not change if the rows are reordered (`math.fsum`
     rounds only once) or if all of them are repeated (counts are divided by their greatest common divisor). If all
-    logits of a track are equal, the result is this logit; if they are symmetric around 0, it is 0.
+    logits of a track are equal, the result is this logit; if the logits are symmetric around 0, the result is 0.
     """
     if not len(score):
         return np.empty(0)

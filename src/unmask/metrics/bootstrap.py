@@ -74,7 +74,8 @@ class Pair(NamedTuple):
     Attributes:
         a: Name of the first detector.
         b: Name of the second detector.
-        found: Comparison of the two; None if they share no scored item, or if a shared item has different labels.
+        found: Result of the comparison; None if the two detectors share no scored item, or if a shared item has
+            different labels.
         p: Corrected p-value of the bootstrap.
         p_delong: Corrected p-value of DeLong's test.
     """
@@ -138,8 +139,8 @@ def pairwise(tables: Mapping[str, pd.DataFrame], resamples: int = 1000, seed: in
 
     Args:
         tables: One row per scored video of each detector, by name, with `item, label, score`.
-        resamples: Number of bootstrap resamples. `p` is at least 2 / (resamples + 1), and the smallest of T corrected
-            values is at least T times that. DeLong's p-value has no such bound.
+        resamples: Number of bootstrap resamples. A bootstrap p-value is at least 2 / (resamples + 1); if T pairs are
+            compared, a corrected value is at least T times this bound, or 1. DeLong's p-value has no such bound.
         seed: Seed of the bootstrap.
 
     Returns:

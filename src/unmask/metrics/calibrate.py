@@ -17,7 +17,7 @@ from unmask.metrics.aggregate import probability
 Array = NDArray[np.float64]
 Stored: TypeAlias = Mapping[str, float | Sequence[float]]
 COLDEST, HOTTEST = 1e-3, 1e3  # limits of a temperature
-LIMIT = 100.0  # scores are clipped to +-LIMIT before a fit; their probabilities are 0 or 1 to 43 digits
+LIMIT = 100.0  # scores are clipped to +-LIMIT before a fit; there, probabilities differ from 0 or 1 by 4e-44
 STEPS = 100  # maximum number of steps of an iterative fit; Newton's method needs about ten
 
 
@@ -89,13 +89,13 @@ class Platt:
         Args:
             score: Logits.
             label: Labels; 1 is fake.
-            smooth: Whether to use Platt's targets in place of 1 and 0: (F + 1) / (F + 2) for the F fakes, and
-                1 / (R + 2) for the R reals. They bound the slope if the classes are separable. Without them, the slope
-                of such data grows until the loss rounds to 0.
+            smooth: Whether to replace the targets 1 and 0 by those of Platt: (F + 1) / (F + 2) for the F fakes, and
+                1 / (R + 2) for the R reals. Platt's targets bound the slope if the classes are separable. With targets
+                of 1 and 0, the slope would then grow until the loss rounds to 0.
 
         Raises:
             ValueError: If a score is not finite, a label is not 0 or 1, a class is missing, or the best slope is not
-                above 0, because the map would reverse the ranking.
+                above 0; such a map would not keep the ranking.
         """
         score, label = _checked(score, label)
         fakes, reals = label.sum(), (1 - label).sum()
@@ -128,7 +128,7 @@ class Isotonic:
     """Interpolate linearly between points of a non-decreasing step function (Zadrozny and Elkan 2002).
 
     A score between two points gets an interpolated probability, and a score beyond the first or the last point gets the
-    probability of that point. The map is constant in places: it never reverses two scores, but it can make them equal.
+    probability of that point. The map never reverses the order of two scores, but can give both the same probability.
     """
 
     score: tuple[float, ...]
@@ -148,7 +148,8 @@ class Isotonic:
     def fit(cls, score: ArrayLike, label: ArrayLike) -> Self:
         """Minimise the squared error of scores `[N]` and labels `[N]` by pooling adjacent violators.
 
-        Labels of equal scores are averaged first. Only the two ends of each constant part are kept.
+        Labels of equal scores are averaged first. Only the two end points of each range with
+        a constant probability are stored.
 
         Raises:
             ValueError: If a score is not finite, a label is not 0 or 1, or a class is missing.
@@ -182,7 +183,7 @@ CALIBRATIONS: Mapping[str, type[Calibration]] = {"temperature": Temperature, "pl
 
 
 def fit_all(score: ArrayLike, label: ArrayLike) -> dict[str, Stored]:
-    """Fit every map to scores `[N]` and labels `[N]`; return the settings by name, without maps that cannot be fit."""
+    """Fit every map to scores `[N]` and labels `[N]`; return the settings of each map that can be fitted, by name."""
     found = dict[str, Stored]()
     for name, kind in CALIBRATIONS.items():
         try:

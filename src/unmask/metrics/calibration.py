@@ -33,7 +33,7 @@ def log_loss(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None
 
 
 def _bins(prob: Array, bins: int) -> NDArray[np.int64]:
-    """Return the index of each probability's bin; bins `[a, b)` have equal width, and the last one includes 1."""
+    """Return the index of each probability's bin; bins `[a, b)` have equal width, and the last bin includes 1."""
     return np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), prob, side="right") - 1, 0, bins - 1)
 
 

@@ -75,10 +75,10 @@ def components(score: ArrayLike, label: ArrayLike) -> Parts:
 def auroc(score: ArrayLike, label: ArrayLike, confidence: float = 0.95) -> Area:
     """Compute the AUC, its variance, and a confidence interval on the logit scale.
 
-    The interval is symmetric around logit(AUC). It therefore stays within [0, 1] and extends further towards 0.5,
-    because the distribution of a high AUC is skewed. `benchmarks/intervals.py` measures its coverage. For an AUC of 0
-    or 1, the variance is 0 and the interval is NaN, because its width cannot be estimated. With fewer than two items of
-    a class, the variance and the interval are NaN.
+    The interval is symmetric around logit(AUC), so it stays within [0, 1] and extends further towards 0.5. This suits
+    the skewed distribution of a high AUC. `benchmarks/intervals.py` measures how often the interval contains the true
+    AUC. For an AUC of 0 or 1, the variance is 0 and the interval is NaN, because its width cannot be estimated. With
+    fewer than two items of a class, the variance and the interval are NaN.
     """
     parts = components(score, label)
     nothing = float("nan")

@@ -2,7 +2,7 @@
 
 A table has one row per scored frame or clip: `item, track, frame, time, label, method, dataset, split, logit`. Label 1
 is fake. An item that could not be scored has one row with a null logit. Metrics exclude such items instead of giving
-them a probability of 0.5. They lower the coverage, which is reported with every metric.
+them a probability of 0.5. Each excluded item lowers the coverage, which is reported with every metric.
 
 Rankings and decisions use scores, which are logits (see `aggregate`). A threshold is also a logit; `probability`
 converts it for display.
@@ -110,8 +110,8 @@ def evaluate(
     """Compute all `METRICS` from logits `[N]`, labels `[N]` and weights (None or `[..., N]`) -> values `[...]` each.
 
     `tpr_at_1` and `tpr_at_5` are TPRs at an FPR of 1 % and 5 %, `fpr_at_95` is the FPR at a TPR of 95 %, and `pauc` is
-    the standardised partial AUC up to an FPR of 10 % (see `operating`); `aurc` is the mean error rate over all
-    coverages (see `risk`).
+    the standardised partial AUC up to an FPR of 10 % (see `operating`). `aurc` is the error rate averaged over
+    all coverages (see `risk`).
     """
     table, prob = ranking.counts(score, label, weight), probability(score)
     return {
@@ -136,14 +136,20 @@ def evaluate(
 
 # Names of the metrics that `quick` computes.
 WATCHED = tuple(f"{level}_{name}" for level in ("frame", "video") for name in ("auroc", "ap", "eer", "acc"))
+SMALLER = ("eer", "loss")  # last parts of the names of monitored metrics of which smaller values are better
+
+
+def mode_of(metric: str) -> str:
+    """Return `min` if smaller values of a detector's monitored metric are better, such as `val/loss`, else `max`."""
+    return "min" if metric.rpartition("/")[2].rpartition("_")[2] in SMALLER else "max"
 
 
 def quick(predictions: pd.DataFrame) -> dict[str, float]:
     """Compute the metrics monitored during training, without intervals.
 
     Returns:
-        `{frame,video}_{auroc,ap,eer,acc}`. The threshold of `acc` is a probability of 0.5. The other metrics are NaN if
-        a class is missing.
+        `{frame,video}_{auroc,ap,eer,acc}`. The threshold of `acc` is a probability of 0.5. If a class is missing,
+        `auroc`, `ap` and `eer` are NaN.
     """
     figures = {}
     for level, rows in levels(predictions).items():
@@ -228,8 +234,9 @@ def summary(
         seed: Seed of the bootstrap.
 
     Returns:
-        Columns `level, method, metric, value, low, high, real, fake, coverage`; `real` and `fake` are numbers of scored
-        videos; `coverage` is the share of the row's videos that were scored. Undefined values are NaN.
+        Columns `level, method, metric, value, low, high, real, fake, coverage`. `real` and `fake` are the numbers of
+        scored videos. `coverage` is the share of scored videos among all reals and the fakes of the row's method.
+        Undefined values are NaN.
 
     Raises:
         ValueError: If a threshold or a logit is not finite.

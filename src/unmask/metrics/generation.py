@@ -1,4 +1,4 @@
-"""Metrics of generated images: PSNR, SSIM, identity and flicker of pairs, and Frechet and other distances of sets.
+"""Metrics of generated images: PSNR, SSIM, identity and flicker of pairs; Frechet and other distances between sets.
 
 A Frechet distance is called FID only if its features come from the Inception network with which FID was defined (arXiv
 1706.08500). Otherwise, its name contains the name of the features. Distances on different features cannot be compared.
@@ -14,8 +14,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 BORDER = 5  # px: half the width of SSIM's window, without the pixel at its centre
 WINDOW = 2 * BORDER + 1  # px: the minimum side of an image for SSIM
-PEAK = 60.0  # dB: limit of the PSNR, because that of identical images is infinite; libvmaf: 6 x bits + 12 = 60
-BLOCK = 1024  # number of rows compared with all others at once; all rows at once would need gigabytes
+PEAK = 60.0  # dB: limit of the PSNR, which is infinite for identical images; as in libvmaf: 6 x bits + 12 = 60
+BLOCK = 1024  # number of rows that are compared at once with a whole set; larger blocks would need gigabytes
 
 
 def decibel(error: Tensor) -> Tensor:
@@ -65,8 +65,8 @@ def frechet(real: Tensor, made: Tensor) -> float:
     """Compute the Frechet distance of two sets of features, modelled as Gaussians (arXiv 1706.08500, equation 6).
 
     Args:
-        real: features [N, F]; if N is below F, the covariance is rank-deficient, and the distance depends on N.
-        made: features [M, F]; the same applies to M.
+        real: features [N, F]; if N is below F, the covariance is rank-deficient and the distance depends strongly on N.
+        made: features [M, F]; M has the same effect.
 
     Returns:
         The distance; NaN if a set has fewer than two rows, for which there is no covariance.
@@ -76,7 +76,7 @@ def frechet(real: Tensor, made: Tensor) -> float:
     real, made = real.double(), made.double()
     distance = (real.mean(0) - made.mean(0)).square().sum()
     a, b = ((x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (real, made))  # covariances are a'a and b'b
-    # The trace of (a'a b'b)^1/2 is the sum of the singular values of ab'; the product of the R factors has the same.
+    # The trace of (a'a b'b)^1/2 is the sum of the singular values of ab', which are also those of Ra Rb' (a = Qa Ra).
     triangles = [torch.linalg.qr(x, mode="r").R for x in (a, b)]
     cross = torch.linalg.svdvals(triangles[0] @ triangles[1].T).sum()
     return float(distance + a.square().sum() + b.square().sum() - 2 * cross)
@@ -86,7 +86,8 @@ def kernel(real: Tensor, made: Tensor) -> float:
     """Compute the unbiased kernel distance of features [N, F] and [M, F] (arXiv 1801.01401, equation 4).
 
     The kernel is (x . y / F + 1)^3. All pairs of rows are used. Many implementations of KID average over
-    subsets of 1000 rows instead, which has the same expectation. The result is NaN if a set has fewer than two rows.
+    subsets of 1000 rows instead; both results have the same expected value. The result is NaN if a set has fewer than
+    two rows.
     """
     if min(len(real), len(made)) < 2:
         return float("nan")
@@ -112,9 +113,9 @@ def inception_score(logits: Tensor, parts: int = 10) -> float:
     """Compute the Inception Score: exp of the mean KL(p(y|x) || p(y)) (arXiv 1606.03498, section 4).
 
     Args:
-        logits: class logits [N, C]; the result is an Inception Score only if they come from the published network.
-        parts: number of parts into which the set is divided; the result is the mean of their scores. The paper uses 10.
-            Each part has at least two images, because the score of a single image is always 1.
+        logits: class logits [N, C]; the result is an Inception Score only for logits of the published network.
+        parts: number of parts into which the set is divided. The result is the mean score of the parts. The paper uses
+            10 parts. Each part has at least two images, because the score of a single image is always 1.
 
     Returns:
         The score; NaN for fewer than two images.
@@ -143,8 +144,8 @@ def precision_recall(real: Tensor, made: Tensor, neighbours: int = 3) -> tuple[f
     """Compute precision and recall (arXiv 1904.06991).
 
     Precision is the share of generated images on the manifold of the real images; recall is the share of real images on
-    the manifold of the generated images. The manifold of a set is the union of balls around its images, whose radius is
-    the distance to the image's k-th neighbour.
+    the manifold of the generated images. The manifold of a set is the union of balls, one around each image. The radius
+    of a ball is the distance from the image to its k-th neighbour in the set.
 
     Args:
         real: features [N, F].
@@ -160,7 +161,7 @@ def precision_recall(real: Tensor, made: Tensor, neighbours: int = 3) -> tuple[f
 
 
 def _covered(rows: Tensor, among: Tensor, neighbours: int) -> float:
-    """Return the share of rows on the manifold of `among`."""
+    """Return the share of `rows` that lie on the manifold of `among`."""
     radius = nearest(among, among, neighbours + 1)[0][:, -1]  # the nearest one is the image itself
     among = among.double()
     inside = [(torch.cdist(part, among) <= radius).any(1) for part in _blocks(rows.double())]
@@ -176,7 +177,7 @@ def flicker(made: Tensor, original: Tensor) -> Tensor:
     """Compute how much more a generated video changes from frame to frame than its original.
 
     The change of a video is the mean of |x[t + 1] - x[t]| over time, channels and pixels. The result is the change of
-    the generated video minus that of the original: positive if it flickers, 0 if both change equally, negative if it is
+    the generated video minus that of the original: positive if the generated video flickers, negative if it is
     smoother. Only amounts of change are compared, so a result of 0 does not mean that the videos look alike.
 
     Args:

@@ -1,4 +1,4 @@
-"""Error rates of groups of items, such as those of an `attribute.*` column of a manifest."""
+"""Error rates of groups of items, such as the groups defined by an `attribute.*` column of a manifest."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Check on the validation split whether a model learned anything; if it did not, its metrics are not valid."""
+"""Check on the validation split whether a model learned anything. If not, its metrics are not a valid result."""
 
 import math
 
@@ -18,13 +18,13 @@ def did_not_learn(
 ) -> str | None:
     """Explain why a run's metrics are not a valid result; return None if they are valid.
 
-    There are two reasons. The first epoch is the best one (checked for every monitor), or the monitored validation AUC
-    is not significantly better than chance (checked only if the monitor is an AUC).
+    There are two possible reasons: the first epoch is the best one (checked for every monitor), or the monitored
+    validation AUC is not significantly better than chance (checked only if the monitor is an AUC).
 
     Args:
         validation: Prediction table of the validation split with the best weights; None for a generator.
         monitor: `val/METRIC`, the metric that selected the best epoch.
-        best_epoch: Index of the best epoch, from 0; None if there was only one epoch or the best one is unknown.
+        best_epoch: Index of the best epoch, from 0; None if there was only one epoch or the best epoch is unknown.
         resamples: Number of bootstrap resamples over items, drawn within each class.
 
     Returns:

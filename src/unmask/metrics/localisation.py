@@ -1,9 +1,9 @@
 """Metrics of a localiser, computed from a summary of each image's pixels.
 
-An image's pixels form two classes, pristine and manipulated. For each class, `PIECES` quantiles of the logits are kept:
-8 kB per image, whatever its size. The AUC over the pixels of all images is computed from these quantiles. It is exact
-if no image has more than `PIECES` pixels of a class. Otherwise its error is at most 1 / `PIECES`, whatever the scale of
-the logits, because the quantiles shift the cumulative distribution of each class by at most 0.5 / `PIECES`. F1 and IoU
+An image's pixels form two classes, pristine and manipulated. For each class, `PIECES` quantiles of the logits are
+stored: 8 kB per image of any size. The AUC over the pixels of all images is computed from these quantiles. It is exact
+if no image has more than `PIECES` pixels of a class. Otherwise its error is at most 1 / `PIECES`, at any scale of the
+logits, because the quantiles shift the cumulative distribution of each class by at most 0.5 / `PIECES`. F1 and IoU
 are exact, because they are computed from counts.
 
 These metrics are computed only from manipulated images, because a pristine image has no region to find. They are NaN if
@@ -42,7 +42,7 @@ def summarise(logit: ArrayLike, mask: ArrayLike) -> Pixels:
     """Summarise the pixels of images.
 
     Args:
-        logit: `[B, H, W]`, positive means manipulated. Quantiles are float32 if the logits are, else float64.
+        logit: `[B, H, W]`, positive means manipulated. Quantiles are float32 for float32 logits, else float64.
         mask: `[B, H, W]`, true for manipulated pixels.
 
     Raises:

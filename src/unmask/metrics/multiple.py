@@ -10,8 +10,8 @@ def holm(p: ArrayLike) -> Array:
     """Correct p-values `[T]` with the step-down procedure of Holm (1979, Scandinavian Journal of Statistics 6, 65-70).
 
     If corrected p-values of at most 0.05 are called significant, the probability of one or more false positives is at
-    most 5 %, even if the tests depend on each other. The k-th smallest of T p-values is multiplied by T - k + 1; a
-    corrected value is at least that of any smaller p-value, and at most 1. NaN stays NaN and does not count as a test.
+    most 5 %, even if the tests depend on each other. The k-th smallest of T p-values is multiplied by T - k + 1. The
+    products are limited to 1, and raised where necessary to keep the order. NaN stays NaN and is not counted in T.
 
     Raises:
         ValueError: If a p-value is not between 0 and 1.

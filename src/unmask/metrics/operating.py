@@ -1,8 +1,8 @@
 """Metrics at one operating point of the ROC curve (TPR at an FPR, FPR at a TPR), and the partial AUC.
 
-Curves are `ranking.Counts`, so that scores are sorted only once for all metrics. A rate at a limit is the best rate of
-any threshold within the limit; it is not interpolated between thresholds. Biometrics and torchmetrics'
-`BinarySensitivityAtSpecificity` use the same convention, and a detector can be operated at such a threshold. The
+Curves are `ranking.Counts`, so that scores are sorted only once for all metrics. The TPR at an FPR of x is the highest
+TPR of all thresholds whose FPR is at most x, without interpolation, so a detector can be operated at this threshold.
+Biometrics and torchmetrics' `BinarySensitivityAtSpecificity` use this convention. The FPR at a TPR is analogous. The
 partial AUC is the area under the linearly interpolated curve, like the AUC. Rows with equal scores form one step.
 """
 
@@ -47,7 +47,7 @@ def partial_area(table: Counts, fpr: float) -> Array:
 
     The curve is cut at the limit by linear interpolation, and the area is mapped to [0, 1] as by McClish (1989, doi
     10.1177/0272989X8900900307): for the area A up to a limit f, it is (1 + (A - f² / 2) / (f - f² / 2)) / 2. The
-    result is below 0.5 for a curve below the diagonal, and the AUC for a limit of 1.
+    result is below 0.5 for a curve below the diagonal. For a limit of 1, it is the AUC.
     """
     fake, real = totals(table)
     if table.fake.shape[-1] == 0:
@@ -56,7 +56,7 @@ def partial_area(table: Counts, fpr: float) -> Array:
     end = 1 + int(np.max(np.count_nonzero(table.real < limit, axis=-1)))  # later steps add nothing on any resample
     above, right = table.fake[..., :end], table.real[..., :end]
     width, rise = increments(right), increments(above)
-    inside = np.clip(limit - (right - width), 0.0, width)  # the part of each step that is below the limit
+    inside = np.clip(limit - (right - width), 0.0, width)  # width of each step below the limit
     height = above - rise + 0.5 * rise * share(inside, width)
     area = np.sum(inside * height, axis=-1) / (fake * real)[..., 0]
     least, most = fpr * fpr / 2, fpr

@@ -1,7 +1,7 @@
 """Ranking metrics: how well scores rank fakes above reals, independent of a threshold.
 
 In all functions, `score` is `[N]` (logits; higher means more likely fake), `label` is `[N]` (1 is fake), and `weight`
-is None or `[..., N]`. A result has the leading shape of `weight`, so that one call computes a metric on a thousand
+is None or `[..., N]`. A result has the leading dimensions of `weight`, so that one call computes a metric on a thousand
 bootstrap resamples. Rows with equal scores form one step of a curve. If a class is missing, metrics are NaN, never 0.
 """
 
@@ -43,7 +43,7 @@ def counts(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) 
         )
     order = np.argsort(-score, kind="stable")
     score, label = score[order], label[order]
-    # unlike indexing, np.take keeps the rows of the result contiguous, which makes sums over them faster
+    # unlike indexing, np.take returns contiguous rows, over which sums are faster
     weight = np.ones_like(score) if weight is None else np.take(np.asarray(weight, dtype=np.float64), order, axis=-1)
     last = np.flatnonzero(np.diff(score, append=np.nan) != 0)  # the last row of each group of equal scores
     fake, total = np.cumsum(weight * label, axis=-1), np.cumsum(weight, axis=-1)

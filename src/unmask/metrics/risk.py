@@ -1,8 +1,8 @@
 """Selective classification: the error rate of a detector that abstains on its least confident items.
 
 The confidence of a decision is the distance of the score from the threshold. Each wrong decision counts as one error.
-`score` and `label` are `[N]`, and `weight` is None or `[..., N]`, as in `ranking`. Items with equal confidence are
-accepted together, so their order has no effect.
+`score` and `label` are `[N]`, and `weight` is None or `[..., N]`, as in `ranking`. Items with equal confidence form one
+step: all of them are accepted or none, so their order has no effect.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 
 def _accepted(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None, threshold: float) -> tuple[Array, Array]:
-    """Return the cumulative weights `[..., K]` of wrong and of all decisions, from the most confident step on."""
+    """Return the cumulative weights `[..., K]` of wrong and of all decisions, most confident step first."""
     score = np.asarray(score, dtype=np.float64)
     wrong = (score > threshold) != (np.asarray(label) == 1)
     steps = ranking.counts(np.abs(score - threshold), wrong, weight)  # wrong decisions are counted as fakes

@@ -10,7 +10,7 @@ from unmask.metrics import bootstrap, detection, ranking
 from unmask.metrics.rates import Rate, rates
 
 CLEAN = "clean"  # name of the step without perturbation
-DROP = 0.05  # a larger decrease of the AUC is reported if the interval of the difference excludes 0
+DROP = 0.05  # a decrease of the AUC by more than this is reported if the interval of the difference excludes 0
 
 
 class Robustness(NamedTuple):
@@ -18,7 +18,7 @@ class Robustness(NamedTuple):
 
     Attributes:
         name: name of the perturbation; `clean` for the unperturbed items.
-        level: its level, from 1 (weakest); 0 for the unperturbed items.
+        level: level of the perturbation, from 1 (weakest); 0 for the unperturbed items.
         words: description of the perturbation.
         auroc: AUC over items; NaN if a class is missing.
         low: lower end of the 95 % interval of the AUC; NaN if a class has too few items.

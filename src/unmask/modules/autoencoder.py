@@ -36,12 +36,13 @@ class Autoencoder(Module):
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total steps) -> schedule, stepped every batch.
         evaluator: images in [0, 1] -> features [N, F], for the Frechet distance of samples; never trained.
-        variational: sample latents from the encoded means and variances; if false, latents are deterministic, and
-            generation draws from a normal distribution with their training mean and standard deviation.
+        variational: sample latents from the encoded means and variances. If false, latents are deterministic, and new
+            images are generated from a normal distribution with the training latents' mean and standard deviation.
         beta: weight of the KL divergence from a standard normal.
         warmup: share of the training steps, in [0, 1], during which the weight rises from 0 to beta (arXiv
             1602.02282).
-        monitor: the metric that selects the best checkpoint: `val/psnr` (dB), `val/ssim` or `val/frechet_NAME`.
+        monitor: the metric that selects the best checkpoint: `val/psnr` (dB), `val/ssim` or `val/frechet_NAME`, where
+            NAME is the evaluator's name.
         mode: `max` if larger values of `monitor` are better, else `min`.
     """
 
@@ -120,14 +121,14 @@ class Autoencoder(Module):
 
     @torch.no_grad()
     def interpolate(self, a: Tensor, b: Tensor, steps: int) -> Tensor:
-        """Return images [steps, 3, S, S] decoded between the latents of two images `a` and `b` [3, S, S]."""
+        """Return images [steps, 3, S, S] decoded from latents on the line between two images `a` and `b` [3, S, S]."""
         ends = self.encode(torch.stack([a, b]).to(self.device))
         share = torch.linspace(0, 1, steps, device=self.device)[:, None]
         return self.decode((1 - share) * ends[0] + share * ends[1])
 
     @torch.no_grad()
     def direction(self, x: Tensor, attribute: Tensor) -> Tensor:
-        """Return an attribute's direction [latent]: mean latent of images with it minus mean latent of the others.
+        """Return an attribute's direction [latent]: mean latent of images with it minus mean latent of images without.
 
         Args:
             x: images [N, 3, S, S] in [0, 1].

@@ -24,7 +24,7 @@ def learn(
         loss: computes the loss; called while only this optimizer's parameters require gradients.
         clip: maximum gradient norm of an update; None for no clipping.
         accumulate: number of batches over which gradients are accumulated for one update.
-        last: whether this is the last of those batches, after which the optimizer steps.
+        last: whether this is the last of the `accumulate` batches, after which the optimizer steps.
     """
     module.toggle_optimizer(optimizer)
     value = loss()
@@ -52,7 +52,7 @@ def gather(module: LightningModule, rows: Tensor) -> Tensor:
 
     Args:
         module: the module of this process.
-        rows: [F, N] of this process; the first row holds the samples' indices, the other rows their metrics.
+        rows: [F, N], one column per sample of this process; the first row holds the index, the other rows metrics.
     """
     if module.trainer.world_size > 1:
         gathered: Any = module.all_gather(rows)

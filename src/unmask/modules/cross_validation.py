@@ -30,7 +30,7 @@ class Choice:
 
     Attributes:
         settings: the settings with the best mean AUC.
-        figures: metric name -> values on each held-out fold at these settings [folds].
+        figures: metric name -> its value on each held-out fold [folds], with these settings.
         decisions: decision value of each row [N], from the classifier that was fitted without this row's fold.
     """
 
@@ -64,7 +64,7 @@ def build(classifier: str, C: float, gamma: float = 1.0) -> Pipeline:
 def candidates(
     classifier: str, C: Sequence[float], gamma: Sequence[float], num_features: int, draws: int | None, seed: int
 ) -> list[Settings]:
-    """Return all combinations to try, or `draws` random ones; `gamma` is in units of 1 / number of features."""
+    """Return all combinations of settings, or `draws` random ones; `gamma` is in units of 1 / number of features."""
     grid: dict[str, list[float]] = {"C": list(C)}
     if classifier == "rbf":
         grid["gamma"] = [value / num_features for value in gamma]
@@ -95,7 +95,7 @@ def folds(label: Labels, groups: NDArray[Any], count: int, seed: int) -> list[Fo
 def choose(
     classifier: str, features: Array, label: Labels, splits: Sequence[Fold], tried: Iterable[Settings]
 ) -> Choice:
-    """Choose the settings with the highest mean AUC over the folds; if several are equal, the first in `tried`."""
+    """Choose the settings with the highest mean AUC over the folds; of equally good settings, the first in `tried`."""
     best: Choice | None = None
     for settings in track(list(tried), "cross-validation", transient=True):
         decisions = np.empty(len(label))
@@ -114,7 +114,7 @@ def choose(
 
 
 def slope(decisions: Array, label: Labels) -> float:
-    """Fit the factor that turns held-out decision values into logits: Platt scaling (Platt 1999) without its offset.
+    """Fit the factor that turns held-out decision values into logits: Platt scaling (Platt 1999) without an offset.
 
     As there is no offset, a logit has the same sign as its decision value. If the fitted factor is not positive, which
     means that the decision values do not separate the classes, the factor is 1.

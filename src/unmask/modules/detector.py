@@ -36,7 +36,7 @@ class Detector(Module):
         loss: (logit [B], label [B] float) -> scalar.
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total steps) -> schedule, stepped every batch.
-        monitor: the metric that selects the best checkpoint and that a sweep optimizes; larger is better.
+        monitor: the metric that selects the best checkpoint and that a sweep optimizes.
         channels_last: use the channels-last layout for convolution weights, which is faster on most devices (Meso4 on
             a CPU: half the time); results differ by rounding only.
         features: how to compute a frozen encoder's features if training uses the stored crops without augmentation.
@@ -73,7 +73,8 @@ class Detector(Module):
         if compile:
             network.compile()  # in place, so that parameters keep their names
         self.features = features
-        self.optimizer, self.scheduler, self.monitor = optimizer, scheduler, monitor
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.monitor, self.mode = monitor, detection.mode_of(monitor)
         self._scored: list[tuple[Tensor, Tensor]] = []
         self._losses: list[Tensor] = []
 
@@ -100,7 +101,7 @@ class Detector(Module):
 
     @property
     def encoded(self) -> EncodedNetwork:
-        """The network, which must have an encoder and a head."""
+        """The network, checked to be an `EncodedNetwork`, which has an encoder and a head."""
         assert isinstance(self.network, EncodedNetwork)
         return self.network
 

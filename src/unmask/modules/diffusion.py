@@ -28,7 +28,8 @@ class Diffusion(Module):
     """Train a denoiser (DDPM, arXiv 2006.11239) and generate images with a solver (arXiv 2010.02502, 2211.01095).
 
     Args:
-        denoiser: (noisy images [B, 3, S, S], time [B], attributes or None, known [B] or None) -> prediction.
+        denoiser: (noisy images [B, 3, S, S], time [B], attributes or None, whether they are known [B] or None) ->
+            prediction.
         schedule: the noise schedule, a DDPMScheduler of diffusers. Its `prediction_type` says what the denoiser
             predicts: `epsilon` (the noise) or `v_prediction` (the velocity, arXiv 2202.00512).
         sampler: (parameters of the schedule) -> the diffusers scheduler that generates images.
@@ -44,11 +45,12 @@ class Diffusion(Module):
         perceptual: (estimated images, original images), both in [0, 1] -> distance. The estimated image is the clean
             image that the denoiser's prediction implies. Null for no perceptual loss.
         perceptual_weight: weight of the perceptual distance in the loss.
-        ema: decay of the EMA of the denoiser's weights; 0 for no EMA. The EMA is used for sampling and validation. Its
+        ema: decay of the EMA of the denoiser's weights; 0 for no EMA. The EMA is used for sampling and validation. The
             decay starts lower and rises to this value, so that the initial weights fade out even in short runs.
         num_samples: maximum number of samples to evaluate, in total over all processes; 0 for no samples.
         evaluate_every: number of epochs between evaluations of samples during training.
-        monitor: the metric that selects the best checkpoint: `val/loss`, or one from the evaluator.
+        monitor: the metric that selects the best checkpoint: `val/loss`, or a metric of samples such as
+            `val/frechet_random`.
         mode: `min` if smaller values of `monitor` are better, else `max`.
     """
 
@@ -114,7 +116,7 @@ class Diffusion(Module):
         Args:
             n: number of images.
             seeds: one seed per image.
-            condition: attributes [n, A] in [0, 1] for a conditional denoiser; None if they are unknown.
+            condition: attributes [n, A] in [0, 1] for a conditional denoiser; None if the attributes are unknown.
         """
         return self.make(self.noise(n, seeds), condition, seeds)
 
@@ -137,7 +139,7 @@ class Diffusion(Module):
             seeds: one seed per image; only stochastic solvers use them, and most solvers are deterministic.
         """
         network, solver = self.network, self.solver
-        # Skip the initial noise of each image, so that the solver continues the same random stream.
+        # Advance each generator past the image's initial noise `z`, so that the solver draws new numbers.
         draws = None if seeds is None else [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         for draw in draws or ():
             torch.randn(z.shape[1:], generator=draw)
@@ -187,7 +189,7 @@ class Diffusion(Module):
     def _predict(
         self, network: Any, x: Tensor, t: Tensor, noise: Tensor, batch: Batch, known: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the noisy images and the prediction for them."""
+        """Return the noisy images at times `t`, and the network's prediction for these images."""
         noisy: Tensor = self.schedule.add_noise(x, noise, t)
         predicted: Tensor = network(noisy, t, batch["attributes"] if self.conditional else None, known)
         return noisy, predicted.float()
@@ -198,10 +200,11 @@ class Diffusion(Module):
         return (predicted - learnt).square().flatten(1).mean(1)
 
     def _look(self, x: Tensor, t: Tensor, noisy: Tensor, predicted: Tensor) -> Tensor:
-        """Return the mean perceptual distance of the estimated images, with less weight for noisier images.
+        """Return the mean perceptual distance of estimated and original images; noisier images have less weight.
 
-        The estimated image is blended with the original and weighted by the signal amplitude. A squared error is thus
-        weighted by the signal's share of the variance, and an estimate from almost pure noise cannot become huge.
+        The distance is computed from a blend: a x estimated + (1 - a) x original, where a is the amplitude of the clean
+        image in the noisy image. A squared error is thus weighted by a^2, and an estimate from almost pure noise cannot
+        become huge.
         """
         assert self.perceptual is not None
         amplitude = self.alphas_cumprod[t].sqrt()[:, None, None, None]
@@ -221,7 +224,7 @@ class Diffusion(Module):
             self.average.update_parameters(self.denoiser)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Store each image's error at a fixed time and noise, and the evaluator's features of the real images."""
+        """Store each image's error, with the same time and noise in every epoch, and the features of real images."""
         self._keep(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -274,8 +277,8 @@ class Diffusion(Module):
 def loss_weights(alphas_cumprod: Tensor, kind: str, snr: float | None) -> Tensor:
     """Return loss weights [T] that weight the squared error of the clean image by min(SNR, snr).
 
-    This is min-SNR weighting (arXiv 2303.09556); `kind` is what the denoiser predicts. If `snr` is None, all weights
-    are 1.
+    This is min-SNR weighting (arXiv 2303.09556). `kind` says what the denoiser predicts: one of `KINDS`. If `snr` is
+    None, all weights are 1.
     """
     if snr is None:
         return torch.ones_like(alphas_cumprod)
@@ -286,7 +289,7 @@ def loss_weights(alphas_cumprod: Tensor, kind: str, snr: float | None) -> Tensor
 
 
 def counted(index: Tensor, like: Tensor, times: int) -> tuple[Tensor, Tensor]:
-    """Return a time [B] and noise [B, ...] derived from each sample's index; the times are evenly spread."""
+    """Return a time [B] and noise [B, ...] for each sample, derived from its index; the times are evenly spread."""
     rows = index.tolist()
     t = [int((row + 1) * GOLDEN % 1 * times) for row in rows]
     noise = [torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(row)) for row in rows]
@@ -294,7 +297,7 @@ def counted(index: Tensor, like: Tensor, times: int) -> tuple[Tensor, Tensor]:
 
 
 def ema_update(average: list[Tensor], current: list[Tensor], count: Tensor, decay: float) -> None:
-    """Update an EMA in place after `count` updates, with decay min(`decay`, (1 + count) / (10 + count))."""
+    """Update an EMA in place, with decay min(`decay`, (1 + count) / (10 + count)) after `count` earlier updates."""
     done = int(count)
     torch._foreach_lerp_(average, current, 1 - min(decay, (1 + done) / (10 + done)))
 

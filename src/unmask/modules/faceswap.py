@@ -25,7 +25,7 @@ FIGURES = ("psnr", "ssim", "psnr_crop", "ssim_crop", "mask_iou")
 
 
 class FaceSwap(Module):
-    """Train a shared encoder and one decoder per person to reconstruct faces from warped ones (arXiv 2005.05535).
+    """Train a shared encoder and one decoder per person to reconstruct faces from warped faces (arXiv 2005.05535).
 
     The reconstruction loss has full weight inside the face mask and the weight `outside` elsewhere; the network also
     learns to predict the mask. A batch counts as one step, even if it updates two networks.
@@ -36,7 +36,7 @@ class FaceSwap(Module):
         optimizer: parameters -> optimizer, for the network.
         warp: faces -> warped faces, in training only.
         mask_weight: weight of the mask's squared error in the loss.
-        outside: weight of pixels outside the mask, in [0, 1]; a swap with a feathered border shows some of them.
+        outside: weight of pixels outside the mask, in [0, 1]; a feathered swap shows some of these pixels.
         discriminator: images in [-1, 1] -> score [B], larger means real; null for training by reconstruction only.
         adversarial: a `training.adversarial.Adversarial`; required with a discriminator.
         optimizer_d: parameters -> optimizer, for the discriminator.
@@ -48,8 +48,8 @@ class FaceSwap(Module):
     """
 
     kind = "swapper"
-    #: DDP must expect parameters without gradients: those of people absent from a process's batch and, in the network's
-    #: update, those of the discriminator.
+    #: DDP must expect parameters without gradients: the decoders of people who are absent from a process's batch and,
+    #: when the network is updated, the discriminator.
     unused_parameters = True
 
     def __init__(
@@ -107,12 +107,12 @@ class FaceSwap(Module):
         return picture.float(), mask.float()
 
     def preview(self, count: int = 0, condition: Tensor | None = None) -> Tensor | None:
-        """Return one row of images per held-out face: the face, its reconstruction, and the face as each other person.
+        """Return a row of images per held-out face: the face, its reconstruction, its rendering as each other person.
 
         For two people A and B, the rows of A are (A, A -> A, A -> B) and those of B are (B, B -> B, B -> A).
 
         Returns:
-            Images [N, 1 + people, 3, S, S] in [0, 1], or None before validation.
+            Images [N, 1 + people, 3, S, S] in [0, 1], or None before the first validation.
         """
         if self._faces is None:
             return None
@@ -217,11 +217,11 @@ class FaceSwap(Module):
 def inside(made: Tensor, original: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Compute PSNR in dB [B] and SSIM [B] (doi 10.1109/TIP.2003.819861) of each image inside its mask.
 
-    The PSNR has the same upper bound as that of whole images (`generation.decibel`).
+    The PSNR has the same upper bound as the PSNR of whole images (`generation.decibel`).
 
     Args:
-        made: [B, 3, S, S] in [0, 1].
-        original: [B, 3, S, S] in [0, 1].
+        made: reconstructed faces [B, 3, S, S] in [0, 1].
+        original: original faces [B, 3, S, S] in [0, 1].
         mask: weights [B, 1, S, S] in [0, 1].
     """
     area = mask.sum((1, 2, 3)).clamp(min=1)

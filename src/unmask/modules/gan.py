@@ -36,10 +36,10 @@ class GAN(Module):
         d_steps: number of discriminator updates per generator update.
         accumulate: number of batches over which gradients are accumulated for one update.
         clip: maximum gradient norm of an update; null for no clipping.
-        ema: decay of the EMA of the generator's weights, which sampling then uses (arXiv 1806.04498); 0 for no EMA.
+        ema: decay of the EMA of the generator's weights (arXiv 1806.04498), used for all samples; 0 for no EMA.
         augment: differentiable augmentation of real and fake images before the discriminator (arXiv 2006.10738).
-        monitor: the metric that selects the best checkpoint, such as `val/frechet_NAME`, where NAME is the evaluator's
-            name, or `val/fid` if the evaluator is the published network.
+        monitor: the metric that selects the best checkpoint, such as `val/frechet_NAME` (NAME is the evaluator's name)
+            or, if the evaluator is the published network, `val/fid`.
         mode: `min` if smaller values of `monitor` are better, else `max`.
     """
 
@@ -142,7 +142,7 @@ class GAN(Module):
     def _discriminate(self, real: Tensor, attributes: Tensor | None) -> Tensor:
         with torch.no_grad():
             fake = self.generator(self._latents(len(real)), attributes)
-        # Real and fake images pass separately, as in the paper: in one batch, batch norm would mix their statistics.
+        # Real and fake images are separate batches, as in the paper; in one batch, batch norm would mix statistics.
         scores = [self.discriminator(self._augmented(x), attributes) for x in (real, fake)]
         loss: Tensor = self.loss.discriminator(*scores)  # type: ignore[operator]
         penalty: Tensor = self.loss.penalty(lambda x: self.discriminator(x, attributes), real, fake)  # type: ignore[operator]
@@ -161,7 +161,7 @@ class GAN(Module):
         return x if self.augment is None else self.augment(x)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Store the evaluator's features of the real images and, if conditional, their attributes for the samples."""
+        """Store the evaluator's features of the real images and, if conditional, the attributes of the real images."""
         self._keep(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def noise(shape: Sequence[int], n: int, seeds: Sequence[int], device: torch.device) -> Tensor:
-    """Draw standard normal noise [n, *shape], one element per seed, independent of the device and the batch.
+    """Draw standard normal noise [n, *shape]; each element depends only on its seed, not on the device or the batch.
 
     Raises:
         ValueError: the number of seeds is not `n`.
@@ -20,13 +20,13 @@ def noise(shape: Sequence[int], n: int, seeds: Sequence[int], device: torch.devi
 
 
 def walk(stops: Tensor, steps: int) -> Tensor:
-    """Interpolate noise vectors along great circles, from each to the next and from the last to the first.
+    """Interpolate noise vectors along great circles, from each vector to the next and from the last to the first.
 
     Straight lines would pass through noise of a smaller norm than in training (arXiv 1609.04468).
 
     Args:
         stops: noise vectors [K, ...].
-        steps: number of vectors from each stop to the next.
+        steps: number of returned vectors from each of the `stops` (included) to the next (excluded).
 
     Returns:
         Noise vectors [K * steps, ...].
@@ -41,5 +41,5 @@ def walk(stops: Tensor, steps: int) -> Tensor:
 
 
 def seed_of(seed: int, number: int) -> int:
-    """Derive the seed of image `number` from `seed`; it depends on neither the batch nor the order of images."""
+    """Derive the seed of image `number` from `seed`; the result does not depend on the batch or the order of images."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:8]) >> 1

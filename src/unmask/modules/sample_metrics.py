@@ -15,7 +15,7 @@ PUBLISHED = {"frechet": "fid", "kernel": "kid"}  # names used only if the featur
 
 
 def names(network: Any) -> dict[str, str]:
-    """Return the reported name of each metric: `fid` and `kid` on published features, else `METRIC_EVALUATOR`."""
+    """Return the reported name of each metric: METRIC_EVALUATOR, except `fid` and `kid` on published features."""
     theirs = PUBLISHED if network.published else {}
     return {figure: theirs.get(figure, f"{figure}_{network.name}") for figure in FIGURES}
 
@@ -29,7 +29,7 @@ def check(network: Any, monitor: str, others: Collection[str] = ()) -> None:
         others: names of metrics that the module computes without the evaluator.
 
     Raises:
-        ValueError: neither the evaluator nor the module provides this metric.
+        ValueError: neither the evaluator nor the module provides the metric `monitor`.
     """
     there = [*others, *names(network).values(), "std_ratio"]
     if monitor.startswith("val/") and monitor.removeprefix("val/") not in there:
@@ -58,10 +58,10 @@ def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
 
 
 def evaluate_samples(module: Any, network: Any, real: Tensor, condition: Tensor | None = None) -> dict[str, float]:
-    """Generate one sample per real image and compare the features of both, gathered from all processes.
+    """Generate one sample per real image, and compare samples and real images of all processes by their features.
 
     Args:
-        module: a LightningModule with `sample`.
+        module: a LightningModule with a method `sample`.
         network: the evaluator that computed `real`; see `names` for the names of the metrics.
         real: features of this process's real images [N, F].
         condition: attributes [N, A] that the samples are conditioned on; None for unconditional samples.

@@ -19,9 +19,9 @@ from unmask.networks.svm import FeatureSVM
 class SVM(Detector):
     """Fit a support vector machine, or logistic regression, to a frozen encoder's features of the training split.
 
-    Features are computed once for all stored crops. The classifier is fitted before the single epoch, in which nothing
-    is trained. Validation and test are inherited from `Detector`. The fitted parameters become tensors of the network,
-    so that loading a checkpoint never runs code.
+    Features are computed once for all stored crops. The classifier is fitted before the run's only epoch, in which
+    nothing is trained. Validation and test are inherited from `Detector`. The fitted parameters become tensors of the
+    network, so that loading a checkpoint never runs code.
 
     Args:
         network: a `networks.svm.FeatureSVM`.
@@ -31,13 +31,13 @@ class SVM(Detector):
         C: values of the inverse regularisation strength to try.
         gamma: values of gamma to try for `rbf`, in units of 1 / number of features.
         draws: number of randomly drawn combinations of C and gamma to try; null tries all.
-        folds: number of cross-validation folds, at least 2; a source and everything made from it are in the same fold.
+        folds: number of cross-validation folds, at least 2; a source and all fakes made from it are in the same fold.
         seed: random seed for the folds and the drawn combinations.
         monitor: see `Detector`.
         channels_last: see `Detector`.
         features: `exact` or `auto`, see `Detector`.
         copies: number of augmented copies of each training sample (see data.augment) that are fitted in addition to
-            the stored crops. Their features are not cached.
+            the stored crops. The features of these copies are not cached.
     """
 
     cv: Settings  #: results of cross-validation, for metrics.json
@@ -69,11 +69,11 @@ class SVM(Detector):
         self.cv = {}
 
     def on_fit_start(self) -> None:
-        """Compute the features and fit the classifier, unless a resumed run has loaded its fitted parameters.
+        """Compute the features; fit the classifier, unless a resumed run has already loaded fitted parameters.
 
         Raises:
-            ValueError: the Trainer has several processes, its `max_epochs` is not 1, or `copies` does not suit the
-                augmentation of the data.
+            ValueError: the Trainer has several processes, its `max_epochs` is not 1, samples are blended, or `copies`
+                is 0 although samples are augmented (or above 0 although samples are not augmented).
         """
         if self.trainer.max_epochs != 1 or self.trainer.world_size > 1:
             raise ValueError(
@@ -127,7 +127,7 @@ class SVM(Detector):
         return torch.zeros((), device=self.device, requires_grad=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return None, because nothing is trained by gradient."""
+        """Return None, because nothing is trained by gradient descent."""
         warnings.filterwarnings("ignore", ".*this fit will run with no optimizer")
         return None
 

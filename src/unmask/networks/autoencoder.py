@@ -60,7 +60,7 @@ class ConvDecoder(nn.Module):
         """Return the images [B, 3, S, S] in [0, 1] of latents z [B, latent]."""
         x = self.first(z).view(len(z), -1, 4, 4)
         for stage in self.stages:
-            # Upsampling and a convolution avoid the chequerboard artefacts of transposed convolutions.
+            # Upsampling followed by a convolution avoids the chequerboard artefacts of transposed convolutions.
             x = stage(interpolate(x, scale_factor=2.0, mode="nearest"))
         picture: Tensor = self.last(x).sigmoid()
         return picture

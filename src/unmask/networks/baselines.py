@@ -1,6 +1,6 @@
 """Hand-crafted features, which serve as baselines for deep detectors.
 
-They have the same interface as the encoders in `encoders.py`: images [N, C, H, W] in [0, 1] -> [N, num_features].
+The classes have the same interface as those in `encoders.py`: images [N, C, H, W] in [0, 1] -> [N, num_features].
 """
 
 import torch
@@ -71,7 +71,7 @@ class SpectrumEncoder(nn.Module):
 
 
 def _rings(height: int, width: int, bins: int, device: torch.device) -> Tensor:
-    """Return the index of the ring of each frequency of an image [H * W]."""
+    """Return the index of the ring of each frequency [H * W] of an image of `height` x `width` px."""
     down = torch.fft.fftfreq(height, dtype=torch.float64)[:, None]
     across = torch.fft.fftfreq(width, dtype=torch.float64)[None]
     radius = (2 * (down.square() + across.square())).sqrt()  # 0 to 1; a frequency is at most half the sampling rate

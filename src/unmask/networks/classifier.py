@@ -1,4 +1,4 @@
-"""Single-frame detector with any image encoder and a linear classifier; encoder parameters to train can be selected."""
+"""Single-frame detector with any image encoder and a linear classifier; any part of the encoder can be frozen."""
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -53,7 +53,7 @@ class FrameClassifier(EncodedNetwork):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Set the training mode; frozen parts stay in eval mode."""
+        """Set the training mode; frozen submodules of the encoder stay in eval mode."""
         super().train(mode)
         for part in self.encoder.modules():
             own = list(part.parameters())

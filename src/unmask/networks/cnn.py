@@ -26,7 +26,7 @@ SQUARE_5 = [
 
 
 def high_pass() -> Tensor:
-    """Return four filters [4, 1, 5, 5] with centre weight -1 and no response to constant or linear regions.
+    """Return four filters [4, 1, 5, 5] with centre weight -1 and no response to constant or linear brightness.
 
     Each filter predicts a pixel from its neighbours and returns the prediction error. The four filters use these
     neighbours: left and right; above and below; the 3x3 square around the pixel; the 5x5 square around the pixel.
@@ -43,7 +43,7 @@ class ResidualCnn(nn.Module):
     """Classify a frame by its noise residuals: 48,193 parameters at width 16.
 
     Features are averaged over the frame, so that the network accepts any frame size: it can be trained on small crops
-    (augment=crops) and applied to whole frames. Do not resample its input, since resampling changes the residuals.
+    (augment=crops) and applied to whole frames. Do not resample the input, since resampling changes the residuals.
 
     Args:
         width: channels of the first stage; the other stages have 2, 3 and 4 times as many.
@@ -69,7 +69,7 @@ class ResidualCnn(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.num_features, 1))
 
     def residuals(self, x: Tensor) -> Tensor:
-        """Return residuals [B, 12, H, W] in [-1, 1] of RGB frames x [B, 3, H, W] in [0, 1]: four per channel."""
+        """Return residuals [B, 12, H, W] in [-1, 1] of RGB frames x [B, 3, H, W] in [0, 1]: four maps per channel."""
         edged = pad(x, (2, 2, 2, 2), mode="reflect")
         levels = 255 * conv2d(edged, self.filters.to(x.dtype), groups=3)
         return (levels / self.truncate).clamp(-1, 1)

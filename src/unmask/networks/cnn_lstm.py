@@ -100,7 +100,7 @@ class CnnLstm(EncodedNetwork):
     def head(self, features: Tensor) -> Tensor:
         """Return the logits [B] of features [B, T, F]; positive means fake."""
         if features.is_cpu and torch.is_autocast_enabled("cpu"):
-            # CPU autocast casts the weights but not the initial state, whose dtype is that of the features.
+            # CPU autocast casts the LSTM's weights, but not its initial state, which has the dtype of the features.
             features = features.to(torch.get_autocast_dtype("cpu"))
         outputs, _ = self.lstm(features)  # [B, T, width]
         logit: Tensor = self.classifier(self._pool(outputs))
@@ -135,9 +135,9 @@ def _check(
 
 
 def change(x: Tensor) -> Tensor:
-    """Return each frame's difference from the previous one, times `DIFFERENCE_SCALE`; 0.5 means no change.
+    """Return 0.5 + `DIFFERENCE_SCALE` x (frame - previous frame) for clips [B, T, ...], clipped to [0, 1].
 
-    The first frame has no previous frame; it gets the second frame's difference, so that it does not appear static.
+    The first frame, which has no previous frame, gets the second frame's difference, so that it does not appear static.
     """
     steps = x.diff(dim=1)
     steps = torch.cat([steps[:, :1], steps], dim=1)

@@ -1,8 +1,8 @@
 """DCGAN: generator and discriminator of strided convolutions (arXiv 1511.06434), with more stages for larger images.
 
 In conditional networks, an embedding of the attributes is concatenated to the generator's latent (arXiv 1411.1784).
-The discriminator gets the attributes as a fourth channel or, by default, projects its features onto them (arXiv
-1802.05637).
+The discriminator gets the attributes as a fourth channel of the image or, by default, projects its features onto an
+embedding of the attributes (arXiv 1802.05637).
 """
 
 import math
@@ -31,7 +31,7 @@ def widths(filters: int, stages: int) -> list[int]:
 
 
 def _initialise(network: nn.Module) -> None:
-    """Draw weights from N(0, 0.02^2), or from N(1, 0.02^2) for norms, as in the paper; set biases to 0."""
+    """Draw weights from N(0, 0.02^2), those of norm layers from N(1, 0.02^2), as in the paper; set biases to 0."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(layer.weight, 0.0, SPREAD)
@@ -85,10 +85,12 @@ class DCGANDiscriminator(nn.Module):
         image_size: S in px, a power of two of at least 8.
         filters: channels of the stage with the highest resolution; the other stages have up to 8 x `filters`.
         attributes: number of attributes that the discriminator is conditioned on; 0 for an unconditional discriminator.
-        condition: how attributes are used: `projection` (of the features) or `concat` (as a fourth channel).
+        condition: how attributes are used: `projection` (the features are projected onto the attributes' embedding) or
+            `concat` (the attributes are a fourth channel of the image).
         norm: `batch`, as in the paper; `instance` or `none` for WGAN-GP, whose penalty is computed per image
             (arXiv 1704.00028, section 4).
-        spectral: whether to divide each weight by its largest singular value (arXiv 1802.05957), for the hinge loss.
+        spectral: whether to divide each weight matrix by its largest singular value (arXiv 1802.05957); use it with the
+            hinge loss.
     """
 
     def __init__(
@@ -122,7 +124,7 @@ class DCGANDiscriminator(nn.Module):
                     spectral_norm(layer)
 
     def forward(self, x: Tensor, attributes: Tensor | None = None) -> Tensor:
-        """Return the scores [B] of images x [B, 3, S, S] in [-1, 1] and, if conditional, of attributes [B, A]."""
+        """Return the scores [B] of images x [B, 3, S, S] in [-1, 1], given their attributes [B, A] if conditional."""
         if self.attributes and attributes is None:
             raise ValueError(f"this discriminator is conditional: pass {self.attributes} attributes")
         if self.drawn is not None:

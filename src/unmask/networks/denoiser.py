@@ -13,7 +13,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 
 class Denoiser(nn.Module):
-    """Predict the noise or the velocity of noisy images at given times; the noise schedule says which.
+    """Predict the noise or the velocity (as set by the noise schedule's `prediction_type`) of noisy images.
 
     To condition the network on attributes, their embedding is added to the time embedding. If an image's attributes are
     unknown, a learned embedding is added instead (arXiv 2207.12598).
@@ -22,7 +22,7 @@ class Denoiser(nn.Module):
         image_size: side S of the images in px, a multiple of patch x 2^(stages - 1).
         channels: channels of each stage, highest resolution first; each stage has half the side of the previous stage.
         layers: number of residual blocks per stage.
-        attention: sides, in px after patching, of the feature maps whose stages have self-attention.
+        attention: the stages with self-attention, given by the sides of their feature maps in px (after patching).
         patch: side in px of the squares that are folded into channels before the first layer; 1 for no patching.
         groups: number of groups of the group norm; must divide every entry of `channels`.
         head: channels per attention head.
@@ -64,7 +64,7 @@ class Denoiser(nn.Module):
             dropout=dropout,
             class_embed_type="identity" if attributes else None,
         )
-        width = 4 * channels[0]  # of UNet2DModel's time embedding, in channels
+        width = 4 * channels[0]  # length of UNet2DModel's time embedding
         if attributes:
             self.embed = nn.Sequential(nn.Linear(attributes, width), nn.SiLU(), nn.Linear(width, width))
             self.unknown = nn.Parameter(torch.zeros(width))
@@ -76,7 +76,7 @@ class Denoiser(nn.Module):
             x: noisy images [B, 3, S, S]; the clean images lie in about [-1, 1].
             t: time steps [B]; 0 is the least noise.
             attributes: [B, A] in [0, 1] for a conditional network; None if no image's attributes are known.
-            known: bool [B], whether each image's attributes are known; None if all of them are known.
+            known: bool [B], whether each image's attributes are known; None if the attributes of all images are known.
         """
         condition = self._condition(len(x), attributes, known) if self.attributes else None
         squares = pixel_unshuffle(x, self.patch)  # [B, 3 P^2, S / P, S / P]

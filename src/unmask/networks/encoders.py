@@ -1,6 +1,7 @@
 """Per-frame encoders, which map images [N, C, H, W] in [0, 1] to features [N, num_features].
 
-Each encoder normalises its own input. Its attribute `channels` is 3 for RGB; further channels are centred at 0.5.
+Each encoder normalises its own input. Its attribute `channels` is the number of input channels C: 3 for RGB. If there
+are more than 3, the values of the further channels must be centred at 0.5.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,15 +16,16 @@ from unmask.networks.timm_models import timm_model
 from unmask.networks.weights import facenet_state, load_state, read_state_dict, widen
 
 TIMM_POOLINGS = ("last", "stages", "grid")
-FACENET_SMALLEST = 75  # px; below this, the feature map of some stage of InceptionResnetV1 becomes empty
+FACENET_SMALLEST = 75  # px; for smaller images, a feature map of InceptionResnetV1 would be empty
 
 
 class SmallEncoder(nn.Module):
     """Encode images with four convolutions; about 80,000 parameters at width 16, to train from scratch on a CPU.
 
-    The first convolution has stride 2, because with stride 1 it would cost more than all other layers; its 5x5 kernels
-    still detect the finest texture. The features are the last stage's spatial mean, which shows traces all over the
-    face, and its spatial maximum, which shows local traces. With the mean alone, the encoder learns seams late.
+    The first convolution has stride 2, because with stride 1 it would cost more than all other layers. Its 5x5 kernels
+    still detect the finest texture. The features are the spatial mean of the last stage, which shows traces all over
+    the face, and the spatial maximum, which shows local traces. With the mean alone, the encoder would need longer
+    training to detect the seams of a pasted face.
 
     Args:
         channels: number of input channels.
@@ -96,7 +98,7 @@ class Stages(Protocol):
     feature_info: Sequence[Mapping[str, int]]
 
     def forward_intermediates(self, x: Tensor, indices: list[int] | None, intermediates_only: bool) -> list[Tensor]:
-        """Return the feature maps of the stages `indices`; None returns those of all stages."""
+        """Return the feature maps of the stages `indices`, or of all stages if `indices` is None."""
 
     def prune_intermediate_layers(self, indices: list[int], prune_norm: bool, prune_head: bool) -> list[int]:
         """Remove the layers after the last of the stages `indices`."""
@@ -107,15 +109,15 @@ class TimmEncoder(nn.Module):
 
     Args:
         name: a name from `timm.list_models()`, with or without the tag that selects weights.
-        pretrained: true loads timm's weights, from its cache or by download; `imagenet` loads those of an installed
-            Python package (networks/packaged.py).
+        pretrained: true loads timm's weights, from the hub's cache or by download; `imagenet` loads ImageNet weights
+            from an installed Python package (networks/packaged.py).
         weights: path to a file with weights for this model, instead of `pretrained`.
         channels: number of input channels. Loaded weights are for RGB; the weights of other channels start at zero.
         image_size: side of the input in px; used only by architectures with a fixed input size.
         pooling: `last` uses the model's own pooled features. `stages` uses the spatial mean, standard deviation and
-            maximum of every stage of a CNN, so that the features include traces from early stages. `grid` uses the
-            means of one stage in the cells of a grid, which keeps the position in an aligned face; later stages are
-            removed.
+            maximum of every stage of a CNN, so that the features include traces from early stages. `grid` averages
+            the feature maps of one stage in each cell of a grid, so that features depend on the position in an aligned
+            face; later stages are removed.
         stage: index of the stage for `grid`; negative indices count from the last stage.
         grid: number of cells per side for `grid`.
 
@@ -164,7 +166,7 @@ class TimmEncoder(nn.Module):
         self.register_buffer("std", torch.tensor(std + rest * [sum(std) / len(std)]).view(-1, 1, 1), persistent=False)
 
     def _keep_stage(self, stage: int, widths: Sequence[int]) -> None:
-        """Use only the grid of one stage, and remove later ones; `widths` are the channels of all stages."""
+        """Use only one stage, pooled in a grid, and remove later stages; `widths` are the channels of all stages."""
         if not -len(widths) <= stage < len(widths) or self.grid < 1:
             raise ValueError(
                 f"stage={stage}, grid={self.grid}: expected a stage from {-len(widths)} to {len(widths) - 1}, and at "

@@ -1,7 +1,7 @@
 """Networks that map images [N, 3, H, W] in [0, 1] to features [N, F], for evaluating generated images.
 
-Each evaluator has a `name`, which is part of its metrics' names, and a flag `published`. The flag says whether its
-features are those with which FID, KID and the Inception Score were defined. Metrics of other features have other names.
+Each evaluator has a `name` and a flag `published`. If the flag is true, the features are those that define FID, KID and
+the Inception Score. If not, the Frechet distance is not called `fid`, but `frechet_NAME` with the evaluator's name.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ AVERAGED = ("5b", "5c", "5d", "6b", "6c", "6d", "6e", "7b")  # blocks whose aver
 
 
 class RandomFeatures(nn.Module):
-    """Compute features by random convolutions, equal on all machines, for use without a trained network.
+    """Compute features by random convolutions, which are the same on all machines and need no weights file.
 
     Random convolutions with a nonlinearity distinguish textures and layouts without training (Ulyanov et al., arXiv
     1711.10925, on untrained networks as priors; Naeem et al., arXiv 2002.09797, section 3.3, on random embeddings for
@@ -69,10 +69,10 @@ class RandomFeatures(nn.Module):
 
 
 class Inception(nn.Module):
-    """Compute FID's Inception features (arXiv 1706.08500): the spatial mean of the 2048 last feature maps.
+    """Compute FID's Inception features (arXiv 1706.08500): the spatial mean of the last 2048 feature maps.
 
-    The network is TensorFlow's graph of December 2015. It differs from torchvision's network: average pooling excludes
-    the padding, the last block uses max pooling, and there are 1008 classes. As in that graph, images are rounded to 8
+    The network is TensorFlow's graph of December 2015. Unlike in torchvision's network, average pooling excludes the
+    padding, the last block uses max pooling, and there are 1008 classes. As in TensorFlow, images are rounded to 8
     bits, resized to 299 px (bilinear, no antialiasing, source coordinate = target coordinate x scale) and scaled to
     (x - 128) / 128. The network always runs in float32, so that metrics do not depend on the Trainer's precision.
 
@@ -80,8 +80,8 @@ class Inception(nn.Module):
     file (95 MB). TorchScript archives and pickled networks are refused, because loading them would run code.
 
     Args:
-        weights: path to the file; null looks in `$TORCH_HOME/hub/checkpoints`. If the file holds other weights than the
-            published ones, metrics have other names than FID.
+        weights: path to the file; if null, the file is looked up in `$TORCH_HOME/hub/checkpoints`. With any weights but
+            the published ones, the metrics are not called FID.
         download: download the file if it is missing.
     """
 
@@ -99,7 +99,7 @@ class Inception(nn.Module):
 
     @cached_property
     def published(self) -> bool:
-        """Whether the weights are the published ones, according to the SHA-256 of their file."""
+        """Whether the weights file is the published one, according to its SHA-256."""
         return is_published(self._path, INCEPTION_URLS[0])
 
     @torch.no_grad()
@@ -120,9 +120,9 @@ class Inception(nn.Module):
 
 
 def build_inception(state: dict[str, Tensor], origin: str) -> nn.Module:
-    """Build the graph of December 2015, which maps images [N, 3, 299, 299] in [-1, 1] to features [N, 2048].
+    """Build the network of `Inception`, which maps images [N, 3, 299, 299] in [-1, 1] to features [N, 2048].
 
-    Its attribute `classes` is the linear layer that maps these features to class logits.
+    The network's attribute `classes` is the linear layer that maps these features to class logits.
 
     Raises:
         ValueError: the weights belong to another network.
@@ -150,7 +150,7 @@ def _repool(block: nn.Module, pool: Callable[[Tensor], Tensor]) -> None:
 
 
 def resize_corners(x: Tensor, side: int) -> Tensor:
-    """Resize images as in TensorFlow 1: bilinear, no antialiasing; output pixel i samples at i x (old side / new side).
+    """Resize images as in TensorFlow 1: bilinear, no antialiasing, source coordinate = target coordinate x scale.
 
     Args:
         x: images [N, C, H, W]; the result is [N, C, side, side].
@@ -161,7 +161,7 @@ def resize_corners(x: Tensor, side: int) -> Tensor:
 
 
 def _corner_weights(size: int, side: int) -> Tensor:
-    """Return the weights [side, size] of the input pixels in each output pixel."""
+    """Return the weight of each input pixel in each output pixel, for one dimension [side, size]."""
     row, at = torch.arange(side), torch.arange(side, dtype=torch.float64) * size / side
     low = at.long()
     weights = torch.zeros(side, size, dtype=torch.float64)

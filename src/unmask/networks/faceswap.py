@@ -2,9 +2,9 @@
 
 This is the scheme of the first face-swapping programs (surveyed in arXiv 2005.05535, section 3.1). The encoder is
 trained on everyone's faces, so that its bottleneck describes pose, expression and lighting; each decoder learns one
-person's appearance. This implementation differs in two ways. Its upsampling is a sub-pixel convolution initialised to
-nearest-neighbour upsampling (arXiv 1707.02937), so that training does not start from a chequerboard pattern. It has no
-normalisation layers, so that a swap does not depend on the rest of the batch.
+person's appearance. Two things are different here. Upsampling is a sub-pixel convolution initialised to
+nearest-neighbour upsampling (arXiv 1707.02937), so that training does not start from a chequerboard pattern. There are
+no normalisation layers, so that a swap does not depend on the other images in the batch.
 """
 
 from itertools import pairwise
@@ -87,7 +87,7 @@ class FaceSwapNetwork(nn.Module):
         """Render each face as a given person.
 
         Args:
-            x: [B, 3, S, S] in [0, 1].
+            x: faces [B, 3, S, S] in [0, 1].
             identity: index of the decoder for each face [B], 0 to people - 1.
 
         Returns:

@@ -1,6 +1,6 @@
 """Filters in front of any frame network: they suppress image content, so that the network sees noise and texture.
 
-All filters map RGB frames in [0, 1] to three channels around 0.5, so they also fit networks with weights for RGB.
+All filters map RGB frames in [0, 1] to three channels around 0.5, so that they also fit networks pretrained on RGB.
 """
 
 import torch
@@ -33,11 +33,11 @@ class FrontEnd(nn.Module):
 
 
 class HighPass(nn.Module):
-    """Subtract a Gaussian blur from each channel.
+    """Subtract the blurred frame (Gaussian) from the frame, in each channel.
 
     Args:
         sigma: standard deviation of the blur, px.
-        gain: factor of the difference; the result is clipped to [0, 1].
+        gain: factor by which the difference is multiplied; the result is shifted by 0.5 and clipped to [0, 1].
     """
 
     kernel: Tensor
@@ -59,7 +59,7 @@ class HighPass(nn.Module):
 
 
 class Srm(nn.Module):
-    """Three filters of the spatial rich model on the mean of R, G and B.
+    """Apply three filters of the spatial rich model to the mean of R, G and B.
 
     The selection of the filters follows "Learning Rich Features for Image Manipulation Detection", Zhou et al. 2018
     (arXiv 1805.04953).
@@ -84,14 +84,14 @@ class Srm(nn.Module):
 
 
 class ConstrainedConv(nn.Module):
-    """Learned 5x5 prediction filters: the centre weight is -1, and the other weights sum to 1.
+    """Apply learned 5x5 prediction filters: the centre weight is -1, and the other weights sum to 1.
 
     "A Deep Learning Approach to Universal Image Manipulation Detection Using a New Convolutional Layer", Bayar and
-    Stamm 2016 (doi 10.1145/2909827.2930786). The paper projects the weights after each step; here the constraint is
-    part of the forward pass, so any optimizer can be used.
+    Stamm 2016 (doi 10.1145/2909827.2930786). The paper enforces the constraint after each optimizer step. Here, the
+    constraint is part of the forward pass, so that any optimizer can be used.
 
     Args:
-        gain: factor of the prediction error.
+        gain: factor by which the prediction error is multiplied.
     """
 
     centre: Tensor

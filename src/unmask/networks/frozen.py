@@ -13,8 +13,8 @@ from unmask.networks.weights import digest_of
 class Frozen:
     """Hold a frozen network, which is built at its first use.
 
-    The network is not registered as a submodule of its owner, so that optimizers and checkpoints do not contain it. A
-    run can therefore generate samples even if its evaluator's weights file no longer exists.
+    The network is not a registered submodule, so that optimizers and checkpoints do not contain it. Because the network
+    is built only when it is used, images can be generated without the weights file of the evaluator.
 
     Args:
         make: a function that builds the network on the CPU.
@@ -32,7 +32,7 @@ class Frozen:
 
 
 def is_published(path: Path, url: str) -> bool:
-    """Return whether a file is the one published at `url`: its SHA-256 must start with the digest in the URL."""
+    """Return whether the file at `path` is the one published at `url`: the URL contains the start of its SHA-256."""
     digest = digest_of(url)
     with path.open("rb") as file:
         return digest is not None and hashlib.file_digest(file, "sha256").hexdigest().startswith(digest)

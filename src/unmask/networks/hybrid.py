@@ -16,13 +16,13 @@ STAGES = 4  # number of stages of each of the two networks
 
 
 class Hybrid(nn.Module):
-    """Classify a frame with two branches, fused by a 1x1 convolution of both feature maps and attention pooling.
+    """Classify a frame with two branches, whose feature maps are fused by a 1x1 convolution and pooled by attention.
 
-    With the default numbers of stages, the network has 3.3 M parameters and needs 5.2 GFLOPs at 224 px. The whole
-    DenseNet-121 has 7.0 M parameters and needs 5.7 GFLOPs.
+    With the default numbers of stages, the network has 3.3 M parameters and needs 5.2 GFLOPs at 224 px. For comparison,
+    the complete DenseNet-121 has 7.0 M parameters and needs 5.7 GFLOPs.
 
     Args:
-        pretrained: whether to load timm's weights for both networks, from its cache or by download.
+        pretrained: whether to load timm's weights for both networks, from the hub's cache or by download.
         resnet_weights: path to a file with ResNet-18's weights under timm's names, instead of `pretrained`.
         densenet_weights: path to a file with DenseNet-121's weights under timm's names, instead of `pretrained`.
         resnet_stages: number of residual stages to keep, 1 to 4.
@@ -56,7 +56,7 @@ class Hybrid(nn.Module):
         """Return the features [B, width] of RGB frames x [B, 3, H, W] in [0, 1]."""
         expect_frames(x)
         maps = [self.resnet(x), self.densenet(x)]
-        # Average pooling reduces the larger map to the size of the smaller one and uses all of its positions.
+        # Average pooling reduces the larger map to the size of the smaller map and uses all of the larger map.
         size = (min(part.shape[2] for part in maps), min(part.shape[3] for part in maps))
         fused: Tensor = self.fuse(torch.cat([adaptive_avg_pool2d(part, size) for part in maps], dim=1))  # [B, C, h, w]
         weight: Tensor = self.attention(fused).flatten(2).softmax(2)  # [B, 1, h*w]
@@ -73,7 +73,7 @@ class Hybrid(nn.Module):
 
 
 class _Stages(nn.Module):
-    """The first stages of a timm network; input is normalised with the network's training statistics."""
+    """The first stages of a timm network; the input is normalised as in the training of timm's weights."""
 
     mean: Tensor
     std: Tensor

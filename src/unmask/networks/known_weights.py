@@ -1,4 +1,4 @@
-"""Published weights that presets and options can load, with their sources and their places on disk.
+"""Published weights that presets and options can load, with their sources and their locations on disk.
 
 This module imports no PyTorch, so that `unmask list weights` starts at once.
 """
@@ -17,11 +17,11 @@ class _Known(NamedTuple):
     Attributes:
         network: name of the network and of its training data.
         asked: the setting that loads these weights.
-        source: where to download them.
+        source: where to download the weights.
         licence: licence of the weights, as stated by the source; "not stated" if the source states none.
-        cache: location of the file: an installed `package`, the cache of the Hugging Face `hub`, `torch hub`
-            ($TORCH_HOME/hub/checkpoints), `torch` ($TORCH_HOME/checkpoints), or only a given `path`.
-        file: name of the file, or of the repository on the hub.
+        cache: location of the file: `package` (an installed Python package), `hub` (the cache of the Hugging Face hub),
+            `torch hub` ($TORCH_HOME/hub/checkpoints), `torch` ($TORCH_HOME/checkpoints) or `path` (chosen by the user).
+        file: name of the file; for `package`, module and path inside it; for `hub`, name of the repository.
     """
 
     network: str

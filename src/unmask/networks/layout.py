@@ -1,10 +1,10 @@
-"""Helpers shared by detector networks: memory layout of weights, and image scores from pixel maps."""
+"""Helpers shared by detector networks: memory layout of weights, and image logits from pixel logits."""
 
 import torch
 from torch import Tensor, nn
 
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # for the weights of 2-D and 3-D convolutions
-TOP = 0.01  # an image's logit is the mean of this share of its pixel logits, the highest ones
+TOP = 0.01  # an image's logit is the mean of its highest pixel logits; TOP is the share of pixels that are averaged
 
 
 def use_channels_last(network: nn.Module) -> None:
@@ -24,7 +24,7 @@ def expect_frames(x: Tensor) -> None:
     """Check that x is a batch of frames [B, C, H, W].
 
     Raises:
-        ValueError: it is not; the message says which setting to change.
+        ValueError: x does not have 4 dimensions; the message says which setting to change.
     """
     if x.ndim != 4:
         raise ValueError(f"expected frames [B, 3, H, W], but got {list(x.shape)}: set frames=null")

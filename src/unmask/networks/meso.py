@@ -2,7 +2,7 @@
 
 "MesoNet: a Compact Facial Video Forgery Detection Network", Afchar et al. 2018, arXiv 1809.00888. The layers, their
 order and their constants are those of the authors' Keras code (DariusAf/MesoNet). The only difference is the output:
-these networks return the logit of fake instead of the probability of real.
+these networks return the logit that a frame is fake, instead of the probability that it is real.
 """
 
 import re
@@ -33,7 +33,7 @@ def _stage(extract: nn.Module, channels: int, pool: int, momentum: float) -> nn.
 
 
 class Inception(nn.Module):
-    """Four parallel branches: a 1x1 convolution, and three pairs of a 1x1 and a 3x3 convolution with dilation 1 to 3.
+    """Four parallel branches: a 1x1 convolution; and, for each dilation 1, 2, 3, a 1x1 and a dilated 3x3 convolution.
 
     A ReLU follows every convolution. The branches have the same order as in the authors' code, because weights are
     matched by order.
@@ -88,7 +88,7 @@ class _Meso(nn.Module):
 
         Raises:
             FileNotFoundError: there is no file at `path`.
-            ValueError: the file holds no weights of this architecture, or `image_size` is not 256 as in training.
+            ValueError: the file holds no weights of this architecture, or `image_size` is not 256.
         """
         return cls(weights=str(path), **options)
 
@@ -120,7 +120,7 @@ class Meso4(_Meso):
     Args:
         image_size: side of the square input in px, a multiple of 32; the authors use 256.
         dropout: dropout probability before each dense layer, 0 to 1.
-        norm_momentum: weight of the newest batch in batch norm's running statistics; 0.01 is 0.99 in Keras.
+        norm_momentum: weight of the newest batch in batch norm's running statistics; 0.01 corresponds to Keras's 0.99.
             Runs of fewer than about 300 steps need a higher value, or the statistics are out of date at validation.
         weights: path to the authors' `.h5` file; None for random weights.
     """
@@ -184,7 +184,7 @@ def _read_keras(path: Path) -> Layers:
 
 @torch.no_grad()
 def _load_keras(network: _Meso, path: Path) -> None:
-    """Load the authors' weights, and negate the last layer, because the authors' networks return a logit of real."""
+    """Load the authors' weights; the last layer is negated, because the authors' networks return a logit for real."""
     layers = _read_keras(path)
     if network.image_size != 256:
         raise ValueError(f"{path}: the authors' weights need image_size=256, but got image_size={network.image_size}")

@@ -1,8 +1,9 @@
-"""Meso3d: Meso4 adapted to clips, with first stages that also convolve over time.
+"""Meso3d: Meso4 adapted to clips. The first stages also convolve over time.
 
-The four small stages and the head come from "MesoNet", Afchar et al. 2018, arXiv 1809.00888; the 3-D convolutions may
+The four small stages and the head come from "MesoNet", Afchar et al. 2018, arXiv 1809.00888. The 3-D convolutions can
 be factorised as in "A Closer Look at Spatiotemporal Convolutions", Tran et al. 2018, arXiv 1711.11248. Two things are
-new: this combination, and the stride of 2 in the first stage, which would otherwise cost more than all other stages.
+new here: the combination of the two papers, and the stride of 2 in the first stage. Without this stride, the first
+stage would cost more than all other stages.
 """
 
 import torch
@@ -16,16 +17,17 @@ SPAN = 3  # frames covered by a 3-D kernel
 
 
 class Meso3d(nn.Module):
-    """Classify a clip with convolutions over space and time in early stages, and over space in later stages.
+    """Classify a clip with convolutions over space and time in early stages, and over space only in later stages.
 
-    Meso4's head gets the features' mean over time. There are about 40,000 parameters at 256 px and any clip length.
+    Meso4's head classifies the features' mean over time. At 256 px, the network has about 40,000 parameters.
 
     Args:
-        frames: length T of a clip, at least 2; a built network accepts any length of at least 2.
+        frames: length T of a clip, at least 2; the network itself accepts any length of at least 2.
         image_size: side of the square input in px, a multiple of 32.
         width: channels of every stage.
         volumes: number of early stages that also convolve over time, 1 to 4.
-        factorised: whether these stages convolve over space and then over time, (2+1)D, instead of over both at once.
+        factorised: whether the early stages convolve first over space and then over time, (2+1)D, instead of over both
+            at once.
         differences: whether the first stage gets 6 channels: the frame and its difference from the previous frame.
         dropout: dropout probability before each dense layer, 0 to 1.
         norm_momentum: weight of the newest batch in the running statistics (see `Meso4`).
@@ -125,10 +127,10 @@ def stage(
 def convolve(
     inside: int, outside: int, span: int, kernel: int, stride: int = 1, factorised: bool = False
 ) -> list[nn.Module]:
-    """Build a convolution over `span` frames and `kernel` px; if `factorised`, one over space and one over time.
+    """Build a 3-D convolution over `span` frames and `kernel` px; if `factorised`, two convolutions replace it.
 
-    If factorised, the two convolutions together have about as many parameters as the single one (arXiv 1711.11248,
-    section 3.5).
+    The first of the two convolves over space, the second over time. Together, they have about as many parameters as the
+    3-D convolution (arXiv 1711.11248, section 3.5).
     """
     across, halving, sides = (1, kernel, kernel), (1, stride, stride), (0, kernel // 2, kernel // 2)
     if not factorised:

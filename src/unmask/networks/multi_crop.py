@@ -1,4 +1,4 @@
-"""Classify crops of a frame at their native resolution, because resizing a frame removes its finest traces."""
+"""Classify crops of a frame at their native resolution, because resizing a frame removes fine traces of a forgery."""
 
 import torch
 from torch import Tensor, nn
@@ -7,19 +7,19 @@ from unmask.networks.layout import expect_frames
 
 
 class MultiCrop(nn.Module):
-    """Train on one random crop per frame; otherwise, combine the logits of a regular grid of crops.
+    """In training, classify one random crop per frame; otherwise, combine the logits of a regular grid of crops.
 
     Set `image_size` to the size of the stored frames, so that they are not resized before they are cropped.
 
     Args:
         network: maps frames [B, 3, size, size] to logits [B].
         size: side of a crop, px.
-        grid: number of crops per side; they overlap or leave gaps, as needed to reach all four corners of the frame.
-        top: number of crops with the highest logits whose mean is the frame's logit; None uses all crops. A few crops
-            suit local edits.
+        grid: number of crops per side. The crops overlap or leave gaps, as needed to reach all corners of the frame.
+        top: the frame's logit is the mean of the `top` highest logits of its crops; None uses the mean of all crops. A
+            low value suits forgeries that edit only a small region.
 
     Raises:
-        ValueError: an argument is out of range; in `forward`: a frame is smaller than a crop.
+        ValueError: an argument is out of range or, in `forward`, a frame is smaller than a crop.
     """
 
     def __init__(self, network: nn.Module, size: int = 128, grid: int = 3, top: int | None = None) -> None:
@@ -48,7 +48,7 @@ class MultiCrop(nn.Module):
         return (logits if self.top is None else logits.topk(self.top, dim=0).values).mean(0)
 
     def on_whole_frames(self) -> nn.Module:
-        """Return the network that is applied to the crops; heat maps show what it responds to in whole frames."""
+        """Return the network that classifies the crops; heat maps apply it to whole frames."""
         return self.network
 
     def _draw(self, frame: Tensor, room: tuple[int, int]) -> Tensor:

@@ -29,7 +29,7 @@ class Packaged:
 
     @property
     def path(self) -> Path:
-        """Path of the weights file; if the package is not installed, the path does not exist."""
+        """Path of the weights file. If the package is not installed, no file exists at this path."""
         found = find_spec(self.module)
         return Path(found.origin or "").parent / self.inside if found else Path(self.module) / self.inside
 
@@ -47,7 +47,7 @@ PACKAGED = {  # (model, training data) -> weights; the package is licensed under
 def packaged_state(name: str, pretrained: str, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Read the weights of a timm model from a Python package.
 
-    Tensors are matched by order, because their names in the file differ from timm's. The classifier is not loaded.
+    Tensors are matched by order, because the file does not use timm's tensor names. The classifier is not loaded.
 
     Args:
         name: name of the model.
@@ -56,7 +56,7 @@ def packaged_state(name: str, pretrained: str, like: Mapping[str, Tensor]) -> di
 
     Raises:
         WeightsNotFound: the package is not installed.
-        ValueError: `PACKAGED` has no such key, or the file is not the published one.
+        ValueError: (`name`, `pretrained`) is not a key of `PACKAGED`, or the file differs from the published file.
     """
     known = PACKAGED.get((name, pretrained))
     if known is None:

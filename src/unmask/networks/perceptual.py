@@ -16,11 +16,11 @@ URLS: dict[str, str] = {
     "vgg": VGG16_Weights.IMAGENET1K_V1.url,
     "squeeze": SqueezeNet1_1_Weights.IMAGENET1K_V1.url,
 }
-SMALLEST = 32  # px; below this, the feature map of some stage of a backbone becomes empty
+SMALLEST = 32  # px; for smaller images, a feature map of some backbone would be empty
 
 
 class LPIPS(nn.Module):
-    """Distance of two images' features, with weights fitted to human judgement (torchmetrics' port, version 0.1).
+    """Distance between two images' features, weighted to match human judgement (torchmetrics' port, version 0.1).
 
     The weights of the distance come with torchmetrics. The backbone's weights are torchvision's, trained on ImageNet,
     and are read from a file. LPIPS can be used as a metric and as a loss, because gradients flow to the images. The
@@ -28,7 +28,8 @@ class LPIPS(nn.Module):
 
     Args:
         net: `alex`, the usual choice as a metric; `vgg`, the usual choice as a loss; `squeeze`, the smallest.
-        weights: path to torchvision's file for that backbone; null looks in `$TORCH_HOME/hub/checkpoints`.
+        weights: path to torchvision's weights file for the backbone `net`; if null, the file is looked up in
+            `$TORCH_HOME/hub/checkpoints`.
         download: download the file if it is missing.
     """
 
@@ -49,7 +50,7 @@ class LPIPS(nn.Module):
         return f"{'lpips' if is_published(self._path, URLS[self.net]) else 'perceptual'}_{self.net}"
 
     def forward(self, made: Tensor, original: Tensor) -> Tensor:
-        """Return the distances [N] of two batches [N, 3, H, W] in [0, 1], H and W at least 32; equal images have 0."""
+        """Return the distances [N], 0 for equal images, of two batches [N, 3, H, W] in [0, 1], H and W at least 32."""
         if min(made.shape[-2:]) < SMALLEST:
             raise ValueError(f"{made.shape[-2]}x{made.shape[-1]} px is too small for LPIPS: use {SMALLEST} px or more")
         network = self._network.on(made.device)
@@ -58,7 +59,7 @@ class LPIPS(nn.Module):
 
 
 def build_lpips(net: str, state: dict[str, Tensor], origin: str) -> nn.Module:
-    """Build torchmetrics' LPIPS network with its published head weights and torchvision's backbone weights `state`.
+    """Build torchmetrics' LPIPS network with the published head weights and torchvision's backbone weights `state`.
 
     Raises:
         ValueError: the weights belong to another backbone.

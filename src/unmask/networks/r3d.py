@@ -16,7 +16,7 @@ MODELS: dict[str, tuple[Callable[..., nn.Module], WeightsEnum]] = {
     "mc3_18": (video.mc3_18, video.MC3_18_Weights.KINETICS400_V1),
     "r2plus1d_18": (video.r2plus1d_18, video.R2Plus1D_18_Weights.KINETICS400_V1),
 }
-# Channel statistics of Kinetics-400, which normalised the inputs when torchvision's weights were trained.
+# Channel statistics of Kinetics-400; torchvision's weights were trained on inputs normalised with these values.
 MEAN, STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 
 
@@ -27,7 +27,7 @@ class VideoResNet(nn.Module):
         frames: length T of a clip; the network itself accepts any length. Three stages halve the length.
         name: `r3d_18` (3-D convolutions), `mc3_18` (3-D in the early stages only) or `r2plus1d_18` (factorised into
             space and time).
-        pretrained: whether to load torchvision's weights, trained on Kinetics-400, from its cache or by download.
+        pretrained: whether to load torchvision's weights, trained on Kinetics-400, from torch's cache or by download.
         weights: path to a file with weights for this network, instead of `pretrained`.
         dropout: dropout probability before the classifier, 0 to 1.
 

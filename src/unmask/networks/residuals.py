@@ -16,19 +16,19 @@ MAPS = 18  # number of residual maps: six filters for each of three colours
 
 
 def _filters() -> Tensor:
-    """Return six filters [6, 1, 5, 5]: those of `cnn.high_pass`, and the horizontal and vertical first difference."""
+    """Return six filters [6, 1, 5, 5]: the four of `cnn.high_pass`, and horizontal and vertical first differences."""
     first = torch.zeros(2, 1, 5, 5)
     first[0, 0, 2, 1:3] = first[1, 0, 1:3, 2] = torch.tensor([-1.0, 1.0])
     return torch.cat([high_pass(), first])
 
 
 class ResidualHistogram(nn.Module):
-    """Compute histograms of the residuals in each cell of a frame, one per filter and colour.
+    """Compute histograms of noise residuals: one for each grid cell, filter and colour.
 
-    The interface is that of the encoders in `encoders.py`. The three colours are the mean of the channels, red minus
-    green, and blue minus green. Features are square roots of relative frequencies, so that the Euclidean distance of
-    two feature vectors is proportional to their Hellinger distance. If `grid` is above 1, faces must be aligned
-    (data.recipe.align=true).
+    The class has the same interface as the encoders in `encoders.py`. The three colours are the mean of the channels,
+    red minus green, and blue minus green. Features are square roots of relative frequencies, so that the Euclidean
+    distance of two feature vectors is proportional to their Hellinger distance. If `grid` is above 1, faces must be
+    aligned (data.recipe.align=true).
 
     Args:
         truncate: maximum absolute residual in grey levels (of 255); larger residuals are clipped.

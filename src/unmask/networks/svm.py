@@ -21,13 +21,13 @@ FITTED = ("support", "dual", "gamma")
 class FeatureSVM(EncodedNetwork):
     """Encode a frame, standardise its features and classify them with a support vector machine.
 
-    The decision value is `sum_i dual_i k(support_i, z) + intercept`. If `gamma` is not empty, `k(s, z)` is
-    `exp(-gamma |s - z|^2)`; otherwise it is `s . z`, and the only support vector holds the weights of the linear
-    classifier. The logit is the decision value times `slope`.
+    The decision value of standardised features z is `sum_i dual_i k(support_i, z) + intercept`. For the RBF kernel,
+    `k(s, z)` is `exp(-gamma |s - z|^2)`. For a linear classifier, `gamma` is empty, `k(s, z)` is `s . z`, and `support`
+    has only one row, the weights. The logit is the decision value times `slope`.
 
     Args:
         encoder: a callable that builds the encoder from `channels`. The encoder maps [N, 3, H, W] in [0, 1] to
-            [N, num_features] and has the attributes `channels` and `num_features`. It is never trained.
+            [N, num_features] and has the attributes `channels` and `num_features`. The encoder is never trained.
     """
 
     mean: Tensor
@@ -59,7 +59,7 @@ class FeatureSVM(EncodedNetwork):
         return self
 
     def fill(self, **fitted: ArrayLike) -> None:
-        """Store fitted arrays and numbers in the buffers of the same names; the buffers get the arrays' shapes."""
+        """Store fitted arrays and numbers in the buffers of the same names; the buffers take the arrays' shapes."""
         for name, value in fitted.items():
             old = self.get_buffer(name)
             setattr(self, name, torch.tensor(value, dtype=old.dtype, device=old.device))

@@ -19,10 +19,10 @@ Options = dict[str, Any]  # arguments of timm.create_model
 def timm_model(
     name: str, channels: int, image_size: int | None, pretrained: bool | str, weights: str | None
 ) -> nn.Module:
-    """Build a timm model without its classifier; its weights are random, from the hub, a Python package or a file.
+    """Build a timm model without its classifier, with random weights or weights from the hub, a package or a file.
 
-    A weights file must use timm's parameter names and be for RGB. If `channels` is more than 3, the weights of the red,
-    green and blue channels are loaded, and the weights of the other channels start at zero.
+    A weights file must use timm's parameter names and belong to a model for RGB. If `channels` is more than 3, the
+    weights of the red, green and blue channels are loaded, and the weights of the other channels start at zero.
     """
     options: Options = {} if image_size is None or not _fixed_input(name) else {"img_size": image_size}
     if not pretrained and weights is None:

@@ -1,4 +1,4 @@
-"""U-Net: any image model of timm and a small decoder that predicts for every pixel whether it was manipulated.
+"""U-Net: an encoder (any image model of timm), and a small decoder that classifies each pixel as manipulated or not.
 
 After "U-Net: Convolutional Networks for Biomedical Image Segmentation", arXiv 1505.04597. Unlike in the paper, the
 encoder is configurable, and the decoder resizes its feature maps to the size of the encoder's feature maps, so that the
@@ -21,13 +21,13 @@ class UNet(nn.Module):
     """Predict pixel logits [B, 1, H, W] of frames [B, 3, H, W] in [0, 1]; positive means manipulated.
 
     Args:
-        encoder: a callable that builds a `TimmEncoder` from `channels`; the decoder reads the feature maps of its
-            stages.
-        width: channels of the decoder at the highest resolution; each lower resolution has twice as many.
+        encoder: a callable that builds a `TimmEncoder` from `channels`. The decoder reads the feature maps of all
+            encoder stages, or of 5 stages spread over the encoder if it has more.
+        width: channels of the decoder at the highest resolution; they double at each lower resolution.
 
     Raises:
-        ValueError: the model cannot return its stages' feature maps, or `encoder` is a module rather than a callable
-            that builds one.
+        ValueError: the encoder cannot return the feature maps of its stages, or `encoder` is a module rather than a
+            callable that builds one.
     """
 
     def __init__(self, encoder: Callable[..., nn.Module], width: int = 16) -> None:

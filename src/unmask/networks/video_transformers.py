@@ -1,7 +1,7 @@
 """Video transformers from Hugging Face transformers with a linear classifier: ViViT, VideoMAE and TimeSformer.
 
-The arguments of `vivit`, `videomae` and `timesformer` define the sizes; weights loaded with `pretrained` must have
-these sizes (see video_weights.py).
+The arguments of `vivit`, `videomae` and `timesformer` define the network's sizes. Weights loaded with `pretrained` must
+have the same sizes, except for the image size and the clip length (see video_weights.py).
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from transformers import (
 
 from unmask.networks.video_weights import Family, Sizes, load, parts, tubelet
 
-# The published ViViT preprocessor subtracts 0.5 twice; as in the authors' code (scenic), inputs are in [-1, 1] here.
+# The published ViViT preprocessor subtracts 0.5 twice. Here, inputs are in [-1, 1], as in the authors' code (scenic).
 VIVIT = Family(VivitConfig, VivitForVideoClassification, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 VIDEOMAE = Family(VideoMAEConfig, VideoMAEForVideoClassification, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TIMESFORMER = Family(
@@ -57,11 +57,12 @@ class VideoTransformer(nn.Module):
 
 
 class VideoEncoder(nn.Module):
-    """Encode clips with a model of transformers, including its input normalisation and its classifier's pooling.
+    """Encode clips with a model of Hugging Face transformers, with the model's own input normalisation and pooling.
 
     Args:
         family: the architecture: `VIVIT`, `VIDEOMAE` or `TIMESFORMER`.
-        frames: length T of a clip. If T is not a multiple of the frames per token, the last frame is repeated.
+        frames: length T of a clip. If T is not a multiple of the number of frames per token, the last frame is repeated
+            as often as needed.
         image_size: side of the square input in px, a multiple of the patch's side.
         sizes: further arguments of the architecture's config class in transformers.
         pretrained: source of the weights: a name on the Hugging Face hub or a folder written by `save_pretrained`
@@ -114,7 +115,7 @@ class VideoEncoder(nn.Module):
             )
         x = (x - self.mean) / self.std
         x = torch.cat([x, x[:, -1:].expand(-1, self.padded - self.frames, -1, -1, -1)], dim=1)
-        tokens: Tensor = self.model(x).last_hidden_state  # [B, N, F]; the first is the class token, if any
+        tokens: Tensor = self.model(x).last_hidden_state  # [B, N, F]; ViViT and TimeSformer have a class token first
         return tokens[:, 0] if self.norm is None else self.norm(tokens.mean(1))
 
 
@@ -129,7 +130,7 @@ def vivit(
     pretrained: str | None = None,
     download: bool = False,
 ) -> VideoEncoder:
-    """Build ViViT's encoder, model 1 (Arnab et al. 2021, arXiv 2103.15691): each tubelet attends to all others.
+    """Build the encoder of ViViT, model 1 (Arnab et al. 2021, arXiv 2103.15691): each tubelet attends to all tubelets.
 
     Args:
         frames: length T of a clip.

@@ -19,18 +19,18 @@ from transformers import logging as chatter
 
 from unmask.networks.weights import WeightsNotFound
 
-Grid = tuple[int, int, int]  # frames (or tubelets), rows, columns
+Grid = tuple[int, int, int]  # numbers of tokens along time, height and width
 Sizes = Mapping[str, Any]  # entries of a transformers config, by name
 POSITIONS, TIMES = "embeddings.position_embeddings", "embeddings.time_embeddings"
 
 
 @dataclass(frozen=True)
 class Family:
-    """Classes and input normalisation of one of the three architectures.
+    """Classes and input normalisation of one architecture: ViViT, VideoMAE or TimeSformer.
 
     Attributes:
         config, model: the classes in transformers.
-        mean, std: mean and standard deviation per channel, used to normalise inputs as when the weights were trained.
+        mean, std: mean and standard deviation per channel that normalised the inputs when the weights were trained.
         joint: whether one table of position embeddings covers space and time; if false, there are two tables.
     """
 
@@ -42,13 +42,13 @@ class Family:
 
 
 def tubelet(sizes: Sizes) -> tuple[int, int]:
-    """Return the number of frames that a token spans and the side in px of its patch."""
+    """Return the number of frames that a token spans and the side in px of the token's patch."""
     span = sizes.get("tubelet_size", 1)
     return (span, sizes["patch_size"]) if isinstance(span, int) else (span[0], span[1])
 
 
 def parts(whole: PreTrainedModel) -> tuple[PreTrainedModel, nn.Module | None]:
-    """Return the base model of a transformers video classifier and, for VideoMAE, the norm of the mean token.
+    """Return the base model of a transformers video classifier and, for VideoMAE, the norm layer after mean pooling.
 
     VideoMAE's position embeddings are computed, not learnt, and no weights file contains them. Here they become a
     buffer, because the model cannot recompute interpolated embeddings.
@@ -63,11 +63,11 @@ def parts(whole: PreTrainedModel) -> tuple[PreTrainedModel, nn.Module | None]:
 
 
 def load(ours: PreTrainedModel, norm: nn.Module | None, family: Family, name: str, download: bool) -> None:
-    """Load published weights into the model `ours` and, if it is given, into the norm of the mean token.
+    """Load published weights into the model `ours` and, if `norm` is given, into this norm layer after mean pooling.
 
     Raises:
         WeightsNotFound: the weights are missing and could not be downloaded.
-        ValueError: the weights belong to a model of other sizes, or are incomplete.
+        ValueError: the weights belong to a model with different sizes, or are incomplete.
     """
     whole, lacking = _published(ours.config, family, name, download)
     model, trained = parts(whole)
@@ -82,7 +82,7 @@ def load(ours: PreTrainedModel, norm: nn.Module | None, family: Family, name: st
 
 
 def _published(ours: PreTrainedConfig, family: Family, name: str, download: bool) -> tuple[PreTrainedModel, list[str]]:
-    """Return the published model, whose sizes must match, and the names of the tensors missing from its file."""
+    """Return the published model, whose sizes must match `ours`, and the names of the tensors missing in its file."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         name = str(folder)
@@ -112,13 +112,13 @@ def _published(ours: PreTrainedConfig, family: Family, name: str, download: bool
     return whole, [key for key in report["missing_keys"] if not key.startswith(("classifier.", "fc_norm."))]
 
 
-# KNOBS: config entries that arguments of `vivit` etc. set. FIXED: config entries that always have their defaults.
+# KNOBS: config entry -> argument of `vivit` etc. that sets it. FIXED: config entries that always keep their defaults.
 KNOBS = {"hidden_size": "hidden", "num_hidden_layers": "layers", "num_attention_heads": "heads", "patch_size": "patch"}
 FIXED = ("intermediate_size", "hidden_act", "layer_norm_eps", "qkv_bias", "qv_bias", "attention_type", "num_channels")
 
 
 def compare(ours: PreTrainedConfig, theirs: PreTrainedConfig, name: str) -> None:
-    """Check that published weights have the sizes of the config, because a run is rebuilt from its config alone.
+    """Check that published weights have the sizes of our config, because a run is rebuilt from its config alone.
 
     Raises:
         ValueError: a size differs; the message says what to set.
@@ -137,7 +137,7 @@ def compare(ours: PreTrainedConfig, theirs: PreTrainedConfig, name: str) -> None
 
 
 def missing(name: str, download: bool) -> WeightsNotFound:
-    """Return an error for missing weights, which says where to get them."""
+    """Return an error for missing weights; its message says where to get the weights."""
     if Path(name).is_dir():
         source = "its author, who can write it with model.save_pretrained(FOLDER)"
         return WeightsNotFound("config.json and model.safetensors", source, name)
@@ -148,7 +148,7 @@ def missing(name: str, download: bool) -> WeightsNotFound:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress transformers' progress bars and its warnings about the tensors of the old classifier."""
+    """Suppress transformers' progress bars, and its warnings about the published classifier, which is not used."""
     level = chatter.get_verbosity()
     bars = chatter.is_progress_bar_enabled()
     chatter.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -177,12 +177,13 @@ def fitted(state: dict[str, Tensor], old: Grid, new: Grid, joint: bool) -> dict[
 
 
 def resized(table: Tensor, old: Grid, new: Grid) -> Tensor:
-    """Interpolate position embeddings, time outermost: bicubic in space, linear in time.
+    """Interpolate position embeddings: bicubic in space, linear in time.
 
     Args:
-        table: embeddings [1, P + t * h * w, F]; the first P belong to tokens without a position and stay unchanged.
-        old: number of tokens t, h, w in `table`.
-        new: number of tokens t', h', w' in the result.
+        table: embeddings [1, P + t * h * w, F], ordered by time, row and column. The first P belong to tokens without a
+            position, such as the class token, and stay unchanged.
+        old: numbers of tokens t, h, w along time, height and width in `table`.
+        new: numbers of tokens t', h', w' in the result.
 
     Returns:
         [1, P + t' * h' * w', F]; `table` itself if the grids are equal.

@@ -1,4 +1,4 @@
-"""Read pretrained weights from disk, or download them if the config says so; weights are never read from pickles.
+"""Read pretrained weights from disk, or download them if the config says so; files that can run code are refused.
 
 huggingface_hub is imported only to download, because importing it takes long.
 """
@@ -31,11 +31,11 @@ class WeightsNotFound(FileNotFoundError):
 
 
 def read_state_dict(path: str | Path, source: str = "its author") -> dict[str, Tensor]:
-    """Read a state dict from a `.safetensors` file or a weights-only torch file, onto the CPU.
+    """Read a state dict, onto the CPU, from a `.safetensors` file or a torch file that holds only tensors.
 
     Raises:
         WeightsNotFound: there is no file at `path`.
-        ValueError: the file is damaged, or holds more than tensors and could run code when unpickled.
+        ValueError: the file is damaged or not a state dict, or unpickling it could run code.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -65,10 +65,10 @@ def read_state_dict(path: str | Path, source: str = "its author") -> dict[str, T
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Load all tensors of the module from `state`; other tensors in `state`, such as an old classifier, are ignored.
+    """Load all tensors of the module from `state`; further tensors, such as a classifier's, are ignored.
 
     Raises:
-        ValueError: a tensor is missing or has another shape, so the file belongs to another network.
+        ValueError: a tensor is missing or has a different shape, so the file belongs to another network.
     """
     ours = module.state_dict()
     missing = [name for name in ours if name not in state and not name.endswith("num_batches_tracked")]
@@ -92,7 +92,7 @@ def find(urls: Sequence[str], weights: str | None = None, download: bool = False
         folder: the folder for weights files; None for `$TORCH_HOME/hub/checkpoints`.
 
     Raises:
-        WeightsNotFound: there is no such file; the message says where to get it and where to put it.
+        WeightsNotFound: no weights file was found or downloaded; the message says where to get it and where to put it.
     """
     source = " or ".join(urls)
     if weights is not None:
@@ -114,7 +114,7 @@ def find(urls: Sequence[str], weights: str | None = None, download: bool = False
 
 
 def _fetch(url: str, path: Path) -> None:
-    """Download a file, unless HF_HUB_OFFLINE is set; if its name contains a digest, check the file's SHA-256."""
+    """Download a file and check the SHA-256 if the URL contains one; raise URLError if HF_HUB_OFFLINE is set."""
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
     if HF_HUB_OFFLINE:
@@ -124,7 +124,7 @@ def _fetch(url: str, path: Path) -> None:
 
 
 def digest_of(url: str) -> str | None:
-    """Return the first digits of the SHA-256 from a file name such as `name-DIGEST.pth`, or None."""
+    """Return the first digits of the SHA-256 in a file name such as `name-DIGEST.pth`; None if there is no digest."""
     found = re.search(r"-([0-9a-f]{8,})\.\w+$", url)
     return found[1] if found else None
 
@@ -143,7 +143,7 @@ def facenet_state(name: str) -> dict[str, Tensor]:
 
 
 def widen(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Zero-pad the input channels (dim 1) of each tensor to those of the tensor with the same name in `like`."""
+    """Add zeros to each tensor's input channels (dim 1), up to the shape of the tensor with the same name in `like`."""
     padded = {}
     for name, value in state.items():
         wide = value.new_zeros(like[name].shape)

@@ -21,7 +21,7 @@ def over_devices(devices: list[str], work: Work[T, R], todo: list[T], words: str
 
     Args:
         devices: names of the devices, such as `cuda:0`; on the CPU, `cpu` repeated once per process.
-        work: a function (device, items) -> result; with several devices, it and the items are pickled.
+        work: a function (device, items) -> result; with several devices, the function and the items are pickled.
         todo: the items.
         words: text next to the progress bar.
 
@@ -29,7 +29,7 @@ def over_devices(devices: list[str], work: Work[T, R], todo: list[T], words: str
         One result per device, in no particular order.
 
     Raises:
-        ValueError: a process failed; finished output is kept.
+        ValueError: a process failed; the files that are already finished are kept.
     """
     if not todo:
         return []

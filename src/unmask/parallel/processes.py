@@ -13,7 +13,7 @@ from typing import Any
 
 RESUMED = ("demo", "prepare", "train", "sample", "swap", "inpaint")  # verbs that resume an interrupted call
 FOLLOWER = "unmask-follower"  # name of the thread that waits for another process to end
-PARENT = "UNMASK_PARENT"  # environment variable: PID of the verb that started this one and ends together with it
+PARENT = "UNMASK_PARENT"  # environment variable: PID of the verb that started this process (see `follow_parent`)
 PATIENCE = 10  # s; time for a process to end before it is killed
 
 
@@ -33,10 +33,10 @@ def interrupted(verb: str) -> str:
 def started(
     command: list[str], environment: Mapping[str, str] | None = None, **how: Any
 ) -> Iterator[subprocess.Popen[Any]]:
-    """Start a verb in a new process that ends when this process ends for any reason.
+    """Start a verb in a new process. If this process ends for any reason, the new process ends, too.
 
     After an error, Ctrl-C or SIGTERM in the block, the verb is terminated; if this process is killed, the verb exits by
-    itself (see `follow_parent`). Ctrl-C in a terminal reaches only this process, which reports it for both.
+    itself (see `follow_parent`). Ctrl-C in a terminal reaches only this process, which reports it for both processes.
 
     Args:
         command: the command line of the verb.
@@ -84,8 +84,8 @@ def handle(wanted: Mapping[signal.Signals, Handler]) -> dict[signal.Signals, Han
 def follow_parent() -> bool:
     """End this process as soon as the process that started it ends; return False if no verb started it.
 
-    In DDP, the other processes end with the first one. On Windows, this is not supported: if a verb is killed, its
-    children keep running.
+    In DDP, all other processes end with the first process. On Windows, this is not supported: if a verb is killed,
+    the processes that it started keep running.
     """
     named = os.environ.pop(PARENT, None)
     if named is None and int(os.environ.get("LOCAL_RANK", "0")) == 0:
@@ -95,7 +95,7 @@ def follow_parent() -> bool:
 
 
 def follow(process: int) -> None:
-    """End this process as soon as the process with this ID, or the direct parent of this process, has ended."""
+    """End this process as soon as the process with ID `process`, or the direct parent of this process, has ended."""
     if os.name == "posix" and FOLLOWER not in {thread.name for thread in threading.enumerate()}:
         threading.Thread(target=_follow, args=[process, os.getppid()], daemon=True, name=FOLLOWER).start()
 

@@ -29,12 +29,12 @@ class TaskError(Exception):
 
 
 class Stop(ValueError):
-    """A failure that would affect every task, such as a full disk; raised by `run`."""
+    """Raised by the work for a failure that would affect every task, such as a full disk; `run` re-raises it."""
 
 
 @dataclass(frozen=True)
 class _Found(Generic[R]):
-    """The outcome of a task; the result may be None."""
+    """The outcome of a task, wrapped, because the result of a task may be None."""
 
     result: R | TaskError
 
@@ -86,7 +86,7 @@ class _Worker(Generic[T, R]):
         return _Found(result)
 
     def overdue(self, timeout: float, memory: float | None) -> "_Found[R] | None":
-        """Return an error if the task exceeded its time or memory limit, otherwise None; start-up does not count."""
+        """Return an error if the task exceeded its time or memory limit, else None. Start-up time does not count."""
         if not self.ready:
             return None
         if memory is not None and resident_memory(self.process.pid) > memory:
@@ -103,7 +103,7 @@ class _Worker(Generic[T, R]):
 
 @contextmanager
 def _verb_left_out() -> Iterator[None]:
-    """Prevent a new process from importing the verb that was called, because this takes seconds."""
+    """Prevent a new process from importing the verb that was called, because this import takes seconds."""
     verb = sys.modules["__main__"]
     if verb.__spec__ is None or not verb.__spec__.name.startswith("unmask."):
         yield  # a user's script, which may define the work
@@ -118,7 +118,7 @@ def _verb_left_out() -> Iterator[None]:
 def resident_memory(pid: int | None) -> float:
     """Return the private resident memory of a process in GB, without shared libraries; 0 if unknown.
 
-    It is read from /proc on Linux; an address-space limit would not work, as importing PyTorch alone maps 3.9 GB.
+    The value is read from /proc on Linux. A limit on the address space would not work: importing PyTorch maps 3.9 GB.
     """
     try:
         _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_bytes().split()
@@ -133,15 +133,18 @@ def run(
     """Yield (task, result) as each task finishes, in no particular order.
 
     Args:
-        work: function of a task, called in the workers; both must be picklable. Exceptions become a `TaskError`.
+        work: function of a task, called in the workers. Its exceptions become a `TaskError`. Function and tasks must be
+            picklable.
         tasks: the tasks.
-        workers: number of processes, which end with this process; 0 runs in this process, unprotected from crashes.
+        workers: number of processes, which end with this process. 0 runs all tasks in this process instead, without
+            protection from crashes.
         timeout: seconds after which a task counts as hanging and its worker is killed.
         memory: GB that a worker may use before it is killed; None means no limit. It has no effect with 0 workers or
             without /proc (macOS, Windows).
 
     Raises:
         Stop: the work raised it.
+        RuntimeError: a worker process could not start.
     """
     if workers == 0:
         yield from ((task, _attempt(work, task)) for task in tasks)

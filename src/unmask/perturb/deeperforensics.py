@@ -1,9 +1,10 @@
 """The perturbations of DeeperForensics-1.0 (Jiang et al., CVPR 2020, arXiv:2001.03024), five levels each.
 
-Parameters and arithmetic follow the authors' published program. Three of its perturbations differ from their names:
-"JPEG compression" saves no JPEG but makes a picture coarser, the contrast change darkens, and the variance of the noise
-is relative to a compressed range. The authors perturb whole frames and encode them again; here, the stored crops are
-perturbed. Their seventh perturbation, video compression, is `unmask.perturb.videos.H264` with their CRFs.
+Parameters and arithmetic follow the authors' published program. Three perturbations of the program do not do what
+their names say: "JPEG compression" saves no JPEG but makes a picture coarser, the contrast change darkens, and the
+variance of the noise is relative to a compressed range. The authors perturb whole frames and encode them again; here,
+the stored crops are perturbed. The authors' seventh perturbation, video compression, is not in this module: use
+`unmask.perturb.videos.H264` with the authors' CRFs.
 """
 
 from collections.abc import Sequence
@@ -66,11 +67,11 @@ class ColourContrast:
 class BlockWise:
     """BW: cover blocks of 8x8 px with grey, like transmission errors, at random places in each frame.
 
-    The number of blocks is multiplied by `side // 256`, where `side` is the shorter side in px. If it is below 256, the
-    authors' program covers no blocks; here, the number is multiplied by `side / 256`.
+    The number of blocks is multiplied by `side // 256`, where `side` is the shorter side in px. If `side` is below 256,
+    the authors' program covers no blocks; here, the number is then multiplied by `side / 256`.
 
     Args:
-        levels: number of blocks of each level per 256 px of the shorter side.
+        levels: for each level, the number of blocks per 256 px of the shorter side.
     """
 
     def __init__(self, levels: Sequence[int] = (16, 32, 48, 64, 80)) -> None:
@@ -97,8 +98,8 @@ class BlockWise:
 class GaussianNoise:
     """GNC: add white Gaussian noise, drawn for each frame, to Y, Cb and Cr of each pixel, and truncate to integers.
 
-    The authors scale Y to [0, 219 / 255] before they add the noise, and Cb and Cr by 224 / 255. In grey levels, the
-    standard deviation is therefore `255 ** 2 / 219` or `255 ** 2 / 224` times the square root of the parameter.
+    Before adding the noise, the authors scale Y to [0, 219 / 255], and Cb and Cr by 224 / 255. In grey levels, the
+    standard deviation is therefore `255 ** 2 / 219` (Y) or `255 ** 2 / 224` times the square root of the variance.
 
     Args:
         levels: variance of each level.
@@ -125,7 +126,7 @@ class GaussianBlur:
     """GB: blur with a Gaussian whose standard deviation is a sixth of its kernel's side.
 
     Args:
-        levels: side of the kernel of each level, px; odd.
+        levels: for each level, the side of the kernel in px; odd.
     """
 
     def __init__(self, levels: Sequence[int] = (7, 9, 13, 17, 21)) -> None:
@@ -150,7 +151,7 @@ class Pixelation:
     The authors call this "JPEG compression"; for real JPEG, see `unmask.perturb.pictures.Jpeg`.
 
     Args:
-        levels: divisor of the side of each level.
+        levels: for each level, the number by which the picture's sides are divided.
     """
 
     def __init__(self, levels: Sequence[int] = (2, 3, 4, 5, 6)) -> None:

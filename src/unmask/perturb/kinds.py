@@ -39,7 +39,8 @@ class OnCrops(Levels, Protocol):
             x: frames of one item, RGB [N, 3, S, S]; not changed.
             level: 0 to `len(levels)`.
             seed: seed of all random draws, so equal seeds give equal crops. Effects that are constant during a
-                recording, such as a covered region, are drawn once for all frames; sensor noise is drawn for each one.
+                recording, such as a covered region, are drawn once for all frames; sensor noise is drawn for
+                each frame.
 
         Returns:
             The perturbed frames [N, 3, S, S]; `x` itself at level 0.

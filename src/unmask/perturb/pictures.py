@@ -1,7 +1,7 @@
 """Perturbations of pictures: re-encoding, resizing, screenshots.
 
-A file is read as `prepare` reads it, upright and in sRGB, and written to a new file without metadata. Of crops, each
-frame is changed in the same way. `seed` is not used.
+A file is read as `prepare` reads it, upright and in sRGB, and written to a new file without metadata. If crops are
+perturbed instead of a file, every frame is changed in the same way. `seed` is not used.
 """
 
 import io
@@ -37,7 +37,7 @@ class Jpeg:
     """Save a picture as JPEG.
 
     Args:
-        levels: for each level `quality` and `subsampling`.
+        levels: for each level, `quality` and `subsampling`; see `JpegLevel`.
     """
 
     videos: ClassVar[bool] = False
@@ -251,7 +251,7 @@ def _encoded(picture: Image.Image, kind: str, **how: object) -> bytes:
 
 
 def _write(picture: Image.Image, path: Path, folder: Path, kind: str, **how: object) -> Path:
-    """Save a picture in `folder`, under the name of `path` with the suffix of its format."""
+    """Save a picture in `folder`, under the name of `path` with the suffix of the format `kind`."""
     made = folder / f"{path.stem}{SUFFIXES[kind]}"
     made.write_bytes(_encoded(picture, kind, **how))
     return made

@@ -77,7 +77,7 @@ class Brightness:
 
 
 class Contrast:
-    """Multiply the difference of each value from the mean grey of all frames of the item.
+    """Scale the difference between each value and the mean grey value of all frames of the item by a factor.
 
     Args:
         levels: factor of each level; 1 changes nothing, 0 gives uniform grey.
@@ -99,7 +99,7 @@ class Contrast:
 
 
 class Saturation:
-    """Multiply the difference of each value from the grey value of its pixel.
+    """Scale the difference between each value and the grey value of its pixel by a factor.
 
     Args:
         levels: factor of each level; 1 changes nothing, 0 gives a grey picture.
@@ -160,12 +160,13 @@ class CutOut:
         return f"a square over {100 * chosen(self.levels, level):g} % of the area, value {self.grey}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
-        """Cover a part of crops [N, 3, S, S]; the place is drawn from `seed`."""
+        """Cover a square of crops [N, 3, S, S]; its position is drawn from `seed`."""
         if not level:
             return x
         height, width = x.shape[2:]
         side = min(height, width, max(1, round((chosen(self.levels, level) * height * width) ** 0.5)))
-        down, right = np.random.default_rng(seed).random(2)  # equal at all levels: a larger square nearly covers others
+        down, right = np.random.default_rng(seed).random(2)  # equal at all levels, so a larger square nearly covers
+        # the smaller ones
         top, left = int(down * (height - side + 1)), int(right * (width - side + 1))
         made = x.copy()
         made[..., top : top + side, left : left + side] = self.grey

@@ -117,7 +117,7 @@ class VideoSize:
 
 
 class FrameRate:
-    """Drop frames of a video evenly and encode the others as H.264; each is shown at its original time.
+    """Drop frames of a video evenly and encode the remaining frames as H.264, each at its original time.
 
     Args:
         levels: fraction of the frames that each level keeps, above 0 and at most 1.
@@ -180,7 +180,7 @@ def _made(path: Path, folder: Path) -> Path:
 
 
 def _scaled(frame: Frame, factor: float) -> Frame:
-    """Scale a frame [H, W, 3] to the even size nearest to the factor, at least 2 px."""
+    """Scale the sides of a frame [H, W, 3] by a factor, and round them to even numbers of px, at least 2."""
     height, width = (2 * max(1, round(factor * side / 2)) for side in frame.shape[:2])
     return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 

@@ -41,7 +41,7 @@ class Marking:
     Attributes:
         metadata: Whether to write metadata: tags of the file format, and XMP.
         watermark: Whether to embed the imperceptible watermark in the pixels.
-        label: Visible ASCII text in a corner of every video frame; empty for none.
+        label: Visible ASCII text in a corner of every video frame; empty for no label.
         payload: The 32 bits carried by the watermark.
         psnr: PSNR of the watermarked picture, dB. At 39.5 dB, the watermark is readable after H.264 at crf 28; at a
             higher PSNR, it may not be.
@@ -49,7 +49,7 @@ class Marking:
         comment: Human-readable comment in the metadata, at most 96 characters.
 
     Raises:
-        ValueError: A value cannot be written.
+        ValueError: An attribute has a value that is not allowed, such as a `psnr` below 30 dB.
     """
 
     metadata: bool = True
@@ -75,11 +75,11 @@ class Marking:
         return source_marks(self.source, self.comment) if self.metadata else {}
 
     def picture(self, pixels: Pixels) -> Pixels:
-        """Return a watermarked picture, RGB [H, W, 3] or grey [H, W], uint8, for publication."""
+        """Return a picture, RGB [H, W, 3] or grey [H, W], uint8, with the watermark if `watermark` is on."""
         return embed(pixels, self.payload, self.psnr) if self.watermark else pixels
 
     def frame(self, frame: Pixels) -> Pixels:
-        """Return a labelled, then watermarked video frame, RGB [H, W, 3], uint8, for publication."""
+        """Return a video frame, RGB [H, W, 3], uint8, with the label and then the watermark, if they are on."""
         return self.picture(visible_label(frame, self.label) if self.label else frame)
 
     def frames(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
@@ -107,8 +107,8 @@ class Marking:
 def visible_label(frame: Pixels, text: str = "AI-generated") -> Pixels:
     """Return a copy of a frame [H, W, 3] with white text on a dark background in its lower left corner.
 
-    The letters' height is a twentieth of the frame's shorter side, but at least 9 px. It is reduced if the text would
-    otherwise not fit.
+    The letters' height is a twentieth of the frame's shorter side, but at least 9 px. This height is reduced if the
+    text would otherwise not fit.
     """
     height, width = frame.shape[:2]
     font, letter = cv2.FONT_HERSHEY_SIMPLEX, max(9, round(min(height, width) / 20))

@@ -56,7 +56,7 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], marks: Mapping[str, str
     Args:
         path: `.png` or `.jpg`; its folder is created.
         pixels: uint8.
-        marks: written under exactly these keys; `digitalSourceType` is also written as XMP. A PNG needs Latin-1.
+        marks: written under exactly these keys; `digitalSourceType` is also written as XMP. PNG: only Latin-1.
         quality: JPEG quality.
 
     Raises:
@@ -78,7 +78,7 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], marks: Mapping[str, str
 
 
 def encode_png(pixels: NDArray[np.uint8], marks: Mapping[str, str]) -> bytes:
-    """Encode RGB [H, W, 3] or grey [H, W] pixels as a PNG with one text chunk per mark, and XMP if a source is given.
+    """Encode RGB [H, W, 3] or grey [H, W] pixels as a PNG with one text chunk per mark and the XMP packet, if any.
 
     OpenCV encodes five times faster than Pillow but cannot write text, so the chunks are inserted after the header.
     """
@@ -91,7 +91,7 @@ def encode_png(pixels: NDArray[np.uint8], marks: Mapping[str, str]) -> bytes:
 
 
 def xmp_packet(marks: Mapping[str, str]) -> bytes:
-    """Return an XMP packet of 1,024 bytes with the marks' `digitalSourceType`; empty if they do not have this key."""
+    """Return an XMP packet of 1,024 bytes with the marks' `digitalSourceType`; empty if `marks` lacks this key."""
     if _TYPE not in marks:
         return b""
     term = marks[_TYPE].strip()
@@ -101,11 +101,12 @@ def xmp_packet(marks: Mapping[str, str]) -> bytes:
 def read_marks(path: Path) -> dict[str, str]:
     """Read the marks of a picture or video, without their padding; empty if the file has none.
 
-    A digital source type that another program wrote as XMP is also found (in a PNG, only if it precedes the pixels).
+    A digital source type that another program wrote as XMP is also found (in a PNG, only if XMP precedes the pixels).
     No pixels are decoded.
 
     Raises:
         ValueError: the file is not a readable picture or video, or not a regular file.
+        OSError: the file is missing or cannot be opened.
     """
     open_regular(path).close()
     try:

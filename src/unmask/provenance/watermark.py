@@ -3,8 +3,8 @@
 The picture's luminance is resized to 256x256, so that a resized picture still aligns, and transformed by one DCT. Each
 bit of a code word is spread over about 130 coefficients across the band, with signs derived from a key (Cox et al.
 1997, doi:10.1109/83.650120). The embedder knows the picture, so it cancels the picture's own interference in each bit
-(Malvar and Florencio 2003, doi:10.1109/TSP.2003.809385) and spends the PSNR budget on the bits that need it. Three
-words of the extended Golay code (Golay 1949) with soft decoding correct errors.
+(Malvar and Florencio 2003, doi:10.1109/TSP.2003.809385) and spends the PSNR budget on the bits that need it. A code
+word consists of three words of the extended Golay code (Golay 1949), whose soft decoding corrects errors.
 
 The false-alarm rate is computed, not tuned: for any picture, its correlation with one word of random signs exceeds t
 with a probability of at most exp(-t^2 / 2) (Hoeffding 1963, doi:10.1080/01621459.1963.10500830). For all 2^32 words
@@ -16,7 +16,8 @@ picture of 64 px, the mark can be read from the saved file, but not after JPEG a
 in a picture of 32 px, it cannot even be read from the saved file. See benchmarks/watermark.py.
 
 Alternatives: TrustMark (arXiv:2311.18297) must download its weights, invisible-watermark (last release 2023) fails in
-its fast mode at JPEG 75, and blind-watermark needs the picture's original size; none states a false-alarm rate.
+its fast mode at JPEG 75, and blind-watermark needs the picture's original size. None of the three states a false-alarm
+rate.
 """
 
 import hashlib
@@ -36,7 +37,7 @@ PAYLOAD = int.from_bytes(b"unma")  # the default payload
 PSNR = 39.5  # dB, of the marked picture against the unmarked one
 FALSE_ALARM = 1e-6  # maximum p-value at which a mark is reported as present
 _SIDE = 256  # side of the transformed plane, px
-_BAND = (6, 112)  # radius in the DCT; below, the picture is too strong; above, halving and codecs remove the mark
+_BAND = (6, 112)  # radii in the DCT; below, the picture is too strong; above, halving and codecs remove the mark
 _BITS = 72  # bits of a code word: three Golay words of 24
 _NEAR = 9  # side, in coefficients, of the window from which a coefficient's typical size is estimated
 _STRIP = 2**22  # pixels converted to float at once
@@ -76,7 +77,7 @@ def embed(pixels: Pixels, payload: int, psnr: float = PSNR, key: str = KEY) -> P
         key: key that the reader must know.
 
     Raises:
-        ValueError: the pixels have another type or shape, or the payload is out of range.
+        ValueError: the pixels have an unsupported type or shape, or the payload is out of range.
     """
     frames = [_embed(frame, encode(payload), psnr, _carrier(key)) for frame in _frames(pixels)]
     return np.stack(frames) if pixels.ndim == 4 else frames[0]
@@ -91,7 +92,7 @@ def read(pixels: Pixels, expected: Sequence[int] = (), key: str = KEY) -> Readin
         key: the embedder's key.
 
     Raises:
-        ValueError: the pixels have another type or shape.
+        ValueError: the pixels have an unsupported type or shape.
     """
     return read_planes([plane(frame) for frame in _frames(pixels)], expected, key)
 
@@ -99,7 +100,7 @@ def read(pixels: Pixels, expected: Sequence[int] = (), key: str = KEY) -> Readin
 def plane(pixels: Pixels) -> Array:
     """Return the luminance of a frame [H, W, 3] or [H, W], resized to [256, 256]; the mark is read from this plane.
 
-    It is computed in strips, because a whole large picture would need four bytes per pixel in floating point.
+    The plane is computed in strips, because floating point needs four bytes for each pixel of a large picture.
     """
     height, width = pixels.shape[:2]
     if width < _SIDE < height:  # first shrink, then enlarge
@@ -183,10 +184,10 @@ def _embed(pixels: Pixels, word: Array, psnr: float, carrier: _Carrier) -> Pixel
 
 
 def _change(work: Array, word: Array, budget: float, codec: float, carrier: _Carrier, rounds: int = 3) -> Array:
-    """Return the change of the plane [256, 256] of a luminance [h, w] that makes every bit readable within the budget.
+    """Return the change [256, 256] of the plane of `work` [h, w] that makes every bit as readable as the budget allows.
 
-    Most of the budget goes to coefficients about as large as the codec's loss: larger ones would hide the mark, and
-    the codec would remove smaller ones.
+    Most of the budget goes to coefficients about as large as the codec's loss: larger coefficients would hide the
+    mark, and the codec would remove smaller ones.
     """
     height, width = work.shape
     plane = _resize(work, _SIDE, _SIDE)
@@ -208,7 +209,7 @@ def _change(work: Array, word: Array, budget: float, codec: float, carrier: _Car
 
 
 def _fill(base: Array, slope: Array, cost: Array, budget: float) -> Array:
-    """Return amplitudes max(0, base + slope x level) [72]; `level` is the highest with cost @ amplitude^2 <= budget."""
+    """Return amplitudes max(0, base + slope x level) [72], at the highest level with cost @ amplitudes^2 <= budget."""
 
     def spent(level: float) -> float:
         return float(cost @ np.maximum(base + slope * level, 0) ** 2)

@@ -1,6 +1,6 @@
-"""Read and write XMP packets in PNG and MP4 files; other programs look for IPTC's digital source type in them.
+"""Read and write XMP packets in PNG and MP4 files. Other programs read IPTC's digital source type from such packets.
 
-Locations follow the XMP specification, part 3 (ISO 16684-1); Pillow handles JPEG and WebP.
+The location of a packet follows the XMP specification, part 3 (ISO 16684-1). Pillow handles JPEG and WebP.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 PNG_KEYWORD = "XML:com.adobe.xmp"
 _UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # UUID of the MP4 box that contains a packet
-_LENGTH = 1024  # length of every packet in bytes; it is constant, so that a file's size does not reveal the label
+_LENGTH = 1024  # length of every packet in bytes; constant, so that a file's size does not reveal whether it is fake
 _LARGEST = 1 << 20  # maximum number of bytes that are read of a packet
 _BEGIN = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">

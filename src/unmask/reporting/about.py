@@ -38,7 +38,7 @@ def _iso(date: datetime) -> str:
 
 
 def _commit(folder: Path) -> str:
-    """Return the commit of the git checkout that tracks this folder; empty if there is none or git is missing."""
+    """Return the commit of the git checkout that tracks this folder; empty without a checkout or without git."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=5, check=True)

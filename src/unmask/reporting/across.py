@@ -14,7 +14,7 @@ from unmask.reporting.run import Figure
 from unmask.runs.predictions import labels, predictions_path, read_predictions
 from unmask.runs.run import Run
 
-MEAN, POOLED = "mean", "pooled"  # columns of metrics over all data sets
+MEAN, POOLED = "mean", "pooled"  # headers of the columns that combine all data sets
 
 
 class Matrix(NamedTuple):
@@ -23,9 +23,9 @@ class Matrix(NamedTuple):
     Attributes:
         names: names of the detectors.
         sets: names of the data sets.
-        figures: AUCs, one row per detector; None for data sets on which it was not scored.
-        mean: mean AUC of each detector over all data sets; NaN if a data set is missing.
-        pooled: AUC of each detector over the items of all data sets together; NaN if a data set is missing.
+        figures: AUCs, one row per detector, one column per data set; None if not scored.
+        mean: mean AUC of each detector over all data sets; NaN if it was not scored on all of them.
+        pooled: AUC of each detector over the items of all data sets together; NaN if it was not scored on all.
     """
 
     names: Sequence[str]
@@ -47,7 +47,7 @@ def matrix(runs: Sequence[Run], resamples: int = 1000) -> Matrix:
 
 
 def _tables(run: Run) -> dict[str, pd.DataFrame]:
-    """Return the test predictions of a run by name of the data set, starting with its own."""
+    """Return the test predictions of a run by name of the data set; the run's own data set comes first."""
     found = {}
     for label in (None, *labels(run.folder, "test")):
         table = read_predictions(predictions_path(run.folder, "test", label))

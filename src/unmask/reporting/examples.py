@@ -21,7 +21,7 @@ class Choice(NamedTuple):
 
 
 def typical(predictions: pd.DataFrame) -> list[Choice]:
-    """Select the real items with the median and the highest score, and the median fake of each manipulation."""
+    """Select the reals with median and highest score, and of each manipulation the fake with the median score."""
     videos = detection.videos(predictions).dropna(subset=["score"]).sort_values(["score", "item"])
     unit = detection.unit(predictions)
     real = videos[videos["label"] == 0]
@@ -36,9 +36,9 @@ def typical(predictions: pd.DataFrame) -> list[Choice]:
 
 
 def explained(predictions: pd.DataFrame, count: int, localiser: bool) -> list[Choice]:
-    """Select `count` items for heat maps: fakes of each manipulation with low, medium and high scores.
+    """Select `count` items for heat maps: fakes of each manipulation, with scores spread from low to high.
 
-    The last item is the real one with the median score, for comparison. For a localiser, all items are fakes, because
+    The last item is the real item with the median score, for comparison. For a localiser, all items are fakes, because
     only fakes have masks.
     """
     videos = detection.videos(predictions).dropna(subset=["score"]).sort_values(["score", "item"])
@@ -55,7 +55,7 @@ def explained(predictions: pd.DataFrame, count: int, localiser: bool) -> list[Ch
 
 
 def errors(predictions: pd.DataFrame, threshold: float) -> tuple[list[Choice], int]:
-    """Select the misclassified items farthest from the video `threshold` (a logit); also return the total number."""
+    """Return the misclassified items farthest from the video `threshold` (a logit), and the number of all errors."""
     videos = detection.videos(predictions).dropna(subset=["score"])
     beyond = (videos["score"] - threshold).where(videos["label"] == 0, threshold - videos["score"])
     called = videos["score"] > threshold
@@ -69,7 +69,7 @@ def errors(predictions: pd.DataFrame, threshold: float) -> tuple[list[Choice], i
 
 
 def wrongest_frame(predictions: pd.DataFrame, item: str, label: int) -> tuple[int, int]:
-    """Return the number and the track of the frame of an item with the most misleading score."""
+    """Return frame number and track of an item's most misleading score: highest of a real, lowest of a fake."""
     rows = predictions[(predictions["item"] == item) & predictions["logit"].notna()]
     logit = rows["logit"].to_numpy()
     row = rows.iloc[int(logit.argmin() if label == 1 else logit.argmax())]

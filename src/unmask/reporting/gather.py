@@ -70,7 +70,7 @@ def suites(run: Run, resamples: int = 1000) -> dict[str, list[Robustness]]:
 
 
 def suite_metrics(run: Run, name: str, resamples: int = 1000) -> list[Robustness]:
-    """Compute the metrics of one suite, clean items first; empty without tables of clean and of perturbed items."""
+    """Compute the metrics of one suite, clean items first; empty unless clean and perturbed items were scored."""
     tables = (run.folder / ROBUSTNESS / name).glob("*.parquet")
     steps = {step_of(path): read_predictions(path) for path in tables}
     if (CLEAN, 0) not in steps or len(steps) < 2:
@@ -80,7 +80,7 @@ def suite_metrics(run: Run, name: str, resamples: int = 1000) -> list[Robustness
 
 
 def _curves(path: Path) -> pd.DataFrame | None:
-    """Read the metrics logged during training; None if there are none."""
+    """Read the metrics logged during training; None if the file does not exist."""
     if not path.is_file():
         return None
     try:
@@ -92,7 +92,7 @@ def _curves(path: Path) -> pd.DataFrame | None:
 
 
 def _learning(run: Run) -> list[str]:
-    """Return remarks on the training; for old runs, they are computed from the validation predictions."""
+    """Return the stored remarks on the training; for old runs, compute them from the validation predictions."""
     if "remarks" in run.metrics:
         return list(run.metrics["remarks"])
     remark = did_not_learn(run.predictions("val"), str(run.metrics["monitor"]), None)
@@ -174,7 +174,7 @@ def _audit(run: Run) -> Settings | None:
 
 
 def _duplicates(run: Run, most: int = 20) -> list[str]:
-    """Return a line for each near-duplicate pair that the run recorded; unrelated pairs are preferred."""
+    """List at most `most` near-duplicate pairs that the run recorded; pairs of related items are left out first."""
     path = run.folder / duplicates.DUPLICATES
     if not path.is_file():
         return []

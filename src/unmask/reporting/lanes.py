@@ -1,4 +1,4 @@
-"""Select what is drawn of one item over time: scored rows, and a lane (row of face crops) for each face."""
+"""Select the parts of one item that are drawn over time: scored rows, and a lane (row of crops) for each face."""
 
 from typing import NamedTuple
 
@@ -75,7 +75,7 @@ def crops(strips: Strips, item: str, frames: list[int], track: int = 0) -> list[
     """Return the crops of a face in the given frames.
 
     Raises:
-        ValueError: If the number of crops differs from the number of frames; crops could then have wrong scores.
+        ValueError: If the number of crops differs from the number of frames, so that crops could get wrong scores.
     """
     faces = strips(item, frames, track) if frames else []
     if len(faces) != len(frames):

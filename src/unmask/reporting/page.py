@@ -46,8 +46,7 @@ def write(
         path: The HTML file; its folder is created.
         runs: The runs, in the order in which the page shows them.
         title: Heading of the page.
-        strips: Callable that returns the face crops of an item, its frame numbers and a track; None for a page without
-            faces.
+        strips: Callable: item, frame numbers, track -> face crops; None for a page without faces.
         demo: Whether the page states that rendered demo data were scored.
         about: Facts about the page itself, such as its date and the version that wrote it.
         across: The AUC of the runs on all data sets; None if there is only one data set.
@@ -69,7 +68,7 @@ def write(
 
 
 def _environment() -> jinja2.Environment:
-    """Return the environment of the templates, which escapes all values and rejects undefined ones."""
+    """Return the environment of the templates, which escapes all values and rejects undefined values."""
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
         loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -80,7 +79,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _comparison(runs: Sequence[RunReport]) -> dict[str, object]:
-    """Collect the values for the comparison of runs: table, ROC curves, paired differences, and a shared audit."""
+    """Collect the values for the comparison of runs: table, ROC curves, paired differences, and common audit."""
     shared = all(run.audit == runs[0].audit for run in runs)
     scored = {run.name: run.scored[run.whole] for run in runs}
     ranked = sorted(runs, key=lambda run: _value(run.figure("video", "all", "auroc")), reverse=True)
@@ -145,7 +144,7 @@ def _gaps(groups: Sequence[Group]) -> list[tuple[str, Gap | None]]:
 
 
 def _aggregations(run: RunReport) -> list[tuple[str, bool, float]]:
-    """Return name, whether it is best on validation data, and test AUC of each aggregation of a video's scores."""
+    """Return (name, whether it has the best validation AUC, test AUC) of each aggregation of a video's scores."""
     if run.unit != "video" or run.validation is None or not len(run.scored["frame"]):
         return []
     chosen, found = aggregate.choose(run.validation), []
@@ -189,7 +188,7 @@ def _confusion(scored: pd.DataFrame, threshold: float) -> list[tuple[str, list[t
 
 
 def _audit(audit: Settings | None) -> Settings | None:
-    """Add to an audit that ran which of its intervals contain 0.5 (`held`) and which do not (`missed`)."""
+    """Add to an audit whether each interval contains 0.5 (`held`), and the methods for which it does not (`missed`)."""
     if audit is None:
         return None
     if audit["auroc"] is None:

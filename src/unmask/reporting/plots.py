@@ -143,7 +143,7 @@ def risk(tables: Mapping[str, pd.DataFrame], thresholds: Mapping[str, float]) ->
 
 
 def histogram(table: pd.DataFrame, threshold: float, unit: str = "videos") -> bytes:
-    """Draw histograms of the probabilities of real and fake items, and the threshold, also a probability."""
+    """Draw histograms of the probabilities of real and fake items, and the threshold (a probability)."""
 
     def draw(axes: Axes) -> None:
         edges = np.linspace(0, 1, 21).tolist()
@@ -240,10 +240,10 @@ def _over_steps(curves: pd.DataFrame, names: Sequence[str], label: str, axes: Ax
 
 
 def _during_training(curves: pd.DataFrame) -> pd.DataFrame:
-    """Remove metrics that were logged after training: those of the test and of the selected weights.
+    """Remove metrics that were logged after training: on the test split, and of the selected weights.
 
     The validation metrics of the selected weights are logged after the last training step, although these weights
-    belong to an earlier step. In the curve, this point would show a change that did not happen.
+    belong to an earlier step. A curve with these metrics would show a change that did not happen.
     """
     names = [str(name) for name in curves.columns]
     trained = curves[[name for name in names if name.startswith(("train", "lr-"))]].notna().any(axis=1)

@@ -71,7 +71,8 @@ def show(folder: Path, page: bool = True) -> None:
     """Print the metrics and the folder of a finished run, and write its page unless the page already exists.
 
     For a detector, the table of `unmask report` is printed. For a generator, the metrics of its test split are
-    printed, and no page is written. An error in the report is printed as one line, because the run is finished.
+    printed, and no page is written. An error in the report is only printed, as one line, because the run
+    itself is finished.
 
     Args:
         folder: Folder of a finished run.

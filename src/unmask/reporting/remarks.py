@@ -28,7 +28,7 @@ def remarks(run: RunReport) -> list[str]:
 
 
 def _few(run: RunReport) -> list[str]:
-    """Return a sentence that lists the manipulations without intervals; empty if all have one."""
+    """Return a sentence that lists the manipulations without intervals; empty if all have intervals."""
     figures = {method: run.figure(run.whole, method, "auroc") for method in run.methods()}
     few = [
         f"{'all fakes' if method == 'all' else method} ({figure.real} real, {figure.fake} fake)"

@@ -47,7 +47,7 @@ def rate_text(rate: Rate | None) -> str:
 
 
 def remark(name: str, found: Sequence[Robustness], unit: str) -> str | None:
-    """Describe the largest significant decrease in AUC (see `Robustness.falls`); None if there is none."""
+    """Describe the largest significant decrease in AUC (see `Robustness.falls`); None if no decrease is significant."""
     lowest = worst(found)
     if lowest is None:
         return None

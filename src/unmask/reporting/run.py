@@ -86,7 +86,7 @@ class HeatMaps(NamedTuple):
     Attributes:
         shown: The items.
         localiser: Whether the maps are predicted masks; the pictures then contain the true masks, too.
-        agreement: Rank correlation with maps of the same network with permuted weights: 0 unrelated, 1 equal.
+        agreement: Rank correlation with maps of the same network with permuted weights: 0 is unrelated, 1 is equal.
         limit: Agreement above which the maps hardly depend on the learned weights.
     """
 
@@ -156,14 +156,14 @@ class RunReport:
 
     @property
     def whole(self) -> str:
-        """The level of whole items: `video` or `image`."""
+        """The level with one score per item: `video` or `image`."""
         return list(self.scored)[-1]
 
     def methods(self) -> list[str]:
-        """List the manipulations in the summary: `all`, then the others in order of increasing AUC.
+        """List the manipulations in the summary: first `all`, then each manipulation in order of increasing AUC.
 
-        The AUC is computed over whole items. Manipulations with equal AUCs are sorted by name; those without
-        an AUC come last.
+        The AUC is that of videos or images, not of frames. Manipulations with equal AUCs are sorted by name, and
+        manipulations without an AUC come last.
         """
 
         def place(method: str) -> tuple[bool, float, str]:
@@ -209,7 +209,7 @@ def percent(share: float) -> str:
 def shares(numbers: Sequence[int]) -> list[str]:
     """Format the share of each count as a percentage; the percentages sum to 100 (largest-remainder method).
 
-    The percentages are whole numbers. If one of them would be 0 or 100 although its share is not, all have one decimal.
+    The percentages are whole numbers. If a share would be rounded to 0 % or 100 %, all percentages have one decimal.
     """
     total = sum(numbers)
     if not total:

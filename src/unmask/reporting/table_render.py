@@ -8,18 +8,34 @@ import pandas as pd
 from rich import box
 from rich.table import Table as RichTable
 
+from unmask.metrics.robustness import mean_auroc
 from unmask.reporting import tables
 from unmask.reporting.remarks import remarks
 from unmask.reporting.run import Figure, RunReport
-from unmask.reporting.table_spec import Column, Published, Row, Table
+from unmask.reporting.table_spec import ROBUSTNESS, Column, Published, Row, Table
 
+SUITE = "quick"  # name of the robustness suite that every training runs
 DEMO = "These metrics are computed on rendered demo data; they say nothing about real deepfakes."
 
 
 def measured(report: RunReport, column: Column) -> Figure:
-    """Look up a metric over all fakes; NaN if the run lacks it, such as the level `frame` for pictures."""
-    figure = report.figure(column.level, "all", column.metric) if column.level in report.scored else None
+    """Look up a metric; NaN if the run lacks it, such as a metric of frames if pictures were scored."""
+    figure = None
+    if column.level in report.scored:
+        robust = column.metric == ROBUSTNESS
+        figure = _robustness(report, column) if robust else report.figure(column.level, column.part, column.metric)
     return figure or Figure(math.nan, math.nan, math.nan, 0, 0, math.nan)
+
+
+def _robustness(report: RunReport, column: Column) -> Figure | None:
+    """Look up the AUC of a step of the robustness suite, or the mean over all steps; None if the step was not run."""
+    steps = report.suites.get(SUITE, ()) if column.level == report.whole else ()  # suites score whole items
+    scored = report.scored[column.level]["label"]
+    counts = int((scored == 0).sum()), int((scored == 1).sum())
+    if column.part == "all":
+        return Figure(mean_auroc(steps), math.nan, math.nan, *counts, math.nan) if steps else None
+    step = next((one for one in steps if f"{one.name}-{one.level}" == column.part), None)
+    return step and Figure(step.auroc, step.low, step.high, *counts, step.coverage)
 
 
 def cell(row: Row, column: Column) -> str:
@@ -31,23 +47,29 @@ def cell(row: Row, column: Column) -> str:
     if all(column.level not in report.scored for report in row.reports(column.on)):
         return f"n/a (no {column.level}s)"
     if lacking := [figure for figure in figures if not figure.known]:
-        return f"n/a ({lacking[0].reason})"
+        return "not run" if column.metric == ROBUSTNESS else f"n/a ({lacking[0].reason})"
     if total == 1:
-        return tables.cell(figures[0])
+        return _one(figures[0], column)
     seeds = f"({len(figures)} of {total} seeds)" if len(figures) < total else f"({total} seeds)"
     values = [figure.value for figure in figures]
     deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.3f}{deviation} {seeds}"
 
 
+def _one(figure: Figure, column: Column) -> str:
+    """Format one metric with its interval; a mean over the steps of a suite has no interval."""
+    mean = column.metric == ROBUSTNESS and column.part == "all" and figure.known
+    return f"{figure.value:.3f}" if mean else tables.cell(figure)
+
+
 def published(row: Row, column: Column) -> str:
-    """Format the published values of a row in a column, with marks for unverified ones; `-` if there are none."""
-    found = [given for given in row.published if (given.level, given.metric) == column[:2]]
+    """Format the published values for one cell, `(unverified)` after each unverified value; `-` if no value exists."""
+    found = [given for given in row.published if (given.level, given.metric, "all") == column[:3]]
     return ", ".join(f"{given.value:.3f}{'' if given.verified else ' (unverified)'}" for given in found) or "-"
 
 
 def grid(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows: measured values, each followed by the published ones."""
+    """Return the header and the rows: after each measured value, the published values of the same metric, if any."""
     head, body = ["Detector"], [[row.name] for row in table.rows]
     for column in table.columns:
         beside = [published(row, column) for row in table.rows]
@@ -93,7 +115,7 @@ def _seeds(row: Row, columns: Sequence[Column]) -> Iterator[str]:
         done = [(one.seed, report) for one in row.outcomes if (report := one.on(column.on)) is not None]
         if not done:
             continue
-        each = ", ".join(f"seed {seed}: {tables.cell(measured(report, column))}" for seed, report in done)
+        each = ", ".join(f"seed {seed}: {_one(measured(report, column), column)}" for seed, report in done)
         yield f"{row.name}, {column.title}: mean and standard deviation over seeds; {each}."
 
 
@@ -155,13 +177,14 @@ def _records(table: Table) -> Iterator[dict[str, object]]:
             for column in table.columns:
                 report = outcome.on(column.on)
                 figure = measured(report, column)._asdict() if report else {}
-                given = [one for one in row.published if (one.level, one.metric) == column[:2]]
+                given = [one for one in row.published if (one.level, one.metric, "all") == column[:3]]
                 yield {
                     "row": row.name,
                     "experiment": row.experiment,
                     "seed": outcome.seed,
                     "level": column.level,
                     "metric": column.metric,
+                    **({"part": column.part} if column.part != "all" else {}),
                     **({"on": column.on} if column.on else {}),
                     "state": "measured" if report else "not run",
                     **{name: figure.get(name) for name in Figure._fields},

@@ -12,7 +12,7 @@ from unmask.metrics import detection
 from unmask.reporting.run import NAMES, RunReport
 
 LEVELS = ("frame", "video", "image")
-# Required and optional keys in a table's file, for the table, a needed generator, a row, and a published value.
+# (required keys, optional keys) in a table's file: of the table, a needed generator, a row, and a published value.
 TABLE = ({"name", "title", "caption", "metrics", "rows"}, {"needs", "tests"})
 NEED = ({"name", "experiment", "out", "count"}, {"overrides"})
 ROW = ({"name", "experiment"}, {"overrides", "seeds", "published"})
@@ -23,18 +23,32 @@ class TableError(ValueError):
     """Error for an invalid table file; the message names the table, the row and the fix."""
 
 
+ROBUSTNESS = "robustness"  # metric: the mean AUC over the perturbed steps of the suite that a training runs
+
+
 class Column(NamedTuple):
-    """A metric at a level on the test set `on` of the table's `tests`; an empty `on` is the detector's own test set."""
+    """A metric at a level.
+
+    Attributes:
+        level: `frame`, `video` or `image`.
+        metric: a metric of `detection.METRICS`, or `robustness`.
+        part: the method whose fakes are scored; `all` for all fakes. For `robustness`: a step such as `jpeg-1`, whose
+            AUC is shown, or `all` for the mean over the steps.
+        on: the test set, of the table's `tests`; empty for the detector's own test set.
+    """
 
     level: str
     metric: str
+    part: str = "all"
     on: str = ""
 
     @property
     def title(self) -> str:
         """Header of the column."""
-        figure = f"{self.level.capitalize()} {NAMES[self.metric]}"
-        return f"{figure} on {self.on}" if self.on else figure
+        name = "AUC, perturbed" if self.metric == ROBUSTNESS else NAMES[self.metric]
+        part = f", {self.part}" if self.part != "all" else ""
+        on = f" on {self.on}" if self.on else ""
+        return f"{self.level.capitalize()} {name}{part}{on}"
 
 
 @dataclass(frozen=True)
@@ -57,7 +71,7 @@ class Outcome:
         seed: Seed of the run.
         command: Command that trains and scores the run.
         report: Report on the run's own test split; None if it has not run.
-        others: Reports on the table's `tests`, by name of the test set; without those that were not scored.
+        others: Reports on the table's `tests`, by name of the test set; test sets that were not scored are left out.
         commands: Commands that score the run on the table's `tests`, by name of the test set.
     """
 
@@ -161,25 +175,28 @@ def _needs(plain: Settings) -> list[Any]:
 
 
 def _columns(plain: Settings) -> tuple[Column, ...]:
-    parts = [str(metric).partition("/") for metric in plain.get("metrics", ())]
-    return tuple(Column(level, metric, test) for test in plain.get("tests") or [""] for level, _, metric in parts)
+    """Return the columns; a metric is written LEVEL/METRIC or LEVEL/METRIC/PART."""
+    parts = [[*str(metric).split("/", 2), "", "all"] for metric in plain.get("metrics", ())]
+    return tuple(
+        Column(level, metric, part or "all", test)
+        for test in plain.get("tests") or [""]
+        for level, metric, part, *_ in parts
+    )
 
 
 def _listed(row: Settings) -> list[Settings]:
-    """List a row's published values; a single one may be given without a list."""
+    """List a row's published values; a single value may be given without a list."""
     given = row.get("published") or []
     return [given] if isinstance(given, dict) else list(given)
 
 
 def _problems(plain: Settings) -> Iterator[tuple[str, str]]:
-    """Yield the place and the description of each problem."""
+    """Yield (where, what) for each problem; `where` is empty or, for example, `, row NAME`."""
     yield from (("", what) for what in _keys(plain, *TABLE))
-    for level, metric, _ in _columns(plain):
-        if level not in LEVELS or metric not in detection.METRICS:
-            yield (
-                "",
-                f"metrics: {level}/{metric}: expected LEVEL/METRIC with {', '.join(LEVELS)}; {', '.join(NAMES)}",
-            )
+    for level, metric, *_ in _columns(plain):
+        if level not in LEVELS or metric not in (*detection.METRICS, ROBUSTNESS):
+            known = f"{', '.join(LEVELS)}; {', '.join((*NAMES, ROBUSTNESS))}"
+            yield "", f"metrics: {level}/{metric}: expected LEVEL/METRIC or LEVEL/METRIC/PART with {known}"
     for need in _needs(plain):
         if isinstance(need, dict):
             yield from ((f", needs {need.get('name', 'without a name')}", what) for what in _keys(need, *NEED))

@@ -109,12 +109,12 @@ def _plain(text: str) -> str:
 
 
 def markdown(runs: Sequence[RunReport]) -> str:
-    """Return the table in GitHub's Markdown, with the remarks below."""
+    """Return the table of detectors in GitHub's Markdown, with the remarks below."""
     return markdown_grid(*_grid(runs)) + "".join(f"\n- {line}" for line in named(runs)) + "\n" * bool(named(runs))
 
 
 def latex(runs: Sequence[RunReport]) -> str:
-    """Return the table in LaTeX (booktabs), with the remarks below."""
+    """Return the table of detectors in LaTeX (booktabs), with the remarks below."""
     below = "".join(rf"\par\footnotesize {line.translate(LATEX)}" + "\n" for line in named(runs))
     return latex_grid(*_grid(runs)) + below
 

@@ -1,4 +1,4 @@
-"""Read checkpoints safely: load only tensors and plain values, and no tensor larger than what the file stores."""
+"""Read checkpoints safely: load only tensors, numbers, text and containers, without running code from the file."""
 
 import math
 import warnings
@@ -11,21 +11,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from unmask.runs.errors import RunError
 
-FROZEN = "frozen"  # key of a checkpoint whose frozen tensors are in `frozen_path`
+FROZEN = "frozen"  # checkpoints with this key have their frozen tensors in a separate file, see `frozen_path`
 
 
 def frozen_path(path: Path) -> Path:
-    """Return the file with the frozen tensors of a checkpoint."""
+    """Return the path of the file with the frozen tensors of the checkpoint `path`."""
     return path.with_name("frozen.ckpt")
 
 
 def best_of(folder: Path) -> Path:
-    """Return the checkpoint of a run with the weights that validation selected."""
+    """Return the path of a run's checkpoint with the weights that were selected by validation."""
     return folder / "checkpoints" / "best.ckpt"
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a checkpoint's `state_dict`, with the frozen ones that it refers to.
+    """Return the tensors of a checkpoint's `state_dict`, including frozen tensors from a separate file.
 
     Raises:
         RunError: the file is missing, is broken, or could only be loaded by executing code.
@@ -44,7 +44,7 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Return everything in a checkpoint, memory-mapped; only tensors and plain values are loaded.
+    """Return the content of a checkpoint, with memory-mapped tensors; code in the file is never run.
 
     Raises:
         RunError: the file is missing, is broken, or could only be loaded by executing code.
@@ -56,14 +56,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             entries = archive.infolist()
             if any(entry.filename.endswith("/constants.pkl") for entry in entries):
                 raise RunError(f"{path} is refused: it is a TorchScript archive, which is code")
-            if sum(entry.file_size for entry in entries) > path.stat().st_size:  # before anything is unpacked
+            if sum(entry.file_size for entry in entries) > path.stat().st_size:  # check this before unpacking
                 raise RunError(f"{path} is refused: its contents are compressed, which PyTorch never does")
             if changed := archive.testzip():
                 raise RunError(f"{path} is refused: {changed} in it changed since it was written")
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except RunError:
         raise
-    except Exception as error:  # zipfile and the unpickler raise almost anything for a damaged or hostile file
+    except Exception as error:  # a damaged or hostile file can cause almost any exception in zipfile and the unpickler
         said = str(error).partition("\n")[0][:120] or type(error).__name__
         raise RunError(f"{path} is refused: it is broken, or could be read only by running code ({said})") from error
     if not isinstance(found, dict):
@@ -72,10 +72,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 class ElementBudget(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Limit the number of tensor elements created while a module is built; raise before memory is allocated.
+    """Limit the number of tensor elements created while a module is built; raise RunError before allocating more.
 
     Args:
-        most: maximum total number of elements; tensors computed from other tensors do not count.
+        most: maximum total number of elements. Only new tensors count, not results of operations on tensors.
     """
 
     def __init__(self, most: int) -> None:
@@ -84,7 +84,7 @@ class ElementBudget(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Return False: nothing is compiled while a module is built, so PyTorch need not import its compiler."""
+        """Return False, so that PyTorch does not import its compiler; nothing is compiled while a module is built."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -102,16 +102,16 @@ class ElementBudget(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def best_epoch(path: Path) -> int | None:
-    """Return the epoch, counted from 1, after which these weights were saved; None if the file does not say."""
+    """Return the epoch, counted from 1, after which a checkpoint was saved; None if the file does not say."""
     epoch = load_checkpoint(path).get("epoch")
     return epoch + 1 if isinstance(epoch, int) else None
 
 
 def resume_point(folder: Path) -> Path | None:
-    """Return the checkpoint to resume from; None if the run has not saved one yet.
+    """Return the path of the checkpoint to resume from; None if the run has no checkpoint yet.
 
     Raises:
-        RunError: checkpoints exist, but none can be read; returning None would silently start the run over.
+        RunError: checkpoints exist, but none of them can be read. (None would silently start the run over.)
     """
     found = [path for name in ("last.ckpt", "previous.ckpt") if (path := folder / "checkpoints" / name).is_file()]
     for path in found:

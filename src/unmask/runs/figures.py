@@ -19,12 +19,12 @@ def write_json(path: Path, value: object) -> None:
 
 
 def figures_of(read: Mapping[str, float | None]) -> dict[str, float]:
-    """Restore metrics that `write_json` wrote: null becomes NaN."""
+    """Restore metrics from a file that `write_json` wrote: None (null) becomes NaN."""
     return {name: math.nan if value is None else value for name, value in read.items()}
 
 
 def without_nan(value: object) -> object:
-    """Return the same mappings and lists with NaN and infinity replaced by None."""
+    """Return `value` with NaN and infinity replaced by None, also inside mappings and lists."""
     if isinstance(value, Mapping):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -33,7 +33,7 @@ def without_nan(value: object) -> object:
 
 
 def require_finite(values: Any, what: str, fix: str) -> None:
-    """Raise RunError if a value is NaN or infinite, because no classification or metric can be computed from it.
+    """Raise RunError if a value is NaN or infinite, because it cannot be used for classification or metrics.
 
     Args:
         values: a tensor, an array or a list of numbers; None in a list counts as NaN.

@@ -8,9 +8,9 @@ from pathlib import Path
 from unmask.data.duplicates import DUPLICATES
 from unmask.files import remove_made
 
-LOG = "train.log"  # Hydra's log of a job: one line per epoch, and the messages of a run
+LOG = "train.log"  # Hydra's log: one line per epoch, and all messages of the run
 HYDRA = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", LOG)
-# Files that a run writes outside of .hydra; `rerun=true` removes only these.
+# Files that a run writes outside of .hydra; `rerun=true` removes only these files.
 MADE = (
     "metrics.json", "metrics.csv", "predictions-*.parquet", "report.html", DUPLICATES, "output.log",
     "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/frozen.ckpt",
@@ -22,21 +22,21 @@ MADE = (
 
 
 def clear(folder: Path) -> None:
-    """Remove the files of an earlier run from this folder, which the user may have chosen; other files are kept."""
+    """Remove the files that an earlier run wrote to this folder; all other files in it are kept."""
     remove_made(folder, MADE)
-    if (folder / LOG).is_file():  # already open, so it cannot be deleted
+    if (folder / LOG).is_file():  # Hydra has opened the log, so it cannot be deleted
         os.truncate(folder / LOG, 0)
 
 
 @contextmanager
 def removed_if_unused(folder: Path, chosen: bool) -> Iterator[None]:
-    """On exit, remove a run folder that contains only Hydra's files, because the command was rejected or only a check.
+    """On exit, remove a run folder with only Hydra's files: the command was rejected, or was only a check (check=true).
 
-    A folder that already had a log is kept: it belongs to another training, which may be running.
+    A folder that already had a log before is kept, because it belongs to another training, which may be running.
 
     Args:
         folder: the run folder, in which Hydra has just opened the log.
-        chosen: whether the user chose the folder; then only Hydra's files in it are removed.
+        chosen: whether the user chose the folder. If so, Hydra's files are removed, but the folder is kept.
     """
     new = not (folder / LOG).is_file() or not (folder / LOG).stat().st_size
     try:

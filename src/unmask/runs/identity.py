@@ -9,14 +9,14 @@ import yaml
 from unmask.config import Settings
 from unmask.files import replace_file
 
-# Settings that do not change a run's result and are therefore not part of its ID.
+# Settings that do not change the result of a run. They are not part of the run ID.
 NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare", "explain", "handling", "report")
 
 
 def run_id(config: Settings, prepared: str) -> str:
     """Return the run ID: ten hexadecimal digits of a hash of the config and the prepared data.
 
-    A data set is identified by its prepared items; its location and the spelling of its path do not matter.
+    The path of a data set does not change the ID, because a data set is identified by its prepared items.
 
     Args:
         config: the composed config, with interpolations unresolved.
@@ -35,13 +35,13 @@ def _without_roots(node: object) -> object:
 
 
 def prepared_hash(data: Settings) -> str:
-    """Return the hashes of the prepared items of a data config, one per data set; empty if nothing is prepared.
+    """Return one hash of the prepared items per data set, separated by spaces; empty if no data set is prepared.
 
     Args:
         data: the checked data config, or at least its `source`, `recipe`, `split` and `prepared`.
     """
     from unmask.config.build import build
-    from unmask.data.prepared import members  # slow to import; not every caller needs it
+    from unmask.data.prepared import members  # slow to import, and not every user of this module needs it
 
     source, recipe, split = (build(data[part]) for part in ("source", "recipe", "split"))
     found = [part.folder / "items.parquet" for part, _ in members(source, split, recipe, data["prepared"])]
@@ -50,9 +50,9 @@ def prepared_hash(data: Settings) -> str:
 
 
 def write_config(settings: Settings, folder: Path) -> None:
-    """Write a run's config with every interpolation and resolver replaced by its value, so any machine can read it.
+    """Write the config of a run. Interpolations and resolvers are replaced by values, for use on any machine.
 
-    Hydra itself writes the config unresolved, with the names of environment variables instead of their values.
+    The config that Hydra itself writes has the names of environment variables instead of the values.
     """
     path = folder / ".hydra" / "config.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)

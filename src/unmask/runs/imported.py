@@ -17,7 +17,7 @@ from unmask.runs.folder import clear
 from unmask.runs.identity import write_config
 from unmask.runs.predictions import predictions_path, write_predictions
 
-IMPORTED = "imported"  # key of config.yaml and metrics.json in a run of imported scores
+IMPORTED = "imported"  # key in config.yaml and metrics.json that marks a run with imported scores
 PLAIN = re.compile(r"[^/\\\x00-\x1f\x7f]{1,200}")
 MONITOR = "video_auroc"
 
@@ -27,8 +27,8 @@ class Origin:
     """Where imported scores come from.
 
     Attributes:
-        file: name of the file.
-        column: its column with the scores.
+        file: name of the file with the scores.
+        column: name of the column with the scores.
         holds: what the column holds: `logits` or `probabilities`.
         sha256: hash of the file.
         command: the command line of the import.
@@ -42,20 +42,20 @@ class Origin:
 
 
 def write_run(folder: Path, name: str, test: pd.DataFrame, val: pd.DataFrame, origin: Origin) -> float:
-    """Write a run of kind `detector` that has no weights; it replaces an earlier import in the same folder.
+    """Write a run of kind `detector` without weights; an earlier import in the same folder is replaced.
 
     Args:
         folder: the run folder.
-        name: name of the run, `GROUP/NAME` or `NAME`; tables show what follows the last slash.
+        name: name of the run, `GROUP/NAME` or `NAME`; tables show only `NAME`.
         test: the prediction table of the test split.
-        val: the prediction table of the validation split, to which the threshold is fitted; it may be empty.
+        val: the prediction table of the validation split; may be empty. The threshold is fitted to this table.
         origin: where the scores come from.
 
     Returns:
-        The threshold for whole items, as a probability.
+        The threshold for the score of an item (not of a single frame), as a probability.
 
     Raises:
-        RunError: the folder contains something else, or a name is not a plain file name.
+        RunError: the folder contains anything but an earlier import, or a part of `name` is not a valid file name.
     """
     if wrong := [part for part in name.split("/") if not PLAIN.fullmatch(part) or part in (".", "..")]:
         raise RunError(
@@ -81,7 +81,7 @@ def write_run(folder: Path, name: str, test: pd.DataFrame, val: pd.DataFrame, or
 
 
 def _require_free(folder: Path) -> None:
-    """Raise RunError if a folder contains anything but an earlier import."""
+    """Raise RunError unless a folder is missing or empty, or contains an earlier import."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     config = folder / ".hydra" / "config.yaml"
@@ -94,7 +94,7 @@ def _require_free(folder: Path) -> None:
 
 
 def _dataset(table: pd.DataFrame) -> str:
-    """Return the data sets of a table as one plain name."""
+    """Return the names of all data sets of a table, joined into one name without slashes."""
     names = " + ".join(dict.fromkeys(table["dataset"]))
     return re.sub(r"[/\\]", "-", names)[:200]
 
@@ -112,7 +112,7 @@ def _thresholds(val: pd.DataFrame) -> tuple[dict[str, float], str]:
 
 
 def _calibration(val: pd.DataFrame) -> Settings:
-    """Fit the calibrations to the validation items and return their settings; empty if no item was scored."""
+    """Fit the calibrations to the validation items and return the fitted settings; empty if no item has a score."""
     scored = detection.videos(val).dropna(subset=["score"])
     return dict(fit_all(scored["score"], scored["label"])) if len(scored) else {}
 

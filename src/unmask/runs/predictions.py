@@ -14,27 +14,27 @@ from unmask.files import replace_file
 from unmask.runs.errors import RunError
 from unmask.runs.figures import figures_of, without_nan
 
-ROBUSTNESS = "robustness"  # folder of the suites in a run folder
+ROBUSTNESS = "robustness"  # folder in a run folder with the predictions of robustness suites
 
 
 def predictions_path(folder: Path, split: str, dataset: str | None = None) -> Path:
-    """Return the path of a split's predictions; `dataset` labels data that the run was not trained on."""
+    """Return the path of a split's predictions; `dataset` is None for the run's own data, else a label for the data."""
     return folder / f"predictions-{f'{dataset}-' if dataset else ''}{split}.parquet"
 
 
 def labels(folder: Path, split: str) -> list[str]:
-    """Return the labels of the other data sets that a run was scored on, in alphabetical order."""
+    """Return the labels (see `free_label`) of all predictions of a split in a run folder, in alphabetical order."""
     names = (path.stem.removeprefix("predictions-") for path in folder.glob(f"predictions-*-{split}.parquet"))
     return sorted(name.removesuffix(f"-{split}") for name in names)
 
 
 def robustness_path(folder: Path, suite: str, name: str, level: int) -> Path:
-    """Return the path of the predictions of one step of a robustness suite: a perturbation at a level."""
+    """Return the path of the predictions for one step of a robustness suite: perturbation `name` at `level`."""
     return folder / ROBUSTNESS / suite / f"{name}-{level}.parquet"
 
 
 def step_of(path: Path) -> tuple[str, int]:
-    """Return the name and the level in a `robustness_path`."""
+    """Return the perturbation's name and level from a path that `robustness_path` returned."""
     name, _, level = path.stem.rpartition("-")
     return name, int(level) if level.isdecimal() else 0
 
@@ -42,19 +42,19 @@ def step_of(path: Path) -> tuple[str, int]:
 def free_label(
     folder: Path, split: str, name: str, own: bool, table: pd.DataFrame, protocol: Mapping[str, str]
 ) -> str | None:
-    """Choose the label for the file name of new predictions, so that no other predictions are overwritten.
+    """Choose a label for the file name of new predictions, so that no different predictions are overwritten.
 
     Args:
         folder: the run folder.
         split: the scored split.
         name: name of the data set.
-        own: whether the run was trained on the data set of this name.
+        own: whether the run was trained on this data set.
         table: the new predictions.
         protocol: the protocol of the new predictions.
 
     Returns:
-        None for the run's own split, `name` for other data. If the file with this label already holds predictions with
-        another protocol or of other crops, the label also contains the protocol and, if necessary, the manifest.
+        None for the run's own data, else `name`. If a file with this label already contains predictions with another
+        protocol or for other crops, the protocol and, if needed, the crops' fingerprint and a number are appended.
     """
     rule, _, _ = protocol["Split"].partition(" ")
     longer = [f"{name}-{rule}", f"{name}-{rule}-{protocol['Manifest']}"]
@@ -67,10 +67,10 @@ def free_label(
 
 
 def _same_protocol(path: Path, table: pd.DataFrame, protocol: Mapping[str, str]) -> bool:
-    """Return whether the predictions at `path` are damaged, or are for the same items, split and crops as `table`."""
+    """Return whether new predictions may replace `path`: it is damaged, or has the same items, split and crops."""
     try:
         before = read_predictions(path)
-    except RunError:  # damaged: they are written again
+    except RunError:  # damaged, so the file is written again
         return True
     known = before.attrs["protocol"]
     return set(before["item"]) == set(table["item"]) and all(
@@ -79,13 +79,13 @@ def _same_protocol(path: Path, table: pd.DataFrame, protocol: Mapping[str, str])
 
 
 def find_label(folder: Path, split: str, name: str, rules: Sequence[str]) -> str | None:
-    """Find the label (see `free_label`) of predictions on a data set with one of these protocols; None if missing.
+    """Find the label (see `free_label`) of predictions on a data set with one of these protocols, or return None.
 
     Args:
         folder: the run folder.
         split: the scored split.
         name: name of the data set.
-        rules: split protocols, such as `official`.
+        rules: accepted split protocols, such as `official`.
     """
     for label in (name, *(f"{name}-{rule}" for rule in rules)):
         path = predictions_path(folder, split, label)
@@ -103,7 +103,7 @@ def write_predictions(
         path: the file.
         table: the predictions.
         protocol: how the predictions were made.
-        figures: metrics of the same evaluation, including those that the table does not determine (pixel metrics).
+        figures: metrics of the same evaluation, including pixel metrics, which cannot be computed from the table.
     """
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     about = {"protocol": protocol, "figures": without_nan(figures or {})}
@@ -117,11 +117,11 @@ def write_predictions(
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
-    """Read a prediction table; `.attrs` holds its `protocol` and the `figures` of its evaluation."""
+    """Read a prediction table; its `.attrs` contain the `protocol` and the metrics (`figures`) of the evaluation."""
     if not path.is_file():
         raise RunError(f"{path} is missing: the run has not been evaluated on this split")
     try:
-        # `read_table` would import all of pyarrow.dataset.
+        # `pq.read_table` would import all of pyarrow.dataset.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             arrow = file.read()
         table: pd.DataFrame = arrow.to_pandas()
@@ -137,7 +137,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 
 def _repair(path: Path) -> str:
-    """Return the command that writes a file of predictions again."""
+    """Return the command that writes the predictions at `path` again."""
     folder = path.parent
     if folder.parent.name == ROBUSTNESS:
         return f"unmask evaluate run={folder.parent.parent} suite={folder.name}"
@@ -147,7 +147,7 @@ def _repair(path: Path) -> str:
 
 
 def _checksum(table: pd.DataFrame, metadata: Mapping[bytes, bytes]) -> bytes:
-    """Return a checksum of the table and its metadata; the checksums of Parquet's pages do not cover its footer."""
+    """Return a checksum of a table and its metadata; Parquet's own page checksums do not cover the metadata."""
     values = pd.util.hash_pandas_object(table, index=False).to_numpy()
     names = json.dumps([[name, str(kind)] for name, kind in table.dtypes.items()])
     about = b"".join(metadata.get(key, b"") for key in (b"protocol", b"figures"))

@@ -24,20 +24,20 @@ from unmask.runs.figures import figures_of
 from unmask.runs.predictions import predictions_path, read_predictions
 from unmask.runs.summary import Summary, summarize
 
-# Building a module may create FACTOR times as many tensor elements as its checkpoint holds, plus EXTRA, because it also
-# creates initial values and buffers that are not saved.
+# Building a module may create FACTOR times as many tensor elements as the checkpoint contains, plus EXTRA, because
+# initial values and unsaved buffers are also created.
 FACTOR, EXTRA = 4, 50_000_000
-NETWORK = "network."  # prefix of the network's weights in a module's checkpoint
+NETWORK = "network."  # prefix of the names of the network's weights in the checkpoint of a module
 
 
 def is_demo(data: Settings) -> bool:
-    """Return whether a data config describes rendered demo data, or a mixture that contains some."""
+    """Return whether a data config describes rendered demo data, or a mixture with rendered demo data."""
     return bool(data.get("demo")) or any(bool(part.get("demo")) for part in (data.get("parts") or {}).values())
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. Only tensors are read from its checkpoint; what to build is read from the checked config."""
+    """A run folder. Objects are built from the checked config; the checkpoint only provides their tensors."""
 
     folder: Path
 
@@ -46,13 +46,13 @@ class Run:
             raise RunError(f"run={self.folder}: not a run folder (it has no .hydra/config.yaml); {self._hint()}")
 
     def _hint(self) -> str:
-        """Suggest finished runs inside the given folder (such as a preset's), or how to list all runs."""
+        """Suggest finished runs inside the folder (for example, of a preset), or the command that lists all runs."""
         inside = sorted(path.parent for path in self.folder.glob("*/metrics.json")) if self.folder.is_dir() else []
         return f"did you mean {' or '.join(map(str, inside[:2]))}?" if inside else "unmask list runs shows the runs"
 
     @cached_property
     def config(self) -> Settings:
-        """The name, data and module of the run's config, checked because the run may be untrusted.
+        """The parts of the run's config that describe data and module; checked, because the run may be untrusted.
 
         Raises:
             ForeignConfigError: the config contains something that is not allowed in a run's config.
@@ -61,7 +61,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the run in tables: the name of its preset, and its seed if that is not 0."""
+        """Name of the run in tables: the name of the preset, and the seed if it is not 0."""
         name = str(self.config.get("name", self.folder.name))
         seed = self.config.get("seed", 0)
         return name.split("/")[-1] + (f" (seed {seed})" if seed else "")
@@ -84,7 +84,7 @@ class Run:
 
     @property
     def remarks(self) -> list[str]:
-        """Warnings about the run, such as missing evidence of learning, one sentence each."""
+        """Warnings about the run, one sentence each, such as that its metrics do not show that the model learned."""
         return [str(remark) for remark in self.metrics.get("remarks") or []]
 
     @property
@@ -102,11 +102,11 @@ class Run:
 
     @property
     def imported(self) -> bool:
-        """Whether the run holds imported scores and no weights; see `unmask.runs.imported`."""
+        """Whether the run contains imported scores instead of weights; see `unmask.runs.imported`."""
         return "imported" in self.metrics
 
     def require_weights(self) -> None:
-        """Raise an error if the run holds imported scores, because it then cannot score files.
+        """Raise an error if the run contains imported scores instead of weights: such a run cannot score files.
 
         Raises:
             RunError: the run has no weights.
@@ -119,7 +119,7 @@ class Run:
 
     @property
     def detects(self) -> bool:
-        """Whether the run scores files, i.e. is a detector or a segmenter."""
+        """Whether the run is a detector or a segmenter, so that it gives scores."""
         return self.kind in ("detector", "segmenter")
 
     @property
@@ -139,7 +139,7 @@ class Run:
 
     @property
     def score_thresholds(self) -> dict[str, float]:
-        """The thresholds as scores (logits); a higher score means fake. Computed from `thresholds` if not stored.
+        """The thresholds as logits (a higher logit means fake), from metrics.json or else computed from `thresholds`.
 
         Raises:
             ValueError: a threshold is not finite.
@@ -156,10 +156,10 @@ class Run:
             name: a name in `CALIBRATIONS`, or `none`.
 
         Returns:
-            The map; None for `none`, and if it could not be fitted to the run's validation split.
+            The map. None if `name` is `none`, or if the calibration could not be fitted to the run's validation split.
 
         Raises:
-            ValueError: there is no calibration of this name, or its values in metrics.json are damaged.
+            ValueError: there is no calibration with this name, or the values in metrics.json are damaged.
         """
         if name != "none" and name not in CALIBRATIONS:
             raise ValueError(f"calibration={name}: expected one of none, {', '.join(CALIBRATIONS)}")
@@ -172,11 +172,10 @@ class Run:
         return best_of(self.folder)
 
     def build(self, part: str) -> Any:
-        """Check one part of the config, such as `module` or `data.recipe`, and build it.
+        """Check one part of the config, such as `module` or `data.recipe`, and build the object that it describes.
 
         Raises:
-            ValueError: the config does not contain the part, or names a class that a run's config is not allowed to
-                build.
+            ValueError: the part is missing, or contains a class that the config of a run is not allowed to build.
         """
         return self._build(part, self._node(part))
 
@@ -184,10 +183,10 @@ class Run:
         """Return the trained module, in eval mode on the CPU.
 
         Raises:
-            RunError: the checkpoint cannot be read safely, or is for a much smaller module than the config describes.
+            RunError: the checkpoint cannot be read safely, or does not fit the module in the config.
         """
         node = self._node("module")
-        if "compile" in node:  # compiling takes longer than it saves for a few files
+        if "compile" in node:  # for a few files, compiling takes more time than it saves
             node = node | {"compile": False}
         return self._load("module", node, load_weights(self.checkpoint))
 
@@ -217,7 +216,7 @@ class Run:
         return built.eval()
 
     def _node(self, part: str) -> Settings:
-        """Return the part of the config at a dotted path."""
+        """Return the part of the config at a dotted path, such as `data.recipe`."""
         node: Any = self.config
         for key in part.split("."):
             node = node.get(key) if isinstance(node, dict) else None
@@ -238,5 +237,5 @@ class Run:
             ) from error
 
     def predictions(self, split: str, dataset: str | None = None) -> pd.DataFrame:
-        """Read a prediction table; its protocol is in `.attrs["protocol"]`."""
+        """Read the prediction table of a split; see `read_predictions` and `predictions_path`."""
         return read_predictions(predictions_path(self.folder, split, dataset))

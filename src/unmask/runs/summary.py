@@ -1,4 +1,4 @@
-"""Summarize a run in one line: network, data, seed, date and main metric, read only from its files."""
+"""Summarize a run in one line: network, data, seed, date and main metric. Only files of the run are read."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from unmask.config import Settings
 
 @dataclass(frozen=True)
 class Summary:
-    """A short summary of a run; a field is empty if the run's files do not contain the value."""
+    """A short summary of a run. A field is empty if the files of the run do not contain its value."""
 
     network: str
     data: str
@@ -28,9 +28,9 @@ def summarize(folder: Path, config: Settings, metrics: Settings | None) -> Summa
     """Summarize a run.
 
     Args:
-        folder: the run folder. The summary's date is the date of the metrics.json in it.
+        folder: the run folder; the date in the summary is the date of its metrics.json.
         config: the config in the folder, resolved or not.
-        metrics: the metrics of a finished run; None for an unfinished one.
+        metrics: the content of metrics.json; None for an unfinished run.
     """
     module, data = (node if isinstance(node, dict) else {} for node in (config.get("module"), config.get("data")))
     return Summary(
@@ -43,7 +43,7 @@ def summarize(folder: Path, config: Settings, metrics: Settings | None) -> Summa
 
 
 def network(node: object) -> str:
-    """Return a network's class name and, if its config names one, the model or encoder inside it."""
+    """Return the class name in a network's config, followed by the model or encoder in parentheses if it is given."""
     if not isinstance(node, dict):
         return ""
     name = str(node.get("_target_", "")).rpartition(".")[2]
@@ -54,7 +54,7 @@ def network(node: object) -> str:
 
 
 def data_set(data: Settings, key: str) -> str:
-    """Return the `name` or `root` of a data config; for a mixture, those of its parts."""
+    """Return the value of `key` (`name` or `root`) in a data config; for a mixture, join those of its data sets."""
     if data.get(key):
         return str(data[key])
     parts: Settings = data.get("parts") or {}
@@ -68,7 +68,7 @@ def finished(folder: Path) -> datetime:
 
 
 def _figure(metrics: Settings) -> str:
-    """Return a detector's AUC on its test items or, for other runs, the metric that selected the weights."""
+    """Return the AUC on the test items as text or, without an AUC, the metric that selected the weights."""
     test = metrics.get("test")
     value = test.get("video_auroc") if isinstance(test, dict) else None
     if isinstance(value, int | float):

@@ -37,7 +37,7 @@ def run_chains(chains: Sequence[Chain]) -> None:
     """Run chains, at most one per core at a time.
 
     Raises:
-        SystemExit: a verb failed; the message names its log. The other chains are finished first.
+        SystemExit: a verb failed; the message names its log. All other chains are finished first.
     """
     waiting, failed = list(chains), list[Chain]()
     running = list[_Running]()

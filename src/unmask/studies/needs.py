@@ -39,7 +39,7 @@ def make(table: table_spec.Table, extra: Sequence[str]) -> list[str]:
         if not (folder / "metrics.json").is_file():
             say(f"\n{table.name}: the generator {need.name}", style="bold")
             at = train(_load("train", arguments), arguments, table.rendered)
-        # The run ID depends on the prepared data, which may not have existed before.
+        # The run ID depends on the prepared data, which may not have existed before `train`.
         folder = jobs.run_folder("train", [quote(argument) for argument in arguments])
         if not at and (more := _to_make(folder, Path(need.out), need.count)) is not None:
             at = _call("sample", [f"run={folder}", f"out={need.out}", f"count={need.count}", *more])
@@ -71,7 +71,7 @@ def score(folder: Path, config: DictConfig, test: Sequence[str]) -> str | None:
 
 
 def scored(folder: Path, config: DictConfig, test: Sequence[str]) -> tuple[str, bool, bool]:
-    """Return a test set's label, whether it is the run's own test split, and whether it has current predictions."""
+    """Return a test set's label, whether it is the run's own test split, and whether its predictions are up to date."""
     (own, split), (other, theirs) = _data(config), _data(_load("evaluate", [f"run={folder}", *test]))
     if other.name == own.name and theirs.protocol == split.protocol and theirs.seed == split.seed:
         return other.name, True, predictions_path(folder, "test").is_file()
@@ -79,7 +79,7 @@ def scored(folder: Path, config: DictConfig, test: Sequence[str]) -> tuple[str, 
     label = find_label(folder, "test", other.name, [theirs.protocol, *(["random_groups"] if fallen_back else [])])
     if label is None:
         return other.name, False, False
-    # Predictions that are older than the crops were computed on older samples.
+    # Predictions that are older than the crops were computed from earlier crops.
     made = next(other.root.glob("**/crops.parquet"), None)
     written = predictions_path(folder, "test", label).stat().st_mtime
     return label, False, made is None or made.stat().st_mtime <= written

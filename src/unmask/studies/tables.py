@@ -44,7 +44,7 @@ def make(cfg: DictConfig) -> None:
     """Write the table that `cfg.table` describes; with run=true, run what is missing first.
 
     Raises:
-        SystemExit: something failed; everything else was run and the table was written.
+        SystemExit: a training or an evaluation failed; all others were still tried, and the table was written.
     """
     run = str(cfg.run).lower() == "true"
     if cfg.run is not None and not run:

@@ -18,7 +18,7 @@ log = logging.getLogger("unmask")
 class Progress(RichProgressBar):
     """Show a progress bar for each epoch, without the logger's version number, and log one line per epoch.
 
-    If standard output is not a terminal, there is no bar, and the line is also printed.
+    If standard output is not a terminal, there is no bar, and the line is printed too.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class Throughput(Callback):
 
 
 SHARE = 0.1  # maximum share of time that may be spent on saving checkpoints at the ends of epochs
-QUICK = 0.1  # s: if saving a checkpoint takes at most this time, one is saved after every epoch
+QUICK = 0.1  # s: if saving a checkpoint takes at most this time, a checkpoint is saved after every epoch
 
 
 class NotFinite(ValueError):
@@ -136,7 +136,7 @@ class LastCheckpoint(ModelCheckpoint):
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save a checkpoint, unless saves are slow (see `QUICK` and `SHARE`) and this is not the last epoch."""
+        """Save a checkpoint; if saves are slow, skip some epochs (see `QUICK`, `SHARE`), but never the last epoch."""
         final = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         soon = self._took > QUICK and time.perf_counter() - self._saved < self._took / SHARE
         # Clocks differ between processes, so the processes decide together: either all of them save or none does.

@@ -6,9 +6,9 @@ from torch.nn.functional import pad
 
 
 class DiffAugment(nn.Module):
-    """Randomly change colours, translate and cut out a square, in real and in generated images (arXiv 2006.10738).
+    """Randomly change the colours of real and generated images, shift them and cut out a square (arXiv 2006.10738).
 
-    Gradients flow through the augmentation to the generator, so the generated images themselves are not augmented.
+    Gradients flow through the augmentation to the generator, so the generator does not learn to augment its images.
 
     Args:
         colour: whether to change colours: brightness is shifted by up to 0.5, saturation is multiplied by a factor in
@@ -24,7 +24,7 @@ class DiffAugment(nn.Module):
         self.colour, self.shift, self.cutout = colour, shift, cutout
 
     def forward(self, x: Tensor) -> Tensor:
-        """Augment images [B, 3, S, S] in [-1, 1] -> same shape; parameters are drawn by torch's generator per image."""
+        """Augment images [B, 3, S, S] in [-1, 1] -> same shape; each image gets its own random changes."""
         if self.colour:
             x = _colours(x)
         side = x.shape[-1]

@@ -64,5 +64,5 @@ def planned_steps(trainer: Trainer) -> int:
 
 
 def curves(trainer: Trainer) -> bool | None:
-    """Return the `logger` argument of `self.log`: False in the final validation, which is not sent to loggers."""
+    """Return `logger` for `self.log`: False in the final validation, which is not sent to loggers; else None."""
     return False if trainer.state.fn == TrainerFn.VALIDATING else None

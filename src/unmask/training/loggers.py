@@ -28,7 +28,7 @@ def build_loggers(settings: Settings) -> list[Logger]:
     for name, node in (settings["logger"] or {}).items():
         if not isinstance(node, dict):
             continue
-        # If a run starts over, its logger must replace the earlier data of the same id instead of resuming.
+        # If a run starts over, the logger must replace the run's earlier data instead of resuming it.
         changed = {"resume": None} if settings["rerun"] and "resume" in node else {}
         try:
             logger = build(node | changed)
@@ -41,7 +41,7 @@ def build_loggers(settings: Settings) -> list[Logger]:
 
 
 def _in_words(name: str, error: Exception) -> Exception:
-    """Return a ValueError with the error's message and advice on what to do; the error itself if there is no advice."""
+    """Return a ValueError with the error's message and advice on what to do; `error` itself if no advice is known."""
     if isinstance(error, ModuleNotFoundError):
         return ValueError(f"logger={name}: {error}. Install it (pip install {name}) or choose logger=csv")
     if type(error).__module__.startswith("wandb."):
@@ -51,7 +51,7 @@ def _in_words(name: str, error: Exception) -> Exception:
 
 @contextmanager
 def closing_loggers() -> Iterator[None]:
-    """On exit, close the W&B run, so that the next run of this process cannot write to it; mark it failed on errors."""
+    """On exit, close the W&B run (as failed after an error), so that this process's next run cannot write to it."""
     try:
         yield
     except BaseException:
@@ -70,10 +70,11 @@ class LogTestResults(Callback):
     """After the test, log plots and tables to loggers that accept images.
 
     The plots are `test/roc`, `test/confusion` and `test/errors` (faces with the largest errors). The table is
-    `test/videos`, with one row per video. The threshold is chosen by the validation of the best weights after training.
+    `test/videos`, with one row per video. The threshold between real and fake is the one chosen on the validation split
+    after training, with the best weights.
 
     Args:
-        faces: maximum number of faces in `test/errors`; 0 leaves it out.
+        faces: maximum number of faces in `test/errors`; 0 leaves out this plot.
     """
 
     def __init__(self, faces: int = 0) -> None:

@@ -68,8 +68,8 @@ class BCEDice(nn.Module):
     """Pixel-wise cross-entropy plus soft Dice, which weights a manipulated region independently of its size.
 
     The Dice coefficient is that of V-Net (arXiv 1606.04797, section 3). It is computed over all pixels of the batch,
-    because it is undefined for a single pristine image. Its numerator and denominator are increased by 1, so that a
-    batch of pristine images trains the network to return empty maps.
+    because it is undefined for a single pristine image. Numerator and denominator are increased by 1, so that a batch
+    of pristine images trains the network to return empty maps.
 
     Args:
         dice: weight of the term 1 - Dice, >= 0; the weight of cross-entropy is 1.

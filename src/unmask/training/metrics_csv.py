@@ -19,7 +19,7 @@ class MetricsCsv(Logger):
     """Write every logged metric to `<folder>/metrics.csv`.
 
     Lightning's CSVLogger deletes the file when a run is resumed. Here, a resumed run keeps the file, and values that it
-    logs again for a step replace the old ones, so the final file equals that of an uninterrupted run. Writes are
+    logs again for a step replace the old values, so that the final file equals that of an uninterrupted run. Writes are
     atomic.
 
     Args:

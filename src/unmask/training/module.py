@@ -30,7 +30,7 @@ class Module(LightningModule):
 
     @property
     def frozen(self) -> frozenset[str]:
-        """Names of the tensors of the state dict that training never changes; checkpoints store them once."""
+        """Names of the state dict's tensors that training never changes; a run stores these tensors only once."""
         return frozenset()
 
     @property
@@ -39,11 +39,11 @@ class Module(LightningModule):
         return data_of(self.trainer)
 
     def facts(self) -> Settings:
-        """Return results of training other than metrics and weights; they are written to metrics.json."""
+        """Return further results of training, besides metrics and weights, to be written to metrics.json."""
         return {}
 
     def preview(self, count: int, condition: Tensor | None) -> Tensor | None:
-        """Return images generated from fixed seeds [N, columns, 3, S, S] in [0, 1], or None if there are none yet.
+        """Return images [N, columns, 3, S, S] in [0, 1] generated from fixed seeds; None if no images exist yet.
 
         Args:
             count: number of rows N; a face swapper ignores it and returns one row for each face that it has stored.
@@ -59,7 +59,7 @@ class Module(LightningModule):
     def record(self, split: str, results: Results) -> None:
         """Store results for `evaluate` and log their metrics as `SPLIT/NAME`.
 
-        The final validation of the best weights is not sent to loggers, because their curves show only training.
+        The final validation of the best weights is not sent to loggers, because the loggers' curves show only training.
         """
         self.results = results
         figures = {f"{split}/{name}": value for name, value in results.figures.items()}

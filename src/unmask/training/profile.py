@@ -1,4 +1,4 @@
-"""Profile a training step: the time of waiting for data, transfer, augmentation, forward, backward and optimizer."""
+"""Profile training steps: the time for waiting for data, transfer, augmentation, forward, backward and optimizer."""
 
 import time
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.profilers import Profiler
 
-#: Part of a training step to which each of the Trainer's actions belongs, by the end of the action's name.
+#: Last component of the name of an action of the Trainer -> part of a training step that the action belongs to.
 PARTS = {
     "train_dataloader_next": "data wait",
     "batch_to_device": "transfer",
@@ -26,14 +26,14 @@ ORDER = (*dict.fromkeys(PARTS.values()), "callbacks", "Lightning")
 class Profile(Callback):
     """Print how long each part of a training step took, excluding validation, checkpoints and the first step.
 
-    On a GPU, this waits for the device at each change of part, so that times are correct; steps become slower.
+    On a GPU, the profiler waits for the device whenever a part ends, so that times are correct. This slows down steps.
     """
 
     def __init__(self) -> None:
         self.clock = StepClock()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the clock the Trainer's profiler."""
+        """Install a new clock as the Trainer's profiler."""
         self.clock = StepClock(pl_module.device)
         trainer.profiler = self.clock  # type: ignore[attr-defined]
 
@@ -57,10 +57,10 @@ class Profile(Callback):
 
 
 class StepClock(Profiler):
-    """Profiler that adds up time by the innermost running action.
+    """Profiler that adds up the time of each part of a step; of nested actions, only the innermost is timed.
 
     Args:
-        device: if it is a CUDA device, the clock waits for it at each change of action.
+        device: if this is a CUDA device, the clock waits for it whenever an action starts or stops.
     """
 
     def __init__(self, device: torch.device | None = None) -> None:
@@ -104,7 +104,7 @@ class StepClock(Profiler):
         return {part: seconds / total for part, seconds in self.seconds.items()}
 
     def table(self) -> str:
-        """Return, as text, each part's milliseconds per step and its share."""
+        """Return a text table of each part's milliseconds per step and its share."""
         steps = max(self.steps, 1)
         total = 1000 * sum(self.seconds.values()) / steps
         lines = [f"a training step took {total:.2f} ms (mean of {steps} steps):"]

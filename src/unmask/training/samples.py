@@ -19,10 +19,10 @@ FPS = 8  # frame rate of the timelapse
 
 
 class SampleGrid(Callback):
-    """Write `step-NNNNNNN.png` every `every_n_steps` steps and `timelapse.mp4` at the end; all are marked as synthetic.
+    """Write `step-NNNNNNN.png` every `every_n_steps` steps and `timelapse.mp4` at the end, all marked as synthetic.
 
-    The grids show the module's `preview`. If the module stores reconstructions of real images (in `shown`),
-    `reconstructed.png` shows each original beside its reconstruction, from the last validation.
+    The grids show the module's `preview`. If the module stores reconstructions of real images (in `shown`), each
+    validation writes `reconstructed.png`, which shows each original beside its reconstruction.
 
     Args:
         dirpath: the output folder.
@@ -34,7 +34,7 @@ class SampleGrid(Callback):
         if every_n_steps < 1 or count < 1:
             raise ValueError(f"every_n_steps={every_n_steps}, count={count}: expected 1 or more")
         self.folder, self.every, self.count = Path(dirpath), every_n_steps, count
-        self.marking = Marking(watermark=False, label="")  # only published images get a watermark, not plots
+        self.marking = Marking(watermark=False, label="")  # only published images get a watermark, not these plots
         self._condition: torch.Tensor | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -90,7 +90,7 @@ class SampleGrid(Callback):
 
 
 def rows(shown: torch.Tensor) -> NDArray[np.uint8]:
-    """Arrange rows of images [N, columns, 3, S, S] in [0, 1] in a `grid` that does not break rows."""
+    """Arrange rows of images [N, columns, 3, S, S] in [0, 1] with `grid`, so that no row is split."""
     return grid(shown.flatten(0, 1), shown.shape[1])
 
 
@@ -99,7 +99,7 @@ def grid(pictures: torch.Tensor, together: int = 1) -> NDArray[np.uint8]:
 
     Args:
         pictures: images [N, 3, S, S] in [0, 1].
-        together: number of consecutive images to keep in one line: the number of columns is a multiple of it.
+        together: number of consecutive images to keep in one line; the grid's width in images is a multiple of it.
     """
     count, _, height, width = pictures.shape
     across = together * math.ceil(math.sqrt(count) / together)

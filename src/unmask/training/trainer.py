@@ -1,4 +1,4 @@
-"""Build a Trainer from a config: check its settings before data is read, adapt it to the module, handle signals."""
+"""Build a Trainer: check its config before data is read, adapt the Trainer to the module, handle signals."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ def check(settings: Settings) -> Trainer:
 
 
 def devices_of(settings: Settings) -> list[str]:
-    """Return the devices that a Trainer with this config would use, such as `cuda:0`; on a CPU, one per process."""
+    """Return the devices that a Trainer with this config would use, such as `cuda:0`; on a CPU, `cpu` per process."""
     made = check(settings)
     kind = made.strategy.root_device.type
     return [kind if kind == "cpu" else f"{kind}:{number}" for number in made.device_ids]
@@ -81,11 +81,12 @@ def _make(settings: Settings, options: Mapping[str, Any]) -> Trainer:
 
 
 class Stoppable(Callback):
-    """Stop all processes at once on SIGTERM, and stop the other processes after an error in the first one.
+    """Stop all processes at once on SIGTERM, and stop the other processes after an error in the first process.
 
     Lightning's own SIGTERM handler waits for the next batch and then notifies the other processes by a collective
-    operation, which hangs if they are waiting in a different one. On SLURM with requeueing, Lightning's handlers are
-    kept: its handler of SIGUSR1 saves and requeues the job, which the following SIGTERM must not interrupt.
+    operation. This hangs if the other processes are waiting in a different operation. On SLURM with requeueing,
+    Lightning's handlers are kept: on SIGUSR1, Lightning saves and requeues the job, and the SIGTERM that follows must
+    not interrupt this.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

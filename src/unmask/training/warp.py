@@ -8,7 +8,7 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate
 class RandomWarp(nn.Module):
     """Warp each image by a random displacement, which is drawn at the knots of a grid and interpolated between them.
 
-    Numbers come from torch's default generator, so that the seed of the training step determines the warp.
+    Random numbers come from torch's default generator, so that the seed of the training step determines the warp.
 
     Args:
         strength: standard deviation of a knot's displacement, as a share of the image's side.
