@@ -61,7 +61,7 @@ def test_a_worker_takes_one_core_and_imports_pytorch_only_where_it_is_used(monke
 
 
 def test_whole_pictures_are_prepared_without_pytorch():
-    modules = "unmask.data.prepare, unmask.media.pictures, unmask.perturb.handle, unmask.perturb.pictures"
+    modules = "unmask.data.prepare, unmask.media.pictures, unmask.evaluation.handle, unmask.perturb.pictures"
     code = f"import sys; import {modules}; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
 

@@ -21,12 +21,12 @@ from unmask.console import say
 from unmask.data.datamodule import DataModule
 from unmask.data.predictions import prediction_table, score_samples
 from unmask.data.store import MemoryStore
+from unmask.evaluation.handle import Handle, Step, Task
 from unmask.files import file_hash
 from unmask.media.crops import Crops
 from unmask.media.kinds import is_picture
 from unmask.metrics.robustness import CLEAN
 from unmask.parallel import workers
-from unmask.perturb.handle import Handle, Step, Task
 from unmask.perturb.kinds import OnCrops, OnFiles
 from unmask.runs.errors import RunError
 from unmask.runs.predictions import read_predictions, robustness_path, write_predictions
