@@ -219,6 +219,13 @@ def test_a_worker_opens_the_map_itself(place):
     assert torch.equal(pickle.loads(sent).__getitems__(wanted)["features"], samples.__getitems__(wanted)["features"])
 
 
+def test_features_of_augmented_samples_are_refused(place):
+    for augment in (Augmentation(worker=[nn.Identity()]), Augmentation(device=[nn.Identity()])):
+        data = module(place, augment=augment)
+        with pytest.raises(ValueError, match=r"augment@data\.augment=none"):
+            data.use_features(Encoder(), encoding(Encoder()))
+
+
 def test_augmented_copies_are_all_training_samples_and_reproducible(place):
     def copy(number, **augment):
         data = module(place, augment=Augmentation(**augment))

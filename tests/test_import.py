@@ -399,7 +399,7 @@ def test_the_authors_weights_give_their_scores_through_predict(shared_data, tmp_
 def test_the_ensemble_of_deepsafe_bench(tmp_path, modality, auc):
     found = importlib.util.find_spec("deepsafe")
     if found is None or not found.submodule_search_locations:
-        pytest.skip("needs deepsafe-bench, which is not a dependency because its licence is non-commercial")
+        pytest.skip("needs pip install deepsafe-bench; it is not a dependency, because its licence is non-commercial")
     path = Path(found.submodule_search_locations[0]) / "assets/predictions_medium.csv.gz"
     with gzip.open(path, "rt") as stream:
         table = pd.read_csv(stream)

@@ -244,8 +244,13 @@ class DataModule(LightningDataModule):
 
         Returns:
             A description of the features, for printing.
+
+        Raises:
+            ValueError: training samples are not unmodified stored crops.
         """
         self.setup()
+        if not self.as_stored:
+            raise ValueError("features need unmodified crops: set augment@data.augment=none blend@data.blend=none")
         found, precision = features.of_stores(self._stores, encoder, how, self.loader.image_size)
         for samples in self.samples.values():
             samples.features = found

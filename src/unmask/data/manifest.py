@@ -37,7 +37,7 @@ class Item:
         groups: names that must not be in two splits: the people filmed or swapped in, or the source painting.
         official_test: whether the official test list contains the item.
         predefined: the item's split according to the data set itself; None if the data set assigns no split.
-        mask: the mask file, relative to the root, white where the picture was manipulated; None if there is none.
+        mask: path of the mask, relative to the root; manipulated pixels are white. None if the item has no mask.
         attributes: attributes of the picture by name: 1 yes, 0 no.
     """
 

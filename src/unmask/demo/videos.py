@@ -14,7 +14,7 @@ from unmask.demo.people import Person
 from unmask.demo.scenes import Scene
 from unmask.media.encode import write_video
 
-VERSION = 3  # increment when rendered pixels change, so that folders of older versions are rejected
+VERSION = 4  # increment when rendered pixels change, so that folders of older versions are rejected
 GROUP = 3  # people per group; faces are swapped only within a group, so that no identity is in two splits
 FPS = 25.0
 CRF = (17, 24)  # range of x264's CRF, which is drawn for each clip, real or fake

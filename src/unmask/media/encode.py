@@ -1,5 +1,6 @@
 """Encode frames as a reproducible H.264 file (same frames, same bytes), optionally with the audio of another file."""
 
+import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from fractions import Fraction
@@ -30,11 +31,16 @@ class Clock(NamedTuple):
         return float((self.times[number] - self.times[0]) * self.base)
 
 
+# With AVX2, x264 reads uninitialised memory in its macroblock-tree rate control: 38 of 150 files of the same twelve
+# frames of 320x240 px differed from the others. SSE 4.2 gives equal files on all x86-64 CPUs, in about the same time.
+PORTABLE = {"x264-params": "asm=sse4.2"} if platform.machine() in ("x86_64", "AMD64") else {}
+
+
 class VideoWriter:
     """Encode RGB frames as an mp4 in constant memory; each call of `add` encodes one frame.
 
     Use it as a context manager: the file appears at `path` when the block ends, unless an error was raised. Encoding
-    uses one thread, because x264's output depends on the number of threads.
+    uses one thread and no AVX instructions, because x264's output depends on both.
 
     Args:
         path: Where to write; its folder is created.
@@ -59,7 +65,7 @@ class VideoWriter:
         clock: Clock | None = None,
     ) -> None:
         self.path, self.fps, self.gop, self.sound, self.clock = Path(path), fps, gop, sound, clock
-        self.options, self.metadata = {"crf": str(crf), "preset": preset, "threads": "1"}, metadata or {}
+        self.options, self.metadata = {"crf": str(crf), "preset": preset, "threads": "1"} | PORTABLE, metadata or {}
         self._part = self.path.with_name(f"{self.path.name}.{uuid4().hex[:12]}.tmp")
         self._open = ExitStack()  # files to close
         self._shape: tuple[int, ...] = ()

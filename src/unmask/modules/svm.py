@@ -10,6 +10,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from unmask.config import Settings
+from unmask.data.augment import Augmentation
 from unmask.data.datamodule import DataModule
 from unmask.modules import cross_validation as cv
 from unmask.modules.detector import Batch, Detector
@@ -80,6 +81,8 @@ class SVM(Detector):
                 f"an SVM is fitted in 1 epoch by 1 process, but got {self.trainer.max_epochs} epochs and "
                 f"{self.trainer.world_size} processes: set trainer.max_epochs=1 trainer.devices=1"
             )
+        if self.data.sampling.frames is not None:
+            raise ValueError("an SVM expects single frames: set frames=null")
         if self.data.blend is not None or self.data.as_stored != (self.copies == 0):
             raise ValueError(
                 f"module.copies={self.copies}: an SVM is fitted to the stored crops (module.copies=0 "
@@ -87,6 +90,7 @@ class SVM(Detector):
                 "augment@data.augment=saved_again)"
             )
         copies = [] if self.cv else self._augmented(self.data)
+        self.data.augment = Augmentation()  # from here on, training samples are the stored crops
         self.use_features(self.data)
         if not self.cv:
             self._fit(self.data, copies)
@@ -98,9 +102,8 @@ class SVM(Detector):
     @torch.no_grad()
     def _augmented(self, data: DataModule) -> list[Tensor]:
         """Return the features [N, F] of each augmented copy of the training split."""
-        encode = self._exact
         return [
-            torch.cat([encode(batch["x"]).float().cpu() for batch in data.augmented(copy, self.device)])
+            torch.cat([self._exact(batch["x"]).float().cpu() for batch in data.augmented(copy, self.device)])
             for copy in range(self.copies)
         ]
 
@@ -109,8 +112,6 @@ class SVM(Detector):
         batch = samples.__getitems__([(0, index) for index in range(len(samples))])
         features = torch.cat([batch["features"], *copies]).double().numpy()
         label, groups = (np.tile(each, 1 + len(copies)) for each in (batch["y"].numpy(), groups))
-        if features.ndim != 2:
-            raise ValueError("an SVM expects single frames: set frames=null")
         splits = cv.folds(label, groups, self.folds, self.seed)
         tried = cv.candidates(self.classifier, *self.tried, features.shape[1], self.draws, self.seed)
         choice = cv.choose(self.classifier, features, label, splits, tried)

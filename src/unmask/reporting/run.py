@@ -110,7 +110,7 @@ class RunReport:
         validation: Validation predictions, if there are any.
         curves: Lightning's `metrics.csv`; NaN where a metric was not logged.
         audit: `auroc, low, high, num_real, num_fake, passed, features, methods, note` of the shortcut audit; None
-            if it was not run.
+            if the run has no audit file. If the audit could not run, `auroc` is None and `note` gives the reason.
         remarks: Sentences shown with the metrics, such as a warning that the model did not learn.
         network: Further facts to show, such as the number of parameters.
         heat: Heat maps, if any were made.

@@ -176,12 +176,17 @@ def _needs(plain: Settings) -> list[Any]:
 
 def _columns(plain: Settings) -> tuple[Column, ...]:
     """Return the columns; a metric is written LEVEL/METRIC or LEVEL/METRIC/PART."""
-    parts = [[*str(metric).split("/", 2), "", "all"] for metric in plain.get("metrics", ())]
     return tuple(
         Column(level, metric, part or "all", test)
         for test in plain.get("tests") or [""]
-        for level, metric, part, *_ in parts
+        for level, metric, part in map(_metric, plain.get("metrics", ()))
     )
+
+
+def _metric(text: object) -> tuple[str, str, str]:
+    level, _, rest = str(text).partition("/")
+    metric, _, part = rest.partition("/")
+    return level, metric, part
 
 
 def _listed(row: Settings) -> list[Settings]:
