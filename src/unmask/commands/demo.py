@@ -58,7 +58,7 @@ def demo(cfg: DictConfig) -> None:
     for line in results(cfg, root, out) if cfg.more else ():
         say(line)
     seconds = time.monotonic() - begun
-    say(f"Demo figures on rendered people; they say nothing about real deepfakes. {seconds:.0f} s in total.")
+    say(f"All results are on rendered people and say nothing about real deepfakes. The demo took {seconds:.0f} s.")
 
 
 def detector(name: str, arguments: list[str], folder: Path) -> Chain:
@@ -93,7 +93,7 @@ def of_generation(cfg: DictConfig, root: Path, out: Path) -> dict[str, list[str]
 
 
 def filmed(root: Path) -> Path:
-    """Return the video whose face is swapped."""
+    """Return the path of the video in which a face is to be swapped."""
     return sorted(root.glob("Celeb-real/id0_*.mp4"))[0]
 
 

@@ -5,6 +5,9 @@ our own watermark is detected). If this classifier beats chance, a detector may 
 looking at the faces (arXiv:2403.17608).
 """
 
+import importlib
+import threading
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -45,11 +48,16 @@ def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
         methods[method] = _interval(score[rows], label[rows], group[rows], seed)
     passed = overall["low"] <= 0.5 <= overall["high"]
     note = (
-        "the file statistics alone do not reveal the label"
+        "the file statistics alone do not separate real from fake"
         if passed
         else "the file statistics alone separate real from fake: a detector's results on this data may be due to them"
     )
     return counts | overall | {"passed": bool(passed), "methods": methods, "note": note}
+
+
+def preload() -> None:
+    """Import scikit-learn in a background thread, so that `audit` need not wait for it; the import takes seconds."""
+    threading.Thread(target=importlib.import_module, args=("sklearn.ensemble",), daemon=True).start()
 
 
 def _statistics(items: pd.DataFrame) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from unmask.data import duplicates
-from unmask.data.audit import audit
+from unmask.data.audit import audit, preload
 from unmask.data.manifest import SIZE
 from unmask.data.parts import About, DamagedPart, part_path, read_about, unmerge
 from unmask.data.recipe import Recipe
@@ -73,6 +73,8 @@ def prepare(
         _start_over(folder)
 
     def attempt() -> CropStore:
+        if num_workers:  # this process mostly waits for its workers
+            preload()
         prepare_parts(items, root, folder, recipe, num_workers, timeout, None, progress, memory)
         with lock(folder, alone=True):
             return _finished(items, root, folder, recipe) or _merge(items, folder, max_rejected)

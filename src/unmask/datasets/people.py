@@ -55,7 +55,7 @@ consented."""
 
     def __init__(self, name: str, root: str | Path, people: Mapping[str, str], demo: bool = False) -> None:
         if wrong := [key for key in (name, *people) if not re.fullmatch(r"[\w-]+", str(key))]:
-            raise ValueError(f"data.name, data.people: '{wrong[0]}': expected a file name of letters, digits, _ and -")
+            raise ValueError(f"'{wrong[0]}' in data.name or data.people: names have only letters, digits, _ and -")
         if len(people) < 2:
             raise ValueError(f"data.people: expected at least two people, but got {', '.join(people) or 'none'}")
         super().__init__(name, root, demo)

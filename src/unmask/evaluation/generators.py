@@ -139,7 +139,7 @@ def _evaluate(task: _Task) -> Settings:
 def _nearest(
     task: _Task, sample: Callable[[Sequence[int]], Tensor], made: Tensor, training: Tensor, held: Tensor
 ) -> dict[str, float]:
-    """Compute distances from samples and held-out images to the nearest training images; draw the closest samples."""
+    """Compute the distances of samples and held-out images to the nearest training images; plot the closest ones."""
     distance, index = generation.nearest(made, training, min(NEIGHBOURS, len(training)))
     usual = generation.nearest(held, training, 1)[0][:, 0]
     near = {"samples": float(distance[:, 0].median()), f"{task.split} pictures": float(usual.median())}

@@ -205,8 +205,8 @@ class Screenshot:
         self.border = border
 
     def words(self, level: int) -> str:
-        """Return, for example, `screenshot at scale 0.8, 3 px cut`."""
-        return f"screenshot at scale {chosen(self.levels, level):g}, {self.border} px cut"
+        """Return, for example, `screenshot at scale 0.8, cropped by 3 px`."""
+        return f"screenshot at scale {chosen(self.levels, level):g}, cropped by {self.border} px"
 
     def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
         """Simulate a screenshot of each crop [N, 3, S, S], and resize it to its original size."""

@@ -47,7 +47,7 @@ def matrix(runs: Sequence[Run], resamples: int = 1000) -> Matrix:
 
 
 def _tables(run: Run) -> dict[str, pd.DataFrame]:
-    """Return the test predictions of a run by name of the data set; the run's own data set comes first."""
+    """Return a run's test predictions, keyed by data set name; the run's own data set comes first."""
     found = {}
     for label in (None, *labels(run.folder, "test")):
         table = read_predictions(predictions_path(run.folder, "test", label))

@@ -53,8 +53,8 @@ def remark(name: str, found: Sequence[Robustness], unit: str) -> str | None:
         return None
     clean = next(one for one in found if one.name == CLEAN)
     return (
-        f"The AUC drops from {clean.auroc:.3f} to {lowest.auroc:.3f} after {lowest.words} (suite {name}): this "
-        f"detector is not robust to such changes of the {unit}s."
+        f"The AUC drops from {clean.auroc:.3f} to {lowest.auroc:.3f} after the perturbation '{lowest.words}' "
+        f"(suite {name}): this detector is not robust to such changes of the {unit}s."
     )
 
 

@@ -91,7 +91,7 @@ class Throughput(Callback):
             pl_module.log("train/samples_per_second", rate, rank_zero_only=False)
 
 
-SHARE = 0.1  # maximum share of time that may be spent on saving checkpoints at the ends of epochs
+SHARE = 0.05  # maximum share of time that may be spent on saving checkpoints at the ends of epochs
 QUICK = 0.1  # s: if saving a checkpoint takes at most this time, a checkpoint is saved after every epoch
 
 
