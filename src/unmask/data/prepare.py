@@ -73,8 +73,7 @@ def prepare(
         _start_over(folder)
 
     def attempt() -> CropStore:
-        if num_workers:  # this process mostly waits for its workers
-            preload()
+        preload()  # meanwhile, this process mostly waits for its workers
         prepare_parts(items, root, folder, recipe, num_workers, timeout, None, progress, memory)
         with lock(folder, alone=True):
             return _finished(items, root, folder, recipe) or _merge(items, folder, max_rejected)
