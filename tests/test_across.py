@@ -83,7 +83,7 @@ def test_runs_on_data_sets_from_the_command_line(tmp_path, monkeypatch):
             paint(tmp_path / f"{name}_256" / label, 40, label, 3)
         unmask("prepare", f"data={name}", "data.recipe.crop_size=32", "prepare.num_workers=0", cwd=tmp_path)
     said = unmask("evaluate", f"run=[{folder}]", "data=stylegan2_vs_ffhq,ciplab", "trainer=cpu", cwd=tmp_path).stdout
-    assert "AUC of" in said and "pooled" in said and f"run=[{folder}] shows it as a heat map" in said
+    assert "AUC of" in said and "pooled" in said and f"run=[{folder}] shows this table as a heat map" in said
     said = unmask("report", f"run={folder}", "out=all.html", cwd=tmp_path).stdout
     page = (tmp_path / "all.html").read_text()
     assert "pooled" in said and "Across data sets" in page and page.count('style="--heat:') == 3

@@ -287,7 +287,7 @@ def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path, harm):
     if harm == "folder":
         assert resume_point(tmp_path) == folder / "previous.ckpt"
         return
-    with pytest.warns(UserWarning, match="trying the previous checkpoint"):
+    with pytest.warns(UserWarning, match="this checkpoint is skipped"):
         assert resume_point(tmp_path) == folder / "previous.ckpt"
     with pytest.raises(RunError, match="is refused"):
         load_checkpoint(last)

@@ -251,7 +251,7 @@ def test_check_lists_pairs_and_says_when_contents_are_compared(tmp_path):
     said = unmask(*call, "check=true", cwd=tmp_path).stdout
     assert "found: 20 real and 18 fake pictures" in said and "unmask prepare also compares their contents" in said
     assert "nothing is missing" not in said, "nobody knows how many there should be"
-    assert "unmask train will refuse this: the splits leak" in unmask(*call, cwd=tmp_path).stdout
+    assert "unmask train will refuse this data: the splits leak" in unmask(*call, cwd=tmp_path).stdout
     said = unmask(*call, "check=true", cwd=tmp_path, expect=1).stdout
     assert "folder/real/test/copy (test) and folder/real/train/trainreal1 (train)" in said
     said = unmask(*call, "check=true", "data.split.allow_duplicates=true", cwd=tmp_path).stdout

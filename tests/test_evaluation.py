@@ -73,7 +73,7 @@ def run(place) -> Run:
 def test_without_a_test_split_there_are_no_test_figures(tmp_path):
     prepared(tmp_path, divided(tmp_path / "data", train=6, val=6))
     run, printed = trained(tmp_path, "none")
-    assert "no test figures: the test split of folder is empty" in printed
+    assert "no test metrics: the test split of folder is empty" in printed
     assert run.metrics["test"] == {} and run.metrics["val"]["video_auroc"] >= 0
     assert len(run.predictions("test")) == 0 and len(run.predictions("val")) == 12
     printed = unmask("evaluate", f"run={run.folder}", "trainer=cpu", cwd=tmp_path).stdout
@@ -89,7 +89,7 @@ def test_a_test_fraction_of_nothing_is_an_empty_split(tmp_path):
         paint(tmp_path / "data" / label, 12, label, 0)
     prepared(tmp_path, tmp_path / "data")
     run, printed = trained(tmp_path, "zero", "data.split.test_fraction=0", "data.split.val_fraction=0.4")
-    assert "no test figures" in printed and run.metrics["test"] == {} and len(run.predictions("test")) == 0
+    assert "no test metrics" in printed and run.metrics["test"] == {} and len(run.predictions("test")) == 0
 
 
 @pytest.mark.slow

@@ -217,7 +217,7 @@ def test_weights_hold_tensors_and_nothing_else(tmp_path):
         ("evil", {"state_dict": {"w": Evil()}}, "running code"),
         ("list", [1, 2], "not a checkpoint"),
         ("none", {"epoch": 3}, "state_dict is missing"),
-        ("text", {"state_dict": {"w": "x"}}, "holds other values"),
+        ("text", {"state_dict": {"w": "x"}}, "not a dict of tensors"),
         ("wide", {"state_dict": {"w": torch.zeros(1).expand(10**12)}}, "declares more values than the file stores"),
     ):
         torch.save(value, tmp_path / f"{name}.ckpt")

@@ -284,7 +284,8 @@ def test_inspect_reports_in_words_what_it_finds(tmp_path):
         "(trainedAlgorithmicMedia, 'synthetic: made by unmask')"
     )
     assert mark.startswith(
-        f"watermark: unmask's, payload {PAYLOAD:08x}; the probability of this reading in an unmarked file"
+        f"watermark: the pixels contain unmask's watermark with payload {PAYLOAD:08x}; the probability of this reading "
+        "in an unmarked file"
     )
     assert inspect(path) == [words], "no frames, no watermark looked for"
     Image.fromarray(pixels).save(path)

@@ -208,7 +208,9 @@ def test_a_significant_fall_is_a_remark():
     found = robustness({(CLEAN, 0): clean, ("same", 1): clean, ("jpeg", 1): after}, 0.0, resamples=200)
     assert worst(found).name == "jpeg" and found[1].change == 0
     said = remark("quick", found, "image")
-    assert "not robust to such changes of the images" in said and "the perturbation 'JPEG 95, 4:2:0' (suite quick)" in said
+    assert (
+        "not robust to such changes of the images" in said and "the perturbation 'JPEG 95, 4:2:0' (suite quick)" in said
+    )
     assert f"from {found[0].auroc:.3f} to {found[2].auroc:.3f}" in said
     assert remark("quick", found[:2], "image") is None
 

@@ -116,7 +116,7 @@ def _said(error: Exception, config_name: str) -> str | None:
 def _without_full_errors() -> Iterator[None]:
     """Unset HYDRA_FULL_ERROR while a verb runs, for the verb and the processes that it starts.
 
-    After a job of a sweep, the variable is set again, because Hydra must also raise errors of the next job's config.
+    After a job of a sweep, the variable is set again, so that Hydra also raises the config errors of the next job.
     After a single run, it stays unset, and Hydra itself reports the run's error.
     """
     os.environ.pop(FULL, None)

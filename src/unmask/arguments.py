@@ -32,7 +32,8 @@ def parse(verb: str, arguments: list[str]) -> list[str]:
     """Return the arguments for Hydra: first Hydra's flags with their values, then the overrides, quoted for Hydra.
 
     Raises:
-        UsageError: a flag is unknown, the value of a flag is missing or wrong, or a key is given twice.
+        UsageError: a flag is unknown, lacks a value, has a wrong value or no effect, or cannot be combined with another
+            flag; or a key is given twice.
     """
     flags, others = split(arguments)
     if verb in WORDS:

@@ -90,7 +90,7 @@ def _unknown(verb: str) -> str:
 
 
 def unwritable(arguments: list[str]) -> str | None:
-    """Return why the run folder that the arguments name cannot be written to, or None if it can."""
+    """Return the reason why the run folder given in the arguments is not writable, or None if it is writable."""
     key = "hydra.run.dir="
     place = Path(
         next((text.removeprefix(key).strip("'") for text in reversed(arguments) if text.startswith(key)), "outputs")

@@ -18,7 +18,7 @@ def say(text: str, style: str | None = None) -> None:
 
 
 def show(table: RenderableType) -> None:
-    """Print a Rich renderable. A verb that calls this function holds no console, so launchers can pickle the verb."""
+    """Print a Rich renderable. Verbs call this instead of using `console`, so that launchers can pickle the verbs."""
     console.print(table)
 
 

@@ -64,9 +64,10 @@ def disk(error: OSError) -> str:
     place = Path(str(error.filename)).parent if error.filename else None
     if place is None and (job := _job()) is not None:
         place = Path(job.runtime.output_dir)
-    fix = "choose a writable folder" if error.errno == errno.EROFS else "free some space"
+    again = "free some space, then run the same command again to resume"
+    fix = "choose a writable folder" if error.errno == errno.EROFS else again
     said = (error.strerror or str(error)).lower()
-    return f"cannot write to {place or 'the disk'}: {said}; {fix}, then run the same command again to resume"
+    return f"cannot write to {place or 'the disk'}: {said}; {fix}"
 
 
 @contextmanager

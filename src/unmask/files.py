@@ -59,7 +59,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 def _require(mode: int) -> None:
     if not stat.S_ISREG(mode):
-        raise NotRegularError(f"not a regular file ({KINDS.get(stat.S_IFMT(mode), 'of an unknown kind')})")
+        raise NotRegularError(f"not a regular file ({KINDS.get(stat.S_IFMT(mode), 'a file of an unknown type')})")
 
 
 def read_json(path: Path, fix: str) -> dict[str, Any]:
@@ -210,9 +210,10 @@ def claim(note: Path, about: Mapping[str, object], fix: str, alone: bool = True,
 
 @contextmanager
 def lock(folder: Path, alone: bool = False, wait: bool = True) -> Iterator[None]:
-    """Lock a folder by a lock file next to it: exclusively if `alone`, else shared. Any exit releases the lock.
+    """Lock a folder with a lock file next to it: exclusively if `alone`, else shared.
 
-    On Windows and on file systems without locks this does nothing.
+    The lock is released when the block ends or the process dies. On Windows and on file systems without locks, this
+    function does nothing.
 
     Raises:
         BlockingIOError: another process holds the lock and `wait` is false.

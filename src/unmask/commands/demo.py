@@ -4,7 +4,7 @@
   unmask demo difficulty=0.8 people=48 test_people=15
   unmask demo render_only=true                only render the data: demo_celebdf, demo_celeba, demo_deepfakeart
 
-A program draws the people; no real person is shown. Every file is marked as synthetic. The figures show that the
+A program draws the people; no real person is shown. Every file is marked as synthetic. The results show that the
 pipeline works; they say nothing about real deepfakes. A second call resumes where the first one stopped.
 """
 
@@ -45,7 +45,7 @@ def demo(cfg: DictConfig) -> None:
     say(f"2/{steps}  detecting, tracking and cropping faces")
     if call("prepare", f"experiment={cfg.experiments[0]}", *given):
         raise SystemExit("unmask prepare failed; rerun the command to resume")
-    beside = "; then a generator, a detector of its samples, and a face swap" if cfg.more else ""
+    beside = "; also a generator, a detector of its samples, and a face swapper" if cfg.more else ""
     say(f"3/{steps}  training {' and '.join(cfg.experiments)}, one core each{beside}")
     trainings = {name: [f"experiment={name}", *given] for name in cfg.experiments}
     folders = {name: run_folder("train", arguments) for name, arguments in trainings.items()}

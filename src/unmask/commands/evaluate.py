@@ -8,7 +8,7 @@
 
 Other data is scored with the run's recipe (how faces are cropped), sampling and threshold. It must be prepared with
 that recipe; if it is not, the error message shows how. Predictions are written to the run folder. A suite writes one
-prediction table per perturbation and level below robustness/; if it was killed, the same command resumes. For a
+prediction table per perturbation and level below robustness/; if the process is killed, the same command resumes. For a
 generator, the metrics of its samples are written to generation.json. nearest.png shows the samples that are most
 similar to training pictures, beside these pictures.
 """
@@ -50,7 +50,7 @@ def evaluate_all(cfg: DictConfig) -> float:
     """Score one or several runs; return the metric of the last one (see `evaluate`)."""
     quiet()
     if OmegaConf.is_missing(cfg, "run") or not cfg.run:
-        raise ValueError("run missing: unmask evaluate run=DIR (unmask list runs shows them)")
+        raise ValueError("run missing: unmask evaluate run=DIR (unmask list runs shows the runs)")
     folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
     figures = [evaluate(Run(Path(folder)), cfg) for folder in folders]
     evaluated.extend(map(Path, folders))
@@ -72,7 +72,7 @@ def evaluate(run: Run, cfg: DictConfig) -> float:
     data.verify()
     data.setup("test")
     if not len(data.samples[cfg.split]):
-        say(f"nothing was evaluated and nothing written: {data.why_empty(cfg.split)}", style="yellow")
+        say(f"nothing was evaluated or written: {data.why_empty(cfg.split)}", style="yellow")
         return float("nan")
     if cfg.get("suite") is not None:
         return evaluate_suite(run, build(resolved(cfg, "suite")["suite"]), data, own, cfg)
@@ -125,7 +125,7 @@ def check_arguments(kind: str, cfg: DictConfig) -> None:
     other = [*groups, *of_data, *MACHINE] if of_data else []
     refuse_unread(
         (*READ[kind], "paths.prepared", *other),
-        f"has no effect on the evaluation of a {kind}: recipe, sampling and sizes are those of the run"
+        f"has no effect on the evaluation of a {kind}, because recipe, sampling and sizes come from the run"
         + ("" if other else "; to choose another data set, use data=NAME"),
     )
 
@@ -149,7 +149,7 @@ def protocol_of(run: Run, data: DataModule, own: DataModule, split: str) -> dict
         total = int((data.items["split"] == split).sum())
         words[SEEN] = (
             f"{count} of these {total} items are in the run's training split, so "
-            "the figures are too good by an unknown amount"
+            "the metrics are too good by an unknown amount"
         )
     return words
 
@@ -179,7 +179,7 @@ def show_matrix() -> None:
     if len(evaluated) < 2 or not all(Run(folder).detects for folder in folders):
         return
     console.print(across.console(across.matrix([Run(folder) for folder in folders])))
-    say(f"unmask report run=[{','.join(map(str, folders))}] shows it as a heat map")
+    say(f"unmask report run=[{','.join(map(str, folders))}] shows this table as a heat map")
 
 
 @verb("evaluate")

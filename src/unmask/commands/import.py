@@ -37,7 +37,7 @@ def import_scores(cfg: DictConfig) -> list[Path]:
 
     Raises:
         ScoresError: a table was rejected.
-        RunError: a run folder contains anything but an earlier import, or a part of NAME/COLUMN is no file name.
+        RunError: a run folder contains anything but an earlier import, or a part of NAME/COLUMN is not a file name.
     """
     refuse_unread(OF_SCORES, "has no effect on an import of scores")
     path = Path(cfg.scores)
@@ -69,12 +69,12 @@ def _tables(cfg: DictConfig, path: Path, name: str) -> tuple[list[Scores], list[
     vals = [one.table[one.table["split"] == "val"] for one in found]
     if cfg.validation is not None:
         if len(vals[0]):
-            raise ScoresError(f"{printable(str(path))} has val rows: leave out validation={cfg.validation}")
+            raise ScoresError(f"{printable(str(path))} has rows of the val split; omit validation={cfg.validation}")
         more = Path(cfg.validation)
         read = read_scores(more, names, [one.column for one in found], name, "val")
         vals = [one.table[one.table["split"] == "val"] for one in read]
         if not len(vals[0]):
-            raise ScoresError(f"{printable(str(more))} has no val rows; expected them in validation=FILE")
+            raise ScoresError(f"validation={printable(str(more))}: the file has no rows of the val split")
         both = np.intersect1d(found[0].table["item"], vals[0]["item"])
         if len(both):
             raise ScoresError(

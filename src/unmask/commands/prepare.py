@@ -55,7 +55,7 @@ def prepare(cfg: DictConfig) -> None:
     for prepared, own in work:
         prepare_one(prepared, own, cfg, how)
     if cfg.prepare.shard is None and (problem := compare_contents(work, blended)) is not None:
-        say(f"unmask train will refuse this: {problem}", style="yellow")
+        say(f"unmask train will refuse this data: {problem}", style="yellow")
 
 
 def prepare_one(prepared: Prepared, split: Split, cfg: DictConfig, how: Settings) -> None:
@@ -70,7 +70,8 @@ def prepare_one(prepared: Prepared, split: Split, cfg: DictConfig, how: Settings
         return
     if cfg.rerun:
         raise ValueError(
-            f"rerun=true would also delete the other shards: delete {prepared.folder} once, then start all shards"
+            f"rerun=true would also delete the other shards; to start over, delete {prepared.folder}, then prepare all "
+            "shards"
         )
     remaining = prepare_parts(items, source.root, prepared.folder, prepared.recipe, shard=shard, **how)
     say(
@@ -81,7 +82,7 @@ def prepare_one(prepared: Prepared, split: Split, cfg: DictConfig, how: Settings
 
 def refuse(problem: str) -> None:
     """Print why training would refuse the data, and exit with code 1."""
-    say(f"unmask train will refuse this: {problem}", style="yellow")
+    say(f"unmask train will refuse this data: {problem}", style="yellow")
     raise SystemExit(1)
 
 
@@ -159,8 +160,8 @@ def completeness(source: Source, items: pd.DataFrame) -> None:
         say(f"complete: all {whole:,} published {what} are present ({each})")
     else:
         say(
-            f"not the published data set: {total:,} of the published {whole:,} {what} are present ({each}); figures on "
-            "this copy are not comparable with published ones",
+            f"not the published data set: {total:,} of the published {whole:,} {what} are present ({each}); metrics on "
+            "this copy are not comparable with published metrics",
             style="yellow",
         )
 

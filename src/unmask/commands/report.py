@@ -1,4 +1,4 @@
-"""Write report.html for finished runs: one self-contained page with figures, plots, faces, protocol and audit.
+"""Write report.html for finished runs: one self-contained page with metrics, plots, faces, protocol and audit.
 
   unmask report run=DIR
   unmask report run=[DIR_A,DIR_B] out=compare.html

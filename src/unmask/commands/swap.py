@@ -5,7 +5,7 @@
 
 A swapped video keeps its frames, timestamps and sound; a visible label, a watermark and metadata mark it as synthetic.
 If `to` is the person in the video, their own face is reconstructed. Do not swap a face without the person's consent.
-Masks of the changed pixels, previews and figures are written next to the videos. Videos are distributed over the
+Masks of the changed pixels, previews and metrics are written next to the videos. Videos are distributed over the
 devices of the Trainer (trainer=ddp: all GPUs). The same command resumes after an interruption; rerun=true starts over.
 
 Swapped faces without marks and the original faces are also stored, for training detectors:

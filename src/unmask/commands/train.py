@@ -6,9 +6,9 @@
 
 The run folder is outputs/NAME/ID, where ID is a hash of the config and the data: the same command finds the same
 folder. A finished run is not repeated and an interrupted one resumes; rerun=true starts over. check=true validates the
-config and stops. At the end, a table of test figures is printed and report.html is written; report=false skips both.
+config and stops. At the end, a table of test metrics is printed and report.html is written; report=false skips both.
 A detector is also scored on test items that were saved again or resized (the suite in conf/suite/quick.yaml);
-handling=false skips this. It took one to two minutes for 192 pictures of 256 px on two busy cores.
+handling=false skips this. Scoring 192 pictures of 256 px took one to two minutes on two busy cores.
 Presets are in conf/experiment; unmask train --cfg job shows the whole config. Arguments of Lightning's Trainer need no
 plus sign: trainer.fast_dev_run=true, trainer.overfit_batches=2.
 """
@@ -168,7 +168,7 @@ def _run(
         epoch = best_epoch(best) if chosen else epochs or None
         _write_metrics(out, module, data, results, _learning(module, results["val"], epoch, epochs))
     if not len(data.samples["test"]):
-        say(f"no test figures: {data.why_empty('test')}", style="yellow")
+        say(f"no test metrics: {data.why_empty('test')}", style="yellow")
     return results
 
 

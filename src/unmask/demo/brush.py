@@ -39,7 +39,7 @@ class Brush:
 
 
 def draw_brush(r: Random) -> Brush:
-    """Draw a random style of painting."""
+    """Return a random style of painting."""
     width = r.uniform(4, 13)
     return Brush(
         length=width * r.uniform(1.2, 4.5),

@@ -39,9 +39,10 @@ class Mouth:
 
 @dataclass(frozen=True)
 class Looks:
-    """A person's traits: RGB colours, `age` from 0 to 1, the face's half width `w` and half height `h` (px, scale 1).
+    """A person's traits: RGB colours, `age` from 0 to 1, and the face's half width `w` and half height `h`.
 
-    `jaw` is the amount by which the face is narrower at the chin; `square` is the exponent of the face's outline.
+    `w` and `h` are in px, for a pose of scale 1. `jaw` is the amount by which the face is narrower at the chin;
+    `square` is the exponent of the face's outline.
     """
 
     skin: Image

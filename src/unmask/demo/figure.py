@@ -1,4 +1,4 @@
-"""Layers around the face: hair, ears, glasses, neck, clothes. Each layer is drawn once per person and moves rigidly."""
+"""Layers around the face: hair, ears, glasses, neck, clothes. Each is painted once per person and moves rigidly."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ GLASSES = floats([[32, 30, 32], [70, 45, 32], [120, 96, 60], [60, 62, 70]])  # R
 
 
 def place(w: float, h: float) -> tuple[Image, Image]:
-    """Return each pixel's offset from the frame's centre, to the right in units of `w` px, down in units of `h` px."""
+    """Return each pixel's offset from the frame's centre: right in units of `w` px and down in units of `h` px."""
     return floats((XX - SIZE / 2) / w), floats((YY - SIZE / 2) / h)
 
 

@@ -21,7 +21,7 @@ PALETTES = floats([
 
 
 def compose(r: Random) -> Motif:
-    """Draw a random motif: a landscape, a still life or an abstraction."""
+    """Paint a random motif: a landscape, a still life or an abstraction."""
     kinds: tuple[Callable[[Random], Motif], ...] = (landscape, still_life, abstraction)
     motif, flow = kinds[r.integers(len(kinds))](r)
     return floats(np.clip(motif, 0, 255)), floats(flow)

@@ -1,6 +1,6 @@
 """Demo paintings in the layout of DeepfakeArt's inpainting category (arXiv:2306.01272): originals and forged regions.
 
-In a forged region, the same motif is painted again with another brush and then degraded as by a decoder: half the
+In a forged region, the same motif is painted again with another brush and then degraded as a decoder would: half the
 resolution, a faint grid (arXiv:2003.01826 shows such grids in images from real generators) and imperfectly matched
 colours. A change of brush alone does not reveal a forgery, because half of the paintings, real or forged, have a region
 that was retouched with another brush. Finally, original and forgery get the same photographic grain and the same file
@@ -125,7 +125,7 @@ def _solve(length: Callable[[float], int], wanted: int) -> float:
 
 
 def region(r: Random) -> Image:
-    """Draw the mask `[SIZE, SIZE]` (0 or 1) of a blot, a box or a corner that covers 12 to 50 % of the picture."""
+    """Return a random mask `[SIZE, SIZE]` (0 or 1): a blot, a box or a corner that covers 12 to 50 % of the picture."""
     share, kind = r.uniform(0.12, 0.5), r.choice(["blot", "box", "corner"], p=[0.5, 0.3, 0.2])
     if kind == "box":
         w = float(np.sqrt(share * r.uniform(0.6, 1.6)).clip(share, 1))
@@ -171,7 +171,7 @@ def _blend(picture: Image, other: Image, cover: Image) -> Image:
 
 
 def _photograph(r: Random) -> tuple[Image, Image]:
-    """Draw the light `[SIZE, SIZE, 1]` on a painting and the grain `[SIZE, SIZE, 3]` of its photograph."""
+    """Return random light `[SIZE, SIZE, 1]` on a painting and the grain `[SIZE, SIZE, 3]` of its photograph."""
     light = r.uniform(0.9, 1.08) + 0.04 * clouds(r, 3, SIZE)
     grain = cv2.GaussianBlur(floats(r.normal(0, 1, (SIZE, SIZE, 3))), (3, 3), 0.6)
     return floats(light), floats(grain / grain.std() * np.float32(r.uniform(2, 4.5)))

@@ -33,14 +33,14 @@ class Pose:
 
 
 class Person:
-    """One identity. `texture` paints the face for each pose; the layers around the face are drawn only once.
+    """One identity. `texture` paints the face for each pose; the layers around the face are painted only once.
 
     Attributes:
         front: Layer of glasses and hair over the forehead, which is composited over the face texture.
         behind: Layer of the ears and the hair behind the head; turns with the head.
         body: Layer of neck and clothes; stays upright.
         locks: Layer of loose hair in front of the shoulders, or None; turns with the head.
-        bearded, glasses, earrings: Whether the person has these.
+        bearded, glasses, earrings: Whether the person has a beard, glasses or earrings.
     """
 
     def __init__(self, seed: int | Sequence[int]) -> None:

@@ -26,7 +26,7 @@ class Scene:
         self.poses = _motion(r, frames, fps)
 
     def shoot(self, who: Person, pose: Pose, texture: Image, rng: Random) -> NDArray[np.uint8]:
-        """Render an RGB frame `[SIZE, SIZE, 3]` of a person with the bare face `texture`; `rng` draws the noise."""
+        """Render an RGB frame `[SIZE, SIZE, 3]` of a person with the bare face `texture`; `rng` generates the noise."""
         across = 0.88 + 0.16 * pose.light[0] * np.clip((XX[0] - np.float32(pose.x)) / 90, -1, 1)
         light = np.tile(np.repeat(across, 3), (SIZE, 1)).reshape(SIZE, SIZE, 3)
         head = _turn(pose, pose.roll, -10 * pose.yaw)

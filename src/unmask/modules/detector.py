@@ -118,7 +118,7 @@ class Detector(Module):
             )
 
     def use_features(self, data: DataModule) -> str:
-        """Replace `x` in batches of `data` by the encoder's features, which the first process computes and caches.
+        """Replace `x` in batches of `data` with the encoder's features, which the first process computes and caches.
 
         Returns:
             A description of what was done, to be printed.

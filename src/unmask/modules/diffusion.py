@@ -312,8 +312,8 @@ def _check_sampling(kind: str, times: int, steps: int) -> None:
 def _check_training(condition_dropout: float, ema: float) -> None:
     if not 0 <= condition_dropout <= 1 or not 0 <= ema < 1:
         raise ValueError(
-            f"module.condition_dropout={condition_dropout}, module.ema={ema}: expected a probability from 0 to "
-            "1, and a decay from 0 to below 1"
+            f"module.condition_dropout={condition_dropout}, module.ema={ema}: expected "
+            "condition_dropout from 0 to 1, and ema from 0 to below 1"
         )
 
 

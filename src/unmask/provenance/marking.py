@@ -152,5 +152,6 @@ def inspect(path: Path, frames: Pixels | None = None, payloads: Sequence[int] = 
         reading = read(frames, payloads)
         if reading.present:
             chance = f"the probability of this reading in an unmarked file is at most {max(reading.p_value, 1e-99):.0e}"
-            findings.append(f"watermark: unmask's, payload {reading.payload:08x}; {chance}")
+            mark = f"watermark: the pixels contain unmask's watermark with payload {reading.payload:08x}"
+            findings.append(f"{mark}; {chance}")
     return findings

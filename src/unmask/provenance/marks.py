@@ -37,7 +37,7 @@ def source_marks(source: str, comment: str) -> dict[str, str]:
 
     Args:
         source: an IPTC digital source type such as `RENDERED`, or `UNSPECIFIED`.
-        comment: human-readable, at most 96 characters.
+        comment: human-readable text of at most 96 characters.
 
     Raises:
         ValueError: the comment is too long.
@@ -56,7 +56,8 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], marks: Mapping[str, str
     Args:
         path: `.png` or `.jpg`; its folder is created.
         pixels: uint8.
-        marks: written under exactly these keys; `digitalSourceType` is also written as XMP. PNG: only Latin-1.
+        marks: texts by key; the file stores them under the same keys. `digitalSourceType` is also written as XMP. In a
+            PNG, keys and texts may contain only Latin-1 characters.
         quality: JPEG quality.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 PNG_KEYWORD = "XML:com.adobe.xmp"
 _UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # UUID of the MP4 box that contains a packet
 _LENGTH = 1024  # length of every packet in bytes; constant, so that a file's size does not reveal whether it is fake
-_LARGEST = 1 << 20  # maximum number of bytes that are read of a packet
+_LARGEST = 1 << 20  # maximum number of bytes read from a packet
 _BEGIN = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">

@@ -34,7 +34,7 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     state = found.get("state_dict")
     tensors = isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())
     if not isinstance(state, dict) or not tensors or not all(isinstance(key, str) for key in state):
-        raise RunError(f"{path} is refused: it is not a checkpoint (state_dict is missing or holds other values)")
+        raise RunError(f"{path} is refused: it is not a checkpoint (state_dict is missing or not a dict of tensors)")
     for name, value in state.items():  # a tensor may declare more elements than the file stores
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise RunError(f"{path} is refused: the tensor {name} declares more values than the file stores")
@@ -57,9 +57,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             if any(entry.filename.endswith("/constants.pkl") for entry in entries):
                 raise RunError(f"{path} is refused: it is a TorchScript archive, which is code")
             if sum(entry.file_size for entry in entries) > path.stat().st_size:  # check this before unpacking
-                raise RunError(f"{path} is refused: its contents are compressed, which PyTorch never does")
+                raise RunError(f"{path} is refused: it is compressed, but PyTorch never compresses checkpoints")
             if changed := archive.testzip():
-                raise RunError(f"{path} is refused: {changed} in it changed since it was written")
+                raise RunError(f"{path} is refused: its entry {changed} has changed since the file was written")
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except RunError:
         raise
@@ -111,14 +111,14 @@ def resume_point(folder: Path) -> Path | None:
     """Return the path of the checkpoint to resume from; None if the run has no checkpoint yet.
 
     Raises:
-        RunError: checkpoints exist, but none of them can be read. (None would silently start the run over.)
+        RunError: checkpoints exist, but none of them can be read. (Returning None would silently start the run over.)
     """
     found = [path for name in ("last.ckpt", "previous.ckpt") if (path := folder / "checkpoints" / name).is_file()]
     for path in found:
         try:
             load_weights(path)
         except RunError as error:
-            warnings.warn(f"{error}; trying the previous checkpoint", stacklevel=2)
+            warnings.warn(f"{error}; this checkpoint is skipped", stacklevel=2)
         else:
             return path
     if found:

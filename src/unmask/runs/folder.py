@@ -30,9 +30,9 @@ def clear(folder: Path) -> None:
 
 @contextmanager
 def removed_if_unused(folder: Path, chosen: bool) -> Iterator[None]:
-    """On exit, remove a run folder with only Hydra's files: the command was rejected, or was only a check (check=true).
+    """On exit, remove the run folder if it contains only Hydra's files, as after a rejected command or check=true.
 
-    A folder that already had a log before is kept, because it belongs to another training, which may be running.
+    A folder whose log already had content on entry is kept: it belongs to another training, which may be running.
 
     Args:
         folder: the run folder, in which Hydra has just opened the log.

@@ -42,7 +42,7 @@ def step_of(path: Path) -> tuple[str, int]:
 def free_label(
     folder: Path, split: str, name: str, own: bool, table: pd.DataFrame, protocol: Mapping[str, str]
 ) -> str | None:
-    """Choose a label for the file name of new predictions, so that no different predictions are overwritten.
+    """Choose a label for the file name of new predictions, so that they do not overwrite different predictions.
 
     Args:
         folder: the run folder.

@@ -114,12 +114,12 @@ class Run:
         if self.imported:
             raise RunError(
                 f"run={self.folder}: {self.name} holds imported scores and no weights, so it cannot score files; "
-                f"unmask report run={self.folder} shows its figures"
+                f"unmask report run={self.folder} shows its metrics"
             )
 
     @property
     def detects(self) -> bool:
-        """Whether the run is a detector or a segmenter, so that it gives scores."""
+        """Whether the run gives scores, that is, whether it is a detector or a segmenter."""
         return self.kind in ("detector", "segmenter")
 
     @property

@@ -54,7 +54,7 @@ def network(node: object) -> str:
 
 
 def data_set(data: Settings, key: str) -> str:
-    """Return the value of `key` (`name` or `root`) in a data config; for a mixture, join those of its data sets."""
+    """Return the value of `key` (`name` or `root`) in a data config; for a mixture, join its data sets' values."""
     if data.get(key):
         return str(data[key])
     parts: Settings = data.get("parts") or {}

@@ -26,7 +26,7 @@ from unmask.runs.predictions import find_label, predictions_path
 from unmask.runs.run import Run
 from unmask.studies import jobs
 
-AGAIN = "delete the folder; the same command makes it again"  # what to do if the folder's generate.json is damaged
+AGAIN = "delete the folder and run the same command again"  # what to do if the folder's generate.json is damaged
 
 
 def make(table: table_spec.Table, extra: Sequence[str]) -> list[str]:

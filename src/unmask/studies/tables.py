@@ -61,7 +61,7 @@ def make(cfg: DictConfig) -> None:
     show(replace(table, rows=rows, demo=demo), Path(cfg.out or f"outputs/tables/{table.name}"))
     if failed:
         raise SystemExit(
-            f"unmask: table {table.name}: {len(failed)} failed; run the same command to try them again:\n"
+            f"unmask: table {table.name}: {len(failed)} of its steps failed; run the same command to try them again:\n"
             + "\n".join(f"  {line}" for line in failed)
         )
 

@@ -156,8 +156,9 @@ class LastCheckpoint(ModelCheckpoint):
     def _check(self, trainer: Trainer) -> None:
         if self._bad is not None and bool(self._bad):
             raise NotFinite(
-                f"the loss is not finite at step {trainer.global_step} (epoch {trainer.current_epoch}); the last good "
-                f"weights are in {self.dirpath}. Lower module.optimizer.lr, or set +trainer.gradient_clip_val=1"
+                f"the loss is not finite at step {trainer.global_step} (epoch {trainer.current_epoch + 1}); the last "
+                f"good weights, if any were saved, are in {self.dirpath}. Lower module.optimizer.lr, or set "
+                "+trainer.gradient_clip_val=1"
             )
 
 

@@ -20,7 +20,7 @@ class DiffAugment(nn.Module):
     def __init__(self, colour: bool = True, shift: float = 0.125, cutout: float = 0.5) -> None:
         super().__init__()
         if not (0 <= shift < 1 and 0 <= cutout < 1):
-            raise ValueError(f"shift={shift}, cutout={cutout}: expected fractions of the side, from 0 to below 1")
+            raise ValueError(f"shift={shift}, cutout={cutout}: expected both to be from 0 to below 1")
         self.colour, self.shift, self.cutout = colour, shift, cutout
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def _shifted(x: Tensor, reach: int) -> Tensor:
 
 
 def _square(count: int, side: int, size: int, device: torch.device) -> Tensor:
-    """Draw masks, each true in a square of `size` px with a random centre -> bool [count, 1, side, side]."""
+    """Return masks that are true in a square of `size` px with a random centre -> bool [count, 1, side, side]."""
     at = torch.arange(side, device=device)
     top, left = torch.randint(side + 1 - size % 2, (2, count, 1), device=device) - size // 2
     down, across = ((at >= first) & (at < first + size) for first in (top, left))

@@ -64,5 +64,5 @@ def planned_steps(trainer: Trainer) -> int:
 
 
 def curves(trainer: Trainer) -> bool | None:
-    """Return `logger` for `self.log`: False in the final validation, which is not sent to loggers; else None."""
+    """Return `self.log`'s argument `logger`: False in the final validation, which is not sent to loggers, else None."""
     return False if trainer.state.fn == TrainerFn.VALIDATING else None

@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.profilers import Profiler
 
-#: Last component of the name of an action of the Trainer -> part of a training step that the action belongs to.
+#: Maps the last component of a Trainer action's name to the part of a training step that the action belongs to.
 PARTS = {
     "train_dataloader_next": "data wait",
     "batch_to_device": "transfer",

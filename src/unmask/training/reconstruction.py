@@ -33,8 +33,8 @@ class Reconstruction(nn.Module):
             raise ValueError(f"{told}: expected weights of 0 or more, at least one of them above 0")
         if (perceptual is None) != (perceptual_weight == 0):
             raise ValueError(
-                f"perceptual_weight={perceptual_weight}: expected a weight above 0 with a network `perceptual`, "
-                "and 0 without one"
+                f"perceptual_weight={perceptual_weight}: expected a weight above 0 if perceptual is set, and 0 "
+                "if perceptual is null"
             )
         self.mse, self.l1, self.ssim = mse, l1, ssim
         self.perceptual, self.perceptual_weight = perceptual, perceptual_weight

@@ -32,7 +32,7 @@ class SampleGrid(Callback):
 
     def __init__(self, dirpath: str, every_n_steps: int = 200, count: int = 36) -> None:
         if every_n_steps < 1 or count < 1:
-            raise ValueError(f"every_n_steps={every_n_steps}, count={count}: expected 1 or more")
+            raise ValueError(f"every_n_steps={every_n_steps}, count={count}: expected both to be 1 or more")
         self.folder, self.every, self.count = Path(dirpath), every_n_steps, count
         self.marking = Marking(watermark=False, label="")  # only published images get a watermark, not these plots
         self._condition: torch.Tensor | None = None

@@ -47,7 +47,7 @@ def check(settings: Settings) -> Trainer:
 
 
 def devices_of(settings: Settings) -> list[str]:
-    """Return the devices that a Trainer with this config would use, such as `cuda:0`; on a CPU, `cpu` per process."""
+    """Return the devices of a Trainer with this config, such as `cuda:0`; on a CPU, `cpu` once per process."""
     made = check(settings)
     kind = made.strategy.root_device.type
     return [kind if kind == "cpu" else f"{kind}:{number}" for number in made.device_ids]
@@ -100,7 +100,7 @@ class Stoppable(Callback):
             handle({signal.SIGTERM: terminate})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Replace Lightning's SIGTERM handler by ours, unless Lightning requeues the job."""
+        """Replace Lightning's SIGTERM handler with ours, unless Lightning requeues the job."""
         if not _requeues(trainer):
             handle({signal.SIGTERM: terminate})
 

@@ -19,7 +19,7 @@ class RandomWarp(nn.Module):
         super().__init__()
         if strength < 0 or knots < 2:
             raise ValueError(
-                f"strength={strength}, knots={knots}: expected a fraction of 0 or more and at least 2 knots"
+                f"strength={strength}, knots={knots}: expected a strength of 0 or more and at least 2 knots"
             )
         self.strength, self.knots = strength, knots
 
