@@ -389,6 +389,32 @@ def test_art_an_incomplete_painting_is_named(tmp_path):
         art(root / "similar").manifest()
 
 
+def test_art_originals_alone_are_a_data_set_too(tmp_path):
+    """All else was deleted; the official lists still name the forgeries."""
+    root = paintings(tmp_path / "art")
+    for path in root.glob("similar/inpainting/*/*.png"):
+        if path.name != "original.png":
+            path.unlink()
+    items = DeepfakeArt("deepfakeart", root).find_items()
+    assert sorted(item.item for item in items) == sorted(f"deepfakeart/real/{7 * n}" for n in range(12))
+    assert {item.label for item in items} == {0}
+    assert {item.item.split("/")[2] for item in items if item.predefined == "test"} == {"63", "70", "77"}
+    (root / "similar/inpainting/70/original.png").unlink()
+    with pytest.raises(ManifestError, match=r"inpainting/70/original.png is missing"):
+        DeepfakeArt("deepfakeart", root).find_items()
+
+
+def test_art_the_mask_of_a_forgery_is_its_attribute(tmp_path):
+    root = tmp_path / "art"
+    tree(root, *(f"similar/inpainting/5/{name}.png" for name in ("original", "inpainting_upper_left", "inpainting_x")))
+    tree(root, *(f"similar/inpainting/6/{name}.png" for name in ("original", "inpainting", "mask")))
+    found = {item.item.partition("/")[2]: dict(item.attributes) for item in art(root).find_items()}
+    assert found == {
+        "real/5": {"mask": "none"}, "inpainting/5_upper_left": {"mask": "upper_left"}, "inpainting/5_x": {"mask": "x"},
+        "real/6": {}, "inpainting/6": {},
+    }  # fmt: skip
+
+
 @pytest.mark.slow
 def test_art_goes_the_whole_way_on_real_paintings(shared_data, tmp_path):
     root = shared_data / "deepfakeart_layout"

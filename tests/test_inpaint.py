@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -141,11 +142,47 @@ def test_the_manifest_names_sources_masks_and_paintings(made):
 
 def test_the_reader_finds_what_the_manifest_says(made, tmp_path):
     reader = DataOf(DeepfakeArt("deepfakeart", made), tmp_path, WholePictures())
-    found = {(i.item, i.path, i.label, i.method, i.source, i.mask) for i in reader.find_items()}
+    found = {(i.item, i.path, i.label, i.method, i.source, i.mask, i.attributes["mask"]) for i in reader.find_items()}
     table = pd.read_parquet(made / "items.parquet").astype(object)
     table = table.where(table.notna(), None)
-    columns = ["item", "path", "label", "method", "source", "mask"]
+    assert table["attribute.mask"].value_counts().to_dict() == dict.fromkeys([*MASKS, "none"], len(SIZES))
+    columns = ["item", "path", "label", "method", "source", "mask", "attribute.mask"]
     assert found == set(table[columns].itertuples(index=False, name=None))
+
+
+def only_originals(root: Path, out: Path) -> Path:
+    """A copy of a data set without anything but `original.png`."""
+    for path in root.glob("similar/inpainting/*/original.png"):
+        (out / path.relative_to(root)).parent.mkdir(parents=True)
+        shutil.copy(path, out / path.relative_to(root))
+    return out
+
+
+def test_originals_alone_are_enough_and_keep_their_record_numbers(root, made, tmp_path):
+    make(only_originals(root, tmp_path / "originals"), tmp_path / "set")
+    assert files(tmp_path / "set") == files(made)
+    flat = tmp_path / "flat"  # a flat folder of pictures, named by their records
+    flat.mkdir()
+    for record in SIZES:
+        shutil.copy(root / "similar" / "inpainting" / record / "original.png", flat / f"{record}.png")
+    make(flat, tmp_path / "of_flat", "data=faces", "data.name=art")
+    expected, found = files(made), files(tmp_path / "of_flat")
+    pictures = {name for name in expected if name.endswith(".png")}
+    assert {name: found[name] for name in pictures} == {name: expected[name] for name in pictures}
+
+
+def test_originals_of_real_paintings_alone(shared_data, tmp_path):
+    root = only_originals(shared_data / "deepfakeart_layout", tmp_path / "originals")
+    make(root, tmp_path / "set")
+    table = pd.read_parquet(tmp_path / "set" / "items.parquet")
+    records = {path.name for path in root.glob("similar/inpainting/*")}
+    assert records == {"0", "3", "7", "12", "20", "31", "44", "58"}
+    assert set(table["item"]) == {
+        *(f"deepfakeart/real/{record}" for record in records),
+        *(f"deepfakeart/telea/{record}_{mask}" for record in records for mask in MASKS),
+    }
+    reader = DataOf(DeepfakeArt("deepfakeart_telea", tmp_path / "set"), tmp_path, WholePictures())
+    assert len(reader.find_items()) == 8 * 6
 
 
 def test_forgeries_keep_the_official_split_of_their_originals(root, tmp_path):

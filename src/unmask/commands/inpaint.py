@@ -5,6 +5,9 @@
   unmask inpaint data=deepfakeart data.root=DIR generator=classical      OpenCV's inpainting, no model
   unmask inpaint data=demo_deepfakeart generator=classical limit=20      try it out on rendered paintings
 
+Only the originals are read: a copy of DeepfakeArt without its forgeries is enough, and data=faces takes any folder of
+pictures. The forgeries keep the names of the originals, such as DeepfakeArt's record numbers.
+
 Files are written to similar/inpainting/N/{original,inpainting_MASK,mask_MASK}.png below out=DIR; white mask pixels are
 inpainted. Originals, like forgeries, are resized to the inpainter's size and back, so that resampling does not reveal
 a forgery. Outside the mask, a forgery equals its original bit for bit (paste=false keeps the model's output there).

@@ -38,7 +38,7 @@ class Item:
         official_test: whether the official test list contains the item.
         predefined: the item's split according to the data set itself; None if the data set assigns no split.
         mask: path of the mask, relative to the root; manipulated pixels are white. None if the item has no mask.
-        attributes: attributes of the picture by name: 1 yes, 0 no.
+        attributes: attributes of the picture by name: 1 yes, 0 no, or a word, such as the name of a mask.
     """
 
     item: str
@@ -50,7 +50,7 @@ class Item:
     official_test: bool = False
     predefined: str | None = None
     mask: str | None = None
-    attributes: Mapping[str, int] = field(default_factory=dict)
+    attributes: Mapping[str, int | str] = field(default_factory=dict)
 
 
 class ManifestError(ValueError):

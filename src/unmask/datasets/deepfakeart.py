@@ -2,7 +2,7 @@
 
 The data set was made to detect whether one of two pictures is a copy of the other. Here, the task is to classify single
 pictures as original or inpainted; masks show the inpainted regions. The files group.png, which show original and
-forgery side by side, are ignored.
+forgery side by side, are ignored. A copy may contain the originals alone: `unmask inpaint` makes forgeries of them.
 """
 
 import re
@@ -18,6 +18,7 @@ from unmask.datasets.lists import read_json
 CATEGORY = "similar/inpainting"
 LISTED = re.compile(rf"(?:.*/)?{CATEGORY}/([^/]+)/([^/]+)")
 FORGERY = re.compile(r"inpainting(?:_(.+))?\.png")
+NO_MASK = "none"  # attribute `mask` of an original; that of a forgery is the name of its mask, such as upper_left
 
 
 class DeepfakeArt(Source):
@@ -34,7 +35,8 @@ class DeepfakeArt(Source):
   {CATEGORY}/N/mask.png                                white where inpainted
   {CATEGORY}/N/inpainting_MASK.png, mask_MASK.png      instead or in addition: one pair per mask
   similar/train_similar.json, similar/test_similar.json          optional: the official split
-  methods.csv                                                    optional: `path,method` for several methods"""
+  methods.csv                                                    optional: `path,method` for several methods
+The originals alone are enough for `unmask inpaint`, which makes forgeries of them."""
     PROTOCOL_WORDS = {
         **Source.PROTOCOL_WORDS,
         "predefined": "the official lists; a painting and everything made from it stay together",
@@ -46,14 +48,18 @@ class DeepfakeArt(Source):
     PUBLISHED = {"deepfakeart": {"real": 5063, "fake": 5063}}  # arXiv:2306.01272, inpainting: 5,063 pairs
 
     def find_items(self) -> list[Item]:
-        """Return the original and the forgeries of each painting."""
+        """Return the original and the forgeries of each painting; only the originals if there is no forgery at all."""
         place = self.root / CATEGORY
         folders = sorted(entry for entry in place.iterdir() if entry.is_dir()) if place.is_dir() else []
         if not folders:
             raise ManifestError(f"no folders of paintings in {place}\n{self.explain()}")
         methods = read_methods(self.root / "methods.csv")
-        items = [item for folder in folders for item in self._painting(folder, methods)]
-        split_of = self._lists({item.path for item in items})
+        paintings = {folder: list(self._painting(folder, methods)) for folder in folders}
+        bare = [folder for folder, found in paintings.items() if len(found) == 1]
+        if 0 < len(bare) < len(folders):
+            raise ManifestError(f"{bare[0] / 'inpainting.png'} is missing: the download is incomplete")
+        items = [item for found in paintings.values() for item in found]
+        split_of = self._lists({item.path for item in items}, only_originals=bool(bare))
         return [replace(item, predefined=split_of.get(item.path.split("/")[2])) for item in items]
 
     def require(self, protocol: str, items: Sequence[Item]) -> None:
@@ -66,15 +72,17 @@ class DeepfakeArt(Source):
             )
 
     def _painting(self, folder: Path, methods: dict[str, str]) -> Iterator[Item]:
-        """Yield the original and the forgeries in the folder of one painting, with masks if there are any."""
+        """Yield the original and any forgeries in the folder of one painting, with masks if there are any."""
         number, where = folder.name, f"{CATEGORY}/{folder.name}"
         files = {file.name for file in folder.iterdir()}
         forgeries = {name: match.group(1) for name in sorted(files) if (match := FORGERY.fullmatch(name))}
-        if "original.png" not in files or not forgeries:
-            lost = "inpainting.png" if "original.png" in files else "original.png"
-            raise ManifestError(f"{folder / lost} is missing: the download is incomplete")
+        if "original.png" not in files:
+            raise ManifestError(f"{folder / 'original.png'} is missing: the download is incomplete")
         real, groups = f"{self.name}/real/{number}", (f"{self.name}/{number}",)
-        yield Item(real, f"{where}/original.png", 0, "real", groups=groups)
+        named = any(forgeries.values())
+        yield Item(
+            real, f"{where}/original.png", 0, "real", groups=groups, attributes={"mask": NO_MASK} if named else {}
+        )
         for name, kind in forgeries.items():
             mask = f"mask_{kind}.png" if kind else "mask.png"
             method = methods.get(f"{where}/{name}".lower(), "inpainting")
@@ -87,9 +95,10 @@ class DeepfakeArt(Source):
                 source=real,
                 groups=groups,
                 mask=f"{where}/{mask}" if mask in files else None,
+                attributes={"mask": kind} if kind else {},
             )
 
-    def _lists(self, on_disk: set[str]) -> dict[str, str]:
+    def _lists(self, on_disk: set[str], only_originals: bool) -> dict[str, str]:
         """Return the split of each painting in the official lists; empty if there are no lists."""
         files = {split: self.root / "similar" / f"{split}_similar.json" for split in ("train", "test")}
         missing = [path for path in files.values() if not path.is_file()]
@@ -97,7 +106,8 @@ class DeepfakeArt(Source):
             raise ManifestError(f"{missing[0]} is missing, but the other list of the official split exists")
         split_of: dict[str, str] = {}
         for split, path in files.items() if not missing else ():
-            for number, names in read_pairs(path):
+            for number, pair in read_pairs(path):
+                names = pair[:1] if only_originals else pair
                 for lost in (name for name in names if f"{CATEGORY}/{number}/{name}" not in on_disk):
                     raise ManifestError(
                         f"{path} lists {CATEGORY}/{number}/{lost}, which {self.root} lacks: the download is incomplete"

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unmask.config import Settings
 from unmask.data.manifest import Item, items_table
+from unmask.datasets.deepfakeart import NO_MASK
 from unmask.files import replace_file
 from unmask.generation.masks import MASKS
 
@@ -80,13 +82,14 @@ def _rows(jobs: Sequence[Job], name: str, method: str) -> list[Item]:
     item = jobs[0].original
     real = f"{name}/real/{jobs[0].record}"
     path = jobs[0].path("original").relative_to(jobs[0].out).as_posix()
-    rows = [
-        Item(real, path, 0, "real", groups=item.groups, official_test=item.official_test, predefined=item.predefined)
-    ]
+    shared: Settings = {
+        "groups": item.groups, "official_test": item.official_test, "predefined": item.predefined
+    }  # fmt: skip
+    rows = [Item(real, path, 0, "real", **shared, attributes={"mask": NO_MASK})]
     for job in jobs:
         path, mask = (job.path(kind).relative_to(job.out).as_posix() for kind in ("inpainting", "mask"))
         fake = f"{name}/{method}/{job.record}_{job.mask}"
-        rows.append(Item(fake, path, 1, method, real, item.groups, item.official_test, item.predefined, mask))
+        rows.append(Item(fake, path, 1, method, real, **shared, mask=mask, attributes={"mask": job.mask}))
     return rows
 
 
