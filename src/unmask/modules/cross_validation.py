@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
+from scipy.stats import loguniform
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import ParameterGrid, ParameterSampler, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -64,14 +65,28 @@ def build(classifier: str, C: float, gamma: float = 1.0) -> Pipeline:
 def candidates(
     classifier: str, C: Sequence[float], gamma: Sequence[float], num_features: int, draws: int | None, seed: int
 ) -> list[Settings]:
-    """Return all combinations of settings, or `draws` random ones; `gamma` is in units of 1 / number of features."""
+    """Return the settings to try in a grid search or, if `draws` is given, in a random search.
+
+    Args:
+        classifier: `gamma` is used only for `rbf`.
+        C: values of C.
+        gamma: values of gamma, in units of 1 / number of features.
+        num_features: number of features.
+        draws: None returns all combinations of the values. A number returns so many random combinations; each value is
+            drawn log-uniformly between the smallest and the largest of the given values (Bergstra and Bengio, "Random
+            Search for Hyper-Parameter Optimization", JMLR 13, 2012).
+        seed: seed of the random combinations.
+    """
     grid: dict[str, list[float]] = {"C": list(C)}
     if classifier == "rbf":
         grid["gamma"] = [value / num_features for value in gamma]
-    every = ParameterGrid(grid)
-    if draws is None or draws >= len(every):
-        return list(every)
-    return list(ParameterSampler(grid, draws, random_state=seed))
+    if draws is None:
+        return list(ParameterGrid(grid))
+    ends = {name: (min(values), max(values)) for name, values in grid.items()}
+    ranges = {name: loguniform(low, high) if low < high else [low] for name, (low, high) in ends.items()}
+    drawn = ParameterSampler(ranges, draws, random_state=seed)
+    # A checkpoint may hold Python's floats, but not NumPy's.
+    return [{name: float(value) for name, value in settings.items()} for settings in drawn]
 
 
 def folds(label: Labels, groups: NDArray[Any], count: int, seed: int) -> list[Fold]:
