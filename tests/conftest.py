@@ -1,9 +1,12 @@
 """What tests share: one thread, real data where it lies beside the checkout, a tiny prepared data set."""
 
+import atexit
 import contextlib
+import functools
 import io
 import os
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -17,10 +20,14 @@ import torch
 
 from unmask.cli import main
 from unmask.commands.prepare import prepare as prepare_verb
+from unmask.config.build import build
+from unmask.config.check import resolved
 from unmask.demo.portraits import render_portraits
 from unmask.demo.videos import render
 from unmask.media.decoders import DECODERS, choose_decoder
 from unmask.modules import detector
+from unmask.runs.figures import write_json
+from unmask.runs.identity import write_config
 
 torch.set_num_threads(1)
 
@@ -158,3 +165,18 @@ def fit_quietly(module, data, ckpt_path=None, **options):
     )  # fmt: skip
     trainer.fit(module, data, ckpt_path=ckpt_path)
     return trainer
+
+
+@functools.cache
+def stand_in_run() -> str:
+    """The folder of a finished run of a detector with initial weights, for configs that need a run."""
+    folder = tempfile.TemporaryDirectory(prefix="unmask-run-")
+    atexit.register(folder.cleanup)
+    place = Path(folder.name)
+    settings = resolved(compose("train", ["experiment=inpainting_svm/cnn", f"paths.out={place}"]))
+    write_config(settings, place)
+    weights = {f"network.{name}": value for name, value in build(settings["module"]["network"]).state_dict().items()}
+    (place / "checkpoints").mkdir()
+    torch.save({"state_dict": weights}, place / "checkpoints" / "best.ckpt")
+    write_json(place / "metrics.json", {"kind": "detector"})
+    return str(place)

@@ -1,6 +1,7 @@
 """A support vector machine on frozen features: scikit-learn's decisions, honest folds, the whole way."""
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import loguniform
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -22,10 +24,15 @@ from unmask.evaluation.loading import data_of
 from unmask.modules import cross_validation as cv
 from unmask.modules.svm import SVM
 from unmask.networks.baselines import PixelEncoder, SpectrumEncoder
-from unmask.networks.encoders import TimmEncoder
+from unmask.networks.classifier import FrameClassifier
+from unmask.networks.cnn import ResidualCnn
+from unmask.networks.encoders import SmallEncoder, TimmEncoder
+from unmask.networks.front_ends import FrontEnd, HighPass
+from unmask.networks.meso import Meso4
 from unmask.networks.svm import FeatureSVM
 from unmask.reporting.gather import _network
 from unmask.runs.checkpoints import load_weights
+from unmask.runs.encoder import TrainedEncoder
 from unmask.runs.run import Run
 
 
@@ -129,11 +136,32 @@ def test_the_choice_is_grid_searchs():
     np.testing.assert_allclose(choice.figures["auroc"], areas, atol=1e-9)
 
 
-def test_settings_are_tried_all_or_drawn():
+def test_a_grid_search_tries_all_values_and_a_random_search_draws_between_them():
     assert cv.candidates("linear", [1, 2, 3], [9], 10, None, 0) == [{"C": 1}, {"C": 2}, {"C": 3}]
-    drawn = cv.candidates("rbf", [1, 2, 3], [1, 2, 3], 10, 4, seed=0)
-    assert len(drawn) == 4 and drawn == cv.candidates("rbf", [1, 2, 3], [1, 2, 3], 10, 4, seed=0)
-    assert drawn != cv.candidates("rbf", [1, 2, 3], [1, 2, 3], 10, 4, seed=1)
+    drawn = cv.candidates("rbf", [0.01, 1, 100], [0.1, 10], 10, 400, seed=0)
+    assert len(drawn) == 400 and drawn == cv.candidates("rbf", [0.01, 1, 100], [0.1, 10], 10, 400, seed=0)
+    assert drawn != cv.candidates("rbf", [0.01, 1, 100], [0.1, 10], 10, 400, seed=1)
+    for name, low, high in (("C", 0.01, 100), ("gamma", 0.01, 1)):
+        values = np.array([entry[name] for entry in drawn])
+        assert low <= values.min() and values.max() <= high and len(set(values)) == 400, name
+        share = (values < np.sqrt(low * high)).mean()  # log-uniform: half of them below the geometric mean
+        assert share == pytest.approx(0.5, abs=0.08), name
+    assert {entry["C"] for entry in cv.candidates("rbf", [3], [1, 2], 10, 5, seed=0)} == {3}, "one value is fixed"
+
+
+def test_the_random_choice_is_randomized_searchs():
+    """RandomizedSearchCV with scipy's log-uniform distributions, the same folds and the same seed."""
+    features, label = blobs(200)
+    features = features.astype(np.float64)
+    splits = cv.folds(label, np.arange(200) // 2, 4, seed=0)
+    choice = cv.choose("rbf", features, label, splits, cv.candidates("rbf", [0.1, 10.0], [0.1, 3.0], 20, 5, seed=3))
+    pipeline = make_pipeline(StandardScaler(), SVC(class_weight="balanced"))
+    ranges = {"svc__C": loguniform(0.1, 10), "svc__gamma": loguniform(0.005, 0.15)}
+    search = RandomizedSearchCV(pipeline, ranges, n_iter=5, scoring="roc_auc", cv=splits, random_state=3)
+    search.fit(features, label)
+    assert choice.settings["C"] == pytest.approx(search.best_params_["svc__C"], rel=1e-9)
+    assert choice.settings["gamma"] == pytest.approx(search.best_params_["svc__gamma"], rel=1e-9)
+    assert choice.summary()["auroc"]["mean"] == pytest.approx(search.best_score_, abs=1e-9)
 
 
 def test_no_group_is_in_two_folds():
@@ -348,6 +376,134 @@ def test_what_cannot_be_says_so(place, extra, reason):
     small = ("module/network/encoder=pixels", "module.network.encoder.side=4", "name=refused")
     done = unmask("train", *SVM_RUN, f"data.root={place / 'raw'}", *small, *extra, cwd=place, expect=1)
     assert reason in done.stderr and "Traceback" not in done.stderr
+
+
+# ---- the chain: a CNN, then an SVM on its features
+
+CNN_RUN = ("module=detector", "module/network=cnn", "module.network.width=4", "trainer.max_epochs=2")
+CHAIN = ("module/network/encoder=run", "module.C=[1]", "module.gamma=[1.0]")
+
+
+@pytest.fixture(scope="module")
+def cnn(place) -> Run:
+    """A run of a CNN on the pictures."""
+    ours = [argument for argument in SVM_RUN if not argument.startswith(("module", "trainer.max"))]
+    unmask("train", *ours, *CNN_RUN, f"data.root={place / 'raw'}", "name=cnn", cwd=place)
+    (folder,) = (place / "outputs" / "cnn").iterdir()
+    return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def chain(place, cnn) -> tuple[Run, str]:
+    return train(place, "chain", *CHAIN, f"module.network.encoder.run={cnn.folder}")
+
+
+def test_the_svm_is_fitted_to_the_features_of_the_trained_cnn(chain, cnn, place):
+    """By hand: the CNN's own features of the files, scikit-learn at the chosen settings, the same logits."""
+    run, printed = chain
+    assert "cross-validation figures are too good" in printed
+    network = cnn.network()
+
+    def read(table):
+        names = zip(table["item"], table["method"], strict=True)
+        folder = {"real": "real", "noise": "fake/noise"}
+        files = [place / "raw" / folder[method] / f"{item.split('/')[-1]}.png" for item, method in names]
+        pixels = np.stack([np.array(Image.open(file)) for file in files]).transpose(0, 3, 1, 2)
+        with torch.no_grad():
+            return network.encode(torch.from_numpy(pixels).float() / 255).double().numpy()
+
+    ((prepared, split),) = data_of(run).members
+    items = prepared.manifest(split)
+    training, test = items[items["split"] == "train"], run.predictions("test")
+    model = make_pipeline(StandardScaler(), SVC(class_weight="balanced", **run.metrics["cv"]["settings"]))
+    model.fit(read(training), training["label"])
+    slope = float(load_weights(run.checkpoint)["network.slope"])
+    np.testing.assert_allclose(test["logit"], slope * model.decision_function(read(test)), rtol=1e-3, atol=1e-3)
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(network.state_dict(), type(network)(width=4).state_dict())  # it was trained
+
+
+def test_the_run_of_the_svm_does_not_need_the_folder_of_the_cnn(chain, cnn, place):
+    run, _ = chain
+    inside = run.config["module"]["network"]["encoder"]
+    assert inside["run"] is None and inside["network"] == cnn.config["module"]["network"]
+    hidden = cnn.folder.rename(cnn.folder.with_name("hidden"))
+    try:
+        before = run.predictions("test")
+        unmask("evaluate", f"run={run.folder}", "trainer=cpu", cwd=place)
+        after = run.predictions("test")
+    finally:
+        hidden.rename(cnn.folder)
+    pd.testing.assert_frame_equal(after, before, check_exact=False, atol=1e-4)
+
+
+def test_augmented_copies_go_through_the_trained_cnn(chain, cnn, place):
+    given = (*CHAIN, f"module.network.encoder.run={cnn.folder}", "module.copies=1", "augment@data.augment=saved_again")
+    copies, _ = train(place, "chain_copies", *given)
+    assert copies.metrics["cv"]["samples"] == 2 * chain[0].metrics["cv"]["samples"]
+
+
+def test_a_search_in_a_run_is_counted(place):
+    small = ("module/network/encoder=spectrum", "module.network.encoder.bins=8", "module.draws=5")
+    run, _ = train(place, "drawn", *small)
+    assert run.metrics["cv"]["tried"] == 5
+    assert 0.1 < run.metrics["cv"]["settings"]["C"] < 10 and run.metrics["cv"]["settings"]["C"] != 1
+
+
+def test_test_items_that_the_cnn_was_trained_on_are_refused(place, cnn):
+    given = (*SVM_RUN, *CHAIN, f"data.root={place / 'raw'}", f"module.network.encoder.run={cnn.folder}", "name=leak")
+    done = unmask("train", *given, "data.split.seed=1", cwd=place, expect=1)
+    assert "test items, such as tiny/" in done.stderr and "were in the training or validation split" in done.stderr
+    assert "Traceback" not in done.stderr and not list(place.glob("outputs/leak/*/metrics.json"))
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda folder: (folder / "metrics.json").unlink(), "not finished"),
+        (lambda folder: _edit(folder / "metrics.json", '"detector"', '"generator"'), "is a generator; expected a run"),
+        (
+            lambda folder: _edit(folder / ".hydra/config.yaml", "networks.cnn.ResidualCnn", "runs.run.Run"),
+            "not an allow",
+        ),
+        (lambda folder: _edit(folder / ".hydra/config.yaml", "width: 4", "width: 400000"), "much larger module"),
+        (lambda folder: _edit(folder / ".hydra/config.yaml", "width: 4", "width: ${oc.env:HOME}"), "calls a resolver"),
+        (lambda folder: (folder / "checkpoints/best.ckpt").write_bytes(b"cos\nsystem\n"), "is refused"),
+        (lambda folder: shutil.rmtree(folder / ".hydra"), "not a run folder"),
+    ],
+)
+def test_a_run_that_is_no_safe_detector_is_refused_as_an_encoder(place, cnn, tmp_path, edit, said):
+    """The rules for foreign run folders hold for the encoder of another run: nothing of it is run or downloaded."""
+    shutil.copytree(cnn.folder, tmp_path / "foreign")
+    edit(tmp_path / "foreign")
+    given = (*SVM_RUN, *CHAIN, f"data.root={place / 'raw'}", "name=foreign")
+    done = unmask("train", *given, f"module.network.encoder.run={tmp_path / 'foreign'}", cwd=place, expect=1)
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def _edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_missing_run_is_one_problem(place):
+    done = unmask("train", *SVM_RUN, "module/network/encoder=run", f"data.root={place / 'raw'}", cwd=place, expect=1)
+    assert "1 problem" in done.stderr and "pass module.network.encoder.run=" in done.stderr
+
+
+def test_networks_of_all_kinds_become_encoders():
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    for network in (ResidualCnn(4), FrameClassifier(partial(SmallEncoder, width=4)), Meso4(image_size=32)):
+        network.eval()
+        encoder = TrainedEncoder(network)
+        features = encoder(x)
+        assert features.shape == (2, encoder.num_features)
+        torch.testing.assert_close(network.head(features), network(x))
+    with pytest.raises(ValueError, match="FrontEnd does not separate an encoder from a classifier"):
+        TrainedEncoder(FrontEnd(HighPass(), ResidualCnn(4)))
+    with pytest.raises(ValueError, match="3 channels, but 6"):
+        TrainedEncoder(ResidualCnn(4), channels=6)
 
 
 def test_runs_from_before_flops_were_counted_are_told_of():

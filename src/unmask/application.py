@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unmask.config import conf_dir, slips
+from unmask.config import Settings, conf_dir, slips
 from unmask.config.check import resolved
 from unmask.failures import DISK, disk, fail_clearly, is_fixable
 from unmask.runs.identity import prepared_hash, run_id
@@ -36,10 +36,11 @@ def register_resolvers() -> None:
     """Register the config resolvers.
 
     `${run_id:}` is the ID of the run, `${count:LIST}` the length of a list, and `${mode_of:METRIC}` is `min` if smaller
-    values of a detector's metric are better, else `max`.
+    values of a detector's metric are better, else `max`. `${network_of:RUN}` is the config of a run's network.
     """
     OmegaConf.register_new_resolver("mode_of", _mode_of, replace=True)
     OmegaConf.register_new_resolver("count", len, replace=True)
+    OmegaConf.register_new_resolver("network_of", _network_of, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: _run_id(_root_), replace=True, use_cache=False)
 
 
@@ -47,6 +48,12 @@ def _mode_of(metric: str) -> str:
     from unmask.metrics.detection import mode_of  # imported here, because most verbs do not need pandas
 
     return mode_of(metric)
+
+
+def _network_of(run: str) -> Settings:
+    from unmask.runs.encoder import network_of  # imported here, because most verbs do not need PyTorch
+
+    return network_of(run)
 
 
 def _run_id(root: DictConfig) -> str:

@@ -26,6 +26,7 @@ OURS = (
     "unmask.networks",
     "unmask.perturb",
     "unmask.provenance.marking",
+    "unmask.runs.encoder.TrainedEncoder",
     "unmask.training",
 )
 THEIRS = ("diffusers.schedulers", "torch.nn.modules", "torch.optim", "torchvision.transforms.v2")
@@ -44,17 +45,19 @@ FUNCTIONS = (  # an entry for a module allows all of its functions
 )
 ALLOWED = (*OURS, *THEIRS, *TRAINING)
 
-#: Arguments that name pretrained weights or allow a download, each with a value that reads and downloads nothing.
-#: In a config that came with a run, these values are used, because the weights are in the run's checkpoint.
+#: Arguments that name pretrained weights or a run whose weights are loaded, or that allow a download, each with a value
+#: that reads and downloads nothing. In a config that came with a run, these values are used, because the weights are in
+#: the run's checkpoint.
 NEUTRAL: dict[str, Any] = {
     "weights": None,
     "resnet_weights": None,
     "densenet_weights": None,
     "pretrained": None,
     "download": False,
+    "run": None,
 }
 #: Arguments with the path of a folder or file that is only read, such as the training data of a run.
-READ_ONLY = frozenset({"root", "prepared", "run"})
+READ_ONLY = frozenset({"root", "prepared"})
 #: Arguments with an output path; a config that came with a run may not contain these arguments.
 WRITING = frozenset({"dirpath", "folder", "save_dir", "default_root_dir", "cache_dir", "out"})
 # Modules whose classes write or delete files in training. A config that came with a run may not build these classes.

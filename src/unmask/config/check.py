@@ -13,6 +13,8 @@ from unmask.config.annotations import misfits
 from unmask.config.targets import ConfigError, check_target
 from unmask.config.values import out_of_range
 
+REFERENCE = re.compile(r"\$\{(\.*)([\w.]+)\}")  # such as ${image_size} or ${..root}
+
 
 def validate(cfg: DictConfig, *only: str) -> None:
     """Raise `ConfigError` unless every value is set and every `_target_` is allowed and accepts its keys.
@@ -73,10 +75,12 @@ def _origin(cfg: DictConfig, path: str) -> str:
     parent, _, key = path.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     raw = OmegaConf.to_container(node, resolve=False).get(key) if isinstance(node, DictConfig) else None  # type: ignore[union-attr]
-    if not (reference := re.fullmatch(r"\$\{(\.*)([\w.]+)\}", str(raw))):
-        return path
-    dots, name = reference.groups()
-    return _origin(cfg, ".".join([*path.split(".")[: -len(dots)], name]) if dots else name)
+    return _origin(cfg, *_references(str(raw), path)) if REFERENCE.fullmatch(str(raw)) else path
+
+
+def _references(raw: str, path: str) -> set[str]:
+    """Return the keys that an interpolation refers to; references with leading dots are relative to its own `path`."""
+    return {".".join([*path.split(".")[: -len(dots)], name]) if dots else name for dots, name in REFERENCE.findall(raw)}
 
 
 def _repeats(cfg: DictConfig, path: str, missing: set[str], partial: bool) -> bool:
@@ -86,7 +90,7 @@ def _repeats(cfg: DictConfig, path: str, missing: set[str], partial: bool) -> bo
     if partial or not isinstance(node, DictConfig) or key not in node or not OmegaConf.is_interpolation(node, key):
         return False
     raw = str(OmegaConf.to_container(node, resolve=False)[key])  # type: ignore[index, call-overload]
-    return any(raw == f"${{{root}}}" for root in missing)
+    return not missing.isdisjoint(_references(raw, path))
 
 
 def _problems(path: str, node: Any) -> Iterator[tuple[str, str]]:

@@ -15,6 +15,7 @@ from unmask.data.datamodule import DataModule
 from unmask.modules import cross_validation as cv
 from unmask.modules.detector import Batch, Detector
 from unmask.networks.svm import FeatureSVM
+from unmask.runs.encoder import TrainedEncoder
 
 
 class SVM(Detector):
@@ -31,9 +32,10 @@ class SVM(Detector):
             the same total weight.
         C: values of the inverse regularisation strength to try.
         gamma: values of gamma to try for `rbf`, in units of 1 / number of features.
-        draws: number of randomly drawn combinations of C and gamma to try; null tries all.
+        draws: None for a grid search, which tries all combinations of C and gamma. A number for a random search, which
+            tries so many combinations, each drawn log-uniformly between the smallest and the largest of the values.
         folds: number of cross-validation folds, at least 2; a source and all fakes made from it are in the same fold.
-        seed: random seed for the folds and the drawn combinations.
+        seed: random seed of the folds and of the random search.
         monitor: see `Detector`.
         channels_last: see `Detector`.
         features: `exact` or `auto`, see `Detector`.
@@ -88,6 +90,12 @@ class SVM(Detector):
                 f"module.copies={self.copies}: an SVM is fitted to the stored crops (module.copies=0 "
                 "augment@data.augment=none blend@data.blend=none), or also to augmented copies (module.copies=2 "
                 "augment@data.augment=saved_again)"
+            )
+        if isinstance(encoder := self.encoded.encoder, TrainedEncoder):
+            encoder.require_unseen(self.data.items.query("split == 'test'")["item"])
+            self.print(
+                "the encoder was trained on the same training split, so cross-validation figures are too good; test "
+                "figures are not affected"
             )
         copies = [] if self.cv else self._augmented(self.data)
         self.data.augment = Augmentation()  # from here on, training samples are the stored crops

@@ -1,0 +1,98 @@
+"""The network of a finished run as an encoder: its features are the input of another classifier."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol, cast, runtime_checkable
+
+import pandas as pd
+from torch import Tensor, nn
+
+from unmask.config import Settings
+from unmask.networks.encoded import EncodedNetwork
+from unmask.runs.errors import RunError
+from unmask.runs.run import Run
+
+KEY = "module.network.encoder.run"  # the key that users set, for messages
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """Interface of a frame detector whose last layers classify features."""
+
+    num_features: int
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the features [N, num_features] of RGB frames x [N, 3, H, W] in [0, 1]."""
+
+
+class TrainedEncoder(nn.Module):
+    """Encode frames with the network of a finished detector run, without its classifier.
+
+    Args:
+        network: the network of the run, see `network_of`: an `EncodedNetwork`, whose encoder is used, or a network
+            with `encode`.
+        run: the run folder whose weights are loaded; None in a config that came with a run, because the weights are
+            then in the checkpoint of that run.
+        channels: number of input channels; only 3, RGB.
+
+    Raises:
+        RunError: the run is not a finished detector, or its weights cannot be read safely.
+        ValueError: the network has no encoder, or `channels` is not 3.
+    """
+
+    def __init__(self, network: nn.Module, run: str | None = None, channels: int = 3) -> None:
+        super().__init__()
+        if channels != 3:
+            raise ValueError(f"{KEY}={run}: a trained network takes 3 channels, but {channels} are needed")
+        if not isinstance(network, EncodedNetwork | Encodes):
+            raise ValueError(
+                f"{KEY}={run}: {type(network).__name__} does not separate an encoder from a classifier; choose the run "
+                "of another network, such as module/network=cnn or timm"
+            )
+        self.channels, self.run = channels, None if run is None else Path(run)
+        self.num_features = int((network.encoder if isinstance(network, EncodedNetwork) else network).num_features)  # type: ignore[arg-type]
+        self.network = network
+        if self.run is not None:
+            network.load_state_dict(Run(self.run).network().state_dict())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features [N, num_features] of RGB frames x [N, 3, H, W] in [0, 1]."""
+        network = self.network
+        features: Tensor = (
+            network.encoder(x) if isinstance(network, EncodedNetwork) else cast(Encodes, network).encode(x)
+        )
+        return features
+
+    def require_unseen(self, items: Iterable[str]) -> None:
+        """Check that the network was neither trained nor selected on these test items, which are given by name.
+
+        Raises:
+            ValueError: some items were in the training or validation split of the run.
+        """
+        if self.run is None:
+            return
+        tables = {split: Run(self.run).predictions(split) for split in ("val", "test")}
+        known = set(pd.concat(tables.values())["dataset"])
+        unseen = set(tables["test"]["item"])
+        seen = sorted(item for item in items if item.partition("/")[0] in known and item not in unseen)
+        if seen:
+            raise ValueError(
+                f"{KEY}={self.run}: {len(seen)} test items, such as {seen[0]}, were in the training or validation "
+                "split of this run, so test figures would be too good; train both runs on the same splits (data.split)"
+            )
+
+
+def network_of(folder: str) -> Settings:
+    """Return the config of a run's network, so that another config can contain the network.
+
+    Raises:
+        RunError: the run is not a finished detector, or its config or its checkpoint is refused.
+        ForeignConfigError: the config of the run is refused.
+    """
+    run = Run(Path(folder))
+    run.require_weights()
+    if not run.detects:
+        raise RunError(f"run={folder}: {run.name} is a {run.kind}; expected a run of a detector")
+    run.network()  # builds the network with a limit on its size, and reads its weights, so that a bad run fails here
+    node: Settings = run.config["module"]["network"]
+    return node
