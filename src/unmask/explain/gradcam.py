@@ -132,7 +132,7 @@ def _grad_cam(model: nn.Module, frames: Tensor, clips: bool, toward: int) -> Map
 
     model = _Frames(model, clips)
     layer = find_layer(model, frames)
-    with GradCAM(model, [layer], reshape_transform=lambda output: as_maps(output, _prefix(model))) as cam:
+    with GradCAM(model, [layer], reshape_transform=lambda output: as_maps(output, prefix_tokens(model) or 0)) as cam:
         maps: Maps = cam(frames, [BinaryClassifierOutputTarget(toward)])  # scaled per frame, to a maximum of 1
         features, gradients = cam.activations_and_grads.activations[0], cam.activations_and_grads.gradients[0]
     heat = (features * gradients.mean((2, 3), keepdim=True)).sum(1).relu().flatten(1).amax(1).numpy()  # [T]
@@ -190,5 +190,6 @@ def as_maps(output: Tensor, prefix: int = 0) -> Tensor:
     return output.permute(0, 3, 1, 2) if channels_last else output
 
 
-def _prefix(network: nn.Module) -> int:
-    return max((part.num_prefix_tokens for part in network.modules() if isinstance(part, Prefixed)), default=0)
+def prefix_tokens(network: nn.Module) -> int | None:
+    """Return the number of tokens before the patch tokens; None if the network is not a vision transformer."""
+    return max((part.num_prefix_tokens for part in network.modules() if isinstance(part, Prefixed)), default=None)

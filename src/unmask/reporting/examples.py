@@ -54,6 +54,25 @@ def explained(predictions: pd.DataFrame, count: int, localiser: bool) -> list[Ch
     return fakes[:room] + reals
 
 
+def of_each_class(predictions: pd.DataFrame, localiser: bool, count: int) -> list[Choice]:
+    """Select a real item and a fake item for feature maps: if possible, items that have heat maps, too.
+
+    Args:
+        predictions: the prediction table of a split.
+        localiser: see `explained`.
+        count: number of items with heat maps.
+
+    Returns:
+        Of each class that was scored, the item with the median score among the candidates.
+    """
+    candidates, chosen = [*explained(predictions, count, localiser)], []
+    for label in (0, 1):
+        of_class = [one for one in candidates if one.label == label]
+        of_class = of_class or [one for one in typical(predictions) if one.label == label][: 1 if label == 0 else None]
+        chosen += sorted(of_class, key=lambda one: (one.score, one.item))[len(of_class) // 2 :][:1]
+    return chosen
+
+
 def errors(predictions: pd.DataFrame, threshold: float) -> tuple[list[Choice], int]:
     """Return the misclassified items farthest from the video `threshold` (a logit), and the number of all errors."""
     videos = detection.videos(predictions).dropna(subset=["score"])
