@@ -1,10 +1,12 @@
 """Heat maps: by hand, on every kind of network, and whether they find a forgery that a network has learnt."""
 
 import json
+import re
 from copy import deepcopy
 from functools import partial
 
 import cv2
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,10 +14,13 @@ import torch
 from torch import nn
 
 from conftest import TINY, unmask
+from unmask.data.pixels import to_float
 from unmask.demo.forgeries import FaceSwap, Slide
 from unmask.demo.people import Person
 from unmask.demo.scenes import Scene
+from unmask.evaluation.loading import data_of
 from unmask.explain import items
+from unmask.explain.feature_maps import feature_maps
 from unmask.explain.gradcam import find_layer, heat_maps, overlay, thawed
 from unmask.explain.sanity import agreement, scrambled
 from unmask.networks.classifier import FrameClassifier
@@ -25,6 +30,7 @@ from unmask.networks.hybrid import Hybrid
 from unmask.networks.meso import MesoInception4
 from unmask.networks.unet import UNet
 from unmask.reporting import gather
+from unmask.runs.run import Run
 
 
 def timm_classifier(name, size, tuned=("*",)):
@@ -127,6 +133,29 @@ def test_every_kind_of_network_has_heat_maps_and_stays_as_it_is(name):
     assert grads == [parameter.requires_grad for parameter in network.parameters()]
     assert modes == [part.training for part in network.modules()]
     assert not any(part._forward_hooks for part in network.modules()), "a hook was left behind"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_kind_of_network_has_feature_maps(name):
+    """Against hooks on the network itself: the outputs of its first and its last convolution."""
+    built, size, frames = NETWORKS[name]
+    torch.manual_seed(0)
+    network, seen = built().eval(), {}
+    x = torch.rand(1, *([frames] if frames else []), 3, size, size, generator=torch.Generator().manual_seed(1))
+    found = feature_maps(network, x)
+
+    def note(layer, output):
+        if min(output.shape[2:]) > 1:
+            seen[layer] = output
+
+    for layer, part in network.named_modules():
+        if isinstance(part, nn.Conv2d):
+            part.register_forward_hook(lambda part, _, output, layer=layer: note(layer, output))
+    with torch.no_grad():
+        network(x)
+    assert list(found) == list(dict.fromkeys([next(iter(seen)), list(seen)[-1]]))
+    for layer, maps in found.items():
+        np.testing.assert_allclose(maps, seen[layer][len(seen[layer]) // 2].numpy(), atol=1e-5)
 
 
 def test_a_sample_has_the_same_map_in_any_batch():
@@ -296,9 +325,109 @@ def test_a_training_leaves_heat_maps_and_the_report_shows_them(run, workplace):
     assert all(entry["item"] in page for entry in about["items"])
 
 
+def test_a_training_leaves_feature_maps_of_two_items_that_have_heat_maps(run):
+    layers = json.loads((run / "feature_maps/feature_maps.json").read_text())["layers"]
+    assert [layer["layer"] for layer in layers] == ["stages.0.0.0", "stages.3.0.0"], (
+        "the first and the last convolution"
+    )
+    assert [layer["shape"] for layer in layers] == [[8, 64, 64], [16, 8, 8]]
+    assert sorted(layers[0]["channels"]) == list(range(8)) and len(set(layers[1]["channels"])) == 15
+    heated = {entry["item"] for entry in json.loads((run / "explain/explain.json").read_text())["items"]}
+    for layer in layers:
+        assert [one["why"].split()[0] for one in layer["shown"]] == ["real", "fake"]
+        assert {one["item"] for one in layer["shown"]} <= heated
+    shapes = [cv2.imread(str(run / f"feature_maps/{number}.png"), cv2.IMREAD_UNCHANGED).shape for number in range(4)]
+    assert shapes == [(296, 396, 4)] * 2 + [(396, 396, 4)] * 2, "9 and 16 tiles of 96 px, with gaps of 4 px"
+
+
+def test_the_tiles_are_the_channels_of_the_layer(run, workplace):
+    """Again, from the stored crop: a hook on the run's network, matplotlib's viridis."""
+    layer = json.loads((run / "feature_maps/feature_maps.json").read_text())["layers"][1]
+    own, seen = Run(run), []
+    data = data_of(own, prepared=str(workplace / "outputs/prepared"))
+    data.setup("test")
+    table, scored = data.samples["test"].table, own.predictions("test")
+    network = own.network()
+    network.get_submodule(layer["layer"]).register_forward_hook(lambda part, _, output: seen.append(output[0]))
+    for one in layer["shown"]:
+        best = scored[scored["item"] == one["item"]].nlargest(1, "logit").iloc[0]
+        (row,) = np.flatnonzero((table["item"] == one["item"]) & (table["frame"] == best["frame"]))
+        with torch.no_grad():
+            network(to_float(data.samples["test"].pixels([row]), 64))
+    maps = torch.stack(seen)[:, layer["channels"]]  # [2, 15, 8, 8]
+    low, high = maps.amin((0, 2, 3)), maps.amax((0, 2, 3))
+    for number, one in enumerate(layer["shown"]):
+        sheet = cv2.imread(str(run / "feature_maps" / one["file"]), cv2.IMREAD_UNCHANGED)[..., [2, 1, 0, 3]]
+        for place in range(15):
+            top, left = (100 * at for at in divmod(place + 1, 4))
+            value = (maps[number, place] - low[place]) / (high[place] - low[place])
+            colours = 255 * matplotlib.colormaps["viridis"](value.numpy())[..., :3]
+            centres = sheet[top + 6 : top + 96 : 12, left + 6 : left + 96 : 12, :3]  # of the 12 px of each value
+            np.testing.assert_allclose(centres, colours, atol=4)
+    assert layer["channels"] == sorted(layer["channels"], key=lambda at: -strength(torch.stack(seen), at))[:15]
+
+
+def strength(maps, channel):
+    return float(maps[:, channel].flatten(1).std(dim=1, correction=0).mean())
+
+
+def test_a_run_keeps_the_latency_of_its_network_and_the_report_shows_both(run, workplace):
+    latency = json.loads((run / "metrics.json").read_text())["latency"]
+    assert latency.pop("frames") is None and set(latency) == {"cpu_1_thread"}, "the tests run with one thread"
+    one = latency["cpu_1_thread"]
+    assert one["threads"] == 1 and one["device"] and one["milliseconds"] > 0 and 1 <= one["passes"] <= 20
+    printed = unmask("report", f"run={run}", "resamples=20", cwd=workplace).stdout
+    page = (run / "report.html").read_text()
+    for text in (page, printed):
+        assert f"ms on 1 thread of {one['device']}, per image at batch size 1" in text
+    assert "Layer <code>stages.0.0.0</code>" in page and "8 channels of 64 &times; 64" in page
+    assert page.count('alt="Feature maps of') == 4
+
+
+def test_chosen_layers_and_no_latency(workplace, demo_root):
+    quick = (
+        *TINY,
+        "trainer=cpu",
+        "trainer.max_epochs=1",
+        "data.batch_size=16",
+        f"data.root={demo_root}",
+        "name=chosen",
+    )
+    command = ("train", "experiment=demo_celebdf/meso4", *quick)
+    done = unmask(*command, "feature_maps=[stage.1]", cwd=workplace, expect=1)
+    assert "feature_maps=stage.1: the network has no such layer; did you mean stages.1" in done.stderr
+    assert not (workplace / "outputs/chosen").exists(), "refused before anything was written"
+    unmask(*command, "feature_maps=[stages.1,stages.0.0]", "latency=false", cwd=workplace)
+    (folder,) = (workplace / "outputs/chosen").iterdir()
+    layers = json.loads((folder / "feature_maps/feature_maps.json").read_text())["layers"]
+    assert [layer["layer"] for layer in layers] == ["stages.1", "stages.0.0"]
+    assert "latency" not in json.loads((folder / "metrics.json").read_text())
+    unmask(*command, "feature_maps=[]", "rerun=true", cwd=workplace)
+    assert not list(folder.glob("feature_maps/*")), "the same run folder, without the old pictures"
+    assert "latency" in json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("layers", "count", "said"),
+    [
+        ("stages.0", 4, "feature_maps=stages.0: expected a list of layers, such as [stages.0], or null"),
+        (3, 4, "feature_maps=3: expected a list of layers"),
+        (["see"], 0, "feature_maps=[see]: has no effect with explain=0"),
+    ],
+)
+def test_values_of_feature_maps_that_are_refused(layers, count, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        items.require_layers(Difference(), None, count, layers)
+    for fine in (None, []):
+        items.require_layers(Difference(), None, 0, fine)
+
+
 def test_a_heat_map_that_fails_is_a_warning(tmp_path):
     network, scored = Difference(), pd.DataFrame({"logit": [0.0]})
-    with pytest.warns(UserWarning, match="heat maps failed .* the run itself finished"):
+    with (
+        pytest.warns(UserWarning, match="heat maps failed .* the run itself finished"),
+        pytest.warns(UserWarning, match="feature maps failed .* the run itself finished"),
+    ):
         items.explain(network, False, scored, None, tmp_path, 4)
     assert not list(tmp_path.iterdir()) and gather._heat(tmp_path) is None
     items.explain(network, False, scored, None, tmp_path, 0)

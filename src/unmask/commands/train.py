@@ -36,7 +36,7 @@ from unmask.config.values import check_optimizers
 from unmask.console import log, quiet, say, show
 from unmask.data.datamodule import DataModule, build_data
 from unmask.data.duplicates import DUPLICATES
-from unmask.evaluation.facts import detector_facts
+from unmask.evaluation.facts import detector_facts, measured_latency
 from unmask.evaluation.handled import score_handled
 from unmask.evaluation.suite import Detection
 from unmask.explain import items
@@ -81,6 +81,7 @@ def train(cfg: DictConfig) -> float | None:
     log.info(typed_command("train"))  # also marks the folder as in use, see `removed_if_unused`
     seed_everything(cfg.seed, workers=True, verbose=False)
     module: Module = build(settings["module"])
+    items.require_layers(module.trained, data, settings["explain"], settings["feature_maps"])
     if not _is_child():
         data.verify()
     data.setup("fit")
@@ -100,10 +101,11 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def _publish(settings: Settings, module: Module, data: DataModule, test: Results, out: Path) -> None:
-    """Add heat maps to a finished run, then print its results and write its page."""
+    """Add heat maps and feature maps to a finished run, then print its results and write its page."""
     if len(data.duplicates):
         write_text(out / DUPLICATES, data.duplicates.to_csv(index=False))
-    items.explain(module.trained, module.kind == "segmenter", test.table, data, out, settings["explain"])
+    count, layers = settings["explain"], settings["feature_maps"]
+    items.explain(module.trained, module.kind == "segmenter", test.table, data, out, count, layers)
     publish.show(out, settings["report"])
 
 
@@ -166,7 +168,9 @@ def _run(
         module.to(trainer.strategy.root_device)
         _handle(settings, module, data, results["test"], out)
         epoch = best_epoch(best) if chosen else epochs or None
-        _write_metrics(out, module, data, results, _learning(module, results["val"], epoch, epochs))
+        facts = _learning(module, results["val"], epoch, epochs)
+        facts |= measured_latency(module, data) if settings["latency"] else {}
+        _write_metrics(out, module, data, results, facts)
     if not len(data.samples["test"]):
         say(f"no test metrics: {data.why_empty('test')}", style="yellow")
     return results

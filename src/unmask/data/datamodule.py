@@ -100,6 +100,12 @@ class DataModule(LightningDataModule):
         own = ("root", "not used by a mixture; set data.parts.NAME.root for each of its data sets")
         return [own, *((f"split.{name}", why) for name in names), *self.sampling.unread()]
 
+    def blank(self) -> Tensor:
+        """Return a black sample [1, 3, S, S] or [1, T, 3, S, S] of the size of the network's input."""
+        side = self.loader.image_size
+        frames = [] if self.sampling.frames is None else [self.sampling.frames]
+        return torch.zeros(1, *frames, 3, side, side)
+
     def verify(self) -> None:
         """Check all files of the prepared crops against their stored checksums.
 

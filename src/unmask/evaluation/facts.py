@@ -1,14 +1,16 @@
-"""Entries of metrics.json for detectors: thresholds, calibration and FLOPs."""
+"""Entries of metrics.json for detectors: thresholds, calibration, FLOPs and latency."""
 
 import pandas as pd
-import torch
 
 from unmask.config import Settings
 from unmask.data.datamodule import DataModule
 from unmask.metrics import detection
 from unmask.metrics.calibrate import fit_all
 from unmask.networks.flops import count_flops
+from unmask.networks.latency import measure_latency
 from unmask.training.module import Module
+
+DETECTORS = ("detector", "segmenter")  # kinds of modules whose latency is measured
 
 
 def detector_facts(module: Module, data: DataModule, validation: pd.DataFrame | None) -> Settings:
@@ -27,9 +29,23 @@ def detector_facts(module: Module, data: DataModule, validation: pd.DataFrame | 
 
 def _flops(module: Module, data: DataModule) -> int | None:
     """Count the FLOPs for one sample at the run's input size; None if the network cannot run on meta tensors."""
-    side = data.loader.image_size
-    frames = [] if data.sampling.frames is None else [data.sampling.frames]
     try:
-        return count_flops(module.trained, torch.zeros(1, *frames, 3, side, side))
+        return count_flops(module.trained, data.blank())
     except RuntimeError:
         return None
+
+
+def measured_latency(module: Module, data: DataModule) -> Settings:
+    """Return the entry `latency` of metrics.json: milliseconds for one sample at the run's input size.
+
+    The durations differ from run to run, so runs with equal results differ in this entry. It is empty for modules that
+    are not detectors, or if the network cannot run at batch size 1.
+    """
+    if module.kind not in DETECTORS:
+        return {}
+    try:
+        found = measure_latency(module.trained, data.blank(), module.device)
+    except RuntimeError:  # for example, the GPU is out of memory
+        return {}
+    each = {name: one._asdict() for name, one in found.items()}
+    return {"latency": {"frames": data.sampling.frames, **each}}

@@ -11,7 +11,7 @@ from unmask.config.allowed import NEUTRAL
 from unmask.config.build import build
 from unmask.console import say
 from unmask.data.datamodule import DataModule
-from unmask.evaluation.facts import detector_facts
+from unmask.evaluation.facts import DETECTORS, detector_facts, measured_latency
 from unmask.files import file_hash, printable
 from unmask.networks.weights import load_state, read_state_dict
 from unmask.runs.checkpoints import best_of
@@ -23,7 +23,6 @@ from unmask.training.evaluation import Results, evaluate
 from unmask.training.module import Module
 
 KERAS = (".h5", ".hdf5")
-DETECTORS = ("detector", "segmenter")
 FITTED = "the one with the best balanced accuracy on the validation split"
 NOT_FITTED = "0.5, not fitted, because the validation split lacks scored items of at least one class"
 
@@ -60,6 +59,7 @@ def import_published(settings: Settings, data: DataModule, path: Path, folder: P
         protocol = data.protocol_words(split) | words
         write_predictions(predictions_path(folder, split), found.table, protocol, found.figures)
     about: Settings = {"weights": {"file": path.name, "sha256": digest}, "command": command}
+    about |= measured_latency(module, data) if settings["latency"] else {}
     about["remarks"] = [] if fitted else [f"The threshold is {NOT_FITTED}."]
     write_json(folder / "metrics.json", about | _metrics(module, data, results))
 

@@ -1,13 +1,16 @@
-"""Compute heat maps of some test items at the end of training, and write files that the report reads.
+"""Draw heat maps and feature maps of some test items at the end of training, and write files that the report reads.
 
 explain/explain.json   the items, why each was chosen, and the result of the sanity check; written last
 explain/0.png ...      one image per item: the detector's input, the heat map over it, and the true mask if known
+feature_maps/feature_maps.json   the layers, their shapes, the channels shown, and the items; written last
+feature_maps/0.png ...           one image per layer and item: the detector's input and the layer's channels
 """
 
 import json
 import math
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +25,22 @@ from unmask.data.dataset import CropDataset
 from unmask.data.pixels import to_float
 from unmask.files import replacing, write_text
 from unmask.reporting import examples
+from unmask.reporting.feature_maps import FOLDER, JSON
 from unmask.reporting.gather import HEAT
 
 FRAMES = 4  # maximum number of frames of a clip that are shown
 
 
 def explain(
-    network: nn.Module, localises: bool, predictions: pd.DataFrame | None, data: DataModule, out: Path, count: int
+    network: nn.Module,
+    localises: bool,
+    predictions: pd.DataFrame | None,
+    data: DataModule,
+    out: Path,
+    count: int,
+    layers: Sequence[str] | None = None,
 ) -> None:
-    """Write the heat maps of `count` test items to a run's folder.
+    """Write the heat maps of `count` test items, and the feature maps of two of them, to a run's folder.
 
     The run is already finished, so an error only causes a warning.
 
@@ -41,13 +51,44 @@ def explain(
         data: the data module.
         out: the run's folder.
         count: number of items; 0 for none.
+        layers: layers whose feature maps are drawn; None for the first and the last convolution.
     """
     if count < 1 or predictions is None or not predictions["logit"].notna().any():
         return
-    try:
-        _write(network, localises, predictions, data, out / HEAT, count)
-    except Exception as error:
-        warnings.warn(f"heat maps failed ({type(error).__name__}: {error}); the run itself finished", stacklevel=2)
+    writers: dict[str, Callable[[], None]] = {
+        "heat maps": lambda: _write(network, localises, predictions, data, out / HEAT, count),
+        "feature maps": lambda: _write_feature_maps(
+            network, examples.of_each_class(predictions, localises, count), predictions, data, out / FOLDER, layers
+        ),
+    }
+    for name, write in writers.items():
+        try:
+            write()
+        except Exception as error:
+            warnings.warn(f"{name} failed ({type(error).__name__}: {error}); the run itself finished", stacklevel=2)
+
+
+def require_layers(network: nn.Module, data: DataModule, count: int, layers: object) -> None:
+    """Reject layers without feature maps before the training starts, not after it.
+
+    Args:
+        network: the network to be trained.
+        data: the data module, whose samples have the size of the network's input.
+        count: number of items with heat maps.
+        layers: the value of the key `feature_maps`.
+
+    Raises:
+        ValueError: the value is not a list of layers of the network that have feature maps.
+    """
+    if not layers and isinstance(layers, list | None):
+        return
+    if not isinstance(layers, list):
+        raise ValueError(f"feature_maps={layers}: expected a list of layers, such as [{layers}], or null")
+    if count < 1:
+        raise ValueError(f"feature_maps=[{','.join(map(str, layers))}]: has no effect with explain={count}")
+    from unmask.explain.feature_maps import feature_maps
+
+    feature_maps(network, data.blank(), [str(layer) for layer in layers])
 
 
 def _write(
@@ -81,6 +122,49 @@ def _write(
         "seconds": time.monotonic() - begun,
     }
     write_text(folder / "explain.json", json.dumps(about, indent=2))
+
+
+def _write_feature_maps(
+    network: nn.Module,
+    chosen: Sequence[examples.Choice],
+    predictions: pd.DataFrame,
+    data: DataModule,
+    folder: Path,
+    layers: Sequence[str] | None,
+) -> None:
+    """Write the maps of each layer for the chosen items."""
+    from unmask.explain.feature_maps import feature_maps, grid, scaled, strongest
+
+    samples = data.samples["test"]
+    pixels = samples.pixels([_row(samples.table, predictions, choice.item) for choice in chosen])
+    x = to_float(pixels, data.loader.image_size).to(_device(network))
+    names = None if layers is None else [str(layer) for layer in layers]
+    found = [feature_maps(network, one[None], names) for one in x]
+    if not found[0]:  # no layers were chosen, or the network has no convolutions
+        return
+    folder.mkdir(exist_ok=True)
+    entries, number = [], 0
+    for layer in found[0]:
+        maps = np.stack([one[layer] for one in found])  # [N, C, h, w]
+        channels = strongest(maps)
+        shown = []
+        for frame, tiles, choice in zip(_middle_frames(x), scaled(maps[:, channels]), chosen, strict=True):
+            with replacing(folder / f"{number}.png") as part:
+                Image.fromarray(grid(frame, tiles)).save(part, "PNG")
+            shown.append({"item": choice.item, "why": choice.why, "prob": choice.prob, "file": f"{number}.png"})
+            number += 1
+        entries.append({"layer": layer, "shape": maps.shape[1:], "channels": channels, "shown": shown})
+    write_text(folder / JSON, json.dumps({"layers": entries}, indent=2))
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next((value.device for value in network.state_dict().values()), torch.device("cpu"))
+
+
+def _middle_frames(x: torch.Tensor) -> NDArray[np.uint8]:
+    """Return the frames [N, H, W, 3] of a batch of frames, or the middle frames of a batch of clips."""
+    frames = x[:, x.shape[1] // 2] if x.ndim == 5 else x
+    return np.asarray(frames.cpu().mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy())
 
 
 def _masks(samples: CropDataset, rows: list[int], side: int) -> NDArray[np.float32]:

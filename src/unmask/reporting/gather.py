@@ -20,6 +20,8 @@ from unmask.metrics.groups import Group, by_group
 from unmask.metrics.learning import did_not_learn
 from unmask.metrics.robustness import CLEAN, Robustness, robustness
 from unmask.reporting import about, tables
+from unmask.reporting.cost import cost, latency_words
+from unmask.reporting.feature_maps import read_feature_maps
 from unmask.reporting.robustness import remark
 from unmask.reporting.run import HeatMap, HeatMaps, RunReport
 from unmask.runs.predictions import ROBUSTNESS, predictions_path, read_predictions, step_of
@@ -48,6 +50,8 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
         audit=_audit(run),
         network=_network(run.metrics) | _pixels(predictions.attrs["figures"]) | _datasets(predictions),
         heat=_heat(run.folder),
+        layers=read_feature_maps(run.folder),
+        cost=cost(run.metrics),
         remarks=[*_learning(run), *_seen(protocol), *_empty(predictions, split), *_handled(handled, predictions)],
         duplicates=_duplicates(run),
         about=about.of_run(run),
@@ -131,6 +135,7 @@ def _network(metrics: Settings) -> dict[str, str]:
     facts = {"Parameters": f"{metrics['parameters']:,}"}
     if metrics.get("flops"):  # missing in old runs, and zero if no operation was counted
         facts["GFLOPs per sample"] = f"{metrics['flops'] / 1e9:.3g}"
+    facts |= latency_words(metrics.get("latency"))
     if cv := metrics.get("cv"):
         settings = ", ".join(f"{name} {value:.3g}" for name, value in cv["settings"].items())
         facts["Classifier"] = f"{cv['classifier']}, {settings}"

@@ -20,6 +20,7 @@ from unmask.metrics.groups import Gap, Group, largest_gap
 from unmask.metrics.robustness import Robustness, mean_auroc
 from unmask.reporting import examples, plots, robustness, tables
 from unmask.reporting.across import Matrix
+from unmask.reporting.cost import HEADINGS, digits
 from unmask.reporting.lanes import crops, lanes
 from unmask.reporting.remarks import remarks
 from unmask.reporting.run import NAMES, Figure, RunReport, Strips, all_methods, common_unit, percent, shares
@@ -74,7 +75,7 @@ def _environment() -> jinja2.Environment:
         loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update(names=NAMES, few=bootstrap.FEWEST)
-    environment.filters.update(percent=percent, exact=_exact, headings=_headings, png=_png, p=_p)
+    environment.filters.update(digits=digits, percent=percent, exact=_exact, headings=_headings, png=_png, p=_p)
     return environment
 
 
@@ -87,12 +88,19 @@ def _comparison(runs: Sequence[RunReport]) -> dict[str, object]:
         "unit": common_unit(runs),
         "methods": all_methods(runs),
         "table": [(*row, tables.counts(row[0]), tables.coverage(row[0])) for row in tables.rows(runs)],
+        "costs": _costs(runs),
         "overlay": _svg(plots.roc(scored)) if len(runs) > 1 else None,
         "pairs": bootstrap.pairwise({run.name: scored[run.name] for run in ranked}, RESAMPLES),
         "resamples": RESAMPLES,
         "audit": _audit(runs[0].audit) if shared else None,
         "audit_shared": shared,
     }
+
+
+def _costs(runs: Sequence[RunReport]) -> dict[str, str]:
+    """Return the columns of the table of costs, name -> heading; empty for one run, because its section has them."""
+    shown = {name: heading for name, heading in HEADINGS.items() if any(name in run.cost for run in runs)}
+    return shown if len(runs) > 1 else {}
 
 
 def _value(figure: Figure | None) -> float:
@@ -130,6 +138,7 @@ def _section(run: RunReport, strips: Strips | None) -> dict[str, object]:
         "errors": [(choice, _face(run, choice, strips)) for choice in wrong],
         "num_errors": errors,
         "heat": [(shown, _data(shown.png, "png")) for shown in run.heat.shown] if run.heat else [],
+        "layers": [(one, [(shown, _data(shown.png, "png")) for shown in one.shown]) for one in run.layers],
         "validation": None if run.validation is None else detection.quick(run.validation),
         "audit": _audit(run.audit),
         "aggregations": _aggregations(run),

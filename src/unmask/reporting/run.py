@@ -72,7 +72,7 @@ class Figure(NamedTuple):
 
 
 class HeatMap(NamedTuple):
-    """A heat map: its item, why the item is shown, its score, and a PNG of the input with and without the map."""
+    """A heat map or feature maps of an item: the item, why it is shown, its score, and a PNG of the input and maps."""
 
     item: str
     why: str
@@ -94,6 +94,22 @@ class HeatMaps(NamedTuple):
     localiser: bool
     agreement: float
     limit: float
+
+
+class LayerMaps(NamedTuple):
+    """Feature maps of one layer.
+
+    Attributes:
+        layer: Name of the layer.
+        shape: Channels, height and width of the layer's output.
+        channels: Numbers of the channels that the pictures show.
+        shown: The items.
+    """
+
+    layer: str
+    shape: tuple[int, ...]
+    channels: Sequence[int]
+    shown: Sequence[HeatMap]
 
 
 @dataclass
@@ -119,6 +135,8 @@ class RunReport:
         calibrations: Maps from scores to calibrated probabilities, fitted to validation data, by name.
         groups: Error rates of groups of items, by name of the attribute that defines the groups.
         suites: Metrics on perturbed items, by name of the robustness suite; the clean items come first.
+        layers: Feature maps, one entry per layer.
+        cost: Size and cost of the network as numbers (see `reporting.cost`).
     """
 
     name: str
@@ -138,6 +156,8 @@ class RunReport:
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)
     suites: Mapping[str, Sequence[Robustness]] = field(default_factory=dict)
+    layers: Sequence[LayerMaps] = ()
+    cost: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def thresholds(self) -> dict[str, float]:

@@ -15,7 +15,8 @@ MADE = (
     "metrics.json", "metrics.csv", "predictions-*.parquet", "report.html", DUPLICATES, "output.log",
     "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/frozen.ckpt",
     "checkpoints/*.ckpt.*.tmp",
-    "explain/[0-9]*.png", "explain/explain.json", "robustness/*/*.parquet", "samples/step-*.png",
+    "explain/[0-9]*.png", "explain/explain.json", "feature_maps/[0-9]*.png", "feature_maps/feature_maps.json",
+    "robustness/*/*.parquet", "samples/step-*.png",
     "samples/reconstructed.png", "samples/timelapse.mp4", "tensorboard/**/events.out.tfevents.*",
     "tensorboard/**/hparams.yaml",
 )  # fmt: skip

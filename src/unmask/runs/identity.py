@@ -10,7 +10,9 @@ from unmask.config import Settings
 from unmask.files import replace_file
 
 # Settings that do not change the result of a run. They are not part of the run ID.
-NO_IDENTITY = ("hydra", "paths", "logger", "check", "rerun", "prepare", "explain", "handling", "report")
+NO_IDENTITY = (
+    "hydra", "paths", "logger", "check", "rerun", "prepare", "explain", "feature_maps", "latency", "handling", "report",
+)  # fmt: skip
 
 
 def run_id(config: Settings, prepared: str) -> str:
