@@ -93,7 +93,7 @@ def test_missing_arguments_and_broken_interpolations_are_told():
         }
     )
     found = "\n".join(problems(cfg))
-    assert "needs 'out_features'" in found
+    assert "needs the argument 'out_features'" in found
     assert "b: Interpolation key 'nowhere.at_all' not found" in found
     assert "c._target_: cannot import 'torch.nn.Nope'" in found
 

@@ -207,7 +207,7 @@ def test_without_real_pictures_it_says_so_and_the_samples_stay(loop, tmp_path):
     assert len(list((tmp_path / "made/pictures").iterdir())) == 3
     with pytest.raises(
         StoreError,
-        match=r"no crops for detectors made with data/recipe=pictures and data.recipe.crop_size=32; create them with",
+        match=r"no crops that were made with data/recipe=pictures and data.recipe.crop_size=32; create them with",
     ):
         DataOf(Generated(tmp_path / "made", demo=True), tmp_path, WholePictures(crop_size=32)).store  # noqa: B018
 

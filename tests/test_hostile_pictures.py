@@ -385,7 +385,7 @@ def test_a_picture_that_moves_is_refused(tmp_path, kind):
 
 def test_other_formats_are_never_parsed(tmp_path):
     Image.fromarray(NOISE).save(tmp_path / "a.png", "PPM")
-    with pytest.raises(MediaError, match="it holds none of JPEG, PNG, WEBP, BMP"):
+    with pytest.raises(MediaError, match="it holds none of the formats JPEG, PNG, WEBP, BMP"):
         open_media(tmp_path / "a.png")
 
 

@@ -103,7 +103,10 @@ def test_an_item_that_was_not_scored_has_no_frame(tmp_path):
         ("item,label,prob\na,2,0.5\n", "row 1, column label: '2'; expected 0 or real, 1 or fake"),
         ("item,label,prob\na,,0.5\n", "row 1, column label: ''; expected 0 or real, 1 or fake"),
         ("item,label,prob\n,0,0.5\n", "row 1, column item: empty; expected the name of the item"),
-        ("item,label,prob\na,0,0.5\nb,0,0.5\na,0,0.6\n", "row 3, column item: 'a' repeats row 1; delete one, or dis"),
+        (
+            "item,label,prob\na,0,0.5\nb,0,0.5\na,0,0.6\n",
+            "row 3, column item: 'a' repeats row 1; delete one of the two rows",
+        ),
         (
             "item,label,prob,frame\na,0,0.5,7\na,0,0.5,8\na,0,0.6,8\n",
             "row 3, column item: 'a', track 0, frame 8 repeats row 2",
@@ -119,9 +122,12 @@ def test_an_item_that_was_not_scored_has_no_frame(tmp_path):
             "row 2, column split: test for the item 'a', but an earlier row has val; an item belongs to one split",
         ),
         ("id,label,prob\na,0,0.5\n", "has no column item; it has id, label, prob. names.item=NAME sets"),
-        ("item,label,x\na,0,0.5\n", "has no column logit, score, prob; it has item, label, x. columns=[NAME]"),
+        (
+            "item,label,x\na,0,0.5\n",
+            "has none of the columns logit, score, prob; it has item, label, x. columns=[NAME]",
+        ),
         ("item,label,prob,logit\na,0,0.5,0\n", "has the columns logit and prob; choose one with columns=[logit]"),
-        ("item,label,prob,prob\na,0,0.5,1\n", "has several columns prob"),
+        ("item,label,prob,prob\na,0,0.5,1\n", "has several columns named prob"),
         ("item,label,prob\na,0\n", "row 1: 2 cells; expected 3, as in the header."),
         ("item,label,prob\n", "has no rows"),
         ("", "has no rows"),

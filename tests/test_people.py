@@ -63,7 +63,7 @@ def test_what_cannot_be_is_named(tmp_path):
         reader(tmp_path, people={"A": "A/**"})
     with pytest.raises(ValueError, match=r"data\.split\.protocol=official"):
         reader(tmp_path, protocol="official")
-    with pytest.raises(ValueError, match="'Anna B'"):
+    with pytest.raises(ValueError, match=r"data\.people\.Anna B: expected a name of letters"):
         reader(tmp_path, people={"Anna B": "A/**", "B": "B/**"})
 
 

@@ -223,7 +223,7 @@ def test_a_training_shows_the_quick_suite(tmp_path):
     page = (run.folder / "report.html").read_text()
     for words in ("JPEG quality 95, 4:2:0", "JPEG quality 75, 4:2:0", "WebP quality 75"):
         assert words in printed and words in page
-    assert "robustness suite quick: 6 steps and the clean items in" in printed and "Robustness" in page
+    assert "robustness suite quick: scored 6 steps and the clean items in" in printed and "Robustness" in page
     found = suites(run, 10)["quick"]
     assert len(found) == 7 and found[0].name == CLEAN and found[0].fpr.total + found[0].tpr.total == 20
     printed = unmask(

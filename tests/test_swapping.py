@@ -397,8 +397,8 @@ def test_detectors_see_the_faces_before_they_were_marked_beside_those_that_were_
 def test_a_recipe_that_was_not_kept_is_told_what_was(made):
     _, out = made
     for recipe, wanted in (
-        (FaceCrops(align=True), "for the existing crops, set data.recipe.crop_size=64"),
-        (WholePictures(crop_size=64), "for the existing crops, set data=swapped"),
+        (FaceCrops(align=True), "to use the existing crops, set data.recipe.crop_size=64"),
+        (WholePictures(crop_size=64), "to use the existing crops, set data=swapped"),
     ):
         with pytest.raises(StoreError, match=wanted):
             DataOf(Generated(out, demo=True), out, recipe).store  # noqa: B018

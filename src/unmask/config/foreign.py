@@ -74,7 +74,7 @@ def read_config(path: Path) -> Settings:
 
 
 def check_parts(node: object, at: str) -> None:
-    """Reject targets and arguments that only a config for training may contain, not a config that came with a run.
+    """Reject targets and arguments that are not allowed in a config that came with a run.
 
     Args:
         node: a config as mappings, lists, numbers and text.
@@ -88,7 +88,9 @@ def check_parts(node: object, at: str) -> None:
     if homes and not any(is_below(target, home) for home in homes):
         raise ForeignConfigError(f"{at}._target_: expected a class of {' or '.join(homes)}")
     if isinstance(node, dict) and node.get("_partial_"):
-        raise ForeignConfigError(f"{at}._partial_: expected an object, not a factory")
+        raise ForeignConfigError(
+            f"{at}._partial_: expected false, because an object is needed, not a function that builds it"
+        )
     for where, part in _walk(node, at):
         if not isinstance(part, dict) or "_target_" not in part:
             continue
@@ -114,7 +116,7 @@ def _parse(path: Path) -> Settings:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             count += 1
             if isinstance(event, yaml.AliasEvent):
-                raise ForeignConfigError(f"it holds a YAML alias (*{event.anchor})")
+                raise ForeignConfigError(f"it contains a YAML alias (*{event.anchor}), which is not allowed")
             if depth > DEPTH or count > NODES:
                 raise ForeignConfigError(
                     f"it is nested more than {DEPTH} levels deep or has more than {NODES:,} values"
@@ -169,7 +171,7 @@ class _Resolver:
         """Replace the references in a text. If the text is a single reference, return the value itself, of any type."""
         where = ".".join(at)
         if len(text) > TEXT:
-            raise ForeignConfigError(f"{where}: a string of more than {TEXT:,} characters")
+            raise ForeignConfigError(f"{where}: the text is longer than {TEXT:,} characters")
         if whole := _REFERENCE.fullmatch(text):
             return self.reference(whole, at, depth)
         parts, last = [], 0
@@ -184,7 +186,7 @@ class _Resolver:
                 "again: the run is not repeated, and its config is rewritten with plain values"
             )
         if len(filled) > TEXT:
-            raise ForeignConfigError(f"{where}: a string of more than {TEXT:,} characters")
+            raise ForeignConfigError(f"{where}: the text is longer than {TEXT:,} characters")
         return filled
 
     def reference(self, found: re.Match[str], at: tuple[str, ...], depth: int) -> object:
@@ -229,7 +231,10 @@ def _check_names(parts: Settings) -> None:
     names = [(f"{at}.name", node["name"]) for at, node in _walk(parts.get("data"), "data") if _is_named(node)]
     for key, name in names + [("name", part) for part in str(parts.get("name") or "run").split("/")]:
         if name is not None and (not _FILE_NAME.fullmatch(str(name)) or str(name) in (".", "..")):
-            raise ForeignConfigError(f"{key}: '{printable(str(name)[:80])}' is not a plain name")
+            raise ForeignConfigError(
+                f"{key}: '{printable(str(name)[:80])}' is not a valid name; expected at most 200 characters without "
+                "slashes, backslashes and control characters"
+            )
 
 
 def _mapping(node: Settings, key: str) -> Settings:

@@ -83,4 +83,8 @@ def _keys(parent: str, config_name: str, overrides: Sequence[str]) -> list[str]:
 
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:FEW])
-    return f"expected one of {shown}{', ...' if len(names) > FEW else ''}" if names else "see --cfg job"
+    return (
+        f"expected one of {shown}{', ...' if len(names) > FEW else ''}"
+        if names
+        else "to see the config, add: --cfg job"
+    )

@@ -72,7 +72,7 @@ def _check_keys(path: str, node: Settings, name: str, parameters: list[inspect.P
     for number, p in enumerate(parameters):
         if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
             if p.name not in given and number >= positional:
-                yield path, f"{name} needs '{p.name}'"
+                yield path, f"{name} needs the argument '{p.name}'"
 
 
 def nearest(name: str, known: Sequence[str]) -> list[str]:

@@ -37,7 +37,10 @@ def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
     if len(table.columns) and min(real, fake) >= FEWEST and len(set(group)) >= FOLDS:
         score = _out_of_fold(_features(table), label, group, seed)
     if score is None:
-        note = f"not run: the audit needs at least {FEWEST} items per class in at least {FOLDS} independent groups"
+        note = (
+            f"not run: the audit needs at least {FEWEST} items per class in at least {FOLDS} independent groups, "
+            "and no group may contain all items of a class"
+        )
         if not len(table.columns):
             note = "not run: the files were not measured; `unmask prepare ... rerun=true` measures them"
         return counts | {"auroc": None, "low": None, "high": None, "passed": None, "methods": {}, "note": note}

@@ -78,7 +78,7 @@ class SelfBlend:
         brightness: maximum shift of brightness, relative to full scale.
         contrast: maximum relative change of contrast.
         downscale: range of the scale factor when the changed copy is blurred by downscaling and upscaling it.
-        sharpen: range of the strength of an unsharp mask; half of the draws sharpen instead of downscaling.
+        sharpen: range of the strength of an unsharp mask; with probability 0.5, the copy is sharpened, not downscaled.
         shift: maximum horizontal and vertical shift of the source, as shares of the side.
         scale: minimum scale factor of the source; the maximum is its inverse.
         elastic: standard deviation of the displacement of the mask's outline, as a share of the face's size.
@@ -144,7 +144,7 @@ class SelfBlend:
         return (real[0], fake[0], masks[0]) if one else (real, fake, masks)
 
     def shape(self, rng: np.random.Generator) -> Image:
-        """Draw a soft mask of the mean face [CANVAS, CANVAS] in [0, 1]."""
+        """Return a random soft mask of the mean face, [CANVAS, CANVAS] in [0, 1]."""
         mask = np.zeros((CANVAS, CANVAS), np.float32)
         for outline in self._outlines(rng):
             hull = cv2.convexHull(np.rint((outline - FROM) * UNIT).astype(np.int32))
@@ -165,7 +165,7 @@ class SelfBlend:
         return [np.concatenate([PARTS[part], FOREHEAD]) if part == "whole" and high else PARTS[part] for part in drawn]
 
     def _change(self, rng: np.random.Generator) -> Change:
-        """Draw a change of colours and sharpness."""
+        """Return a function that changes the colours and the sharpness of a picture; its parameters are drawn once."""
         rgb = rng.uniform(-self.rgb, self.rgb, 3).astype(np.float32)
         hue, saturation, value = rng.uniform(-1, 1, 3) * self.hsv
         brightness, contrast = rng.uniform(-1, 1, 2) * np.array([self.brightness, self.contrast])
@@ -183,7 +183,7 @@ class SelfBlend:
         return change
 
     def _move(self, rng: np.random.Generator) -> Change:
-        """Draw a shift and a scale for the source."""
+        """Return a function that shifts and scales the source; shift and scale are drawn once."""
         right, down = rng.uniform(-1, 1, 2) * self.shift
         scale = rng.uniform(self.scale, 1 / self.scale)
 

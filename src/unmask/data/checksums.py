@@ -47,6 +47,7 @@ def words(names: Sequence[str], folder: Path, command: str) -> str:
     """Return the error message for a damaged store: the damaged files, and the command that repairs the store."""
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return (
-        f"{folder} is damaged: {shown} missing or changed since the preparation. To prepare it again:\n"
+        f"{folder} is damaged. Files that are missing or have changed since the preparation: {shown}. "
+        "To prepare the data set again:\n"
         f"  {command} rerun=true"
     )

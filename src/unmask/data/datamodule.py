@@ -159,7 +159,7 @@ class DataModule(LightningDataModule):
         held, needed = (f"{real} real", "at least one") if self.blend else (f"{real} real and {fake} fake", "both")
         lacks = f"the {split} split contains {held} items but needs {needed}"
         if len(self.members) > 1:
-            return f"{lacks}; change data.split of its data sets"
+            return f"{lacks}; change data.parts.NAME.split of its data sets"
         return (
             f"{lacks}; increase data.split.val_fraction (now {self.split.val_fraction}) or choose another "
             "data.split.protocol"
@@ -176,7 +176,10 @@ class DataModule(LightningDataModule):
         return BlendedDataset(self._store, items, self.sampling, self.blend, locate, seed, augment, loader.masks)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return the training loader, shuffled, balanced and redrawn in each epoch; it can resume mid-epoch."""
+        """Return the training loader, which shuffles, balances and redraws the samples in each epoch.
+
+        The loader can resume within an epoch.
+        """
         data = self.samples["train"]
         self._training = self._loader(data, *self.sampling.order(data))
         self._training.load_state_dict(self._given)
@@ -315,7 +318,7 @@ class DataModule(LightningDataModule):
             return f"none of the {len(members)} items of {self.name}'s {split} split could be prepared ({listing})"
         lacks = "contains no real items" if self.split.only else "is empty"
         if len(self.members) > 1:
-            return f"the {split} split of {self.name} {lacks}; change data.split of its data sets"
+            return f"the {split} split of {self.name} {lacks}; change data.parts.NAME.split of its data sets"
         return (
             f"the {split} split of {self.name} {lacks} (data.split.protocol={self.split.protocol}); add items to "
             f"it, or fill it with data.split.protocol=random_groups data.split.{split}_fraction=0.2"

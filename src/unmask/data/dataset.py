@@ -48,8 +48,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.max_stride is not None and (self.max_stride < 1 or self.frames is None or not self.consecutive):
             raise ValueError(
-                f"data.sampling.max_stride={self.max_stride}: expected null, or 1 or more with consecutive "
-                "clips (frames=T data.sampling.consecutive=true)"
+                f"data.sampling.max_stride={self.max_stride}: expected null or, for consecutive clips "
+                "(frames=T data.sampling.consecutive=true), a number of at least 1"
             )
         if self.balance not in BALANCES:
             raise ValueError(f"data.sampling.balance={self.balance}: expected one of {', '.join(BALANCES)}")
@@ -78,7 +78,7 @@ class Sampling:
         return CropDataset(store, items, self, seed, augment, masks, attributes)
 
     def order(self, samples: "CropDataset") -> tuple[Order, int]:
-        """Return a function that draws an epoch's order, and how many consecutive samples must be on one process."""
+        """Return a function that draws an epoch's order, and how many successive samples stay on one process."""
         if self.balance == "pairs":
             return partial(sampling.paired_order, samples.labels, samples.sources()), 2
         if self.balance == "classes":
@@ -93,7 +93,7 @@ class Sampling:
         """Return the settings that have no effect because of another setting, as (name, reason)."""
         if self.frames is None:
             names = ("consecutive", "stride", "max_stride")
-            return [(f"sampling.{name}", "needs clips: set frames=T") for name in names]
+            return [(f"sampling.{name}", "needs clips: set frames=T, the number of frames of a clip") for name in names]
         if self.consecutive:
             return []
         return [("sampling.stride", "needs consecutive clips: set data.sampling.consecutive=true")]

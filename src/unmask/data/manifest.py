@@ -81,7 +81,10 @@ def items_table(items: Iterable[Item]) -> pd.DataFrame:
         raise ManifestError(f"duplicate item names: {_some(twice['item'] + ' (' + twice['path'].map(printable) + ')')}")
     wrong = table[~table["label"].isin([0, 1]) | ((table["method"] == "real") != (table["label"] == 0))]
     if len(wrong):
-        raise ManifestError(f"label and method disagree (expected 0 for real, else 1): {_some(wrong['item'])}")
+        raise ManifestError(
+            "label and method disagree (expected label 0 for the method real, and label 1 for all other methods): "
+            f"{_some(wrong['item'])}"
+        )
     return table
 
 
@@ -155,7 +158,7 @@ def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint
 
 
 def _shared(rows: pd.DataFrame, column: str, what: str) -> list[str]:
-    """Describe values of `column` that occur in several splits: a line each for the first ten, then how many more."""
+    """Describe values of `column` that occur in several splits: one line for each of the first ten, then a count."""
     count = rows.groupby(column)["split"].transform("nunique")
     bad = rows[count > 1]
     lines = []
@@ -168,7 +171,7 @@ def _shared(rows: pd.DataFrame, column: str, what: str) -> list[str]:
 
 
 def _contradicting(rows: pd.DataFrame, column: str, what: str) -> list[str]:
-    """Describe values of `column` that occur with both labels: a line each for the first ten, then how many more."""
+    """Describe values of `column` that occur with both labels: one line for each of the first ten, then a count."""
     bad = rows[rows.groupby(column)["label"].transform("nunique") > 1]
     lines = []
     for _, group in list(bad.groupby(column))[:10]:
@@ -179,7 +182,7 @@ def _contradicting(rows: pd.DataFrame, column: str, what: str) -> list[str]:
 
 
 def _same_pixels(frames: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """Return the items that have exactly the same crops as an unrelated item, as `item`, `split`, `label`, `pixels`."""
+    """Return the items with the same crops as an unrelated item, in the columns `item`, `split`, `label`, `pixels`."""
     both = frames[frames.groupby("hash")["label"].transform("nunique") > 1]
     whole = frames[frames["item"].isin(both["item"])].groupby("item")["hash"].agg(lambda hashes: " ".join(hashes))
     rows = items[["item", "split", "label"]].merge(whole.rename("pixels"), on="item")

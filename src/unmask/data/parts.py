@@ -74,7 +74,8 @@ def read_part(folder: Path, item: str) -> Crops:
     """Return the crops of a finished item that was not rejected.
 
     Raises:
-        DamagedPart: the file changed since it was written. It was deleted, so the next run prepares the item again.
+        DamagedPart: the file has changed since it was written. It is deleted, so that the next run prepares the item
+            again.
     """
     path = part_path(folder, item)
     try:

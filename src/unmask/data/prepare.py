@@ -61,7 +61,7 @@ def prepare(
         num_workers: number of worker processes; 0 prepares in this process.
         timeout: maximum time per item, s; slower items are rejected. No limit with num_workers=0.
         rerun: whether to delete earlier results and start over.
-        progress: wraps an iterator over the results (a reason or None per item), given its length, to show progress.
+        progress: (iterator over one result per item, their number) -> an equal iterator that also shows the progress.
         max_rejected: maximum fraction of items that may fail.
         memory: GB that a process may use (see `workers.run`); no limit with num_workers=0.
 
@@ -82,7 +82,9 @@ def prepare(
 
 
 def _again_if_damaged(attempt: Callable[[], CropStore]) -> CropStore:
-    """Call `attempt`. If it finds damaged crops of an item, it deletes them; then call it again to prepare this item.
+    """Call `attempt`, and repeat it if it fails because crops are damaged.
+
+    The damaged crops were deleted, so the next attempt prepares their item again.
 
     Raises:
         DamagedPart: the same item was damaged twice, so the disk does not store data reliably.
@@ -195,9 +197,9 @@ def _finished(items: pd.DataFrame, root: Path, folder: Path, recipe: Recipe) -> 
     store = CropStore(folder)
     if store.recipe != _about(root, recipe) or store.items["item"].tolist() != items["item"].tolist():
         raise StoreError(
-            f"{folder} contains crops of {len(store.items)} items from {store.recipe.get('root')}, but expected a "
-            f"different set, {len(items)} items from {root.resolve()}; start over with rerun=true, or choose another "
-            "folder with data.prepared=DIR"
+            f"{folder} contains crops of {len(store.items)} items from {store.recipe.get('root')}, which differ "
+            f"from the {len(items)} items in {root.resolve()} in their names or their recipe; start over with "
+            "rerun=true, or choose another folder with data.prepared=DIR"
         )
     remove_made(folder, ("parts/*.npz", "parts/*.tmp"))  # left by a killed call
     return store
@@ -210,7 +212,7 @@ def _claim(folder: Path, about: dict[str, object]) -> None:
         claim(folder / "recipe.json", about, AGAIN, alone=False)
     except ClaimError as error:
         other = (error.found or {}).get("root")
-        differs = f"not in {about['root']}" if other != about["root"] else "made with another recipe"
+        differs = f"not in {about['root']}" if other != about["root"] else "but with another recipe"
         raise StoreError(
             f"{folder} is used for crops of the files in {other}, {differs}; start over with "
             "rerun=true, or choose another folder with data.prepared=DIR"

@@ -45,7 +45,7 @@ class Description(NamedTuple):
 def describe(about: Description, split: str) -> dict[str, str]:
     """Return the evaluation protocol of a split, as {heading: text}."""
     how, items = about.sampling, about.items[about.items["split"] == split]
-    # The only sample of a video is not its first frame. So if the frame of every item is 0, the items are pictures.
+    # A single sample of a video is its middle frame, not frame 0. So if all samples are frame 0, items are pictures.
     pictures = how.frames is None and about.samples["item"].is_unique and bool((about.samples["frame"] == 0).all())
     noun = "pictures" if pictures else "videos"
     kind = "frames" if how.frames is None else f"clips of {how.frames} frames"

@@ -41,7 +41,8 @@ def consecutive(
         which: relative position among the possible first frames, from 0 (the earliest) to 1 (the latest).
 
     Returns:
-        Positions in `frames` [num]. If no such clip is stored: evenly spaced in the longest run of consecutive frames.
+        Positions in `frames` [num]. If no such clip is stored, the positions are evenly spaced in the longest run of
+        consecutive frames.
     """
     place = {int(frame): at for at, frame in enumerate(frames)}
     starts = _starts(place, num, stride)

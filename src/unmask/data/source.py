@@ -24,7 +24,7 @@ class Source:
     Args:
         name: name of the data set, the prefix of its items' names, and the folder name of its crops.
         root: the folder of the raw files.
-        demo: whether the data is rendered; if true, reports mark all its metrics as such.
+        demo: whether the data is rendered; if true, reports mark all metrics on it as metrics on rendered data.
     """
 
     HOME = ""  #: where to download the data set
@@ -104,7 +104,7 @@ class Source:
         return ["unmask", "prepare", *self.choice(), f"data.root={self.root}", f"data/recipe={recipe_option}", *changed]
 
     def missing(self, recipe: Recipe) -> str | None:
-        """Return the error message if generated data has no crops of this recipe; None for all other data."""
+        """Return the error message if crops of generated data are missing; None for data that can be prepared."""
         return None
 
     def require_root(self) -> None:

@@ -37,7 +37,7 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
-            raise ValueError(f"data.split.protocol={self.protocol}: expected {' or '.join(PROTOCOLS)}")
+            raise ValueError(f"data.split.protocol={self.protocol}: expected one of {', '.join(PROTOCOLS)}")
         if self.only not in KINDS:
             raise ValueError(f"data.split.only={self.only}: expected real, or null for both classes")
 
@@ -89,5 +89,5 @@ class Split:
     def unread(self, source: Source) -> list[tuple[str, str]]:
         """Return the settings that have no effect because of another setting, as (name, reason)."""
         dealt = self.protocol in DEAL_TEST or (self.protocol == "predefined" and source.ELSE_RANDOM_GROUPS)
-        why = f"protocol={self.protocol} uses the data set's own test split"
+        why = f"data.split.protocol={self.protocol} uses the data set's own test split"
         return [] if dealt else [("split.test_fraction", why)]

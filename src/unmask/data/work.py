@@ -17,7 +17,7 @@ Task = tuple[str, str, str | None]  # item, path, mask
 
 @dataclass
 class Work:
-    """Prepare an item in a worker process: write the result to disk, and return why it is rejected, or None."""
+    """Prepare an item in a worker process: write the result to disk; return the reason if the item is rejected."""
 
     folder: Path
     root: Path

@@ -73,7 +73,7 @@ at random."""
         return [], {}
 
     def _compare(self, name: str, table: Table, files: list[Path]) -> None:
-        """Raise an error if a list does not contain all existing pictures; warn if it contains missing pictures."""
+        """Raise an error if a list lacks a picture that exists; warn if it contains pictures that do not exist."""
         if table and (bare := [file.name for file in files if file.name not in table]):
             raise ManifestError(f"{name}: {len(bare)} of {len(files)} pictures have no line, such as {bare[0]}")
         if len(table) > len(files):

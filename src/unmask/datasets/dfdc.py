@@ -116,7 +116,10 @@ def read_metadata(path: Path) -> dict[str, Settings]:
     for name, entry in entries.items():
         original = entry.get("original")
         if original and (entry["label"] == "REAL" or entries.get(original, {"label": "REAL"})["label"] == "FAKE"):
-            raise ManifestError(f"{path}: {name} is {entry['label']} and made from {original}: are the labels swapped?")
+            raise ManifestError(
+                f"{path}: {name} is labelled {entry['label']} and made from {original}; expected a FAKE made from "
+                "a REAL video: are the labels swapped?"
+            )
     return entries
 
 

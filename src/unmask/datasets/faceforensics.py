@@ -104,7 +104,7 @@ class FaceForensics(Source):
             raise ManifestError(self._no_lists())
         for item in items:
             if item.predefined is None:
-                members = ", ".join(group.rpartition("/")[2] for group in item.groups)
+                members = " and ".join(group.rpartition("/")[2] for group in item.groups)
                 raise ManifestError(f"{item.path}: expected {members} in one of the official lists")
         if pairs:
             self._check_complete(items, pairs)
@@ -188,7 +188,7 @@ class FaceForensics(Source):
             )
 
     def used(self, items: pd.DataFrame, protocol: str) -> pd.Series:
-        """Return whether each item is a fake of a chosen method, or an original of a chosen method [N]."""
+        """Return whether each item is a fake of a chosen method, or an original for such fakes [N]."""
         if absent := sorted(set(self.methods) - set(items["method"])):
             raise ManifestError(
                 f"data.methods: no crops of {', '.join(absent)} are prepared; prepare again with rerun=true, or choose "

@@ -24,9 +24,9 @@ class Folder(Source):
         root: folder of the data set.
         only: None, or `real` for generators. With `real`, the root may contain real media without a folder `real`.
         group: a regular expression, searched for in each file's path below `real` or `fake/METHOD` (without suffix).
-            Files with the same text in the first parentheses of the expression (without parentheses: the same match)
-            stay in one split. `(.+)_frame` keeps the pictures of a video together. None groups files by sub-folder or,
-            outside of sub-folders, by file name.
+            Files stay in one split if the first parentheses of the expression match the same text in their paths; if
+            the expression has no parentheses, the whole match counts. `(.+)_frame` keeps the pictures of a video
+            together. None groups files by sub-folder or, outside of sub-folders, by file name.
         demo: see `Source`.
     """
 
@@ -93,7 +93,7 @@ from another part of the path, set data.group to a regular expression, such as d
             if (other := parts.setdefault(SPLITS[folder.name.lower()], folder)) != folder:
                 raise ManifestError(
                     f"{self.root} contains both {other.name}/ and {folder.name}/, which both mean the "
-                    f"{SPLITS[folder.name.lower()]} split: move the files of one into the other, or rename it"
+                    f"{SPLITS[folder.name.lower()]} split: move the files of one into the other, or rename one of them"
                 )
         return parts
 

@@ -27,8 +27,9 @@ class Generated(Source):
         demo: whether the generator was trained on rendered data.
     """
 
-    HOME = "a trained generator or face swapper: unmask sample run=DIR, unmask swap run=DIR video=FOLDER to=NAME"
-    LAYOUT = "  crops/KEY/    generated and real crops without marks; written by unmask sample and unmask swap"
+    LAYOUT = """\
+  crops/KEY/    generated and real crops without marks
+The folder is written by unmask sample run=DIR or unmask swap run=DIR video=FOLDER to=NAME."""
     PROTOCOL_WORDS = {
         **Source.PROTOCOL_WORDS,
         "predefined": "samples and swapped videos by their number, real pictures as in the generator's splits, "
@@ -49,7 +50,8 @@ class Generated(Source):
         stores = sorted(self.root.glob(f"{CROPS}/*/crops.parquet"))
         if not stores:
             raise ManifestError(
-                f"data.run={self.root}: no crops for detectors; create them with {' '.join(self.command('', ()))}"
+                f"data.run={self.root}: the folder contains no crops for detectors; create them with "
+                f"{' '.join(self.command('', ()))}"
             )
         table = CropStore(stores[0].parent).items
         columns = (table[name] for name in ("item", "path", "label", "method", "groups", "predefined"))
@@ -74,9 +76,9 @@ class Generated(Source):
             else:
                 told.append(" ".join(overrides(made, asked)))
         command = " ".join(self.command(recipe.option, ()))
-        there = f"for the existing crops, set {' or '.join(told)}" if told else ""
+        there = f"to use the existing crops, set {' or '.join(told)}" if told else ""
         return (
-            f"data.run={self.root}: no crops for detectors made with data/recipe={recipe.option} and "
+            f"data.run={self.root}: the folder contains no crops that were made with data/recipe={recipe.option} and "
             f"data.recipe.crop_size={asked.get('crop_size', '?')}; "
             + (there or f"create them with {command} on a machine with the generator's prepared data")
         )

@@ -29,9 +29,11 @@ class Mixture(Source):
         found: list[tuple[Source, Split]] = [(part["source"], part["split"]) for part in parts.values()]
         names = [source.name for source, _ in found]
         if len(found) < 2:
-            raise ValueError("data.parts: a mixture needs at least two data sets: +data@data.parts.NAME=DATASET")
+            raise ValueError(
+                "data.parts: a mixture needs at least two data sets; add each with +data@data.parts.NAME=DATASET"
+            )
         if twice := sorted({one for one in names if names.count(one) > 1}):
-            raise ValueError(f"data.parts: {', '.join(twice)} occurs twice; give one of them another data.parts.*.name")
+            raise ValueError(f"data.parts: several data sets are named {twice[0]}; give each its own data.parts.*.name")
         super().__init__(name or "+".join(names), found[0][0].root, demo or any(source.demo for source, _ in found))
         self._parts = found
 
@@ -59,4 +61,4 @@ class Mixture(Source):
             ManifestError: folders are missing; the message lists the missing folders.
         """
         if missing := [f"{source.name}: {source.root}" for source, _ in self._parts if not source.root.is_dir()]:
-            raise ManifestError(f"data.parts: no such folder: {', '.join(missing)}")
+            raise ManifestError(f"data.parts: no such folder: {', '.join(missing)}; correct data.parts.*.root")

@@ -44,8 +44,8 @@ class People(Source):
     LAYOUT = """\
   A/**     one person's videos or photographs
   B/**     another person's
-Other paths: data.people.A='films/anna_*.mp4'; a third person: +data.people.C='C/**'. Use only material of people who
-consented."""
+To use other paths, set, for example, data.people.A='films/anna_*.mp4'. To add a third person, set
++data.people.C='C/**'. Use only material of people who consented."""
     DISJOINT = ()
     PROTOCOL_WORDS = {
         "random_groups": "for each person, whole files are held out at random with seed {seed}, or the end of the only "
@@ -55,7 +55,8 @@ consented."""
 
     def __init__(self, name: str, root: str | Path, people: Mapping[str, str], demo: bool = False) -> None:
         if wrong := [key for key in (name, *people) if not re.fullmatch(r"[\w-]+", str(key))]:
-            raise ValueError(f"'{wrong[0]}' in data.name or data.people: names have only letters, digits, _ and -")
+            where = f"data.name={name}" if wrong[0] == name else f"data.people.{wrong[0]}"
+            raise ValueError(f"{where}: expected a name of letters, digits, _ and -")
         if len(people) < 2:
             raise ValueError(f"data.people: expected at least two people, but got {', '.join(people) or 'none'}")
         super().__init__(name, root, demo)
@@ -243,7 +244,7 @@ def split_per_identity(
         order, held = _order(rows, share, np.random.default_rng([seed, number]))
         if len(rows) - held < 1 or held < 2:
             raise ManifestError(
-                f"{who} has {len(rows)} usable faces; add a video, or photographs until there are three"
+                f"{who} has {len(rows)} usable faces, too few for three splits; add a video or more photographs"
             )
         first = min(held - 1, max(1, round(held * val_fraction / share))) if share else 1
         split.loc[order] = ["train"] * (len(rows) - held) + ["val"] * first + ["test"] * (held - first)

@@ -119,7 +119,7 @@ def _key(known: Settings, name: str, split: str, protocol: dict[str, str]) -> st
 
 
 def _evaluate(task: _Task) -> Settings:
-    """Compute the metrics of the samples and draw their nearest training images."""
+    """Compute the metrics of the samples, and plot samples with their nearest training images."""
     network, (lpips, reason) = task.network, task.perceptual
     real = task.seen(task.data, task.split, "real pictures")
     held = real if task.own is task.data else task.seen(task.own, task.split)
@@ -128,7 +128,10 @@ def _evaluate(task: _Task) -> Settings:
     look, distances = (network, []) if lpips is None else _pairwise(network, lpips)
     made = _seen(look, sample, count, "samples")
     if count < made.shape[1]:
-        say(f"count={count} is below {made.shape[1]} features: the Frechet distance depends on count", style="yellow")
+        say(
+            f"count={count} is less than the {made.shape[1]} features, so the Frechet distance depends on count",
+            style="yellow",
+        )
     near = _nearest(task, sample, made, training, held)
     about = {"samples": count, "real": len(real), "seed": task.settings["seed"], "published": bool(network.published)}
     scores = {name: None if value != value else value for name, value in figures(network, real, made).items()}
@@ -186,7 +189,10 @@ def _loading(data: DataModule, split: str, device: torch.device) -> Callable[[Se
 
 
 def _sampling(task: _Task) -> Callable[[Sequence[int]], Tensor]:
-    """Return a function: numbers -> samples, with the seeds of `unmask sample` and the attributes of real images."""
+    """Return a function that makes the samples of given numbers, seeded as in `unmask sample`.
+
+    If the generator is conditional, the samples get the attributes of real images.
+    """
 
     def sample(numbers: Sequence[int]) -> Tensor:
         condition, samples = None, task.data.samples[task.split]

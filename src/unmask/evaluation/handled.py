@@ -19,7 +19,9 @@ def score_handled(suite: Suite, detection: Detection, out: Path) -> None:
         run_with_progress(suite, detection, "test", out)
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
-        warnings.warn(f"the robustness suite failed ({said}); the run continues without its metrics", stacklevel=2)
+        warnings.warn(
+            f"the robustness suite failed ({said}); the run continues without the metrics of the suite", stacklevel=2
+        )
 
 
 def run_with_progress(suite: Suite, detection: Detection, split: str, out: Path) -> None:
@@ -34,4 +36,4 @@ def run_with_progress(suite: Suite, detection: Detection, split: str, out: Path)
     for _ in track(found, f"robustness suite {suite.name}", total=steps, console=console, transient=True):
         pass
     seconds = time.monotonic() - begun
-    say(f"robustness suite {suite.name}: {steps - 1} steps and the clean items in {seconds:.0f} s")
+    say(f"robustness suite {suite.name}: scored {steps - 1} steps and the clean items in {seconds:.0f} s")

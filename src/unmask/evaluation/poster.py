@@ -1,4 +1,4 @@
-"""Draw samples of a generator, each in a row with its nearest training images."""
+"""Render a picture of a generator's samples, each in a row with its nearest training images."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ TILE, LETTER = 96, 12  # px: minimum side of an image, and font size
 
 
 def poster(rows: Sequence[tuple[Tensor, Tensor, list[float]]], words: Sequence[str]) -> NDArray[np.uint8]:
-    """Draw `words` above rows of images: a sample [1, 3, S, S], then its neighbours [K, 3, S, S] with K distances."""
+    """Render `words` above rows of images: a sample [1, 3, S, S], then its neighbours [K, 3, S, S] with K distances."""
     tiles = []
     for sample, neighbours, distances in rows:
         labels = ["sample", *(f"{value:.4g}" for value in distances)]
@@ -30,7 +30,7 @@ def poster(rows: Sequence[tuple[Tensor, Tensor, list[float]]], words: Sequence[s
 
 
 def _tile(picture: NDArray[np.uint8], label: str) -> Tensor:
-    """Draw an image [S, S, 3] above a label -> [3, H, W] in [0, 1]; small images are enlarged."""
+    """Render an image [S, S, 3] above a label -> [3, H, W] in [0, 1]; small images are enlarged."""
     side = max(TILE, picture.shape[0])
     canvas = Image.new("RGB", (side, side + LETTER + 6), "white")
     canvas.paste(Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST))

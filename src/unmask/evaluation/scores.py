@@ -197,7 +197,7 @@ def _read_json_lines(path: Path) -> dict[str, Sequence[object]]:
 
 def _once(path: Path, names: list[str]) -> list[str]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ScoresError(f"{printable(str(path))} has several columns {_shown(twice[0])}; rename or delete one")
+        raise ScoresError(f"{printable(str(path))} has several columns named {_shown(twice[0])}; rename or delete one")
     return names
 
 
@@ -216,7 +216,8 @@ def _chosen(sheet: _Sheet, columns: Sequence[str]) -> list[str]:
     there = [name for name in SCORES if name in sheet.cells]
     if not there:
         raise ScoresError(
-            f"{where} has no column {', '.join(SCORES)}; it has {known}. columns=[NAME] selects the columns with scores"
+            f"{where} has none of the columns {', '.join(SCORES)}; it has {known}. columns=[NAME] selects the "
+            "columns with scores"
         )
     if len(there) > 1:
         raise ScoresError(f"{where} has the columns {' and '.join(there)}; choose one with columns=[{there[0]}]")
@@ -315,7 +316,7 @@ def _check_rows(sheet: _Sheet, table: pd.DataFrame, names: Mapping[str, str]) ->
         frame = "" if np.isnan(row["frame"]) else f", track {row['track']}, frame {int(row['frame'])}"
         same = keys[keys["item"] == row["item"]].duplicated(keep=False)
         text = f"'{_shown(row['item'])}'{frame} repeats row {int(np.asarray(same.index[same])[0]) + 1}"
-        fix = f"delete one, or distinguish frames by a column {names['frame']}"
+        fix = f"delete one of the two rows, or add the column {names['frame']} with frame numbers"
         raise sheet.error(int(again[0]), names["item"], f"{text}; {fix}")
 
 

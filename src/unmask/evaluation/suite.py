@@ -89,7 +89,11 @@ class Suite:
         """
         why = "it does not change files of this kind"
         if paths is None:
-            why = "the raw files are missing (data.root)" if self.files else "suite.files=false excludes files"
+            why = (
+                "the raw files are missing (data.root)"
+                if self.files
+                else "it changes only files, but suite.files=false"
+            )
         left_out = {
             name: why
             for name, one in self.perturbations.items()

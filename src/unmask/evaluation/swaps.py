@@ -40,7 +40,7 @@ class SwapFigures:
         self._last: tuple[int, Tensor, Tensor] | None = None
 
     def add(self, number: int, crop: Pixels, pasted: Pixels, compare: bool = False) -> None:
-        """Add a frame: its face before and after the swap [S, S, 3]; if `compare`, add the further metrics, too."""
+        """Add a frame: its face before and after the swap [S, S, 3]; `compare` also computes the further metrics."""
         was, made = (torch.from_numpy(np.ascontiguousarray(x)).permute(2, 0, 1) / 255 for x in (crop, pasted))
         self._values["psnr"].append(float(generation.psnr(made[None], was[None])))
         self._values["ssim"].append(float(generation.ssim(made[None], was[None])))

@@ -139,7 +139,7 @@ def _reach(matrix: Array, side: int, shape: tuple[int, ...]) -> tuple[int, int, 
 
 
 def _poisson(face: Array, around: Pixels, weight: Array) -> Array:
-    """Adapt a face's colours to its surroundings and keep its gradients; return a face below 3 px unchanged."""
+    """Adapt a face's colours to its surroundings and keep its gradients; return a face of less than 3 px unchanged."""
     region = np.asarray(255 * (weight > 0.5), np.uint8)  # the region's border lies on the face, not beside it
     columns, lines = np.flatnonzero(region.any(0)), np.flatnonzero(region.any(1))
     if len(columns) < 3 or len(lines) < 3:

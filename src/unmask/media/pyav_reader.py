@@ -82,7 +82,11 @@ class PyavReader(VideoReader):
             raise MediaError(f"the video ends before frame {min(lost)}: the file is cut off")
 
     def _put(self, frames: Iterator[tuple[int, "VideoFrame"]], indices: list[int], put: Put) -> set[int]:
-        """Call `put(position, frame)` for each position of a frame's number in `indices`; return all these numbers."""
+        """Call `put(position, frame)` for each frame, at each position of its number in `indices`.
+
+        Returns:
+            The numbers of these frames.
+        """
         found = set()
         for number, frame in frames:
             shown = self.about.view.of(frame)

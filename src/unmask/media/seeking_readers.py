@@ -92,7 +92,7 @@ class DecordReader(_SeekingReader):
 
     def _unfit(self) -> str | None:
         if not (self.about.closed or self.about.intra_only):
-            return "decoding cannot start at its key frames, because later frames may refer to frames before them"
+            return "decoding cannot start at a key frame, because frames after it may refer to frames before it"
         return super()._unfit()
 
     def _open(self) -> int:
@@ -114,7 +114,7 @@ class TorchcodecReader(_SeekingReader):
 
     def _unfit(self) -> str | None:
         if self.about.codec == "h264" and not self.about.closed:
-            return "some of its key frames only begin a gradual refresh, or later frames refer to frames before them"
+            return "some key frames only begin a gradual refresh, or frames after a key frame refer to frames before it"
         return super()._unfit()
 
     def _open(self) -> int:

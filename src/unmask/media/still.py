@@ -49,7 +49,7 @@ class PictureReader:
         except UnidentifiedImageError as error:
             held = picture_format(path)
             said = f"{held} of an unsupported kind: save it as PNG with 8 bits per channel"
-            said = said if held else f"none of {', '.join(FORMATS)}"
+            said = said if held else f"none of the formats {', '.join(FORMATS)}"
             raise MediaError(f"not a readable picture (it holds {said})") from error
         except Exception as error:  # Pillow's parsers raise many kinds of errors on damaged files
             raise MediaError(f"not a readable picture ({first_line(error)})") from error

@@ -152,7 +152,14 @@ def _read(path: Path, container: "InputContainer", stream: "VideoStream") -> Vid
 
 
 def _cut_off(path: Path, container: str, promised: int, there: int) -> str | None:
-    """Return why a file counts as truncated, or None; it declares `promised` frames (0: unknown) and has `there`."""
+    """Return why a file counts as truncated, or None.
+
+    Args:
+        path: the file.
+        container: FFmpeg's name for its format.
+        promised: number of frames that the file declares; 0 if unknown.
+        there: number of frames that the file contains.
+    """
     table = "mp4" in container  # an MP4's table counts frames exactly; the size that an MP4 states may be too large
     if table and promised:
         return f"cut off: only {there} of {promised} frames are present" if there < promised else None

@@ -159,8 +159,8 @@ def videos(predictions: pd.DataFrame, aggregation: str = "mean") -> pd.DataFrame
     twice = facts.loc[facts["item"].duplicated(), "item"]
     if len(twice):
         raise ValueError(
-            f"{twice.nunique()} item(s) have more than one label, method, dataset or split, first {twice.iloc[0]!r}; "
-            "an item name must be unique, such as dataset/method/clip"
+            f"{twice.nunique()} item(s) have more than one label, method, dataset or split, such as {twice.iloc[0]!r}; "
+            "item names must be unique, such as dataset/method/clip"
         )
     items = tracks(predictions, aggregation).groupby("item").agg(score=("score", "max"), num=("num", "sum"))
     items.insert(1, "prob", probability(items["score"]))

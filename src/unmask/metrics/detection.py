@@ -136,7 +136,7 @@ def evaluate(
 
 # Names of the metrics that `quick` computes.
 WATCHED = tuple(f"{level}_{name}" for level in ("frame", "video") for name in ("auroc", "ap", "eer", "acc"))
-SMALLER = ("eer", "loss")  # last parts of the names of monitored metrics of which smaller values are better
+SMALLER = ("eer", "loss")  # last parts of the names of monitored metrics for which smaller values are better
 
 
 def mode_of(metric: str) -> str:

@@ -28,7 +28,7 @@ class Pixels(NamedTuple):
 
     Attributes:
         total: `[B, 2]`, number of pixels.
-        called: `[B, 2]`, number of pixels that are called manipulated because their logit is 0 or more.
+        called: `[B, 2]`, number of pixels that are classified as manipulated, because their logit is 0 or more.
         quantile: `[B, 2, PIECES]`, the median logit of each of `PIECES` equal pieces of the sorted logits; NaN for
             empty pieces.
     """
@@ -105,6 +105,6 @@ def figures(pixels: Pixels) -> dict[str, float]:
 
 
 def _called(pixels: Pixels) -> tuple[Array, Array, Array]:
-    """Count true positives, false positives and false negatives, each `[B]`; a logit of 0 is called manipulated."""
+    """Count true positives, false positives and false negatives, each `[B]`; a logit of 0 counts as manipulated."""
     tp, fp, fn = pixels.called[:, 1], pixels.called[:, 0], pixels.total[:, 1] - pixels.called[:, 1]
     return tp.astype(np.float64), fp.astype(np.float64), fn.astype(np.float64)

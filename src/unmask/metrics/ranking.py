@@ -38,8 +38,8 @@ def counts(score: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) 
     bad = np.flatnonzero(~np.isfinite(score))
     if len(bad):
         raise ValueError(
-            f"{len(bad)} score(s) are not finite, first {score[bad[0]]} in row {bad[0]}; drop items that could not be "
-            "scored, and report the coverage"
+            f"{len(bad)} score(s) are not finite, such as {score[bad[0]]} in row {bad[0]}; drop items that could not "
+            "be scored, and report the coverage"
         )
     order = np.argsort(-score, kind="stable")
     score, label = score[order], label[order]
