@@ -464,7 +464,7 @@ def test_test_items_that_the_cnn_was_trained_on_are_refused(place, cnn):
         (lambda folder: _edit(folder / "metrics.json", '"detector"', '"generator"'), "is a generator; expected a run"),
         (
             lambda folder: _edit(folder / ".hydra/config.yaml", "networks.cnn.ResidualCnn", "runs.run.Run"),
-            "not an allow",
+            "not an allowed target",
         ),
         (lambda folder: _edit(folder / ".hydra/config.yaml", "width: 4", "width: 400000"), "much larger module"),
         (lambda folder: _edit(folder / ".hydra/config.yaml", "width: 4", "width: ${oc.env:HOME}"), "calls a resolver"),

@@ -111,7 +111,8 @@ def _problems(path: str, node: Any) -> Iterator[tuple[str, str]]:
         try:
             child = node[key]
         except OmegaConfBaseException as error:
-            yield where, str(error).splitlines()[0]
+            said, _, _ = str(error).partition("\n    full_key:")  # the rest is for developers
+            yield where, " ".join(said.split())
             continue
         if not OmegaConf.is_interpolation(node, key):
             yield from _problems(where, child)
