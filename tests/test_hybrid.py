@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import densenet121, resnet18
 
 from unmask.networks.cnn_lstm import CnnLstm
 from unmask.networks.encoders import SmallEncoder
@@ -67,6 +68,32 @@ def test_the_maps_are_those_of_the_whole_networks(tmp_path):
 
 
 @torch.no_grad()
+def test_without_fusing_the_features_are_means_of_torchvisions_children(tmp_path):
+    """A study's depths: the first six children of ResNet-18, the first eight layers of DenseNet-121's features."""
+    torch.manual_seed(0)
+    resnet, densenet = resnet18(weights=None).eval(), densenet121(weights=None).eval()
+    files = {"resnet_weights": str(tmp_path / "resnet.pt"), "densenet_weights": str(tmp_path / "densenet.pt")}
+    for model, file in zip((resnet, densenet), files.values(), strict=True):
+        torch.save(model.state_dict(), file)
+    net = Hybrid(
+        **files, resnet_stages=2, densenet_stages=2, densenet_transition=True, width=None, dropout=0.5, head_width=256
+    ).eval()
+    branches = nn.Sequential(*list(resnet.children())[:6]), densenet.features[:8]
+    assert list(dict(branches[1].named_children()))[-1] == "transition2"
+    x = torch.rand(2, 3, 64, 64)
+    normal = (x - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    maps = [branch(normal) for branch in branches]
+    assert [tuple(one.shape[1:]) for one in maps] == [(128, 8, 8), (256, 4, 4)]
+    torch.testing.assert_close(net.encode(x), torch.cat([one.mean((2, 3)) for one in maps], dim=1))
+    assert net.num_features == 384 and [str(layer) for layer in net.classifier] == [
+        "Linear(in_features=384, out_features=256, bias=True)",
+        "ReLU()",
+        "Dropout(p=0.5, inplace=False)",
+        "Linear(in_features=256, out_features=1, bias=True)",
+    ]
+
+
+@torch.no_grad()
 def test_pooling_weighs_places_by_attention(net):
     """By hand from the fused map; a place whose score is far above all others is all that is left."""
     seen = []
@@ -82,6 +109,8 @@ def test_pooling_weighs_places_by_attention(net):
 def test_what_it_takes():
     with pytest.raises(ValueError, match="resnet18 has 4 stages"):
         Hybrid(resnet_stages=5)
+    with pytest.raises(ValueError, match="densenet_transition=false"):
+        Hybrid(densenet_stages=4, densenet_transition=True)
     with pytest.raises(ValueError, match=r"set one of them to null|set pretrained=false"):
         Hybrid(pretrained=True, resnet_weights="x.pt")
     with pytest.raises(ValueError, match="frames=null"):

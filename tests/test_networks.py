@@ -234,6 +234,19 @@ def test_pooling_by_hand(pooling, bidirectional):
     torch.testing.assert_close(net.head(features), net.classifier(pooled)[:, 0])
 
 
+def test_a_wider_head_is_a_hidden_layer_after_the_last_output():
+    """Of torch's own layers: the top layer's last state, 8 -> 4, ReLU, dropout, 4 -> 1."""
+    net = small(layers=2, dropout=0.5, head_width=4)
+    assert [type(layer) for layer in net.classifier] == [nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
+    assert net.lstm.dropout == net.classifier[2].p == 0.5
+    features = torch.randn(2, 5, net.encoder.num_features)
+    _, (ends, _) = net.eval().lstm(features)
+    first, last = net.classifier[0], net.classifier[3]
+    hidden = (ends[-1] @ first.weight.T + first.bias).clamp(min=0)
+    assert hidden.shape == (2, 4)
+    torch.testing.assert_close(net.head(features), (hidden @ last.weight.T + last.bias)[:, 0])
+
+
 def test_frozen_encoder_stays_as_it_is_while_the_rest_trains():
     net, x = small(frozen=True), torch.rand(4, FRAMES, 3, 32, 32)
     before = {name: value.clone() for name, value in net.state_dict().items()}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.networks.encoded import EncodedNetwork
+from unmask.networks.layout import classifier
 
 # Between consecutive frames, most pixels of a face change by 0.01 to 0.02 on the scale [0, 1]. Multiplied by 8, the
 # differences have the spread that encoders expect of a channel. Differences above 1/16 (moving edges) are clipped.
@@ -30,11 +31,12 @@ class CnnLstm(EncodedNetwork):
         frames: length T of a clip; the network itself accepts any length.
         hidden: hidden size of the LSTM.
         layers: number of stacked LSTM layers.
-        dropout: dropout probability between the layers and before the classifier, 0 to 1.
+        dropout: dropout probability between the LSTM's layers and before the last linear layer, 0 to 1.
         bidirectional: add a second LSTM that reads the clip backwards.
         pooling: `last` (the last output of each direction), `mean`, or `attention` (a learned weight per frame).
         differences: whether the encoder gets 6 channels: the frame and its difference from the previous frame.
         frozen: freeze the encoder, keep it in eval mode and train only the layers after it.
+        head_width: width of a hidden layer of the classifier; None for a linear classifier.
 
     Raises:
         ValueError: an argument is invalid; the message says what is valid.
@@ -51,6 +53,7 @@ class CnnLstm(EncodedNetwork):
         pooling: str = "last",
         differences: bool = False,
         frozen: bool = False,
+        head_width: int | None = None,
     ) -> None:
         super().__init__()
         _check(encoder, frames, pooling, differences, frozen)
@@ -72,7 +75,7 @@ class CnnLstm(EncodedNetwork):
             bidirectional=bidirectional,
         )
         self.attention = nn.Linear(width, 1) if pooling == "attention" else None
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 1))
+        self.classifier = classifier(width, dropout, head_width)
         if frozen:
             self.encoder.requires_grad_(False).eval()
 

@@ -1,4 +1,4 @@
-"""Helpers shared by detector networks: memory layout of weights, and image logits from pixel logits."""
+"""Helpers shared by detector networks: memory layout of weights, classifiers, and image logits from pixel logits."""
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,18 @@ def use_channels_last(network: nn.Module) -> None:
     for value in (*network.parameters(), *network.buffers()):
         if value.ndim in LAYOUTS:
             value.data = value.data.contiguous(memory_format=LAYOUTS[value.ndim])
+
+
+def classifier(features: int, dropout: float, hidden: int | None = None) -> nn.Sequential:
+    """Build a classifier of features [B, features], which returns [B, 1].
+
+    Args:
+        features: number of features.
+        dropout: dropout probability before the last linear layer, 0 to 1.
+        hidden: width of a hidden layer with a ReLU before the dropout; None for a linear classifier.
+    """
+    first = [] if hidden is None else [nn.Linear(features, hidden), nn.ReLU()]
+    return nn.Sequential(*first, nn.Dropout(dropout), nn.Linear(features if hidden is None else hidden, 1))
 
 
 def of_pictures(maps: Tensor) -> Tensor:
