@@ -29,12 +29,17 @@ from unmask.networks.encoders import SmallEncoder, TimmEncoder
 from unmask.networks.hybrid import Hybrid
 from unmask.networks.meso import MesoInception4
 from unmask.networks.unet import UNet
+from unmask.networks.video_transformers import VideoTransformer, timesformer, videomae, vivit
 from unmask.reporting import gather
 from unmask.runs.run import Run
 
 
 def timm_classifier(name, size, tuned=("*",)):
     return FrameClassifier(partial(TimmEncoder, name, image_size=size), tuned=tuned)
+
+
+def video_transformer(build, frames, size):
+    return VideoTransformer(build(frames, size, hidden=32, layers=2, heads=2, patch=16))
 
 
 class Difference(nn.Module):
@@ -111,6 +116,10 @@ NETWORKS = {
     "frozen vit": (lambda: timm_classifier("vit_tiny_patch16_224", 64, tuned=()), 64, None),
     "swin": (lambda: timm_classifier("swin_tiny_patch4_window7_224", 64), 64, None),
     "fused": (Hybrid, 64, None),
+    "side by side": (partial(Hybrid, width=None, head_width=8), 64, None),
+    "vivit": (partial(video_transformer, vivit, 3, 64), 64, 3),
+    "videomae": (partial(video_transformer, videomae, 3, 64), 64, 3),
+    "timesformer": (partial(video_transformer, timesformer, 3, 64), 64, 3),
     "localiser": (lambda: UNet(partial(TimmEncoder, "test_resnet"), width=4), 64, None),
 }
 
@@ -168,6 +177,39 @@ def test_a_localisers_map_is_its_own_output():
     with torch.no_grad():
         expected = network(x)[:, 0].sigmoid().numpy()
     np.testing.assert_allclose(heat_maps(network, x), expected, atol=1e-6)
+
+
+def planted(count, draw):
+    """Noisy grey clips [2 N, 4, 3, 64, 64], the last N with a red patch; (time, row, column) of the patch [N, 3]."""
+    x = 0.5 + 0.05 * torch.randn(2 * count, 4, 3, 64, 64, generator=draw)
+    places = torch.stack([torch.randint(0, high, (count,), generator=draw) for high in (2, 4, 4)], 1)
+    for clip, (time, row, column) in zip(x[count:], places.tolist(), strict=True):
+        clip[2 * time : 2 * time + 2, 0, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16] += 0.4
+    return x.clamp(0, 1), places
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [vivit, videomae, timesformer])
+def test_heat_finds_a_patch_that_a_video_transformer_learnt(build):
+    """In time and in space: two frames of four, and one patch of 4 x 4; by chance, one clip in 32 is right."""
+    torch.manual_seed(0)
+    draw = torch.Generator().manual_seed(0)
+    network = video_transformer(build, 4, 64)
+    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
+    for _ in range(150):
+        x, _ = planted(16, draw)
+        loss = nn.functional.binary_cross_entropy_with_logits(network(x), torch.arange(32).div(16).floor())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    x, places = planted(32, draw)
+    with torch.no_grad():
+        logit = network.eval()(x)
+    assert ((logit > 0) == (torch.arange(64) >= 32)).float().mean() > 0.95, "not learnt, so the map means nothing"
+    maps = network.evidence_maps(x[32:])  # [32, 4, 4, 4]
+    time, row, column = np.unravel_index(maps.flatten(1).argmax(1).numpy(), maps.shape[1:])
+    found = np.stack([time // 2, row, column], 1) == places.numpy()
+    assert found.all(1).mean() > 0.8
 
 
 def test_a_network_may_name_its_layer():

@@ -16,6 +16,7 @@ from transformers import (
     VideoMAEForVideoClassification,
     VivitConfig,
     VivitForVideoClassification,
+    VivitModel,
 )
 
 from unmask.data import sampling
@@ -197,6 +198,33 @@ def test_positions_are_interpolated_by_numpy_in_time_and_plane_by_plane_in_space
             ours = new[0, 1:, channel].view(4, 5, 6)[:, row, column]
             np.testing.assert_allclose(ours, expected, atol=1e-5)
     assert resized(table, (2, 3, 3), (2, 3, 3)) is table
+
+
+def test_positions_are_interpolated_as_by_transformers():
+    """Its ViViT interpolates over a single grid of space, so each point in time is compared alone."""
+    model = VivitModel(VivitConfig(image_size=32, num_frames=2, tubelet_size=[2, 8, 8], **SAME))
+    table = torch.randn(1, 1 + 3 * 4 * 4, 32, generator=torch.Generator().manual_seed(0))
+    ours = resized(table, (3, 4, 4), (3, 6, 5))
+    places = ours[:, 1:].view(3, 30, 32)
+    for time, plane in enumerate(table[:, 1:].view(3, 1, 16, 32)):
+        model.embeddings.position_embeddings.data = torch.cat([table[:, :1], plane], 1)
+        theirs = model.embeddings.interpolate_pos_encoding(torch.zeros(1, 31, 32), height=48, width=40)
+        torch.testing.assert_close(torch.cat([ours[:, :1], places[time : time + 1]], 1), theirs)
+
+
+def test_attention_weights_are_those_of_transformers(published):
+    """Of the same weights with attn_implementation="eager"; the encoder goes back to its faster implementation."""
+    build, folder, theirs, normalised = published
+    encoder, x = build(4, 32, pretrained=folder, **SIZES).eval(), torch.rand(2, 4, 3, 32, 32)
+    loaded = type(theirs).from_pretrained(folder, attn_implementation="eager").eval()
+    usual = encoder.model.config._attn_implementation
+    with torch.no_grad():
+        tokens, weights = encoder.attend(x)
+        expected = loaded(normalised(x), output_attentions=True).attentions[-1]
+        torch.testing.assert_close(weights, expected, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(encoder.pool(tokens), encoder(x), rtol=1e-4, atol=1e-5)
+    assert encoder.model.config._attn_implementation == usual
+    torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
 
 
 @pytest.mark.parametrize("family", ["vivit", "videomae"])

@@ -1,8 +1,8 @@
 """Heat maps of the image regions that contributed to the score.
 
-For a localiser, they are the maps that it predicts. For any other detector, they are computed with Grad-CAM (arXiv
-1610.02391) from pytorch-grad-cam. A heat map shows what the network looked at. It does not show where a forgery is, and
-it is not proof.
+For a localiser, they are the maps that it predicts. A video transformer computes them itself. For any
+other detector, they are computed with Grad-CAM (arXiv 1610.02391) from pytorch-grad-cam. A heat map shows what the
+network looked at. It does not show where a forgery is, and it is not proof.
 """
 
 from copy import deepcopy
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 Maps = NDArray[np.float32]
 Picture = NDArray[np.uint8]
@@ -45,6 +46,14 @@ class Combining(Protocol):
 
 
 @runtime_checkable
+class Explaining(Protocol):
+    """A network of clips that computes maps itself, because its layers have no spatial output."""
+
+    def evidence_maps(self, x: Tensor, toward: int) -> Tensor:
+        """Return maps [B, T, h, w] of at least 0 for clips [B, T, 3, H, W]; `toward` is 1 for fake, 0 for real."""
+
+
+@runtime_checkable
 class Prefixed(Protocol):
     """A vision transformer that has prefix tokens, such as the class token, before the patch tokens."""
 
@@ -66,14 +75,15 @@ def heat_maps(network: nn.Module, x: Tensor, toward: int = 1) -> Maps:
 
     Args:
         network: a function x -> logits [B], or x -> pixel logits [B, 1, H, W]. The sigmoid of pixel logits is the heat
-            map; otherwise Grad-CAM is used. If the network's last spatial layer is unsuitable for Grad-CAM, the network
-            can name another layer by an attribute or property `cam_layer`.
+            map. A network with `evidence_maps` computes its own maps. Otherwise, Grad-CAM is used. If the network's
+            last spatial layer is unsuitable for Grad-CAM, the network can name another layer by an attribute or
+            property `cam_layer`.
         x: frames [B, 3, H, W] or clips [B, T, 3, H, W] in [0, 1].
         toward: 1 for evidence for fake, 0 for evidence for real; pixel logits always show evidence for fake.
 
     Returns:
-        Maps [B, H, W] of frames or [B, T, H, W] of clips, in [0, 1]. With Grad-CAM, each sample's maps peak at 1, or
-        are all zeros if nothing supports the class; the frames of a clip share one scale.
+        Maps [B, H, W] of frames or [B, T, H, W] of clips, in [0, 1]. Except for pixel logits, each sample's maps peak
+        at 1, or are all zeros if nothing supports the class; the frames of a clip share one scale.
 
     Raises:
         ValueError: the network has no layer with a spatial output on which its logit depends.
@@ -86,6 +96,8 @@ def heat_maps(network: nn.Module, x: Tensor, toward: int = 1) -> Maps:
         if x.ndim == 4 and model(samples[:1]).ndim == 4:
             with torch.no_grad():
                 return np.stack([model(one[None])[0, 0].sigmoid().float().cpu().numpy() for one in samples])
+        if isinstance(model, Explaining):
+            return np.stack([_own_maps(model, one, toward) for one in samples])
         maps = np.stack([_grad_cam(model, one if x.ndim == 5 else one[None], x.ndim == 5, toward) for one in samples])
         return maps if x.ndim == 5 else maps[:, 0]
 
@@ -138,6 +150,14 @@ def _grad_cam(model: nn.Module, frames: Tensor, clips: bool, toward: int) -> Map
     heat = (features * gradients.mean((2, 3), keepdim=True)).sum(1).relu().flatten(1).amax(1).numpy()  # [T]
     scale: Maps = heat / heat.max() if heat.max() > 0 else heat
     return np.asarray(np.clip(maps * scale[:, None, None], 0, 1), np.float32)
+
+
+def _own_maps(model: Explaining, clip: Tensor, toward: int) -> Maps:
+    """Return the network's own maps, resized to [T, H, W], of one clip [T, 3, H, W]."""
+    maps = model.evidence_maps(clip[None], toward).float()  # [1, T, h, w]
+    maps = interpolate(maps, clip.shape[-2:], mode="bilinear", align_corners=False)[0]
+    found: Maps = (maps / maps.amax().clamp(min=torch.finfo(maps.dtype).tiny)).cpu().numpy()
+    return found
 
 
 def find_layer(network: nn.Module, frames: Tensor) -> nn.Module:

@@ -4,12 +4,14 @@ The arguments of `vivit`, `videomae` and `timesformer` define the network's size
 have the same sizes, except for the image size and the clip length (see video_weights.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from transformers import (
     PreTrainedConfig,
+    PreTrainedModel,
     TimesformerConfig,
     TimesformerForVideoClassification,
     VideoMAEConfig,
@@ -55,6 +57,31 @@ class VideoTransformer(nn.Module):
         """Return the logits [B] of RGB clips x [B, T, 3, H, W] in [0, 1]; positive means fake."""
         return self.head(self.encode(x))
 
+    def evidence_maps(self, x: Tensor, toward: int = 1) -> Tensor:
+        """Return maps of the patches that raise the evidence for one class.
+
+        If the classifier reads the class token (ViViT, TimeSformer), the last layer's attention weights are multiplied
+        by the gradients of the logit with respect to them. The maps are the positive products, summed over heads and
+        queries, as in "Generic Attention-model Explainability", Chefer et al. 2021 (arXiv 2103.15679), but for the last
+        layer alone, because TimeSformer's layers attend to different tokens. VideoMAE's classifier reads the mean of
+        all tokens, to which a patch contributes even if nothing attends to it. Its maps are Grad-CAM of the tokens.
+
+        Args:
+            x: RGB clips [B, T, 3, H, W] in [0, 1].
+            toward: 1 for evidence for fake, 0 for evidence for real.
+
+        Returns:
+            [B, T, h, w] of at least 0, one value per patch; frames of the same tubelet have the same map.
+        """
+        with torch.enable_grad():
+            tokens, weights = self.encoder.attend(x.detach().requires_grad_())
+            evidence = self.head(self.encoder.pool(tokens)).sum() * (1 if toward else -1)
+            source = weights if self.encoder.norm is None else tokens
+            (slopes,) = torch.autograd.grad(evidence, source)
+        products = (source * slopes).detach()
+        values = products.relu().sum((1, 2)) if self.encoder.norm is None else products.sum(2).relu()
+        return self.encoder.unfold(values, len(x))
+
 
 class VideoEncoder(nn.Module):
     """Encode clips with a model of Hugging Face transformers, with the model's own input normalisation and pooling.
@@ -96,6 +123,7 @@ class VideoEncoder(nn.Module):
         if sizes["hidden_size"] % sizes["num_attention_heads"]:
             raise ValueError(f"heads={sizes['num_attention_heads']} must divide hidden={sizes['hidden_size']}")
         self.frames, self.image_size, self.num_features = frames, image_size, int(sizes["hidden_size"])
+        self.span, self.side, self.joint = span, image_size // patch, family.joint
         self.padded = -(-frames // span) * span  # number of frames, including repetitions of the last one
         build: Callable[..., PreTrainedConfig] = family.config
         config = build(image_size=image_size, num_frames=self.padded, num_labels=1, **sizes)
@@ -107,6 +135,27 @@ class VideoEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features [B, F] of RGB clips x [B, T, 3, H, W] in [0, 1]."""
+        return self.pool(self.model(self._prepare(x)).last_hidden_state)
+
+    def attend(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the last layer's tokens [B, N, F] and attention weights for RGB clips x [B, T, 3, H, W] in [0, 1].
+
+        The weights are [B, heads, queries, keys], or [B * T, heads, queries, keys] if each frame attends to itself, as
+        in TimeSformer. Only transformers' implementation "eager" returns them; other calls use a faster one.
+        """
+        with eager(self.model):
+            found = self.model(self._prepare(x), output_attentions=True)
+        return found.last_hidden_state, found.attentions[-1]
+
+    def unfold(self, values: Tensor, clips: int) -> Tensor:
+        """Arrange values per token, [B, N] or [B * T, N], as maps [B, T, h, w] of B = `clips` clips."""
+        area = self.side**2
+        patches = self.padded // self.span * area if self.joint else area
+        maps = values[:, -patches:].reshape(clips, -1, self.side, self.side)  # without the class token, which is first
+        return maps.repeat_interleave(self.span, 1)[:, : self.frames]
+
+    def _prepare(self, x: Tensor) -> Tensor:
+        """Return normalised clips [B, padded, 3, H, W]; the last frame is repeated as often as needed."""
         wanted = (self.frames, 3, self.image_size, self.image_size)
         if x.shape[1:] != wanted:
             raise ValueError(
@@ -114,9 +163,23 @@ class VideoEncoder(nn.Module):
                 "image_size to the values of the data"
             )
         x = (x - self.mean) / self.std
-        x = torch.cat([x, x[:, -1:].expand(-1, self.padded - self.frames, -1, -1, -1)], dim=1)
-        tokens: Tensor = self.model(x).last_hidden_state  # [B, N, F]; ViViT and TimeSformer have a class token first
-        return tokens[:, 0] if self.norm is None else self.norm(tokens.mean(1))
+        return torch.cat([x, x[:, -1:].expand(-1, self.padded - self.frames, -1, -1, -1)], dim=1)
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Pool tokens [B, N, F] -> [B, F]: by the class token, which is first, or in VideoMAE by their mean."""
+        features: Tensor = tokens[:, 0] if self.norm is None else self.norm(tokens.mean(1))
+        return features
+
+
+@contextmanager
+def eager(model: PreTrainedModel) -> Iterator[None]:
+    """Use the implementation of attention that returns its weights, within a `with` block."""
+    usual = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(usual)
 
 
 def vivit(
