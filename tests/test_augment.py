@@ -1,8 +1,10 @@
 """Every augmentation on the disk: a draw a sample, the same for its frames, and a mask that stays with its picture."""
 
+import colorsys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -15,7 +17,7 @@ from unmask.config.check import validate
 from unmask.data.augment import Augmentation, DropFrames, Freeze, Reverse
 
 NAMES = sorted(path.stem for path in Path(conf_dir(), "augment").glob("*.yaml"))
-MOVED = ("compression", "light", "strong")
+MOVED = ("clips", "compression", "light", "strong")
 SIZE, SEEDS = 144, list(range(24))
 
 
@@ -53,7 +55,7 @@ def both(augment: Augmentation, x: torch.Tensor, seeds: list[int]) -> torch.Tens
 
 
 def test_the_walk_finds_the_augmentations():
-    assert set(NAMES) >= {"none", "clips", *MOVED}
+    assert set(NAMES) >= {"none", *MOVED}
 
 
 @pytest.mark.slow
@@ -126,12 +128,11 @@ def test_compression_costs_detail_as_its_settings_say():
     assert 0.2 < (kept < 0.45).float().mean() < 0.6, "half of them are shrunk, some by little"
 
 
-def test_a_turn_is_bilinear_and_within_its_degrees():
+@pytest.mark.parametrize("name", ["clips", "strong"])
+def test_a_turn_is_bilinear_and_within_its_degrees(name):
     """The angle is read back from a half-plane's edge."""
     (turn,) = (
-        t.transforms[0]
-        for t in load("strong").device
-        if isinstance(getattr(t, "transforms", [0])[0], v2.RandomRotation)
+        t.transforms[0] for t in load(name).device if isinstance(getattr(t, "transforms", [0])[0], v2.RandomRotation)
     )
     half = torch.zeros(40, 3, 64, 64)
     half[:, :, :32] = 1
@@ -140,6 +141,18 @@ def test_a_turn_is_bilinear_and_within_its_degrees():
     edge = out[:, 0, 8:56, 16:48].sum(1)  # the height of the white part in each column
     degrees = torch.rad2deg(torch.atan((edge[:, -1] - edge[:, 0]) / 31))
     assert degrees.abs().max() < 10.5 and degrees.max() > 4 and degrees.min() < -4
+
+
+def test_the_colours_of_a_clip_change_within_their_limits():
+    """By colorsys: a hue moves by 0.02 at most; brightness, contrast and saturation by a tenth each."""
+    (jitter,) = (t for t in load("clips").device if isinstance(t, v2.ColorJitter))
+    colour = torch.tensor([0.6, 0.4, 0.3]).view(3, 1, 1).expand(40, 3, 8, 8)
+    out, _ = Augmentation(device=[jitter]).on_device(colour, None, list(range(40)))
+    hue, saturation, value = np.array([colorsys.rgb_to_hsv(*one[:, 0, 0].tolist()) for one in out]).T
+    before = colorsys.rgb_to_hsv(0.6, 0.4, 0.3)
+    assert np.abs(hue - before[0]).max() < 0.021 and hue.std() > 0.005
+    assert np.abs(saturation / before[1] - 1).max() < 0.2 and saturation.std() > 0.01
+    assert np.abs(value / before[2] - 1).max() < 0.25 and value.std() > 0.02
 
 
 # ---- clips ----
@@ -191,8 +204,9 @@ def test_what_is_done_to_clips_leaves_frames_alone():
         Freeze(1)
 
 
-def test_each_frame_of_a_clip_is_turned_and_cut_as_a_single_one_would_be():
-    moves = [t for t in load("strong").device if "Rotation" in repr(t) or isinstance(t, v2.RandomResizedCrop)]
+@pytest.mark.parametrize("name", ["clips", "strong"])
+def test_each_frame_of_a_clip_is_turned_and_cut_as_a_single_one_would_be(name):
+    moves = [t for t in load(name).device if "Rotation" in repr(t) or isinstance(t, v2.RandomResizedCrop)]
     assert len(moves) == 2
     clips = torch.rand(6, 4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     augment, seeds = Augmentation(device=moves), list(range(6))
