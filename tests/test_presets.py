@@ -113,6 +113,15 @@ def test_presets_change_the_root():
     assert compose("train", ["experiment=demo_celebdf/meso4"]).image_size == 128
 
 
+def test_a_preset_selected_by_its_loss_keeps_the_lowest_one():
+    cfg = compose("train", ["experiment=celebdf/cnn_lstm_study", "paths.out=out"])
+    best = cfg.callbacks.best
+    assert (best.monitor, best.mode, cfg.callbacks.early_stopping) == ("val/loss", "min", None)
+    assert cfg.data.recipe._target_.endswith("WholePictures")
+    face = compose("train", ["experiment=celebdf/cnn_lstm_study", "data/recipe=faces", "paths.out=out"]).data.recipe
+    assert face._target_.endswith("FaceCrops") and (face.frames, face.crop_size) == (20, 160)
+
+
 def test_a_choice_that_does_not_apply_is_refused():
     with pytest.raises(Exception, match=r"module/nettwork"):
         compose("train", ["module/nettwork=meso4"])
