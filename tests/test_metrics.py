@@ -9,7 +9,13 @@ import scipy.stats
 import sklearn.metrics as sk
 import torch
 from scipy.optimize import brentq
-from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision, BinaryCalibrationError
+from torchmetrics.classification import (
+    BinaryAccuracy,
+    BinaryAUROC,
+    BinaryAveragePrecision,
+    BinaryCalibrationError,
+    BinaryEER,
+)
 
 from unmask.metrics import bootstrap, calibration, decisions, detection, ranking
 
@@ -125,6 +131,23 @@ def test_torchmetrics_agrees(case):
     p, y = torch.tensor(score, dtype=torch.float64), torch.tensor(label)
     assert ranking.auroc(score, label) == pytest.approx(BinaryAUROC()(p, y).item(), abs=1e-6)
     assert ranking.average_precision(score, label) == pytest.approx(BinaryAveragePrecision()(p, y).item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_figures_shown_while_training_are_torchmetrics(seed):
+    """At both levels, on random tables of which some items were not scored; the mean per video is pandas' own."""
+    data = random_predictions(videos=40, seed=seed, unscored=seed)
+    found = detection.quick(data)
+    scored = data.dropna(subset=["logit"])
+    prob = 1 / (1 + np.exp(-scored["logit"]))
+    videos = scored.assign(prob=prob).groupby("item").agg({"prob": "mean", "label": "first"})
+    for level, p, y in (("frame", prob, scored["label"]), ("video", videos["prob"], videos["label"])):
+        given = torch.tensor(p.to_numpy()), torch.tensor(y.to_numpy())
+        for name, metric in (("auroc", BinaryAUROC()), ("ap", BinaryAveragePrecision()), ("acc", BinaryAccuracy())):
+            assert found[f"{level}_{name}"] == pytest.approx(metric(*given).item(), abs=1e-6), (level, name)
+        # torchmetrics takes the point of the ROC curve with the closest rates; ours is interpolated between two points.
+        step = 1 / min((y == 0).sum(), (y == 1).sum())
+        assert found[f"{level}_eer"] == pytest.approx(BinaryEER()(*given).item(), abs=step), level
 
 
 @pytest.mark.parametrize("bins", [10, 15])
