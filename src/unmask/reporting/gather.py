@@ -45,6 +45,8 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
         summary=detection.summary(predictions, thresholds, resamples),
         protocol=protocol,
         command=run.metrics["command"],
+        preset=run.preset,
+        seedless_id=run.seedless_id,
         validation=_validation(run),
         curves=_curves(run.folder / "metrics.csv"),
         audit=_audit(run),

@@ -89,6 +89,7 @@ def _comparison(runs: Sequence[RunReport]) -> dict[str, object]:
         "methods": all_methods(runs),
         "table": [(*row, tables.counts(row[0]), tables.coverage(row[0])) for row in tables.rows(runs)],
         "costs": _costs(runs),
+        "seeds": list(tables.seed_rows(runs)),
         "overlay": _svg(plots.roc(scored)) if len(runs) > 1 else None,
         "pairs": bootstrap.pairwise({run.name: scored[run.name] for run in ranked}, RESAMPLES),
         "resamples": RESAMPLES,

@@ -128,6 +128,8 @@ class RunReport:
         audit: `auroc, low, high, num_real, num_fake, passed, features, methods, note` of the shortcut audit; None
             if the run has no audit file. If the audit could not run, `auroc` is None and `note` gives the reason.
         remarks: Sentences shown with the metrics, such as a warning that the model did not learn.
+        preset: Name of the preset, without the seed.
+        seedless_id: ID that is equal for runs that differ only in their seed; empty if that is unknown.
         network: Further facts to show, such as the number of parameters.
         heat: Heat maps, if any were made.
         duplicates: Pairs of near-duplicate items of the data set, as text.
@@ -149,6 +151,8 @@ class RunReport:
     curves: pd.DataFrame | None = None
     audit: Settings | None = None
     remarks: Sequence[str] = ()
+    preset: str = ""
+    seedless_id: str = ""
     network: Settings = field(default_factory=dict)
     heat: HeatMaps | None = None
     duplicates: Sequence[str] = ()

@@ -13,6 +13,7 @@ from rich.text import Text
 from unmask.config import Settings
 from unmask.reporting.remarks import named
 from unmask.reporting.run import Figure, RunReport, all_methods, percent
+from unmask.reporting.seeds import Spread, by_seed
 
 WIDTH = 100  # terminal columns
 WIDE = 4  # maximum number of manipulations shown side by side
@@ -59,6 +60,19 @@ def rows(runs: Sequence[RunReport], metric: str = "auroc") -> Iterator[tuple[Run
             yield run, level, [run.figure(level, name, metric) for name in names]
 
 
+def seed_rows(runs: Sequence[RunReport], metric: str = "auroc") -> Iterator[tuple[str, str, list[Spread | None]]]:
+    """Yield (name, level, mean and deviation) of the runs that differ only in their seed, in the columns of `rows`."""
+    names = ["all", *all_methods(runs)]
+    for group in by_seed(runs):
+        for level in group.runs[0].scored:
+            yield group.name, level, [group.spread(level, name, metric) for name in names]
+
+
+def _spread(spread: Spread | None, sign: str = " ±") -> str:
+    """Format a mean and its deviation, `-` if a run lacks the metric."""
+    return "n/a" if spread is None else str(spread).replace(" ±", sign)
+
+
 def _short(figure: Figure | None) -> str:
     """Format a metric above its interval, at most nine characters wide."""
     if figure is None:
@@ -97,6 +111,12 @@ def console(runs: Sequence[RunReport]) -> Group:
             scored += [f"{figure.real}/{figure.fake}"] if figure else []
             table.add_row(*start, _plain(name), _plain(cell(figure)), "\n".join(scored))
             start = ("", "")
+    for title, level, spreads in seed_rows(runs):
+        if side_by_side:
+            table.add_row(_plain(title), level, *(_spread(spread, "\n±") for spread in spreads), "")
+            continue
+        for number, (name, spread) in enumerate(zip(["all", *names], spreads, strict=True)):
+            table.add_row(*((_plain(title), level) if not number else ("", "")), _plain(name), _spread(spread), "")
     wide = Console(width=10 * WIDTH)
     table.width = min(WIDTH, Measurement.get(wide, wide.options, table).maximum)
     beneath = (Constrain(Text(f"  {line}", style="yellow"), WIDTH) for line in named(runs))
@@ -126,6 +146,7 @@ def _grid(runs: Sequence[RunReport]) -> tuple[list[str], list[list[str]]]:
     for run, level, (over_all, *others) in rows(runs):
         beside = [_fakes(cell(figure), figure, ", ") for figure in others]
         body.append([run.name, level, cell(over_all), *beside, counts(run), coverage(run)])
+    body += [[name, level, *map(_spread, spreads), "-", "-"] for name, level, spreads in seed_rows(runs)]
     return head, body
 
 

@@ -30,6 +30,27 @@ def run_id(config: Settings, prepared: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
+def seedless_id(config: Settings) -> str:
+    """Return an ID that is equal for runs that differ only in their seed; splits may not differ in their seed.
+
+    Args:
+        config: the config in a run's folder, with interpolations resolved.
+    """
+    paths = config.get("paths")
+    folder = str(paths.get("out", "")) if isinstance(paths, dict) else ""
+
+    def kept(node: object, at: str) -> object:
+        if isinstance(node, dict):
+            left_out = {"root", "seed"} if at != "split" else {"root"}
+            return {key: kept(value, key) for key, value in node.items() if key not in left_out}
+        if isinstance(node, list):
+            return [kept(value, at) for value in node]
+        return node.replace(folder, "") if isinstance(node, str) and folder else node
+
+    settings = {key: kept(value, key) for key, value in config.items() if key not in (*NO_IDENTITY, "seed")}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:10]
+
+
 def _without_roots(node: object) -> object:
     if not isinstance(node, dict):
         return node

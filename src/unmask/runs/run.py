@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+import yaml
 from torch import nn
 
 from unmask.config import Settings
@@ -21,6 +22,7 @@ from unmask.networks.layout import use_channels_last
 from unmask.runs.checkpoints import ElementBudget, best_of, load_weights
 from unmask.runs.errors import RunError
 from unmask.runs.figures import figures_of
+from unmask.runs.identity import seedless_id
 from unmask.runs.predictions import predictions_path, read_predictions
 from unmask.runs.summary import Summary, summarize
 
@@ -62,9 +64,21 @@ class Run:
     @property
     def name(self) -> str:
         """Name of the run in tables: the name of the preset, and the seed if it is not 0."""
-        name = str(self.config.get("name", self.folder.name))
         seed = self.config.get("seed", 0)
-        return name.split("/")[-1] + (f" (seed {seed})" if seed else "")
+        return self.preset + (f" (seed {seed})" if seed else "")
+
+    @property
+    def preset(self) -> str:
+        """Last part of the name of the run's preset."""
+        return str(self.config.get("name", self.folder.name)).split("/")[-1]
+
+    @property
+    def seedless_id(self) -> str:
+        """ID that is equal for runs that differ only in their seed; empty for imported scores, which have no seed."""
+        if self.imported or "seed" not in self.config:  # reading `config` also checks the file
+            return ""
+        text = (self.folder / ".hydra" / "config.yaml").read_text(encoding="utf-8")
+        return seedless_id(yaml.safe_load(text))
 
     @property
     def summary(self) -> Summary:
