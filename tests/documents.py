@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 import unmask.application
 import unmask.commands.evaluate
 from conftest import ROOT, stand_in_run
-from unmask.arguments import parse
+from unmask.arguments import parse, quote
 from unmask.cli import describe, verbs
 from unmask.commands import evaluate, predict, sample, swap
 from unmask.commands.list import kinds
@@ -32,7 +32,7 @@ from unmask.generation.inpainting import InpaintSettings
 from unmask.generation.sampler import SampleSettings
 from unmask.generation.swaps import SwapSettings
 from unmask.reporting import table_spec
-from unmask.studies import jobs
+from unmask.studies import jobs, tables
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PLACEHOLDERS = {"VERB", "KIND"}  # of a synopsis, which is no command
@@ -222,8 +222,10 @@ def _check_verb(verb: str, overrides: list[str], more: list[str]) -> None:
             load("train", [f"experiment={experiment}", *config.overrides], more)
     elif verb == "report" and config.get("table") is not None:
         table = table_spec.read(OmegaConf.to_container(config.table, resolve=True))
-        for row in table.rows:
-            load("train", [f"experiment={row.experiment}", *row.overrides, *config.overrides], more)
+        table, extra = tables.with_seeds(table, list(config.overrides))
+        for row in (row for row in table.rows if row.experiment):
+            arguments = tables.arguments_of(row, row.seeds[0], extra)
+            load("train", [quote(argument) for argument in arguments], more)
     elif verb == "evaluate":
         _check_evaluation(config, overrides)
     elif verb == "sample":

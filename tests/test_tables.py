@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 import shlex
 from dataclasses import replace
@@ -10,20 +11,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from conftest import TINY, compose, unmask
 from datamodules import from_config
-from unmask.arguments import quote
+from unmask.arguments import REPORT, UsageError, parse, quote
 from unmask.config import conf_dir
 from unmask.config.check import validate
 from unmask.metrics import detection
+from unmask.metrics.groups import by_group
 from unmask.metrics.robustness import Robustness
 from unmask.reporting import table_render, table_spec
 from unmask.reporting.run import RunReport
+from unmask.reporting.table_generated import Generated, gather_generated
 from unmask.runs.run import Run
-from unmask.studies import jobs
+from unmask.studies import jobs, needs, tables
 
 CONF = Path(conf_dir())
 TABLES = sorted(path.stem for path in (CONF / "table").glob("*.yaml"))
@@ -38,7 +43,8 @@ def plain_table(name: str) -> dict:
 
 
 def test_the_walk_finds_tables():
-    assert {"demo", "mesonet_2018", "deepfake_analysis", "deepfakeart_svm"} <= set(TABLES)
+    studies = {"mesonet_2018", "celebdf_2020", "generation_detection", "inpainting_svm", "faceswap"}
+    assert {"demo", *studies} <= set(TABLES)
 
 
 @pytest.mark.slow
@@ -46,22 +52,48 @@ def test_the_walk_finds_tables():
 def test_a_table_is_named_as_its_file_and_all_its_rows_compose(name):
     table = table_spec.read(plain_table(name))
     assert table.name == name and table.caption and table.rows
-    for row in table.rows:
+    for row in (row for row in table.rows if row.experiment):
         assert (CONF / "experiment" / f"{row.experiment}.yaml").is_file(), f"{row.name}: no preset {row.experiment}"
+        for preset in row.runs.values():
+            assert (CONF / "experiment" / f"{preset}.yaml").is_file(), f"{row.name}: no preset {preset}"
+        if row.runs:  # its config holds parts of a finished run
+            continue
         cfg = compose("train", [f"experiment={row.experiment}", *map(quote, row.overrides), "paths.out=out"])
         validate(cfg)
         from_config(cfg)
 
 
+def beside(name: str) -> dict[str, list[str]]:
+    """The published cells of each row of a table."""
+    head, body = table_render.grid(table_spec.read(plain_table(name)))
+    places = [at for at, title in enumerate(head) if title == "Published"]
+    return {cells[0]: [cells[at] for at in places] for cells in body}
+
+
 def test_unverified_figures_are_shown_as_such():
-    head, body = table_render.grid(table_spec.read(plain_table("mesonet_2018")))
-    by_name = {cells[0]: dict(enumerate(cells)) for cells in body}
-    assert head[:5] == ["Detector", "Frame Accuracy", "Published", "Video Accuracy", "Published"]
-    assert by_name["Meso4, Deepfakes c23"][2] == "0.891 (unverified)"
-    assert by_name["MesoInception4, Deepfakes c23"][4] == "0.984"
-    assert all(
-        "(unverified)" in cells[2] for cells in table_render.grid(table_spec.read(plain_table("deepfake_analysis")))[1]
-    )
+    head, _ = table_render.grid(table_spec.read(plain_table("mesonet_2018")))
+    assert head[1:7] == ["Frame Accuracy", "Published", "Frame Recall", "Published", "Video Accuracy", "Published"]
+    found = beside("mesonet_2018")
+    assert found["Meso4, Deepfakes c23"] == ["0.891 (unverified)", "0.882 (unverified)", "0.969 (unverified)"]
+    assert found["MesoInception4, Deepfakes c23"] == ["0.917", "0.934 (unverified)", "0.984"]
+
+
+def test_the_tables_of_studies_hold_all_their_figures():
+    """Against the figures as the studies print them."""
+    assert beside("generation_detection") == {
+        "ResNet-18": [f"{value} (unverified)" for value in ("0.952", "0.947", "0.958", "0.952")],
+        "DenseNet-121": [f"{value} (unverified)" for value in ("0.968", "0.971", "0.965", "0.968")],
+        "Hybrid": [f"{value} (unverified)" for value in ("0.983", "0.985", "0.981", "0.983")],
+    }
+    assert beside("faceswap") == {"Face swap": [f"{value} (unverified)" for value in ("30.5", "0.85", "3.2")]}
+    percent = {  # Celeb-DF v2 and Deepfakes of FaceForensics++
+        "Two-stream": (53.8, 70.1), "Meso4": (54.8, 84.7), "MesoInception4": (53.6, 83.0), "HeadPose": (54.6, 47.3),
+        "FWA": (56.9, 80.1), "DSP-FWA": (64.6, 93.0), "VA-MLP": (55.0, 66.4), "VA-LogReg": (55.1, 78.0),
+        "Xception, raw": (48.2, 99.7), "Xception, c23": (65.3, 99.7), "Xception, c40": (65.5, 95.5),
+        "Multi-task": (54.3, 76.3), "Capsule": (57.5, 96.6),
+    }  # fmt: skip
+    found = {name: [float(text.split()[0]) for text in cells] for name, cells in beside("celebdf_2020").items()}
+    assert found == {name: pytest.approx(np.array(values) / 100) for name, values in percent.items()}
 
 
 def test_tables_are_listed(tmp_path):
@@ -87,6 +119,7 @@ def given(**changes) -> dict:
         ({"metric": None}, "it has no metric"),
         ({"value": 90.0}, "value 90.0: expected a fraction between 0 and 1"),
         ({"level": "frame"}, "the table has no column frame/auroc"),
+        ({"test": "DFDC"}, "the table has no column video/auroc on DFDC"),
         ({"page": 3}, "unknown key page"),
     ],
 )
@@ -97,7 +130,7 @@ def test_a_published_figure_says_what_it_is_and_where_it_is_from(changes, words)
 
 
 def test_all_that_is_wrong_is_told_at_once():
-    wrong = {**given(), "metrics": ["clip/auroc", "video/auc"], "tittle": "x"}
+    wrong = {**given(), "metrics": ["clip/auroc", "video/auc", "generated/loss", "video/auroc/mask=a"], "tittle": "x"}
     wrong["rows"] = [{"name": "A", "experiment": "x"}, {"name": "A", "experiments": "x"}]
     with pytest.raises(ValueError) as error:
         table_spec.read(wrong)
@@ -108,8 +141,43 @@ def test_all_that_is_wrong_is_told_at_once():
         "A occurs twice",
         "key experiments",
         "no experiment",
+        "generated/loss",
+        "video/auroc/mask=a",
     ):
         assert words in str(error.value)
+
+
+GIVEN = {"value": 30.5, "metric": "psnr", "level": "generated", "source": "a study"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"value": -1}, "published value -1.0: expected 0 to inf for psnr"),
+        ({"metric": "inception_score", "value": 0.5}, "published value 0.5: expected 1 to inf for inception_score"),
+        ({"metric": "ssim", "value": 1.5}, "published value 1.5: expected -1 to 1 for ssim"),
+    ],
+)
+def test_a_published_figure_lies_in_the_range_of_its_metric(changes, words):
+    plain = given() | {"metrics": ["generated/psnr", "generated/ssim", "generated/inception_score"]}
+    plain["rows"][0]["published"] = GIVEN
+    assert table_spec.read(plain).rows[0].published[0].value == 30.5
+    plain["rows"][0]["published"] = GIVEN | changes
+    with pytest.raises(table_spec.TableError, match=re.escape(words)):
+        table_spec.read(plain)
+
+
+def test_a_row_without_a_preset_has_published_values_and_nothing_else():
+    plain = given()
+    del plain["rows"][0]["experiment"]
+    table = table_spec.read(plain)
+    assert table_render.grid(table)[1] == [["A", "-", "0.900 (unverified)", "-", "-"]]
+    assert not table_render.missing(table)
+    (line,) = csv.DictReader(io.StringIO(table_render.csv(table)))
+    assert (line["state"], line["value"], line["published"], line["command"]) == ("published", "n/a", "0.9", "n/a")
+    for change in ({"published": []}, {"seeds": [1]}, {"overrides": ["a=b"]}):
+        with pytest.raises(table_spec.TableError, match="row A: it has no experiment"):
+            table_spec.read({**plain, "rows": [{**plain["rows"][0], **change}]})
 
 
 # -- cells
@@ -194,7 +262,108 @@ def test_pictures_have_one_level():
     )
 
 
+def test_samples_are_frames_of_videos_and_pictures():
+    for pictures in (False, True):
+        one = report(0, pictures)
+        head, (cells,) = table_render.grid(filled(["sample/accuracy"], one))
+        label, prob = scores(one, "image" if pictures else "frame")
+        cut = 0.5 if pictures else 1 / (1 + np.exp(0.4))
+        assert head[1] == "Accuracy" and cells[1].startswith(f"{accuracy_score(label, prob > cut):.3f} [")
+
+
+def test_a_column_shows_the_recall_of_one_value_of_an_attribute():
+    one = report(0, pictures=True)
+    masks = pd.Series(np.tile(["left", "right", "right"], 20), index=one.predictions["item"])
+    one = replace(one, groups={"mask": by_group(detection.videos(one.predictions), masks, CUT["video"])})
+    head, (cells,) = table_render.grid(filled(["image/recall/mask=right", "image/recall/mask=top"], one))
+    rows = one.predictions.set_index("item")
+    fakes = rows[(rows["label"] == 1) & (masks == "right")]
+    assert head[1] == "Image Recall, mask=right" and cells[2] == "n/a (none scored)"
+    assert len(fakes) == 20 and cells[1].startswith(f"{(fakes['logit'] > 0).mean():.3f} [")
+
+
+def made(**figures: float) -> Generated:
+    return Generated(figures, {"Data": "toy, test split", "Seed": "0"}, ["It did not learn."])
+
+
+def test_figures_of_generators_have_units_and_need_not_be_fractions():
+    table = filled(["generated/psnr", "generated/ssim", "generated/inception_score"], made(psnr=26.14, ssim=0.7412))
+    row = replace(table.rows[0], published=(table_spec.Published(**GIVEN),))
+    table = replace(table, rows=(row,))
+    head, (cells,) = table_render.grid(table)
+    assert head == ["Model", "PSNR, dB", "Published", "SSIM", "Inception Score"]
+    assert cells == ["A_1", "26.1", "30.5 (unverified)", "0.741", "n/a (not computed)"]
+    assert "A_1: It did not learn." in table_render.notes(table) and "A_1: Data: toy, test split." in " ".join(
+        table_render.notes(table)
+    )
+    line = next(csv.DictReader(io.StringIO(table_render.csv(table))))
+    assert (float(line["value"]), float(line["published"]), line["low"]) == (26.14, 30.5, "n/a")
+    several = filled(["generated/psnr"], made(psnr=26.0), made(psnr=27.0), made(psnr=31.0))
+    assert table_render.grid(several)[1][0][1] == "28.0 ± 2.6 (3 seeds)"
+    assert table_render.grid(filled(["video/auroc"], made(psnr=26.0)))[1][0][1] == "n/a (no videos)"
+    assert table_render.grid(filled(["generated/psnr"], report(0)))[1][0][1] == "n/a (not generated)"
+
+
+def test_figures_of_a_generator_are_those_of_its_folder(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    config = {"name": "faceswap/x", "seed": 3, "data": {"name": "two"}, "module": {"_target_": "unmask.modules.X"}}
+    (tmp_path / ".hydra/config.yaml").write_text(json.dumps(config))
+    test = {"psnr": 26.5, "ssim": None}
+    (tmp_path / "metrics.json").write_text(json.dumps({"kind": "swapper", "remarks": ["Few."], "test": test}))
+    found = gather_generated(Run(tmp_path))
+    assert found.figures["psnr"] == 26.5 and np.isnan(found.figures["ssim"]) and not found.lacks(["psnr", "ssim"])
+    assert found.protocol == {"Data": "two, test split", "Seed": "3"} and found.remarks == ["Few."]
+    assert found.lacks(["fid"]) and found.command == f"unmask evaluate run={tmp_path}"
+    table = filled(["generated/fid"], found)
+    assert table_render.missing(table) == [("A_1", found.command)]
+
+    entry = {
+        "demo": True,
+        "swap": {"psnr": 9.0, "fid": 12.5, "faces": 3},
+        "random": {"inception_score": "not run: why"},
+    }
+    (tmp_path / "generation.json").write_text(json.dumps({"two/test": entry, "other/test": {"swap": {"kid": 1.0}}}))
+    found = gather_generated(Run(tmp_path))
+    assert (found.figures["psnr"], found.figures["fid"]) == (26.5, 12.5), "those of the training come first"
+    assert not found.lacks(["fid", "inception_score"]) and found.lacks(["kid"]), "another data set does not count"
+    assert found.remarks == ["Few.", "Inception Score: not run: why"]
+
+
+def test_what_a_training_does_not_measure_is_evaluated_once(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(jobs, "call", lambda *words: calls.append(words) or 0)
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra/config.yaml").write_text(json.dumps({"data": {"name": "two"}, "module": {}}))
+    (tmp_path / "metrics.json").write_text(json.dumps({"kind": "swapper", "test": {"psnr": 26.5}}))
+    assert needs.measure(tmp_path, ["psnr"]) is None and not calls
+    assert needs.measure(tmp_path, ["psnr", "inception_score"]) is None
+    assert calls == [("evaluate", f"run='{tmp_path}'")]
+    entry = {"two/test": {"random": {"inception_score": "not run: no weights"}}}
+    (tmp_path / "generation.json").write_text(json.dumps(entry))
+    needs.measure(tmp_path, ["psnr", "inception_score"])
+    assert len(calls) == 1, "what cannot be computed is not tried again"
+
+
 # -- the verb
+
+
+def test_arguments_that_are_not_keys_of_the_report_are_for_the_rows(tmp_path):
+    keys = set(yaml.safe_load((CONF / "report.yaml").read_text())) - {"defaults", "hydra"} | {"table"}
+    assert set(REPORT) == keys
+    typed = ["table=demo", "run=true", "resamples=50", "trainer.max_epochs=1", "data.root=/a b", "~augment"]
+    passed = parse("report", typed)
+    assert passed[:3] == ["table=demo", "run='true'", "resamples=50"] and len(passed) == 4
+    given = OverridesParser.create().parse_override(passed[3])
+    listed = given.value()
+    assert (given.key_or_group, listed) == ("overrides", ["trainer.max_epochs=1", "data.root=/a b", "~augment"])
+    assert parse("report", ["run=a", "seed=1"]) == ["run='a'", "seed=1"], "without a table, there are no rows"
+    with pytest.raises(UsageError, match="seed=1: give overrides of the rows either in"):
+        parse("report", ["table=demo", "overrides=[]", "seed=1"])
+    done = unmask("report", "table=demo", "trainer.max_epochs=1", "data.root=x", "seed=0,7", cwd=tmp_path)
+    commands = [line.strip() for line in done.stdout.splitlines() if line.startswith("  unmask train")]
+    row = "unmask train experiment=demo_celebdf/{} seed={} trainer.max_epochs=1 data.root=x"
+    assert commands == [row.format(name, seed) for name in ("meso4", "cnn_lstm") for seed in (0, 7)]
+    assert "seed=a: expected whole numbers" in unmask("report", "table=demo", "seed=a", cwd=tmp_path, expect=1).stderr
 
 
 @pytest.fixture
@@ -256,8 +425,7 @@ def test_missing_rows_are_run_once_and_the_table_shows_what_scikit_learn_finds(p
     assert rows["CNN + LSTM", "video"]["state"] == "not run" and rows["CNN + LSTM", "video"]["value"] == "n/a"
 
     # the command that is named runs the row, and the table then finds it
-    of_table = "data.root=outputs/demo/data/demo_celebdf"  # of the two, the later one holds
-    typed = ["unmask", "train", "experiment=demo_celebdf/cnn_lstm", of_table, "seed=0", *extra]
+    typed = ["unmask", "train", "experiment=demo_celebdf/cnn_lstm", "seed=0", *extra]
     command = shlex.join(typed)
     assert command in shown and command in done.stdout and rows["CNN + LSTM", "video"]["command"] == command
     calls.clear()
@@ -301,6 +469,32 @@ def test_data_that_is_missing_is_rendered_and_prepared_first(tmp_path, monkeypat
     ]
     assert "train" not in {name for name, _ in calls} and len(calls) == 4
     assert "2 of its steps failed" in done.stderr and "unmask prepare ended with exit code 1" in done.stderr
+
+
+def test_a_run_that_a_row_needs_is_trained_first(place, extra, monkeypatch):
+    """The second training is given the folder of the first one; until there is one, the first command is named."""
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(jobs, "call", lambda *words: calls.append(words) or 1)
+    monkeypatch.chdir(place)
+    cfg = compose("report", ["table=demo", "run=true", f"overrides=[{','.join(repr(one) for one in extra)}]"])
+    OmegaConf.set_struct(cfg, False)
+    row = {"name": "B", "experiment": "demo_celebdf/meso4", "runs": {"name": "demo_celebdf/meso3d"}}
+    cfg.table = {**given(), "rows": [row]}
+    with pytest.raises(SystemExit, match="2 failed"):
+        tables.make(cfg)
+    assert [words[:2] for words in calls] == [
+        ("train", "experiment=demo_celebdf/meso3d"),
+        ("train", "experiment=demo_celebdf/meso4"),
+    ]
+    folder = jobs.run_folder("train", list(calls[0][1:]))
+    assert folder.parent == Path("outputs/demo_celebdf/meso3d") and f"name={folder}" in calls[1]
+    shown = (place / "outputs/tables/t.md").read_text()
+    assert "unmask train experiment=demo_celebdf/meso3d" in shown and "experiment=demo_celebdf/meso4" not in shown
+    (folder / "metrics.json").parent.mkdir(parents=True)
+    (folder / "metrics.json").write_text("{}")
+    cfg.run = None
+    tables.make(cfg)
+    assert f"name={folder}" in (place / "outputs/tables/t.md").read_text()
 
 
 def test_what_cannot_be_reported_says_so(tmp_path):

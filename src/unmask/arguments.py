@@ -8,6 +8,7 @@ PLAIN = (
     "path", "run", "video", "root", "data.root", "data.run", "data.group", "out", "scores", "validation", "weights",
 )  # fmt: skip
 WORDS = ("list",)  # verbs that take plain words instead of overrides
+REPORT = ("table", "run", "out", "scores", "overrides", "title", "resamples")  # keys of conf/report.yaml
 
 # Hydra's flags: without a value, with a value, and (INFO) with an optional value.
 BARE = ("--resolve", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc", "--hydra-help")
@@ -46,7 +47,32 @@ def parse(verb: str, arguments: list[str]) -> list[str]:
     overrides = [quote(argument) for argument in others]
     if twice := repeated(overrides):
         raise UsageError(twice)
+    if verb == "report" and any(argument.startswith("table=") for argument in others):
+        overrides = [quote(argument) for argument in for_rows(others)]
     return [part for flag in flags for part in flag if part is not None] + overrides
+
+
+def for_rows(arguments: list[str]) -> list[str]:
+    """Move arguments that are not keys of `unmask report` to its key `overrides`, the overrides of a table's rows.
+
+    Raises:
+        UsageError: there are such arguments, and `overrides` is also given.
+    """
+    rest = [argument for argument in arguments if not _is_own(argument)]
+    if not rest:
+        return arguments
+    if any(argument.startswith("overrides=") for argument in arguments):
+        raise UsageError(f"{rest[0]}: give overrides of the rows either in overrides=[...] or as arguments, not both")
+    kept = [argument for argument in arguments if _is_own(argument)]
+    return [*kept, f"overrides=[{','.join(map(_quoted, rest))}]"]
+
+
+def _is_own(argument: str) -> bool:
+    """Return whether an argument is for `unmask report` itself: one of its keys, or not an override at all."""
+    key, equals, _ = argument.partition("=")
+    if not equals and not argument.startswith("~"):
+        return True
+    return re.split("[./@]", key.lstrip("+~"))[0] in (*REPORT, "hydra", "local")
 
 
 def split(arguments: list[str]) -> tuple[list[tuple[str, str | None]], list[str]]:
@@ -129,10 +155,14 @@ def quote(argument: str) -> str:
     listed = value.startswith("[") and value.endswith("]")
     if key.lstrip("+") not in PLAIN or value == "null" or value.startswith(("'", '"', "${")) or listed:
         return argument
-    # Hydra treats a backslash literally, except before a quote.
+    return f"{key}={_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
+    """Put a value in quotes. Hydra treats a backslash literally, except before a quote."""
     escaped = re.sub(r"(\\*)'", r"\1\1\'", value)
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
-    return f"{key}='{escaped}'"
+    return f"'{escaped}'"
 
 
 def unquote(value: str) -> str:

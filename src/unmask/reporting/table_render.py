@@ -12,73 +12,105 @@ from unmask.metrics.robustness import mean_auroc
 from unmask.reporting import tables
 from unmask.reporting.remarks import remarks
 from unmask.reporting.run import Figure, RunReport
-from unmask.reporting.table_spec import ROBUSTNESS, Column, Published, Row, Table
+from unmask.reporting.table_generated import GENERATED, Generated
+from unmask.reporting.table_spec import ROBUSTNESS, SAMPLE, Column, Outcome, Published, Row, Table
 
 SUITE = "quick"  # name of the robustness suite that every training runs
 DEMO = "These metrics are computed on rendered demo data; they say nothing about real deepfakes."
 
 
-def measured(report: RunReport, column: Column) -> Figure:
+def measured(report: RunReport | Generated, column: Column) -> Figure:
     """Look up a metric; NaN if the run lacks it, such as a metric of frames if pictures were scored."""
     figure = None
-    if column.level in report.scored:
-        robust = column.metric == ROBUSTNESS
-        figure = _robustness(report, column) if robust else report.figure(column.level, column.part, column.metric)
+    if isinstance(report, Generated):
+        value = report.figures.get(column.metric, math.nan) if column.level == GENERATED else math.nan
+        figure = Figure(value, math.nan, math.nan, 0, 0, math.nan)
+    elif column.level in _levels(report):
+        level = next(iter(report.scored)) if column.level == SAMPLE else column.level
+        if column.metric == ROBUSTNESS:
+            figure = _robustness(report, level, column.part)
+        elif "=" in column.part:
+            figure = _of_group(report, *column.part.split("=", 1))
+        else:
+            figure = report.figure(level, column.part, column.metric)
     return figure or Figure(math.nan, math.nan, math.nan, 0, 0, math.nan)
 
 
-def _robustness(report: RunReport, column: Column) -> Figure | None:
+def _levels(report: RunReport | Generated) -> tuple[str, ...]:
+    """List the levels at which a run has metrics."""
+    return (GENERATED,) if isinstance(report, Generated) else (SAMPLE, *report.scored)
+
+
+def _robustness(report: RunReport, level: str, part: str) -> Figure | None:
     """Look up the AUC of a step of the robustness suite, or the mean over all steps; None if the step was not run."""
-    steps = report.suites.get(SUITE, ()) if column.level == report.whole else ()  # suites score whole items
-    scored = report.scored[column.level]["label"]
+    steps = report.suites.get(SUITE, ()) if level == report.whole else ()  # suites score whole items
+    scored = report.scored[level]["label"]
     counts = int((scored == 0).sum()), int((scored == 1).sum())
-    if column.part == "all":
+    if part == "all":
         return Figure(mean_auroc(steps), math.nan, math.nan, *counts, math.nan) if steps else None
-    step = next((one for one in steps if f"{one.name}-{one.level}" == column.part), None)
+    step = next((one for one in steps if f"{one.name}-{one.level}" == part), None)
     return step and Figure(step.auroc, step.low, step.high, *counts, step.coverage)
+
+
+def _of_group(report: RunReport, attribute: str, value: str) -> Figure | None:
+    """Look up the recall, with its Clopper-Pearson interval, of the fakes with this value of an attribute."""
+    rate = next((one.tpr for one in report.groups.get(attribute, ()) if one.name == value), None)
+    return rate and Figure(rate.value, rate.low, rate.high, 0, rate.total, math.nan)
 
 
 def cell(row: Row, column: Column) -> str:
     """Format the measured value: a metric with its interval, or mean and standard deviation over several seeds."""
-    figures = [measured(report, column) for report in row.reports(column.on)]
-    total = len(row.outcomes)
+    reports = row.reports(column.on)
+    figures, total = [measured(report, column) for report in reports], len(row.outcomes)
     if not figures:
-        return "not run"
-    if all(column.level not in report.scored for report in row.reports(column.on)):
-        return f"n/a (no {column.level}s)"
+        return "not run" if row.experiment else "-"
+    if all(column.level not in _levels(report) for report in reports):
+        return f"n/a ({'not generated' if column.level == GENERATED else f'no {column.level}s'})"
     if lacking := [figure for figure in figures if not figure.known]:
-        return "not run" if column.metric == ROBUSTNESS else f"n/a ({lacking[0].reason})"
+        return _one(lacking[0], column)
     if total == 1:
         return _one(figures[0], column)
     seeds = f"({len(figures)} of {total} seeds)" if len(figures) < total else f"({total} seeds)"
     values = [figure.value for figure in figures]
-    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.3f}{deviation} {seeds}"
+    deviation = f" ± {column.show(statistics.stdev(values))}" if len(values) > 1 else ""
+    return f"{column.show(statistics.fmean(values))}{deviation} {seeds}"
 
 
 def _one(figure: Figure, column: Column) -> str:
-    """Format one metric with its interval; a mean over the steps of a suite has no interval."""
-    mean = column.metric == ROBUSTNESS and column.part == "all" and figure.known
-    return f"{figure.value:.3f}" if mean else tables.cell(figure)
+    """Format one metric with its interval, or why it is missing; a mean over the steps of a suite has no interval."""
+    generated = column.level == GENERATED
+    if not figure.known and (generated or column.metric == ROBUSTNESS):
+        return "n/a (not computed)" if generated else "not run"
+    mean = column.metric == ROBUSTNESS and column.part == "all"
+    return column.show(figure.value) if generated or mean else tables.cell(figure)
 
 
 def published(row: Row, column: Column) -> str:
     """Format the published values for one cell, `(unverified)` after each unverified value; `-` if no value exists."""
-    found = [given for given in row.published if (given.level, given.metric, "all") == column[:3]]
-    return ", ".join(f"{given.value:.3f}{'' if given.verified else ' (unverified)'}" for given in found) or "-"
+    found = [given for given in row.published if given.column == column]
+    return ", ".join(f"{_given(given)}{'' if given.verified else ' (unverified)'}" for given in found) or "-"
+
+
+def _given(given: Published) -> str:
+    """Format a published value; at the level `generated`, with as many digits as were published."""
+    return f"{given.value:g}" if given.level == GENERATED else f"{given.value:.3f}"
 
 
 def grid(table: Table) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows: after each measured value, the published values of the same metric, if any."""
-    head, body = ["Detector"], [[row.name] for row in table.rows]
+    generated = all(column.level == GENERATED for column in table.columns)
+    head, body = ["Model" if generated else "Detector"], [[row.name] for row in table.rows]
     for column in table.columns:
         beside = [published(row, column) for row in table.rows]
         told = any(text != "-" for text in beside)
         head += [column.title, *(["Published"] if told else [])]
         for cells, row, text in zip(body, table.rows, beside, strict=True):
             cells += [cell(row, column), *([text] if told else [])]
+    if generated:  # no items are classified
+        return head, body
     for cells, row in zip(body, table.rows, strict=True):
-        shown = [report for on in table.tests or [""] for report in row.reports(on)]
+        reports = [report for on in table.tests or [""] for report in row.reports(on)]
+        shown = [report for report in reports if isinstance(report, RunReport)]
         cells.append(", ".join(dict.fromkeys(map(tables.counts, shown))) or "-")
         cells.append(", ".join(dict.fromkeys(map(tables.coverage, shown))) or "-")
     return [*head, "Real/fake", "Coverage"], body
@@ -106,7 +138,8 @@ def _remarks(row: Row, sets: Sequence[str]) -> Iterator[str]:
     for outcome in row.outcomes:
         seed = f", seed {outcome.seed}" if len(row.outcomes) > 1 else ""
         for on in sets:
-            for sentence in remarks(report) if (report := outcome.on(on)) else ():
+            report = outcome.on(on)
+            for sentence in report.remarks if isinstance(report, Generated) else remarks(report) if report else ():
                 yield f"{row.name}{seed}{f' on {on}' if on else ''}: {sentence}"
 
 
@@ -122,15 +155,17 @@ def _seeds(row: Row, columns: Sequence[Column]) -> Iterator[str]:
 def _source(row: Row, given: Published) -> str:
     sure = "" if given.verified else "; unverified: not compared with its source"
     note = f"; {given.note}" if given.note else ""
-    column = Column(given.level, given.metric)
-    return f"{row.name}, {column.title}, published {given.value:.3f}: {given.source}{sure}{note}."
+    return f"{row.name}, {given.column.title}, published {_given(given)}: {given.source}{sure}{note}."
 
 
 def missing(table: Table) -> list[tuple[str, str]]:
     """List the names of the missing runs, each with the command that runs it."""
     lacking = []
+    generated = [column.metric for column in table.columns if column.level == GENERATED]
     for row in table.rows:
         for outcome in row.outcomes:
+            one = outcome.report
+            lacking += [(row.name, one.command)] if isinstance(one, Generated) and one.lacks(generated) else []
             lacking += [(row.name, outcome.command)] if outcome.report is None else []
             lacking += [(row.name, outcome.commands[test]) for test in table.tests if outcome.on(test) is None]
     return lacking
@@ -173,23 +208,28 @@ def csv(table: Table) -> str:
 
 def _records(table: Table) -> Iterator[dict[str, object]]:
     for row in table.rows:
-        for outcome in row.outcomes:
+        for outcome in row.outcomes or (None,):
             for column in table.columns:
-                report = outcome.on(column.on)
-                figure = measured(report, column)._asdict() if report else {}
-                given = [one for one in row.published if (one.level, one.metric, "all") == column[:3]]
-                yield {
-                    "row": row.name,
-                    "experiment": row.experiment,
-                    "seed": outcome.seed,
-                    "level": column.level,
-                    "metric": column.metric,
-                    **({"part": column.part} if column.part != "all" else {}),
-                    **({"on": column.on} if column.on else {}),
-                    "state": "measured" if report else "not run",
-                    **{name: figure.get(name) for name in Figure._fields},
-                    "published": given[0].value if given else None,
-                    "verified": given[0].verified if given else None,
-                    "source": given[0].source if given else None,
-                    "command": outcome.command,
-                }
+                yield _record(row, outcome, column)
+
+
+def _record(row: Row, outcome: Outcome | None, column: Column) -> dict[str, object]:
+    """Return the line of the CSV for a row, a seed and a column; a row without a preset has only published values."""
+    report = outcome and outcome.on(column.on)
+    figure = measured(report, column)._asdict() if report else {}
+    given = [one for one in row.published if one.column == column]
+    return {
+        "row": row.name,
+        "experiment": row.experiment or None,
+        "seed": outcome.seed if outcome else None,
+        "level": column.level,
+        "metric": column.metric,
+        **({"part": column.part} if column.part != "all" else {}),
+        **({"on": column.on} if column.on else {}),
+        "state": "measured" if report else "not run" if row.experiment else "published",
+        **{name: figure.get(name) for name in Figure._fields},
+        "published": given[0].value if given else None,
+        "verified": given[0].verified if given else None,
+        "source": given[0].source if given else None,
+        "command": outcome.command if outcome else None,
+    }

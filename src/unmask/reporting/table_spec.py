@@ -5,18 +5,20 @@ If the description has `tests`, each detector is scored on each of these test se
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from unmask.config import Settings
 from unmask.metrics import detection
 from unmask.reporting.run import NAMES, RunReport
+from unmask.reporting.table_generated import GENERATED, MEASURES, Generated
 
-LEVELS = ("frame", "video", "image")
+SAMPLE = "sample"  # level: `frame` if videos were scored, `image` if pictures were scored
+LEVELS = ("frame", "video", "image", SAMPLE)
 # (required keys, optional keys) in a table's file: of the table, a needed generator, a row, and a published value.
 TABLE = ({"name", "title", "caption", "metrics", "rows"}, {"needs", "tests"})
 NEED = ({"name", "experiment", "out", "count"}, {"overrides"})
-ROW = ({"name", "experiment"}, {"overrides", "seeds", "published"})
-PUBLISHED = ({"value", "metric", "level", "source"}, {"verified", "note"})
+ROW = ({"name"}, {"experiment", "overrides", "runs", "seeds", "published"})
+PUBLISHED = ({"value", "metric", "level", "source"}, {"verified", "note", "test"})
 
 
 class TableError(ValueError):
@@ -30,10 +32,12 @@ class Column(NamedTuple):
     """A metric at a level.
 
     Attributes:
-        level: `frame`, `video` or `image`.
-        metric: a metric of `detection.METRICS`, or `robustness`.
+        level: `frame`, `video`, `image`, or `sample` for frames of videos and for pictures; `generated` for the metrics
+            of a generator or a face swapper.
+        metric: a metric of `detection.METRICS`, or `robustness`; at the level `generated`, a metric of `MEASURES`.
         part: the method whose fakes are scored; `all` for all fakes. For `robustness`: a step such as `jpeg-1`, whose
-            AUC is shown, or `all` for the mean over the steps.
+            AUC is shown, or `all` for the mean over the steps. For `recall`: also ATTRIBUTE=VALUE, such as
+            `mask=upper_left`, for the items with this value of an attribute.
         on: the test set, of the table's `tests`; empty for the detector's own test set.
     """
 
@@ -44,16 +48,26 @@ class Column(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Header of the column."""
+        """Header of the column, with the unit if there is one."""
+        if self.level == GENERATED:
+            return MEASURES[self.metric].title
         name = "AUC, perturbed" if self.metric == ROBUSTNESS else NAMES[self.metric]
         part = f", {self.part}" if self.part != "all" else ""
         on = f" on {self.on}" if self.on else ""
-        return f"{self.level.capitalize()} {name}{part}{on}"
+        level = "" if self.level == SAMPLE else f"{self.level.capitalize()} "
+        return f"{level}{name}{part}{on}"
+
+    def show(self, value: float) -> str:
+        """Format a value of the metric."""
+        return f"{value:.{MEASURES[self.metric].digits if self.level == GENERATED else 3}f}"
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published value in [0, 1]; `verified` is true if the value was checked against its source."""
+    """A published value in the unit of its column, on the test set `test` if the table has several.
+
+    `verified` is true if the value was checked against its source.
+    """
 
     value: float
     metric: str
@@ -61,6 +75,12 @@ class Published:
     source: str
     verified: bool = False
     note: str = ""
+    test: str = ""
+
+    @property
+    def column(self) -> Column:
+        """The column that shows the value; published values are over all fakes."""
+        return Column(self.level, self.metric, on=self.test)
 
 
 @dataclass(frozen=True)
@@ -77,27 +97,32 @@ class Outcome:
 
     seed: int
     command: str
-    report: RunReport | None = None
-    others: Mapping[str, RunReport] = field(default_factory=dict)
+    report: RunReport | Generated | None = None
+    others: Mapping[str, RunReport | Generated] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
 
-    def on(self, name: str) -> RunReport | None:
+    def on(self, name: str) -> RunReport | Generated | None:
         """Return the report on a test set, or on the run's own test split if `name` is empty; None if it is missing."""
         return self.others.get(name) if name else self.report
 
 
 @dataclass(frozen=True)
 class Row:
-    """A preset with its overrides, trained with each of its seeds."""
+    """A preset with its overrides, trained with each of its seeds; without a preset, a row of published values.
+
+    `runs` are trained first, key -> preset: the key is set to the run folder of the preset, such as
+    `module.network.encoder.run` to a trained encoder.
+    """
 
     name: str
-    experiment: str
+    experiment: str = ""
     overrides: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
     published: tuple[Published, ...] = ()
+    runs: Mapping[str, str] = field(default_factory=dict)
     outcomes: tuple[Outcome, ...] = ()
 
-    def reports(self, on: str = "") -> list[RunReport]:
+    def reports(self, on: str = "") -> list[RunReport | Generated]:
         """Return the reports on a test set, in the order of the seeds; seeds that were not scored are left out."""
         return [report for outcome in self.outcomes if (report := outcome.on(on)) is not None]
 
@@ -123,7 +148,6 @@ class Table:
         caption: Text below the title.
         columns: Metrics, one per column.
         rows: Detectors, one per row.
-        rendered: Whether the table needs rendered data (`needs: demo`).
         needs: Generators that the table needs.
         tests: Test sets on which each row is scored: name -> overrides of `unmask evaluate`.
         demo: Whether rendered data was scored.
@@ -134,7 +158,6 @@ class Table:
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    rendered: bool = False
     needs: tuple[Need, ...] = ()
     tests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     demo: bool = False
@@ -153,25 +176,19 @@ def read(plain: Settings) -> Table:
     rows = tuple(
         Row(
             row["name"],
-            row["experiment"],
+            row.get("experiment", ""),
             tuple(row.get("overrides", ())),
             tuple(row.get("seeds", (0,))),
             tuple(Published(**given) for given in _listed(row)),
+            dict(row.get("runs", {})),
         )
         for row in plain["rows"]
     )
-    needs = _needs(plain)
     return Table(
-        name, plain["title"], plain["caption"], _columns(plain), rows, "demo" in needs,
-        tuple(Need(**{**need, "overrides": tuple(need.get("overrides", ()))}) for need in needs if need != "demo"),
+        name, plain["title"], plain["caption"], _columns(plain), rows,
+        tuple(Need(**{**need, "overrides": tuple(need.get("overrides", ()))}) for need in plain.get("needs", ())),
         {str(test): tuple(overrides) for test, overrides in plain.get("tests", {}).items()},
     )  # fmt: skip
-
-
-def _needs(plain: Settings) -> list[Any]:
-    """List what a table needs; a single need may be given without a list."""
-    given = plain.get("needs") or []
-    return list(given) if isinstance(given, list | tuple) else [given]
 
 
 def _columns(plain: Settings) -> tuple[Column, ...]:
@@ -198,28 +215,44 @@ def _listed(row: Settings) -> list[Settings]:
 def _problems(plain: Settings) -> Iterator[tuple[str, str]]:
     """Yield (where, what) for each problem; `where` is empty or, for example, `, row NAME`."""
     yield from (("", what) for what in _keys(plain, *TABLE))
-    for level, metric, *_ in _columns(plain):
-        if level not in LEVELS or metric not in (*detection.METRICS, ROBUSTNESS):
-            known = f"{', '.join(LEVELS)}; {', '.join((*NAMES, ROBUSTNESS))}"
+    for level, metric, part, _ in _columns(plain):
+        if "=" in part and (metric != "recall" or level not in ("video", "image")):
+            yield "", f"metrics: {level}/{metric}/{part}: only video/recall and image/recall can be of an attribute"
+        if level == GENERATED and metric not in MEASURES:
+            yield "", f"metrics: {level}/{metric}: expected {GENERATED}/METRIC with {', '.join(MEASURES)}"
+        elif level != GENERATED and (level not in LEVELS or metric not in (*detection.METRICS, ROBUSTNESS)):
+            known = f"{', '.join((*LEVELS, GENERATED))}; {', '.join((*NAMES, ROBUSTNESS))}"
             yield "", f"metrics: {level}/{metric}: expected LEVEL/METRIC or LEVEL/METRIC/PART with {known}"
-    for need in _needs(plain):
-        if isinstance(need, dict):
-            yield from ((f", needs {need.get('name', 'without a name')}", what) for what in _keys(need, *NEED))
-        elif need != "demo":
-            yield "", f"needs: {need}: expected demo, or a generator with the keys {', '.join(sorted(NEED[0]))}"
+    for need in plain.get("needs", ()):
+        if not isinstance(need, dict):
+            yield "", f"needs: {need}: expected a generator with the keys {', '.join(sorted(NEED[0]))}"
+            continue
+        yield from ((f", needs {need.get('name', 'without a name')}", what) for what in _keys(need, *NEED))
     rows = plain.get("rows", ())
     names = [row.get("name") for row in rows]
     yield from (("", f"the row {name} occurs twice") for name in set(names) if names.count(name) > 1)
     for row in rows:
         where = f", row {row.get('name', 'without a name')}"
         yield from ((where, what) for what in _keys(row, *ROW))
+        if not row.get("experiment") and ({"seeds", "overrides", "runs"} & set(row) or not _listed(row)):
+            yield where, "it has no experiment; a row without one has published values and nothing else"
         for given in _listed(row):
             yield from ((where, f"published value: {what}") for what in _keys(given, *PUBLISHED))
-            if not 0 <= float(given.get("value", 0)) <= 1:
-                yield where, f"published value {given['value']}: expected a fraction between 0 and 1"
-            at = (given.get("level", ""), given.get("metric", ""))
-            if all(at) and at not in [column[:2] for column in _columns(plain)]:
-                yield where, f"published value: the table has no column {'/'.join(at)}; add it to its metrics"
+            yield from ((where, what) for what in _range(given))
+            level, metric, on = (str(given.get(key) or "") for key in ("level", "metric", "test"))
+            if level and metric and Column(level, metric, on=on) not in _columns(plain):
+                at = f"{level}/{metric}{f' on {on}' if on else ''}"
+                yield where, f"published value: the table has no column {at}; add it to its metrics or tests"
+
+
+def _range(given: Settings) -> Iterator[str]:
+    """Yield what is wrong with the size of a published value."""
+    value, metric = float(given.get("value", 0)), str(given.get("metric"))
+    if given.get("level") != GENERATED:
+        if not 0 <= value <= 1:
+            yield f"published value {value}: expected a fraction between 0 and 1"
+    elif metric in MEASURES and not MEASURES[metric].low <= value <= MEASURES[metric].high:
+        yield f"published value {value}: expected {MEASURES[metric].low:g} to {MEASURES[metric].high:g} for {metric}"
 
 
 def _keys(given: Settings, must: set[str], may: set[str]) -> Iterator[str]:

@@ -22,10 +22,12 @@ from unmask.data.split import Split
 from unmask.data.store import StoreError
 from unmask.files import file_hash, read_json
 from unmask.reporting import table_spec
+from unmask.reporting.table_generated import gather_generated
 from unmask.runs.predictions import find_label, predictions_path
 from unmask.runs.run import Run
 from unmask.studies import jobs
 
+RENDERED = ("demo_celebdf", "demo_celeba", "demo_deepfakeart")  # folders that `unmask demo render_only=true` makes
 AGAIN = "delete the folder and run the same command again"  # what to do if the folder's generate.json is damaged
 
 
@@ -38,7 +40,7 @@ def make(table: table_spec.Table, extra: Sequence[str]) -> list[str]:
         folder = jobs.run_folder("train", [quote(argument) for argument in arguments])
         if not (folder / "metrics.json").is_file():
             say(f"\n{table.name}: the generator {need.name}", style="bold")
-            at = train(_load("train", arguments), arguments, table.rendered)
+            at = train(_load("train", arguments), arguments)
         # The run ID depends on the prepared data, which may not have existed before `train`.
         folder = jobs.run_folder("train", [quote(argument) for argument in arguments])
         if not at and (more := _to_make(folder, Path(need.out), need.count)) is not None:
@@ -47,8 +49,8 @@ def make(table: table_spec.Table, extra: Sequence[str]) -> list[str]:
     return failed
 
 
-def train(config: DictConfig, arguments: Sequence[str], rendered: bool) -> str | None:
-    """Render and prepare the data if necessary, then train; return what failed, or None."""
+def train(config: DictConfig, arguments: Sequence[str]) -> str | None:
+    """Prepare the data if necessary (demo data is first rendered), then train; return what failed, or None."""
     given = list(arguments)
     try:
         settings = resolved(config, "data")["data"]
@@ -59,7 +61,7 @@ def train(config: DictConfig, arguments: Sequence[str], rendered: bool) -> str |
     steps = [("train", given)]
     if not _is_prepared(work):
         steps.insert(0, ("prepare", given))
-        if rendered and not _is_there(work):
+        if source.demo and source.root.name in RENDERED and not _is_there(work):
             steps.insert(0, ("demo", ["render_only=true", f"root={source.root.with_name('demo_celebdf')}"]))
     return next((at for verb, each in steps if (at := _call(verb, each))), None)
 
@@ -68,6 +70,13 @@ def score(folder: Path, config: DictConfig, test: Sequence[str]) -> str | None:
     """Score a finished run on one test set of a table; return what failed, or None."""
     _, own, there = scored(folder, config, test)
     return None if own or there else _call("evaluate", [f"run={folder}", *test])
+
+
+def measure(folder: Path, metrics: Sequence[str]) -> str | None:
+    """Evaluate the run of a generator or face swapper if it lacks one of the metrics; return what failed, or None."""
+    run = Run(folder)
+    needed = not run.detects and gather_generated(run).lacks(metrics)
+    return _call("evaluate", [f"run={folder}"]) if needed else None
 
 
 def scored(folder: Path, config: DictConfig, test: Sequence[str]) -> tuple[str, bool, bool]:

@@ -1,7 +1,7 @@
 """Tables of papers: find the finished runs of a table, run what is missing and write the table."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from unmask.console import console, say
 from unmask.files import write_text
 from unmask.reporting import table_render, table_spec
 from unmask.reporting.gather import gather
+from unmask.reporting.run import RunReport
+from unmask.reporting.table_generated import GENERATED, Generated, gather_generated
 from unmask.runs.run import Run
 from unmask.studies import jobs, needs
 
@@ -28,6 +30,7 @@ class Job:
     seed: int
     arguments: list[str]
     config: DictConfig
+    first: Sequence["Job"] = ()  # trainings whose run folders are among the arguments
 
     @property
     def folder(self) -> Path:
@@ -52,9 +55,13 @@ def make(cfg: DictConfig) -> None:
             f"run={cfg.run}: a table finds its runs itself; omit run, or set run=true to run what is missing"
         )
     plain: Any = OmegaConf.to_container(cfg.table, resolve=True)
-    table = table_spec.read(plain)
-    jobs = [_job(row, seed, list(cfg.overrides)) for row in table.rows for seed in row.seeds]
-    failed = (needs.make(table, list(cfg.overrides)) + fill(table, jobs)) if run else []
+    table, extra = with_seeds(table_spec.read(plain), list(cfg.overrides))
+    jobs, failed = _jobs(table, extra), list[str]()
+    if run:
+        first = [one for job in jobs for one in job.first]
+        failed = needs.make(table, extra) + fill(replace(table, tests={}), first)
+        jobs = _jobs(table, extra)  # now with the run IDs of the trainings above, which are arguments of their rows
+        failed += fill(table, jobs)
     demo = any(bool(job.config.data.get("demo")) for job in jobs)
     outcomes = (_outcomes(table, row, jobs, cfg.resamples) for row in table.rows)
     rows = tuple(replace(row, outcomes=tuple(found)) for row, found in zip(table.rows, outcomes, strict=True))
@@ -66,12 +73,42 @@ def make(cfg: DictConfig) -> None:
         )
 
 
-def _job(row: table_spec.Row, seed: int, extra: list[str]) -> Job:
-    arguments = [f"experiment={row.experiment}", *row.overrides, f"seed={seed}", *extra]
+def with_seeds(table: table_spec.Table, extra: list[str]) -> tuple[table_spec.Table, list[str]]:
+    """Give all rows the seeds of an override such as `seed=0,1,2`; return the table and the other overrides."""
+    given = [text.removeprefix("seed=").strip("[]") for text in extra if text.startswith("seed=")]
+    if not given:
+        return table, extra
     try:
-        return Job(row, seed, arguments, jobs.load("train", [quote(argument) for argument in arguments]))
+        seeds = tuple(dict.fromkeys(int(seed) for seed in given[-1].split(",")))
+    except ValueError:
+        raise ValueError(f"seed={given[-1]}: expected whole numbers, such as seed=0,1,2") from None
+    rows = tuple(replace(row, seeds=seeds) for row in table.rows)
+    return replace(table, rows=rows), [text for text in extra if not text.startswith("seed=")]
+
+
+def arguments_of(row: table_spec.Row, seed: int, extra: list[str]) -> list[str]:
+    """Return the arguments of `unmask train` for a row; `extra` replaces the row's own overrides of the same keys."""
+    replaced = {_key(argument) for argument in extra}  # a key may be given only once
+    own = [argument for argument in row.overrides if _key(argument) not in replaced]
+    return [f"experiment={row.experiment}", *own, f"seed={seed}", *extra]
+
+
+def _jobs(table: table_spec.Table, extra: list[str]) -> list[Job]:
+    return [_job(row, seed, extra) for row in table.rows if row.experiment for seed in row.seeds]
+
+
+def _job(row: table_spec.Row, seed: int, extra: list[str]) -> Job:
+    before = [_job(table_spec.Row(f"{row.name}, {name}", name), seed, extra) for name in row.runs.values()]
+    runs = [f"{key}={one.folder}" for key, one in zip(row.runs, before, strict=True)]
+    arguments = [*arguments_of(row, seed, extra), *runs]
+    try:
+        return Job(row, seed, arguments, jobs.load("train", [quote(argument) for argument in arguments]), before)
     except HydraException as error:
         raise table_spec.TableError(f"row {row.name}: its config cannot be composed: {error}") from error
+
+
+def _key(argument: str) -> str:
+    return argument.partition("=")[0].lstrip("+~")
 
 
 def _outcomes(
@@ -81,11 +118,11 @@ def _outcomes(
     for job in jobs:
         if job.row is not row:
             continue
-        report = gather(Run(job.folder), resamples) if job.finished else None
+        report = _gather(Run(job.folder), resamples) if job.finished else None
         others = {test: needs.scored(job.folder, job.config, given) for test, given in table.tests.items()}
         yield table_spec.Outcome(
             job.seed,
-            shlex.join(["unmask", "train", *job.arguments]),
+            shlex.join(["unmask", "train", *next((one for one in job.first if not one.finished), job).arguments]),
             report,
             {
                 test: report if of_its_own else gather(Run(job.folder), resamples, "test", name)
@@ -99,6 +136,10 @@ def _outcomes(
         )
 
 
+def _gather(run: Run, resamples: int) -> RunReport | Generated:
+    return gather(run, resamples) if run.detects else gather_generated(run)
+
+
 def fill(table: table_spec.Table, jobs: list[Job]) -> list[str]:
     """Run unfinished jobs in sequence, each in its own process; return descriptions of what failed.
 
@@ -110,7 +151,10 @@ def fill(table: table_spec.Table, jobs: list[Job]) -> list[str]:
         at = None
         if not job.finished:
             say(f"\n{table.name}: {job.row.name}, seed {job.seed}", style="bold")
-            at = needs.train(job.config, job.arguments, table.rendered)
+            at = needs.train(job.config, job.arguments)
+        generated = [column.metric for column in table.columns if column.level == GENERATED]
+        if generated and not at:
+            at = needs.measure(job.folder, generated)
         for given in table.tests.values() if not at else ():
             at = at or needs.score(job.folder, job.config, given)
         failed += [f"{job.row.name}, seed {job.seed}: {at}"] if at else []
