@@ -5,17 +5,20 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from unmask.arguments import quote
 from unmask.config import Settings, conf_dir, slips
 from unmask.config.check import resolved
 from unmask.failures import DISK, disk, fail_clearly, is_fixable
@@ -132,6 +135,26 @@ def _without_full_errors() -> Iterator[None]:
     finally:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             os.environ[FULL] = "1"
+
+
+def composed(config_name: str, overrides: Sequence[str] = ()) -> Settings:
+    """Compose the config of a verb and check it, without starting the verb; see `unmask.compose`."""
+    known = sorted(path.stem for path in Path(conf_dir()).glob("*.yaml"))
+    if config_name not in known:
+        raise ValueError(f"{config_name}: not a verb with a config; expected one of {', '.join(known)}")
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
+            cfg = hydra.compose(config_name, [quote(text) for text in overrides], return_hydra_config=True)
+        out = cfg.hydra.run.dir  # needs the config of Hydra, which is not returned
+        with open_dict(cfg):
+            del cfg.hydra
+        if OmegaConf.select(cfg, "paths") is not None and "out" in cfg.paths:
+            cfg.paths.out = out
+        return resolved(cfg)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(slips.explain(error, config_name, overrides)) from None
 
 
 def show_config(config_name: str) -> None:

@@ -25,6 +25,18 @@ class Recipe(Protocol):
     def masks(self) -> bool:
         """Whether the recipe also crops the manipulation masks."""
 
+    @property
+    def frames(self) -> int:
+        """Number of frames taken from a video."""
+
+    @property
+    def burst(self) -> int:
+        """Length of each run of consecutive frames; see media.indices."""
+
+    @property
+    def decoder(self) -> str:
+        """Name of the video decoder."""
+
     def describe(self) -> dict[str, object]:
         """Return all settings that determine the pixels of the crops."""
 
@@ -33,6 +45,9 @@ class Recipe(Protocol):
 
     def landmarks_in_crop(self, box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map landmarks [N, 5, 2] of faces with boxes [N, 4] from frame px to crop px."""
+
+    def cut(self, frames: NDArray[np.uint8], numbers: NDArray[np.int64], times: NDArray[np.float64]) -> Crops:
+        """Return the crops of frames [N, H, W, 3] with numbers [N] and times [N], s; raise as `__call__` does."""
 
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
         """Return the crops of one file, and of its mask if `masks` is true; raise a ValueError if no crop is found."""

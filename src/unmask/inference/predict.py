@@ -5,26 +5,19 @@ No training code is imported, so that the command takes little longer to start t
 
 import hashlib
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from unmask.console import say
-from unmask.data.dataset import CropDataset
-from unmask.data.predictions import prediction_table, score_samples
-from unmask.data.recipe import Recipe
 from unmask.data.store import MemoryStore
 from unmask.files import printable, replace_file
 from unmask.inference import verdict
+from unmask.inference.score import Scorer
 from unmask.media.crops import Crops
-from unmask.media.kinds import MediaError
 from unmask.media.reader import open_media
-from unmask.metrics import detection
-from unmask.runs.figures import require_finite
 from unmask.runs.run import Run
 
 LONGEST = 255 - 17  # bytes: maximum length of a file name on most file systems, minus a temporary file's suffix
@@ -45,62 +38,25 @@ def predict(path: Path, run: Run, out: Path | None = None, calibration: str = "n
         ValueError: `out` cannot be written.
     """
     _check_out(path, out)
-    run.require_weights()
-    cuts, recipe, calibrated = run.score_thresholds, run.build("data.recipe"), run.calibration(calibration)
-    if faces := recipe.option == "faces":
-        recipe = replace(recipe, faces="all")
-    crops = _crops(recipe, path)
-    store = MemoryStore({"file": crops})
-    predictions = score(run, store)
-    scored = detection.videos(predictions).iloc[0]
-    value, prob = float(scored["score"]), float(scored["prob"])
-    picture = len(np.unique(crops.frame)) == 1
-    drawn = draw(path, recipe.decoder, crops, predictions, cuts)
+    scorer = Scorer(run)
+    scored = scorer.score(path, calibration)
+    crops, predictions, cuts, decoder = scored.crops, scored.predictions, scorer.thresholds, scorer.recipe.decoder
+    value, picture = scored.logit, len(np.unique(crops.frame)) == 1
+    drawn = draw(path, decoder, crops, predictions, cuts)
     out = out or Path(_name(path.stem, "score.png" if picture else "timeline.png"))
     _write(out, drawn)
     unit = "image" if picture else "frame" if run.config["data"]["sampling"]["frames"] is None else "clip"
     count, found = 1 if picture else len(predictions), int(predictions["track"].nunique())
     verdict.tell_score(path, value, cuts["video"])
-    if calibrated is not None:
-        verdict.tell_calibrated(calibration, float(calibrated(value)))
-    if faces:
+    if scored.calibrated is not None:
+        verdict.tell_calibrated(calibration, scored.calibrated)
+    if scorer.recipe.option == "faces":
         verdict.tell_faces(crops, predictions, cuts["video"])
     verdict.tell_run(run, value, cuts["video"], f"{count} {unit}{'s' if count > 1 else ''}", found)
     verdict.tell_caveats(run, found)
-    verdict.tell_marks(path, recipe.decoder)
+    verdict.tell_marks(path, decoder)
     say(f"{'score' if picture else 'timeline'}: {printable(str(out))}")
-    return prob
-
-
-def _crops(recipe: Recipe, path: Path) -> Crops:
-    """Return the crops of a file.
-
-    Raises:
-        MediaError: see the recipe; the message names the file.
-    """
-    try:
-        return recipe(path)
-    except MediaError as error:
-        raise MediaError(f"{printable(str(path))}: {error}") from None
-    except OSError as error:
-        raise MediaError(f"{printable(str(path))}: cannot be opened ({error.strerror})") from None
-
-
-def score(run: Run, store: MemoryStore) -> pd.DataFrame:
-    """Return the prediction table of one file; its frames are sampled as in the run's evaluation.
-
-    Raises:
-        RunError: the run's weights or its scores of this file are not finite.
-    """
-    loader, sampling = run.build("data.loader"), run.build("data.sampling")
-    samples, network = CropDataset(store, store.items, sampling), run.network()
-    for name, value in network.state_dict().items():
-        require_finite(value, f"run={run.folder}: '{name}' in the weights {run.checkpoint}", verdict.RETRAIN)
-    logit = score_samples(network, samples, loader, run.kind == "segmenter")
-    about = f"run={run.folder}: the scores of this file with the weights {run.checkpoint}"
-    require_finite(logit, about, verdict.RETRAIN)
-    members = store.items.assign(dataset="file")
-    return prediction_table(samples.table, members, "none", torch.arange(len(samples)), logit)
+    return scored.probability
 
 
 def draw(path: Path, decoder: str, crops: Crops, predictions: pd.DataFrame, cuts: dict[str, float]) -> bytes:

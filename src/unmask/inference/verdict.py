@@ -17,10 +17,6 @@ from unmask.runs.errors import RunError
 from unmask.runs.run import Run, is_demo
 
 MARKED = 8  # number of frames of a video that are searched for a watermark
-RETRAIN = (
-    "the training diverged or the folder is damaged: use another run, or train again (rerun=true) with a lower "
-    "module.optimizer.lr or with trainer.precision=32-true"
-)
 
 
 def tell_score(path: Path, score: float, cut: float) -> None:

@@ -22,6 +22,7 @@ from unmask.media.reader import open_media, read_mask
 
 VERSION = 2  # increase this when the same settings give different pixels, so that no stale crop is used
 FITS = ("stretch", "cut")
+NO_VIDEO = "data.recipe.landmarks=true supports only pictures; for videos, use data/recipe=faces"
 
 
 class _Seen(NamedTuple):
@@ -109,22 +110,36 @@ class WholePictures:
                 video or shows no face.
         """
         if self.landmarks and not is_picture(path):
-            raise MediaError("data.recipe.landmarks=true supports only pictures; for videos, use data/recipe=faces")
+            raise MediaError(NO_VIDEO)
         reader = open_media(path, self.decoder)
-        numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
-        count = len(numbers)
-        seen = reader.each(numbers.tolist(), partial(self._see, count=count))
-        height, width = seen[0].size
+        numbers = np.array(burst_indices(len(reader), self.frames, self.burst), np.int64)
+        seen = reader.each(numbers.tolist(), partial(self._see, count=len(numbers)))
+        crops = self._crops(seen, numbers, reader.times(numbers.tolist()))
+        crops.statistics = file_statistics(path) | look_statistics([one.look for one in seen])
+        if self.masks:
+            crops.masks = self._masks(mask, numbers, seen[0].size)
+        return crops
+
+    def cut(self, frames: NDArray[np.uint8], numbers: NDArray[np.int64], times: NDArray[np.float64]) -> Crops:
+        """Return the crops of frames [N, H, W, 3] with frame numbers `numbers` [N] and times `times` [N], s.
+
+        Raises:
+            MediaError: `landmarks` is set, and there are several frames, or the frame shows no face.
+        """
+        if self.landmarks and len(frames) > 1:
+            raise MediaError(NO_VIDEO)
+        return self._crops([self._see(at, frame, len(frames)) for at, frame in enumerate(frames)], numbers, times)
+
+    def _crops(self, seen: "Sequence[_Seen]", numbers: NDArray[np.int64], times: NDArray[np.float64]) -> Crops:
+        count, (height, width) = len(seen), seen[0].size
         return Crops(
             track=np.zeros(count, np.int64),
-            frame=numbers.astype(np.int64),
-            time=reader.times(numbers.tolist()),
+            frame=numbers,
+            time=times,
             box=np.repeat(self._shown(height, width)[None], count, 0).astype(np.float32),
             landmarks=np.stack([one.landmarks for one in seen]),
             prob=np.full(count, np.nan, np.float32),
             pixels=_joined([one.pixels for one in seen]),
-            masks=self._masks(mask, numbers, (height, width)) if self.masks else None,
-            statistics=file_statistics(path) | look_statistics([one.look for one in seen]),
         )
 
     def _see(self, number: int, frame: NDArray[np.uint8], count: int) -> "_Seen":

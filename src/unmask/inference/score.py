@@ -1,0 +1,156 @@
+"""Score files and arrays with a trained detector. `unmask predict` prints and draws these scores.
+
+No training code is imported, so that scoring one file starts fast.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from unmask.data.dataset import CropDataset
+from unmask.data.predictions import prediction_table, score_samples
+from unmask.data.recipe import Recipe
+from unmask.data.store import MemoryStore
+from unmask.files import printable
+from unmask.media.crops import Crops
+from unmask.media.indices import burst_indices
+from unmask.media.kinds import Frames, MediaError
+from unmask.metrics import detection
+from unmask.runs.figures import require_finite
+from unmask.runs.run import Run
+
+RETRAIN = (
+    "the training diverged or the folder is damaged: use another run, or train again (rerun=true) with a lower "
+    "module.optimizer.lr or with trainer.precision=32-true"
+)
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of one file or array, which is evidence, not proof.
+
+    Attributes:
+        probability: the highest score of the faces, in [0, 1]; 1 means fake. The score of a face is the mean over its
+            frames or clips.
+        threshold: the run's threshold, in [0, 1], chosen on its validation split.
+        above_threshold: whether the score is above the threshold; compared as logits, which are not rounded to 0 or 1.
+        calibrated: the calibrated probability, fitted to the run's validation split; None without a calibration.
+        logit: the logit of `probability`.
+        predictions: the prediction table, one row per scored frame or clip of a face.
+        crops: the crops that were scored.
+    """
+
+    probability: float
+    threshold: float
+    above_threshold: bool
+    calibrated: float | None
+    logit: float
+    predictions: pd.DataFrame = field(repr=False)
+    crops: Crops = field(repr=False)
+
+
+class Scorer:
+    """A trained detector that scores files and arrays.
+
+    The weights are read at the first score. `network` is on the CPU; `scorer.network.to("cuda")` moves it.
+
+    Args:
+        run: the run of a detector.
+
+    Raises:
+        RunError: the run is not the finished run of a detector with weights.
+    """
+
+    def __init__(self, run: Run) -> None:
+        run.require_weights()
+        self.run = run
+        self.thresholds = run.score_thresholds  # logits, of `frame` and `video`
+        recipe = run.build("data.recipe")
+        self.recipe: Recipe = replace(recipe, faces="all") if recipe.option == "faces" else recipe
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The trained network, in eval mode.
+
+        Raises:
+            RunError: the weights cannot be read, or are not finite.
+        """
+        network = self.run.network()
+        for name, value in network.state_dict().items():
+            about = f"run={self.run.folder}: '{name}' in the weights {self.run.checkpoint}"
+            require_finite(value, about, RETRAIN)
+        return network
+
+    def score(self, media: str | Path | ArrayLike, calibration: str = "platt") -> Score:
+        """Score a file or an array, which is prepared as in training, except that all faces are scored.
+
+        Args:
+            media: the path of a video or a picture; or uint8 pixels in RGB, a picture [H, W, 3] or the frames of a
+                video [N, H, W, 3].
+            calibration: `platt`, `temperature`, `isotonic` or `none`.
+
+        Raises:
+            MediaError: the file cannot be read, or no face is found.
+            RunError: the weights or the scores are not finite.
+            ValueError: the array has another shape or type, or there is no such calibration.
+        """
+        calibrated = self.run.calibration(calibration)
+        crops = _of_file(self.recipe, Path(media)) if isinstance(media, str | Path) else _of_array(self.recipe, media)
+        predictions = self._predictions(MemoryStore({"file": crops}))
+        found = detection.videos(predictions).iloc[0]
+        logit, cut = float(found["score"]), self.thresholds["video"]
+        return Score(
+            probability=float(found["prob"]),
+            threshold=float(detection.probability(cut)),
+            above_threshold=logit > cut,
+            calibrated=None if calibrated is None else float(calibrated(logit)),
+            logit=logit,
+            predictions=predictions,
+            crops=crops,
+        )
+
+    def _predictions(self, store: MemoryStore) -> pd.DataFrame:
+        """Return the prediction table of one file; its frames are sampled as in the run's evaluation."""
+        run = self.run
+        samples = CropDataset(store, store.items, run.build("data.sampling"))
+        logit = score_samples(self.network, samples, run.build("data.loader"), run.kind == "segmenter")
+        require_finite(logit, f"run={run.folder}: the scores of this file with the weights {run.checkpoint}", RETRAIN)
+        members = store.items.assign(dataset="file")
+        return prediction_table(samples.table, members, "none", torch.arange(len(samples)), logit)
+
+
+def _of_file(recipe: Recipe, path: Path) -> Crops:
+    try:
+        return recipe(path)
+    except MediaError as error:
+        raise MediaError(f"{printable(str(path))}: {error}") from None
+    except OSError as error:
+        raise MediaError(f"{printable(str(path))}: cannot be opened ({error.strerror})") from None
+
+
+def _of_array(recipe: Recipe, pixels: ArrayLike) -> Crops:
+    """Return the crops of a picture [H, W, 3] or of frames [N, H, W, 3], whose times are unknown (NaN)."""
+    frames = _checked(pixels)
+    numbers: NDArray[np.int64] = np.array(burst_indices(len(frames), recipe.frames, recipe.burst), np.int64)
+    return recipe.cut(frames[numbers], numbers, np.full(len(numbers), np.nan))
+
+
+def _checked(pixels: ArrayLike) -> Frames:
+    """Return frames [N, H, W, 3].
+
+    Raises:
+        ValueError: the array is not uint8, has another shape or is empty.
+    """
+    array = np.asarray(pixels)
+    if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3 or not array.size:
+        raise ValueError(
+            f"cannot score an array of {array.dtype} {list(array.shape)}: expected uint8 pixels in RGB, a picture "
+            "[H, W, 3] or the frames of a video [N, H, W, 3]; the path of a file must be a str or a pathlib.Path"
+        )
+    return array if array.ndim == 4 else array[None]
