@@ -17,13 +17,14 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from conftest import fit_quietly, unmask
+from conftest import compose, fit_quietly, unmask
 from unmask.evaluation.swaps import SwapFigures
 from unmask.metrics import generation
 from unmask.modules.faceswap import inside
 from unmask.modules.gan import GAN
 from unmask.modules.sample_metrics import figures
 from unmask.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from unmask.networks.embeddings import ClassEmbedding
 from unmask.networks.evaluators import RandomFeatures
 from unmask.provenance import PAYLOAD, read_marks
 from unmask.runs.run import Run
@@ -40,13 +41,100 @@ def test_dcgan_has_the_published_sizes():
     made, discriminator = DCGANGenerator(), DCGANDiscriminator()
     kernels = 16 * (100 * 512 + 512 * 256 + 256 * 128 + 128 * 64 + 64 * 3)
     norms = 2 * (512 + 256 + 128 + 64)
-    assert sum(p.numel() for p in made.parameters()) == kernels + norms + 3
+    assert sum(p.numel() for p in made.parameters()) == kernels + norms == 3_576_704
     kernels = 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512)
-    assert sum(p.numel() for p in discriminator.parameters()) == kernels + 2 * (128 + 256 + 512) + 64 + 1
+    assert sum(p.numel() for p in discriminator.parameters()) == kernels + 2 * (128 + 256 + 512) == 2_765_568
+    for network in (made, discriminator):
+        convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+        assert len(convolutions) == 5 and all(m.bias is None for m in convolutions)
     weight = torch.cat([p.flatten() for p in made.parameters() if p.ndim == 4])
     assert float(weight.std()) == pytest.approx(0.02, rel=0.01) and abs(float(weight.mean())) < 1e-4
     x = made(torch.randn(2, 100))
     assert x.shape == (2, 3, 64, 64) and x.abs().max() <= 1 and discriminator(x).shape == (2,)
+
+
+def layer_by_layer() -> tuple[nn.Sequential, nn.Sequential]:
+    """The study's generator and discriminator, written down layer by layer; the discriminator ends in a sigmoid."""
+    generator = nn.Sequential(
+        nn.ConvTranspose2d(100, 512, 4, 1, 0, bias=False), nn.BatchNorm2d(512), nn.ReLU(),
+        nn.ConvTranspose2d(512, 256, 4, 2, 1, bias=False), nn.BatchNorm2d(256), nn.ReLU(),
+        nn.ConvTranspose2d(256, 128, 4, 2, 1, bias=False), nn.BatchNorm2d(128), nn.ReLU(),
+        nn.ConvTranspose2d(128, 64, 4, 2, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU(),
+        nn.ConvTranspose2d(64, 3, 4, 2, 1, bias=False), nn.Tanh(),
+    )  # fmt: skip
+    discriminator = nn.Sequential(
+        nn.Conv2d(3, 64, 4, 2, 1, bias=False), nn.LeakyReLU(0.2),
+        nn.Conv2d(64, 128, 4, 2, 1, bias=False), nn.BatchNorm2d(128), nn.LeakyReLU(0.2),
+        nn.Conv2d(128, 256, 4, 2, 1, bias=False), nn.BatchNorm2d(256), nn.LeakyReLU(0.2),
+        nn.Conv2d(256, 512, 4, 2, 1, bias=False), nn.BatchNorm2d(512), nn.LeakyReLU(0.2),
+        nn.Conv2d(512, 1, 4, 1, 0, bias=False), nn.Flatten(), nn.Sigmoid(),
+    )  # fmt: skip
+    return generator, discriminator
+
+
+@torch.no_grad()
+def test_dcgan_computes_what_its_layers_compute_one_by_one():
+    """With the same weights, in training mode (batch statistics): the same images, scores and losses."""
+    generator, discriminator = layer_by_layer()
+    made, judge = DCGANGenerator(), DCGANDiscriminator()
+    for ours, theirs in ((made, generator), (judge, discriminator)):
+        values = [v for v in ours.state_dict().values()]
+        theirs.load_state_dict(dict(zip(theirs.state_dict(), values, strict=True)))
+    z, real = torch.randn(4, 100), 2 * torch.rand(4, 3, 64, 64) - 1
+    fake = generator(z[:, :, None, None])
+    torch.testing.assert_close(made(z), fake)
+    scores = [judge(x) for x in (real, fake)]
+    p, q = (discriminator(x)[:, 0] for x in (real, fake))
+    torch.testing.assert_close(scores[0].sigmoid(), p)
+    bce = nn.functional.binary_cross_entropy
+    expected = bce(p, torch.ones(4)) + bce(q, torch.zeros(4))
+    torch.testing.assert_close(CrossEntropy().discriminator(*scores), expected)
+    torch.testing.assert_close(CrossEntropy().generator(scores[1]), bce(q, torch.ones(4)))
+
+
+def test_the_presets_are_the_study():
+    for preset in ("celeba/dcgan", "celeba/cgan"):
+        cfg = compose("train", [f"experiment={preset}", "paths.out=out"])
+        assert (cfg.trainer.max_epochs, cfg.data.batch_size, cfg.image_size) == (100, 64, 64)
+        for optimizer in (cfg.module.optimizer_g, cfg.module.optimizer_d):
+            assert (optimizer.lr, list(optimizer.betas)) == (2e-4, [0.5, 0.999])
+        assert (cfg.module.generator.latent, cfg.module.generator.filters) == (100, 64)
+        assert cfg.module.discriminator.norm == "batch" and cfg.module.d_steps == 1
+
+
+@pytest.mark.parametrize("condition", ["projection", "concat"])
+def test_the_embedding_of_a_class_changes_the_image_and_learns_only_from_its_class(condition):
+    """Two attributes make four classes; the class of (1, 0) is 1 and that of (0, 1) is 2."""
+    torch.manual_seed(0)
+    made = DCGANGenerator(8, latent=5, filters=4, attributes=2, embedding=3, embed=ClassEmbedding).eval()
+    judge = DCGANDiscriminator(8, filters=4, attributes=2, condition=condition, norm="none", embed=ClassEmbedding)
+    assert made.embed.weight.shape == (4, 3) and made.layers[0].weight.shape[:2] == (8, 4)
+    combinations = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    assert torch.equal(made.embed(combinations), made.embed.weight)
+    z = torch.randn(1, 5)
+    images = made(z.expand(4, -1), combinations)
+    scores = judge(images[:1].detach().expand(4, -1, -1, -1), combinations)
+    for at in range(4):
+        for other in range(at):
+            assert not torch.allclose(images[at], images[other], atol=1e-4), "the same latent in another class"
+            assert not torch.allclose(scores[at], scores[other], atol=1e-6), "the same image in another class"
+    chosen = combinations[[1, 2]]
+    judge(made(torch.randn(2, 5), chosen), chosen).sum().backward()
+    table = judge.projected if condition == "projection" else judge.drawn
+    for embedding in (made.embed, table):
+        assert embedding.weight.grad.abs().sum(1).gt(0).tolist() == [False, True, True, False]
+
+
+def test_a_class_is_embedded_where_the_latent_is():
+    """The first layer sees latent and embedding side by side: by hand, one product with the joined vector."""
+    made = DCGANGenerator(8, latent=5, filters=4, attributes=1, embedding=3, embed=ClassEmbedding).eval()
+    seen = []
+    made.layers[0].register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    z = torch.randn(2, 5)
+    made(z, torch.tensor([[1.0], [0.0]]))
+    torch.testing.assert_close(seen[0][:, :, 0, 0], torch.cat([z, made.embed.weight[[1, 0]]], dim=1))
+    with pytest.raises(ValueError, match="13 attributes make 2\\^13 classes"):
+        ClassEmbedding(13, 2)
 
 
 @pytest.mark.parametrize("size", [8, 32, 128])
@@ -352,7 +440,7 @@ def test_a_grid_shows_each_picture_in_its_place():
 TINY = ("trainer=smoke", "data.batch_size=8", "module.generator.filters=4", "module.discriminator.filters=4")
 
 
-@pytest.mark.parametrize("preset", ["celeba/dcgan", "celeba/cdcgan"])
+@pytest.mark.parametrize("preset", ["celeba/dcgan", "celeba/cdcgan", "celeba/cgan"])
 def test_a_preset_runs_to_its_end_and_leaves_marked_grids(portraits, preset):
     place, here = portraits
     unmask("train", f"experiment={preset}", *here, *TINY, "callbacks.samples.every_n_steps=1", cwd=place)
@@ -365,7 +453,8 @@ def test_a_preset_runs_to_its_end_and_leaves_marked_grids(portraits, preset):
     run = Run(folder)
     assert run.metrics["test"]["frechet_random"] > 0 and run.metrics["monitor"] == "val/frechet_random"
     module = run.module()
-    assert module.sample(1, [0], torch.ones(1, 3) if "cdcgan" in preset else None).shape == (1, 3, 64, 64)
+    condition = {"celeba/cdcgan": torch.ones(1, 3), "celeba/cgan": torch.ones(1, 2)}.get(preset)
+    assert module.sample(1, [0], condition).shape == (1, 3, 64, 64)
     assert (
         "already finished"
         in unmask("train", f"experiment={preset}", *here, *TINY, "callbacks.samples.every_n_steps=1", cwd=place).stdout

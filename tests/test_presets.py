@@ -29,6 +29,8 @@ GROUPS = [
 GENERATORS = [
     ("gan", "module/generator"),
     ("gan", "module/discriminator"),
+    ("gan", "module/embed@module.generator.embed"),
+    ("gan", "module/embed@module.discriminator.embed"),
     ("gan", "module/adversarial@module.loss"),
     ("gan", "module/diffaug@module.augment"),
     ("gan", "module/evaluator"),

@@ -1,20 +1,24 @@
 """DCGAN: generator and discriminator of strided convolutions (arXiv 1511.06434), with more stages for larger images.
 
-In conditional networks, an embedding of the attributes is concatenated to the generator's latent (arXiv 1411.1784).
-The discriminator gets the attributes as a fourth channel of the image or, by default, projects its features onto an
-embedding of the attributes (arXiv 1802.05637).
+Convolutions have no biases; only a discriminator without norm layers has them. In conditional networks, an embedding of
+the attributes is concatenated to the generator's latent (arXiv 1411.1784). The discriminator gets another embedding of
+them as a fourth channel of the image or, by default, projects its features onto it (arXiv 1802.05637).
 """
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from unmask.networks.embeddings import AttributeEmbedding
+
 NORMS = ("batch", "instance", "none")
 CONDITIONS = ("projection", "concat")
 SPREAD = 0.02  # standard deviation of the initial weights, as in the paper
+Embed = Callable[[int, int], nn.Module]  # number of attributes, features -> module: attributes [B, A] -> [B, features]
 
 
 def doublings(image_size: int) -> int:
@@ -51,21 +55,28 @@ class DCGANGenerator(nn.Module):
         filters: channels of the stage with the highest resolution; the other stages have up to 8 x `filters`.
         attributes: number of attributes that the generator is conditioned on; 0 for an unconditional generator.
         embedding: length of the vector into which the attributes are embedded.
+        embed: how they are embedded, see `networks.embeddings`.
     """
 
     def __init__(
-        self, image_size: int = 64, latent: int = 100, filters: int = 64, attributes: int = 0, embedding: int = 32
+        self,
+        image_size: int = 64,
+        latent: int = 100,
+        filters: int = 64,
+        attributes: int = 0,
+        embedding: int = 32,
+        embed: Embed = AttributeEmbedding,
     ) -> None:
         super().__init__()
         self.image_size, self.latent, self.attributes = image_size, latent, attributes
-        self.embed = nn.Linear(attributes, embedding) if attributes else None
+        self.embed = embed(attributes, embedding) if attributes else None
         channels = widths(filters, doublings(image_size))[::-1]
         inside = latent + (embedding if attributes else 0)
         layers: list[nn.Module] = [nn.ConvTranspose2d(inside, channels[0], 4, bias=False)]  # 1 px -> 4 px
         for wide, narrow in pairwise(channels):
             layers += [nn.BatchNorm2d(wide), nn.ReLU(), nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False)]
-        layers += [nn.BatchNorm2d(channels[-1]), nn.ReLU(), nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1), nn.Tanh()]
-        self.layers = nn.Sequential(*layers)
+        layers += [nn.BatchNorm2d(channels[-1]), nn.ReLU(), nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1, bias=False)]
+        self.layers = nn.Sequential(*layers, nn.Tanh())
         _initialise(self)
 
     def forward(self, z: Tensor, attributes: Tensor | None = None) -> Tensor:
@@ -91,6 +102,7 @@ class DCGANDiscriminator(nn.Module):
             (arXiv 1704.00028, section 4).
         spectral: whether to divide each weight matrix by its largest singular value (arXiv 1802.05957); use it with the
             hinge loss.
+        embed: how attributes are embedded, see `networks.embeddings`.
     """
 
     def __init__(
@@ -101,6 +113,7 @@ class DCGANDiscriminator(nn.Module):
         condition: str = "projection",
         norm: str = "batch",
         spectral: bool = False,
+        embed: Embed = AttributeEmbedding,
     ) -> None:
         super().__init__()
         if norm not in NORMS:
@@ -110,17 +123,18 @@ class DCGANDiscriminator(nn.Module):
         self.image_size, self.attributes = image_size, attributes
         channels = widths(filters, doublings(image_size))
         concat = bool(attributes) and condition == "concat"
-        self.drawn = nn.Linear(attributes, image_size**2) if concat else None
-        self.projected = nn.Linear(attributes, channels[-1], bias=False) if attributes and not concat else None
-        layers: list[nn.Module] = [nn.Conv2d(3 + concat, channels[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+        self.drawn = embed(attributes, image_size**2) if concat else None
+        self.projected = embed(attributes, channels[-1]) if attributes and not concat else None
+        bias = norm == "none"
+        layers: list[nn.Module] = [nn.Conv2d(3 + concat, channels[0], 4, 2, 1, bias=bias), nn.LeakyReLU(0.2)]
         for narrow, wide in pairwise(channels):
-            layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=norm == "none"), *_norm(norm, wide), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=bias), *_norm(norm, wide), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers)  # -> 4 px
-        self.last = nn.Conv2d(channels[-1], 1, 4)
+        self.last = nn.Conv2d(channels[-1], 1, 4, bias=bias)
         _initialise(self)
         if spectral:
             for layer in [*self.modules()]:
-                if isinstance(layer, nn.Conv2d | nn.Linear):
+                if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
                     spectral_norm(layer)
 
     def forward(self, x: Tensor, attributes: Tensor | None = None) -> Tensor:
