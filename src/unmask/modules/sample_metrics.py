@@ -51,8 +51,8 @@ def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
         "recall": recall,
     }
     named = {name: found[figure] for figure, name in names(network).items()}
-    if network.published:
-        named["inception_score"] = generation.inception_score(network.logits(made))
+    if network.score is not None:
+        named[network.score] = generation.inception_score(network.logits(made))
     few = min(len(real), len(made)) < 2  # a standard deviation needs two rows
     return named | {"std_ratio": math.nan if few else float(made.std(0).mean() / real.std(0).mean())}
 

@@ -2,12 +2,15 @@
 
 Each evaluator has a `name` and a flag `published`. If the flag is true, the features are those that define FID, KID and
 the Inception Score. If not, the Frechet distance is not called `fid`, but `frechet_NAME` with the evaluator's name.
+`score` is the name of what the formula of the Inception Score gives for the evaluator's class logits; it is None for an
+evaluator without classes.
 """
 
 from collections.abc import Callable
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +31,28 @@ INCEPTION_URLS = (
 AVERAGED = ("5b", "5c", "5d", "6b", "6c", "6d", "6e", "7b")  # blocks whose average pooling excludes the padding
 
 
+class Evaluator(Protocol):
+    """A network that computes features of images; one with a `score` also has `logits(features)`."""
+
+    @property
+    def name(self) -> str:
+        """Part of the names of metrics on these features."""
+
+    @property
+    def published(self) -> bool:
+        """Whether these features define FID, KID and the Inception Score."""
+
+    @property
+    def score(self) -> str | None:
+        """Name of the score of the classes; None if the network has no classes."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the features [N, F] of images x [N, 3, H, W] in [0, 1]."""
+
+    def to(self, device: torch.device) -> Self:
+        """Move the network to a device."""
+
+
 class RandomFeatures(nn.Module):
     """Compute features by random convolutions, which are the same on all machines and need no weights file.
 
@@ -43,6 +68,7 @@ class RandomFeatures(nn.Module):
 
     name = "random"  #: part of the names of metrics on these features
     published = False  #: metrics on these features are not called FID
+    score: str | None = None  #: this network has no classes
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
@@ -101,6 +127,11 @@ class Inception(nn.Module):
     def published(self) -> bool:
         """Whether the weights file is the published one, according to its SHA-256."""
         return is_published(self._path, INCEPTION_URLS[0])
+
+    @property
+    def score(self) -> str:
+        """Name of the score of the classes: the Inception Score only with the published weights."""
+        return "inception_score" if self.published else "class_score_inception"
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
