@@ -256,6 +256,8 @@ def _read(typed: list[str], known: tuple[str, ...]) -> None:
 def _check_evaluation(config: DictConfig, overrides: list[str]) -> None:
     typed = keys(overrides)
     kind = "generator" if {"evaluator", "count"} & set(typed) else "detector"
+    if any(key.startswith("identity.") for key in typed):
+        kind = "swapper"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unmask.application, "given", lambda: typed)
         patch.setattr(unmask.commands.evaluate, "given", lambda: typed)

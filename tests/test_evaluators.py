@@ -219,7 +219,8 @@ def test_figures_are_called_fid_only_with_the_published_weights(published, monke
     real, made = torch.randn(20, 2048), torch.randn(20, 2048)
     other = sample_metrics.figures(Inception(str(path)), real, made)
     assert set(other) == {
-        "frechet_inception", "kernel_inception", "precision_inception", "recall_inception", "std_ratio",
+        "frechet_inception", "kernel_inception", "precision_inception", "recall_inception", "class_score_inception",
+        "std_ratio",
     }  # fmt: skip
     assert {"frechet_random", "kernel_random", "precision_random"} < set(
         sample_metrics.figures(RandomFeatures(), real, made)
@@ -498,13 +499,12 @@ def test_a_run_whose_evaluators_file_is_gone_still_samples(portraits, published,
     assert (place / "gone/pictures/000000.png").is_file()
 
 
-def test_evaluation_is_refused_in_words(runs, monkeypatch):
+def test_evaluation_is_refused_in_words(runs):
     place, gan, _ = runs
     for wrong, said in (
         ("count=1", "expected at least 2"),
         ("split=train", "split=train: expected one of val, test"),
     ):
         assert said in unmask("evaluate", f"run={gan}", wrong, cwd=place, expect=1).stderr
-    monkeypatch.setattr(Run, "kind", "swapper")
-    asked = unmask("evaluate", f"run={gan}", cwd=place, expect=1).stderr
-    assert "is a swapper; expected a generator" in asked
+    asked = unmask("evaluate", f"run={gan}", "identity.weights=x.pt", cwd=place, expect=1).stderr
+    assert "identity.weights: has no effect on the evaluation of a generator" in asked

@@ -19,7 +19,8 @@ from conftest import unmask
 from datamodules import DataOf
 from unmask.data.store import CropStore, StoreError
 from unmask.datasets.generated import Generated
-from unmask.evaluation.swaps import SwapFigures, likeness
+from unmask.evaluation.swaps import SwapFigures, likeness, recogniser
+from unmask.generation.choice import Numbered, OfPhoto, of_photo
 from unmask.generation.swapper import Swapper
 from unmask.generation.trained import load_swapper
 from unmask.media.align import align_matrix, warp
@@ -29,6 +30,7 @@ from unmask.media.paste import match_colours, paste, rescale, soften, unwarp
 from unmask.media.pictures import WholePictures
 from unmask.media.recipe import FaceCrops
 from unmask.media.stream import clock, stream
+from unmask.media.track import Track
 from unmask.networks.encoders import FacenetEncoder
 from unmask.provenance import PAYLOAD, read_marks
 from unmask.provenance.watermark import embed
@@ -287,6 +289,115 @@ def test_a_video_without_a_face_or_shorter_than_it_says_is_told(tmp_path):
         swapper.find(tmp_path / "flat.mp4", 9)
 
 
+# ---- one of several people ----
+
+
+class Colours(torch.nn.Module):
+    """Embeds a face by its colours on a coarse grid, without its mean: enough to find a filmed face again."""
+
+    def forward(self, x):
+        return torch.nn.functional.adaptive_avg_pool2d(x - x.mean((2, 3), keepdim=True), 8).flatten(1)
+
+
+@pytest.fixture(scope="module")
+def pair(demo_root, tmp_path_factory) -> Path:
+    """A clip of two people side by side: id0 on the left, and on the right, somewhat smaller, id1."""
+    path = tmp_path_factory.mktemp("pair") / "pair.mp4"
+    left, right = (stream(demo_root / f"Celeb-real/id{at}_0000.mp4") for at in (0, 1))
+
+    def joined():
+        for one, other in zip(left, right, strict=True):
+            height, width = one.shape[:2]
+            small = cv2.resize(other, (4 * width // 5, 4 * height // 5), interpolation=cv2.INTER_AREA)
+            beside = np.full((height, small.shape[1], 3), 128, np.uint8)
+            beside[: len(small)] = small
+            yield pad_even(np.concatenate([one, beside], axis=1))
+
+    write_video(path, joined(), 25, crf=4)
+    return path
+
+
+def changed_sides(swapper, video) -> tuple[bool, bool]:
+    """Whether pixels of the left and of the right person were changed; a frame's other pixels are those filmed."""
+    places = swapper.find(video, 12)
+    sides = np.zeros(2, bool)
+    for one, frame in zip(swapper.frames(video, places), stream(video), strict=True):
+        assert np.array_equal(one.frame[one.alpha == 0], frame[one.alpha == 0])
+        border = round(frame.shape[1] * 5 / 9)
+        sides |= [bool(one.alpha[:, :border].any()), bool(one.alpha[:, border:].any())]
+    assert len(places) == 12
+    return tuple(sides)
+
+
+def test_of_two_people_only_the_one_with_the_number_is_swapped(pair):
+    recipe = FaceCrops(align=True, crop_size=64)
+    for number, sides in ((0, (True, False)), (1, (False, True))):
+        swapper = Swapper(Echo([[1.0, 0.0, 0.0]]), recipe, 32, 0, choice=Numbered(number))
+        assert changed_sides(swapper, pair) == sides
+    with pytest.raises(MediaError, match="person=2: expected a number below 2"):
+        Swapper(Echo(), recipe, 32, 0, choice=Numbered(2)).find(pair, 12)
+
+
+@pytest.mark.parametrize(("who", "sides"), [("id0", (True, False)), ("id1", (False, True))])
+def test_of_two_people_only_the_one_on_the_photo_is_swapped(pair, demo_root, tmp_path, who, sides):
+    """The photo is a frame of that person's clip, as it was before it was put beside the other one."""
+    recipe = FaceCrops(align=True, crop_size=64)
+    frames = list(stream(demo_root / f"Celeb-real/{who}_0000.mp4"))
+    cv2.imwrite(str(tmp_path / "photo.png"), frames[5][..., ::-1])
+    choice = of_photo(tmp_path / "photo.png", recogniser(Colours()), recipe, 0.5)
+    swapper = Swapper(Echo([[1.0, 0.0, 0.0]]), recipe, 32, 0, choice=choice)
+    assert changed_sides(swapper, pair) == sides
+
+
+def test_a_video_without_the_person_on_the_photo_is_told_and_a_photo_without_a_face_too(pair, demo_root, tmp_path):
+    recipe = FaceCrops(align=True, crop_size=64)
+    choice = of_photo(demo_root / "Celeb-real/id0_0001.mp4", recogniser(Colours()), recipe, 1.0)
+    with pytest.raises(MediaError, match=r"no face is similar to photo=.*id0_0001.mp4: the highest of 2 similarities"):
+        Swapper(Echo(), recipe, 32, 0, choice=choice).find(pair, 12)
+    cv2.imwrite(str(tmp_path / "flat.png"), np.full((96, 96, 3), 90, np.uint8))
+    with pytest.raises(ValueError, match=r"photo=.*flat.png: no face found"):
+        of_photo(tmp_path / "flat.png", recogniser(Colours()), recipe, 0.5)
+
+
+def track_of(frames, shade):
+    """A track whose face, 40 px wide, has one shade of grey."""
+    box = np.array([30, 20, 70, 60], np.float32)
+    points = 20 + 40 * np.array([[0.7, 0.4], [1.1, 0.4], [0.9, 0.6], [0.7, 0.8], [1.1, 0.8]], np.float32)
+    return Track(list(frames), [box] * len(frames), [shade] * len(frames), [points] * len(frames))
+
+
+def shade(x):
+    """Embed a face by its mean level: (level - 0.5, 0.2)."""
+    return torch.stack([x.mean((1, 2, 3)) - 0.5, torch.full((len(x),), 0.2)], dim=1)
+
+
+def test_a_person_is_followed_across_a_cut_and_who_comes_after_it_stays(tmp_path):
+    """Three shots: dark, bright, dark. By their place alone they are one face; only the dark one is asked for."""
+    levels = [40] * 6 + [220] * 6 + [40] * 6
+    write_video(tmp_path / "cut.mp4", (np.full((96, 128, 3), level, np.uint8) for level in levels), 25, crf=0)
+    tracks = [track_of(range(at, at + 6), 0.9) for at in (0, 6, 12)]
+    wanted = torch.tensor([40 / 255 - 0.5, 0.2])
+    choice = OfPhoto(Path("dark.png"), wanted, shade, FaceCrops(crop_size=32), 0.5)
+    # The cosine of (-0.343, 0.2) and (0.363, 0.2), worked out by hand, is -0.51.
+    assert choice.similarity(tmp_path / "cut.mp4", tracks, range(18)) == pytest.approx([1, -0.51, 1], abs=0.01)
+    assert choice(tmp_path / "cut.mp4", tracks, range(18)) == [tracks[0], tracks[2]]
+    assert len(Numbered(0)(tmp_path / "cut.mp4", tracks, range(18))) == 3
+
+
+def test_of_two_similar_faces_in_one_frame_the_more_similar_one_is_chosen(tmp_path):
+    """Both are above the threshold: the cosine of (-0.343, 0.2) and (-0.147, 0.2), worked out by hand, is 0.92."""
+    frame = np.full((96, 128, 3), 40, np.uint8)
+    frame[:, :64] = 90
+    write_video(tmp_path / "two.mp4", [frame] * 6, 25, crf=0)
+    left, right = track_of(range(6), 0.9), track_of(range(6), 0.9)
+    for track, shift in ((left, -25), (right, 50)):
+        track.boxes = [box + np.array([shift, 0, shift, 0], np.float32) for box in track.boxes]
+    wanted = torch.tensor([40 / 255 - 0.5, 0.2])
+    choice = OfPhoto(Path("dark.png"), wanted, shade, FaceCrops(crop_size=32), 0.5)
+    assert choice.similarity(tmp_path / "two.mp4", [left, right], range(6)) == pytest.approx([0.92, 1], abs=0.01)
+    assert choice(tmp_path / "two.mp4", [left, right], range(6)) == [right]
+
+
 # ---- the verb ----
 
 
@@ -309,6 +420,7 @@ def made(swap_run, clip, tmp_path_factory) -> tuple[Path, Path]:
     out = tmp_path_factory.mktemp("swapped") / "set"
     done = unmask("swap", f"run={run}", f"video={given}", "to=B", f"out={out}", cwd=place)
     assert "not made: " in done.stdout and "no face found" in done.stdout and "1 videos in" in done.stdout
+    assert "identity: not run: needs weights" in done.stdout and "lpips_alex: not run: weights" in done.stdout
     return given, out
 
 
@@ -477,6 +589,9 @@ def test_the_manifest_tells_the_figures(made, swap_run, clip, tmp_path):
     _, out = made
     row = pd.read_parquet(out / "items.parquet").set_index("item").loc["generated_faceswap/faceswap/spoken_to_B"]
     told = json.loads((out / "figures/spoken.json").read_text())
+    reasons = {name: value for name, value in told.items() if isinstance(value, str)}
+    assert set(reasons) == {"identity", "lpips_alex"} and all(each.startswith("not run") for each in reasons.values())
+    told = {name: value for name, value in told.items() if name not in reasons}
     assert {name: row[f"figure.{name}"] for name in told} == told and 5 < told["psnr"] < 40
     place, run = swap_run
     torch.manual_seed(0)
@@ -524,6 +639,10 @@ def test_what_another_process_gets_is_the_run_s_folder_and_no_weights(swap_run):
         (["to=A", "blending=magic"], "blending=magic"),
         (["to=A", "search_every=0"], "search_every=0"),
         (["to=A", "video=null"], "video missing"),
+        (["to=A", "person=-1"], "person=-1"),
+        (["to=A", "photo=nobody.png"], "photo=nobody.png: no such file"),
+        (["to=A", "photo=nobody.png"], "photo needs weights of InceptionResnetV1: set identity.weights=PATH"),
+        (["to=A", "photo=nobody.png", "threshold=3"], "threshold=3"),
     ],
 )
 def test_settings_that_cannot_work_are_named(swap_run, clip, tmp_path, more, named):

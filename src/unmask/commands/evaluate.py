@@ -5,12 +5,14 @@
   unmask evaluate run=[A,B] data=celebdf_v1,celebdf_v2     several runs on several data sets: a matrix of AUCs
   unmask evaluate run=DIR suite=handling               its test items after re-encoding, resizing, ...
   unmask evaluate run=DIR evaluator=inception count=10000  a generator: FID, KID and other metrics of its samples
+  unmask evaluate run=DIR identity.pretrained=vggface2     a face swapper: PSNR, SSIM, LPIPS, identity similarity, ...
 
 Other data is scored with the run's recipe (how faces are cropped), sampling and threshold. It must be prepared with
 that recipe; if it is not, the error message shows how. Predictions are written to the run folder. A suite writes one
 prediction table per perturbation and level below robustness/; if the process is killed, the same command resumes. For a
 generator, the metrics of its samples are written to generation.json. nearest.png shows the samples that are most
-similar to training pictures, beside these pictures.
+similar to training pictures, beside these pictures. For a face swapper, generation.json gets the metrics of held-out
+faces that are reconstructed (A -> A) and rendered as the other people (A -> B).
 """
 
 from dataclasses import replace
@@ -24,10 +26,11 @@ from unmask.config.build import build
 from unmask.config.check import resolved
 from unmask.console import console, quiet, say
 from unmask.data.datamodule import DataModule
-from unmask.evaluation.generators import evaluate_run
+from unmask.evaluation.generators import evaluate_generator
 from unmask.evaluation.handled import run_with_progress
 from unmask.evaluation.loading import data_of
 from unmask.evaluation.suite import Detection, Suite
+from unmask.evaluation.swappers import evaluate_swapper
 from unmask.metrics.robustness import mean_auroc
 from unmask.reporting import across, robustness, tables
 from unmask.reporting.gather import SEEN, gather, suite_metrics
@@ -41,7 +44,9 @@ OWN = ("recipe", "sampling", "loader", "augment", "blend")  # data settings that
 READ = {
     "detector": ("run", "split", "resamples", "trainer", "trainer.", "suite", "suite."),
     "generator": ("run", "split", "trainer", "trainer.", "evaluator", "evaluator.", "count", "seed", "lpips."),
+    "swapper": ("run", "split", "trainer", "trainer.", "evaluator", "evaluator.", "identity.", "lpips."),
 }
+MAKERS = {"generator": evaluate_generator, "swapper": evaluate_swapper}  # by kind of run
 SPLITS = ("val", "test")
 evaluated: list[Path] = []  # run folder of each evaluation in this process, for the matrix that is printed at the end
 
@@ -58,15 +63,18 @@ def evaluate_all(cfg: DictConfig) -> float:
 
 
 def evaluate(run: Run, cfg: DictConfig) -> float:
-    """Score a run on one split; return its AUC over items or, for a generator, the Frechet distance."""
-    kind = "detector" if run.detects else "generator"  # raises if the run is unfinished
+    """Score a run on one split; return its AUC over items.
+
+    For a generator, return the Frechet distance of its samples; for a swapper, the PSNR of reconstructed faces.
+    """
+    kind = "detector" if run.detects else run.kind  # raises if the run is unfinished
     check_arguments(kind, cfg)
     data, own = load_data(run, cfg), data_of(run)
     if "data.root" in given():
         data.source.require_root()
-    if kind == "generator":
-        settings = resolved(cfg, "split", "count", "seed", "evaluator", "lpips", "trainer")
-        return evaluate_run(run, settings, data, cfg.get("data") is not None)
+    if kind in MAKERS:
+        settings = resolved(cfg, "split", "count", "seed", "evaluator", "identity", "lpips", "trainer")
+        return MAKERS[kind](run, settings, data, cfg.get("data") is not None)
     trainer_settings = resolved(cfg, "trainer")["trainer"]
     trainers.check(trainer_settings)
     data.verify()
@@ -121,7 +129,7 @@ def check_arguments(kind: str, cfg: DictConfig) -> None:
             "trainer.limit_*_batches and trainer.fast_dev_run: not supported, because the whole split is evaluated"
         )
     of_data = [f"data.{key}" for key in cfg.get("data") or () if key not in OWN]
-    groups = ("data", "paths.data", "data.source.", "data.split.", "data.parts.", "data@data.parts.")
+    groups = ("data", "paths.data", "data.source.", "data.split.", "data.people.", "data.parts.", "data@data.parts.")
     other = [*groups, *of_data, *MACHINE] if of_data else []
     refuse_unread(
         (*READ[kind], "paths.prepared", *other),

@@ -1,6 +1,8 @@
-"""Replace the main face in a video with that of a person that a face swapper was trained on; mark the result.
+"""Replace a face in a video with that of a person that a face swapper was trained on; mark the result.
 
-  unmask swap run=DIR video=clip.mp4 to=B                  replace the face in one video with person B
+  unmask swap run=DIR video=clip.mp4 to=B                  replace the main face in one video with person B
+  unmask swap run=DIR video=clip.mp4 to=B person=1         of several faces, replace the second one
+  unmask swap run=DIR video=clip.mp4 to=B photo=anna.jpg identity.weights=PATH   replace only the face in the photo
   unmask swap run=DIR video=FOLDER to=A blending=poisson colour=none   in every video below a folder
 
 A swapped video keeps its frames, timestamps and sound; a visible label, a watermark and metadata mark it as synthetic.
@@ -28,7 +30,9 @@ from unmask.generation.trained import open_run
 from unmask.provenance import TRAINED, Marking
 from unmask.training.trainer import devices_of
 
-HOW = ("to", "blending", "colour", "feather", "search_every", "crf", "batch_size")  # arguments of SwapSettings
+HOW = (  # arguments of SwapSettings
+    "to", "person", "photo", "threshold", "blending", "colour", "feather", "search_every", "crf", "batch_size",
+)  # fmt: skip
 READ = (
     "run", "video", *HOW, "label", "video_psnr", "out", "rerun", "marking.", "identity", "identity.",
     "lpips", "lpips.", "trainer", "trainer.",
@@ -49,7 +53,7 @@ def main(cfg: DictConfig) -> None:
     marking = replace(marking, label=settings["label"] or "", psnr=settings["video_psnr"], source=TRAINED)
     measures = {"identity": settings["identity"], "lpips": settings["lpips"]}
     devices = devices_of(settings["trainer"])
-    swap(run, video, how, out, marking, devices, measures, settings["rerun"])
+    swap(run, video, how, out, marking, measures, devices, settings["rerun"])
 
 
 if __name__ == "__main__":

@@ -13,25 +13,23 @@ from unmask.config.build import build
 from unmask.console import console, say
 from unmask.data.augment import Augmentation
 from unmask.data.datamodule import DataModule
+from unmask.evaluation.entries import FILE, keep
 from unmask.evaluation.loading import data_of
 from unmask.evaluation.poster import NEIGHBOURS, SHOWN, poster
 from unmask.evaluation.swaps import find_lpips
-from unmask.files import read_json
 from unmask.metrics import generation
 from unmask.modules.autoencoder import Autoencoder
 from unmask.modules.latents import seed_of
 from unmask.modules.sample_metrics import figures, names
 from unmask.networks.perceptual import LPIPS
 from unmask.provenance import Marking
-from unmask.runs.figures import write_json
 from unmask.runs.run import Run
 from unmask.training.trainer import devices_of
 
 BATCH = 64  # number of images per batch
-FILE = "generation.json"  # file in the run's folder with metrics by data set and split
 
 
-def evaluate_run(run: Run, settings: Settings, data: DataModule, other: bool) -> float:
+def evaluate_generator(run: Run, settings: Settings, data: DataModule, other: bool) -> float:
     """Compare samples of a generator with one split, write `generation.json`, and return the Frechet distance.
 
     Args:
@@ -45,8 +43,6 @@ def evaluate_run(run: Run, settings: Settings, data: DataModule, other: bool) ->
         raise ValueError(f"split={split}: expected val or test")
     if count is not None and count < 2:
         raise ValueError(f"count={count}: expected at least 2, or null for as many as the split has real pictures")
-    if run.kind != "generator":
-        raise ValueError(f"run={run.folder}: {run.name} is a {run.kind}; expected a generator")
     module = run.module().to(torch.device(devices_of(settings["trainer"])[0]))
     network = module.evaluator if settings["evaluator"] is None else build(settings["evaluator"]).to(module.device)
     named = names(network)["frechet"]  # raises here if the evaluator's file is missing
@@ -59,7 +55,7 @@ def evaluate_run(run: Run, settings: Settings, data: DataModule, other: bool) ->
     task = _Task(run, module, network, data, own, settings, find_lpips(settings["lpips"], data.loader.image_size))
     found = _evaluate(task)
     given_back = _reconstruct(task) if isinstance(module, Autoencoder) else {}
-    _keep(task, found, given_back)
+    keep(run, data, split, {network.name: found} | ({"reconstruction": given_back} if given_back else {}))
     _tell(run, data, split, found, given_back)
     return float("nan") if found[named] is None else float(found[named])
 
@@ -94,28 +90,6 @@ class _Task:
     def seen(self, data: DataModule, split: str, what: str = "pictures") -> Tensor:
         """Compute the evaluator's features [N, F] of all images of a split; `what` labels the progress bar."""
         return _seen(self.network, _loading(data, split, self.module.device), len(data.samples[split]), what)
-
-
-def _keep(task: _Task, found: Settings, given_back: Settings) -> None:
-    """Add the metrics of samples (`found`) and of reconstructions (`given_back`) to `generation.json`."""
-    place = task.run.folder / FILE
-    known = read_json(place, "delete it; the same command computes the metrics again") if place.is_file() else {}
-    protocol = task.data.protocol_words(task.split)
-    entry = known.setdefault(_key(known, task.data.name, task.split, protocol), {})
-    entry |= {"demo": task.data.source.demo, "protocol": protocol, task.network.name: found}
-    if given_back:
-        entry["reconstruction"] = given_back
-    write_json(place, known)
-
-
-def _key(known: Settings, name: str, split: str, protocol: dict[str, str]) -> str:
-    """Return the key of a data set in `known`, made longer if the short key belongs to another split or manifest."""
-    rule, _, _ = protocol["Split"].partition(" ")
-    for key in (f"{name}/{split}", f"{name}-{rule}/{split}"):
-        before = known.get(key, {}).get("protocol", protocol)
-        if all(before.get(word, protocol[word]) == protocol[word] for word in ("Split", "Manifest")):
-            return key
-    return f"{name}-{rule}-{protocol['Manifest']}/{split}"
 
 
 def _evaluate(task: _Task) -> Settings:

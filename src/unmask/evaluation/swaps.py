@@ -1,15 +1,15 @@
 """Metrics of a face-swapped video: similarity of swapped and original faces, and flicker.
 
-LPIPS is optional, because its weights file may be missing.
+A metric whose weights are missing is not run; the reason and the fix take the place of its value.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from unmask.config import Settings
@@ -20,6 +20,7 @@ from unmask.networks.weights import WeightsNotFound
 
 Pixels = NDArray[np.uint8]
 Compare = dict[str, Callable[[Tensor, Tensor], Tensor]]
+Embed = Callable[[Tensor], Tensor]  # faces [N, 3, S, S] in [0, 1] -> embeddings [N, F]
 SIDE = 160  # px: input size of the face-recognition network
 
 
@@ -32,10 +33,11 @@ class SwapFigures:
     Args:
         compare: further metrics by name, computed only on some frames. Each is a function: swapped faces, original
             faces, both [N, 3, S, S] in [0, 1] -> values [N].
+        missing: reasons why other metrics are not run, by name.
     """
 
-    def __init__(self, compare: Compare | None = None) -> None:
-        self._compare = compare or {}
+    def __init__(self, compare: Compare | None = None, missing: Mapping[str, str] | None = None) -> None:
+        self._compare, self._missing = compare or {}, dict(missing or {})
         self._values: dict[str, list[float]] = {name: [] for name in ("psnr", "ssim", "flicker", *self._compare)}
         self._last: tuple[int, Tensor, Tensor] | None = None
 
@@ -53,30 +55,40 @@ class SwapFigures:
             for name, measure in self._compare.items():
                 self._values[name].append(float(measure(made[None], was[None])))
 
-    def means(self) -> dict[str, float | None]:
-        """Return the mean of each metric over the frames on which it was computed; None if there are no such frames."""
-        return {name: float(np.mean(found)) if found else None for name, found in self._values.items()}
+    def means(self) -> dict[str, float | str | None]:
+        """Return the mean of each metric over the frames on which it was computed; None if there are no such frames.
+
+        For a metric that was not run, return the reason.
+        """
+        means = {name: float(np.mean(found)) if found else None for name, found in self._values.items()}
+        return means | self._missing
 
 
-def comparisons(identity: Settings | None, lpips: Settings, size: int) -> Compare:
-    """Build the argument `compare` of `SwapFigures`: `identity` and LPIPS; a metric without weights is left out.
+def comparisons(identity: Settings, lpips: Settings, size: int) -> tuple[Compare, dict[str, str]]:
+    """Build the argument `compare` of `SwapFigures`: identity similarity and LPIPS.
 
     Args:
-        identity: config of a face-recognition network; if it is None or has no weights, the metric is left out.
+        identity: config of a face-recognition network, see `find_identity`.
         lpips: config of `networks.perceptual.LPIPS`.
         size: side length of the face crops, px.
+
+    Returns:
+        The metrics whose weights were found, and the reasons why the others are not run, both by name.
     """
-    found: Compare = {}
-    if identity is not None and not (identity["weights"] is None and identity["pretrained"] is None):
-        found["identity"] = likeness(build(identity))
-    distance, _ = find_lpips(lpips, size)
+    found, missing = Compare(), dict[str, str]()
+    network, missing["identity"] = find_identity(identity)
+    if network is not None:
+        found["identity"] = likeness(network)
+    distance, reason = find_lpips(lpips, size)
+    name = f"lpips_{lpips['net']}" if distance is None else distance.name
+    missing[name] = reason
     if distance is not None:
-        found[distance.name] = distance
-    return found
+        found[name] = distance
+    return found, {name: reason for name, reason in missing.items() if reason}
 
 
-def likeness(embed: torch.nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a metric of identity similarity: `generation.identity` of the embeddings of two faces.
+def recogniser(embed: nn.Module) -> Embed:
+    """Return a function that resizes faces [N, 3, S, S] in [0, 1] and embeds them [N, F].
 
     Args:
         embed: face-recognition network: faces [N, 3, 160, 160] in [0, 1] -> embeddings [N, F].
@@ -84,12 +96,43 @@ def likeness(embed: torch.nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     embed.eval()
 
     @torch.no_grad()
+    def recognise(faces: Tensor) -> Tensor:
+        found: Tensor = embed(interpolate(faces.float(), (SIDE, SIDE), mode="bilinear", antialias=True))
+        return found
+
+    return recognise
+
+
+def likeness(embed: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a metric of identity similarity: `generation.identity` of the embeddings of two faces.
+
+    Args:
+        embed: see `recogniser`.
+    """
+    recognise = recogniser(embed)
+
     def measure(made: Tensor, was: Tensor) -> Tensor:
-        faces = interpolate(torch.cat([made, was]), (SIDE, SIDE), mode="bilinear", antialias=True)
-        ours, theirs = embed(faces).chunk(2)
+        ours, theirs = recognise(torch.cat([made, was])).chunk(2)
         return generation.identity(ours, theirs)
 
     return measure
+
+
+def find_identity(settings: Settings) -> tuple[nn.Module | None, str]:
+    """Build the face-recognition network of identity similarity.
+
+    Returns:
+        (network, ""), or (None, the reason why the metric is not run).
+
+    Raises:
+        WeightsNotFound: the weights that the config names do not exist.
+    """
+    if settings["weights"] is None and settings["pretrained"] is None:
+        return None, (
+            "not run: needs weights of InceptionResnetV1; set identity.weights=PATH, or identity.pretrained=vggface2 "
+            "to download them once"
+        )
+    return build(settings), ""
 
 
 def find_lpips(settings: Settings, size: int) -> tuple[Any, str]:

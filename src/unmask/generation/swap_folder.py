@@ -102,7 +102,7 @@ def find_work(video: Path, to: str, out: Path, run: Run) -> list[tuple[Job, Pair
 
 
 def write_table(work: list[tuple[Job, Pair]], marking: Marking, lost: dict[str, str]) -> None:
-    """Write the manifest; for each video, print its metrics, or that the video was not made.
+    """Write the manifest; for each video, print its metrics, or that it was not made; say why metrics were not run.
 
     Args:
         work: the job and the manifest rows of each video.
@@ -114,14 +114,18 @@ def write_table(work: list[tuple[Job, Pair]], marking: Marking, lost: dict[str, 
     table["rejected"] = [lost.get(by_item[item].name) for item in table["item"]]
     marked = {f"marking.{key}": value for key, value in marking.describe().items()}
     told = [_figures(by_item[item]) for item in table["item"]]
-    table = table.join(pd.DataFrame(told, index=table.index).add_prefix("figure."))
+    values = [{name: value for name, value in each.items() if not isinstance(value, str)} for each in told]
+    table = table.join(pd.DataFrame(values, index=table.index).add_prefix("figure."))
     replace_file(work[0][0].out / "items.parquet", table.assign(**marked).to_parquet())
-    for job, figures in zip((by_item[item] for item in table["item"]), told, strict=True):
+    for job, figures in zip((by_item[item] for item in table["item"]), values, strict=True):
         words = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
         say(f"  {job.name}: {words}" if words else f"  {job.name}: not made")
+    reasons = {name: value for each in told for name, value in each.items() if isinstance(value, str)}
+    for name, reason in reasons.items():
+        say(f"  {name}: {reason}")
 
 
-def _figures(job: Job) -> dict[str, float | None]:
+def _figures(job: Job) -> dict[str, float | str | None]:
     """Read the metrics that were measured when a video was made; return {} if it was not made."""
     path = job.path("figures")
     return read_json(path, "delete it and its video, then run the same command again") if path.is_file() else {}

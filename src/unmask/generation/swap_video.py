@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unmask.evaluation.swaps import Compare, SwapFigures
+from unmask.evaluation.swaps import SwapFigures
 from unmask.files import replace_file
 from unmask.generation.swap_folder import Job, Pair
 from unmask.generation.swapper import Swapped, Swapper
@@ -27,7 +27,7 @@ MASK_CRF = 10  # x264 CRF of the masks
 
 
 def swap_video(
-    job: Job, pair: Pair, swapper: Swapper, marking: Marking, crf: int = 14, compare: Compare | None = None
+    job: Job, pair: Pair, swapper: Swapper, marking: Marking, crf: int = 14, figures: SwapFigures | None = None
 ) -> None:
     """Swap the face in a video. Files are written atomically: mask, preview, metrics, faces for detectors, and video.
 
@@ -37,7 +37,7 @@ def swap_video(
         swapper: the swapper that renders the face.
         marking: how the video, its mask and its preview are marked.
         crf: x264 CRF of the video, 0 (lossless) to 51.
-        compare: see `SwapFigures`.
+        figures: accumulates the metrics of this video; None for the metrics that need no weights.
 
     Raises:
         MediaError: the video cannot be read or shows no face.
@@ -45,7 +45,7 @@ def swap_video(
     fps, times = clock(job.video)
     places = swapper.find(job.video, len(times.times))
     kept = UnmarkedFaces(swapper.recipe, job.out)
-    recorder = SwapRecorder(kept, sorted(places), times, compare)
+    recorder = SwapRecorder(kept, sorted(places), times, figures or SwapFigures())
     video, mask = job.part("videos"), job.part("masks")
     try:
         with (
@@ -74,11 +74,11 @@ class SwapRecorder:
         kept: the store of faces for detectors.
         numbers: numbers of the frames that show the face, in order.
         times: presentation times of the frames.
-        compare: further metrics, see `SwapFigures`; computed only on the frames in the preview.
+        figures: accumulates the metrics; its further metrics are computed only on the frames in the preview.
     """
 
-    def __init__(self, kept: UnmarkedFaces, numbers: list[int], times: Clock, compare: Compare | None) -> None:
-        self.figures, self.faces = SwapFigures(compare), list[KeptFace]()
+    def __init__(self, kept: UnmarkedFaces, numbers: list[int], times: Clock, figures: SwapFigures) -> None:
+        self.figures, self.faces = figures, list[KeptFace]()
         self._kept, self._chosen, self._times = kept, kept.chosen(numbers), times
         self._shown = {numbers[at] for at in np.linspace(0, len(numbers) - 1, SHOWN).round().astype(int)}
         self._preview: list[Pixels] = []  # per frame [3, S, S, 3]: input, network output, pasted face

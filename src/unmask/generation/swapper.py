@@ -1,4 +1,4 @@
-"""Find the main face of a video and render it as another person, frame by frame, in constant memory."""
+"""Find one person's face in a video and render it as another person, frame by frame, in constant memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unmask.data.pixels import to_float
+from unmask.generation.choice import Choice, Numbered
 from unmask.generation.folder import batches
 from unmask.generation.trained import FaceSwapper
 from unmask.media.align import warp
@@ -19,9 +20,10 @@ from unmask.media.kinds import MediaError
 from unmask.media.paste import match_colours, paste, rescale
 from unmask.media.recipe import FaceCrops
 from unmask.media.stream import stream
-from unmask.media.track import associate, main_face, smooth
+from unmask.media.track import associate, smooth
 
 Pixels = NDArray[np.uint8]
+MAIN = Numbered(0)  # the main face
 
 
 class Place(NamedTuple):
@@ -52,7 +54,7 @@ class Swapped(NamedTuple):
 
 @dataclass
 class Swapper:
-    """Renders the main face of a video as another person.
+    """Renders one person's face in a video as another person; all other faces stay.
 
     Args:
         module: the trained module.
@@ -65,6 +67,7 @@ class Swapper:
         feather: see `media.paste.paste`.
         batch_size: number of frames per batch.
         device: device of the network and the face finder.
+        choice: chooses the person whose face is swapped; by default, the main face.
     """
 
     module: FaceSwapper
@@ -77,16 +80,17 @@ class Swapper:
     feather: float = 0.06
     batch_size: int = 16
     device: str = "cpu"
+    choice: Choice = MAIN
 
     def __post_init__(self) -> None:
         self._finder = FaceFinder(self.recipe.long_side, device=self.device)
         self.module.to(self.device)
 
     def find(self, video: Path, frames: int) -> dict[int, Place]:
-        """Return the place of the main face in each frame that shows it, by frame number.
+        """Return the place of the chosen face in each frame that shows it, by frame number.
 
         Raises:
-            MediaError: no face is found, or the number of decoded frames is not `frames`.
+            MediaError: no face is found or chosen, or the number of decoded frames is not `frames`.
         """
         searched: list[int] = []
         found, seen = [], 0
@@ -107,7 +111,7 @@ class Swapper:
         if not tracks:
             raise MediaError(f"no face found in {len(searched)} frame{'s' * (len(searched) != 1)}")
         places: dict[int, Place] = {}
-        for piece in main_face(tracks):
+        for piece in self.choice(video, tracks, searched):
             inside = np.arange(searched[piece.frames[0]], searched[piece.frames[-1]] + 1)
             for number, box, points in zip(inside, *smooth(piece, inside, np.array(searched)), strict=True):
                 places[int(number)] = Place(box, points)

@@ -1,0 +1,39 @@
+"""The file `generation.json` in the folder of a run: metrics of a generator or swapper by data set and split."""
+
+from pathlib import Path
+
+from unmask.config import Settings
+from unmask.data.datamodule import DataModule
+from unmask.files import read_json
+from unmask.runs.figures import write_json
+from unmask.runs.run import Run
+
+FILE = "generation.json"
+
+
+def keep(run: Run, data: DataModule, split: str, found: Settings) -> Path:
+    """Add groups of metrics to the entry of a data set and split, and return the path of the file.
+
+    Args:
+        run: the run.
+        data: the data set.
+        split: its split.
+        found: metrics by group; a group with the same name is replaced, and other groups are kept.
+    """
+    place = run.folder / FILE
+    known = read_json(place, "delete it; the same command computes the metrics again") if place.is_file() else {}
+    protocol = data.protocol_words(split)
+    entry = known.setdefault(_key(known, data.name, split, protocol), {})
+    entry |= {"demo": data.source.demo, "protocol": protocol} | found
+    write_json(place, known)
+    return place
+
+
+def _key(known: Settings, name: str, split: str, protocol: dict[str, str]) -> str:
+    """Return the key of a data set in `known`, made longer if the short key belongs to another split or manifest."""
+    rule, _, _ = protocol["Split"].partition(" ")
+    for key in (f"{name}/{split}", f"{name}-{rule}/{split}"):
+        before = known.get(key, {}).get("protocol", protocol)
+        if all(before.get(word, protocol[word]) == protocol[word] for word in ("Split", "Manifest")):
+            return key
+    return f"{name}-{rule}-{protocol['Manifest']}/{split}"
