@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shlex
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from rich.console import Console
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from conftest import TINY, compose, unmask
@@ -220,6 +222,32 @@ def test_several_seeds_give_mean_and_deviation_and_each_interval_in_words():
     assert table_render.missing(table) == [("A_1", "unmask train seed=3")]
     assert "% not run: A_1: unmask train seed=3" in table_render.latex(table) and r"$\pm$" in table_render.latex(table)
     assert r"A\_1" in table_render.latex(table) and r"toy \& test" in table_render.latex(table)
+
+
+def test_a_terminal_of_80_columns_shows_whole_words():
+    columns = ["video/auroc/swap", "video/auroc", "video/ap", "video/accuracy", "video/robustness", "frame/auroc"]
+    one = replace(report(0), suites={"quick": [step("clean", 0, 0.9), step("jpeg", 1, 0.8)]})
+    table = filled(columns, one)
+    console = Console(width=table_render.WIDTH, file=io.StringIO())
+    console.print(table_render.console(table))
+    shown = Counter(console.file.getvalue().split())
+    head, body = table_render.grid(table)
+    words = Counter(word for cells in (head, *body) for text in cells for word in text.split())
+    assert words == Counter({word: count for word, count in shown.items() if set(word) != {"─"}})
+    assert max(map(len, console.file.getvalue().splitlines())) == table_render.WIDTH, "the gaps are as narrow as needed"
+
+
+def test_what_all_rows_share_is_said_once():
+    one, other, last = (replace(report(0), protocol={"Data": "toy", "Split": text}) for text in ("a", "b", "b"))
+    table = filled(["video/auroc"], one)
+    rows = [replace(table.rows[0], name=name) for name in "ABC"]
+    rows = [
+        replace(row, outcomes=(replace(row.outcomes[0], report=it),))
+        for row, it in zip(rows, (one, other, last), strict=True)
+    ]
+    said = table_render.notes(replace(table, rows=tuple(rows)))
+    assert said[:3] == ["All rows: Data: toy.", "A: Split: a.", "B, C: Split: b."]
+    assert table_render.notes(table)[0] == "A_1: Data: toy; Split: a.", "one row shares nothing"
 
 
 def step(name: str, level: int, area: float) -> Robustness:

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import pandas as pd
 from rich import box
@@ -16,6 +17,7 @@ from unmask.reporting.table_generated import GENERATED, Generated
 from unmask.reporting.table_spec import ROBUSTNESS, SAMPLE, Column, Outcome, Published, Row, Table
 
 SUITE = "quick"  # name of the robustness suite that every training runs
+WIDTH = 80  # columns of a terminal
 DEMO = "These metrics are computed on rendered demo data; they say nothing about real deepfakes."
 
 
@@ -118,19 +120,31 @@ def grid(table: Table) -> tuple[list[str], list[list[str]]]:
 
 def notes(table: Table) -> list[str]:
     """Return the sentences below the table: protocols, remarks, metrics of each seed, and sources."""
-    lines = [DEMO] if table.demo else []
-    protocols: dict[str, list[str]] = {}
-    for row in table.rows:
-        for report in row.reports()[:1]:
-            words = "; ".join(f"{key}: {text}" for key, text in report.protocol.items() if key != "Seed")
-            protocols.setdefault(words, []).append(row.name)
-    lines += [f"{', '.join(names)}: {words}." for words, names in protocols.items()]
+    lines = [*([DEMO] if table.demo else []), *_protocols(table)]
     for test in table.tests:
         scored = [report.protocol["Data"] for row in table.rows for report in row.reports(test)]
         lines += [f"On {test}: {data}." for data in dict.fromkeys(scored)]
     lines += [line for row in table.rows for line in _remarks(row, ["", *table.tests])]
     lines += [line for row in table.rows if len(row.outcomes) > 1 for line in _seeds(row, table.columns)]
     return lines + [_source(row, given) for row in table.rows for given in row.published]
+
+
+def _protocols(table: Table) -> Iterator[str]:
+    """Yield the parts of the protocol that all rows share, then the other parts, once for all rows that share them."""
+    of = {
+        row.name: [f"{key}: {text}" for key, text in report.protocol.items() if key != "Seed"]
+        for row in table.rows
+        for report in row.reports()[:1]
+    }
+    shared = [
+        part for part in next(iter(of.values()), []) if len(of) > 1 and all(part in parts for parts in of.values())
+    ]
+    if shared:
+        yield f"All rows: {'; '.join(shared)}."
+    rest: dict[str, list[str]] = {}
+    for name, parts in of.items():
+        rest.setdefault("; ".join(part for part in parts if part not in shared), []).append(name)
+    yield from (f"{', '.join(names)}: {words}." for words, names in rest.items() if words)
 
 
 def _remarks(row: Row, sets: Sequence[str]) -> Iterator[str]:
@@ -172,11 +186,20 @@ def missing(table: Table) -> list[tuple[str, str]]:
 
 
 def console(table: Table) -> RichTable:
-    """Return the table for a terminal."""
+    """Return the table for a terminal; words are broken only if the table needs more than `WIDTH` columns."""
     head, body = grid(table)
-    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for number, title in enumerate(head):
-        drawn.add_column(title.replace("[", r"\["), justify="right" if number else "left", overflow="fold")
+    columns = list(zip(head, *body, strict=True))
+    widths: list[int | None] = [max(len(word) for text in column for word in text.split()) for column in columns]
+    spare = WIDTH - sum(width or 0 for width in widths) - (len(widths) - 1)  # one space between columns
+    if spare < 0:
+        widths = [None] * len(columns)
+    drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=0 if spare >= 0 else (0, 1))
+    for number, (column, width) in enumerate(zip(columns, widths, strict=True)):
+        if width is not None:  # the first columns get the spare room
+            more = min(spare, max(map(len, column)) - width)
+            width, spare = width + more, spare - more
+        justify: Literal["left", "right"] = "right" if number else "left"
+        drawn.add_column(column[0].replace("[", r"\["), justify=justify, overflow="fold", width=width)
     for cells in body:
         drawn.add_row(*(text.replace("[", r"\[") for text in cells))
     return drawn
