@@ -15,7 +15,8 @@ from unmask.reporting.table_generated import GENERATED, MEASURES, Generated
 SAMPLE = "sample"  # level: `frame` if videos were scored, `image` if pictures were scored
 LEVELS = ("frame", "video", "image", SAMPLE)
 # (required keys, optional keys) in a table's file: of the table, a needed generator, a row, and a published value.
-TABLE = ({"name", "title", "caption", "metrics", "rows"}, {"needs", "tests"})
+# Other keys of the file refer to its `values`, which can be set on the command line.
+TABLE = ({"name", "title", "caption", "metrics", "rows"}, {"needs", "tests", "values"})
 NEED = ({"name", "experiment", "out", "count"}, {"overrides"})
 ROW = ({"name"}, {"experiment", "overrides", "runs", "seeds", "published"})
 PUBLISHED = ({"value", "metric", "level", "source"}, {"verified", "note", "test"})
