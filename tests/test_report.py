@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 
 from unmask.metrics import bootstrap, detection
 from unmask.reporting import examples, page, plots, style, tables
-from unmask.reporting.run import HeatMap, HeatMaps, shares
+from unmask.reporting.run import HeatMap, HeatMaps, LayerMaps, shares
 
 SHOWN = {"frame": 0.47, "video": 0.53}  # as probabilities
 CUTS = {level: float(np.log(prob / (1 - prob))) for level, prob in SHOWN.items()}
@@ -633,6 +633,36 @@ def test_heat_maps_say_what_they_are(tmp_path, localiser):
         text = text_of(page.write(tmp_path / "r.html", [run], "t"))
         assert ("Predicted manipulation masks" in text) == localiser and words in text
         assert ("does not show where the forgery is" in text) != localiser
+
+
+def test_a_page_of_several_runs_compares_their_cost(tmp_path):
+    """Cells in the order of the headings; a column that no run has is left out."""
+    one = small(name="one", cost={"parameters": 147_265, "gflops": 0.2811, "cpu_1_thread": 12.345})
+    runs = [one, small(name="two", cost={"parameters": 12, "cpu_1_thread": 0.5})]
+    text = page.write(tmp_path / "page.html", runs, "T").read_text()
+    part = text[text.index('id="cost"') :]
+    rows = re.findall(r"<tr>(.*?)</tr>", part[: part.index("</table>")], re.DOTALL)
+    cells = [[re.sub(r"<.*?>", "", cell).strip() for cell in re.findall(r"<t[hd].*?</t[hd]>", row)] for row in rows]
+    assert cells == [
+        ["Detector", "Parameters", "GFLOPs", "ms, 1 thread"],
+        ["one", "147,265", "0.281", "12.3"],
+        ["two", "12", "n/a", "0.5"],
+    ]
+    assert '<data value="12.345">' in part, "the exact value"
+    assert 'id="cost"' not in page.write(tmp_path / "page.html", [one], "T").read_text(), "its own section shows it"
+
+
+def test_feature_maps_show_the_layer_its_shape_and_its_channels(tmp_path):
+    tile = io.BytesIO()
+    Image.new("RGBA", (4, 4)).save(tile, "PNG")
+    shown = [HeatMap(EVIL, "real video", 0.25, tile.getvalue()), HeatMap("b", "fake (swap)", 0.75, tile.getvalue())]
+    layers = [LayerMaps("<b>stages.0", (8, 64, 32), [3, 1], shown)]
+    text = page.write(tmp_path / "page.html", [small(layers=layers)], "T").read_text()
+    part = text[text.index("Feature maps</h3>") :]
+    assert "Layer <code>&lt;b&gt;stages.0</code>" in part and "<script" not in text
+    assert "8 channels of 64 &times; 32; shown, row by row:\nchannels 3, 1" in part
+    assert part.count(base64.b64encode(tile.getvalue()).decode()) == 2 and "score 0.75" in part
+    assert "Feature maps" not in page.write(tmp_path / "page.html", [small()], "T").read_text()
 
 
 def test_chosen_videos_are_informative():
