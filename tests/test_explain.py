@@ -154,11 +154,13 @@ def test_every_kind_of_network_has_feature_maps(name):
     found = feature_maps(network, x)
 
     def note(layer, output):
+        if output.ndim == 5:  # a convolution over time too: the middle of its time steps
+            output = output[:, :, output.shape[2] // 2]
         if min(output.shape[2:]) > 1:
             seen[layer] = output
 
     for layer, part in network.named_modules():
-        if isinstance(part, nn.Conv2d):
+        if isinstance(part, nn.Conv2d | nn.Conv3d):
             part.register_forward_hook(lambda part, _, output, layer=layer: note(layer, output))
     with torch.no_grad():
         network(x)

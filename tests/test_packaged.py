@@ -93,7 +93,7 @@ def test_other_files_and_names_are_refused(monkeypatch):
 def test_known_weights_are_those_that_the_libraries_load():
     """The addresses of the list are those of timm, torchvision and facenet-pytorch, and every preset's are in it."""
     sources = {known.source for known in KNOWN}
-    for name in ("resnet18", "densenet121", "efficientnet_b0"):
+    for name in ("resnet18", "densenet121", "efficientnet_b0", "vgg16", "vit_small_patch16_224"):
         assert f"https://huggingface.co/{timm.get_pretrained_cfg(name).hf_hub_id}" in sources
     published = (R3D_18_Weights.KINETICS400_V1, AlexNet_Weights.IMAGENET1K_V1, VGG16_Weights.IMAGENET1K_V1)
     for source in (*(weights.url for weights in published), INCEPTION_URLS[0]):

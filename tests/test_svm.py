@@ -287,7 +287,7 @@ def test_an_svm_is_a_run_like_any_other(run, place):
     prob = 1 / (1 + np.exp(-item["logit"]))
     assert f"{prob:.2f}" in said
     said = unmask("report", f"run={run.folder}", cwd=place).stdout
-    assert "Parameters 0; Classifier rbf, C " in said and "Cross-validation accuracy " in said
+    assert "Parameters 0; " in said and "; Classifier rbf, C " in said and "Cross-validation accuracy " in said
     assert "3 folds" in (run.folder / "report.html").read_text()
 
 

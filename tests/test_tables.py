@@ -508,7 +508,7 @@ def test_a_run_that_a_row_needs_is_trained_first(place, extra, monkeypatch):
     OmegaConf.set_struct(cfg, False)
     row = {"name": "B", "experiment": "demo_celebdf/meso4", "runs": {"name": "demo_celebdf/meso3d"}}
     cfg.table = {**given(), "rows": [row]}
-    with pytest.raises(SystemExit, match="2 failed"):
+    with pytest.raises(SystemExit, match="2 of its steps failed"):
         tables.make(cfg)
     assert [words[:2] for words in calls] == [
         ("train", "experiment=demo_celebdf/meso3d"),

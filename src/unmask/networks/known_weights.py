@@ -82,6 +82,15 @@ KNOWN = (
         "https://huggingface.co/timm/efficientnet_b0.ra_in1k", "Apache-2.0", "hub", "timm/efficientnet_b0.ra_in1k",
     ),
     _Known(
+        "VGG16, ImageNet (timm)", "encoder.name=vgg16 pretrained=true",
+        "https://huggingface.co/timm/vgg16.tv_in1k", "BSD-3-Clause", "hub", "timm/vgg16.tv_in1k",
+    ),
+    _Known(
+        "ViT-S/16, ImageNet-21k, then ImageNet (timm)", "encoder.name=vit_small_patch16_224 pretrained=true",
+        "https://huggingface.co/timm/vit_small_patch16_224.augreg_in21k_ft_in1k", "Apache-2.0", "hub",
+        "timm/vit_small_patch16_224.augreg_in21k_ft_in1k",
+    ),
+    _Known(
         "InceptionResnetV1, VGGFace2 (facenet-pytorch)", "encoder.pretrained=vggface2",
         f"{FACENET}/20180402-114759-vggface2.pt", "not stated for the weights", "torch",
         "20180402-114759-vggface2.pt",
