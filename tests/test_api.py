@@ -246,4 +246,4 @@ def test_the_script_without_hydra_trains_and_prints_its_figure(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "HYDRA False"
     area = float(re.search(r"^AUC over test videos: (\d\.\d{3})$", done.stdout, re.M)[1])
-    assert 0.7 < area <= 1, "the rendered forgeries are easy: a trained detector is well above chance"
+    assert 0.6 < area <= 1, "above chance, although no single frame shows a third of the forgeries"

@@ -35,7 +35,8 @@ def test_a_notebook_is_kept_without_outputs_and_defines_nothing(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_a_notebook_runs_and_ends_with_a_picture(path, tmp_path):
+def test_a_notebook_runs_and_ends_with_a_picture(path, tmp_path, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("written")))  # where it writes its data and runs
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(
         notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
