@@ -24,7 +24,7 @@ data = CelebDFDataModule("people", place / "raw", recipe, loader=loader, prepare
 for crops, split in data.members:
     prepare(crops.manifest(split), crops.source.root, crops.folder, crops.recipe, num_workers=0)
 detector = Detector(Meso4(image_size=128, dropout=0.1, norm_momentum=0.1), BCE(), partial(Adam, lr=3e-3), constant)
-trainer = Trainer(max_epochs=20, accelerator="cpu", logger=False, enable_checkpointing=False)
+trainer = Trainer(max_epochs=10, accelerator="cpu", logger=False, enable_checkpointing=False)
 trainer.fit(detector, data)
 trainer.test(detector, data)
 print(f"AUC over test videos: {detector.results.figures['video_auroc']:.3f}")
