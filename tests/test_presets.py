@@ -10,7 +10,7 @@ from conftest import compose, stand_in_run
 from datamodules import from_config
 from unmask.config import conf_dir
 from unmask.config.build import build
-from unmask.config.check import resolved, validate
+from unmask.config.check import validate
 
 CONF = Path(conf_dir())
 EXPERIMENTS = sorted(str(p.relative_to(CONF / "experiment").with_suffix("")) for p in CONF.glob("experiment/*/*.yaml"))
@@ -83,7 +83,7 @@ def test_a_preset_builds_without_a_download(experiment):
     for node in (network, network.get("encoder") or {}):
         if node.get("pretrained"):
             node.pretrained = False if node.pretrained is True else None  # what only a download gives
-    module = build(resolved(cfg, "module")["module"])  # as a training does
+    module = build(OmegaConf.to_container(cfg.module, resolve=True))  # as a training does
     assert sum(value.numel() for value in module.state_dict().values()) > 50  # what a baseline has is buffers
     data = from_config(cfg)
     assert data.loader.image_size == cfg.image_size
