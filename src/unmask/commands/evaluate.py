@@ -15,6 +15,7 @@ similar to training pictures, beside these pictures. For a face swapper, generat
 faces that are reconstructed (A -> A) and rendered as the other people (A -> B).
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,7 +112,8 @@ def evaluate_suite(run: Run, suite: Suite, data: DataModule, own: DataModule, cf
     run_with_progress(suite, detection, cfg.split, run.folder)
     found = suite_metrics(run, suite.name, cfg.resamples)
     console.print(robustness.table(run.name, found))
-    say(f"mean AUC over the {len(found) - 1} steps: {mean_auroc(found):.3f}")
+    if not math.isnan(mean := mean_auroc(found)):  # NaN without real or without fake items
+        say(f"mean AUC over the {len(found) - 1} steps: {mean:.3f}")
     say(f"predictions: {run.folder / 'robustness' / suite.name}; unmask report run={run.folder} shows the curves")
     return mean_auroc(found)
 
