@@ -43,6 +43,7 @@ pytestmark = pytest.mark.slow
 README, EXTENDING = ROOT / "README.md", ROOT / "docs/extending.md"
 GENERATED = "docs/configuration.md"
 CONF = Path(conf_dir())
+COLUMNS = ("frame/", "image/", "sample/", "video/")  # metrics of a table, which are no keys of a config
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 COMMANDS = list(dict.fromkeys(command for page in PAGES for command in commands(page)))
 PARTS = {"networks": unmask.networks, "datasets": unmask.datasets, "training": unmask.training}
@@ -221,7 +222,7 @@ def test_keys_and_options_in_running_text_exist(page):
         for word in span.split() if re.fullmatch(r"(\S+=\S* ?)+", span) else ():
             key, _, value = word.partition("=")
             group = re.sub(r"^data\.parts\.\w+\.", "data.", key.split("@")[0].lstrip("+"))
-            if not re.fullmatch(r"[a-z][\w./]*", group) or group.startswith("hydra"):
+            if not re.fullmatch(r"[a-z][\w./]*", group) or group.startswith(("hydra", *COLUMNS)):
                 continue
             if (CONF / group).is_dir():
                 option = re.fullmatch(r"[a-z][\w/]*", value)
