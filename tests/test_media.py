@@ -100,8 +100,8 @@ def test_decoders_give_the_same_pixels_on_real_clips(by_pyav, other):
 
 
 def test_our_frames_are_those_of_decord(demo_root):
-    """Against decord itself, which has its own FFmpeg, on rendered videos; it exists for x86-64 Linux and Windows."""
-    decord = pytest.importorskip("decord", reason="decord has no package for this platform")
+    """Against decord itself, which has its own FFmpeg, on rendered videos."""
+    decord = pytest.importorskip("decord", reason="decord has packages only for Linux and Windows on x86-64")
     for folder in ("Celeb-real", "Celeb-synthesis"):
         path = sorted((demo_root / folder).glob("*.mp4"))[0]
         theirs, ours = decord.VideoReader(str(path)), open_media(path, "pyav")

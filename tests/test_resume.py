@@ -20,6 +20,7 @@ from unmask.data import sampling
 from unmask.files import DamagedError
 from unmask.runs.checkpoints import load_weights, resume_point
 from unmask.runs.errors import RunError
+from unmask.runs.folder import GENERATION, clear
 
 pytestmark = pytest.mark.slow
 
@@ -222,3 +223,14 @@ def test_damaged_history_is_named_with_its_repair(tmp_path, harm):
     if harm[0] != b"step":  # a report draws the curves that it knows
         with pytest.raises(DamagedError, match=r"is damaged .*; delete it; the report is then written without curves"):
             _curves(path)
+
+
+def test_starting_over_removes_what_an_evaluation_wrote_and_keeps_other_files(tmp_path):
+    """Metrics of the earlier network must not be shown as those of the new one."""
+    ours = [GENERATION, "nearest.png", "predictions-other-test.parquet", "robustness/quick/jpeg-1.parquet"]
+    for name in (*ours, "notes.txt", "robustness/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    clear(tmp_path)
+    kept = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert kept == ["notes.txt", "robustness/notes.txt"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.data.pixels import to_float
-from unmask.networks.layout import of_pictures
+from unmask.networks.layout import device_of, of_pictures
 
 if TYPE_CHECKING:
     from unmask.data.dataset import CropDataset
@@ -58,7 +58,7 @@ def score_samples(network: nn.Module, samples: "CropDataset", loader: "Loader", 
         loader: only the sizes of batches and of the network's input are used.
         localises: whether the network returns pixel logits [B, 1, H, W], which `of_pictures` reduces to [B].
     """
-    device = next((value.device for value in network.state_dict().values()), torch.device("cpu"))
+    device = device_of(network)
     logits = []
     for start in range(0, len(samples), loader.batch_size):
         wanted = range(start, min(start + loader.batch_size, len(samples)))

@@ -6,9 +6,8 @@ from unmask.config import Settings
 from unmask.data.datamodule import DataModule
 from unmask.files import read_json
 from unmask.runs.figures import write_json
+from unmask.runs.folder import GENERATION
 from unmask.runs.run import Run
-
-FILE = "generation.json"
 
 
 def keep(run: Run, data: DataModule, split: str, found: Settings) -> Path:
@@ -20,7 +19,7 @@ def keep(run: Run, data: DataModule, split: str, found: Settings) -> Path:
         split: its split.
         found: metrics by group; a group with the same name is replaced, and other groups are kept.
     """
-    place = run.folder / FILE
+    place = run.folder / GENERATION
     known = read_json(place, "delete it; the same command computes the metrics again") if place.is_file() else {}
     protocol = data.protocol_words(split)
     entry = known.setdefault(_key(known, data.name, split, protocol), {})

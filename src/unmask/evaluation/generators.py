@@ -13,7 +13,7 @@ from unmask.config.build import build
 from unmask.console import console, say
 from unmask.data.augment import Augmentation
 from unmask.data.datamodule import DataModule
-from unmask.evaluation.entries import FILE, keep
+from unmask.evaluation.entries import keep
 from unmask.evaluation.loading import data_of
 from unmask.evaluation.poster import NEIGHBOURS, SHOWN, poster
 from unmask.evaluation.swaps import find_lpips
@@ -23,6 +23,7 @@ from unmask.modules.latents import seed_of
 from unmask.modules.sample_metrics import figures, names
 from unmask.networks.perceptual import LPIPS
 from unmask.provenance import Marking
+from unmask.runs.folder import GENERATION
 from unmask.runs.run import Run
 from unmask.training.trainer import devices_of
 
@@ -211,4 +212,4 @@ def _tell(run: Run, data: DataModule, split: str, found: Settings, given_back: S
             say(f"  {name}: {'undefined for so few pictures' if value is None else format(value, '.4g')}")
         elif isinstance(value, str):
             say(f"  {name}: {value}")
-    say(f"metrics written to {run.folder / FILE}; nearest.png shows samples and their nearest training pictures")
+    say(f"metrics written to {run.folder / GENERATION}; nearest.png shows samples and their nearest training pictures")

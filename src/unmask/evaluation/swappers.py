@@ -93,6 +93,11 @@ class Tools:
     lpips: tuple[str, Callable[[Tensor, Tensor], Tensor] | None]
     missing: tuple[dict[str, str], dict[str, str], dict[str, str]]
 
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the evaluator's features [N, F] and the embeddings [N, E] of faces, in one pass if both are equal."""
+        found = self.evaluator(x)
+        return found, found if self.embed is self.evaluator else self.embed(x)
+
 
 def find_tools(settings: Settings, size: int, device: torch.device) -> Tools:
     """Build the networks whose weights are at hand, and collect the reasons why the others are not.
@@ -206,7 +211,7 @@ class Measurement:
         face = inside(made, x, mask)
         found = {"psnr": face[0], "ssim": face[1], "psnr_crop": generation.psnr(made, x)}
         found |= {"ssim_crop": generation.ssim(made, x), "who": who}
-        found |= {"features": self.tools.evaluator(x), "embedded": self.tools.embed(x)}
+        found["features"], found["embedded"] = self.tools.features(x)
         found["embedded back"] = self.tools.embed(shown)
         name, distance = self.tools.lpips
         return found if distance is None else found | {name: distance(shown, x)}
@@ -220,8 +225,9 @@ class Measurement:
             shown = blended(made, drawn, x)
             found["target"].append(target)
             found["source"].append(batch["number"])
-            found["embedded swapped"].append(self.tools.embed(shown))
-            found["swapped features"].append(self.tools.evaluator(shown))
+            features, embedded = self.tools.features(shown)
+            found["swapped features"].append(features)
+            found["embedded swapped"].append(embedded)
         return {name: torch.cat(values) for name, values in found.items()}
 
 

@@ -24,6 +24,7 @@ from unmask.data.datamodule import DataModule
 from unmask.data.dataset import CropDataset
 from unmask.data.pixels import to_float
 from unmask.files import replacing, write_text
+from unmask.networks.layout import device_of
 from unmask.reporting import examples
 from unmask.reporting.feature_maps import FOLDER, JSON
 from unmask.reporting.gather import HEAT
@@ -137,7 +138,7 @@ def _write_feature_maps(
 
     samples = data.samples["test"]
     pixels = samples.pixels([_row(samples.table, predictions, choice.item) for choice in chosen])
-    x = to_float(pixels, data.loader.image_size).to(_device(network))
+    x = to_float(pixels, data.loader.image_size).to(device_of(network))
     names = None if layers is None else [str(layer) for layer in layers]
     found = [feature_maps(network, one[None], names) for one in x]
     if not found[0]:  # no layers were chosen, or the network has no convolutions
@@ -155,10 +156,6 @@ def _write_feature_maps(
             number += 1
         entries.append({"layer": layer, "shape": maps.shape[1:], "channels": channels, "shown": shown})
     write_text(folder / JSON, json.dumps({"layers": entries}, indent=2))
-
-
-def _device(network: nn.Module) -> torch.device:
-    return next((value.device for value in network.state_dict().values()), torch.device("cpu"))
 
 
 def _middle_frames(x: torch.Tensor) -> NDArray[np.uint8]:

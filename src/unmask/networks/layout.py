@@ -7,6 +7,11 @@ LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # for the weights
 TOP = 0.01  # an image's logit is the mean of its highest pixel logits; TOP is the share of pixels that are averaged
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Return the device of a network's parameters and buffers; the CPU for a network without any."""
+    return next((value.device for value in network.state_dict().values()), torch.device("cpu"))
+
+
 def use_channels_last(network: nn.Module) -> None:
     """Convert convolution weights to channels-last, which is faster on most devices; results differ by rounding."""
     for value in (*network.parameters(), *network.buffers()):

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from unmask.files import read_json
+from unmask.runs.folder import GENERATION
 from unmask.runs.run import Run
 
 GENERATED = "generated"  # level of these metrics in a table's file
-EVALUATED = "generation.json"  # file in the run's folder that `unmask evaluate` writes
 
 
 class Measure(NamedTuple):
@@ -63,7 +63,7 @@ class Generated:
 
 def gather_generated(run: Run) -> Generated:
     """Collect the test metrics of a generator or face swapper: from metrics.json, and those of `unmask evaluate`."""
-    about, path = run.summary, run.folder / EVALUATED
+    about, path = run.summary, run.folder / GENERATION
     known = read_json(path, "delete it and run unmask evaluate again") if path.is_file() else {}
     entry = known.get(f"{run.config['data'].get('name')}/test", {})
     found = {
