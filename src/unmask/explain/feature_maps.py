@@ -25,7 +25,9 @@ class LayerError(ValueError):
 
 
 def feature_maps(network: nn.Module, x: Tensor, layers: Sequence[str] | None = None) -> dict[str, Maps]:
-    """Return the outputs of layers for one sample. The network is not modified: a copy runs in eval mode.
+    """Return the feature maps that some layers compute for one sample.
+
+    The network is not modified: a copy runs in eval mode.
 
     Args:
         network: a detector network.
@@ -33,8 +35,8 @@ def feature_maps(network: nn.Module, x: Tensor, layers: Sequence[str] | None = N
         layers: names of layers, as in `network.named_modules()`; None for the first and the last convolution.
 
     Returns:
-        Layer -> maps [C, h, w], in the order of `layers`. For a clip, they are those of its middle frame. If a layer is
-        called several times, they are those of its first call.
+        {layer: feature maps [C, h, w]}, in the order of `layers`. For a clip, they are the maps of its middle frame.
+        For a layer that is called several times, they are the maps of its first call.
 
     Raises:
         LayerError: see `LayerError`; the message lists layers with similar names.
@@ -49,7 +51,10 @@ def feature_maps(network: nn.Module, x: Tensor, layers: Sequence[str] | None = N
 
 
 def _spatial_outputs(network: nn.Module, x: Tensor) -> tuple[dict[str, Maps], list[str]]:
-    """Run the network once; return all outputs that are maps, and the names of convolutions, in order of execution."""
+    """Run the network once; return the feature maps of each layer that has any, by name, in order of execution.
+
+    Also return the names of those of these layers that are convolutions.
+    """
     model = deepcopy(network).eval()
     tokens, found, convolutions = prefix_tokens(model), dict[str, Maps](), list[str]()
 
@@ -69,7 +74,7 @@ def _spatial_outputs(network: nn.Module, x: Tensor) -> tuple[dict[str, Maps], li
 
 
 def _middle(output: object, tokens: int | None) -> Tensor | None:
-    """Return the maps [C, h, w] of the middle frame in a layer's output; None if the output contains no maps.
+    """Return the middle frame's feature maps [C, h, w] from a layer's output; None if the output contains no maps.
 
     Args:
         output: maps [N, C, h, w] of N frames, maps [1, C, T, h, w] of a 3-D convolution, or tokens [N, L, C].
@@ -98,11 +103,11 @@ def _unknown(name: str, network: nn.Module, known: list[str]) -> str:
 
 
 def strongest(maps: Maps, most: int = CHANNELS) -> list[int]:
-    """Return the channels that vary most over the picture, strongest first.
+    """Return the numbers of the channels that vary most over an image, strongest first.
 
     Args:
-        maps: maps [N, C, h, w] of N samples. The strength of a channel is the standard deviation of its values over
-            positions, averaged over samples; equal channels are ordered by number.
+        maps: feature maps [N, C, h, w] of N samples. The strength of a channel is the standard deviation of its values
+            over positions, averaged over samples; equal channels are ordered by number.
         most: maximum number of channels.
     """
     strength = maps.std((2, 3)).mean(0)
@@ -110,13 +115,13 @@ def strongest(maps: Maps, most: int = CHANNELS) -> list[int]:
 
 
 def scaled(maps: Maps) -> Maps:
-    """Scale each channel of maps [N, C, h, w] to [0, 1], with one scale for all N samples; constant channels are 0."""
+    """Scale each channel of feature maps [N, C, h, w] to [0, 1], jointly for all N samples; constant channels get 0."""
     low, high = maps.min((0, 2, 3), keepdims=True), maps.max((0, 2, 3), keepdims=True)
     return np.asarray((maps - low) / np.where(high > low, high - low, 1), np.float32)
 
 
 def grid(frame: NDArray[np.uint8], maps: Maps) -> NDArray[np.uint8]:
-    """Draw a frame [H, W, 3] and its maps [K, h, w] in [0, 1] as tiles, row by row; return RGBA pixels.
+    """Draw a frame [H, W, 3] and its feature maps [K, h, w] in [0, 1] as tiles, row by row; return RGBA pixels.
 
     The colours are viridis, which people with colour-blindness can read. The gaps are transparent, so that they have
     the colour of the page.

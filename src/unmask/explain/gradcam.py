@@ -1,6 +1,6 @@
 """Heat maps of the image regions that contributed to the score.
 
-For a localiser, they are the maps that it predicts. A video transformer computes them itself. For any
+A localiser, which scores each pixel, predicts its heat maps. A video transformer computes its own heat maps. For any
 other detector, they are computed with Grad-CAM (arXiv 1610.02391) from pytorch-grad-cam. A heat map shows what the
 network looked at. It does not show where a forgery is, and it is not proof.
 """
@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 Maps = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
-OPACITY = 0.6  # opacity of the highest heat value, 1, in an overlay
+OPACITY = 0.6  # opacity of an overlay where the heat has its maximum, 1
 
 
 @runtime_checkable
@@ -30,7 +30,7 @@ class Freezable(Protocol):
 
 @runtime_checkable
 class Naming(Protocol):
-    """A network that names the layer that Grad-CAM must use."""
+    """A network that tells Grad-CAM which layer to use."""
 
     @property
     def cam_layer(self) -> nn.Module:
@@ -47,10 +47,10 @@ class Combining(Protocol):
 
 @runtime_checkable
 class Explaining(Protocol):
-    """A network of clips that computes maps itself, because its layers have no spatial output."""
+    """A clip network that computes its own heat maps: Grad-CAM needs a layer with spatial output, and it has none."""
 
     def evidence_maps(self, x: Tensor, toward: int) -> Tensor:
-        """Return maps [B, T, h, w] of at least 0 for clips [B, T, 3, H, W]; `toward` is 1 for fake, 0 for real."""
+        """Return heat maps [B, T, h, w] >= 0 of clips [B, T, 3, H, W]: evidence for fake (`toward` 1) or real (0)."""
 
 
 @runtime_checkable
@@ -74,16 +74,16 @@ def heat_maps(network: nn.Module, x: Tensor, toward: int = 1) -> Maps:
     The function also works in inference mode. Samples are processed one at a time, which limits the memory.
 
     Args:
-        network: a function x -> logits [B], or x -> pixel logits [B, 1, H, W]. The sigmoid of pixel logits is the heat
-            map. A network with `evidence_maps` computes its own maps. Otherwise, Grad-CAM is used. If the network's
-            last spatial layer is unsuitable for Grad-CAM, the network can name another layer by an attribute or
-            property `cam_layer`.
+        network: x -> logits [B], or x -> pixel logits [B, 1, H, W]. The sigmoid of pixel logits is the heat map. A
+            network with a method `evidence_maps` computes its own heat maps. Otherwise, Grad-CAM is used. If the
+            network's last spatial layer is unsuitable for Grad-CAM, the network can name another layer by an attribute
+            or property `cam_layer`.
         x: frames [B, 3, H, W] or clips [B, T, 3, H, W] in [0, 1].
         toward: 1 for evidence for fake, 0 for evidence for real; pixel logits always show evidence for fake.
 
     Returns:
-        Maps [B, H, W] of frames or [B, T, H, W] of clips, in [0, 1]. Except for pixel logits, each sample's maps peak
-        at 1, or are all zeros if nothing supports the class; the frames of a clip share one scale.
+        Heat maps [B, H, W] of frames or [B, T, H, W] of clips, in [0, 1]. Unless they come from pixel logits, the
+        maximum of each sample is 1, or 0 if nothing supports the class; the frames of a clip share one scale.
 
     Raises:
         ValueError: the network has no layer with a spatial output on which its logit depends.
@@ -122,9 +122,9 @@ def thawed(network: nn.Module) -> nn.Module:
 
 
 class _Frames(nn.Module):
-    """Wrap a clip network so that it takes the frames [T, 3, H, W] of one clip, as Grad-CAM requires.
+    """A wrapper that lets a clip network take the frames [T, 3, H, W] of one clip as a batch, as Grad-CAM requires.
 
-    The result is one logit for all frames. A frame network is called unchanged.
+    The network returns one logit for all frames. A frame network is called without a change.
     """
 
     def __init__(self, network: nn.Module, clips: bool) -> None:
@@ -137,7 +137,7 @@ class _Frames(nn.Module):
 
 
 def _grad_cam(model: nn.Module, frames: Tensor, clips: bool, toward: int) -> Maps:
-    """Compute the maps [T, H, W] of one sample [T, 3, H, W]; T is 1 for a frame."""
+    """Compute the heat maps [T, H, W] of one sample [T, 3, H, W] with Grad-CAM; T is 1 for a frame."""
     # Imported here because runs without heat maps do not need it.
     from pytorch_grad_cam import GradCAM  # type: ignore[import-untyped]
     from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget  # type: ignore[import-untyped]
@@ -153,7 +153,7 @@ def _grad_cam(model: nn.Module, frames: Tensor, clips: bool, toward: int) -> Map
 
 
 def _own_maps(model: Explaining, clip: Tensor, toward: int) -> Maps:
-    """Return the network's own maps, resized to [T, H, W], of one clip [T, 3, H, W]."""
+    """Return the heat maps that a network computes itself for a clip [T, 3, H, W], resized to [T, H, W], at most 1."""
     maps = model.evidence_maps(clip[None], toward).float()  # [1, T, h, w]
     maps = interpolate(maps, clip.shape[-2:], mode="bilinear", align_corners=False)[0]
     found: Maps = (maps / maps.amax().clamp(min=torch.finfo(maps.dtype).tiny)).cpu().numpy()
@@ -196,7 +196,7 @@ def find_layer(network: nn.Module, frames: Tensor) -> nn.Module:
 
 
 def as_maps(output: Tensor, prefix: int = 0) -> Tensor:
-    """Convert the output of a layer to maps [N, C, h, w].
+    """Convert the output of a layer to feature maps [N, C, h, w].
 
     Args:
         output: maps [N, C, h, w], maps [N, h, w, C] as in Swin, or tokens [N, prefix + h * w, C] of square images.

@@ -47,8 +47,8 @@ def explain(
 
     Args:
         network: the trained detector network, on its device.
-        localises: whether the network itself returns maps.
-        predictions: predictions of the test split; None (for a generator): nothing is written.
+        localises: whether the network is a localiser, which returns a logit for each pixel.
+        predictions: predictions of the test split. If None, as for a generator, nothing is written.
         data: the data module.
         out: the run's folder.
         count: number of items; 0 for none.
@@ -66,27 +66,31 @@ def explain(
         try:
             write()
         except Exception as error:
-            warnings.warn(f"{name} failed ({type(error).__name__}: {error}); the run itself finished", stacklevel=2)
+            warnings.warn(
+                f"drawing the {name} failed ({type(error).__name__}: {error}); the run itself finished", stacklevel=2
+            )
 
 
 def require_layers(network: nn.Module, data: DataModule, count: int, layers: object) -> None:
-    """Reject layers without feature maps before the training starts, not after it.
+    """Check that the chosen layers have feature maps, so that an error is raised before training, not after it.
 
     Args:
         network: the network to be trained.
         data: the data module, whose samples have the size of the network's input.
-        count: number of items with heat maps.
+        count: number of items to explain, the value of the key `explain`.
         layers: the value of the key `feature_maps`.
 
     Raises:
-        ValueError: the value is not a list of layers of the network that have feature maps.
+        ValueError: `layers` is not a list of layers that have feature maps, or `count` is 0, so no maps are drawn.
     """
     if not layers and isinstance(layers, list | None):
         return
     if not isinstance(layers, list):
         raise ValueError(f"feature_maps={layers}: expected a list of layers, such as [{layers}], or null")
     if count < 1:
-        raise ValueError(f"feature_maps=[{','.join(map(str, layers))}]: has no effect with explain={count}")
+        raise ValueError(
+            f"feature_maps=[{','.join(map(str, layers))}]: has no effect with explain={count}; set explain to 1 or more"
+        )
     from unmask.explain.feature_maps import feature_maps
 
     feature_maps(network, data.blank(), [str(layer) for layer in layers])
@@ -133,7 +137,7 @@ def _write_feature_maps(
     folder: Path,
     layers: Sequence[str] | None,
 ) -> None:
-    """Write the maps of each layer for the chosen items."""
+    """Write the feature maps of each layer for the chosen items."""
     from unmask.explain.feature_maps import feature_maps, grid, scaled, strongest
 
     samples = data.samples["test"]
@@ -171,7 +175,7 @@ def _masks(samples: CropDataset, rows: list[int], side: int) -> NDArray[np.float
 
 
 def _row(samples: pd.DataFrame, predictions: pd.DataFrame, item: str) -> int:
-    """Return the row number, in `samples`, of the item's sample that has the highest logit."""
+    """Find an item's sample with the highest logit; return its row number in the table `samples`."""
     scored = predictions[predictions["item"] == item].dropna(subset=["logit"])
     best = scored.iloc[int(scored["logit"].to_numpy().argmax())]
     same = [(samples[key] == best[key]).to_numpy() for key in ("item", "track", "frame")]
@@ -179,7 +183,10 @@ def _row(samples: pd.DataFrame, predictions: pd.DataFrame, item: str) -> int:
 
 
 def _strip(x: torch.Tensor, maps: NDArray[np.float32], mask: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-    """Place an image [3, H, W] beside its heat map, or a clip [T, 3, H, W] above its heat maps; then add the mask."""
+    """Draw an image [3, H, W] beside its heat map, or frames of a clip [T, 3, H, W] above their heat maps.
+
+    If a mask is given, it is drawn over the first frame as a further tile.
+    """
     from unmask.explain.gradcam import overlay
 
     clip = x.ndim == 4

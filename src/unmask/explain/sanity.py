@@ -1,4 +1,4 @@
-"""Sanity check that heat maps depend on what the network learnt.
+"""A sanity check: do heat maps depend on what the network learnt?
 
 This is the randomisation test of "Sanity Checks for Saliency Maps", arXiv 1810.03292: the heat maps of a copy of the
 network with scrambled weights must differ from those of the network. Otherwise, the maps only show edges and faces and
@@ -19,13 +19,13 @@ ALIKE = 0.5  # a rank correlation above this value causes a warning
 
 
 def agreement(network: nn.Module, x: Tensor, maps: Maps | None = None, draws: int = 3) -> float:
-    """Return the correlation of a network's heat maps with those of scrambled copies: 1 is identical, 0 is unrelated.
+    """Return how similar a network's heat maps are to those of scrambled copies of it: 1 is identical, 0 unrelated.
 
     Args:
         network: see `heat_maps`.
         x: frames [B, 3, H, W] or clips [B, T, 3, H, W] in [0, 1].
         maps: the network's own heat maps; None computes them.
-        draws: number of scrambled copies.
+        draws: number of copies with scrambled weights.
 
     Returns:
         Spearman's rank correlation over pixels, averaged over samples and copies. Pairs with a constant map are left

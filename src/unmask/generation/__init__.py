@@ -1,1 +1,1 @@
-"""Make data sets of marked forgeries: samples of a generator, swapped faces, inpaintings."""
+"""Make data sets of marked forgeries: generated images, swapped faces and inpaintings."""

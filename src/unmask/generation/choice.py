@@ -24,7 +24,7 @@ SEEN = 5  # number of detections of a track, evenly spaced, whose embeddings are
 
 
 class Choice(Protocol):
-    """Chooses the tracks of one person among all tracks of a video."""
+    """A rule that selects the face tracks of one person among all tracks of a video."""
 
     def __call__(self, video: Path, tracks: list[Track], searched: Sequence[int]) -> list[Track]:
         """Return the tracks of the chosen person in order of time; no two of them share a frame.
@@ -32,7 +32,7 @@ class Choice(Protocol):
         Args:
             video: the video.
             tracks: result of `media.track.associate`.
-            searched: frame number of each position in `Track.frames`.
+            searched: numbers of the frames in which faces were searched; `Track.frames` are positions in this list.
 
         Raises:
             MediaError: the video does not show the person.
@@ -55,10 +55,10 @@ class Numbered:
 
 @dataclass(frozen=True)
 class OfPhoto:
-    """Chooses the faces that are similar to those of a photo.
+    """Chooses the faces that are similar to the face in a photo.
 
-    Each track is compared on its own, so a person is followed across cuts, and other people in their place are left as
-    they are.
+    Each track is compared with the photo separately, so the person is found again after a cut, and other people are
+    never chosen in their place.
 
     Args:
         photo: name of the photo, for messages.
@@ -90,7 +90,10 @@ class OfPhoto:
         return sorted(chosen, key=lambda track: track.frames[0])
 
     def similarity(self, video: Path, tracks: list[Track], searched: Sequence[int]) -> NDArray[np.float64]:
-        """Return the cosine similarity of each track to the photo [T], of the mean embedding of some detections."""
+        """Return the cosine similarity [T] of each track's face to the photo.
+
+        A track is represented by the mean embedding of at most `SEEN` of its detections.
+        """
         spaced = [np.unique(np.linspace(0, len(t.frames) - 1, SEEN).round().astype(int)).tolist() for t in tracks]
         wanted = {(searched[t.frames[at]], n): at for n, t in enumerate(tracks) for at in spaced[n]}
         cut: dict[int, list[Pixels]] = {n: [] for n in range(len(tracks))}
@@ -107,7 +110,7 @@ class OfPhoto:
 
 
 def of_photo(photo: Path, embed: Embed, recipe: FaceCrops, threshold: float) -> OfPhoto:
-    """Return the choice of the main face of a photo or video.
+    """Return a rule that chooses the person whose face is the main face of a photo or video.
 
     Args:
         photo: a picture or a video of the person.

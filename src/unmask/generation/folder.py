@@ -1,4 +1,4 @@
-"""A folder of generated media: record its settings, keep complete files and remove unfinished files."""
+"""Functions for a folder of generated media: record its settings, keep complete files, remove unfinished files."""
 
 import json
 from collections.abc import Iterable, Iterator

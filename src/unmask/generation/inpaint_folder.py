@@ -17,7 +17,7 @@ FILES = "similar/inpainting/*"  # glob pattern of the subfolders with generated 
 
 @dataclass(frozen=True)
 class Job:
-    """One forgery: an original of the data set, the name of its mask, and the output folder."""
+    """One forgery to make: an original of the data set, the name of a mask, and the output folder."""
 
     original: Item
     mask: str
@@ -29,7 +29,7 @@ class Job:
         return self.original.item.split("/", 2)[-1].replace("/", "_")
 
     def path(self, kind: str) -> Path:
-        """Return the path of the file `original`, `inpainting` or `mask`."""
+        """Return the path of one of this job's files; `kind` is `original`, `inpainting` or `mask`."""
         name = kind if kind == "original" else f"{kind}_{self.mask}"
         return self.out / "similar" / "inpainting" / self.record / f"{name}.png"
 
@@ -94,7 +94,7 @@ def _rows(jobs: Sequence[Job], name: str, method: str) -> list[Item]:
 
 
 def _write_lists(out: Path, rows: Sequence[Item]) -> None:
-    """Write the lists of the official split, if any, so that forgeries are in the same split as their originals."""
+    """Write the lists of the official split if there is one; forgeries are in the same split as their originals."""
     if {item.predefined for item in rows} - {"train", "test"}:
         return
     originals = {item.item: item.path for item in rows}

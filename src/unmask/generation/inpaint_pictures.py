@@ -32,7 +32,7 @@ class Sheet:
 
 
 def read_sheets(jobs: Iterable[Job], root: Path, size: int, seed: int) -> tuple[list[Sheet], dict[str, str]]:
-    """For each job, read its original and draw its mask.
+    """Read the original and draw the mask of each job.
 
     Args:
         jobs: forgeries to make.
@@ -41,7 +41,7 @@ def read_sheets(jobs: Iterable[Job], root: Path, size: int, seed: int) -> tuple[
         seed: seed of the set, from which each forgery's seed is derived.
 
     Returns:
-        The sheets of all jobs with readable originals, and the error of each unreadable original, by path.
+        The sheets of the jobs whose originals can be read, and {path: error message} of the other originals.
     """
     sheets, lost = list[Sheet](), dict[str, str]()
     for job in jobs:
@@ -58,7 +58,7 @@ def read_sheets(jobs: Iterable[Job], root: Path, size: int, seed: int) -> tuple[
 
 @lru_cache(maxsize=1)  # one entry is enough, because all jobs of an original are consecutive
 def there_and_back(path: Path, size: int) -> tuple[Pixels, Pixels]:
-    """Return an image resized to `size` [S, S, 3], and the result resized back to its original size [H, W, 3]."""
+    """Read an image; return it resized to [S, S, 3], and this result resized back to the original size [H, W, 3]."""
     picture: Pixels = open_media(path).read([0])[0]
     seen = resize(picture, (size, size))
     return seen, resize(seen, picture.shape[:2])

@@ -25,24 +25,24 @@ class InpainterError(ValueError):
 
 
 class Inpainter(Protocol):
-    """Interface of inpainters. `trained` says if an inpainter is a trained model; the marks in its outputs say so."""
+    """Interface of inpainters. `trained` is true for a trained model; the marks in the outputs depend on it."""
 
     method: str
     trained: ClassVar[bool]
 
     def __call__(self, pictures: Pixels, masks: Pixels, seeds: NDArray[np.int64]) -> Pixels:
-        """Repaint the white parts of the masks [N, H, W] in images [N, H, W, 3]."""
+        """Repaint images [N, H, W, 3] where the masks [N, H, W] are white."""
 
 
 class Pipeline(Protocol):
-    """A pipeline of diffusers."""
+    """A pipeline of the library diffusers."""
 
     def __call__(self, **inputs: object) -> Mapping[str, NDArray[np.generic]]:
-        """Return a dict: `images` float32 [N, H, W, 3] in [0, 1] and, if there is a content filter, its flags."""
+        """Return a dict with `images`, float32 [N, H, W, 3] in [0, 1], and the flags of a content filter, if any."""
 
 
 class ClassicalInpainter:
-    """OpenCV's inpainting, which fills masks from their edges inwards, without a model and without randomness.
+    """OpenCV's inpainting, which fills a mask from its edges inwards. It uses no trained model and no randomness.
 
     Args:
         method: `telea` (fast marching) or `navier_stokes` (fluid dynamics).
@@ -58,18 +58,18 @@ class ClassicalInpainter:
         self.method, self.radius = method, radius
 
     def __call__(self, pictures: Pixels, masks: Pixels, seeds: NDArray[np.int64]) -> Pixels:
-        """Repaint the white parts of the masks [N, H, W] in images [N, H, W, 3]; seeds have no effect."""
+        """Repaint images [N, H, W, 3] where the masks [N, H, W] are white; seeds have no effect."""
         flag = self.FLAGS[self.method]
         done = [cv2.inpaint(picture, mask, self.radius, flag) for picture, mask in zip(pictures, masks, strict=True)]
         return np.stack(done).astype(np.uint8)
 
 
 class DiffusionInpainter:
-    """A latent diffusion model for inpainting from diffusers, such as Stable Diffusion 2 (arXiv:2112.10752).
+    """A latent diffusion model for inpainting, such as Stable Diffusion 2 (arXiv:2112.10752), run with diffusers.
 
     Args:
         model: a name on the Hugging Face hub, or a folder with `model_index.json`.
-        method: method name in manifests.
+        method: name of this forgery method in manifests.
         prompt: text prompt.
         steps: number of denoising steps.
         guidance: scale of classifier-free guidance; 1 disables it.
@@ -101,7 +101,7 @@ class DiffusionInpainter:
         self._pipeline: Pipeline | None = None
 
     def __call__(self, pictures: Pixels, masks: Pixels, seeds: NDArray[np.int64]) -> Pixels:
-        """Repaint the white parts of the masks [N, H, W] in images [N, H, W, 3]; sides are multiples of 8 px.
+        """Repaint images [N, H, W, 3] where the masks [N, H, W] are white; H and W must be multiples of 8 px.
 
         Raises:
             InpainterError: the model is missing, a side is not a multiple of 8 px, or the model's content filter
@@ -109,7 +109,9 @@ class DiffusionInpainter:
         """
         height, width = pictures.shape[1:3]
         if height % self.MULTIPLE or width % self.MULTIPLE:
-            raise InpainterError(f"{self.model}: expected multiples of {self.MULTIPLE} px, got {height}x{width} px")
+            raise InpainterError(
+                f"{self.model}: expected sides that are multiples of {self.MULTIPLE} px, got {height}x{width} px"
+            )
         self._pipeline = self._pipeline or self._load()
         # The noise is drawn on the CPU, so that it is the same for all devices.
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
@@ -126,7 +128,7 @@ class DiffusionInpainter:
         )
         blackened = result.get("nsfw_content_detected")
         if blackened is not None and any(blackened):
-            raise InpainterError(f"the content filter of {self.model} blackened a picture; use a model without one")
+            raise InpainterError(f"the content filter of {self.model} blackened a picture; choose a model without it")
         painted: Pixels = np.rint(np.asarray(result["images"]) * 255).clip(0, 255).astype(np.uint8)
         return painted
 

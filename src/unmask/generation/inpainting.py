@@ -83,7 +83,7 @@ def inpaint(
     originals = find_originals(data)
     wanted = originals[: how.limit]
     jobs = find_jobs(wanted, how.masks, out)
-    say(f"{len(wanted)} originals of {data.name}, {len(how.masks)} masks each, {inpainter.method}; output folder {out}")
+    say(f"{inpainter.method} inpaints {len(wanted)} originals of {data.name}, {len(how.masks)} masks each, in {out}")
     if check:
         say(f"{sum(job.done for job in jobs)} of {len(jobs)} forgeries exist")
         return
@@ -94,7 +94,7 @@ def inpaint(
     made = write_tables(out, str(data.name), originals, inpainter.method)
     say(f"{made} forgeries in {out}, {sum(job.done for job in todo)} of them new; items.parquet is the manifest")
     for path, reason in list(lost.items())[:TOLD]:
-        say(f"  not made: {path}: {reason}", style="yellow")
+        say(f"  original not readable, so its forgeries were not made: {path}: {reason}", style="yellow")
     name = f"data.name={data.name}_{inpainter.method}"
     say(f"to prepare them: {shlex.join(['unmask', 'prepare', 'data=deepfakeart', name, f'data.root={out}'])}")
 

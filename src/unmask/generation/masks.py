@@ -14,7 +14,7 @@ Mask = NDArray[np.uint8]
 Size = tuple[int, int]
 
 PATCHES = (0.4, 0.48)  # patches are added until they cover a fraction that is drawn from this range
-SMALLEST, LARGEST = 8, 3  # a patch's sides are 1/8 to 1/3 of the image's, so that patches never cover over 0.6
+SMALLEST, LARGEST = 8, 3  # a patch's sides are 1/8 to 1/3 of the image's, so that patches never cover more than 0.6
 
 
 def upper_right(size: Size, rng: np.random.Generator) -> Mask:

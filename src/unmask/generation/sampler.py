@@ -17,7 +17,7 @@ from unmask.modules.latents import seed_of, walk
 from unmask.provenance import Marking
 from unmask.training.samples import pixels
 
-FPS = 24  # frame rate of a walk, which takes 1 s from one image to the next
+FPS = 24  # frames per second of a latent walk, which takes 1 s from one image to the next
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class SampleSettings:
         count: total number of images.
         seed: seed of the set, from which each image's seed is derived.
         attributes: attributes of the images, for a conditional generator.
-        walk: number of images (at least 2) that the film of a latent walk interpolates between; 0 for no film.
+        walk: number of images, at least 2, between which a film interpolates (a latent walk); 0 for no film.
         batch_size: number of images per batch; does not affect the pixels.
 
     Raises:
@@ -46,7 +46,7 @@ class SampleSettings:
             if value < 1:
                 raise ValueError(f"{key}={value}: expected at least 1")
         if self.walk < 0 or self.walk == 1:
-            raise ValueError(f"walk={self.walk}: expected at least 2 stops, or 0 for no film")
+            raise ValueError(f"walk={self.walk}: expected at least 2 pictures to walk between, or 0 for no film")
 
 
 def condition_of(generator: Trained[Generator], attributes: Iterable[str]) -> tuple[float, ...] | None:
@@ -70,7 +70,7 @@ def condition_of(generator: Trained[Generator], attributes: Iterable[str]) -> tu
 
 @dataclass(frozen=True)
 class Sampler:
-    """Generates images on one device. With several devices, one process per device gets a pickled copy."""
+    """Generates images on one device. With several devices, one process per device runs a pickled copy of it."""
 
     generator: Trained[Generator]
     wanted: SampleSettings
@@ -79,7 +79,7 @@ class Sampler:
     marking: Marking
 
     def __call__(self, device: str, todo: Iterable[int]) -> None:
-        """Generate the images with the numbers in `todo`, store them unmarked, and publish those not published yet."""
+        """Generate the images with the numbers in `todo`, store them unmarked, and write missing marked files."""
         module = self.generator.module.to(device)
         kept = UnmarkedSamples(self.generator.run, self.out)
         for batch in batches(todo, self.wanted.batch_size):
@@ -108,5 +108,5 @@ class Sampler:
 
 
 def picture_path(out: Path, number: int) -> Path:
-    """Return the path of an image."""
+    """Return the path of the published image with this number."""
     return out / "pictures" / f"{number:06d}.png"

@@ -42,7 +42,7 @@ def sample(
         check: only print how many images exist.
 
     Raises:
-        ValueError: the run's module is not a generator, an attribute is unknown, or `out` has other settings.
+        ValueError: the run's module is not a generator, an attribute is unknown, or `out` was made with other settings.
     """
     generator, count = load_generator(run), wanted.count
     sampler = Sampler(generator, wanted, condition_of(generator, wanted.attributes), out, marking)
@@ -71,7 +71,7 @@ def _claim(out: Path, run: Run, wanted: SampleSettings, marking: Marking, rerun:
 
 
 def _missing(kept: UnmarkedSamples, count: int) -> list[int]:
-    """Return the numbers of images that are not yet published or not yet stored for detectors."""
+    """Return the numbers of images that are not yet published or not yet stored for training detectors."""
     return [at for at in range(count) if not (is_whole(picture_path(kept.out, at)) and kept.has_sample(at))]
 
 
@@ -99,4 +99,4 @@ def _tell(out: Path, count: int, marking: Marking) -> None:
     off = [name for name, value in marking.describe().items() if value == "off" and name != "label"]
     if off:
         say(f"these marks are switched off: {', '.join(off)}; the manifest records this", style="yellow")
-    say(f"{count} pictures in {out}; items.parquet is the manifest, overview.png shows some of them")
+    say(f"{out} contains {count} pictures; items.parquet is the manifest, overview.png shows some pictures")

@@ -16,7 +16,7 @@ from unmask.media.kinds import VIDEOS
 from unmask.provenance import Marking
 from unmask.runs.run import Run
 
-Pair = tuple[Item, Item]  # the swapped video and its original
+Pair = tuple[Item, Item]  # manifest rows of a swapped video and of its original
 METHOD = "faceswap"
 ENDS = {"previews": ".png", "figures": ".json"}
 
@@ -30,7 +30,7 @@ class Job:
     out: Path
 
     def path(self, kind: str) -> Path:
-        """Return the path of the file in `videos`, `masks`, `previews` or `figures`."""
+        """Return the path of an output file; `kind` is its folder: `videos`, `masks`, `previews` or `figures`."""
         return self.out / kind / f"{self.name}{ENDS.get(kind, '.mp4')}"
 
     def part(self, kind: str) -> Path:
@@ -39,7 +39,10 @@ class Job:
 
 
 def find_jobs(video: Path, out: Path) -> list[Job]:
-    """Return one job per video, sorted by path; a job is named after the video's path below `video`."""
+    """Return one job for a video, or one for each video in a folder, sorted by path.
+
+    In a folder, a job is named after its video's path below the folder.
+    """
     if video.is_file():
         if video.suffix.lower() not in VIDEOS:
             raise ValueError(f"video={video}: expected a video ({' '.join(sorted(VIDEOS))})")
@@ -102,12 +105,14 @@ def find_work(video: Path, to: str, out: Path, run: Run) -> list[tuple[Job, Pair
 
 
 def write_table(work: list[tuple[Job, Pair]], marking: Marking, lost: dict[str, str]) -> None:
-    """Write the manifest; for each video, print its metrics, or that it was not made; say why metrics were not run.
+    """Write the manifest. For each video, print its metrics, or that it was not made.
+
+    If some metrics were not computed, also print the reason.
 
     Args:
         work: the job and the manifest rows of each video.
         marking: how published videos are marked.
-        lost: the reason why a video failed, by the name of its job.
+        lost: {name of the job: reason} for the videos that failed.
     """
     by_item = {made.item: job for job, (made, _) in work}
     table = items_table(made for _, (made, _) in work)
@@ -132,7 +137,7 @@ def _figures(job: Job) -> dict[str, float | str | None]:
 
 
 def _known(run: Run) -> dict[Path, tuple[str, str]]:
-    """Return path -> (item, person) for the files of the run's data set; {} if the data set is not available."""
+    """Return {path: (item, person)} for the files of the run's data set; {} if the data set is not available."""
     data = run.build("data.source")
     if not isinstance(data, People) or not data.root.is_dir():
         return {}

@@ -29,15 +29,15 @@ MASK_CRF = 10  # x264 CRF of the masks
 def swap_video(
     job: Job, pair: Pair, swapper: Swapper, marking: Marking, crf: int = 14, figures: SwapFigures | None = None
 ) -> None:
-    """Swap the face in a video. Files are written atomically: mask, preview, metrics, faces for detectors, and video.
+    """Swap the face in a video; write mask, preview, metrics, faces for training detectors and, last, the video.
 
     Args:
-        job: the video and its output files.
+        job: the video and its output files, each of which is written atomically.
         pair: the manifest row of the swapped video and that of the original video.
         swapper: the swapper that renders the face.
         marking: how the video, its mask and its preview are marked.
         crf: x264 CRF of the video, 0 (lossless) to 51.
-        figures: accumulates the metrics of this video; None for the metrics that need no weights.
+        figures: accumulates the metrics of this video; None computes only the metrics that need no network weights.
 
     Raises:
         MediaError: the video cannot be read or shows no face.
@@ -68,13 +68,14 @@ def swap_video(
 
 
 class SwapRecorder:
-    """Records a swap frame by frame: metrics of all frames, and faces of some frames for preview and detectors.
+    """Records a swap frame by frame: metrics of all frames, and some faces for the preview and training detectors.
 
     Args:
-        kept: the store of faces for detectors.
+        kept: the store of faces for training detectors.
         numbers: numbers of the frames that show the face, in order.
         times: presentation times of the frames.
-        figures: accumulates the metrics; its further metrics are computed only on the frames in the preview.
+        figures: accumulates the metrics. Its optional metrics, such as LPIPS, are computed only on the frames in the
+            preview.
     """
 
     def __init__(self, kept: UnmarkedFaces, numbers: list[int], times: Clock, figures: SwapFigures) -> None:
@@ -84,7 +85,7 @@ class SwapRecorder:
         self._preview: list[Pixels] = []  # per frame [3, S, S, 3]: input, network output, pasted face
 
     def add(self, swapped: Swapped) -> None:
-        """Add the next frame."""
+        """Record the next frame; a frame without a face is ignored."""
         number, face = swapped.number, swapped.face
         if face is None:
             return

@@ -27,7 +27,7 @@ MAIN = Numbered(0)  # the main face
 
 
 class Place(NamedTuple):
-    """Location of a face in a frame."""
+    """The location of a face in a frame."""
 
     box: NDArray[np.float32]  # [4], px
     landmarks: NDArray[np.float32]  # [5, 2], px
@@ -44,7 +44,7 @@ class Face(NamedTuple):
 
 
 class Swapped(NamedTuple):
-    """A frame after the swap and before marking, so that detectors can be trained on it."""
+    """A frame after the swap, without marks yet, so that detectors can be trained on its face."""
 
     number: int  # number of the frame in its video
     frame: Pixels  # [H, W, 3]
@@ -54,7 +54,7 @@ class Swapped(NamedTuple):
 
 @dataclass
 class Swapper:
-    """Renders one person's face in a video as another person; all other faces stay.
+    """Renders one person's face in a video as another person; all other faces remain unchanged.
 
     Args:
         module: the trained module.
@@ -106,7 +106,7 @@ class Swapper:
         for batch in batches(wanted(), self.batch_size):
             found += self._finder(np.stack(batch))
         if seen != frames:
-            raise MediaError(f"damaged: expected {frames} frames, but read {seen}")
+            raise MediaError(f"the video is damaged: expected {frames} frames, but read {seen}")
         tracks = associate(found, self.recipe.min_prob)
         if not tracks:
             raise MediaError(f"no face found in {len(searched)} frame{'s' * (len(searched) != 1)}")

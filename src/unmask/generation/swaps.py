@@ -38,7 +38,7 @@ class SwapSettings:
         batch_size: number of frames per batch; does not affect the pixels.
         person: number of the face that is swapped, see `generation.choice.Numbered`.
         photo: photo or video of the person whose face is swapped, instead of a number.
-        threshold: with a photo: minimum cosine similarity of embeddings.
+        threshold: minimum cosine similarity of a face's embedding to that of the photo; used only with a photo.
     """
 
     to: str
@@ -156,7 +156,7 @@ def people_of(run: Run) -> list[str]:
 
 @dataclass(frozen=True)
 class SwapVideos:
-    """Swaps faces in videos on one device. With several devices, one process per device gets a pickled copy."""
+    """Swaps faces in videos on one device. With several devices, one process per device runs a pickled copy of it."""
 
     swapper: Trained[FaceSwapper]
     how: SwapSettings
@@ -177,7 +177,7 @@ class SwapVideos:
                 swap_video(job, pair, swapper, self.marking, how.crf, SwapFigures(compare, missing))
             except MediaError as error:
                 lost[job.name] = str(error)
-                say(f"  not made: {job.video}: {error}", style="yellow")
+                say(f"  swap failed, video not made: {job.video}: {error}", style="yellow")
         return lost
 
     def _choice(self, recipe: FaceCrops) -> Choice:
@@ -198,4 +198,4 @@ def _tell(out: Path, made: int, count: int, recipe: FaceCrops, marking: Marking)
         say(f"these marks are switched off: {', '.join(off)}; the manifest records this", style="yellow")
     if not made:
         raise ValueError(f"none of {count} videos could be made; for the reasons, see above or {out / 'items.parquet'}")
-    say(f"{made} videos in {out / 'videos'}; items.parquet is the manifest, previews/ shows frames of each")
+    say(f"{made} videos in {out / 'videos'}; items.parquet is the manifest, previews/ shows frames of each video")

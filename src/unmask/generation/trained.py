@@ -46,7 +46,11 @@ class FaceSwapper(Module, Protocol):
     """A module that renders a face as another person."""
 
     def swap(self, x: Tensor, identity: Tensor) -> tuple[Tensor, Tensor]:
-        """Faces [B, 3, S, S], indices of people [B] -> images [B, 3, S, S] and masks [B, 1, S, S], all in [0, 1]."""
+        """Render faces [B, 3, S, S] as people with the indices `identity` [B].
+
+        Returns:
+            Images [B, 3, S, S] and masks [B, 1, S, S], all in [0, 1].
+        """
 
 
 M = TypeVar("M", bound=Module)

@@ -1,8 +1,8 @@
 """Store unmarked pixels next to the published (marked) files, so that detectors can be trained on them.
 
-Detectors must not learn to recognise the mark. The store therefore contains unmarked pixels: either samples, and real
-images from the generator's own data (`unmarked_samples`), or faces from swapped videos and faces from the same frames
-of the original videos (`unmarked_faces`).
+Detectors must not learn to recognise the mark, so the store contains unmarked pixels. For a generator, these are its
+samples, and real images from its data set (`unmarked_samples`). For a face swapper, they are the swapped faces, and the
+original faces in the same frames (`unmarked_faces`).
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ R = TypeVar("R", bound=Recipe)
 
 
 class Unmarked(Generic[R]):
-    """Store of the unmarked pixels of one folder of generated media.
+    """A store of the unmarked pixels of one folder of generated media.
 
     Args:
         out: the folder of generated media.

@@ -32,10 +32,10 @@ class KeptFace(NamedTuple):
 
 
 class UnmarkedFaces(Unmarked[FaceCrops]):
-    """Store of the swapped faces of videos, along with the original faces of the same frames.
+    """A store of the unmarked swapped faces of videos, along with the original faces in the same frames.
 
-    Both faces are cropped at the same place from decoded frames, which are not encoded again, so that the two crops
-    differ only by the swap.
+    Both faces are cropped at the same place of a decoded frame. The swapped frame is not encoded before the crop, so
+    the two crops differ only by the swap.
 
     Args:
         recipe: the crop recipe of the run. Its `frames` is replaced by the default number of frames per video.

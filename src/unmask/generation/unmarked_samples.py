@@ -21,7 +21,7 @@ BATCH = 64  # number of real images per batch
 
 
 class UnmarkedSamples(Unmarked[WholePictures]):
-    """Store of unmarked samples and, at the same size, real images from the generator's own data.
+    """A store of a generator's unmarked samples, along with real images of the same size from its data set.
 
     Args:
         run: run of the generator.
@@ -63,7 +63,10 @@ class UnmarkedSamples(Unmarked[WholePictures]):
         self.merge([*fakes, *(item for split in dict.fromkeys(SPLITS) for item in self._real(data, split, fakes))])
 
     def _real(self, data: DataModule, split: str, fakes: list[Item]) -> list[Item]:
-        """Store real images of a split in a fixed random order, so that a call for more samples only adds images."""
+        """Store real images of a split, as many as samples if available, and return their manifest rows.
+
+        Images are chosen in a random but fixed order, so that additional samples only add images.
+        """
         samples, wanted = data.samples[split], sum(item.predefined == split for item in fakes)
         rows = np.random.default_rng(0).permutation(len(samples))[:wanted]
         known, found = data.items.set_index("item"), []

@@ -1,6 +1,6 @@
 """Score one file with a trained detector and draw the scores.
 
-No training code is imported, so that the command takes little longer to start than importing PyTorch takes.
+No training code is imported, so the command starts almost as fast as PyTorch can be imported.
 """
 
 import hashlib
@@ -29,13 +29,13 @@ def predict(path: Path, run: Run, out: Path | None = None, calibration: str = "n
     Args:
         path: a video or a picture.
         run: the run of a detector.
-        out: path of the drawn scores, a `.png`; None for a default name in the working directory.
-        calibration: `none`, or the name of a calibration, to print the calibrated probability, too.
+        out: path of the `.png` to draw; None for a default name in the working directory.
+        calibration: name of the calibration whose probability is printed, too; `none` for no calibration.
 
     Raises:
         MediaError: the file cannot be read or contains no face.
         RunError: the run's weights, thresholds or scores are not finite.
-        ValueError: `out` cannot be written.
+        ValueError: `out` is not a `.png`, is the input file or cannot be written, or the calibration is unknown.
     """
     _check_out(path, out)
     scorer = Scorer(run)
@@ -60,7 +60,7 @@ def predict(path: Path, run: Run, out: Path | None = None, calibration: str = "n
 
 
 def draw(path: Path, decoder: str, crops: Crops, predictions: pd.DataFrame, cuts: dict[str, float]) -> bytes:
-    """Draw what was scored: the timeline of a video, the crop of an image, or an image with all its faces."""
+    """Return a PNG of what was scored: the scores of a video over time, an image's crop, or an image with its faces."""
     from unmask.reporting import group, timeline  # imports Matplotlib, which only drawing needs
 
     strips = MemoryStore({"file": crops}).strips
@@ -83,7 +83,7 @@ def _check_out(path: Path, out: Path | None) -> None:
 
 
 def _name(stem: str, end: str) -> str:
-    """Return `STEM-END`; if this is too long for a file name, the stem is replaced by its beginning and its hash."""
+    """Return `STEM-END`; if this is too long for a file name, shorten the stem and insert its hash."""
     raw = os.fsencode(f"{stem}-{end}")
     if len(raw) <= LONGEST:
         return os.fsdecode(raw)

@@ -33,14 +33,15 @@ RETRAIN = (
 
 @dataclass(frozen=True)
 class Score:
-    """The score of one file or array, which is evidence, not proof.
+    """The score of one file or array. It is evidence, not proof.
 
     Attributes:
         probability: the highest score of the faces, in [0, 1]; 1 means fake. The score of a face is the mean over its
             frames or clips.
         threshold: the run's threshold, in [0, 1], chosen on its validation split.
-        above_threshold: whether the score is above the threshold; compared as logits, which are not rounded to 0 or 1.
-        calibrated: the calibrated probability, fitted to the run's validation split; None without a calibration.
+        above_threshold: whether the score is above the threshold. Logits are compared, because different probabilities
+            may both round to 0 or 1.
+        calibrated: the probability by a calibration that was fitted to the run's validation split; None without one.
         logit: the logit of `probability`.
         predictions: the prediction table, one row per scored frame or clip of a face.
         crops: the crops that were scored.
@@ -88,17 +89,17 @@ class Scorer:
         return network
 
     def score(self, media: str | Path | ArrayLike, calibration: str = "platt") -> Score:
-        """Score a file or an array, which is prepared as in training, except that all faces are scored.
+        """Score a file or an array. It is prepared as in training, except that all its faces are scored.
 
         Args:
-            media: the path of a video or a picture; or uint8 pixels in RGB, a picture [H, W, 3] or the frames of a
+            media: the path of a video or a picture, or RGB pixels (uint8): a picture [H, W, 3] or the frames of a
                 video [N, H, W, 3].
             calibration: `platt`, `temperature`, `isotonic` or `none`.
 
         Raises:
             MediaError: the file cannot be read, or no face is found.
             RunError: the weights or the scores are not finite.
-            ValueError: the array has another shape or type, or there is no such calibration.
+            ValueError: the array has a wrong shape or type, or the calibration is unknown.
         """
         calibrated = self.run.calibration(calibration)
         crops = _of_file(self.recipe, Path(media)) if isinstance(media, str | Path) else _of_array(self.recipe, media)
@@ -142,7 +143,7 @@ def _of_array(recipe: Recipe, pixels: ArrayLike) -> Crops:
 
 
 def _checked(pixels: ArrayLike) -> Frames:
-    """Return frames [N, H, W, 3].
+    """Check the pixels of a picture or of frames, and return them as frames [N, H, W, 3].
 
     Raises:
         ValueError: the array is not uint8, has another shape or is empty.

@@ -1,4 +1,4 @@
-"""Print the verdict on a file: its score, a line for each face, what the score means, and marks in the file."""
+"""Print the verdict on a file: its score, a line for each face, what the score means, and generators' marks in it."""
 
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,12 @@ def tell_score(path: Path, score: float, cut: float) -> None:
 
 
 def tell_calibrated(name: str, prob: float) -> None:
-    """Print the calibrated probability, or only `below 0.01` or `above 0.99`, because few items have such values."""
+    """Print the calibrated probability.
+
+    An extreme value is printed as `below 0.01` or `above 0.99`, because few items have such values.
+    """
     shown = f"{prob:.2f}" if 0.01 <= prob <= 0.99 else "below 0.01" if prob < 0.01 else "above 0.99"
-    say(f"  calibrated: {shown} ({name}, fitted to the run's validation split; assumes its share of fakes)")
+    say(f"  calibrated: {shown} ({name}, fitted to the run's validation split; assumes the same share of fakes)")
 
 
 def tell_faces(crops: Crops, predictions: pd.DataFrame, cut: float) -> None:
@@ -43,7 +46,7 @@ def tell_faces(crops: Crops, predictions: pd.DataFrame, cut: float) -> None:
         side, shown = "above" if score > cut else "below", _digits(float(score), cut)
         say(f"    face {int(str(track)) + 1}: {shown}, {side} the threshold; its centre is at ({centre}) px{when}")
     if crops.brief:
-        say(f"  {crops.brief} more were not scored, because they appear in too few frames; some may not be faces")
+        say(f"  {crops.brief} more faces were not scored, because they appear in too few frames; some may not be faces")
 
 
 def tell_run(run: Run, score: float, cut: float, samples: str, faces: int) -> None:
@@ -68,7 +71,9 @@ def tell_caveats(run: Run, faces: int) -> None:
         say(f"  {remark} Do not rely on this score.", style="yellow")
     say("\nLimits of this score:")
     if is_demo(run.config["data"]):
-        say("  - This run was trained on rendered demo people. It says nothing about real faces.", style="yellow")
+        say(
+            "  - This run was trained on rendered demo people. Its scores say nothing about real faces.", style="yellow"
+        )
     say(
         "  - A score is not proof. Detectors err more often on files unlike their training data: other forgeries, "
         "phones, re-uploads."
@@ -94,19 +99,19 @@ def tell_marks(path: Path, decoder: str) -> None:
 
 
 def seen_by(run: Run) -> str:
-    """Return which part of a frame the detector sees according to the run's recipe: `face` or `image`."""
+    """Return what the detector sees of a frame, as set by the run's recipe: only the `face`, or the whole `image`."""
     return "face" if run.build("data.recipe").option == "faces" else "image"
 
 
 def _digits(score: float, other: float) -> str:
-    """Format a logit as a probability with 2 digits, or up to 6 if it would otherwise look equal to that of `other`."""
+    """Format a logit as a probability with 2 decimals; use up to 6 if it would look the same as that of `other`."""
     value, other = detection.probability([score, other]).tolist()
     places = next((count for count in range(2, 6) if f"{value:.{count}f}" != f"{other:.{count}f}"), 6)
     return f"{value:.{places}f}"
 
 
 def _tested(run: Run) -> pd.DataFrame | None:
-    """Return the run's test predictions; None without scored test items."""
+    """Return the run's test predictions; None if no test item was scored."""
     try:
         table = run.predictions("test")
     except RunError:

@@ -14,7 +14,10 @@ TEMPLATE = np.array(
 
 
 def crop_matrix(box: Array, size: int, margin: float) -> Array:
-    """Return the affine matrix [2, 3] that maps a square of 1 + `margin` times the box's longer side to `size` px."""
+    """Return the affine matrix [2, 3] that maps a square around a face's box to a crop of `size` px.
+
+    The side of the square is 1 + `margin` times the longer side of the box.
+    """
     centre = (box[:2] + box[2:]) / 2
     scale = size / (float(max(box[2] - box[0], box[3] - box[1])) * (1 + margin))
     return np.array([[scale, 0, size / 2 - scale * centre[0]], [0, scale, size / 2 - scale * centre[1]]], np.float32)

@@ -20,7 +20,7 @@ SAME_COLOURS = 2  # grey levels; a profile that shifts no colour by more than th
 
 
 def restore_transparency(picture: "Picture", path: Path) -> "Picture":
-    """Return the picture with its transparent colour (tRNS), which Pillow misreads if a PNG's bit depth is not 8."""
+    """Correct a PNG's transparent colour (tRNS), which Pillow misreads unless its bit depth is 8; return the image."""
     from PIL import Image
 
     clear = picture.info.get("transparency")
@@ -43,7 +43,10 @@ def restore_transparency(picture: "Picture", path: Path) -> "Picture":
 
 
 def _is_colour(picture: "Picture", path: Path, clear: object) -> NDArray[np.bool_]:
-    """Return a mask [H, W] of a 16-bit PNG's transparent pixels. OpenCV reads RGB, because Pillow keeps only 8 bits."""
+    """Return a mask [H, W] of a 16-bit PNG's transparent pixels.
+
+    RGB values are read with OpenCV, because Pillow keeps only 8 of their 16 bits.
+    """
     if picture.mode == "I;16":
         return np.asarray(np.asarray(picture) == clear)
     import cv2

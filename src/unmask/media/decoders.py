@@ -46,7 +46,10 @@ def choose_decoder(name: str = "auto") -> str:
 
 
 def decoder_version(name: str = "auto") -> str:
-    """Return a decoder's name and version, such as `decord 0.6.0`. Recipe keys use both: pixels may vary by version."""
+    """Return a decoder's name and version, such as `decord 0.6.0`.
+
+    Both are part of a recipe's key, because pixels may depend on the version.
+    """
     chosen = choose_decoder(name)
     found = f"{chosen} {version(PACKAGES[chosen]).partition('+')[0]}"
     if chosen == "torchcodec":  # its wheel does not bundle FFmpeg

@@ -131,7 +131,7 @@ class VideoWriter:
         return read_sound(source, self._container)
 
     def _mux(self, packets: Iterable[Encoded]) -> None:
-        """Write video packets, each one after all earlier audio packets, so that these do not accumulate in memory."""
+        """Write video packets; before each one, write the earlier audio packets, so that they do not fill memory."""
         for packet in packets:
             self._mux_sound(timed(packet).due)
             self._container.mux(packet)
@@ -170,7 +170,7 @@ def write_video(
 
 
 def pad_even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pad a frame to the even size that H.264 needs by repeating its last row or column; no pixel is lost or moved."""
+    """Make a frame's size even, as H.264 needs, by repeating its last row or column; no pixel is lost or moved."""
     height, width = frame.shape[:2]
     if height % 2 == width % 2 == 0:
         return frame

@@ -42,7 +42,7 @@ class FaceFinder:
         self.net = MTCNN(keep_all=True, post_process=False, device=device)
 
     def __call__(self, frames: Frames) -> list[Faces]:
-        """Return the faces of each frame, uint8 [N, H, W, 3]."""
+        """Return the faces detected in each of the frames, uint8 [N, H, W, 3]."""
         height, width = frames.shape[1:3]
         scale = min(1.0, self.long_side / max(height, width))
         if min(height, width) * scale < self.net.min_face_size:

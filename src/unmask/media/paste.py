@@ -130,7 +130,7 @@ def match_colours(picture: Array, target: Array, mask: Array, how: str = "reinha
 
 
 def _reach(matrix: Array, side: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Return the box of a frame that a picture may cover: left, top, right, bottom."""
+    """Return the part of a frame that a pasted picture may cover, as a box: left, top, right, bottom."""
     corners = np.array([[-1, -1], [side, -1], [-1, side], [side, side]], np.float64)
     back = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2].astype(np.float64)).T
     low, high = np.floor(back.min(0)).astype(int), np.ceil(back.max(0)).astype(int) + 1

@@ -26,7 +26,7 @@ NO_VIDEO = "data.recipe.landmarks=true supports only pictures; for videos, use d
 
 
 class _Seen(NamedTuple):
-    """The data of one frame that are needed later."""
+    """What is kept of one frame after it has been read."""
 
     size: tuple[int, int]  # height and width of the frame, px
     pixels: NDArray[np.uint8]  # [S, S, 3]
@@ -86,7 +86,7 @@ class WholePictures:
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:10]
 
     def words(self, image_size: int) -> str:
-        """Return a description of the network's input, for the protocol of a report."""
+        """Describe the network's input in words, for the section of a report that states the protocol."""
         shown = "whole picture stretched" if self.fit == "stretch" else "middle square resized"
         return f"{shown} to {self.crop_size} px, network input {image_size} px"
 
@@ -103,7 +103,7 @@ class WholePictures:
         self.__post_init__()
 
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
-        """Return one crop per frame. If the recipe stores masks, they are included, and are all zero if `mask` is None.
+        """Return one crop per frame; if the recipe stores masks, include them (all zero if `mask` is None).
 
         Raises:
             MediaError: the file or its mask cannot be read, their sizes differ, or `landmarks` is set and the file is a
@@ -124,7 +124,7 @@ class WholePictures:
         """Return the crops of frames [N, H, W, 3] with frame numbers `numbers` [N] and times `times` [N], s.
 
         Raises:
-            MediaError: `landmarks` is set, and there are several frames, or the frame shows no face.
+            MediaError: `landmarks` is set, but there are several frames, or the only frame shows no face.
         """
         if self.landmarks and len(frames) > 1:
             raise MediaError(NO_VIDEO)
@@ -156,7 +156,7 @@ class WholePictures:
         return np.where(_joined(shown) > 127, 255, 0).astype(np.uint8)
 
     def _shown(self, height: int, width: int) -> NDArray[np.int64]:
-        """Return the box of the part of a picture that is stored: left, top, right, bottom."""
+        """Return the part of a picture that is stored, as a box: left, top, right, bottom."""
         if self.fit == "stretch":
             return np.array([0, 0, width, height])
         side = min(height, width)

@@ -1,4 +1,4 @@
-"""File-level statistics: size, format, resolution, codec statistics, colour, our own watermark.
+"""File-level statistics: size, format, resolution, codec statistics, colour, and unmask's own watermark.
 
 These statistics must not reveal whether a file is real or fake; the shortcut audit (data/audit.py) checks this.
 """
@@ -59,7 +59,7 @@ def _picture_statistics(path: Path) -> Statistics:
 
 
 class Look(NamedTuple):
-    """Summary of one frame. The frame's statistics are computed from it, so the frame itself need not be kept."""
+    """A summary of one frame. The frame's statistics are computed from it, so the frame itself need not be kept."""
 
     histogram: NDArray[np.int64]  # [3, 256]: counts of each value, in every fourth pixel of every fourth line
     plane: NDArray[np.float32] | None  # to be searched for the watermark; None if this frame is not searched
@@ -80,7 +80,7 @@ def frame_statistics(frames: Frames) -> Statistics:
 def look_statistics(seen: Sequence[Look]) -> Statistics:
     """Return mean and standard deviation of each channel in [0, 255] over all frames, and `watermark`.
 
-    `watermark` is -log10 of the p-value of our own watermark; a detector could learn this mark as a shortcut.
+    `watermark` is -log10 of the p-value of unmask's own watermark, which a detector could learn as a shortcut.
     """
     found: Statistics = {}
     values = np.arange(256)

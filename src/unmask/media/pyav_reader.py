@@ -1,4 +1,4 @@
-"""Read video frames with PyAV, the reference decoder; also the base class of all video readers."""
+"""Read video frames with PyAV, the reference decoder; this module also contains the base class of video readers."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
@@ -82,7 +82,7 @@ class PyavReader(VideoReader):
             raise MediaError(f"the video ends before frame {min(lost)}: the file is cut off")
 
     def _put(self, frames: Iterator[tuple[int, "VideoFrame"]], indices: list[int], put: Put) -> set[int]:
-        """Call `put(position, frame)` for each frame, at each position of its number in `indices`.
+        """Call `put(position, frame)` for each frame, once for each position at which its number is in `indices`.
 
         Returns:
             The numbers of these frames.
@@ -96,7 +96,7 @@ class PyavReader(VideoReader):
         return found
 
     def _decode_wanted(self, wanted: set[int]) -> Iterator[tuple[int, "VideoFrame"]]:
-        """Yield each wanted frame and its number, found by presentation time; without a usable index, yield nothing."""
+        """Yield (number, frame) for each wanted frame, found by presentation time; nothing without a usable index."""
         with opened(self.path) as (container, stream):
             index = read_index(container, stream)
         if index is None or max(wanted) >= len(self):
@@ -108,7 +108,7 @@ class PyavReader(VideoReader):
                     yield numbers[frame.pts], frame
 
     def _decode_all(self, wanted: set[int]) -> Iterator[tuple[int, "VideoFrame"]]:
-        """Yield each wanted frame and its number, found by counting all frames."""
+        """Yield (number, frame) for each wanted frame, found by counting all frames from the start."""
         last = max(wanted)
         with opened(self.path) as (container, stream):
             for number, frame in enumerate(container.decode(stream)):

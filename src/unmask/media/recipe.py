@@ -1,4 +1,4 @@
-"""The recipe that turns a file into face crops, used both to prepare a data set and to check a single file."""
+"""The recipe that turns a file into face crops, used both to prepare a data set and to score a single file."""
 
 import dataclasses
 import hashlib
@@ -79,7 +79,7 @@ class FaceCrops:
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:10]
 
     def words(self, image_size: int) -> str:
-        """Return a description of the network's input, for the protocol of a report."""
+        """Describe the network's input in words, for the section of a report that states the protocol."""
         kind = "aligned by landmarks" if self.align else "box"
         stored = f"stored at {self.crop_size} px, network input {image_size} px"
         return f"MTCNN face {kind} with margin {self.margin}, {stored}"

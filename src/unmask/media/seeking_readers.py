@@ -1,4 +1,4 @@
-"""Read video frames with decord or TorchCodec. Each has its own way of seeking, and does not use PyAV's FFmpeg.
+"""Read video frames with decord or TorchCodec, which seek in their own ways and do not use PyAV's FFmpeg.
 
 Both readers return the same pixels as PyAV, bit for bit, or reject the file and recommend PyAV. The only exception is
 damage inside a stream, which each decoder conceals differently. `media.video` chooses the stream and the frame times.

@@ -27,7 +27,7 @@ CLOSED = {"vp8", "vp9", "av1", "libdav1d", "libaom-av1"}
 
 
 class Index(NamedTuple):
-    """The packets of a video."""
+    """An index of the packets of a video."""
 
     times: list[int]  # presentation time of each packet, in decoding order
     groups: list[int]  # number of each packet's group; decoding can start at any group

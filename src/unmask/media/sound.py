@@ -1,4 +1,4 @@
-"""Read a file's audio packet by packet: copied if an mp4 can hold it, else encoded as AAC."""
+"""Read a file's audio packet by packet. Audio that an mp4 can hold is copied; any other is encoded as AAC."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
@@ -19,7 +19,7 @@ Encoded: TypeAlias = "Packet[Any]"  # a packet of any kind of stream
 
 
 class Timed(NamedTuple):
-    """A packet and its decoding time (DTS), s."""
+    """A packet and its decoding time (DTS) in s."""
 
     due: float
     packet: Encoded

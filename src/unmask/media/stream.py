@@ -1,4 +1,4 @@
-"""Read a whole video frame by frame in constant memory, and the presentation times of its frames."""
+"""Read a whole video frame by frame in constant memory; also read the presentation times of its frames."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -147,7 +147,12 @@ def changed(tracks: list[Track], masks: NDArray[np.bool_]) -> tuple[list[Track],
 
 
 def _white(track: Track, masks: NDArray[np.bool_]) -> float:
-    """Return the largest share of a face's box (clipped to the frame) that the masks [M, H, W] cover in any frame."""
+    """Return the share of a face's box (clipped to the frame) that the mask covers, maximised over the frames.
+
+    Args:
+        track: the detections of the face.
+        masks: masks of the searched frames [M, H, W].
+    """
     shares = [0.0]
     for frame, box in zip(track.frames, track.boxes, strict=True):
         left, top, right, bottom = np.maximum(np.round(box), 0).astype(int)
@@ -179,7 +184,7 @@ def smooth(track: Track, times: NDArray[np.integer], searched: NDArray[np.intege
 
 
 def _kalman(every: NDArray[np.integer], seen: NDArray[np.integer], values: Array, size: float) -> NDArray[np.float64]:
-    """Smooth measurements [len(seen), 4] -> [len(every), 4]; each column has its own position and velocity."""
+    """Smooth measurements [len(seen), 4] -> [len(every), 4]; each column is filtered as a position with a velocity."""
     measured = dict(zip(seen.tolist(), values.astype(np.float64), strict=True))
     noise, drift = (BOX_NOISE * size) ** 2, (VELOCITY_NOISE * size) ** 2
     mean = np.zeros((2, values.shape[1]))  # position and velocity of each coordinate

@@ -1,6 +1,6 @@
 """Describe a video file: how and when its frames are shown.
 
-All code that reads or describes a video uses this module: the decoders, the streaming reader, the file statistics.
+All code that reads or describes a video uses this module: the decoders, the streaming reader and the file statistics.
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,7 +31,7 @@ SCANNED = 50  # maximum number of frames whose size is checked if all frames are
 
 @dataclass(frozen=True)
 class Video:
-    """Description of a file's video; all packets are read, but usually only the first frame is decoded."""
+    """A description of a file's video, for which all packets are read, but usually only the first frame is decoded."""
 
     stream: int  # index of the stream in the file
     alone: bool  # whether this is the only video stream of the file, apart from cover pictures
@@ -152,7 +152,7 @@ def _read(path: Path, container: "InputContainer", stream: "VideoStream") -> Vid
 
 
 def _cut_off(path: Path, container: str, promised: int, there: int) -> str | None:
-    """Return why a file counts as truncated, or None.
+    """Return why a file counts as truncated; None if it does not.
 
     Args:
         path: the file.

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 FACTS = ["item", "label", "method", "dataset", "split"]
 SHOWN = 5  # maximum number of rows that an error message shows
 TOP = 5  # number of rows that `top_k` keeps
-SURE_FAKE, SURE_REAL = math.log(0.8 / 0.2), math.log(0.2 / 0.8)  # scores of the probabilities 0.8 and 0.2
+SURE_FAKE, SURE_REAL = math.log(0.8 / 0.2), math.log(0.2 / 0.8)  # logits of the probabilities 0.8 and 0.2
 
 
 def probability(logit: ArrayLike) -> Array:
@@ -102,7 +102,7 @@ AGGREGATIONS: Mapping[str, Callable[[Array], Array] | None] = {
 
 
 def tracks(predictions: pd.DataFrame, aggregation: str = "mean") -> pd.DataFrame:
-    """Aggregate the scored rows of a prediction table to one row per track (such as a person) of an item.
+    """Aggregate the scored rows of a prediction table to one row per track, which is usually one face of an item.
 
     Args:
         predictions: Rows of frames or clips with `item, track, logit`.
@@ -241,7 +241,7 @@ def unit(predictions: pd.DataFrame) -> Literal["image", "video"]:
 
 
 def methods(predictions: pd.DataFrame) -> list[str]:
-    """Return the sorted names of the manipulations of the fakes."""
+    """Return the sorted names of the manipulation methods with which the fakes of a table were made."""
     return sorted(str(name) for name in predictions.loc[predictions["label"] == 1, "method"].unique())
 
 

@@ -40,7 +40,7 @@ def resample(label: ArrayLike, resamples: int, seed: int) -> Array:
 
 
 def interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-    """Compute the percentile interval of resampled values `[R]`, ignoring NaN; NaN if all are NaN."""
+    """Compute the percentile interval of resampled values `[R]` without the NaN values; NaN if no value remains."""
     known = np.asarray(values, dtype=np.float64)
     known = known[~np.isnan(known)]
     if not len(known):
@@ -51,7 +51,7 @@ def interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Difference `a - b` between the video AUROCs of two detectors, on the videos that both of them scored.
+    """The difference `a - b` between the video AUROCs `a` and `b` of two detectors, on videos that both of them scored.
 
     `low`, `high` and `p` are computed by bootstrap, and `p_delong` by the test of DeLong (see `delong.paired`). They
     are NaN if a class has fewer than `FEWEST` videos.
@@ -69,7 +69,7 @@ class Comparison:
 
 
 class Pair(NamedTuple):
-    """Comparison of two of several detectors, with p-values corrected for the number of pairs (see `pairwise`).
+    """The comparison of one pair of detectors; its p-values are corrected for the number of pairs (see `pairwise`).
 
     Attributes:
         a: Name of the first detector.
@@ -93,7 +93,7 @@ def paired(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two detectors, from their prediction tables, on the same videos (see `paired_items`)."""
+    """Compare two detectors on the same videos, given their prediction tables (see `paired_items`)."""
     a, b = (aggregate.videos(table).dropna(subset=["score"]) for table in (predictions_a, predictions_b))
     return paired_items(a, b, resamples, seed)
 

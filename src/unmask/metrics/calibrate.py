@@ -1,4 +1,4 @@
-"""Maps from scores to calibrated probabilities, fitted to validation scores (logits) and labels.
+"""Calibration maps: functions from scores (logits) to calibrated probabilities, fitted to validation data.
 
 Maps never reverse the order of two scores, so decisions at a threshold do not change. A map is a frozen dataclass of
 plain numbers: `to_settings` converts it to JSON values, and `from_settings` restores it. Fit a map on validation data,
@@ -23,7 +23,7 @@ STEPS = 100  # maximum number of steps of an iterative fit; Newton's method need
 
 @dataclass(frozen=True)
 class Temperature:
-    """Divide scores by a temperature before the sigmoid (Guo et al. 2017, arXiv 1706.04599).
+    """The sigmoid of score / temperature (Guo et al. 2017, arXiv 1706.04599).
 
     This corrects an overconfident or underconfident detector. It cannot correct an offset, because a score of 0 keeps
     a probability of 0.5.
@@ -37,7 +37,7 @@ class Temperature:
 
     @classmethod
     def fit(cls, score: ArrayLike, label: ArrayLike) -> Self:
-        """Minimise the log loss of scores `[N]` and labels `[N]`, with a temperature from `COLDEST` to `HOTTEST`.
+        """Fit a temperature from `COLDEST` to `HOTTEST` that minimises the log loss of scores `[N]` and labels `[N]`.
 
         The loss is convex in 1 / temperature. Its derivative is bisected, so the result does not depend on an initial
         value. The result is `COLDEST` if a threshold of 0 separates the classes, and `HOTTEST` if no temperature is
@@ -58,11 +58,11 @@ class Temperature:
 
     @classmethod
     def from_settings(cls, settings: Stored) -> Self:
-        """Restore a map from what `to_settings` returned."""
+        """Restore a calibration map from the numbers that `to_settings` returned."""
         return cls(_number(settings, "temperature"))
 
     def to_settings(self) -> dict[str, float]:
-        """Return the numbers of the map."""
+        """Return the numbers that define this calibration map."""
         return {"temperature": self.temperature}
 
     def __call__(self, score: ArrayLike) -> Array:
@@ -73,7 +73,7 @@ class Temperature:
 
 @dataclass(frozen=True)
 class Platt:
-    """Apply a sigmoid to slope x score + offset (Platt 1999, "Probabilistic outputs for support vector machines")."""
+    """The sigmoid of slope x score + offset (Platt 1999, "Probabilistic outputs for support vector machines")."""
 
     slope: float
     offset: float
@@ -84,7 +84,7 @@ class Platt:
 
     @classmethod
     def fit(cls, score: ArrayLike, label: ArrayLike, smooth: bool = True) -> Self:
-        """Minimise the log loss of scores `[N]` and labels `[N]` by Newton's method.
+        """Fit slope and offset: minimise the log loss of scores `[N]` and labels `[N]` by Newton's method.
 
         Args:
             score: Logits.
@@ -110,11 +110,11 @@ class Platt:
 
     @classmethod
     def from_settings(cls, settings: Stored) -> Self:
-        """Restore a map from what `to_settings` returned."""
+        """Restore a calibration map from the numbers that `to_settings` returned."""
         return cls(_number(settings, "slope"), _number(settings, "offset"))
 
     def to_settings(self) -> dict[str, float]:
-        """Return the numbers of the map."""
+        """Return the numbers that define this calibration map."""
         return {"slope": self.slope, "offset": self.offset}
 
     def __call__(self, score: ArrayLike) -> Array:
@@ -125,7 +125,7 @@ class Platt:
 
 @dataclass(frozen=True)
 class Isotonic:
-    """Interpolate linearly between points of a non-decreasing step function (Zadrozny and Elkan 2002).
+    """Linear interpolation between the points of a non-decreasing step function (Zadrozny and Elkan 2002).
 
     A score between two points gets an interpolated probability, and a score beyond the first or the last point gets the
     probability of that point. The map never reverses the order of two scores, but can give both the same probability.
@@ -146,10 +146,10 @@ class Isotonic:
 
     @classmethod
     def fit(cls, score: ArrayLike, label: ArrayLike) -> Self:
-        """Minimise the squared error of scores `[N]` and labels `[N]` by pooling adjacent violators.
+        """Fit the points to scores `[N]` and labels `[N]`: minimise the squared error by pooling adjacent violators.
 
-        Labels of equal scores are averaged first. Only the two end points of each range with
-        a constant probability are stored.
+        Labels of equal scores are averaged first. Only the two end points of each range with a constant probability
+        are stored.
 
         Raises:
             ValueError: If a score is not finite, a label is not 0 or 1, or a class is missing.
@@ -166,11 +166,11 @@ class Isotonic:
 
     @classmethod
     def from_settings(cls, settings: Stored) -> Self:
-        """Restore a map from what `to_settings` returned."""
+        """Restore a calibration map from the numbers that `to_settings` returned."""
         return cls(_numbers(settings, "score"), _numbers(settings, "prob"))
 
     def to_settings(self) -> dict[str, list[float]]:
-        """Return the points of the map."""
+        """Return the points that define this calibration map."""
         return {"score": list(self.score), "prob": list(self.prob)}
 
     def __call__(self, score: ArrayLike) -> Array:
@@ -183,7 +183,11 @@ CALIBRATIONS: Mapping[str, type[Calibration]] = {"temperature": Temperature, "pl
 
 
 def fit_all(score: ArrayLike, label: ArrayLike) -> dict[str, Stored]:
-    """Fit every map to scores `[N]` and labels `[N]`; return the settings of each map that can be fitted, by name."""
+    """Fit every calibration map to scores `[N]` and labels `[N]`.
+
+    Returns:
+        {name: settings} for each map that can be fitted.
+    """
     found = dict[str, Stored]()
     for name, kind in CALIBRATIONS.items():
         try:

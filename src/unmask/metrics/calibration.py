@@ -1,4 +1,7 @@
-"""Calibration metrics of probabilities: `prob` or `score` `[N]`, `label` `[N]`, `weight` None or `[..., N]`."""
+"""Metrics of how well probabilities are calibrated.
+
+In all functions, `prob`, `score` and `label` are `[N]`, and `weight` is None or `[..., N]`.
+"""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +11,10 @@ Array = NDArray[np.float64]
 
 
 def mean(value: ArrayLike, weight: ArrayLike | None, rows: ArrayLike | None = None) -> Array:
-    """Compute the weighted mean of `value` `[N]`, only over the mask `rows` if given; NaN if the total weight is 0."""
+    """Compute the weighted mean of `value` `[N]` over the rows in the mask `rows`; None means all rows.
+
+    The result is NaN if the total weight is 0.
+    """
     value = np.asarray(value, dtype=np.float64)
     weight = np.ones_like(value) if weight is None else np.asarray(weight, dtype=np.float64)
     mask = np.ones_like(value) if rows is None else np.asarray(rows, dtype=np.float64)

@@ -19,7 +19,7 @@ NORMAL = NormalDist()
 
 
 class Area(NamedTuple):
-    """AUC with its variance and its confidence interval `low, high`; NaN where undefined (see `auroc`)."""
+    """An AUC with its variance and its confidence interval `low, high`; NaN where undefined (see `auroc`)."""
 
     value: float
     variance: float
@@ -28,7 +28,7 @@ class Area(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Difference `a - b` of two AUCs with its confidence interval and its two-sided p-value (see `paired`)."""
+    """The difference `a - b` of two AUCs with its confidence interval and its two-sided p-value (see `paired`)."""
 
     value: float
     low: float
@@ -37,7 +37,7 @@ class Difference(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Structural components of an AUC. The mean of either array is the AUC.
+    """The structural components of an AUC. The mean of either array is the AUC.
 
     Attributes:
         fake: `[F]`, for each fake, the share of the reals with a lower score; ties count as 1/2.

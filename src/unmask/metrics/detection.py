@@ -140,7 +140,7 @@ SMALLER = ("eer", "loss")  # last parts of the names of monitored metrics for wh
 
 
 def mode_of(metric: str) -> str:
-    """Return `min` if smaller values of a detector's monitored metric are better, such as `val/loss`, else `max`."""
+    """Return `min` if smaller values of a monitored metric are better, as for `val/loss`; else return `max`."""
     return "min" if metric.rpartition("/")[2].rpartition("_")[2] in SMALLER else "max"
 
 
@@ -248,7 +248,7 @@ def summary(
 def _rows(
     predictions: pd.DataFrame, thresholds: Mapping[str, float], resamples: int, seed: int
 ) -> Iterator[dict[str, object]]:
-    """Yield the summary's rows."""
+    """Yield the rows of the table that `summary` returns."""
     for level, table in levels(predictions).items():
         for method in ("all", *methods(predictions)):
             rows = of_method(table, method)

@@ -66,7 +66,7 @@ def frechet(real: Tensor, made: Tensor) -> float:
 
     Args:
         real: features [N, F]; if N is below F, the covariance is rank-deficient and the distance depends strongly on N.
-        made: features [M, F]; M has the same effect.
+        made: features [M, F]; the same holds for M.
 
     Returns:
         The distance; NaN if a set has fewer than two rows, for which there is no covariance.
@@ -169,7 +169,7 @@ def _covered(rows: Tensor, among: Tensor, neighbours: int) -> float:
 
 
 def identity(made: Tensor, original: Tensor) -> Tensor:
-    """Compute the cosine similarity of N pairs of face-recognition embeddings, each [F]: two [N, F] -> [N]."""
+    """Compute the cosine similarity [N] of N pairs of face-recognition embeddings; each argument is [N, F]."""
     return cosine_similarity(made.float(), original.float(), dim=1)
 
 

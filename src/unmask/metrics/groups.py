@@ -26,7 +26,7 @@ class Group(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Largest difference in a rate between two groups: `low` has the lowest rate, and `high` has the highest."""
+    """The largest difference in a rate between two groups: `low` has the lowest rate, and `high` has the highest."""
 
     value: float
     low: str

@@ -44,7 +44,7 @@ def did_not_learn(
 
 
 def _guessing(table: pd.DataFrame, noun: str, resamples: int) -> str | None:
-    """Return the end of a sentence if the AUC of a table is not significantly better than chance, else None.
+    """Return the end of a sentence that says why the AUC of a table may be due to chance; None if it is not.
 
     Unlike the intervals in reports, this interval is also computed for few items. The fewer items there are, the wider
     the interval is, and the more likely it contains 0.5.

@@ -24,7 +24,7 @@ PIECES = 1024  # number of equal pieces into which the sorted logits of each cla
 
 
 class Pixels(NamedTuple):
-    """Summary of the pixels of B images; index 0 of axis 1 is for pristine pixels, index 1 for manipulated pixels.
+    """A summary of the pixels of B images; index 0 of axis 1 is for pristine pixels, index 1 for manipulated pixels.
 
     Attributes:
         total: `[B, 2]`, number of pixels.

@@ -34,7 +34,13 @@ def lowest_fpr(table: Counts, tpr: float) -> Array:
 
 
 def _rate(called: Array, at: NDArray[np.int64], total: Array) -> Array:
-    """Return the share of the total weight that is classified as fake at each position `at` `[..., 1]`; 0 at -1."""
+    """Return the share of a class that is classified as fake at a position of the curve.
+
+    Args:
+        called: cumulative weight of the class along the curve `[..., K]`.
+        at: positions `[..., 1]`; at -1, before the first step, the share is 0.
+        total: total weight of the class `[..., 1]`.
+    """
     if called.shape[-1] == 0:
         return np.asarray(total[..., 0])
     at = np.minimum(at, called.shape[-1] - 1)

@@ -6,7 +6,7 @@ import pandas as pd
 
 
 class Rate(NamedTuple):
-    """Share of a class's items that are classified as fake.
+    """The share of a class's items that are classified as fake.
 
     Attributes:
         label: 0 for reals, whose rate is the false-positive rate (FPR); 1 for fakes, whose rate is the true-positive

@@ -14,7 +14,7 @@ DROP = 0.05  # a decrease of the AUC by more than this is reported if the interv
 
 
 class Robustness(NamedTuple):
-    """The metrics of one step of a suite.
+    """The metrics of one step of a suite, which applies perturbations to test items at several levels.
 
     Attributes:
         name: name of the perturbation; `clean` for the unperturbed items.
@@ -53,7 +53,7 @@ class Robustness(NamedTuple):
 def robustness(
     steps: Mapping[tuple[str, int], pd.DataFrame], threshold: float, resamples: int = 1000, seed: int = 0
 ) -> list[Robustness]:
-    """Compute the metrics of each step of a suite.
+    """Compute the metrics of each step of a suite: of the clean items, and of each perturbation at each level.
 
     Args:
         steps: prediction tables by (name, level), including `("clean", 0)`; `attrs["protocol"]["Perturbation"]` of a

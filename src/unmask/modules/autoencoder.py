@@ -121,14 +121,14 @@ class Autoencoder(Module):
 
     @torch.no_grad()
     def interpolate(self, a: Tensor, b: Tensor, steps: int) -> Tensor:
-        """Return images [steps, 3, S, S] decoded from latents on the line between two images `a` and `b` [3, S, S]."""
+        """Interpolate linearly between the latents of images `a` and `b` [3, S, S]; decode to [steps, 3, S, S]."""
         ends = self.encode(torch.stack([a, b]).to(self.device))
         share = torch.linspace(0, 1, steps, device=self.device)[:, None]
         return self.decode((1 - share) * ends[0] + share * ends[1])
 
     @torch.no_grad()
     def direction(self, x: Tensor, attribute: Tensor) -> Tensor:
-        """Return an attribute's direction [latent]: mean latent of images with it minus mean latent of images without.
+        """Return an attribute's direction [latent]: the mean latent of images that have it, minus that of the others.
 
         Args:
             x: images [N, 3, S, S] in [0, 1].
@@ -163,7 +163,7 @@ class Autoencoder(Module):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Store the metrics of a batch; the first batch also provides the images to show."""
+        """Store the metrics of a batch; images of the first batch are also kept as examples to show."""
         self._keep(batch, batch_idx)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:

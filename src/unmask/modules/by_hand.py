@@ -1,4 +1,4 @@
-"""Helpers for manual optimization with several optimizers: update, count steps, gather rows from all processes."""
+"""Helpers for manual optimization with several optimizers: update, count steps, gather metrics of all processes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +48,7 @@ def count_batch(module: LightningModule) -> None:
 
 
 def gather(module: LightningModule, rows: Tensor) -> Tensor:
-    """Gather columns of all processes into [F, M], with one column per sample, sorted by the sample's index.
+    """Gather the columns of all processes into [F, M]: one column per sample, sorted by the sample's index.
 
     Args:
         module: the module of this process.

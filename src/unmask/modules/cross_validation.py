@@ -27,7 +27,7 @@ Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows to fit, rows held out
 
 @dataclass(frozen=True)
 class Choice:
-    """Result of cross-validation.
+    """The result of cross-validation.
 
     Attributes:
         settings: the settings with the best mean AUC.
@@ -40,7 +40,7 @@ class Choice:
     decisions: Array
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Return the mean and standard deviation (n - 1) of each metric over the folds."""
+        """Return the mean and the standard deviation (divisor n - 1) of each metric over the n folds."""
         return {
             name: {"mean": float(values.mean()), "deviation": float(values.std(ddof=1))}
             for name, values in self.figures.items()
@@ -72,9 +72,9 @@ def candidates(
         C: values of C.
         gamma: values of gamma, in units of 1 / number of features.
         num_features: number of features.
-        draws: None returns all combinations of the values. A number returns so many random combinations; each value is
-            drawn log-uniformly between the smallest and the largest of the given values (Bergstra and Bengio, "Random
-            Search for Hyper-Parameter Optimization", JMLR 13, 2012).
+        draws: number of random combinations; None returns all combinations of the values. A random value is drawn
+            log-uniformly between the smallest and the largest of the given values (Bergstra and Bengio, "Random Search
+            for Hyper-Parameter Optimization", JMLR 13, 2012).
         seed: seed of the random combinations.
     """
     grid: dict[str, list[float]] = {"C": list(C)}

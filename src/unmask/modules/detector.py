@@ -1,4 +1,4 @@
-"""LightningModule of detectors of frames or clips, with any network and any loss."""
+"""A LightningModule that trains and tests detectors of frames or clips, with any network and any loss."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping

@@ -156,7 +156,7 @@ class Diffusion(Module):
         return made
 
     def _guided(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
-        """Predict with classifier-free guidance."""
+        """Return the denoiser's prediction, combined by classifier-free guidance if that is switched on."""
         if condition is None or self.guidance == 1 or not self.conditional:
             alone: Tensor = self.network(x, t, condition)
             return alone.float()
@@ -224,7 +224,7 @@ class Diffusion(Module):
             self.average.update_parameters(self.denoiser)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Store each image's error, with the same time and noise in every epoch, and the features of real images."""
+        """Store the error of each image, with the same time and noise in every epoch, and features of real images."""
         self._keep(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -275,7 +275,7 @@ class Diffusion(Module):
 
 
 def loss_weights(alphas_cumprod: Tensor, kind: str, snr: float | None) -> Tensor:
-    """Return loss weights [T] that weight the squared error of the clean image by min(SNR, snr).
+    """Return loss weights [T], so that the squared error of the clean image is weighted by min(SNR, `snr`).
 
     This is min-SNR weighting (arXiv 2303.09556). `kind` says what the denoiser predicts: one of `KINDS`. If `snr` is
     None, all weights are 1.

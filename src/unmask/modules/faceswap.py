@@ -107,7 +107,7 @@ class FaceSwap(Module):
         return picture.float(), mask.float()
 
     def preview(self, count: int = 0, condition: Tensor | None = None) -> Tensor | None:
-        """Return a row of images per held-out face: the face, its reconstruction, its rendering as each other person.
+        """Return a row of images per held-out face: the face, its reconstruction, and the face as each other person.
 
         For two people A and B, the rows of A are (A, A -> A, A -> B) and those of B are (B, B -> B, B -> A).
 

@@ -118,7 +118,7 @@ class GAN(Module):
         check(self.evaluator, self.monitor)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Train the discriminator, and the generator once per `d_steps` updates of the discriminator."""
+        """Train the discriminator; at every `d_steps`-th update of the discriminator, also train the generator."""
         both: Any = self.optimizers()
         last = (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
         turn = (int(self.updates[1]) + 1) % self.d_steps == 0

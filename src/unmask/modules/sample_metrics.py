@@ -15,7 +15,10 @@ PUBLISHED = {"frechet": "fid", "kernel": "kid"}  # names used only if the featur
 
 
 def names(network: Any) -> dict[str, str]:
-    """Return the reported name of each metric: METRIC_EVALUATOR, except `fid` and `kid` on published features."""
+    """Return the name under which each metric is reported: METRIC_EVALUATOR, such as `frechet_random`.
+
+    With the published features, the Frechet and kernel distances are reported as `fid` and `kid`.
+    """
     theirs = PUBLISHED if network.published else {}
     return {figure: theirs.get(figure, f"{figure}_{network.name}") for figure in FIGURES}
 

@@ -1,4 +1,4 @@
-"""Detector that localises manipulations; it is trained on masks and evaluated both per pixel and per image."""
+"""A detector that localises manipulations; it is trained on masks and evaluated both per pixel and per image."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -50,7 +50,9 @@ class Segmenter(Detector):
         """Return the pixel logits [B, 1, H, W] of frames [B, 3, H, W] in [0, 1]."""
         maps: Tensor = self.network(x)
         if maps.ndim != 4:
-            raise ValueError(f"a Segmenter needs a network that returns maps, such as unet, but got {list(maps.shape)}")
+            raise ValueError(
+                f"a Segmenter needs a network that returns maps, such as unet; the output has shape {list(maps.shape)}"
+            )
         return maps
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Detector with a frozen encoder and a scikit-learn classifier, which is trained and tested like other detectors."""
+"""A detector made of a frozen encoder and a scikit-learn classifier; it is trained and tested like other detectors."""
 
 import warnings
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ class SVM(Detector):
             the same total weight.
         C: values of the inverse regularisation strength to try.
         gamma: values of gamma to try for `rbf`, in units of 1 / number of features.
-        draws: None for a grid search, which tries all combinations of C and gamma. A number for a random search, which
-            tries so many combinations, each drawn log-uniformly between the smallest and the largest of the values.
+        draws: None for a grid search, which tries all combinations of C and gamma; else the number of combinations that
+            a random search tries. It draws each value log-uniformly between the smallest and the largest given value.
         folds: number of cross-validation folds, at least 2; a source and all fakes made from it are in the same fold.
         seed: random seed of the folds and of the random search.
         monitor: see `Detector`.
@@ -75,8 +75,8 @@ class SVM(Detector):
         """Compute the features; fit the classifier, unless a resumed run has already loaded fitted parameters.
 
         Raises:
-            ValueError: the Trainer has several processes, its `max_epochs` is not 1, samples are blended, or `copies`
-                is 0 although samples are augmented (or above 0 although samples are not augmented).
+            ValueError: the Trainer has several processes, its `max_epochs` is not 1, samples are clips or blended, or
+                `copies` is 0 although samples are augmented, or above 0 although they are not.
         """
         if self.trainer.max_epochs != 1 or self.trainer.world_size > 1:
             raise ValueError(
@@ -87,9 +87,9 @@ class SVM(Detector):
             raise ValueError("an SVM expects single frames: set frames=null")
         if self.data.blend is not None or self.data.as_stored != (self.copies == 0):
             raise ValueError(
-                f"module.copies={self.copies}: an SVM is fitted to the stored crops (module.copies=0 "
-                "augment@data.augment=none blend@data.blend=none), or also to augmented copies (module.copies=2 "
-                "augment@data.augment=saved_again)"
+                f"module.copies={self.copies} does not match the augmentation: to fit an SVM to the stored crops only, "
+                "set module.copies=0 augment@data.augment=none blend@data.blend=none; to also fit it to augmented "
+                "copies, set, for example, module.copies=2 augment@data.augment=saved_again blend@data.blend=none"
             )
         if isinstance(encoder := self.encoded.encoder, TrainedEncoder):
             encoder.require_unseen(self.data.items.query("split == 'test'")["item"])
