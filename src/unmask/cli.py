@@ -1,4 +1,4 @@
-"""The console command `unmask VERB key=value ...`; each verb is a Hydra application."""
+"""The console command `unmask VERB key=value ...`; nearly every verb is a Hydra application."""
 
 import ast
 import atexit

@@ -210,7 +210,7 @@ def claim(note: Path, about: Mapping[str, object], fix: str, alone: bool = True,
 
 @contextmanager
 def lock(folder: Path, alone: bool = False, wait: bool = True) -> Iterator[None]:
-    """Lock a folder with a lock file next to it: exclusively if `alone`, else shared.
+    """Lock a folder with a lock file next to it: exclusively if `alone`, else together with other processes.
 
     The lock is released when the block ends or the process dies. On Windows and on file systems without locks, this
     function does nothing.

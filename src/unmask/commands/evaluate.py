@@ -166,7 +166,7 @@ def protocol_of(run: Run, data: DataModule, own: DataModule, split: str) -> dict
 
 
 def _selection(run: Run, split: str) -> dict[str, str]:
-    """Return how weights and threshold were selected, from a prediction table that this call does not overwrite."""
+    """Return how weights and threshold were selected; read it from predictions that this call does not overwrite."""
     found: dict[str, str] = run.predictions("test" if split == "val" else "val").attrs["protocol"]
     return {key: found[key] for key in ("Selection", "Threshold") if key in found}
 
