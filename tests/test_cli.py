@@ -120,7 +120,7 @@ def test_flags_of_hydra_come_first_and_keep_their_values(typed, given):
         (["--cfg", "jobs"], "--cfg jobs: expected one of job, hydra, all"),
         (["--info=nothing"], "--info nothing: expected one of all, config"),
         (["--config-name", "-m"], "--config-name needs a value"),
-        (["--cfg", "job", "-m"], "-m and --cfg: expected only one of them"),
+        (["--cfg", "job", "-m"], "-m and --cfg: use only one of these flags"),
         (["--resolve"], "--resolve has no effect without --cfg"),
         (["-p", "trainer"], "-p has no effect without --cfg"),
         (["seed=1", "+seed=2"], "seed is given 2 times (1, 2)"),

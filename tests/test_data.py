@@ -147,13 +147,13 @@ def test_identity_disjoint_holds_out_both_people_of_a_swap(tmp_path, listed):
     # the same without the second person: pairs (a, a^1) are torn apart and the check sees it
     torn = items.assign(groups=[groups[:1] for groups in items["groups"]])
     splits = identity_disjoint(torn.assign(official_test=False), val_fraction=0.3, test_fraction=0.4)
-    with pytest.raises(ManifestError, match=r"the group .* in two splits"):
+    with pytest.raises(ManifestError, match=r"the group .* is in two splits"):
         check_leaks(items.assign(split=splits), disjoint_groups=True)
 
 
 def test_one_component_is_refused():
     items = items_table([Item(f"d/x/{n}", f"{n}", 1, "x", groups=(f"p{n}", f"p{n + 1}")) for n in range(5)])
-    with pytest.raises(ManifestError, match="no component of the swap graph can be held out"):
+    with pytest.raises(ManifestError, match="no group of people who are connected by swaps can be held out"):
         identity_disjoint(items)
     with pytest.raises(ManifestError, match="official test list"):
         official(items)
@@ -174,11 +174,11 @@ def test_leaks_are_refused_with_their_rows():
     items = items.assign(split=["train", "train", "val", "test"], sha256=["a", "b", "c", "d"])
     crops = pd.DataFrame({"item": items["item"], "hash": ["1", "2", "3", "4"]})
     check_leaks(items, crops, disjoint_groups=True)
-    with pytest.raises(ManifestError, match=r"the same file in two splits: d/real/0 \(train\), d/real/3 \(test\)"):
+    with pytest.raises(ManifestError, match=r"the same file is in two splits: d/real/0 \(train\), d/real/3 \(test\)"):
         check_leaks(items.assign(sha256=["a", "b", "c", "a"]))
-    with pytest.raises(ManifestError, match=r"the same frame in two splits: d/real/1 \(train\), d/real/2 \(val\)"):
+    with pytest.raises(ManifestError, match=r"the same frame is in two splits: d/real/1 \(train\), d/real/2 \(val\)"):
         check_leaks(items, crops.assign(hash=["1", "2", "2", "4"]))
-    with pytest.raises(ManifestError, match=r"the group p0 in two splits"):
+    with pytest.raises(ManifestError, match=r"the group p0 is in two splits"):
         check_leaks(items.assign(groups=[["p0"], ["p1"], ["p2"], ["p0"]]), disjoint_groups=True)
 
 

@@ -361,7 +361,7 @@ def test_art_lists_that_do_not_fit_are_named(tmp_path):
     with pytest.raises(ManifestError, match=r"63/inpainting.png is listed as the original of .*: are the two swapped"):
         art(root).manifest()
     file.write_text(text.replace("inpainting/63/", "inpainting/64/"))
-    with pytest.raises(ManifestError, match=r"lists .*inpainting/64/original.png, which .* lacks: .* incomplete"):
+    with pytest.raises(ManifestError, match=r"lists .*inpainting/64/original.png, but .* lacks it: .* incomplete"):
         art(root).manifest()
     file.write_text(text.replace("inpainting/63/", "inpainting/7/"))
     with pytest.raises(ManifestError, match=r"painting 7 is also in train_similar.json"):

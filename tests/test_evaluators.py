@@ -410,7 +410,7 @@ def runs(portraits):
 def test_samples_are_evaluated_and_their_nearest_training_pictures_shown(runs):
     place, gan, _ = runs
     printed = unmask("evaluate", f"run={gan}", "count=9", cwd=place).stdout
-    assert "demo metrics of cdcgan: 9 samples against" in printed
+    assert "demo metrics of cdcgan: 9 samples compared with" in printed
     assert "frechet_random: " in printed and "fid" not in printed
     (entry,) = json.loads((gan / "generation.json").read_text()).values()
     found = entry["random"]

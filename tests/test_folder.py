@@ -155,5 +155,5 @@ def test_the_same_picture_in_two_splits_is_refused(tmp_path, shared_data):
         shutil.copy(photo, root / name)
     data = module(root)
     prepare(data.manifest(), root, data.folder, data.recipe, num_workers=0)
-    with pytest.raises(ManifestError, match="the same file in two splits"):
+    with pytest.raises(ManifestError, match="the same file is in two splits"):
         data.setup("test")

@@ -102,7 +102,7 @@ def test_an_item_that_was_not_scored_has_no_frame(tmp_path):
         ("item,label,logit\na,0,inf\n", "row 1, column logit: 'inf'; expected a finite number"),
         ("item,label,prob\na,2,0.5\n", "row 1, column label: '2'; expected 0 or real, 1 or fake"),
         ("item,label,prob\na,,0.5\n", "row 1, column label: ''; expected 0 or real, 1 or fake"),
-        ("item,label,prob\n,0,0.5\n", "row 1, column item: empty; expected the name of the item"),
+        ("item,label,prob\n,0,0.5\n", "row 1, column item: the cell is empty; expected the name of the item"),
         (
             "item,label,prob\na,0,0.5\nb,0,0.5\na,0,0.6\n",
             "row 3, column item: 'a' repeats row 1; delete one of the two rows",

@@ -159,7 +159,7 @@ def test_the_same_file_in_two_data_sets_is_a_leak(leaking):
             Folder(name, leaking / name), leaking / "outputs/prepared", WholePictures(32), protocol="predefined"
         )
         alone.setup("test")
-    with pytest.raises(ManifestError, match="the same file in two splits") as refused:
+    with pytest.raises(ManifestError, match="the same file is in two splits") as refused:
         data.setup("fit")
     assert "first/real/train/" in str(refused.value) and "second/real/test/" in str(refused.value)
 
@@ -181,7 +181,7 @@ def test_a_leak_within_one_data_set_is_still_refused(tmp_path):
     shutil.copy(tmp_path / "second/train/real/0.png", tmp_path / "second/test/real/9.png")
     data = mixture(tmp_path)
     prepare_all(data)
-    with pytest.raises(ManifestError, match="the same file in two splits"):
+    with pytest.raises(ManifestError, match="the same file is in two splits"):
         data.setup("fit")
 
 

@@ -16,13 +16,13 @@ __all__ = ["compose", "load"]
 
 
 def load(run: "str | Path") -> "Scorer":
-    """Open the run of a detector; `load(run).score(...)` scores a file or an array.
+    """Open the run folder of a trained detector; `load(run).score(...)` then scores a file or an array.
 
     Args:
         run: the run folder, such as `outputs/first/0123456789`. Only tensors are read from its checkpoint.
 
     Raises:
-        RunError: the folder is not the finished run of a detector with weights.
+        RunError: the folder does not hold the finished run of a detector, or the run has no weights.
     """
     from pathlib import Path
 
@@ -33,10 +33,10 @@ def load(run: "str | Path") -> "Scorer":
 
 
 def compose(verb: str, overrides: "Sequence[str]" = ()) -> "Settings":
-    """Compose the config of a verb, check it and return it as plain mappings, lists and values; nothing is run.
+    """Compose and check the config of a verb; return it as plain mappings, lists and values. The verb is not run.
 
     Args:
-        verb: a verb with a config, such as `train`.
+        verb: a subcommand of `unmask` that has a config, such as `train`.
         overrides: the arguments as typed after `unmask VERB`, such as `experiment=celebdf/meso4`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Run a verb as a Hydra application: config resolvers, command-line overrides, error messages."""
+"""Run a verb (a subcommand of `unmask`) as a Hydra application: config resolvers, overrides, error messages."""
 
 import functools
 import os
@@ -175,7 +175,7 @@ def given() -> list[str]:
 
 
 def typed_command(verb: str) -> str:
-    """Return the command line of this job as typed: without the quotes and `++` that `unmask.arguments` adds."""
+    """Return the command line of this job as the user typed it, without the quotes and `++` that unmask adds."""
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     plain = [text.removeprefix("++") if text.startswith("++trainer.") else text for text in typed]
     return shlex.join(["unmask", verb, *(re.sub(r"^([\w.]+)='([^']*)'$", r"\1=\2", text) for text in plain)])
@@ -185,8 +185,8 @@ def refuse_unread(read: Iterable[str], why: str) -> None:
     """Reject command-line overrides that have no effect.
 
     Args:
-        read: keys that have an effect; `trainer.` means all keys below `trainer`.
-        why: end of the error message: the reason why keys that are not in `read` have no effect.
+        read: keys that have an effect; `trainer.` stands for all keys below `trainer`.
+        why: the reason why all other keys have no effect; it ends the error message.
 
     Raises:
         ValueError: an override has no effect.

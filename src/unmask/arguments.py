@@ -53,7 +53,7 @@ def parse(verb: str, arguments: list[str]) -> list[str]:
 
 
 def for_rows(arguments: list[str]) -> list[str]:
-    """Move arguments that are not keys of `unmask report` to its key `overrides`, the overrides of a table's rows.
+    """Move arguments that `unmask report` does not know to its key `overrides`, which applies to every row of a table.
 
     Raises:
         UsageError: there are such arguments, and `overrides` is also given.
@@ -68,7 +68,7 @@ def for_rows(arguments: list[str]) -> list[str]:
 
 
 def _is_own(argument: str) -> bool:
-    """Return whether an argument is for `unmask report` itself: one of its keys, or not an override at all."""
+    """Return whether an argument is for `unmask report` itself: it sets one of its keys, or is not an override."""
     key, equals, _ = argument.partition("=")
     if not equals and not argument.startswith("~"):
         return True
@@ -115,7 +115,7 @@ def check_flags(flags: list[tuple[str, str | None]]) -> None:
     given = {name for name, _ in flags}
     actions = [name for names in ACTIONS for name in names if name in given]
     if len(actions) > 1:
-        raise UsageError(f"{' and '.join(actions)}: expected only one of them")
+        raise UsageError(f"{' and '.join(actions)}: use only one of these flags")
     for name in ("--resolve", "--package", "-p"):
         if name in given and not given & {"--cfg", "-c"}:
             raise UsageError(f"{name} has no effect without --cfg")
@@ -159,14 +159,14 @@ def quote(argument: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    """Put a value in quotes. Hydra treats a backslash literally, except before a quote."""
+    """Put a value in single quotes. Backslashes are doubled only before a quote; Hydra takes all others literally."""
     escaped = re.sub(r"(\\*)'", r"\1\1\'", value)
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"'{escaped}'"
 
 
 def unquote(value: str) -> str:
-    """Undo `quote`; a value that is not in quotes is returned unchanged."""
+    """Remove the quotes that `quote` put around a value; a value that is not in quotes is returned unchanged."""
     if len(value) < 2 or value[0] != "'" or value[-1] != "'":
         return value
     inner = re.sub(r"(\\+)'", lambda found: "\\" * (len(found[1]) // 2) + "'", value[1:-1])

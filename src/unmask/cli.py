@@ -1,4 +1,4 @@
-"""The console command `unmask VERB key=value ...`; each verb is a Hydra application."""
+"""The console command `unmask VERB key=value ...`; nearly every verb is a Hydra application."""
 
 import ast
 import atexit
@@ -43,7 +43,7 @@ def run() -> NoReturn:
 
 
 def main() -> None:
-    """Run one verb like `python -m unmask.commands.VERB`, as Hydra and Lightning's child processes require."""
+    """Run one verb in the way of `python -m unmask.commands.VERB`, which Hydra and Lightning's processes require."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
@@ -90,7 +90,7 @@ def _unknown(verb: str) -> str:
 
 
 def unwritable(arguments: list[str]) -> str | None:
-    """Return the reason why the run folder given in the arguments is not writable, or None if it is writable."""
+    """Return an error message if the run folder (`hydra.run.dir`, or `outputs`) cannot be written; else None."""
     key = "hydra.run.dir="
     place = Path(
         next((text.removeprefix(key).strip("'") for text in reversed(arguments) if text.startswith(key)), "outputs")
@@ -105,7 +105,7 @@ def unwritable(arguments: list[str]) -> str | None:
 
 @contextmanager
 def _interruptible(verb: str) -> Iterator[None]:
-    """On Ctrl-C, print one line and exit with 130, even while a verb is being imported.
+    """On Ctrl-C, print one line and exit with code 130, even while a verb is being imported.
 
     An import may turn KeyboardInterrupt into another error. Therefore, Ctrl-C during the import ends the process
     immediately; there is nothing to clean up yet. Once the verb runs, `fail_clearly` handles Ctrl-C and SIGTERM.

@@ -1,4 +1,4 @@
-"""Terminal output: plain lines from the first process only; library messages that users cannot act on are silenced."""
+"""Terminal output: `say` prints text, `show` prints tables, and `quiet` silences unhelpful messages of libraries."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ def show(table: RenderableType) -> None:
 
 
 def quiet() -> None:
-    """Silence library messages that users cannot act on; errors, and the warnings of unmask itself, are still shown."""
+    """Silence library messages that users cannot act on; errors and the warnings of unmask itself are still shown."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     noise = ["does not have many workers", "directory .* exists and is not empty", "LeafSpec", "treespec"]

@@ -72,7 +72,7 @@ def disk(error: OSError) -> str:
 
 @contextmanager
 def interruptible(module: str) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into one line and an exit code; end this process if the verb that started it ends.
+    """On Ctrl-C or SIGTERM, print one line and exit with a code; also exit if the verb that started this process ends.
 
     Args:
         module: name of the verb's module, `unmask.commands.VERB`, or `__main__` if it was run with `python -m`.

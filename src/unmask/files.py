@@ -110,7 +110,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:
-    """Write a file with `replacing`; the content is flushed to disk before the file is renamed, in case of a crash.
+    """Write a file atomically: the content is flushed to disk under a temporary name, which is then renamed.
 
     Raises:
         OSError: the file cannot be written; no partial file is left.
@@ -127,7 +127,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def reserve(path: Path) -> None:
-    """Allocate a file's disk space, because writing to its memory map would kill the process if the disk were full.
+    """Allocate a file's disk space in advance: on a full disk, writing to its memory map would kill the process.
 
     Raises:
         OSError: there is not enough space; the file is removed.
@@ -174,11 +174,11 @@ def file_hash(path: Path) -> str:
 class ClaimError(ValueError):
     """Raised by `claim` if a folder already serves another purpose.
 
-    `found` is the content of the folder's JSON file (see `claim`), or None if the folder has files, but not this one.
+    `found` is the content of the folder's JSON file (see `claim`), or None if the folder has files but no such file.
     """
 
     def __init__(self, folder: Path, found: dict[str, object] | None) -> None:
-        super().__init__(f"{folder} {'is not empty and has no note' if found is None else 'has another purpose'}")
+        super().__init__(f"{folder} {'contains files of unknown purpose' if found is None else 'has another purpose'}")
         self.found = found
 
 
@@ -189,7 +189,7 @@ def claim(note: Path, about: Mapping[str, object], fix: str, alone: bool = True,
         note: path of the JSON file in the folder; both are created if missing.
         about: the purpose of the folder, to be recorded; must survive a JSON round trip (no tuples).
         fix: end of the error message: what to do if the JSON file is damaged.
-        alone: reject a folder that has files but no record of its purpose.
+        alone: reject a folder that contains files of unknown purpose.
         end: text appended to the JSON, such as a newline.
 
     Raises:
@@ -210,7 +210,7 @@ def claim(note: Path, about: Mapping[str, object], fix: str, alone: bool = True,
 
 @contextmanager
 def lock(folder: Path, alone: bool = False, wait: bool = True) -> Iterator[None]:
-    """Lock a folder with a lock file next to it: exclusively if `alone`, else shared.
+    """Lock a folder with a lock file next to it: exclusively if `alone`, else together with other processes.
 
     The lock is released when the block ends or the process dies. On Windows and on file systems without locks, this
     function does nothing.

@@ -1,4 +1,4 @@
-"""The verbs: each verb is a small Hydra application that builds objects from the config and calls the library."""
+"""The verbs. Most are small Hydra applications that build objects from the config and call the library."""
 
 import os
 

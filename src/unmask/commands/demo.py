@@ -33,7 +33,7 @@ SAMPLES, SWAP, TIMELINE = "samples", "swap", "timeline.png"  # names of the resu
 
 
 def demo(cfg: DictConfig) -> None:
-    """Render and prepare data, train each experiment, write the report; if `more`, also run `generation` and `ask`."""
+    """Render and prepare data, train each detector and write the report; with `more`, run `generation` and `ask`."""
     begun = time.monotonic()
     root, out, steps = Path(cfg.root), Path(cfg.report).parent, 5 if cfg.more else 4
     say(f"1/{steps}  rendering real and fake videos of {cfg.people} people into {root}")
@@ -62,12 +62,12 @@ def demo(cfg: DictConfig) -> None:
 
 
 def detector(name: str, arguments: list[str], folder: Path) -> Chain:
-    """Return the chain that trains a detector; its progress bar shows the epochs."""
+    """Return the chain of commands that trains a detector; its progress bar shows the epochs."""
     return Chain(name, [training("train", arguments)], folder / "output.log", lambda _: how_far(folder, arguments))
 
 
 def generation(cfg: DictConfig, root: Path, out: Path) -> list[Chain]:
-    """Return two chains: train a generator and a detector of its samples; train a face swapper and swap one face."""
+    """Return two chains of commands: for a generator and a detector of its samples, and for a face swapper."""
     given = of_generation(cfg, root, out)
 
     def sample() -> list[str]:
@@ -84,7 +84,7 @@ def generation(cfg: DictConfig, root: Path, out: Path) -> list[Chain]:
 
 
 def of_generation(cfg: DictConfig, root: Path, out: Path) -> dict[str, list[str]]:
-    """Return the overrides of the trainings of `generation`."""
+    """Return the command-line overrides for training the generator, the detector of its samples, and the swapper."""
     return {
         "generator": [*cfg.generator, f"data.root='{root.with_name('demo_celeba')}'"],
         "detector": [*cfg.detector, f"data.run='{out / SAMPLES}'"],
@@ -98,7 +98,7 @@ def filmed(root: Path) -> Path:
 
 
 def results(cfg: DictConfig, root: Path, out: Path) -> list[str]:
-    """Return one line for each result of `generation` and `ask`."""
+    """Return one line of text for each result of `generation` and `ask`."""
     figure = Run(run_folder("train", of_generation(cfg, root, out)["detector"])).summary.figure
     return [
         f"samples of a small autoencoder: {out / SAMPLES}; a CNN that detects them: {figure}",
@@ -116,7 +116,7 @@ def ask(name: str, folder: Path, root: Path, out: Path) -> None:
 
 
 def training(name: str, arguments: list[str]) -> Line:
-    """Return a function without arguments that builds a verb's command line from these overrides."""
+    """Return a function that takes no arguments and builds the command line of the verb `name` with `arguments`."""
     return partial(command, name, *arguments)
 
 

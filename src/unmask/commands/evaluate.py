@@ -8,11 +8,11 @@
   unmask evaluate run=DIR identity.pretrained=vggface2     a face swapper: PSNR, SSIM, LPIPS, identity similarity, ...
 
 Other data is scored with the run's recipe (how faces are cropped), sampling and threshold. It must be prepared with
-that recipe; if it is not, the error message shows how. Predictions are written to the run folder. A suite writes one
-prediction table per perturbation and level below robustness/; if the process is killed, the same command resumes. For a
-generator, the metrics of its samples are written to generation.json. nearest.png shows the samples that are most
-similar to training pictures, beside these pictures. For a face swapper, generation.json gets the metrics of held-out
-faces that are reconstructed (A -> A) and rendered as the other people (A -> B).
+that recipe; if it is not, the error message shows how. Predictions are written to the run folder. A suite (a set of
+perturbations) writes one prediction table per perturbation and level to robustness/ in the run folder; if the process
+is killed, the same command resumes. For a generator, the metrics of its samples are written to generation.json, and
+nearest.png shows the samples that are most similar to training pictures, each next to these pictures. For a face
+swapper, held-out faces are reconstructed (A -> A) and swapped (A -> B), and the metrics are written to generation.json.
 """
 
 import math
@@ -66,7 +66,8 @@ def evaluate_all(cfg: DictConfig) -> float:
 def evaluate(run: Run, cfg: DictConfig) -> float:
     """Score a run on one split; return its AUC over items.
 
-    For a generator, return the Frechet distance of its samples; for a swapper, the PSNR of reconstructed faces.
+    With a suite, return the mean AUC over its steps. For a generator, return the Frechet distance of its samples; for a
+    swapper, return the PSNR of reconstructed faces.
     """
     kind = "detector" if run.detects else run.kind  # raises if the run is unfinished
     check_arguments(kind, cfg)
@@ -103,7 +104,7 @@ def evaluate(run: Run, cfg: DictConfig) -> float:
 
 
 def evaluate_suite(run: Run, suite: Suite, data: DataModule, own: DataModule, cfg: DictConfig) -> float:
-    """Score a run on a suite, print the table of its steps, and return their mean AUC."""
+    """Score a run on a robustness suite, print a table of its steps (perturbations), and return their mean AUC."""
     if data.name != own.name:
         suite = replace(suite, name=f"{suite.name}-{data.name}")
     fast = torch.cuda.is_available() and cfg.trainer.accelerator != "cpu"
@@ -150,7 +151,7 @@ def load_data(run: Run, cfg: DictConfig) -> DataModule:
 
 
 def protocol_of(run: Run, data: DataModule, own: DataModule, split: str) -> dict[str, str]:
-    """Return the protocol: the data, the choice of weights and threshold, and the number of items seen in training."""
+    """Return the evaluation protocol {heading: text}: data, choice of weights and threshold, items seen in training."""
     chosen = _selection(run, split if data.name == own.name else "")
     words: dict[str, str] = data.protocol_words(split) | chosen
     if data.name != own.name:
@@ -165,7 +166,7 @@ def protocol_of(run: Run, data: DataModule, own: DataModule, split: str) -> dict
 
 
 def _selection(run: Run, split: str) -> dict[str, str]:
-    """Return how weights and threshold were selected, read from predictions that this evaluation does not overwrite."""
+    """Return how weights and threshold were selected; read it from predictions that this call does not overwrite."""
     found: dict[str, str] = run.predictions("test" if split == "val" else "val").attrs["protocol"]
     return {key: found[key] for key in ("Selection", "Threshold") if key in found}
 
@@ -184,7 +185,7 @@ def seen_in_training(data: DataModule, own: DataModule, split: str) -> int:
 
 
 def show_matrix() -> None:
-    """After several evaluations, print the AUC of the runs on all data sets that they were scored on."""
+    """If there were several evaluations, print the AUC of each run on each data set that it was scored on."""
     folders = list(dict.fromkeys(evaluated))
     if len(evaluated) < 2 or not all(Run(folder).detects for folder in folders):
         return

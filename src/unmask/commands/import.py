@@ -1,4 +1,4 @@
-"""Make a run from the scores of another detector, or from published weights without training.
+"""Make a run from another detector's scores or from published weights, without training.
 
   unmask import scores=test.csv name=NAME                      scores of a detector: .csv, .parquet or .jsonl
   unmask import scores=test.csv validation=val.csv             fits the threshold to validation scores
@@ -7,10 +7,11 @@
   unmask import weights=FILE experiment=PRESET data=NAME data.root=DIR  weights of the preset's network
 
 A table of scores has the columns item, label (0 or real, 1 or fake) and logit, score or prob. A logit is used as it
-is; a score or prob is a probability and is converted to a logit. The run folder outputs/NAME/COLUMN has no weights: it
-can only be reported and compared. Published weights are scored on the validation split, which determines the
-threshold, and on the test split. Their run folder, outputs/NAME-FILE/ID, is like that of a training. Keras files (.h5)
-require a network with the argument `weights`; other files must be state dicts.
+is; a score or prob is a probability and is converted to a logit. The run folder outputs/NAME/COLUMN has no weights, so
+it can be reported and compared with other runs, but it cannot score other data. Published weights are scored on the
+validation split, which determines the threshold, and on the test split. Their run folder outputs/NAME-FILE/ID can be
+used like that of a training. Keras files (.h5) require a network with the argument `weights`; other files must be state
+dicts.
 """
 
 from collections.abc import Sequence
@@ -33,11 +34,11 @@ OF_SCORES = ("scores", "validation", "columns", "names.", "name")
 
 
 def import_scores(cfg: DictConfig) -> list[Path]:
-    """Write one run folder per column with scores, and return the folders.
+    """Write one run folder for each column of scores, and return the folders.
 
     Raises:
         ScoresError: a table was rejected.
-        RunError: a run folder contains anything but an earlier import, or a part of NAME/COLUMN is not a file name.
+        RunError: a run folder exists but is not an earlier import, or a part of NAME/COLUMN is not a valid file name.
     """
     refuse_unread(OF_SCORES, "has no effect on an import of scores")
     path = Path(cfg.scores)
@@ -62,14 +63,16 @@ def import_scores(cfg: DictConfig) -> list[Path]:
 
 
 def _tables(cfg: DictConfig, path: Path, name: str) -> tuple[list[Scores], list[pd.DataFrame]]:
-    """Return the scores of each detector, and its validation rows, from the same file or from `cfg.validation`."""
+    """Return each detector's scores, and its validation rows, which are in the same file or in `cfg.validation`."""
     names = {key: str(value) for key, value in cfg.names.items()}
     columns: Sequence[str] = [cfg.columns] if isinstance(cfg.columns, str) else [str(one) for one in cfg.columns or ()]
     found = read_scores(path, names, columns, name)
     vals = [one.table[one.table["split"] == "val"] for one in found]
     if cfg.validation is not None:
         if len(vals[0]):
-            raise ScoresError(f"{printable(str(path))} has rows of the val split; omit validation={cfg.validation}")
+            raise ScoresError(
+                f"{printable(str(path))} already has rows of the val split; omit validation={cfg.validation}"
+            )
         more = Path(cfg.validation)
         read = read_scores(more, names, [one.column for one in found], name, "val")
         vals = [one.table[one.table["split"] == "val"] for one in read]

@@ -1,15 +1,16 @@
-"""Inpaint each real picture of a data set with one inpainter and five masks, in the layout of DeepfakeArt.
+"""Repaint a part of each real picture of a data set, once per mask; the output has DeepfakeArt's folder layout.
 
   unmask inpaint data=deepfakeart data.root=DIR                          Stable Diffusion 2, already downloaded
   unmask inpaint data=deepfakeart data.root=DIR generator.download=true  download it first (about 5 GB)
   unmask inpaint data=deepfakeart data.root=DIR generator=classical      OpenCV's inpainting, no model
   unmask inpaint data=demo_deepfakeart generator=classical limit=20      try it out on rendered paintings
 
-Only the originals are read: a copy of DeepfakeArt without its forgeries is enough, and data=faces takes any folder of
-pictures. The forgeries keep the names of the originals, such as DeepfakeArt's record numbers.
+Each picture gets five forgeries by one inpainter, one for each of five masks. Only the originals are read: a copy of
+DeepfakeArt without its forgeries is enough, and data=faces takes any folder of pictures. The folder of the forgeries
+has the name of the original, such as DeepfakeArt's record number.
 
 Files are written to similar/inpainting/N/{original,inpainting_MASK,mask_MASK}.png below out=DIR; white mask pixels are
-inpainted. Originals, like forgeries, are resized to the inpainter's size and back, so that resampling does not reveal
+inpainted. Originals and forgeries are both resized to the inpainter's size and back, so that resampling does not reveal
 a forgery. Outside the mask, a forgery equals its original bit for bit (paste=false keeps the model's output there).
 Every picture is marked in its metadata. The same command resumes after an interruption; rerun=true starts over. To use
 the data set:

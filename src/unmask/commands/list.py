@@ -37,7 +37,7 @@ except ImportError:  # PyYAML was built without libyaml
 
 
 def kinds() -> dict[str, Path]:
-    """Map the plural of each config group that has options to its folder: `networks` -> conf/module/network."""
+    """Return {plural of the name: folder} of the config groups that have options: `networks` is conf/module/network."""
     top = Path(conf_dir())
     groups = {path.parent for path in top.rglob("*.yaml") if not path.name.startswith("_")} - {top}
     # Presets are in one folder per data set; their group is the parent folder.

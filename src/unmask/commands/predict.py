@@ -5,9 +5,9 @@
   unmask predict clip.mp4 run=DIR calibration=isotonic
 
 The file is prepared with the recipe that the run was trained with, except that all faces are scored, not only the main
-face. The file's score is the highest score of its faces. It is also printed as a calibrated probability. The
-calibration was fitted to the run's validation split: calibration=platt (default), temperature, isotonic or none. A
-score is evidence, not proof.
+face. The file's score is the highest score of its faces. It is also printed as a probability that was calibrated on the
+run's validation split; calibration=platt (default), temperature, isotonic or none selects the method. A score is
+evidence, not proof.
 """
 
 import sys

@@ -87,7 +87,7 @@ def refuse(problem: str) -> None:
 
 
 def _memory(bound: object) -> float | None:
-    """Validate `prepare.memory`.
+    """Return the value of `prepare.memory` in GB, or None for no limit; reject invalid values.
 
     Raises:
         ValueError: the value is neither null nor a finite number above 0.
@@ -136,7 +136,7 @@ def explain(prepared: Prepared, split: Split, how: Settings) -> bool:
 
 
 def damage(prepared: Prepared, store: CropStore) -> str | None:
-    """Describe what changed in a store since it was prepared, according to its hashes; None if nothing changed."""
+    """Return a message that names the files of a store that changed since it was prepared; None if none changed."""
     names = checksums.damaged(store.folder)
     if not names:
         crops = checksums.damaged_crops(store)
@@ -196,7 +196,7 @@ def contradiction(items: pd.DataFrame) -> str | None:
 
 
 def compare_contents(work: Sequence[Member], blended: bool) -> str | None:
-    """Print which prepared items are near-duplicates; return why training would refuse them, if it would."""
+    """Print the near-duplicates among the prepared items; return why training would refuse the data, or None."""
     try:
         found = open_contents(work, blended).duplicates
     except ManifestError as error:
@@ -210,7 +210,7 @@ def compare_contents(work: Sequence[Member], blended: bool) -> str | None:
 
 
 def counts(items: pd.DataFrame) -> str:
-    """Return the counts of a manifest as text."""
+    """Return the numbers of real and fake items in a manifest as text."""
     real = int((items["label"] == 0).sum())
     return f"{real} real and {len(items) - real} fake {medium(items)}"
 

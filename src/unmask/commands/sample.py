@@ -1,13 +1,14 @@
-"""Sample pictures from a trained generator, marked as synthetic, as a data set for detectors.
+"""Make pictures with a trained generator, mark them as synthetic, and store a data set for training detectors.
 
   unmask sample run=DIR count=10000                       a GAN, an autoencoder or a diffusion model
   unmask sample run=DIR count=100 attributes=[Male,Smiling]   a conditional generator
   unmask sample run=DIR count=100 walk=8                  also a video that interpolates between eight samples
   unmask sample run=DIR count=10000 trainer=ddp           distributed over all GPUs
 
-Each picture has its own seed, derived from `seed` (default 0), and is marked in its metadata and its pixels. Unmarked
-copies are stored for training detectors, with real pictures from the generator's data. The same command resumes after
-an interruption; a larger count adds pictures; rerun=true starts over. To train a detector on the pictures:
+Each picture has its own seed, derived from `seed` (default 0), and is marked in its metadata and its pixels. The data
+set for detectors contains copies without marks, and real pictures from the generator's own data set. The same command
+resumes after an interruption; a larger count adds pictures; rerun=true starts over. To train a detector on the data
+set:
 
   unmask train experiment=loop/cnn data.run=OUT
 """

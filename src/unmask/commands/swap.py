@@ -1,8 +1,8 @@
-"""Replace a face in a video with that of a person that a face swapper was trained on; mark the result.
+"""Swap a face in a video for the face of a person whom the face swapper was trained on; mark the video as synthetic.
 
   unmask swap run=DIR video=clip.mp4 to=B                  replace the main face in one video with person B
   unmask swap run=DIR video=clip.mp4 to=B person=1         of several faces, replace the second one
-  unmask swap run=DIR video=clip.mp4 to=B photo=anna.jpg identity.weights=PATH   replace only the face in the photo
+  unmask swap run=DIR video=clip.mp4 to=B photo=anna.jpg identity.weights=PATH   replace only the face in this photo
   unmask swap run=DIR video=FOLDER to=A blending=poisson colour=none   in every video below a folder
 
 A swapped video keeps its frames, timestamps and sound; a visible label, a watermark and metadata mark it as synthetic.
@@ -10,7 +10,7 @@ If `to` is the person in the video, their own face is reconstructed. Do not swap
 Masks of the changed pixels, previews and metrics are written next to the videos. Videos are distributed over the
 devices of the Trainer (trainer=ddp: all GPUs). The same command resumes after an interruption; rerun=true starts over.
 
-Swapped faces without marks and the original faces are also stored, for training detectors:
+The swapped faces (without marks) and the original faces are also stored. To train a detector on them:
 
   unmask train experiment=loop/cnn data=swapped data.run=OUT
 """

@@ -63,7 +63,7 @@ SWEEP = "UNMASK_SWEEP"  # environment variable: host name and process ID of a sw
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Train, validate and test what the config describes; return the monitored metric, which a sweep optimizes."""
+    """Train, validate and test the module of the config; return the monitored metric, which a sweep optimizes."""
     quiet()
     settings = check(cfg)
     data = build_data(settings["data"])
@@ -101,7 +101,7 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def _publish(settings: Settings, module: Module, data: DataModule, test: Results, out: Path) -> None:
-    """Add heat maps and feature maps to a finished run, then print its results and write its page."""
+    """Add heat maps and feature maps to a finished run, then print its results and write its report page."""
     if len(data.duplicates):
         write_text(out / DUPLICATES, data.duplicates.to_csv(index=False))
     count, layers = settings["explain"], settings["feature_maps"]
@@ -228,7 +228,7 @@ def _learning(module: Module, validation: Results, best: int | None, epochs: int
 
 def _selection(module: Module, epochs: int, chosen: bool) -> dict[str, str]:
     if chosen:
-        how = f"the epoch, out of {epochs}, with the best {module.monitor} on the validation split"
+        how = f"the epoch with the best {module.monitor} on the validation split, out of {epochs} epochs"
     else:
         how = f"none: the weights {f'after the last of {epochs} epochs' if epochs else 'as initialized, not trained'}"
     return {

@@ -79,12 +79,12 @@ def _origin(cfg: DictConfig, path: str) -> str:
 
 
 def _references(raw: str, path: str) -> set[str]:
-    """Return the keys that an interpolation refers to; references with leading dots are relative to its own `path`."""
+    """Return the keys that the interpolation at `path` refers to; leading dots make a reference relative to `path`."""
     return {".".join([*path.split(".")[: -len(dots)], name]) if dots else name for dots, name in REFERENCE.findall(raw)}
 
 
 def _repeats(cfg: DictConfig, path: str, missing: set[str], partial: bool) -> bool:
-    """Return whether `path` is an interpolation of a value in `missing`, so that its problem need not be reported."""
+    """Return whether `path` is an interpolation of a value in `missing`, whose problem is reported already."""
     parent, _, key = path.rpartition(".")
     node = OmegaConf.select(cfg, parent, throw_on_missing=False) if parent else cfg
     if partial or not isinstance(node, DictConfig) or key not in node or not OmegaConf.is_interpolation(node, key):

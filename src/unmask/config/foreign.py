@@ -203,7 +203,7 @@ class _Resolver:
 
 
 def _checked(node: object, at: str, key: str = "") -> object:
-    """Check that all numbers are within bounds; return the tree with arguments that could cause a download replaced."""
+    """Check that all numbers are within bounds; return the tree, with neutral values for download arguments."""
     if isinstance(node, dict):
         neutral = {name: _neutral(name, value) for name, value in node.items()} if "_target_" in node else node
         return {name: _checked(value, f"{at}.{name}", name) for name, value in neutral.items()}
@@ -220,7 +220,7 @@ def _checked(node: object, at: str, key: str = "") -> object:
 
 
 def _neutral(name: str, value: object) -> object:
-    """Return the value, or its replacement from `NEUTRAL` if it could cause a download (False for a boolean)."""
+    """Return a value that causes no download: the same value, its replacement in `NEUTRAL`, or False for a boolean."""
     if name not in NEUTRAL or value is None:
         return value
     return False if isinstance(value, bool) else NEUTRAL[name]

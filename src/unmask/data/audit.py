@@ -22,7 +22,7 @@ def audit(items: pd.DataFrame, seed: int = 0) -> Settings:
     """Compute the cross-validated AUROC of a classifier that sees only file statistics; no person is in two folds.
 
     Returns:
-        `auroc` over all methods with a 95 % interval `low, high` (bootstrap over components of the swap graph),
+        `auroc` over all methods with a 95 % interval `low, high` (bootstrap over groups, see `_group`),
         `passed` (whether the interval contains 0.5), `num_real`, `num_fake`, the names of the `features`, the AUROC
         and interval of each of the `methods`, and a `note` in words. If the audit was not run, `auroc` and `passed` are
         None, and the note says why.
@@ -76,7 +76,10 @@ def _features(table: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def _group(items: pd.DataFrame) -> NDArray[np.int64]:
-    """Return the component of the swap graph that contains each row's people; a row without people is its own group."""
+    """Return a group number for each row [N]; people connected by swaps form one group.
+
+    A row without people is a group of its own.
+    """
     of = components(items["groups"])
     names = [
         of[members[0]] if len(members) else item for item, members in zip(items["item"], items["groups"], strict=True)

@@ -16,7 +16,7 @@ Transform = Callable[..., Any]  # a picture, or a picture and its mask -> the sa
 
 
 class Augmentation:
-    """Two lists of torchvision v2 transforms (or compatible ones): one for the loader's worker, one for the device.
+    """Two lists of torchvision v2 transforms (or compatible ones), run in the loader's worker and on the device.
 
     Args:
         worker: applied to uint8 frames [3, S, S] or clips [T, 3, S, S] at the stored size; must not be geometric.
@@ -27,13 +27,13 @@ class Augmentation:
         self.worker, self.device = list(worker), list(device)
 
     def on_worker(self, x: Tensor, seeds: list[int]) -> Tensor:
-        """Augment uint8 [B, (T,) 3, S, S], with one seed per sample -> the same shape."""
+        """Augment samples, uint8 [B, (T,) 3, S, S], with one seed per sample -> the same shape."""
         if not self.worker:
             return x
         return torch.stack([sample for sample, _ in _each(x, None, self.worker, seeds)])
 
     def on_device(self, x: Tensor, mask: Tensor | None, seeds: list[int]) -> tuple[Tensor, Tensor | None]:
-        """Augment float [B, (T,) 3, H, W] in [0, 1] and the mask [B, 1, H, W] or None; cropping reduces H and W."""
+        """Augment samples, float [B, (T,) 3, H, W] in [0, 1], and any masks [B, 1, H, W]; cropping reduces H and W."""
         if not self.device:
             return x, mask
         pairs = _each(x, mask, self.device, seeds)

@@ -66,19 +66,19 @@ class Range(NamedTuple):
 class SelfBlend:
     """Make a real and a self-blended picture from one photograph, or from each frame of a video with one shared draw.
 
-    One copy of the photograph (the source) is blended into another (the target); the target is also the real picture.
-    Before that, the colours and sharpness of one of the two copies, chosen at random, are changed. Because the changed
-    copy may be the real picture, the change alone does not reveal a fake. Outside the mask, both pictures are equal.
+    First, one of two copies of the photograph is chosen at random, and its colours and sharpness are changed. Then one
+    copy (the source) is blended into the other (the target), which is also the real picture. Because the changed copy
+    may be the real picture, the change alone does not reveal a fake. Outside the mask, both pictures are equal.
 
     Args:
         parts: `whole`, or some of `eyes`, `nose`, `mouth`; each draw uses at least one. `[]` disables blending.
-        forehead: probability that a whole-face mask covers the forehead; if not, the mask ends at the brows.
+        forehead: probability that a whole-face mask covers the forehead; otherwise, the mask ends at the brows.
         rgb: maximum shift of each channel, relative to full scale.
         hsv: maximum shift of hue (as a share of the circle), and maximum relative changes of saturation and value.
         brightness: maximum shift of brightness, relative to full scale.
         contrast: maximum relative change of contrast.
-        downscale: range of the scale factor when the changed copy is blurred by downscaling and upscaling it.
-        sharpen: range of the strength of an unsharp mask; with probability 0.5, the copy is sharpened, not downscaled.
+        downscale: range of the scale factor by which the changed copy is downscaled and upscaled again, to blur it.
+        sharpen: range of the strength of an unsharp mask; with probability 0.5, it is applied instead of the blur.
         shift: maximum horizontal and vertical shift of the source, as shares of the side.
         scale: minimum scale factor of the source; the maximum is its inverse.
         elastic: standard deviation of the displacement of the mask's outline, as a share of the face's size.
@@ -123,8 +123,8 @@ class SelfBlend:
             rng: source of randomness.
 
         Returns:
-            The real and the blended frames, uint8 of the same shape, and the mask [1, S, S] or [T, 1, S, S] in [0, 1],
-            before it is multiplied by the drawn ratio.
+            The real and the blended frames, uint8 of the same shape, and the mask [1, S, S] or [T, 1, S, S] in [0, 1].
+            The mask is not yet multiplied by the drawn ratio.
         """
         change, move, shape = self._change(rng), self._move(rng), self.shape(rng)
         ratio = np.float32(self.ratios[rng.integers(len(self.ratios))])

@@ -1,4 +1,4 @@
-"""Samples made from real items only: each real sample is paired with a self-blended one."""
+"""A data set made from real items only: each real sample is paired with a fake made from it by self-blending."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]
 
 
 class BlendedDataset(CropDataset):
-    """A `CropDataset` of n real samples, followed by their n self-blends in the same order.
+    """A `CropDataset` of n real samples, followed by n fakes (self-blends) made from them, in the same order.
 
     A real sample and its blend are made from the same frames with one random draw, seeded by (seed, epoch, sample).
     If `seed` is None, the draw is the same in every epoch.
@@ -29,7 +29,7 @@ class BlendedDataset(CropDataset):
     Args:
         store: the prepared crops.
         items: rows of the manifest; only real items are used.
-        how: the sampling.
+        how: how samples are taken from the crops.
         blend: makes the real and the blended picture.
         locate: maps (boxes [N, 4], landmarks [N, 5, 2]) from frame px to landmarks in crop px.
         seed: see `CropDataset`.
@@ -95,7 +95,7 @@ class BlendedDataset(CropDataset):
 
 
 def _landmarks(crops: pd.DataFrame, locate: Locate) -> NDArray[np.float32]:
-    """Return the landmarks [N, 5, 2] of these crops in crop px."""
+    """Return the landmarks [N, 5, 2] of these rows of the crop table, in crop px."""
     if crops.empty:
         return np.zeros((0, 5, 2), np.float32)
     box = np.stack(crops["box"].tolist()).astype(np.float32)

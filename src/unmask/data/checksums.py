@@ -32,7 +32,10 @@ def damaged(folder: Path) -> list[str]:
 
 
 def damaged_crops(store: CropStore) -> pd.DataFrame:
-    """Return the rows of the crop table whose `hash` does not match the stored pixels; slow, but needs no checksums."""
+    """Return the rows of the crop table whose `hash` does not match the stored pixels.
+
+    This is slow, but it works for stores without checksums.
+    """
     crops = store.crops
     bad = [False] * len(crops)
     for start in range(0, len(crops), 256):

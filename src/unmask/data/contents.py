@@ -35,8 +35,8 @@ def open_contents(members: Sequence[Member], blended: bool = False) -> Contents:
     """Open the stores, divide their items into splits, and reject leaks between the splits.
 
     Args:
-        members: the prepared crops of each data set, and how the data set is divided.
-        blended: whether training and validation use only real items.
+        members: the prepared crops of each data set, and the rule by which it is divided.
+        blended: whether fakes are left out of training and validation, because self-blends replace them.
 
     Raises:
         StoreError: crops are missing or do not match the data set's files; the message says which command to run.
@@ -65,7 +65,7 @@ def open_contents(members: Sequence[Member], blended: bool = False) -> Contents:
 
 
 def _used(items: pd.DataFrame, split: Split, blended: bool) -> pd.DataFrame:
-    """Return the items with `split` set to None for fakes that this data set's settings exclude."""
+    """Return the items; for fakes that the settings exclude, the new `split` is None."""
     fake, chosen = items["label"] == 1, items["split"].copy()
     if blended:
         chosen[fake & chosen.isin(["train", "val"])] = None
@@ -75,7 +75,7 @@ def _used(items: pd.DataFrame, split: Split, blended: bool) -> pd.DataFrame:
 
 
 def _check_leaks(members: Sequence[Member], items: pd.DataFrame, crops: pd.DataFrame) -> None:
-    """Reject leaks within and between data sets, including shared groups if the protocol promises disjoint groups."""
+    """Reject leaks within and between data sets; if a protocol promises disjoint groups, also reject shared groups."""
     of = [items[items["dataset"] == prepared.source.name] for prepared, _ in members]
     promised = [
         split.rule(rows, prepared.source) in prepared.source.DISJOINT

@@ -41,13 +41,15 @@ PARTS = ("source", "recipe", "split", "sampling", "loader", "augment", "blend")
 
 
 class DataModule(LightningDataModule):
-    """Provide batches of prepared crops. To evaluate on another data set, change only `source` and `split`.
+    """A data module that provides batches of prepared crops.
+
+    To evaluate on another data set, change only `source` and `split`.
 
     Args:
         source: the data set, or a `Mixture` of several.
         recipe: turns a file into crops.
         split: how items are divided into training, validation and test.
-        sampling: how samples are taken from crops, and the balance of training batches.
+        sampling: how samples are taken from crops, and how training batches are balanced.
         loader: the contents and size of batches.
         augment: augmentation of training samples, in the worker and on the device.
         blend: if set, self-blends of the real items replace the fakes in training and validation; the test split keeps
@@ -186,7 +188,7 @@ class DataModule(LightningDataModule):
         return self._training
 
     def state_dict(self) -> dict[str, int]:
-        """Return the progress of training within its epoch.
+        """Return how many batches of the current training epoch are done, as {"batches": number}.
 
         The Trainer also saves the loader's own state. But it does not restore this state if the number of training
         steps has already been read, for example by a learning-rate schedule.
@@ -194,7 +196,7 @@ class DataModule(LightningDataModule):
         return self._training.state_dict() if self._training else {"batches": 0}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Restore the progress returned by `state_dict`."""
+        """Restore the progress within an epoch that `state_dict` returned."""
         self._given = state_dict
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -283,7 +285,7 @@ class DataModule(LightningDataModule):
             yield {"x": self.augment.on_device(x, None, seeds)[0], "y": batch["y"]}
 
     def groups(self, split: str) -> NDArray[np.object_]:
-        """Return the name of each sample's component [N]; items with a common source or group are in one component."""
+        """Return a group name for each sample [N]; items connected by a common source or group have the same name."""
         items = self.items[self.items["split"] == split]
         members = [
             [f"item {name}" for name in (item, source) if isinstance(name, str)] + list(groups)

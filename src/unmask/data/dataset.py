@@ -25,13 +25,13 @@ BALANCES = ("none", "classes", "pairs", "methods")
 
 @dataclass(frozen=True)
 class Sampling:
-    """How samples are taken from an item's stored crops, and the balance of training batches.
+    """How samples are taken from an item's stored crops, and how training batches are balanced.
 
     Args:
         frames_per_video: number of frames (or clips) per face of an item; fewer frames if fewer are stored.
         frames: None for single frames, else the length T of a clip.
         consecutive: whether a clip's frames are `stride` apart in the video; false spreads them evenly over the video.
-        stride: distance in video frames, for consecutive clips.
+        stride: distance between the frames of a consecutive clip, in video frames.
         max_stride: in training, each consecutive clip draws its stride from 1 to `max_stride`; None uses `stride`.
         balance: `classes` draws equally many real and fake samples. `pairs` draws each fake together with its source.
             `methods` draws equally many samples of each class and, within a class, of each (data set, method). `none`
@@ -78,7 +78,7 @@ class Sampling:
         return CropDataset(store, items, self, seed, augment, masks, attributes)
 
     def order(self, samples: "CropDataset") -> tuple[Order, int]:
-        """Return a function that draws an epoch's order, and how many successive samples stay on one process."""
+        """Return a function that draws an epoch's order, and how many successive samples must stay on one process."""
         if self.balance == "pairs":
             return partial(sampling.paired_order, samples.labels, samples.sources()), 2
         if self.balance == "classes":
@@ -100,18 +100,20 @@ class Sampling:
 
 
 class CropDataset(Dataset[dict[str, Tensor]]):
-    """Batches with `x` uint8 [B, 3, H, W] or [B, T, 3, H, W], labels `y` [B], and `index` [B] (rows of `table`).
+    """A data set that returns batches: `x` uint8 [B, 3, H, W] or [B, T, 3, H, W], `y` [B], `index` [B].
+
+    `y` is the label, 0 real, 1 fake, and `index` is the row of `table`.
 
     If `features` is set, batches contain `features` [B, F] or [B, T, F] instead of `x`, and no pixels are read.
 
     Args:
         store: the prepared crops.
         items: rows of the manifest to use; all of them must have been prepared.
-        how: the sampling.
+        how: how samples are taken from the crops.
         seed: seed of the random draws, which differ in each epoch; None uses fixed frames (evaluation).
         augment: augments in the worker, (x uint8, one seed per sample) -> x; only used with a seed.
         masks: also return `mask` uint8 [B, 1, H, W], 255 where the picture was manipulated; only for single frames.
-        attributes: names of the attributes to return as `attributes` float [B, A], 1 yes, 0 no.
+        attributes: names of the attributes to return as `attributes` float [B, A]: 1 for yes, 0 for no.
     """
 
     def __init__(
@@ -146,7 +148,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         self._attributes = None if known is None else torch.from_numpy(known.to_numpy(np.float32, copy=True))
 
     def _describe(self, spans: list[Any], items: pd.DataFrame) -> pd.DataFrame:
-        """Return a table with one row per sample; `frame` and `time` are those of its first frame in evaluation."""
+        """Return a table with one row per sample; `frame` and `time` are of the first frame used in evaluation."""
         names = [item for item, _ in spans]
         first = [self._choose(index, None)[0] for index in range(len(names))]
         return pd.DataFrame(
@@ -164,7 +166,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return len(self._spans)
 
     def sources(self) -> sampling.Indices:
-        """Return, for each sample [N], the index of a sample of its item's source; -1 if there is no such sample.
+        """Return for each sample [N] the index of a sample of its source (the original); -1 if there is none.
 
         Sample k of a fake gets sample k of the source or, if the source has fewer samples, the source's last sample.
         """
@@ -192,7 +194,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return np.asarray(span[sampling.even(len(span), how.frames, rng)])
 
     def pixels(self, index: Sequence[int]) -> Tensor:
-        """Return the stored crops of these samples in evaluation, uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
+        """Return the stored crops that evaluation uses for these samples, uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
         flat = np.concatenate([self._choose(number, None) for number in index])
         return self._clips(torch.from_numpy(self.store.pixels(self._shard[flat], self._offset[flat])))
 

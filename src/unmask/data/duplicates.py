@@ -53,7 +53,7 @@ def read(folder: Path) -> pd.DataFrame:
 
 
 def write(folder: Path) -> None:
-    """Find the look-alike pairs of a new store and write its duplicates.csv, so that training need not find them."""
+    """Find the look-alike pairs of a new store and write duplicates.csv, so that training need not find them."""
     write_text(folder / DUPLICATES, read(folder).to_csv(index=False))
 
 
@@ -108,7 +108,7 @@ def placed(pairs: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
 
 
 def leaks(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return the `placed` pairs that are unrelated and in different splits."""
+    """Return the pairs of unrelated items in different splits; `pairs` is the result of `placed`."""
     return pairs[~pairs["related"].astype(bool) & (pairs["split_a"] != pairs["split_b"])]
 
 
@@ -145,7 +145,7 @@ def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
 
 
 def words(pairs: pd.DataFrame) -> str:
-    """Return a sentence that counts related and unrelated pairs (see `placed`); "" if there are no pairs."""
+    """Return a sentence with the numbers of related and unrelated `pairs` (from `placed`); "" if there are none."""
     unrelated = pairs[~pairs["related"].astype(bool)]
     kinds = {
         "related (a fake and its original, or items of one group)": len(pairs) - len(unrelated),

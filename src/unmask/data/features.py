@@ -77,8 +77,8 @@ class Encoding(NamedTuple):
     """How a frozen encoder is run.
 
     Attributes:
-        exact: float [N, 3, H, W] in [0, 1] on the device -> [N, F], at the Trainer's precision.
-        rough: like `exact`, but in bfloat16; used if its error is at most `FAITHFUL`. If None, `exact` is used.
+        exact: function that encodes float [N, 3, H, W] in [0, 1] on the device -> [N, F], at the Trainer's precision.
+        rough: like `exact`, but in bfloat16; used if its error is at most `FAITHFUL`. None always uses `exact`.
         precision: precision of `exact`, as named by the Trainer.
         device: the device of `exact` and `rough`.
     """
@@ -183,7 +183,7 @@ def _sample(store: CropStore) -> NDArray[np.int64]:
 def _on_all_cores(encode: Encode, device: torch.device | str) -> Iterator[Encode]:
     """Yield a function that splits each batch over the CPU cores, one thread each; on a GPU, yield `encode` itself.
 
-    This way, the cores need not wait for each other in every layer: InceptionResnetV1 is 25 % faster on two cores.
+    The cores then need not wait for each other in every layer. This makes InceptionResnetV1 25 % faster on two cores.
     """
     cores = torch.get_num_threads()
     if torch.device(device).type != "cpu" or cores == 1:
@@ -205,7 +205,7 @@ def _on_all_cores(encode: Encode, device: torch.device | str) -> Iterator[Encode
 def _encoded(
     store: CropStore, encode: Encode, image_size: int, device: torch.device | str, rows: NDArray[np.int64]
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield batches of features for these rows of the crop table."""
+    """Encode these rows of the crop table, and yield their features batch by batch."""
     shard, offset = store.crops["shard"].to_numpy()[rows], store.crops["offset"].to_numpy()[rows]
     for start in range(0, len(rows), BATCH):
         at = slice(start, start + BATCH)

@@ -37,7 +37,7 @@ class Jpeg(nn.Module):
             raise ValueError(f"subsampling={self.subsampling}: expected some of {', '.join(SUBSAMPLINGS)}")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform uint8 [(T,) 3, S, S] -> the same shape."""
+        """Transform a picture or clip, uint8 [(T,) 3, S, S] -> the same shape."""
         how = {"quality": _draw(self.quality), "subsampling": self.subsampling[_draw((0, len(self.subsampling) - 1))]}
         return _each(x, lambda picture: saved(picture, "JPEG", **how))
 
@@ -54,7 +54,7 @@ class WebP(nn.Module):
         self.quality = _range(quality, 1, 100)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform uint8 [(T,) 3, S, S] -> the same shape."""
+        """Transform a picture or clip, uint8 [(T,) 3, S, S] -> the same shape."""
         quality = _draw(self.quality)
         return _each(x, lambda picture: saved(picture, "WEBP", quality=quality, method=2))
 
@@ -73,7 +73,7 @@ class Resample(nn.Module):
         self.smallest = smallest
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform uint8 [(T,) 3, H, W] -> the same shape."""
+        """Transform a picture or clip, uint8 [(T,) 3, H, W] -> the same shape."""
         factor = self.smallest + (1 - self.smallest) * float(torch.rand(()))
         down, up = (FILTERS[_draw((0, len(FILTERS) - 1))] for _ in range(2))
 
@@ -98,13 +98,13 @@ class Noise(nn.Module):
             raise ValueError(f"sigma={list(sigma)}: expected [lowest, highest] between 0 and 1")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform uint8 [(T,) 3, S, S] -> the same shape."""
+        """Transform a picture or clip, uint8 [(T,) 3, S, S] -> the same shape."""
         sigma = 255 * (self.low + (self.high - self.low) * float(torch.rand(())))
         return (x + sigma * torch.randn(x.shape[-3:])).round().clamp(0, 255).to(x.dtype)
 
 
 class SomeOf(nn.Module):
-    """Apply randomly chosen transforms in random order.
+    """Apply a random number of randomly chosen transforms in random order.
 
     Args:
         transforms: the transforms.
@@ -118,7 +118,7 @@ class SomeOf(nn.Module):
         self.transforms, self.most = list(transforms), most
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform uint8 [(T,) 3, S, S] -> the same shape."""
+        """Transform a picture or clip, uint8 [(T,) 3, S, S] -> the same shape."""
         order = torch.randperm(len(self.transforms)).tolist()
         for at in order[: _draw((0, self.most))]:
             x = self.transforms[at](x)
@@ -138,5 +138,5 @@ def _draw(bounds: tuple[int, int]) -> int:
 
 
 def _each(x: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
-    """Change every picture of uint8 [(T,) 3, H, W] -> the same shape."""
+    """Change the picture, or every frame of the clip, uint8 [(T,) 3, H, W] -> the same shape."""
     return torch.from_numpy(each(x.reshape(-1, *x.shape[-3:]).numpy(), change)).reshape(x.shape)

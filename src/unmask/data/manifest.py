@@ -31,12 +31,12 @@ class Item:
     Args:
         item: unique name, `dataset/method/clip`.
         path: the file, relative to the data set's root, with forward slashes.
-        label: 0 real, 1 fake, regardless of the convention in the data set's lists.
+        label: 0 real, 1 fake; the lists of a data set may use the opposite convention.
         method: `real`, or the name of the manipulation.
-        source: name of the item that a fake was made from; used to pair real and fake.
+        source: name of the item from which a fake was made; used to pair real and fake items.
         groups: names that must not be in two splits: the people filmed or swapped in, or the source painting.
         official_test: whether the official test list contains the item.
-        predefined: the item's split according to the data set itself; None if the data set assigns no split.
+        predefined: the split that the data set itself assigns to the item; None if it assigns none.
         mask: path of the mask, relative to the root; manipulated pixels are white. None if the item has no mask.
         attributes: attributes of the picture by name: 1 yes, 0 no, or a word, such as the name of a mask.
     """
@@ -165,7 +165,7 @@ def _shared(rows: pd.DataFrame, column: str, what: str) -> list[str]:
     for value, group in list(bad.groupby(column))[:10]:
         members = group.drop_duplicates("split" if column == "groups" else ["item", "split"])
         where = ", ".join(f"{row.item} ({row.split})" for row in members.itertuples())
-        lines.append(f"{what}{f' {value}' if column == 'groups' else ''} in two splits: {where}")
+        lines.append(f"{what}{f' {value}' if column == 'groups' else ''} is in two splits: {where}")
     more = bad[column].nunique() - len(lines)
     return lines + ([f"and {more} more of this kind"] if more > 0 else [])
 
@@ -182,7 +182,7 @@ def _contradicting(rows: pd.DataFrame, column: str, what: str) -> list[str]:
 
 
 def _same_pixels(frames: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """Return the items with the same crops as an unrelated item, in the columns `item`, `split`, `label`, `pixels`."""
+    """Return the items whose crops equal those of an unrelated item; columns `item`, `split`, `label`, `pixels`."""
     both = frames[frames.groupby("hash")["label"].transform("nunique") > 1]
     whole = frames[frames["item"].isin(both["item"])].groupby("item")["hash"].agg(lambda hashes: " ".join(hashes))
     rows = items[["item", "split", "label"]].merge(whole.rename("pixels"), on="item")
@@ -195,7 +195,9 @@ def _same_pixels(frames: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
 
 
 def relations(items: pd.DataFrame) -> Callable[[str, str], bool]:
-    """Return a function that tells whether two items are source and fake, or have the same source or a common group.
+    """Return a function that tells whether two items are related.
+
+    They are related if one is the source of the other, if they have the same source, or if they share a group.
 
     Args:
         items: `item`, `groups` and `source`.

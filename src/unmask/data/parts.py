@@ -1,4 +1,4 @@
-"""Parts: during preparation, the result of each item is in a separate file, so that a killed run can resume."""
+"""Parts: during preparation, the result of each item is stored in its own file, so that a killed run can resume."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ UNREADABLE = (BadZipFile, ValueError, KeyError, EOFError, zlib.error, NotImpleme
 
 
 class DamagedPart(DamagedError):
-    """The crops of one item changed on disk before the store was merged."""
+    """The file with the crops of one item was damaged before all such files were merged into the store."""
 
 
 class About(TypedDict):
@@ -41,7 +41,7 @@ class About(TypedDict):
 
 
 def measured(crops: Crops) -> Statistics:
-    """Return the `statistics` and `notes` of a file's crops as columns of the table of items."""
+    """Return the `statistics` and `notes` of a file's crops as {column of the table of items: value}."""
     return {f"{STATISTIC}{name}": value for name, value in crops.statistics.items()} | crops.notes
 
 

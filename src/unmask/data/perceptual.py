@@ -59,7 +59,7 @@ def distance(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint8]:
 def near(
     thumbs: NDArray[np.uint8], owner: Rows, most: int = DISTANCE, least: float = CORRELATION
 ) -> tuple[Rows, Rows, NDArray[np.uint8], NDArray[np.float32]]:
-    """Find all pairs of pictures of different owners that look the same.
+    """Find all pairs of pictures that look the same and belong to different items.
 
     Args:
         thumbs: thumbnails [N, 32, 32]; nearly uniform thumbnails (see `FLAT`) are in no pair.
@@ -87,7 +87,7 @@ def near(
 
 
 def candidates(hashes: NDArray[np.uint64], most: int, owner: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """Yield all pairs (rows of different owners) whose hashes differ in at most `most` bits; pairs may be repeated.
+    """Yield all pairs of rows whose hashes differ in at most `most` bits and whose owners differ; pairs may repeat.
 
     Not all N^2 pairs are compared. If two hashes differ in at most `most` bits, at least one of their four 16-bit bands
     differs in at most `most` // 4 bits. So only hashes with such a similar band are compared (multi-index hashing:

@@ -50,7 +50,7 @@ def prediction_table(
 
 @torch.inference_mode()
 def score_samples(network: nn.Module, samples: "CropDataset", loader: "Loader", localises: bool) -> Tensor:
-    """Compute logits as in evaluation, but without a Trainer; return the logits [N] on the CPU.
+    """Compute the logits of samples as in evaluation, but without a Trainer; return them on the CPU [N].
 
     Args:
         network: a detector network in eval mode; it is run on the device of its parameters.

@@ -61,7 +61,7 @@ def prepare(
         num_workers: number of worker processes; 0 prepares in this process.
         timeout: maximum time per item, s; slower items are rejected. No limit with num_workers=0.
         rerun: whether to delete earlier results and start over.
-        progress: (iterator over one result per item, their number) -> an equal iterator that also shows the progress.
+        progress: maps (iterator over results, number of items) to an equal iterator that also shows the progress.
         max_rejected: maximum fraction of items that may fail.
         memory: GB that a process may use (see `workers.run`); no limit with num_workers=0.
 
@@ -152,7 +152,9 @@ def _tasks(items: pd.DataFrame) -> list[Task]:
 
 
 def reopen(root: Path, folder: Path, recipe: Recipe) -> None:
-    """Open a folder for crops that are not made from files: save them with `write_part`, then call `merge_parts`.
+    """Open a store's folder to add crops that are not made from files.
+
+    Save the crops with `write_part`, then call `merge_parts`.
 
     A complete store is first converted back to one file per item (a part), so that items can be added.
 
@@ -167,7 +169,7 @@ def reopen(root: Path, folder: Path, recipe: Recipe) -> None:
 
 
 def merge_parts(items: pd.DataFrame, folder: Path) -> CropStore:
-    """Merge the parts in a folder, one file per item, into a store; no limit on rejected items."""
+    """Merge the parts in a folder (one file per item) into a store; any number of items may be rejected."""
     with lock(folder, alone=True):
         return _merge(items, folder, max_rejected=1.0)
 
@@ -191,7 +193,7 @@ def _about(root: Path, recipe: Recipe) -> dict[str, object]:
 
 
 def _finished(items: pd.DataFrame, root: Path, folder: Path, recipe: Recipe) -> CropStore | None:
-    """Return the store, or None if it is not finished; raise StoreError if its items or its recipe differ."""
+    """Return the store, or None if it is not finished; raise StoreError if it has other items or another recipe."""
     if not (folder / "crops.parquet").is_file():
         return None
     store = CropStore(folder)

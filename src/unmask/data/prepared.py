@@ -1,4 +1,4 @@
-"""The prepared crops of a data set: their folder, whether they match the raw files, and the command to make them."""
+"""The prepared crops of a data set: find their folder, check that they match the raw files, say how to make them."""
 
 import shlex
 from pathlib import Path
@@ -15,7 +15,7 @@ from unmask.data.stores import store_folder
 
 
 def members(source: Source, split: Split, recipe: Recipe, prepared: str | Path) -> "list[tuple[Prepared, Split]]":
-    """Return (crops, split) for each data set in a source; `split` is for data sets without a split of their own."""
+    """Return (prepared crops, split) for each data set in a source; `split` is used for data sets that define none."""
     return [(Prepared(part, recipe, prepared), own or split) for part, own in source.parts]
 
 
@@ -53,7 +53,7 @@ class Prepared:
 
     @property
     def store(self) -> CropStore:
-        """The opened store.
+        """The store of crops, opened for reading.
 
         Raises:
             StoreError: there are no crops made by this recipe; the message contains the command to run.
@@ -75,7 +75,7 @@ class Prepared:
     def raw(self) -> Path | None:
         """The folder of the raw files: `root` or, if it does not exist, the folder from which the crops were made.
 
-        None if neither folder exists. Also None for generated data: the files have watermarks, but the crops do not.
+        None if neither folder exists. Also None for generated data, whose files have watermarks, unlike its crops.
         """
         if self.source.crops is not None:
             return None

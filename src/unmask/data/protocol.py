@@ -13,7 +13,7 @@ from unmask.data.split import Split
 
 
 class Description(NamedTuple):
-    """The data and settings that determine the description of a protocol.
+    """The data and settings that `describe` needs to describe an evaluation protocol.
 
     Attributes:
         name: name of the data set.
@@ -22,8 +22,8 @@ class Description(NamedTuple):
         sampling: how samples are taken.
         recipe: turns a file into crops.
         image_size: side of the network's input, px.
-        members: the prepared crops of each data set, and how the data set is divided.
-        blended: whether training and validation use self-blends.
+        members: the prepared crops of each data set, and the rule by which it is divided.
+        blended: whether the fakes in training and validation are self-blends.
         features: description of the precomputed features of a frozen encoder; "" without them.
         fingerprint: fingerprint of the crops.
         duplicates: the pairs of items that look alike.

@@ -47,7 +47,7 @@ class Recipe(Protocol):
         """Map landmarks [N, 5, 2] of faces with boxes [N, 4] from frame px to crop px."""
 
     def cut(self, frames: NDArray[np.uint8], numbers: NDArray[np.int64], times: NDArray[np.float64]) -> Crops:
-        """Return the crops of frames [N, H, W, 3] with numbers [N] and times [N], s; raise as `__call__` does."""
+        """Return the crops of frames [N, H, W, 3] with numbers [N] and times [N] in s; for errors, see `__call__`."""
 
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
         """Return the crops of one file, and of its mask if `masks` is true; raise a ValueError if no crop is found."""

@@ -1,4 +1,4 @@
-"""Choose the frames of samples and the order of samples, without a random generator that is kept between calls.
+"""Choose the frames of samples and the order of samples, without keeping a random generator between calls.
 
 The order is seeded by (seed, epoch), and a sample's draws are seeded by (seed, epoch, index). So a run that is resumed
 after an interruption sees exactly the same samples as without the interruption.
@@ -20,7 +20,7 @@ def draw_seed(seed: int, epoch: int, index: int) -> int:
 
 
 def even(total: int, num: int, rng: np.random.Generator | None = None) -> Indices:
-    """Divide `total` positions into `num` equal intervals; return one position of each: the middle, or drawn by `rng`.
+    """Divide `total` positions into `num` equal intervals; return the middle of each, or one position drawn by `rng`.
 
     If `total` is less than `num`, positions are repeated evenly.
     """
@@ -188,7 +188,7 @@ class ResumableLoader(DataLoader[Any]):
         return {"batches": self.served}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Skip the number of batches in `state` at the start of the next epoch."""
+        """Let the next epoch start after the batches that `state` counts as done."""
         assert isinstance(self.sampler, CountedSampler) and self.batch_size
         done = state["batches"] >= len(self)
         self.served = 0 if done else state["batches"]

@@ -24,7 +24,7 @@ class Source:
     Args:
         name: name of the data set, the prefix of its items' names, and the folder name of its crops.
         root: the folder of the raw files.
-        demo: whether the data is rendered; if true, reports mark all metrics on it as metrics on rendered data.
+        demo: whether the data is rendered; if true, reports mark all its metrics as metrics on rendered data.
     """
 
     HOME = ""  #: where to download the data set

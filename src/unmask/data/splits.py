@@ -53,9 +53,9 @@ def identity_disjoint(
         splits.loc[_deal(free, component.loc[free.index], share, seed)] = "test"
         if not (splits == "test").any():
             raise ManifestError(
-                f"no component of the swap graph can be held out for the test split (test_fraction={test_fraction:g}, "
-                f"{component.nunique()} components); set data.split.protocol=official or predefined, or increase "
-                "data.split.test_fraction"
+                "no group of people who are connected by swaps can be held out for the test split "
+                f"(test_fraction={test_fraction:g}, {component.nunique()} groups); set data.split.protocol=official or "
+                "predefined, or increase data.split.test_fraction"
             )
     rest = items[splits == "train"]
     free = rest[component.loc[rest.index] != _largest(component.loc[rest.index])]
@@ -112,7 +112,7 @@ DEAL_TEST = ("identity_disjoint", "random_groups")  # protocols that use `test_f
 
 
 def _component(items: pd.DataFrame) -> pd.Series:
-    """Return the connected component of each row; a row without groups forms its own component.
+    """Return for each row the connected component of its groups; a row without groups forms its own component.
 
     With the column `sha256`, files with the same bytes are also connected. With the column `twin` (see
     duplicates.joined), unrelated items that look alike are also connected.
@@ -142,7 +142,7 @@ def _largest(component: pd.Series) -> str:
 
 
 def _deal(items: pd.DataFrame, group: pd.Series, fraction: float, seed: int) -> pd.Index:
-    """Choose whole groups in a random order drawn by `seed`; return their rows, about `fraction` of each class."""
+    """Choose whole groups in a random order drawn by `seed`; return the rows, about `fraction` of each class."""
     # Number the groups in the order of their names: with hundreds of thousands of groups, numbers are faster.
     number, names = pd.factorize(group, sort=True)
     usable = items["rejected"].isna().to_numpy()

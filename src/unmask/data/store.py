@@ -45,7 +45,7 @@ class StoreError(ValueError):
 
 
 class CropStore:
-    """A finished store, opened for reading."""
+    """A finished store of prepared crops, opened for reading."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,7 +66,7 @@ class CropStore:
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """How the crops were made."""
+        """The settings with which the crops were made, from recipe.json."""
         return read_json(self.folder / "recipe.json", AGAIN)
 
     @cached_property
@@ -83,11 +83,11 @@ class CropStore:
         return {"folder": self.folder, "_shards": {}, "_read_bytes": 0}  # each process opens its own memory map
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the crops at shards and offsets, both [N] -> uint8 [N, 3, S, S]."""
+        """Return the crops at these shard numbers [N] and offsets [N] -> uint8 [N, 3, S, S]."""
         return self._read("crops", shard, offset)
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the masks at shards and offsets, both [N] -> uint8 [N, 1, S, S], 255 where manipulated.
+        """Return the masks at these shard numbers [N] and offsets [N] -> uint8 [N, 1, S, S], 255 where manipulated.
 
         Raises:
             StoreError: the recipe kept no masks.
@@ -111,7 +111,7 @@ class CropStore:
         return out
 
     def of_item(self, item: str, frames: list[int] | None = None) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
-        """Return the crop table's rows and the pixels [N, 3, S, S] of one item in these frames (None: all frames)."""
+        """Return one item's rows of the crop table and their pixels [N, 3, S, S]; `frames` None means all frames."""
         rows = self.crops[self.crops["item"] == item]
         if frames is not None:
             rows = rows[rows["frame"].isin(frames)]
@@ -124,7 +124,7 @@ class CropStore:
 
 
 class MemoryStore:
-    """Crops in memory with the interface of a store, for files that belong to no data set.
+    """Crops that are held in memory and have the interface of a store, for files that belong to no data set.
 
     Args:
         crops: {item: its crops}; all crops have the same size. The labels are unknown and set to 0.
@@ -140,7 +140,7 @@ class MemoryStore:
         self.items = pd.DataFrame({"item": list(crops), "label": 0, "method": "unknown"})
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the crops at shards and offsets, both [N] -> uint8 [N, 3, S, S]."""
+        """Return the crops at these shard numbers [N] and offsets [N] -> uint8 [N, 3, S, S]."""
         return np.asarray(self._pixels[offset])
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:

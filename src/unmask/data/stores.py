@@ -26,10 +26,10 @@ class Store(Protocol):
         """The table of crops: `item`, `track`, `frame`, `time`, `shard`, `offset`."""
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the crops at shards and offsets, both [N] -> uint8 [N, 3, S, S]."""
+        """Return the crops at these shard numbers [N] and offsets [N] -> uint8 [N, 3, S, S]."""
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the masks at shards and offsets, both [N] -> uint8 [N, 1, S, S], 255 where manipulated."""
+        """Return the masks at these shard numbers [N] and offsets [N] -> uint8 [N, 1, S, S], 255 where manipulated."""
 
 
 def store_folder(prepared: Path, name: str, key: str) -> Path:
@@ -38,7 +38,7 @@ def store_folder(prepared: Path, name: str, key: str) -> Path:
 
 
 def of_item(store: Store, item: str, frames: Sequence[int]) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
-    """Return the crop table's rows and the pixels [N, 3, S, S] of one item in these frames."""
+    """Return one item's rows of the crop table in these frames, and their pixels [N, 3, S, S]."""
     rows = store.crops[(store.crops["item"] == item) & store.crops["frame"].isin(frames)]
     return rows, store.pixels(rows["shard"].to_numpy(), rows["offset"].to_numpy())
 
@@ -62,11 +62,11 @@ class JoinedStore:
         return hashlib.sha256("\n".join(store.fingerprint for store in self.stores).encode()).hexdigest()[:12]
 
     def pixels(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the crops at shards and offsets, both [N] -> uint8 [N, 3, S, S]."""
+        """Return the crops at these shard numbers [N] and offsets [N] -> uint8 [N, 3, S, S]."""
         return self._read("pixels", shard, offset)
 
     def masks(self, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the masks at shards and offsets, both [N] -> uint8 [N, 1, S, S], 255 where manipulated."""
+        """Return the masks at these shard numbers [N] and offsets [N] -> uint8 [N, 1, S, S], 255 where manipulated."""
         return self._read("masks", shard, offset)
 
     def _read(self, kind: str, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:

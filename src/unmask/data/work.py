@@ -17,7 +17,7 @@ Task = tuple[str, str, str | None]  # item, path, mask
 
 @dataclass
 class Work:
-    """Prepare an item in a worker process: write the result to disk; return the reason if the item is rejected."""
+    """A function for worker processes: it prepares one item and writes the result to disk."""
 
     folder: Path
     root: Path
@@ -43,7 +43,10 @@ class Work:
 def record(
     folder: Path, root: Path, results: Iterator[tuple[Task, str | workers.TaskError | None]]
 ) -> Iterator[str | None]:
-    """Yield for each item the reason of its rejection, or None; save crashed or hung items, so they are not retried."""
+    """Yield for each item the reason why it was rejected, or None.
+
+    Items that crashed or hung are saved as rejected, so that they are not retried.
+    """
     for (item, path, _), result in results:
         if isinstance(result, workers.TaskError):
             keep(folder, item, None, file_size(root / path), str(result))

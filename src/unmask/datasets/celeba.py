@@ -19,7 +19,7 @@ Table = dict[str, list[int]]  # file name of a picture -> values of the picture
 
 
 class CelebA(Source):
-    """CelebA: the pictures in `img_align_celeba`, with attributes, official split and identities if the lists exist."""
+    """CelebA: the pictures in `img_align_celeba`. Attributes, official split and identities are read if they exist."""
 
     HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (for research), or Kaggle's celeba-dataset"
     LAYOUT = f"""\
@@ -64,7 +64,7 @@ at random."""
         raise ManifestError(f"no .jpg in {self.root / PICTURES}\n{self.explain()}")
 
     def _table(self, name: str, allowed: set[int] | None, without: str) -> tuple[list[str], Table]:
-        """Return the column names and rows of a list; if the list is missing, warn and return no names and no rows."""
+        """Return the column names and rows of a list; if the list is missing, warn, and return empty results."""
         places = [self.root / folder / f"{name}{kind}" for folder in ("", "Anno", "Eval") for kind in (".txt", ".csv")]
         path = the_only(places, f"the list {name}")
         if path is not None:

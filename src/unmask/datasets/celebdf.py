@@ -1,8 +1,8 @@
 """Celeb-DF v1 and v2 (arXiv:1909.12962), and other data with the same layout.
 
 The fake `id{a}_id{b}_{n}.mp4` was made from `Celeb-real/id{a}_{n}.mp4`: person a was filmed, and the face of person b
-was swapped in. This is what the authors say in issue 6 of yuezunli/celeb-deepfakeforensics. In the official list, label
-1 means real.
+was swapped in, as the authors confirm in issue 6 of yuezunli/celeb-deepfakeforensics. In the official list, label 1
+means real.
 """
 
 import re

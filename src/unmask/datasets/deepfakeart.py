@@ -110,7 +110,7 @@ The originals alone are enough for `unmask inpaint`, which makes forgeries of th
                 names = pair[:1] if only_originals else pair
                 for lost in (name for name in names if f"{CATEGORY}/{number}/{name}" not in on_disk):
                     raise ManifestError(
-                        f"{path} lists {CATEGORY}/{number}/{lost}, which {self.root} lacks: the download is incomplete"
+                        f"{path} lists {CATEGORY}/{number}/{lost}, but {self.root} lacks it: the download is incomplete"
                     )
                 if split_of.setdefault(number, split) != split:
                     raise ManifestError(f"{path}: painting {number} is also in {split_of[number]}_similar.json")

@@ -21,7 +21,7 @@ TEST_FOLDER = "test_videos"  # folder of the videos of a labels.csv in Kaggle's 
 
 
 class DFDC(Source):
-    """DFDC: folders with a metadata.json are divided by original video; a folder with a labels.csv is for testing."""
+    """DFDC: folders with a metadata.json (divided by original video), and folders with a labels.csv (for testing)."""
 
     HOME = "https://ai.meta.com/datasets/dfdc (with an account; for research), or Kaggle's deepfake-detection-challenge"
     LAYOUT = f"""\
@@ -57,7 +57,7 @@ validation; without a test set, the parts are split at random by original video.
         return items + [item for place in tests for item in self._test(place)]
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """Return the published numbers for the data in this copy: the training parts, the public test set, or both."""
+        """Return the published numbers of real and fake videos for what this copy contains: training, test or both."""
         if self.demo:
             return {}
         tests = items["predefined"] == "test"

@@ -1,7 +1,7 @@
 """FaceForensics++ (arXiv:1901.08971), with FaceShifter and Google's DeepFakeDetection in the same layout.
 
 In the fake `<target>_<source>.mp4`, the face or expression of the video `source` was transferred to the video `target`.
-The official lists contain pairs of videos. Each video of a pair is the source for the other video of the pair.
+The official lists contain pairs of videos. Within a pair, each video is the source for a fake of the other.
 DeepFakeDetection shows actors (`<target>_<source>__<scene>__<id>.mp4`) and has no lists. Published work uses all of
 DeepFakeDetection for testing, and so does the protocol `predefined`. The other 1,000 sequences come from 977 YouTube
 videos, so a few people may be in two splits.
@@ -110,7 +110,7 @@ class FaceForensics(Source):
             self._check_complete(items, pairs)
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """Return 1,000 reals and 1,000 fakes per method (dataset/README.md of HOME); empty with DeepFakeDetection."""
+        """Return 1,000 reals and 1,000 fakes per method (dataset/README.md of HOME); {} with DeepFakeDetection."""
         return {} if self.demo or ACTED in self.methods else {"real": 1000, "fake": 1000 * len(self.methods)}
 
     def _videos(self, folder: str, original: bool) -> list[Path]:
@@ -188,7 +188,7 @@ class FaceForensics(Source):
             )
 
     def used(self, items: pd.DataFrame, protocol: str) -> pd.Series:
-        """Return whether each item is a fake of a chosen method, or an original for such fakes [N]."""
+        """Return for each item [N] whether it is a fake of a chosen method or an original of such fakes."""
         if absent := sorted(set(self.methods) - set(items["method"])):
             raise ManifestError(
                 f"data.methods: no crops of {', '.join(absent)} are prepared; prepare again with rerun=true, or choose "

@@ -22,7 +22,7 @@ class Folder(Source):
     Args:
         name: name of the data set: letters, digits, `_` and `-`.
         root: folder of the data set.
-        only: None, or `real` for generators. With `real`, the root may contain real media without a folder `real`.
+        only: None, or `real` to train generators; then the root may contain real files without a folder `real`.
         group: a regular expression, searched for in each file's path below `real` or `fake/METHOD` (without suffix).
             Files stay in one split if the first parentheses of the expression match the same text in their paths; if
             the expression has no parentheses, the whole match counts. `(.+)_frame` keeps the pictures of a video

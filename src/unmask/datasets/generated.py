@@ -1,4 +1,4 @@
-"""Data set for detectors: the output of a generator or face swapper, together with real pictures or faces."""
+"""A data set for training detectors: the output of a generator or face swapper, and real pictures or faces."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +17,8 @@ CROPS = "crops"  # folder of the crops in the output folder of `unmask sample` o
 class Generated(Source):
     """The output of `unmask sample` or `unmask swap`, as it was before watermarks and other marks were added.
 
-    The real pictures next to samples come from the generator's data set. They are resized as in its training and stay
-    in their split, so that neither generator nor detector is trained on a test picture. A swapped video is in
+    Samples are combined with real pictures from the generator's data set. The pictures are resized as in its training
+    and stay in their split, so that neither generator nor detector is trained on a test picture. A swapped video is in
     the same split as the original video. The person swapped in is in all splits.
 
     Args:

@@ -108,7 +108,7 @@ def named_once(path: Path, rows: Iterable[tuple[int | str, str, T]]) -> dict[str
 
 
 def the_only(places: Iterable[Path], what: str) -> Path | None:
-    """Return the path in `places` that exists; None if no path exists.
+    """Return the one path in `places` that exists; None if none of them exists.
 
     If several files exist and have the same bytes, the first path is returned.
 

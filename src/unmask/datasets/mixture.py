@@ -1,4 +1,4 @@
-"""Several data sets as one: detectors train on all data sets; the column `dataset` keeps their results apart."""
+"""Several data sets used as one. Detectors train on all of them; the column `dataset` keeps their results apart."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,8 +13,8 @@ from unmask.data.split import Split
 class Mixture(Source):
     """Several data sets used together. The recipe is the same for all data sets, but each data set has its own store.
 
-    Each data set is divided by its own `split`. Identical files or crops in different splits are also rejected if they
-    are in different data sets. Pictures that only look alike are not compared across data sets.
+    Each data set is divided by its own `split`. Identical files or crops in different splits are rejected, even if they
+    are in different data sets. Items that only look alike are searched for within each data set, not across data sets.
 
     Args:
         parts: {any name: data config of one data set}; only the keys `source` and `split` of these configs are used.

@@ -63,7 +63,7 @@ To use other paths, set, for example, data.people.A='films/anna_*.mp4'. To add a
         self.people = {str(key): str(pattern) for key, pattern in people.items()}
 
     def find_items(self) -> list[Item]:
-        """Return one item per file; its name contains the person and the path of the file."""
+        """Return one item per file; the item's name contains the person and the path of the file."""
         found: dict[str, tuple[str, Path]] = {}
         for person in self.people:
             files = list(self.files(person))
@@ -105,7 +105,10 @@ To use other paths, set, for example, data.people.A='films/anna_*.mp4'. To add a
 
 @dataclass(frozen=True)
 class PeopleSplit(Split):
-    """Hold out files of each person (see `split_per_identity`). The fractions are shares of each person's crops."""
+    """The split for face swaps: files of each person are held out, see `split_per_identity`.
+
+    The fractions are shares of each person's crops.
+    """
 
     protocol: str = "random_groups"
     test_fraction: float = 0.1
@@ -129,7 +132,7 @@ class PeopleSplit(Split):
 
 @dataclass(frozen=True)
 class PeopleSampling(Sampling):
-    """Sampling for face swaps: all persons are equally frequent, and batches contain `identity` and `mask`.
+    """The sampling for face swaps: all people are equally frequent, and batches contain `identity` and `mask`.
 
     Args:
         people: see `People`; `identity` is the position of the person in this mapping.
@@ -160,7 +163,10 @@ class PeopleSampling(Sampling):
         return data
 
     def order(self, samples: CropDataset) -> tuple[Order, int]:
-        """Return a function that draws an epoch's order with equally many faces of each person, and 1 (no pairs)."""
+        """Return a function that draws an epoch's order with equally many faces per person, and the unit 1.
+
+        The unit is the number of successive samples that must stay on one process.
+        """
         assert isinstance(samples, PeopleDataset)
         return partial(identity_balanced_order, samples.identity.numpy()), 1
 
@@ -265,7 +271,7 @@ def _order(rows: pd.DataFrame, share: float, rng: np.random.Generator) -> tuple[
 
 
 def _parts(items: pd.DataFrame, crops: pd.DataFrame, split: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Give each item the first split of its crops; crops in later splits become items `ITEM#val` or `ITEM#test`."""
+    """Give each item the first split that its crops are in; other crops become items `ITEM#val` or `ITEM#test`."""
     first = split.groupby(crops["item"]).agg(lambda found: min(found, key=("train", *HELD).index))
     apart = split != crops["item"].map(first)
     renamed = crops["item"].where(~apart, crops["item"] + "#" + split)

@@ -17,7 +17,10 @@ IRISES = floats([[62, 40, 26], [96, 66, 38], [72, 104, 140], [84, 112, 82], [100
 
 @dataclass(frozen=True)
 class Eye:
-    """The right eye: centre, half width, height above the centre (unit: half the face's width or height), and slope."""
+    """The right eye: centre, half width, height above the centre, and slope.
+
+    The unit of lengths is half the face's width or height.
+    """
 
     x: float
     y: float
@@ -28,7 +31,7 @@ class Eye:
 
 @dataclass(frozen=True)
 class Mouth:
-    """The mouth: half width, centre, thickness of each lip, rise of the corners (in the unit of `Eye`)."""
+    """The mouth: half width, vertical position, thickness of each lip and rise of the corners, in the unit of `Eye`."""
 
     w: float
     y: float
@@ -39,10 +42,10 @@ class Mouth:
 
 @dataclass(frozen=True)
 class Looks:
-    """A person's traits: RGB colours, `age` from 0 to 1, and the face's half width `w` and half height `h`.
+    """A person's traits: RGB colours, `age` from 0 to 1, and the shape of the face.
 
-    `w` and `h` are in px, for a pose of scale 1. `jaw` is the amount by which the face is narrower at the chin;
-    `square` is the exponent of the face's outline.
+    `w` and `h` are half the face's width and height in px, at scale 1. `jaw` is the amount by which the face is
+    narrower at the chin; `square` is the exponent of the face's outline.
     """
 
     skin: Image

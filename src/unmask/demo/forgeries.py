@@ -1,4 +1,4 @@
-"""Forgeries that repaint a face's texture, so that light, camera noise and codec are the same as in real videos."""
+"""Forgeries of the demo. They repaint only a face's texture; light, camera noise and codec are as in real videos."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -58,10 +58,10 @@ class Resynthesis:
 class Slide:
     """Shift the person's own inner face and change its brightness, both by small random amounts.
 
-    The amounts are drawn once per video or, with `flicker`, once per frame. This is done in all videos, real or fake.
-    A single frame of a temporal forgery therefore has exactly the distribution of a real frame (the same resampling,
-    shifts and gains), and only changes between frames reveal the forgery. If real videos were not resampled, a single
-    forged frame would be recognisable by its missing grain.
+    The amounts are drawn once per video or, for a temporal forgery (`flicker`), once per frame. All videos are treated
+    in this way, real or fake. A single frame of a temporal forgery therefore has exactly the distribution of a real
+    frame, and only changes between frames reveal the forgery. If real videos were not resampled, a single forged frame
+    would be recognisable by its missing grain.
 
     Attributes:
         shift: Shift to the right and down `[frames, 2]`, in px of the texture (about 0.7 x 1 px in the frame).
@@ -82,7 +82,7 @@ class Slide:
 
 
 def film(who: Person, scene: Scene, slide: Slide, forgery: Forgery | None, rng: Random) -> Iterator[NDArray[np.uint8]]:
-    """Yield frames `[SIZE, SIZE, 3]` of a person in a scene; `forgery` is a spatial forgery or None."""
+    """Yield frames `[SIZE, SIZE, 3]` of a person in a scene; `forgery`, if given, changes the face in each frame."""
     for number, pose in enumerate(scene.poses):
         texture = slide(who.texture(pose), number)
         yield scene.shoot(who, pose, texture if forgery is None else forgery(texture, pose), rng)

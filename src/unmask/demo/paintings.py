@@ -115,7 +115,7 @@ def make(r: Random, difficulty: float) -> tuple[NDArray[np.uint8], NDArray[np.ui
 
 
 def _solve(length: Callable[[float], int], wanted: int) -> float:
-    """Find the amount of noise for a file of `wanted` bytes; the length grows about as the square of the amount."""
+    """Find the amount of noise that gives a file of `wanted` bytes; its size grows about as the amount squared."""
     found = {amount: length(amount) for amount in (0.0, 6.0, 12.0)}
     for _ in range(2):
         amounts = sorted(found)

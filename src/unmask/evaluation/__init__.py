@@ -1,1 +1,1 @@
-"""Score detectors and generators."""
+"""Evaluate detectors, generators and face swappers."""

@@ -1,4 +1,4 @@
-"""The file `generation.json` in the folder of a run: metrics of a generator or swapper by data set and split."""
+"""Write `generation.json` in a run folder: the metrics of a generator or face swapper, by data set and split."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from unmask.runs.run import Run
 
 
 def keep(run: Run, data: DataModule, split: str, found: Settings) -> Path:
-    """Add groups of metrics to the entry of a data set and split, and return the path of the file.
+    """Add groups of metrics to a run's `generation.json`, in the entry of a data set and split; return its path.
 
     Args:
         run: the run.
@@ -29,7 +29,7 @@ def keep(run: Run, data: DataModule, split: str, found: Settings) -> Path:
 
 
 def _key(known: Settings, name: str, split: str, protocol: dict[str, str]) -> str:
-    """Return the key of a data set in `known`, made longer if the short key belongs to another split or manifest."""
+    """Return the key of a data set and split; it is longer if other data in `known` already has the short key."""
     rule, _, _ = protocol["Split"].partition(" ")
     for key in (f"{name}/{split}", f"{name}-{rule}/{split}"):
         before = known.get(key, {}).get("protocol", protocol)

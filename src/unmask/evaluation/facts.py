@@ -14,7 +14,7 @@ DETECTORS = ("detector", "segmenter")  # kinds of modules whose latency is measu
 
 
 def detector_facts(module: Module, data: DataModule, validation: pd.DataFrame | None) -> Settings:
-    """Return the entries of metrics.json for a detector; empty for modules without a prediction table.
+    """Return the entries of metrics.json for a detector; empty if `validation`, its prediction table, is None.
 
     Thresholds and calibration are fitted to the validation split (see `metrics.detection` and `metrics.calibrate`).
     """
@@ -38,8 +38,8 @@ def _flops(module: Module, data: DataModule) -> int | None:
 def measured_latency(module: Module, data: DataModule) -> Settings:
     """Return the entry `latency` of metrics.json: milliseconds for one sample at the run's input size.
 
-    The durations differ from run to run, so runs with equal results differ in this entry. It is empty for modules that
-    are not detectors, or if the network cannot run at batch size 1.
+    The durations differ from run to run, so runs with equal results differ in this entry. The result is empty if the
+    module is not a detector or its network cannot run at batch size 1.
     """
     if module.kind not in DETECTORS:
         return {}

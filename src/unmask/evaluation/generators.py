@@ -37,7 +37,7 @@ def evaluate_generator(run: Run, settings: Settings, data: DataModule, other: bo
         run: the run of a generator.
         settings: settings of `unmask evaluate`: split, count, seed, evaluator, lpips, trainer.
         data: the data module of the real images, before `setup`.
-        other: whether `data` differs from the data set that the run was trained on.
+        other: whether `data` is another data set than the one that the run was trained on.
     """
     split, count = settings["split"], settings["count"]
     if split not in ("val", "test"):
@@ -68,7 +68,7 @@ class _Task:
     Attributes:
         run: the run of the generator.
         module: the generator.
-        network: the evaluator: images -> features.
+        network: the evaluator, the network whose features are compared: images -> features.
         data: the data set of the real images.
         own: the data set that the generator was trained on.
         settings: settings of the command.
@@ -94,7 +94,7 @@ class _Task:
 
 
 def _evaluate(task: _Task) -> Settings:
-    """Compute the metrics of the samples, and plot samples with their nearest training images."""
+    """Compute the metrics of the samples, and plot some samples next to their nearest training images."""
     network, (lpips, reason) = task.network, task.perceptual
     real = task.seen(task.data, task.split, "real pictures")
     held = real if task.own is task.data else task.seen(task.own, task.split)
@@ -117,14 +117,14 @@ def _evaluate(task: _Task) -> Settings:
 def _nearest(
     task: _Task, sample: Callable[[Sequence[int]], Tensor], made: Tensor, training: Tensor, held: Tensor
 ) -> dict[str, float]:
-    """Compute the distances of samples and held-out images to the nearest training images; plot the closest ones."""
+    """Compute how far samples and held-out images are from their nearest training image; plot the closest samples."""
     distance, index = generation.nearest(made, training, min(NEIGHBOURS, len(training)))
     usual = generation.nearest(held, training, 1)[0][:, 0]
     near = {"samples": float(distance[:, 0].median()), f"{task.split} pictures": float(usual.median())}
     which, pictures = distance[:, 0].argsort()[:SHOWN].tolist(), _loading(task.own, "train", task.module.device)
     rows = [(sample([at]), pictures(index[at].tolist()), distance[at].tolist()) for at in which]
     words = (
-        f"left: the {len(which)} of {len(made)} samples nearest to training pictures; right: their nearest pictures",
+        f"left: the {len(which)} of {len(made)} samples nearest to training pictures; right: these training pictures",
         f"median distance to the nearest training picture, in features of '{task.network.name}':",
         " | ".join(f"{name} {value:.4g}" for name, value in near.items())
         + "; a sample far below these values is a copy",
@@ -134,7 +134,7 @@ def _nearest(
 
 
 def _pairwise(network: Any, lpips: Any) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
-    """Return the network, wrapped to also compute LPIPS between the halves of each batch, and a list of the results."""
+    """Wrap the network to also compute LPIPS between the halves of each batch; return it and the list of distances."""
     distances: list[Tensor] = []
 
     def look(x: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ def _loading(data: DataModule, split: str, device: torch.device) -> Callable[[Se
 
 
 def _sampling(task: _Task) -> Callable[[Sequence[int]], Tensor]:
-    """Return a function that makes the samples of given numbers, seeded as in `unmask sample`.
+    """Return a function that makes the samples with the given numbers, seeded as in `unmask sample`.
 
     If the generator is conditional, the samples get the attributes of real images.
     """
@@ -188,7 +188,7 @@ def _seen(network: Any, load: Callable[[Sequence[int]], Tensor], count: int, wha
 
 @torch.no_grad()
 def _reconstruct(task: _Task) -> Settings:
-    """Compute PSNR, SSIM and LPIPS of reconstructed images; if LPIPS is unavailable, return the reason in its place."""
+    """Compute PSNR, SSIM and LPIPS of reconstructed images; if LPIPS is unavailable, its value is the reason."""
     count, load = len(task.data.samples[task.split]), _loading(task.data, task.split, task.module.device)
     measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": generation.psnr, "ssim": generation.ssim}
     lpips, reason = task.perceptual
@@ -206,7 +206,10 @@ def _reconstruct(task: _Task) -> Settings:
 
 def _tell(run: Run, data: DataModule, split: str, found: Settings, given_back: Settings) -> None:
     kind = "demo metrics" if data.source.demo else "metrics"
-    say(f"{kind} of {run.name}: {found['samples']} samples against {found['real']} pictures of {data.name} ({split})")
+    say(
+        f"{kind} of {run.name}: {found['samples']} samples compared with {found['real']} pictures of {data.name} "
+        f"({split})"
+    )
     for name, value in {**found, **given_back}.items():
         if isinstance(value, float) or value is None:
             say(f"  {name}: {'undefined for so few pictures' if value is None else format(value, '.4g')}")

@@ -22,7 +22,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """One file to perturb in one step; `path` is the original file."""
+    """The task to perturb one file in one step; `path` is the original file."""
 
     step: Step
     item: str
@@ -31,7 +31,7 @@ class Task:
 
 @dataclass
 class Handle:
-    """Function for worker processes: perturb one file, and apply the recipe to the result.
+    """A function for worker processes that perturbs one file and applies the recipe to the result.
 
     Args:
         perturbations: the perturbations, by name.

@@ -14,7 +14,7 @@ WORKERS = 4  # maximum number of processes that perturb files
 
 
 def score_handled(suite: Suite, detection: Detection, out: Path) -> None:
-    """Run a suite on the test split of a run; an error only causes a warning, so that the run can finish."""
+    """Run a robustness suite on the test split; an error only causes a warning, so that the training can finish."""
     try:
         run_with_progress(suite, detection, "test", out)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Build the data of a run: its own data set, or another data set with the run's recipe, sampling and loader."""
+"""Build the data module of a run, for its own data set or for another one with the run's recipe and sampling."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Render a picture of a generator's samples, each in a row with its nearest training images."""
+"""Render a picture with one row per sample of a generator: the sample, then its nearest training images."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ TILE, LETTER = 96, 12  # px: minimum side of an image, and font size
 
 
 def poster(rows: Sequence[tuple[Tensor, Tensor, list[float]]], words: Sequence[str]) -> NDArray[np.uint8]:
-    """Render `words` above rows of images: a sample [1, 3, S, S], then its neighbours [K, 3, S, S] with K distances."""
+    """Render `words` above rows of images; a row is (sample [1, 3, S, S], neighbours [K, 3, S, S], K distances)."""
     tiles = []
     for sample, neighbours, distances in rows:
         labels = ["sample", *(f"{value:.4g}" for value in distances)]

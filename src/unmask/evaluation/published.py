@@ -115,8 +115,8 @@ def with_weights(settings: Settings, path: Path) -> Module:
 def load_published(network: nn.Module, path: Path) -> list[str]:
     """Load all tensors of a network from a state dict.
 
-    If all names in the file have the same prefix, such as `module.` or `network.`, this prefix is removed, unless a
-    name in the network has it, too.
+    If all names in the file have the same prefix, such as `module.` or `network.`, this prefix is removed, unless
+    names in the network also have it.
 
     Returns:
         Names of the tensors in the file that are not in the network.

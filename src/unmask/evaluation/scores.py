@@ -32,7 +32,7 @@ SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "
 
 
 class ScoresError(ValueError):
-    """Error for an invalid table of scores; the message names the file, the row, the column and the fix."""
+    """A table of scores is invalid; the message names the file, the row, the column and the fix."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Scores:
 
     Attributes:
         column: name of the column in the file.
-        words: content of the column: `logits` or `probabilities`; probabilities were converted to logits.
+        words: what the column contained, `logits` or `probabilities`; probabilities were converted to logits.
         table: prediction table with the columns `COLUMNS`; its splits are `train`, `val` and `test`.
     """
 
@@ -52,7 +52,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class _Sheet:
-    """The cells of a file by column; an empty cell and NaN are None."""
+    """The cells of a file by column; empty cells and NaN are stored as None."""
 
     path: Path
     cells: Mapping[str, Sequence[object]]
@@ -284,12 +284,12 @@ def _items(sheet: _Sheet, column: str) -> list[str]:
     texts = sheet.texts(column)
     for row, text in enumerate(texts):
         if text is None:
-            raise sheet.error(row, column, "empty; expected the name of the item")
+            raise sheet.error(row, column, "the cell is empty; expected the name of the item")
     return [str(text) for text in texts]
 
 
 def _mapped(sheet: _Sheet, column: str, known: Mapping[str, T], empty: T | None, words: str) -> list[T]:
-    """Replace the cells of a column, which are keys of `known`, by their values; an empty cell becomes `empty`."""
+    """Look up each cell of a column in `known` and return the values found; an empty cell becomes `empty`."""
     found = list[T]()
     for row, text in enumerate(sheet.texts(column)):
         value = empty if text is None else known.get(text.strip().lower())

@@ -1,9 +1,10 @@
 """Robustness suites: score a detector on perturbed test items, such as recompressed or resized ones.
 
 Perturbations of files change the raw files, and the run's recipe is applied again; each file without a detected face
-lowers the coverage. Perturbations of pixels change the stored crops. Each step applies one perturbation at one level
-and writes a prediction table `robustness/SUITE/NAME-LEVEL.parquet` in the run folder. An interrupted suite resumes with
-the steps that have no table. A finished step is repeated only if the items, the weights or the perturbation change.
+lowers the coverage (the share of scored items). Perturbations of pixels change the stored crops. Each step applies one
+perturbation at one level, and its prediction table is `robustness/SUITE/NAME-LEVEL.parquet` in the run folder. An
+interrupted suite resumes with the steps that have no table. A finished step is repeated only if the items, the weights
+or the perturbation change.
 """
 
 import hashlib
@@ -71,7 +72,7 @@ class Suite:
         return {"Perturbation": done, "Applied to": "files" if self.on_files(step, paths) else "stored crops"}
 
     def on_files(self, step: Step, paths: Mapping[str, Path] | None) -> bool:
-        """Return whether a step perturbs files; `paths` maps items to their raw files; None without raw files."""
+        """Return whether a step perturbs raw files, not crops; `paths` maps items to raw files, if these exist."""
         one = self.perturbations.get(step.name)
         if not isinstance(one, OnFiles) or paths is None:
             return False
@@ -79,7 +80,7 @@ class Suite:
         return (one.pictures or not any(pictures)) and (one.videos or all(pictures))
 
     def applicable(self, paths: Mapping[str, Path] | None) -> tuple["Suite", dict[str, str]]:
-        """Remove the perturbations that support neither these files nor crops.
+        """Remove the perturbations that can be applied neither to these files nor to stored crops.
 
         Returns:
             The remaining suite, and the reason for each removed perturbation, by name.
@@ -122,7 +123,7 @@ class Detection:
 
     Args:
         network: the network in eval mode, on its device.
-        localises: whether the network returns maps.
+        localises: whether the network returns a logit for each pixel instead of one per picture.
         data: the data module, after its `setup` was called.
         weights: the file of the weights; its hash is stored with each finished step.
     """
@@ -133,7 +134,7 @@ class Detection:
     weights: Path
 
     def score(self, crops: Mapping[str, Crops], items: pd.DataFrame) -> tuple[pd.DataFrame, torch.Tensor]:
-        """Score the crops of some items; return the table of their N samples and the logits [N]."""
+        """Score the crops {item: crops} of some `items`; return the table of their N samples and the logits [N]."""
         data = self.data
         known = items[items["item"].isin(list(crops))]
         samples = data.sampling.samples(MemoryStore(crops), known, data.recipe)
@@ -141,7 +142,7 @@ class Detection:
 
 
 class Scores:
-    """Collect the scores of one step; crops are scored in groups of at least `FLUSH`, except for the last group.
+    """The scores of one step, collected item by item; crops are scored as soon as at least `FLUSH` of them are held.
 
     Args:
         detection: the detector.

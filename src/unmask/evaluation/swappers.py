@@ -1,8 +1,8 @@
 """Evaluate a face swapper on held-out faces: reconstructions (A -> A) and swaps (A -> B).
 
 PSNR and SSIM compare the output of the network with the original face. All other metrics use the face as a swap shows
-it: the output, blended with the original by the mask that the network predicts. A figure whose weights are missing is
-"not run", with the reason and the fix. Other features give figures with other names.
+it: the output, blended with the original by the mask that the network predicts. If a metric needs weights that are
+missing, its value is "not run", with the reason and the fix. Metrics computed with other features have other names.
 """
 
 from collections import defaultdict
@@ -42,7 +42,7 @@ def evaluate_swapper(run: Run, settings: Settings, data: DataModule, other: bool
         run: the run of a swapper.
         settings: settings of `unmask evaluate`: split, evaluator, identity, lpips, trainer.
         data: the data module of the people, before `setup`.
-        other: whether `data` differs from the data set that the run was trained on.
+        other: whether `data` is another data set than the one that the run was trained on.
 
     Raises:
         ValueError: the data set does not contain people that the run can render, or the split is empty.
@@ -52,8 +52,8 @@ def evaluate_swapper(run: Run, settings: Settings, data: DataModule, other: bool
     known = list(data.source.people) if isinstance(data.source, People) else []
     if not known or not set(known) <= set(people):
         raise ValueError(
-            f"data={data.name} has the people {', '.join(known) or 'none'}; expected {', '.join(people)}, those of "
-            f"{run.name}: use data=people data.root=DIR"
+            f"data={data.name} has the people {', '.join(known) or 'none'}; expected {', '.join(people)}, the people "
+            f"of {run.name}: use data=people data.root=DIR"
         )
     data.augment = Augmentation()
     data.setup("test")
@@ -77,14 +77,15 @@ def evaluate_swapper(run: Run, settings: Settings, data: DataModule, other: bool
 
 @dataclass(frozen=True)
 class Tools:
-    """What a swapper is measured with.
+    """The networks with which a face swapper is measured.
 
     Attributes:
         evaluator: an evaluator of generated images, see `networks.evaluators`.
         embed: function that embeds faces, to compare people.
-        likeness: `identity` if `embed` is a face-recognition network, else `similarity_EVALUATOR`.
-        lpips: perceptual distance of two batches of faces, or None.
-        missing: reasons why metrics are not run: of reconstructions, of swaps, and of the evaluator.
+        likeness: name of the similarity of embeddings: `identity` for a face-recognition network, else
+            `similarity_EVALUATOR`.
+        lpips: (name, perceptual distance of two batches of faces, or None if LPIPS is unavailable).
+        missing: three mappings {metric: reason why it is not run}: of reconstructions, of swaps, and of the evaluator.
     """
 
     evaluator: Evaluator
@@ -94,13 +95,13 @@ class Tools:
     missing: tuple[dict[str, str], dict[str, str], dict[str, str]]
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the evaluator's features [N, F] and the embeddings [N, E] of faces, in one pass if both are equal."""
+        """Return the evaluator's features [N, F] and the embeddings [N, E] of faces; one network may compute both."""
         found = self.evaluator(x)
         return found, found if self.embed is self.evaluator else self.embed(x)
 
 
 def find_tools(settings: Settings, size: int, device: torch.device) -> Tools:
-    """Build the networks whose weights are at hand, and collect the reasons why the others are not.
+    """Build the networks whose weights are found, and collect the reasons why the other metrics are not run.
 
     Args:
         settings: `evaluator`, `identity` and `lpips`.
@@ -127,7 +128,7 @@ def find_tools(settings: Settings, size: int, device: torch.device) -> Tools:
 
 
 def find_evaluator(settings: Settings | None) -> tuple[Evaluator, str]:
-    """Build the evaluator; without a choice, it is the published Inception network if its weights are found.
+    """Build the evaluator; by default, the published Inception network or, without its weights, random features.
 
     Returns:
         The evaluator, and the reason why the Inception Score is not run ("" if it is).
@@ -149,17 +150,20 @@ class FaceSwapper(Protocol):
     """A module that renders a face as another person."""
 
     def swap(self, x: Tensor, identity: Tensor) -> tuple[Tensor, Tensor]:
-        """Faces [B, 3, S, S], indices of people [B] -> images [B, 3, S, S] and masks [B, 1, S, S], all in [0, 1]."""
+        """Render faces [B, 3, S, S] as the people with these indices [B] -> images [B, 3, S, S], masks [B, 1, S, S].
+
+        Faces, images and masks are in [0, 1].
+        """
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Measures a swapper.
+    """The measurement of a face swapper.
 
     Args:
         module: the swapper.
         people: number of people that it renders.
-        tools: what it is measured with.
+        tools: the networks with which it is measured.
     """
 
     module: FaceSwapper
@@ -192,7 +196,7 @@ class Measurement:
         return means | {self.tools.likeness: float(same.mean())}
 
     def _likeness(self, found: dict[str, Tensor]) -> dict[str, float]:
-        """Compare swapped faces with the mean real face of the target person, and with the faces they were made of."""
+        """Compare swapped faces with the mean real face of the target person, and with the faces they replaced."""
         real, who, target = normalize(found["embedded"]), found["who"], found["target"]
         typical = torch.stack(
             [real[who == person].mean(0) for person in range(self.people)]
@@ -217,7 +221,7 @@ class Measurement:
         return found if distance is None else found | {name: distance(shown, x)}
 
     def _swapped(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Embed each face rendered as each other person; each value has `people` - 1 rows per face."""
+        """Render each face as each other person and embed the results; each value has `people` - 1 rows per face."""
         x, who, found = batch["x"], batch["identity"], defaultdict[str, list[Tensor]](list)
         for step in range(1, self.people):
             target = (who + step) % self.people

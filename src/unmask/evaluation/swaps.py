@@ -25,7 +25,7 @@ SIDE = 160  # px: input size of the face-recognition network
 
 
 class SwapFigures:
-    """Accumulate the metrics of a video frame by frame, from aligned face crops without a watermark or label.
+    """Accumulates the metrics of a swapped video frame by frame, from aligned face crops without watermark or label.
 
     If a face is swapped to the same person, PSNR, SSIM and LPIPS measure the quality of the reconstruction. Otherwise,
     they measure how much the face was changed.
@@ -42,7 +42,7 @@ class SwapFigures:
         self._last: tuple[int, Tensor, Tensor] | None = None
 
     def add(self, number: int, crop: Pixels, pasted: Pixels, compare: bool = False) -> None:
-        """Add a frame: its face before and after the swap [S, S, 3]; `compare` also computes the further metrics."""
+        """Add a frame: its face [S, S, 3] before and after the swap; `compare` also computes the further metrics."""
         was, made = (torch.from_numpy(np.ascontiguousarray(x)).permute(2, 0, 1) / 255 for x in (crop, pasted))
         self._values["psnr"].append(float(generation.psnr(made[None], was[None])))
         self._values["ssim"].append(float(generation.ssim(made[None], was[None])))
@@ -119,7 +119,7 @@ def likeness(embed: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def find_identity(settings: Settings) -> tuple[nn.Module | None, str]:
-    """Build the face-recognition network of identity similarity.
+    """Build the face-recognition network that measures identity similarity.
 
     Returns:
         (network, ""), or (None, the reason why the metric is not run).
