@@ -54,7 +54,7 @@ def test_ctrl_c_in_each_verb_is_one_line_and_130(verb, monkeypatch, capsys):
         time.sleep(5)
 
     body.__wrapped__.__module__ = f"unmask.commands.{verb}"
-    line = f"unmask: interrupted{'; the same command resumes' if verb in RESUMED else ''}\n"
+    line = f"unmask: interrupted{'; run the same command again to resume' if verb in RESUMED else ''}\n"
     monkeypatch.setattr(sys, "argv", ["unmask", verb])
     monkeypatch.setattr(runpy, "run_module", lambda *_, **__: body())
     with pytest.raises(SystemExit) as stop:
@@ -127,7 +127,7 @@ def test_an_interrupted_training_says_so_and_resumes(workplace, demo_root, numbe
     job.send_signal(number)
     out, err = job.communicate(timeout=120)
     assert job.returncode == code
-    assert err == "unmask: interrupted; the same command resumes\n"
+    assert err == "unmask: interrupted; run the same command again to resume\n"
     epochs = [line for line in out.splitlines() if line.startswith("epoch ")]
     assert epochs and epochs[0].startswith("epoch 1 of 5000: loss ") and "val/frame_auroc" in epochs[0]
     log = (saved.parents[1] / "train.log").read_text()
@@ -225,7 +225,7 @@ def test_slurm_still_requeues(workplace, demo_root, tmp_path):
     assert list(workplace.glob("outputs/slurm/*/hpc_ckpt_1.ckpt"))
     job.send_signal(signal.SIGTERM)
     _, err = job.communicate(timeout=120)
-    assert job.returncode == 143 and "unmask: interrupted; the same command resumes" in err
+    assert job.returncode == 143 and "unmask: interrupted; run the same command again to resume" in err
 
 
 def test_resuming_says_from_where(workplace, demo_root):

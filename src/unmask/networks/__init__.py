@@ -1,1 +1,1 @@
-"""Networks: `nn.Module`s, one architecture per file. These files import nothing from unmask outside this folder."""
+"""Neural networks (`nn.Module`), one architecture per file. They import nothing from unmask outside this folder."""

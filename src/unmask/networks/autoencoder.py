@@ -1,4 +1,4 @@
-"""Convolutional encoder and decoder of images; encoder stages halve the side, decoder stages double it."""
+"""A convolutional encoder, whose stages halve an image's side, and a decoder, whose stages double it again."""
 
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ class ConvEncoder(nn.Module):
 
     Args:
         image_size: S in px, a power of two of at least 8.
-        outputs: length of the output vector; twice the length of the latent for a variational autoencoder.
+        outputs: length of the output vector; a variational autoencoder needs twice the length of its latent.
         filters: channels of the stage with the highest resolution; each later stage doubles them, up to 8 x `filters`.
     """
 
@@ -40,7 +40,7 @@ class ConvDecoder(nn.Module):
     Args:
         image_size: S in px, a power of two of at least 8.
         latent: length of the latent.
-        filters: channels of the stage with the highest resolution; the other stages mirror `ConvEncoder`.
+        filters: channels of the stage with the highest resolution; the stages are those of `ConvEncoder` in reverse.
     """
 
     def __init__(self, image_size: int = 64, latent: int = 128, filters: int = 32) -> None:
@@ -57,7 +57,7 @@ class ConvDecoder(nn.Module):
         self.last = nn.Conv2d(channels[-1], 3, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return the images [B, 3, S, S] in [0, 1] of latents z [B, latent]."""
+        """Return the images [B, 3, S, S] in [0, 1] that are decoded from latents z [B, latent]."""
         x = self.first(z).view(len(z), -1, 4, 4)
         for stage in self.stages:
             # Upsampling followed by a convolution avoids the chequerboard artefacts of transposed convolutions.

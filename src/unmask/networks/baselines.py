@@ -11,7 +11,7 @@ LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green and blue, ITU-R BT.60
 
 
 class PixelEncoder(nn.Module):
-    """Return the downsampled and flattened image as features.
+    """Downsample and flatten an image; its pixel values are the features.
 
     Args:
         side: side of the downsampled image, px.
@@ -41,7 +41,7 @@ class SpectrumEncoder(nn.Module):
     Args:
         bins: number of rings of equal width in the frequency plane, from zero frequency (mean brightness) to the
             highest frequency (a chequerboard).
-        channels: number of input channels: 3 per RGB image, with images stacked in the channel dimension.
+        channels: number of input channels, 3 per RGB image; several images can be stacked in the channel dimension.
     """
 
     def __init__(self, bins: int = 32, channels: int = 3) -> None:
@@ -55,7 +55,7 @@ class SpectrumEncoder(nn.Module):
         return f"bins={self.bins}, channels={self.channels}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return features [N, bins * channels / 3] of x [N, channels, H, W] in [0, 1], H and W at least 2 * bins."""
+        """Return features [N, bins * channels / 3] of x [N, channels, H, W] in [0, 1]; H and W are >= 2 * bins."""
         if min(x.shape[-2:]) < 2 * self.bins:
             raise ValueError(
                 f"{x.shape[-2]}x{x.shape[-1]} px is too small for bins={self.bins}: lower bins, or increase image_size"
@@ -71,7 +71,7 @@ class SpectrumEncoder(nn.Module):
 
 
 def _rings(height: int, width: int, bins: int, device: torch.device) -> Tensor:
-    """Return the index of the ring of each frequency [H * W] of an image of `height` x `width` px."""
+    """Return the ring index of each frequency, [H * W], for an image of `height` x `width` px."""
     down = torch.fft.fftfreq(height, dtype=torch.float64)[:, None]
     across = torch.fft.fftfreq(width, dtype=torch.float64)[None]
     radius = (2 * (down.square() + across.square())).sqrt()  # 0 to 1; a frequency is at most half the sampling rate

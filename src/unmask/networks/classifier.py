@@ -1,4 +1,4 @@
-"""Single-frame detector with any image encoder and a linear classifier; any part of the encoder can be frozen."""
+"""A single-frame detector with any image encoder and a linear classifier; any part of the encoder can be frozen."""
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -16,8 +16,8 @@ class FrameClassifier(EncodedNetwork):
     """Classify a frame with an image encoder and a linear classifier.
 
     Args:
-        encoder: a callable that builds the encoder from `channels`. The encoder maps [N, 3, H, W] in [0, 1] to
-            [N, num_features] and has the attributes `channels` and `num_features`.
+        encoder: a callable with the argument `channels` that builds the encoder. The encoder maps [N, 3, H, W] in
+            [0, 1] to [N, num_features] and has the attributes `channels` and `num_features`.
         tuned: shell-style patterns of the encoder parameters to train: `*` trains all, an empty list freezes the
             encoder, `*norm*` trains only the layer norms, as GenD does (arXiv 2508.06248). Submodules with only frozen
             parameters stay in eval mode, so that batch norm does not update its running statistics.

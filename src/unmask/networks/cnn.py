@@ -40,7 +40,7 @@ def high_pass() -> Tensor:
 
 
 class ResidualCnn(nn.Module):
-    """Classify a frame by its noise residuals: 48,193 parameters at width 16.
+    """Classify a frame by its noise residuals; the network has 48,193 parameters at width 16.
 
     Features are averaged over the frame, so that the network accepts any frame size: it can be trained on small crops
     (augment=crops) and applied to whole frames. Do not resample the input, since resampling changes the residuals.

@@ -26,8 +26,8 @@ class CnnLstm(EncodedNetwork):
     """Encode each frame, run an LSTM over the features, pool its outputs and classify.
 
     Args:
-        encoder: a callable that builds the encoder from `channels`. The encoder maps [N, channels, H, W] in [0, 1] to
-            [N, num_features] and has the attributes `channels` and `num_features`.
+        encoder: a callable with the argument `channels` that builds the encoder. The encoder maps
+            [N, channels, H, W] in [0, 1] to [N, num_features] and has the attributes `channels` and `num_features`.
         frames: length T of a clip; the network itself accepts any length.
         hidden: hidden size of the LSTM.
         layers: number of stacked LSTM layers.
@@ -87,7 +87,7 @@ class CnnLstm(EncodedNetwork):
         return self
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return the features [B, T, F] of each frame of RGB clips x [B, T, 3, H, W] in [0, 1]."""
+        """Return the features [B, T, F] of all frames of RGB clips x [B, T, 3, H, W] in [0, 1]."""
         if x.ndim != 5:
             raise ValueError(f"expected clips [B, T, 3, H, W], but got {list(x.shape)}: set frames=T, such as 16")
         if self.differences:

@@ -1,8 +1,9 @@
-"""DCGAN: generator and discriminator of strided convolutions (arXiv 1511.06434), with more stages for larger images.
+"""DCGAN: a generator and a discriminator of strided convolutions (arXiv 1511.06434); larger images need more stages.
 
-Convolutions have no biases; only a discriminator without norm layers has them. In conditional networks, an embedding of
-the attributes is concatenated to the generator's latent (arXiv 1411.1784). The discriminator gets another embedding of
-them as a fourth channel of the image or, by default, projects its features onto it (arXiv 1802.05637).
+Convolutions have no biases, except in a discriminator without norm layers. A conditional generator concatenates an
+embedding of the attributes to the latent (arXiv 1411.1784). A conditional discriminator has its own embedding of the
+attributes: by default, it projects its features onto this embedding (arXiv 1802.05637); alternatively, the embedding
+is a fourth channel of the image.
 """
 
 import math
@@ -18,11 +19,12 @@ from unmask.networks.embeddings import AttributeEmbedding
 NORMS = ("batch", "instance", "none")
 CONDITIONS = ("projection", "concat")
 SPREAD = 0.02  # standard deviation of the initial weights, as in the paper
-Embed = Callable[[int, int], nn.Module]  # number of attributes, features -> module: attributes [B, A] -> [B, features]
+# (number of attributes A, length F of the embedding) -> a module that maps attributes [B, A] to embeddings [B, F]
+Embed = Callable[[int, int], nn.Module]
 
 
 def doublings(image_size: int) -> int:
-    """Return the number of doublings from a side of 4 px to `image_size`."""
+    """Return how many times a side of 4 px must be doubled to reach `image_size`."""
     stages = round(math.log2(max(image_size, 1))) - 2
     if image_size < 8 or 4 * 2**stages != image_size:
         raise ValueError(f"image_size={image_size}: expected a power of two of at least 8, such as 64 as in the paper")
@@ -30,12 +32,12 @@ def doublings(image_size: int) -> int:
 
 
 def widths(filters: int, stages: int) -> list[int]:
-    """Return the channels per stage, highest resolution first: `filters`, doubled at each stage up to 8 x `filters`."""
+    """Return the channels of each stage, highest resolution first: `filters`, doubled per stage up to 8 x `filters`."""
     return [filters * min(2**at, 8) for at in range(stages)]
 
 
 def _initialise(network: nn.Module) -> None:
-    """Draw weights from N(0, 0.02^2), those of norm layers from N(1, 0.02^2), as in the paper; set biases to 0."""
+    """Initialise as in the paper: weights from N(0, 0.02^2), weights of norm layers from N(1, 0.02^2), biases 0."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(layer.weight, 0.0, SPREAD)
@@ -55,7 +57,7 @@ class DCGANGenerator(nn.Module):
         filters: channels of the stage with the highest resolution; the other stages have up to 8 x `filters`.
         attributes: number of attributes that the generator is conditioned on; 0 for an unconditional generator.
         embedding: length of the vector into which the attributes are embedded.
-        embed: how they are embedded, see `networks.embeddings`.
+        embed: how the attributes are embedded; see `networks.embeddings`.
     """
 
     def __init__(
@@ -90,19 +92,19 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """Compute scores [B] of images [B, 3, S, S] in [-1, 1]; larger means real.
+    """Compute scores [B] of images [B, 3, S, S] in [-1, 1]; larger scores mean real.
 
     Args:
         image_size: S in px, a power of two of at least 8.
         filters: channels of the stage with the highest resolution; the other stages have up to 8 x `filters`.
         attributes: number of attributes that the discriminator is conditioned on; 0 for an unconditional discriminator.
         condition: how attributes are used: `projection` (the features are projected onto the attributes' embedding) or
-            `concat` (the attributes are a fourth channel of the image).
+            `concat` (the embedding is a fourth channel of the image).
         norm: `batch`, as in the paper; `instance` or `none` for WGAN-GP, whose penalty is computed per image
             (arXiv 1704.00028, section 4).
         spectral: whether to divide each weight matrix by its largest singular value (arXiv 1802.05957); use it with the
             hinge loss.
-        embed: how attributes are embedded, see `networks.embeddings`.
+        embed: how the attributes are embedded; see `networks.embeddings`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Denoising U-Net for diffusion, conditioned on time and attributes, with attention at selected resolutions.
+"""A denoising U-Net for diffusion, conditioned on time and optionally on attributes, with attention in some stages.
 
 This is the network of DDPM (arXiv 2006.11239, appendix B), built from diffusers' UNet2DModel. In addition, it can fold
 images into patches, so that no layer works at full resolution (arXiv 2301.11093, section 3.2). With `patch=2`, a
@@ -13,7 +13,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 
 class Denoiser(nn.Module):
-    """Predict the noise or the velocity (as set by the noise schedule's `prediction_type`) of noisy images.
+    """Predict the noise or the velocity of noisy images; the noise schedule's `prediction_type` says which.
 
     To condition the network on attributes, their embedding is added to the time embedding. If an image's attributes are
     unknown, a learned embedding is added instead (arXiv 2207.12598).
@@ -75,8 +75,8 @@ class Denoiser(nn.Module):
         Args:
             x: noisy images [B, 3, S, S]; the clean images lie in about [-1, 1].
             t: time steps [B]; 0 is the least noise.
-            attributes: [B, A] in [0, 1] for a conditional network; None if no image's attributes are known.
-            known: bool [B], whether each image's attributes are known; None if the attributes of all images are known.
+            attributes: [B, A] in [0, 1] for a conditional network; None if all attributes are unknown.
+            known: bool [B], whether the attributes of each image are known; None if they are known for all images.
         """
         condition = self._condition(len(x), attributes, known) if self.attributes else None
         squares = pixel_unshuffle(x, self.patch)  # [B, 3 P^2, S / P, S / P]

@@ -1,13 +1,13 @@
-"""Embeddings of the attributes [B, A], each 0 or 1, on which a generator and its discriminator are conditioned."""
+"""Embeddings of attributes (0 or 1, [B, A]), on which a generator and its discriminator are conditioned."""
 
 import torch
 from torch import Tensor, nn
 
-MOST = 12  # attributes; a table with a row for each combination of more would have many rows that are never trained
+MOST = 12  # maximum number of attributes; with more, most of their combinations would never occur in training
 
 
 class AttributeEmbedding(nn.Linear):
-    """Embed attributes linearly: one vector per attribute, and the sum of those that are present.
+    """Embed attributes linearly: add the learned vectors of all attributes that are present.
 
     Args:
         attributes: number of attributes, A.
@@ -32,18 +32,18 @@ class ClassEmbedding(nn.Embedding):
         ValueError: there are too many attributes.
     """
 
-    places: Tensor  #: 1, 2, 4, ... [A]
+    places: Tensor  #: value of each attribute's bit in the class number [A]: 1, 2, 4, ...
 
     def __init__(self, attributes: int, features: int) -> None:
         if attributes > MOST:
             raise ValueError(
-                f"data.loader.attributes: {attributes} attributes make 2^{attributes} classes; expected at most {MOST} "
-                "attributes, or the option attributes of module/embed"
+                f"data.loader.attributes: {attributes} attributes make 2^{attributes} classes; choose at most {MOST} "
+                "attributes, or use the option attributes instead of classes in module/embed"
             )
         super().__init__(2**attributes, features)
         self.register_buffer("places", 2 ** torch.arange(attributes), persistent=False)
 
     def forward(self, attributes: Tensor) -> Tensor:
-        """Return the embeddings [B, features] of the classes of attributes [B, A]; above 0.5 means present."""
+        """Return the class embeddings [B, features] for attributes [B, A]; an attribute above 0.5 is present."""
         vectors: Tensor = super().forward(((attributes > 0.5) * self.places).sum(1))
         return vectors

@@ -1,4 +1,4 @@
-"""Interface of networks with a per-frame encoder; the features of a frozen encoder can be computed once and cached."""
+"""The interface of networks with a per-frame encoder. Features of a frozen encoder can be computed once and cached."""
 
 from torch import Tensor, nn
 
@@ -15,5 +15,5 @@ class EncodedNetwork(nn.Module):
     frozen: bool
 
     def head(self, features: Tensor) -> Tensor:
-        """Return the logits [B] of the features of frames [B, F] or clips [B, T, F]."""
+        """Return the logits [B] for the features of frames, [B, F], or of clips, [B, T, F]."""
         raise NotImplementedError

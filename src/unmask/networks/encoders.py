@@ -20,12 +20,12 @@ FACENET_SMALLEST = 75  # px; for smaller images, a feature map of InceptionResne
 
 
 class SmallEncoder(nn.Module):
-    """Encode images with four convolutions; about 80,000 parameters at width 16, to train from scratch on a CPU.
+    """Encode images with four convolutions; small enough to be trained from scratch on a CPU.
 
-    The first convolution has stride 2, because with stride 1 it would cost more than all other layers. Its 5x5 kernels
-    still detect the finest texture. The features are the spatial mean of the last stage, which shows traces all over
-    the face, and the spatial maximum, which shows local traces. With the mean alone, the encoder would need longer
-    training to detect the seams of a pasted face.
+    At width 16, it has about 80,000 parameters. The first convolution has stride 2, because with stride 1 it would cost
+    more than all other layers. Its 5x5 kernels still detect the finest texture. The features are the spatial mean of
+    the last stage, which shows traces all over the face, and the spatial maximum, which shows local traces. With the
+    mean alone, the encoder would need longer training to detect the seams of a pasted face.
 
     Args:
         channels: number of input channels.
@@ -101,7 +101,7 @@ class Stages(Protocol):
         """Return the feature maps of the stages `indices`, or of all stages if `indices` is None."""
 
     def prune_intermediate_layers(self, indices: list[int], prune_norm: bool, prune_head: bool) -> list[int]:
-        """Remove the layers after the last of the stages `indices`."""
+        """Remove all layers after the last stage in `indices`."""
 
 
 class TimmEncoder(nn.Module):
@@ -166,7 +166,7 @@ class TimmEncoder(nn.Module):
         self.register_buffer("std", torch.tensor(std + rest * [sum(std) / len(std)]).view(-1, 1, 1), persistent=False)
 
     def _keep_stage(self, stage: int, widths: Sequence[int]) -> None:
-        """Use only one stage, pooled in a grid, and remove later stages; `widths` are the channels of all stages."""
+        """Use only this stage, pooled in a grid, and remove later stages; `widths` are the channels of all stages."""
         if not -len(widths) <= stage < len(widths) or self.grid < 1:
             raise ValueError(
                 f"stage={stage}, grid={self.grid}: expected a stage from {-len(widths)} to {len(widths) - 1}, and at "
@@ -189,6 +189,6 @@ class TimmEncoder(nn.Module):
 
 
 def _pooled(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the spatial mean, standard deviation and maximum of [N, C, h, w], each [N, C]."""
+    """Return the spatial mean, standard deviation and maximum of feature maps [N, C, h, w], each [N, C]."""
     variance = x.float().var((2, 3), correction=0)
     return x.mean((2, 3)), (variance + 1e-8).sqrt().to(x.dtype), x.amax((2, 3))

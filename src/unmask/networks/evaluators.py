@@ -1,9 +1,9 @@
 """Networks that map images [N, 3, H, W] in [0, 1] to features [N, F], for evaluating generated images.
 
 Each evaluator has a `name` and a flag `published`. If the flag is true, the features are those that define FID, KID and
-the Inception Score. If not, the Frechet distance is not called `fid`, but `frechet_NAME` with the evaluator's name.
-`score` is the name of what the formula of the Inception Score gives for the evaluator's class logits; it is None for an
-evaluator without classes.
+the Inception Score. If it is false, metrics have other names: the Frechet distance is called `frechet_NAME`, with the
+evaluator's name, instead of `fid`. `score` is the name of the metric that the Inception Score's formula gives on the
+evaluator's class logits; it is None for an evaluator without classes.
 """
 
 from collections.abc import Callable
@@ -32,19 +32,19 @@ AVERAGED = ("5b", "5c", "5d", "6b", "6c", "6d", "6e", "7b")  # blocks whose aver
 
 
 class Evaluator(Protocol):
-    """A network that computes features of images; one with a `score` also has `logits(features)`."""
+    """A network that computes features of images; if its `score` is not None, it also has `logits(features)`."""
 
     @property
     def name(self) -> str:
-        """Part of the names of metrics on these features."""
+        """Short name of the network, used in the names of metrics on its features, such as `frechet_lite0`."""
 
     @property
     def published(self) -> bool:
-        """Whether these features define FID, KID and the Inception Score."""
+        """Whether the features are those that define FID, KID and the Inception Score."""
 
     @property
     def score(self) -> str | None:
-        """Name of the score of the classes; None if the network has no classes."""
+        """Name of the Inception Score of this network's class logits; None if it has no classes."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the features [N, F] of images x [N, 3, H, W] in [0, 1]."""
@@ -54,7 +54,7 @@ class Evaluator(Protocol):
 
 
 class RandomFeatures(nn.Module):
-    """Compute features by random convolutions, which are the same on all machines and need no weights file.
+    """Compute features with random convolutions, which are the same on all machines and need no weights file.
 
     Random convolutions with a nonlinearity distinguish textures and layouts without training (Ulyanov et al., arXiv
     1711.10925, on untrained networks as priors; Naeem et al., arXiv 2002.09797, section 3.3, on random embeddings for
@@ -66,8 +66,8 @@ class RandomFeatures(nn.Module):
             of every stage.
     """
 
-    name = "random"  #: part of the names of metrics on these features
-    published = False  #: metrics on these features are not called FID
+    name = "random"  #: appears in the names of metrics on these features
+    published = False  #: FID is defined on other features
     score: str | None = None  #: this network has no classes
 
     def __init__(self, width: int = 16) -> None:
@@ -130,7 +130,7 @@ class Inception(nn.Module):
 
     @property
     def score(self) -> str:
-        """Name of the score of the classes: the Inception Score only with the published weights."""
+        """Name of the score computed from the class logits; `inception_score` only with the published weights."""
         return "inception_score" if self.published else "class_score_inception"
 
     @torch.no_grad()
@@ -192,7 +192,7 @@ def resize_corners(x: Tensor, side: int) -> Tensor:
 
 
 def _corner_weights(size: int, side: int) -> Tensor:
-    """Return the weight of each input pixel in each output pixel, for one dimension [side, size]."""
+    """Return, for one dimension, the weights [side, size] of the input pixels in each output pixel."""
     row, at = torch.arange(side), torch.arange(side, dtype=torch.float64) * size / side
     low = at.long()
     weights = torch.zeros(side, size, dtype=torch.float64)

@@ -46,7 +46,7 @@ class SharedEncoder(nn.Module):
 
 
 class PersonDecoder(nn.Module):
-    """Decode maps [B, C, 8, 8] into images of one person [B, 3, S, S] and face masks [B, 1, S, S], both in [0, 1].
+    """Decode features [B, C, 8, 8] into images of one person [B, 3, S, S] and face masks [B, 1, S, S], both in [0, 1].
 
     Args:
         image_size: S in px, a power of two of at least 16.
@@ -106,7 +106,7 @@ class FaceSwapNetwork(nn.Module):
 
 
 class Enlarge(nn.Module):
-    """Upsample maps [B, inside, H, W] to [B, outside, 2 H, 2 W] by a sub-pixel convolution."""
+    """Upsample feature maps [B, inside, H, W] to [B, outside, 2 H, 2 W] with a sub-pixel convolution."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Enlarge(nn.Module):
         self.act, self.shuffle = nn.LeakyReLU(SLOPE), nn.PixelShuffle(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the maps x [B, inside, H, W], upsampled to [B, outside, 2 H, 2 W]."""
+        """Return feature maps x [B, inside, H, W], upsampled to [B, outside, 2 H, 2 W]."""
         larger: Tensor = self.shuffle(self.act(self.conv(x)))
         return larger
 

@@ -1,4 +1,4 @@
-"""Filters in front of any frame network: they suppress image content, so that the network sees noise and texture.
+"""Filters in front of a frame network. They suppress image content, so that the network sees noise and texture.
 
 All filters map RGB frames in [0, 1] to three channels around 0.5, so that they also fit networks pretrained on RGB.
 """
@@ -33,7 +33,7 @@ class FrontEnd(nn.Module):
 
 
 class HighPass(nn.Module):
-    """Subtract the blurred frame (Gaussian) from the frame, in each channel.
+    """Subtract a Gaussian-blurred copy of a frame from the frame, in each channel.
 
     Args:
         sigma: standard deviation of the blur, px.

@@ -32,7 +32,7 @@ class Frozen:
 
 
 def is_published(path: Path, url: str) -> bool:
-    """Return whether the file at `path` is the one published at `url`: the URL contains the start of its SHA-256."""
+    """Return whether a file is the one published at `url`, whose file name contains the first digits of the SHA-256."""
     digest = digest_of(url)
     with path.open("rb") as file:
         return digest is not None and hashlib.file_digest(file, "sha256").hexdigest().startswith(digest)

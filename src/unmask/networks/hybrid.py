@@ -1,4 +1,4 @@
-"""Hybrid network: early stages of ResNet-18 and DenseNet-121 process a frame, and their feature maps are fused.
+"""A hybrid network, which fuses the feature maps of the early stages of ResNet-18 and DenseNet-121.
 
 ResNet: arXiv 1512.03385. DenseNet: arXiv 1608.06993. Attention pooling follows "Attention-based Deep Multiple
 Instance Learning", arXiv 1802.04712, but computes the score of each position with a single linear layer.
@@ -18,8 +18,6 @@ STAGES = 4  # number of stages of each of the two networks
 class Hybrid(nn.Module):
     """Classify a frame with two branches, whose feature maps are fused by a 1x1 convolution and pooled by attention.
 
-    Without fusing (`width=None`), the features are the spatial means of both maps, side by side.
-
     With the default numbers of stages, the network has 3.3 M parameters and needs 5.2 GFLOPs at 224 px. For comparison,
     the complete DenseNet-121 has 7.0 M parameters and needs 5.7 GFLOPs.
 
@@ -31,7 +29,8 @@ class Hybrid(nn.Module):
         densenet_stages: number of dense blocks to keep, 1 to 4.
         densenet_transition: whether to keep the transition after the last dense block. It halves the number of channels
             and the sides of the map.
-        width: channels of the fused map. None does not fuse the maps: their means over space are the features.
+        width: channels of the fused map. With None, the maps are not fused: their spatial means, concatenated, are the
+            features.
         dropout: dropout probability before the last linear layer, 0 to 1.
         head_width: width of a hidden layer of the classifier; None for a linear classifier.
     """
@@ -50,11 +49,11 @@ class Hybrid(nn.Module):
     ) -> None:
         super().__init__()
         if pretrained and (resnet_weights or densenet_weights):
-            raise ValueError("pretrained=true and a weights file: set pretrained=false, or the weights to null")
+            raise ValueError("pretrained=true and a weights file are set: set pretrained=false, or the weights to null")
         self.resnet = _Stages("resnet18", resnet_stages, pretrained, resnet_weights)
         self.densenet = _Stages("densenet121", densenet_stages, pretrained, densenet_weights, densenet_transition)
         both = self.resnet.channels + self.densenet.channels
-        # An identity without `width`, so that heat maps find the map of both branches as the output of a layer.
+        # Without `width`, an identity, so that heat maps can use its output: the feature maps of both branches.
         self.fuse: nn.Module = nn.Identity()
         self.attention: nn.Module | None = None
         if width is not None:

@@ -12,7 +12,7 @@ Cache = Literal["package", "hub", "torch hub", "torch", "path"]
 
 
 class _Known(NamedTuple):
-    """One published file of weights.
+    """One published weights file.
 
     Attributes:
         network: name of the network and of its training data.

@@ -49,8 +49,8 @@ def measure_latency(
         clock: returns seconds; tests replace it.
 
     Returns:
-        `cpu`: with the number of threads that PyTorch uses, if this is not one. `cpu_1_thread`: with one thread, unless
-        a pass is expected to take longer than `SLOW`. `gpu`: only if `device` is a CUDA device.
+        The latencies by name: `cpu` with PyTorch's number of threads, unless this number is 1; `cpu_1_thread` with one
+        thread, unless a pass is expected to take longer than `SLOW`; `gpu` only if `device` is a CUDA device.
     """
     model, found = copy.deepcopy(network).float().eval(), {}
     threads = torch.get_num_threads()
@@ -96,7 +96,7 @@ def time_passes(run: Callable[[], object], clock: Clock) -> tuple[float, int]:
 
 
 def _cpu_name() -> str:
-    """Return the name of the CPU's model or, if it is unknown, of its architecture."""
+    """Return the model name of the CPU, or its architecture if the model is unknown."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

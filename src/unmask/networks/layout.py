@@ -13,14 +13,14 @@ def device_of(network: nn.Module) -> torch.device:
 
 
 def use_channels_last(network: nn.Module) -> None:
-    """Convert convolution weights to channels-last, which is faster on most devices; results differ by rounding."""
+    """Convert convolution weights to channels-last, which is faster on most devices; outputs differ by rounding."""
     for value in (*network.parameters(), *network.buffers()):
         if value.ndim in LAYOUTS:
             value.data = value.data.contiguous(memory_format=LAYOUTS[value.ndim])
 
 
 def classifier(features: int, dropout: float, hidden: int | None = None) -> nn.Sequential:
-    """Build a classifier of features [B, features], which returns [B, 1].
+    """Build a classifier that maps features [B, features] to logits [B, 1].
 
     Args:
         features: number of features.

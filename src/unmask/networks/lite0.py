@@ -20,22 +20,22 @@ class Classifier(Protocol):
         """Return the feature maps of normalised images."""
 
     def forward_head(self, x: Tensor, pre_logits: bool) -> Tensor:
-        """Return the features that the classifier takes, if `pre_logits`, or else the logits."""
+        """Return the logits or, if `pre_logits` is true, the features from which they are computed."""
 
     def get_classifier(self) -> nn.Module:
-        """Return the layer from features to logits."""
+        """Return the layer that maps features to logits."""
 
 
 class Lite0Features(nn.Module):
-    """Features and ImageNet classes of EfficientNet-Lite0, which need no download.
+    """Compute features and ImageNet class logits with EfficientNet-Lite0, whose weights need no download.
 
-    These features see more of an image than random ones, but FID, KID and the Inception Score are defined on other
-    features, so metrics on these have other names. They can be compared only with metrics of the same network.
+    These features describe an image's content better than random ones. FID, KID and the Inception Score are defined on
+    other features, so metrics on these features have other names and can be compared only with each other.
     """
 
-    name = "lite0"  #: part of the names of metrics on these features
-    published = False  #: metrics on these features are not called FID
-    score = "class_score_lite0"  #: name of the score of the classes
+    name = "lite0"  #: appears in the names of metrics on these features
+    published = False  #: FID is defined on other features
+    score = "class_score_lite0"  #: name of the score computed from the class logits
     num_features = 1280
 
     def __init__(self) -> None:

@@ -33,10 +33,10 @@ def _stage(extract: nn.Module, channels: int, pool: int, momentum: float) -> nn.
 
 
 class Inception(nn.Module):
-    """Four parallel branches: a 1x1 convolution; and, for each dilation 1, 2, 3, a 1x1 and a dilated 3x3 convolution.
+    """Four parallel branches: a 1x1 convolution, and three pairs of a 1x1 and a 3x3 convolution (dilation 1, 2 and 3).
 
-    A ReLU follows every convolution. The branches have the same order as in the authors' code, because weights are
-    matched by order.
+    `a`, `b`, `c` and `d` are the branches' output channels. A ReLU follows every convolution. The branches have the
+    same order as in the authors' code, because weights are matched by order.
     """
 
     def __init__(self, inside: int, a: int, b: int, c: int, d: int) -> None:
@@ -51,7 +51,7 @@ class Inception(nn.Module):
 
 
 class _Meso(nn.Module):
-    """Base class of both networks: the head, weight initialisation and loading of the authors' files."""
+    """Base class of Meso4 and MesoInception4: the head, weight initialisation and loading of the authors' files."""
 
     def __init__(self, stages: list[nn.Sequential], image_size: int, dropout: float, weights: str | None) -> None:
         super().__init__()
@@ -184,7 +184,7 @@ def _read_keras(path: Path) -> Layers:
 
 @torch.no_grad()
 def _load_keras(network: _Meso, path: Path) -> None:
-    """Load the authors' weights; the last layer is negated, because the authors' networks return a logit for real."""
+    """Load the authors' weights; the last layer is negated, because the authors' networks compute the logit of real."""
     layers = _read_keras(path)
     if network.image_size != 256:
         raise ValueError(f"{path}: the authors' weights need image_size=256, but got image_size={network.image_size}")

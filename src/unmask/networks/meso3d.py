@@ -19,7 +19,7 @@ SPAN = 3  # frames covered by a 3-D kernel
 class Meso3d(nn.Module):
     """Classify a clip with convolutions over space and time in early stages, and over space only in later stages.
 
-    Meso4's head classifies the features' mean over time. At 256 px, the network has about 40,000 parameters.
+    Meso4's head classifies the mean of the features over time. At 256 px, the network has about 40,000 parameters.
 
     Args:
         frames: length T of a clip, at least 2; the network itself accepts any length of at least 2.
@@ -98,17 +98,17 @@ class Meso3d(nn.Module):
 
 
 class EachFrame(nn.Module):
-    """Reshape a volume [B, C, T, h, w] into one map per frame [B * T, C, h, w]; heat maps use this layer's output."""
+    """Reshape a volume [B, C, T, h, w] into feature maps of frames [B * T, C, h, w], from which heat maps are drawn."""
 
     def forward(self, volume: Tensor) -> Tensor:
-        """Return the maps [B * T, C, h, w] of a volume [B, C, T, h, w]."""
+        """Return the feature maps [B * T, C, h, w] of a volume [B, C, T, h, w]."""
         return volume.transpose(1, 2).flatten(0, 1)
 
 
 def stage(
     inside: int, outside: int, span: int, factorised: bool, momentum: float, sizes: tuple[int, int, int]
 ) -> nn.Sequential:
-    """Build a stage: convolution, pooling, batch norm, ReLU. This order makes batch norm and ReLU cheaper.
+    """Build a stage: convolution, pooling, batch norm, ReLU. Batch norm and ReLU cost less after pooling.
 
     Args:
         inside: channels of the input.
@@ -127,7 +127,7 @@ def stage(
 def convolve(
     inside: int, outside: int, span: int, kernel: int, stride: int = 1, factorised: bool = False
 ) -> list[nn.Module]:
-    """Build a 3-D convolution over `span` frames and `kernel` px; if `factorised`, two convolutions replace it.
+    """Build a 3-D convolution over `span` frames and `kernel` px; if `factorised`, build two convolutions instead.
 
     The first of the two convolves over space, the second over time. Together, they have about as many parameters as the
     3-D convolution (arXiv 1711.11248, section 3.5).

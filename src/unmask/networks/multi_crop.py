@@ -48,7 +48,7 @@ class MultiCrop(nn.Module):
         return (logits if self.top is None else logits.topk(self.top, dim=0).values).mean(0)
 
     def on_whole_frames(self) -> nn.Module:
-        """Return the network that classifies the crops; heat maps apply it to whole frames."""
+        """Return the network that classifies crops; for heat maps, it is applied to whole frames."""
         return self.network
 
     def _draw(self, frame: Tensor, room: tuple[int, int]) -> Tensor:

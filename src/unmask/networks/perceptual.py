@@ -20,7 +20,7 @@ SMALLEST = 32  # px; for smaller images, a feature map of some backbone would be
 
 
 class LPIPS(nn.Module):
-    """Distance between two images' features, weighted to match human judgement (torchmetrics' port, version 0.1).
+    """A distance of two images' features, weighted to match human judgement (torchmetrics' port of version 0.1).
 
     The weights of the distance come with torchmetrics. The backbone's weights are torchvision's, trained on ImageNet,
     and are read from a file. LPIPS can be used as a metric and as a loss, because gradients flow to the images. The
@@ -46,11 +46,11 @@ class LPIPS(nn.Module):
 
     @cached_property
     def name(self) -> str:
-        """Metric name: `lpips_NET`, or `perceptual_NET` if the SHA-256 of the weights file is not the published one."""
+        """Name of the metric: `lpips_NET`, or `perceptual_NET` if the weights file is not the published one."""
         return f"{'lpips' if is_published(self._path, URLS[self.net]) else 'perceptual'}_{self.net}"
 
     def forward(self, made: Tensor, original: Tensor) -> Tensor:
-        """Return the distances [N], 0 for equal images, of two batches [N, 3, H, W] in [0, 1], H and W at least 32."""
+        """Return the distances [N] between images [N, 3, H, W] in [0, 1] and their originals; H and W are >= 32."""
         if min(made.shape[-2:]) < SMALLEST:
             raise ValueError(f"{made.shape[-2]}x{made.shape[-1]} px is too small for LPIPS: use {SMALLEST} px or more")
         network = self._network.on(made.device)

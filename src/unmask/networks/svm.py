@@ -1,4 +1,4 @@
-"""A frozen encoder and a support vector machine, or logistic regression, on its features.
+"""A frozen encoder whose features are classified by a support vector machine or by logistic regression.
 
 After "Support-Vector Networks", Cortes and Vapnik 1995 (doi 10.1007/BF00994018). The fitted parameters are buffers, so
 that a checkpoint holds only tensors; the decision values equal scikit-learn's up to rounding.
@@ -26,8 +26,8 @@ class FeatureSVM(EncodedNetwork):
     has only one row, the weights. The logit is the decision value times `slope`.
 
     Args:
-        encoder: a callable that builds the encoder from `channels`. The encoder maps [N, 3, H, W] in [0, 1] to
-            [N, num_features] and has the attributes `channels` and `num_features`. The encoder is never trained.
+        encoder: a callable with the argument `channels` that builds the encoder. The encoder maps [N, 3, H, W] in
+            [0, 1] to [N, num_features] and has the attributes `channels` and `num_features`. It is never trained.
     """
 
     mean: Tensor

@@ -21,8 +21,8 @@ class UNet(nn.Module):
     """Predict pixel logits [B, 1, H, W] of frames [B, 3, H, W] in [0, 1]; positive means manipulated.
 
     Args:
-        encoder: a callable that builds a `TimmEncoder` from `channels`. The decoder reads the feature maps of all
-            encoder stages, or of 5 stages spread over the encoder if it has more.
+        encoder: a callable with the argument `channels` that builds a `TimmEncoder`. The decoder reads the feature maps
+            of all encoder stages, or of 5 stages spread over the encoder if it has more.
         width: channels of the decoder at the highest resolution; they double at each lower resolution.
 
     Raises:
@@ -77,7 +77,7 @@ def _block(inside: int, outside: int) -> nn.Sequential:
 
 
 def _to(maps: Tensor, like: Tensor) -> Tensor:
-    """Resize maps [B, C, h, w] to the height and width of `like` [B, _, H, W]."""
+    """Resize feature maps [B, C, h, w] to the height and width of `like` [B, _, H, W]."""
     if maps.shape[-2:] == like.shape[-2:]:
         return maps
     return interpolate(maps, like.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""Video transformers from Hugging Face transformers with a linear classifier: ViViT, VideoMAE and TimeSformer.
+"""ViViT, VideoMAE and TimeSformer: video transformers from Hugging Face transformers, with a linear classifier.
 
 The arguments of `vivit`, `videomae` and `timesformer` define the network's sizes. Weights loaded with `pretrained` must
 have the same sizes, except for the image size and the clip length (see video_weights.py).
@@ -58,13 +58,13 @@ class VideoTransformer(nn.Module):
         return self.head(self.encode(x))
 
     def evidence_maps(self, x: Tensor, toward: int = 1) -> Tensor:
-        """Return maps of the patches that raise the evidence for one class.
+        """Return heat maps that show which patches are evidence for one class.
 
         If the classifier reads the class token (ViViT, TimeSformer), the last layer's attention weights are multiplied
-        by the gradients of the logit with respect to them. The maps are the positive products, summed over heads and
-        queries, as in "Generic Attention-model Explainability", Chefer et al. 2021 (arXiv 2103.15679), but for the last
-        layer alone, because TimeSformer's layers attend to different tokens. VideoMAE's classifier reads the mean of
-        all tokens, to which a patch contributes even if nothing attends to it. Its maps are Grad-CAM of the tokens.
+        by the gradients of the logit with respect to the weights. The maps are the positive products, summed over heads
+        and queries, as in "Generic Attention-model Explainability", Chefer et al. 2021 (arXiv 2103.15679), but for the
+        last layer alone, because TimeSformer's layers attend to different tokens. VideoMAE's classifier reads the mean
+        of all tokens, to which a patch contributes even if no token attends to it; its maps are Grad-CAM of the tokens.
 
         Args:
             x: RGB clips [B, T, 3, H, W] in [0, 1].
@@ -140,15 +140,16 @@ class VideoEncoder(nn.Module):
     def attend(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the last layer's tokens [B, N, F] and attention weights for RGB clips x [B, T, 3, H, W] in [0, 1].
 
-        The weights are [B, heads, queries, keys], or [B * T, heads, queries, keys] if each frame attends to itself, as
-        in TimeSformer. Only transformers' implementation "eager" returns them; other calls use a faster one.
+        The weights are [B, heads, queries, keys] or, if tokens attend only to tokens of the same frame, as in
+        TimeSformer, [B * T, heads, queries, keys]. Only transformers' "eager" implementation of attention returns
+        weights; all other calls use a faster implementation.
         """
         with eager(self.model):
             found = self.model(self._prepare(x), output_attentions=True)
         return found.last_hidden_state, found.attentions[-1]
 
     def unfold(self, values: Tensor, clips: int) -> Tensor:
-        """Arrange values per token, [B, N] or [B * T, N], as maps [B, T, h, w] of B = `clips` clips."""
+        """Arrange one value per token, [B, N] or [B * T, N], as maps [B, T, h, w]; `clips` is B."""
         area = self.side**2
         patches = self.padded // self.span * area if self.joint else area
         maps = values[:, -patches:].reshape(clips, -1, self.side, self.side)  # without the class token, which is first
@@ -166,14 +167,14 @@ class VideoEncoder(nn.Module):
         return torch.cat([x, x[:, -1:].expand(-1, self.padded - self.frames, -1, -1, -1)], dim=1)
 
     def pool(self, tokens: Tensor) -> Tensor:
-        """Pool tokens [B, N, F] -> [B, F]: by the class token, which is first, or in VideoMAE by their mean."""
+        """Pool tokens [B, N, F] -> [B, F]: return the class token, which is first, or for VideoMAE the mean."""
         features: Tensor = tokens[:, 0] if self.norm is None else self.norm(tokens.mean(1))
         return features
 
 
 @contextmanager
 def eager(model: PreTrainedModel) -> Iterator[None]:
-    """Use the implementation of attention that returns its weights, within a `with` block."""
+    """Within a `with` block, use the implementation of attention that returns the attention weights."""
     usual = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:

@@ -26,11 +26,11 @@ POSITIONS, TIMES = "embeddings.position_embeddings", "embeddings.time_embeddings
 
 @dataclass(frozen=True)
 class Family:
-    """Classes and input normalisation of one architecture: ViViT, VideoMAE or TimeSformer.
+    """The transformers classes and the input normalisation of one architecture: ViViT, VideoMAE or TimeSformer.
 
     Attributes:
         config, model: the classes in transformers.
-        mean, std: mean and standard deviation per channel that normalised the inputs when the weights were trained.
+        mean, std: per channel; inputs were normalised with these values when the published weights were trained.
         joint: whether one table of position embeddings covers space and time; if false, there are two tables.
     """
 
@@ -63,7 +63,7 @@ def parts(whole: PreTrainedModel) -> tuple[PreTrainedModel, nn.Module | None]:
 
 
 def load(ours: PreTrainedModel, norm: nn.Module | None, family: Family, name: str, download: bool) -> None:
-    """Load published weights into the model `ours` and, if `norm` is given, into this norm layer after mean pooling.
+    """Load published weights into the model `ours` and, if given, into `norm`, the norm layer after mean pooling.
 
     Raises:
         WeightsNotFound: the weights are missing and could not be downloaded.
@@ -73,7 +73,8 @@ def load(ours: PreTrainedModel, norm: nn.Module | None, family: Family, name: st
     model, trained = parts(whole)
     if lacking:
         raise ValueError(
-            f"pretrained={name}: {len(lacking)} tensors are missing, such as {lacking[0]}; is it another network's?"
+            f"pretrained={name}: {len(lacking)} tensors are missing, such as {lacking[0]}; are these weights from "
+            "another network?"
         )
     old, new = grid(model.config.to_dict()), grid(ours.config.to_dict())
     ours.load_state_dict(fitted(model.state_dict(), old, new, family.joint))
@@ -82,7 +83,7 @@ def load(ours: PreTrainedModel, norm: nn.Module | None, family: Family, name: st
 
 
 def _published(ours: PreTrainedConfig, family: Family, name: str, download: bool) -> tuple[PreTrainedModel, list[str]]:
-    """Return the published model, whose sizes must match `ours`, and the names of the tensors missing in its file."""
+    """Return the published model, whose sizes must match `ours`, and the names of the tensors missing from its file."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         name = str(folder)

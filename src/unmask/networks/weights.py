@@ -52,8 +52,8 @@ def read_state_dict(path: str | Path, source: str = "its author") -> dict[str, T
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} needs unpickling, which can run code, and is refused: save its state dict alone, "
-            "by safetensors or torch.save(model.state_dict(), ...)"
+            f"{path} needs unpickling, which can run code, and is refused: save only its state dict, "
+            "with safetensors or torch.save(model.state_dict(), ...)"
         ) from error
     except (SafetensorError, RuntimeError, EOFError) as error:
         raise ValueError(f"{path} is not a readable weights file: {error}") from error
@@ -143,7 +143,7 @@ def facenet_state(name: str) -> dict[str, Tensor]:
 
 
 def widen(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Add zeros to each tensor's input channels (dim 1), up to the shape of the tensor with the same name in `like`."""
+    """Pad each tensor's input channels (dim 1) with zeros to the shape of the tensor with the same name in `like`."""
     padded = {}
     for name, value in state.items():
         wide = value.new_zeros(like[name].shape)

@@ -57,7 +57,7 @@ class _Share(Generic[T]):
 
 @dataclass
 class _Process(Generic[T, R]):
-    """Run the work on the items of one device, in one of several processes."""
+    """A callable that processes the items of one device, in one of several processes."""
 
     work: Work[T, R]
     processes: int

@@ -25,15 +25,15 @@ class Terminated(SystemExit):
 
 
 def interrupted(verb: str) -> str:
-    """Return the message for a call ended by Ctrl-C or SIGTERM."""
-    return "interrupted; the same command resumes" if verb in RESUMED else "interrupted"
+    """Return the message for a verb (a command of unmask) that was ended by Ctrl-C or SIGTERM."""
+    return "interrupted; run the same command again to resume" if verb in RESUMED else "interrupted"
 
 
 @contextmanager
 def started(
     command: list[str], environment: Mapping[str, str] | None = None, **how: Any
 ) -> Iterator[subprocess.Popen[Any]]:
-    """Start a verb in a new process. If this process ends for any reason, the new process ends, too.
+    """Start a verb (a command of unmask) in a new process, which also ends if this process ends for any reason.
 
     After an error, Ctrl-C or SIGTERM in the block, the verb is terminated; if this process is killed, the verb exits by
     itself (see `follow_parent`). Ctrl-C in a terminal reaches only this process, which reports it for both processes.

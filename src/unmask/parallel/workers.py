@@ -29,12 +29,12 @@ class TaskError(Exception):
 
 
 class Stop(ValueError):
-    """Raised by the work for a failure that would affect every task, such as a full disk; `run` re-raises it."""
+    """A failure that would affect every task, such as a full disk. The work function raises it; `run` re-raises it."""
 
 
 @dataclass(frozen=True)
 class _Found(Generic[R]):
-    """The outcome of a task, wrapped, because the result of a task may be None."""
+    """A wrapper around the outcome of a task, needed because the outcome itself may be None."""
 
     result: R | TaskError
 
@@ -103,7 +103,7 @@ class _Worker(Generic[T, R]):
 
 @contextmanager
 def _verb_left_out() -> Iterator[None]:
-    """Prevent a new process from importing the verb that was called, because this import takes seconds."""
+    """Prevent a new process from importing the unmask command that is running, because this import takes seconds."""
     verb = sys.modules["__main__"]
     if verb.__spec__ is None or not verb.__spec__.name.startswith("unmask."):
         yield  # a user's script, which may define the work
@@ -184,7 +184,7 @@ def _run_apart(
 
 
 def _serve(pipe: Connection, work: Callable[[T], R]) -> None:
-    """Process tasks until the parent has ended."""
+    """Process tasks in a worker process until the parent has ended."""
     threading.Thread(target=_follow_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the parent ends its workers
     os.environ["OMP_NUM_THREADS"] = "1"  # parallelism comes from the processes; PyTorch reads this on import

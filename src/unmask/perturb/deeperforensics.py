@@ -82,7 +82,7 @@ class BlockWise:
         return f"DeeperForensics BW: {chosen(self.levels, level)} grey blocks per 256 px"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
-        """Cover blocks of crops [N, 3, S, S], in places drawn from `seed` for each frame."""
+        """Cover blocks of crops [N, 3, S, S], at places drawn from `seed` for each frame."""
         if not level:
             return x
         (height, width), made, rng = x.shape[2:], x.copy(), np.random.default_rng(seed)
@@ -99,7 +99,7 @@ class GaussianNoise:
     """GNC: add white Gaussian noise, drawn for each frame, to Y, Cb and Cr of each pixel, and truncate to integers.
 
     Before adding the noise, the authors scale Y to [0, 219 / 255], and Cb and Cr by 224 / 255. In grey levels, the
-    standard deviation is therefore `255 ** 2 / 219` (Y) or `255 ** 2 / 224` times the square root of the variance.
+    standard deviation is therefore `255 ** 2 / 219 * variance ** 0.5` for Y; for Cb and Cr, 224 replaces 219.
 
     Args:
         levels: variance of each level.
@@ -113,7 +113,7 @@ class GaussianNoise:
         return f"DeeperForensics GNC: noise of variance {chosen(self.levels, level):g} in YCbCr"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
-        """Add noise to crops [N, 3, S, S], drawn from `seed`."""
+        """Add noise, drawn from `seed`, to crops [N, 3, S, S]."""
         if not level:
             return x
         drawn = np.random.default_rng(seed).standard_normal((3, *x.shape[:1], *x.shape[2:]), np.float32)

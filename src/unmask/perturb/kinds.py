@@ -1,4 +1,4 @@
-"""Interfaces of perturbations: changes to a picture or a video, such as compression, that test a detector."""
+"""Interfaces of perturbations: a perturbation changes a picture or a video, as compression does, to test a detector."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -52,9 +52,9 @@ class OnCrops(Levels, Protocol):
 
 @runtime_checkable
 class OnFiles(Levels, Protocol):
-    """A perturbation of files.
+    """A perturbation of files, before faces are detected and cropped.
 
-    The recipe that made the crops then reads the written file, so the perturbation also affects face detection.
+    Crops are made from the perturbed file, so the perturbation also affects face detection.
     """
 
     #: Whether videos can be perturbed.
@@ -95,7 +95,7 @@ def checked(levels: Sequence[T], valid: Callable[[T], bool], expected: str) -> l
 
     Args:
         levels: the settings.
-        valid: whether a setting is allowed.
+        valid: a function that returns whether a setting is allowed.
         expected: describes the allowed settings in the error message.
 
     Raises:

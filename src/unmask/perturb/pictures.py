@@ -1,7 +1,7 @@
 """Perturbations of pictures: re-encoding, resizing, screenshots.
 
 A file is read as `prepare` reads it, upright and in sRGB, and written to a new file without metadata. If crops are
-perturbed instead of a file, every frame is changed in the same way. `seed` is not used.
+perturbed instead of a file, every frame is changed in the same way. The argument `seed` is not used.
 """
 
 import io
@@ -27,7 +27,7 @@ Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 
 class JpegLevel(TypedDict):
-    """How a JPEG is saved: quality of libjpeg, 1 to 100, and chroma subsampling, one of `SUBSAMPLINGS`."""
+    """How a JPEG is saved: with libjpeg's `quality`, 1 to 100, and chroma `subsampling`, one of `SUBSAMPLINGS`."""
 
     quality: int
     subsampling: str
@@ -88,7 +88,7 @@ class WebP:
 
 
 class Avif:
-    """Save a picture as AVIF, 4:2:0, with one thread, so that the bytes do not depend on the machine.
+    """Save a picture as AVIF (4:2:0). The encoder uses one thread, so that the bytes do not depend on the machine.
 
     Args:
         levels: quality of each level, 1 to 100.
@@ -125,7 +125,7 @@ class Resize:
     """Shrink a picture and save it losslessly; a crop is then enlarged to its original size.
 
     Args:
-        levels: factor of each level for both sides, above 0 and at most 1.
+        levels: for each level, the factor by which both sides are multiplied, above 0 and at most 1.
         filter: resampling filter; except for `nearest`, Pillow's filters prevent aliasing.
     """
 
@@ -156,7 +156,7 @@ class DownUp:
     """Shrink a picture, enlarge it to its original size, and save it losslessly.
 
     Args:
-        levels: factor of each level for both sides, above 0 and at most 1.
+        levels: for each level, the factor by which both sides are multiplied, above 0 and at most 1.
         down: resampling filter for shrinking.
         up: resampling filter for enlarging.
     """
@@ -169,8 +169,8 @@ class DownUp:
         self._down, self._up = _resampling("down", down), _resampling("up", up)
 
     def words(self, level: int) -> str:
-        """Return, for example, `resized by 0.5, box, and back, bilinear`."""
-        return f"resized by {chosen(self.levels, level):g}, {self.down}, and back, {self.up}"
+        """Return, for example, `resized by 0.5 (box) and back (bilinear)`."""
+        return f"resized by {chosen(self.levels, level):g} ({self.down}) and back ({self.up})"
 
     def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
         """Resize each crop [N, 3, S, S] down and up."""
@@ -191,7 +191,7 @@ class Screenshot:
     is then resized to its original size.
 
     Args:
-        levels: factor of each level for both sides, such as 1.25 on a screen with a scale of 125 %.
+        levels: for each level, the factor by which both sides are multiplied, such as 1.25 on a screen scaled to 125 %.
         border: width of the border that is cut off on each side after scaling, px.
     """
 
@@ -224,7 +224,7 @@ class Screenshot:
 
 
 def each(x: NDArray[np.uint8], change: Callable[[Image.Image], Image.Image]) -> NDArray[np.uint8]:
-    """Apply `change` to every frame of RGB uint8 [N, 3, H, W] -> the same shape."""
+    """Return the RGB frames x, uint8 [N, 3, H, W], with `change` applied to each."""
     made = np.empty_like(x)
     for to, frame in zip(made, x, strict=True):
         to[:] = np.asarray(change(_image(frame.transpose(1, 2, 0)))).transpose(2, 0, 1)

@@ -14,7 +14,7 @@ FACTORS = "factors of at least 0"
 
 
 class Blur:
-    """Blur with a Gaussian.
+    """Blur crops with a Gaussian.
 
     Args:
         levels: standard deviation of each level, px of the crop.
@@ -50,7 +50,7 @@ class Noise:
         return f"Gaussian noise, sigma {chosen(self.levels, level):g}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
-        """Add noise to each crop [N, 3, S, S], drawn from `seed`."""
+        """Add noise, drawn from `seed`, to each crop [N, 3, S, S]."""
         if not level:
             return x
         noise = np.random.default_rng(seed).standard_normal(x.shape, np.float32)
@@ -142,7 +142,7 @@ class Gamma:
 
 
 class CutOut:
-    """Cover a square with grey, in the same random place in all frames.
+    """Cover a square with grey, at the same random place in all frames of an item.
 
     Args:
         levels: fraction of the area that each level covers.
@@ -174,7 +174,7 @@ class CutOut:
 
 
 def luma(x: Pixels) -> NDArray[np.float32]:
-    """Return the grey value of each pixel of RGB [N, 3, H, W] -> [N, 1, H, W] (ITU-R BT.601)."""
+    """Return the grey values [N, 1, H, W] of RGB frames x [N, 3, H, W] (ITU-R BT.601)."""
     return np.tensordot(LUMA, x.astype(np.float32), (0, 1))[:, None].astype(np.float32)
 
 

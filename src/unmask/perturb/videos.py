@@ -1,8 +1,9 @@
 """Perturbations of videos: re-encoding, scaling down, a lower frame rate.
 
 Frames are read as `prepare` reads them, upright and with square pixels, and written to an MP4 without sound and
-metadata, in constant memory. A frame of odd size is padded by a row or column. Encoders use their default preset and
-one thread, so that the pixels do not depend on the machine. Frames are converted to RGB, unlike in direct transcoding.
+metadata, in constant memory. A frame with an odd side is padded by a row or column. Encoders use their default preset
+and one thread, so that the pixels do not depend on the machine. Unlike in direct transcoding, frames are converted to
+RGB.
 """
 
 from collections.abc import Iterable, Sequence
@@ -93,7 +94,8 @@ class VideoSize:
     """Scale a video down, averaging over areas, and encode it as H.264.
 
     Args:
-        levels: factor of each level for both sides, above 0 and at most 1; sides are rounded to even numbers.
+        levels: for each level, the factor by which both sides are multiplied, above 0 and at most 1; the new sides are
+            rounded to even numbers.
         crf: x264's constant rate factor, 0 (lossless) to 51.
     """
 

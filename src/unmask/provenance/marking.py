@@ -71,19 +71,19 @@ class Marking:
             )
 
     def tags(self) -> dict[str, str]:
-        """Return the metadata for a picture or a video's container; empty if `metadata` is off."""
+        """Return the metadata to store in a picture file or a video container; empty if `metadata` is off."""
         return source_marks(self.source, self.comment) if self.metadata else {}
 
     def picture(self, pixels: Pixels) -> Pixels:
-        """Return a picture, RGB [H, W, 3] or grey [H, W], uint8, with the watermark if `watermark` is on."""
+        """Return a uint8 picture, RGB [H, W, 3] or grey [H, W], with the watermark added if `watermark` is on."""
         return embed(pixels, self.payload, self.psnr) if self.watermark else pixels
 
     def frame(self, frame: Pixels) -> Pixels:
-        """Return a video frame, RGB [H, W, 3], uint8, with the label and then the watermark, if they are on."""
+        """Return a uint8 RGB frame [H, W, 3], with the label and then the watermark added if they are on."""
         return self.picture(visible_label(frame, self.label) if self.label else frame)
 
     def frames(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
-        """Apply `frame` to each of these frames."""
+        """Add the label and the watermark to each video frame, as `frame` does."""
         return map(self.frame, frames)
 
     def write(self, path: Path, pixels: Pixels, quality: int = 90) -> None:
@@ -128,11 +128,11 @@ def visible_label(frame: Pixels, text: str = "AI-generated") -> Pixels:
 
 
 def inspect(path: Path, frames: Pixels | None = None, payloads: Sequence[int] = (PAYLOAD,)) -> list[str]:
-    """Return one sentence for each mark found in a file. An unmarked file may also be fake: marks can be removed.
+    """Return one sentence for each mark found in a file. A file without marks may be fake, too: marks can be removed.
 
     Args:
         path: a picture or a video.
-        frames: its uncropped pixels, uint8 [H, W, 3] or [T, H, W, 3]; None skips the watermark search.
+        frames: the file's uncropped pixels, uint8 [H, W, 3] or [T, H, W, 3]; None skips the watermark search.
         payloads: payloads that are tested separately; see `watermark.read`.
     """
     findings = []

@@ -1,10 +1,11 @@
 """An imperceptible 32-bit watermark by informed spread spectrum, which survives JPEG, resizing and H.264.
 
-The picture's luminance is resized to 256x256, so that a resized picture still aligns, and transformed by one DCT. Each
-bit of a code word is spread over about 130 coefficients across the band, with signs derived from a key (Cox et al.
-1997, doi:10.1109/83.650120). The embedder knows the picture, so it cancels the picture's own interference in each bit
-(Malvar and Florencio 2003, doi:10.1109/TSP.2003.809385) and spends the PSNR budget on the bits that need it. A code
-word consists of three words of the extended Golay code (Golay 1949), whose soft decoding corrects errors.
+The picture's luminance is resized to 256x256, so that the mark stays aligned if the picture is resized. It is then
+transformed by one DCT. Each bit of a code word is spread over about 130 coefficients across the band, with signs
+derived from a key (Cox et al. 1997, doi:10.1109/83.650120). The embedder knows the picture, so it cancels the
+picture's own interference in each bit (Malvar and Florencio 2003, doi:10.1109/TSP.2003.809385) and spends the PSNR
+budget on the bits that need it. A code word consists of three words of the extended Golay code (Golay 1949), whose soft
+decoding corrects errors.
 
 The false-alarm rate is computed, not tuned: for any picture, its correlation with one word of random signs exceeds t
 with a probability of at most exp(-t^2 / 2) (Hoeffding 1963, doi:10.1080/01621459.1963.10500830). For all 2^32 words
@@ -37,7 +38,7 @@ PAYLOAD = int.from_bytes(b"unma")  # the default payload
 PSNR = 39.5  # dB, of the marked picture against the unmarked one
 FALSE_ALARM = 1e-6  # maximum p-value at which a mark is reported as present
 _SIDE = 256  # side of the transformed plane, px
-_BAND = (6, 112)  # radii in the DCT; below, the picture hides the mark; above, halving and codecs remove it
+_BAND = (6, 112)  # radii in the DCT; below, the picture hides the mark; above, codecs and halving the size remove it
 _BITS = 72  # bits of a code word: three Golay words of 24
 _NEAR = 9  # side, in coefficients, of the window from which a coefficient's typical size is estimated
 _STRIP = 2**22  # pixels converted to float at once
@@ -48,12 +49,12 @@ _GOLAY = 0xC75  # generator polynomial of the Golay code
 
 @dataclass(frozen=True)
 class Reading:
-    """The result of reading the watermark of pixels.
+    """The result of searching pixels for the watermark.
 
     Attributes:
         payload: The most likely 32 bits, whether or not there is a mark.
-        score: Correlation with the payload's code word, in units of the standard deviation that the correlation with
-            one word has in unmarked pictures.
+        score: Correlation with the payload's code word, in units of the standard deviation of a word's correlation with
+            unmarked pictures.
         p_value: Upper bound on the probability that an unmarked picture has at least this score for any payload.
     """
 
@@ -68,7 +69,7 @@ class Reading:
 
 
 def embed(pixels: Pixels, payload: int, psnr: float = PSNR, key: str = KEY) -> Pixels:
-    """Mark a picture RGB [H, W, 3] or grey [H, W], or each frame of a clip [T, H, W, 3].
+    """Embed the watermark in a picture, RGB [H, W, 3] or grey [H, W], or in each frame of a clip [T, H, W, 3].
 
     Args:
         pixels: uint8.
@@ -84,7 +85,7 @@ def embed(pixels: Pixels, payload: int, psnr: float = PSNR, key: str = KEY) -> P
 
 
 def read(pixels: Pixels, expected: Sequence[int] = (), key: str = KEY) -> Reading:
-    """Read the mark of a picture RGB [H, W, 3] or grey [H, W], or the mark shared by frames [T, H, W, 3].
+    """Read the watermark of a picture, RGB [H, W, 3] or grey [H, W], or of a clip [T, H, W, 3] whose frames share it.
 
     Args:
         pixels: uint8, uncropped, at any size.
@@ -100,7 +101,7 @@ def read(pixels: Pixels, expected: Sequence[int] = (), key: str = KEY) -> Readin
 def plane(pixels: Pixels) -> Array:
     """Return the luminance of a frame [H, W, 3] or [H, W], resized to [256, 256]; the mark is read from this plane.
 
-    The plane is computed in strips, because floating point needs four bytes for each pixel of a large picture.
+    The plane is computed in strips to save memory: a large picture in floating point needs four bytes per pixel.
     """
     height, width = pixels.shape[:2]
     if width < _SIDE < height:  # first shrink, then enlarge
@@ -111,7 +112,7 @@ def plane(pixels: Pixels) -> Array:
 
 
 def read_planes(planes: Sequence[Array], expected: Sequence[int] = (), key: str = KEY) -> Reading:
-    """Read the mark shared by frames, given the `plane` of each; see `read`."""
+    """Read the watermark that several frames share, given the `plane` of each frame; see `read`."""
     carrier = _carrier(key)
     seen = np.mean([carrier.measure(plane)[0] for plane in planes], 0)
     soft = carrier.per_bit(seen * carrier.sign) / max(float(np.linalg.norm(seen)), 1e-9)
@@ -153,7 +154,7 @@ def decode(soft: Array) -> tuple[int, float]:
 
 @dataclass(frozen=True)
 class _Carrier:
-    """The n coefficients of the band, sorted by radius; each run of 72 coefficients carries every bit once."""
+    """The n DCT coefficients that carry the mark, sorted by radius; each group of 72 carries every bit once."""
 
     at: NDArray[np.intp]  # index in the flattened DCT
     sign: Array  # +1 or -1
@@ -167,7 +168,7 @@ class _Carrier:
         return np.clip(spectrum.ravel()[self.at] / size, -_CLIP, _CLIP), size
 
     def per_bit(self, values: Array) -> Array:
-        """Sum values [n] per bit -> [72]."""
+        """Sum the coefficients' values [n] for each bit of the code word -> [72]."""
         return np.bincount(self.bit, values, _BITS).astype(np.float32)
 
 
@@ -209,7 +210,7 @@ def _change(work: Array, word: Array, budget: float, codec: float, carrier: _Car
 
 
 def _fill(base: Array, slope: Array, cost: Array, budget: float) -> Array:
-    """Return amplitudes max(0, base + slope x level) [72], at the highest level with cost @ amplitudes^2 <= budget."""
+    """Return amplitudes max(0, base + slope * level) [72] for the highest level at which their cost fits the budget."""
 
     def spent(level: float) -> float:
         return float(cost @ np.maximum(base + slope * level, 0) ** 2)
@@ -224,7 +225,7 @@ def _fill(base: Array, slope: Array, cost: Array, budget: float) -> Array:
 
 
 def _texture(plane: Array) -> Array:
-    """Return the masking strength of a plane, almost proportional to its fine detail, with a mean square of 1."""
+    """Return how well each pixel hides a change: roughly the amount of fine detail there, with a mean square of 1."""
     detail = plane - cv2.GaussianBlur(plane, (0, 0), 3)
     mask = (np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), 4)) + 1.0) ** 0.8  # 1 grey level, so flat parts are not 0
     return np.asarray(mask / np.sqrt(np.mean(mask**2)), np.float32)

@@ -23,7 +23,7 @@ _TERM = re.compile(rb"""DigitalSourceType(?:\s+[\w:]+)?\s*(?:=\s*["']|>\s*)([^"'
 
 
 def packet(term: str) -> bytes:
-    """Return an XMP packet of 1,024 bytes.
+    """Return an XMP packet of 1,024 bytes that states a digital source type.
 
     Args:
         term: the URI of a digital source type; if empty, the packet has the same length and no content.
@@ -34,18 +34,18 @@ def packet(term: str) -> bytes:
 
 
 def source_type(content: bytes) -> str:
-    """Return the digital source type in a packet, or "". No XML parser is used, because the file is untrusted."""
+    """Return the digital source type in an XMP packet, or "". No XML parser is used, because the file is untrusted."""
     found = _TERM.search(content[:_LARGEST])
     return found.group(1).decode("utf-8", "replace") if found else ""
 
 
 def png_chunk(content: bytes) -> bytes:
-    """Return type and data of a PNG chunk that contains a packet: iTXt, uncompressed, without a language."""
+    """Return the type and data of a PNG text chunk (iTXt, uncompressed, no language) that contains an XMP packet."""
     return b"iTXt" + PNG_KEYWORD.encode() + b"\0\0\0\0\0" + content
 
 
 def append_to_mp4(path: Path, content: bytes) -> None:
-    """Append a packet to an MP4 file; no offset in the file changes."""
+    """Append an XMP packet to an MP4 file; all offsets stored in the file stay valid."""
     whole = path.stat().st_size
     try:
         with path.open("ab", buffering=0) as file:
@@ -56,7 +56,7 @@ def append_to_mp4(path: Path, content: bytes) -> None:
 
 
 def read_from_mp4(path: Path) -> bytes:
-    """Read the packet of an MP4 file, or b"" if it has none; the content of other boxes is skipped."""
+    """Return the XMP packet of an MP4 file, or b"" if it has none; the content of other boxes is skipped."""
     end = path.stat().st_size
     with path.open("rb") as file:
         at = 0

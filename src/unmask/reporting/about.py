@@ -1,4 +1,4 @@
-"""Facts about a page and its runs: version, date, data and network."""
+"""Facts about a report page and its runs: version, date, data and network."""
 
 import subprocess
 from datetime import datetime
@@ -12,7 +12,7 @@ CODE = Path(__file__).parents[1]  # the folder of the package
 
 
 def of_report(written: datetime) -> dict[str, str]:
-    """Return the date of a page, and the version and git commit of the code."""
+    """Return the date of a report page, and the version and git commit of the code that wrote it."""
     found = {"Written": _iso(written), "Version": f"unmask {version('unmask')}"}
     if commit := _commit(CODE):
         found["Git commit"] = commit
@@ -20,7 +20,7 @@ def of_report(written: datetime) -> dict[str, str]:
 
 
 def of_run(run: Run) -> dict[str, str]:
-    """Return the date, data set, network, seed and folder of a run, without unknown values."""
+    """Return the date, data set, network, seed and folder of a run; unknown values are left out."""
     config, summary = run.config, run.summary
     found = {
         "Data set": summary.data,
@@ -38,7 +38,7 @@ def _iso(date: datetime) -> str:
 
 
 def _commit(folder: Path) -> str:
-    """Return the commit of the git checkout that tracks this folder; empty without a checkout or without git."""
+    """Return the commit of the git checkout that tracks this folder; empty if there is no checkout or no git."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=5, check=True)

@@ -1,4 +1,4 @@
-"""Matrix of detectors and data sets: the AUC of each run on each data set on which it was scored."""
+"""A matrix of detectors and data sets: the AUC of each run on each data set on which it was scored."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

@@ -8,7 +8,7 @@ HEADINGS = {"parameters": "Parameters", "gflops": "GFLOPs", **SETTINGS}
 
 
 def cost(metrics: Settings) -> dict[str, float]:
-    """Return the cost of a network by the names in `HEADINGS`; unknown values are left out."""
+    """Return the size and cost of a network, keyed as in `HEADINGS`; unknown values are left out."""
     found = {"parameters": metrics["parameters"]} if "parameters" in metrics else {}
     if metrics.get("flops"):  # missing in old runs, and zero if no operation was counted
         found["gflops"] = metrics["flops"] / 1e9
@@ -34,5 +34,5 @@ def latency_words(latency: Settings | None) -> dict[str, str]:
 
 
 def digits(value: float) -> str:
-    """Format a number: whole from 100, otherwise with three significant digits."""
+    """Format a number with three significant digits; from 100 on, round it to a whole number."""
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"

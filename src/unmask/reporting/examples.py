@@ -21,7 +21,7 @@ class Choice(NamedTuple):
 
 
 def typical(predictions: pd.DataFrame) -> list[Choice]:
-    """Select the reals with median and highest score, and of each manipulation the fake with the median score."""
+    """Select the reals with the median and the highest score, and each manipulation's fake with the median score."""
     videos = detection.videos(predictions).dropna(subset=["score"]).sort_values(["score", "item"])
     unit = detection.unit(predictions)
     real = videos[videos["label"] == 0]
@@ -38,8 +38,8 @@ def typical(predictions: pd.DataFrame) -> list[Choice]:
 def explained(predictions: pd.DataFrame, count: int, localiser: bool) -> list[Choice]:
     """Select `count` items for heat maps: fakes of each manipulation, with scores spread from low to high.
 
-    The last item is the real item with the median score, for comparison. For a localiser, all items are fakes, because
-    only fakes have masks.
+    The last item is the real item with the median score, for comparison. For a localiser (a detector that predicts
+    masks), all items are fakes, because only fakes have masks.
     """
     videos = detection.videos(predictions).dropna(subset=["score"]).sort_values(["score", "item"])
     reals = [] if localiser else [one for one in typical(predictions) if one.label == 0][:1]
@@ -55,7 +55,7 @@ def explained(predictions: pd.DataFrame, count: int, localiser: bool) -> list[Ch
 
 
 def of_each_class(predictions: pd.DataFrame, localiser: bool, count: int) -> list[Choice]:
-    """Select a real item and a fake item for feature maps: if possible, items that have heat maps, too.
+    """Select a real item and a fake item for feature maps; if possible, items that also have heat maps.
 
     Args:
         predictions: the prediction table of a split.
@@ -63,7 +63,7 @@ def of_each_class(predictions: pd.DataFrame, localiser: bool, count: int) -> lis
         count: number of items with heat maps.
 
     Returns:
-        Of each class that was scored, the item with the median score among the candidates.
+        For each class that was scored, the candidate with the median score.
     """
     candidates, chosen = [*explained(predictions, count, localiser)], []
     for label in (0, 1):
@@ -88,7 +88,7 @@ def errors(predictions: pd.DataFrame, threshold: float) -> tuple[list[Choice], i
 
 
 def wrongest_frame(predictions: pd.DataFrame, item: str, label: int) -> tuple[int, int]:
-    """Return frame number and track of an item's most misleading score: highest of a real, lowest of a fake."""
+    """Return frame number and track of an item's most misleading score: a real's highest or a fake's lowest score."""
     rows = predictions[(predictions["item"] == item) & predictions["logit"].notna()]
     logit = rows["logit"].to_numpy()
     row = rows.iloc[int(logit.argmin() if label == 1 else logit.argmax())]

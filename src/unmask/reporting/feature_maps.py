@@ -1,4 +1,4 @@
-"""Read the feature maps that a training drew into its run folder (see `unmask.explain.items`)."""
+"""Read the pictures of feature maps that a training saved in its run folder (see `unmask.explain.items`)."""
 
 from pathlib import Path
 

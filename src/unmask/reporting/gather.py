@@ -76,7 +76,7 @@ def suites(run: Run, resamples: int = 1000) -> dict[str, list[Robustness]]:
 
 
 def suite_metrics(run: Run, name: str, resamples: int = 1000) -> list[Robustness]:
-    """Compute the metrics of one suite, clean items first; empty unless clean and perturbed items were scored."""
+    """Compute a robustness suite's metrics, clean items first; empty unless clean and perturbed items were scored."""
     tables = (run.folder / ROBUSTNESS / name).glob("*.parquet")
     steps = {step_of(path): read_predictions(path) for path in tables}
     if (CLEAN, 0) not in steps or len(steps) < 2:
@@ -181,7 +181,7 @@ def _audit(run: Run) -> Settings | None:
 
 
 def _duplicates(run: Run, most: int = 20) -> list[str]:
-    """List at most `most` near-duplicate pairs that the run recorded; pairs of related items are left out first."""
+    """List at most `most` near-duplicate pairs that the run recorded; pairs of unrelated items come first."""
     path = run.folder / duplicates.DUPLICATES
     if not path.is_file():
         return []
@@ -192,13 +192,13 @@ def _duplicates(run: Run, most: int = 20) -> list[str]:
 
 
 class Strips:
-    """Callable that reads face crops for the page; missing crops are replaced by grey squares."""
+    """A callable that reads face crops for a report page; missing crops are replaced by grey squares."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.stores = [store for run in runs for store in _stores(run)]
 
     def __call__(self, item: str, frames: list[int], track: int) -> list[NDArray[np.uint8]]:
-        """Read the crops of a face in these frames of an item, each [H, W, 3]."""
+        """Return one crop [H, W, 3] of a face (the track) for each of these frames of an item."""
         grey = np.full((96, 96, 3), 200, np.uint8)
         found: dict[int, NDArray[np.uint8]] = {}
         for store in self.stores:
@@ -211,7 +211,7 @@ class Strips:
 
 
 def _heat(out: Path) -> HeatMaps | None:
-    """Read the heat maps that `explain` wrote into a run's folder."""
+    """Read the heat maps that `explain` wrote into a run's folder; None if there are none."""
     path = out / HEAT / "explain.json"
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Draw a picture with several faces: the picture with numbered boxes, and the face crops with their scores."""
+"""Draw a picture that shows several faces, with numbered boxes, and below it the face crops with their scores."""
 
 import matplotlib
 import numpy as np

@@ -75,11 +75,11 @@ def crops(strips: Strips, item: str, frames: list[int], track: int = 0) -> list[
     """Return the crops of a face in the given frames.
 
     Raises:
-        ValueError: If the number of crops differs from the number of frames, so that crops could get wrong scores.
+        ValueError: If the numbers of crops and frames differ, because crops could then be shown with wrong scores.
     """
     faces = strips(item, frames, track) if frames else []
     if len(faces) != len(frames):
         raise ValueError(
-            f"{item}: {len(frames)} faces were requested, but {len(faces)} found; crops do not match predictions"
+            f"{item}: {len(frames)} faces were requested, but {len(faces)} found; the crops do not fit the predictions"
         )
     return faces

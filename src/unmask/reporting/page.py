@@ -47,7 +47,7 @@ def write(
         path: The HTML file; its folder is created.
         runs: The runs, in the order in which the page shows them.
         title: Heading of the page.
-        strips: Callable: item, frame numbers, track -> face crops; None for a page without faces.
+        strips: Callable that returns face crops (see `reporting.run.Strips`); None for a page without faces.
         demo: Whether the page states that rendered demo data were scored.
         about: Facts about the page itself, such as its date and the version that wrote it.
         across: The AUC of the runs on all data sets; None if there is only one data set.
@@ -99,7 +99,7 @@ def _comparison(runs: Sequence[RunReport]) -> dict[str, object]:
 
 
 def _costs(runs: Sequence[RunReport]) -> dict[str, str]:
-    """Return the columns of the table of costs, name -> heading; empty for one run, because its section has them."""
+    """Return the cost table's columns, name -> heading; empty for one run, because its section shows the costs."""
     shown = {name: heading for name, heading in HEADINGS.items() if any(name in run.cost for run in runs)}
     return shown if len(runs) > 1 else {}
 
@@ -154,7 +154,7 @@ def _gaps(groups: Sequence[Group]) -> list[tuple[str, Gap | None]]:
 
 
 def _aggregations(run: RunReport) -> list[tuple[str, bool, float]]:
-    """Return (name, whether it has the best validation AUC, test AUC) of each aggregation of a video's scores."""
+    """Return (name, whether its validation AUC is best, test AUC) for each way to aggregate a video's frame scores."""
     if run.unit != "video" or run.validation is None or not len(run.scored["frame"]):
         return []
     chosen, found = aggregate.choose(run.validation), []
@@ -165,7 +165,7 @@ def _aggregations(run: RunReport) -> list[tuple[str, bool, float]]:
 
 
 def _calibrations(run: RunReport, scored: pd.DataFrame) -> list[tuple[str, float, float, float]]:
-    """Return name, ECE, Brier score and log loss of the scored items, without and with each calibration."""
+    """Return (name, ECE, Brier score, log loss) of the scored items without calibration and with each calibration."""
     if not len(scored):
         return []
     label = scored["label"]
@@ -187,7 +187,7 @@ def _suite(name: str, found: Sequence[Robustness]) -> dict[str, object]:
 
 
 def _confusion(scored: pd.DataFrame, threshold: float) -> list[tuple[str, list[tuple[int, str]]]]:
-    """Count the items by true class (rows) and predicted class (columns), with each share of the row."""
+    """Count the items by true class (rows) and predicted class (columns); add each count's share of its row."""
     called = scored["score"] > threshold
     rows = []
     for label, name in enumerate(("real", "fake")):

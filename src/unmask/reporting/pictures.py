@@ -64,7 +64,7 @@ def sheet(shown: Sequence[Mistake]) -> Picture:
 
 
 def roc(tables: Mapping[str, pd.DataFrame]) -> Picture:
-    """Draw ROC curves of named tables with `score, label`."""
+    """Draw one ROC curve per named table; the tables have the columns `score` and `label`."""
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
@@ -81,7 +81,7 @@ def roc(tables: Mapping[str, pd.DataFrame]) -> Picture:
 
 
 def confusion(videos: pd.DataFrame, threshold: float) -> Picture:
-    """Draw the confusion matrix of videos: counts, and shares of each row.
+    """Draw the confusion matrix of videos: counts, and their shares of each row.
 
     Args:
         videos: scored videos with `score, label`.

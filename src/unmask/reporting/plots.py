@@ -39,7 +39,7 @@ WORDS = {"val": "validation", "auroc": "AUC", "epoch": "(epoch)", "step": "(step
 
 
 def svg(draw: Callable[[Axes], None], size: tuple[float, float] = (4.2, 3.6)) -> bytes:
-    """Draw on one axes object, `size` in inches, and return the SVG."""
+    """Call `draw` on the axes of a new figure (`size` in inches), and return the figure as SVG."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.add_subplot())
@@ -76,13 +76,13 @@ def _unit(axes: Axes, across: str, up: str) -> None:
 
 
 def _missing(axes: Axes) -> None:
-    """Draw a text that explains why there is no curve."""
+    """Write on a plot why it has no curve."""
     words = "Not defined: needs scored\nreal and fake items"
     axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, color=INK, fontsize=10)
 
 
 def roc(tables: Mapping[str, pd.DataFrame]) -> bytes:
-    """Draw ROC curves of named tables with `score, label`."""
+    """Draw one ROC curve per named table; the tables have the columns `score` and `label`."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (2, 3)))
@@ -101,7 +101,7 @@ def roc(tables: Mapping[str, pd.DataFrame]) -> bytes:
 
 
 def precision_recall(tables: Mapping[str, pd.DataFrame]) -> bytes:
-    """Draw precision-recall curves of named tables with `score, label`."""
+    """Draw one precision-recall curve per named table; the tables have the columns `score` and `label`."""
 
     def draw(axes: Axes) -> None:
         names = []
@@ -120,10 +120,10 @@ def precision_recall(tables: Mapping[str, pd.DataFrame]) -> bytes:
 
 
 def risk(tables: Mapping[str, pd.DataFrame], thresholds: Mapping[str, float]) -> bytes:
-    """Draw risk-coverage curves of named tables with `score, label`.
+    """Draw one risk-coverage curve per level: the error rate against the fraction of items decided.
 
     Args:
-        tables: scored rows by level.
+        tables: scored rows by level, with the columns `score` and `label`.
         thresholds: `frame` and `video` thresholds, as scores.
     """
 
@@ -215,7 +215,7 @@ def training(curves: pd.DataFrame) -> dict[str, bytes]:
     """Draw the losses and the validation AUC over the training steps, if they are in the log.
 
     Args:
-        curves: Lightning's CSV log with one column per metric; NaN where a metric was not logged.
+        curves: The run's `metrics.csv`, with one column per metric; NaN where a metric was not logged.
 
     Returns:
         SVGs by label of the vertical axis, `Loss` and `AUC`.

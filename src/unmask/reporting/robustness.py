@@ -18,7 +18,7 @@ FEW = 12  # maximum number of steps in a plot with intervals; more steps are dra
 
 
 def table(name: str, found: Sequence[Robustness]) -> Table:
-    """Return a table of the metrics of each step of a suite, at most 80 columns wide; `name` is the detector."""
+    """Return a table of a suite's metrics, one row per step, at most 80 columns wide; `name` is the detector's name."""
     title = Text(f"\n{name}: robustness to perturbations", "bold")
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     shown.add_column("perturbation", overflow="fold", max_width=26)
@@ -37,7 +37,7 @@ def _what(one: Robustness) -> str:
 
 
 def area_text(one: Robustness) -> str:
-    """Format the AUC of a step."""
+    """Format the AUC of a step; `n/a` if it is undefined."""
     return "n/a" if np.isnan(one.auroc) else f"{one.auroc:.3f}"
 
 

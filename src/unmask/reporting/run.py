@@ -1,4 +1,4 @@
-"""Data that a report shows about one run."""
+"""The data that a report shows about one run."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +39,7 @@ NAMES = {
 
 
 class Figure(NamedTuple):
-    """One metric: value, 95 % interval, numbers of real and fake items, share of scored items; NaN if unavailable."""
+    """A metric: its value and 95 % interval (NaN if unknown), its numbers of real and fake items, and its coverage."""
 
     value: float
     low: float
@@ -86,7 +86,7 @@ class HeatMaps(NamedTuple):
     Attributes:
         shown: The items.
         localiser: Whether the maps are predicted masks; the pictures then contain the true masks, too.
-        agreement: Rank correlation with maps of the same network with permuted weights: 0 is unrelated, 1 is equal.
+        agreement: Rank correlation with maps of the network with permuted weights: 0 is unrelated, 1 is equal.
         limit: Agreement above which the maps hardly depend on the learned weights.
     """
 
@@ -124,7 +124,7 @@ class RunReport:
         protocol: How the metrics were measured, heading -> text: data set, split, frames per video, crop, ...
         command: The command line that reproduces the run.
         validation: Validation predictions, if there are any.
-        curves: Lightning's `metrics.csv`; NaN where a metric was not logged.
+        curves: The run's `metrics.csv`; NaN where a metric was not logged.
         audit: `auroc, low, high, num_real, num_fake, passed, features, methods, note` of the shortcut audit; None
             if the run has no audit file. If the audit could not run, `auroc` is None and `note` gives the reason.
         remarks: Sentences shown with the metrics, such as a warning that the model did not learn.
@@ -223,7 +223,7 @@ def all_methods(runs: Sequence[RunReport]) -> list[str]:
 
 
 def percent(share: float) -> str:
-    """Format a share as a percentage; 99.9 % is never rounded to 100 %."""
+    """Format a share as a percentage; a share below 1 is never rounded to 100 %."""
     if math.isnan(share):
         return "n/a (no items)"
     whole = f"{100 * share:.0f} %"

@@ -15,7 +15,7 @@ class Spread(NamedTuple):
     deviation: float
 
     def __str__(self) -> str:
-        """Return it as text, such as `0.912 ± 0.013`."""
+        """Return the mean and the deviation as text, such as `0.912 ± 0.013`."""
         return f"{self.mean:.3f} ± {self.deviation:.3f}"
 
 
@@ -26,7 +26,7 @@ class Seeds(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name in tables."""
+        """Name of the group in tables: the preset and the number of seeds."""
         return f"{self.runs[0].preset}, {len(self.runs)} seeds"
 
     def spread(self, level: str, method: str, metric: str) -> Spread | None:
@@ -39,7 +39,7 @@ class Seeds(NamedTuple):
 
 
 def by_seed(runs: Sequence[RunReport]) -> list[Seeds]:
-    """Group the runs that have the same config, prepared data and test set, but different seeds; at least two each."""
+    """Return groups of at least two runs that have the same config, prepared data and test set, but different seeds."""
     found: dict[tuple[str, ...], dict[str, RunReport]] = defaultdict(dict)
     for run in runs:
         if run.seedless_id:

@@ -1,4 +1,4 @@
-"""Common style of all plots, with the colour-blind-safe palette of Okabe and Ito: blue is real, vermilion is fake."""
+"""The style of all plots, with the colour-blind-safe palette of Okabe and Ito: blue is real, vermilion is fake."""
 
 import io
 from typing import Any, Literal

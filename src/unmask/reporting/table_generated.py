@@ -57,12 +57,12 @@ class Generated:
     command: str = ""
 
     def lacks(self, metrics: Iterable[str]) -> bool:
-        """Return whether `command` was not run, although some of the metrics need it."""
+        """Return whether some of these metrics are missing because `command` has not been run."""
         return any(name not in self.figures and name not in self.reasons for name in metrics)
 
 
 def gather_generated(run: Run) -> Generated:
-    """Collect the test metrics of a generator or face swapper: from metrics.json, and those of `unmask evaluate`."""
+    """Collect a generator's or face swapper's test metrics from metrics.json and the file of `unmask evaluate`."""
     about, path = run.summary, run.folder / GENERATION
     known = read_json(path, "delete it and run unmask evaluate again") if path.is_file() else {}
     entry = known.get(f"{run.config['data'].get('name')}/test", {})

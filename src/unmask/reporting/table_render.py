@@ -22,7 +22,7 @@ DEMO = "These metrics are computed on rendered demo data; they say nothing about
 
 
 def measured(report: RunReport | Generated, column: Column) -> Figure:
-    """Look up a metric; NaN if the run lacks it, such as a metric of frames if pictures were scored."""
+    """Look up a metric; NaN if the run lacks it (a run on pictures has no metrics of frames, for example)."""
     figure = None
     if isinstance(report, Generated):
         value = report.figures.get(column.metric, math.nan) if column.level == GENERATED else math.nan
@@ -88,7 +88,7 @@ def _one(figure: Figure, column: Column) -> str:
 
 
 def published(row: Row, column: Column) -> str:
-    """Format the published values for one cell, `(unverified)` after each unverified value; `-` if no value exists."""
+    """Format the published values for one cell, each with `(unverified)` if it is unverified; `-` if there are none."""
     found = [given for given in row.published if given.column == column]
     return ", ".join(f"{_given(given)}{'' if given.verified else ' (unverified)'}" for given in found) or "-"
 
@@ -130,7 +130,7 @@ def notes(table: Table) -> list[str]:
 
 
 def _protocols(table: Table) -> Iterator[str]:
-    """Yield the parts of the protocol that all rows share, then the other parts, once for all rows that share them."""
+    """Yield the parts of the protocol that all rows share, then the other parts, with the names of their rows."""
     of = {
         row.name: [f"{key}: {text}" for key, text in report.protocol.items() if key != "Seed"]
         for row in table.rows

@@ -39,7 +39,7 @@ class Column(NamedTuple):
         part: the method whose fakes are scored; `all` for all fakes. For `robustness`: a step such as `jpeg-1`, whose
             AUC is shown, or `all` for the mean over the steps. For `recall`: also ATTRIBUTE=VALUE, such as
             `mask=upper_left`, for the items with this value of an attribute.
-        on: the test set, of the table's `tests`; empty for the detector's own test set.
+        on: one of the test sets in the table's `tests`; empty for the detector's own test set.
     """
 
     level: str
@@ -65,7 +65,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Published:
-    """A published value in the unit of its column, on the test set `test` if the table has several.
+    """A published value in the unit of its column; `test` names its test set if the table has several.
 
     `verified` is true if the value was checked against its source.
     """
@@ -80,7 +80,7 @@ class Published:
 
     @property
     def column(self) -> Column:
-        """The column that shows the value; published values are over all fakes."""
+        """The column that shows the value; a published value is always for all fakes, not for one method."""
         return Column(self.level, self.metric, on=self.test)
 
 
@@ -109,10 +109,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Row:
-    """A preset with its overrides, trained with each of its seeds; without a preset, a row of published values.
+    """A preset with its overrides, trained once per seed; a row without a preset has only published values.
 
-    `runs` are trained first, key -> preset: the key is set to the run folder of the preset, such as
-    `module.network.encoder.run` to a trained encoder.
+    `runs` maps keys of the config to presets that are trained first. Each key, such as `module.network.encoder.run`, is
+    then set to the run folder of its preset.
     """
 
     name: str
@@ -130,7 +130,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Need:
-    """A generator that writes `count` samples to `out`; the table's detectors are trained or tested on them."""
+    """A generator that writes `count` samples to `out`; the table's detectors are trained or tested on the samples."""
 
     name: str
     experiment: str
@@ -218,12 +218,12 @@ def _problems(plain: Settings) -> Iterator[tuple[str, str]]:
     yield from (("", what) for what in _keys(plain, *TABLE))
     for level, metric, part, _ in _columns(plain):
         if "=" in part and (metric != "recall" or level not in ("video", "image")):
-            yield "", f"metrics: {level}/{metric}/{part}: only video/recall and image/recall can be of an attribute"
+            yield "", f"metrics: {level}/{metric}/{part}: only video/recall and image/recall can have ATTRIBUTE=VALUE"
         if level == GENERATED and metric not in MEASURES:
-            yield "", f"metrics: {level}/{metric}: expected {GENERATED}/METRIC with {', '.join(MEASURES)}"
+            yield "", f"metrics: {level}/{metric}: expected {GENERATED}/METRIC, METRIC one of {', '.join(MEASURES)}"
         elif level != GENERATED and (level not in LEVELS or metric not in (*detection.METRICS, ROBUSTNESS)):
-            known = f"{', '.join((*LEVELS, GENERATED))}; {', '.join((*NAMES, ROBUSTNESS))}"
-            yield "", f"metrics: {level}/{metric}: expected LEVEL/METRIC or LEVEL/METRIC/PART with {known}"
+            known = f"LEVEL one of {', '.join((*LEVELS, GENERATED))}; METRIC one of {', '.join((*NAMES, ROBUSTNESS))}"
+            yield "", f"metrics: {level}/{metric}: expected LEVEL/METRIC or LEVEL/METRIC/PART, {known}"
     for need in plain.get("needs", ()):
         if not isinstance(need, dict):
             yield "", f"needs: {need}: expected a generator with the keys {', '.join(sorted(NEED[0]))}"
@@ -247,7 +247,7 @@ def _problems(plain: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _range(given: Settings) -> Iterator[str]:
-    """Yield what is wrong with the size of a published value."""
+    """Yield an error if a published value is outside the range of its metric."""
     value, metric = float(given.get("value", 0)), str(given.get("metric"))
     if given.get("level") != GENERATED:
         if not 0 <= value <= 1:

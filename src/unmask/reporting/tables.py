@@ -61,7 +61,7 @@ def rows(runs: Sequence[RunReport], metric: str = "auroc") -> Iterator[tuple[Run
 
 
 def seed_rows(runs: Sequence[RunReport], metric: str = "auroc") -> Iterator[tuple[str, str, list[Spread | None]]]:
-    """Yield (name, level, mean and deviation) of the runs that differ only in their seed, in the columns of `rows`."""
+    """Yield (name, level, spreads) for each group of runs that differ only in their seed; columns are as in `rows`."""
     names = ["all", *all_methods(runs)]
     for group in by_seed(runs):
         for level in group.runs[0].scored:
@@ -69,7 +69,7 @@ def seed_rows(runs: Sequence[RunReport], metric: str = "auroc") -> Iterator[tupl
 
 
 def _spread(spread: Spread | None, sign: str = " ±") -> str:
-    """Format a mean and its deviation, `-` if a run lacks the metric."""
+    """Format a mean and its deviation; `n/a` if a run lacks the metric."""
     return "n/a" if spread is None else str(spread).replace(" ±", sign)
 
 
@@ -190,8 +190,8 @@ def deviating(cv: Settings, name: str) -> str:
 def folds(cv: Settings) -> str:
     """Describe how the metrics of a cross-validation were computed."""
     return (
-        f"cross-validation: mean ± standard deviation over {cv['folds']} folds of the training split; each of its "
-        f"{cv['groups']} groups is in one fold; the best of {cv['tried']} settings was chosen on the same folds"
+        f"cross-validation: mean ± standard deviation over {cv['folds']} folds of the training split, whose "
+        f"{cv['groups']} groups are each in one fold; the best of {cv['tried']} settings was chosen on the same folds"
     )
 
 

@@ -1,4 +1,4 @@
-"""Draw the scores of one video over time, with the scored faces, or the score of one picture."""
+"""Draw the scores of one video over time with its face crops, or the score of one picture."""
 
 from collections.abc import Iterable
 

@@ -15,7 +15,7 @@ FROZEN = "frozen"  # checkpoints with this key have their frozen tensors in a se
 
 
 def frozen_path(path: Path) -> Path:
-    """Return the path of the file with the frozen tensors of the checkpoint `path`."""
+    """Return the path of the file with the frozen tensors (never changed by training) of the checkpoint `path`."""
     return path.with_name("frozen.ckpt")
 
 

@@ -1,4 +1,4 @@
-"""The network of a finished run as an encoder: its features are the input of another classifier."""
+"""Use the network of a finished run as an encoder, whose features another classifier receives as input."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,8 +31,8 @@ class TrainedEncoder(nn.Module):
     Args:
         network: the network of the run, see `network_of`: an `EncodedNetwork`, whose encoder is used, or a network
             with `encode`.
-        run: the run folder whose weights are loaded; None in a config that came with a run, because the weights are
-            then in the checkpoint of that run.
+        run: the run folder from which the weights are loaded. None if the network is rebuilt for a run that was trained
+            with this encoder, because the checkpoint of that run contains the encoder's weights, too.
         channels: number of input channels; only 3, RGB.
 
     Raises:

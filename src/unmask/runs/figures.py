@@ -1,4 +1,4 @@
-"""Write and restore metrics as strict JSON; reject values that are NaN or infinite."""
+"""Write metrics as strict JSON, with null for NaN, and restore them; check values that must be finite."""
 
 import json
 import math

@@ -33,7 +33,7 @@ def clear(folder: Path) -> None:
 
 @contextmanager
 def removed_if_unused(folder: Path, chosen: bool) -> Iterator[None]:
-    """On exit, remove the run folder if it contains only Hydra's files, as after a rejected command or check=true.
+    """On exit, remove the run folder if it contains only Hydra's files (after a rejected command or check=true).
 
     A folder whose log already had content on entry is kept: it belongs to another training, which may be running.
 

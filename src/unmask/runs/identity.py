@@ -31,7 +31,7 @@ def run_id(config: Settings, prepared: str) -> str:
 
 
 def seedless_id(config: Settings) -> str:
-    """Return an ID that is equal for runs that differ only in their seed; splits may not differ in their seed.
+    """Return an ID that is equal for runs that differ only in their seed; the seed of the split is part of the ID.
 
     Args:
         config: the config in a run's folder, with interpolations resolved.
@@ -73,9 +73,9 @@ def prepared_hash(data: Settings) -> str:
 
 
 def write_config(settings: Settings, folder: Path) -> None:
-    """Write the config of a run. Interpolations and resolvers are replaced by values, for use on any machine.
+    """Write the config of a run. Interpolations are replaced by values, so that it can be read on any machine.
 
-    The config that Hydra itself writes has the names of environment variables instead of the values.
+    Hydra itself would write a config with the names of environment variables instead of their values.
     """
     path = folder / ".hydra" / "config.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)

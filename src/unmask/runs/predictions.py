@@ -18,7 +18,7 @@ ROBUSTNESS = "robustness"  # folder in a run folder with the predictions of robu
 
 
 def predictions_path(folder: Path, split: str, dataset: str | None = None) -> Path:
-    """Return the path of a split's predictions; `dataset` is None for the run's own data, else a label for the data."""
+    """Return the path of a split's predictions; `dataset` is a label of other data, or None for the run's own data."""
     return folder / f"predictions-{f'{dataset}-' if dataset else ''}{split}.parquet"
 
 
@@ -67,7 +67,7 @@ def free_label(
 
 
 def _same_protocol(path: Path, table: pd.DataFrame, protocol: Mapping[str, str]) -> bool:
-    """Return whether new predictions may replace `path`: it is damaged, or has the same items, split and crops."""
+    """Return whether new predictions may replace a file: if it is damaged or has the same items, split and crops."""
     try:
         before = read_predictions(path)
     except RunError:  # damaged, so the file is written again

@@ -50,7 +50,7 @@ class Run:
     def _hint(self) -> str:
         """Suggest finished runs inside the folder (for example, of a preset), or the command that lists all runs."""
         inside = sorted(path.parent for path in self.folder.glob("*/metrics.json")) if self.folder.is_dir() else []
-        return f"did you mean {' or '.join(map(str, inside[:2]))}?" if inside else "unmask list runs shows the runs"
+        return f"did you mean {' or '.join(map(str, inside[:2]))}?" if inside else "unmask list runs lists all runs"
 
     @cached_property
     def config(self) -> Settings:
@@ -69,7 +69,7 @@ class Run:
 
     @property
     def preset(self) -> str:
-        """Last part of the name of the run's preset."""
+        """Name of the run's preset without its folder, such as `meso4` for `celebdf/meso4`."""
         return str(self.config.get("name", self.folder.name)).split("/")[-1]
 
     @property

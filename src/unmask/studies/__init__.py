@@ -1,1 +1,1 @@
-"""Studies of many runs: make tables of papers, prepare what their rows need, and start the processes."""
+"""Studies that consist of many runs: fill tables of papers, prepare what their rows need, and start the processes."""

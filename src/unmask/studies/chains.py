@@ -1,4 +1,4 @@
-"""Run chains of verbs, each with a progress bar: verbs of a chain in sequence, several chains in parallel."""
+"""Run chains of verbs (commands of unmask): a chain's verbs in sequence, several chains in parallel."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ class Chain:
         name: label of the progress bar.
         lines: functions that return the command line of each verb.
         log: file for the output of the verbs.
-        progress: function: index of the running verb -> (completed share of this verb, text about its state).
+        progress: function from the index of the running verb to its completed share and a text about its state.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Start verbs from other verbs: command lines, configs and run folders."""
+"""Start verbs (commands of unmask) from other verbs, and find their command lines, configs and run folders."""
 
 import sys
 from pathlib import Path
@@ -23,12 +23,12 @@ def call(name: str, *arguments: str) -> int:
 
 
 def load(name: str, arguments: list[str]) -> DictConfig:
-    """Compose the config of a verb with these arguments."""
+    """Return the config that a verb composes from these arguments."""
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
         return hydra.compose(name, arguments, return_hydra_config=True)
 
 
 def run_folder(name: str, arguments: list[str]) -> Path:
-    """Return the run folder of a verb with these arguments."""
+    """Return the run folder that a verb uses with these arguments."""
     return Path(load(name, arguments).hydra.run.dir)

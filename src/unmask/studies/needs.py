@@ -1,7 +1,7 @@
 """Make what the rows of a table need: rendered or prepared data, generators and their samples, scores on test sets.
 
-Each step is a verb in its own process; finished steps are not repeated. Functions that run a step return a description
-of what failed, or None.
+Each step is a verb (a command of unmask) in its own process; finished steps are not repeated. Functions that run a step
+return a description of what failed, or None.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def make(table: table_spec.Table, extra: Sequence[str]) -> list[str]:
         at = None
         folder = jobs.run_folder("train", [quote(argument) for argument in arguments])
         if not (folder / "metrics.json").is_file():
-            say(f"\n{table.name}: the generator {need.name}", style="bold")
+            say(f"\n{table.name}: training the generator {need.name}", style="bold")
             at = train(_load("train", arguments), arguments)
         # The run ID depends on the prepared data, which may not have existed before `train`.
         folder = jobs.run_folder("train", [quote(argument) for argument in arguments])

@@ -68,7 +68,7 @@ def make(cfg: DictConfig) -> None:
     show(replace(table, rows=rows, demo=demo), Path(cfg.out or f"outputs/tables/{table.name}"))
     if failed:
         raise SystemExit(
-            f"unmask: table {table.name}: {len(failed)} of its steps failed; run the same command to try them again:\n"
+            f"unmask: table {table.name}: {len(failed)} of its steps failed; run the command again to retry them:\n"
             + "\n".join(f"  {line}" for line in failed)
         )
 
@@ -150,7 +150,7 @@ def fill(table: table_spec.Table, jobs: list[Job]) -> list[str]:
     for job in jobs:
         at = None
         if not job.finished:
-            say(f"\n{table.name}: {job.row.name}, seed {job.seed}", style="bold")
+            say(f"\n{table.name}: training {job.row.name}, seed {job.seed}", style="bold")
             at = needs.train(job.config, job.arguments)
         generated = [column.metric for column in table.columns if column.level == GENERATED]
         if generated and not at:

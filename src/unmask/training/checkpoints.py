@@ -58,7 +58,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def complete(path: Path) -> None:
-    """Rewrite a checkpoint so that it contains the frozen tensors, unless it already contains them."""
+    """Rewrite a checkpoint so that it also contains the tensors in `frozen.ckpt`, unless it already contains them."""
     found = load_checkpoint(path)
     if found.pop(FROZEN, False):
         _write(path, found | {"state_dict": found["state_dict"] | load_weights(frozen_path(path))})

@@ -55,7 +55,7 @@ def _shifted(x: Tensor, reach: int) -> Tensor:
 
 
 def _square(count: int, side: int, size: int, device: torch.device) -> Tensor:
-    """Return masks that are true in a square of `size` px with a random centre -> bool [count, 1, side, side]."""
+    """Return bool masks [count, 1, side, side], each true in a square of `size` px with a random centre."""
     at = torch.arange(side, device=device)
     top, left = torch.randint(side + 1 - size % 2, (2, count, 1), device=device) - size // 2
     down, across = ((at >= first) & (at < first + size) for first in (top, left))

@@ -64,5 +64,5 @@ def planned_steps(trainer: Trainer) -> int:
 
 
 def curves(trainer: Trainer) -> bool | None:
-    """Return `self.log`'s argument `logger`: False in the final validation, which is not sent to loggers, else None."""
+    """Return the argument `logger` of `self.log`: False in the final validation, to bypass loggers; otherwise None."""
     return False if trainer.state.fn == TrainerFn.VALIDATING else None

@@ -65,11 +65,11 @@ class Focal(nn.Module):
 
 
 class BCEDice(nn.Module):
-    """Pixel-wise cross-entropy plus soft Dice, which weights a manipulated region independently of its size.
+    """Pixel-wise cross-entropy plus a soft Dice term, in which a manipulated region counts equally at any size.
 
     The Dice coefficient is that of V-Net (arXiv 1606.04797, section 3). It is computed over all pixels of the batch,
     because it is undefined for a single pristine image. Numerator and denominator are increased by 1, so that a batch
-    of pristine images trains the network to return empty maps.
+    of pristine images trains the network to predict empty masks.
 
     Args:
         dice: weight of the term 1 - Dice, >= 0; the weight of cross-entropy is 1.

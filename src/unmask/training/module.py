@@ -21,7 +21,7 @@ class Module(LightningModule):
     unused_parameters = False  #: whether a backward pass can leave parameters without a gradient, which slows DDP
     conditional = False  #: whether generation is conditioned on attributes
     results: Results | None = None  #: results of the validation or test that has just ended, equal in all processes
-    shown: Tensor | None = None  #: originals and their reconstructions in the last validation [N, columns, 3, S, S]
+    shown: Tensor | None = None  #: originals and reconstructions of the last validation [N, columns, 3, S, S]
 
     @property
     def trained(self) -> nn.Module:

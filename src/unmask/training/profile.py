@@ -1,4 +1,4 @@
-"""Profile training steps: the time for waiting for data, transfer, augmentation, forward, backward and optimizer."""
+"""Profile training steps: time spent on waiting for data, transfer, augmentation, forward, backward and optimizer."""
 
 import time
 from typing import Any

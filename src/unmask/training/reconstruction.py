@@ -14,7 +14,8 @@ class Reconstruction(nn.Module):
         mse: weight of the squared error.
         l1: weight of the absolute error.
         ssim: weight of 1 - SSIM (doi 10.1109/TIP.2003.819861), which preserves edges that the other errors would blur.
-        perceptual: (reconstructed, original) -> distance of each image [B], such as LPIPS (arXiv 1801.03924).
+        perceptual: module that maps (reconstructed, original) to the distance of each pair [B], such as LPIPS (arXiv
+            1801.03924).
         perceptual_weight: weight of the mean of these distances over the batch.
     """
 

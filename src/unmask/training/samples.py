@@ -1,4 +1,4 @@
-"""Images from a generator during training: samples from fixed seeds, and reconstructions of real images."""
+"""Save images from a generator during training: samples from fixed seeds, and reconstructions of real images."""
 
 import math
 from pathlib import Path
@@ -19,10 +19,11 @@ FPS = 8  # frame rate of the timelapse
 
 
 class SampleGrid(Callback):
-    """Write `step-NNNNNNN.png` every `every_n_steps` steps and `timelapse.mp4` at the end, all marked as synthetic.
+    """Write a grid of samples, `step-NNNNNNN.png`, every `every_n_steps` steps, and `timelapse.mp4` at the end.
 
-    The grids show the module's `preview`. If the module stores reconstructions of real images (in `shown`), each
-    validation writes `reconstructed.png`, which shows each original beside its reconstruction.
+    All files are marked as synthetic. The grids show the module's `preview`. If the module stores reconstructions of
+    real images (in `shown`), each validation writes `reconstructed.png`, which shows each original beside its
+    reconstruction.
 
     Args:
         dirpath: the output folder.
