@@ -12,7 +12,7 @@ GUESSES, UNTYPED = 10, 99  # calls of hasattr and getattr, and lines that name A
 ROOMS = (
     "__main__", "cli", "commands", "studies", "application", "inference", "generation", "evaluation", "demo",
     "datasets", "modules", "training", "explain", "reporting", "runs", "data", "perturb", "media", "provenance",
-    "networks", "metrics", "failures", "parallel", "config", "console", "arguments", "files",
+    "networks", "metrics", "failures", "parallel", "config", "console", "arguments", "files", "ranks",
 )  # fmt: skip
 # Rooms that know no framework at all, and files of others that do not either.
 PLAIN = [
@@ -44,6 +44,7 @@ PLAIN = [
     "inference",
     "runs",
     "files",
+    "ranks",
     "failures",
     "parallel",
     "data/parts",

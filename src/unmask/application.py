@@ -22,6 +22,7 @@ from unmask.arguments import quote
 from unmask.config import Settings, conf_dir, slips
 from unmask.config.check import resolved
 from unmask.failures import DISK, disk, fail_clearly, is_fixable
+from unmask.ranks import is_first
 from unmask.runs.identity import prepared_hash, run_id
 
 FULL = "HYDRA_FULL_ERROR"  # environment variable that makes Hydra raise errors instead of printing them
@@ -40,10 +41,12 @@ def register_resolvers() -> None:
 
     `${run_id:}` is the ID of the run, `${count:LIST}` the length of a list, and `${mode_of:METRIC}` is `min` if smaller
     values of a detector's metric are better, else `max`. `${network_of:RUN}` is the config of a run's network.
+    `${first_process:A,B}` is A in the first process of a training and B in its other processes.
     """
     OmegaConf.register_new_resolver("mode_of", _mode_of, replace=True)
     OmegaConf.register_new_resolver("count", len, replace=True)
     OmegaConf.register_new_resolver("network_of", _network_of, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("first_process", lambda a, b: a if is_first() else b, replace=True)
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: _run_id(_root_), replace=True, use_cache=False)
 
 

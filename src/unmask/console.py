@@ -1,10 +1,11 @@
 """Terminal output: `say` prints text, `show` prints tables, and `quiet` silences unhelpful messages of libraries."""
 
 import logging
-import os
 import warnings
 
 from rich.console import Console, RenderableType
+
+from unmask.ranks import is_first
 
 console = Console(highlight=False)
 log = logging.getLogger("unmask")  # conf/train.yaml sends it only to a file in the run folder
@@ -12,14 +13,18 @@ log = logging.getLogger("unmask")  # conf/train.yaml sends it only to a file in 
 
 def say(text: str, style: str | None = None) -> None:
     """Print text verbatim, only in the first process. During a training, the text is also written to the run's log."""
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+    if is_first():
         console.print(text, style=style, markup=False, soft_wrap=True)
         log.info(text)
 
 
 def show(table: RenderableType) -> None:
-    """Print a Rich renderable. Verbs call this instead of using `console`, so that launchers can pickle the verbs."""
-    console.print(table)
+    """Print a Rich renderable, only in the first process.
+
+    Verbs call this instead of using `console`, so that launchers can pickle the verbs.
+    """
+    if is_first():
+        console.print(table)
 
 
 def quiet() -> None:

@@ -56,7 +56,7 @@ def evaluate_all(cfg: DictConfig) -> float:
     """Score one or several runs; return the metric of the last one (see `evaluate`)."""
     quiet()
     if OmegaConf.is_missing(cfg, "run") or not cfg.run:
-        raise ValueError("run missing: unmask evaluate run=DIR (unmask list runs shows the runs)")
+        raise ValueError("run missing: unmask evaluate run=DIR (unmask list runs lists all runs)")
     folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
     figures = [evaluate(Run(Path(folder)), cfg) for folder in folders]
     evaluated.extend(map(Path, folders))

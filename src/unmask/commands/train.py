@@ -18,7 +18,7 @@ import os
 import platform
 import subprocess
 from collections import deque
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,9 @@ from unmask.evaluation.suite import Detection
 from unmask.explain import items
 from unmask.files import write_text
 from unmask.metrics.learning import did_not_learn
+from unmask.parallel.devices import own_gpu, visible_gpus
 from unmask.parallel.processes import PARENT, follow, started
+from unmask.ranks import is_first
 from unmask.reporting import publish, tables
 from unmask.runs.checkpoints import best_epoch, best_of, resume_point
 from unmask.runs.figures import write_json
@@ -72,17 +74,19 @@ def train(cfg: DictConfig) -> float | None:
         say("the config is valid")
         return None
     check_arguments(data)
-    if not _is_child():
+    data.samples_per_process(trainers.processes(settings["trainer"]))  # raises if it is not a whole number
+    if is_first():
         write_config(settings, out)
-    if cfg.rerun and not _is_child():
-        clear(out)
+    if cfg.rerun:
+        if is_first():
+            clear(out)
     elif (out / "metrics.json").is_file():
         return _already(out, cfg.report)
     log.info(typed_command("train"))  # also marks the folder as in use, see `removed_if_unused`
     seed_everything(cfg.seed, workers=True, verbose=False)
     module: Module = build(settings["module"])
     items.require_layers(module.trained, data, settings["explain"], settings["feature_maps"])
-    if not _is_child():
+    if is_first():
         data.verify()
     data.setup("fit")
     with closing_loggers():
@@ -92,7 +96,7 @@ def train(cfg: DictConfig) -> float | None:
         saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)  # otherwise, Lightning adds one
         options = {"logger": loggers, "enable_checkpointing": saves, "plugins": [WholeCheckpoints(module.frozen)]}
         trainer = trainers.build(settings["trainer"], module, callbacks, **options)
-        results = _run(trainer, module, data, settings, out)
+        results = _run(trainer, module, data, settings, out, None if cfg.rerun else resume_point(out))
     if results is None:
         return None
     if trainer.is_global_zero:
@@ -134,20 +138,24 @@ def check(cfg: DictConfig) -> Settings:
 def _already(out: Path, report: bool) -> float:
     """Show the results of a finished run, and return its monitored metric."""
     say(f"already finished: {out} (rerun=true starts over)")
-    if not _is_child():
+    if is_first():
         publish.show(out, report)
     return float(Run(out).metrics["score"])
 
 
 def _run(
-    trainer: Trainer, module: Module, data: DataModule, settings: Settings, out: Path
+    trainer: Trainer, module: Module, data: DataModule, settings: Settings, out: Path, last: Path | None
 ) -> dict[str, Results] | None:
     """Train, load the best weights, then score the validation split (for a detector's threshold) and the test split.
 
+    Training resumes from the checkpoint `last` if it is not None.
+
     With `trainer.fast_dev_run`, only a few batches are processed; nothing is written, and the result is None.
     """
-    last = resume_point(out)
     say(f"resuming from {last} (epoch {best_epoch(last)})" if last else f"training in {out}")
+    if (processes := trainer.num_devices * trainer.num_nodes) > 1:
+        each = data.samples_per_process(processes)
+        say(f"batches of {data.loader.batch_size} samples: {each} on each of {processes} devices")
     trainer.fit(module, data, ckpt_path=last, weights_only=True)
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         for split in ("val", "test"):
@@ -276,20 +284,22 @@ def start_job(cfg: DictConfig) -> float | None:
         JobFailed: the job failed; the message names the job and gives the reason.
     """
     job, out = HydraConfig.get(), Path(HydraConfig.get().runtime.output_dir)
-    sweep.note(out, job.overrides.task)
     what = typed_command("train")
+    if is_first():
+        sweep.note(out, job.overrides.task)
     try:
         settings = resolved(cfg)
     except ValueError as error:
         raise JobFailed(f"this job failed: {what}\nunmask: {error}") from None
-    write_config(settings, out)
+    if is_first():
+        write_config(settings, out)
     if (out / "metrics.json").is_file() and not cfg.rerun and not cfg.check:
         return _already(out, cfg.report)
     place = str(out).replace("'", r"\'")
     line = command("train", *job.overrides.task, "hydra.mode=RUN", f"hydra.run.dir='{place}'")
     last = deque[str](maxlen=200)
     how: Settings = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
-    with started(line, _sweep(), **how) as process:
+    with _gpu(cfg) as gpu, started(line, _sweep() | gpu, **how) as process:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
@@ -298,6 +308,12 @@ def start_job(cfg: DictConfig) -> float | None:
     if process.returncode:
         raise JobFailed(f"this job failed (exit code {process.returncode}): {what}\n{_why(''.join(last))}")
     return float(Run(out).metrics["score"]) if (out / "metrics.json").is_file() else None
+
+
+def _gpu(cfg: DictConfig) -> AbstractContextManager[dict[str, str]]:
+    """Reserve a GPU for a job on one GPU; SLURM itself gives GPUs to its jobs."""
+    shared = cfg.trainer.devices == 1 and cfg.trainer.accelerator != "cpu" and "SLURM_JOB_ID" not in os.environ
+    return own_gpu(visible_gpus(), Path(HydraConfig.get().sweep.dir)) if shared else nullcontext({})
 
 
 def _why(said: str) -> str:
@@ -319,16 +335,11 @@ def _sweep() -> dict[str, str]:
     return {PARENT: process}
 
 
-def _is_child() -> bool:
-    """Return whether another process of the same training started this one."""
-    return int(os.environ.get("LOCAL_RANK", "0")) > 0
-
-
 @verb("train")
 def main(cfg: DictConfig) -> float | None:
     """Run `unmask train`."""
     chosen = "hydra.run.dir" in {override.partition("=")[0] for override in HydraConfig.get().overrides.hydra}
-    with nullcontext() if _is_child() else removed_if_unused(Path(cfg.paths.out), chosen):
+    with removed_if_unused(Path(cfg.paths.out), chosen) if is_first() else nullcontext():
         return start_job(cfg) if HydraConfig.get().mode == RunMode.MULTIRUN else train(cfg)
 
 

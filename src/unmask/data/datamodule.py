@@ -93,6 +93,22 @@ class DataModule(LightningDataModule):
                 f"data.batch_size={self.loader.batch_size}: expected an even number with data.sampling.balance=pairs"
             )
 
+    def samples_per_process(self, processes: int) -> int:
+        """Return the number of samples in each process's part of a training batch.
+
+        Raises:
+            ValueError: batches cannot be divided equally among the processes.
+        """
+        size, paired = self.loader.batch_size, self.sampling.balance == "pairs"
+        multiple = 2 * processes if paired else processes
+        if size % multiple:
+            whole = "whole pairs (data.sampling.balance=pairs)" if paired else "as many samples as any other"
+            raise ValueError(
+                f"data.batch_size={size}: expected a multiple of {multiple}, because each batch is divided among "
+                f"{processes} processes, and each process gets {whole}"
+            )
+        return size // processes
+
     def unread(self) -> list[tuple[str, str]]:
         """Return the settings that have no effect because of another setting, as (name below `data`, reason)."""
         if any(split is self.split for _, split in self.members):
@@ -216,7 +232,7 @@ class DataModule(LightningDataModule):
         workers = self.loader.num_workers
         return ResumableLoader(
             data,
-            batch_size=self.loader.batch_size,
+            batch_size=-(-self.loader.batch_size // world),  # training checks that this is exact
             sampler=sampler(len(data), self.loader.seed, order, unit, rank, world),
             num_workers=workers,
             collate_fn=_as_is,  # the data set returns whole batches

@@ -10,7 +10,7 @@ class Loader:
 
     Args:
         image_size: side of the network's input, px.
-        batch_size: number of samples per batch on each device.
+        batch_size: number of samples per batch, in total over all devices.
         num_workers: number of loader processes; 0 is usually fast enough, because crops are memory-mapped.
         seed: seed of the training order and of all random draws.
         masks: whether batches contain manipulation masks; requires crops prepared with `recipe.masks`.

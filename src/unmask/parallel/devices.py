@@ -1,14 +1,18 @@
-"""Distribute work over devices, one process per device."""
+"""Distribute work over devices, one process per device; give each job of a sweep a GPU of its own."""
 
 import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
 from rich.progress import track
 
 from unmask.console import console, quiet
+from unmask.files import lock
 from unmask.parallel import workers
 
 T = TypeVar("T")
@@ -46,6 +50,38 @@ def over_devices(devices: list[str], work: Work[T, R], todo: list[T], words: str
     if failed:
         raise ValueError("\n  ".join(["not all items were processed; rerun the command to resume", *failed]))
     return results
+
+
+def visible_gpus() -> list[str]:
+    """Return the names of the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [str(number) for number in range(torch.cuda.device_count())] if named is None else named.split(",")
+
+
+@contextmanager
+def own_gpu(gpus: Sequence[str], folder: Path) -> Iterator[dict[str, str]]:
+    """Reserve one GPU until the block ends, so that jobs that run at the same time use different GPUs.
+
+    If all GPUs are reserved, wait until one becomes free.
+
+    Args:
+        gpus: names of the GPUs of this machine, see `visible_gpus`.
+        folder: the folder of the lock files; all jobs that share the GPUs must use the same folder.
+
+    Yields:
+        The environment variables of a process that sees only the reserved GPU; empty if there are fewer than two GPUs.
+    """
+    with ExitStack() as stack:
+        while len(gpus) > 1:
+            for gpu in gpus:
+                try:
+                    stack.enter_context(lock(folder / f"gpu-{gpu}", alone=True, wait=False))
+                except BlockingIOError:
+                    continue
+                yield {"CUDA_VISIBLE_DEVICES": gpu}
+                return
+            time.sleep(1)
+        yield {}
 
 
 @dataclass

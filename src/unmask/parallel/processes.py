@@ -11,6 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from unmask.ranks import is_started_by_lightning
+
 RESUMED = ("demo", "prepare", "train", "sample", "swap", "inpaint")  # verbs that resume an interrupted call
 FOLLOWER = "unmask-follower"  # name of the thread that waits for another process to end
 PARENT = "UNMASK_PARENT"  # environment variable: PID of the verb that started this process (see `follow_parent`)
@@ -88,7 +90,7 @@ def follow_parent() -> bool:
     the processes that it started keep running.
     """
     named = os.environ.pop(PARENT, None)
-    if named is None and int(os.environ.get("LOCAL_RANK", "0")) == 0:
+    if named is None and not is_started_by_lightning():
         return False
     follow(int(named or os.getppid()))
     return True

@@ -13,12 +13,19 @@ from unmask.files import replace_file
 NO_IDENTITY = (
     "hydra", "paths", "logger", "check", "rerun", "prepare", "explain", "feature_maps", "latency", "handling", "report",
 )  # fmt: skip
+# Settings of the Trainer that choose hardware or only affect what is shown. `data.batch_size` is the size of a batch
+# over all devices, so that the number of devices does not change the result.
+HARDWARE = (
+    "accelerator", "devices", "num_nodes", "strategy", "default_root_dir", "log_every_n_steps", "enable_progress_bar",
+    "enable_model_summary",
+)  # fmt: skip
 
 
 def run_id(config: Settings, prepared: str) -> str:
     """Return the run ID: ten hexadecimal digits of a hash of the config and the prepared data.
 
-    The path of a data set does not change the ID, because a data set is identified by its prepared items.
+    The path of a data set does not change the ID, because a data set is identified by its prepared items. Devices do
+    not change it either, so that a run can be resumed on other hardware.
 
     Args:
         config: the composed config, with interpolations unresolved.
@@ -26,6 +33,7 @@ def run_id(config: Settings, prepared: str) -> str:
     """
     kept = {key: value for key, value in config.items() if key not in NO_IDENTITY}
     kept["data"] = _without_roots(kept.get("data"))
+    kept["trainer"] = _without_hardware(kept.get("trainer"))
     text = json.dumps([kept, prepared], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -48,6 +56,7 @@ def seedless_id(config: Settings) -> str:
         return node.replace(folder, "") if isinstance(node, str) and folder else node
 
     settings = {key: kept(value, key) for key, value in config.items() if key not in (*NO_IDENTITY, "seed")}
+    settings["trainer"] = _without_hardware(settings.get("trainer"))
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:10]
 
 
@@ -55,6 +64,12 @@ def _without_roots(node: object) -> object:
     if not isinstance(node, dict):
         return node
     return {key: _without_roots(value) for key, value in node.items() if key != "root"}
+
+
+def _without_hardware(trainer: object) -> object:
+    if not isinstance(trainer, dict):
+        return trainer
+    return {key: value for key, value in trainer.items() if key not in HARDWARE}
 
 
 def prepared_hash(data: Settings) -> str:

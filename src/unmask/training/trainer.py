@@ -46,6 +46,12 @@ def check(settings: Settings) -> Trainer:
     return trainer
 
 
+def processes(settings: Settings) -> int:
+    """Return the number of processes of a training with this config, on all machines."""
+    made = check(settings)
+    return made.num_devices * made.num_nodes
+
+
 def devices_of(settings: Settings) -> list[str]:
     """Return the devices of a Trainer with this config, such as `cuda:0`; on a CPU, `cpu` once per process."""
     made = check(settings)
@@ -90,9 +96,15 @@ class Stoppable(Callback):
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """If Lightning requeues the job, reset SIGTERM, so that Lightning installs its own handler."""
+        """If Lightning requeues the job, reset SIGTERM, so that Lightning installs its own handler.
+
+        If submitit started the job, ignore SIGUSR2: SLURM sends it to all processes of the job, and submitit, in the
+        parent process, handles it by requeueing the job.
+        """
         if _requeues(trainer):
             handle({signal.SIGTERM: signal.SIG_DFL})
+        if "SUBMITIT_EXECUTOR" in os.environ and os.name == "posix":
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Restore our SIGTERM handler if `setup` removed it."""
