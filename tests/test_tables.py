@@ -237,6 +237,21 @@ def test_a_terminal_of_80_columns_shows_whole_words():
     assert max(map(len, console.file.getvalue().splitlines())) == table_render.WIDTH, "the gaps are as narrow as needed"
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_wide_tables_are_divided_instead_of_breaking_words(name):
+    """Every part starts with the names of the rows; published values stay in the same part as the measured ones."""
+    table = table_spec.read(plain_table(name))
+    console = Console(width=table_render.WIDTH, file=io.StringIO())
+    console.print(table_render.console(table))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= table_render.WIDTH
+    head, body = table_render.grid(table)
+    words = {word for cells in (head, *body) for text in cells for word in text.split()}
+    assert words <= set(console.file.getvalue().split())
+    parts = sum(set(line.strip()) == {"─"} for line in lines)
+    assert sum(word == head[0] for word in console.file.getvalue().split()) >= parts
+
+
 def test_what_all_rows_share_is_said_once():
     one, other, last = (replace(report(0), protocol={"Data": "toy", "Split": text}) for text in ("a", "b", "b"))
     table = filled(["video/auroc"], one)

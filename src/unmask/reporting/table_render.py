@@ -7,6 +7,7 @@ from typing import Literal
 
 import pandas as pd
 from rich import box
+from rich.console import Group
 from rich.table import Table as RichTable
 
 from unmask.metrics.robustness import mean_auroc
@@ -18,6 +19,7 @@ from unmask.reporting.table_spec import ROBUSTNESS, SAMPLE, Column, Outcome, Pub
 
 SUITE = "quick"  # name of the robustness suite that every training runs
 WIDTH = 80  # columns of a terminal
+PUBLISHED = "Published"  # title of the columns of published values
 DEMO = "These metrics are computed on rendered demo data; they say nothing about real deepfakes."
 
 
@@ -105,7 +107,7 @@ def grid(table: Table) -> tuple[list[str], list[list[str]]]:
     for column in table.columns:
         beside = [published(row, column) for row in table.rows]
         told = any(text != "-" for text in beside)
-        head += [column.title, *(["Published"] if told else [])]
+        head += [column.title, *([PUBLISHED] if told else [])]
         for cells, row, text in zip(body, table.rows, beside, strict=True):
             cells += [cell(row, column), *([text] if told else [])]
     if generated:  # no items are classified
@@ -185,22 +187,43 @@ def missing(table: Table) -> list[tuple[str, str]]:
     return lacking
 
 
-def console(table: Table) -> RichTable:
-    """Return the table for a terminal; words are broken only if the table needs more than `WIDTH` columns."""
+def console(table: Table) -> Group:
+    """Return the table for a terminal of `WIDTH` columns; a wider table is divided, and its parts are stacked."""
     head, body = grid(table)
     columns = list(zip(head, *body, strict=True))
-    widths: list[int | None] = [max(len(word) for text in column for word in text.split()) for column in columns]
-    spare = WIDTH - sum(width or 0 for width in widths) - (len(widths) - 1)  # one space between columns
-    if spare < 0:
-        widths = [None] * len(columns)
-    drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=0 if spare >= 0 else (0, 1))
+    widths = [max(len(word) for text in column for word in text.split()) for column in columns]
+    blocks, block, room = list[list[int]](), list[int](), 0
+    for unit in _units(head):
+        needed = sum(widths[number] + 1 for number in unit)  # one space before each column
+        if not block or needed > room:
+            block, room = [0], WIDTH - widths[0]
+            blocks.append(block)
+        block += unit
+        room -= needed
+    return Group(*(_block([columns[at] for at in block], [widths[at] for at in block]) for block in blocks))
+
+
+def _units(head: Sequence[str]) -> list[list[int]]:
+    """Return the numbers of the columns that must stay together: a measured value and the published values after it."""
+    units: list[list[int]] = []
+    for number, title in enumerate(head[1:], start=1):
+        if title == PUBLISHED:
+            units[-1].append(number)
+        else:
+            units.append([number])
+    return units
+
+
+def _block(columns: Sequence[Sequence[str]], widths: Sequence[int]) -> RichTable:
+    """Draw columns of at least these widths, one space apart; words are broken only if they do not fit in `WIDTH`."""
+    spare = WIDTH - sum(widths) - (len(widths) - 1)
+    drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     for number, (column, width) in enumerate(zip(columns, widths, strict=True)):
-        if width is not None:  # the first columns get the spare room
-            more = min(spare, max(map(len, column)) - width)
-            width, spare = width + more, spare - more
+        more = max(0, min(spare, max(map(len, column)) - width))  # the first columns get the spare room
+        spare -= more
         justify: Literal["left", "right"] = "right" if number else "left"
-        drawn.add_column(column[0].replace("[", r"\["), justify=justify, overflow="fold", width=width)
-    for cells in body:
+        drawn.add_column(column[0].replace("[", r"\["), justify=justify, overflow="fold", width=width + more)
+    for cells in zip(*(column[1:] for column in columns), strict=True):
         drawn.add_row(*(text.replace("[", r"\[") for text in cells))
     return drawn
 
