@@ -86,8 +86,10 @@ class Source:
         return {} if self.demo else dict(self.PUBLISHED.get(str(self.name), {}))
 
     def explain(self) -> str:
-        """Return a text that says where to download the data set, and which folder layout is expected."""
+        """Return a text that says where the data set comes from, and which folder layout is expected."""
         home = f"download it from {self.HOME}. " if self.HOME else ""
+        if self.demo:
+            home = "render it with unmask demo render_only=true. "
         return f"{self.name}: {home}Expected in data.root:\n{self.LAYOUT}"
 
     def choice(self) -> list[str]:
