@@ -39,7 +39,7 @@ def ask(given: Mapping[str, str | None]) -> None:
 
 
 def main() -> None:
-    """Run `unmask predict`, as a Hydra application only if the arguments include Hydra flags or settings."""
+    """Run `unmask predict`; Hydra is imported, which is slow, only if the arguments contain flags or Hydra settings."""
     arguments = sys.argv[1:]
     if any(argument.startswith(("-", "hydra.", "hydra/")) for argument in arguments):
         from unmask.application import verb

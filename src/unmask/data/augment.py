@@ -111,7 +111,7 @@ class Freeze(nn.Module):
 
 
 class Reverse(nn.Module):
-    """Play a clip backwards; wrap it in `RandomApply` to do so only sometimes."""
+    """Play a clip backwards. Wrap this transform in `RandomApply` to do so only sometimes."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform a clip [T, 3, S, S] -> the same shape; a frame [3, S, S] is returned unchanged."""

@@ -82,7 +82,7 @@ def items_table(items: Iterable[Item]) -> pd.DataFrame:
     wrong = table[~table["label"].isin([0, 1]) | ((table["method"] == "real") != (table["label"] == 0))]
     if len(wrong):
         raise ManifestError(
-            "label and method disagree (expected label 0 for the method real, and label 1 for all other methods): "
+            "label and method disagree (expected label 0 if the method is `real`, else label 1): "
             f"{_some(wrong['item'])}"
         )
     return table

@@ -115,7 +115,10 @@ def make(r: Random, difficulty: float) -> tuple[NDArray[np.uint8], NDArray[np.ui
 
 
 def _solve(length: Callable[[float], int], wanted: int) -> float:
-    """Find the amount of noise that gives a file of `wanted` bytes; its size grows about as the amount squared."""
+    """Find the amount of noise that gives a file of `wanted` bytes.
+
+    The size of the file grows roughly with the square of the amount.
+    """
     found = {amount: length(amount) for amount in (0.0, 6.0, 12.0)}
     for _ in range(2):
         amounts = sorted(found)

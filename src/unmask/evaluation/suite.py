@@ -1,10 +1,10 @@
 """Robustness suites: score a detector on perturbed test items, such as recompressed or resized ones.
 
-Perturbations of files change the raw files, and the run's recipe is applied again; each file without a detected face
-lowers the coverage (the share of scored items). Perturbations of pixels change the stored crops. Each step applies one
-perturbation at one level, and its prediction table is `robustness/SUITE/NAME-LEVEL.parquet` in the run folder. An
-interrupted suite resumes with the steps that have no table. A finished step is repeated only if the items, the weights
-or the perturbation change.
+Perturbations of files are applied to copies of the raw files, from which the run's recipe makes new crops; each copy
+without a detected face lowers the coverage (the share of scored items). Perturbations of pixels change the stored
+crops. Each step applies one perturbation at one level, and its prediction table is
+`robustness/SUITE/NAME-LEVEL.parquet` in the run folder. An interrupted suite resumes with the steps that have no table.
+A finished step is repeated only if the items, the weights or the perturbation change.
 """
 
 import hashlib

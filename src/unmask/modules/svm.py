@@ -75,8 +75,8 @@ class SVM(Detector):
         """Compute the features; fit the classifier, unless a resumed run has already loaded fitted parameters.
 
         Raises:
-            ValueError: the Trainer has several processes, its `max_epochs` is not 1, samples are clips or blended, or
-                `copies` is 0 although samples are augmented, or above 0 although they are not.
+            ValueError: the Trainer has several processes; its `max_epochs` is not 1; samples are clips or are blended;
+                or `copies` does not fit the augmentation (without augmentation, it must be 0; with it, 1 or more).
         """
         if self.trainer.max_epochs != 1 or self.trainer.world_size > 1:
             raise ValueError(

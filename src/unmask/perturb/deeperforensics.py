@@ -33,7 +33,7 @@ class ColourSaturation:
         self.levels = checked(levels, _is_factor, "factors from 0 to 1")
 
     def words(self, level: int) -> str:
-        """Return, for example, `DeeperForensics CS: saturation times 0.4`."""
+        """Return a description of the perturbation, such as `DeeperForensics CS: saturation times 0.4`."""
         return f"DeeperForensics CS: saturation times {chosen(self.levels, level):g}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
@@ -56,7 +56,7 @@ class ColourContrast:
         self.levels = checked(levels, _is_factor, "factors from 0 to 1")
 
     def words(self, level: int) -> str:
-        """Return, for example, `DeeperForensics CC: values times 0.85`."""
+        """Return a description of the perturbation, such as `DeeperForensics CC: values times 0.85`."""
         return f"DeeperForensics CC: values times {chosen(self.levels, level):g}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
@@ -78,7 +78,7 @@ class BlockWise:
         self.levels = checked(levels, lambda count: count > 0, "numbers of blocks above 0")
 
     def words(self, level: int) -> str:
-        """Return, for example, `DeeperForensics BW: 16 grey blocks per 256 px`."""
+        """Return a description of the perturbation, such as `DeeperForensics BW: 16 grey blocks per 256 px`."""
         return f"DeeperForensics BW: {chosen(self.levels, level)} grey blocks per 256 px"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
@@ -109,7 +109,7 @@ class GaussianNoise:
         self.levels = checked(levels, lambda variance: 0 < variance <= 1, "variances above 0 and at most 1")
 
     def words(self, level: int) -> str:
-        """Return, for example, `DeeperForensics GNC: noise of variance 0.001 in YCbCr`."""
+        """Return a description of the perturbation, such as `DeeperForensics GNC: noise of variance 0.001 in YCbCr`."""
         return f"DeeperForensics GNC: noise of variance {chosen(self.levels, level):g} in YCbCr"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
@@ -133,7 +133,7 @@ class GaussianBlur:
         self.levels = checked(levels, lambda side: side > 0 and side % 2 == 1, "odd numbers of px")
 
     def words(self, level: int) -> str:
-        """Return, for example, `DeeperForensics GB: Gaussian blur, kernel 7 px`."""
+        """Return a description of the perturbation, such as `DeeperForensics GB: Gaussian blur, kernel 7 px`."""
         return f"DeeperForensics GB: Gaussian blur, kernel {chosen(self.levels, level)} px"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
@@ -158,7 +158,7 @@ class Pixelation:
         self.levels = checked(levels, lambda divisor: divisor >= 1, "whole numbers of at least 1")
 
     def words(self, level: int) -> str:
-        """Return, for example, `DeeperForensics "JPEG": pixelation by 2`."""
+        """Return a description of the perturbation, such as `DeeperForensics "JPEG": pixelation by 2`."""
         return f'DeeperForensics "JPEG": pixelation by {chosen(self.levels, level)}'
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:

@@ -48,7 +48,7 @@ class Jpeg:
         self.levels = checked(levels, _is_jpeg, f"mappings {{quality: 1 to 100, subsampling: one of {kinds}}}")
 
     def words(self, level: int) -> str:
-        """Return, for example, `JPEG quality 75, 4:2:0`."""
+        """Return a description of the perturbation, such as `JPEG quality 75, 4:2:0`."""
         one = chosen(self.levels, level)
         return f"JPEG quality {one['quality']}, {one['subsampling']}"
 
@@ -75,7 +75,7 @@ class WebP:
         self.levels = checked(levels, _is_quality, QUALITY)
 
     def words(self, level: int) -> str:
-        """Return, for example, `WebP quality 75`."""
+        """Return a description of the perturbation, such as `WebP quality 75`."""
         return f"WebP quality {chosen(self.levels, level)}"
 
     def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
@@ -106,7 +106,7 @@ class Avif:
         self.levels = checked(levels, _is_quality, QUALITY)
 
     def words(self, level: int) -> str:
-        """Return, for example, `AVIF quality 60`."""
+        """Return a description of the perturbation, such as `AVIF quality 60`."""
         return f"AVIF quality {chosen(self.levels, level)}"
 
     def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
@@ -137,7 +137,7 @@ class Resize:
         self._filter = _resampling("filter", filter)
 
     def words(self, level: int) -> str:
-        """Return, for example, `resized by 0.5, bicubic`."""
+        """Return a description of the perturbation, such as `resized by 0.5, bicubic`."""
         return f"resized by {chosen(self.levels, level):g}, {self.filter}"
 
     def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
@@ -169,7 +169,7 @@ class DownUp:
         self._down, self._up = _resampling("down", down), _resampling("up", up)
 
     def words(self, level: int) -> str:
-        """Return, for example, `resized by 0.5 (box) and back (bilinear)`."""
+        """Return a description of the perturbation, such as `resized by 0.5 (box) and back (bilinear)`."""
         return f"resized by {chosen(self.levels, level):g} ({self.down}) and back ({self.up})"
 
     def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:
@@ -205,7 +205,7 @@ class Screenshot:
         self.border = border
 
     def words(self, level: int) -> str:
-        """Return, for example, `screenshot at scale 0.8, cropped by 3 px`."""
+        """Return a description of the perturbation, such as `screenshot at scale 0.8, cropped by 3 px`."""
         return f"screenshot at scale {chosen(self.levels, level):g}, cropped by {self.border} px"
 
     def crops(self, x: NDArray[np.uint8], level: int, seed: int) -> NDArray[np.uint8]:

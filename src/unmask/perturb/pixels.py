@@ -24,7 +24,7 @@ class Blur:
         self.levels = checked(levels, lambda sigma: sigma > 0, "standard deviations above 0 px")
 
     def words(self, level: int) -> str:
-        """Return, for example, `Gaussian blur, sigma 2 px`."""
+        """Return a description of the perturbation, such as `Gaussian blur, sigma 2 px`."""
         return f"Gaussian blur, sigma {chosen(self.levels, level):g} px"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
@@ -46,7 +46,7 @@ class Noise:
         self.levels = checked(levels, lambda sigma: 0 < sigma <= 1, "fractions of the full range above 0 and at most 1")
 
     def words(self, level: int) -> str:
-        """Return, for example, `Gaussian noise, sigma 0.02`."""
+        """Return a description of the perturbation, such as `Gaussian noise, sigma 0.02`."""
         return f"Gaussian noise, sigma {chosen(self.levels, level):g}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
@@ -68,7 +68,7 @@ class Brightness:
         self.levels = checked(levels, _is_factor, FACTORS)
 
     def words(self, level: int) -> str:
-        """Return, for example, `brightness times 1.5`."""
+        """Return a description of the perturbation, such as `brightness times 1.5`."""
         return f"brightness times {chosen(self.levels, level):g}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
@@ -87,7 +87,7 @@ class Contrast:
         self.levels = checked(levels, _is_factor, FACTORS)
 
     def words(self, level: int) -> str:
-        """Return, for example, `contrast times 0.5`."""
+        """Return a description of the perturbation, such as `contrast times 0.5`."""
         return f"contrast times {chosen(self.levels, level):g}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
@@ -109,7 +109,7 @@ class Saturation:
         self.levels = checked(levels, _is_factor, FACTORS)
 
     def words(self, level: int) -> str:
-        """Return, for example, `saturation times 0.5`."""
+        """Return a description of the perturbation, such as `saturation times 0.5`."""
         return f"saturation times {chosen(self.levels, level):g}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
@@ -131,7 +131,7 @@ class Gamma:
         self.levels = checked(levels, lambda power: power > 0, "exponents above 0")
 
     def words(self, level: int) -> str:
-        """Return, for example, `gamma 1.5`."""
+        """Return a description of the perturbation, such as `gamma 1.5`."""
         return f"gamma {chosen(self.levels, level):g}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:
@@ -156,7 +156,7 @@ class CutOut:
         self.grey = grey
 
     def words(self, level: int) -> str:
-        """Return, for example, `a square over 10 % of the area, value 128`."""
+        """Return a description of the perturbation, such as `a square over 10 % of the area, value 128`."""
         return f"a square over {100 * chosen(self.levels, level):g} % of the area, value {self.grey}"
 
     def crops(self, x: Pixels, level: int, seed: int) -> Pixels:

@@ -44,7 +44,7 @@ class H264:
         self.levels = checked(levels, _is_crf, CRF)
 
     def words(self, level: int) -> str:
-        """Return, for example, `H.264 CRF 23`."""
+        """Return a description of the perturbation, such as `H.264 CRF 23`."""
         return f"H.264 CRF {chosen(self.levels, level)}"
 
     def file(self, path: Path, level: int, folder: Path) -> Path:
@@ -76,7 +76,7 @@ class H265:
         self.levels = checked(levels, _is_crf, CRF)
 
     def words(self, level: int) -> str:
-        """Return, for example, `H.265 CRF 28`."""
+        """Return a description of the perturbation, such as `H.265 CRF 28`."""
         return f"H.265 CRF {chosen(self.levels, level)}"
 
     def file(self, path: Path, level: int, folder: Path) -> Path:
@@ -106,7 +106,7 @@ class VideoSize:
         self.levels, self.crf = checked(levels, _is_fraction, FACTOR), _checked_crf(crf)
 
     def words(self, level: int) -> str:
-        """Return, for example, `video scaled by 0.5, H.264 CRF 23`."""
+        """Return a description of the perturbation, such as `video scaled by 0.5, H.264 CRF 23`."""
         return f"video scaled by {chosen(self.levels, level):g}, H.264 CRF {self.crf}"
 
     def file(self, path: Path, level: int, folder: Path) -> Path:
@@ -133,7 +133,7 @@ class FrameRate:
         self.levels, self.crf = checked(levels, _is_fraction, FACTOR), _checked_crf(crf)
 
     def words(self, level: int) -> str:
-        """Return, for example, `frame rate times 0.5, H.264 CRF 17`."""
+        """Return a description of the perturbation, such as `frame rate times 0.5, H.264 CRF 17`."""
         return f"frame rate times {chosen(self.levels, level):g}, H.264 CRF {self.crf}"
 
     def file(self, path: Path, level: int, folder: Path) -> Path:

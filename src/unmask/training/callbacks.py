@@ -175,7 +175,7 @@ class SeedEachStep(Callback):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Seed the generators for this step."""
+        """Seed the random number generators for this step."""
         counted = f"{self.seed} {trainer.global_rank} {trainer.current_epoch} {batch_idx}"
         value = int.from_bytes(hashlib.blake2b(counted.encode(), digest_size=7).digest(), "big")
         device = pl_module.device
