@@ -189,8 +189,8 @@ def find_layer(network: nn.Module, frames: Tensor) -> nn.Module:
         handle.remove()
     if not found:
         raise ValueError(
-            "found no layer with a spatial output in the network; if there is one, assign it to the network's attribute "
-            "`cam_layer`"
+            "found no layer with a spatial output in the network; if there is one, assign it to the network's "
+            "attribute `cam_layer`"
         )
     return found[-1]
 
