@@ -128,7 +128,7 @@ def notes(table: Table) -> list[str]:
         lines += [f"On {test}: {data}." for data in dict.fromkeys(scored)]
     lines += [line for row in table.rows for line in _remarks(row, ["", *table.tests])]
     lines += [line for row in table.rows if len(row.outcomes) > 1 for line in _seeds(row, table.columns)]
-    return lines + [_source(row, given) for row in table.rows for given in row.published]
+    return [*lines, *_sources(table.rows)]
 
 
 def _protocols(table: Table) -> Iterator[str]:
@@ -168,10 +168,17 @@ def _seeds(row: Row, columns: Sequence[Column]) -> Iterator[str]:
         yield f"{row.name}, {column.title}: mean and standard deviation over seeds; {each}."
 
 
-def _source(row: Row, given: Published) -> str:
-    sure = "" if given.verified else "; unverified: not compared with its source"
-    note = f"; {given.note}" if given.note else ""
-    return f"{row.name}, {given.column.title}, published {_given(given)}: {given.source}{sure}{note}."
+def _sources(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield one sentence per source of published values: the values of each row, and what is known about the source."""
+    of: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        for given in row.published:
+            sure = "" if given.verified else "; unverified: not compared with its source"
+            source = f"{given.source}{sure}{f'; {given.note}' if given.note else ''}"
+            of.setdefault(source, {}).setdefault(row.name, []).append(f"{given.column.title} {_given(given)}")
+    for source, values in of.items():
+        listed = [f"{name}, {', '.join(found)}" for name, found in values.items()]
+        yield f"Published: {'; '.join(listed)}: {source}."
 
 
 def missing(table: Table) -> list[tuple[str, str]]:
