@@ -61,10 +61,12 @@ def unmask(*arguments: str, cwd: Path, expect: int = 0) -> Done:
     """Run the console command as a user does, in a folder of its own, but in this process: imports take seconds.
 
     The command refuses a key that is given twice. Tests share lists such as `TINY`, so of `key=value` the last counts.
-    A training ends without its report, which takes longer than the training, unless `report=true` is among them.
+    A training ends without its report, which takes longer than the training, unless `report=true` is among them, and
+    without measuring latency, unless `latency=true` is.
     """
-    if arguments[:1] == ("train",) and "report=true" not in arguments:
-        arguments = (*arguments, "report=false")
+    if arguments[:1] == ("train",):
+        unwanted = (f"{key}=false" for key in ("report", "latency") if f"{key}=true" not in arguments)
+        arguments = ("train", *unwanted, *arguments[1:])
     keys = [argument.partition("=")[0] for argument in arguments]
     kept = [at for at, key in enumerate(keys) if "=" not in arguments[at] or key not in keys[at + 1 :]]
     arguments = tuple(arguments[at] for at in kept)

@@ -349,7 +349,7 @@ def test_heat_lies_on_the_forgery_once_it_is_learnt_and_not_with_scrambled_weigh
 @pytest.fixture(scope="module")
 def run(workplace, demo_root):
     quick = (*TINY, "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=16", f"data.root={demo_root}")
-    unmask("train", "experiment=demo_celebdf/meso4", *quick, "name=explained", cwd=workplace)
+    unmask("train", "experiment=demo_celebdf/meso4", *quick, "name=explained", "latency=true", cwd=workplace)
     (folder,) = (workplace / "outputs/explained").iterdir()
     return folder
 
@@ -446,7 +446,7 @@ def test_chosen_layers_and_no_latency(workplace, demo_root):
     layers = json.loads((folder / "feature_maps/feature_maps.json").read_text())["layers"]
     assert [layer["layer"] for layer in layers] == ["stages.1", "stages.0.0"]
     assert "latency" not in json.loads((folder / "metrics.json").read_text())
-    unmask(*command, "feature_maps=[]", "rerun=true", cwd=workplace)
+    unmask(*command, "feature_maps=[]", "rerun=true", "latency=true", cwd=workplace)
     assert not list(folder.glob("feature_maps/*")), "the same run folder, without the old pictures"
     assert "latency" in json.loads((folder / "metrics.json").read_text())
 

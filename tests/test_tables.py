@@ -89,7 +89,9 @@ def test_the_tables_of_studies_hold_all_their_figures():
     }
     assert beside("faceswap") == {"Face swap": [f"{value} (unverified)" for value in ("30.5", "0.85", "3.2")]}
     (line,) = [note for note in table_render.notes(table_spec.read(plain_table("faceswap"))) if "ublished" in note]
-    assert line.startswith("Published: Face swap, PSNR (dB) 30.5, SSIM 0.85, Inception Score 3.2: study of face swaps; un")
+    assert line.startswith(
+        "Published: Face swap (PSNR, dB: 30.5; SSIM: 0.85; Inception Score: 3.2); source: study of face s"
+    )
     percent = {  # Celeb-DF v2 and Deepfakes of FaceForensics++
         "Two-stream": (53.8, 70.1), "Meso4": (54.8, 84.7), "MesoInception4": (53.6, 83.0), "HeadPose": (54.6, 47.3),
         "FWA": (56.9, 80.1), "DSP-FWA": (64.6, 93.0), "VA-MLP": (55.0, 66.4), "VA-LogReg": (55.1, 78.0),

@@ -175,10 +175,10 @@ def _sources(rows: Sequence[Row]) -> Iterator[str]:
         for given in row.published:
             sure = "" if given.verified else "; unverified: not compared with its source"
             source = f"{given.source}{sure}{f'; {given.note}' if given.note else ''}"
-            of.setdefault(source, {}).setdefault(row.name, []).append(f"{given.column.title} {_given(given)}")
+            of.setdefault(source, {}).setdefault(row.name, []).append(f"{given.column.title}: {_given(given)}")
     for source, values in of.items():
-        listed = [f"{name}, {', '.join(found)}" for name, found in values.items()]
-        yield f"Published: {'; '.join(listed)}: {source}."
+        listed = [f"{name} ({'; '.join(found)})" for name, found in values.items()]
+        yield f"Published: {', '.join(listed)}; source: {source}."
 
 
 def missing(table: Table) -> list[tuple[str, str]]:
