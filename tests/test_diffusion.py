@@ -412,7 +412,7 @@ def test_a_resumed_run_goes_on_as_the_uninterrupted_one(tmp_path):
 
 def test_half_precision_learns_and_keeps_its_losses_exact():
     module = small(kind="v_prediction", perceptual=Reconstruction(), attributes=1)
-    fit(module, max_epochs=2, precision="bf16-mixed", gradient_clip_val=1.0)
+    fit(module, max_epochs=2, precision="bf16-mixed", gradient_clip_val=1.0, log_every_n_steps=1)
     assert (
         np.isfinite(module.results.figures["loss"])
         and module.trainer.callback_metrics["train/loss"].dtype == torch.float32

@@ -201,7 +201,8 @@ class Faces(LightningDataModule):
             return self.count
 
         def __getitem__(self, index):
-            return {"x": torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(index)), "y": 0}
+            x = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(index))
+            return {"x": x, "y": 0, "index": index}
 
     def __init__(self, count=20):
         super().__init__()
@@ -214,11 +215,13 @@ class Faces(LightningDataModule):
         return DataLoader(self.Noise(8), 4)
 
 
-def small(**options):
+def small(accumulate=1, **options):
     torch.manual_seed(0)
     adam = partial(torch.optim.Adam, lr=2e-3, betas=(0.5, 0.999))
     networks = DCGANGenerator(8, latent=6, filters=4), DCGANDiscriminator(8, filters=4)
-    return GAN(*networks, CrossEntropy(), adam, adam, RandomFeatures(4), **options)
+    module = GAN(*networks, CrossEntropy(), adam, adam, RandomFeatures(4), **options)
+    module.accumulate = accumulate
+    return module
 
 
 def fit(module, data=None, **options):
@@ -253,7 +256,7 @@ def test_max_steps_means_batches():
 def test_accumulated_batches_are_one_larger_batch():
     """Without batch norm, two batches of 4 whose gradients make one update equal one batch of 8."""
 
-    def module(**options):
+    def module(accumulate=1):
         torch.manual_seed(0)
         sgd = partial(torch.optim.SGD, lr=0.1)
         made = DCGANGenerator(8, latent=6, filters=4)
@@ -262,8 +265,9 @@ def test_accumulated_batches_are_one_larger_batch():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.eval()
                 layer.train = lambda mode=True: None
-        gan = GAN(made, discriminator, Hinge(), sgd, sgd, RandomFeatures(4), **options)
-        gan._latents = lambda count: torch.ones(count, 6)
+        gan = GAN(made, discriminator, Hinge(), sgd, sgd, RandomFeatures(4))
+        gan.accumulate = accumulate
+        gan._latents = lambda real: torch.ones(len(real), 6)
         return gan
 
     class Larger(Faces):
@@ -476,7 +480,7 @@ def test_two_processes_in_bf16_with_accumulation_count_as_the_config_says(portra
     more = [
         "trainer.limit_train_batches=4",
         "trainer.max_steps=4",
-        "module.accumulate=2",
+        "trainer.accumulate_grad_batches=2",
         "module.d_steps=2",
         "data.batch_size=4",
         "name=ddp_gan",

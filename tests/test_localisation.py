@@ -260,11 +260,14 @@ def test_pictures_count_once_on_several_devices(monkeypatch):
     table = pd.DataFrame({"item": ["a", "b"], "label": [0, 1], "logit": [0.0, 1.0], "method": ["real", "fake"]})
     table = table.assign(track=0, frame=0, time=0.0, dataset="art", split="val")
     data, state = SimpleNamespace(predictions=lambda *_: table), SimpleNamespace(fn=TrainerFn.FITTING)
+    strategy = SimpleNamespace(reduce=lambda value, reduce_op: 2 * value if reduce_op == "sum" else value)
+    about = {"sanity_checking": False, "state": state, "datamodule": data, "strategy": strategy}
     for module, world in ((one, 1), (two, 2)):
-        module._trainer = SimpleNamespace(world_size=world, sanity_checking=False, state=state, datamodule=data)
+        module._trainer = SimpleNamespace(world_size=world, **about)
+        module.counts = 2, 2 * world
         monkeypatch.setattr(module, "log", lambda *_, **__: None)
         monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
-        monkeypatch.setattr(module, "all_gather", lambda parts: tuple(torch.stack([part, part]) for part in parts))
+        monkeypatch.setattr(module, "all_gather", lambda part: torch.stack([part, part]))
         monkeypatch.setattr(module, "maps", lambda x: maps)
         module._keep({"x": maps, "index": torch.tensor([5, 2]), "y": torch.ones(2), "mask": mask})
         module._finish("val")

@@ -28,11 +28,17 @@ def show(table: RenderableType) -> None:
 
 
 def quiet() -> None:
-    """Silence library messages that users cannot act on; errors and the warnings of unmask itself are still shown."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning.utilities.rank_zero"):
+    """Silence library messages that users cannot act on; errors and the warnings of unmask itself are still shown.
+
+    Of several processes, only the first shows warnings.
+    """
+    names = ["pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning_fabric"]
+    for name in (*names, "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     noise = ["does not have many workers", "directory .* exists and is not empty", "LeafSpec", "treespec"]
-    # These two do not apply: each epoch has its own line in the log, and metrics are computed over all devices.
-    noise += [r"The number of training batches \(\d+\) is smaller", "It is recommended to use `self.log"]
+    noise += [r"torch\.distributed\.nn\.functional\.all_gather is deprecated"]  # Lightning calls it
+    noise += [r"The number of training batches \(\d+\) is smaller"]  # does not apply: each epoch has a line in the log
     for text in (*noise, r"Found \d+ module\(s\) in eval mode"):  # frozen modules stay in eval mode by design
         warnings.filterwarnings("ignore", f".*{text}")
+    if not is_first():
+        warnings.simplefilter("ignore")

@@ -229,11 +229,11 @@ class DataModule(LightningDataModule):
         if self.trainer and self.trainer.overfit_batches:  # type: ignore[attr-defined]
             # Shuffle validation too, so that the few batches that are used contain both classes.
             sampler, order = FixedSampler, order or (lambda rng: rng.permutation(len(data)))
-        workers = self.loader.num_workers
+        workers, each = self.loader.num_workers, -(-self.loader.batch_size // world)  # training checks that it is exact
         return ResumableLoader(
             data,
-            batch_size=-(-self.loader.batch_size // world),  # training checks that this is exact
-            sampler=sampler(len(data), self.loader.seed, order, unit, rank, world),
+            batch_size=each,
+            sampler=sampler(len(data), self.loader.seed, order, unit, rank, world, each),
             num_workers=workers,
             collate_fn=_as_is,  # the data set returns whole batches
             pin_memory=torch.cuda.is_available(),

@@ -11,13 +11,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from unmask.metrics import generation
-from unmask.modules.by_hand import gather
 from unmask.modules.latents import noise
 from unmask.modules.sample_metrics import check, evaluate_samples
 from unmask.training.evaluation import Results, planned_steps
-from unmask.training.module import Module
+from unmask.training.module import Batch, Module
 
-Batch = dict[str, Tensor]
 SHOWN = 18  # validation images that are shown with their reconstructions
 MOMENTUM = 0.01  # weight of the newest batch in the latents' running statistics
 
@@ -75,8 +73,7 @@ class Autoencoder(Module):
         length: Any = decoder.latent
         self.register_buffer("latent_mean", torch.zeros(length))
         self.register_buffer("latent_std", torch.ones(length))
-        self._kept: list[Tensor] = []
-        self._seen: list[Tensor] = []
+        self._index, self._kept, self._seen = list[Tensor](), list[Tensor](), list[Tensor]()
 
     def encode(self, x: Tensor) -> Tensor:
         """Encode images [B, 3, S, S] in [0, 1] as latents [B, latent]; if variational, as the latents' means."""
@@ -150,16 +147,15 @@ class Autoencoder(Module):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute and log the loss and its terms; return the loss."""
         mean, logvar = self._encode(batch["x"])
-        z = mean if logvar is None else mean + logvar.mul(0.5).exp() * torch.randn_like(mean)
+        z = mean if logvar is None else mean + logvar.mul(0.5).exp() * self.draws.normal(mean, *mean.shape[1:])
         loss: Tensor = self.loss(self.decode(z), batch["x"])
-        self.log("train/reconstruction", loss)
+        terms = {"reconstruction": loss}
         if logvar is None:
             self._note(mean.detach())
         else:
-            divergence = kl(mean, logvar).mean()
-            self.log("train/kl", divergence)
-            loss = loss + self._weight() * divergence / batch["x"][0].numel()
-        self.log("train/loss", loss, prog_bar=True)
+            terms["kl"] = kl(mean, logvar).mean()
+            loss = loss + self._weight() * terms["kl"] / batch["x"][0].numel()
+        self.log_step(terms | {"loss": loss})
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -199,24 +195,26 @@ class Autoencoder(Module):
 
     def _note(self, z: Tensor) -> None:
         weight = 1.0 if self.global_step == 0 else MOMENTUM
-        self.latent_mean.lerp_(z.mean(0), weight)
-        self.latent_std.lerp_(z.std(0, unbiased=False), weight)
+        mean = self.across(z.mean(0))
+        self.latent_mean.lerp_(mean, weight)
+        self.latent_std.lerp_(self.across((z - mean).square().mean(0)).sqrt(), weight)
 
     def _keep(self, batch: Batch, batch_idx: int) -> None:
         made, x = self(batch["x"]), batch["x"]
         if batch_idx == 0:
-            self.shown = torch.stack([x[:SHOWN], made[:SHOWN]], dim=1)
-        self._kept.append(torch.stack([batch["index"], generation.psnr(made, x), generation.ssim(made, x)]))
+            _, *pairs = self.gather(batch["index"][:SHOWN], x[:SHOWN], made[:SHOWN])
+            self.shown = torch.stack(pairs, dim=1)[:SHOWN]
+        self._index.append(batch["index"])
+        self._kept.append(torch.stack([generation.psnr(made, x), generation.ssim(made, x)], dim=1))
         self._seen.append(self.evaluator(x))
 
     def _finish(self, split: str) -> None:
-        real, rows = torch.cat(self._seen), torch.cat(self._kept, dim=1).double()
-        self._seen.clear()
-        self._kept.clear()
-        found = evaluate_samples(self, self.evaluator, real)
-        rows = gather(self, rows)
-        figures = {"psnr": float(rows[1].mean()), "ssim": float(rows[2].mean())} | found
-        self.record(split, Results(figures))
+        index, rows, real = (torch.cat(parts) for parts in (self._index, self._kept, self._seen))
+        for kept in (self._index, self._kept, self._seen):
+            kept.clear()
+        found = evaluate_samples(self, self.evaluator, index, real)
+        psnr, ssim = self.gather(index, rows.double())[1].mean(0).tolist()
+        self.record(split, Results({"psnr": psnr, "ssim": ssim} | found))
 
 
 def kl(mean: Tensor, logvar: Tensor) -> Tensor:

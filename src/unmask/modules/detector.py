@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import pandas as pd
 import torch
@@ -19,9 +18,8 @@ from unmask.metrics import detection
 from unmask.networks.encoded import EncodedNetwork
 from unmask.networks.layout import use_channels_last
 from unmask.training.evaluation import Results, curves, planned_steps
-from unmask.training.module import Module
+from unmask.training.module import Batch, Module
 
-Batch = dict[str, Tensor]
 FEATURES = ("auto", "exact", "off")
 
 
@@ -76,7 +74,7 @@ class Detector(Module):
         self.optimizer, self.scheduler = optimizer, scheduler
         self.monitor, self.mode = monitor, detection.mode_of(monitor)
         self._scored: list[tuple[Tensor, Tensor]] = []
-        self._losses: list[Tensor] = []
+        self._losses: list[Tensor] = []  # (sum of the losses of a batch's samples, number of samples) [2]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits [B] of frames [B, 3, H, W] or clips [B, T, 3, H, W] in [0, 1]."""
@@ -144,8 +142,7 @@ class Detector(Module):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute and log the loss."""
         loss: Tensor = self.loss(self.score(batch), batch["y"].float())
-        if logs_now(self.trainer):
-            self.log("train/loss", loss, prog_bar=True)
+        self.log_step({"loss": loss})
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -177,18 +174,18 @@ class Detector(Module):
     def _keep(self, batch: Batch) -> None:
         logit = self.score(batch).float()
         self._scored.append((batch["index"], logit))
-        self._losses.append(self.loss(logit, batch["y"].float()).detach())
+        self._keep_loss(self.loss(logit, batch["y"].float()))
+
+    def _keep_loss(self, loss: Tensor) -> None:
+        count = float(self.counts[0])
+        self._losses.append(torch.stack([loss.detach().float() * count, loss.new_tensor(count, dtype=torch.float32)]))
 
     def _finish(self, split: str, more: Mapping[str, float] | None = None) -> None:
         """Build the prediction table of the stored logits; log its metrics and `more`, the module's own metrics."""
-        index = torch.cat([rows for rows, _ in self._scored])
-        logit = torch.cat([values for _, values in self._scored])
-        loss = torch.stack(self._losses).mean()
+        index, logit = self.gather(*(torch.cat(parts) for parts in zip(*self._scored, strict=True)))
+        total, count = self._reduce(torch.stack(self._losses).sum(0), "sum")
         self._scored.clear()
         self._losses.clear()
-        if self.trainer.world_size > 1:  # every device has the same number of rows
-            gathered: Any = self.all_gather((index, logit))
-            index, logit = (rows.flatten() for rows in gathered)
         if self.trainer.sanity_checking:
             return
         table = self.data.predictions(split, index, logit)
@@ -197,9 +194,9 @@ class Detector(Module):
         if score is not None and math.isnan(score) and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise ValueError(no_monitor(self.monitor, table, self.trainer))
         self.record(split, Results(figures, table))
-        self.log(f"{split}/loss", loss, sync_dist=True, prog_bar=True, logger=curves(self.trainer))
+        self.log(f"{split}/loss", total / count, sync_dist=True, prog_bar=True, logger=curves(self.trainer))
         if score is not None:
-            self.log(f"{split}/score", score, prog_bar=True, logger=False)
+            self.log(f"{split}/score", score, sync_dist=True, prog_bar=True, logger=False)
 
 
 def no_monitor(monitor: str, table: pd.DataFrame, trainer: Trainer) -> str:
@@ -212,11 +209,6 @@ def no_monitor(monitor: str, table: pd.DataFrame, trainer: Trainer) -> str:
         f"module.monitor={monitor} cannot be computed on the validation split, so no weights can be chosen: only "
         f"{real} real and {fake} fake of its {table['item'].nunique()} items were scored{why}"
     )
-
-
-def logs_now(trainer: Trainer) -> bool:
-    """Return whether loggers write metrics at this step; at other steps, `log` would waste 0.2 ms per metric."""
-    return bool((trainer.global_step + 1) % trainer.log_every_n_steps == 0)  # type: ignore[attr-defined]
 
 
 def fast_bfloat16(device: torch.device) -> bool:

@@ -13,14 +13,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
-from unmask.modules.by_hand import gather
+from unmask.modules.latents import GOLDEN
 from unmask.modules.latents import noise as noise_of
 from unmask.modules.sample_metrics import check, evaluate_samples
 from unmask.training.evaluation import Results, planned_steps
-from unmask.training.module import Module
+from unmask.training.module import Batch, Module
 
-Batch = dict[str, Tensor]
-GOLDEN = 0.6180339887498949  # for any n, the fractional parts of its first n multiples are evenly spread in [0, 1]
 KINDS = ("epsilon", "v_prediction")
 
 
@@ -97,7 +95,7 @@ class Diffusion(Module):
         self.average = AveragedModel(denoiser, multi_avg_fn=partial(ema_update, decay=ema)) if ema else None
         if self.average is not None:
             self.average.requires_grad_(False)  # otherwise DDP would wait for its gradients
-        self._kept, self._seen, self._conditions = list[Tensor](), list[Tensor](), list[Tensor]()
+        self._index, self._kept, self._seen, self._conditions = (list[Tensor]() for _ in range(4))
 
     @property
     def conditional(self) -> bool:  # type: ignore[override]
@@ -173,17 +171,16 @@ class Diffusion(Module):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss for random times and random noise; log the loss and its terms."""
         x = 2 * batch["x"] - 1
-        t = torch.randint(len(self.alphas_cumprod), (len(x),), device=x.device)
-        known = torch.rand(len(x), device=x.device) >= self.condition_dropout
-        noise = torch.randn_like(x)
+        t = self.draws.integers(len(self.alphas_cumprod), x)
+        known = self.draws.uniform(x) >= self.condition_dropout
+        noise = self.draws.normal(x, *x.shape[1:]).to(x.dtype)
         noisy, predicted = self._predict(self.denoiser, x, t, noise, batch, known)
         loss = (self.weight[t] * self._errors(predicted, x, t, noise)).mean()
+        terms: dict[str, Tensor] = {}
         if self.perceptual is not None:
-            distance = self._look(x, t, noisy, predicted)
-            self.log("train/denoising", loss)
-            self.log("train/perceptual", distance)
-            loss = loss + self.perceptual_weight * distance
-        self.log("train/loss", loss, prog_bar=True)
+            terms = {"denoising": loss, "perceptual": self._look(x, t, noisy, predicted)}
+            loss = loss + self.perceptual_weight * terms["perceptual"]
+        self.log_step(terms | {"loss": loss})
         return loss
 
     def _predict(
@@ -249,7 +246,8 @@ class Diffusion(Module):
         x, index = 2 * batch["x"] - 1, batch["index"]
         t, noise = counted(index, x, len(self.alphas_cumprod))
         _, predicted = self._predict(self.network, x, t, noise, batch)
-        self._kept.append(torch.stack([index.double(), self._errors(predicted, x, t, noise).double()]))
+        self._index.append(index)
+        self._kept.append(self._errors(predicted, x, t, noise).double())
         room = -(-self.num_samples // self.trainer.world_size) - sum(map(len, self._seen))
         if room > 0 and self._evaluates(split):
             self._seen.append(self.evaluator(batch["x"][:room]))
@@ -262,15 +260,15 @@ class Diffusion(Module):
         return self.num_samples > 0 and (not training or (self.current_epoch + 1) % self.evaluate_every == 0)
 
     def _finish(self, split: str) -> None:
-        rows, seen, conditions = torch.cat(self._kept, dim=1), [*self._seen], [*self._conditions]
-        for kept in (self._kept, self._seen, self._conditions):
-            kept.clear()
-        rows = gather(self, rows)
-        figures = {"loss": float(rows[1].mean())}
-        if seen:
-            figures |= evaluate_samples(
-                self, self.evaluator, torch.cat(seen), torch.cat(conditions) if conditions else None
-            )
+        kept = self._index, self._kept, self._seen, self._conditions
+        index, errors, real, condition = (torch.cat(parts) if parts else None for parts in kept)
+        assert index is not None and errors is not None
+        for parts in kept:
+            parts.clear()
+        figures = {"loss": float(self.gather(index, errors)[1].mean())}
+        if real is not None:
+            index = index[: len(real)]
+            figures |= evaluate_samples(self, self.evaluator, index, real, condition, self.num_samples)
         self.record(split, Results(figures))
 
 

@@ -1,7 +1,6 @@
 """Face swapping with a shared encoder and one decoder per person."""
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,12 +12,13 @@ from torch.optim import Optimizer
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from unmask.metrics import generation
-from unmask.modules.by_hand import count_batch, gather, learn
+from unmask.modules.by_hand import count_batch, learn, updates_now
+from unmask.modules.latents import GOLDEN
+from unmask.training.draws import Draws
 from unmask.training.evaluation import Results
-from unmask.training.module import Module
+from unmask.training.module import Batch, Module
 
-Batch = dict[str, Tensor]
-SHOWN, EACH = 6, 3  # the preview shows at most SHOWN faces per person, at most EACH of them from one batch
+SHOWN = 6  # maximum number of faces per person in the preview
 # The first two metrics compare faces inside the mask, the next two whole crops, and the last one masks. (A decoder
 # cannot predict the background of a crop.)
 FIGURES = ("psnr", "ssim", "psnr_crop", "ssim_crop", "mask_iou")
@@ -34,7 +34,7 @@ class FaceSwap(Module):
         network: (faces [B, 3, S, S] in [0, 1], identity [B]) -> (images [B, 3, S, S], masks [B, 1, S, S]) in [0, 1].
         loss: (reconstructed faces, original faces) -> scalar, the mean over pixels.
         optimizer: parameters -> optimizer, for the network.
-        warp: faces -> warped faces, in training only.
+        warp: (faces, draws) -> warped faces, in training only.
         mask_weight: weight of the mask's squared error in the loss.
         outside: weight of pixels outside the mask, in [0, 1]; a feathered swap shows some of these pixels.
         discriminator: images in [-1, 1] -> score [B], larger means real; null for training by reconstruction only.
@@ -57,7 +57,7 @@ class FaceSwap(Module):
         network: nn.Module,
         loss: nn.Module,
         optimizer: Callable[[Iterator[Parameter]], Optimizer],
-        warp: Callable[[Tensor], Tensor],
+        warp: Callable[[Tensor, Draws], Tensor],
         mask_weight: float = 0.5,
         outside: float = 0.2,
         discriminator: nn.Module | None = None,
@@ -86,8 +86,8 @@ class FaceSwap(Module):
         self.adversarial_weight, self.monitor, self.mode = adversarial_weight, monitor, mode
         self._faces: Tensor | None = None  # faces of the preview; `_whose` holds their identities
         self._whose = torch.zeros(0, dtype=torch.int64)
-        self._picked: dict[int, list[Tensor]] = defaultdict(list)
-        self._kept: list[Tensor] = []
+        self._picked: list[Tensor] = []  # indices, identities and faces that may be chosen for the preview
+        self._index, self._kept = list[Tensor](), list[Tensor]()
 
     @torch.no_grad()
     def swap(self, x: Tensor, identity: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,30 +126,34 @@ class FaceSwap(Module):
         x, identity, mask = _parts(batch)
         found: Any = self.optimizers()
         optimizers = found if isinstance(found, list) else [found]
-        made, drawn = self.network(self.warp(x), identity)
+        last = updates_now(self, batch_idx)
+        made, drawn = self.network(self.warp(x, self.draws), identity)
         weight = self.outside + (1 - self.outside) * mask
         pasted = weight * made + (1 - weight) * x
+        terms: dict[str, Tensor] = {}
         if self.discriminator is not None:
-            loss_d = learn(self, optimizers[1], lambda: self._discriminate(x, pasted.detach()), self.clip)
-            self.log("train/loss_d", loss_d, prog_bar=True)
-        loss = learn(self, optimizers[0], lambda: self._reconstruct(x, pasted, mask, drawn), self.clip)
+            given = x, pasted.detach()
+            terms["loss_d"] = learn(self, optimizers[1], lambda: self._discriminate(*given), last, self.clip)
+
+        def reconstruct() -> Tensor:
+            found = self._reconstruct(x, pasted, mask, drawn)
+            terms.update(found)
+            return found["loss"]
+
+        loss = learn(self, optimizers[0], reconstruct, last, self.clip)
+        self.log_step(terms, ("loss", "loss_d"))
         count_batch(self)
-        self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def _reconstruct(self, x: Tensor, pasted: Tensor, mask: Tensor, drawn: Tensor) -> Tensor:
-        """Compute the loss of the network."""
-        picture: Tensor = self.loss(pasted, x)
-        outline = mse_loss(drawn.float(), mask)
-        self.log("train/reconstruction", picture.detach())
-        self.log("train/mask", outline.detach())
-        loss = picture + self.mask_weight * outline
+    def _reconstruct(self, x: Tensor, pasted: Tensor, mask: Tensor, drawn: Tensor) -> dict[str, Tensor]:
+        """Compute the loss of the network, `loss`, and its terms."""
+        terms: dict[str, Tensor] = {"reconstruction": self.loss(pasted, x), "mask": mse_loss(drawn.float(), mask)}
+        loss = terms["reconstruction"] + self.mask_weight * terms["mask"]
         if self.discriminator is not None:
             adversarial: Any = self.adversarial
-            fooled: Tensor = adversarial.generator(self.discriminator(2 * pasted - 1))
-            self.log("train/adversarial", fooled.detach())
-            loss = loss + self.adversarial_weight * fooled
-        return loss
+            terms["adversarial"] = adversarial.generator(self.discriminator(2 * pasted - 1))
+            loss = loss + self.adversarial_weight * terms["adversarial"]
+        return terms | {"loss": loss}
 
     def _discriminate(self, real: Tensor, fake: Tensor) -> Tensor:
         """Compute the loss of the discriminator."""
@@ -157,7 +161,7 @@ class FaceSwap(Module):
         adversarial: Any = self.adversarial
         real, fake = 2 * real - 1, 2 * fake - 1
         loss: Tensor = adversarial.discriminator(network(real), network(fake))
-        penalty: Tensor = adversarial.penalty(network, real, fake)
+        penalty: Tensor = adversarial.penalty(network, real, fake, self.draws)
         return loss + penalty
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -165,10 +169,11 @@ class FaceSwap(Module):
         x, identity, mask = _parts(batch)
         self._keep(x, identity, mask, batch["index"])
         if self._faces is None:
-            for person in sorted(set(identity.tolist())):
-                rows = torch.nonzero(identity == person).flatten()
-                spaced = torch.linspace(0, len(rows) - 1, min(EACH, len(rows))).round().long()
-                self._picked[person] += list(x[rows[spaced.to(rows.device)]].cpu())
+            found = batch["index"], identity, x
+            if self._picked:
+                found = tuple(torch.cat(parts) for parts in zip(self._picked, found, strict=True))
+            kept = spread(found[0], found[1], SHOWN)
+            self._picked = [part[kept] for part in found]
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Store the reconstruction metrics of the test split."""
@@ -181,15 +186,17 @@ class FaceSwap(Module):
         here, there = drawn > 0.5, mask > 0.5
         overlap = (here & there).sum((1, 2, 3)) / (here | there).sum((1, 2, 3)).clamp(min=1)
         whole = generation.psnr(made, x), generation.ssim(made, x)
-        figures = [index, identity, *inside(made, x, mask), *whole, overlap]
-        self._kept.append(torch.stack([figure.double() for figure in figures]))
+        figures = [identity, *inside(made, x, mask), *whole, overlap]
+        self._index.append(index)
+        self._kept.append(torch.stack([figure.double() for figure in figures], dim=1))
 
     def on_validation_epoch_end(self) -> None:
         """Render the preview and log the metrics."""
         if self._faces is None:
-            pairs = [(face, who) for who, faces in sorted(self._picked.items()) for face in faces[:SHOWN]]
-            self._faces, self._whose = torch.stack([f for f, _ in pairs]), torch.tensor([who for _, who in pairs])
-            self._picked.clear()
+            index, identity, faces = self.gather(*self._picked)
+            kept = spread(index, identity, SHOWN)
+            self._faces, self._whose = faces[kept].cpu(), identity[kept].cpu()
+            self._picked = []
         self.shown = self.preview()
         self._finish("val")
 
@@ -198,7 +205,9 @@ class FaceSwap(Module):
         self._finish("test")
 
     def _finish(self, split: str) -> None:
-        _, identity, *rows = gather(self, torch.cat(self._kept, dim=1))
+        gathered = self.gather(torch.cat(self._index), torch.cat(self._kept))[1]
+        identity, *rows = gathered.unbind(1)
+        self._index.clear()
         self._kept.clear()
         named = dict(zip(FIGURES, rows, strict=True))
         figures = {name: float(values.mean()) for name, values in named.items()}
@@ -212,6 +221,26 @@ class FaceSwap(Module):
         if self.discriminator is not None and self.optimizer_d is not None:
             optimizers.append(self.optimizer_d(self.discriminator.parameters()))
         return optimizers
+
+
+def spread(index: Tensor, identity: Tensor, most: int) -> Tensor:
+    """Return the rows of at most `most` faces per person, ordered by person and index.
+
+    The faces are spread over the range of the indices. Choosing from parts of the faces, and then among those chosen,
+    gives the same result as choosing from all faces.
+
+    Args:
+        index: index of each face [N].
+        identity: person of each face [N].
+        most: maximum number of faces per person.
+    """
+    key = index.double() * GOLDEN % 1
+    rows = []
+    for person in identity.unique():
+        own = torch.nonzero(identity == person).flatten()
+        own = own[key[own].argsort()[:most]]
+        rows.append(own[index[own].argsort()])
+    return torch.cat(rows)
 
 
 def inside(made: Tensor, original: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,13 +10,13 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from unmask.modules.by_hand import count_batch, learn
+from unmask.modules.by_hand import count_batch, learn, updates_now
 from unmask.modules.latents import noise
 from unmask.modules.sample_metrics import check, evaluate_samples
+from unmask.training.draws import Draws
 from unmask.training.evaluation import Results
-from unmask.training.module import Module
+from unmask.training.module import Batch, Module
 
-Batch = dict[str, Tensor]
 COLLAPSED = 0.25  # a std_ratio (see sample_metrics) below this value suggests mode collapse
 
 
@@ -34,10 +34,10 @@ class GAN(Module):
         optimizer_d: parameters -> optimizer, for the discriminator.
         evaluator: images in [0, 1] -> features [N, F], for the Frechet distance in validation; never trained.
         d_steps: number of discriminator updates per generator update.
-        accumulate: number of batches over which gradients are accumulated for one update.
         clip: maximum gradient norm of an update; null for no clipping.
         ema: decay of the EMA of the generator's weights (arXiv 1806.04498), used for all samples; 0 for no EMA.
-        augment: differentiable augmentation of real and fake images before the discriminator (arXiv 2006.10738).
+        augment: (images, draws) -> images: differentiable augmentation of real and fake images before the discriminator
+            (arXiv 2006.10738).
         monitor: the metric that selects the best checkpoint, such as `val/frechet_NAME` (NAME is the evaluator's name)
             or, if the evaluator is the published network, `val/fid`.
         mode: `min` if smaller values of `monitor` are better, else `max`.
@@ -56,28 +56,27 @@ class GAN(Module):
         optimizer_d: Callable[[Iterator[Parameter]], Optimizer],
         evaluator: nn.Module,
         d_steps: int = 1,
-        accumulate: int = 1,
         clip: float | None = None,
         ema: float = 0.0,
-        augment: Callable[[Tensor], Tensor] | None = None,
+        augment: Callable[[Tensor, Draws], Tensor] | None = None,
         monitor: str = "val/frechet_random",
         mode: str = "min",
     ) -> None:
         super().__init__()
-        if d_steps < 1 or accumulate < 1:
-            raise ValueError(f"module.d_steps={d_steps}, module.accumulate={accumulate}: expected 1 or more")
+        if d_steps < 1:
+            raise ValueError(f"module.d_steps={d_steps}: expected 1 or more")
         if not 0 <= ema < 1:
             raise ValueError(f"module.ema={ema}: expected a decay from 0 to below 1, such as 0.999")
         self.automatic_optimization = False
         self.generator, self.discriminator, self.loss, self.evaluator = generator, discriminator, loss, evaluator
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
-        self.d_steps, self.accumulate, self.clip, self.augment = d_steps, accumulate, clip, augment
+        self.d_steps, self.clip, self.augment = d_steps, clip, augment
         decay = get_ema_multi_avg_fn(ema)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(generator, multi_avg_fn=decay, use_buffers=True) if ema else None
         self.monitor, self.mode = monitor, mode
         self.register_buffer("updates", torch.zeros(2, dtype=torch.int64))
-        self._seen: list[Tensor] = []
-        self._conditions: list[Tensor] = []
+        self._losses: dict[str, Tensor] = {}  # of the last batch that updated each network
+        self._index, self._seen, self._conditions = list[Tensor](), list[Tensor](), list[Tensor]()
 
     @property
     def conditional(self) -> bool:  # type: ignore[override]
@@ -120,45 +119,44 @@ class GAN(Module):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Train the discriminator; at every `d_steps`-th update of the discriminator, also train the generator."""
         both: Any = self.optimizers()
-        last = (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
+        last = updates_now(self, batch_idx)
         turn = (int(self.updates[1]) + 1) % self.d_steps == 0
         real, attributes = 2 * batch["x"] - 1, batch.get("attributes")
-        loss_d = self._learn(both[1], lambda: self._discriminate(real, attributes), last)
-        loss_g = self._learn(both[0], lambda: self._generate(len(real), attributes), last) if turn else None
+        found = {"loss_d": learn(self, both[1], lambda: self._discriminate(real, attributes), last, self.clip)}
+        if turn:
+            found["loss_g"] = learn(self, both[0], lambda: self._generate(real, attributes), last, self.clip)
         if last:
             self.updates[1] += 1
             self.updates[0] += turn
         if last and turn and self.average is not None:
             self.average.update_parameters(self.generator)
+        self._losses |= found
+        self.log_step(self._losses, self._losses)
         count_batch(self)
-        self.log("train/loss_d", loss_d, prog_bar=True)
-        if loss_g is not None:
-            self.log("train/loss_g", loss_g, prog_bar=True)
-        return loss_d if loss_g is None else loss_d + loss_g
-
-    def _learn(self, optimizer: Any, loss: Callable[[], Tensor], last: bool) -> Tensor:
-        return learn(self, optimizer, loss, self.clip, self.accumulate, last)
+        return torch.stack([*found.values()]).sum()
 
     def _discriminate(self, real: Tensor, attributes: Tensor | None) -> Tensor:
         with torch.no_grad():
-            fake = self.generator(self._latents(len(real)), attributes)
+            fake = self.generator(self._latents(real), attributes)
         # Real and fake images are separate batches, as in the paper; in one batch, batch norm would mix statistics.
         scores = [self.discriminator(self._augmented(x), attributes) for x in (real, fake)]
         loss: Tensor = self.loss.discriminator(*scores)  # type: ignore[operator]
-        penalty: Tensor = self.loss.penalty(lambda x: self.discriminator(x, attributes), real, fake)  # type: ignore[operator]
+        penalize: Any = self.loss.penalty
+        penalty: Tensor = penalize(lambda x: self.discriminator(x, attributes), real, fake, self.draws)
         return loss + penalty
 
-    def _generate(self, count: int, attributes: Tensor | None) -> Tensor:
-        fake = self.generator(self._latents(count), attributes)
+    def _generate(self, real: Tensor, attributes: Tensor | None) -> Tensor:
+        fake = self.generator(self._latents(real), attributes)
         loss: Tensor = self.loss.generator(self.discriminator(self._augmented(fake), attributes))  # type: ignore[operator]
         return loss
 
-    def _latents(self, count: int) -> Tensor:
+    def _latents(self, real: Tensor) -> Tensor:
+        """Draw a latent for each real image."""
         network: Any = self.generator
-        return torch.randn(count, network.latent, device=self.device)
+        return self.draws.normal(real, network.latent)
 
     def _augmented(self, x: Tensor) -> Tensor:
-        return x if self.augment is None else self.augment(x)
+        return x if self.augment is None else self.augment(x, self.draws)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Store the evaluator's features of the real images and, if conditional, the attributes of the real images."""
@@ -169,6 +167,7 @@ class GAN(Module):
         self._keep(batch)
 
     def _keep(self, batch: Batch) -> None:
+        self._index.append(batch["index"])
         self._seen.append(self.evaluator(batch["x"]))
         if self.conditional:
             self._conditions.append(batch["attributes"])
@@ -182,11 +181,12 @@ class GAN(Module):
         self._finish("test")
 
     def _finish(self, split: str) -> None:
-        real = torch.cat(self._seen)
-        condition = torch.cat(self._conditions) if self._conditions else None
-        self._seen.clear()
-        self._conditions.clear()
-        figures = evaluate_samples(self, self.evaluator, real, condition)
+        kept = self._index, self._seen, self._conditions
+        index, real, condition = (torch.cat(parts) if parts else None for parts in kept)
+        assert index is not None and real is not None
+        for parts in kept:
+            parts.clear()
+        figures = evaluate_samples(self, self.evaluator, index, real, condition)
         self.record(split, Results(figures))
         std_ratio = figures["std_ratio"]
         if split == "val" and std_ratio < COLLAPSED and self.updates[0] > 0:

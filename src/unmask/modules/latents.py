@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+GOLDEN = 0.6180339887498949  # for any n, the fractional parts of its first n multiples are evenly spread in [0, 1]
+
 
 def noise(shape: Sequence[int], n: int, seeds: Sequence[int], device: torch.device) -> Tensor:
     """Draw standard normal noise [n, *shape]; each element depends only on its seed, not on the device or the batch.

@@ -60,24 +60,26 @@ def figures(network: Any, real: Tensor, made: Tensor) -> dict[str, float]:
     return named | {"std_ratio": math.nan if few else float(made.std(0).mean() / real.std(0).mean())}
 
 
-def evaluate_samples(module: Any, network: Any, real: Tensor, condition: Tensor | None = None) -> dict[str, float]:
+def evaluate_samples(
+    module: Any, network: Any, index: Tensor, real: Tensor, condition: Tensor | None = None, most: int | None = None
+) -> dict[str, float]:
     """Generate one sample per real image, and compare samples and real images of all processes by their features.
 
     Args:
-        module: a LightningModule with a method `sample`.
+        module: a `Module` with a method `sample`.
         network: the evaluator that computed `real`; see `names` for the names of the metrics.
+        index: indices of this process's real images [N], which are the seeds of the samples.
         real: features of this process's real images [N, F].
         condition: attributes [N, A] that the samples are conditioned on; None for unconditional samples.
+        most: maximum number of samples of all processes to compare; None for no limit.
     """
-    count, first = len(real), module.global_rank * len(real)
-    parts = [range(at, min(at + BATCH, count)) for at in range(0, count, BATCH)]
 
-    def seen(part: range) -> Tensor:
-        wanted = None if condition is None else condition[part.start : part.stop]
-        features: Tensor = network(module.sample(len(part), [first + at for at in part], wanted))
+    def seen(start: int) -> Tensor:
+        part = slice(start, start + BATCH)
+        seeds, wanted = index[part].tolist(), None if condition is None else condition[part]
+        features: Tensor = network(module.sample(len(seeds), seeds, wanted))
         return features
 
-    made = torch.cat([seen(part) for part in parts])
-    if module.trainer.world_size > 1:
-        real, made = (rows.flatten(0, 1) for rows in module.all_gather((real, made)))
-    return figures(network, real, made)
+    made = torch.cat([seen(start) for start in range(0, len(index), BATCH)])
+    _, real, made = module.gather(index, real, made)
+    return figures(network, real[:most], made[:most])

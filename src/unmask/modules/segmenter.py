@@ -1,9 +1,7 @@
 """A detector that localises manipulations; it is trained on masks and evaluated both per pixel and per image."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -11,8 +9,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from unmask.metrics import localisation
-from unmask.modules.detector import Batch, Detector
+from unmask.modules.detector import Detector
 from unmask.networks.layout import of_pictures
+from unmask.training.losses import BatchLoss
+from unmask.training.module import Batch
 
 
 class Segmenter(Detector):
@@ -61,26 +61,29 @@ class Segmenter(Detector):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute and log the loss."""
-        loss: Tensor = self.loss(self.maps(batch["x"]), _mask(batch))
-        self.log("train/loss", loss, prog_bar=True)
+        loss = self._loss(self.maps(batch["x"]), _mask(batch))
+        self.log_step({"loss": loss})
+        return loss
+
+    def _loss(self, maps: Tensor, mask: Tensor) -> Tensor:
+        """Compute the loss; a `BatchLoss` is that of the whole batch of all processes."""
+        if isinstance(self.loss, BatchLoss) and self.trainer.world_size > 1:
+            return self.loss.of(self.across(self.loss.terms(maps, mask).mean(0)), self.counts[1])
+        loss: Tensor = self.loss(maps, mask)
         return loss
 
     def _keep(self, batch: Batch) -> None:
         maps, mask = self.maps(batch["x"]).float(), _mask(batch)
         self._scored.append((batch["index"], of_pictures(maps)))
-        self._losses.append(self.loss(maps, mask).detach())
+        self._keep_loss(self._loss(maps, mask))
         kept = localisation.summarise(maps[:, 0].cpu().numpy(), mask[:, 0].cpu().numpy() > 0.5)
         self._pixels.append([torch.from_numpy(part) for part in kept])
 
     def _finish(self, split: str, more: Mapping[str, float] | None = None) -> None:
         index = torch.cat([rows for rows, _ in self._scored])
-        parts = [torch.cat(part) for part in zip(*self._pixels, strict=True)]
+        _, *parts = self.gather(index, *(torch.cat(part) for part in zip(*self._pixels, strict=True)))
         self._pixels.clear()
-        if self.trainer.world_size > 1:  # every device has the same number of rows
-            gathered: Any = self.all_gather((index, *(part.to(self.device) for part in parts)))
-            index, *parts = (rows.flatten(0, 1) for rows in gathered)
-        first = np.unique(index.cpu().numpy(), return_index=True)[1]  # a padded last batch repeats samples
-        figures = localisation.figures(localisation.Pixels(*(part.cpu().numpy()[first] for part in parts)))
+        figures = localisation.figures(localisation.Pixels(*(part.cpu().numpy() for part in parts)))
         super()._finish(split, figures | dict(more or {}))
 
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
 
+from unmask.training.draws import OWN, Draws
+
 Score = Callable[[Tensor], Tensor]
 
 
@@ -20,7 +22,7 @@ class Adversarial(nn.Module):
         """Compute the generator's loss from the scores of generated images."""
         raise NotImplementedError
 
-    def penalty(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:
+    def penalty(self, score: Score, real: Tensor, fake: Tensor, draws: Draws = OWN) -> Tensor:
         """Compute a term that is added to the discriminator's loss; 0 for most losses."""
         return real.new_zeros(())
 
@@ -81,10 +83,10 @@ class WassersteinGP(Adversarial):
         """Compute -D(G(z))."""
         return -fake.float().mean()
 
-    def penalty(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:
+    def penalty(self, score: Score, real: Tensor, fake: Tensor, draws: Draws = OWN) -> Tensor:
         """Compute weight x (|gradient of the score| - 1)^2 at random points between real and fake images (float32)."""
         with torch.autocast(real.device.type, enabled=False), torch.enable_grad():
-            share = torch.rand(len(real), 1, 1, 1, device=real.device)
+            share = draws.uniform(real, 1, 1, 1)
             between = (share * real.float() + (1 - share) * fake.detach().float()).requires_grad_(True)
             (gradient,) = torch.autograd.grad(score(between).sum(), between, create_graph=True)
             steepness: Tensor = gradient.flatten(1).norm(dim=1)

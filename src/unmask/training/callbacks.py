@@ -12,6 +12,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
 
+from unmask.training.module import Module
+
 log = logging.getLogger("unmask")
 
 
@@ -42,17 +44,20 @@ class Progress(RichProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Store the loss without synchronising with the device."""
+        """Store the loss without synchronising with the device or with other processes."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        self._losses += [loss.detach()] if isinstance(loss, torch.Tensor) else []
+        if isinstance(loss, torch.Tensor):
+            self._losses.append(loss.detach() * (pl_module.share if isinstance(pl_module, Module) else 1.0))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's line: mean training loss, validation loss, monitored metric, seconds."""
         super().on_train_epoch_end(trainer, pl_module)
+        found = {}
+        if self._losses:
+            found["loss"] = trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean")
         if not trainer.is_global_zero:
             return
-        found = {"loss": torch.stack(self._losses).mean()} if self._losses else {}
         names = ("val/loss", str(pl_module.monitor))
         found |= {name: trainer.callback_metrics[name] for name in names if name in trainer.callback_metrics}
         figures = ", ".join(f"{name} {float(value):.4g}" for name, value in found.items())
@@ -88,7 +93,7 @@ class Throughput(Callback):
         """Log the samples per second of the epoch."""
         if self._seconds > 0:
             rate = self._samples * trainer.world_size / self._seconds
-            pl_module.log("train/samples_per_second", rate, rank_zero_only=False)
+            pl_module.log("train/samples_per_second", rate, sync_dist=True)
 
 
 SHARE = 0.05  # maximum share of time that may be spent on saving checkpoints at the ends of epochs
@@ -163,9 +168,11 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 class SeedEachStep(Callback):
-    """Before each step, seed the random generators (used by dropout) with a hash of (seed, process, epoch, batch).
+    """Before each step, seed the random generators with hashes of (seed, epoch, batch).
 
-    A resumed run therefore needs no saved state of these generators.
+    A resumed run therefore needs no saved state of these generators. `Module.draws` gets the same seed in all
+    processes. Torch's default generators, which networks use (dropout, `MultiCrop`), get a different seed in each
+    process: what networks draw is the only randomness that depends on the number of processes.
 
     Args:
         seed: the seed of the run.
@@ -176,8 +183,7 @@ class SeedEachStep(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed the random number generators for this step."""
-        counted = f"{self.seed} {trainer.global_rank} {trainer.current_epoch} {batch_idx}"
-        value = int.from_bytes(hashlib.blake2b(counted.encode(), digest_size=7).digest(), "big")
+        value = _hash(self.seed, trainer.global_rank, trainer.current_epoch, batch_idx)
         device = pl_module.device
         # Unlike torch.manual_seed, this seeds only the generators that a step uses: seeding all of them takes 1 ms.
         torch.default_generator.manual_seed(value)
@@ -185,3 +191,11 @@ class SeedEachStep(Callback):
             torch.cuda.default_generators[device.index or 0].manual_seed(value)
         elif device.type != "cpu":
             torch.manual_seed(value)
+        if isinstance(pl_module, Module):
+            pl_module.seed_draws(_hash("draws", self.seed, trainer.current_epoch, batch_idx))
+
+
+def _hash(*parts: str | int) -> int:
+    """Return a seed below 2^56 for these parts."""
+    text = " ".join(map(str, parts))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")

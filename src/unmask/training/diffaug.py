@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from unmask.training.draws import OWN, Draws
+
 
 class DiffAugment(nn.Module):
     """Randomly change the colours of real and generated images, shift them and cut out a square (arXiv 2006.10738).
@@ -23,20 +25,20 @@ class DiffAugment(nn.Module):
             raise ValueError(f"shift={shift}, cutout={cutout}: expected both to be from 0 to below 1")
         self.colour, self.shift, self.cutout = colour, shift, cutout
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, draws: Draws = OWN) -> Tensor:
         """Augment images [B, 3, S, S] in [-1, 1] -> same shape; each image gets its own random changes."""
         if self.colour:
-            x = _colours(x)
+            x = _colours(x, draws)
         side = x.shape[-1]
         if reach := round(self.shift * side):
-            x = _shifted(x, reach)
+            x = _shifted(x, reach, draws)
         if size := round(self.cutout * side):
-            x = x * ~_square(len(x), side, size, x.device)
+            x = x * ~_square(x, size, draws)
         return x
 
 
-def _colours(x: Tensor) -> Tensor:
-    brightness, saturation, contrast = torch.rand(3, len(x), 1, 1, 1, device=x.device, dtype=x.dtype)
+def _colours(x: Tensor, draws: Draws) -> Tensor:
+    brightness, saturation, contrast = draws.uniform(x, 3, 1, 1, 1).to(x.dtype).unbind(1)
     x = x + brightness - 0.5
     grey = x.mean(1, keepdim=True)
     x = grey + (x - grey) * 2 * saturation
@@ -45,19 +47,20 @@ def _colours(x: Tensor) -> Tensor:
     return changed
 
 
-def _shifted(x: Tensor, reach: int) -> Tensor:
+def _shifted(x: Tensor, reach: int, draws: Draws) -> Tensor:
     side = x.shape[-1]
     padded = pad(x, [reach] * 4)
-    down, right = torch.randint(2 * reach + 1, (2, len(x), 1), device=x.device)
+    down, right = draws.integers(2 * reach + 1, x, 2, 1).unbind(1)
     at = torch.arange(side, device=x.device)
     rows = padded.gather(2, (at + down)[:, None, :, None].expand(-1, x.shape[1], -1, padded.shape[3]))
     return rows.gather(3, (at + right)[:, None, None, :].expand(-1, x.shape[1], side, -1))
 
 
-def _square(count: int, side: int, size: int, device: torch.device) -> Tensor:
-    """Return bool masks [count, 1, side, side], each true in a square of `size` px with a random centre."""
-    at = torch.arange(side, device=device)
-    top, left = torch.randint(side + 1 - size % 2, (2, count, 1), device=device) - size // 2
+def _square(x: Tensor, size: int, draws: Draws) -> Tensor:
+    """Return bool masks [B, 1, S, S] for images x [B, 3, S, S]; true in a square of `size` px with a random centre."""
+    side = x.shape[-1]
+    at = torch.arange(side, device=x.device)
+    top, left = (draws.integers(side + 1 - size % 2, x, 2, 1) - size // 2).unbind(1)
     down, across = ((at >= first) & (at < first + size) for first in (top, left))
     square: Tensor = down[:, :, None] & across[:, None, :]
     return square[:, None]

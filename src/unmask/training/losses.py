@@ -64,7 +64,27 @@ class Focal(nn.Module):
         return (fade * loss).mean()
 
 
-class BCEDice(nn.Module):
+class BatchLoss(nn.Module):
+    """A loss that is not a mean over samples, but a function of means over the samples of a batch.
+
+    Several processes that divide a batch average these means before they compute the loss, so that the loss is that of
+    the whole batch.
+    """
+
+    def terms(self, logit: Tensor, target: Tensor) -> Tensor:
+        """Compute the terms of each sample -> [B, K]."""
+        raise NotImplementedError
+
+    def of(self, mean: Tensor, count: int) -> Tensor:
+        """Compute the loss from the mean [K] of the terms of `count` samples."""
+        raise NotImplementedError
+
+    def forward(self, logit: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss of a batch -> scalar."""
+        return self.of(self.terms(logit, target).mean(0), len(logit))
+
+
+class BCEDice(BatchLoss):
     """Pixel-wise cross-entropy plus a soft Dice term, in which a manipulated region counts equally at any size.
 
     The Dice coefficient is that of V-Net (arXiv 1606.04797, section 3). It is computed over all pixels of the batch,
@@ -81,9 +101,14 @@ class BCEDice(nn.Module):
             raise ValueError(f"dice={dice}: expected 0 or more")
         self.dice = dice
 
-    def forward(self, logit: Tensor, mask: Tensor) -> Tensor:
-        """Compute the loss of logits [B, 1, H, W] and masks [B, 1, H, W] in [0, 1] -> scalar."""
-        entropy = _cross_entropy(logit, mask).mean()
-        prob, truth = logit.float().sigmoid(), mask.float()
-        overlap = (2 * (prob * truth).sum() + 1) / (prob.square().sum() + truth.square().sum() + 1)
-        return entropy + self.dice * (1 - overlap)
+    def terms(self, logit: Tensor, target: Tensor) -> Tensor:
+        """Compute cross-entropy, intersection and squares of logits and masks, both [B, 1, H, W] -> [B, 3]."""
+        prob, truth = logit.float().sigmoid(), target.float()
+        entropy, squares = _cross_entropy(logit, target), prob.square() + truth.square()
+        sums = [part.flatten(1).sum(1) for part in (prob * truth, squares)]
+        return torch.stack([entropy.flatten(1).mean(1), *sums], dim=1)
+
+    def of(self, mean: Tensor, count: int) -> Tensor:
+        """Compute the loss from the mean terms [3] of `count` images."""
+        entropy, shared, squares = mean
+        return entropy + self.dice * (1 - (2 * count * shared + 1) / (count * squares + 1))

@@ -13,8 +13,10 @@ from pytorch_lightning.strategies import DDPStrategy
 from unmask.config import Settings
 from unmask.config.build import build as build_part
 from unmask.parallel.processes import handle, terminate
+from unmask.training.module import Module
 
 UNUSED = "find_unused_parameters_true"  # suffix of Lightning's DDP strategies that search for unused parameters
+ACCUMULATE = "accumulate_grad_batches"
 DEVICES = ("gpu", "cuda", "mps", "tpu")  # accelerators that may be absent
 SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 
@@ -34,6 +36,8 @@ def check(settings: Settings) -> Trainer:
             raise ValueError(
                 f"trainer.limit_{split}_batches=0: expected a fraction above 0 or a number of batches; {why}"
             )
+    if not isinstance(batches := settings.get(ACCUMULATE, 1), int) or batches < 1:
+        raise ValueError(f"trainer.{ACCUMULATE}={batches}: expected a number of batches, 1 or more")
     for key in ("max_epochs", "max_steps"):
         if not isinstance(value := settings.get(key, -1), int | None) or isinstance(value, bool):
             raise ValueError(f"trainer.{key}={value}: expected a whole number, or -1 for no limit")
@@ -59,8 +63,11 @@ def devices_of(settings: Settings) -> list[str]:
     return [kind if kind == "cpu" else f"{kind}:{number}" for number in made.device_ids]
 
 
-def build(settings: Settings, module: LightningModule, callbacks: Sequence[Callback] = (), **options: Any) -> Trainer:
+def build(settings: Settings, module: Module, callbacks: Sequence[Callback] = (), **options: Any) -> Trainer:
     """Build the Trainer for a module.
+
+    Lightning refuses `accumulate_grad_batches` for modules with manual optimization, so these accumulate gradients
+    themselves (`Module.accumulate`).
 
     Args:
         settings: the config of the Trainer.
@@ -72,6 +79,9 @@ def build(settings: Settings, module: LightningModule, callbacks: Sequence[Callb
         ValueError: a setting is invalid.
     """
     found, strategy = check(settings).strategy, settings.get("strategy", "auto")
+    if not module.automatic_optimization:
+        module.accumulate = settings.get(ACCUMULATE, 1)
+        settings = {key: value for key, value in settings.items() if key != ACCUMULATE}
     if module.unused_parameters and isinstance(found, DDPStrategy) and strategy in ("auto", "ddp", *SPAWNED):
         options["strategy"] = f"{strategy if strategy in SPAWNED else 'ddp'}_{UNUSED}"
     return _make(settings, {"callbacks": [*callbacks, Stoppable()], **options})

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
+from unmask.training.draws import OWN, Draws
+
 
 class RandomWarp(nn.Module):
     """Warp each image by a random displacement, which is drawn at the knots of a grid and interpolated between them.
-
-    Random numbers come from torch's default generator, so that the seed of the training step determines the warp.
 
     Args:
         strength: standard deviation of a knot's displacement, as a share of the image's side.
@@ -23,12 +23,11 @@ class RandomWarp(nn.Module):
             )
         self.strength, self.knots = strength, knots
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Warp images [B, 3, S, S] -> same shape."""
+    def forward(self, x: Tensor, draws: Draws = OWN) -> Tensor:
+        """Warp images [B, 3, S, S] -> same shape; the displacements come from `draws`."""
         if not self.strength:
             return x
-        drawn = torch.randn(len(x), 2, self.knots, self.knots, device=x.device)
-        return warp(x, self.strength * drawn)
+        return warp(x, self.strength * draws.normal(x, 2, self.knots, self.knots))
 
 
 def warp(x: Tensor, knots: Tensor) -> Tensor:
