@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from sklearn.metrics import accuracy_score, roc_auc_score
 
@@ -31,6 +33,7 @@ from unmask.reporting.run import RunReport
 from unmask.reporting.table_generated import Generated, gather_generated
 from unmask.runs.run import Run
 from unmask.studies import jobs, needs, tables
+from unmask.studies.launch import Launch
 
 CONF = Path(conf_dir())
 TABLES = sorted(path.stem for path in (CONF / "table").glob("*.yaml"))
@@ -542,6 +545,115 @@ def test_a_run_that_a_row_needs_is_trained_first(place, extra, monkeypatch):
     cfg.run = None
     tables.make(cfg)
     assert f"name={folder}" in (place / "outputs/tables/t.md").read_text()
+
+
+class Launched:
+    """A launcher that notes what it is to train; what `fails` names fails, all else has finished at once."""
+
+    def __init__(self, fails: str = "nothing"):
+        self.calls, self.fails = [], fails
+
+    def __call__(self, trainings: list[list[str]]) -> list[str | None]:
+        self.calls.append(trainings)
+        for arguments in trainings:
+            if self.fails not in arguments[0]:
+                folder = jobs.run_folder("train", list(map(quote, arguments)))
+                folder.mkdir(parents=True)
+                (folder / "metrics.json").write_text("{}")
+        return ["this job failed\nunmask: why" if self.fails in arguments[0] else None for arguments in trainings]
+
+
+def study(extra: list[str], **changes) -> DictConfig:
+    cfg = compose("report", ["table=demo", "run=true", f"overrides=[{','.join(repr(one) for one in extra)}]"])
+    OmegaConf.set_struct(cfg, False)
+    cfg.table = {**given(), **changes}
+    return cfg
+
+
+def test_a_launcher_starts_all_rows_at_once_after_what_they_need(place, extra, monkeypatch):
+    """Generators, then trainings whose runs are arguments of rows, then the rows; what is equal is started once."""
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(jobs, "call", lambda *words: calls.append(words) or 1)
+    monkeypatch.setattr(tables, "_outcomes", lambda *_: [])
+    monkeypatch.chdir(place)
+    first, *others = ("demo_celebdf/meso3d", "demo_celebdf/meso4", "demo_celebdf/cnn_lstm", "demo_celebdf/meso4")
+    rows = [{"name": f"row {n}", "experiment": one, "runs": {"name": first}} for n, one in enumerate(others)]
+    cfg, launch = study(extra, rows=rows), Launched(fails="cnn_lstm")
+    with pytest.raises(SystemExit) as stop:
+        tables.make(cfg, launch)
+    assert not calls, "the data is prepared, and no training is started here"
+    assert [[words[0] for words in call] for call in launch.calls] == [
+        [f"experiment={first}"],
+        ["experiment=demo_celebdf/meso4", "experiment=demo_celebdf/cnn_lstm"],
+    ]
+    assert "1 of its steps failed" in str(stop.value)
+    assert str(stop.value).endswith("\n  row 1, seed 0: this job failed\n    unmask: why")
+    again = Launched()
+    tables.make(cfg, again)
+    assert [[words[0] for words in call] for call in again.calls] == [["experiment=demo_celebdf/cnn_lstm"]]
+
+
+def test_a_launcher_trains_generators_before_they_sample(tmp_path, monkeypatch):
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(jobs, "call", lambda *words: calls.append(words) or 0)
+    monkeypatch.setattr(needs, "prepare", lambda config, arguments: None)
+    monkeypatch.chdir(tmp_path)
+    need = table_spec.Need("GAN", "celeba/dcgan", "outputs/made", 3, ("data=demo_celeba",))
+    table, launch = replace(table_spec.read(given()), needs=(need,)), Launched()
+    assert needs.make(table, [], launch) == []
+    assert len(launch.calls) == 1 and [words[0] for words in calls] == ["sample"]
+    launch = Launched(fails="dcgan")
+    assert needs.make(table, ["seed=1"], launch) == ["GAN: this job failed\nunmask: why"]
+    assert len(calls) == 1, "nothing is sampled from what was not trained"
+
+
+def test_trainings_of_another_size_are_another_launch(monkeypatch):
+    """The launcher is fake, the configs and the groups are Hydra's."""
+    launched = []
+
+    class Launcher:
+        def launch(self, jobs: list[list[str]], initial_job_idx: int) -> list[JobReturn]:
+            launched[-1] += jobs
+            return [JobReturn(status=JobStatus.COMPLETED) for _ in jobs]
+
+    def instantiate(self, context, task, config) -> Launcher:
+        launched.append([config.hydra.launcher.nodes])
+        return Launcher()
+
+    monkeypatch.setattr(Plugins, "instantiate_launcher", instantiate)
+    launch = Launch(len, ["hydra/launcher=slurm"])
+    names = [f"experiment=demo_celebdf/{name}" for name in ("meso4", "cnn_lstm", "meso3d")]
+    sizes = ["trainer.num_nodes=1", "trainer.num_nodes=2", "trainer.num_nodes=1"]
+    assert launch([[name, "trainer=slurm", size] for name, size in zip(names, sizes, strict=True)]) == [None] * 3
+    assert [[call[0], *(job[0] for job in call[1:])] for call in launched] == [[1, names[0], names[2]], [2, names[1]]]
+
+    def broken(self, jobs: list[list[str]], initial_job_idx: int) -> list[JobReturn]:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Launcher, "launch", broken)
+    (failed,) = launch([[names[0], "trainer=slurm"]])
+    assert failed == "the launcher failed: RuntimeError: out of memory"
+
+
+@pytest.mark.slow
+def test_rows_are_trained_through_a_launcher(place, extra, monkeypatch):
+    """Two rows as two jobs at once; then with an argument that one of them refuses, and that the other one has."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs pip install 'unmask[launchers]'")
+    joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    quick = [*extra, "report=false", "seed=0"]
+    done = unmask(*ask(quick, "run=true", *joblib), cwd=place)
+    assert "starting 2 trainings with JoblibLauncher" in done.stdout
+    runs = {path.parents[1].name: path for path in (place / "outputs/demo_celebdf").glob("*/*/metrics.json")}
+    assert runs.keys() == {"meso4", "cnn_lstm"} and "not run" not in (place / "outputs/tables/demo.md").read_text()
+    before = runs["meso4"].stat().st_mtime_ns
+
+    done = unmask(*ask([*quick, "++module.network.norm_momentum=0.1"], "run=true", *joblib), cwd=place, expect=1)
+    assert "starting 1 training with JoblibLauncher" in done.stdout
+    assert runs["meso4"].stat().st_mtime_ns == before
+    assert "1 of its steps failed" in done.stderr and "CNN + LSTM, seed 0: this job failed" in done.stderr
+    assert "has no argument 'norm_momentum'" in done.stderr and "Traceback" not in done.stderr
+    assert "| CNN + LSTM | not run |" in (place / "outputs/tables/demo.md").read_text()
+    assert len(list((place / "outputs/demo_celebdf/cnn_lstm").iterdir())) == 1, "a refused job leaves no folder"
 
 
 def test_what_cannot_be_reported_says_so(tmp_path):

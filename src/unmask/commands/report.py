@@ -4,6 +4,7 @@
   unmask report run=[DIR_A,DIR_B] out=compare.html
   unmask report table=demo                 a table of conf/table: measured and published values, or "not run"
   unmask report table=demo run=true        first train and evaluate what is missing
+  unmask report table=demo run=true hydra/launcher=joblib    train what is missing as jobs of one sweep
   unmask report run=DIR scores=out.csv     write the scores of the run: .csv, .parquet or .jsonl; no page
 
 Everything is computed from files in the run folders: prediction tables, and heat maps made when the run was trained.
@@ -13,6 +14,7 @@ No model is run.
 from pathlib import Path
 
 import pandas as pd
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
 from unmask.application import refuse_unread, verb
@@ -24,6 +26,7 @@ from unmask.runs.errors import RunError
 from unmask.runs.predictions import predictions_path
 from unmask.runs.run import Run
 from unmask.studies import tables
+from unmask.studies.launch import Launch
 
 
 def export(cfg: DictConfig) -> Path:
@@ -46,12 +49,23 @@ def export(cfg: DictConfig) -> Path:
     return path
 
 
+def chosen_launcher() -> Launch | None:
+    """Return what starts trainings through the launcher chosen by `hydra/launcher=...`; None if none was chosen."""
+    job = HydraConfig.get()
+    if job.runtime.choices["hydra/launcher"] == "basic":
+        return None
+    from unmask.commands.train import run  # imported here, because a report does not need PyTorch Lightning
+
+    keys = ("hydra/launcher=", "hydra.launcher.")
+    return Launch(run, [text for text in job.overrides.hydra if text.lstrip("+~").startswith(keys)])
+
+
 @verb("report")
 def main(cfg: DictConfig) -> None:
     """Run `unmask report`."""
     if cfg.get("table") is not None:
         refuse_unread(("table", "table.", "run", "out", "overrides", "resamples"), "has no effect on a table")
-        tables.make(cfg)
+        tables.make(cfg, chosen_launcher())
         return
     if cfg.run is None or str(cfg.run).lower() == "true":
         raise ValueError("nothing to report: pass run=DIR, run=[DIR_A,DIR_B] or table=NAME (unmask list tables)")

@@ -20,6 +20,7 @@ import subprocess
 from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -60,8 +61,6 @@ from unmask.training.checkpoints import WholeCheckpoints, complete
 from unmask.training.evaluation import Results, evaluate
 from unmask.training.loggers import LogTestResults, build_loggers, closing_loggers
 from unmask.training.module import Module
-
-SWEEP = "UNMASK_SWEEP"  # environment variable: host name and process ID of a sweep
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -311,9 +310,13 @@ def start_job(cfg: DictConfig) -> float | None:
 
 
 def _gpu(cfg: DictConfig) -> AbstractContextManager[dict[str, str]]:
-    """Reserve a GPU for a job on one GPU; SLURM itself gives GPUs to its jobs."""
+    """Reserve a GPU for a job on one GPU; SLURM itself gives GPUs to its jobs.
+
+    All sweeps of a user on this machine share the locks, whatever the names of their runs are.
+    """
     shared = cfg.trainer.devices == 1 and cfg.trainer.accelerator != "cpu" and "SLURM_JOB_ID" not in os.environ
-    return own_gpu(visible_gpus(), Path(HydraConfig.get().sweep.dir)) if shared else nullcontext({})
+    user = os.getuid() if os.name == "posix" else "user"
+    return own_gpu(visible_gpus(), Path(gettempdir()) / f"unmask-{user}") if shared else nullcontext({})
 
 
 def _why(said: str) -> str:
@@ -325,25 +328,31 @@ def _sweep() -> dict[str, str]:
     """Return environment variables that make a job exit when the sweep exits.
 
     If a launcher runs this function in a separate process, that process also exits when the sweep exits. On a
-    machine that does not run the sweep itself, the result is empty.
+    machine that does not run the sweep itself, the result is empty, and so it is for a job of SLURM, which may be
+    requeued after the sweep has ended.
     """
-    host, _, process = os.environ.get(SWEEP, "").rpartition(" ")
-    if host != platform.node():
+    host, _, process = os.environ.get(sweep.SWEEP, "").rpartition(" ")
+    if host != platform.node() or os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
         return {}
     if int(process) != os.getpid():
         follow(int(process))
     return {PARENT: process}
 
 
+def run(cfg: DictConfig) -> float | None:
+    """Train, or start the training of a job of a sweep; a command that is refused leaves no run folder."""
+    job = HydraConfig.get()
+    chosen = "hydra.run.dir" in {override.partition("=")[0] for override in job.overrides.hydra}
+    with removed_if_unused(Path(cfg.paths.out), chosen) if is_first() else nullcontext():
+        return start_job(cfg) if job.mode == RunMode.MULTIRUN else train(cfg)
+
+
 @verb("train")
 def main(cfg: DictConfig) -> float | None:
     """Run `unmask train`."""
-    chosen = "hydra.run.dir" in {override.partition("=")[0] for override in HydraConfig.get().overrides.hydra}
-    with removed_if_unused(Path(cfg.paths.out), chosen) if is_first() else nullcontext():
-        return start_job(cfg) if HydraConfig.get().mode == RunMode.MULTIRUN else train(cfg)
+    return run(cfg)
 
 
 if __name__ == "__main__":
-    os.environ[SWEEP] = f"{platform.node()} {os.getpid()}"  # jobs compare the host name with their own
-    with sweep.table_at_end():
+    with sweep.running(), sweep.table_at_end():
         main()

@@ -4,7 +4,8 @@ Each step is a verb (a command of unmask) in its own process; finished steps are
 return a description of what failed, or None.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -26,43 +27,96 @@ from unmask.reporting.table_generated import gather_generated
 from unmask.runs.predictions import find_label, predictions_path
 from unmask.runs.run import Run
 from unmask.studies import jobs
+from unmask.studies.launch import Launch
 
 RENDERED = ("demo_celebdf", "demo_celeba", "demo_deepfakeart")  # folders that `unmask demo render_only=true` makes
 AGAIN = "delete the folder and run the same command again"  # what to do if the folder's generate.json is damaged
 
 
-def make(table: table_spec.Table, extra: Sequence[str]) -> list[str]:
+@dataclass(frozen=True)
+class Training:
+    """A training that a table needs.
+
+    Args:
+        name: what is trained, for messages.
+        arguments: the arguments of `unmask train`, as typed.
+        config: the config that the arguments compose.
+    """
+
+    name: str
+    arguments: list[str]
+    config: DictConfig
+
+    @property
+    def folder(self) -> Path:
+        """The run folder; its path contains the run ID, which changes when the data is prepared."""
+        return Path(self.config.hydra.run.dir)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is finished."""
+        return (self.folder / "metrics.json").is_file()
+
+
+def make(table: table_spec.Table, extra: Sequence[str], launch: Launch | None = None) -> list[str]:
     """Train each generator that a table needs and make its samples; return descriptions of what failed."""
-    failed = []
+    failed, generators = [], list[Training]()
     for need in table.needs:
         arguments = [f"experiment={need.experiment}", *need.overrides, *extra]
-        at = None
-        folder = jobs.run_folder("train", [quote(argument) for argument in arguments])
-        if not (folder / "metrics.json").is_file():
-            say(f"\n{table.name}: training the generator {need.name}", style="bold")
-            at = train(_load("train", arguments), arguments)
-        # The run ID depends on the prepared data, which may not have existed before `train`.
-        folder = jobs.run_folder("train", [quote(argument) for argument in arguments])
-        if not at and (more := _to_make(folder, Path(need.out), need.count)) is not None:
-            at = _call("sample", [f"run={folder}", f"out={need.out}", f"count={need.count}", *more])
+        generators.append(Training(f"the generator {need.name}", arguments, _load("train", arguments)))
+    for need, one, at in zip(table.needs, generators, trained(table.name, generators, launch), strict=True):
+        if not at and (more := _to_make(one.folder, Path(need.out), need.count)) is not None:
+            at = _call("sample", [f"run={one.folder}", f"out={need.out}", f"count={need.count}", *more])
         failed += [f"{need.name}: {at}"] if at else []
     return failed
 
 
-def train(config: DictConfig, arguments: Sequence[str]) -> str | None:
-    """Prepare the data if necessary (demo data is first rendered), then train; return what failed, or None."""
-    given = list(arguments)
+def trained(table: str, trainings: Sequence[Training], launch: Launch | None = None) -> Iterator[str | None]:
+    """Run the trainings that are not finished, and yield for each training what failed, or None.
+
+    Args:
+        table: name of the table, for messages.
+        trainings: the trainings, in the order of the result.
+        launch: starts all trainings at once, before the first result; None: one after the other, each when its result
+            is requested.
+    """
+    if launch is not None:
+        yield from _trained_at_once(trainings, launch)
+        return
+    for one in trainings:
+        if one.finished:
+            yield None
+            continue
+        say(f"\n{table}: training {one.name}", style="bold")
+        yield prepare(one.config, one.arguments) or _call("train", one.arguments)
+
+
+def _trained_at_once(trainings: Sequence[Training], launch: Launch) -> list[str | None]:
+    failed = [None if one.finished else prepare(one.config, one.arguments) for one in trainings]
+    todo: dict[Path, Training] = {}  # trainings that are equal have the same run folder; one of them is started
+    for one, at in zip(trainings, failed, strict=True):
+        if not at and not one.finished:
+            todo.setdefault(one.folder, one)
+    reasons = dict(zip(todo, launch([one.arguments for one in todo.values()]), strict=True)) if todo else {}
+    # If the launcher itself fails, it gives no results, although some of its jobs may be finished.
+    return [
+        at or (None if one.finished else reasons.get(one.folder)) for one, at in zip(trainings, failed, strict=True)
+    ]
+
+
+def prepare(config: DictConfig, arguments: Sequence[str]) -> str | None:
+    """Prepare the data of a training if necessary; demo data is first rendered. Return what failed, or None."""
     try:
         settings = resolved(config, "data")["data"]
         source, split, recipe = (build(settings[part]) for part in ("source", "split", "recipe"))
         work = members(source, split, recipe, settings["prepared"])
     except (ValueError, OSError) as error:
         return str(error)
-    steps = [("train", given)]
-    if not _is_prepared(work):
-        steps.insert(0, ("prepare", given))
-        if source.demo and source.root.name in RENDERED and not _is_there(work):
-            steps.insert(0, ("demo", ["render_only=true", f"root={source.root.with_name('demo_celebdf')}"]))
+    if _is_prepared(work):
+        return None
+    steps: list[tuple[str, Sequence[str]]] = [("prepare", arguments)]
+    if source.demo and source.root.name in RENDERED and not _is_there(work):
+        steps.insert(0, ("demo", ["render_only=true", f"root={source.root.with_name('demo_celebdf')}"]))
     return next((at for verb, each in steps if (at := _call(verb, each))), None)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,21 @@ from unmask.console import show
 from unmask.files import DamagedError, read_json
 from unmask.runs.summary import digits
 
+SWEEP = "UNMASK_SWEEP"  # environment variable: host name and process ID of a sweep
 JOBS = "UNMASK_SWEEP_JOBS"  # environment variable: path of the file in which the sweep's jobs record their folders
+
+
+@contextmanager
+def running() -> Iterator[None]:
+    """Name this process as the sweep, in a variable that its jobs inherit; see `unmask.commands.train.start_job`."""
+    before = os.environ.get(SWEEP)
+    os.environ[SWEEP] = f"{platform.node()} {os.getpid()}"  # jobs compare the host name with their own
+    try:
+        yield
+    finally:
+        del os.environ[SWEEP]
+        if before is not None:
+            os.environ[SWEEP] = before
 
 
 @contextmanager

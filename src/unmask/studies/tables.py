@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from hydra.errors import HydraException
@@ -18,33 +19,32 @@ from unmask.reporting.run import RunReport
 from unmask.reporting.table_generated import GENERATED, Generated, gather_generated
 from unmask.runs.run import Run
 from unmask.studies import jobs, needs
+from unmask.studies.launch import Launch
 
 WRITERS = {"md": table_render.markdown, "csv": table_render.csv, "tex": table_render.latex}
 
 
 @dataclass(frozen=True)
-class Job:
-    """One seed of a row: the arguments of `unmask train` as typed, and the config that they compose."""
+class Job(needs.Training):
+    """The training of one seed of a row.
+
+    Args:
+        row: the row.
+        seed: the seed.
+        first: trainings whose run folders are among the arguments.
+    """
 
     row: table_spec.Row
     seed: int
-    arguments: list[str]
-    config: DictConfig
-    first: Sequence["Job"] = ()  # trainings whose run folders are among the arguments
-
-    @property
-    def folder(self) -> Path:
-        """The run folder; its path contains the run ID, which changes when the data is prepared."""
-        return Path(self.config.hydra.run.dir)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run is finished."""
-        return (self.folder / "metrics.json").is_file()
+    first: Sequence["Job"] = ()
 
 
-def make(cfg: DictConfig) -> None:
+def make(cfg: DictConfig, launch: Launch | None = None) -> None:
     """Write the table that `cfg.table` describes; with run=true, run what is missing first.
+
+    Args:
+        cfg: the config of `unmask report`.
+        launch: starts all missing trainings at once; None: they run one after the other.
 
     Raises:
         SystemExit: a training or an evaluation failed; all others were still tried, and the table was written.
@@ -59,9 +59,9 @@ def make(cfg: DictConfig) -> None:
     jobs, failed = _jobs(table, extra), list[str]()
     if run:
         first = [one for job in jobs for one in job.first]
-        failed = needs.make(table, extra) + fill(replace(table, tests={}), first)
+        failed = needs.make(table, extra, launch) + fill(replace(table, tests={}), first, launch)
         jobs = _jobs(table, extra)  # now with the run IDs of the trainings above, which are arguments of their rows
-        failed += fill(table, jobs)
+        failed += fill(table, jobs, launch)
     demo = any(bool(job.config.data.get("demo")) for job in jobs)
     outcomes = (_outcomes(table, row, jobs, cfg.resamples) for row in table.rows)
     rows = tuple(replace(row, outcomes=tuple(found)) for row, found in zip(table.rows, outcomes, strict=True))
@@ -69,7 +69,7 @@ def make(cfg: DictConfig) -> None:
     if failed:
         raise SystemExit(
             f"unmask: table {table.name}: {len(failed)} of its steps failed; run the command again to retry them:\n"
-            + "\n".join(f"  {line}" for line in failed)
+            + "\n".join(indent(one, "    ").removeprefix("  ") for one in failed)
         )
 
 
@@ -102,9 +102,10 @@ def _job(row: table_spec.Row, seed: int, extra: list[str]) -> Job:
     runs = [f"{key}={one.folder}" for key, one in zip(row.runs, before, strict=True)]
     arguments = [*arguments_of(row, seed, extra), *runs]
     try:
-        return Job(row, seed, arguments, jobs.load("train", [quote(argument) for argument in arguments]), before)
+        config = jobs.load("train", [quote(argument) for argument in arguments])
     except HydraException as error:
         raise table_spec.TableError(f"row {row.name}: its config cannot be composed: {error}") from error
+    return Job(f"{row.name}, seed {seed}", arguments, config, row, seed, before)
 
 
 def _key(argument: str) -> str:
@@ -140,24 +141,20 @@ def _gather(run: Run, resamples: int) -> RunReport | Generated:
     return gather(run, resamples) if run.detects else gather_generated(run)
 
 
-def fill(table: table_spec.Table, jobs: list[Job]) -> list[str]:
-    """Run unfinished jobs in sequence, each in its own process; return descriptions of what failed.
+def fill(table: table_spec.Table, jobs: list[Job], launch: Launch | None = None) -> list[str]:
+    """Run unfinished jobs, one after the other or through a launcher; return descriptions of what failed.
 
-    A finished job is found by its run ID and not repeated, an interrupted one resumes, and a failed one does not stop
-    the others.
+    Each job is a process of its own. A finished job is found by its run ID and not repeated, an interrupted one
+    resumes, and a failed one does not stop the others. Scores on other test sets are computed in sequence.
     """
     failed = []
-    for job in jobs:
-        at = None
-        if not job.finished:
-            say(f"\n{table.name}: training {job.row.name}, seed {job.seed}", style="bold")
-            at = needs.train(job.config, job.arguments)
+    for job, at in zip(jobs, needs.trained(table.name, jobs, launch), strict=True):
         generated = [column.metric for column in table.columns if column.level == GENERATED]
         if generated and not at:
             at = needs.measure(job.folder, generated)
         for given in table.tests.values() if not at else ():
             at = at or needs.score(job.folder, job.config, given)
-        failed += [f"{job.row.name}, seed {job.seed}: {at}"] if at else []
+        failed += [f"{job.name}: {at}"] if at else []
     return failed
 
 
