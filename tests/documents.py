@@ -199,8 +199,12 @@ def _loaded(verb: str, overrides: tuple[str, ...]) -> DictConfig:
 
 
 def _composed(verb: str, overrides: tuple[str, ...]) -> DictConfig:
+    overrides = tuple(
+        text for text in overrides if not re.match(r"hydra/launcher=ray$|\+?hydra\.launcher\.ray\.", text)
+    )
     config = jobs.load(verb, list(overrides))
-    here = [re.sub(r"^trainer=(gpu|ddp)$", "trainer=cpu", text) for text in overrides if "compile=" not in text]
+    here = [re.sub(r"^trainer=(gpu|ddp\w*|fsdp|slurm)$", "trainer=cpu", text) for text in overrides]
+    here = [re.sub(r"^(\+\+trainer\.devices)=.*", r"\1=1", text) for text in here if "compile=" not in text]
     here = [re.sub(r"^(module\.network\.encoder\.run)=.*", rf"\1={stand_in_run()}", text) for text in here]
     if here != list(overrides):
         config = jobs.load(verb, here)

@@ -57,10 +57,18 @@ def test_a_sweep_goes_on_where_a_job_failed(workplace, arguments):
     [
         ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
         ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"),
+        (
+            "hydra/launcher=ray",
+            "+hydra.launcher.ray.init.num_cpus=2",
+            "+hydra.launcher.ray.init.include_dashboard=false",
+            "+hydra.launcher.ray.remote.num_cpus=1",
+        ),
     ],
-    ids=["joblib", "submitit"],
+    ids=["joblib", "submitit", "ray"],
 )
 def test_any_launcher_gives_the_same_figures(workplace, arguments, launcher):
+    if launcher[0].endswith("=ray"):
+        pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="needs pip install hydra-ray-launcher")
     name = re.sub(r"\W", "", launcher[0])
     done = train("-m", *arguments, f"name={name}", "seed=0", *launcher, cwd=workplace)
     assert done.returncode == 0, done.stdout + done.stderr

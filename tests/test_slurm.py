@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TINY, unmask
+from conftest import ROOT, TINY, unmask
 from test_interrupts import ENDLESS, below, running, waited
+from unmask.data.store import CropStore
 
 submitit = pytest.importorskip("submitit", reason="needs pip install 'unmask[launchers]'")
 
@@ -93,6 +94,25 @@ def test_jobs_on_cpus_ask_for_no_gpus_and_several_are_an_array(cluster, tmp_path
     found = options(submit(cluster, "experiment=demo_celebdf/meso4", "seed=0,1,2", *sizes, cwd=tmp_path))
     assert found["ntasks-per-node"] == "2" and "gpus-per-node" not in found
     assert found["array"] == "0-2%3" and found["time"] == "1440"
+
+
+@pytest.mark.slow
+def test_an_array_of_jobs_prepares_a_data_set(workplace, demo_root, tmp_path, monkeypatch):
+    """The commands of docs/cluster.md, for two shards instead of 16; a job that is run twice does no harm."""
+    text = (ROOT / "docs/cluster.md").read_text()
+    part, whole = (shlex.split(line) for line in re.findall(r"^  'unmask (prepare .*)'$", text, re.M))
+    assert part[:-1] == whole and part[-1] == "prepare.shard=$SLURM_ARRAY_TASK_ID/16"
+    own = ["data=demo_celebdf", f"data.root={demo_root}", *TINY, "prepare.num_workers=0"]
+    said = []
+    for task in (2, 1, 2):
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(task))
+        shard = os.path.expandvars(part[-1]).replace("/16", "/2")
+        said.append(unmask("prepare", *own, shard, cwd=tmp_path).stdout)
+    assert "; 0 of " not in said[0] and "; 0 of " in said[1] and "; 0 of " in said[2]
+    unmask("prepare", *own, cwd=tmp_path)
+    made = next((tmp_path / "outputs/prepared/demo_celebdf").glob("*/"))
+    expected = workplace / "outputs/prepared/demo_celebdf" / made.name
+    assert CropStore(made).fingerprint == CropStore(expected).fingerprint
 
 
 CPU = ("trainer.accelerator=cpu", "trainer.devices=1", "hydra.launcher.gpus_per_node=null", "hydra.launcher.mem_gb=4")
