@@ -145,9 +145,9 @@ def test_a_damaged_part_is_prepared_again(tmp_path):
     ],
 )
 def test_damaged_pairs_are_computed_again(store, content):
-    before = duplicates.read(store)
+    before = duplicates.read(CropStore(store))
     (store / duplicates.DUPLICATES).write_bytes(content)
-    pd.testing.assert_frame_equal(duplicates.read(store), before, check_dtype=False)
+    pd.testing.assert_frame_equal(duplicates.read(CropStore(store)), before, check_dtype=False)
 
 
 def test_a_disk_that_keeps_nothing_ends_the_preparation(tmp_path, monkeypatch):

@@ -122,7 +122,7 @@ def test_a_video_encoded_again_is_found_once(tmp_path):
     write_video(tmp_path / "copy.mp4", small, fps=25)
     items = [Item(f"d/real/{name}", f"{name}.mp4", 0, "real", groups=(name,)) for name in ("0", "1", "2", "3", "copy")]
     store_of(tmp_path, tmp_path / "store", items)
-    pairs = duplicates.read(tmp_path / "store")
+    pairs = duplicates.read(CropStore(tmp_path / "store"))
     assert pairs[["a", "b"]].to_numpy().tolist() == [["d/real/2", "d/real/copy"]]
     assert pairs["share"].item() >= 0.4 and not pairs["related"].item()
     assert (tmp_path / "store/duplicates.csv").read_text().count("\n") == 2

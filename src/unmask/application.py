@@ -28,7 +28,7 @@ from unmask.runs.identity import prepared_hash, run_id
 FULL = "HYDRA_FULL_ERROR"  # environment variable that makes Hydra raise errors instead of printing them
 # Keys that determine the prepared crops. All other keys of `data` are for training; checking these other keys would
 # import PyTorch.
-STORE = ("data.source", "data.recipe", "data.split", "data.prepared")
+STORE = ("data.source", "data.recipe", "data.split", "data.prepared", "data.cache")
 ALWAYS = ("hydra.", "hydra/", "local")  # overrides that always have an effect: Hydra's, and the user's `local` config
 
 

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 from uuid import uuid4
 
 if sys.platform == "win32":
@@ -223,13 +223,26 @@ def lock(folder: Path, alone: bool = False, wait: bool = True) -> Iterator[None]
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise
-        except OSError:  # a file system without locks
-            pass
+        hold(file, alone, wait)
         yield
+
+
+def hold(file: IO[Any], alone: bool = False, wait: bool = True) -> None:
+    """Lock an open file until it is closed: exclusively if `alone`, else together with other holders.
+
+    On Windows and on file systems without locks, this function does nothing.
+
+    Raises:
+        BlockingIOError: another open file holds the lock and `wait` is false.
+    """
+    if sys.platform == "win32":
+        return
+    try:
+        fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError:  # a file system without locks
+        pass
 
 
 def remove_made(folder: Path, patterns: Iterable[str]) -> None:

@@ -26,6 +26,7 @@ from unmask.application import given, refuse_unread, verb
 from unmask.config.build import build
 from unmask.config.check import resolved
 from unmask.console import console, quiet, say
+from unmask.data.bucket import is_url
 from unmask.data.datamodule import DataModule
 from unmask.evaluation.generators import evaluate_generator
 from unmask.evaluation.handled import run_with_progress
@@ -143,7 +144,7 @@ def check_arguments(kind: str, cfg: DictConfig) -> None:
 
 def load_data(run: Run, cfg: DictConfig) -> DataModule:
     """Return the data to score: the run's own, or the data set in `data=`, with the run's recipe and sampling."""
-    prepared = cfg.paths.prepared if "paths.prepared" in given() else None
+    prepared = cfg.paths.prepared if "paths.prepared" in given() or is_url(cfg.paths.prepared) else None
     if cfg.get("data") is None:
         return data_of(run, prepared=prepared)
     typed = {name: OmegaConf.select(cfg, key) for key, name in MACHINE.items() if key in given()}

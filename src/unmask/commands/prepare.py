@@ -26,6 +26,7 @@ from unmask.config.build import build
 from unmask.config.check import resolved
 from unmask.console import console, say
 from unmask.data import checksums, duplicates
+from unmask.data.bucket import is_url
 from unmask.data.contents import Member, open_contents
 from unmask.data.manifest import ManifestError, check_leaks
 from unmask.data.prepare import parse_shard, prepare_parts
@@ -43,6 +44,11 @@ def prepare(cfg: DictConfig) -> None:
     """Prepare a data set, or each data set of a mixture; with check=true only report what is found."""
     settings = resolved(cfg, *STORE, "data.blend")["data"]
     source, recipe, split, blend = (build(settings[part]) for part in ("source", "recipe", "split", "blend"))
+    if is_url(settings["prepared"]):
+        raise ValueError(
+            f"data.prepared={settings['prepared']}: unmask prepare writes to a local folder; set paths.prepared=DIR, "
+            "then copy this folder to the URL (docs/data.md, Crops in an object store)"
+        )
     work = members(source, split, recipe, settings["prepared"])
     workers = min(os.cpu_count() or 1, 16) if cfg.prepare.num_workers is None else cfg.prepare.num_workers
     how = {"num_workers": workers, "timeout": cfg.prepare.timeout, "memory": _memory(cfg.prepare.memory)}

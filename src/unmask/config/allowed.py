@@ -13,6 +13,7 @@ from typing import Any
 OURS = (
     "unmask.data.augment",
     "unmask.data.blend",
+    "unmask.data.cache.Cache",
     "unmask.data.dataset.Sampling",
     "unmask.data.handling",
     "unmask.data.loader",

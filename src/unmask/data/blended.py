@@ -61,6 +61,10 @@ class BlendedDataset(CropDataset):
     def __len__(self) -> int:
         return 2 * len(self._spans)
 
+    def shards(self) -> sampling.Indices:
+        """Return the shard that contains the crops of each sample [N]."""
+        return np.tile(super().shards(), 2)
+
     def sources(self) -> sampling.Indices:
         """Return the index of the real sample for each blend, and -1 for each real sample."""
         real = np.arange(len(self._spans))

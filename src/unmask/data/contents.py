@@ -45,7 +45,7 @@ def open_contents(members: Sequence[Member], blended: bool = False) -> Contents:
     stores, items, pairs = list[CropStore](), [], []
     for prepared, split in members:
         store = prepared.store
-        alike = duplicates.read(store.folder)
+        alike = duplicates.read(store)
         found = store.items if split.allow_duplicates else duplicates.joined(store.items, alike)
         store.items, crops = split.divide(found, store.crops, prepared.source)
         if crops is not None:

@@ -1,6 +1,7 @@
 """The data module: batches from the prepared crops of one or several data sets."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -20,6 +21,7 @@ from unmask.data import features
 from unmask.data.augment import Augmentation
 from unmask.data.blend import SelfBlend
 from unmask.data.blended import BlendedDataset
+from unmask.data.cache import Cache
 from unmask.data.contents import open_contents
 from unmask.data.dataset import CropDataset, Order, Sampling
 from unmask.data.loader import Loader
@@ -54,7 +56,9 @@ class DataModule(LightningDataModule):
         augment: augmentation of training samples, in the worker and on the device.
         blend: if set, self-blends of the real items replace the fakes in training and validation; the test split keeps
             the data set's own fakes.
-        prepared: the folder of all prepared crops. The source's crops are in `<prepared>/<name>/<key of the recipe>`.
+        prepared: the folder or the URL of all prepared crops. The source's crops are in
+            `<prepared>/<name>/<key of the recipe>`.
+        cache: keeps copies of crops at a URL.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class DataModule(LightningDataModule):
         augment: Augmentation | None = None,
         blend: SelfBlend | None = None,
         prepared: str | Path = "outputs/prepared",
+        cache: Cache | None = None,
     ) -> None:
         super().__init__()
         self.source, self.recipe = source, recipe
@@ -75,7 +80,7 @@ class DataModule(LightningDataModule):
         self.augment = augment or Augmentation()
         self.blend = blend if blend is not None and blend.parts else None
         self._check()
-        self.members = members(source, self.split, recipe, prepared)
+        self.members = members(source, self.split, recipe, prepared, cache)
         self.samples: dict[str, CropDataset] = {}
         self._training: ResumableLoader | None = None
         self._given = {"batches": 0}
@@ -199,6 +204,9 @@ class DataModule(LightningDataModule):
         The loader can resume within an epoch.
         """
         data = self.samples["train"]
+        for store in self._stores:
+            if advice := store.cache_advice(self.sampling.window):
+                warnings.warn(advice, stacklevel=2)
         self._training = self._loader(data, *self.sampling.order(data))
         self._training.load_state_dict(self._given)
         return self._training
@@ -354,10 +362,10 @@ class DataModule(LightningDataModule):
 def build_data(settings: Settings) -> DataModule:
     """Build the data module of a validated data config.
 
-    Only `source`, `recipe`, `split`, `sampling`, `loader`, `augment` and `blend` describe objects to build. The other
-    keys, such as `root`, are plain values that these seven refer to by interpolation.
+    Only `source`, `recipe`, `split`, `sampling`, `loader`, `augment`, `blend` and `cache` describe objects to build.
+    The other keys, such as `root`, are plain values that these eight refer to by interpolation.
     """
-    parts = {name: build(settings[name]) for name in PARTS if name in settings}
+    parts = {name: build(settings[name]) for name in (*PARTS, "cache") if name in settings}
     return DataModule(**parts, prepared=settings["prepared"])
 
 

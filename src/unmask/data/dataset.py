@@ -36,6 +36,9 @@ class Sampling:
         balance: `classes` draws equally many real and fake samples. `pairs` draws each fake together with its source.
             `methods` draws equally many samples of each class and, within a class, of each (data set, method). `none`
             draws every sample once.
+        window: number of shards of crops that are read at a time in training, for crops that are downloaded to a small
+            cache: samples are shuffled within these shards (see `sampling.windowed_order`). With `pairs`, half of the
+            shards are those of the fakes. None shuffles all samples.
     """
 
     frames_per_video: int = 32
@@ -44,6 +47,7 @@ class Sampling:
     stride: int = 1
     max_stride: int | None = None
     balance: str = "classes"
+    window: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_stride is not None and (self.max_stride < 1 or self.frames is None or not self.consecutive):
@@ -53,6 +57,8 @@ class Sampling:
             )
         if self.balance not in BALANCES:
             raise ValueError(f"data.sampling.balance={self.balance}: expected one of {', '.join(BALANCES)}")
+        if self.window is not None and self.window < 2:
+            raise ValueError(f"data.sampling.window={self.window}: expected null or a number of shards of at least 2")
 
     def samples(
         self,
@@ -79,15 +85,26 @@ class Sampling:
 
     def order(self, samples: "CropDataset") -> tuple[Order, int]:
         """Return a function that draws an epoch's order, and how many successive samples must stay on one process."""
+        draw, unit = self._draw(samples)
+        if self.window is None:
+            return draw, unit
+        stream = samples.labels if self.balance != "methods" else self._strata(samples)
+        return partial(_windowed, draw, samples.shards(), stream, self.window, unit), unit
+
+    def _draw(self, samples: "CropDataset") -> tuple[Order, int]:
         if self.balance == "pairs":
             return partial(sampling.paired_order, samples.labels, samples.sources()), 2
         if self.balance == "classes":
             return partial(sampling.balanced_order, samples.labels), 1
         if self.balance == "methods":
-            table = samples.table
-            strata = table["item"].str.partition("/")[0] + "/" + table["method"].astype(str)
-            return partial(sampling.stratified_order, samples.labels, pd.factorize(strata, sort=True)[0]), 1
+            return partial(sampling.stratified_order, samples.labels, self._strata(samples)), 1
         return (lambda rng: rng.permutation(len(samples))), 1
+
+    def _strata(self, samples: "CropDataset") -> sampling.Indices:
+        """Return the number of each sample's (data set, method) [N]."""
+        table = samples.table
+        strata = table["item"].str.partition("/")[0] + "/" + table["method"].astype(str)
+        return np.asarray(pd.factorize(strata, sort=True)[0])
 
     def unread(self) -> list[tuple[str, str]]:
         """Return the settings that have no effect because of another setting, as (name, reason)."""
@@ -97,6 +114,16 @@ class Sampling:
         if self.consecutive:
             return []
         return [("sampling.stride", "needs consecutive clips: set data.sampling.consecutive=true")]
+
+
+def _windowed(
+    draw: Order, shard: sampling.Indices, stream: sampling.Indices, window: int, unit: int, rng: np.random.Generator
+) -> sampling.Indices:
+    """Draw an order and rearrange it by shards; a pair goes with the shard of its fake."""
+    units = draw(rng).reshape(-1, unit)
+    first, most = units[:, 0], window // unit
+    place = sampling.windowed_order(np.arange(len(units)), shard[first], stream[first], most, rng)
+    return np.asarray(units[place].reshape(-1))
 
 
 class CropDataset(Dataset[dict[str, Tensor]]):
@@ -164,6 +191,10 @@ class CropDataset(Dataset[dict[str, Tensor]]):
 
     def __len__(self) -> int:
         return len(self._spans)
+
+    def shards(self) -> sampling.Indices:
+        """Return the shard that contains the crops of each sample [N]."""
+        return self._shard[[span[0] for span, _, _ in self._spans]]
 
     def sources(self) -> sampling.Indices:
         """Return for each sample [N] the index of a sample of its source (the original); -1 if there is none.

@@ -40,21 +40,20 @@ COLUMNS = {
 Pixels = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint8]]
 
 
-def read(folder: Path) -> pd.DataFrame:
+def read(store: CropStore) -> pd.DataFrame:
     """Return a store's look-alike pairs from its duplicates.csv; find them if the file is missing or damaged."""
     try:
-        pairs = pd.read_csv(folder / DUPLICATES, dtype=COLUMNS, keep_default_na=False)
+        pairs = pd.read_csv(store.folder / DUPLICATES, dtype=COLUMNS, keep_default_na=False)
     except (FileNotFoundError, ValueError):  # pandas' parser and decoding errors are ValueErrors
         pairs = pd.DataFrame()
     if list(pairs) == list(COLUMNS):
         return pairs
-    store = CropStore(folder)
     return find(store.items, store.crops, store.pixels)
 
 
 def write(folder: Path) -> None:
     """Find the look-alike pairs of a new store and write duplicates.csv, so that training need not find them."""
-    write_text(folder / DUPLICATES, read(folder).to_csv(index=False))
+    write_text(folder / DUPLICATES, read(CropStore(folder)).to_csv(index=False))
 
 
 def find(items: pd.DataFrame, crops: pd.DataFrame, pixels: Pixels) -> pd.DataFrame:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmask.data import checksums
+from unmask.data import checksums, remote
+from unmask.data.bucket import is_url
+from unmask.data.cache import Cache
 from unmask.data.manifest import ManifestError, items_table
 from unmask.data.recipe import Recipe, overrides
 from unmask.data.source import Source
@@ -14,9 +16,11 @@ from unmask.data.store import CropStore, StoreError
 from unmask.data.stores import store_folder
 
 
-def members(source: Source, split: Split, recipe: Recipe, prepared: str | Path) -> "list[tuple[Prepared, Split]]":
+def members(
+    source: Source, split: Split, recipe: Recipe, prepared: str | Path, cache: Cache | None = None
+) -> "list[tuple[Prepared, Split]]":
     """Return (prepared crops, split) for each data set in a source; `split` is used for data sets that define none."""
-    return [(Prepared(part, recipe, prepared), own or split) for part, own in source.parts]
+    return [(Prepared(part, recipe, prepared, cache), own or split) for part, own in source.parts]
 
 
 class Prepared:
@@ -25,13 +29,40 @@ class Prepared:
     Args:
         source: the data set.
         recipe: turns a file into crops.
-        prepared: the folder of all prepared crops; not used if the source brings its own crops (generated data).
+        prepared: the folder or the URL of all prepared crops; not used if the source brings its own crops (generated
+            data).
+        cache: keeps copies of crops at a URL; None is `Cache()`.
     """
 
-    def __init__(self, source: Source, recipe: Recipe, prepared: str | Path) -> None:
-        self.source, self.recipe = source, recipe
-        made = source.crops
-        self.folder = store_folder(Path(prepared), source.name, recipe.key) if made is None else made / recipe.key
+    def __init__(self, source: Source, recipe: Recipe, prepared: str | Path, cache: Cache | None = None) -> None:
+        self.source, self.recipe, self.cache = source, recipe, cache or Cache()
+        self.url = f"{prepared}".rstrip("/") if source.crops is None and is_url(prepared) else None
+        self._given = Path(prepared)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the store; for crops at a URL, the local copy of its tables.
+
+        Raises:
+            StoreError: there are no crops at the URL, or it cannot be read.
+        """
+        if self.url is not None:
+            return self._open().folder
+        made = self.source.crops
+        return store_folder(self._given, self.source.name, self.recipe.key) if made is None else made / self.recipe.key
+
+    def _open(self) -> CropStore:
+        if self.url is None:
+            return CropStore(self.folder)
+        place = store_folder(Path(), self.source.name, self.recipe.key).as_posix()
+        return remote.open_store(f"{self.url}/{place}", place, self.cache)
+
+    def find(self) -> CropStore | None:
+        """Return the store without checking that it is up to date; None if it is missing."""
+        try:
+            return self._open()
+        except StoreError:
+            return None
 
     def manifest(self, split: Split) -> pd.DataFrame:
         """Return the table of items found on disk, divided into splits.
@@ -59,8 +90,10 @@ class Prepared:
             StoreError: there are no crops made by this recipe; the message contains the command to run.
         """
         try:
-            store = CropStore(self.folder)
+            store = self._open()
         except StoreError as error:
+            if self.url is not None:
+                raise
             words = self.source.missing(self.recipe) or f"{error}. To prepare them:\n  {self.command()}"
             raise StoreError(words) from None
         made = {name: value for name, value in store.recipe.items() if name not in ("root", "key")}
@@ -98,12 +131,15 @@ class Prepared:
             )
 
     def verify(self) -> None:
-        """Check the tables and shards against their stored checksums.
+        """Check the tables and shards against their stored checksums; of crops at a URL, the local copies.
 
         Raises:
             StoreError: files are missing or changed; the message names them and the command that repairs the store.
         """
-        if names := checksums.damaged(self.folder):
+        store = self._open() if self.url is not None else None
+        if isinstance(store, remote.RemoteStore):
+            remote.verify(store)
+        elif names := checksums.damaged(self.folder):
             raise StoreError(checksums.words(names, self.folder, self.command()))
 
     def command(self) -> str:

@@ -114,6 +114,40 @@ def paired_order(label: NDArray[np.integer], source: Indices, rng: np.random.Gen
     return np.stack([fake, beside], axis=1).reshape(-1)
 
 
+def windowed_order(order: Indices, shard: Indices, stream: Indices, window: int, rng: np.random.Generator) -> Indices:
+    """Rearrange an order so that it reads few shards at a time: a small cache then loads each shard about once.
+
+    Each stream, such as the samples of one class, visits its shards in random order, a share of `window` at a time, and
+    is shuffled within them. All streams pass through the epoch at the same pace, so every batch has about the same
+    mixture of streams, although a shard usually contains only one class. The samples of the epoch do not change.
+
+    Args:
+        order: the units that were drawn, in random order [N]: a unit is a sample or a pair.
+        shard: shard of each drawn unit [N].
+        stream: stream of each drawn unit [N].
+        window: number of shards that are read at a time, in total.
+        rng: draws the order.
+
+    Returns:
+        The rearranged order [N].
+
+    Raises:
+        ValueError: there are more streams than shards in the window.
+    """
+    streams = np.unique(stream)
+    if window < len(streams):
+        raise ValueError(
+            f"data.sampling.window={window}: expected at least {len(streams)}, one shard for each class or method"
+        )
+    progress = np.empty(len(order))
+    for one in streams:
+        at = np.flatnonzero(stream == one)
+        shards, which = np.unique(shard[at], return_inverse=True)
+        group = rng.permutation(len(shards)) // (window // len(streams))
+        progress[at[np.argsort(group[which], kind="stable")]] = (np.arange(len(at)) + rng.random(len(at))) / len(at)
+    return np.asarray(order[np.argsort(progress, kind="stable")])
+
+
 def _rounds(members: Indices, number: int, rng: np.random.Generator) -> Indices:
     """Return `number` members from successive random permutations: each member occurs once before any is repeated."""
     rounds = [rng.permutation(members) for _ in range(-(-number // len(members)))]

@@ -17,7 +17,8 @@ Reading a clip from the memory map is about 20 times faster than decoding JPEG f
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,18 +93,31 @@ class CropStore:
         Raises:
             StoreError: the recipe kept no masks.
         """
-        if not shard_path(self.folder, 0, "masks").is_file():
+        if not self.has(shard_path(self.folder, 0, "masks").name):
             raise StoreError(f"{self.folder} contains no masks: prepare with data.recipe.masks=true")
         return self._read("masks", shard, offset)
 
+    def has(self, name: str) -> bool:
+        """Return whether the store contains a file, such as `masks-00000.npy`."""
+        return (self.folder / name).is_file()
+
+    def cache_advice(self, window: int | None) -> str | None:
+        """Return a warning if an epoch would download shards repeatedly; None for a store on disk.
+
+        Args:
+            window: the number of shards that are shuffled together; None shuffles all of them.
+        """
+        return None
+
     def _read(self, kind: str, shard: NDArray[np.integer], offset: NDArray[np.integer]) -> NDArray[np.uint8]:
-        if len(shard) == 0:
-            return np.zeros((0, 3 if kind == "crops" else 1, 0, 0), np.uint8)
-        first = self._open(kind, int(shard[0]))
-        out = np.empty((len(shard), *first.shape[1:]), np.uint8)
+        out = np.zeros((0, 3 if kind == "crops" else 1, 0, 0), np.uint8)
         for number in np.unique(shard):
             at = np.flatnonzero(shard == number)
-            out[at] = self._open(kind, int(number))[offset[at]]
+            with self._shard(kind, int(number)) as array:
+                if not len(out):
+                    out = np.empty((len(shard), *array.shape[1:]), np.uint8)
+                out[at] = array[offset[at]]
+            del array  # unmaps a shard that the class does not keep open
         self._read_bytes += out.nbytes
         if self._read_bytes > MAPPED_BYTES:
             self._shards.clear()
@@ -117,10 +131,12 @@ class CropStore:
             rows = rows[rows["frame"].isin(frames)]
         return rows, self.pixels(rows["shard"].to_numpy(), rows["offset"].to_numpy())
 
-    def _open(self, kind: str, number: int) -> NDArray[np.uint8]:
+    @contextmanager
+    def _shard(self, kind: str, number: int) -> Iterator[NDArray[np.uint8]]:
+        """Yield the memory map of a shard, uint8 [crops, 3 or 1, S, S]."""
         if (kind, number) not in self._shards:
             self._shards[kind, number] = np.load(shard_path(self.folder, number, kind), mmap_mode="r")
-        return self._shards[kind, number]
+        yield self._shards[kind, number]
 
 
 class MemoryStore:

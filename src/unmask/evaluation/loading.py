@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from unmask.config import Settings
 from unmask.config.build import build
+from unmask.data.cache import Cache
 from unmask.data.datamodule import PARTS, DataModule
 from unmask.runs.run import Run
 
@@ -16,7 +17,8 @@ def data_of(run: Run, other: Settings | None = None, prepared: str | None = None
     Args:
         run: the run, whose recipe, sampling and loader are used.
         other: the config of another data set, whose `source` and `split` are used; None for the run's own data set.
-        prepared: folder of prepared crops; None for the folder in the config.
+        prepared: folder or URL of prepared crops; None for the one in the config. A URL in the run's own config is not
+            read, because the run may come from someone else; only crops that are already in the cache are used.
         machine: `batch_size` and `num_workers`, to replace the values in the run's config.
 
     Raises:
@@ -33,5 +35,5 @@ def data_of(run: Run, other: Settings | None = None, prepared: str | None = None
         parts["sampling"] = replace(parts["sampling"], balance="none")  # balancing affects only training batches
     if machine:
         parts["loader"] = replace(parts["loader"], **machine)
-    folder = prepared or (other or settings)["prepared"]
-    return DataModule(**parts, prepared=folder)
+    cache = build(other.get("cache")) if other is not None else Cache.default() if prepared else run.cache
+    return DataModule(**parts, prepared=prepared or (other or settings)["prepared"], cache=cache)

@@ -12,7 +12,7 @@ from unmask.config import Settings
 from unmask.data import duplicates
 from unmask.data.manifest import ATTRIBUTE
 from unmask.data.prepared import members
-from unmask.data.store import AGAIN, CropStore
+from unmask.data.store import AGAIN, CropStore, StoreError
 from unmask.files import DamagedError, read_json
 from unmask.metrics import detection
 from unmask.metrics.calibrate import CALIBRATIONS
@@ -169,8 +169,8 @@ def _stores(run: Run) -> list[CropStore]:
     if run.imported:
         return []
     source, recipe, split = (run.build(f"data.{part}") for part in ("source", "recipe", "split"))
-    folders = [part.folder for part, _ in members(source, split, recipe, run.config["data"]["prepared"])]
-    return [CropStore(folder) for folder in folders if (folder / "crops.parquet").is_file()]
+    every = members(source, split, recipe, run.config["data"]["prepared"], run.cache)
+    return [store for part, _ in every if (store := part.find()) is not None]
 
 
 def _audit(run: Run) -> Settings | None:
@@ -202,7 +202,10 @@ class Strips:
         grey = np.full((96, 96, 3), 200, np.uint8)
         found: dict[int, NDArray[np.uint8]] = {}
         for store in self.stores:
-            rows, pixels = store.of_item(item, frames)
+            try:
+                rows, pixels = store.of_item(item, frames)
+            except StoreError:  # a shard at a URL that is not in the cache
+                continue
             places = zip(rows["frame"], rows["track"], pixels, strict=True)
             found |= {int(frame): crop.transpose(1, 2, 0) for frame, face, crop in places if face == track}
             if found:

@@ -24,15 +24,15 @@ HARDWARE = (
 def run_id(config: Settings, prepared: str) -> str:
     """Return the run ID: ten hexadecimal digits of a hash of the config and the prepared data.
 
-    The path of a data set does not change the ID, because a data set is identified by its prepared items. Devices do
-    not change it either, so that a run can be resumed on other hardware.
+    The path or URL of a data set does not change the ID, because a data set is identified by its prepared items.
+    Devices do not change it either, so that a run can be resumed on other hardware.
 
     Args:
         config: the composed config, with interpolations unresolved.
         prepared: the hash of the prepared data.
     """
     kept = {key: value for key, value in config.items() if key not in NO_IDENTITY}
-    kept["data"] = _without_roots(kept.get("data"))
+    kept["data"] = _without_places(kept.get("data"))
     kept["trainer"] = _without_hardware(kept.get("trainer"))
     text = json.dumps([kept, prepared], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -49,8 +49,9 @@ def seedless_id(config: Settings) -> str:
 
     def kept(node: object, at: str) -> object:
         if isinstance(node, dict):
-            left_out = {"root", "seed"} if at != "split" else {"root"}
-            return {key: kept(value, key) for key, value in node.items() if key not in left_out}
+            left_out = {"root", "prepared", "cache", *(() if at == "split" else ("seed",))}
+            rest = {key: kept(value, key) for key, value in node.items() if key not in left_out}
+            return {key: value for key, value in rest.items() if (key, value) != ("window", None)}
         if isinstance(node, list):
             return [kept(value, at) for value in node]
         return node.replace(folder, "") if isinstance(node, str) and folder else node
@@ -60,10 +61,14 @@ def seedless_id(config: Settings) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:10]
 
 
-def _without_roots(node: object) -> object:
+def _without_places(node: object) -> object:
+    """Leave out where the data is, and settings that older versions lack if they have their default value."""
     if not isinstance(node, dict):
         return node
-    return {key: _without_roots(value) for key, value in node.items() if key != "root"}
+    kept = {key: _without_places(value) for key, value in node.items() if key not in ("root", "cache")}
+    if "prepared" in kept:
+        kept["prepared"] = "${paths.prepared}"
+    return {key: value for key, value in kept.items() if (key, value) != ("window", None)}
 
 
 def _without_hardware(trainer: object) -> object:
@@ -77,12 +82,16 @@ def prepared_hash(data: Settings) -> str:
 
     Args:
         data: the checked data config, or at least its `source`, `recipe`, `split` and `prepared`.
+
+    Raises:
+        StoreError: crops at a URL are missing or cannot be read.
     """
     from unmask.config.build import build
     from unmask.data.prepared import members  # slow to import, and not every user of this module needs it
 
     source, recipe, split = (build(data[part]) for part in ("source", "recipe", "split"))
-    found = [part.folder / "items.parquet" for part, _ in members(source, split, recipe, data["prepared"])]
+    every = members(source, split, recipe, data["prepared"], build(data.get("cache")))
+    found = [part.folder / "items.parquet" for part, _ in every]
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in found if path.is_file()]
     return " ".join(digests)
 

@@ -15,6 +15,7 @@ from unmask.config import Settings
 from unmask.config.build import build
 from unmask.config.foreign import check_parts, read_config
 from unmask.config.targets import check_tree
+from unmask.data.cache import Cache
 from unmask.files import read_json
 from unmask.metrics.calibrate import CALIBRATIONS, Calibration
 from unmask.metrics.detection import logit, require_thresholds
@@ -216,6 +217,12 @@ class Run:
         if self._node("module").get("channels_last", True):
             use_channels_last(network)
         return network
+
+    @property
+    def cache(self) -> Cache:
+        """The cache with the crops of a run, if they are at a URL; a run's config does not cause a download."""
+        own = self._node("data").get("cache")
+        return Cache(str(own["folder"]) if isinstance(own, dict) and "folder" in own else Cache.folder, offline=True)
 
     def _load(self, part: str, node: Settings, weights: dict[str, torch.Tensor]) -> Any:
         with ElementBudget(EXTRA + FACTOR * sum(tensor.numel() for tensor in weights.values())):

@@ -109,7 +109,7 @@ def prepare(config: DictConfig, arguments: Sequence[str]) -> str | None:
     try:
         settings = resolved(config, "data")["data"]
         source, split, recipe = (build(settings[part]) for part in ("source", "split", "recipe"))
-        work = members(source, split, recipe, settings["prepared"])
+        work = members(source, split, recipe, settings["prepared"], build(settings["cache"]))
     except (ValueError, OSError) as error:
         return str(error)
     if _is_prepared(work):
