@@ -165,7 +165,7 @@ def test_a_job_on_two_nodes_has_one_folder_and_one_voice(cluster, workplace, dem
     script = submit(cluster, *quick, *two, *CPU, cwd=workplace)
     assert options(script)["nodes"] == "2"
     job = start(cluster, 2, workplace)
-    assert job.wait(240) == 0
+    assert job.wait(600) == 0
     first, second = ((cluster / f"task-{task}.txt").read_text() for task in (0, 1))
     (folder,) = [path.parent for path in (workplace / "outputs/nodes").glob("[!.]*/*.json")]
     assert len(list((workplace / "outputs/nodes").glob("[!.]*/"))) == 1
