@@ -20,7 +20,6 @@ import subprocess
 from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -312,11 +311,10 @@ def start_job(cfg: DictConfig) -> float | None:
 def _gpu(cfg: DictConfig) -> AbstractContextManager[dict[str, str]]:
     """Reserve a GPU for a job on one GPU; SLURM itself gives GPUs to its jobs.
 
-    All sweeps of a user on this machine share the locks, whatever the names of their runs are.
+    All sweeps that are started in one folder on a machine share the locks.
     """
     shared = cfg.trainer.devices == 1 and cfg.trainer.accelerator != "cpu" and "SLURM_JOB_ID" not in os.environ
-    user = os.getuid() if os.name == "posix" else "user"
-    return own_gpu(visible_gpus(), Path(gettempdir()) / f"unmask-{user}") if shared else nullcontext({})
+    return own_gpu(visible_gpus(), Path("outputs/.gpus") / platform.node()) if shared else nullcontext({})
 
 
 def _why(said: str) -> str:
