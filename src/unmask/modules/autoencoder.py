@@ -147,7 +147,7 @@ class Autoencoder(Module):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute and log the loss and its terms; return the loss."""
         mean, logvar = self._encode(batch["x"])
-        z = mean if logvar is None else mean + logvar.mul(0.5).exp() * self.draws.normal(mean, *mean.shape[1:])
+        z = mean if logvar is None else mean + logvar.mul(0.5).exp() * self.random.normal(mean, *mean.shape[1:])
         loss: Tensor = self.loss(self.decode(z), batch["x"])
         terms = {"reconstruction": loss}
         if logvar is None:

@@ -171,9 +171,9 @@ class Diffusion(Module):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss for random times and random noise; log the loss and its terms."""
         x = 2 * batch["x"] - 1
-        t = self.draws.integers(len(self.alphas_cumprod), x)
-        known = self.draws.uniform(x) >= self.condition_dropout
-        noise = self.draws.normal(x, *x.shape[1:]).to(x.dtype)
+        t = self.random.integers(len(self.alphas_cumprod), x)
+        known = self.random.uniform(x) >= self.condition_dropout
+        noise = self.random.normal(x, *x.shape[1:]).to(x.dtype)
         noisy, predicted = self._predict(self.denoiser, x, t, noise, batch, known)
         loss = (self.weight[t] * self._errors(predicted, x, t, noise)).mean()
         terms: dict[str, Tensor] = {}

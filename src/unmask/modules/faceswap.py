@@ -127,7 +127,7 @@ class FaceSwap(Module):
         found: Any = self.optimizers()
         optimizers = found if isinstance(found, list) else [found]
         last = updates_now(self, batch_idx)
-        made, drawn = self.network(self.warp(x, self.draws), identity)
+        made, drawn = self.network(self.warp(x, self.random), identity)
         weight = self.outside + (1 - self.outside) * mask
         pasted = weight * made + (1 - weight) * x
         terms: dict[str, Tensor] = {}
@@ -161,7 +161,7 @@ class FaceSwap(Module):
         adversarial: Any = self.adversarial
         real, fake = 2 * real - 1, 2 * fake - 1
         loss: Tensor = adversarial.discriminator(network(real), network(fake))
-        penalty: Tensor = adversarial.penalty(network, real, fake, self.draws)
+        penalty: Tensor = adversarial.penalty(network, real, fake, self.random)
         return loss + penalty
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -169,9 +169,9 @@ class FaceSwap(Module):
         x, identity, mask = _parts(batch)
         self._keep(x, identity, mask, batch["index"])
         if self._faces is None:
-            found = batch["index"], identity, x
+            found = [batch["index"], identity, x]
             if self._picked:
-                found = tuple(torch.cat(parts) for parts in zip(self._picked, found, strict=True))
+                found = [torch.cat(parts) for parts in zip(self._picked, found, strict=True)]
             kept = spread(found[0], found[1], SHOWN)
             self._picked = [part[kept] for part in found]
 
@@ -236,7 +236,7 @@ def spread(index: Tensor, identity: Tensor, most: int) -> Tensor:
     """
     key = index.double() * GOLDEN % 1
     rows = []
-    for person in identity.unique():
+    for person in sorted(set(identity.tolist())):
         own = torch.nonzero(identity == person).flatten()
         own = own[key[own].argsort()[:most]]
         rows.append(own[index[own].argsort()])

@@ -75,7 +75,7 @@ class GAN(Module):
         self.average = AveragedModel(generator, multi_avg_fn=decay, use_buffers=True) if ema else None
         self.monitor, self.mode = monitor, mode
         self.register_buffer("updates", torch.zeros(2, dtype=torch.int64))
-        self._losses: dict[str, Tensor] = {}  # of the last batch that updated each network
+        self._losses: dict[str, Tensor] = {}  # of the last batch that trained each network, times its `share`
         self._index, self._seen, self._conditions = list[Tensor](), list[Tensor](), list[Tensor]()
 
     @property
@@ -130,8 +130,8 @@ class GAN(Module):
             self.updates[0] += turn
         if last and turn and self.average is not None:
             self.average.update_parameters(self.generator)
-        self._losses |= found
-        self.log_step(self._losses, self._losses)
+        self._losses |= {name: loss * self.share for name, loss in found.items()}
+        self.log_step(self._losses, self._losses, share=1.0)
         count_batch(self)
         return torch.stack([*found.values()]).sum()
 
@@ -142,7 +142,7 @@ class GAN(Module):
         scores = [self.discriminator(self._augmented(x), attributes) for x in (real, fake)]
         loss: Tensor = self.loss.discriminator(*scores)  # type: ignore[operator]
         penalize: Any = self.loss.penalty
-        penalty: Tensor = penalize(lambda x: self.discriminator(x, attributes), real, fake, self.draws)
+        penalty: Tensor = penalize(lambda x: self.discriminator(x, attributes), real, fake, self.random)
         return loss + penalty
 
     def _generate(self, real: Tensor, attributes: Tensor | None) -> Tensor:
@@ -153,10 +153,10 @@ class GAN(Module):
     def _latents(self, real: Tensor) -> Tensor:
         """Draw a latent for each real image."""
         network: Any = self.generator
-        return self.draws.normal(real, network.latent)
+        return self.random.normal(real, network.latent)
 
     def _augmented(self, x: Tensor) -> Tensor:
-        return x if self.augment is None else self.augment(x, self.draws)
+        return x if self.augment is None else self.augment(x, self.random)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Store the evaluator's features of the real images and, if conditional, the attributes of the real images."""

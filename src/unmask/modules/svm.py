@@ -13,9 +13,10 @@ from unmask.config import Settings
 from unmask.data.augment import Augmentation
 from unmask.data.datamodule import DataModule
 from unmask.modules import cross_validation as cv
-from unmask.modules.detector import Batch, Detector
+from unmask.modules.detector import Detector
 from unmask.networks.svm import FeatureSVM
 from unmask.runs.encoder import TrainedEncoder
+from unmask.training.module import Batch
 
 
 class SVM(Detector):

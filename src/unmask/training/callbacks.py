@@ -170,7 +170,7 @@ class LastCheckpoint(ModelCheckpoint):
 class SeedEachStep(Callback):
     """Before each step, seed the random generators with hashes of (seed, epoch, batch).
 
-    A resumed run therefore needs no saved state of these generators. `Module.draws` gets the same seed in all
+    A resumed run therefore needs no saved state of these generators. `Module.random` gets the same seed in all
     processes. Torch's default generators, which networks use (dropout, `MultiCrop`), get a different seed in each
     process: what networks draw is the only randomness that depends on the number of processes.
 

@@ -56,7 +56,8 @@ class Draws:
 
     def _mine(self, drawn: Tensor, count: int) -> Tensor:
         """Return the `count` rows of this process."""
-        return drawn.unflatten(0, (-1, self.unit))[self.rank :: self.world_size].flatten(0, 1)[:count]
+        units = drawn.view(-1, self.unit, *drawn.shape[1:])
+        return units[self.rank :: self.world_size].flatten(0, 1)[:count]
 
 
 OWN = Draws()  # independent draws in each process, from torch's default generators

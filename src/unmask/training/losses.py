@@ -111,4 +111,5 @@ class BCEDice(BatchLoss):
     def of(self, mean: Tensor, count: int) -> Tensor:
         """Compute the loss from the mean terms [3] of `count` images."""
         entropy, shared, squares = mean
-        return entropy + self.dice * (1 - (2 * count * shared + 1) / (count * squares + 1))
+        loss: Tensor = entropy + self.dice * (1 - (2 * count * shared + 1) / (count * squares + 1))
+        return loss

@@ -23,7 +23,7 @@ class Module(LightningModule):
 
     A batch may be divided among several processes, which must not change the results. Therefore:
 
-    - Random numbers of a training step come from `draws`, except for those of layers such as dropout.
+    - Random numbers of a training step come from `random`, except for those of layers such as dropout.
     - Each process's loss is the mean over its own samples. `backward` weights it by their number, so that the gradient,
       which DDP averages over the processes, is that of the mean over all samples of the batch, each counted once.
     - A step's metrics are logged by `log_step`, which averages them over all samples of the batch.
@@ -38,7 +38,7 @@ class Module(LightningModule):
     results: Results | None = None  #: results of the validation or test that has just ended, equal in all processes
     shown: Tensor | None = None  #: originals and reconstructions of the last validation [N, columns, 3, S, S]
     accumulate = 1  #: with manual optimization, the number of batches whose gradients are accumulated for one update
-    draws: Draws = OWN  #: random numbers of the current training step
+    random: Draws = OWN  #: random numbers of the current training step
     counts = (1, 1)  #: number of samples of the current batch in this process (0 if it repeats one), and in all
 
     @property
@@ -104,7 +104,7 @@ class Module(LightningModule):
             self.counts = here, here * self.trainer.world_size
 
     def seed_draws(self, seed: int) -> None:
-        """Set `draws` for a training step.
+        """Set `random` for a training step.
 
         Args:
             seed: seed of the step, equal in all processes.
@@ -113,9 +113,9 @@ class Module(LightningModule):
         if isinstance(loader, ResumableLoader):
             order = loader.order
             rows = order.together * order.unit
-            self.draws = Draws(seed, rows, order.unit, order.rank, order.world_size)
+            self.random = Draws(seed, rows, order.unit, order.rank, order.world_size)
         else:
-            self.draws = Draws(seed, rank=self.global_rank, world_size=self.trainer.world_size)
+            self.random = Draws(seed, rank=self.global_rank, world_size=self.trainer.world_size)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Backpropagate the mean loss of this process's samples, weighted by their number (see the class)."""
@@ -132,7 +132,9 @@ class Module(LightningModule):
         whole = self._reduce(mean.detach() * self.share)
         return mean + (whole - mean.detach())
 
-    def log_step(self, metrics: Mapping[str, Tensor], shown: Collection[str] = ("loss",)) -> None:
+    def log_step(
+        self, metrics: Mapping[str, Tensor], shown: Collection[str] = ("loss",), share: float | None = None
+    ) -> None:
         """Log metrics of a training step as `train/NAME`: their means over the samples of all processes.
 
         This does nothing in steps that loggers do not write, because it costs time: 0.2 ms per metric, and
@@ -141,10 +143,12 @@ class Module(LightningModule):
         Args:
             metrics: the means over this process's samples, the same names in all processes.
             shown: names of the metrics that the progress bar shows.
+            share: weight of this process's means; None for that of the current batch.
         """
         if not logs_now(self.trainer):
             return
-        values = self.across(torch.stack([value.detach() for value in metrics.values()]))
+        means = torch.stack([value.detach() for value in metrics.values()])
+        values = self._reduce(means * (self.share if share is None else share))
         for name, value in zip(metrics, values, strict=True):
             self.log(f"train/{name}", value, prog_bar=name in shown)
 
