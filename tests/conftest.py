@@ -65,8 +65,8 @@ def unmask(*arguments: str, cwd: Path, expect: int = 0) -> Done:
     without measuring latency, unless `latency=true` is.
     """
     if arguments[:1] == ("train",):
-        unwanted = (f"{key}=false" for key in ("report", "latency") if f"{key}=true" not in arguments)
-        arguments = ("train", *unwanted, *arguments[1:])
+        unwanted = [f"{key}=false" for key in ("report", "latency") if f"{key}=true" not in arguments]
+        arguments = (*arguments, *unwanted)
     keys = [argument.partition("=")[0] for argument in arguments]
     kept = [at for at, key in enumerate(keys) if "=" not in arguments[at] or key not in keys[at + 1 :]]
     arguments = tuple(arguments[at] for at in kept)

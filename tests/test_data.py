@@ -360,7 +360,7 @@ def test_another_root_or_recipe_is_refused(prepared, tmp_path):
     other = tree(tmp_path / "other", LISTED, *PATHS)
     with pytest.raises(StoreError, match="start over with rerun=true"):
         prepare(prepared.manifest(), other, prepared.folder, Painted(), num_workers=0)
-    with pytest.raises(StoreError, match="made with another recipe"):
+    with pytest.raises(StoreError, match="made with a different recipe"):
         _ = painted(prepared.root, recipe=Painted(frames=9)).store
     with pytest.raises(
         StoreError,

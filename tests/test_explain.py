@@ -227,7 +227,7 @@ def test_a_network_may_name_its_layer():
 
 def test_a_network_without_places_says_so():
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 1), nn.Flatten(0))
-    with pytest.raises(ValueError, match="set the network's attribute `cam_layer` to it"):
+    with pytest.raises(ValueError, match="assign it to the network's attribute `cam_layer`"):
         heat_maps(flat, torch.rand(1, 3, 8, 8))
 
 

@@ -5,6 +5,7 @@ import os
 import pandas as pd
 import pytest
 import torch
+from pytorch_lightning import LightningModule
 
 from conftest import TINY, unmask
 from unmask.modules.detector import Detector
@@ -155,7 +156,9 @@ def test_modules_say_whether_ddp_must_look_for_unused_parameters():
     if (os.cpu_count() or 1) < 2:
         pytest.skip("runs two DDP processes, and this machine has one core, where that is refused")
     for kind, unused in ((Detector, False), (GAN, True), (FaceSwap, True)):
-        module = kind.__new__(kind)
+        module = kind.__new__(kind)  # without its networks
+        LightningModule.__init__(module)
+        module.automatic_optimization = kind is Detector
         strategy = trainer.build(settings, module, logger=False).strategy
         assert kind.unused_parameters is unused
         assert strategy._ddp_kwargs.get("find_unused_parameters", False) is unused

@@ -269,7 +269,7 @@ def run(place) -> tuple[Run, str]:
 
 def test_an_svm_is_a_run_like_any_other(run, place):
     run, printed = run
-    assert "cross-validation" in printed and "groups is in one fold" in printed and "±" in printed
+    assert "cross-validation" in printed and "groups are each in one fold" in printed and "±" in printed
     assert {path.name for path in (run.folder / "checkpoints").iterdir()} >= {"best.ckpt", "last.ckpt"}
     found = run.metrics["cv"]
     assert found["folds"] == 3 and found["tried"] == 2 and set(found["settings"]) == {"C", "gamma"}

@@ -19,7 +19,10 @@ from unmask.data.stores import store_folder
 def members(
     source: Source, split: Split, recipe: Recipe, prepared: str | Path, cache: Cache | None = None
 ) -> "list[tuple[Prepared, Split]]":
-    """Return (prepared crops, split) for each data set in a source; `split` is used for data sets that define none."""
+    """Return (prepared crops, split) for each data set in a source.
+
+    A data set that defines no split of its own gets `split`.
+    """
     return [(Prepared(part, recipe, prepared, cache), own or split) for part, own in source.parts]
 
 
@@ -99,7 +102,7 @@ class Prepared:
         made = {name: value for name, value in store.recipe.items() if name not in ("root", "key")}
         if made != dict(self.recipe.describe()):
             raise StoreError(
-                f"{self.folder} was made with another recipe ({made}); delete the folder and prepare the data again"
+                f"{self.folder} was made with a different recipe ({made}); delete the folder and prepare the data again"
             )
         self._check_root(store)
         return store

@@ -28,7 +28,7 @@ class SampleSettings:
         count: total number of images.
         seed: seed of the set, from which each image's seed is derived.
         attributes: attributes of the images, for a conditional generator.
-        walk: number of images, at least 2, between which a film interpolates (a latent walk); 0 for no film.
+        walk: number of images, at least 2, between which a video interpolates (a latent walk); 0 for no video.
         batch_size: number of images per batch; does not affect the pixels.
 
     Raises:
@@ -46,7 +46,7 @@ class SampleSettings:
             if value < 1:
                 raise ValueError(f"{key}={value}: expected at least 1")
         if self.walk < 0 or self.walk == 1:
-            raise ValueError(f"walk={self.walk}: expected at least 2 pictures to walk between, or 0 for no film")
+            raise ValueError(f"walk={self.walk}: expected 0 (no video) or at least 2 pictures to interpolate between")
 
 
 def condition_of(generator: Trained[Generator], attributes: Iterable[str]) -> tuple[float, ...] | None:

@@ -44,7 +44,7 @@ class Face(NamedTuple):
 
 
 class Swapped(NamedTuple):
-    """A frame after the swap, without marks yet, so that detectors can be trained on its face."""
+    """A swapped frame without the watermark and the visible label, which detectors must not learn to recognise."""
 
     number: int  # number of the frame in its video
     frame: Pixels  # [H, W, 3]

@@ -52,7 +52,7 @@ def make(cfg: DictConfig, launch: Launch | None = None) -> None:
     run = str(cfg.run).lower() == "true"
     if cfg.run is not None and not run:
         raise ValueError(
-            f"run={cfg.run}: a table finds its runs itself; omit run, or set run=true to run what is missing"
+            f"run={cfg.run}: a table's runs are found automatically; omit run, or set run=true to train missing ones"
         )
     plain: Any = OmegaConf.to_container(cfg.table, resolve=True)
     table, extra = with_seeds(table_spec.read(plain), list(cfg.overrides))
