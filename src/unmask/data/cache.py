@@ -61,7 +61,8 @@ class Cache:
 
         Args:
             path: the shard's path in `folder`.
-            bucket: contains a file of this name; None if nothing may be downloaded.
+            bucket: the store from which the shard is downloaded if it is not in the cache, under the same file name;
+                None if nothing may be downloaded.
             known: the CRC-32 of the shard.
 
         Raises:

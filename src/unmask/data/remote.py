@@ -92,7 +92,10 @@ def open_store(url: str, place: str, cache: Cache) -> RemoteStore:
         StoreError: there is no store at this URL, or it cannot be read or copied.
     """
     if sys.platform == "win32":
-        raise StoreError(f"data.prepared={url}: Windows lacks the locks of the cache; copy the crops to a local folder")
+        raise StoreError(
+            f"data.prepared={url}: crops at a URL cannot be read on Windows, which lacks the file locks that their cache "
+            "needs; copy the crops to a local folder"
+        )
     key = (url, str(cache.folder))
     if key not in _copied and cache.offline:
         return RemoteStore(_last_copy(Path(cache.folder) / place, url), None, cache)

@@ -157,9 +157,9 @@ def _rounds(members: Indices, number: int, rng: np.random.Generator) -> Indices:
 class CountedSampler(Sampler[tuple[int, int]]):
     """Yield (epoch, index) for one of several processes; each process gets the same number of batches.
 
-    Process r of w gets the units r, r + w, r + 2w, ... of the order. So batch k of all processes together is batch k of
-    a single process, and unit j of process r's batch is unit j * w + r of that batch. If the last batch is too small
-    for all processes, those without a sample repeat the first unit of that batch (see `counts`).
+    Process r of w gets the units r, r + w, r + 2w, ... of the order. The k-th batches of all processes, taken together,
+    are thus batch k of a run with one process; unit j of process r is unit j * w + r in that whole batch. If the last
+    batch has fewer units than there are processes, each process without a unit repeats the first one (see `counts`).
 
     Args:
         size: number of samples.

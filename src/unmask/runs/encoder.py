@@ -29,10 +29,10 @@ class TrainedEncoder(nn.Module):
     """Encode frames with the network of a finished detector run, without its classifier.
 
     Args:
-        network: the network of the run, see `network_of`: an `EncodedNetwork`, whose encoder is used, or a network
-            with `encode`.
-        run: the run folder from which the weights are loaded. None if the network is rebuilt for a run that was trained
-            with this encoder, because the checkpoint of that run contains the encoder's weights, too.
+        network: the network of the run (see `network_of`). It is either an `EncodedNetwork`, whose encoder is used, or
+            a network that has a method `encode`.
+        run: the run folder from which the weights are loaded. None if a later run that was trained with this encoder is
+            opened: the checkpoint of that later run already contains the encoder's weights.
         channels: number of input channels; only 3, RGB.
 
     Raises:
