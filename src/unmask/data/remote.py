@@ -93,8 +93,8 @@ def open_store(url: str, place: str, cache: Cache) -> RemoteStore:
     """
     if sys.platform == "win32":
         raise StoreError(
-            f"data.prepared={url}: crops at a URL cannot be read on Windows, which lacks the file locks that their cache "
-            "needs; copy the crops to a local folder"
+            f"data.prepared={url}: crops at a URL cannot be read on Windows, which lacks the file locks that their "
+            "cache needs; copy the crops to a local folder"
         )
     key = (url, str(cache.folder))
     if key not in _copied and cache.offline:
