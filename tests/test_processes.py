@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -297,3 +298,28 @@ def test_the_number_of_processes_changes_no_result(kind, request):
             torch.testing.assert_close(
                 ours, theirs, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
             )
+
+
+@pytest.mark.slow
+def test_a_run_of_one_process_resumes_with_two(workplace, demo_root):
+    """Killed within its first epochs; the run folder is the same, and the result that of a run that was not killed."""
+    first, *others = CASES["detector"].arguments
+    arguments = [first, f"data.root={demo_root}", *COMMON[:1], "trainer.max_epochs=8", *COMMON[3:], *others]
+    assert start(workplace, [*arguments, "name=processes/whole"]).wait(900) == 0
+    (whole,) = (workplace / "outputs/processes/whole").iterdir()
+    given = [*arguments, "name=processes/killed", "callbacks.last.every_n_train_steps=1"]
+    job = start(workplace, given)
+    deadline = time.monotonic() + 300
+    while not (found := list(workplace.glob("outputs/processes/killed/*/checkpoints/last.ckpt"))):
+        assert job.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    job.kill()
+    job.communicate()
+    folder = found[0].parents[1]
+    assert not (folder / "metrics.json").exists(), "it was killed before its end"
+    resumed = start(workplace, [*given, "trainer.devices=2", "trainer.strategy=ddp"])
+    printed, wrong = resumed.communicate(timeout=900)
+    assert resumed.returncode == 0, printed + wrong
+    assert f"resuming from {folder / 'checkpoints'}" in printed
+    assert [path.name for path in (workplace / "outputs/processes/killed").iterdir()] == [folder.name]
+    assert figures(folder) == pytest.approx(figures(whole), rel=1e-4, abs=1e-4, nan_ok=True)

@@ -234,7 +234,8 @@ def _learning(module: Module, validation: Results, best: int | None, epochs: int
 
 def _selection(module: Module, epochs: int, chosen: bool) -> dict[str, str]:
     if chosen:
-        how = f"the epoch with the best {module.monitor} on the validation split, out of {epochs} epochs"
+        best = f"the epoch with the best {module.monitor} on the validation split, out of {epochs} epochs"
+        how = best if epochs > 1 else "none: there was only one epoch"
     else:
         how = f"none: the weights {f'after the last of {epochs} epochs' if epochs else 'as initialized, not trained'}"
     return {
