@@ -120,8 +120,8 @@ def test_a_fake_without_a_mask_is_refused_where_masks_are_wanted(painted, monkey
 
 
 def test_a_store_without_masks_says_how_to_get_them(painted):
-    painted.recipe.masks = False
-    prepare(painted.manifest(), painted.root, painted.folder, painted.recipe, num_workers=0)
+    painted.recipe.masks = False  # so the crops have another folder
+    prepare(painted.manifest(), painted.root, painted.prepared.folder, painted.recipe, num_workers=0)
     store = painted.store
     with pytest.raises(StoreError, match=r"data\.recipe\.masks=true"):
         store.masks(np.zeros(1, int), np.zeros(1, int))

@@ -660,7 +660,7 @@ def test_what_cannot_be_reported_says_so(tmp_path):
     assert "pass run=DIR" in unmask("report", cwd=tmp_path, expect=1).stderr
     assert "pass run=DIR" in unmask("report", "run=true", cwd=tmp_path, expect=1).stderr
     assert (
-        "set run=true to run what is missing" in unmask("report", "table=demo", "run=x", cwd=tmp_path, expect=1).stderr
+        "set run=true to train missing ones" in unmask("report", "table=demo", "run=x", cwd=tmp_path, expect=1).stderr
     )
     wrong = unmask("report", "table=demo", "overrides=[nothing.of=this]".replace("[n", "['n").replace("s]", "s']"),
                    cwd=tmp_path, expect=1)  # fmt: skip

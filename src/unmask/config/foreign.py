@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from unmask.config import Settings
-from unmask.config.allowed import NEUTRAL, TRAINING, WRITERS, WRITING, is_below
+from unmask.config.allowed import NEUTRAL, OFFLINE, TRAINING, WRITERS, WRITING, is_below
 from unmask.files import printable
 
 PARTS = ("name", "seed", "image_size", "frames", "data", "module")  # all other keys are only for training
@@ -97,7 +97,7 @@ def check_parts(node: object, at: str) -> None:
         target = str(part["_target_"])
         if any(is_below(target, root) for root in (*(name.split(".")[0] for name in TRAINING), *WRITERS)):
             raise ForeignConfigError(f"{where}._target_: '{target}' is for training only")
-        if named := sorted(WRITING & {str(key) for key in part}):
+        if target not in OFFLINE and (named := sorted(WRITING & {str(key) for key in part})):
             raise ForeignConfigError(f"{where}.{named[0]}: a run's config may not set output paths")
 
 
