@@ -61,8 +61,8 @@ NEUTRAL: dict[str, Any] = {
 READ_ONLY = frozenset({"root", "prepared"})
 #: Arguments with an output path; a config that came with a run may not contain these arguments.
 WRITING = frozenset({"dirpath", "folder", "save_dir", "default_root_dir", "cache_dir", "out"})
-#: Classes with an argument in `WRITING` that write nothing for a config that came with a run: such a run reads crops from
-#: its cache, but downloads nothing to it (`Run.cache`).
+#: Classes with an argument in `WRITING` that write nothing for a config that came with a run: such a run reads crops
+#: from its cache, but downloads nothing to it (`Run.cache`).
 OFFLINE = frozenset({"unmask.data.cache.Cache"})
 # Modules whose classes write or delete files in training. A config that came with a run may not build these classes.
 WRITERS = (
