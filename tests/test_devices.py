@@ -26,7 +26,7 @@ def test_two_processes_score_each_item_once_and_alike(workplace, arguments):
     (folder,) = (workplace / "outputs/ddp_base").iterdir()
     one = Run(folder).predictions("test")
     assert len(one) % 2 == 1, "the case needs an odd test set"
-    two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.accelerator=cpu"]
+    two = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
     command = [sys.executable, "-m", "unmask.commands.evaluate", f"run={folder}", "trainer=cpu", *two]
     done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -36,7 +36,7 @@ def test_two_processes_score_each_item_once_and_alike(workplace, arguments):
 
 
 def test_a_sweep_of_two_runs_on_two_processes(workplace, arguments):
-    two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.precision=bf16-mixed", "name=ddp_sweep"]
+    two = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.precision=bf16-mixed", "name=ddp_sweep"]
     unmask("train", "-m", *arguments, *two, "seed=0,1", cwd=workplace)
     folders = [folder for folder in (workplace / "outputs/ddp_sweep").iterdir() if (folder / ".hydra").is_dir()]
     assert len(folders) == 2 and all((folder / "metrics.json").is_file() for folder in folders)

@@ -287,7 +287,7 @@ def test_through_the_verbs(people_place, more):
 def test_two_processes_train_against_a_discriminator(people_place):
     """A batch of a process may be of one person, and a backward pass is into one of the networks."""
     place, here = people_place
-    small = ["module.network.filters=4", "module.network.latent=8", "trainer.max_steps=2", "data.batch_size=3"]
+    small = ["module.network.filters=4", "module.network.latent=8", "trainer.max_steps=2", "data.batch_size=6"]
     two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
     given = ["experiment=faceswap/smoke", *here, "module/discriminator=dcgan", *small, *two, "name=ddp_swap"]
     command = [str(Path(sys.executable).with_name("unmask")), "train", *given]

@@ -476,7 +476,7 @@ def test_a_preset_runs_to_its_end_and_leaves_marked_grids(portraits, preset):
 @pytest.mark.slow
 def test_two_processes_in_bf16_with_accumulation_count_as_the_config_says(portraits):
     place, here = portraits
-    two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.precision=bf16-mixed", "report=false"]
+    two = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.precision=bf16-mixed", "report=false"]
     more = [
         "trainer.limit_train_batches=4",
         "trainer.max_steps=4",
