@@ -197,7 +197,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return self._shard[[span[0] for span, _, _ in self._spans]]
 
     def sources(self) -> sampling.Indices:
-        """Return for each sample [N] the index of a sample of its source (the original); -1 if there is none.
+        """Return, for each sample, the index of a sample from the original that it was made from, or -1 [N].
 
         Sample k of a fake gets sample k of the source or, if the source has fewer samples, the source's last sample.
         """
