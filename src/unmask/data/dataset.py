@@ -197,9 +197,9 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return self._shard[[span[0] for span, _, _ in self._spans]]
 
     def sources(self) -> sampling.Indices:
-        """Return, for each sample, the index of a sample from the original that it was made from, or -1 [N].
+        """Return the index of the matching sample of each sample's original [N]; -1 if a sample has no original.
 
-        Sample k of a fake gets sample k of the source or, if the source has fewer samples, the source's last sample.
+        Sample k of a fake matches sample k of the original or, if the original has fewer samples, its last sample.
         """
         place: dict[tuple[str | None, int], int] = {}
         for index, (item, (_, number, _)) in enumerate(zip(self.table["item"], self._spans, strict=True)):
