@@ -235,6 +235,7 @@ def start(place: Path, arguments: list[str], launcher: tuple[str, ...] = ()) -> 
 def run(place: Path, arguments: list[str], processes: int) -> tuple[Path, str]:
     """Train with a number of processes; return the run folder and what was printed, by all processes."""
     name = f"processes/{arguments[0].rpartition('=')[2]}-{processes}"
+    logs = place / "torchrun" / name
     given = [*arguments, f"name={name}"]
     if processes == 1:
         jobs = [start(place, given)]
@@ -243,12 +244,16 @@ def run(place: Path, arguments: list[str], processes: int) -> tuple[Path, str]:
     else:  # machines of one process each, because a machine with few cores refuses more processes than cores
         given += [f"trainer.num_nodes={processes}", "trainer.devices=1", "trainer.strategy=ddp"]
         nodes = ("--nnodes", str(processes), "--nproc-per-node", "1", "--master-addr", "127.0.0.1")
-        nodes += ("--master-port", str(free_port()))
+        nodes += ("--master-port", str(free_port()), "--redirects", "3", "--log-dir", str(logs))
         launchers = [("-m", "torch.distributed.run", *nodes, "--node-rank", str(rank)) for rank in range(processes)]
         jobs = [start(place, given, launcher) for launcher in launchers]
     said = [job.communicate(timeout=900) for job in jobs]
     printed = "".join(out + err for out, err in said)
-    assert not any(job.returncode for job in jobs), printed
+    written = sorted(logs.rglob("std*.log"), key=lambda path: path.name, reverse=True)
+    ours = "".join(path.read_text() for path in written)
+    assert not any(job.returncode for job in jobs), printed + ours
+    if written:  # torchrun warns if the machine of rank 0 leaves first; its own words do not concern us
+        printed = ours
     (folder,) = (place / "outputs" / name).iterdir()
     return folder, printed
 
