@@ -1,0 +1,198 @@
+"""What an examination of one file found: the answer, the reasons for it, and the evidence.
+
+Plain records without pixels of whole frames, so that they can be sent from a worker process to a server, written as
+JSON and drawn as a page.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+
+from unmask.runs.figures import without_nan
+
+Progress = Callable[[float, str], None]  # fraction in [0, 1] and what is being done
+
+
+class Answer(StrEnum):
+    """The answer to the question whether a file shows signs of manipulation. No answer says that a file is real."""
+
+    SIGNS = "signs of manipulation"
+    NO_SIGNS = "no signs found"
+    INCONCLUSIVE = "inconclusive"
+    CANNOT_ANALYSE = "cannot analyse"
+
+    @property
+    def exit_code(self) -> int:
+        """The exit status of `unmask predict`: 0 no signs, 10 signs, 20 inconclusive, 30 cannot analyse."""
+        return {Answer.NO_SIGNS: 0, Answer.SIGNS: 10, Answer.INCONCLUSIVE: 20, Answer.CANNOT_ANALYSE: 30}[self]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why an answer is what it is.
+
+    Attributes:
+        code: a name for programs, such as `no_face`, `too_small`, `unstable`, `runs_disagree`.
+        text: one sentence for people.
+    """
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts about the file.
+
+    Attributes:
+        name: the file's name, without its folder.
+        sha256: the hash of its bytes, in hexadecimal.
+        size: bytes.
+        kind: `picture` or `video`; None if the file is neither or unreadable.
+        width: px, as shown (after rotation); None if unknown.
+        height: px, as shown; None if unknown.
+        duration: s; None for a picture or if unknown.
+        frames: number of frames of a video; 1 for a picture; None if unknown.
+        read: number of frames that were examined.
+        details: other facts, such as codec, container and decoder.
+    """
+
+    name: str
+    sha256: str | None = None
+    size: int | None = None
+    kind: str | None = None
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+    frames: int | None = None
+    read: int = 0
+    details: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One scored frame or clip of one person.
+
+    Attributes:
+        time: s from the start of the file; 0 for a picture.
+        frame: number of the frame.
+        score: probability of the first run, in [0, 1], not calibrated.
+        crop: the scored crop as a small JPEG; empty except for the moments that are shown.
+        heat: the crop with the heat map of the first run as a JPEG ("where the model looked"); may be empty.
+        mask: the manipulated area as a localising run predicts it, as a PNG; may be empty.
+    """
+
+    time: float
+    frame: int
+    score: float
+    crop: bytes = b""
+    heat: bytes = b""
+    mask: bytes = b""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One face track of the file, or the whole picture if the run's recipe does not search for faces.
+
+    Attributes:
+        number: 1 is the main face.
+        answer: the answer for this person alone.
+        score: mean probability over the moments of the first run, in [0, 1].
+        calibrated: the calibrated probability of the first run; None if the run has no calibration.
+        box: mean box [x0, y0, x1, y1], px.
+        side: median shorter side of the box, px.
+        moments: by time; those with the highest and the lowest score have crops.
+        reasons: why this person's answer is what it is.
+    """
+
+    number: int
+    answer: Answer
+    score: float
+    calibrated: float | None
+    box: tuple[float, float, float, float]
+    side: float
+    moments: tuple[Moment, ...]
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The file's score after a small change that does not change what it shows.
+
+    Attributes:
+        name: what was done, in words, such as `saved again as JPEG, quality 75`.
+        score: probability of the first run, in [0, 1]; None if the changed file could not be scored.
+        above_threshold: whether this score is above the threshold; None if not scored.
+    """
+
+    name: str
+    score: float | None
+    above_threshold: bool | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """One run's result for the file.
+
+    Attributes:
+        run: the run folder, as given.
+        name: network and training data, in words.
+        weights: SHA-256 of the checkpoint.
+        score: probability, in [0, 1], of the face with the highest score.
+        calibrated: the calibrated probability; None without calibration.
+        calibration: which calibration, and which data it was fitted to.
+        threshold: the run's threshold for videos or pictures, in [0, 1].
+        above_threshold: whether `score` is above it.
+    """
+
+    run: str
+    name: str
+    weights: str
+    score: float
+    calibrated: float | None
+    calibration: str
+    threshold: float
+    above_threshold: bool
+
+
+@dataclass(frozen=True)
+class Examination:
+    """The result for one file.
+
+    Attributes:
+        answer: one of four; never "real".
+        reasons: why; at least one if the answer is inconclusive or the file cannot be analysed.
+        facts: facts about the file.
+        models: one per run; empty if the file cannot be analysed.
+        people: one per face track that was scored.
+        trials: scores after small changes.
+        marks: marks of generators in the file, in words.
+        caveats: what cannot be concluded, for this file.
+        versions: versions of unmask and of the libraries that decoded and scored.
+    """
+
+    answer: Answer
+    reasons: tuple[Reason, ...]
+    facts: Facts
+    models: tuple[Model, ...] = ()
+    people: tuple[Person, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    marks: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float | None:
+        """Probability of the first run, in [0, 1]; None if the file was not scored."""
+        return self.models[0].score if self.models else None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return everything but the pictures, for JSON; NaN becomes None."""
+        found = asdict(self)
+        for person in found["people"]:
+            for moment in person["moments"]:
+                for picture in ("crop", "heat", "mask"):
+                    del moment[picture]
+        plain = without_nan(found)
+        assert isinstance(plain, dict)
+        return plain
