@@ -220,7 +220,7 @@ def _checked(node: object, at: str, key: str = "") -> object:
 
 
 def _neutral(name: str, value: object) -> object:
-    """Return a value that causes no download: the same value, its replacement in `NEUTRAL`, or False for a boolean."""
+    """Replace the value of an argument that may cause a download: an argument that `NEUTRAL` names and that is set."""
     if name not in NEUTRAL or value is None:
         return value
     return False if isinstance(value, bool) else NEUTRAL[name]

@@ -1,10 +1,11 @@
 """Find near-duplicate pictures whose bytes differ: re-saved, resized, or taken from a re-encoded video.
 
 A picture is described by a 32x32 grey thumbnail and its 64-bit DCT hash: one bit for each of the 8x8 coefficients of
-lowest frequency, 1 if the coefficient is above their median (C. Zauner, "Implementation and Benchmarking of Perceptual
-Image Hash Functions", 2010). Unlike in that work, the mean, coefficient (0, 0), is left out. Two pictures count as the
-same if their hashes differ in few bits and their thumbnails correlate. The hash alone is not enough, because aligned
-faces of different people may have similar hashes. The thresholds `DISTANCE` and `CORRELATION` were chosen by
+lowest frequency, 1 if the coefficient is above their median (compare C. Zauner, "Implementation and Benchmarking of
+Perceptual Image Hash Functions", 2010). Coefficient (0, 0), which is the mean brightness, is not used: the median is
+taken over the other 63, and its bit is always 0. Two pictures count as the same if their hashes differ in few bits and
+their thumbnails correlate. The hash alone is not enough, because aligned faces of different people may have similar
+hashes. The thresholds `DISTANCE` and `CORRELATION` were chosen by
 measurements on face photographs and videos (tests/test_duplicates.py repeats some of these measurements):
 
 - 10.5 million pairs of UTKFace, CIPLAB, FFHQ / StyleGAN2 and CelebA crops: 834 pairs differ in at most 8 bits. Of

@@ -21,7 +21,10 @@ TEST_FOLDER = "test_videos"  # folder of the videos of a labels.csv in Kaggle's 
 
 
 class DFDC(Source):
-    """DFDC: folders with a metadata.json (divided by original video), and folders with a labels.csv (for testing)."""
+    """DFDC: training parts, which are folders with a metadata.json, and test sets, which have a labels.csv.
+
+    An original and its fakes are in the same split.
+    """
 
     HOME = "https://ai.meta.com/datasets/dfdc (with an account; for research), or Kaggle's deepfake-detection-challenge"
     LAYOUT = f"""\

@@ -49,7 +49,8 @@ def table_at_end() -> Iterator[None]:
 def note(out: Path, overrides: Sequence[str]) -> None:
     """Record a job for the table of the sweep.
 
-    A job on another machine, without access to this machine's temporary files, is not recorded and has no row.
+    If the job runs on another machine that cannot access the temporary files of the sweep's machine, nothing is
+    recorded, and the table has no row for the job.
 
     Args:
         out: the job's run folder.
