@@ -1,7 +1,5 @@
 """Face swapping, the network and its training: geometry by hand, identities, losses, steps, resuming, the preview."""
 
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -281,19 +279,3 @@ def test_through_the_verbs(people_place, more):
     assert {"psnr", "ssim", "psnr_crop", "mask_iou", "psnr_0", "psnr_1"} <= set(run.metrics["test"])
     picture, mask = run.module().swap(torch.rand(2, 3, 64, 64), torch.tensor([0, 1]))
     assert picture.shape == (2, 3, 64, 64) and mask.shape == (2, 1, 64, 64)
-
-
-@pytest.mark.slow
-def test_two_processes_train_against_a_discriminator(people_place):
-    """A batch of a process may be of one person, and a backward pass is into one of the networks."""
-    place, here = people_place
-    small = ["module.network.filters=4", "module.network.latent=8", "trainer.max_steps=2", "data.batch_size=6"]
-    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
-    given = ["experiment=faceswap/smoke", *here, "module/discriminator=dcgan", *small, *two, "name=ddp_swap"]
-    command = [str(Path(sys.executable).with_name("unmask")), "train", *given]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (folder,) = (place / "outputs/ddp_swap").iterdir()
-    assert Run(folder).metrics["test"]["psnr"] > 0 and "test: psnr" in done.stdout and f"run: {folder}" in done.stdout
-    state = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
-    assert state["global_step"] == 2 and len(state["optimizer_states"]) == 2
