@@ -370,6 +370,7 @@ def test_a_broken_run_is_listed_with_the_others(place, name, text, tmp_path):
     assert "damaged" in printed and "0.625" in printed and "outputs/b" in printed
 
 
+@pytest.mark.slow
 def test_a_sweep_with_a_damaged_run_is_one_line_and_a_table(place, tmp_path):
     shutil.copytree(place, tmp_path / "sweep", symlinks=True)
     words = ["-m", *TRAIN, "seed=0", "name=swept", "report=false"]

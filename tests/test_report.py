@@ -697,6 +697,7 @@ def test_pictures_are_pictures(two):
             assert b"<svg" in raw and b"<script" not in raw
 
 
+@pytest.mark.slow
 def test_every_pair_of_runs_is_compared_with_corrected_p_values(tmp_path):
     runs = [
         report(predictions(1, skill=skill), name) for name, skill in (("weak", 0.3), ("strong", 3.0), ("fair", 1.0))

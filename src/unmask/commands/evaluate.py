@@ -191,7 +191,8 @@ def show_matrix() -> None:
     if len(evaluated) < 2 or not all(Run(folder).detects for folder in folders):
         return
     console.print(across.console(across.matrix([Run(folder) for folder in folders])))
-    say(f"unmask report run=[{','.join(map(str, folders))}] shows this table as a heat map")
+    hint = f"unmask report run=[{','.join(map(str, folders))}] shows this table as a heat map"
+    console.print(hint, markup=False, soft_wrap=True)  # not `say`: after a sweep, Hydra's log is the terminal, too
 
 
 @verb("evaluate")
