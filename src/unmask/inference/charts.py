@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from unmask.inference.examination import Moment
 
-WIDTH, LEFT, RIGHT = 820, 34, 12  # px of the drawing
+WIDTH, LEFT, RIGHT = 480, 22, 8  # px of the drawing
 
 
 def scale(score: float, cut: float, others: Sequence[float]) -> Markup:
@@ -15,7 +15,7 @@ def scale(score: float, cut: float, others: Sequence[float]) -> Markup:
     def at(value: float) -> float:
         return LEFT + value * (WIDTH - LEFT - RIGHT)
 
-    rings = "".join(f'<circle class="ring" cx="{at(one):.1f}" cy="26" r="5"/>' for one in others)
+    rings = "".join(f'<circle class="ring" cx="{at(one):.1f}" cy="26" r="4"/>' for one in others)
     ticks = "".join(
         f'<text x="{at(value):.1f}" y="58" text-anchor="middle">{value:g}</text>' for value in (0, 0.25, 0.5, 0.75, 1)
     )
@@ -24,7 +24,7 @@ def scale(score: float, cut: float, others: Sequence[float]) -> Markup:
         f'<rect class="area" x="{at(cut):.1f}" y="8" width="{at(1) - at(cut):.1f}" height="36"/>'
         f'<line class="axis" x1="{at(0)}" x2="{at(1)}" y1="44" y2="44"/>'
         f'<line class="cut" x1="{at(cut):.1f}" x2="{at(cut):.1f}" y1="4" y2="44"/>'
-        f'{rings}<circle class="{_colour(score, cut)}" cx="{at(score):.1f}" cy="26" r="8"/>{ticks}</svg>'
+        f'{rings}<circle class="{_colour(score, cut)}" cx="{at(score):.1f}" cy="26" r="6"/>{ticks}</svg>'
     )
 
 
@@ -46,7 +46,7 @@ def timeline(moments: Sequence[Moment], cut: float, duration: float | None) -> M
 
     points = " ".join(f"{x(one.time):.1f},{y(one.score):.1f}" for one in moments)
     dots = "".join(
-        f'<circle class="{_colour(one.score, cut)}" cx="{x(one.time):.1f}" cy="{y(one.score):.1f}" r="4">'
+        f'<circle class="{_colour(one.score, cut)}" cx="{x(one.time):.1f}" cy="{y(one.score):.1f}" r="3.2">'
         f"<title>{one.time:.1f} s: {one.score:.2f}</title></circle>"
         for one in moments
     )
@@ -57,8 +57,8 @@ def timeline(moments: Sequence[Moment], cut: float, duration: float | None) -> M
         f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(0)}" y2="{y(0)}"/>'
         f'<line class="cut" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(cut):.1f}" y2="{y(cut):.1f}"/>'
         f'<polyline class="line" points="{points}"/>{dots}'
-        f'<text x="{LEFT - 6}" y="{y(1) + 4}" text-anchor="end">1</text>'
-        f'<text x="{LEFT - 6}" y="{y(0) + 4}" text-anchor="end">0</text>'
+        f'<text x="{LEFT - 5}" y="{y(1) + 4}" text-anchor="end">1</text>'
+        f'<text x="{LEFT - 5}" y="{y(0) + 4}" text-anchor="end">0</text>'
         f'<text x="{LEFT}" y="128">0 s</text>'
         f'<text x="{WIDTH - RIGHT}" y="128" text-anchor="end">{end:.1f} s</text></svg>'
     )
