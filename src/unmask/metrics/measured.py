@@ -89,7 +89,7 @@ class Cloud:
         _, single, axes = np.linalg.svd(x - mean, full_matrices=False)
         variances = single**2 / (len(x) - 1)
         total, others = float(variances.sum()), x.shape[1] - count
-        rest = float(variances[count:].sum()) / others if others else float(variances[:count].mean())
+        rest = float(variances[count:].sum()) / others if others else float(variances[count - 1])
         rest = max(rest, 1e-6 * total / x.shape[1], 1e-12)
         return cls(mean, axes[:count], np.maximum(variances[:count], rest), rest)
 
