@@ -20,8 +20,9 @@ from unmask.inference.score import Score, Scorer
 from unmask.inference.trials import Outcome, track_scores, tried
 from unmask.media.crops import Crops
 from unmask.media.kinds import MediaError
-from unmask.runs.run import Run
+from unmask.runs.run import Run, is_demo
 
+DEMO_RANGE = "it was trained on rendered demo people, and the range in which it was measured is unknown"
 UNREADABLE = (CannotAnalyse, MediaError, OSError, MemoryError)
 
 
@@ -186,6 +187,11 @@ class Examiner:
             Reason("unreliable_run", f"{scorer.run.name}: {remark}")
             for scorer in self.scorers
             for remark in scorer.run.remarks
+        ]
+        found += [
+            Reason("unreliable_run", f"{scorer.run.name}: {DEMO_RANGE}")
+            for scorer in self.scorers
+            if is_demo(scorer.run.config["data"]) and scorer.run.measured is None
         ]
         found += [
             Reason("run_failed", f"{other.name} could not score the file: {other.failure}")
