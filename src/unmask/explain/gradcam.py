@@ -160,7 +160,7 @@ def _scaled(heat: Tensor, size: torch.Size) -> Maps:
     """Resize heat maps [T, h, w] to `size`: each from 0 to its share of the highest heat of all T maps."""
     peak = heat.flatten(1).amax(1)
     share: Maps = (peak / peak.max() if peak.max() > 0 else peak).cpu().numpy()
-    resized = [cv2.resize(_to_one(one), (size[1], size[0])) for one in heat.cpu().numpy()]
+    resized = [np.asarray(cv2.resize(_to_one(one), (size[1], size[0])), np.float32) for one in heat.cpu().numpy()]
     maps = np.stack([_to_one(one) for one in resized]) * share[:, None, None]
     return np.asarray(np.clip(maps, 0, 1), np.float32)
 

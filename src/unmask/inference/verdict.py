@@ -58,8 +58,10 @@ def _scores(examination: Examination, calibration: str) -> None:
         say(f"  calibrated: {shown} ({how})")
     if model.sees == "face":
         _faces(people, model)
-    for one in examination.models:
-        _model(one, examination)
+    _model(model, examination)
+    for other in examination.models[1:]:
+        side, shown = "above" if other.above_threshold else "below", digits(other.threshold, other.score)
+        say(f"  another run, {other.name}: {digits(other.score, other.threshold)}, {side} its threshold of {shown}")
     if examination.trials:
         tried = ", ".join(
             f"{trial.name}: {'not scored' if trial.score is None else f'{trial.score:.2f}'}"
