@@ -107,11 +107,13 @@ class Predict:
         with warnings.catch_warnings(), contextlib.redirect_stdout(out):
             warnings.simplefilter("ignore")
             try:
-                verb.predict(Path(os.fsdecode(path)), _run())  # type: ignore[arg-type]
+                found = verb.predict(Path(os.fsdecode(path)), _run())  # type: ignore[arg-type]
             except (ValueError, FileNotFoundError, PermissionError) as error:  # what `fail_clearly` prints
                 return False, str(error)
             finally:
                 verb.draw = draw
+        if not found.models:
+            return False, found.reasons[0].text
         return True, out.getvalue()
 
 
@@ -133,10 +135,10 @@ def _run() -> Any:
         "data.recipe": WholePictures(64, frames=4), "data.loader": Loader(32, 4), "data.sampling": Sampling(4),
     }  # fmt: skip
     return SimpleNamespace(
-        score_thresholds={"frame": 0.0, "video": 0.0}, name="half", folder="outputs/half", checkpoint="best.ckpt",
+        score_thresholds={"frame": 0.0, "video": 0.0}, name="half", folder="outputs/half", checkpoint=Path(__file__),
         config={"data": {"name": "films", "sampling": {"frames": None}, "demo": False}}, network=Half,
         kind="detector", build=parts.__getitem__, predictions=untested, summary="Half, films, seed 0",
-        require_weights=lambda: None, calibration=lambda name: None, remarks=[],
+        require_weights=lambda: None, calibration=lambda name: None, remarks=[], measured=None,
     )  # fmt: skip
 
 

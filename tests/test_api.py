@@ -14,7 +14,7 @@ from PIL import Image
 from pytorch_lightning import LightningDataModule, LightningModule
 
 import unmask
-from conftest import ROOT, TINY
+from conftest import ROOT, SCORED, TINY
 from conftest import unmask as run_verb
 from test_predict import fake_run
 from unmask.config.build import build
@@ -81,7 +81,7 @@ def test_a_test_video_gets_the_logits_that_the_trainer_wrote(run, clip):
 
 def test_the_console_command_prints_the_same(run, clip, tmp_path):
     found = unmask.load(run.folder).score(clip[0])
-    printed = run_verb("predict", str(clip[0]), f"run={run.folder}", cwd=tmp_path).stdout
+    printed = run_verb("predict", str(clip[0]), f"run={run.folder}", cwd=tmp_path, expect=SCORED).stdout
     assert float(re.search(r"score (\d\.\d+) \(0: real, 1: fake\)", printed)[1]) == pytest.approx(
         found.probability, abs=0.00501
     )

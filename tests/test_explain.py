@@ -124,6 +124,22 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("toward", [0, 1])
+def test_grad_cam_is_that_of_pytorch_grad_cam(toward):
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
+
+    torch.manual_seed(0)
+    network, x = MesoInception4(image_size=64).eval(), torch.rand(2, 3, 64, 64)
+    found = heat_maps(network, x, toward)
+    model = thawed(network)
+    for one, heat in zip(x, found, strict=True):
+        with GradCAM(model, [find_layer(model, one[None])]) as cam:
+            expected = cam(one[None], [BinaryClassifierOutputTarget(toward)])[0]
+        np.testing.assert_allclose(heat, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_kind_of_network_has_heat_maps_and_stays_as_it_is(name):
     built, size, frames = NETWORKS[name]

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,14 +17,15 @@ import torch
 import yaml
 from PIL import Image
 
-from conftest import TINY, unmask
+from conftest import SCORED, TINY, unmask
 from test_faces import panels
 from test_report_pictures import SHOWN, predictions
-from unmask.arguments import quote, repeated
+from unmask.arguments import UsageError, parse, quote, repeated
 from unmask.data.dataset import Sampling
 from unmask.data.loader import Loader
 from unmask.files import printable
 from unmask.inference import predict as verb
+from unmask.inference.outputs import name_of
 from unmask.media.encode import write_video
 from unmask.media.pictures import WholePictures
 from unmask.media.reader import open_media
@@ -47,8 +49,10 @@ class Dark(torch.nn.Module):
         return self.weight * (0.2 - x.mean((1, 2, 3)))
 
 
-# What a run in place of a folder lacks: imported scores, which cannot score files, and calibration.
-WITHOUT = {"require_weights": lambda: None, "calibration": lambda name: None, "remarks": []}
+# What a run in place of a folder lacks: imported scores, which cannot score files, calibration, and a measured range.
+WITHOUT = {"require_weights": lambda: None, "calibration": lambda name: None, "remarks": [], "measured": None}
+WEIGHTS = Path(tempfile.mkdtemp()) / "best.ckpt"  # its hash is part of an examination
+WEIGHTS.write_bytes(b"weights")
 
 
 def fake_run(recipe, table=None, module=Dark, thresholds=SHOWN) -> SimpleNamespace:
@@ -64,7 +68,7 @@ def fake_run(recipe, table=None, module=Dark, thresholds=SHOWN) -> SimpleNamespa
     return SimpleNamespace(
         score_thresholds={level: float(logit(prob)) for level, prob in thresholds.items()}, config=config,
         name="dark", summary="Dark, films, seed 0",
-        folder="outputs/dark", checkpoint="best.ckpt", network=module,
+        folder="outputs/dark", checkpoint=WEIGHTS, network=module,
         kind="detector", build=parts.__getitem__, predictions=tested, **WITHOUT,
     )  # fmt: skip
 
@@ -94,11 +98,13 @@ def test_every_face_is_scored_and_the_highest_score_is_the_files(couple, kind, t
     logit = 20 * (0.2 - crops.pixels.mean((1, 2, 3)) / 255)
     expected = [float((1 / (1 + np.exp(-logit[crops.track == track]))).mean()) for track in (0, 1)]
     assert expected[0] < SHOWN["video"] < expected[1]
-    prob = verb.predict(path, fake_run(recipe, predictions()), tmp_path / "drawn.png")
+    prob = verb.predict(path, fake_run(recipe, predictions()), tmp_path / "drawn.png").score
     assert prob == pytest.approx(expected[1], abs=1e-5)
     printed = capsys.readouterr().out
     assert "2 faces found and scored; the highest score is the score of the file:" in printed
-    lines = re.findall(r"face (\d): (\d\.\d\d), (\w+) the threshold; its centre is at \((\d+), (\d+)\) px(.*)", printed)
+    lines = re.findall(
+        r"  face (\d): (\d\.\d\d), (\w+) the threshold; its centre is at \((\d+), (\d+)\) px(.*)", printed
+    )
     assert [(line[0], line[2]) for line in lines] == [("1", "below"), ("2", "above")]
     assert [float(line[1]) for line in lines] == pytest.approx(expected, abs=0.006)
     centre = [(crops.box[crops.track == track, 0] + crops.box[crops.track == track, 2]).mean() / 2 for track in (0, 1)]
@@ -139,7 +145,7 @@ def painting(tmp_path, monkeypatch) -> Path:
 def test_weights_that_are_no_numbers_give_no_verdict(painting, weight, capsys):
     run = fake_run(WholePictures(32), predictions(), lambda: Dark(weight))
     with pytest.raises(
-        RunError, match=r"run=outputs/dark: 'weight' in the weights best\.ckpt: 1 of 1 .*lower module\.opt"
+        RunError, match=r"run=outputs/dark: 'weight' in the weights \S*best\.ckpt: 1 of 1 .*lower module\.opt"
     ):
         verb.predict(painting, run)
     assert not capsys.readouterr().out and not list(Path().glob("*score.png"))
@@ -151,7 +157,7 @@ def test_scores_that_are_no_numbers_give_no_verdict(painting):
             return super().forward(x) / 0.0
 
     with pytest.raises(
-        RunError, match=r"run=outputs/dark: the scores of this file with the weights best\.ckpt: 1 of 1"
+        RunError, match=r"run=outputs/dark: the scores of this file with the weights \S*best\.ckpt: 1 of 1"
     ):
         verb.predict(painting, fake_run(WholePictures(32), predictions(), Overflows))
 
@@ -194,10 +200,11 @@ def test_a_picture_of_a_long_name_has_a_shortened_one(painting, name):
     assert len(os.fsencode(name)) == 246
     painting.rename(f"{name}.png")
     verb.predict(Path(f"{name}.png"), fake_run(WholePictures(32)))
-    (drawn,) = [path.name for path in Path().iterdir() if path.name != f"{name}.png"]
-    assert len(os.fsencode(drawn)) <= 255 and drawn.startswith(name[:70]) and drawn.endswith("-score.png")
-    assert verb._name(name, "score.png") == drawn != verb._name(name[:-1] + "y", "score.png")
-    assert verb._name("clip", "timeline.png") == "clip-timeline.png"
+    made = sorted(path.name for path in Path().iterdir() if path.name != f"{name}.png")
+    assert all(len(os.fsencode(one)) <= 255 and one.startswith(name[:70]) for one in made)
+    assert [one.rpartition("-")[2] for one in made] == ["report.html", "report.json", "score.png"]
+    assert name_of(name, "score.png") == made[2] != name_of(name[:-1] + "y", "score.png")
+    assert name_of("clip", "timeline.png") == "clip-timeline.png"
 
 
 @pytest.mark.parametrize("name", ["a\nb\x1b[31m", os.fsdecode(b"caf\xe9")])
@@ -211,12 +218,12 @@ def test_a_name_cannot_write_to_the_terminal(painting, name, capsys):
 
 def test_the_picture_goes_where_it_can(painting):
     run = fake_run(WholePictures(32))
-    with pytest.raises(ValueError, match=r"out=score\.jpg: expected a name ending in \.png"):
+    with pytest.raises(ValueError, match=r"out=score\.jpg: expected a folder, or a name ending in \.png"):
         verb.predict(painting, run, Path("score.jpg"))
     before = painting.read_bytes()
     with pytest.raises(ValueError, match=r"out=painting\.png: this is the input file"):
         verb.predict(painting, run, painting)
-    with pytest.raises(ValueError, match=r"out=painting\.png/a\.png: cannot be written"):
+    with pytest.raises(ValueError, match=r"out=painting\.png/a\.\w+: cannot be written"):
         verb.predict(painting, run, painting / "a.png")
     assert painting.read_bytes() == before
     verb.predict(painting, run, Path("new/a.png"))
@@ -234,9 +241,18 @@ def test_the_picture_goes_where_it_can(painting):
         (["data=a", "seed=1", "+data.x=2", "-m"], None),
     ],
 )
-def test_a_path_is_given_once(arguments, said):
+def test_a_key_is_given_once(arguments, said):
     found = repeated([quote(argument) for argument in arguments])
     assert (found is None) == (said is None) and re.search(said or "^$", found or "")
+
+
+def test_predict_takes_several_paths():
+    assert parse("predict", ["A.jpg", "path=B.jpg", "run=x"]) == ["path='A.jpg'", "path='B.jpg'", "run='x'"]
+    for wrong in (["run=x", "run=y"], ["A.jpg", "out=a", "out=b"]):
+        with pytest.raises(UsageError, match="is given 2 times"):
+            parse("predict", wrong)
+    with pytest.raises(UsageError, match="path is given 2 times"):
+        parse("evaluate", ["A.jpg", "B.jpg"])
 
 
 @pytest.fixture(scope="module")
@@ -251,16 +267,19 @@ def run(workplace, demo_root) -> Run:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["A.jpg", "B.jpg", "run={run}"], 2, "path is given 2 times"),
+        (["A.jpg", "B.jpg", "run={run}"], 1, "B.jpg: no such file"),
+        (["A.jpg", "run={run}", "trials=maybe"], 1, "trials=maybe: expected true or false"),
+        (["A.jpg", "run={run}", "format=xml"], 1, "format=xml: expected one of table, jsonl, csv"),
         (["A.jpg"], 1, "run missing: unmask predict FILE run=DIR"),
         (["run={run}"], 1, "path missing: unmask predict FILE run=DIR"),
         (["A.jpg", "run={run}", "image_size=64"], 1, "image_size"),
         (
             ["A.jpg", "run={run}", "+image_size=64"],
             1,
-            "image_size: not an argument of predict; expected one of path, run, out, calibration",
+            "image_size: not an argument of predict; expected one of path, run, out, calibration, trials, "
+            "explain, format",
         ),
-        (["A.jpg", "run={run}", "out=a.gif"], 1, "out=a.gif: expected a name ending in .png"),
+        (["A.jpg", "run={run}", "out=a.gif"], 1, "out=a.gif: expected a folder, or a name ending in .png"),
     ],
 )
 def test_every_argument_takes_effect_or_is_refused(run, tmp_path, arguments, code, said):
@@ -288,7 +307,9 @@ def test_nothing_that_trains_is_imported(run, demo_root, tmp_path, recipe):
         "from unmask.inference import predict",
         "draw = predict.draw",
         "predict.draw = lambda *a: (print('BEFORE', *{'matplotlib'} & set(sys.modules)), draw(*a))[1]",
-        f"main(); print('IMPORTED', *set({never!r}) & set(sys.modules))",
+        "try: main()",
+        "except SystemExit as stop: assert stop.code in (10, 20), stop.code",
+        f"print('IMPORTED', *set({never!r}) & set(sys.modules))",
     ]
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True)
     assert "(0: real, 1: fake)" in done.stdout, done.stderr
@@ -303,7 +324,7 @@ def test_a_diverged_run_and_an_unscored_one(run, demo_root, tmp_path):
     clip, folder = str(sorted(demo_root.glob("Celeb-real/*.mp4"))[0]), tmp_path / "copy"
     shutil.copytree(run.folder, folder)
     (folder / "predictions-test.parquet").unlink()
-    printed = unmask("predict", clip, f"run={folder}", cwd=tmp_path).stdout
+    printed = unmask("predict", clip, f"run={folder}", cwd=tmp_path, expect=SCORED).stdout
     assert "(0: real, 1: fake)" in printed and "the run has no test predictions" in printed
     checkpoint = torch.load(folder / "checkpoints/best.ckpt", weights_only=True)
     name = next(name for name, value in checkpoint["state_dict"].items() if value.ndim == 4)

@@ -1,0 +1,121 @@
+"""Measure what abstaining costs and gains: coverage and errors of `unmask predict` on the test split of a run.
+
+Every test item is examined. Its answer is compared with its label for the plain threshold, and for the threshold with
+the range test, with the small changes, and with both. `AURC` is the error rate averaged over all coverages if the
+items nearest to the threshold are left out first, for comparison: abstention by the score alone. Further pictures,
+all real, are examined for false alarms. Nothing is chosen on these data.
+
+python benchmarks/abstention.py RUN [--photos FOLDER] [--number 500]
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from _bench import OUT, SHARED
+
+from unmask.evaluation.loading import data_of
+from unmask.inference.examination import Examination
+from unmask.inference.examine import Examiner
+from unmask.metrics import detection, risk
+from unmask.runs.run import Run
+
+RULES = {
+    "threshold alone": (),
+    "with small changes": ("unstable",),
+    "with the measured range": ("size_outside", "blur_outside", "compression_outside", "features_outside"),
+    "with both": ("unstable", "size_outside", "blur_outside", "compression_outside", "features_outside"),
+}
+Case = tuple[Examination, int]  # an examination and the label of its file
+
+
+def test_items(run: Run) -> list[tuple[Path, int]]:
+    """Return the files and the labels of the run's test split."""
+    data = data_of(run)
+    data.setup("test")
+    rows = data.items[(data.items["split"] == "test") & data.items["rejected"].isna()]
+    root = Path(run.config["data"]["root"])
+    return [(root / path, int(label)) for path, label in zip(rows["path"], rows["label"], strict=True)]
+
+
+def examined(examiner: Examiner, files: Iterable[tuple[Path, int]]) -> list[Case]:
+    """Examine the files; those that cannot be analysed are left out, and their number is printed."""
+    cases = [(examiner.examine(path), label) for path, label in files]
+    kept = [case for case in cases if case[0].models]
+    if len(kept) < len(cases):
+        print(f"  {len(cases) - len(kept)} of {len(cases)} files cannot be analysed")
+    return kept
+
+
+def answered(found: Examination, codes: Sequence[str]) -> bool:
+    """Return whether a file gets an answer if only these reasons make it inconclusive; all files have one person."""
+    return not any(reason.code in codes for person in found.people for reason in person.reasons)
+
+
+def row(cases: Sequence[Case], codes: Sequence[str]) -> dict[str, float]:
+    """Return coverage, error rate, and the shares of real and of fake files that are called signs of manipulation."""
+    kept = [case for case in cases if answered(case[0], codes)]
+    called = np.array([found.models[0].above_threshold for found, _ in kept], bool)
+    label = np.array([label for _, label in kept], bool)
+
+    def share(of: np.ndarray, among: np.ndarray) -> float:
+        return float(of[among].mean()) if among.any() else float("nan")
+
+    return {
+        "coverage": len(kept) / len(cases),
+        "error": share(called != label, np.ones(len(kept), bool)),
+        "real called signs": share(called, ~label),
+        "fakes called signs": share(called, label),
+        "real files called signs, of all": sum(called & ~label) / max(sum(label == 0 for _, label in cases), 1),
+    }
+
+
+def show(name: str, cases: Sequence[Case]) -> dict[str, dict[str, float]]:
+    """Print one table."""
+    found = {rule: row(cases, codes) for rule, codes in RULES.items()}
+    print(f"\n{name}: {len(cases)} files")
+    print(f"{'':<26}" + "".join(f"{column:>34}" for column in next(iter(found.values()))))
+    for rule, values in found.items():
+        print(f"{rule:<26}" + "".join(f"{value:>34.3f}" for value in values.values()))
+    return found
+
+
+def by_score(cases: Sequence[Case], cut: float) -> dict[str, float]:
+    """Return the error rates if the same share of files is left out by the distance of the score to the threshold."""
+    score = detection.logit([found.models[0].score for found, _ in cases]) - cut
+    label = np.array([label for _, label in cases])
+    order, wrong = np.argsort(-np.abs(score)), (score > 0) != label
+    found = {"AURC": float(risk.aurc(score, label))}
+    for rule, codes in RULES.items():
+        kept = sum(answered(case[0], codes) for case in cases)
+        found[f"error at the coverage {rule}"] = float(wrong[order[:kept]].mean()) if kept else float("nan")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--photos", type=Path, default=SHARED / "utkface_200", help="folder of real photographs")
+    parser.add_argument("--number", type=int, default=500, help="number of photographs (default: %(default)s)")
+    options = parser.parse_args()
+    run = Run(options.run)
+    examiner = Examiner([run], explain=False)
+    tests = examined(examiner, test_items(run))
+    tables = {"test split": show(f"test split of {run.name}", tests)}
+    other = by_score(tests, run.score_thresholds["video"])
+    print("\nabstaining by the distance of the score to the threshold instead:")
+    for name, value in other.items():
+        print(f"  {name:<48}{value:.3f}")
+    photos = sorted(path for path in options.photos.glob("*") if path.is_file())
+    some = [photos[at] for at in np.linspace(0, len(photos) - 1, min(options.number, len(photos))).astype(int)]
+    if some:
+        tables["photographs"] = show("real photographs", examined(examiner, [(path, 0) for path in some]))
+    OUT.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"run": run.name, "tables": tables, "by score": other}, indent=2)
+    (OUT / "abstention.json").write_text(text.replace("NaN", "null"))
+
+
+if __name__ == "__main__":
+    main()
