@@ -101,9 +101,19 @@ class Scorer:
             RunError: the weights or the scores are not finite.
             ValueError: the array has a wrong shape or type, or the calibration is unknown.
         """
-        calibrated = self.run.calibration(calibration)
+        self.run.calibration(calibration)  # an unknown name is an error before the file is read
         crops = _of_file(self.recipe, Path(media)) if isinstance(media, str | Path) else _of_array(self.recipe, media)
-        predictions = self._predictions(MemoryStore({"file": crops}))
+        return self.score_crops(crops, calibration)
+
+    def score_crops(self, crops: Crops, calibration: str = "platt") -> Score:
+        """Score crops that this detector's recipe made.
+
+        Raises:
+            RunError: the weights or the scores are not finite.
+            ValueError: the calibration is unknown.
+        """
+        calibrated = self.run.calibration(calibration)
+        predictions = self._predictions(self.samples(crops))
         found = detection.videos(predictions).iloc[0]
         logit, cut = float(found["score"]), self.thresholds["video"]
         return Score(
@@ -116,13 +126,17 @@ class Scorer:
             crops=crops,
         )
 
-    def _predictions(self, store: MemoryStore) -> pd.DataFrame:
-        """Return the prediction table of one file; its frames are sampled as in the run's evaluation."""
+    def samples(self, crops: Crops) -> CropDataset:
+        """Return the frames or clips of one file that are scored; they are sampled as in the run's evaluation."""
+        store = MemoryStore({"file": crops})
+        return CropDataset(store, store.items, self.run.build("data.sampling"))
+
+    def _predictions(self, samples: CropDataset) -> pd.DataFrame:
+        """Return the prediction table of one file, with one row per sample."""
         run = self.run
-        samples = CropDataset(store, store.items, run.build("data.sampling"))
         logit = score_samples(self.network, samples, run.build("data.loader"), run.kind == "segmenter")
         require_finite(logit, f"run={run.folder}: the scores of this file with the weights {run.checkpoint}", RETRAIN)
-        members = store.items.assign(dataset="file")
+        members = samples.store.items.assign(dataset="file")
         return prediction_table(samples.table, members, "none", torch.arange(len(samples)), logit)
 
 

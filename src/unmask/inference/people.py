@@ -1,0 +1,86 @@
+"""Turn the scores of one file into one record per person, with the crops that were scored highest and lowest."""
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from unmask.data.dataset import CropDataset
+from unmask.inference.examination import Answer, Moment, Person
+from unmask.inference.score import Score
+from unmask.media.crops import Crops
+from unmask.metrics import detection
+from unmask.metrics.calibrate import Calibration
+
+SHOWN = 3  # crops with the highest, and crops with the lowest scores, per person
+SIDE = 192  # px: crops are shown at most this large
+QUALITY = 85
+
+
+def people_of(scored: Score, samples: CropDataset, cut: float, calibration: Calibration | None) -> tuple[Person, ...]:
+    """Return a person for each track that was scored, the main face first, with a score but no reasons yet.
+
+    Args:
+        scored: the scores of the file.
+        samples: the samples to which the rows of the prediction table belong.
+        cut: the run's threshold for videos and pictures, a logit.
+        calibration: the map to calibrated probabilities.
+    """
+    rows = detection.frames(scored.predictions).reset_index(drop=True)
+    people = []
+    for track in detection.tracks(rows).itertuples(index=False):
+        score, of_track = float(track.score), rows[rows["track"] == track.track]
+        box = scored.crops.box[scored.crops.track == track.track]
+        sides = np.minimum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
+        left, top, right, bottom = box.mean(0).tolist()
+        people.append(
+            Person(
+                number=int(track.track) + 1,
+                answer=Answer.SIGNS if score > cut else Answer.NO_SIGNS,
+                score=float(track.prob),
+                calibrated=None if calibration is None else float(calibration(score)),
+                box=(left, top, right, bottom),
+                side=float(np.median(sides)),
+                moments=_moments(of_track, samples),
+            )
+        )
+    return tuple(people)
+
+
+def shown_rows(rows: pd.DataFrame) -> list[int]:
+    """Return the index labels of the rows of one track that have the highest and the lowest scores, in order."""
+    order = rows["score"].sort_values(kind="stable").index.to_list()
+    return sorted({*order[:SHOWN], *order[-SHOWN:]})
+
+
+def _moments(rows: pd.DataFrame, samples: CropDataset) -> tuple[Moment, ...]:
+    shown = set(shown_rows(rows))
+    moments = []
+    for row in rows.sort_values(["time", "frame"], kind="stable").itertuples():
+        crop = encode(first_frame(samples, int(row.Index))) if row.Index in shown else b""
+        time = float(row.time) if np.isfinite(row.time) else 0.0
+        moments.append(Moment(time, int(row.frame), float(row.prob), crop))
+    return tuple(moments)
+
+
+def first_frame(samples: CropDataset, number: int) -> NDArray[np.uint8]:
+    """Return the crop [S, S, 3] of a sample; of a clip, its first frame."""
+    x = samples.pixels([number])[0].numpy()
+    return np.ascontiguousarray((x[0] if x.ndim == 4 else x).transpose(1, 2, 0))
+
+
+def encode(picture: NDArray[np.uint8], lossless: bool = False) -> bytes:
+    """Encode a picture, RGB [H, W, 3] or grey [H, W], as a small JPEG, or as a PNG if `lossless`."""
+    if (most := max(picture.shape[:2])) > SIDE:
+        size = (round(picture.shape[1] * SIDE / most), round(picture.shape[0] * SIDE / most))
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    if picture.ndim == 3:
+        picture = picture[..., ::-1]
+    if lossless:
+        return cv2.imencode(".png", picture)[1].tobytes()
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+
+
+def is_still(crops: Crops) -> bool:
+    """Return whether all crops are from one frame."""
+    return len(np.unique(crops.frame)) == 1
