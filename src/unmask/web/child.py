@@ -2,7 +2,7 @@
 
 Both directions of the pipe carry JSON and no pickles, so that a file that takes over this process cannot make the server
 run code. Parent to child: the path of a file, or an empty message, which cancels the examination. Child to parent:
-`{"kind": "ready" | "broken" | "progress" | "done" | "refused", ...}`.
+`{"kind": "ready" | "broken" | "progress" | "done" | "refused", ...}`; after `done` follows the examination.
 """
 
 import json
@@ -76,6 +76,8 @@ def serve(pipe: Connection, setup: Setup) -> None:
         os.dup2(null, stream)
     try:
         in_force = sandbox.confine([*sandbox.system_paths(), *setup.readable])
+        from unmask.media import probe  # noqa: F401  # slow; `check` would import it during the first file
+
         loaded = setup.load()
         in_force += sandbox.bound(setup.limits.memory)
     except Exception as error:
@@ -102,7 +104,8 @@ def _examine(pipe: Connection, path: Path, examiner: Examines, limits: Limits) -
     try:
         check(path, limits)
         found = examiner.examine(path, progress)
-        pipe.send_bytes(b'{"kind": "done", "found": ' + EXAMINATIONS.dump_json([found]) + b"}")
+        _send(pipe, kind="done")
+        pipe.send_bytes(EXAMINATIONS.dump_json([found]))
     except Cancelled:
         _send(pipe, kind="refused", code="cancelled", message="The examination was cancelled.")
     except Refused as refusal:

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fastapi.exceptions import HTTPException
+
 from unmask.inference.examination import Examination
 from unmask.web import answers
 from unmask.web.limits import Limits
@@ -56,17 +58,18 @@ class Job:
         self.news.set()
         self.news = asyncio.Event()
 
-    async def wait(self, seconds: float) -> None:
-        """Return after news, or after this time."""
+    @staticmethod
+    async def wait(news: asyncio.Event, seconds: float) -> None:
+        """Return when `news`, the job's `news` at an earlier time, is set, or after this time."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.news.wait(), seconds)
+            await asyncio.wait_for(news.wait(), seconds)
 
 
-class RefusedError(Exception):
-    """There is no place for another file."""
+class RefusedError(HTTPException):
+    """A request is refused, with a status and a reason."""
 
     def __init__(self, status: int, problem: answers.Problem) -> None:
-        super().__init__(problem.message)
+        super().__init__(status, problem.message)
         self.status, self.problem = status, problem
 
 

@@ -75,6 +75,8 @@ def _receive(pipe: Connection, inbox: "asyncio.Queue[dict[str, Any] | None]", lo
         try:
             found = json.loads(pipe.recv_bytes(LARGEST_REPLY))
             message = found if isinstance(found, dict) else None
+            if message is not None and message.get("kind") == "done":
+                message["found"] = pipe.recv_bytes(LARGEST_REPLY)
         except (EOFError, OSError, ValueError):
             message = None
         try:
@@ -179,7 +181,7 @@ class Pool:
         try:
             one.send(str(job.path))
             return await self._outcome(one, job)
-        except (OSError, ValueError):  # the pipe is broken, or the process does not send what it should
+        except (OSError, ValueError, TypeError, LookupError):  # a broken pipe, or a message that is none of ours
             one.stop()
             return CRASHED
 
@@ -207,7 +209,7 @@ class Pool:
             elif message["kind"] == "refused":
                 return Problem(code=str(message["code"]), message=str(message["message"])[:1000])
             else:
-                return child.EXAMINATIONS.validate_python([message["found"][0]])[0]
+                return (await asyncio.to_thread(child.EXAMINATIONS.validate_json, message["found"]))[0]
 
     def _exceeded(self, one: Child, end: float, cancelled: bool) -> Problem | None:
         if time.monotonic() > end:
