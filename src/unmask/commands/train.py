@@ -38,6 +38,7 @@ from unmask.data.datamodule import DataModule, build_data
 from unmask.data.duplicates import DUPLICATES
 from unmask.evaluation.facts import detector_facts, measured_latency
 from unmask.evaluation.handled import score_handled
+from unmask.evaluation.measured import measured_range
 from unmask.evaluation.suite import Detection
 from unmask.explain import items
 from unmask.files import write_text
@@ -254,6 +255,7 @@ def _write_metrics(out: Path, module: Module, data: DataModule, results: dict[st
         **facts,
         "parameters": sum(p.numel() for p in module.trained.parameters()),
         **detector_facts(module, data, results["val"].table),
+        **measured_range(module, data, out),
         "command": typed_command("train"),
         **found,
         **{split: found.figures for split, found in results.items()},

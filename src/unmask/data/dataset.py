@@ -192,6 +192,16 @@ class CropDataset(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self._spans)
 
+    @property
+    def span_count(self) -> int:
+        """Number of samples of stored crops, without self-blends."""
+        return len(self._spans)
+
+    def positions(self) -> sampling.Indices:
+        """Return the rows of the store's table of crops that evaluation reads, sorted."""
+        chosen = [self._choose(index, None) for index in range(self.span_count)]
+        return np.unique(self._row[np.concatenate(chosen)]) if chosen else np.zeros(0, np.int64)
+
     def shards(self) -> sampling.Indices:
         """Return the shard that contains the crops of each sample [N]."""
         return self._shard[[span[0] for span, _, _ in self._spans]]

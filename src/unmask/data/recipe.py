@@ -49,6 +49,11 @@ class Recipe(Protocol):
     def cut(self, frames: NDArray[np.uint8], numbers: NDArray[np.int64], times: NDArray[np.float64]) -> Crops:
         """Return the crops of frames [N, H, W, 3] with numbers [N] and times [N] in s; for errors, see `__call__`."""
 
+    def recut(
+        self, frame: NDArray[np.uint8], box: NDArray[np.float32], landmarks: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
+        """Return the crop [S, S, 3] of a frame [H, W, 3], given the face's box [4] and landmarks [5, 2] in px."""
+
     def __call__(self, path: Path, mask: Path | None = None) -> Crops:
         """Return the crops of one file, and of its mask if `masks` is true; raise a ValueError if no crop is found."""
 

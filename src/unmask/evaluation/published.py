@@ -12,6 +12,7 @@ from unmask.config.build import build
 from unmask.console import say
 from unmask.data.datamodule import DataModule
 from unmask.evaluation.facts import DETECTORS, detector_facts, measured_latency
+from unmask.evaluation.measured import measured_range
 from unmask.files import file_hash, printable
 from unmask.networks.weights import load_state, read_state_dict
 from unmask.runs.checkpoints import best_of
@@ -61,7 +62,7 @@ def import_published(settings: Settings, data: DataModule, path: Path, folder: P
     about: Settings = {"weights": {"file": path.name, "sha256": digest}, "command": command}
     about |= measured_latency(module, data) if settings["latency"] else {}
     about["remarks"] = [] if fitted else [f"The threshold is {NOT_FITTED}."]
-    write_json(folder / "metrics.json", about | _metrics(module, data, results))
+    write_json(folder / "metrics.json", about | _metrics(module, data, results) | measured_range(module, data, folder))
 
 
 def _metrics(module: Module, data: DataModule, results: Mapping[str, Results]) -> Settings:

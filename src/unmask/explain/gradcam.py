@@ -1,8 +1,9 @@
 """Heat maps of the image regions that contributed to the score.
 
 A localiser, which scores each pixel, predicts its heat maps. A video transformer computes its own heat maps. For any
-other detector, they are computed with Grad-CAM (arXiv 1610.02391) from pytorch-grad-cam. A heat map shows what the
-network looked at. It does not show where a forgery is, and it is not proof.
+other detector, they are computed with Grad-CAM (arXiv 1610.02391); a test compares them with those of pytorch-grad-cam,
+whose import takes longer than scoring a file. A heat map shows what the network looked at. It does not show where a
+forgery is, and it is not proof.
 """
 
 from copy import deepcopy
@@ -138,18 +139,35 @@ class _Frames(nn.Module):
 
 def _grad_cam(model: nn.Module, frames: Tensor, clips: bool, toward: int) -> Maps:
     """Compute the heat maps [T, H, W] of one sample [T, 3, H, W] with Grad-CAM; T is 1 for a frame."""
-    # Imported here because runs without heat maps do not need it.
-    from pytorch_grad_cam import GradCAM  # type: ignore[import-untyped]
-    from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget  # type: ignore[import-untyped]
-
     model = _Frames(model, clips)
     layer = find_layer(model, frames)
-    with GradCAM(model, [layer], reshape_transform=lambda output: as_maps(output, prefix_tokens(model) or 0)) as cam:
-        maps: Maps = cam(frames, [BinaryClassifierOutputTarget(toward)])  # scaled per frame, to a maximum of 1
-        features, gradients = cam.activations_and_grads.activations[0], cam.activations_and_grads.gradients[0]
-    heat = (features * gradients.mean((2, 3), keepdim=True)).sum(1).relu().flatten(1).amax(1).numpy()  # [T]
-    scale: Maps = heat / heat.max() if heat.max() > 0 else heat
-    return np.asarray(np.clip(maps * scale[:, None, None], 0, 1), np.float32)
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, _: tuple[object, ...], output: Tensor) -> None:
+        output.retain_grad()
+        kept.append(output)
+
+    with layer.register_forward_hook(keep):
+        logit = model(frames)
+        (logit if toward == 1 else -logit).sum().backward()
+    prefix, output = prefix_tokens(model) or 0, kept[-1]
+    features = as_maps(output.detach(), prefix).float()
+    gradients = as_maps(output.new_zeros(output.shape) if output.grad is None else output.grad, prefix).float()
+    return _scaled((features * gradients.mean((2, 3), keepdim=True)).sum(1).relu(), frames.shape[-2:])
+
+
+def _scaled(heat: Tensor, size: torch.Size) -> Maps:
+    """Resize heat maps [T, h, w] to `size`: each from 0 to its share of the highest heat of all T maps."""
+    peak = heat.flatten(1).amax(1)
+    share: Maps = (peak / peak.max() if peak.max() > 0 else peak).cpu().numpy()
+    resized = [cv2.resize(_to_one(one), (size[1], size[0])) for one in heat.cpu().numpy()]
+    maps = np.stack([_to_one(one) for one in resized]) * share[:, None, None]
+    return np.asarray(np.clip(maps, 0, 1), np.float32)
+
+
+def _to_one(heat: Maps) -> Maps:
+    low, high = heat.min(), heat.max()
+    return np.asarray((heat - low) / max(high - low, 1e-7), np.float32)
 
 
 def _own_maps(model: Explaining, clip: Tensor, toward: int) -> Maps:

@@ -143,6 +143,8 @@ class Model:
         calibration: which calibration, and which data it was fitted to.
         threshold: the run's threshold for videos or pictures, in [0, 1].
         above_threshold: whether `score` is above it.
+        errors: how often the threshold errs on the run's test split, in words.
+        summary: network, data, seed, date and main metric of the run, in words.
     """
 
     run: str
@@ -153,6 +155,8 @@ class Model:
     calibration: str
     threshold: float
     above_threshold: bool
+    errors: str = ""
+    summary: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,29 @@
 """Examine one file with one or several trained detectors, and give a careful answer with its evidence."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from unmask.data.recipe import Recipe
-from unmask.files import file_hash, printable
+from unmask.data.dataset import CropDataset
+from unmask.files import file_hash
+from unmask.inference import judge
+from unmask.inference.caveats import caveats_of
+from unmask.inference.evidence import with_heat, with_masks
 from unmask.inference.examination import Answer, Examination, Facts, Model, Person, Progress, Reason
+from unmask.inference.marks import marks_of
+from unmask.inference.models import model_of
 from unmask.inference.people import people_of
+from unmask.inference.reach import looks_of, outside
 from unmask.inference.reading import Reading, facts_of, facts_read, read_frames, versions
+from unmask.inference.refuse import CannotAnalyse, bits_of, check_crops, check_frames, refusal, track_refusal
 from unmask.inference.score import Score, Scorer
+from unmask.inference.trials import Outcome, track_scores, tried
 from unmask.media.crops import Crops
-from unmask.media.kinds import MediaError, first_line
+from unmask.media.kinds import MediaError
 from unmask.runs.run import Run
+
+UNREADABLE = (CannotAnalyse, MediaError, OSError, MemoryError)
 
 
 def nothing(fraction: float, text: str) -> None:
@@ -80,56 +91,142 @@ class Examiner:
         try:
             reading = read_frames(path, first.recipe)
             facts = facts_read(facts, reading, first.recipe)
-            progress(0.2, "searching for faces" if first.recipe.option == "faces" else "preparing the frames")
-            crops = cut(first.recipe, reading)
-        except (MediaError, OSError, MemoryError) as error:
-            return Inspection(Examination(Answer.CANNOT_ANALYSE, (refusal(error),), facts, versions=about), None, first)
+            check_frames(reading, facts, first)
+            progress(0.15, "searching for faces" if first.recipe.option == "faces" else "preparing the frames")
+            crops = first.recipe.cut(reading.frames, reading.numbers, reading.times)
+            check_crops(crops, first)
+        except UNREADABLE as error:
+            marks = marks_of(path, None) if facts.kind else ()
+            refused = Examination(Answer.CANNOT_ANALYSE, (refusal(error),), facts, marks=marks, versions=about)
+            return Inspection(refused, None, first)
         progress(0.5, "scoring")
         scored = first.score_crops(crops, self.calibration)
-        people = people_of(
-            scored, first.samples(crops), first.thresholds["video"], first.run.calibration(self.calibration)
-        )
-        models = tuple(self._model(scorer, scored) for scorer in self.scorers[:1])
-        answer, reasons = concluded(people)
+        case = Case(path, facts, reading, scored, first.samples(crops))
+        found = self._examined(case, progress)
         progress(1.0, "done")
-        return Inspection(Examination(answer, reasons, facts, models, people, versions=about), scored, first)
+        return Inspection(replace(found, versions=about), scored, first)
+
+    def _examined(self, case: "Case", progress: Progress) -> Examination:
+        """Collect the evidence about a file that was scored, and draw the conclusion."""
+        first, scored = self.scorers[0], case.scored
+        others = [self._other(scorer, case) for scorer in self.scorers[1:]]
+        models = (self._model(first, scored), *(other.model for other in others if other.model is not None))
+        progress(0.6, "scoring again after small changes" if self.trials else "comparing with the validation data")
+        outcomes = tried(first, case.reading, scored) if self.trials else []
+        doubts = self._doubts(models, others)
+        people = self._people(case, outcomes, others, doubts)
+        progress(0.8, "drawing heat maps" if self.explain else "reading marks")
+        if self.explain:
+            people = with_heat(people, first, case.samples)
+        for scorer, crops in [(first, scored.crops), *((other.scorer, other.crops) for other in others)]:
+            if scorer.run.kind == "segmenter" and crops is not None:
+                people = with_masks(people, scorer, crops)
+        answer, reasons = judge.concluded(people, doubts)
+        return Examination(
+            answer, reasons, case.facts, models, people,
+            trials=tuple(outcome.trial for outcome in outcomes),
+            marks=marks_of(case.path, case.reading.frames),
+            caveats=caveats_of(first, scored.crops, people, case.facts),
+        )  # fmt: skip
+
+    def _people(
+        self, case: "Case", outcomes: Sequence[Outcome], others: Sequence["Other"], doubts: Sequence[Reason]
+    ) -> tuple[Person, ...]:
+        """Return the people with their answers."""
+        first, crops = self.scorers[0], case.scored.crops
+        cut = first.thresholds["video"]
+        people = people_of(case.scored, case.samples, first.run.calibration(self.calibration))
+        measured = first.run.measured
+        looks = {} if measured is None else looks_of(first, crops, case.samples, bits_of(case.facts))
+        what = "face" if first.recipe.option == "faces" else "picture"
+        scores, judged = track_scores(case.scored, cut), list[Person]()
+        same = {other.name: other.tracks for other in others if other.tracks is not None}
+        general = [doubt for doubt in doubts if not (doubt.code == "runs_disagree" and same)]
+        for person in people:
+            track = person.number - 1
+            above = scores[track].above
+            own = [
+                track_refusal(crops, track, first),
+                judge.unstable(track, person.score, above, outcomes),
+                judge.track_disagreement(track, above, same),
+            ]
+            reasons = [*general, *(reason for reason in own if reason is not None)]
+            reasons += [] if measured is None else outside(looks[track], measured, what)
+            judged.append(judge.judged(person, above, reasons))
+        return tuple(judged)
+
+    def _other(self, scorer: Scorer, case: "Case") -> "Other":
+        """Score a file with another run, on the same crops if its recipe is the same."""
+        first = self.scorers[0]
+        same = scorer.recipe.describe() == first.recipe.describe()
+        try:
+            if same:
+                crops = case.scored.crops
+            else:
+                reading = read_frames(case.path, scorer.recipe)
+                check_frames(reading, case.facts, scorer)
+                crops = scorer.recipe.cut(reading.frames, reading.numbers, reading.times)
+            check_crops(crops, scorer)
+        except UNREADABLE as error:
+            return Other(scorer, failure=refusal(error).text)
+        scored = scorer.score_crops(crops, self.calibration)
+        tracks = {track: one.above for track, one in track_scores(scored, scorer.thresholds["video"]).items()}
+        return Other(scorer, self._model(scorer, scored), crops, tracks if same else None)
 
     def _model(self, scorer: Scorer, scored: Score) -> Model:
-        run = scorer.run
-        return Model(
-            run=printable(str(run.folder)),
-            name=f"{run.name}, trained on {run.config['data']['name']}",
-            weights=file_hash(run.checkpoint),
-            score=scored.probability,
-            calibrated=scored.calibrated,
-            calibration=self.calibration,
-            threshold=scored.threshold,
-            above_threshold=scored.above_threshold,
-        )
+        return model_of(scorer, scored, self.calibration, self._weights[self.scorers.index(scorer)])
+
+    @cached_property
+    def _weights(self) -> list[str]:
+        """The SHA-256 of the checkpoint of each run."""
+        return [file_hash(Path(scorer.run.checkpoint)) for scorer in self.scorers]
+
+    def _doubts(self, models: Sequence[Model], others: Sequence["Other"]) -> list[Reason]:
+        """Return why no answer for the file as a whole can be relied on."""
+        found = [
+            Reason("unreliable_run", f"{scorer.run.name}: {remark}")
+            for scorer in self.scorers
+            for remark in scorer.run.remarks
+        ]
+        found += [
+            Reason("run_failed", f"{other.name} could not score the file: {other.failure}")
+            for other in others
+            if other.model is None
+        ]
+        clash = judge.disagreement(models)
+        return found + ([] if clash is None else [clash])
 
 
-def cut(recipe: Recipe, reading: Reading) -> Crops:
-    """Return the crops that a recipe takes from decoded frames.
+@dataclass(frozen=True)
+class Case:
+    """A file that was scored by the first run."""
 
-    Raises:
-        MediaError: no face is found.
+    path: Path
+    facts: Facts
+    reading: Reading
+    scored: Score
+    samples: CropDataset
+
+
+@dataclass(frozen=True)
+class Other:
+    """The result of another run.
+
+    Attributes:
+        scorer: the run.
+        model: its result; None if it could not score the file.
+        crops: its crops.
+        tracks: whether the score of each track is above its threshold; None if the crops differ from the first run's.
+        failure: why it could not score the file.
     """
-    return recipe.cut(reading.frames, reading.numbers, reading.times)
 
+    scorer: Scorer
+    model: Model | None = None
+    crops: Crops | None = None
+    tracks: dict[int, bool] | None = None
+    failure: str = ""
 
-def refusal(error: BaseException) -> Reason:
-    """Return why a file cannot be analysed."""
-    text = first_line(error)
-    return Reason("no_face" if text.startswith("no face found") else "unreadable", text)
-
-
-def concluded(people: Sequence[Person]) -> tuple[Answer, tuple[Reason, ...]]:
-    """Return the answer for a file, and the reasons for it, from the answers for its people."""
-    answers = {person.answer for person in people}
-    for answer in (Answer.SIGNS, Answer.INCONCLUSIVE):
-        if answer in answers:
-            return answer, tuple(reason for person in people if person.answer is answer for reason in person.reasons)
-    return Answer.NO_SIGNS, ()
-
-
-__all__ = ["Examiner", "Facts", "Inspection"]
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self.scorer.run.name

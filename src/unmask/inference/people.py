@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from unmask.data.dataset import CropDataset
 from unmask.inference.examination import Answer, Moment, Person
 from unmask.inference.score import Score
-from unmask.media.crops import Crops
 from unmask.metrics import detection
 from unmask.metrics.calibrate import Calibration
 
@@ -17,28 +16,28 @@ SIDE = 192  # px: crops are shown at most this large
 QUALITY = 85
 
 
-def people_of(scored: Score, samples: CropDataset, cut: float, calibration: Calibration | None) -> tuple[Person, ...]:
-    """Return a person for each track that was scored, the main face first, with a score but no reasons yet.
+def people_of(scored: Score, samples: CropDataset, calibration: Calibration | None) -> tuple[Person, ...]:
+    """Return a person for each track that was scored, the main face first, without an answer yet.
 
     Args:
         scored: the scores of the file.
         samples: the samples to which the rows of the prediction table belong.
-        cut: the run's threshold for videos and pictures, a logit.
         calibration: the map to calibrated probabilities.
     """
     rows = detection.frames(scored.predictions).reset_index(drop=True)
     people = []
-    for track in detection.tracks(rows).itertuples(index=False):
-        score, of_track = float(track.score), rows[rows["track"] == track.track]
-        box = scored.crops.box[scored.crops.track == track.track]
+    tracks = detection.tracks(rows)
+    for track, score, prob in zip(tracks["track"], tracks["score"], tracks["prob"], strict=True):
+        of_track = rows[rows["track"] == track]
+        box = scored.crops.box[scored.crops.track == track]
         sides = np.minimum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
         left, top, right, bottom = box.mean(0).tolist()
         people.append(
             Person(
-                number=int(track.track) + 1,
-                answer=Answer.SIGNS if score > cut else Answer.NO_SIGNS,
-                score=float(track.prob),
-                calibrated=None if calibration is None else float(calibration(score)),
+                number=int(track) + 1,
+                answer=Answer.INCONCLUSIVE,  # until `judge.judged` gives the answer
+                score=float(prob),
+                calibrated=None if calibration is None else float(calibration(float(score))),
                 box=(left, top, right, bottom),
                 side=float(np.median(sides)),
                 moments=_moments(of_track, samples),
@@ -55,11 +54,11 @@ def shown_rows(rows: pd.DataFrame) -> list[int]:
 
 def _moments(rows: pd.DataFrame, samples: CropDataset) -> tuple[Moment, ...]:
     shown = set(shown_rows(rows))
+    rows = rows.sort_values(["time", "frame"], kind="stable")
     moments = []
-    for row in rows.sort_values(["time", "frame"], kind="stable").itertuples():
-        crop = encode(first_frame(samples, int(row.Index))) if row.Index in shown else b""
-        time = float(row.time) if np.isfinite(row.time) else 0.0
-        moments.append(Moment(time, int(row.frame), float(row.prob), crop))
+    for index, time, frame, prob in zip(rows.index, rows["time"], rows["frame"], rows["prob"], strict=True):
+        crop = encode(first_frame(samples, int(index))) if index in shown else b""
+        moments.append(Moment(float(time) if np.isfinite(time) else 0.0, int(frame), float(prob), crop))
     return tuple(moments)
 
 
@@ -79,8 +78,3 @@ def encode(picture: NDArray[np.uint8], lossless: bool = False) -> bytes:
     if lossless:
         return cv2.imencode(".png", picture)[1].tobytes()
     return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
-
-
-def is_still(crops: Crops) -> bool:
-    """Return whether all crops are from one frame."""
-    return len(np.unique(crops.frame)) == 1

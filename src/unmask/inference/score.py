@@ -131,6 +131,10 @@ class Scorer:
         store = MemoryStore({"file": crops})
         return CropDataset(store, store.items, self.run.build("data.sampling"))
 
+    def frames_read(self, crops: Crops) -> NDArray[np.int64]:
+        """Return the numbers of the frames of these crops that the detector reads, in order."""
+        return np.unique(crops.frame[self.samples(crops).positions()])
+
     def _predictions(self, samples: CropDataset) -> pd.DataFrame:
         """Return the prediction table of one file, with one row per sample."""
         run = self.run

@@ -130,6 +130,10 @@ class WholePictures:
             raise MediaError(NO_VIDEO)
         return self._crops([self._see(at, frame, len(frames)) for at, frame in enumerate(frames)], numbers, times)
 
+    def recut(self, frame: NDArray[np.uint8], box: Array, landmarks: Array) -> NDArray[np.uint8]:
+        """Return the stored picture [S, S, 3] of a frame [H, W, 3]; `box` and `landmarks` are not used."""
+        return self._fit(frame)
+
     def _crops(self, seen: "Sequence[_Seen]", numbers: NDArray[np.int64], times: NDArray[np.float64]) -> Crops:
         count, (height, width) = len(seen), seen[0].size
         return Crops(

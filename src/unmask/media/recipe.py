@@ -192,6 +192,10 @@ class FaceCrops:
             pixels=np.stack(pixels).transpose(0, 3, 1, 2),  # [N, S, S, 3] -> [N, 3, S, S]
         )
 
+    def recut(self, frame: NDArray[np.uint8], box: Array, landmarks: Array) -> NDArray[np.uint8]:
+        """Return the crop [S, S, 3] of a face whose box [4] and landmarks [5, 2] in a frame [H, W, 3] are known, px."""
+        return self._warp(frame, box, landmarks)
+
     def _warp(self, frame: NDArray[np.uint8], box: Array, landmarks: Array) -> NDArray[np.uint8]:
         return warp(frame, self.matrix(box, landmarks), self.crop_size)
 

@@ -1,6 +1,19 @@
-"""The interface of networks with a per-frame encoder. Features of a frozen encoder can be computed once and cached."""
+"""The interfaces of networks with features. Features of a frozen per-frame encoder can be computed once and cached."""
+
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
+
+
+@runtime_checkable
+class Encoding(Protocol):
+    """A network that classifies features."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the features [B, F] of frames [B, 3, H, W], or [B, F] or [B, T, F] of clips [B, T, 3, H, W]."""
+
+    def head(self, features: Tensor) -> Tensor:
+        """Return the logits [B] of features."""
 
 
 class EncodedNetwork(nn.Module):

@@ -79,6 +79,21 @@ class OnFiles(Levels, Protocol):
         """
 
 
+@runtime_checkable
+class OnFrames(Levels, Protocol):
+    """A perturbation of decoded frames, before faces are cropped. It also moves the points of the frame."""
+
+    def frame(self, frame: NDArray[np.uint8], level: int) -> NDArray[np.uint8]:
+        """Return the perturbed frame, uint8 [H, W, 3] -> [h, w, 3]; `frame` itself at level 0.
+
+        Raises:
+            ValueError: there is no such level.
+        """
+
+    def moved(self, points: NDArray[np.float32], level: int) -> NDArray[np.float32]:
+        """Return where points [..., 2] of the frame, (x, y) in px, are in the perturbed frame."""
+
+
 def chosen(levels: Sequence[T], level: int) -> T:
     """Return the setting of a level, counted from 1.
 

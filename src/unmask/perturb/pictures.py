@@ -56,6 +56,14 @@ class Jpeg:
         """Encode and decode each crop [N, 3, S, S]."""
         return each(x, lambda picture: saved(picture, "JPEG", **chosen(self.levels, level))) if level else x
 
+    def frame(self, frame: Frame, level: int) -> Frame:
+        """Encode and decode a frame [H, W, 3]."""
+        return _pixels(saved(_image(frame), "JPEG", **chosen(self.levels, level))) if level else frame
+
+    def moved(self, points: NDArray[np.float32], level: int) -> NDArray[np.float32]:
+        """Return the points [..., 2] themselves: a JPEG has the same size."""
+        return points
+
     def file(self, path: Path, level: int, folder: Path) -> Path:
         """Write `NAME.jpg`; see `OnFiles.file`."""
         return _write(_read(path), path, folder, "JPEG", **chosen(self.levels, level)) if level else path
@@ -144,6 +152,14 @@ class Resize:
         """Shrink each crop [N, 3, S, S], and enlarge it to its original size with the same filter."""
         return each(x, lambda picture: self._small(picture, level).resize(picture.size, self._filter)) if level else x
 
+    def frame(self, frame: Frame, level: int) -> Frame:
+        """Shrink a frame [H, W, 3] -> [h, w, 3]."""
+        return _pixels(self._small(_image(frame), level)) if level else frame
+
+    def moved(self, points: NDArray[np.float32], level: int) -> NDArray[np.float32]:
+        """Return where points [..., 2] of a frame are in the smaller frame, px."""
+        return np.asarray(points * np.float32(chosen(self.levels, level))) if level else points
+
     def file(self, path: Path, level: int, folder: Path) -> Path:
         """Write `NAME.png`, smaller than the original; see `OnFiles.file`."""
         return _write(self._small(_read(path), level), path, folder, "PNG") if level else path
@@ -213,6 +229,14 @@ class Screenshot:
         bilinear = Image.Resampling.BILINEAR
         return each(x, lambda picture: self._captured(picture, level).resize(picture.size, bilinear)) if level else x
 
+    def frame(self, frame: Frame, level: int) -> Frame:
+        """Simulate a screenshot of a frame [H, W, 3] -> [h, w, 3]."""
+        return _pixels(self._captured(_image(frame), level)) if level else frame
+
+    def moved(self, points: NDArray[np.float32], level: int) -> NDArray[np.float32]:
+        """Return where points [..., 2] of a frame are in the screenshot, px."""
+        return np.asarray(points * np.float32(chosen(self.levels, level)) - self.border) if level else points
+
     def file(self, path: Path, level: int, folder: Path) -> Path:
         """Write `NAME.png`, whose size differs from the original's; see `OnFiles.file`."""
         return _write(self._captured(_read(path), level), path, folder, "PNG") if level else path
@@ -267,6 +291,10 @@ def _read(path: Path) -> Image.Image:
 
 def _image(frame: Frame) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(frame))
+
+
+def _pixels(picture: Image.Image) -> Frame:
+    return np.asarray(picture, np.uint8)
 
 
 def _scaled(picture: Image.Image, factor: float, how: Image.Resampling) -> Image.Image:

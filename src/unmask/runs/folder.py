@@ -7,6 +7,7 @@ from pathlib import Path
 
 from unmask.data.duplicates import DUPLICATES
 from unmask.files import remove_made
+from unmask.runs.measured import CLOUD
 
 GENERATION = "generation.json"  # metrics of samples or swaps, which `unmask evaluate` writes
 LOG = "train.log"  # Hydra's log: one line per epoch, and all messages of the run
@@ -14,7 +15,7 @@ HYDRA = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", LOG
 # Files that a run writes outside of .hydra; `rerun=true` removes only these files.
 MADE = (
     "metrics.json", "metrics.csv", GENERATION, "nearest.png", "predictions-*.parquet", "report.html", DUPLICATES,
-    "output.log",
+    "output.log", CLOUD,
     "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/frozen.ckpt",
     "checkpoints/*.ckpt.*.tmp",
     "explain/[0-9]*.png", "explain/explain.json", "feature_maps/[0-9]*.png", "feature_maps/feature_maps.json",

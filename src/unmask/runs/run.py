@@ -24,6 +24,7 @@ from unmask.runs.checkpoints import ElementBudget, best_of, load_weights
 from unmask.runs.errors import RunError
 from unmask.runs.figures import figures_of
 from unmask.runs.identity import seedless_id
+from unmask.runs.measured import Measured, read_measured
 from unmask.runs.predictions import predictions_path, read_predictions
 from unmask.runs.summary import Summary, summarize
 
@@ -180,6 +181,15 @@ class Run:
             raise ValueError(f"calibration={name}: expected one of none, {', '.join(CALIBRATIONS)}")
         known = self.metrics.get("calibration") or {}
         return CALIBRATIONS[name].from_settings(known[name]) if name in known else None
+
+    @property
+    def measured(self) -> Measured | None:
+        """The range of inputs in which the detector was measured; None if it is not known.
+
+        Raises:
+            RunError: the stored range is damaged.
+        """
+        return read_measured(self.folder, self.metrics)
 
     @property
     def checkpoint(self) -> Path:

@@ -1,0 +1,86 @@
+"""Add heat maps and masks to the moments of people."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unmask.data.dataset import CropDataset
+from unmask.data.pixels import to_float
+from unmask.inference.examination import Person
+from unmask.inference.people import encode, first_frame
+from unmask.inference.score import Scorer
+from unmask.media.crops import Crops
+
+EXPLAINED = 6  # people with the highest scores who get heat maps
+
+
+def with_heat(people: Sequence[Person], scorer: Scorer, samples: CropDataset) -> tuple[Person, ...]:
+    """Add the heat map of the moment with the highest score of each person; see `explain.gradcam`."""
+    from unmask.explain.gradcam import heat_maps, overlay  # imported here, because it is not always needed
+
+    found = dict[int, tuple[int, bytes]]()
+    for person in _highest(people):
+        at, row = _best(person, samples)
+        x = to_float(samples.pixels([row]), scorer.run.build("data.loader").image_size)
+        try:
+            heat = heat_maps(scorer.network, x)[0]
+        except ValueError:  # the network has no layer with a spatial output
+            return tuple(people)
+        heat = heat[0] if heat.ndim == 3 else heat
+        found[person.number] = at, encode(overlay(first_frame(samples, row), heat))
+    return tuple(
+        _changed(person, found[person.number][0], heat=found[person.number][1]) if person.number in found else person
+        for person in people
+    )
+
+
+def with_masks(people: Sequence[Person], scorer: Scorer, crops: Crops) -> tuple[Person, ...]:
+    """Add the area that a localising run calls manipulated to the moment with the highest score of each person.
+
+    Args:
+        people: the people.
+        scorer: a run of the kind `segmenter`.
+        crops: its crops of the same file; a person whose frame it did not crop gets no mask.
+    """
+    samples, done = scorer.samples(crops), list[Person]()
+    chosen = {person.number for person in _highest(people)}
+    for person in people:
+        best = max(person.moments, key=lambda moment: moment.score)
+        table = samples.table
+        rows = np.flatnonzero((table["track"] == person.number - 1) & (table["frame"] == best.frame))
+        if person.number not in chosen or not len(rows):
+            done.append(person)
+            continue
+        mask = encode(mask_of(scorer, samples, int(rows[0])), lossless=True)
+        done.append(_changed(person, person.moments.index(best), mask=mask))
+    return tuple(done)
+
+
+@torch.inference_mode()
+def mask_of(scorer: Scorer, samples: CropDataset, row: int) -> NDArray[np.uint8]:
+    """Return the probability of each pixel of a sample to be manipulated, 0 to 255 [H, W]."""
+    size = scorer.run.build("data.loader").image_size
+    found = scorer.network(to_float(samples.pixels([row]), size))
+    return np.asarray((255 * found[0, 0].float().sigmoid()).round().to(torch.uint8).numpy())
+
+
+def _highest(people: Sequence[Person]) -> list[Person]:
+    return sorted(people, key=lambda person: -person.score)[:EXPLAINED]
+
+
+def _best(person: Person, samples: CropDataset) -> tuple[int, int]:
+    """Return which moment of a person has the highest score, and the row of its sample."""
+    at = int(np.argmax([moment.score for moment in person.moments]))
+    rows = np.flatnonzero((samples.table["track"] == person.number - 1).to_numpy())
+    ordered = samples.table.iloc[rows].assign(row=rows).sort_values(["time", "frame"], kind="stable")["row"]
+    return at, int(ordered.iloc[at])
+
+
+def _changed(person: Person, at: int, heat: bytes = b"", mask: bytes = b"") -> Person:
+    """Add a heat map or a mask to one moment."""
+    old = person.moments[at]
+    new = replace(old, heat=heat or old.heat, mask=mask or old.mask)
+    return replace(person, moments=(*person.moments[:at], new, *person.moments[at + 1 :]))

@@ -1,0 +1,80 @@
+"""Draw the conclusion: the answer for each person and for the file, with the reasons for it. Pure functions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from unmask.inference.examination import Answer, Model, Person, Reason
+from unmask.inference.trials import Outcome, flips
+
+
+def judged(person: Person, above: bool, doubts: Sequence[Reason]) -> Person:
+    """Give a person the answer: inconclusive if there are doubts, else signs or no signs by the threshold."""
+    if doubts:
+        return replace(person, answer=Answer.INCONCLUSIVE, reasons=tuple(doubts))
+    return replace(person, answer=Answer.SIGNS if above else Answer.NO_SIGNS, reasons=())
+
+
+def unstable(track: int, score: float, above: bool, outcomes: Sequence[Outcome]) -> Reason | None:
+    """Return that the score of a track moves to the other side of the threshold after a small change; None if not."""
+    scores = [outcome.scores[track] for outcome in outcomes if track in outcome.scores]
+    if not flips(above, [one.above for one in scores]):
+        return None
+    changed = [outcome.trial.name for outcome in outcomes if track in outcome.scores]
+    causes = " and ".join(name for name, one in zip(changed, scores, strict=True) if one.above is not above)
+    values = [score, *(one.prob for one in scores)]
+    return Reason(
+        "unstable",
+        f"the score moves to the other side of the threshold if the file is {causes}; the scores range from "
+        f"{min(values):.2f} to {max(values):.2f}",
+    )
+
+
+def disagreement(models: Sequence[Model]) -> Reason | None:
+    """Return that another run is on the other side of its threshold than the first; None if all agree."""
+    others = [model for model in models[1:] if model.above_threshold is not models[0].above_threshold]
+    if not others:
+        return None
+    said = " and ".join(f"{model.name} ({_side(model)})" for model in others)
+    return Reason("runs_disagree", f"the runs disagree: {models[0].name} ({_side(models[0])}), but {said}")
+
+
+def _side(model: Model) -> str:
+    return f"{model.score:.2f}, {'above' if model.above_threshold else 'below'} its threshold of {model.threshold:.2f}"
+
+
+def track_disagreement(track: int, above: bool, others: Mapping[str, Mapping[int, bool]]) -> Reason | None:
+    """Return that another run decides differently on the same face; None if all agree.
+
+    Args:
+        track: the face.
+        above: whether its score in the first run is above the threshold.
+        others: for each other run with the same crops, by name, whether the score of each track is above its threshold.
+    """
+    names = [name for name, tracks in others.items() if tracks.get(track, above) is not above]
+    if not names:
+        return None
+    return Reason("runs_disagree", f"{' and '.join(names)} decide{'s' if len(names) == 1 else ''} differently")
+
+
+def concluded(people: Sequence[Person], doubts: Sequence[Reason] = ()) -> tuple[Answer, tuple[Reason, ...]]:
+    """Return the answer for a file, and the reasons for it.
+
+    A doubt about the file makes it inconclusive. Otherwise, one person with signs of manipulation is enough for signs,
+    and one inconclusive person is enough for inconclusive.
+
+    Args:
+        people: the people, with their answers.
+        doubts: reasons that concern the file as a whole.
+    """
+    if doubts:
+        return Answer.INCONCLUSIVE, tuple(doubts)
+    answers = {person.answer for person in people}
+    if Answer.SIGNS in answers:
+        return Answer.SIGNS, ()
+    if Answer.INCONCLUSIVE not in answers:
+        return Answer.NO_SIGNS, ()
+    several, reasons = len(people) > 1, list[Reason]()
+    for person in people:
+        for reason in person.reasons:
+            reasons.append(replace(reason, text=f"face {person.number}: {reason.text}") if several else reason)
+    return Answer.INCONCLUSIVE, tuple(reasons)
