@@ -23,6 +23,9 @@ CRASHED = Problem(
     code="crashed",
     message="The file made the program that reads it crash. It may be damaged, or made to do harm.",
 )
+UNAVAILABLE = Problem(
+    code="unavailable", message="The program that reads files cannot be started at the moment.", retry_after=30
+)
 
 
 class StartError(ValueError):
@@ -161,7 +164,9 @@ class Pool:
             if job is None:
                 continue
             began = time.monotonic()
-            outcome = await self._examine(one, job)
+            if not one.alive:  # it ended while it had nothing to do, which is not the file's fault
+                one = await self._replaced(one)
+            outcome = UNAVAILABLE if one is None else await self._examine(one, job)
             job.seconds = time.monotonic() - began
             self.desk.end(job, outcome)
             self._observe(job)
