@@ -38,14 +38,14 @@ def main(cfg: DictConfig) -> None:
     """Run `unmask serve`."""
     try:
         from unmask.web.child import Setup
-        from unmask.web.loading import load_runs
+        from unmask.web.loading import IMPORTS, load_runs
         from unmask.web.server import Address, default_spool, run
     except ImportError as error:
         raise ValueError(f"{EXTRA} ({error})") from None
     settings = resolved(cfg)
     folders = folders_of(settings["run"])
-    how = {key: settings[key] for key in ("calibration", "trials", "explain")}
-    setup = Setup(partial(load_runs, folders, **how), folders, build(settings["limits"]))
+    load = partial(load_runs, folders, settings["calibration"], settings["trials"], settings["heatmaps"])
+    setup = Setup(load, folders, build(settings["limits"]), IMPORTS)
     address = Address(settings["host"], settings["port"], tuple(settings["hosts"]))
     spool = Path(settings["spool"]) if settings["spool"] else default_spool()
     run(setup, address, settings["processes"], spool, settings["proxies"])

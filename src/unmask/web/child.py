@@ -8,8 +8,10 @@ run code. Parent to child: the path of a file, or an empty message, which cancel
 import json
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
@@ -51,11 +53,14 @@ class Setup:
         load: loads the detectors; must be picklable.
         readable: files and folders that the process reads, such as the run folders and the folder of the uploads.
         limits: the limits.
+        imports: modules that write temporary files or start programs when they are imported; they are imported before
+            the process is confined. They must not start threads, which would stay unconfined.
     """
 
     load: Callable[[], Loaded]
     readable: tuple[Path, ...]
     limits: Limits
+    imports: tuple[str, ...] = ()
 
 
 class Cancelled(BaseException):
@@ -75,6 +80,9 @@ def serve(pipe: Connection, setup: Setup) -> None:
     for stream in (0, 1, 2):
         os.dup2(null, stream)
     try:
+        for module in setup.imports:
+            import_module(module)
+        tempfile.tempdir = os.curdir  # some packages ask for it; nothing can be written from now on
         in_force = sandbox.confine([*sandbox.system_paths(), *setup.readable])
         from unmask.media import probe  # noqa: F401  # slow; `check` would import it during the first file
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from unmask.data.recipe import Recipe
     from unmask.runs.run import Run
 
+#: Imported before a child process is confined: CUDA's bindings, which PyTorch imports, start the C compiler.
+IMPORTS = ("torchvision",)
+
 
 def load_runs(folders: Sequence[Path], calibration: str, trials: bool, explain: bool) -> Loaded:
     """Load the detectors of these run folders, weights included, so that the first file does not wait for them.

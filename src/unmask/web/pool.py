@@ -4,6 +4,7 @@ import asyncio
 import json
 import multiprocessing
 import threading
+from concurrent.futures import CancelledError
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -84,7 +85,7 @@ def _receive(pipe: Connection, inbox: "asyncio.Queue[dict[str, Any] | None]", lo
             message = None
         try:
             asyncio.run_coroutine_threadsafe(inbox.put(message), loop).result()
-        except RuntimeError:  # the loop is closed
+        except (RuntimeError, CancelledError):  # the loop is closed
             break
     pipe.close()
 
@@ -123,11 +124,13 @@ class Pool:
         return [one.process.pid for one in self._children if one.process.pid is not None]
 
     async def start(self) -> None:
-        """Start the processes, and wait for the first one.
+        """Start the processes, and wait for the first one; do nothing if they have been started.
 
         Raises:
             StartError: it could not load the detectors.
         """
+        if self._tasks:
+            return
         first = await self._started()
         self._tasks = [asyncio.create_task(self._work(first if number == 0 else None)) for number in range(self.size)]
 
@@ -136,6 +139,7 @@ class Pool:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
         for one in self._children:
             one.stop()
         self._children.clear()

@@ -1,12 +1,13 @@
 """Run the application with uvicorn: where it listens, its token and its log."""
 
+import asyncio
 import ipaddress
 import logging
 import os
 import secrets
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
@@ -99,13 +100,25 @@ def run(setup: Setup, address: Address, size: int, spool: Path, trusted: Sequenc
     """
     token = token_for(address)
     kept = Spool(spool)
-    setup = Setup(setup.load, (*setup.readable, kept.folder), setup.limits)
-    app = create_app(Server(setup, kept, report, size), address.names, token)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    setup = replace(setup, readable=(*setup.readable, kept.folder))
+    server = Server(setup, kept, report, size)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    logging.getLogger("unmask.web").setLevel(logging.INFO)
     settings = uvicorn.Config(
-        app, host=address.host, port=address.port, access_log=False, log_level="warning", server_header=False,
-        limit_concurrency=CONNECTIONS, timeout_keep_alive=15, timeout_graceful_shutdown=5, ws="none",
-        proxy_headers=bool(trusted), forwarded_allow_ips=list(trusted),
+        create_app(server, address.names, token), host=address.host, port=address.port, access_log=False,
+        log_config=None, server_header=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=15,
+        timeout_graceful_shutdown=5, ws="none", proxy_headers=bool(trusted), forwarded_allow_ips=list(trusted),
     )  # fmt: skip
-    say(f"loading the detectors; then open http://{address.host}:{address.port} (Ctrl-C stops)")
-    uvicorn.Server(settings).run()
+    asyncio.run(_serve(server, uvicorn.Server(settings), f"http://{address.host}:{address.port}"))
+
+
+async def _serve(server: Server, listener: uvicorn.Server, url: str) -> None:
+    """Load the detectors before the port is opened, so that an error is reported like that of any verb."""
+    say("loading the detectors")
+    try:
+        await server.pool.start()
+        say(f"open {url} (Ctrl-C stops)")
+        await listener.serve()
+    finally:
+        await server.pool.stop()
+        server.spool.close()

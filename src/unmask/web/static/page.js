@@ -1,13 +1,18 @@
 // Files from drop to answer.
 
 import { Refused, about, follow, forgetPictures, remove, upload, useToken } from "./api.js";
-import { announce, bytes, el } from "./dom.js";
+import { announce, bytes, clock, el, sentence } from "./dom.js";
 import { WORDS, result } from "./result.js";
 
 const AT_ONCE = 2; // files that are sent or examined at once; the others wait in this page
 const byId = (id) => document.getElementById(id);
 const waiting = [];
 let running = 0, limits = null;
+
+function short(facts) {
+  const parts = [facts.kind ?? "file", facts.width ? `${facts.width} × ${facts.height} pixels` : null, facts.duration === null ? null : clock(facts.duration), bytes(facts.size)];
+  return sentence(parts.filter((part) => part !== null).join(", ")).slice(0, -1);
+}
 
 class Card {
   constructor(file) {
@@ -35,8 +40,7 @@ class Card {
     let told = 0;
     const state = await follow(this.job, (found) => {
       const ahead = found.place === null ? "" : found.place === 0 ? "Next in line" : `${found.place} files are ahead`;
-      const doing = found.doing.charAt(0).toUpperCase() + found.doing.slice(1);
-      this.tell(found.state === "waiting" ? ahead : doing, 0.15 + 0.85 * found.fraction);
+      this.tell(found.state === "waiting" ? ahead : sentence(found.doing).slice(0, -1), 0.15 + 0.85 * found.fraction);
       if (found.fraction >= told + 0.25) announce(`${this.file.name}: ${Math.round(100 * (told = found.fraction))} percent`);
     }, this.stop.signal);
     if (state.problem) throw new Refused(422, state.problem);
@@ -59,12 +63,14 @@ class Card {
   show(found) {
     const [words] = WORDS[found.answer];
     const { node, title } = result(this.job.id, found);
+    const chip = el("span", { class: `chip${found.answer === "signs of manipulation" ? " signs" : ""}`, hidden: true }, words);
     const toggle = el("button", { type: "button", "aria-expanded": "true", onclick: () => {
       node.hidden = !node.hidden;
+      chip.hidden = !node.hidden;
       toggle.setAttribute("aria-expanded", String(!node.hidden));
     } }, this.file.name);
     this.name.replaceChildren(toggle);
-    this.state.replaceChildren(el("span", { class: `chip${found.answer === "signs of manipulation" ? " signs" : ""}` }, words));
+    this.state.replaceChildren(short(found.facts), " ", chip);
     this.bar.remove();
     this.button.firstChild.textContent = "Remove";
     this.node.append(node);
@@ -97,7 +103,7 @@ class Card {
   }
 }
 
-const arrange = () => byId("drop").classList.toggle("small", byId("files").childElementCount > 0);
+const arrange = () => document.body.classList.toggle("busy", byId("files").childElementCount > 0);
 
 function add(files) {
   for (const file of files) {
@@ -138,7 +144,7 @@ async function begin() {
     limits = found.limits;
     byId("access").hidden = true;
     byId("drop").hidden = false;
-    byId("engine").textContent = found.models.map((model) => model.name).join(", ");
+    byId("engine").textContent = `Detector: ${found.models.map((model) => model.name).join(", ")}`;
     byId("demo").hidden = !found.models.some((model) => model.demo);
     byId("allowed").textContent = `Photos and videos, up to ${limits.upload} MB and ${Math.round(limits.duration / 60)} minutes`;
     byId("keep").textContent = `${Math.max(1, Math.round(limits.keep / 60))} minutes`;

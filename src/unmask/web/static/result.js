@@ -1,7 +1,7 @@
 // The answer for one file: verdict, what it does not tell, people, timeline, details.
 
 import { picture, report } from "./api.js";
-import { bytes, clock, el, hundred } from "./dom.js";
+import { bytes, clock, el, hundred, sentence } from "./dom.js";
 import { faces, timeline } from "./timeline.js";
 
 const KINDS = [["crop", "The face as the detector sees it"], ["heat", "Where it looked: warm colours count most"], ["mask", "What it marks as changed"]];
@@ -28,14 +28,14 @@ function scale(model, answer) {
 function verdict(found, title) {
   const [, words] = WORDS[found.answer];
   const model = found.models[0];
-  const caveats = [...new Set([...found.caveats, ...found.not_proof])];
   return el("div", { class: "verdict" },
     el("div", {}, title, el("p", {}, words),
-      found.reasons.length ? el("ul", { class: "reasons" }, found.reasons.map((reason) => el("li", {}, reason.text))) : null,
+      found.reasons.length ? el("ul", { class: "reasons" }, found.reasons.map((reason) => el("li", {}, sentence(reason.text)))) : null,
       found.marks.length ? el("p", {}, el("strong", {}, "Marks in the file: "), found.marks.join(" ")) : null,
       model && model.score !== null ? scale(model, found.answer) : null),
     el("aside", { class: "limits", "aria-label": "What this does not tell you" },
-      el("h3", {}, "What this does not tell you"), el("ul", {}, caveats.map((text) => el("li", {}, text)))));
+      el("h3", {}, "What this does not tell you"), el("ul", {}, found.not_proof.map((text) => el("li", {}, text))),
+      found.caveats.length ? more("For this file", el("ul", {}, found.caveats.map((text) => el("li", {}, text)))) : null));
 }
 
 function portrait(job, person) {
@@ -58,18 +58,19 @@ function evidence(job, found) {
     seen.show(0);
     place.replaceChildren(el("div", { class: "look still" }, el("div", { class: "seen" }, seen.nodes)));
   };
-  show(found.people[0]);
+  const first = found.people.reduce((a, b) => ((b.score ?? 0) > (a.score ?? 0) ? b : a));
+  show(first);
   const several = found.people.length > 1;
-  const choice = el("fieldset", { class: "people" }, el("legend", { class: "unseen" }, "Person to show"),
-    found.people.map((person, at) => el("label", { class: "person" },
-      el("input", { type: "radio", name: `person-${job}`, checked: at === 0, onchange: () => show(person) }),
+  const choice = el("fieldset", { class: "people" }, el("legend", { class: "unseen" }, "Face to show"),
+    found.people.map((person) => el("label", { class: "person" },
+      el("input", { type: "radio", name: `person-${job}`, checked: person === first, onchange: () => show(person) }),
       portrait(job, person),
-      el("span", {}, el("strong", {}, `Person ${person.number}`),
+      el("span", {}, el("strong", {}, `Face ${person.number}`),
         el("span", { class: isSigns(person.answer) ? "signs" : null }, WORDS[person.answer][0]),
         el("span", { class: "quiet num" }, `score ${hundred(person.score)}`)))));
   const video = found.people.some((person) => person.moments.length > 1);
   return el("section", { class: "block", "aria-label": "Evidence" },
-    el("h3", {}, several ? "Compare people" : video ? "Over time" : "What the detector looked at"), several ? choice : null, place);
+    el("h3", {}, several ? "Compare the faces" : video ? "Over time" : "What the detector looked at"), several ? choice : null, place);
 }
 
 function more(title, ...content) {

@@ -70,7 +70,7 @@ export function faces(job, person, kinds) {
       const url = await picture(job, person.number, at, frame.kind).catch(() => null);
       if (url === null || frame.at !== at) continue;
       frame.image.src = url;
-      frame.image.alt = `${frame.words}, person ${person.number}${moment.time === null ? "" : ` at ${clock(moment.time)}`}`;
+      frame.image.alt = `${frame.words}, face ${person.number}${moment.time === null ? "" : ` at ${clock(moment.time)}`}`;
       frame.image.hidden = false;
       frame.none.remove();
     }
@@ -91,7 +91,7 @@ export function timeline(job, person, others, threshold, kinds) {
   const when = el("p", { class: "when num" });
   const slider = el("input", {
     class: "scrub", type: "range", min: 0, max: moments.length - 1, step: 1, value: chosen,
-    "aria-label": `Moment in the video, person ${person.number}`,
+    "aria-label": `Moment in the video, face ${person.number}`,
     oninput: () => choose(Number(slider.value)),
   });
   function choose(at) {
@@ -114,6 +114,6 @@ export function timeline(job, person, others, threshold, kinds) {
   requestAnimationFrame(() => choose(chosen));
   return el("div", { class: "look" },
     el("div", {}, chart, slider, el("p", { class: "quiet" }, summary(moments, threshold)),
-      others.length ? el("p", { class: "quiet" }, "Thin lines: the other people.") : null),
+      others.length ? el("p", { class: "quiet" }, "Thin lines: the other faces.") : null),
     el("div", { class: "seen" }, seen.nodes, when));
 }
