@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,8 +48,10 @@ class Dark(torch.nn.Module):
         return self.weight * (0.2 - x.mean((1, 2, 3)))
 
 
-# What a run in place of a folder lacks: imported scores, which cannot score files, and calibration.
-WITHOUT = {"require_weights": lambda: None, "calibration": lambda name: None, "remarks": []}
+# What a run in place of a folder lacks: imported scores, which cannot score files, calibration, and a measured range.
+WITHOUT = {"require_weights": lambda: None, "calibration": lambda name: None, "remarks": [], "measured": None}
+WEIGHTS = Path(tempfile.mkdtemp()) / "best.ckpt"  # its hash is part of an examination
+WEIGHTS.write_bytes(b"weights")
 
 
 def fake_run(recipe, table=None, module=Dark, thresholds=SHOWN) -> SimpleNamespace:
@@ -64,7 +67,7 @@ def fake_run(recipe, table=None, module=Dark, thresholds=SHOWN) -> SimpleNamespa
     return SimpleNamespace(
         score_thresholds={level: float(logit(prob)) for level, prob in thresholds.items()}, config=config,
         name="dark", summary="Dark, films, seed 0",
-        folder="outputs/dark", checkpoint="best.ckpt", network=module,
+        folder="outputs/dark", checkpoint=WEIGHTS, network=module,
         kind="detector", build=parts.__getitem__, predictions=tested, **WITHOUT,
     )  # fmt: skip
 
@@ -139,7 +142,7 @@ def painting(tmp_path, monkeypatch) -> Path:
 def test_weights_that_are_no_numbers_give_no_verdict(painting, weight, capsys):
     run = fake_run(WholePictures(32), predictions(), lambda: Dark(weight))
     with pytest.raises(
-        RunError, match=r"run=outputs/dark: 'weight' in the weights best\.ckpt: 1 of 1 .*lower module\.opt"
+        RunError, match=r"run=outputs/dark: 'weight' in the weights \S*best\.ckpt: 1 of 1 .*lower module\.opt"
     ):
         verb.predict(painting, run)
     assert not capsys.readouterr().out and not list(Path().glob("*score.png"))
@@ -151,7 +154,7 @@ def test_scores_that_are_no_numbers_give_no_verdict(painting):
             return super().forward(x) / 0.0
 
     with pytest.raises(
-        RunError, match=r"run=outputs/dark: the scores of this file with the weights best\.ckpt: 1 of 1"
+        RunError, match=r"run=outputs/dark: the scores of this file with the weights \S*best\.ckpt: 1 of 1"
     ):
         verb.predict(painting, fake_run(WholePictures(32), predictions(), Overflows))
 

@@ -2,12 +2,14 @@
 
 import os
 import re
+from collections.abc import Sequence
 
 # Keys whose values, such as paths, may contain spaces, brackets or `=`, which Hydra's grammar accepts only in quotes.
 PLAIN = (
     "path", "run", "video", "root", "data.root", "data.run", "data.group", "out", "scores", "validation", "weights",
 )  # fmt: skip
 WORDS = ("list",)  # verbs that take plain words instead of overrides
+MANY = {"predict": ("path",)}  # keys of a verb that may be given several times
 REPORT = ("table", "run", "out", "scores", "overrides", "title", "resamples")  # keys of conf/report.yaml
 
 # Hydra's flags: without a value, with a value, and (INFO) with an optional value.
@@ -45,7 +47,7 @@ def parse(verb: str, arguments: list[str]) -> list[str]:
         flags = [("--multirun", None)]  # evaluate several data sets, one after the other
     check_flags(flags)
     overrides = [quote(argument) for argument in others]
-    if twice := repeated(overrides):
+    if twice := repeated(overrides, MANY.get(verb, ())):
         raise UsageError(twice)
     if verb == "report" and any(argument.startswith("table=") for argument in others):
         overrides = [quote(argument) for argument in for_rows(others)]
@@ -173,15 +175,20 @@ def unquote(value: str) -> str:
     return re.sub(r"(\\+)$", lambda found: "\\" * (len(found[1]) // 2), inner)
 
 
-def repeated(arguments: list[str]) -> str | None:
-    """Return an error message if a key is given twice, else None. Hydra would silently use the last value."""
+def repeated(arguments: list[str], many: Sequence[str] = ()) -> str | None:
+    """Return an error message if a key is given twice, else None. Hydra would silently use the last value.
+
+    Args:
+        arguments: the overrides.
+        many: keys that may be given several times.
+    """
     given: dict[str, list[str]] = {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if equals and _is_key(key) and not key.startswith("~"):
             given.setdefault(key.lstrip("+"), []).append(value)
     for key, values in given.items():
-        if len(values) > 1:
+        if len(values) > 1 and key not in many:
             several = "; for several files, run the command once per file" if key == "path" else ""
             return f"{key} is given {len(values)} times ({', '.join(values)}), but takes one value{several}"
     return None

@@ -24,6 +24,7 @@ from unmask.console import console, say
 from unmask.demo.paintings import render_paintings
 from unmask.demo.portraits import render_portraits
 from unmask.demo.videos import render
+from unmask.inference.examination import Answer
 from unmask.reporting.publish import report
 from unmask.runs.run import Run
 from unmask.studies.chains import Chain, Line, run_chains
@@ -111,7 +112,8 @@ def ask(name: str, folder: Path, root: Path, out: Path) -> None:
     """Score a fake test video with a trained detector and draw its scores over time."""
     say(f"4/5  scoring one fake video with {name}")
     forged = sorted(root.glob("Celeb-synthesis/*.mp4"))[-1]
-    if call("predict", f"path='{forged}'", f"run='{folder}'", f"out='{out / TIMELINE}'"):
+    code = call("predict", f"path='{forged}'", f"run='{folder}'", f"out='{out / TIMELINE}'")
+    if code not in {answer.exit_code for answer in (Answer.SIGNS, Answer.NO_SIGNS, Answer.INCONCLUSIVE)}:
         raise SystemExit("unmask predict failed; rerun the command to resume")
 
 

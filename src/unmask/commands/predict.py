@@ -1,61 +1,143 @@
-"""Score each face in a video or picture, print and draw the scores (for a video, over time), and print caveats.
+"""Examine pictures and videos with trained detectors; give a careful answer, its reasons and its evidence.
 
   unmask predict clip.mp4 run=outputs/celebdf/meso4/0123456789
-  unmask predict "photo (1).jpg" run=DIR out=score.png
-  unmask predict clip.mp4 run=DIR calibration=isotonic
+  unmask predict "photo (1).jpg" run=DIR out=FOLDER
+  unmask predict a.jpg b.mp4 FOLDER 'clips/*.mp4' run=DIR,DIR
+  unmask predict FOLDER run=DIR format=csv > answers.csv
+
+The answer is one of four: signs of manipulation, no signs found, inconclusive, cannot analyse. No answer says that a
+file is real. The answer is inconclusive if the file is unlike the data on which the detector was measured, if small
+changes of the file (saved again as JPEG, half size, cropped a little) change the answer, or if several runs disagree;
+trials=false skips the changes, and explain=false the heat maps.
+
+One file: the answer is printed, and a report (HTML), JSON and a drawing (PNG) are written to the working directory or
+to out=FOLDER. Several files: format=table (default), jsonl or csv; reports are written only with out=FOLDER.
+
+Exit code: 0 no signs, 10 signs, 20 inconclusive, 30 cannot analyse; of several files the first of 10, 20, 30, 0 that
+occurs. 1 and 2 are errors of the command.
 
 The file is prepared with the recipe that the run was trained with, except that all faces are scored, not only the main
-face. The file's score is the highest score of its faces. It is also printed as a probability that was calibrated on the
-run's validation split; calibration=platt (default), temperature, isotonic or none selects the method. A score is
-evidence, not proof.
+face. The file's score is the highest score of its faces. It is also given as a probability that was calibrated on the
+run's validation split; calibration=platt (default), temperature, isotonic or none selects the method.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from unmask.arguments import unquote
+from unmask.console import say
 from unmask.failures import fail_clearly
-from unmask.inference.predict import predict
+from unmask.files import printable
+from unmask.inference.batch import FORMATS, Printer, Wanted, examine_all, find
+from unmask.inference.examination import Examination
+from unmask.inference.examine import Examiner, Inspection
+from unmask.inference.outputs import outputs_for
+from unmask.inference.predict import predict, write
 from unmask.runs.run import Run
 
-KEYS = ("path", "run", "out", "calibration")
+KEYS = ("path", "run", "out", "calibration", "trials", "explain", "format")
+Given = Mapping[str, str | None]
 
 
 @fail_clearly
-def ask(given: Mapping[str, str | None]) -> None:
-    """Check the arguments and score the file.
+def ask(given: Given, paths: Sequence[str]) -> None:
+    """Check the arguments, examine the files, and exit with the code of the answer.
 
     Args:
-        given: arguments by name: `path` of the file, `run` (a folder) and, optionally, `out` (path of the picture)
-            and `calibration` (a name or `none`).
+        given: arguments by name: `run` (folders, separated by commas) and, optionally, `out` (a folder, or the path of
+            the drawing), `calibration` (a name or `none`), `trials`, `explain` (true or false) and `format`.
+        paths: files, folders and glob patterns.
     """
     if unknown := sorted(set(given) - set(KEYS)):
         raise ValueError(f"{', '.join(unknown)}: not an argument of predict; expected one of {', '.join(KEYS)}")
-    if missing := [key for key in ("path", "run") if given.get(key) is None]:
+    missing = [name for name, value in (("path", paths), ("run", given.get("run"))) if not value]
+    if missing:
         raise ValueError(f"{' and '.join(missing)} missing: unmask predict FILE run=DIR")
-    out, calibration = given.get("out"), given.get("calibration") or "platt"
-    predict(Path(str(given["path"])), Run(Path(str(given["run"]))), Path(out) if out else None, calibration)
+    kind, out = given.get("format"), given.get("out")
+    if kind is not None and kind not in FORMATS:
+        raise ValueError(f"format={kind}: expected one of {', '.join(FORMATS)}")
+    wanted, place = find(paths), Path(out) if out else None
+    runs = [Run(Path(folder)) for folder in folders(str(given["run"]))]
+    calibration, trials, explain = (
+        given.get("calibration") or "platt",
+        switch(given, "trials"),
+        switch(given, "explain"),
+    )
+    if len(wanted) == 1 and kind is None:
+        code = predict(wanted[0].path, runs, place, calibration, trials, explain).answer.exit_code
+    else:
+        code = several(wanted, Examiner(runs, calibration, trials, explain), kind or "table", place)
+    if code:
+        raise SystemExit(code)
+
+
+def several(wanted: Sequence[Wanted], examiner: Examiner, kind: str, out: Path | None) -> int:
+    """Examine several files; return the exit code."""
+    printer = Printer(kind)
+    places = dict(zip(wanted, outputs_for([one.path for one in wanted], out), strict=True)) if out else {}
+
+    def done(one: Wanted, inspection: Inspection | None, examination: Examination) -> None:
+        if one in places and inspection is not None:
+            write(one.path, inspection, places[one])
+        printer.add(one, examination)
+
+    answer = examine_all(wanted, examiner, done)
+    printer.close()
+    if out and kind == "table":
+        say(f"reports: {printable(str(out))}")
+    return answer.exit_code
+
+
+def folders(text: str) -> list[str]:
+    """Return the run folders in `DIR`, `DIR,DIR` or `[DIR,DIR]`; a folder whose name has a comma is one folder."""
+    if Path(text).is_dir():
+        return [text]
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def switch(given: Given, key: str) -> bool:
+    """Return the value of a key that is true or false; true by default.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    text = str(given.get(key) or "true").lower()
+    if text not in ("true", "false"):
+        raise ValueError(f"{key}={given[key]}: expected true or false")
+    return text == "true"
 
 
 def main() -> None:
     """Run `unmask predict`; Hydra is imported, which is slow, only if the arguments contain flags or Hydra settings."""
     arguments = sys.argv[1:]
+    paths = [value for key, value in pairs(arguments) if key == "path" and value is not None]
     if any(argument.startswith(("-", "hydra.", "hydra/")) for argument in arguments):
+        if len(paths) > 1:
+            raise SystemExit("unmask: several files cannot be combined with flags or settings of Hydra")
         from unmask.application import verb
 
-        verb("predict")(lambda cfg: ask({str(key): value for key, value in cfg.items()}))()
+        def hydra(cfg: Mapping[object, object]) -> None:
+            given = {str(key): None if value is None else str(value) for key, value in cfg.items() if key != "hydra"}
+            path = given.pop("path", None)
+            ask(given, [] if path is None else [path])
+
+        verb("predict")(hydra)()
         return
-    ask(typed(arguments))
+    ask({key: value for key, value in typed(arguments).items() if key != "path"}, paths)
 
 
-def typed(arguments: list[str]) -> dict[str, str | None]:
+def pairs(arguments: Sequence[str]) -> list[tuple[str, str | None]]:
     """Parse `key=value` arguments: Hydra's quotes are removed and null becomes None."""
-    found: dict[str, str | None] = {}
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        found[key.lstrip("+")] = None if value == "null" else unquote(value)
-    return found
+    split = (argument.partition("=") for argument in arguments)
+    return [(key.lstrip("+"), None if value == "null" else unquote(value)) for key, _, value in split]
+
+
+def typed(arguments: Sequence[str]) -> dict[str, str | None]:
+    """Return the `key=value` arguments by key; of several paths, the last."""
+    return dict(pairs(arguments))
 
 
 if __name__ == "__main__":

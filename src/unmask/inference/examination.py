@@ -103,6 +103,7 @@ class Person:
         side: median shorter side of the box, px.
         moments: by time; those with the highest and the lowest score have crops.
         reasons: why this person's answer is what it is.
+        above: whether the score is above the threshold of the first run, whatever the answer.
     """
 
     number: int
@@ -113,6 +114,7 @@ class Person:
     side: float
     moments: tuple[Moment, ...]
     reasons: tuple[Reason, ...] = ()
+    above: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,9 @@ class Model:
         above_threshold: whether `score` is above it.
         errors: how often the threshold errs on the run's test split, in words.
         summary: network, data, seed, date and main metric of the run, in words.
+        sees: what the detector sees of a frame: `face` or `image`.
+        items: what the run's items are, in words: `videos` or `images`.
+        scored: what was scored, in words, such as `8 frames`.
     """
 
     run: str
@@ -157,6 +162,9 @@ class Model:
     above_threshold: bool
     errors: str = ""
     summary: str = ""
+    sees: str = "face"
+    items: str = "videos"
+    scored: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ from functools import cached_property
 from pathlib import Path
 
 from unmask.data.dataset import CropDataset
-from unmask.files import file_hash
 from unmask.inference import judge
 from unmask.inference.caveats import caveats_of
 from unmask.inference.evidence import with_heat, with_masks
 from unmask.inference.examination import Answer, Examination, Facts, Model, Person, Progress, Reason
 from unmask.inference.marks import marks_of
-from unmask.inference.models import model_of
+from unmask.inference.models import described, with_score
 from unmask.inference.people import people_of
 from unmask.inference.reach import looks_of, outside
 from unmask.inference.reading import Reading, facts_of, facts_read, read_frames, versions
@@ -174,12 +173,12 @@ class Examiner:
         return Other(scorer, self._model(scorer, scored), crops, tracks if same else None)
 
     def _model(self, scorer: Scorer, scored: Score) -> Model:
-        return model_of(scorer, scored, self.calibration, self._weights[self.scorers.index(scorer)])
+        return with_score(self._models[self.scorers.index(scorer)], scorer, scored, self.calibration)
 
     @cached_property
-    def _weights(self) -> list[str]:
-        """The SHA-256 of the checkpoint of each run."""
-        return [file_hash(Path(scorer.run.checkpoint)) for scorer in self.scorers]
+    def _models(self) -> list[Model]:
+        """What is the same for all files, for each run."""
+        return [described(scorer) for scorer in self.scorers]
 
     def _doubts(self, models: Sequence[Model], others: Sequence["Other"]) -> list[Reason]:
         """Return why no answer for the file as a whole can be relied on."""

@@ -10,8 +10,8 @@ from unmask.inference.trials import Outcome, flips
 def judged(person: Person, above: bool, doubts: Sequence[Reason]) -> Person:
     """Give a person the answer: inconclusive if there are doubts, else signs or no signs by the threshold."""
     if doubts:
-        return replace(person, answer=Answer.INCONCLUSIVE, reasons=tuple(doubts))
-    return replace(person, answer=Answer.SIGNS if above else Answer.NO_SIGNS, reasons=())
+        return replace(person, answer=Answer.INCONCLUSIVE, reasons=tuple(doubts), above=above)
+    return replace(person, answer=Answer.SIGNS if above else Answer.NO_SIGNS, reasons=(), above=above)
 
 
 def unstable(track: int, score: float, above: bool, outcomes: Sequence[Outcome]) -> Reason | None:

@@ -1,38 +1,66 @@
 """Describe a run and its result for one file."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
-from unmask.files import printable
-from unmask.inference.caveats import errors_of
+import numpy as np
+
+from unmask.files import file_hash, printable
+from unmask.inference.caveats import errors_of, item_of, seen_by
 from unmask.inference.examination import Model
 from unmask.inference.score import Score, Scorer
+from unmask.metrics import detection
 from unmask.runs.run import Run
 
 METHODS = {"platt": "Platt scaling", "temperature": "temperature scaling", "isotonic": "isotonic regression"}
 
 
-def model_of(scorer: Scorer, scored: Score, calibration: str, weights: str) -> Model:
-    """Return a run's result for a file.
-
-    Args:
-        scorer: the run.
-        scored: the scores of the file.
-        calibration: name of the calibration.
-        weights: SHA-256 of the checkpoint.
-    """
+def described(scorer: Scorer) -> Model:
+    """Return what is the same for all files: a model without a score."""
     run = scorer.run
     return Model(
         run=shown_folder(Path(run.folder)),
         name=f"{run.name}, trained on {trained_on(run)}",
-        weights=weights,
-        score=scored.probability,
-        calibrated=scored.calibrated,
-        calibration=calibration_words(run, calibration, scored.calibrated is not None),
-        threshold=scored.threshold,
-        above_threshold=scored.above_threshold,
+        weights=file_hash(Path(run.checkpoint)),
+        score=math.nan,
+        calibrated=None,
+        calibration="none",
+        threshold=float(detection.probability(run.score_thresholds["video"])),
+        above_threshold=False,
         errors=errors_of(run),
         summary=str(run.summary),
+        sees=seen_by(run),
+        items=f"{item_of(run)}s",
     )
+
+
+def with_score(model: Model, scorer: Scorer, scored: Score, calibration: str) -> Model:
+    """Add the result for one file to a model.
+
+    Args:
+        model: what `described` returns.
+        scorer: the run.
+        scored: the scores of the file.
+        calibration: name of the calibration.
+    """
+    return replace(
+        model,
+        score=scored.probability,
+        calibrated=scored.calibrated,
+        calibration=calibration_words(scorer.run, calibration, scored.calibrated is not None),
+        above_threshold=scored.above_threshold,
+        scored=_scored(scorer, scored),
+    )
+
+
+def _scored(scorer: Scorer, scored: Score) -> str:
+    """Describe what was scored, such as `8 frames`."""
+    if len(np.unique(scored.crops.frame)) == 1:
+        return "1 image"
+    unit = "frame" if scorer.run.config["data"]["sampling"]["frames"] is None else "clip"
+    count = len(scored.predictions)
+    return f"{count} {unit}{'s' if count > 1 else ''}"
 
 
 def trained_on(run: Run) -> str:

@@ -1,10 +1,10 @@
-"""Score one file with a trained detector and draw the scores.
+"""Examine files with trained detectors; print the answers, and write a report, JSON and a drawing of each file.
 
 No training code is imported, so the command starts almost as fast as PyTorch can be imported.
 """
 
-import hashlib
-import os
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,48 +15,77 @@ from unmask.console import say
 from unmask.data.store import MemoryStore
 from unmask.files import printable, replace_file
 from unmask.inference import verdict
-from unmask.inference.score import Scorer
+from unmask.inference.examination import Examination
+from unmask.inference.examine import Examiner, Inspection
+from unmask.inference.outputs import Outputs, outputs_for
+from unmask.inference.progress import shown
 from unmask.media.crops import Crops
 from unmask.media.reader import open_media
 from unmask.runs.run import Run
 
-LONGEST = 255 - 17  # bytes: maximum length of a file name on most file systems, minus a temporary file's suffix
 
-
-def predict(path: Path, run: Run, out: Path | None = None, calibration: str = "none") -> float:
-    """Score one file, print the verdict and draw the scores; return the probability of being fake.
+def predict(
+    path: Path,
+    runs: Run | Sequence[Run],
+    out: Path | None = None,
+    calibration: str = "none",
+    trials: bool = True,
+    explain: bool = True,
+) -> Examination:
+    """Examine one file, print the answer, and write a report, JSON and a drawing.
 
     Args:
         path: a video or a picture.
-        run: the run of a detector.
-        out: path of the `.png` to draw; None for a default name in the working directory.
-        calibration: name of the calibration whose probability is printed, too; `none` for no calibration.
+        runs: the run of a detector, or several; see `Examiner`.
+        out: a folder for the files to write, or the path of the drawing, a `.png`; the report and the JSON are then
+            written beside it. None writes to the working directory.
+        calibration: name of the calibration whose probability is given, too; `none` for no calibration.
+        trials: whether the file is scored again after small changes.
+        explain: whether heat maps are computed.
 
     Raises:
-        MediaError: the file cannot be read or contains no face.
-        RunError: the run's weights, thresholds or scores are not finite.
-        ValueError: `out` is not a `.png`, is the input file or cannot be written, or the calibration is unknown.
+        RunError: a run's weights, thresholds or scores are not finite.
+        ValueError: there is no file at `path`, `out` cannot be written or would replace the input, or the calibration
+            is unknown.
     """
-    _check_out(path, out)
-    scorer = Scorer(run)
-    scored = scorer.score(path, calibration)
-    crops, predictions, cuts, decoder = scored.crops, scored.predictions, scorer.thresholds, scorer.recipe.decoder
-    value, picture = scored.logit, len(np.unique(crops.frame)) == 1
-    drawn = draw(path, decoder, crops, predictions, cuts)
-    out = out or Path(_name(path.stem, "score.png" if picture else "timeline.png"))
-    _write(out, drawn)
-    unit = "image" if picture else "frame" if run.config["data"]["sampling"]["frames"] is None else "clip"
-    count, found = 1 if picture else len(predictions), int(predictions["track"].nunique())
-    verdict.tell_score(path, value, cuts["video"])
-    if scored.calibrated is not None:
-        verdict.tell_calibrated(calibration, scored.calibrated)
-    if scorer.recipe.option == "faces":
-        verdict.tell_faces(crops, predictions, cuts["video"])
-    verdict.tell_run(run, value, cuts["video"], f"{count} {unit}{'s' if count > 1 else ''}", found)
-    verdict.tell_caveats(run, found)
-    verdict.tell_marks(path, decoder)
-    say(f"{'score' if picture else 'timeline'}: {printable(str(out))}")
-    return scored.probability
+    if not path.exists():
+        raise ValueError(f"{printable(str(path))}: no such file")
+    (outputs,) = outputs_for([path], out)
+    examiner = Examiner(
+        [runs] if isinstance(runs, Run) or not isinstance(runs, Sequence) else runs, calibration, trials, explain
+    )
+    with shown() as progress:
+        found = examiner.inspect(path, progress)
+    verdict.tell(found.examination, calibration)
+    write(path, found, outputs)
+    say("\n".join(f"{name}: {printable(str(place))}" for name, place in outputs.written(found.examination)))
+    return found.examination
+
+
+def write(path: Path, found: Inspection, outputs: Outputs) -> None:
+    """Write the drawing, the report and the JSON of one file.
+
+    Raises:
+        ValueError: a file cannot be written.
+    """
+    from unmask.inference.page import report  # imports jinja2, which only the report needs
+
+    contents = {outputs.report: report(found.examination).encode(), outputs.json: as_json(found.examination).encode()}
+    if found.scored is not None:
+        recipe, cuts = found.scorer.recipe, found.scorer.thresholds
+        drawn = draw(path, recipe.decoder, found.scored.crops, found.scored.predictions, cuts)
+        contents[outputs.drawing(found.examination)] = drawn
+    for place, content in contents.items():
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(place, content)
+        except OSError as error:
+            raise ValueError(f"out={printable(str(place))}: cannot be written ({error.strerror})") from None
+
+
+def as_json(examination: Examination, indent: int | None = 2) -> str:
+    """Return an examination as strict JSON, without pictures; NaN is null."""
+    return json.dumps(examination.as_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
 
 
 def draw(path: Path, decoder: str, crops: Crops, predictions: pd.DataFrame, cuts: dict[str, float]) -> bytes:
@@ -71,32 +100,3 @@ def draw(path: Path, decoder: str, crops: Crops, predictions: pd.DataFrame, cuts
         return timeline.single(rows, strips, score_threshold=cuts["video"])
     whole: NDArray[np.uint8] = open_media(path, decoder).read([int(crops.frame[0])])[0]
     return group.group(rows, strips, whole, crops.box, score_threshold=cuts["video"])
-
-
-def _check_out(path: Path, out: Path | None) -> None:
-    if out is None:
-        return
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"out={out}: expected a name ending in .png")
-    if out.exists() and path.exists() and out.samefile(path):
-        raise ValueError(f"out={out}: this is the input file; choose another name")
-
-
-def _name(stem: str, end: str) -> str:
-    """Return `STEM-END`; if this is too long for a file name, shorten the stem and insert its hash."""
-    raw = os.fsencode(f"{stem}-{end}")
-    if len(raw) <= LONGEST:
-        return os.fsdecode(raw)
-    end = f"-{hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]}-{end}"
-    kept = stem
-    while len(os.fsencode(kept + end)) > LONGEST:
-        kept = kept[:-1]
-    return kept + end
-
-
-def _write(out: Path, drawn: bytes) -> None:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(out, drawn)
-    except OSError as error:
-        raise ValueError(f"out={printable(str(out))}: cannot be written ({error.strerror})") from None

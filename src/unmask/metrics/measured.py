@@ -88,8 +88,8 @@ class Cloud:
         mean, count = x.mean(0), max(1, min(AXES, len(x) // PER_AXIS, x.shape[1]))
         _, single, axes = np.linalg.svd(x - mean, full_matrices=False)
         variances = single**2 / (len(x) - 1)
-        total = float(variances.sum())
-        rest = float(variances[count:].sum()) / max(x.shape[1] - count, 1)
+        total, others = float(variances.sum()), x.shape[1] - count
+        rest = float(variances[count:].sum()) / others if others else float(variances[:count].mean())
         rest = max(rest, 1e-6 * total / x.shape[1], 1e-12)
         return cls(mean, axes[:count], np.maximum(variances[:count], rest), rest)
 
@@ -97,7 +97,7 @@ class Cloud:
         """Return the Mahalanobis distances [N] of features [N, F], divided by the square root of F."""
         difference = np.atleast_2d(np.asarray(features, np.float64)) - self.mean
         along = difference @ self.axes.T
-        across = np.maximum((difference**2).sum(1) - (along**2).sum(1), 0)
+        across = np.maximum((difference**2).sum(1) - (along**2).sum(1), 0) * (len(self.axes) < len(self.mean))
         return np.asarray(np.sqrt(((along**2 / self.variance).sum(1) + across / self.rest) / len(self.mean)))
 
 

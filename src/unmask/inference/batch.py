@@ -1,0 +1,184 @@
+"""Examine several files: find them, go on after a bad one, and print a table, JSON lines or CSV."""
+
+import csv
+import glob
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from unmask.console import say, show
+from unmask.files import printable
+from unmask.inference.examination import Answer, Examination, Facts, Reason
+from unmask.inference.examine import Examiner, Inspection
+from unmask.inference.progress import shown
+from unmask.inference.verdict import STYLES, digits
+from unmask.media.kinds import MEDIA
+from unmask.runs.errors import RunError
+
+FORMATS = ("table", "jsonl", "csv")
+COLUMNS = (
+    "file", "answer", "reasons", "score", "calibrated", "threshold", "faces", "kind", "width", "height", "duration",
+    "sha256",
+)  # fmt: skip
+SEVERITY = (Answer.SIGNS, Answer.INCONCLUSIVE, Answer.CANNOT_ANALYSE, Answer.NO_SIGNS)
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins with one of these
+
+
+class Wanted(NamedTuple):
+    """A file to be examined, and its name in the output: its path within the folder that was given."""
+
+    path: Path
+    name: str
+
+
+def find(arguments: Sequence[str]) -> list[Wanted]:
+    """Return the files that the arguments name: files, folders (all pictures and videos below) and glob patterns.
+
+    Raises:
+        ValueError: there is no such file, or a folder or a pattern contains no picture or video.
+    """
+    found = dict[Path, Wanted]()
+    for argument in arguments:
+        for one in _of(argument):
+            found.setdefault(one.path, one)
+    return list(found.values())
+
+
+def _of(argument: str) -> list[Wanted]:
+    path = Path(argument)
+    if path.is_dir():
+        inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in MEDIA and not one.is_dir())
+        wanted = [Wanted(one, printable(one.relative_to(path).as_posix())) for one in inside]
+    elif path.exists() or path.is_symlink():
+        return [Wanted(path, printable(path.name))]
+    elif glob.has_magic(argument):
+        inside = sorted(Path(one) for one in glob.glob(argument, recursive=True) if not Path(one).is_dir())
+        wanted = [Wanted(one, printable(one.name)) for one in inside]
+    else:
+        raise ValueError(f"{printable(argument)}: no such file")
+    if not wanted:
+        raise ValueError(f"{printable(argument)}: no pictures or videos found")
+    return wanted
+
+
+def examine_all(
+    wanted: Sequence[Wanted], examiner: Examiner, done: Callable[[Wanted, Inspection | None, Examination], None]
+) -> Answer:
+    """Examine files one after another, and return the most severe answer: see `SEVERITY`.
+
+    Args:
+        wanted: the files.
+        examiner: the detectors.
+        done: called with each file, its data (None after an unexpected error) and its examination.
+
+    Raises:
+        RunError: the weights or the scores of a run are not finite.
+    """
+    answers = set[Answer]()
+    for number, one in enumerate(wanted):
+        with shown() as progress:
+
+            def moved(fraction: float, text: str, number: int = number, name: str = one.name) -> None:
+                progress((number + fraction) / len(wanted), f"{name} ({number + 1} of {len(wanted)}): {text}")
+
+            inspection, examination = _safely(one.path, examiner, moved)
+        done(one, inspection, examination)
+        answers.add(examination.answer)
+    return next(answer for answer in SEVERITY if answer in answers)
+
+
+def _safely(
+    path: Path, examiner: Examiner, progress: Callable[[float, str], None]
+) -> tuple[Inspection | None, Examination]:
+    """Examine a file; an unexpected error becomes an answer, so that the other files are examined, too."""
+    try:
+        inspection = examiner.inspect(path, progress)
+    except RunError:
+        raise
+    except Exception as error:
+        reason = Reason("failed", f"an unexpected error occurred ({type(error).__name__}); please report it")
+        return None, Examination(Answer.CANNOT_ANALYSE, (reason,), Facts(name=printable(path.name)))
+    return inspection, inspection.examination
+
+
+def json_line(one: Wanted, examination: Examination) -> str:
+    """Return one line of JSON."""
+    return json.dumps({"file": one.name} | examination.as_dict(), allow_nan=False, ensure_ascii=False)
+
+
+def csv_line(values: Iterable[object]) -> str:
+    """Return one line of CSV; a text that a spreadsheet would run as a formula gets an apostrophe."""
+    cells = [f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value for value in values]
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow(cells)
+    return buffer.getvalue()
+
+
+def csv_values(one: Wanted, examination: Examination) -> Iterator[object]:
+    """Yield the values of the columns `COLUMNS`; an unknown value is empty."""
+    facts, model = examination.facts, examination.models[0] if examination.models else None
+    yield from (one.name, str(examination.answer), ";".join(reason.code for reason in examination.reasons))
+    yield from ("", "", "") if model is None else (model.score, _or_empty(model.calibrated), model.threshold)
+    yield len(examination.people)
+    yield from (_or_empty(facts.kind), _or_empty(facts.width), _or_empty(facts.height))
+    yield from (_or_empty(facts.duration), _or_empty(facts.sha256))
+
+
+def _or_empty(value: object) -> object:
+    return "" if value is None else value
+
+
+class Printer:
+    """Prints examinations in one of `FORMATS`: JSON lines and CSV at once, and a table at the end."""
+
+    def __init__(self, kind: str) -> None:
+        if kind not in FORMATS:
+            raise ValueError(f"format={kind}: expected one of {', '.join(FORMATS)}")
+        self.kind, self.rows = kind, list[tuple[Wanted, Examination]]()
+
+    def add(self, one: Wanted, examination: Examination) -> None:
+        """Print one examination, or keep it for the table."""
+        if self.kind == "table":
+            self.rows.append((one, examination))
+            return
+        if self.kind == "csv" and not self.rows:
+            self._line(csv_line(COLUMNS))
+        self.rows.append((one, examination))
+        self._line(json_line(one, examination) if self.kind == "jsonl" else csv_line(csv_values(one, examination)))
+
+    def close(self) -> None:
+        """Print the table and the numbers of answers."""
+        if self.kind != "table":
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False)
+        for name, where in (
+            ("file", "left"),
+            ("answer", "left"),
+            ("score", "right"),
+            ("faces", "right"),
+            ("why", "left"),
+        ):
+            table.add_column(name, justify=where, overflow="fold")  # type: ignore[arg-type]
+        for one, found in self.rows:
+            model = found.models[0] if found.models else None
+            score = "" if model is None else digits(model.score, model.threshold)
+            why = "; ".join(dict.fromkeys(reason.code for reason in found.reasons))
+            faces = str(len(found.people)) if model is not None and model.sees == "face" else ""
+            table.add_row(Text(one.name), Text(found.answer, STYLES[found.answer]), score, faces, why)
+        show(table)
+        counts = {answer: sum(found.answer is answer for _, found in self.rows) for answer in SEVERITY}
+        say(", ".join(f"{count} {answer}" for answer, count in counts.items() if count))
+        models = next((found.models for _, found in self.rows if found.models), ())
+        if models:
+            say(f"threshold {models[0].threshold:.2f}, {models[0].name}; {models[0].errors}")
+        say("A score is not proof; unmask predict FILE run=DIR says what limits an answer. See docs/verdict.md.")
+
+    def _line(self, text: str) -> None:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,102 @@
+"""Name the files that are written for each examined file: a report, JSON and a drawing. No input is replaced."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unmask.files import printable
+from unmask.inference.examination import Examination
+from unmask.media.kinds import MEDIA
+
+LONGEST = 255 - 17  # bytes: maximum length of a file name on most file systems, minus a temporary file's suffix
+OTHER = (".html", ".json", ".csv", ".pdf", ".txt", ".svg")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files that are written for one examined file.
+
+    Attributes:
+        report: an HTML page.
+        json: the examination as JSON.
+        picture: the drawing of a picture, a PNG.
+        timeline: the drawing of a video, a PNG.
+    """
+
+    report: Path
+    json: Path
+    picture: Path
+    timeline: Path
+
+    def drawing(self, examination: Examination) -> Path:
+        """Return the path of the drawing; a video with several frames has a timeline."""
+        return self.picture if examination.facts.frames == 1 else self.timeline
+
+    def written(self, examination: Examination) -> list[tuple[str, Path]]:
+        """Return what is written, as (name, path); a file that cannot be analysed has no drawing."""
+        found = [("report", self.report), ("JSON", self.json)]
+        if not examination.models:
+            return found
+        name = "score" if examination.facts.frames == 1 else "timeline"
+        return [(name, self.drawing(examination)), *found]
+
+
+def outputs_for(paths: Sequence[Path], out: Path | None) -> list[Outputs]:
+    """Return the files to be written for each of the files that are examined.
+
+    The names begin with the name of the examined file without its suffix; if two would be equal, the hash of the path
+    is inserted.
+
+    Args:
+        paths: the files to be examined.
+        out: a folder; for a single file, also the path of the drawing, ending in `.png`; None is the working directory.
+
+    Raises:
+        ValueError: `out` is the name of another kind of file, or an output would replace an examined file.
+    """
+    png = out is not None and out.suffix.lower() == ".png" and not out.is_dir()
+    if out is not None and not png and (out.is_file() or out.suffix.lower() in (*MEDIA, *OTHER)):
+        raise ValueError(f"out={printable(str(out))}: expected a folder, or a name ending in .png")
+    if out is not None and png:
+        if len(paths) > 1:
+            raise ValueError(f"out={printable(str(out))}: expected a folder, because {len(paths)} files are examined")
+        found = [Outputs(out.with_suffix(".html"), out.with_suffix(".json"), out, out)]
+    else:
+        folder = out or Path()
+        taken = Counter(path.stem for path in paths)
+        found = [_named(folder, path, taken[path.stem] > 1) for path in paths]
+    _check(found, paths, out)
+    return found
+
+
+def _named(folder: Path, path: Path, hashed: bool) -> Outputs:
+    stem = path.stem
+    if hashed:
+        stem += f"-{hashlib.sha256(os.fsencode(str(path))).hexdigest()[:8]}"
+    ends = ("report.html", "report.json", "score.png", "timeline.png")
+    return Outputs(*(folder / name_of(stem, end) for end in ends))
+
+
+def _check(outputs: Sequence[Outputs], paths: Sequence[Path], out: Path | None) -> None:
+    """Refuse to replace an examined file, also by a link to it."""
+    inputs = {(about.st_dev, about.st_ino) for about in (path.stat() for path in paths if path.exists())}
+    for one in outputs:
+        for place in (one.report, one.json, one.picture, one.timeline):
+            if place.exists() and (place.stat().st_dev, place.stat().st_ino) in inputs:
+                name = printable(str(place if out is None else out))
+                raise ValueError(f"out={name}: this is the input file; choose another name")
+
+
+def name_of(stem: str, end: str) -> str:
+    """Return `STEM-END`; if this is too long for a file name, shorten the stem and insert its hash."""
+    raw = os.fsencode(f"{stem}-{end}")
+    if len(raw) <= LONGEST:
+        return os.fsdecode(raw)
+    end = f"-{hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]}-{end}"
+    kept = stem
+    while len(os.fsencode(kept + end)) > LONGEST:
+        kept = kept[:-1]
+    return kept + end
