@@ -81,7 +81,7 @@ def load() -> Loaded:
         name="fake", summary="Fake, no data", kind="detector", weights="0" * 64, threshold=0.5, faces=True, demo=True,
         remarks=[],
     )  # fmt: skip
-    return Loaded(FakeExaminer(), [card])
+    return Loaded(FakeExaminer(), lambda found: f"<!doctype html><title>{found.facts.name}</title>", [card])
 
 
 def broken() -> Loaded:

@@ -29,8 +29,7 @@ def serving(place: Path, token: str | None = None, loader=load, **limits: float)
     """A client of an application with its own child process."""
     spool = Spool(place / "spool")
     setup = Setup(loader, (TESTS, spool.folder), Limits(**{**LIMITS, **limits}))
-    server = Server(setup, spool, lambda found: f"<!doctype html><title>{found.facts.name}</title>")
-    with TestClient(create_app(server, token=token), base_url="http://127.0.0.1") as client:
+    with TestClient(create_app(Server(setup, spool), token=token), base_url="http://127.0.0.1") as client:
         yield client
 
 
@@ -138,7 +137,7 @@ def test_a_crash_is_the_files_problem_alone(client, order, code):
 
 
 def test_what_hangs_or_fills_the_memory_is_ended(tmp_path):
-    with serving(tmp_path, time=2, memory=0.5) as client:
+    with serving(tmp_path, time=4, memory=0.5) as client:
         assert send(client, jpeg(order=b"HANG")).json()["code"] == "timeout"
         assert send(client, jpeg(order=b"MEMORY")).json()["code"] == "memory"
         assert send(client, jpeg()).status_code == 200
@@ -235,7 +234,7 @@ def test_headers_model_health_and_metrics(client):
     assert client.get("/health").json() == {"status": "ok", "processes": 1, "waiting": 0}
     about = client.get("/model").json()
     assert about["limits"]["upload"] == 2 and "JPEG" in about["formats"] and about["models"][0]["demo"] is True
-    send(client, jpeg(), "very-secret-name.jpg")
+    client.get(f"/jobs/{send(client, jpeg(), 'very-secret-name.jpg').headers['x-job']}")
     text = client.get("/metrics").text
     assert 'unmask_jobs_total{outcome="signs"}' in text and "process_resident_memory_bytes" in text
     assert 'route="/jobs/{id}"' in text and "secret" not in text

@@ -1,6 +1,6 @@
 """The application: everything that one server process holds, and its error messages."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 
-from unmask.inference.examination import Examination
 from unmask.web import pages, routes
 from unmask.web.answers import Problem
 from unmask.web.child import Setup
@@ -42,13 +41,11 @@ class Server:
     Attributes:
         setup: how the child processes are set up.
         spool: folder of the uploads.
-        report: writes the report of an examination as one HTML page.
         size: number of child processes.
     """
 
     setup: Setup
     spool: Spool
-    report: Callable[[Examination], str]
     size: int = 1
     gauges: Gauges = field(default_factory=Gauges)
 

@@ -1,8 +1,8 @@
 """The process that reads strangers' files: it loads the detectors once, confines itself, then examines file after file.
 
 Both directions of the pipe carry JSON and no pickles, so that a file that takes over this process cannot make the server
-run code. Parent to child: the path of a file, or an empty message, which cancels the examination. Child to parent:
-`{"kind": "ready" | "broken" | "progress" | "done" | "refused", ...}`; after `done` follows the examination.
+run code. Parent to child: `{"path": ..., "name": ...}` or `{}`, which cancels the examination. Child to parent:
+`{"kind": "ready" | "broken" | "progress" | "done" | "refused", ...}`; after `done` follow the examination and the report.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -39,9 +39,17 @@ class Examines(Protocol):
 
 @dataclass(frozen=True)
 class Loaded:
-    """An examiner that is ready to use, and what is known of its models."""
+    """An examiner that is ready to use.
+
+    Attributes:
+        examiner: examines files.
+        report: returns the report of an examination as one HTML page. It is written here, because the packages that it
+            needs would make the server itself large.
+        models: what is known of the models.
+    """
 
     examiner: Examines
+    report: Callable[[Examination], str]
     models: Sequence[ModelCard]
 
 
@@ -96,24 +104,27 @@ def serve(pipe: Connection, setup: Setup) -> None:
     _send(pipe, kind="ready", models=[card.model_dump() for card in loaded.models], sandbox=in_force)
     while True:
         try:
-            path = pipe.recv_bytes().decode()
+            task = json.loads(pipe.recv_bytes())
         except (EOFError, OSError):
             return
-        if path:
-            _examine(pipe, Path(path), loaded.examiner, setup.limits)
+        if task:  # else a job was cancelled that has just ended
+            _examine(pipe, task, loaded, setup.limits)
 
 
-def _examine(pipe: Connection, path: Path, examiner: Examines, limits: Limits) -> None:
+def _examine(pipe: Connection, task: dict[str, str], loaded: Loaded, limits: Limits) -> None:
     def progress(fraction: float, doing: str) -> None:
         if pipe.poll():
             raise Cancelled
         _send(pipe, kind="progress", fraction=min(max(float(fraction), 0.0), 1.0), doing=str(doing))
 
     try:
-        check(path, limits)
-        found = examiner.examine(path, progress)
+        check(Path(task["path"]), limits)
+        found = loaded.examiner.examine(Path(task["path"]), progress)
+        found = replace(found, facts=replace(found.facts, name=task["name"]))
+        page = loaded.report(found).encode()
         _send(pipe, kind="done")
         pipe.send_bytes(EXAMINATIONS.dump_json([found]))
+        pipe.send_bytes(page)
     except Cancelled:
         _send(pipe, kind="refused", code="cancelled", message="The examination was cancelled.")
     except Refused as refusal:

@@ -24,7 +24,8 @@ class Gauges:
 
     def observe(self, job: Job) -> None:
         """Count a job that has ended."""
-        self.jobs.labels(job.problem.code if job.problem else job.answer.answer.name.lower() if job.answer else "").inc()
+        outcome = job.problem.code if job.problem else job.found.answer.answer.name.lower() if job.found else "unknown"
+        self.jobs.labels(outcome).inc()
         self.seconds.observe(job.seconds)
 
     def text(self, desk: Desk, pool: Pool) -> bytes:

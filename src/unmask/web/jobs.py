@@ -6,17 +6,44 @@ All functions are called in the event loop's thread, so there are no locks.
 import asyncio
 import secrets
 import time
+import zlib
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastapi.exceptions import HTTPException
 
 from unmask.inference.examination import Examination
 from unmask.web import answers
+from unmask.web.child import EXAMINATIONS
 from unmask.web.limits import Limits
+
+
+@dataclass(frozen=True)
+class Found:
+    """The result for one file.
+
+    Attributes:
+        examination: the result, with pictures.
+        answer: the same without pictures, as clients get it.
+        report: HTML, compressed by zlib.
+    """
+
+    examination: Examination
+    answer: answers.Examined
+    report: bytes
+
+    @classmethod
+    def of(cls, examination: bytes, report: bytes) -> "Found":
+        """Read what a child process sent.
+
+        Raises:
+            ValueError: it is no examination.
+        """
+        read = EXAMINATIONS.validate_json(examination)[0]
+        return cls(read, answers.Examined.of(read), zlib.compress(report))
 
 
 @dataclass(eq=False)
@@ -40,8 +67,7 @@ class Job:
     state: answers.State = "waiting"
     fraction: float = 0.0
     doing: str = "Waiting"
-    found: Examination | None = None
-    answer: answers.Examined | None = None
+    found: Found | None = None
     problem: answers.Problem | None = None
     seconds: float = 0.0
     ended: float = 0.0
@@ -128,14 +154,13 @@ class Desk:
             one.tell()
         return job
 
-    def end(self, job: Job, outcome: Examination | answers.Problem) -> None:
+    def end(self, job: Job, outcome: Found | answers.Problem) -> None:
         """Record how a job ended, and delete its file."""
         job.path.unlink(missing_ok=True)
         if isinstance(outcome, answers.Problem):
             job.state, job.problem, job.doing = "failed", outcome, "Failed"
         else:
-            job.found = replace(outcome, facts=replace(outcome.facts, name=job.name))
-            job.answer = answers.Examined.of(job.found)
+            job.found = outcome
             job.state, job.fraction, job.doing = "done", 1.0, "Done"
         job.ended = time.monotonic()
         job.tell()
@@ -167,7 +192,7 @@ class Desk:
         """Return what a client sees of a job."""
         return answers.Job(
             id=job.id, state=job.state, place=self._queue.index(job) if job in self._queue else None,
-            fraction=job.fraction, doing=job.doing, result=job.answer, problem=job.problem,
+            fraction=job.fraction, doing=job.doing, result=job.found.answer if job.found else None, problem=job.problem,
         )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ def load_runs(folders: Sequence[Path], calibration: str, trials: bool, explain: 
         ValueError: the calibration is unknown.
     """
     from unmask.inference.examine import Examiner
+    from unmask.inference.page import report
     from unmask.runs.run import Run
 
     runs = [Run(folder) for folder in folders]
@@ -33,7 +34,7 @@ def load_runs(folders: Sequence[Path], calibration: str, trials: bool, explain: 
     for scorer in examiner.scorers:
         _ = scorer.network  # reads the weights
         _warm_up(scorer.recipe)
-    return Loaded(examiner, [card(run) for run in runs])
+    return Loaded(examiner, report, [card(run) for run in runs])
 
 
 def _warm_up(recipe: "Recipe") -> None:

@@ -1,6 +1,6 @@
 """What is shown to people: the page, the pictures of a job, its report; and Prometheus's metrics."""
 
-import asyncio
+import zlib
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +8,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 
-from unmask.inference.examination import Examination, Moment
+from unmask.inference.examination import Moment
 from unmask.web.answers import Kind, Problem
+from unmask.web.jobs import Found as Result
 from unmask.web.jobs import Job, RefusedError
 from unmask.web.routes import Found, Held, errors
 
@@ -27,7 +28,7 @@ async def index() -> Response:
     return FileResponse(INDEX, media_type="text/html; charset=utf-8")
 
 
-def _done(job: Job) -> Examination:
+def _done(job: Job) -> Result:
     """Return the result of a job.
 
     Raises:
@@ -45,14 +46,13 @@ def _done(job: Job) -> Examination:
     responses={**errors(404, 409, 422), 200: {"content": {"text/html": {}}, "description": "one self-contained page"}},
     summary="Report of a finished job",
 )
-async def report(server: Held, found: Found) -> Response:
+async def report(found: Found) -> Response:
     """Return a report as one HTML file that needs no network and runs no script."""
-    page = await asyncio.to_thread(server.report, _done(found))
     headers = {
         "Content-Security-Policy": ALONE,
         "Content-Disposition": 'attachment; filename="unmask-report.html"',
     }
-    return HTMLResponse(page, headers=headers)
+    return HTMLResponse(zlib.decompress(_done(found).report), headers=headers)
 
 
 @router.get(
@@ -71,7 +71,7 @@ async def picture(
     kind: Annotated[Kind, InPath(description="which picture")],
 ) -> Response:
     """Return a picture. Which moments have pictures, the answer says in `pictures`."""
-    person = next((one for one in _done(found).people if one.number == number), None)
+    person = next((one for one in _done(found).examination.people if one.number == number), None)
     moments: tuple[Moment, ...] = person.moments if person else ()
     content = b""
     if moment < len(moments):

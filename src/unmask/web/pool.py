@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from unmask.inference.examination import Examination
 from unmask.parallel.workers import resident_memory, verb_left_out
 from unmask.web import child
 from unmask.web.answers import ModelCard, Problem
-from unmask.web.jobs import Desk, Job
+from unmask.web.jobs import Desk, Found, Job
 from unmask.web.limits import LARGEST_REPLY, Limits
 
 POLL = 0.1  # s between looks at a process's memory and time
@@ -47,9 +46,9 @@ class Child:
         self.base = 0.0  # GB that the process uses without a file
         threading.Thread(target=_receive, args=(self.pipe, self.inbox, loop), daemon=True).start()
 
-    def send(self, text: str) -> None:
-        """Send the path of a file, or nothing to cancel the examination."""
-        self.pipe.send_bytes(text.encode())
+    def send(self, **task: str) -> None:
+        """Send the path and the name of a file, or nothing to cancel the examination."""
+        self.pipe.send_bytes(json.dumps(task).encode())
 
     async def message(self, seconds: float) -> dict[str, Any] | None:
         """Return the next message; None if the process has ended.
@@ -80,7 +79,7 @@ def _receive(pipe: Connection, inbox: "asyncio.Queue[dict[str, Any] | None]", lo
             found = json.loads(pipe.recv_bytes(LARGEST_REPLY))
             message = found if isinstance(found, dict) else None
             if message is not None and message.get("kind") == "done":
-                message["found"] = pipe.recv_bytes(LARGEST_REPLY)
+                message |= {"found": pipe.recv_bytes(LARGEST_REPLY), "report": pipe.recv_bytes(LARGEST_REPLY)}
         except (EOFError, OSError, ValueError):
             message = None
         try:
@@ -186,21 +185,21 @@ class Pool:
             await asyncio.sleep(PAUSE)
             return None
 
-    async def _examine(self, one: Child, job: Job) -> Examination | Problem:
+    async def _examine(self, one: Child, job: Job) -> Found | Problem:
         try:
-            one.send(str(job.path))
+            one.send(path=str(job.path), name=job.name)
             return await self._outcome(one, job)
         except (OSError, ValueError, TypeError, LookupError):  # a broken pipe, or a message that is none of ours
             one.stop()
             return CRASHED
 
-    async def _outcome(self, one: Child, job: Job) -> Examination | Problem:
+    async def _outcome(self, one: Child, job: Job) -> Found | Problem:
         """Follow the examination of one file to its end."""
         end = time.monotonic() + self.limits.time
         cancelled = False
         while True:
             if job.cancelled and not cancelled:
-                one.send("")
+                one.send()
                 cancelled, end = True, time.monotonic() + GRACE
             if problem := self._exceeded(one, end, cancelled):
                 one.stop()
@@ -218,7 +217,7 @@ class Pool:
             elif message["kind"] == "refused":
                 return Problem(code=str(message["code"]), message=str(message["message"])[:1000])
             else:
-                return (await asyncio.to_thread(child.EXAMINATIONS.validate_json, message["found"]))[0]
+                return await asyncio.to_thread(Found.of, message["found"], message["report"])
 
     def _exceeded(self, one: Child, end: float, cancelled: bool) -> Problem | None:
         if time.monotonic() > end:

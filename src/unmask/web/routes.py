@@ -107,8 +107,8 @@ async def detect(
     await _finished(request, server, job, wait)
     if job.problem is not None:
         raise RefusedError(422, job.problem)
-    if job.answer is not None:
-        return Response(job.answer.model_dump_json(), media_type="application/json", headers={"X-Job": job.id})
+    if job.found is not None:
+        return Response(job.found.answer.model_dump_json(), media_type="application/json", headers={"X-Job": job.id})
     found = server.desk.show(job).model_dump(mode="json")
     return JSONResponse(found, 202, headers={"Location": f"/jobs/{job.id}"})
 

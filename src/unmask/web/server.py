@@ -13,7 +13,6 @@ from pathlib import Path
 import uvicorn
 
 from unmask.console import say
-from unmask.inference.page import report
 from unmask.web.app import LOCAL, Server, create_app
 from unmask.web.child import Setup
 from unmask.web.uploads import Spool
@@ -101,7 +100,7 @@ def run(setup: Setup, address: Address, size: int, spool: Path, trusted: Sequenc
     token = token_for(address)
     kept = Spool(spool)
     setup = replace(setup, readable=(*setup.readable, kept.folder))
-    server = Server(setup, kept, report, size)
+    server = Server(setup, kept, size)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("unmask.web").setLevel(logging.INFO)
     settings = uvicorn.Config(
