@@ -1,4 +1,4 @@
-// The scores of one person over time: a chart, a slider for the same moments, and the face at the chosen one.
+// The scores of one face over time: a chart that is also a slider, and the face at the chosen moment.
 
 import { picture } from "./api.js";
 import { clock, el, hundred, svg } from "./dom.js";
@@ -26,8 +26,8 @@ export function summary(moments, threshold) {
     `above the threshold in ${above} of ${known.length} moments.`;
 }
 
-function draw(chart, person, others, threshold, chosen) {
-  const width = Math.max(chart.clientWidth, 200), moments = person.moments, xs = scaled(moments, width);
+function draw(place, person, others, threshold, chosen) {
+  const width = Math.max(place.clientWidth, 200), moments = person.moments, xs = scaled(moments, width);
   const lines = [0, 0.5, 1].map((score) => [
     svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(score), y2: y(score) }),
     svg("text", { x: LEFT - 8, y: y(score) + 4, "text-anchor": "end" }, hundred(score)),
@@ -36,7 +36,7 @@ function draw(chart, person, others, threshold, chosen) {
   const area = `${path(xs, moments.map((m) => ({ score: Math.max(m.score ?? 0, threshold) })))}L${xs.at(-1)} ${cut}L${xs[0]} ${cut}Z`;
   const few = moments.length <= 80;
   const now = moments[chosen];
-  chart.replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, "aria-hidden": "true" },
+  place.replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, "aria-hidden": "true" },
     lines, svg("path", { class: "area", d: area }),
     others.map((other) => svg("path", { class: "other", d: path(scaled(other.moments, width), other.moments) })),
     svg("line", { class: "cut", x1: LEFT, x2: width - RIGHT, y1: cut, y2: cut }),
@@ -87,13 +87,14 @@ export function faces(job, person, kinds) {
 export function timeline(job, person, others, threshold, kinds) {
   const moments = person.moments;
   let chosen = moments.reduce((best, moment, at) => ((moment.score ?? 0) > (moments[best].score ?? 0) ? at : best), 0), xs = [];
-  const chart = el("div", { class: "chart" }), seen = faces(job, person, kinds);
+  const drawing = el("div"), chart = el("div", { class: "chart" }, drawing), seen = faces(job, person, kinds);
   const when = el("p", { class: "when num" });
   const slider = el("input", {
     class: "scrub", type: "range", min: 0, max: moments.length - 1, step: 1, value: chosen,
     "aria-label": `Moment in the video, face ${person.number}`,
     oninput: () => choose(Number(slider.value)),
   });
+  chart.append(slider);
   function choose(at) {
     chosen = at;
     slider.value = at;
@@ -101,7 +102,7 @@ export function timeline(job, person, others, threshold, kinds) {
     const text = `${clock(moment.time)}: score ${hundred(moment.score)}, ${side} the threshold`;
     slider.setAttribute("aria-valuetext", text);
     when.textContent = text;
-    xs = draw(chart, person, others, threshold, chosen);
+    xs = draw(drawing, person, others, threshold, chosen);
     seen.show(at);
   }
   const point = (event) => {
@@ -110,10 +111,11 @@ export function timeline(job, person, others, threshold, kinds) {
   };
   chart.addEventListener("pointerdown", point);
   chart.addEventListener("pointermove", (event) => (event.buttons || event.pointerType === "mouse") && point(event));
-  new ResizeObserver(() => chart.clientWidth && (xs = draw(chart, person, others, threshold, chosen))).observe(chart);
+  new ResizeObserver(() => chart.clientWidth && (xs = draw(drawing, person, others, threshold, chosen))).observe(chart);
   requestAnimationFrame(() => choose(chosen));
   return el("div", { class: "look" },
-    el("div", {}, chart, slider, el("p", { class: "quiet" }, summary(moments, threshold)),
-      others.length ? el("p", { class: "quiet" }, "Thin lines: the other faces.") : null),
+    el("div", {}, chart, el("p", { class: "quiet" }, summary(moments, threshold)),
+      el("p", { class: "quiet" }, "Move over the chart, or select it and use the arrow keys. ",
+        "The dashed line is the threshold", others.length ? "; the thin lines are the other faces." : ".")),
     el("div", { class: "seen" }, seen.nodes, when));
 }
