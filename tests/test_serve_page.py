@@ -2,26 +2,17 @@
 
 import contextlib
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("fastapi", reason="needs pip install 'unmask[serve]'")
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
+from playwright import sync_api
 
-from fake_examiner import jpeg, load
+from fake_examiner import jpeg
 from unmask.media.encode import write_video
-from unmask.web.app import Server, create_app
-from unmask.web.child import Setup
-from unmask.web.limits import Limits
-from unmask.web.uploads import Spool
+from web_server import listening
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TOKEN = "token-of-the-browser-test"
@@ -29,25 +20,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)"),
 ]
-
-
-@contextlib.contextmanager
-def listening(place: Path, token: str | None = None) -> Iterator[str]:
-    """The URL of a server with the fake examiner, in a thread."""
-    spool = Spool(place / "spool")
-    setup = Setup(load, (Path(__file__).parent, spool.folder), Limits(upload=2, time=30))
-    app = create_app(Server(setup, spool), token=token)
-    with socket.create_server(("127.0.0.1", 0)) as opened:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, daemon=True)
-        thread.start()
-        end = time.monotonic() + 60
-        while not server.started and time.monotonic() < end:
-            time.sleep(0.05)
-        assert server.started
-        yield f"http://127.0.0.1:{opened.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(20)
 
 
 @pytest.fixture(scope="module")
@@ -209,5 +181,3 @@ def test_a_token_is_asked_for(browser, tmp_path):
         image.wait_for(timeout=30_000)
         assert image.evaluate("image => image.naturalWidth") == 64, "pictures are requested with the token"
         page.close()
-
-

@@ -12,7 +12,7 @@ State = Literal["waiting", "running", "done", "failed"]
 Kind = Literal["crop", "heat", "mask"]
 NOT_PROOF = (
     "A score is evidence, not proof. This answer does not say whether what the file shows is true.",
-    "“No signs found” does not mean that the file is real: the detector knows only the kinds of fakes it was trained on.",
+    "“No signs found” does not mean that the file is real: the detector knows only the fakes it was trained on.",
     "Files that were sent through messengers or social networks are often compressed; this changes scores.",
 )
 
@@ -28,7 +28,7 @@ class Problem(Model):
 
     code: str = Field(description="a name for programs, such as `queue_full`", examples=["queue_full"])
     message: str = Field(description="one or two sentences for people")
-    retry_after: int | None = Field(None, description="seconds after which a new attempt makes sense")
+    retry_after: int | None = Field(default=None, description="seconds after which a new attempt makes sense")
 
 
 class Reason(Model):
@@ -101,7 +101,7 @@ class Examined(Model):
 
     answer: Answer
     reasons: list[Reason] = Field(description="why; at least one if inconclusive or not analysed")
-    not_proof: list[str] = Field(list(NOT_PROOF), description="what this answer does not tell")
+    not_proof: list[str] = Field(default=list(NOT_PROOF), description="what this answer does not tell")
     caveats: list[str] = Field(description="what cannot be concluded for this file")
     facts: Facts
     models: list[ModelResult] = Field(description="one per run; empty if the file was not analysed")

@@ -1,8 +1,8 @@
-"""The process that reads strangers' files: it loads the detectors once, confines itself, then examines file after file.
+"""The process that reads strangers' files: it loads detectors, confines itself, and examines file after file.
 
-Both directions of the pipe carry JSON and no pickles, so that a file that takes over this process cannot make the server
-run code. Parent to child: `{"path": ..., "name": ...}` or `{}`, which cancels the examination. Child to parent:
-`{"kind": "ready" | "broken" | "progress" | "done" | "refused", ...}`; after `done` follow the examination and the report.
+Both directions of the pipe carry JSON and no pickles, so that a file that takes over this process cannot make the
+server run code. Parent to child: `{"path": ..., "name": ...}` or `{}`, which cancels the examination. Child to parent:
+`{"kind": "ready" | "broken" | "progress" | "done" | "refused", ...}`; after `done` follow examination and report.
 """
 
 import json
@@ -155,7 +155,7 @@ def check(path: Path, limits: Limits) -> None:
     width, height = float(about["width"]), float(about["height"])
     if width * height > limits.pixels * 1e6:
         raise Refused(
-            f"The picture has {width:.0f} × {height:.0f} pixels, {width * height / 1e6:.0f} million. "
+            f"The picture has {width:.0f} x {height:.0f} pixels, {width * height / 1e6:.0f} million. "
             f"Expected at most {limits.pixels:g} million; scale it down."
         )
     count, rate = float(about.get("num_frames", 1)), float(about.get("fps", 0))

@@ -4,9 +4,9 @@ import asyncio
 import json
 import multiprocessing
 import threading
-from concurrent.futures import CancelledError
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -58,8 +58,7 @@ class Child:
         """
         return await asyncio.wait_for(self.inbox.get(), seconds)
 
-    @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether the process is running."""
         return self.process.is_alive()
 
@@ -115,7 +114,7 @@ class Pool:
     @property
     def ready(self) -> int:
         """Number of processes that can examine files."""
-        return sum(one.alive for one in self._children)
+        return sum(one.is_alive() for one in self._children)
 
     @property
     def pids(self) -> list[int]:
@@ -160,14 +159,14 @@ class Pool:
     async def _work(self, one: Child | None) -> None:
         """Examine one job after the other, in a process that is replaced when it has ended."""
         while True:
-            if one is None or not one.alive:
+            if one is None or not one.is_alive():
                 one = await self._replaced(one)
                 continue
             job = await self.desk.next(1.0)
             if job is None:
                 continue
             began = time.monotonic()
-            if not one.alive:  # it ended while it had nothing to do, which is not the file's fault
+            if not one.is_alive():  # it ended while it had nothing to do, which is not the file's fault
                 one = await self._replaced(one)
             outcome = UNAVAILABLE if one is None else await self._examine(one, job)
             job.seconds = time.monotonic() - began
@@ -229,5 +228,3 @@ class Pool:
             message = f"The file needs more than {self.limits.memory:g} GB of memory. Try a smaller version of it."
             return Problem(code="memory", message=message)
         return None
-
-

@@ -41,8 +41,9 @@ REASONS = {
 
 
 def errors(*codes: int) -> Errors:
-    """Describe the errors of a route for OpenAPI."""
-    return {code: {"model": Problem, "description": REASONS[code]} for code in (400, 401, 403, *codes)}
+    """Describe the errors of a route for OpenAPI: JSON, also where the answer itself is of another type."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {code: {"content": content, "description": REASONS[code]} for code in (400, 401, 403, *codes)}
 
 
 def _server(request: Request) -> Any:
@@ -67,7 +68,7 @@ def job_of(server: Held, id: JobId) -> Job:
 
 
 Found = Annotated[Job, Depends(job_of)]
-ACCEPTED = {
+ACCEPTED: Errors = {
     202: {
         "model": answers.Job,
         "description": "The file is being examined: poll `GET /jobs/{id}`, or read `GET /jobs/{id}/events`",

@@ -1,8 +1,8 @@
 """Confine a process before it reads files from strangers: no network, no other files, bounded resources.
 
-`confine` uses Landlock (Linux 5.13 or later) and seccomp through the C library; both also apply to threads and processes
-that are started later, and cannot be undone. `bound` sets resource limits (POSIX). Where the platform does not support
-a measure, it is left out; both functions return what is in force.
+`confine` uses Landlock (Linux 5.13 or later) and seccomp through the C library; both also hold for threads and
+processes that are started later, and cannot be undone. `bound` sets resource limits (POSIX). Where the platform does
+not support a measure, it is left out; both functions return what is in force.
 """
 
 import ctypes
@@ -84,7 +84,7 @@ def _allow(libc: ctypes.CDLL, rules: int, path: Path, actions: int) -> None:
 
 
 def _seccomp(libc: ctypes.CDLL) -> bool:
-    """Make some system calls fail with EPERM, by a small BPF program; other architectures (x32, i386) may call nothing."""
+    """Make some system calls fail with EPERM, by a small BPF program; x32 and i386 programs may call nothing."""
     if platform.machine() not in CALLS:
         return False
     audit, calls = CALLS[platform.machine()]
