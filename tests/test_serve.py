@@ -12,10 +12,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from fake_examiner import broken, jpeg, load
-from unmask.web.app import Server, create_app
+from unmask.web.app import create_app
 from unmask.web.child import Setup
 from unmask.web.limits import Limits
 from unmask.web.pool import StartError
+from unmask.web.state import Server
 from unmask.web.uploads import Spool
 
 TESTS = Path(__file__).parent

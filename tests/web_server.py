@@ -10,9 +10,10 @@ from pathlib import Path
 import uvicorn
 
 from fake_examiner import load
-from unmask.web.app import LOCAL, Server, create_app
+from unmask.web.app import LOCAL, create_app
 from unmask.web.child import Setup
 from unmask.web.limits import Limits
+from unmask.web.state import Server
 from unmask.web.uploads import Spool
 
 

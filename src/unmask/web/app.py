@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -15,13 +14,9 @@ from starlette.staticfiles import StaticFiles
 
 from unmask.web import pages, routes
 from unmask.web.answers import Problem
-from unmask.web.child import Setup
-from unmask.web.gauges import Gauges
 from unmask.web.guard import BODY, Doorman, Guard, respond
-from unmask.web.jobs import Desk, RefusedError
-from unmask.web.limits import Limits
-from unmask.web.pool import Pool
-from unmask.web.uploads import Spool
+from unmask.web.jobs import RefusedError
+from unmask.web.state import Server
 
 HERE = Path(__file__).parent
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
@@ -32,31 +27,6 @@ All errors have the same form: a `code` for programs and a `message` for people.
 `Retry-After` says when to try again. If the server has a token, every request needs `Authorization: Bearer TOKEN`.
 """
 CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported"}
-
-
-@dataclass
-class Server:
-    """What one server process holds; in `app.state.server`.
-
-    Attributes:
-        setup: how the child processes are set up.
-        spool: folder of the uploads.
-        size: number of child processes.
-    """
-
-    setup: Setup
-    spool: Spool
-    size: int = 1
-    gauges: Gauges = field(default_factory=Gauges)
-
-    def __post_init__(self) -> None:
-        self.desk = Desk(self.setup.limits)
-        self.pool = Pool(self.desk, self.setup, self.size, self.gauges.observe)
-
-    @property
-    def limits(self) -> Limits:
-        """The limits."""
-        return self.setup.limits
 
 
 def create_app(server: Server, hosts: Sequence[str] = LOCAL, token: str | None = None) -> FastAPI:

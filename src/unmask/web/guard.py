@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unmask.web.answers import Problem
@@ -76,7 +77,8 @@ class Guard:
             refusal = self._refusal(scope)
             await (refusal or self.app)(scope, receive, send_safely)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
+            found = scope.get("route")
+            route = found.path if isinstance(found, Route | Mount) else "other"
             self.gauges.requests.labels(scope["method"] if route != "other" else "other", route, str(status)).inc()
             log.info("%s %s %d %.0f ms", scope["method"], route, status, 1000 * (time.monotonic() - began))
 

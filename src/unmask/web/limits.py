@@ -1,6 +1,6 @@
 """Limits of the server: what one file, one client and the whole queue may use."""
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 
 MB, GB = 10**6, 10**9
 OVERHEAD = 16_384  # bytes of an upload besides the file: the multipart boundaries and headers
@@ -41,9 +41,9 @@ class Limits:
     kept: int = 100
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if not (value := getattr(self, field.name)) > 0:
-                raise ValueError(f"limits.{field.name}={value}: expected a positive number")
+        for name, value in asdict(self).items():
+            if not value > 0:
+                raise ValueError(f"limits.{name}={value}: expected a positive number")
 
     @property
     def bytes(self) -> int:

@@ -16,6 +16,7 @@ from unmask.web.answers import ModelCard, Problem
 from unmask.web.jobs import Desk, Found, Job
 from unmask.web.limits import LARGEST_REPLY, Limits
 
+Message = dict[str, Any]  # from a child process
 POLL = 0.1  # s between looks at a process's memory and time
 GRACE = 3.0  # s for a process to react to a cancelled job
 PAUSE = 5.0  # s before a process that could not start is started again
@@ -42,7 +43,7 @@ class Child:
         with verb_left_out():
             self.process.start()
         theirs.close()
-        self.inbox: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(maxsize=100)
+        self.inbox: asyncio.Queue[Message | None] = asyncio.Queue(maxsize=100)
         self.base = 0.0  # GB that the process uses without a file
         threading.Thread(target=_receive, args=(self.pipe, self.inbox, loop), daemon=True).start()
 
@@ -50,7 +51,7 @@ class Child:
         """Send the path and the name of a file, or nothing to cancel the examination."""
         self.pipe.send_bytes(json.dumps(task).encode())
 
-    async def message(self, seconds: float) -> dict[str, Any] | None:
+    async def message(self, seconds: float) -> Message | None:
         """Return the next message; None if the process has ended.
 
         Raises:
@@ -70,9 +71,9 @@ class Child:
             self.inbox.get_nowait()
 
 
-def _receive(pipe: Connection, inbox: "asyncio.Queue[dict[str, Any] | None]", loop: asyncio.AbstractEventLoop) -> None:
+def _receive(pipe: Connection, inbox: "asyncio.Queue[Message | None]", loop: asyncio.AbstractEventLoop) -> None:
     """Pass messages on until the process ends; a message that is no JSON object ends it, too."""
-    message: dict[str, Any] | None = {}
+    message: Message | None = {}
     while message is not None:
         try:
             found = json.loads(pipe.recv_bytes(LARGEST_REPLY))

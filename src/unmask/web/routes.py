@@ -16,6 +16,7 @@ from unmask.web import answers
 from unmask.web.answers import Problem
 from unmask.web.guard import client
 from unmask.web.jobs import Job, RefusedError
+from unmask.web.state import Server
 from unmask.web.uploads import FORMATS_IN_WORDS, UnsupportedError
 
 DETECT = "/detect"
@@ -46,11 +47,13 @@ def errors(*codes: int) -> Errors:
     return {code: {"content": content, "description": REASONS[code]} for code in (400, 401, 403, *codes)}
 
 
-def _server(request: Request) -> Any:
-    return request.app.state.server
+def _server(request: Request) -> Server:
+    server = request.app.state.server
+    assert isinstance(server, Server)
+    return server
 
 
-Held = Annotated[Any, Depends(_server)]
+Held = Annotated[Server, Depends(_server)]
 JobId = Annotated[str, Path(description="ID from `POST /detect`", max_length=64)]
 
 
@@ -114,7 +117,7 @@ async def detect(
     return JSONResponse(found, 202, headers={"Location": f"/jobs/{job.id}"})
 
 
-async def _finished(request: Request, server: Any, job: Job, seconds: float) -> None:
+async def _finished(request: Request, server: Server, job: Job, seconds: float) -> None:
     """Wait until a job has ended, at most this long; cancel it if the client goes away."""
     end = time.monotonic() + seconds
     while not job.over and time.monotonic() < end:
@@ -134,7 +137,7 @@ def _name(given: str | None) -> str:
 @router.get("/jobs/{id}", response_model=answers.Job, responses=errors(404, 422), summary="State of a job")
 async def job(server: Held, found: Found) -> answers.Job:
     """Return the progress of a job and, if it has ended, its result or the reason why it failed."""
-    return server.desk.show(found)  # type: ignore[no-any-return]
+    return server.desk.show(found)
 
 
 @router.get(

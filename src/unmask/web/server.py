@@ -13,8 +13,9 @@ from pathlib import Path
 import uvicorn
 
 from unmask.console import say
-from unmask.web.app import LOCAL, Server, create_app
+from unmask.web.app import LOCAL, create_app
 from unmask.web.child import Setup
+from unmask.web.state import Server
 from unmask.web.uploads import Spool
 
 TOKEN = "UNMASK_TOKEN"
