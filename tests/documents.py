@@ -245,7 +245,8 @@ def _check_verb(verb: str, overrides: list[str], more: list[str]) -> None:
         InpaintSettings(tuple(settings["masks"]), settings["size"])
         build(settings["data"]["source"])
         build(settings["generator"])
-    needed = {"report": ("run", "table"), "evaluate": ("run",), "sample": ("run",), "swap": ("run", "video", "to")}
+    needed = {"report": ("run", "table"), "swap": ("run", "video", "to")}
+    needed |= dict.fromkeys(("evaluate", "sample", "serve"), ("run",))
     wanted = needed.get(verb, ())
     there = [key for key in wanted if key in keys(overrides)]
     assert there if verb == "report" else len(there) == len(wanted), f"unmask {verb} needs {', '.join(wanted)}"

@@ -29,6 +29,7 @@ OURS = (
     "unmask.provenance.marking",
     "unmask.runs.encoder.TrainedEncoder",
     "unmask.training",
+    "unmask.web.limits.Limits",
 )
 THEIRS = ("diffusers.schedulers", "torch.nn.modules", "torch.optim", "torchvision.transforms.v2")
 TRAINING = (  # used only for training; a config that came with a run may not build these classes

@@ -45,7 +45,7 @@ class _Worker(Generic[T, R]):
     def __init__(self, context: SpawnContext, work: Callable[[T], R]) -> None:
         self.pipe, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=_serve, args=(theirs, work), daemon=True)
-        with _verb_left_out():
+        with verb_left_out():
             self.process.start()
         theirs.close()
         self.task: T | None = None
@@ -102,7 +102,7 @@ class _Worker(Generic[T, R]):
 
 
 @contextmanager
-def _verb_left_out() -> Iterator[None]:
+def verb_left_out() -> Iterator[None]:
     """Prevent a new process from importing the unmask command that is running, because this import takes seconds."""
     verb = sys.modules["__main__"]
     if verb.__spec__ is None or not verb.__spec__.name.startswith("unmask."):

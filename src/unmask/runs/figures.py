@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from unmask.files import replace_file
 from unmask.runs.errors import RunError
@@ -43,6 +42,8 @@ def require_finite(values: Any, what: str, fix: str) -> None:
     Raises:
         RunError: some values are not finite; the message says how many.
     """
+    import torch  # slow; a process that only reads or writes metrics does not need it
+
     if not isinstance(values, torch.Tensor):
         values = torch.from_numpy(np.asarray(values, np.float64))
     bad = int((~torch.isfinite(values)).sum())

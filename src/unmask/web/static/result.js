@@ -1,0 +1,133 @@
+// The answer for one file: verdict, what it does not tell, people, timeline, details.
+
+import { picture, report } from "./api.js";
+import { bytes, clock, el, hundred, sentence } from "./dom.js";
+import { faces, timeline } from "./timeline.js";
+
+const KINDS = [["crop", "The face as the detector sees it"], ["heat", "Where it looked: warm colours count most"], ["mask", "What it marks as changed"]];
+export const WORDS = {
+  "signs of manipulation": ["Signs of manipulation", "The detector finds this file more like the fakes it was trained on than like real recordings."],
+  "no signs found": ["No signs found", "The detector found nothing that it knows from fakes. This does not make the file real."],
+  "inconclusive": ["Inconclusive", "The evidence does not point clearly in one direction. Treat this as no answer."],
+  "cannot analyse": ["Cannot be analysed", "The file could not be examined, so nothing is known about it."],
+};
+const isSigns = (answer) => answer === "signs of manipulation";
+
+function scale(model, answer) {
+  const value = el("span", { class: `value${isSigns(answer) ? " signs" : ""}` }), cut = el("span", { class: "cut" });
+  value.style.left = `${100 * model.score}%`;
+  cut.style.left = `${100 * model.threshold}%`;
+  return [
+    el("div", { class: "scale", role: "img", "aria-label": `Score ${hundred(model.score)} of 100, threshold ${hundred(model.threshold)}` },
+      el("div", { class: "bar" }, cut, value),
+      el("div", { class: "ends" }, el("span", {}, "like real recordings"), el("span", {}, "like known fakes"))),
+    el("p", { class: "num" }, `Score ${hundred(model.score)} of 100. This detector calls a file suspicious above ${hundred(model.threshold)} (the thin mark).`),
+  ];
+}
+
+function verdict(found, title) {
+  const [, words] = WORDS[found.answer];
+  const model = found.models[0];
+  return el("div", { class: "verdict" },
+    el("div", {}, title, el("p", {}, words),
+      found.reasons.length ? el("ul", { class: "reasons" }, found.reasons.map((reason) => el("li", {}, sentence(reason.text)))) : null,
+      found.marks.length ? el("p", {}, el("strong", {}, "Marks in the file: "), found.marks.join(" ")) : null,
+      model && model.score !== null ? scale(model, found.answer) : null),
+    el("aside", { class: "limits", "aria-label": "What this does not tell you" },
+      el("h3", {}, "What this does not tell you"), el("ul", {}, found.not_proof.map((text) => el("li", {}, text))),
+      found.caveats.length ? more("For this file", el("ul", {}, found.caveats.map((text) => el("li", {}, text)))) : null));
+}
+
+function portrait(job, person) {
+  const at = person.moments.map((m, i) => i).filter((i) => person.moments[i].pictures.includes("crop"))
+    .sort((a, b) => (person.moments[b].score ?? 0) - (person.moments[a].score ?? 0))[0];
+  if (at === undefined) return el("span", { class: "none" });
+  const image = el("img", { alt: "" });
+  picture(job, person.number, at, "crop").then((url) => (image.src = url), () => null);
+  return image;
+}
+
+function evidence(job, found) {
+  if (!found.people.length) return null;
+  const place = el("div"), threshold = found.models[0]?.threshold ?? 0.5;
+  const kinds = KINDS.filter(([kind]) => kind !== "mask" || found.people.some((p) => p.moments.some((m) => m.pictures.includes("mask"))));
+  const show = (person) => {
+    const others = found.people.filter((one) => one !== person && one.moments.length > 1);
+    if (person.moments.length > 1) return place.replaceChildren(timeline(job, person, others, threshold, kinds));
+    const seen = faces(job, person, kinds);
+    seen.show(0);
+    place.replaceChildren(el("div", { class: "look still" }, el("div", { class: "seen" }, seen.nodes)));
+  };
+  const first = found.people.reduce((a, b) => ((b.score ?? 0) > (a.score ?? 0) ? b : a));
+  show(first);
+  const several = found.people.length > 1;
+  const choice = el("fieldset", { class: "people" }, el("legend", { class: "unseen" }, "Face to show"),
+    found.people.map((person) => el("label", { class: "person" },
+      el("input", { type: "radio", name: `person-${job}`, checked: person === first, onchange: () => show(person) }),
+      portrait(job, person),
+      el("span", {}, el("strong", {}, `Face ${person.number}`),
+        el("span", { class: isSigns(person.answer) ? "signs" : null }, WORDS[person.answer][0]),
+        el("span", { class: "quiet num" }, `score ${hundred(person.score)}`)))));
+  const video = found.people.some((person) => person.moments.length > 1);
+  return el("section", { class: "block", "aria-label": "Evidence" },
+    el("h3", {}, several ? "Compare the faces" : video ? "Over time" : "What the detector looked at"), several ? choice : null, place);
+}
+
+function more(title, ...content) {
+  return el("details", {}, el("summary", {}, title), content);
+}
+
+function table(heads, rows) {
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": heads[0] }, el("table", {},
+    el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
+    el("tbody", {}, rows.map(([first, ...rest]) => el("tr", {}, el("th", { scope: "row" }, first), rest.map((cell) => el("td", { class: "num" }, cell)))))));
+}
+
+const side = (above) => (above === null ? "not scored" : above ? "above the threshold" : "not above");
+
+function trials(found) {
+  if (!found.trials.length) return null;
+  const same = found.trials.filter((one) => one.above_threshold === found.models[0].above_threshold).length;
+  return more(`After small changes: same side of the threshold in ${same} of ${found.trials.length}`,
+    el("p", { class: "quiet" }, "The file was changed in ways that do not change what it shows. A reliable answer survives that."),
+    table(["Change", "Score", "Side"], found.trials.map((one) => [one.name, hundred(one.score), side(one.above_threshold)])));
+}
+
+function facts(found) {
+  const about = found.facts;
+  const rows = {
+    Name: about.name, Size: bytes(about.size), Kind: about.kind,
+    Picture: about.width ? `${about.width} × ${about.height} pixels` : null,
+    Duration: about.duration === null ? null : `${clock(about.duration)} (${about.frames} frames, ${about.read} examined)`,
+    ...about.details, "SHA-256": about.sha256,
+  };
+  const given = Object.entries(rows).filter(([, value]) => value !== null && value !== undefined);
+  return more("About the file", el("dl", { class: "facts" }, given.map(([name, value]) => [el("dt", {}, name), el("dd", {}, String(value))])));
+}
+
+function models(found) {
+  if (!found.models.length) return null;
+  const rows = found.models.map((one) => [one.name, hundred(one.score), hundred(one.threshold), side(one.above_threshold),
+    one.calibrated === null ? "none" : `${hundred(one.calibrated)} % (${one.calibration})`]);
+  return more(found.models.length > 1 ? "The detectors" : "The detector", table(["Detector", "Score", "Threshold", "Side", "Calibrated probability"], rows));
+}
+
+async function save(job, name, problem) {
+  try {
+    const link = el("a", { href: URL.createObjectURL(await report(job)), download: `${name.replace(/\.\w+$/, "")}-report.html` });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  } catch (error) {
+    problem.textContent = error.message;
+  }
+}
+
+/** The whole answer, and its heading, which gets the focus. */
+export function result(job, found) {
+  const [head] = WORDS[found.answer];
+  const title = el("h2", { tabindex: -1, class: isSigns(found.answer) ? "signs" : null }, head);
+  const problem = el("p", { class: "quiet", role: "alert" });
+  const node = el("div", { class: "result" }, verdict(found, title), evidence(job, found), trials(found), models(found), facts(found),
+    el("div", { class: "end" }, el("button", { class: "button", type: "button", onclick: () => save(job, found.facts.name, problem) }, "Download report")), problem);
+  return { node, title };
+}
