@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import unmask
+from conftest import SCORED, unmask
 from test_evaluation import TRAIN, divided, prepared, trained
 from unmask.data import checksums, duplicates
 from unmask.data.manifest import Item, items_table
@@ -338,11 +338,12 @@ def test_space_is_taken_before_a_map_is_filled(tmp_path, monkeypatch):
     assert not path.exists()
 
 
-def test_predict_writes_its_picture_and_nothing_else(place, tmp_path):
+def test_predict_writes_its_files_and_nothing_else(place, tmp_path):
     run, _ = trained(place, "asked")
     picture = next((place / "whole/test/fake").glob("*.png"))
-    unmask("predict", str(picture), f"run={run.folder}", cwd=tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [f"{picture.stem}-score.png"]
+    unmask("predict", str(picture), f"run={run.folder}", cwd=tmp_path, expect=SCORED)
+    ends = ("report.html", "report.json", "score.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{picture.stem}-{end}" for end in ends]
 
 
 # ---- one broken run among others

@@ -16,7 +16,7 @@ import unmask.data.augment
 import unmask.datasets
 import unmask.networks
 import unmask.training
-from conftest import ROOT, TINY
+from conftest import ROOT, SCORED, TINY
 from conftest import unmask as run_verb
 from documents import (
     PAGES,
@@ -95,7 +95,8 @@ def walk(demo_root, tmp_path_factory) -> Path:
         found = next((place / "outputs/first").glob("*"), Path("none")).name
         verb, *arguments = line.partition("#")[0].replace("DIR", "videos").replace("/ID", f"/{found}").split()[1:]
         extra = {"prepare": [*TINY, "prepare.num_workers=0"], "train": [*TINY, *QUICK, "data.split.val_fraction=0.3"]}
-        run_verb(verb, *arguments, *extra.get(verb, []), cwd=place)
+        expect = SCORED if verb == "predict" else 0
+        run_verb(verb, *arguments, *extra.get(verb, []), cwd=place, expect=expect)
     return place
 
 

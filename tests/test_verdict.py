@@ -290,7 +290,8 @@ def test_the_answer_for_a_file_by_hand(answers, expected):
     answer, reasons = judge.concluded(people)
     assert answer is expected and bool(reasons) == (expected is Answer.INCONCLUSIVE)
     assert all(len(people) == 1 or reason.text == "face 2: it flips" for reason in reasons)
-    assert judge.concluded(people, [Reason("run_failed", "x")])[0] is Answer.INCONCLUSIVE
+    answer, reasons = judge.concluded(people, [failed := Reason("run_failed", "x")])
+    assert answer is Answer.INCONCLUSIVE and reasons[0] == failed and len(reasons) == 1 + answers.count("i")
 
 
 def test_sharpness_and_blockiness_by_hand():

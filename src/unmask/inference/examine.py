@@ -22,7 +22,7 @@ from unmask.media.crops import Crops
 from unmask.media.kinds import MediaError
 from unmask.runs.run import Run, is_demo
 
-DEMO_RANGE = "it was trained on rendered demo people, and the range in which it was measured is unknown"
+DEMO_RANGE = "was trained on rendered demo people, and the range in which it was measured is unknown"
 UNREADABLE = (CannotAnalyse, MediaError, OSError, MemoryError)
 
 
@@ -184,17 +184,17 @@ class Examiner:
     def _doubts(self, models: Sequence[Model], others: Sequence["Other"]) -> list[Reason]:
         """Return why no answer for the file as a whole can be relied on."""
         found = [
-            Reason("unreliable_run", f"{scorer.run.name}: {remark}")
+            Reason("unreliable_run", f"the run {scorer.run.name}: {remark}")
             for scorer in self.scorers
             for remark in scorer.run.remarks
         ]
         found += [
-            Reason("unreliable_run", f"{scorer.run.name}: {DEMO_RANGE}")
+            Reason("unreliable_run", f"the run {scorer.run.name} {DEMO_RANGE}")
             for scorer in self.scorers
             if is_demo(scorer.run.config["data"]) and scorer.run.measured is None
         ]
         found += [
-            Reason("run_failed", f"{other.name} could not score the file: {other.failure}")
+            Reason("run_failed", f"the run {other.name} could not score the file: {other.failure}")
             for other in others
             if other.model is None
         ]

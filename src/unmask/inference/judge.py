@@ -67,14 +67,18 @@ def concluded(people: Sequence[Person], doubts: Sequence[Reason] = ()) -> tuple[
         doubts: reasons that concern the file as a whole.
     """
     if doubts:
-        return Answer.INCONCLUSIVE, tuple(doubts)
+        return Answer.INCONCLUSIVE, (*doubts, *_own(people, doubts))
     answers = {person.answer for person in people}
     if Answer.SIGNS in answers:
         return Answer.SIGNS, ()
     if Answer.INCONCLUSIVE not in answers:
         return Answer.NO_SIGNS, ()
-    several, reasons = len(people) > 1, list[Reason]()
-    for person in people:
-        for reason in person.reasons:
-            reasons.append(replace(reason, text=f"face {person.number}: {reason.text}") if several else reason)
-    return Answer.INCONCLUSIVE, tuple(reasons)
+    return Answer.INCONCLUSIVE, tuple(_own(people, ()))
+
+
+def _own(people: Sequence[Person], doubts: Sequence[Reason]) -> list[Reason]:
+    """Return the people's reasons without those that concern the file; of several people, with their numbers."""
+    own = [(person.number, reason) for person in people for reason in person.reasons if reason not in doubts]
+    if len(people) == 1:
+        return [reason for _, reason in own]
+    return [replace(reason, text=f"face {number}: {reason.text}") for number, reason in own]
