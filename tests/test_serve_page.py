@@ -85,7 +85,7 @@ def test_a_picture_and_a_video_from_drop_to_report(page, tmp_path):
     assert len(seen) > 3, "the progress moved"
     second.locator(".result").wait_for(timeout=30_000)
     assert first.locator(".verdict h2").inner_text() == "Signs of manipulation"
-    assert first.get_by_role("complementary").inner_text().startswith("What this does not tell you")
+    assert first.get_by_role("note").inner_text().startswith("What this does not tell you")
     assert page.locator("#live").inner_text() == "clip.mp4: Signs of manipulation."
     shown = first.locator(".seen img").first
     shown.wait_for()

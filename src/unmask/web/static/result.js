@@ -33,7 +33,7 @@ function verdict(found, title) {
       found.reasons.length ? el("ul", { class: "reasons" }, found.reasons.map((reason) => el("li", {}, sentence(reason.text)))) : null,
       found.marks.length ? el("p", {}, el("strong", {}, "Marks in the file: "), found.marks.join(" ")) : null,
       model && model.score !== null ? scale(model, found.answer) : null),
-    el("aside", { class: "limits", "aria-label": "What this does not tell you" },
+    el("div", { class: "limits", role: "note", "aria-label": "What this does not tell you" },
       el("h3", {}, "What this does not tell you"), el("ul", {}, found.not_proof.map((text) => el("li", {}, text))),
       found.caveats.length ? more("For this file", el("ul", {}, found.caveats.map((text) => el("li", {}, text)))) : null));
 }
@@ -69,7 +69,7 @@ function evidence(job, found) {
         el("span", { class: isSigns(person.answer) ? "signs" : null }, WORDS[person.answer][0]),
         el("span", { class: "quiet num" }, `score ${hundred(person.score)}`)))));
   const video = found.people.some((person) => person.moments.length > 1);
-  return el("section", { class: "block", "aria-label": "Evidence" },
+  return el("div", { class: "block" },
     el("h3", {}, several ? "Compare the faces" : video ? "Over time" : "What the detector looked at"), several ? choice : null, place);
 }
 
@@ -78,7 +78,7 @@ function more(title, ...content) {
 }
 
 function table(heads, rows) {
-  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": heads[0] }, el("table", {},
+  return el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": heads[0] }, el("table", {},
     el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
     el("tbody", {}, rows.map(([first, ...rest]) => el("tr", {}, el("th", { scope: "row" }, first), rest.map((cell) => el("td", { class: "num" }, cell)))))));
 }
