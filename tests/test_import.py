@@ -394,7 +394,7 @@ def test_the_authors_weights_give_their_scores_through_predict(shared_data, tmp_
     for picture, real in expected.items():
         whole = Image.open(shared_data / "mesonet" / picture).convert("RGB")
         whole.resize((256, 256), Image.Resampling.NEAREST).save(tmp_path / "picture.png")
-        fake = predict(tmp_path / "picture.png", run, tmp_path / "score.png")
+        fake = predict(tmp_path / "picture.png", run, tmp_path / "score.png").score
         assert 1 - fake == pytest.approx(real, abs=1e-4)
 
 

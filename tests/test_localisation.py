@@ -334,7 +334,7 @@ def test_a_localiser_is_evaluated_and_asked_like_any_detector(run, place):
     unmask("evaluate", f"run={run.folder}", "trainer=cpu", cwd=place)
     np.testing.assert_allclose(run.predictions("test")["logit"], before, atol=1e-5)
     picture = next(place.glob("data/similar/inpainting/*/inpainting.png"))
-    assert "(0: real, 1: fake)" in unmask("predict", str(picture), f"run={run.folder}", cwd=place).stdout
+    assert "(0: real, 1: fake)" in unmask("predict", str(picture), f"run={run.folder}", cwd=place, expect=20).stdout
 
 
 def test_heat_maps_are_no_part_of_a_runs_identity():

@@ -130,12 +130,13 @@ def test_a_picture_is_asked_about(tmp_path, monkeypatch, capsys):
         thresholds=SHOWN, score_thresholds=CUT, config=config, name="svm", folder="outputs/svm", checkpoint="best.ckpt",
         network=Mean, kind="detector", summary="Mean, paintings, seed 0",
         build=parts.__getitem__, predictions=lambda split: predictions(),
-        require_weights=lambda: None, calibration=lambda name: None, remarks=[],
+        require_weights=lambda: None, calibration=lambda name: None, remarks=[], measured=None,
     )  # fmt: skip
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.full((40, 50, 3), 178, np.uint8)).save("a painting.png")
-    prob = verb.predict(verb.Path("a painting.png"), run)
-    assert prob == pytest.approx(1 / (1 + np.exp(-10 * (178 / 255 - 0.5))), abs=1e-6)
+    verb.Path("best.ckpt").write_bytes(b"weights")
+    found = verb.predict(verb.Path("a painting.png"), run)
+    assert found.score == pytest.approx(1 / (1 + np.exp(-10 * (178 / 255 - 0.5))), abs=1e-6)
     printed = capsys.readouterr().out
     assert "1 image scored with svm" in printed and "its test images" in printed and "20 and 19 images" in printed
     assert "the image looks more like the fakes" in printed and "Only the image was examined" in printed
