@@ -62,9 +62,11 @@ def clip(run, demo_root):
     return path, table[table["item"] == item]
 
 
+@pytest.mark.slow
 # ---- scores
 
 
+@pytest.mark.slow
 def test_a_test_video_gets_the_logits_that_the_trainer_wrote(run, clip):
     """Another way to the same numbers: prepared crops, a DataLoader and Lightning's test loop."""
     path, expected = clip
@@ -79,6 +81,7 @@ def test_a_test_video_gets_the_logits_that_the_trainer_wrote(run, clip):
     assert found.above_threshold == (prob > found.threshold)
 
 
+@pytest.mark.slow
 def test_the_console_command_prints_the_same(run, clip, tmp_path):
     found = unmask.load(run.folder).score(clip[0])
     printed = run_verb("predict", str(clip[0]), f"run={run.folder}", cwd=tmp_path, expect=SCORED).stdout
@@ -106,6 +109,7 @@ def test_an_array_gets_the_scores_of_its_file(run, clip, tmp_path):
         assert scorer.score(same).logit == picture.logit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("grey", "above"), [(20, True), (100, False)])
 def test_a_score_is_that_of_the_network_by_hand(grey, above, tmp_path):
     """`Dark` gives 20 * (0.2 - mean); the threshold of the run in `test_predict` is a probability of `SHOWN`."""
@@ -130,6 +134,7 @@ def test_scoring_imports_neither_lightning_nor_hydra(run, clip):
 # ---- errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pixels", "shown"),
     [
@@ -147,6 +152,7 @@ def test_a_wrong_array_is_refused(pixels, shown):
         Scorer(fake_run(WholePictures(32))).score(pixels)
 
 
+@pytest.mark.slow
 def test_an_unreadable_file_is_named(run, tmp_path):
     scorer = unmask.load(run.folder)
     (tmp_path / "text.mp4").write_text("no video")
@@ -183,6 +189,7 @@ def test_what_is_no_run_of_a_detector_is_refused(run, clip, tmp_path):
 # ---- configs
 
 
+@pytest.mark.slow
 def plain(node: object) -> bool:
     """Whether a tree holds nothing but plain mappings, lists and values without interpolations."""
     if type(node) is dict:
