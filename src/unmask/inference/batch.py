@@ -137,16 +137,17 @@ class Printer:
     def __init__(self, kind: str) -> None:
         if kind not in FORMATS:
             raise ValueError(f"format={kind}: expected one of {', '.join(FORMATS)}")
-        self.kind, self.rows = kind, list[tuple[Wanted, Examination]]()
+        self.kind, self.rows = kind, list[tuple[Wanted, Examination]]()  # the rows of a table
+        self._headed = False
 
     def add(self, one: Wanted, examination: Examination) -> None:
         """Print one examination, or keep it for the table."""
         if self.kind == "table":
             self.rows.append((one, examination))
             return
-        if self.kind == "csv" and not self.rows:
+        if self.kind == "csv" and not self._headed:
             self._line(csv_line(COLUMNS))
-        self.rows.append((one, examination))
+            self._headed = True
         self._line(json_line(one, examination) if self.kind == "jsonl" else csv_line(csv_values(one, examination)))
 
     def close(self) -> None:

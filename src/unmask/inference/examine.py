@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from unmask.data.dataset import CropDataset
 from unmask.inference import judge
 from unmask.inference.caveats import caveats_of
 from unmask.inference.evidence import with_heat, with_masks
@@ -101,7 +100,7 @@ class Examiner:
             return Inspection(refused, None, first)
         progress(0.5, "scoring")
         scored = first.score_crops(crops, self.calibration)
-        case = Case(path, facts, reading, scored, first.samples(crops))
+        case = Case(path, facts, reading, scored)
         found = self._examined(case, progress)
         progress(1.0, "done")
         return Inspection(replace(found, versions=about), scored, first)
@@ -117,7 +116,7 @@ class Examiner:
         people = self._people(case, outcomes, others, doubts)
         progress(0.8, "drawing heat maps" if self.explain else "reading marks")
         if self.explain:
-            people = with_heat(people, first, case.samples)
+            people = with_heat(people, first, case.scored.samples)
         for scorer, crops in [(first, scored.crops), *((other.scorer, other.crops) for other in others)]:
             if scorer.run.kind == "segmenter" and crops is not None:
                 people = with_masks(people, scorer, crops)
@@ -135,9 +134,9 @@ class Examiner:
         """Return the people with their answers."""
         first, crops = self.scorers[0], case.scored.crops
         cut = first.thresholds["video"]
-        people = people_of(case.scored, case.samples, first.run.calibration(self.calibration))
+        people = people_of(case.scored, first.run.calibration(self.calibration))
         measured = first.run.measured
-        looks = {} if measured is None else looks_of(first, crops, case.samples, bits_of(case.facts))
+        looks = {} if measured is None else looks_of(first, crops, case.scored.samples, bits_of(case.facts))
         what = "face" if first.recipe.option == "faces" else "picture"
         scores, judged = track_scores(case.scored, cut), list[Person]()
         same = {other.name: other.tracks for other in others if other.tracks is not None}
@@ -210,7 +209,6 @@ class Case:
     facts: Facts
     reading: Reading
     scored: Score
-    samples: CropDataset
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -40,6 +41,7 @@ def report(examination: Examination) -> str:
     )  # fmt: skip
 
 
+@cache  # a server writes many reports, and compiling the templates takes longer than filling them in
 def _environment() -> jinja2.Environment:
     """Return the environment of the template, which escapes all values and rejects undefined values."""
     folders = [Path(__file__).parent, *map(Path, reporting.__path__)]

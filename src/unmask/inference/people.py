@@ -16,12 +16,11 @@ SIDE = 192  # px: crops are shown at most this large
 QUALITY = 85
 
 
-def people_of(scored: Score, samples: CropDataset, calibration: Calibration | None) -> tuple[Person, ...]:
+def people_of(scored: Score, calibration: Calibration | None) -> tuple[Person, ...]:
     """Return a person for each track that was scored, the main face first, without an answer yet.
 
     Args:
         scored: the scores of the file.
-        samples: the samples to which the rows of the prediction table belong.
         calibration: the map to calibrated probabilities.
     """
     rows = detection.frames(scored.predictions).reset_index(drop=True)
@@ -40,7 +39,7 @@ def people_of(scored: Score, samples: CropDataset, calibration: Calibration | No
                 calibrated=None if calibration is None else float(calibration(float(score))),
                 box=(left, top, right, bottom),
                 side=float(np.median(sides)),
-                moments=_moments(of_track, samples),
+                moments=_moments(of_track, scored.samples),
             )
         )
     return tuple(people)

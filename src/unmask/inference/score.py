@@ -45,6 +45,7 @@ class Score:
         logit: the logit of `probability`.
         predictions: the prediction table, one row per scored frame or clip of a face.
         crops: the crops that were scored.
+        samples: the frames or clips that the rows of `predictions` are the scores of.
     """
 
     probability: float
@@ -54,6 +55,7 @@ class Score:
     logit: float
     predictions: pd.DataFrame = field(repr=False)
     crops: Crops = field(repr=False)
+    samples: CropDataset = field(repr=False)
 
 
 class Scorer:
@@ -113,7 +115,8 @@ class Scorer:
             ValueError: the calibration is unknown.
         """
         calibrated = self.run.calibration(calibration)
-        predictions = self._predictions(self.samples(crops))
+        samples = self.samples(crops)
+        predictions = self._predictions(samples)
         found = detection.videos(predictions).iloc[0]
         logit, cut = float(found["score"]), self.thresholds["video"]
         return Score(
@@ -124,6 +127,7 @@ class Scorer:
             logit=logit,
             predictions=predictions,
             crops=crops,
+            samples=samples,
         )
 
     def samples(self, crops: Crops) -> CropDataset:
