@@ -62,7 +62,6 @@ def clip(run, demo_root):
     return path, table[table["item"] == item]
 
 
-@pytest.mark.slow
 # ---- scores
 
 
@@ -95,6 +94,7 @@ def test_the_console_command_prints_the_same(run, clip, tmp_path):
     assert unmask.load(run.folder).score(clip[0], calibration="none").calibrated is None
 
 
+@pytest.mark.slow
 def test_an_array_gets_the_scores_of_its_file(run, clip, tmp_path):
     scorer, reader = unmask.load(run.folder), open_media(clip[0])
     frames = reader.read(list(range(len(reader))))
@@ -109,7 +109,6 @@ def test_an_array_gets_the_scores_of_its_file(run, clip, tmp_path):
         assert scorer.score(same).logit == picture.logit
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("grey", "above"), [(20, True), (100, False)])
 def test_a_score_is_that_of_the_network_by_hand(grey, above, tmp_path):
     """`Dark` gives 20 * (0.2 - mean); the threshold of the run in `test_predict` is a probability of `SHOWN`."""
@@ -126,6 +125,7 @@ def test_a_score_is_that_of_the_network_by_hand(grey, above, tmp_path):
     assert "probability=" in repr(found) and "DataFrame" not in repr(found) and len(repr(found)) < 200
 
 
+@pytest.mark.slow
 def test_scoring_imports_neither_lightning_nor_hydra(run, clip):
     code = f"import unmask; print(unmask.load({str(run.folder)!r}).score({str(clip[0])!r}))"
     assert not imported(code) & {"pytorch_lightning", "lightning", "hydra", "omegaconf"}
@@ -134,7 +134,6 @@ def test_scoring_imports_neither_lightning_nor_hydra(run, clip):
 # ---- errors
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pixels", "shown"),
     [
@@ -166,6 +165,7 @@ def test_an_unreadable_file_is_named(run, tmp_path):
         scorer.score(np.zeros((64, 64, 3), np.uint8), calibration="plat")
 
 
+@pytest.mark.slow
 def test_what_is_no_run_of_a_detector_is_refused(run, clip, tmp_path):
     with pytest.raises(RunError, match=r"not a run folder .* unmask list runs"):
         unmask.load(tmp_path / "none")
@@ -189,7 +189,6 @@ def test_what_is_no_run_of_a_detector_is_refused(run, clip, tmp_path):
 # ---- configs
 
 
-@pytest.mark.slow
 def plain(node: object) -> bool:
     """Whether a tree holds nothing but plain mappings, lists and values without interpolations."""
     if type(node) is dict:
@@ -199,6 +198,7 @@ def plain(node: object) -> bool:
     return type(node) in (str, int, float, bool, type(None)) and "${" not in str(node)
 
 
+@pytest.mark.slow
 def test_a_composed_config_is_that_of_the_command(run, demo_root, workplace, monkeypatch):
     """The folder of the run is a hash of the config and the data, so it is the same only if both are."""
     monkeypatch.chdir(workplace)
