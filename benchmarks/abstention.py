@@ -1,9 +1,9 @@
 """Measure what abstaining costs and gains: coverage and errors of `unmask predict` on the test split of a run.
 
-Every test item is examined. Its answer is compared with its label for the plain threshold, and for the threshold with
-the range test, with the small changes, and with both. `AURC` is the error rate averaged over all coverages if the
-items nearest to the threshold are left out first, for comparison: abstention by the score alone. Further pictures,
-all real, are examined for false alarms. Nothing is chosen on these data.
+Every test item is examined, and its answer is compared with its label. There are four rules: the threshold alone, the
+threshold with the range test, with the small changes, and with both. For comparison, `AURC` measures abstention by the
+score alone: it is the error rate averaged over all coverages if the items nearest to the threshold are left out first.
+More pictures, all real, are examined to count false alarms. Nothing is chosen on these data.
 
 python benchmarks/abstention.py RUN [--photos FOLDER] [--number 500]
 """
@@ -41,7 +41,7 @@ def test_items(run: Run) -> list[tuple[Path, int]]:
 
 
 def examined(examiner: Examiner, files: Iterable[tuple[Path, int]]) -> list[Case]:
-    """Examine the files; those that cannot be analysed are left out, and their number is printed."""
+    """Examine the files. Files that cannot be analysed are left out, and their number is printed."""
     cases = [(examiner.examine(path), label) for path, label in files]
     kept = [case for case in cases if case[0].models]
     if len(kept) < len(cases):
@@ -50,7 +50,7 @@ def examined(examiner: Examiner, files: Iterable[tuple[Path, int]]) -> list[Case
 
 
 def answered(found: Examination, codes: Sequence[str]) -> bool:
-    """Return whether a file gets an answer if only these reasons make it inconclusive; all files have one person."""
+    """Return whether a file gets an answer if only these reasons make a file inconclusive, for any of its people."""
     return not any(reason.code in codes for person in found.people for reason in person.reasons)
 
 
@@ -83,7 +83,7 @@ def show(name: str, cases: Sequence[Case]) -> dict[str, dict[str, float]]:
 
 
 def by_score(cases: Sequence[Case], cut: float) -> dict[str, float]:
-    """Return the error rates if the same share of files is left out by the distance of the score to the threshold."""
+    """Return the error rates if the same number of files is left out: those with scores nearest to the threshold."""
     score = detection.logit([found.models[0].score for found, _ in cases]) - cut
     label = np.array([label for _, label in cases])
     order, wrong = np.argsort(-np.abs(score)), (score > 0) != label
@@ -97,7 +97,7 @@ def by_score(cases: Sequence[Case], cut: float) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--photos", type=Path, default=SHARED / "utkface_200", help="folder of real photographs")
+    parser.add_argument("--photos", type=Path, default=SHARED / "utkface_200", help="folder with real photos")
     parser.add_argument("--number", type=int, default=500, help="number of photographs (default: %(default)s)")
     options = parser.parse_args()
     run = Run(options.run)
@@ -105,7 +105,7 @@ def main() -> None:
     tests = examined(examiner, test_items(run))
     tables = {"test split": show(f"test split of {run.name}", tests)}
     other = by_score(tests, run.score_thresholds["video"])
-    print("\nabstaining by the distance of the score to the threshold instead:")
+    print("\nif the files with scores nearest to the threshold are left out instead:")
     for name, value in other.items():
         print(f"  {name:<48}{value:.3f}")
     photos = sorted(path for path in options.photos.glob("*") if path.is_file())

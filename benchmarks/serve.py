@@ -1,6 +1,6 @@
-"""Measure the server: a warm request against the bare detector and against a cold `unmask predict`; and a load test.
+"""Compare a request to a warm server with the bare detector and with a cold `unmask predict`, and run a load test.
 
-make bench ONLY=serve                                            all of it; 120 s of load by 50 clients
+make bench ONLY=serve                                            everything; the load test has 50 clients for 120 s
 python benchmarks/serve.py --load URL --seconds 15 --clients 50  only the load test, against a running server
 """
 
@@ -21,7 +21,7 @@ from _bench import OUT, Seconds, compare, report
 
 PORT = 18_473
 ALLOWED = {200, 202, 429, 503}
-GROWTH = 30  # MB that the server may grow in the second half of the load test
+GROWTH = 30  # MB: maximum growth of the server's memory in the second half of the load test
 
 
 def options() -> argparse.Namespace:
@@ -29,13 +29,13 @@ def options() -> argparse.Namespace:
     parser.add_argument("--load", metavar="URL", help="only the load test, against this server")
     parser.add_argument("--run", type=Path, help="run folder of a detector (default: a small one is trained)")
     parser.add_argument("--seconds", type=float, default=120, help="duration of the load test (default: %(default)s)")
-    parser.add_argument("--clients", type=int, default=50, help="clients of the load test (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=30, help="timed requests per client (default: %(default)s)")
+    parser.add_argument("--clients", type=int, default=50, help="number of clients in the test (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=30, help="timed requests of one client (default: %(default)s)")
     return parser.parse_args()
 
 
 def picture() -> bytes:
-    """A rendered portrait."""
+    """Return a rendered portrait as a JPEG."""
     import start
 
     start.build()
@@ -43,7 +43,7 @@ def picture() -> bytes:
 
 
 def resident(url: str) -> float:
-    """MB that the server process itself uses."""
+    """Return the resident memory of the server process without its children, MB."""
     text = httpx.get(f"{url}/metrics").text
     line = next(line for line in text.splitlines() if line.startswith("process_resident_memory_bytes"))
     return float(line.split()[1]) / 1e6
@@ -74,7 +74,7 @@ def check_load(url: str, content: bytes, seconds: float, clients: int) -> dict[s
     """Run the load test and print what it found.
 
     Raises:
-        SystemExit: another status than those in `ALLOWED`, or the memory keeps growing.
+        SystemExit: a status is not in `ALLOWED`, no file was accepted, or the memory keeps growing.
     """
     seen, memory = asyncio.run(load(url, content, seconds, clients))
     half = len(memory) // 2
@@ -89,7 +89,7 @@ def check_load(url: str, content: bytes, seconds: float, clients: int) -> dict[s
 
 
 def bare(run: Path, content: bytes) -> Any:
-    """Return a function that finds faces in the picture and scores them, without reasons, trials and heat maps."""
+    """Return a function that finds and scores the faces in the picture, without reasons, trials and heat maps."""
     from unmask.inference.score import Scorer
     from unmask.runs.run import Run
 
@@ -109,7 +109,7 @@ def request(url: str, content: bytes) -> float:
 
 
 def several(url: str, content: bytes, clients: int, each: int) -> list[float]:
-    """Seconds of each request of several clients at once."""
+    """Return the duration of each request, s, while several clients send requests at the same time."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(clients) as pool:
@@ -134,7 +134,7 @@ def served(run: Path, *more: str) -> tuple[subprocess.Popen[bytes], str]:
 
 
 def cold_predict(run: Path) -> float:
-    """CPU seconds of a call of `unmask predict`; its exit status is the answer."""
+    """Return the CPU time of one call of `unmask predict`, s. The exit status of the command is its answer."""
     program, file = str(Path(sys.executable).with_name("unmask")), str((OUT / "serve.jpg").absolute())
     command = [program, "predict", file, f"run={run.absolute()}", "out=c.png", "trials=false", "explain=false"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -158,7 +158,7 @@ def main() -> None:
         from PIL import Image
 
         file = io.BytesIO()
-        Image.new("RGB", (200, 200), (200, 150, 120)).save(file, "JPEG")  # without a face: answered fast
+        Image.new("RGB", (200, 200), (200, 150, 120)).save(file, "JPEG")  # contains no face, so it is answered fast
         check_load(given.load, file.getvalue(), given.seconds, given.clients)
         return
     import start

@@ -114,7 +114,7 @@ def test_a_wrong_file_is_refused_in_plain_words(page):
     assert "at most 2 MB" in states.nth(1).inner_text()
     drop(page, ("bad.jpg", "image/jpeg", jpeg(order=b"CRASH")))
     states.nth(2).wait_for(timeout=30_000)
-    assert "damaged, or made to do harm" in states.nth(2).inner_text()
+    assert "damaged or malicious" in states.nth(2).inner_text()
     assert faults(page) == []
 
 
@@ -172,7 +172,7 @@ def test_a_token_is_asked_for(browser, tmp_path):
         page.goto(url)
         page.get_by_label("access token").fill("wrong-token")
         page.keyboard.press("Enter")
-        page.get_by_text("This token is not right.").wait_for()
+        page.get_by_text("This token is not correct.").wait_for()
         page.get_by_label("access token").fill(TOKEN)
         page.keyboard.press("Enter")
         page.locator("#drop").wait_for()

@@ -1,4 +1,4 @@
-"""Examine pictures and videos with trained detectors; give a careful answer, its reasons and its evidence.
+"""Examine pictures and videos with trained detectors, and give a careful answer with its reasons and its evidence.
 
   unmask predict clip.mp4 run=outputs/celebdf/meso4/0123456789
   unmask predict "photo (1).jpg" run=DIR out=FOLDER
@@ -6,19 +6,20 @@
   unmask predict FOLDER run=DIR format=csv > answers.csv
 
 The answer is one of four: signs of manipulation, no signs found, inconclusive, cannot analyse. No answer says that a
-file is real. The answer is inconclusive if the file is unlike the data on which the detector was measured, if small
-changes of the file (saved again as JPEG, half size, cropped a little) change the answer, or if several runs disagree;
-trials=false skips the changes, and explain=false the heat maps.
+file is real. The answer is inconclusive if the file is unlike the data on which the detector was measured, if a small
+change of the file (saved again as JPEG, half size, cropped a little) changes the answer, or if several runs disagree.
+trials=false skips the small changes, and explain=false skips the heat maps.
 
-One file: the answer is printed, and a report (HTML), JSON and a drawing (PNG) are written to the working directory or
-to out=FOLDER. Several files: format=table (default), jsonl or csv; reports are written only with out=FOLDER.
+For one file, the answer is printed, and a report (HTML), JSON and a drawing (PNG) are written to the working directory
+or to out=FOLDER. For several files, or with format=table, jsonl or csv, one line per file is printed (default: a
+table), and these outputs are written only with out=FOLDER.
 
-Exit code: 0 no signs, 10 signs, 20 inconclusive, 30 cannot analyse; of several files the first of 10, 20, 30, 0 that
-occurs. 1 and 2 are errors of the command.
+Exit codes: 0 no signs, 10 signs, 20 inconclusive, 30 cannot analyse. For several files, the exit code is the first of
+10, 20, 30 and 0 that occurs. The exit codes 1 and 2 are errors of the command.
 
 The file is prepared with the recipe that the run was trained with, except that all faces are scored, not only the main
-face. The file's score is the highest score of its faces. It is also given as a probability that was calibrated on the
-run's validation split; calibration=platt (default), temperature, isotonic or none selects the method.
+face. The file's score is the highest score of its faces. A calibrated probability is also given; the calibration was
+fitted to the run's validation split. Its method is calibration=platt (default), temperature, isotonic or none.
 """
 
 import sys
@@ -46,7 +47,7 @@ def ask(given: Given, paths: Sequence[str]) -> None:
 
     Args:
         given: arguments by name: `run` (folders, separated by commas) and, optionally, `out` (a folder, or the path of
-            the drawing), `calibration` (a name or `none`), `trials`, `explain` (true or false) and `format`.
+            the drawing), `calibration` (a name or `none`), `trials` and `explain` (`true` or `false`), and `format`.
         paths: files, folders and glob patterns.
     """
     if unknown := sorted(set(given) - set(KEYS)):
@@ -73,7 +74,7 @@ def ask(given: Given, paths: Sequence[str]) -> None:
 
 
 def several(wanted: Sequence[Wanted], examiner: Examiner, kind: str, out: Path | None) -> int:
-    """Examine several files; return the exit code."""
+    """Examine several files, print them in the format `kind`, and return the exit code."""
     printer = Printer(kind)
     places = dict(zip(wanted, outputs_for([one.path for one in wanted], out), strict=True)) if out else {}
 
@@ -90,7 +91,7 @@ def several(wanted: Sequence[Wanted], examiner: Examiner, kind: str, out: Path |
 
 
 def folders(text: str) -> list[str]:
-    """Return the run folders in `DIR`, `DIR,DIR` or `[DIR,DIR]`; a folder whose name has a comma is one folder."""
+    """Return the run folders in `DIR`, `DIR,DIR` or `[DIR,DIR]`. An existing folder may have commas in its name."""
     if Path(text).is_dir():
         return [text]
     if text.startswith("[") and text.endswith("]"):
@@ -99,10 +100,10 @@ def folders(text: str) -> list[str]:
 
 
 def switch(given: Given, key: str) -> bool:
-    """Return the value of a key that is true or false; true by default.
+    """Return the boolean value of a key; true by default.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the value is neither true nor false.
     """
     text = str(given.get(key) or "true").lower()
     if text not in ("true", "false"):
@@ -111,7 +112,7 @@ def switch(given: Given, key: str) -> bool:
 
 
 def main() -> None:
-    """Run `unmask predict`; Hydra is imported, which is slow, only if the arguments contain flags or Hydra settings."""
+    """Run `unmask predict`. Hydra is slow to import, so it is imported only for flags or Hydra settings."""
     arguments = sys.argv[1:]
     paths = [value for key, value in pairs(arguments) if key == "path" and value is not None]
     if any(argument.startswith(("-", "hydra.", "hydra/")) for argument in arguments):
@@ -130,13 +131,13 @@ def main() -> None:
 
 
 def pairs(arguments: Sequence[str]) -> list[tuple[str, str | None]]:
-    """Parse `key=value` arguments: Hydra's quotes are removed and null becomes None."""
+    """Parse `key=value` arguments. The quotes of Hydra are removed, and null becomes None."""
     split = (argument.partition("=") for argument in arguments)
     return [(key.lstrip("+"), None if value == "null" else unquote(value)) for key, _, value in split]
 
 
 def typed(arguments: Sequence[str]) -> dict[str, str | None]:
-    """Return the `key=value` arguments by key; of several paths, the last."""
+    """Return the `key=value` arguments as a dictionary; the last value of a repeated key is kept."""
     return dict(pairs(arguments))
 
 

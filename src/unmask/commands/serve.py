@@ -1,11 +1,11 @@
-"""Examine uploaded files: an HTTP API and a web page, see docs/serving.md.
+"""Examine uploaded files with an HTTP API and a web page; see docs/serving.md.
 
   unmask serve run=DIR                              then open http://127.0.0.1:8000
   unmask serve run=[DIR_A,DIR_B] processes=2        two detectors that must agree, in two processes
   UNMASK_TOKEN=... unmask serve run=DIR host=0.0.0.0 hosts=[unmask.example.org]
 
-Files are read in child processes with limits on time, memory, pixels and duration, without network and without access
-to other files as far as the system allows. Uploads are deleted after use. Without a token, only programs on this
+Child processes read the files, with limits on time, memory, pixels and duration. As far as the system supports it, they
+have no access to the network or to other files. Uploads are deleted after use. Without a token, only programs on this
 machine can connect.
 """
 
@@ -25,7 +25,7 @@ def folders_of(run: object) -> tuple[Path, ...]:
     """Return the run folders that `run` names.
 
     Raises:
-        ValueError: there is none.
+        ValueError: `run` names no folder.
     """
     named = run if isinstance(run, list) else str(run).split(",") if run is not None else []
     if not named:

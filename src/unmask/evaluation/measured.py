@@ -1,4 +1,4 @@
-"""Fit the range of inputs in which a detector was measured to its validation split, when a run is trained."""
+"""Fit the range of inputs in which a detector was measured to the validation split, at the end of a training."""
 
 from pathlib import Path
 
@@ -19,16 +19,17 @@ from unmask.networks.layout import device_of
 from unmask.runs.measured import MEASURES, write_cloud
 from unmask.training.module import Module
 
-SAMPLES = 1000  # number of validation samples that are measured, spread evenly over the faces
+SAMPLES = 1000  # maximum number of validation samples that are measured, spread evenly over the faces
 FEWEST = 8  # minimum number of validation items
 
 
 def measured_range(module: Module, data: DataModule, out: Path) -> Settings:
-    """Return the entry `range` of metrics.json, and write the features' cloud to the run folder.
+    """Return the entry `range` of metrics.json, and write the cloud of the features to the run folder.
 
-    Limits are fitted to the medians of the faces (or pictures) of the validation split, real and fake, as they are
-    scored. Features are those of `encode`; for a network without it, only the limits are fitted. The result is empty if
-    the module is not a detector, or if the split has fewer than `FEWEST` items.
+    The limits are fitted to the medians of each face (or picture) of the validation split, real and fake, and to the
+    bits per pixel of each file. The features are those of `encode`; for a network without this method, only the limits
+    are fitted. The result is empty if the module is not a detector or segmenter, or if fewer than `FEWEST` validation
+    items have samples.
     """
     samples = data.samples["val"]
     rows = _rows(samples)
@@ -47,7 +48,7 @@ def measured_range(module: Module, data: DataModule, out: Path) -> Settings:
 
 
 def _rows(samples: CropDataset) -> list[int]:
-    """Return at most `SAMPLES` rows of the sample table, equally many of each face."""
+    """Return at most `SAMPLES` rows of the sample table, spread evenly over the faces."""
     groups = list(samples.table.groupby(["item", "track"], sort=True).indices.values())
     each = max(1, SAMPLES // max(len(groups), 1))
     some = [groups[at] for at in _spread(len(groups), SAMPLES)]
@@ -65,7 +66,7 @@ def _spread(total: int, most: int) -> NDArray[np.int64]:
 def _seen(
     module: Module, data: DataModule, rows: list[int], face: NDArray[np.int64]
 ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float32] | None]:
-    """Return the median sharpness and blockiness of each face, and the features [N, F] of the samples, if any."""
+    """Return median sharpness and blockiness of each face, and the features [N, F] of the samples (None without)."""
     network, samples = module.trained.eval(), data.samples["val"]
     sharp, block, features = list[float](), list[float](), list[torch.Tensor]()
     for start in range(0, len(rows), data.loader.batch_size):
@@ -84,7 +85,7 @@ def _seen(
 
 
 def _pixels(samples: CropDataset, rows: list[int]) -> torch.Tensor:
-    """Return the pixels of validation samples, uint8; those of self-blends, if the split contains any."""
+    """Return the pixels of validation samples, uint8, including self-blends if the split contains any."""
     if len(samples) == samples.span_count:
         return samples.pixels(rows)
     return samples.__getitems__([(0, row) for row in rows])["x"]
@@ -100,7 +101,7 @@ def _sides(data: DataModule, samples: CropDataset) -> NDArray[np.float64]:
 
 
 def _bits(data: DataModule, samples: CropDataset) -> NDArray[np.float64]:
-    """Return the bits per pixel of each item's file; empty if they are not in the manifest."""
+    """Return the bits per pixel of each item's file; empty if the manifest does not contain the file statistics."""
     items, names = data.items, [STATISTIC + name for name in ("bytes", "width", "height")]
     if not set(names) <= set(items.columns):
         return np.zeros(0)

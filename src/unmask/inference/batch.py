@@ -1,4 +1,4 @@
-"""Examine several files: find them, go on after a bad one, and print a table, JSON lines or CSV."""
+"""Find and examine several files, and print a table, JSON lines or CSV. A bad file does not stop the others."""
 
 import csv
 import glob
@@ -28,17 +28,20 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that beg
 
 
 class Wanted(NamedTuple):
-    """A file to be examined, and its name in the output: its path within the folder that was given."""
+    """A file to be examined and its name in the output: for a file in a given folder, its path within the folder."""
 
     path: Path
     name: str
 
 
 def find(arguments: Sequence[str]) -> list[Wanted]:
-    """Return the files that the arguments name: files, folders (all pictures and videos below) and glob patterns.
+    """Return the files that the arguments name.
+
+    Args:
+        arguments: files, folders (all pictures and videos in the folder and its subfolders) and glob patterns.
 
     Raises:
-        ValueError: there is no such file, or a folder or a pattern contains no picture or video.
+        ValueError: a file does not exist, a folder contains no picture or video, or a pattern matches no file.
     """
     found = dict[Path, Wanted]()
     for argument in arguments:
@@ -72,7 +75,7 @@ def examine_all(
     Args:
         wanted: the files.
         examiner: the detectors.
-        done: called with each file, its data (None after an unexpected error) and its examination.
+        done: called for each file with the file, its inspection (None after an unexpected error) and its examination.
 
     Raises:
         RunError: the weights or the scores of a run are not finite.
@@ -93,7 +96,7 @@ def examine_all(
 def _safely(
     path: Path, examiner: Examiner, progress: Callable[[float, str], None]
 ) -> tuple[Inspection | None, Examination]:
-    """Examine a file; an unexpected error becomes an answer, so that the other files are examined, too."""
+    """Examine a file. An unexpected error gives the answer `CANNOT_ANALYSE`, so that the other files are examined."""
     try:
         inspection = examiner.inspect(path, progress)
     except RunError:
@@ -110,7 +113,7 @@ def json_line(one: Wanted, examination: Examination) -> str:
 
 
 def csv_line(values: Iterable[object]) -> str:
-    """Return one line of CSV; a text that a spreadsheet would run as a formula gets an apostrophe."""
+    """Return one line of CSV. Text that a spreadsheet would run as a formula gets a leading apostrophe."""
     cells = [f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value for value in values]
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="").writerow(cells)
@@ -118,7 +121,7 @@ def csv_line(values: Iterable[object]) -> str:
 
 
 def csv_values(one: Wanted, examination: Examination) -> Iterator[object]:
-    """Yield the values of the columns `COLUMNS`; an unknown value is empty."""
+    """Yield the values of the columns `COLUMNS`; an unknown value is an empty string."""
     facts, model = examination.facts, examination.models[0] if examination.models else None
     yield from (one.name, str(examination.answer), ";".join(reason.code for reason in examination.reasons))
     yield from ("", "", "") if model is None else (model.score, _or_empty(model.calibrated), model.threshold)
@@ -132,7 +135,7 @@ def _or_empty(value: object) -> object:
 
 
 class Printer:
-    """Prints examinations in one of `FORMATS`: JSON lines and CSV at once, and a table at the end."""
+    """Prints examinations in one of `FORMATS`: JSON lines and CSV after each file, a table after the last file."""
 
     def __init__(self, kind: str) -> None:
         if kind not in FORMATS:
@@ -151,7 +154,7 @@ class Printer:
         self._line(json_line(one, examination) if self.kind == "jsonl" else csv_line(csv_values(one, examination)))
 
     def close(self) -> None:
-        """Print the table and the numbers of answers."""
+        """Print the table and how often each answer occurs; do nothing for the other formats."""
         if self.kind != "table":
             return
         from rich.table import Table
@@ -178,7 +181,7 @@ class Printer:
         models = next((found.models for _, found in self.rows if found.models), ())
         if models:
             say(f"threshold {models[0].threshold:.2f}, {models[0].name}; {models[0].errors}")
-        say("A score is not proof; unmask predict FILE run=DIR says what limits an answer. See docs/verdict.md.")
+        say("A score is not proof. unmask predict FILE run=DIR prints the limits of an answer. See docs/verdict.md.")
 
     def _line(self, text: str) -> None:
         sys.stdout.write(text + "\n")

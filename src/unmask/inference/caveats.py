@@ -1,4 +1,4 @@
-"""What cannot be concluded from the scores of one file, in words; and how often the threshold errs on test items."""
+"""Describe in words what cannot be concluded from the scores of one file, and the error rates of the threshold."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -38,7 +38,7 @@ def caveats_of(scorer: Scorer, crops: Crops, people: Sequence[Person], facts: Fa
             f"The highest of {len(people)} scores is above the threshold by mistake more often than a single score."
         )
     found.append(
-        "The score is not the probability that the file is fake, which also depends on where the file comes from."
+        "The score is not the probability that the file is fake. This probability also depends on the file's source."
     )
     seen = seen_by(run)
     seen = "faces were" if several else f"{seen} was"
@@ -51,13 +51,13 @@ def caveats_of(scorer: Scorer, crops: Crops, people: Sequence[Person], facts: Fa
         )
     if crops.brief:
         found.append(
-            f"{crops.brief} more faces were not scored, because they appear in too few frames; some may not be faces."
+            f"{crops.brief} more faces were not scored, because they appear in too few frames. Some may not be faces."
         )
     return tuple(found)
 
 
 def seen_by(run: Run) -> str:
-    """Return what the detector sees of a frame, as set by the run's recipe: only the `face`, or the whole `image`."""
+    """Return which part of a frame the run's recipe gives to the detector: the `face`, or the whole `image`."""
     return "face" if run.build("data.recipe").option == "faces" else "image"
 
 

@@ -1,4 +1,4 @@
-"""Draw scores as SVG that follows the page's colours. Only numbers are inserted, so nothing needs to be escaped."""
+"""Draw scores as SVG in the colours of the page. Only numbers are inserted, so nothing needs to be escaped."""
 
 from collections.abc import Sequence
 
@@ -32,9 +32,9 @@ def timeline(moments: Sequence[Moment], cut: float, duration: float | None) -> M
     """Draw the scores of one person over time, with the threshold of the file's score.
 
     Args:
-        moments: by time.
+        moments: the moments of the person, sorted by time.
         cut: the threshold, in [0, 1].
-        duration: s; None if unknown.
+        duration: duration of the file in s; None if unknown.
     """
     end = max([duration or 0.0, *(moment.time for moment in moments), 0.1])
 

@@ -14,11 +14,11 @@ from unmask.inference.people import encode, first_frame
 from unmask.inference.score import Scorer
 from unmask.media.crops import Crops
 
-EXPLAINED = 6  # people with the highest scores who get heat maps
+EXPLAINED = 6  # maximum number of people who get heat maps and masks: those with the highest scores
 
 
 def with_heat(people: Sequence[Person], scorer: Scorer, samples: CropDataset) -> tuple[Person, ...]:
-    """Add the heat map of the moment with the highest score of each person; see `explain.gradcam`."""
+    """Add a heat map to each person's moment with the highest score, for `EXPLAINED` people; see `explain.gradcam`."""
     from unmask.explain.gradcam import heat_maps, overlay  # imported here, because it is not always needed
 
     found = dict[int, tuple[int, bytes]]()
@@ -38,12 +38,15 @@ def with_heat(people: Sequence[Person], scorer: Scorer, samples: CropDataset) ->
 
 
 def with_masks(people: Sequence[Person], scorer: Scorer, crops: Crops) -> tuple[Person, ...]:
-    """Add the area that a localising run calls manipulated to the moment with the highest score of each person.
+    """Add the predicted mask of a localising run to each person's moment with the highest score.
+
+    Only the `EXPLAINED` people with the highest scores get a mask.
 
     Args:
         people: the people.
         scorer: a run of the kind `segmenter`.
-        crops: its crops of the same file; a person whose frame it did not crop gets no mask.
+        crops: the crops of the same file by the recipe of this run. A person gets no mask if the frame of the moment
+            is not among these crops.
     """
     samples, done = scorer.samples(crops), list[Person]()
     chosen = {person.number for person in _highest(people)}
@@ -61,7 +64,7 @@ def with_masks(people: Sequence[Person], scorer: Scorer, crops: Crops) -> tuple[
 
 @torch.inference_mode()
 def mask_of(scorer: Scorer, samples: CropDataset, row: int) -> NDArray[np.uint8]:
-    """Return the probability of each pixel of a sample to be manipulated, 0 to 255 [H, W]."""
+    """Return the probability that each pixel of a sample is manipulated, scaled to 0 to 255 [H, W]."""
     size = scorer.run.build("data.loader").image_size
     found = scorer.network(to_float(samples.pixels([row]), size))
     return np.asarray((255 * found[0, 0].float().sigmoid()).round().to(torch.uint8).numpy())
@@ -72,7 +75,7 @@ def _highest(people: Sequence[Person]) -> list[Person]:
 
 
 def _best(person: Person, samples: CropDataset) -> tuple[int, int]:
-    """Return which moment of a person has the highest score, and the row of its sample."""
+    """Return the position of a person's moment with the highest score, and the row of its sample."""
     at = int(np.argmax([moment.score for moment in person.moments]))
     rows = np.flatnonzero((samples.table["track"] == person.number - 1).to_numpy())
     ordered = samples.table.iloc[rows].assign(row=rows).sort_values(["time", "frame"], kind="stable")["row"]

@@ -1,7 +1,7 @@
-"""What an examination of one file found: the answer, the reasons for it, and the evidence.
+"""The result of the examination of one file: the answer, the reasons for it, and the evidence.
 
-Plain records without pixels of whole frames, so that they can be sent from a worker process to a server, written as
-JSON and drawn as a page.
+The classes are plain records without the pixels of whole frames. They can be sent from a worker process to a server,
+written as JSON and rendered as a page.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from unmask.runs.figures import without_nan
 
-Progress = Callable[[float, str], None]  # fraction in [0, 1] and what is being done
+Progress = Callable[[float, str], None]  # called with a fraction in [0, 1] and a description of the current step
 
 
 class Answer(StrEnum):
@@ -29,7 +29,7 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True)
 class Reason:
-    """Why an answer is what it is.
+    """One reason for an answer.
 
     Attributes:
         code: a name for programs, such as `no_face`, `too_small`, `unstable`, `runs_disagree`.
@@ -49,8 +49,8 @@ class Facts:
         sha256: the hash of its bytes, in hexadecimal.
         size: bytes.
         kind: `picture` or `video`; None if the file is neither or unreadable.
-        width: px, as shown (after rotation); None if unknown.
-        height: px, as shown; None if unknown.
+        width: px, as displayed (after rotation); None if unknown.
+        height: px, as displayed; None if unknown.
         duration: s; None for a picture or if unknown.
         frames: number of frames of a video; 1 for a picture; None if unknown.
         read: number of frames that were examined.
@@ -76,9 +76,9 @@ class Moment:
     Attributes:
         time: s from the start of the file; 0 for a picture.
         frame: number of the frame.
-        score: probability of the first run, in [0, 1], not calibrated.
-        crop: the scored crop as a small JPEG; empty except for the moments that are shown.
-        heat: the crop with the heat map of the first run as a JPEG ("where the model looked"); may be empty.
+        score: probability by the first run, in [0, 1], not calibrated.
+        crop: the scored crop as a small JPEG; empty if the report does not show this moment.
+        heat: the crop with the heat map of the first run ("where the model looked") as a JPEG; may be empty.
         mask: the manipulated area as a localising run predicts it, as a PNG; may be empty.
     """
 
@@ -97,13 +97,13 @@ class Person:
     Attributes:
         number: 1 is the main face.
         answer: the answer for this person alone.
-        score: mean probability over the moments of the first run, in [0, 1].
-        calibrated: the calibrated probability of the first run; None if the run has no calibration.
+        score: mean probability over the moments, by the first run, in [0, 1].
+        calibrated: the calibrated probability by the first run; None if the run has no calibration.
         box: mean box [x0, y0, x1, y1], px.
         side: median shorter side of the box, px.
-        moments: by time; those with the highest and the lowest score have crops.
-        reasons: why this person's answer is what it is.
-        above: whether the score is above the threshold of the first run, whatever the answer.
+        moments: sorted by time; those with the highest and the lowest scores have crops.
+        reasons: the reasons for this person's answer; empty unless it is inconclusive.
+        above: whether the score is above the threshold of the first run, regardless of the answer.
     """
 
     number: int
@@ -122,9 +122,9 @@ class Trial:
     """The file's score after a small change that does not change what it shows.
 
     Attributes:
-        name: what was done, in words, such as `saved again as JPEG, quality 75`.
-        score: probability of the first run, in [0, 1]; None if the changed file could not be scored.
-        above_threshold: whether this score is above the threshold; None if not scored.
+        name: the change in words, such as `saved again as JPEG, quality 75`.
+        score: probability by the first run, in [0, 1]; None if the changed file could not be scored.
+        above_threshold: whether this score is above the threshold; None if it could not be scored.
     """
 
     name: str
@@ -141,15 +141,15 @@ class Model:
         name: network and training data, in words.
         weights: SHA-256 of the checkpoint.
         score: probability, in [0, 1], of the face with the highest score.
-        calibrated: the calibrated probability; None without calibration.
-        calibration: which calibration, and which data it was fitted to.
+        calibrated: the calibrated probability; None without a calibration.
+        calibration: the method of the calibration and the data to which it was fitted, in words.
         threshold: the run's threshold for videos or pictures, in [0, 1].
         above_threshold: whether `score` is above it.
         errors: how often the threshold errs on the run's test split, in words.
         summary: network, data, seed, date and main metric of the run, in words.
-        sees: what the detector sees of a frame: `face` or `image`.
-        items: what the run's items are, in words: `videos` or `images`.
-        scored: what was scored, in words, such as `8 frames`.
+        sees: the part of a frame that the detector sees: `face` or `image`.
+        items: the kind of the run's items: `videos` or `images`.
+        scored: number and kind of the scored samples, in words, such as `8 frames`.
     """
 
     run: str
@@ -172,15 +172,15 @@ class Examination:
     """The result for one file.
 
     Attributes:
-        answer: one of four; never "real".
-        reasons: why; at least one if the answer is inconclusive or the file cannot be analysed.
+        answer: one of the four answers; none of them is "real".
+        reasons: the reasons for the answer; at least one if it is inconclusive or the file cannot be analysed.
         facts: facts about the file.
-        models: one per run; empty if the file cannot be analysed.
-        people: one per face track that was scored.
+        models: the result of each run that scored the file; empty if the file cannot be analysed.
+        people: one record per face track that was scored.
         trials: scores after small changes.
         marks: marks of generators in the file, in words.
-        caveats: what cannot be concluded, for this file.
-        versions: versions of unmask and of the libraries that decoded and scored.
+        caveats: what cannot be concluded for this file, in words.
+        versions: versions of unmask and of the libraries that decoded and scored the file.
     """
 
     answer: Answer
@@ -195,11 +195,11 @@ class Examination:
 
     @property
     def score(self) -> float | None:
-        """Probability of the first run, in [0, 1]; None if the file was not scored."""
+        """Probability by the first run, in [0, 1]; None if the file was not scored."""
         return self.models[0].score if self.models else None
 
     def as_dict(self) -> dict[str, object]:
-        """Return everything but the pictures, for JSON; NaN becomes None."""
+        """Return all fields except the pictures as a dictionary for JSON; NaN becomes None."""
         found = asdict(self)
         for person in found["people"]:
             for moment in person["moments"]:

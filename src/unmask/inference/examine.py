@@ -1,4 +1,4 @@
-"""Examine one file with one or several trained detectors, and give a careful answer with its evidence."""
+"""Examine one file with one or several trained detectors, and return a careful answer with its evidence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ def nothing(fraction: float, text: str) -> None:
 
 @dataclass(frozen=True)
 class Inspection:
-    """An examination and the data behind it, for drawing.
+    """An examination and the scores behind it, which are needed for the drawing.
 
     Attributes:
         examination: the result.
@@ -48,15 +48,15 @@ class Examiner:
     """Trained detectors that examine one file after another. The weights are read once, at the first file.
 
     Args:
-        runs: the runs of detectors. The first gives the scores. If another one decides differently, the answer is
-            inconclusive.
+        runs: the runs of the detectors. The scores come from the first run. If the score of another run is on the
+            other side of its threshold, the answer is inconclusive.
         calibration: `platt`, `temperature`, `isotonic` or `none`.
-        trials: whether the file is scored again after small changes; an answer that flips is inconclusive.
-        explain: whether heat maps are computed.
+        trials: whether to score the file again after small changes; if a change flips the answer, it is inconclusive.
+        explain: whether to compute heat maps.
 
     Raises:
         RunError: a run is not the finished run of a detector with weights.
-        ValueError: there is no run, or the calibration is unknown.
+        ValueError: `runs` is empty, or the calibration is unknown.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Examiner:
 
         Args:
             path: a video or a picture.
-            progress: called with a fraction in [0, 1] and with what is being done.
+            progress: called with a fraction in [0, 1] and a description of the current step.
 
         Raises:
             RunError: the weights or the scores of a run are not finite.
@@ -106,7 +106,7 @@ class Examiner:
         return Inspection(replace(found, versions=about), scored, first)
 
     def _examined(self, case: "Case", progress: Progress) -> Examination:
-        """Collect the evidence about a file that was scored, and draw the conclusion."""
+        """Collect the evidence about a scored file, and draw the conclusion."""
         first, scored = self.scorers[0], case.scored
         others = [self._other(scorer, case) for scorer in self.scorers[1:]]
         models = (self._model(first, scored), *(other.model for other in others if other.model is not None))
@@ -155,7 +155,7 @@ class Examiner:
         return tuple(judged)
 
     def _other(self, scorer: Scorer, case: "Case") -> "Other":
-        """Score a file with another run, on the same crops if its recipe is the same."""
+        """Score a file with another run; the crops of the first run are reused if both recipes are equal."""
         first = self.scorers[0]
         same = scorer.recipe.describe() == first.recipe.describe()
         try:
@@ -177,11 +177,11 @@ class Examiner:
 
     @cached_property
     def _models(self) -> list[Model]:
-        """What is the same for all files, for each run."""
+        """The description of each run, which is the same for all files."""
         return [described(scorer) for scorer in self.scorers]
 
     def _doubts(self, models: Sequence[Model], others: Sequence["Other"]) -> list[Reason]:
-        """Return why no answer for the file as a whole can be relied on."""
+        """Return the reasons why no answer for this file can be relied on."""
         found = [
             Reason("unreliable_run", f"the run {scorer.run.name}: {remark}")
             for scorer in self.scorers
@@ -217,10 +217,11 @@ class Other:
 
     Attributes:
         scorer: the run.
-        model: its result; None if it could not score the file.
-        crops: its crops.
-        tracks: whether the score of each track is above its threshold; None if the crops differ from the first run's.
-        failure: why it could not score the file.
+        model: the result; None if the run could not score the file.
+        crops: the crops that the run scored.
+        tracks: for each track, whether its score is above the run's threshold; None if the run's recipe differs from
+            that of the first run.
+        failure: why the run could not score the file.
     """
 
     scorer: Scorer

@@ -1,4 +1,4 @@
-"""Draw the conclusion: the answer for each person and for the file, with the reasons for it. Pure functions."""
+"""Draw the conclusion: the answers for each person and for the file, with their reasons. All functions are pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,14 +8,14 @@ from unmask.inference.trials import Outcome, flips
 
 
 def judged(person: Person, above: bool, doubts: Sequence[Reason]) -> Person:
-    """Give a person the answer: inconclusive if there are doubts, else signs or no signs by the threshold."""
+    """Return a person with an answer: inconclusive if there are doubts; otherwise, the threshold decides."""
     if doubts:
         return replace(person, answer=Answer.INCONCLUSIVE, reasons=tuple(doubts), above=above)
     return replace(person, answer=Answer.SIGNS if above else Answer.NO_SIGNS, reasons=(), above=above)
 
 
 def unstable(track: int, score: float, above: bool, outcomes: Sequence[Outcome]) -> Reason | None:
-    """Return that the score of a track moves to the other side of the threshold after a small change; None if not."""
+    """Return a reason if a small change moves the score of a track to the other side of the threshold; else None."""
     scores = [outcome.scores[track] for outcome in outcomes if track in outcome.scores]
     if not flips(above, [one.above for one in scores]):
         return None
@@ -30,7 +30,7 @@ def unstable(track: int, score: float, above: bool, outcomes: Sequence[Outcome])
 
 
 def disagreement(models: Sequence[Model]) -> Reason | None:
-    """Return that another run is on the other side of its threshold than the first; None if all agree."""
+    """Return a reason if another run decides differently from the first run about the file; None if all agree."""
     others = [model for model in models[1:] if model.above_threshold is not models[0].above_threshold]
     if not others:
         return None
@@ -43,12 +43,13 @@ def _side(model: Model) -> str:
 
 
 def track_disagreement(track: int, above: bool, others: Mapping[str, Mapping[int, bool]]) -> Reason | None:
-    """Return that another run decides differently on the same face; None if all agree.
+    """Return a reason if another run decides differently about the same face; None if all agree.
 
     Args:
-        track: the face.
-        above: whether its score in the first run is above the threshold.
-        others: for each other run with the same crops, by name, whether the score of each track is above its threshold.
+        track: number of the face track.
+        above: whether the score of this track by the first run is above the threshold.
+        others: for each other run with the same crops, by name: whether the score of each track is above the run's
+            threshold.
     """
     names = [name for name, tracks in others.items() if tracks.get(track, above) is not above]
     if not names:
@@ -59,12 +60,12 @@ def track_disagreement(track: int, above: bool, others: Mapping[str, Mapping[int
 def concluded(people: Sequence[Person], doubts: Sequence[Reason] = ()) -> tuple[Answer, tuple[Reason, ...]]:
     """Return the answer for a file, and the reasons for it.
 
-    A doubt about the file makes it inconclusive. Otherwise, one person with signs of manipulation is enough for signs,
-    and one inconclusive person is enough for inconclusive.
+    A doubt about the file as a whole makes the answer inconclusive. Otherwise, the answer is signs of manipulation if
+    at least one person has signs, else inconclusive if at least one person is inconclusive, else no signs found.
 
     Args:
         people: the people, with their answers.
-        doubts: reasons that concern the file as a whole.
+        doubts: doubts about the file as a whole.
     """
     if doubts:
         return Answer.INCONCLUSIVE, (*doubts, *_own(people, doubts))
@@ -77,7 +78,7 @@ def concluded(people: Sequence[Person], doubts: Sequence[Reason] = ()) -> tuple[
 
 
 def _own(people: Sequence[Person], doubts: Sequence[Reason]) -> list[Reason]:
-    """Return the people's reasons without those that concern the file; of several people, with their numbers."""
+    """Return the people's reasons except those in `doubts`; with several people, each text names the face."""
     own = [(person.number, reason) for person in people for reason in person.reasons if reason not in doubts]
     if len(people) == 1:
         return [reason for _, reason in own]

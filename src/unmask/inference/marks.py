@@ -1,4 +1,4 @@
-"""Search a file for marks of generators: metadata, the watermark of unmask, and C2PA manifests."""
+"""Search a file for marks of generators: in its metadata, the watermark of unmask, and C2PA manifests."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from unmask.media.kinds import Frames
 from unmask.provenance import inspect
 from unmask.provenance.manifests import read_manifest
 
-MARKED = 8  # number of frames of a video that are searched for a watermark
+MARKED = 8  # maximum number of frames of a video that are searched for a watermark
 
 
 def marks_of(path: Path, frames: Frames | None) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ METHODS = {"platt": "Platt scaling", "temperature": "temperature scaling", "isot
 
 
 def described(scorer: Scorer) -> Model:
-    """Return what is the same for all files: a model without a score."""
+    """Describe a run without the result for a file: the score is NaN until `with_score` fills it in."""
     run = scorer.run
     return Model(
         run=shown_folder(Path(run.folder)),
@@ -39,7 +39,7 @@ def with_score(model: Model, scorer: Scorer, scored: Score, calibration: str) ->
     """Add the result for one file to a model.
 
     Args:
-        model: what `described` returns.
+        model: the description of the run, as `described` returns it.
         scorer: the run.
         scored: the scores of the file.
         calibration: name of the calibration.
@@ -55,7 +55,7 @@ def with_score(model: Model, scorer: Scorer, scored: Score, calibration: str) ->
 
 
 def _scored(scorer: Scorer, scored: Score) -> str:
-    """Describe what was scored, such as `8 frames`."""
+    """Return number and kind of the scored samples, such as `8 frames`."""
     if len(np.unique(scored.crops.frame)) == 1:
         return "1 image"
     unit = "frame" if scorer.run.config["data"]["sampling"]["frames"] is None else "clip"
@@ -79,7 +79,10 @@ def calibration_words(run: Run, name: str, known: bool) -> str:
 
 
 def shown_folder(folder: Path) -> str:
-    """Return a run's folder without the place of the working directory, which may contain a person's name."""
+    """Return the path of a run folder for display, without parent folders that may contain a person's name.
+
+    A path inside the working directory becomes relative to it. Of other absolute paths, the last three parts remain.
+    """
     if not folder.is_absolute():
         return printable(str(folder))
     if folder.is_relative_to(Path.cwd()):

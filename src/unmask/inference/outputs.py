@@ -1,4 +1,4 @@
-"""Name the files that are written for each examined file: a report, JSON and a drawing. No input is replaced."""
+"""Name the files written for each examined file: a report, JSON and a drawing. An examined file is never replaced."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from unmask.inference.examination import Examination
 from unmask.media.kinds import MEDIA
 
 LONGEST = 255 - 17  # bytes: maximum length of a file name on most file systems, minus a temporary file's suffix
-OTHER = (".html", ".json", ".csv", ".pdf", ".txt", ".svg")
+OTHER = (".html", ".json", ".csv", ".pdf", ".txt", ".svg")  # suffixes that a folder for the output may not have
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Outputs:
     Attributes:
         report: an HTML page.
         json: the examination as JSON.
-        picture: the drawing of a picture, a PNG.
-        timeline: the drawing of a video, a PNG.
+        picture: the drawing for a picture, a PNG.
+        timeline: the drawing for a video, a PNG.
     """
 
     report: Path
@@ -32,11 +32,11 @@ class Outputs:
     timeline: Path
 
     def drawing(self, examination: Examination) -> Path:
-        """Return the path of the drawing; a video with several frames has a timeline."""
+        """Return the path of the drawing: `picture` for a file with a single frame, else `timeline`."""
         return self.picture if examination.facts.frames == 1 else self.timeline
 
     def written(self, examination: Examination) -> list[tuple[str, Path]]:
-        """Return what is written, as (name, path); a file that cannot be analysed has no drawing."""
+        """Return name and path of each output; a file that cannot be analysed has no drawing."""
         found = [("report", self.report), ("JSON", self.json)]
         if not examination.models:
             return found
@@ -47,15 +47,17 @@ class Outputs:
 def outputs_for(paths: Sequence[Path], out: Path | None) -> list[Outputs]:
     """Return the files to be written for each of the files that are examined.
 
-    The names begin with the name of the examined file without its suffix; if two would be equal, the hash of the path
-    is inserted.
+    Each output name begins with the name of the examined file without its suffix. If several examined files have the
+    same name, the hash of the path is inserted.
 
     Args:
         paths: the files to be examined.
-        out: a folder; for a single file, also the path of the drawing, ending in `.png`; None is the working directory.
+        out: the folder for the outputs; None is the working directory. For a single file, it may also be the path of
+            the drawing, which ends in `.png`.
 
     Raises:
-        ValueError: `out` is the name of another kind of file, or an output would replace an examined file.
+        ValueError: `out` is neither a folder nor ends in `.png`, it ends in `.png` but there are several files, or an
+            output would replace an examined file.
     """
     png = out is not None and out.suffix.lower() == ".png" and not out.is_dir()
     if out is not None and not png and (out.is_file() or out.suffix.lower() in (*MEDIA, *OTHER)):
@@ -81,7 +83,7 @@ def _named(folder: Path, path: Path, hashed: bool) -> Outputs:
 
 
 def _check(outputs: Sequence[Outputs], paths: Sequence[Path], out: Path | None) -> None:
-    """Refuse to replace an examined file, also by a link to it."""
+    """Raise ValueError if an output is an examined file or a link to one."""
     inputs = {(about.st_dev, about.st_ino) for about in (path.stat() for path in paths if path.exists())}
     for one in outputs:
         for place in (one.report, one.json, one.picture, one.timeline):
@@ -91,7 +93,7 @@ def _check(outputs: Sequence[Outputs], paths: Sequence[Path], out: Path | None) 
 
 
 def name_of(stem: str, end: str) -> str:
-    """Return `STEM-END`; if this is too long for a file name, shorten the stem and insert its hash."""
+    """Return `STEM-END`. If this is too long for a file name, the stem is shortened and its hash is inserted."""
     raw = os.fsencode(f"{stem}-{end}")
     if len(raw) <= LONGEST:
         return os.fsdecode(raw)

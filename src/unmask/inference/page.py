@@ -1,4 +1,4 @@
-"""Render an examination as one self-contained HTML page, in the look of the reports of runs."""
+"""Render an examination as one self-contained HTML page, in the same style as the reports of runs."""
 
 import base64
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from unmask.inference.examination import Examination, Moment
 from unmask.inference.verdict import calibrated, digits, meaning
 from unmask.provenance.manifests import is_installed
 
-EACH = 3  # crops with the highest, and crops with the lowest scores
+EACH = 3  # maximum number of crops that are labelled as those with the highest scores
 
 
 def report(examination: Examination) -> str:
@@ -41,9 +41,9 @@ def report(examination: Examination) -> str:
     )  # fmt: skip
 
 
-@cache  # a server writes many reports, and compiling the templates takes longer than filling them in
+@cache  # a server writes many reports, and compiling a template takes longer than rendering it
 def _environment() -> jinja2.Environment:
-    """Return the environment of the template, which escapes all values and rejects undefined values."""
+    """Return the template environment; it escapes all values and raises an error for undefined ones."""
     folders = [Path(__file__).parent, *map(Path, reporting.__path__)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folders), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
@@ -81,7 +81,7 @@ def clock(seconds: float) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Begin a text with a capital letter; text that ends without a mark gets a full stop."""
+    """Capitalise the first letter, and add a full stop unless the text ends with a full stop or a colon."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", ":")) else ".")
 
 

@@ -1,4 +1,4 @@
-"""Turn the scores of one file into one record per person, with the crops that were scored highest and lowest."""
+"""Turn the scores of one file into one record per person, with the crops with the highest and lowest scores."""
 
 import cv2
 import numpy as np
@@ -11,17 +11,17 @@ from unmask.inference.score import Score
 from unmask.metrics import detection
 from unmask.metrics.calibrate import Calibration
 
-SHOWN = 3  # crops with the highest, and crops with the lowest scores, per person
+SHOWN = 3  # number of crops with the highest scores, and of crops with the lowest scores, per person
 SIDE = 192  # px: crops are shown at most this large
 QUALITY = 85
 
 
 def people_of(scored: Score, calibration: Calibration | None) -> tuple[Person, ...]:
-    """Return a person for each track that was scored, the main face first, without an answer yet.
+    """Return a person for each scored track, the main face first. `judge.judged` replaces the preliminary answer.
 
     Args:
         scored: the scores of the file.
-        calibration: the map to calibrated probabilities.
+        calibration: the map from scores to calibrated probabilities; None for no calibration.
     """
     rows = detection.frames(scored.predictions).reset_index(drop=True)
     people = []
@@ -34,7 +34,7 @@ def people_of(scored: Score, calibration: Calibration | None) -> tuple[Person, .
         people.append(
             Person(
                 number=int(track) + 1,
-                answer=Answer.INCONCLUSIVE,  # until `judge.judged` gives the answer
+                answer=Answer.INCONCLUSIVE,  # replaced by `judge.judged`
                 score=float(prob),
                 calibrated=None if calibration is None else float(calibration(float(score))),
                 box=(left, top, right, bottom),
@@ -46,7 +46,7 @@ def people_of(scored: Score, calibration: Calibration | None) -> tuple[Person, .
 
 
 def shown_rows(rows: pd.DataFrame) -> list[int]:
-    """Return the index labels of the rows of one track that have the highest and the lowest scores, in order."""
+    """Return the sorted index labels of the rows of one track with the highest and the lowest scores."""
     order = rows["score"].sort_values(kind="stable").index.to_list()
     return sorted({*order[:SHOWN], *order[-SHOWN:]})
 
@@ -62,7 +62,7 @@ def _moments(rows: pd.DataFrame, samples: CropDataset) -> tuple[Moment, ...]:
 
 
 def first_frame(samples: CropDataset, number: int) -> NDArray[np.uint8]:
-    """Return the crop [S, S, 3] of a sample; of a clip, its first frame."""
+    """Return the crop [S, S, 3] of a sample; for a clip, the crop of its first frame."""
     x = samples.pixels([number])[0].numpy()
     return np.ascontiguousarray((x[0] if x.ndim == 4 else x).transpose(1, 2, 0))
 

@@ -1,4 +1,4 @@
-"""Examine files with trained detectors; print the answers, and write a report, JSON and a drawing of each file.
+"""Examine files with trained detectors; print the answers, and write a report, JSON and a drawing for each file.
 
 No training code is imported, so the command starts almost as fast as PyTorch can be imported.
 """
@@ -36,17 +36,18 @@ def predict(
 
     Args:
         path: a video or a picture.
-        runs: the run of a detector, or several; see `Examiner`.
-        out: a folder for the files to write, or the path of the drawing, a `.png`; the report and the JSON are then
-            written beside it. None writes to the working directory.
-        calibration: name of the calibration whose probability is given, too; `none` for no calibration.
-        trials: whether the file is scored again after small changes.
-        explain: whether heat maps are computed.
+        runs: the run of a detector, or several runs; see `Examiner`.
+        out: the folder for the outputs, or the path of the drawing, which ends in `.png`; in this case, the report and
+            the JSON are written to the folder of the drawing. None is the working directory.
+        calibration: name of the calibration for the calibrated probability; `none` for no calibration.
+        trials: whether to score the file again after small changes.
+        explain: whether to compute heat maps.
 
     Raises:
-        RunError: a run's weights, thresholds or scores are not finite.
-        ValueError: there is no file at `path`, `out` cannot be written or would replace the input, or the calibration
-            is unknown.
+        RunError: a run is not the finished run of a detector with weights, or its weights, thresholds or scores are
+            not finite.
+        ValueError: there is no file at `path`, an output cannot be written or would replace the input, or the
+            calibration is unknown.
     """
     if not path.exists():
         raise ValueError(f"{printable(str(path))}: no such file")
@@ -89,7 +90,7 @@ def as_json(examination: Examination, indent: int | None = 2) -> str:
 
 
 def draw(path: Path, decoder: str, crops: Crops, predictions: pd.DataFrame, cuts: dict[str, float]) -> bytes:
-    """Return a PNG of what was scored: the scores of a video over time, an image's crop, or an image with its faces."""
+    """Return a PNG of the scores: of a video over time, of the single crop of an image, or of all faces in an image."""
     from unmask.reporting import group, timeline  # imports Matplotlib, which only drawing needs
 
     strips = MemoryStore({"file": crops}).strips

@@ -1,4 +1,4 @@
-"""A progress bar for an examination, only on a terminal."""
+"""A progress bar for an examination, shown only on a terminal."""
 
 import sys
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from unmask.inference.examine import nothing
 
 @contextmanager
 def shown() -> Iterator[Progress]:
-    """Yield a function that moves a progress bar; outside of a terminal, it does nothing."""
+    """Yield a function that updates a progress bar; without a terminal, the function does nothing."""
     if not (console.is_terminal and sys.stdout.isatty()):
         yield nothing
         return

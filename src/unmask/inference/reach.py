@@ -18,19 +18,19 @@ from unmask.networks.encoded import Encoding
 from unmask.networks.layout import device_of
 from unmask.runs.measured import Measured
 
-MEASURED = 8  # crops of a face that are measured
+MEASURED = 8  # maximum number of crops per face that are measured
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one face or picture looks: medians over its crops.
+    """Measures of one face or picture; the values per crop are medians over its crops.
 
     Attributes:
         side: shorter side of the box, px.
         sharpness: variance of the Laplacian of the crop.
-        blockiness: of the crop; 1 if no blocks show.
+        blockiness: blockiness of the crop; 1 if no blocks are visible.
         bits: bits per pixel of the file; None if unknown.
-        distance: to the cloud of the validation features; None if the run has no cloud.
+        distance: distance of the features to the cloud of the validation features; None if it cannot be computed.
     """
 
     side: float
@@ -41,13 +41,13 @@ class Look:
 
 
 def looks_of(scorer: Scorer, crops: Crops, samples: CropDataset, bits: float | None) -> dict[int, Look]:
-    """Return how each track looks.
+    """Measure each track.
 
     Args:
         scorer: the detector.
         crops: the crops of the file.
         samples: the samples that the detector scores.
-        bits: bits per pixel of the file.
+        bits: bits per pixel of the file; None if unknown.
     """
     distances, looks = _distances(scorer, samples), dict[int, Look]()
     for track in np.unique(crops.track).tolist():
@@ -67,7 +67,7 @@ def looks_of(scorer: Scorer, crops: Crops, samples: CropDataset, bits: float | N
 
 @torch.inference_mode()
 def _distances(scorer: Scorer, samples: CropDataset) -> dict[int, float]:
-    """Return each track's median distance to the cloud; empty if the run has no cloud or the network no features."""
+    """Return each track's median distance to the cloud; empty if there is no cloud or the features do not fit it."""
     measured, network, loader = scorer.run.measured, scorer.network, scorer.run.build("data.loader")
     if measured is None or measured.cloud is None or not isinstance(network, Encoding):
         return {}
@@ -88,10 +88,10 @@ def _distances(scorer: Scorer, samples: CropDataset) -> dict[int, float]:
 def outside(look: Look, measured: Measured, what: str) -> tuple[Reason, ...]:
     """Return why a face or a picture is outside the range in which the detector was measured; empty if it is inside.
 
-    Only stronger compression counts as outside, because weaker compression removes no traces.
+    A compression that is stronger than the range is outside; a weaker one is not, because it removes no traces.
 
     Args:
-        look: how it looks.
+        look: the measures of the face or picture.
         measured: the range.
         what: `face` or `picture`, for the messages.
     """
@@ -144,13 +144,13 @@ def _compression(look: Look, limits: dict[str, Limits]) -> Reason | None:
 
 
 def untested(scorer: Scorer) -> Sequence[str]:
-    """Return caveats about what could not be checked, because the run or its network does not have it."""
+    """Return caveats about checks that were not possible, because the run has no range or no cloud of features."""
     measured = scorer.run.measured
     if measured is None:
         return (
-            "The range of inputs in which this detector was measured is unknown: the run does not contain it. So it "
-            "was not checked whether this file is like the data on which the detector was measured. To add the range, "
-            "train the run again (rerun=true).",
+            "The run does not store the range of inputs in which this detector was measured. So it was not checked "
+            "whether this file is like the data on which the detector was measured. To store the range, train the run "
+            "again (rerun=true); this needs at least 8 validation items.",
         )
     if measured.cloud is None or not isinstance(scorer.network, Encoding):
         return (

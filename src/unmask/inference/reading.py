@@ -1,4 +1,4 @@
-"""Read one file for an examination: its facts, and the frames that a recipe takes from it."""
+"""Read one file for an examination: facts about it, and the frames that a recipe selects."""
 
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -19,7 +19,7 @@ from unmask.media.reader import open_media
 
 @dataclass(frozen=True)
 class Reading:
-    """Frames of a file, as a recipe chooses them.
+    """The frames of a file that a recipe selects.
 
     Attributes:
         frames: uint8 [N, H, W, 3].
@@ -40,7 +40,7 @@ class Reading:
 
 
 def read_frames(path: Path, recipe: Recipe) -> Reading:
-    """Decode the frames that a recipe takes from a file.
+    """Decode the frames that a recipe selects from a file.
 
     Raises:
         MediaError: the file cannot be read.
@@ -52,9 +52,9 @@ def read_frames(path: Path, recipe: Recipe) -> Reading:
 
 
 def facts_of(path: Path) -> Facts:
-    """Return what is known of a file without decoding it: its name, size, hash, kind, codec and duration.
+    """Return facts about a file that are known without decoding it: its name, size, hash, kind, codec and duration.
 
-    A file that cannot be read has only those facts that could be determined.
+    For a file that cannot be read, only the facts that could be determined are set.
     """
     facts = Facts(name=printable(path.name))
     try:
@@ -76,7 +76,7 @@ def facts_of(path: Path) -> Facts:
 
 
 def facts_read(facts: Facts, reading: Reading, recipe: Recipe) -> Facts:
-    """Add what is known after decoding: the displayed size, and the numbers of frames."""
+    """Add the facts that are known after decoding: displayed size, numbers of frames, and decoder."""
     height, width = reading.frames.shape[1:3]
     decoder = f"Pillow {version('pillow')}" if facts.kind == "picture" else decoder_version(recipe.decoder)
     details = facts.details | {"decoder": decoder}
@@ -84,7 +84,7 @@ def facts_read(facts: Facts, reading: Reading, recipe: Recipe) -> Facts:
 
 
 def versions(recipe: Recipe, picture: bool) -> dict[str, str]:
-    """Return the versions of unmask and of the libraries that decoded and scored."""
+    """Return the versions of unmask and of the libraries that decode and score the file."""
     found = {name: version(name) for name in ("unmask", "torch", "numpy")}
     name, _, number = (f"Pillow {version('pillow')}" if picture else decoder_version(recipe.decoder)).partition(" ")
     return found | {name: number}

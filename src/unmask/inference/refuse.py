@@ -1,4 +1,4 @@
-"""Decide whether a file can be analysed at all: it needs a face that is large enough, enough frames, and detail."""
+"""Decide whether a file can be analysed at all: it needs a large enough face or picture, enough frames, and detail."""
 
 import numpy as np
 
@@ -9,10 +9,10 @@ from unmask.media.crops import Crops
 from unmask.media.kinds import MediaError, first_line
 from unmask.media.quality import blockiness
 
-SMALLEST = 32  # px: shorter side of a face or picture below which no detector is asked
-BLOCKS = 4.0  # blockiness of frames above which a file has lost its detail; a JPEG of quality 5 has about 4
-FEWEST_BITS = 0.003  # bits per pixel of a video; H.264 at CRF 51, the strongest compression, has about 0.005
-FRAMES = 3  # frames whose blockiness is measured
+SMALLEST = 32  # px: a face or picture with a shorter side below this is not scored
+BLOCKS = 4.0  # maximum blockiness of the frames; above it, too little detail is left. A JPEG of quality 5 has about 4
+FEWEST_BITS = 0.003  # minimum bits per pixel of a video; H.264 at CRF 51, the strongest compression, has about 0.005
+FRAMES = 3  # number of frames whose blockiness is measured
 
 
 class CannotAnalyse(Exception):
@@ -24,7 +24,7 @@ class CannotAnalyse(Exception):
 
 
 def refusal(error: BaseException) -> Reason:
-    """Return why a file cannot be analysed, from the error that its reading or cropping raised."""
+    """Return why a file cannot be analysed, given the error that was raised while it was read or cropped."""
     if isinstance(error, CannotAnalyse):
         return error.reason
     text = first_line(error)
@@ -34,7 +34,7 @@ def refusal(error: BaseException) -> Reason:
 
 
 def check_frames(reading: Reading, facts: Facts, scorer: Scorer) -> None:
-    """Check what is known before faces are searched.
+    """Check a file before faces are searched.
 
     Raises:
         CannotAnalyse: the file has too few frames, is too small or is too strongly compressed.
@@ -60,10 +60,10 @@ def check_frames(reading: Reading, facts: Facts, scorer: Scorer) -> None:
 
 
 def check_crops(crops: Crops, scorer: Scorer) -> None:
-    """Check the faces that were found.
+    """Check the faces that were found, or the whole picture.
 
     Raises:
-        CannotAnalyse: all faces are too small, or seen in too few frames.
+        CannotAnalyse: every face is too small or appears in too few frames.
     """
     tracks = np.unique(crops.track)
     reasons = [track_refusal(crops, int(track), scorer) for track in tracks]
@@ -72,7 +72,7 @@ def check_crops(crops: Crops, scorer: Scorer) -> None:
 
 
 def track_refusal(crops: Crops, track: int, scorer: Scorer) -> Reason | None:
-    """Return why one face cannot be analysed: it is too small, or seen in too few frames for a clip."""
+    """Return why one face cannot be analysed: it is too small, or appears in too few frames for a clip; else None."""
     rows, need = crops.track == track, clip_length(scorer)
     what = "face" if scorer.recipe.option == "faces" else "picture"
     box = crops.box[rows]

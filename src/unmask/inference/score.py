@@ -1,6 +1,6 @@
 """Score files and arrays with a trained detector. `unmask predict` prints and draws these scores.
 
-No training code is imported, so that scoring one file starts fast.
+No training code is imported, so that a program that scores one file starts fast.
 """
 
 from dataclasses import dataclass, field, replace
@@ -41,11 +41,12 @@ class Score:
         threshold: the run's threshold, in [0, 1], chosen on its validation split.
         above_threshold: whether the score is above the threshold. Logits are compared, because different probabilities
             may both round to 0 or 1.
-        calibrated: the probability by a calibration that was fitted to the run's validation split; None without one.
+        calibrated: the calibrated probability; the calibration was fitted to the run's validation split. None without a
+            calibration.
         logit: the logit of `probability`.
         predictions: the prediction table, one row per scored frame or clip of a face.
         crops: the crops that were scored.
-        samples: the frames or clips that the rows of `predictions` are the scores of.
+        samples: the scored frames or clips, one for each row of `predictions`.
     """
 
     probability: float
@@ -91,7 +92,7 @@ class Scorer:
         return network
 
     def score(self, media: str | Path | ArrayLike, calibration: str = "platt") -> Score:
-        """Score a file or an array. It is prepared as in training, except that all its faces are scored.
+        """Score a file or an array. The input is prepared as in training, except that all its faces are scored.
 
         Args:
             media: the path of a video or a picture, or RGB pixels (uint8): a picture [H, W, 3] or the frames of a
@@ -103,7 +104,7 @@ class Scorer:
             RunError: the weights or the scores are not finite.
             ValueError: the array has a wrong shape or type, or the calibration is unknown.
         """
-        self.run.calibration(calibration)  # an unknown name is an error before the file is read
+        self.run.calibration(calibration)  # raises for an unknown name before the file is read
         crops = _of_file(self.recipe, Path(media)) if isinstance(media, str | Path) else _of_array(self.recipe, media)
         return self.score_crops(crops, calibration)
 
@@ -131,12 +132,12 @@ class Scorer:
         )
 
     def samples(self, crops: Crops) -> CropDataset:
-        """Return the frames or clips of one file that are scored; they are sampled as in the run's evaluation."""
+        """Return the frames or clips to score in these crops of one file, sampled as in the run's evaluation."""
         store = MemoryStore({"file": crops})
         return CropDataset(store, store.items, self.run.build("data.sampling"))
 
     def frames_read(self, crops: Crops) -> NDArray[np.int64]:
-        """Return the numbers of the frames of these crops that the detector reads, in order."""
+        """Return the sorted numbers of the frames that the detector reads from these crops."""
         return np.unique(crops.frame[self.samples(crops).positions()])
 
     def _predictions(self, samples: CropDataset) -> pd.DataFrame:
@@ -158,7 +159,7 @@ def _of_file(recipe: Recipe, path: Path) -> Crops:
 
 
 def _of_array(recipe: Recipe, pixels: ArrayLike) -> Crops:
-    """Return the crops of a picture [H, W, 3] or of frames [N, H, W, 3], whose times are unknown (NaN)."""
+    """Return the crops of a picture [H, W, 3] or of frames [N, H, W, 3]; their times are unknown (NaN)."""
     frames = _checked(pixels)
     numbers: NDArray[np.int64] = np.array(burst_indices(len(frames), recipe.frames, recipe.burst), np.int64)
     return recipe.cut(frames[numbers], numbers, np.full(len(numbers), np.nan))

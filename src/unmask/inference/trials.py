@@ -1,7 +1,8 @@
-"""Score a file again after small changes that do not change what it shows: an answer that flips is inconclusive.
+"""Score a file again after small changes that do not change what it shows. If the answer flips, it is inconclusive.
 
-The decoded frames are changed, not the file: a frame is saved again as JPEG, halved, or cropped by a few pixels. Faces
-are not searched again; their boxes are moved with the frame. So a change of the score is due to the detector alone.
+The decoded frames are changed, not the file: a frame is saved again as JPEG, reduced to half its size, or cropped by a
+few pixels. Faces are not searched again; their boxes are moved with the frame. So a different face box cannot be the
+cause if the score changes.
 """
 
 from collections.abc import Sequence
@@ -17,12 +18,12 @@ from unmask.metrics import detection
 from unmask.perturb.kinds import OnFrames
 from unmask.perturb.pictures import Jpeg, Resize, Screenshot
 
-CUT = 4  # px cut off on each side: it moves the grid of 8 px of an earlier JPEG compression by half a block
+CUT = 4  # px cut off on each side; this shifts the 8 px grid of an earlier JPEG compression by half a block
 
 
 @dataclass(frozen=True)
 class Change:
-    """A small change, described in words; `step` has one level."""
+    """A small change: its name in words, and a perturbation with a single level."""
 
     name: str
     step: OnFrames
@@ -63,13 +64,13 @@ def tried(scorer: Scorer, reading: Reading, scored: Score, changes: Sequence[Cha
         scorer: the detector.
         reading: the decoded frames.
         scored: the scores of the unchanged file.
-        changes: what is done to the frames.
+        changes: the changes of the frames.
     """
     return [_outcome(scorer, change, again(scorer, reading, scored.crops, change.step)) for change in changes]
 
 
 def again(scorer: Scorer, reading: Reading, crops: Crops, step: OnFrames) -> Crops:
-    """Return the same crops of changed frames. Only frames that the detector reads are changed, one at a time."""
+    """Cut the same crops from changed frames. Only frames that the detector reads are changed, one at a time."""
     place = {int(number): at for at, number in enumerate(reading.numbers)}
     wanted = set(scorer.frames_read(crops).tolist())
     pixels = crops.pixels.copy()
@@ -99,6 +100,6 @@ def flips(above: bool, outcomes: Sequence[bool]) -> bool:
 
     Args:
         above: whether the score of the unchanged file is above the threshold.
-        outcomes: the same after each change.
+        outcomes: for each change, whether the score after it is above the threshold.
     """
     return any(outcome is not above for outcome in outcomes)

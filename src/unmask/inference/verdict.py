@@ -1,4 +1,4 @@
-"""Print the examination of a file: the answer, the reasons for it, the scores, their limits, and marks in the file."""
+"""Print the examination of a file: the answer, its reasons, the scores, the limits of the answer, and marks."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ STYLES = {
 MEANING = {
     Answer.SIGNS: "the score is above the threshold, and it is stable. This is evidence, not proof.",
     Answer.NO_SIGNS: "the score is below the threshold, and it is stable. The file may still be manipulated.",
-    Answer.INCONCLUSIVE: "this detector can say nothing reliable about this file:",
+    Answer.INCONCLUSIVE: "the scores of this file cannot be relied on:",
     Answer.CANNOT_ANALYSE: "the file was not scored:",
 }
 
@@ -71,12 +71,12 @@ def _scores(examination: Examination, calibration: str) -> None:
 
 
 def calibrated(prob: float) -> str:
-    """Format a calibrated probability; few items have extreme values, so these are `below 0.01` or `above 0.99`."""
+    """Format a calibrated probability. Too few items support extreme values: `below 0.01`, `above 0.99`."""
     return f"{prob:.2f}" if 0.01 <= prob <= 0.99 else "below 0.01" if prob < 0.01 else "above 0.99"
 
 
 def _faces(people: Sequence[Person], model: Model) -> None:
-    """Print the number of faces and, if there are several, a line for each; face 1 is the main face."""
+    """Print the number of faces and, if there are several, one line per face; face 1 is the main face."""
     several = len(people) > 1
     words = "faces found and scored; the highest score is the score of the file:" if several else "face found"
     say(f"  {len(people)} {words}")
@@ -115,6 +115,6 @@ def _marks(marks: Sequence[str]) -> None:
 
 
 def digits(value: float, other: float) -> str:
-    """Format a probability with 2 decimals; use up to 6 if it would look the same as `other`."""
+    """Format a probability with 2 decimals, or with up to 6 if it would otherwise look equal to `other`."""
     places = next((count for count in range(2, 6) if f"{value:.{count}f}" != f"{other:.{count}f}"), 6)
     return f"{value:.{places}f}"

@@ -1,4 +1,4 @@
-"""Measure how sharp a picture is and how much JPEG blocks show in it, without a reference."""
+"""Measure how sharp a picture is and how visible JPEG blocks are in it, without a reference picture."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ BLOCK = 8  # px: side of the blocks of JPEG and of most video codecs
 
 
 def sharpness(picture: NDArray[np.uint8]) -> float:
-    """Return the variance of the Laplacian of the grey picture [H, W, 3]; blur lowers it, and noise raises it.
+    """Return the variance of the Laplacian of a picture [H, W, 3] in grey; blur lowers it, and noise raises it.
 
     The measure is that of Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy".
     """
@@ -16,12 +16,13 @@ def sharpness(picture: NDArray[np.uint8]) -> float:
 
 
 def blockiness(picture: NDArray[np.uint8]) -> float:
-    """Return how much larger the steps between blocks of 8 px are than the steps inside them; 1 if no blocks show.
+    """Return the ratio of the steps between blocks of 8 px to the steps inside them; 1 if no blocks are visible.
 
-    The mean absolute difference of neighbouring columns is compared at the 8 possible positions of the grid, and the
-    highest is divided by the mean of the others; the same for rows, and the mean of both. Photographs have 1.0 to 1.5
-    at JPEG quality 75 or more, and about 4 at quality 5. The grid is found only if the picture was not resized after
-    the compression. A picture with fewer than 16 rows or columns has a blockiness of 1.
+    A step is the mean absolute difference of neighbouring columns. The steps are averaged for each of the 8 possible
+    positions of the block grid, and the largest mean is divided by the mean of the other 7. The result is the mean of
+    this ratio for columns and for rows. Photographs have a blockiness of 1.0 to 1.5 at JPEG quality 75 or more, and of
+    about 4 at quality 5. The blocks are found only if the picture was not resized after the compression. A picture
+    with fewer than 16 rows or columns has a blockiness of 1.
     """
     grey = _grey(picture).astype(np.float32)
     if min(grey.shape) < 2 * BLOCK:

@@ -1,7 +1,7 @@
 """The range of inputs in which a detector was measured: limits of simple measures, and a cloud of features.
 
-A detector's error rates hold for inputs like those of the data on which they were measured. `Limits` and `Cloud` are
-fitted to validation data and say whether another input is like them. Both are plain numbers.
+A detector's error rates hold for inputs that are like the data on which they were measured. `Limits` and `Cloud` are
+fitted to validation data; they are used to check whether another input is like these data. Both contain only numbers.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 TAIL = 0.005  # share of the validation items that is cut off at each end
-SLACK = 0.1  # the limits are widened by this share of their logarithmic distance,
-LEAST = np.log(1.1)  # and at least by a tenth of the value
+SLACK = 0.1  # each limit is widened by this share of the distance between the limits on a logarithmic scale,
+LEAST = np.log(1.1)  # and at least by a tenth of its value
 AXES = 32  # maximum number of principal axes of a cloud
 PER_AXIS = 4  # minimum number of samples per principal axis
-FAR = 0.99  # share of the validation items that are nearer than the limit of the distance
+FAR = 0.99  # share of the validation faces or pictures whose distance is at most the limit
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Limits:
 class Cloud:
     """A Gaussian of features whose covariance has `K` principal axes and one variance for all other directions.
 
-    This is probabilistic PCA (Tipping and Bishop 1999). It needs far fewer samples than a full covariance, and it is
-    regular for any number of features.
+    This is probabilistic PCA (Tipping and Bishop 1999). It needs far fewer samples than a full covariance matrix, and
+    the covariance is invertible for any number of features.
 
     Attributes:
         mean: [F].
@@ -102,7 +102,7 @@ class Cloud:
 
 
 def far(features: ArrayLike, item: ArrayLike) -> float:
-    """Return the distance that `FAR` of the items do not exceed, measured on items that were not used for the fit.
+    """Return the `FAR` quantile of the items' distances to a cloud that was fitted to other items.
 
     The items are divided into two halves. The distances of each half are measured with the cloud of the other one. The
     distance of an item is the median over its samples.

@@ -1,7 +1,7 @@
 """Read C2PA manifests (Content Credentials) with c2pa-python, if it is installed. Nothing is downloaded.
 
-A manifest says who made or edited a file and with which tool, and is signed. A valid signature shows that the file has
-not changed since it was signed; whether the signer is trustworthy, each reader has to decide.
+A manifest is signed. It states who made or edited a file, and with which tool. A valid signature shows that the file
+has not changed since it was signed. It does not show that the signer is trustworthy.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from unmask.provenance.marking import WORDS
 from unmask.provenance.marks import TERMS
 
-# Neither remote manifests nor certificate status are fetched.
+# Neither remote manifests nor the status of certificates are fetched.
 SETTINGS = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 STATES = {
     "Trusted": "its signature is valid, and c2pa-python trusts the signer",
@@ -46,7 +46,7 @@ def read_manifest(path: Path) -> list[str]:
     except (c2pa.C2paError, OSError, ValueError, KeyError, TypeError) as error:
         kind = type(error).__name__
         # A format that C2PA does not support has no manifest.
-        return [] if "NotSupported" in kind else [f"C2PA: its manifest could not be read ({kind})"]
+        return [] if "NotSupported" in kind else [f"C2PA: the file's manifest could not be read ({kind})"]
 
 
 def sentence(store: Mapping[str, object]) -> str:

@@ -1,6 +1,6 @@
 """The range of inputs in which a run's detector was measured, as the run folder stores it.
 
-`metrics.json` has the limits and the distance in its entry `range`; `range.npz` has the cloud of features.
+The entry `range` of `metrics.json` contains the limits and the maximum distance; `range.npz` contains the cloud.
 """
 
 import zipfile
@@ -18,7 +18,7 @@ CLOUD = "range.npz"
 #: Names of the measures: shorter side of the face or picture (px), variance of the Laplacian of the crop, blockiness of
 #: the crop, and bits per pixel of the file.
 MEASURES = ("side", "sharpness", "blockiness", "bits")
-MOST = 64 * 2**20  # bytes: a cloud is smaller, and a file from another person may be large
+MOST = 64 * 2**20  # maximum size of the file, bytes: real clouds are smaller; runs can come from untrusted sources
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Measured:
     """The range in which a detector was measured.
 
     Attributes:
-        limits: by name in `MEASURES`; a measure that is unknown is missing.
-        cloud: the features of the validation split; None for a network without features.
-        distance: the limit of the distance to the cloud.
-        faces: number of validation faces or pictures to which the limits were fitted.
+        limits: the limits of each measure in `MEASURES`, by name; an unknown measure is missing.
+        cloud: the cloud of the features of the validation split; None for a network without features.
+        distance: the maximum distance to the cloud; None without a cloud.
+        faces: number of validation faces or pictures to which sharpness and blockiness were fitted.
     """
 
     limits: dict[str, Limits]
@@ -47,10 +47,12 @@ def write_cloud(folder: Path, cloud: Cloud) -> None:
 
 
 def read_measured(folder: Path, metrics: Settings) -> Measured | None:
-    """Return the range of a run; None if the run was trained before ranges were stored, or has too little validation.
+    """Return the range of a run; None if the run does not store one.
+
+    A run has no range if it was trained before ranges were stored or has too few validation items.
 
     Raises:
-        RunError: the range is damaged.
+        RunError: the stored range is damaged.
     """
     known = metrics.get("range")
     if not known:

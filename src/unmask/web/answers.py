@@ -1,4 +1,4 @@
-"""What the server answers: models with types and descriptions, from which the OpenAPI description is made."""
+"""The answers of the server: models with types and descriptions, from which the OpenAPI description is made."""
 
 from typing import Annotated, Literal
 
@@ -18,7 +18,7 @@ NOT_PROOF = (
 
 
 class Model(BaseModel):
-    """Base of all answers; built from records of the same shape."""
+    """Base class of all answers. An answer can be built from a record with the same attributes."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -32,7 +32,7 @@ class Problem(Model):
 
 
 class Reason(Model):
-    """Why an answer is what it is."""
+    """One reason for an answer."""
 
     code: str = Field(description="a name for programs, such as `no_face`")
     text: str = Field(description="one sentence for people")
@@ -45,8 +45,8 @@ class Facts(Model):
     sha256: str | None = Field(description="hash of the bytes, in hexadecimal")
     size: int | None = Field(description="bytes")
     kind: str | None = Field(description="`picture` or `video`; null if unreadable")
-    width: int | None = Field(description="px, as shown")
-    height: int | None = Field(description="px, as shown")
+    width: int | None = Field(description="px, as displayed")
+    height: int | None = Field(description="px, as displayed")
     duration: float | None = Field(description="s; null for a picture")
     frames: int | None = Field(description="number of frames")
     read: int = Field(description="number of frames that were examined")
@@ -58,8 +58,8 @@ class ScoredMoment(Model):
 
     time: float | None = Field(description="s from the start; null if unknown")
     frame: int = Field(description="number of the frame")
-    score: float | None = Field(description="probability of the first run, in [0, 1], not calibrated")
-    pictures: list[Kind] = Field(description="which pictures `GET /jobs/{id}/people/{number}/{moment}/{kind}` serves")
+    score: float | None = Field(description="probability by the first run, in [0, 1], not calibrated")
+    pictures: list[Kind] = Field(description="kinds available at `GET /jobs/{id}/people/{number}/{moment}/{kind}`")
 
 
 class Person(Model):
@@ -71,14 +71,14 @@ class Person(Model):
     calibrated: float | None = Field(description="calibrated probability; null without calibration")
     box: list[float | None] = Field(description="mean box [x0, y0, x1, y1], px")
     side: float | None = Field(description="median shorter side of the box, px")
-    moments: list[ScoredMoment] = Field(description="by time")
+    moments: list[ScoredMoment] = Field(description="sorted by time")
     reasons: list[Reason]
 
 
 class Trial(Model):
     """The file's score after a small change that does not change what it shows."""
 
-    name: str = Field(description="what was done")
+    name: str = Field(description="the change, in words")
     score: float | None = Field(description="probability, in [0, 1]; null if it could not be scored")
     above_threshold: bool | None
 
@@ -91,7 +91,7 @@ class ModelResult(Model):
     weights: str = Field(description="SHA-256 of the checkpoint")
     score: float | None = Field(description="probability, in [0, 1], of the face with the highest score")
     calibrated: float | None
-    calibration: str = Field(description="which calibration, and which data it was fitted to")
+    calibration: str = Field(description="its method and the data to which it was fitted, in words")
     threshold: float | None = Field(description="the run's threshold, in [0, 1]")
     above_threshold: bool
 
@@ -100,7 +100,7 @@ class Examined(Model):
     """The answer for one file. No answer says that a file is real."""
 
     answer: Answer
-    reasons: list[Reason] = Field(description="why; at least one if inconclusive or not analysed")
+    reasons: list[Reason] = Field(description="at least one if the answer is inconclusive or the file was not analysed")
     not_proof: list[str] = Field(default=list(NOT_PROOF), description="what this answer does not tell")
     caveats: list[str] = Field(description="what cannot be concluded for this file")
     facts: Facts
@@ -118,7 +118,7 @@ class Examined(Model):
         for person, given in zip(plain["people"], found.people, strict=True):
             for moment, seen in zip(person["moments"], given.moments, strict=True):
                 moment["pictures"] = pictures(seen)
-        for model in plain["models"]:  # the folder's place on this machine is nobody's business
+        for model in plain["models"]:  # clients do not get the full path of the run folder
             model["run"] = model["run"].replace("\\", "/").rstrip("/").rpartition("/")[2]
         return cls.model_validate(plain)
 
@@ -131,15 +131,15 @@ def pictures(moment: Moment) -> list[Kind]:
 
 
 class Job(Model):
-    """A file that is examined, or was."""
+    """A file that is waiting, is being examined or was examined."""
 
-    id: str = Field(description="whoever knows it may read the result")
+    id: str = Field(description="random; anyone who knows the ID can read the result")
     state: State
-    place: int | None = Field(description="number of files that are examined before this one; null if it is running")
+    place: int | None = Field(description="number of waiting files ahead of this one; null unless it is waiting")
     fraction: Fraction = Field(description="progress")
-    doing: str = Field(description="what is being done, in words")
+    doing: str = Field(description="the current step, in words")
     result: Examined | None = Field(description="the answer; null unless the state is `done`")
-    problem: Problem | None = Field(description="why it failed; null unless the state is `failed`")
+    problem: Problem | None = Field(description="why the job failed; null unless the state is `failed`")
 
 
 class ModelCard(Model):
@@ -151,7 +151,7 @@ class ModelCard(Model):
     weights: str = Field(description="SHA-256 of the checkpoint")
     threshold: float | None = Field(description="threshold for a file, in [0, 1], chosen on validation data")
     faces: bool = Field(description="whether faces are searched; otherwise, the whole picture is scored")
-    demo: bool = Field(description="trained on rendered demo people; says nothing about real faces")
+    demo: bool = Field(description="whether it was trained on rendered demo people and says nothing about real faces")
     remarks: list[str] = Field(description="warnings about the run")
 
 
@@ -161,13 +161,13 @@ class About(Model):
     version: str = Field(description="version of unmask")
     models: list[ModelCard]
     limits: dict[str, float] = Field(description="see docs/serving.md")
-    formats: list[str] = Field(description="formats that are read, whatever the file is called")
-    sandbox: list[str] = Field(description="what confines the processes that read files")
+    formats: list[str] = Field(description="formats that are accepted; the content of a file counts, not its name")
+    sandbox: list[str] = Field(description="the measures in force that confine the processes that read files")
 
 
 class Health(Model):
     """Whether the server can examine files."""
 
     status: Literal["ok", "starting"]
-    processes: int = Field(description="processes that are ready")
-    waiting: int = Field(description="files that wait")
+    processes: int = Field(description="number of processes that are ready")
+    waiting: int = Field(description="number of files that wait")

@@ -1,4 +1,4 @@
-"""The application: everything that one server process holds, and its error messages."""
+"""The web application: its routes, its middleware and its error messages."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -23,19 +23,20 @@ LOCAL = ("127.0.0.1", "localhost", "[::1]")
 ABOUT = """\
 Examine a picture or a video for signs of manipulation. A score is evidence, not proof.
 
-All errors have the same form: a `code` for programs and a `message` for people. With 429 and 503, the header
-`Retry-After` says when to try again. If the server has a token, every request needs `Authorization: Bearer TOKEN`.
+All errors have the same form: a `code` for programs and a `message` for people. If a file is refused because the
+server is busy (429 or 503), the header `Retry-After` gives the seconds after which to try again. If the server has a
+token, every request except those for the page and for `/health` needs `Authorization: Bearer TOKEN`.
 """
 CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported"}
 
 
 def create_app(server: Server, hosts: Sequence[str] = LOCAL, token: str | None = None) -> FastAPI:
-    """Return the application. Its child processes start and end with it.
+    """Return the application. The child processes start and end with the application.
 
     Args:
         server: queue, processes and folder of the uploads.
-        hosts: host names that a request may name.
-        token: what `Authorization: Bearer` must hold; None for no token.
+        hosts: host names that are accepted in the Host header; `*` accepts all.
+        token: the token that each request must send as `Authorization: Bearer TOKEN`; None for no token.
     """
     app = FastAPI(
         title="unmask", version=version("unmask"), description=ABOUT, docs_url=None, redoc_url=None,
@@ -67,7 +68,7 @@ async def _lifespan(server: Server, app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """Say in one sentence which parameter is wrong."""
+    """Return an error that names the first invalid parameter."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or "body"
@@ -89,4 +90,4 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    return respond(500, Problem(code="internal", message="The server made an error. It has been logged."))
+    return respond(500, Problem(code="internal", message="An internal error occurred. It was logged."))

@@ -1,8 +1,9 @@
-"""The process that reads strangers' files: it loads detectors, confines itself, and examines file after file.
+"""The process that reads files from strangers: it confines itself, loads detectors, and examines file after file.
 
-Both directions of the pipe carry JSON and no pickles, so that a file that takes over this process cannot make the
-server run code. Parent to child: `{"path": ..., "name": ...}` or `{}`, which cancels the examination. Child to parent:
-`{"kind": "ready" | "broken" | "progress" | "done" | "refused", ...}`; after `done` follow examination and report.
+Both directions of the pipe carry JSON, never pickles. So a file that takes over this process cannot make the server
+run code. The parent sends `{"path": ..., "name": ...}` to examine a file, or `{}` to cancel the examination. The child
+sends `{"kind": "ready" | "broken" | "progress" | "done" | "refused", ...}`. After `done`, it sends the examination
+(JSON) and the report (HTML), each as one message.
 """
 
 import json
@@ -31,10 +32,10 @@ EXAMINATIONS: TypeAdapter[list[Examination]] = TypeAdapter(
 
 
 class Examines(Protocol):
-    """What examines a file, such as `unmask.inference.examine.Examiner`."""
+    """Protocol of an examiner, such as `unmask.inference.examine.Examiner`."""
 
     def examine(self, path: Path, progress: Progress = ...) -> Examination:
-        """Return the result for one file. A file that cannot be examined gives an answer, too, and no exception."""
+        """Return the result for one file. A file that cannot be examined also gets an answer; nothing is raised."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ class Loaded:
 
     Attributes:
         examiner: examines files.
-        report: returns the report of an examination as one HTML page. It is written here, because the packages that it
-            needs would make the server itself large.
-        models: what is known of the models.
+        report: returns the report of an examination as one HTML page. The child process renders it, because the
+            packages that are needed for it would increase the memory of the server process.
+        models: descriptions of the detectors.
     """
 
     examiner: Examines
@@ -55,14 +56,14 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Setup:
-    """How a process is set up; sent to it when it starts.
+    """How a child process is set up; sent to the process when it starts.
 
     Attributes:
-        load: loads the detectors; must be picklable.
+        load: function that loads the detectors; must be picklable.
         readable: files and folders that the process reads, such as the run folders and the folder of the uploads.
         limits: the limits.
-        imports: modules that write temporary files or start programs when they are imported; they are imported before
-            the process is confined. They must not start threads, which would stay unconfined.
+        imports: modules that write temporary files or start programs when they are imported. They are imported before
+            the process is confined, so they must not start threads: such threads would not be confined.
     """
 
     load: Callable[[], Loaded]
@@ -72,7 +73,7 @@ class Setup:
 
 
 class Cancelled(BaseException):
-    """The examination is not wanted any more. Not an `Exception`, so that no decoder's error handling catches it."""
+    """The examination was cancelled. Not an `Exception`, so that the error handling of a decoder does not catch it."""
 
 
 class Refused(ValueError):
@@ -90,9 +91,9 @@ def serve(pipe: Connection, setup: Setup) -> None:
     try:
         for module in setup.imports:
             import_module(module)
-        tempfile.tempdir = os.curdir  # some packages ask for it; nothing can be written from now on
+        tempfile.tempdir = os.curdir  # some packages ask for this folder, although nothing can be written from now on
         in_force = sandbox.confine([*sandbox.system_paths(), *setup.readable])
-        from unmask.media import probe  # noqa: F401  # slow; `check` would import it during the first file
+        from unmask.media import probe  # noqa: F401  # slow import, needed by `check`; done before the first file
 
         loaded = setup.load()
         in_force += sandbox.bound(setup.limits.memory)
@@ -107,7 +108,7 @@ def serve(pipe: Connection, setup: Setup) -> None:
             task = json.loads(pipe.recv_bytes())
         except (EOFError, OSError):
             return
-        if task:  # else a job was cancelled that has just ended
+        if task:  # an empty task cancels a job that has already ended
             _examine(pipe, task, loaded, setup.limits)
 
 
@@ -132,18 +133,18 @@ def _examine(pipe: Connection, task: dict[str, str], loaded: Loaded, limits: Lim
     except MemoryError:
         message = f"The file needs more than {limits.memory:g} GB of memory. Try a smaller or shorter version of it."
         _send(pipe, kind="refused", code="memory", message=message)
-    except Exception as error:  # a bug of ours: the examiner answers for a bad file
+    except Exception as error:  # a bug in unmask: for a bad file, the examiner returns an answer
         message = f"The examination failed because of an error in unmask ({type(error).__name__})."
         _send(pipe, kind="refused", code="failed", message=message)
 
 
 def check(path: Path, limits: Limits) -> None:
-    """Read the header of a picture or the packets of a video, and refuse what exceeds a limit.
+    """Read the header of a picture or the packets of a video, and refuse a file that exceeds a limit.
 
-    What cannot be read passes: the examination then gives the reason.
+    A file that cannot be read passes this check; its examination then gives the reason.
 
     Raises:
-        Refused: too many pixels or frames, or too long.
+        Refused: the file has too many pixels or frames, or is too long.
     """
     from unmask.media.kinds import MediaError  # imports NumPy
     from unmask.media.probe import file_statistics

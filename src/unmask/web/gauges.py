@@ -1,4 +1,4 @@
-"""What `GET /metrics` tells Prometheus. No label holds a file name, an address or a job."""
+"""The metrics that Prometheus reads from `GET /metrics`. No label contains a file name, an address or a job ID."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
@@ -18,7 +18,7 @@ class Gauges:
         self.jobs = Counter("unmask_jobs", "Files, by answer or problem", ["outcome"], registry=registry)
         self.seconds = Histogram("unmask_job_seconds", "Time per file, s", buckets=BUCKETS, registry=registry)
         self.waiting = Gauge("unmask_waiting", "Files that wait", registry=registry)
-        self.results = Gauge("unmask_jobs_kept", "Jobs in memory", registry=registry)
+        self.results = Gauge("unmask_jobs_kept", "Jobs in memory, finished or not", registry=registry)
         self.processes = Gauge("unmask_processes", "Processes that can examine files", registry=registry)
         self.restarts = Gauge("unmask_restarts", "Processes that were replaced", registry=registry)
 

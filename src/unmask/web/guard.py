@@ -1,4 +1,4 @@
-"""What every request passes: the Host header, the origin, the token, a place in the queue, headers and the log."""
+"""Middleware for all requests: checks of host, origin and token, limits on uploads, security headers and the log."""
 
 import asyncio
 import hmac
@@ -17,7 +17,7 @@ from unmask.web.jobs import Desk, RefusedError
 from unmask.web.limits import OVERHEAD
 
 log = logging.getLogger("unmask.web")
-OPEN = ("/", "/health")  # readable without a token: they tell nothing about files
+OPEN = ("/", "/health")  # readable without a token, because they reveal nothing about the content of files
 STATIC = "/static/"
 BODY = "unmask.body"  # key of the upload's `Body` in the scope
 PAGE = (
@@ -37,7 +37,7 @@ HEADERS = {
 
 
 def respond(status: int, problem: Problem, **headers: str) -> JSONResponse:
-    """Return an error as every client gets it."""
+    """Return an error response; all errors have this form."""
     if problem.retry_after is not None:
         headers["Retry-After"] = str(problem.retry_after)
     return JSONResponse(problem.model_dump(), status, headers)
@@ -50,7 +50,7 @@ class Guard:
         app: the application.
         hosts: host names that a request may name; others are refused, so that a foreign web site cannot reach a local
             server through a DNS name of its own.
-        token: what `Authorization: Bearer` must hold; None for no token.
+        token: the token that `Authorization: Bearer` must contain; None for no token.
         gauges: where requests are counted.
     """
 
@@ -58,7 +58,7 @@ class Guard:
         self.app, self.hosts, self.token, self.gauges = app, {host.lower() for host in hosts}, token, gauges
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check a request, pass it on, and log its route, status and time."""
+        """Refuse a request or pass it on, add the headers, and log route, status and time."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -86,11 +86,11 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
         if "*" not in self.hosts and _name(host) not in self.hosts:
-            message = "The Host header names a host that this server does not answer for. Add it with hosts=[...]."
+            message = "This server does not accept the host name in the Host header. Add the name with hosts=[...]."
             return respond(400, Problem(code="unknown_host", message=message))
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2].lower() != host:
-            message = "Requests from pages of other web sites are not answered."
+            message = "Requests from pages of other websites are refused."
             return respond(403, Problem(code="foreign_origin", message=message))
         path = scope["path"]
         if self.token is None or path in OPEN or path.startswith(STATIC):
@@ -107,27 +107,27 @@ def _name(host: str) -> str:
 
 
 def _same(given: str, wanted: str) -> bool:
-    """Compare in constant time, so that the time does not tell how much of a token is right."""
+    """Compare in constant time, so that the time does not reveal how much of a token is correct."""
     return hmac.compare_digest(given.encode(), wanted.encode())
 
 
 class Doorman:
-    """ASGI middleware that keeps a place in the queue for each upload, and bounds its size and time.
+    """ASGI middleware that reserves a place in the queue for each upload, and limits its size and duration.
 
-    A request that is refused is still read to its end, within the same bounds, because a client that is still sending
-    would see a broken connection instead of the answer.
+    The body of a refused request is still read, within the bounds of `Body.drain`. Otherwise, a client that is still
+    sending would get a broken connection instead of the answer.
 
     Args:
         app: the application.
         desk: the queue.
-        path: where files are uploaded.
+        path: path of the route for uploads.
     """
 
     def __init__(self, app: ASGIApp, desk: Desk, path: str) -> None:
         self.app, self.desk, self.path = app, desk, path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, if it is no upload or if there is a place for it."""
+        """Pass a request on if it is not an upload or if the queue has a place for it; else refuse it."""
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != self.path:
             await self.app(scope, receive, send)
             return
@@ -142,7 +142,7 @@ class Doorman:
 
 
 class Body:
-    """The body of an upload."""
+    """The body of an upload, with limits on its size in bytes and its duration in s."""
 
     def __init__(self, receive: Receive, most: int, seconds: float) -> None:
         self._receive, self._left, self._most = receive, most, most
@@ -150,7 +150,7 @@ class Body:
         self.over = False
 
     async def receive(self) -> Message:
-        """Return the next part.
+        """Return the next part of the body.
 
         Raises:
             RefusedError: 413 if the body is too large, 408 if it takes too long.
@@ -169,7 +169,7 @@ class Body:
         return message
 
     async def drain(self) -> None:
-        """Read what is left, but not more than once again the largest size, and not longer than a short while."""
+        """Read and discard the rest of the body: at most the maximum size once more, and for at most 10 s."""
         self._left, self._end = self._most, min(self._end, time.monotonic() + 10)
         try:
             while not self.over:
@@ -179,5 +179,5 @@ class Body:
 
 
 def client(scope: Scope) -> str:
-    """Return who sends a request: the address, without the port."""
+    """Return the address of the client, without the port; `unknown` if there is none."""
     return scope["client"][0] if scope.get("client") else "unknown"

@@ -1,4 +1,4 @@
-"""The files that wait, are examined or were examined: a queue with limits, and results that expire.
+"""The jobs of the server, one per file: a queue with limits, and results that expire.
 
 All functions are called in the event loop's thread, so there are no locks.
 """
@@ -27,8 +27,8 @@ class Found:
 
     Attributes:
         examination: the result, with pictures.
-        answer: the same without pictures, as clients get it.
-        report: HTML, compressed by zlib.
+        answer: the answer that clients get, without pictures.
+        report: the report as HTML, compressed by zlib.
     """
 
     examination: Examination
@@ -40,7 +40,7 @@ class Found:
         """Read what a child process sent.
 
         Raises:
-            ValueError: it is no examination.
+            ValueError: the bytes are not an examination.
         """
         read = EXAMINATIONS.validate_json(examination)[0]
         return cls(read, answers.Examined.of(read), zlib.compress(report))
@@ -48,16 +48,16 @@ class Found:
 
 @dataclass(eq=False)
 class Job:
-    """One file.
+    """The examination of one file.
 
     Attributes:
         path: the upload; it is deleted when the job ends.
-        name: the name that the client gave, for the answer alone.
-        client: who sent it.
-        seconds: how long it took; 0 before the end.
-        ended: time of the end on the monotonic clock.
-        cancelled: nobody wants the result any more.
-        news: set when something changed, then replaced.
+        name: the file name that the client gave; it is only used in the answer.
+        client: address of the client that sent the file.
+        seconds: how long the examination took; 0 before its end.
+        ended: time of the end on the monotonic clock, s; 0 before the end.
+        cancelled: whether the client cancelled the job.
+        news: set when the job changes, and then replaced by a new event.
     """
 
     path: Path
@@ -80,19 +80,19 @@ class Job:
         return self.state in ("done", "failed")
 
     def tell(self) -> None:
-        """Wake up everyone who waits for news."""
+        """Wake up all tasks that wait for a change of the job."""
         self.news.set()
         self.news = asyncio.Event()
 
     @staticmethod
     async def wait(news: asyncio.Event, seconds: float) -> None:
-        """Return when `news`, the job's `news` at an earlier time, is set, or after this time."""
+        """Return when the event `news`, which was taken from a job, is set, or after `seconds`."""
         with suppress(TimeoutError):
             await asyncio.wait_for(news.wait(), seconds)
 
 
 class RefusedError(HTTPException):
-    """A request is refused, with a status and a reason."""
+    """A request is refused; `status` is the HTTP status, and `problem` gives the reason."""
 
     def __init__(self, status: int, problem: answers.Problem) -> None:
         super().__init__(status, problem.message)
@@ -111,7 +111,7 @@ class Desk:
 
     @contextmanager
     def place(self, client: str) -> Iterator[None]:
-        """Keep a place in the queue while a client's upload is received.
+        """Reserve a place in the queue while a client's upload is received.
 
         Raises:
             RefusedError: 503 if the queue is full, 429 if the client has too many unfinished files.
@@ -142,7 +142,7 @@ class Desk:
             self._some.notify()
 
     async def next(self, seconds: float) -> Job | None:
-        """Return the next job and mark it as running; None if there is none within this time."""
+        """Return the next job and mark it as running; None if no job arrives within `seconds`."""
         async with self._some:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._some.wait_for(lambda: bool(self._queue)), seconds)
@@ -155,7 +155,7 @@ class Desk:
         return job
 
     def end(self, job: Job, outcome: Found | answers.Problem) -> None:
-        """Record how a job ended, and delete its file."""
+        """Record the outcome of a job, and delete its file."""
         job.path.unlink(missing_ok=True)
         if isinstance(outcome, answers.Problem):
             job.state, job.problem, job.doing = "failed", outcome, "Failed"
@@ -176,7 +176,7 @@ class Desk:
         job.tell()
 
     def expire(self) -> None:
-        """Forget results that are too old or too many."""
+        """Delete results older than `limits.keep`, and the oldest results if there are more than `limits.kept`."""
         over = sorted((job for job in self.jobs.values() if job.over), key=lambda job: job.ended)
         now = time.monotonic()
         for at, job in enumerate(over):
@@ -189,7 +189,7 @@ class Desk:
         return self.jobs.get(name)
 
     def show(self, job: Job) -> answers.Job:
-        """Return what a client sees of a job."""
+        """Return a job as clients see it."""
         return answers.Job(
             id=job.id, state=job.state, place=self._queue.index(job) if job in self._queue else None,
             fraction=job.fraction, doing=job.doing, result=job.found.answer if job.found else None, problem=job.problem,

@@ -1,4 +1,4 @@
-"""Limits of the server: what one file, one client and the whole queue may use."""
+"""Limits of the server: for one file, for one client and for the queue."""
 
 from dataclasses import asdict, dataclass
 
@@ -9,20 +9,20 @@ LARGEST_REPLY = 256 * MB  # bytes that a child process may send about one file
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of the server. A file that exceeds one is refused with a reason; the server goes on.
+    """Limits of the server. A file that exceeds a limit is refused with a reason; the server keeps running.
 
     Args:
         upload: largest upload, MB.
         upload_time: time in which an upload must be complete, s.
-        time: time for one file, s; then its process is killed.
+        time: time for the examination of one file, s; after it, the process that examines the file is killed.
         memory: memory for one file, GB, in addition to what a process uses before its first file.
         pixels: pixels of a picture or of a video frame, millions.
         duration: duration of a video, s.
         frames: number of frames of a video.
-        queue: number of files that wait or are being uploaded; above it, the answer is 503.
-        per_client: number of unfinished files of one client; above it, the answer is 429.
+        queue: number of files that wait or are being uploaded; further uploads get the status 503.
+        per_client: number of unfinished files of one client; further uploads get the status 429.
         keep: time for which the result of a file is kept, s.
-        kept: number of finished files whose results are kept; the oldest is forgotten first.
+        kept: number of finished files whose results are kept; the oldest results are deleted first.
 
     Raises:
         ValueError: a limit is not positive.

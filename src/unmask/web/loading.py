@@ -19,7 +19,7 @@ IMPORTS = ("torchvision",)
 
 
 def load_runs(folders: Sequence[Path], calibration: str, trials: bool, explain: bool) -> Loaded:
-    """Load the detectors of these run folders, weights included, so that the first file does not wait for them.
+    """Load the detectors of these run folders with their weights, so that the first file does not have to wait.
 
     Raises:
         RunError: a folder is not the finished run of a detector with weights.
@@ -38,7 +38,7 @@ def load_runs(folders: Sequence[Path], calibration: str, trials: bool, explain: 
 
 
 def _warm_up(recipe: "Recipe") -> None:
-    """Prepare a grey frame, so that the face finder and the decoders are loaded."""
+    """Run the recipe on a grey frame, and import the decoders, so that the first file does not have to wait."""
     import av  # noqa: F401
     import numpy as np
     from PIL import Image
@@ -48,7 +48,7 @@ def _warm_up(recipe: "Recipe") -> None:
     Image.init()  # Pillow loads its parsers when it needs them
     try:
         recipe.cut(np.full((1, 96, 96, 3), 128, np.uint8), np.zeros(1, np.int64), np.zeros(1))
-    except MediaError:  # no face, of course
+    except MediaError:  # a grey frame contains no face
         return
 
 

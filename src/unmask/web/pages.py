@@ -1,4 +1,4 @@
-"""What is shown to people: the page, the pictures of a job, its report; and Prometheus's metrics."""
+"""Routes for the web page, the pictures and the report of a job, and the metrics for Prometheus."""
 
 import zlib
 from pathlib import Path
@@ -15,7 +15,7 @@ from unmask.web.jobs import Job, RefusedError
 from unmask.web.routes import Found, Held, errors
 
 INDEX = Path(__file__).parent / "static" / "index.html"
-# The report is one file; a browser that opens it runs no script and loads nothing.
+# The report is one file. With this policy, a browser runs no script in it and loads nothing else.
 ALONE = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
 PNG = b"\x89PNG"
 
@@ -32,7 +32,7 @@ def _done(job: Job) -> Result:
     """Return the result of a job.
 
     Raises:
-        RefusedError: 409 if there is none.
+        RefusedError: 409 if the job has not ended or failed.
     """
     if job.found is None:
         message = job.problem.message if job.problem else "The file is still being examined."
@@ -70,7 +70,7 @@ async def picture(
     moment: Annotated[int, InPath(description="position in the person's `moments`, from 0", ge=0, le=10**6)],
     kind: Annotated[Kind, InPath(description="which picture")],
 ) -> Response:
-    """Return a picture. Which moments have pictures, the answer says in `pictures`."""
+    """Return a picture. The field `pictures` of each moment in the answer lists the pictures that exist."""
     person = next((one for one in _done(found).examination.people if one.number == number), None)
     moments: tuple[Moment, ...] = person.moments if person else ()
     content = b""
@@ -89,5 +89,5 @@ async def picture(
     summary="Counters for Prometheus",
 )
 async def metrics(request: Request, server: Held) -> Response:
-    """Return counters of requests and files, the length of the queue, and what the server itself uses."""
+    """Return counters of requests and files, the length of the queue, and the resource use of the server process."""
     return PlainTextResponse(server.gauges.text(server.desk, server.pool))

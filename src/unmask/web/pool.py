@@ -1,4 +1,4 @@
-"""Child processes that examine the files of the queue; one that crashes, hangs or uses too much memory is replaced."""
+"""Child processes that examine the queued files. A process that crashes, hangs or uses too much memory is replaced."""
 
 import asyncio
 import json
@@ -17,12 +17,12 @@ from unmask.web.jobs import Desk, Found, Job
 from unmask.web.limits import LARGEST_REPLY, Limits
 
 Message = dict[str, Any]  # from a child process
-POLL = 0.1  # s between looks at a process's memory and time
+POLL = 0.1  # s between checks of a process's memory and time
 GRACE = 3.0  # s for a process to react to a cancelled job
-PAUSE = 5.0  # s before a process that could not start is started again
+PAUSE = 5.0  # s to wait after a process could not start
 CRASHED = Problem(
     code="crashed",
-    message="The file made the program that reads it crash. It may be damaged, or made to do harm.",
+    message="The program that reads files crashed on this file. The file may be damaged or malicious.",
 )
 UNAVAILABLE = Problem(
     code="unavailable", message="The program that reads files cannot be started at the moment.", retry_after=30
@@ -44,7 +44,7 @@ class Child:
             self.process.start()
         theirs.close()
         self.inbox: asyncio.Queue[Message | None] = asyncio.Queue(maxsize=100)
-        self.base = 0.0  # GB that the process uses without a file
+        self.base = 0.0  # GB: memory of the process before its first file
         threading.Thread(target=_receive, args=(self.pipe, self.inbox, loop), daemon=True).start()
 
     def send(self, **task: str) -> None:
@@ -55,7 +55,7 @@ class Child:
         """Return the next message; None if the process has ended.
 
         Raises:
-            TimeoutError: there is none within this time.
+            TimeoutError: no message arrives within `seconds`.
         """
         return await asyncio.wait_for(self.inbox.get(), seconds)
 
@@ -64,15 +64,15 @@ class Child:
         return self.process.is_alive()
 
     def stop(self) -> None:
-        """Kill the process, whatever it does."""
+        """Kill the process, regardless of its state."""
         self.process.kill()
         self.process.join()
-        while not self.inbox.empty():  # so that the receiving thread does not wait for a place in the inbox
+        while not self.inbox.empty():  # a full inbox would block the receiving thread
             self.inbox.get_nowait()
 
 
 def _receive(pipe: Connection, inbox: "asyncio.Queue[Message | None]", loop: asyncio.AbstractEventLoop) -> None:
-    """Pass messages on until the process ends; a message that is no JSON object ends it, too."""
+    """Put messages into the inbox until the process ends or sends a message that is not a JSON object."""
     message: Message | None = {}
     while message is not None:
         try:
@@ -96,7 +96,7 @@ class Pool:
         desk: the queue.
         setup: how each process is set up.
         size: number of processes.
-        observe: called with each job that has ended.
+        observe: called with each job when it has ended.
     """
 
     def __init__(self, desk: Desk, setup: child.Setup, size: int, observe: Callable[[Job], None]) -> None:
@@ -123,10 +123,10 @@ class Pool:
         return [one.process.pid for one in self._children if one.process.pid is not None]
 
     async def start(self) -> None:
-        """Start the processes, and wait for the first one; do nothing if they have been started.
+        """Start the processes, and wait until the first one is ready; do nothing if they have been started.
 
         Raises:
-            StartError: it could not load the detectors.
+            StartError: the first process could not load the detectors.
         """
         if self._tasks:
             return
@@ -158,7 +158,7 @@ class Pool:
         return one
 
     async def _work(self, one: Child | None) -> None:
-        """Examine one job after the other, in a process that is replaced when it has ended."""
+        """Examine one job after another in a child process; the process is replaced when it has ended."""
         while True:
             if one is None or not one.is_alive():
                 one = await self._replaced(one)
@@ -167,7 +167,7 @@ class Pool:
             if job is None:
                 continue
             began = time.monotonic()
-            if not one.is_alive():  # it ended while it had nothing to do, which is not the file's fault
+            if not one.is_alive():  # the process ended while it was idle, so the file is not the cause
                 one = await self._replaced(one)
             outcome = UNAVAILABLE if one is None else await self._examine(one, job)
             job.seconds = time.monotonic() - began
@@ -189,12 +189,12 @@ class Pool:
         try:
             one.send(path=str(job.path), name=job.name)
             return await self._outcome(one, job)
-        except (OSError, ValueError, TypeError, LookupError):  # a broken pipe, or a message that is none of ours
+        except (OSError, ValueError, TypeError, LookupError):  # a broken pipe, or an invalid message
             one.stop()
             return CRASHED
 
     async def _outcome(self, one: Child, job: Job) -> Found | Problem:
-        """Follow the examination of one file to its end."""
+        """Wait for the end of the examination of one file, and return its result or its problem."""
         end = time.monotonic() + self.limits.time
         cancelled = False
         while True:

@@ -1,4 +1,4 @@
-"""The API: upload a file, follow the job, read the answer."""
+"""The routes of the API: upload a file, follow the job, and read the answer."""
 
 import asyncio
 import time
@@ -20,29 +20,29 @@ from unmask.web.state import Server
 from unmask.web.uploads import FORMATS_IN_WORDS, UnsupportedError
 
 DETECT = "/detect"
-PING = 10.0  # s without news after which an event is sent all the same, so that no proxy closes the connection
+PING = 10.0  # s after which an event is sent even without a change, so that no proxy closes the connection
 LONGEST_NAME = 120  # characters of a file name that are kept
-UNPARSED = 4096  # bytes of a form field
+UNPARSED = 4096  # maximum size of a form field, bytes
 
 router = APIRouter()
 Errors = dict[int | str, dict[str, Any]]
 REASONS = {
     400: "The request is malformed, or its Host header names another host",
     401: "The token is missing or wrong",
-    403: "The request comes from a page of another web site",
+    403: "The request comes from a page of another website",
     404: "There is no such job, or its result has expired",
     408: "The upload took too long",
     409: "The job has not ended, or it failed",
     413: "The file is too large",
-    415: "The file is neither a picture nor a video that is read",
-    422: "A parameter is invalid, or the file could not be examined: a crash, a limit, a time-out",
+    415: "The file is not a picture or a video in a supported format",
+    422: "A parameter is invalid; or the examination crashed, exceeded a limit or took too long",
     429: "The client has too many unfinished files",
-    503: "Too many files are waiting",
+    503: "Too many files are waiting, or the server has no space for the file",
 }
 
 
 def errors(*codes: int) -> Errors:
-    """Describe the errors of a route for OpenAPI: JSON, also where the answer itself is of another type."""
+    """Describe the errors of a route for OpenAPI: they are JSON, even if the answer of the route is not."""
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {code: {"content": content, "description": REASONS[code]} for code in (400, 401, 403, *codes)}
 
@@ -58,14 +58,14 @@ JobId = Annotated[str, Path(description="ID from `POST /detect`", max_length=64)
 
 
 def job_of(server: Held, id: JobId) -> Job:
-    """Return the job that a path names.
+    """Return the job with the ID in the path.
 
     Raises:
-        RefusedError: 404.
+        RefusedError: 404 if there is no such job.
     """
     job: Job | None = server.desk.find(id)
     if job is None:
-        message = "There is no such job. Results are deleted after a while."
+        message = "There is no such job. Results are deleted some time after the examination."
         raise RefusedError(404, Problem(code="no_job", message=message))
     return job
 
@@ -91,9 +91,9 @@ async def detect(
     request: Request,
     server: Held,
     file: Annotated[UploadFile, File(description="a picture or a video; the format is recognised by its content")],
-    wait: Annotated[float, Query(ge=0, le=60, description="seconds to wait for the answer before 202")] = 20.0,
+    wait: Annotated[float, Query(ge=0, le=60, description="s to wait for the result before 202")] = 20.0,
 ) -> Response:
-    """Upload one file. The answer is 200 with the result, or 202 with a job if it takes longer than `wait` seconds.
+    """Upload one file. The status is 200 with the result, or 202 with a job after `wait` seconds.
 
     If the client disconnects while it waits, the examination is cancelled.
     """
@@ -118,10 +118,10 @@ async def detect(
 
 
 async def _finished(request: Request, server: Server, job: Job, seconds: float) -> None:
-    """Wait until a job has ended, at most this long; cancel it if the client goes away."""
+    """Wait until a job has ended, for at most `seconds`; cancel the job if the client disconnects."""
     end = time.monotonic() + seconds
     while not job.over and time.monotonic() < end:
-        news = job.news  # taken before anything is awaited, so that no news is missed
+        news = job.news  # taken before the first `await`, so that no change is missed
         if await request.is_disconnected():
             server.desk.forget(job)
             return
@@ -169,7 +169,7 @@ async def delete(server: Held, found: Found) -> Response:
 
 @router.get("/model", response_model=answers.About, responses=errors(), summary="The detectors and the limits")
 async def model(server: Held) -> answers.About:
-    """Return which detectors examine the files, and the limits."""
+    """Return the detectors and the limits of the server."""
     limits: Mapping[str, float] = asdict(server.limits)
     return answers.About(
         version=version("unmask"), models=list(server.pool.models), limits=dict(limits),

@@ -1,8 +1,8 @@
 """Confine a process before it reads files from strangers: no network, no other files, bounded resources.
 
-`confine` uses Landlock (Linux 5.13 or later) and seccomp through the C library; both also hold for threads and
-processes that are started later, and cannot be undone. `bound` sets resource limits (POSIX). Where the platform does
-not support a measure, it is left out; both functions return what is in force.
+`confine` uses Landlock (Linux 5.13 or later) and seccomp through the C library. Both cannot be undone, and they also
+apply to threads and processes that are started later. `bound` sets resource limits (POSIX). A measure that the platform
+does not support is left out. Both functions return the measures that are in force.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ NO_NEW_PRIVS, SET_SECCOMP, FILTER_MODE = 38, 22, 2  # numbers of prctl(2)
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
 ACTIONS = {1: 13, 2: 14, 3: 15, 4: 15}  # ABI -> number of actions on files; 15 from ABI 3 (truncate), 16 from ABI 5
-# Of each architecture: its audit number, and the numbers of system calls that a decoder does not need.
+# For each architecture: its audit number, and the numbers of the system calls that are blocked.
 CALLS = {
     "x86_64": (0xC000003E, {"socket": 41, "socketpair": 53, "ptrace": 101, "execve": 59, "execveat": 322, "fork": 57}),
     "aarch64": (0xC00000B7, {"socket": 198, "socketpair": 199, "ptrace": 117, "execve": 221, "execveat": 281}),
@@ -32,16 +32,17 @@ SYSTEM = (
     "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system", "/sys/fs/cgroup",
     "/dev/urandom",
 )  # fmt: skip
-MORE_CALLS = {"io_uring_setup": 425, "pidfd_getfd": 438}  # the same number on both
+MORE_CALLS = {"io_uring_setup": 425, "pidfd_getfd": 438}  # the same numbers on both architectures
 
 
 def confine(readable: Iterable[Path]) -> list[str]:
-    """Allow this process to read only these files and folders, to write nothing, and to open no socket.
+    """Confine this process: it can read only these files and folders, write no file, and open no socket.
 
-    Call this before the process starts threads, because threads that are already running are not confined.
+    Call this function before the process starts threads: threads that are already running are not confined. Writing to
+    the null device stays possible.
 
     Returns:
-        What is in force, such as `["landlock", "seccomp"]`; empty if the platform supports neither.
+        The measures in force, such as `["landlock", "seccomp"]`; empty if the platform supports neither.
     """
     if sys.platform != "linux":
         return []
@@ -84,7 +85,7 @@ def _allow(libc: ctypes.CDLL, rules: int, path: Path, actions: int) -> None:
 
 
 def _seccomp(libc: ctypes.CDLL) -> bool:
-    """Make some system calls fail with EPERM, by a small BPF program; x32 and i386 programs may call nothing."""
+    """Install a BPF program that makes some system calls fail with EPERM, and all calls of x32 and i386 programs."""
     if platform.machine() not in CALLS:
         return False
     audit, calls = CALLS[platform.machine()]
@@ -100,7 +101,7 @@ def _seccomp(libc: ctypes.CDLL) -> bool:
 
 
 def bound(memory: float) -> list[str]:
-    """Limit this process: open files, no written file, no core dump, and `memory` GB more than it has mapped now."""
+    """Limit open files, and the address space to `memory` GB more than now; forbid file writes and core dumps."""
     if sys.platform == "win32":
         return []
     wanted = {
@@ -127,6 +128,6 @@ def _mapped() -> int | None:
 
 
 def system_paths() -> list[Path]:
-    """Return what Python and its libraries read: their folders, and the system's libraries, fonts and settings."""
+    """Return the paths that Python and its libraries read: their folders, and system libraries, fonts and settings."""
     ours = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1], *map(Path, filter(None, sys.path))]
     return [path for path in (*ours, *map(Path, SYSTEM)) if path.exists()]

@@ -1,4 +1,4 @@
-"""Run the application with uvicorn: where it listens, its token and its log."""
+"""Run the application with uvicorn: address, token and log."""
 
 import asyncio
 import ipaddress
@@ -19,8 +19,8 @@ from unmask.web.state import Server
 from unmask.web.uploads import Spool
 
 TOKEN = "UNMASK_TOKEN"
-SHORTEST = 16  # characters of a token
-CONNECTIONS = 500  # open connections; above it, uvicorn answers 503 by itself
+SHORTEST = 16  # minimum number of characters of a token
+CONNECTIONS = 500  # maximum number of open connections; above it, uvicorn itself answers with the status 503
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Address:
     Args:
         host: address to listen on.
         port: port.
-        hosts: host names that a request may name, in addition to those of this machine.
+        hosts: host names that are accepted in the Host header, in addition to `host` and the loopback names.
 
     Raises:
-        ValueError: the port is not one.
+        ValueError: the port is not in 1 to 65535.
     """
 
     host: str = "127.0.0.1"
@@ -56,16 +56,16 @@ class Address:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Host names that a request may name."""
+        """Host names that are accepted in the Host header."""
         own = f"[{self.host}]" if ":" in self.host else self.host
         return tuple(dict.fromkeys((*LOCAL, own, *self.hosts)))
 
 
 def token_for(address: Address) -> str | None:
-    """Take the token from the environment, so that no child process inherits it.
+    """Read the token from the environment and remove it there, so that no child process inherits it.
 
     Raises:
-        ValueError: other machines can connect and there is no token, or the token is short.
+        ValueError: other machines can connect but there is no token, or the token is too short.
     """
     token = os.environ.pop(TOKEN, None)
     if token is None and not address.local:
@@ -80,7 +80,7 @@ def token_for(address: Address) -> str | None:
 
 
 def default_spool() -> Path:
-    """Return the folder of the uploads: below the system's folder for temporary files, one per user."""
+    """Return the default folder for uploads: one per user, in the system's folder for temporary files."""
     user = os.getuid() if os.name == "posix" else "all"
     return Path(tempfile.gettempdir()) / f"unmask-{user}"
 
@@ -89,14 +89,15 @@ def run(setup: Setup, address: Address, size: int, spool: Path, trusted: Sequenc
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
-        setup: how the child processes are set up; the folder of the uploads is added to what they may read.
+        setup: how the child processes are set up; the folder of the uploads is added to the paths that they can read.
         address: where to listen.
         size: number of child processes.
-        spool: folder of the uploads.
-        trusted: addresses of proxies whose X-Forwarded-For header is believed.
+        spool: folder for the uploads.
+        trusted: addresses of proxies whose X-Forwarded-For header is trusted.
 
     Raises:
-        ValueError: no token, or the detectors could not be loaded.
+        ValueError: a token is missing or too short, the folder for the uploads is open to other users, or the
+            detectors could not be loaded.
     """
     token = token_for(address)
     kept = Spool(spool)
@@ -113,7 +114,7 @@ def run(setup: Setup, address: Address, size: int, spool: Path, trusted: Sequenc
 
 
 async def _serve(server: Server, listener: uvicorn.Server, url: str) -> None:
-    """Load the detectors before the port is opened, so that an error is reported like that of any verb."""
+    """Load the detectors, then open the port. So an error in loading is reported as for other verbs."""
     say("loading the detectors")
     try:
         await server.pool.start()

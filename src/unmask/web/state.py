@@ -1,4 +1,4 @@
-"""Everything that one server process holds."""
+"""The state of one server process."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from unmask.web.uploads import Spool
 
 @dataclass
 class Server:
-    """What one server process holds; in `app.state.server`.
+    """The state of one server process, stored in `app.state.server`.
 
     Attributes:
         setup: how the child processes are set up.

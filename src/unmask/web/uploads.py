@@ -1,4 +1,4 @@
-"""The folder of the uploads: generated names, readable by this user alone, deleted after use and after a crash."""
+"""The folder for uploads: files get generated names, only this user can read them, and they are deleted after use."""
 
 import os
 import shutil
@@ -18,20 +18,20 @@ FORMATS_IN_WORDS = (*FORMATS, "HEIC", "MP4", "MOV", "Matroska", "WebM", "AVI", "
 
 
 class UnsupportedError(ValueError):
-    """A file is neither a picture nor a video that is read; the message says what was found."""
+    """A file is not a picture or a video in a supported format; the message gives the reason."""
 
 
 class Spool:
     """A folder for the uploads of one server, below `base`.
 
-    `base` is shared by the servers of one user. A folder whose server has ended, for whatever reason, is deleted when
-    the next server starts: a running server holds a lock.
+    The servers of one user share `base`. A running server holds a lock in its folder. If a server was killed, its
+    folder is deleted when the next server starts.
 
     Args:
-        base: created if missing, with access for this user alone.
+        base: folder that only this user can access; created if missing.
 
     Raises:
-        ValueError: `base` belongs to another user or is open to others.
+        ValueError: `base` is not a folder, belongs to another user, or other users can access it (not on Windows).
     """
 
     def __init__(self, base: Path) -> None:
@@ -50,11 +50,11 @@ class Spool:
     def keep(self, upload: BinaryIO) -> Path:
         """Copy an upload into the folder, under a generated name, and return its path.
 
-        The suffix only says whether it is a picture or a video, by its first bytes; its own name is not used.
+        The suffix follows from the first bytes of the file, see `suffix`; the client's file name is not used.
 
         Raises:
-            UnsupportedError: the first bytes are not those of a picture or a video that is read.
-            OSError: the disk is full.
+            UnsupportedError: the first bytes are not those of a picture or a video in a supported format.
+            OSError: the file cannot be written, for example because the disk is full.
         """
         path = self.folder / f"{uuid4().hex}.part"
         try:
@@ -86,10 +86,10 @@ def _remove_leftovers(base: Path) -> None:
 
 
 def suffix(path: Path) -> str:
-    """Return the suffix under which a file is examined, by its first bytes: `.jpg` and so on, or `.mp4` for any video.
+    """Return a suffix by the first bytes of a file: that of the format for a picture, `.mp4` for any video.
 
     Raises:
-        UnsupportedError: the file is empty, or in a format that is not read.
+        UnsupportedError: the file is empty or its format is not supported.
     """
     try:
         kind, head = picture_format(path), first_bytes(path, 512)
@@ -98,7 +98,7 @@ def suffix(path: Path) -> str:
     if kind in (*FORMATS, "HEIC"):
         return f".{'jpg' if kind == 'JPEG' else str(kind).lower()}"
     if kind is not None:
-        raise UnsupportedError(f"This is a {kind} picture, which is not read. Save it as JPEG or PNG.")
+        raise UnsupportedError(f"This is a {kind} picture, which is not supported. Save it as JPEG or PNG.")
     if not (is_video(path) or _is_other_video(head)):
         raise UnsupportedError(
             "This is neither a picture nor a video that can be read. Pictures: JPEG, PNG, WebP, AVIF, TIFF or BMP. "

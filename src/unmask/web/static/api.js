@@ -35,7 +35,7 @@ export const report = async (job) => (await ask(`/jobs/${job}/report`)).blob();
 
 const pictures = new Map();
 
-/** URL of a picture of a job, for <img>; the request carries the token, which an <img> could not. */
+/** Object URL of a picture of a job, for <img>. The picture is fetched here, because an <img> cannot send the token. */
 export async function picture(job, person, moment, kind) {
   const path = `/jobs/${job}/people/${person}/${moment}/${kind}`;
   if (!pictures.has(path)) pictures.set(path, ask(path).then((answer) => answer.blob()).then(URL.createObjectURL));
@@ -50,7 +50,7 @@ export async function forgetPictures(job) {
   }
 }
 
-/** Upload a file; `progress` is called with a fraction. Gives the job. Only XMLHttpRequest tells how far an upload is. */
+/** Upload a file and return its job; `progress` is called with a fraction. Only XMLHttpRequest reports upload progress. */
 export function upload(file, progress, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -69,7 +69,7 @@ export function upload(file, progress, signal) {
   });
 }
 
-/** Follow a job to its end; `news` is called with each state. Server-sent events, or polling if they break off. */
+/** Follow a job to its end with server-sent events, or by polling if they fail; `news` is called with each state. */
 export async function follow(job, news, signal) {
   let state = job;
   while (state.state === "waiting" || state.state === "running") {

@@ -16,7 +16,7 @@ export const el = (tag, attributes = {}, ...children) => fill(document.createEle
 export const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 export const hundred = (score) => (score === null ? "unknown" : String(Math.round(100 * score)));
 
-/** "4.5 s" or "1:02:03". */
+/** Format a time as "4.5 s", "1:02" or "1:02:03". */
 export function clock(seconds) {
   if (seconds === null) return "unknown time";
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
@@ -35,7 +35,7 @@ export function bytes(count) {
 
 let last = "";
 
-/** Tell screen readers, once. */
+/** Announce a text to screen readers; a repeated text is announced once. */
 export function announce(text) {
   if (text === last) return;
   last = text;

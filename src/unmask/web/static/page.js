@@ -1,4 +1,4 @@
-// Files from drop to answer.
+// The page: choose files, upload them, follow their jobs and show the answers.
 
 import { Refused, about, follow, forgetPictures, remove, upload, useToken } from "./api.js";
 import { announce, bytes, clock, el, sentence } from "./dom.js";
@@ -34,12 +34,12 @@ class Card {
   }
 
   async run() {
-    if (limits && this.file.size > limits.upload * 1e6) throw new Refused(413, { message: `The file has ${bytes(this.file.size)}. This server takes at most ${limits.upload} MB.` });
+    if (limits && this.file.size > limits.upload * 1e6) throw new Refused(413, { message: `The file has ${bytes(this.file.size)}. This server accepts at most ${limits.upload} MB.` });
     announce(`Sending ${this.file.name}`);
     this.job = await this.send();
     let told = 0;
     const state = await follow(this.job, (found) => {
-      const ahead = found.place === null ? "" : found.place === 0 ? "Next in line" : `${found.place} files are ahead`;
+      const ahead = found.place === null ? "" : found.place === 0 ? "Next in line" : `Files ahead in the queue: ${found.place}`;
       this.tell(found.state === "waiting" ? ahead : sentence(found.doing).slice(0, -1), 0.15 + 0.85 * found.fraction);
       if (found.fraction >= told + 0.25) announce(`${this.file.name}: ${Math.round(100 * (told = found.fraction))} percent`);
     }, this.stop.signal);
@@ -150,7 +150,7 @@ async function begin() {
     byId("keep").textContent = `${Math.max(1, Math.round(limits.keep / 60))} minutes`;
     byId("trouble").hidden = true;
   } catch (error) {
-    if (error.status === 401) return askForToken(byId("token").value ? "This token is not right." : "");
+    if (error.status === 401) return askForToken(byId("token").value ? "This token is not correct." : "");
     byId("trouble").textContent = error.message;
     byId("trouble").hidden = false;
   }

@@ -1,13 +1,13 @@
-// The answer for one file: verdict, what it does not tell, people, timeline, details.
+// The answer for one file: the verdict, its limits, the people, the timeline and details.
 
 import { picture, report } from "./api.js";
 import { bytes, clock, el, hundred, sentence } from "./dom.js";
 import { faces, timeline } from "./timeline.js";
 
-const KINDS = [["crop", "The face as the detector sees it"], ["heat", "Where it looked: warm colours count most"], ["mask", "What it marks as changed"]];
+const KINDS = [["crop", "The face as the detector sees it"], ["heat", "Where the detector looked: warm colours count most"], ["mask", "White: predicted manipulated area"]];
 export const WORDS = {
-  "signs of manipulation": ["Signs of manipulation", "The detector finds this file more like the fakes it was trained on than like real recordings."],
-  "no signs found": ["No signs found", "The detector found nothing that it knows from fakes. This does not make the file real."],
+  "signs of manipulation": ["Signs of manipulation", "To the detector, this file looks more like the fakes it was trained on than like real recordings."],
+  "no signs found": ["No signs found", "The detector found no signs of the fakes it was trained on. This does not mean that the file is real."],
   "inconclusive": ["Inconclusive", "The evidence does not point clearly in one direction. Treat this as no answer."],
   "cannot analyse": ["Cannot be analysed", "The file could not be examined, so nothing is known about it."],
 };
@@ -21,7 +21,7 @@ function scale(model, answer) {
     el("div", { class: "scale", role: "img", "aria-label": `Score ${hundred(model.score)} of 100, threshold ${hundred(model.threshold)}` },
       el("div", { class: "bar" }, cut, value),
       el("div", { class: "ends" }, el("span", {}, "like real recordings"), el("span", {}, "like known fakes"))),
-    el("p", { class: "num" }, `Score ${hundred(model.score)} of 100. This detector calls a file suspicious above ${hundred(model.threshold)} (the thin mark).`),
+    el("p", { class: "num" }, `Score ${hundred(model.score)} of 100. The detector calls a file suspicious if the score is above ${hundred(model.threshold)} (the thin mark).`),
   ];
 }
 
@@ -89,7 +89,7 @@ function trials(found) {
   if (!found.trials.length) return null;
   const same = found.trials.filter((one) => one.above_threshold === found.models[0].above_threshold).length;
   return more(`After small changes: same side of the threshold in ${same} of ${found.trials.length}`,
-    el("p", { class: "quiet" }, "The file was changed in ways that do not change what it shows. A reliable answer survives that."),
+    el("p", { class: "quiet" }, "The file was scored again after small changes that leave its content as it is. They do not change a reliable answer."),
     table(["Change", "Score", "Side"], found.trials.map((one) => [one.name, hundred(one.score), side(one.above_threshold)])));
 }
 
@@ -122,7 +122,7 @@ async function save(job, name, problem) {
   }
 }
 
-/** The whole answer, and its heading, which gets the focus. */
+/** Return the whole answer, and its heading, which receives the focus. */
 export function result(job, found) {
   const [head] = WORDS[found.answer];
   const title = el("h2", { tabindex: -1, class: isSigns(found.answer) ? "signs" : null }, head);

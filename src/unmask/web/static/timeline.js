@@ -1,4 +1,4 @@
-// The scores of one face over time: a chart that is also a slider, and the face at the chosen moment.
+// The scores of one face over time: a chart that works as a slider, and the face at the chosen moment.
 
 import { picture } from "./api.js";
 import { clock, el, hundred, svg } from "./dom.js";
@@ -16,7 +16,7 @@ function scaled(moments, width) {
 const path = (xs, moments) =>
   moments.map((moment, at) => `${at ? "L" : "M"}${xs[at].toFixed(1)} ${y(moment.score ?? 0).toFixed(1)}`).join("");
 
-/** In words, for those who do not see the chart. */
+/** Describe the chart in words, for people who cannot see it. */
 export function summary(moments, threshold) {
   const known = moments.filter((moment) => moment.score !== null);
   if (!known.length) return "No scores.";
@@ -54,7 +54,7 @@ const nearest = (moments, chosen, kind) =>
   moments.map((moment, at) => at).filter((at) => moments[at].pictures.includes(kind))
     .sort((a, b) => Math.abs(a - chosen) - Math.abs(b - chosen))[0];
 
-/** The face, and where the detector looked, at a moment or at the nearest one of which there is a picture. */
+/** Show the pictures of a face at the chosen moment, or at the nearest moment that has a picture. */
 export function faces(job, person, kinds) {
   const frames = kinds.map(([kind, words]) => {
     const image = el("img", { alt: "", hidden: true }), caption = el("figcaption", {}, words);
@@ -83,7 +83,7 @@ export function faces(job, person, kinds) {
   return { nodes, show };
 }
 
-/** Chart, slider and faces of a person; the others are thin lines. */
+/** Chart, slider and pictures of a person; the scores of the other people are thin lines. */
 export function timeline(job, person, others, threshold, kinds) {
   const moments = person.moments;
   let chosen = moments.reduce((best, moment, at) => ((moment.score ?? 0) > (moments[best].score ?? 0) ? at : best), 0), xs = [];
