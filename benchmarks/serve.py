@@ -169,7 +169,7 @@ def main() -> None:
     score()
     seconds: Seconds = {"bare": [], "plain": [], "full": []}
     figures: dict[str, Any] = {}
-    for name, more in {"plain": ("trials=false", "heatmaps=false"), "full": ()}.items():
+    for name, more in {"plain": ("trials=false", "explain=false"), "full": ()}.items():
         process, url = served(run, *more)
         try:
             request(url, content)

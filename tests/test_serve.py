@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from conftest import unmask
 from fake_examiner import broken, jpeg, load
 from unmask.web.app import create_app
 from unmask.web.child import Setup
@@ -274,3 +275,17 @@ def test_leftovers_of_a_killed_server_are_deleted(tmp_path):
 def test_a_detector_that_cannot_be_loaded_is_named(tmp_path):
     with pytest.raises(StartError, match="nowhere: not a run folder"), serving(tmp_path, loader=broken):
         pass
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("trials=3", "trials=3: expected true or false"),
+        ("explain=all", "explain=all: expected true or false"),
+        ("processes=0", "processes=0: expected a whole number of 1 or more"),
+        ("port=70000", "port=70000: expected a number from 1 to 65535"),
+        ("limits.time=0", "limits.time=0: expected a positive number"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_the_detectors_are_loaded(wrong, says, tmp_path):
+    assert says in unmask("serve", "run=DIR", wrong, cwd=tmp_path, expect=1).stderr

@@ -15,6 +15,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from unmask.application import verb
+from unmask.config import Settings
 from unmask.config.build import build
 from unmask.config.check import resolved
 
@@ -33,6 +34,20 @@ def folders_of(run: object) -> tuple[Path, ...]:
     return tuple(Path(str(one)).absolute() for one in named)
 
 
+def check(settings: Settings) -> None:
+    """Check the switches and the number of processes.
+
+    Raises:
+        ValueError: a value is not true or false, or not a positive whole number.
+    """
+    for key in ("trials", "explain"):
+        if not isinstance(settings[key], bool):
+            raise ValueError(f"{key}={settings[key]}: expected true or false")
+    count = settings["processes"]
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"processes={count}: expected a whole number of 1 or more")
+
+
 @verb("serve")
 def main(cfg: DictConfig) -> None:
     """Run `unmask serve`."""
@@ -43,8 +58,9 @@ def main(cfg: DictConfig) -> None:
     except ImportError as error:
         raise ValueError(f"{EXTRA} ({error})") from None
     settings = resolved(cfg)
+    check(settings)
     folders = folders_of(settings["run"])
-    load = partial(load_runs, folders, settings["calibration"], settings["trials"], settings["heatmaps"])
+    load = partial(load_runs, folders, settings["calibration"], settings["trials"], settings["explain"])
     setup = Setup(load, folders, build(settings["limits"]), IMPORTS)
     address = Address(settings["host"], settings["port"], tuple(settings["hosts"]))
     spool = Path(settings["spool"]) if settings["spool"] else default_spool()

@@ -27,7 +27,7 @@ def out_of_range(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield (key, `value: expected ...`) for each number that is out of range."""
     for key, (least, most) in WHOLE.items():
         value = _select(settings, key)
-        if key == "explain" and "module" not in settings:  # of `predict`, where it is true or false
+        if key == "explain" and "module" not in settings:  # of `predict` and `serve`, where it is true or false
             continue
         if value is not None and not (_number(value, int) and least <= value <= most):
             bounds = f"of {least} or more" if most == math.inf else f"from {least} to {most}"
