@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -318,3 +319,16 @@ def test_json_is_strict(tmp_path):
     text = (tmp_path / "x.json").read_text()
     parsed = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert parsed == {"a": None, "b": [1.0, None], "c": {"d": 2, "e": "NaN"}}
+
+
+def test_a_training_stores_the_range_of_its_validation_split(place):
+    """6 real and 6 fake pictures of noise, 32 px, stored as they are; the sharpness is computed by OpenCV."""
+    run, _ = trained(place, "ranged", "explain=0")
+    found = run.measured
+    assert found is not None and found.faces == 12
+    assert found.limits["side"].low < 32 < found.limits["side"].high
+    paths = [place / "whole/val" / label / f"{label}_{number}.png" for label in ("real", "fake") for number in range(6)]
+    grey = [cv2.cvtColor(np.array(Image.open(path).convert("RGB")), cv2.COLOR_RGB2GRAY) for path in paths]
+    sharp = [cv2.Laplacian(one, cv2.CV_64F).var() for one in grey]
+    limits = found.limits["sharpness"]
+    assert limits.low < min(sharp) and max(sharp) < limits.high < 2 * max(sharp)
