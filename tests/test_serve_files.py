@@ -20,7 +20,8 @@ from conftest import ROOT, TINY, unmask
 from hostile_files import listening, snapshot
 from hostile_media import SIGNATURE, Place, chunk, film, make, png
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc: Linux only")]
+READS_PROC = "needs Linux: memory and open files of the server are read from /proc"
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason=READS_PROC)]
 LIMIT = 20  # s for one file
 STATES = {200, 413, 415, 422}
 TRICKS = [

@@ -338,6 +338,10 @@ def test_a_range_survives_the_run_folder_and_a_damaged_one_is_refused(tmp_path):
     np.savez(tmp_path / CLOUD, mean=np.array([None], object), allow_pickle=True)
     with pytest.raises(RunError, match="is damaged"):
         read_measured(tmp_path, metrics)
+    np.savez_compressed(tmp_path / CLOUD, mean=np.zeros(10**7), axes=np.zeros(1), variance=np.ones(1), rest=1.0)
+    assert (tmp_path / CLOUD).stat().st_size < 2**20
+    with pytest.raises(RunError, match=r"80,\d+,\d+ bytes after decompression"):
+        read_measured(tmp_path, metrics)
     (tmp_path / CLOUD).unlink()
     with pytest.raises(RunError, match="is damaged"):
         read_measured(tmp_path, metrics)

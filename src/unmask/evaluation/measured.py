@@ -70,13 +70,17 @@ def _seen(
     network, samples = module.trained.eval(), data.samples["val"]
     sharp, block, features = list[float](), list[float](), list[torch.Tensor]()
     for start in range(0, len(rows), data.loader.batch_size):
-        x = _pixels(samples, rows[start : start + data.loader.batch_size])
+        some = rows[start : start + data.loader.batch_size]
+        x = _pixels(samples, some)
         for one in x[:, 0] if x.ndim == 5 else x:
             picture = one.numpy().transpose(1, 2, 0)
             sharp.append(sharpness(picture))
             block.append(blockiness(picture))
         if isinstance(network, Encoding):
-            found = network.encode(to_float(x.to(device_of(network)), data.loader.image_size)).float()
+            if samples.features is not None:  # of a frozen encoder, computed before the training
+                found = samples.__getitems__([(0, row) for row in some])["features"].float()
+            else:
+                found = network.encode(to_float(x.to(device_of(network)), data.loader.image_size)).float()
             features.append((found.mean(1) if found.ndim == 3 else found).flatten(1).cpu())
     table = pd.DataFrame({"face": face, "sharpness": sharp, "blockiness": block}).groupby("face").median()
     return {name: table[name].to_numpy() for name in ("sharpness", "blockiness")}, torch.cat(

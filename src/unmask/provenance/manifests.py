@@ -28,7 +28,9 @@ def is_installed() -> bool:
 
 
 def read_manifest(path: Path) -> list[str]:
-    """Return one sentence about the active manifest of a file; empty if there is none or c2pa-python is not installed.
+    """Describe the active manifest of a file in one sentence.
+
+    The list is empty if the file has no manifest, or if c2pa-python is not installed.
 
     Args:
         path: a picture or a video.
@@ -73,7 +75,7 @@ def _tool(info: object) -> str:
 
 
 def _source_type(manifest: Mapping[str, object]) -> str:
-    """Return the IPTC digital source type that an action of the manifest states; empty if there is none."""
+    """Return the IPTC digital source type of the manifest's actions, or an empty string if no action has one."""
     assertions = manifest.get("assertions")
     for assertion in assertions if isinstance(assertions, list) else []:
         data = assertion.get("data") if isinstance(assertion, Mapping) else None

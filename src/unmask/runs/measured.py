@@ -18,7 +18,7 @@ CLOUD = "range.npz"
 #: Names of the measures: shorter side of the face or picture (px), variance of the Laplacian of the crop, blockiness of
 #: the crop, and bits per pixel of the file.
 MEASURES = ("side", "sharpness", "blockiness", "bits")
-MOST = 64 * 2**20  # maximum size of the file, bytes: real clouds are smaller; runs can come from untrusted sources
+MOST = 64 * 2**20  # maximum decompressed size, bytes: real clouds are smaller; runs can come from untrusted sources
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,10 @@ def read_measured(folder: Path, metrics: Settings) -> Measured | None:
 
 
 def _read_cloud(path: Path) -> Cloud:
-    if path.stat().st_size > MOST:
-        raise ValueError(f"{path.name} has {path.stat().st_size:,} bytes, expected at most {MOST:,}")
+    with zipfile.ZipFile(path) as archive:
+        size = sum(part.file_size for part in archive.infolist())  # decompressed
+    if size > MOST:
+        raise ValueError(f"{path.name} has {size:,} bytes after decompression, expected at most {MOST:,}")
     with np.load(path, allow_pickle=False) as stored:
         mean, axes, variance = (np.asarray(stored[name], np.float64) for name in ("mean", "axes", "variance"))
         rest = float(stored["rest"])

@@ -179,5 +179,5 @@ class Body:
 
 
 def client(scope: Scope) -> str:
-    """Return the address of the client, without the port; `unknown` if there is none."""
+    """Return the IP address of the client, or `unknown` if the server does not know it."""
     return scope["client"][0] if scope.get("client") else "unknown"

@@ -184,7 +184,7 @@ class Desk:
                 del self.jobs[job.id]
 
     def find(self, name: str) -> Job | None:
-        """Return the job with this ID; None if there is none, or if it has expired."""
+        """Return the job with this ID, or None if no such job exists or its result has expired."""
         self.expire()
         return self.jobs.get(name)
 
