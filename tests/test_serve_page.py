@@ -44,7 +44,10 @@ def page(browser, url):
     opened.asked, opened.faults = [], []
     opened.on("request", lambda request: opened.asked.append(request.url))
     opened.on("pageerror", lambda error: opened.faults.append(str(error)))
+    # A listener that is added just before a key is pressed can reach the browser after the key.
+    opened.on("filechooser", lambda chooser: None)
     opened.goto(url)
+    opened.get_by_text("Detector: ").wait_for()
     yield opened
     foreign = [one for one in opened.asked if not one.startswith((url, f"blob:{url}"))]
     assert foreign == [] and opened.faults == []
