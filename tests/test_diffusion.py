@@ -277,7 +277,7 @@ def test_every_weight_of_the_network_learns(patch, attention):
     [
         ({"image_size": 9}, "image_size=9.*multiple of 2"),
         ({"patch": 0}, "patch=0"),
-        ({"channels": ()}, "0 channels"),
+        ({"channels": ()}, "0 entries in channels"),
         ({"attention": (5,)}, r"attention=\[5\].*8, 4,"),
         ({"groups": 5}, r"channels=\[8, 16\].*groups=5"),
         ({"head": 6}, r"channels=\[16\].*head=6"),

@@ -8,9 +8,10 @@ needed. The rules below keep processes from disturbing each other:
   mapped, which is harmless on POSIX systems: the pages of an unlinked file stay valid until it is unmapped.
 - A process copies at most one shard at a time, and holds no other shard meanwhile. So a process that waits for space
   never waits for itself.
-- Before a shard is copied, its full size is reserved on the disk. Copies in progress therefore count, and the folder
-  never exceeds its size.
-- A shard gets its name only after its checksum was verified. The copy of a killed process is deleted by the next one.
+- Before a shard is copied, its full size is reserved on the disk. So copies in progress count towards the folder's
+  limit, and the folder never exceeds it.
+- A shard gets its name only after its checksum was verified. If a process is killed while it copies, the next process
+  that needs space deletes the incomplete copy.
 """
 
 import errno

@@ -135,10 +135,10 @@ def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
     nearest = pairs.sort_values(["distance", "correlation"], ascending=[True, False], kind="stable")
     for row in nearest.head(most).to_dict("records"):
         a, b = (f"{row[x]} ({row[f'split_{x}']})" for x in "ab")
-        what = "related" if row["related"] else "unrelated"
-        labels = "" if row["label_a"] == row["label_b"] else ", one real, one fake"
+        what = "related" if row["related"] else "no known relation"
+        labels = "" if row["label_a"] == row["label_b"] else "; one is real, one is fake"
         bits = f"{row['distance']} of 64 hash bits differ"
-        yield f"{a} and {b}: {bits}, correlation {row['correlation']:.3f}, {what}{labels}"
+        yield f"{a} and {b}: {bits}, correlation of the pixels {row['correlation']:.3f}; {what}{labels}"
     if len(pairs) > most:
         yield f"and {len(pairs) - most} more"
 
@@ -146,14 +146,15 @@ def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
 def words(pairs: pd.DataFrame) -> str:
     """Return a sentence with the numbers of related and unrelated `pairs` (from `placed`); "" if there are none."""
     unrelated = pairs[~pairs["related"].astype(bool)]
+    apart = "in different splits (accepted by data.split.allow_duplicates=true)"
     kinds = {
         "related (a fake and its original, or items of one group)": len(pairs) - len(unrelated),
-        "unrelated, in one split": len(unrelated) - len(leaks(pairs)),
-        "unrelated, in two splits (accepted by data.split.allow_duplicates=true)": len(leaks(pairs)),
+        "without a known relation, both in the same split": len(unrelated) - len(leaks(pairs)),
+        f"without a known relation, {apart}": len(leaks(pairs)),
     }
     told = "; ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
     if mixed := int((unrelated["label_a"] != unrelated["label_b"]).sum()):
-        told += f"; in {mixed} of the unrelated pairs, one item is real and the other fake"
+        told += f"; in {mixed} of the pairs without a known relation, one item is real and the other is fake"
     return f"{_count(len(pairs))} of items that look alike: {told}" if len(pairs) else ""
 
 

@@ -78,7 +78,10 @@ class WholePictures:
     def describe(self) -> dict[str, object]:
         """Return everything that determines the pixels: settings, decoder and its version."""
         settings = {key: value for key, value in asdict(self).items() if key != "device"}
-        return settings | {"decoder": f"Pillow, of videos {decoder_version(self.decoder)}", "version": VERSION}
+        return settings | {
+            "decoder": f"Pillow for pictures, {decoder_version(self.decoder)} for videos",
+            "version": VERSION,
+        }
 
     @property
     def key(self) -> str:

@@ -100,8 +100,8 @@ def stage_sides(image_size: int, stages: int, patch: int) -> list[int]:
     factor = patch * 2 ** (stages - 1) if patch >= 1 and stages >= 1 else 0
     if not factor or image_size < factor or image_size % factor:
         raise ValueError(
-            f"image_size={image_size}, patch={patch}, {stages} channels: expected image_size to be a multiple of "
-            f"{factor or 'patch x 2^(number of channels - 1)'}; list fewer channels, or set patch=1"
+            f"image_size={image_size}, patch={patch}, {stages} entries in channels: expected image_size to be a "
+            f"multiple of {factor or 'patch x 2^(entries in channels - 1)'}; remove entries from channels, or set patch=1"
         )
     return [image_size // patch // 2**at for at in range(stages)]
 

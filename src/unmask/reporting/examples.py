@@ -31,7 +31,7 @@ def typical(predictions: pd.DataFrame) -> list[Choice]:
     for method in detection.methods(predictions)[:METHODS]:
         fakes = videos[(videos["label"] == 1) & (videos["method"] == method)]
         if len(fakes):
-            chosen.append(_choice(fakes, (len(fakes) - 1) // 2, f"fake ({method}) with the median score"))
+            chosen.append(_choice(fakes, (len(fakes) - 1) // 2, f"{_fake(method)} with the median score"))
     return chosen
 
 
@@ -50,7 +50,7 @@ def explained(predictions: pd.DataFrame, count: int, localiser: bool) -> list[Ch
         for method in methods:
             rows = videos[videos["method"] == method]
             ranks = sorted({len(rows) * (2 * number + 1) // (2 * each) for number in range(each)}) if len(rows) else []
-            fakes += [_choice(rows, rank, f"fake ({method})") for rank in ranks[turn : turn + 1]]
+            fakes += [_choice(rows, rank, _fake(method)) for rank in ranks[turn : turn + 1]]
     return fakes[:room] + reals
 
 
@@ -93,6 +93,11 @@ def wrongest_frame(predictions: pd.DataFrame, item: str, label: int) -> tuple[in
     logit = rows["logit"].to_numpy()
     row = rows.iloc[int(logit.argmin() if label == 1 else logit.argmax())]
     return int(row["frame"]), int(row["track"])
+
+
+def _fake(method: str) -> str:
+    """Name a fake and its manipulation, unless the data set only says that it is fake."""
+    return "fake" if method == "fake" else f"fake ({method})"
 
 
 def _choice(table: pd.DataFrame, row: int, why: str) -> Choice:
