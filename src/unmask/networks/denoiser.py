@@ -101,7 +101,8 @@ def stage_sides(image_size: int, stages: int, patch: int) -> list[int]:
     if not factor or image_size < factor or image_size % factor:
         raise ValueError(
             f"image_size={image_size}, patch={patch}, {stages} entries in channels: expected image_size to be a "
-            f"multiple of {factor or 'patch x 2^(entries in channels - 1)'}; remove entries from channels, or set patch=1"
+            f"multiple of {factor or 'patch x 2^(entries in channels - 1)'}; remove entries from channels, "
+            "or set patch=1"
         )
     return [image_size // patch // 2**at for at in range(stages)]
 
