@@ -419,7 +419,7 @@ def made(swap_run, clip, tmp_path_factory) -> tuple[Path, Path]:
     write_video(given / "flat.mp4", [np.full((96, 128, 3), 90, np.uint8)] * 6, 25)
     out = tmp_path_factory.mktemp("swapped") / "set"
     done = unmask("swap", f"run={run}", f"video={given}", "to=B", f"out={out}", cwd=place)
-    assert "not made: " in done.stdout and "no face found" in done.stdout and "1 videos in" in done.stdout
+    assert "not made: " in done.stdout and "no face found" in done.stdout and "1 video in" in done.stdout
     assert "identity: not run: needs weights" in done.stdout and "lpips_alex: not run: weights" in done.stdout
     return given, out
 

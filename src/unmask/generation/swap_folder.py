@@ -123,7 +123,7 @@ def write_table(work: list[tuple[Job, Pair]], marking: Marking, lost: dict[str, 
     table = table.join(pd.DataFrame(values, index=table.index).add_prefix("figure."))
     replace_file(work[0][0].out / "items.parquet", table.assign(**marked).to_parquet())
     for job, figures in zip((by_item[item] for item in table["item"]), values, strict=True):
-        words = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
+        words = ", ".join(f"{name} {value:z.3f}" for name, value in figures.items() if value is not None)
         say(f"  {job.name}: {words}" if words else f"  {job.name}: not made")
     reasons = {name: value for each in told for name, value in each.items() if isinstance(value, str)}
     for name, reason in reasons.items():
