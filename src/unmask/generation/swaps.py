@@ -198,4 +198,5 @@ def _tell(out: Path, made: int, count: int, recipe: FaceCrops, marking: Marking)
         say(f"these marks are switched off: {', '.join(off)}; the manifest records this", style="yellow")
     if not made:
         raise ValueError(f"none of {count} videos could be made; for the reasons, see above or {out / 'items.parquet'}")
-    say(f"{made} video{'s' * (made != 1)} in {out / 'videos'}; items.parquet is the manifest, previews/ shows frames of each video")
+    videos = f"{made} video{'s' * (made != 1)}"
+    say(f"{videos} in {out / 'videos'}; items.parquet is the manifest, previews/ shows frames of each video")
