@@ -268,11 +268,11 @@ def test_a_trained_encoder_goes_into_train_mode():
 
 
 def test_cnn_lstm_says_what_it_takes():
-    with pytest.raises(ValueError, match="frames=T"):
+    with pytest.raises(ValueError, match="set frames, for example frames=16"):
         small(frames=None)
-    with pytest.raises(ValueError, match="frames=T"):
+    with pytest.raises(ValueError, match="set frames, for example frames=16"):
         small(frames=1, differences=True)
-    with pytest.raises(ValueError, match="frames=T"):
+    with pytest.raises(ValueError, match="set frames, for example frames=16"):
         small()(torch.rand(2, 3, 32, 32))
     with pytest.raises(ValueError, match="last, mean, attention"):
         small(pooling="max")

@@ -135,7 +135,7 @@ def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
     nearest = pairs.sort_values(["distance", "correlation"], ascending=[True, False], kind="stable")
     for row in nearest.head(most).to_dict("records"):
         a, b = (f"{row[x]} ({row[f'split_{x}']})" for x in "ab")
-        what = "related" if row["related"] else "no known relation"
+        what = "related" if row["related"] else "not known to be related"
         labels = "" if row["label_a"] == row["label_b"] else "; one is real, one is fake"
         bits = f"{row['distance']} of 64 hash bits differ"
         yield f"{a} and {b}: {bits}, correlation of the pixels {row['correlation']:.3f}; {what}{labels}"
@@ -144,18 +144,17 @@ def listed(pairs: pd.DataFrame, most: int = SHOWN) -> Iterator[str]:
 
 
 def words(pairs: pd.DataFrame) -> str:
-    """Return a sentence with the numbers of related and unrelated `pairs` (from `placed`); "" if there are none."""
-    unrelated = pairs[~pairs["related"].astype(bool)]
-    apart = "in different splits (accepted by data.split.allow_duplicates=true)"
-    kinds = {
-        "related (a fake and its original, or items of one group)": len(pairs) - len(unrelated),
-        "without a known relation, both in the same split": len(unrelated) - len(leaks(pairs)),
-        f"without a known relation, {apart}": len(leaks(pairs)),
-    }
-    told = "; ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
-    if mixed := int((unrelated["label_a"] != unrelated["label_b"]).sum()):
-        told += f"; in {mixed} of the pairs without a known relation, one item is real and the other is fake"
-    return f"{_count(len(pairs))} of items that look alike: {told}" if len(pairs) else ""
+    """Return a sentence with the numbers of related and other `pairs` (from `placed`); "" if there are no pairs."""
+    other = pairs[~pairs["related"].astype(bool)]
+    apart, mixed = len(leaks(pairs)), int((other["label_a"] != other["label_b"]).sum())
+    accepted = ", accepted by data.split.allow_duplicates=true" if apart else ""
+    told = []
+    if len(other) < len(pairs):
+        told.append(f"{len(pairs) - len(other)} related (a fake and its original, or items of one group)")
+    if len(other):
+        details = f"in different splits: {apart}{accepted}; one real and one fake: {mixed}"
+        told.append(f"{len(other)} not known to be related ({details})")
+    return f"{_count(len(pairs))} of similar items: {', '.join(told)}" if told else ""
 
 
 def _count(number: int) -> str:

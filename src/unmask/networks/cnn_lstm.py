@@ -89,7 +89,9 @@ class CnnLstm(EncodedNetwork):
     def encode(self, x: Tensor) -> Tensor:
         """Return the features [B, T, F] of all frames of RGB clips x [B, T, 3, H, W] in [0, 1]."""
         if x.ndim != 5:
-            raise ValueError(f"expected clips [B, T, 3, H, W], but got {list(x.shape)}: set frames=T, such as 16")
+            raise ValueError(
+                f"expected clips [B, T, 3, H, W], but got {list(x.shape)}; set frames, for example frames=16"
+            )
         if self.differences:
             x = torch.cat([x, change(x)], dim=2)  # [B, T, 6, H, W]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
@@ -130,7 +132,7 @@ def _check(
     if isinstance(encoder, nn.Module):
         raise ValueError("encoder must be a factory, not a built module (in a config, add _partial_: true)")
     if frames is None or frames < 1 + differences:
-        raise ValueError(f"frames={frames}: a CnnLstm expects clips; set frames=T, such as 16")
+        raise ValueError(f"frames={frames}: a CnnLstm expects clips; set frames, for example frames=16")
     if pooling not in POOLINGS:
         raise ValueError(f"pooling={pooling}: expected one of {', '.join(POOLINGS)}")
     if frozen and differences:

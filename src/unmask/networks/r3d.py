@@ -49,7 +49,7 @@ class VideoResNet(nn.Module):
     ) -> None:
         super().__init__()
         if frames is None or frames < 2:
-            raise ValueError(f"frames={frames}: {name} expects clips; set frames=T, such as 16")
+            raise ValueError(f"frames={frames}: {name} expects clips; set frames, for example frames=16")
         if name not in MODELS:
             raise ValueError(f"name={name}: expected one of {', '.join(MODELS)}")
         if pretrained and weights is not None:
@@ -68,7 +68,9 @@ class VideoResNet(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """Return the features [B, 512] of RGB clips x [B, T, 3, H, W] in [0, 1]."""
         if x.ndim != 5:
-            raise ValueError(f"expected clips [B, T, 3, H, W], but got {list(x.shape)}: set frames=T, such as 16")
+            raise ValueError(
+                f"expected clips [B, T, 3, H, W], but got {list(x.shape)}; set frames, for example frames=16"
+            )
         volume = ((x - self.mean) / self.std).transpose(1, 2)
         # No autocast on a CPU, where 3-D convolutions take a hundred times as long in bfloat16 as in float32.
         rough = torch.is_autocast_enabled(x.device.type) and not x.is_cpu

@@ -115,7 +115,7 @@ class VideoEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if frames is None or frames < 2:
-            raise ValueError(f"frames={frames}: a video transformer expects clips; set frames=T, such as 16")
+            raise ValueError(f"frames={frames}: a video transformer expects clips; set frames, for example frames=16")
         span, patch = tubelet(sizes)
         if image_size % patch:
             near = max(patch, round(image_size / patch) * patch)

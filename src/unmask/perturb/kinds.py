@@ -91,7 +91,7 @@ class OnFrames(Levels, Protocol):
         """
 
     def moved(self, points: NDArray[np.float32], level: int) -> NDArray[np.float32]:
-        """Return where points [..., 2] of the frame, (x, y) in px, are in the perturbed frame."""
+        """Map points [..., 2], (x, y) in px, from the original frame to the perturbed frame."""
 
 
 def chosen(levels: Sequence[T], level: int) -> T:

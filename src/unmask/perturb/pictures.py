@@ -157,7 +157,7 @@ class Resize:
         return _pixels(self._small(_image(frame), level)) if level else frame
 
     def moved(self, points: NDArray[np.float32], level: int) -> NDArray[np.float32]:
-        """Return where points [..., 2] of a frame are in the smaller frame, px."""
+        """Map points [..., 2], in px, from the original frame to the smaller frame."""
         return np.asarray(points * np.float32(chosen(self.levels, level))) if level else points
 
     def file(self, path: Path, level: int, folder: Path) -> Path:
@@ -234,7 +234,7 @@ class Screenshot:
         return _pixels(self._captured(_image(frame), level)) if level else frame
 
     def moved(self, points: NDArray[np.float32], level: int) -> NDArray[np.float32]:
-        """Return where points [..., 2] of a frame are in the screenshot, px."""
+        """Map points [..., 2], in px, from the original frame to the screenshot."""
         return np.asarray(points * np.float32(chosen(self.levels, level)) - self.border) if level else points
 
     def file(self, path: Path, level: int, folder: Path) -> Path:
