@@ -189,7 +189,10 @@ def test_a_copy_in_two_splits_is_refused_unless_it_is_allowed(tmp_path):
     allowed.setup("fit")
     assert allowed.duplicates[["split_a", "split_b"]].to_numpy().tolist() == [["test", "train"]]
     words = allowed.protocol_words("test")["Duplicates"]
-    assert "1 not known to be related (in different splits: 1, accepted by data.split.allow_duplicates=true; " in words
+    assert (
+        "1 not known to be related; of these, 1 in different splits, accepted by data.split.allow_duplicates=true and 1"
+        in words
+    )
 
 
 def test_pairs_that_the_manifest_relates_are_reported_only(tmp_path):
@@ -203,7 +206,7 @@ def test_an_unlisted_source_within_a_split_is_reported(tmp_path):
     data = divided(tmp_path / "d")
     save(data.root, "train/fake/of.png", again(scene(0)))
     words = ready(folder_of(data.root)).protocol_words("train")["Duplicates"]
-    assert "1 not known to be related (in different splits: 0; one real and one fake: 1)" in words
+    assert "1 not known to be related; of these, 0 in different splits and 1 of one real and one fake item" in words
 
 
 @pytest.mark.slow
@@ -255,7 +258,7 @@ def test_check_lists_pairs_and_says_when_contents_are_compared(tmp_path):
     said = unmask(*call, "check=true", cwd=tmp_path, expect=1).stdout
     assert "folder/real/test/copy (test) and folder/real/train/trainreal1 (train)" in said
     said = unmask(*call, "check=true", "data.split.allow_duplicates=true", cwd=tmp_path).stdout
-    assert "2 pairs of similar items: 2 not known to be related (in different splits: 1, accepted" in said
+    assert "2 pairs of similar items: 2 not known to be related; of these, 1 in different splits, accepted" in said
     assert "folder/real/train/trainreal0 (train) and folder/real/train/twin (train): " in said
     (listed,) = (tmp_path / "outputs/prepared/folder").glob("*/duplicates.csv")
     assert len(pd.read_csv(listed)) == 2

@@ -77,7 +77,7 @@ def test_a_factorised_convolution_has_the_parameters_of_the_whole():
 
 
 def test_meso3d_says_what_it_takes():
-    with pytest.raises(ValueError, match="frames=T"):
+    with pytest.raises(ValueError, match="set frames, for example frames=8"):
         Meso3d(None)
     with pytest.raises(ValueError, match="multiple of 32, such as 96"):
         Meso3d(8, 100)
@@ -85,7 +85,7 @@ def test_meso3d_says_what_it_takes():
         Meso3d(8, 64, volumes=5)
     with pytest.raises(ValueError, match="set image_size"):
         Meso3d(8, 64)(torch.rand(1, 8, 3, 96, 96))
-    with pytest.raises(ValueError, match="frames=T"):
+    with pytest.raises(ValueError, match="set frames, for example frames=16"):
         Meso3d(8, 64)(torch.rand(1, 3, 64, 64))
 
 
@@ -256,7 +256,7 @@ def test_a_pickle_is_no_published_weight(published, tmp_path):
 
 
 def test_video_transformers_say_what_they_take():
-    with pytest.raises(ValueError, match="frames=T"):
+    with pytest.raises(ValueError, match="set frames, for example frames=16"):
         vivit(None, 32, **SIZES)
     with pytest.raises(ValueError, match="32"):
         timesformer(4, 30, **SIZES)
@@ -296,7 +296,7 @@ def test_r3d_takes_the_file_from_the_torch_cache_and_else_says_where_it_belongs(
 
 
 def test_r3d_says_what_it_takes():
-    with pytest.raises(ValueError, match="frames=T"):
+    with pytest.raises(ValueError, match="set frames, for example frames=16"):
         VideoResNet(None)
     with pytest.raises(ValueError, match="r3d_18, mc3_18"):
         VideoResNet(8, "slowfast")

@@ -152,9 +152,9 @@ def words(pairs: pd.DataFrame) -> str:
     if len(other) < len(pairs):
         told.append(f"{len(pairs) - len(other)} related (a fake and its original, or items of one group)")
     if len(other):
-        details = f"in different splits: {apart}{accepted}; one real and one fake: {mixed}"
-        told.append(f"{len(other)} not known to be related ({details})")
-    return f"{_count(len(pairs))} of similar items: {', '.join(told)}" if told else ""
+        told.append(f"{len(other)} not known to be related")
+        told.append(f"of these, {apart} in different splits{accepted} and {mixed} of one real and one fake item")
+    return f"{_count(len(pairs))} of similar items: {'; '.join(told)}" if told else ""
 
 
 def _count(number: int) -> str:

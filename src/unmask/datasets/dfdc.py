@@ -60,7 +60,7 @@ validation; without a test set, the parts are split at random by original video.
         return items + [item for place in tests for item in self._test(place)]
 
     def published(self, items: pd.DataFrame) -> dict[str, int]:
-        """Return the published numbers of real and fake videos for what this copy contains: training, test or both."""
+        """Return the published numbers of real and fake videos of the parts that this copy contains."""
         if self.demo:
             return {}
         tests = items["predefined"] == "test"

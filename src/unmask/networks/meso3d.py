@@ -49,7 +49,7 @@ class Meso3d(nn.Module):
     ) -> None:
         super().__init__()
         if frames is None or frames < 2:
-            raise ValueError(f"frames={frames}: Meso3d expects clips; set frames=T, such as 8")
+            raise ValueError(f"frames={frames}: Meso3d expects clips; set frames, for example frames=8")
         if image_size < STRIDE or image_size % STRIDE:
             near = max(STRIDE, round(image_size / STRIDE) * STRIDE)
             raise ValueError(f"image_size={image_size}: Meso3d expected a multiple of {STRIDE}, such as {near}")
@@ -78,7 +78,7 @@ class Meso3d(nn.Module):
         if x.ndim != 5 or x.shape[1] < 2 or x.shape[2:] != (3, self.image_size, self.image_size):
             raise ValueError(
                 f"Meso3d expected clips [B, T, 3, {self.image_size}, {self.image_size}] of 2 frames or more, but "
-                f"got {list(x.shape)}: set image_size to that of the data, and frames=T"
+                f"got {list(x.shape)}: set image_size and frames to those of the data"
             )
         if self.differences:
             x = torch.cat([x, change(x)], dim=2)  # [B, T, 6, H, W]

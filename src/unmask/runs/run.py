@@ -111,9 +111,7 @@ class Run:
             RunError: the run is not finished, or its metrics.json does not contain the kind.
         """
         if "kind" not in self.metrics:
-            raise RunError(
-                f"run={self.folder}: the key kind is missing from metrics.json; train the run again with rerun=true"
-            )
+            raise RunError(f"run={self.folder}: metrics.json has no key 'kind'; train the run again with rerun=true")
         return str(self.metrics["kind"])
 
     @property
