@@ -240,3 +240,25 @@ def test_showing_a_config_imports_neither_torch_nor_the_verb(words):
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert len(printed.splitlines()) > 3
     assert printed.splitlines()[-1] == "IMPORTED"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said", "code"),
+    [
+        (["train", "celebdf/meso4"], "did you mean experiment=celebdf/meso4?", 1),
+        (["data=folder", "train"], "the verb comes first: unmask VERB data=folder", 2),
+        (["detect", "a.mp4"], "did you mean unmask predict?", 2),
+        (["version"], "did you mean unmask --version?", 2),
+        (["clip.mp4"], "to examine a file, write: unmask predict clip.mp4 run=DIR", 2),
+        (["predict", "--run", "outputs/x", "clip.mp4"], "--run: write run=DIR, without dashes", 2),
+    ],
+)
+def test_a_slip_is_answered_before_anything_heavy_is_imported(typed, said, code, tmp_path, monkeypatch, capsys):
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["unmask", *typed])
+    monkeypatch.setattr(runpy, "run_module", lambda *_, **__: pytest.fail("the verb was imported"))
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    lines = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == code and len(lines) == 1 and said in lines[0]

@@ -94,6 +94,7 @@ def test_a_data_set_that_comes_divided_keeps_its_splits(tmp_path):
     ("files", "reason"),
     [
         (["notes/a.jpg"], "no video or picture in real/ and fake/ in"),
+        (["reals/a.jpg", "Fakes/b.jpg"], "rename Fakes/ to fake/, reals/ to real/"),
         (["real/a.jpg", "real/b.jpg"], "the real items form 2 groups, too few for three splits"),
         (["real/a.jpg", "fake/b.jpg", "train/real/c.jpg"], "contains both fake/ and train/: use one of"),
         (

@@ -17,6 +17,7 @@ import pytest
 
 from conftest import TINY, unmask
 from test_data import LISTED, PATHS, Painted, module, tree
+from unmask.commands.prepare import one_class
 from unmask.config import allowed
 from unmask.data import work
 from unmask.data.parts import part_path, read_about
@@ -334,3 +335,16 @@ def test_two_calls_at_once_do_no_harm(tmp_path):
         thread.join()
     assert not failed
     same_store(tmp_path / "whole", tmp_path / "store")
+
+
+def test_a_split_that_lacks_a_class_is_reported():
+    columns = ("split", "label", "path", "rejected")
+    rows = [("train", 0, "a.mp4", None), ("train", 1, "b.mp4", None), ("val", 1, "c.mp4", None)]
+    told = one_class(pd.DataFrame(rows, columns=columns))
+    assert told is not None and "the val split contains 0 real and 1 fake videos" in told
+    rows.append(("val", 0, "d.mp4", None))
+    assert one_class(pd.DataFrame(rows, columns=columns)) is None
+    rows[-1] = ("val", 0, "d.mp4", "no face found")
+    assert one_class(pd.DataFrame(rows, columns=columns)) is not None
+    for_evaluation = pd.DataFrame([("test", *row[1:]) for row in rows], columns=columns)
+    assert one_class(for_evaluation) is None and one_class(pd.DataFrame(rows[:1], columns=columns)) is None

@@ -98,6 +98,8 @@ def split(arguments: list[str]) -> tuple[list[tuple[str, str | None]], list[str]
         elif name in INFO:
             follows = bool(rest) and rest[0] in CHOICES[INFO]
             flags.append((name, value if equals else rest.pop(0) if follows else "all"))
+        elif argument == "--run" and rest and "=" not in rest[0]:
+            raise UsageError("--run: write run=DIR, without dashes")
         elif argument in BARE:
             flags.append((argument, None))
         else:

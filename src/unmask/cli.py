@@ -18,8 +18,16 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from unmask.arguments import WORDS, UsageError, parse, shows
+from unmask.arguments import WORDS, UsageError, parse, shows, unquote
+from unmask.config import lone_word
 from unmask.parallel.processes import interrupted
+
+WITH_FILES = ("predict", *WORDS)  # verbs that take words without a key
+# Verbs of other programs, and what they are called here.
+SYNONYMS = {
+    "detect": "predict", "score": "predict", "infer": "predict", "eval": "evaluate", "test": "evaluate", "fit": "train",
+    "generate": "sample", "version": "--version",
+}  # fmt: skip
 
 
 def run() -> NoReturn:
@@ -67,6 +75,10 @@ def main() -> None:
     except UsageError as error:
         print(f"unmask: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    words = [argument for argument in sys.argv[1:] if argument.startswith("path=")]
+    if words and verb not in WITH_FILES:
+        print(f"unmask: {lone_word(unquote(words[0].removeprefix('path=')))}", file=sys.stderr)
+        raise SystemExit(1)
     if verb == "train" and (problem := unwritable(rest)):  # Hydra would fail with a traceback
         print(f"unmask: {problem}", file=sys.stderr)
         raise SystemExit(1)
@@ -82,11 +94,15 @@ def main() -> None:
 
 
 def _unknown(verb: str) -> str:
+    expected = f"expected one of {', '.join(verbs())}"
     if verb.startswith("-"):
         return f"{verb}: expected a verb first, one of {', '.join(verbs())}"
-    near = get_close_matches(verb, verbs(), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(verbs())}"
-    return f"unknown verb '{verb}'; {hint}"
+    if "=" in verb:
+        return f"the verb comes first: unmask VERB {verb}; {expected}"
+    if os.path.exists(verb):
+        return f"unknown verb '{verb}'; to examine a file, write: unmask predict {verb} run=DIR"
+    meant = SYNONYMS.get(verb.lower()) or next(iter(get_close_matches(verb, verbs(), n=1)), None)
+    return f"unknown verb '{verb}'; " + (f"did you mean unmask {meant}?" if meant else expected)
 
 
 def unwritable(arguments: list[str]) -> str | None:

@@ -14,7 +14,8 @@ import ast
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ try:
     from yaml import CSafeLoader as Yaml  # ten times faster than SafeLoader
 except ImportError:  # PyYAML was built without libyaml
     from yaml import SafeLoader as Yaml  # type: ignore[assignment]
+
+SYNONYMS = {"presets": "experiments", "model": "networks", "models": "networks", "detectors": "networks"}
 
 
 def kinds() -> dict[str, Path]:
@@ -151,6 +154,14 @@ def _read(path: Path) -> Any:
         return yaml.load(file, Yaml)
 
 
+def _meant(given: str, known: Collection[str]) -> str | None:
+    """Return a suggestion for an unknown kind; None if no kind is similar."""
+    if Path(given).is_dir():
+        return f"to list the runs in a folder, write: unmask list runs {given}"
+    near = get_close_matches(SYNONYMS.get(given, given), [*known, "runs", "weights"], n=1)
+    return f"did you mean unmask list {near[0]}?" if near else None
+
+
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
@@ -172,6 +183,8 @@ def main(arguments: list[str]) -> None:
         if len(rest) > 1:
             raise SystemExit(f"unmask: unmask list runs takes one folder, but got {' '.join(rest)}")
         root = Path(rest[0] if rest else "outputs")
+        if rest and not root.is_dir():
+            raise SystemExit(f"unmask: {root}: no such folder")
         lines = list(runs(root))
         for line in lines or [Text(f"no runs in {root}; unmask train creates one")]:
             console.print(line, soft_wrap=True)  # no line breaks, so that long paths can be copied
@@ -186,7 +199,7 @@ def main(arguments: list[str]) -> None:
     else:
         choices = f"unmask list KIND, where KIND is one of\n  {', '.join([*known, 'runs', 'weights'])}"
         if given:
-            raise SystemExit(f"unmask: unknown kind '{given}'; {choices}")
+            raise SystemExit(f"unmask: unknown kind '{given}'; {_meant(given, known) or choices}")
         print(choices)
 
 

@@ -117,7 +117,10 @@ def main() -> None:
     paths = [value for key, value in pairs(arguments) if key == "path" and value is not None]
     if any(argument.startswith(("-", "hydra.", "hydra/")) for argument in arguments):
         if len(paths) > 1:
-            raise SystemExit("unmask: several files cannot be combined with flags or settings of Hydra")
+            raise SystemExit(
+                f"unmask: {', '.join(map(repr, paths))} are taken as files, and flags of Hydra allow only one file; "
+                "write unmask predict FILE run=DIR, without dashes"
+            )
         from unmask.application import verb
 
         def hydra(cfg: Mapping[object, object]) -> None:

@@ -204,14 +204,31 @@ def contradiction(items: pd.DataFrame) -> str | None:
 def compare_contents(work: Sequence[Member], blended: bool) -> str | None:
     """Print the near-duplicates among the prepared items; return why training would refuse the data, or None."""
     try:
-        found = open_contents(work, blended).duplicates
+        contents = open_contents(work, blended)
     except ManifestError as error:
         return str(error)
+    found = contents.duplicates
     if len(found):
         files = ", ".join(str(prepared.folder / DUPLICATES) for prepared, _ in work)
         say(f"{duplicates.words(found)}; the full list is in {files}")
         for line in duplicates.listed(found[~found["related"].astype(bool)]):
             say(f"  {line}")
+    return None if blended else one_class(contents.items)
+
+
+def one_class(items: pd.DataFrame) -> str | None:
+    """Return which split of a manifest with both classes lacks a class that a detector needs; None if none does."""
+    used = items[items["rejected"].isna()]
+    if used["label"].nunique() < 2:
+        return None  # for generators, and for false positive rates
+    if not (used["split"] == "train").any():
+        return None  # for evaluation only
+    for split in ("train", "val"):
+        if (of := used[used["split"] == split])["label"].nunique() < 2:
+            return (
+                f"the {split} split contains {counts(of)}, but a detector needs both; set a larger "
+                "data.split.val_fraction, such as 0.3, in prepare and train, or add items"
+            )
     return None
 
 

@@ -11,3 +11,17 @@ def conf_dir() -> str:
     package = Path(__file__).parents[1]
     inside = package / "conf"
     return str(inside if inside.is_dir() else package.parents[1] / "conf")
+
+
+def options_of(group: str) -> list[str]:
+    """List the options of a config group; for example, `experiment` has the option `celebdf/meso4`."""
+    folder = Path(conf_dir()) / group
+    files = (path for path in folder.rglob("*.yaml") if not path.name.startswith("_"))
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
+
+
+def lone_word(word: str) -> str:
+    """Describe an argument that is not of the form key=value; suggest the presets of this name."""
+    presets = [option for option in options_of("experiment") if word in (option, option.rpartition("/")[2])]
+    hint = f"; did you mean experiment={' or experiment='.join(presets)}?" if presets else ""
+    return f"{word}: expected key=value{hint}"

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
-from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -11,9 +10,10 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unmask.config import conf_dir
+from unmask.config import conf_dir, lone_word, options_of
 from unmask.config.targets import nearest
 
+SIMILAR = 0.65  # minimum similarity of a suggestion; 0.6 suggests unet for resnet
 FEW = 12  # number of options to list in a message if no option is similar
 
 
@@ -39,26 +39,18 @@ def unknown_option(path: str, overrides: Sequence[str]) -> str:
     group, name = next((one for one in chosen if "/".join(one) == path), path.rpartition("/")[::2])
     options = options_of(group)
     same = [option for option in options if option.rpartition("/")[2] == name]
-    near = same or get_close_matches(name, options, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else _some(options)
+    near = same or get_close_matches(name, options, n=3, cutoff=SIMILAR)
+    hint = (
+        f"did you mean {' or '.join(near)}?" if near else _some(sorted(options, key=lambda option: option.count("/")))
+    )
     return f"{group}={name}: unknown option; {hint}"
-
-
-def options_of(group: str) -> list[str]:
-    """List the options of a config group; for example, `experiment` has the option `celebdf/meso4`."""
-    folder = Path(conf_dir()) / group
-    files = (path for path in folder.rglob("*.yaml") if not path.name.startswith("_"))
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
 
 
 def unknown_key(key: str, config_name: str, overrides: Sequence[str]) -> str:
     """Describe a key that the config does not have; suggest similar keys, or list some keys of the same mapping."""
     value = next((text.partition("=")[2] for text in overrides if text.partition("=")[0] == key), "")
     if key == "path":  # a word without `key=`; see `arguments.quote`
-        word = value.strip("'")
-        preset = [option for option in options_of("experiment") if word in (option, option.rpartition("/")[2])]
-        hint = f"; did you mean experiment={' or experiment='.join(preset)}?" if preset else ""
-        return f"{word}: expected key=value{hint}"
+        return lone_word(value.strip("'"))
     parent, _, name = key.rpartition(".")
     known = list(map(str, _keys(parent, config_name, [text for text in overrides if text.partition("=")[0] != key])))
     near = [f"{parent}.{one}" if parent else one for one in nearest(name, known)]

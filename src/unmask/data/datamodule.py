@@ -183,10 +183,9 @@ class DataModule(LightningDataModule):
         lacks = f"the {split} split contains {held} items but needs {needed}"
         if len(self.members) > 1:
             return f"{lacks}; change data.parts.NAME.split of its data sets"
-        return (
-            f"{lacks}; increase data.split.val_fraction (now {self.split.val_fraction}) or choose another "
-            "data.split.protocol"
-        )
+        now = self.split.val_fraction
+        more = ", such as 0.3" if now < 0.3 else ""
+        return f"{lacks}; increase data.split.val_fraction (now {now}){more}, add items, or set data.split.protocol"
 
     def _samples(self, items: pd.DataFrame, split: str) -> CropDataset:
         training, loader = split == "train", self.loader

@@ -5,6 +5,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,18 @@ from another part of the path, set data.group to a regular expression, such as d
             )
         if not found:
             where = "" if self.only and not parts and not classes else "in real/ and fake/ "
-            raise ManifestError(f"no video or picture {where}in {self.root}\n{self.explain()}")
+            raise ManifestError(f"no video or picture {where}in {self.root}{self._renamed()}\n{self.explain()}")
         return found
+
+    def _renamed(self) -> str:
+        """Suggest new names for folders whose names are similar to `real` or `fake`, such as `reals`."""
+        near = {
+            entry.name: match[0]
+            for entry in sorted(self.root.iterdir())
+            if entry.is_dir() and (match := get_close_matches(entry.name.lower(), CLASSES, n=1, cutoff=0.7))
+        }
+        names = ", ".join(f"{name}/ to {meant}/" for name, meant in near.items() if name.lower() != meant)
+        return f"; rename {names}" if names else ""
 
     def _parts(self) -> dict[str, Path]:
         """Return {split: folder}; empty if the root has no folders such as `train` and `test`."""
