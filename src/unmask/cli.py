@@ -75,11 +75,7 @@ def main() -> None:
     except UsageError as error:
         print(f"unmask: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    words = [argument for argument in sys.argv[1:] if argument.startswith("path=")]
-    if words and verb not in WITH_FILES:
-        print(f"unmask: {lone_word(unquote(words[0].removeprefix('path=')))}", file=sys.stderr)
-        raise SystemExit(1)
-    if verb == "train" and (problem := unwritable(rest)):  # Hydra would fail with a traceback
+    if problem := misplaced(verb) or (unwritable(rest) if verb == "train" else None):
         print(f"unmask: {problem}", file=sys.stderr)
         raise SystemExit(1)
     if any(shows(argument) for argument in sys.argv[1:]):
@@ -105,8 +101,17 @@ def _unknown(verb: str) -> str:
     return f"unknown verb '{verb}'; " + (f"did you mean unmask {meant}?" if meant else expected)
 
 
+def misplaced(verb: str) -> str | None:
+    """Return an error message if there is a word without a key, such as a preset, that the verb does not take."""
+    words = [argument.removeprefix("path=") for argument in sys.argv[1:] if argument.startswith("path=")]
+    return lone_word(unquote(words[0])) if words and verb not in WITH_FILES else None
+
+
 def unwritable(arguments: list[str]) -> str | None:
-    """Return an error message if the run folder (`hydra.run.dir`, or `outputs`) cannot be written; else None."""
+    """Return an error message if the run folder (`hydra.run.dir`, or `outputs`) cannot be written; else None.
+
+    Hydra would fail with a traceback.
+    """
     key = "hydra.run.dir="
     place = Path(
         next((text.removeprefix(key).strip("'") for text in reversed(arguments) if text.startswith(key)), "outputs")
