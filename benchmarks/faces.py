@@ -19,20 +19,20 @@ from _bench import SHARED, arguments, compare, interleave, report
 from facenet_pytorch import MTCNN
 
 from unmask.media.find import Array, FaceFinder, Faces
-from unmask.media.indices import burst_indices
+from unmask.media.indices import burst_indices, spaced
 from unmask.media.kinds import Frames
 from unmask.media.reader import open_media
+from unmask.media.recipe import FaceCrops
 from unmask.media.track import associate, iou, main_face, smooth
 
-FRAMES = 20
+USUAL = FaceCrops()
 # name: frames per burst, detection interval in frames, and arguments of FaceFinder
 SETTINGS: dict[str, tuple[int, int, dict[str, int]]] = {
-    "default": (1, 1, {}),
-    "bursts of 10": (10, 1, {}),
-    "bursts of 10, every 2nd": (10, 2, {}),
-    "bursts of 10, every 3rd": (10, 3, {}),
-    "long_side 640": (1, 1, {"long_side": 640}),
-    "long_side 360": (1, 1, {"long_side": 360}),
+    "default": (USUAL.burst, USUAL.search_every, {}),
+    **{f"bursts of {burst}, every {every}": (burst, every, {}) for burst in (1, 4, 8, 16) for every in (1, 2)},
+    "bursts of 4, every 3": (4, 3, {}),
+    "long_side 640": (USUAL.burst, USUAL.search_every, {"long_side": 640}),
+    "long_side 360": (USUAL.burst, USUAL.search_every, {"long_side": 360}),
 }
 Clip = tuple[Frames, np.ndarray]  # frames and their indices
 
@@ -46,7 +46,7 @@ def files() -> list[Path]:
 
 def read(path: Path, burst: int) -> Clip:
     reader = open_media(path)
-    numbers = burst_indices(len(reader), FRAMES, burst)
+    numbers = burst_indices(len(reader), USUAL.frames, burst)
     return reader.read(numbers), np.array(numbers)
 
 
@@ -65,7 +65,7 @@ def tracked(finder: FaceFinder, clips: list[Clip], every: int) -> list[dict[int,
     """Return the main face's box in each frame, as the recipe computes it."""
     found = []
     for frames, numbers in clips:
-        searched = np.unique(np.append(np.arange(0, len(frames), every), len(frames) - 1))
+        searched = spaced(numbers, every)
         boxes: dict[int, Array] = {}
         for track in main_face(associate(finder(frames[searched]))):
             inside = np.arange(searched[track.frames[0]], searched[track.frames[-1]] + 1)

@@ -15,7 +15,7 @@ from unmask.media.align import TEMPLATE, align_matrix, crop_matrix, warp
 from unmask.media.decoders import choose_decoder
 from unmask.media.encode import write_video
 from unmask.media.find import Faces
-from unmask.media.indices import burst_indices
+from unmask.media.indices import burst_indices, spaced
 from unmask.media.kinds import MediaError, first_line
 from unmask.media.reader import open_media
 from unmask.media.recipe import FaceCrops
@@ -30,6 +30,8 @@ from unmask.metrics import detection
         (10, 5, 1, [1, 3, 5, 7, 9]),
         (300, 4, 1, [37, 112, 187, 262]),
         (48, 32, 16, [*range(4, 20), *range(28, 44)]),
+        (100, 2, 4, [49, 50]),  # fewer frames than a burst: one run
+        (100, 1, 4, [50]),
         (100, 8, 4, [23, 24, 25, 26, 73, 74, 75, 76]),
         (3, 8, 1, [0, 1, 2]),
         (1, 1, 1, [0]),
@@ -404,14 +406,14 @@ def test_alignment_finds_a_known_rotation():
 
 
 def test_real_faces_are_found_in_every_frame(shared_data):
-    crops = FaceCrops(frames=4, crop_size=64)(next(iter(sorted(shared_data.glob("celebdf_layout/*/*.mp4")))))
+    crops = FaceCrops(frames=4, burst=1, crop_size=64)(next(iter(sorted(shared_data.glob("celebdf_layout/*/*.mp4")))))
     assert crops.pixels.shape == (4, 3, 64, 64) and crops.prob.min() > 0.95
     assert crops.statistics["codec"] == "h264"
     assert (np.diff(crops.time) > 0).all()
 
 
 def test_a_video_without_a_face_says_so(numbered):
-    with pytest.raises(MediaError, match="no face found in 4 frames"):
+    with pytest.raises(MediaError, match="no face found in 3 frames"):  # 0, 2 and 3
         FaceCrops(frames=4)(numbered)
 
 
@@ -428,6 +430,34 @@ def test_a_key_names_the_pixels(monkeypatch):
         FaceCrops(faces="both")
     with pytest.raises(ValueError, match="burst=5 does not divide frames=32"):
         FaceCrops(burst=5)
+    with pytest.raises(ValueError, match="frames=0: expected a number of frames, at least 1"):
+        FaceCrops(frames=0)
+    with pytest.raises(ValueError, match="search_every=0: expected a number of frames, at least 1"):
+        FaceCrops(search_every=0)
+
+
+def test_crops_of_evenly_spaced_frames_are_not_reused_by_the_default_recipe():
+    """The default was once burst=1 and search_every=1; its crops keep their key, and those of the default differ."""
+    old = FaceCrops(burst=1, search_every=1)
+    assert old.describe()["version"] == FaceCrops().describe()["version"] == 3
+    assert len({old.key, FaceCrops().key, FaceCrops(burst=4, search_every=1).key}) == 3
+    # Interpolation between frames that are far apart was a different recipe with the same settings.
+    assert FaceCrops(burst=1, search_every=2).describe()["version"] == 4
+
+
+@pytest.mark.parametrize(
+    ("numbers", "every", "expected"),
+    [
+        ([4, 15, 26, 37], 2, [0, 1, 2, 3]),  # far apart: all
+        ([3, 4, 5, 6, 30, 31, 32, 33], 2, [0, 2, 4, 6, 7]),  # two bursts, and the last frame
+        ([3, 4, 5, 6, 30, 31, 32, 33], 3, [0, 3, 4, 7]),
+        ([0, 1, 2, 3, 4, 5, 6], 3, [0, 3, 6]),
+        ([0, 1, 2, 3, 4], 1, [0, 1, 2, 3, 4]),
+        ([0], 2, [0]),
+    ],
+)
+def test_faces_are_detected_in_frames_that_are_far_enough_apart(numbers, every, expected):
+    assert spaced(np.array(numbers), every).tolist() == expected
 
 
 @pytest.mark.parametrize("size", [(24, 32), (240, 320)])

@@ -509,7 +509,7 @@ def test_detectors_see_the_faces_before_they_were_marked_beside_those_that_were_
 def test_a_recipe_that_was_not_kept_is_told_what_was(made):
     _, out = made
     for recipe, wanted in (
-        (FaceCrops(align=True), "to use the existing crops, set data.recipe.crop_size=64"),
+        (FaceCrops(align=True, burst=1, search_every=1), "to use the existing crops, set data.recipe.crop_size=64"),
         (WholePictures(crop_size=64), "to use the existing crops, set data=swapped"),
     ):
         with pytest.raises(StoreError, match=wanted):

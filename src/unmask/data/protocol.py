@@ -50,7 +50,8 @@ def describe(about: Description, split: str) -> dict[str, str]:
     noun = "pictures" if pictures else "videos"
     kind = "frames" if how.frames is None else f"clips of {how.frames} frames"
     burst = how.consecutive and how.frames is not None
-    spacing = f"consecutive, stride {how.stride}" if burst else "spread evenly"
+    runs = f" over bursts of {about.recipe.burst} frames" if about.recipe.burst > 1 else ""
+    spacing = f"consecutive, stride {how.stride}" if burst else f"spread evenly{runs}"
     training = {"Training": "only real items, self-blended (arXiv 2204.08376)"} if about.blended else {}
     computed = {"Features": about.features} if about.features else {}
     alike = {"Duplicates": told} if (told := duplicates.words(about.duplicates)) else {}

@@ -191,7 +191,9 @@ def _tell(out: Path, made: int, count: int, recipe: FaceCrops, marking: Marking)
     """Print how many videos were made, how to train a detector on them, and which marks are switched off."""
     if made:
         call = ["unmask", "train", "experiment=loop/cnn", "data=swapped", f"data.run={out}"]
-        call += overrides(vars(recipe), vars(FaceCrops(align=True)))  # the default recipe of data=swapped
+        call += overrides(
+            vars(recipe), vars(FaceCrops(align=True, burst=1, search_every=1))
+        )  # the default recipe of data=swapped
         say(f"to train a detector on the unmarked faces: {shlex.join(call)}")
     off = [name for name, value in marking.describe().items() if value == "off"]
     if off:

@@ -14,7 +14,7 @@ from unmask.media.align import align_matrix, crop_matrix, warp
 from unmask.media.crops import Crops
 from unmask.media.decoders import decoder_version
 from unmask.media.find import Array, FaceFinder
-from unmask.media.indices import burst_indices
+from unmask.media.indices import burst_indices, spaced
 from unmask.media.kinds import MEDIA, MediaError, Statistics
 from unmask.media.probe import file_statistics, frame_statistics
 from unmask.media.reader import open_media, read_mask
@@ -29,11 +29,13 @@ class FaceCrops:
 
     Args:
         frames: number of frames taken from a video.
-        burst: length of each run of consecutive frames; 1 spreads all frames evenly. Temporal detectors need runs.
+        burst: length of each run of consecutive frames, a divisor of `frames`; 1 spreads all frames evenly. If it
+            exceeds `frames`, there is one run. Temporal detectors need long runs.
         crop_size: side of a stored crop, px.
         margin: added to the face box, as a share of its longer side.
         align: align the face by its landmarks; if false, crop the box without rotating it.
-        search_every: detect faces in every n-th frame; boxes in the other frames are interpolated.
+        search_every: detect faces in every n-th frame of the video; boxes in the frames between are interpolated.
+            Frames that are at least this far apart are all searched.
         long_side: longest side of a frame during detection, px.
         min_prob: minimum probability of a detection.
         faces: `main` keeps the face that the video shows most. `all` also keeps other faces that are detected often
@@ -45,11 +47,11 @@ class FaceCrops:
     """
 
     frames: int = 32
-    burst: int = 1
+    burst: int = 4
     crop_size: int = 256
     margin: float = 0.3
     align: bool = False
-    search_every: int = 1
+    search_every: int = 2
     long_side: int = 480
     min_prob: float = 0.9
     faces: str = "main"
@@ -66,12 +68,17 @@ class FaceCrops:
         burst_indices(self.frames + 1, self.frames, self.burst)
         if self.faces not in ("main", "all"):
             raise ValueError(f"faces={self.faces}: expected main or all")
+        if self.search_every < 1:
+            raise ValueError(f"search_every={self.search_every}: expected a number of frames, at least 1")
         self._finder: FaceFinder | None = None
 
     def describe(self) -> dict[str, object]:
         """Return everything that determines the pixels: settings, decoder and its version."""
         settings = {key: value for key, value in asdict(self).items() if key != "device"}
-        return settings | {"decoder": decoder_version(self.decoder), "version": VERSION, "finder": "MTCNN"}
+        # Older versions counted `search_every` in chosen frames instead of frames of the video. Both search the same
+        # frames if each burst is a multiple of `search_every`; crops of such recipes remain valid.
+        version = VERSION + 1 if self.burst % self.search_every else VERSION
+        return settings | {"decoder": decoder_version(self.decoder), "version": version, "finder": "MTCNN"}
 
     @property
     def key(self) -> str:
@@ -147,7 +154,7 @@ class FaceCrops:
             MediaError: no face is found, or no mask touches a face.
         """
         self._finder = self._finder or FaceFinder(self.long_side, device=self.device)
-        searched = np.unique(np.append(np.arange(0, len(frames), self.search_every), len(frames) - 1))
+        searched = spaced(numbers, self.search_every)
         some = frames if len(searched) == len(frames) else frames[searched]
         tracks = associate(self._finder(some), self.min_prob)
         if not tracks:
