@@ -3,9 +3,12 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -14,7 +17,7 @@ from rich.console import Console
 from test_predict import fake_run, run  # noqa: F401  # a fixture
 from test_report_pictures import predictions
 from unmask.console import READER_GONE
-from unmask.inference import batch
+from unmask.inference import batch, progress
 from unmask.inference.examination import Answer, Examination, Facts, Model, Reason
 from unmask.inference.examine import Examiner
 from unmask.inference.table import shortened, table_of
@@ -79,6 +82,32 @@ def test_a_pipe_gets_names_in_full(capsys):
 )
 def test_shortened_names(name, width, expected):
     assert shortened(name, width) == expected
+
+
+# ---- progress
+
+
+def test_progress_is_one_line_of_the_terminal(monkeypatch):
+    """Whatever the file is called; what Rich would read as markup is shown as it is."""
+    out = io.StringIO()
+    terminal = Console(file=out, width=80, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
+    monkeypatch.setattr(progress, "console", terminal)
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True, flush=lambda: None, write=out.write))
+    with progress.shown(time.monotonic() - 75) as moved:
+        for name in ("a.png", "[/red] [bold]x.png", "x" * 200):
+            moved(0.5, f"12 of 40, {name}: scoring again after small changes")
+            time.sleep(0.15)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    drawn = [part.rstrip() for part in re.split(r"[\r\n]+", plain) if part.strip()]
+    assert all(len(part) <= 80 for part in drawn) and "0:01:15" in drawn[0]
+    said = " ".join(drawn)
+    assert "12 of 40, a.png: scoring again" in said and "[/red] [bold]x.png: scoring" in said and "xxx…" in said
+
+
+def test_without_a_terminal_there_is_no_progress(capsys):
+    with progress.shown() as moved:
+        moved(0.5, "scoring")
+    assert capsys.readouterr() == ("", "")
 
 
 # ---- pipes and encodings

@@ -318,4 +318,6 @@ def test_too_many_requests_at_once_get_a_time_after_which_to_try_again():
     guard = Guard(slow, ("localhost",), None, Gauges(), most=2)
     first, second, refused, later = asyncio.run(several())
     assert [one.status_code for one in (first, second, refused, later)] == [200, 200, 503, 200]
-    assert refused.json()["code"] == "busy" and refused.headers["retry-after"] == "5" == str(refused.json()["retry_after"])
+    assert refused.json()["code"] == "busy" and refused.headers["retry-after"] == "5" == str(
+        refused.json()["retry_after"]
+    )

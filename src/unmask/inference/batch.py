@@ -5,6 +5,7 @@ import glob
 import io
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from unmask.files import printable
 from unmask.inference.examination import Answer, Examination, Facts, Reason
 from unmask.inference.examine import Examiner, Inspection
 from unmask.inference.progress import shown
+from unmask.inference.table import shortened, table_of
 from unmask.media.kinds import MEDIA
 from unmask.runs.errors import RunError
 
@@ -23,6 +25,7 @@ COLUMNS = (
     "sha256",
 )  # fmt: skip
 SEVERITY = (Answer.SIGNS, Answer.INCONCLUSIVE, Answer.CANNOT_ANALYSE, Answer.NO_SIGNS)
+NAME = 20  # characters of a file's name beside the progress bar
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins with one of these
 
 
@@ -80,11 +83,13 @@ def examine_all(
         RunError: the weights or the scores of a run are not finite.
     """
     answers = set[Answer]()
+    began = time.monotonic()
     for number, one in enumerate(wanted):
-        with shown() as progress:
+        with shown(began) as progress:
+            name = f"{number + 1} of {len(wanted)}, {shortened(one.name, NAME)}"
 
-            def moved(fraction: float, text: str, number: int = number, name: str = one.name) -> None:
-                progress((number + fraction) / len(wanted), f"{name} ({number + 1} of {len(wanted)}): {text}")
+            def moved(fraction: float, text: str, number: int = number, name: str = name) -> None:
+                progress((number + fraction) / len(wanted), f"{name}: {text}")
 
             inspection, examination = _safely(one.path, examiner, moved)
         done(one, inspection, examination)
@@ -157,8 +162,6 @@ class Printer:
         """Print the table and how often each answer occurs; do nothing for the other formats."""
         if self.kind != "table":
             return
-        from unmask.inference.table import table_of
-
         width = console.width if console.is_terminal else None
         show(table_of([(one.name, found) for one, found in self.rows], width), width is None)
         counts = {answer: sum(found.answer is answer for _, found in self.rows) for answer in SEVERITY}
