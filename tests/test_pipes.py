@@ -17,7 +17,7 @@ from rich.console import Console
 from test_predict import fake_run, run  # noqa: F401  # a fixture
 from test_report_pictures import predictions
 from unmask.console import READER_GONE
-from unmask.inference import batch, progress
+from unmask.inference import batch, progress, verdict
 from unmask.inference.examination import Answer, Examination, Facts, Model, Reason
 from unmask.inference.examine import Examiner
 from unmask.inference.table import shortened, table_of
@@ -102,6 +102,13 @@ def test_progress_is_one_line_of_the_terminal(monkeypatch):
     assert all(len(part) <= 80 for part in drawn) and "0:01:15" in drawn[0]
     said = " ".join(drawn)
     assert "12 of 40, a.png: scoring again" in said and "[/red] [bold]x.png: scoring" in said and "xxx…" in said
+
+
+def test_the_answer_is_wrapped_between_words():
+    text = "\nLimits:\n  - A score is not proof, see the documentation.\n" + "x" * 40 + " end"
+    found = verdict.wrapped(text, 24)
+    assert found == "\nLimits:\n  - A score is not\n    proof, see the\n    documentation.\n" + "x" * 40 + "\n  end"
+    assert verdict.wrapped("  a  b", 80) == "  a  b"
 
 
 def test_without_a_terminal_there_is_no_progress(capsys):
