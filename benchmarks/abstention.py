@@ -51,9 +51,9 @@ def test_items(run: Run) -> list[tuple[Path, int]]:
     return [(root / path, int(label)) for path, label in zip(rows["path"], rows["label"], strict=True)]
 
 
-def handled(files: Sequence[tuple[Path, int]]) -> Iterator[tuple[Path, int]]:
+def handled(files: Sequence[tuple[Path, int]], run: Run) -> Iterator[tuple[Path, int]]:
     """Yield each file after one step of the suite `handling`; the copy is deleted when the next one is asked for."""
-    suite = build(compose("evaluate", ["suite=handling"])["suite"])
+    suite = build(compose("evaluate", [f"run={run.folder}", "suite=handling"])["suite"])
     kinds = [one for one in suite.perturbations.values() if isinstance(one, OnFiles) and one.pictures]
     steps = [(one, level + 1) for one in kinds for level in range(len(one.levels))]
     print(f"  {len(steps)} steps: " + "; ".join(one.words(level) for one, level in steps))
@@ -140,7 +140,7 @@ def main() -> None:
     tests = examined(examiner, files)
     tables = {"test split": show(f"test split of {run.name}", tests)}
     if options.handled:
-        tables["handled"] = show("the same after handling", examined(examiner, handled(files)))
+        tables["handled"] = show("the same after handling", examined(examiner, handled(files, run)))
     other = by_score(tests, run.score_thresholds["video"])
     print("\nif the files with scores nearest to the threshold are left out instead:")
     for name, value in other.items():

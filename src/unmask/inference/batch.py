@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from unmask.console import console, say, show, write_line
+from unmask.console import console, show, write_line
 from unmask.files import printable
 from unmask.inference.examination import Answer, Examination, Facts, Reason
 from unmask.inference.examine import Examiner, Inspection
 from unmask.inference.progress import shown
 from unmask.inference.table import shortened, table_of
+from unmask.inference.verdict import say
 from unmask.media.kinds import MEDIA
 from unmask.runs.errors import RunError
 
@@ -25,7 +26,7 @@ COLUMNS = (
     "sha256",
 )  # fmt: skip
 SEVERITY = (Answer.SIGNS, Answer.INCONCLUSIVE, Answer.CANNOT_ANALYSE, Answer.NO_SIGNS)
-NAME = 20  # characters of a file's name beside the progress bar
+NAME = 18  # characters of a file's name beside the progress bar
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins with one of these
 
 
@@ -85,8 +86,8 @@ def examine_all(
     answers = set[Answer]()
     began = time.monotonic()
     for number, one in enumerate(wanted):
-        with shown(began) as progress:
-            name = f"{number + 1} of {len(wanted)}, {shortened(one.name, NAME)}"
+        name = f"{number + 1}/{len(wanted)} {shortened(one.name, NAME)}"
+        with shown(began, number / len(wanted), name) as progress:
 
             def moved(fraction: float, text: str, number: int = number, name: str = name) -> None:
                 progress((number + fraction) / len(wanted), f"{name}: {text}")

@@ -1,5 +1,6 @@
-"""The table of several examined files. No word is broken: long names are shortened, and reasons are wrapped."""
+"""The table of several examined files. Long names and reasons are wrapped, but not inside of words."""
 
+import re
 from collections.abc import Sequence
 
 from rich.cells import cell_len, chop_cells, set_cell_size
@@ -12,7 +13,8 @@ from unmask.inference.verdict import STYLES, digits
 HEADS = ("file", "answer", "score", "faces", "why")
 GAP = 2  # characters between two columns
 REASONS = 20  # minimum width of the reasons, if they are wrapped: the longest code and a semicolon
-NAMES = 20  # minimum width of shortened names
+NAMES = 20  # minimum width of the names
+BREAKS = re.compile(r"(?<=[/_.\s-])(?=[^/_.\s-])")  # a name may be wrapped after these characters
 CUT = "..."
 
 
@@ -31,7 +33,7 @@ def table_of(rows: Sequence[tuple[str, Examination]], width: int | None) -> Tabl
         number = head in ("score", "faces")
         table.add_column(head, justify="right" if number else "left", no_wrap=head != "why", overflow="fold")
     for (name, answer, *others), (_, found) in zip(cells, rows, strict=True):
-        table.add_row(Text(shortened(name, names)), Text(answer, STYLES[found.answer]), *map(Text, others))
+        table.add_row(Text(wrapped(name, names)), Text(answer, STYLES[found.answer]), *map(Text, others))
     return table
 
 
@@ -48,6 +50,17 @@ def _names(most: Sequence[int], width: int) -> int:
     names, *middle, reasons = most
     left = width - sum(middle) - GAP * len(middle) - GAP  # for names and reasons
     return min(names, max(NAMES, left - min(reasons, REASONS)))
+
+
+def wrapped(name: str, width: int) -> str:
+    """Wrap a path into lines of at most `width` characters: after separators, or anywhere in a longer word."""
+    lines = [""]
+    for word in BREAKS.split(name):
+        for part in chop_cells(word, width):
+            if cell_len(lines[-1] + part) > width:
+                lines.append("")
+            lines[-1] += part
+    return "\n".join(lines)
 
 
 def shortened(name: str, width: int) -> str:
