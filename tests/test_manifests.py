@@ -93,6 +93,16 @@ def test_a_file_that_was_changed_after_it_was_signed_is_invalid(signed, tmp_path
     assert "its signature or its hashes are not valid" in said and "signed by 'Example Newsroom'" in said
 
 
+def test_a_manifest_is_read_where_no_other_file_can_be_read(signed, monkeypatch):
+    """As in the confined processes of `unmask serve`: the system's list of file types is not readable there."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("/etc/mime.types")
+
+    monkeypatch.setattr("mimetypes.guess_type", refuse)
+    assert "signed by 'Example Newsroom'" in "".join(manifests.read_manifest(signed))
+
+
 def test_a_file_without_a_manifest_has_no_such_mark(signed):
     assert examined(signed.with_name("plain.jpg"))[0] == ""
 

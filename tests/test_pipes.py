@@ -57,7 +57,7 @@ def test_no_word_of_the_table_is_broken(width):
         assert code in words, found
     column = [line[: found[0].index("answer")].strip() for line in found[1:]]
     assert "".join(column) == "".join(name for name, _ in ROWS), "no name is shortened"
-    assert all(re.fullmatch(r"[\w./]+[._/]|[\w.]+\.(jpg|png|mp4)|[\w./]+\.mp4|", part) for part in column), column
+    assert all(re.fullmatch(r"|.*[._/]|.*\.(jpg|png|mp4)", part) for part in column), column
     assert width < 200 or LONG in column
 
 
