@@ -32,7 +32,8 @@ def shown(began: float | None = None, fraction: float = 0.0, text: str = "") -> 
     # The text comes last, so that the bar does not move when the text changes.
     columns = BarColumn(WIDTH), TimeElapsedColumn(), TextColumn("{task.description}", markup=False)
     bar = Bar(*columns, console=console, transient=True)
-    task = bar.add_task(_fitting(text), total=1.0, completed=fraction)
+    task = bar.add_task(_fitting(text), total=1.0)
+    bar.update(task, completed=fraction)
     if began is not None:
         bar.tasks[0].start_time = began
     with bar:
