@@ -42,31 +42,3 @@ def test_a_sweep_of_two_runs_on_two_processes(workplace, arguments):
     assert len(folders) == 2 and all((folder / "metrics.json").is_file() for folder in folders)
     for folder in folders:
         assert pd.read_csv(folder / "metrics.csv")["val/loss"].notna().any()
-
-
-@pytest.mark.parametrize("preset", ["meso4", "sbi"])
-def test_the_range_of_two_processes_is_that_of_one(workplace, demo_root, preset):
-    """Also with self-blended images, which are the fakes of the validation split in place of forgeries.
-
-    The limits depend only on the data. The features depend on the weights, which two processes compute with other
-    rounding.
-    """
-    given = [f"experiment=demo_celebdf/{preset}", f"data.root={demo_root}", *QUICK, "report=false", "latency=false"]
-    given += ["data.split.val_fraction=0.5", "trainer.accelerator=cpu"]
-    given = list({text.partition("=")[0]: text for text in given}.values())  # the command takes each key once
-    found = []
-    for count in (1, 2):
-        name = f"range_{preset}_{count}"
-        command = [sys.executable, "-m", "unmask", "train", *given, f"name={name}", f"trainer.devices={count}"]
-        command += ["trainer.strategy=ddp"] * (count > 1)
-        done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        (folder,) = (workplace / "outputs" / name).iterdir()
-        found.append(Run(folder))
-    one, two = (run.measured for run in found)
-    validation = found[0].predictions("val")
-    assert one.faces == len(validation.groupby(["item", "track"])) >= 8
-    assert (validation["item"].str.contains("#").sum() > 0) == (preset == "sbi")
-    assert two.limits == one.limits and two.faces == one.faces
-    assert two.distance == pytest.approx(one.distance, rel=0.02)
-    np.testing.assert_allclose(two.cloud.mean, one.cloud.mean, atol=0.02 * np.abs(one.cloud.mean).max())
