@@ -5,21 +5,32 @@ threshold with the range test, with the small changes, and with both. For compar
 score alone: it is the error rate averaged over all coverages if the items nearest to the threshold are left out first.
 More pictures, all real, are examined to count false alarms. Nothing is chosen on these data.
 
-python benchmarks/abstention.py RUN [--photos FOLDER] [--number 500]
+With --handled, the test items are examined again after they were saved again, resized or cropped: each picture after
+one of the steps of the suite `handling` that change files of pictures, in turn. If a run was trained before ranges were
+stored, its range is fitted to its validation split and written to its folder.
+
+python benchmarks/abstention.py RUN [--handled] [--photos FOLDER] [--number 500]
 """
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from _bench import OUT, SHARED
 
+from unmask import compose
+from unmask.config.build import build
 from unmask.evaluation.loading import data_of
+from unmask.evaluation.measured import measured_range
+from unmask.files import read_json
 from unmask.inference.examination import Examination
 from unmask.inference.examine import Examiner
 from unmask.metrics import detection, risk
+from unmask.perturb.kinds import OnFiles
+from unmask.runs.figures import write_json
 from unmask.runs.run import Run
 
 RULES = {
@@ -38,6 +49,29 @@ def test_items(run: Run) -> list[tuple[Path, int]]:
     rows = data.items[(data.items["split"] == "test") & data.items["rejected"].isna()]
     root = Path(run.config["data"]["root"])
     return [(root / path, int(label)) for path, label in zip(rows["path"], rows["label"], strict=True)]
+
+
+def handled(files: Sequence[tuple[Path, int]], run: Run) -> Iterator[tuple[Path, int]]:
+    """Yield each file after one step of the suite `handling`; the copy is deleted when the next one is asked for."""
+    suite = build(compose("evaluate", [f"run={run.folder}", "suite=handling"])["suite"])
+    kinds = [one for one in suite.perturbations.values() if isinstance(one, OnFiles) and one.pictures]
+    steps = [(one, level + 1) for one in kinds for level in range(len(one.levels))]
+    print(f"  {len(steps)} steps: " + "; ".join(one.words(level) for one, level in steps))
+    for at, (path, label) in enumerate(files):
+        one, level = steps[at % len(steps)]
+        with TemporaryDirectory() as folder:
+            yield one.file(path, level, Path(folder)), label
+
+
+def with_range(folder: Path) -> Run:
+    """Return a run; if it does not store its range, the range is fitted and written to the run folder."""
+    run = Run(folder)
+    if run.measured is None:
+        data = data_of(run)
+        data.setup("test")
+        found = measured_range(run.module(), data, folder)
+        write_json(folder / "metrics.json", read_json(folder / "metrics.json", "train the run again") | found)
+    return Run(folder)
 
 
 def examined(examiner: Examiner, files: Iterable[tuple[Path, int]]) -> list[Case]:
@@ -97,13 +131,16 @@ def by_score(cases: Sequence[Case], cut: float) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--handled", action="store_true", help="also examine the test items after handling")
     parser.add_argument("--photos", type=Path, default=SHARED / "utkface_200", help="folder with real photos")
     parser.add_argument("--number", type=int, default=500, help="number of photographs (default: %(default)s)")
     options = parser.parse_args()
-    run = Run(options.run)
-    examiner = Examiner([run], explain=False)
-    tests = examined(examiner, test_items(run))
+    run = with_range(options.run)
+    examiner, files = Examiner([run], explain=False), test_items(run)
+    tests = examined(examiner, files)
     tables = {"test split": show(f"test split of {run.name}", tests)}
+    if options.handled:
+        tables["handled"] = show("the same after handling", examined(examiner, handled(files, run)))
     other = by_score(tests, run.score_thresholds["video"])
     print("\nif the files with scores nearest to the threshold are left out instead:")
     for name, value in other.items():
@@ -114,7 +151,8 @@ def main() -> None:
         tables["photographs"] = show("real photographs", examined(examiner, [(path, 0) for path in some]))
     OUT.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"run": run.name, "tables": tables, "by score": other}, indent=2)
-    (OUT / "abstention.json").write_text(text.replace("NaN", "null"))
+    name = "-".join(options.run.absolute().parts[-3:-1])  # data and preset
+    (OUT / f"abstention-{name}.json").write_text(text.replace("NaN", "null"))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import ast
 import copy
-import importlib
+import importlib.util
 import itertools
 import re
 import shlex
@@ -103,11 +103,20 @@ def slugs(page: Path) -> set[str]:
 # -- Python
 
 
+OUTSIDE = {"ray"}  # packages that a block may import although they are not in the lock file
+
+
+def missing(module: str) -> bool:
+    """Whether a module belongs to a package in `OUTSIDE` that is not installed."""
+    package = module.partition(".")[0]
+    return package in OUTSIDE and importlib.util.find_spec(package) is None
+
+
 def check_imports(source: str) -> None:
     """Import what a block imports, and look up the attributes that it takes of these names."""
     tree, bound = ast.parse(source), {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
+        if isinstance(node, ast.ImportFrom) and not missing(str(node.module)):
             module = importlib.import_module(str(node.module))
             for alias in node.names:
                 if not hasattr(module, alias.name):

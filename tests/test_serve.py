@@ -1,5 +1,6 @@
 """The API with a fake examiner in a real child process."""
 
+import asyncio
 import json
 import os
 import signal
@@ -8,13 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
+from starlette.responses import JSONResponse
 
 from conftest import unmask
 from fake_examiner import broken, jpeg, load
 from unmask.web.app import create_app
 from unmask.web.child import Setup
+from unmask.web.guard import Guard
 from unmask.web.limits import Limits
 from unmask.web.pool import StartError
 from unmask.web.state import Server
@@ -289,3 +293,31 @@ def test_a_detector_that_cannot_be_loaded_is_named(tmp_path):
 )
 def test_a_wrong_setting_is_refused_before_the_detectors_are_loaded(wrong, says, tmp_path):
     assert says in unmask("serve", "run=DIR", wrong, cwd=tmp_path, expect=1).stderr
+
+
+def test_too_many_requests_at_once_get_a_time_after_which_to_try_again():
+    """A request above the limit is refused at once, in the usual form; later ones are answered again."""
+    from unmask.web.gauges import Gauges
+
+    async def slow(scope, receive, send):
+        await held.wait()
+        await JSONResponse({"fine": True})(scope, receive, send)
+
+    async def ask(client):
+        return await client.get("http://localhost/x")
+
+    async def several():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(guard)) as client:
+            first = [asyncio.create_task(ask(client)) for _ in range(2)]
+            await asyncio.sleep(0.05)
+            refused = await ask(client)
+            held.set()
+            return [*(await asyncio.gather(*first)), refused, await ask(client)]
+
+    held = asyncio.Event()
+    guard = Guard(slow, ("localhost",), None, Gauges(), most=2)
+    first, second, refused, later = asyncio.run(several())
+    assert [one.status_code for one in (first, second, refused, later)] == [200, 200, 503, 200]
+    assert refused.json()["code"] == "busy" and refused.headers["retry-after"] == "5" == str(
+        refused.json()["retry_after"]
+    )

@@ -1,13 +1,30 @@
 """Terminal output: `say` prints text, `show` prints tables, and `quiet` silences unhelpful messages of libraries."""
 
+import io
 import logging
+import os
+import sys
 import warnings
+from typing import NoReturn
 
 from rich.console import Console, RenderableType
 
 from unmask.ranks import is_first
 
-console = Console(highlight=False)
+WHOLE = 100_000  # characters per line: more than any table needs
+READER_GONE = 141  # exit code of a shell for a program that was ended by SIGPIPE: 128 + 13
+
+
+class Output(Console):
+    """A console that ends the program quietly if nobody reads its output any longer, as in `unmask ... | head`."""
+
+    def on_broken_pipe(self) -> None:
+        """Exit; Rich calls this method if standard output is a pipe that was closed by its reader."""
+        self.quiet = True
+        leave()
+
+
+console = Output(highlight=False)
 log = logging.getLogger("unmask")  # conf/train.yaml sends it only to a file in the run folder
 
 
@@ -18,13 +35,40 @@ def say(text: str, style: str | None = None) -> None:
         log.info(text)
 
 
-def show(table: RenderableType) -> None:
+def write_line(text: str) -> None:
+    """Write a line for another program to standard output; end the program quietly if its reader has gone."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        leave()
+
+
+def leave() -> NoReturn:
+    """End the program, without a message, because the reader of standard output has gone."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)  # what is still in the buffer of standard output is written there at exit
+    raise SystemExit(READER_GONE)
+
+
+def escape_unknown() -> None:
+    """Escape characters that the encoding of the terminal or the pipe does not contain, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def show(table: RenderableType, whole: bool = False) -> None:
     """Print a Rich renderable, only in the first process.
 
     Verbs call this instead of using `console`, so that launchers can pickle the verbs.
+
+    Args:
+        table: the renderable.
+        whole: whether lines may be longer than the terminal.
     """
     if is_first():
-        console.print(table)
+        (Output(highlight=False, width=WHOLE) if whole else console).print(table)
 
 
 def quiet() -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from unmask.console import log
+from unmask.console import escape_unknown, log
 from unmask.parallel.processes import Terminated, follow_parent, handle, interrupted, terminate
 
 P = ParamSpec("P")
@@ -32,6 +32,7 @@ def fail_clearly(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        escape_unknown()
         if not gc.isenabled():  # disabled by `unmask.cli` while importing the verb
             gc.freeze()  # imported objects persist: exclude them from collections until exit
             atexit.register(gc.unfreeze)  # collected at exit (2 s); otherwise nanobind reports leaks of Triton

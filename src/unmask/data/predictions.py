@@ -1,5 +1,6 @@
 """Compute logits and prediction tables, for training, evaluation and single files."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.data.pixels import to_float
+from unmask.networks.encoded import Encoding
 from unmask.networks.layout import device_of, of_pictures
 
 if TYPE_CHECKING:
@@ -58,13 +60,47 @@ def score_samples(network: nn.Module, samples: "CropDataset", loader: "Loader", 
         loader: only the sizes of batches and of the network's input are used.
         localises: whether the network returns pixel logits [B, 1, H, W], which `of_pictures` reduces to [B].
     """
-    device = device_of(network)
     logits = []
-    for start in range(0, len(samples), loader.batch_size):
-        wanted = range(start, min(start + loader.batch_size, len(samples)))
-        found = network(to_float(samples.pixels(wanted).to(device), loader.image_size)).float()
+    for x in _batches(network, samples, loader):
+        found = network(x).float()
         logits.append((of_pictures(found) if localises else found).cpu())
     return torch.cat(logits) if logits else torch.zeros(0)
+
+
+@torch.inference_mode()
+def score_and_encode(network: nn.Module, samples: "CropDataset", loader: "Loader") -> tuple[Tensor, Tensor | None]:
+    """Compute logits as `score_samples` does, and the features on which they are based; the encoder is run once.
+
+    Args:
+        network: a detector network in eval mode, but not a localising one.
+        samples: frames or clips.
+        loader: only the sizes of batches and of the network's input are used.
+
+    Returns:
+        The logits [N] and the features [N, F], on the CPU. The features of a clip are the mean over its frames. They
+        are None for a network without features and if there are no samples.
+    """
+    if not isinstance(network, Encoding) or not len(samples):
+        return score_samples(network, samples, loader, False), None
+    logits, features = list[Tensor](), list[Tensor]()
+    for x in _batches(network, samples, loader):
+        found = network.encode(x)
+        logits.append(network.head(found).float().cpu())
+        features.append(pooled(found).cpu())
+    return torch.cat(logits), torch.cat(features)
+
+
+def pooled(features: Tensor) -> Tensor:
+    """Return one feature vector per sample, float32 [B, F], for features [B, F] or, of clips, [B, T, F]."""
+    return (features.float().mean(1) if features.ndim == 3 else features.float()).flatten(1)
+
+
+def _batches(network: nn.Module, samples: "CropDataset", loader: "Loader") -> Iterator[Tensor]:
+    """Yield the samples as the network's input, in [0, 1], on the network's device."""
+    device = device_of(network)
+    for start in range(0, len(samples), loader.batch_size):
+        wanted = range(start, min(start + loader.batch_size, len(samples)))
+        yield to_float(samples.pixels(wanted).to(device), loader.image_size)
 
 
 def empty_table(samples: pd.DataFrame, members: pd.DataFrame, split: str) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from unmask.data.datamodule import DataModule
 from unmask.data.dataset import CropDataset
 from unmask.data.manifest import STATISTIC
 from unmask.data.pixels import to_float
+from unmask.data.predictions import pooled
 from unmask.media.quality import blockiness, sharpness
 from unmask.metrics.measured import Cloud, Limits, far
 from unmask.networks.encoded import Encoding
@@ -78,10 +79,10 @@ def _seen(
             block.append(blockiness(picture))
         if isinstance(network, Encoding):
             if samples.features is not None:  # of a frozen encoder, computed before the training
-                found = samples.__getitems__([(0, row) for row in some])["features"].float()
+                found = samples.__getitems__([(0, row) for row in some])["features"]
             else:
-                found = network.encode(to_float(x.to(device_of(network)), data.loader.image_size)).float()
-            features.append((found.mean(1) if found.ndim == 3 else found).flatten(1).cpu())
+                found = network.encode(to_float(x.to(device_of(network)), data.loader.image_size))
+            features.append(pooled(found).cpu())
     table = pd.DataFrame({"face": face, "sharpness": sharp, "blockiness": block}).groupby("face").median()
     return {name: table[name].to_numpy() for name in ("sharpness", "blockiness")}, torch.cat(
         features

@@ -5,16 +5,18 @@ import glob
 import io
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from unmask.console import say, show
+from unmask.console import console, show, write_line
 from unmask.files import printable
 from unmask.inference.examination import Answer, Examination, Facts, Reason
 from unmask.inference.examine import Examiner, Inspection
 from unmask.inference.progress import shown
-from unmask.inference.verdict import STYLES, digits
+from unmask.inference.table import shortened, table_of
+from unmask.inference.verdict import say
 from unmask.media.kinds import MEDIA
 from unmask.runs.errors import RunError
 
@@ -24,6 +26,7 @@ COLUMNS = (
     "sha256",
 )  # fmt: skip
 SEVERITY = (Answer.SIGNS, Answer.INCONCLUSIVE, Answer.CANNOT_ANALYSE, Answer.NO_SIGNS)
+NAME = 18  # characters of a file's name beside the progress bar
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins with one of these
 
 
@@ -81,11 +84,13 @@ def examine_all(
         RunError: the weights or the scores of a run are not finite.
     """
     answers = set[Answer]()
+    began = time.monotonic()
     for number, one in enumerate(wanted):
-        with shown() as progress:
+        name = f"{number + 1}/{len(wanted)} {shortened(one.name, NAME)}"
+        with shown(began, number / len(wanted), name) as progress:
 
-            def moved(fraction: float, text: str, number: int = number, name: str = one.name) -> None:
-                progress((number + fraction) / len(wanted), f"{name} ({number + 1} of {len(wanted)}): {text}")
+            def moved(fraction: float, text: str, number: int = number, name: str = name) -> None:
+                progress((number + fraction) / len(wanted), f"{name}: {text}")
 
             inspection, examination = _safely(one.path, examiner, moved)
         done(one, inspection, examination)
@@ -108,8 +113,9 @@ def _safely(
 
 
 def json_line(one: Wanted, examination: Examination) -> str:
-    """Return one line of JSON."""
-    return json.dumps({"file": one.name} | examination.as_dict(), allow_nan=False, ensure_ascii=False)
+    """Return one line of JSON. It is ASCII unless standard output is encoded in UTF-8."""
+    escaped = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    return json.dumps({"file": one.name} | examination.as_dict(), allow_nan=False, ensure_ascii=escaped)
 
 
 def csv_line(values: Iterable[object]) -> str:
@@ -149,40 +155,19 @@ class Printer:
             self.rows.append((one, examination))
             return
         if self.kind == "csv" and not self._headed:
-            self._line(csv_line(COLUMNS))
+            write_line(csv_line(COLUMNS))
             self._headed = True
-        self._line(json_line(one, examination) if self.kind == "jsonl" else csv_line(csv_values(one, examination)))
+        write_line(json_line(one, examination) if self.kind == "jsonl" else csv_line(csv_values(one, examination)))
 
     def close(self) -> None:
         """Print the table and how often each answer occurs; do nothing for the other formats."""
         if self.kind != "table":
             return
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, pad_edge=False)
-        for name, where in (
-            ("file", "left"),
-            ("answer", "left"),
-            ("score", "right"),
-            ("faces", "right"),
-            ("why", "left"),
-        ):
-            table.add_column(name, justify=where, overflow="fold")  # type: ignore[arg-type]
-        for one, found in self.rows:
-            model = found.models[0] if found.models else None
-            score = "" if model is None else digits(model.score, model.threshold)
-            why = "; ".join(dict.fromkeys(reason.code for reason in found.reasons))
-            faces = str(len(found.people)) if model is not None and model.sees == "face" else ""
-            table.add_row(Text(one.name), Text(found.answer, STYLES[found.answer]), score, faces, why)
-        show(table)
+        width = console.width if console.is_terminal else None
+        show(table_of([(one.name, found) for one, found in self.rows], width), width is None)
         counts = {answer: sum(found.answer is answer for _, found in self.rows) for answer in SEVERITY}
         say(", ".join(f"{count} {answer}" for answer, count in counts.items() if count))
         models = next((found.models for _, found in self.rows if found.models), ())
         if models:
             say(f"threshold {models[0].threshold:.2f}, {models[0].name}; {models[0].errors}")
         say("A score is not proof. unmask predict FILE run=DIR prints the limits of an answer. See docs/verdict.md.")
-
-    def _line(self, text: str) -> None:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from unmask.data.dataset import CropDataset
 from unmask.data.pixels import to_float
-from unmask.inference.examination import Person
+from unmask.inference.examination import Moment, Person
 from unmask.inference.people import encode, first_frame
 from unmask.inference.score import Scorer
 from unmask.media.crops import Crops
 
+HALF = 128  # value of a mask whose probability is just above 0.5
 EXPLAINED = 6  # maximum number of people who get heat maps and masks: those with the highest scores
 
 
@@ -21,7 +22,7 @@ def with_heat(people: Sequence[Person], scorer: Scorer, samples: CropDataset) ->
     """Add a heat map to each person's moment with the highest score, for `EXPLAINED` people; see `explain.gradcam`."""
     from unmask.explain.gradcam import heat_maps, overlay  # imported here, because it is not always needed
 
-    found = dict[int, tuple[int, bytes]]()
+    found = dict[int, tuple[int, Moment]]()
     for person in _highest(people):
         at, row = _best(person, samples)
         x = to_float(samples.pixels([row]), scorer.run.build("data.loader").image_size)
@@ -30,11 +31,9 @@ def with_heat(people: Sequence[Person], scorer: Scorer, samples: CropDataset) ->
         except ValueError:  # the network has no layer with a spatial output
             return tuple(people)
         heat = heat[0] if heat.ndim == 3 else heat
-        found[person.number] = at, encode(overlay(first_frame(samples, row), heat))
-    return tuple(
-        _changed(person, found[person.number][0], heat=found[person.number][1]) if person.number in found else person
-        for person in people
-    )
+        picture = encode(overlay(first_frame(samples, row), heat))
+        found[person.number] = at, replace(person.moments[at], heat=picture)
+    return tuple(_changed(person, *found[person.number]) if person.number in found else person for person in people)
 
 
 def with_masks(people: Sequence[Person], scorer: Scorer, crops: Crops) -> tuple[Person, ...]:
@@ -57,8 +56,9 @@ def with_masks(people: Sequence[Person], scorer: Scorer, crops: Crops) -> tuple[
         if person.number not in chosen or not len(rows):
             done.append(person)
             continue
-        mask = encode(mask_of(scorer, samples, int(rows[0])), lossless=True)
-        done.append(_changed(person, person.moments.index(best), mask=mask))
+        mask = mask_of(scorer, samples, int(rows[0]))
+        moment = replace(best, mask=encode(mask, lossless=True), area=float((mask >= HALF).mean()))
+        done.append(_changed(person, person.moments.index(best), moment))
     return tuple(done)
 
 
@@ -82,8 +82,6 @@ def _best(person: Person, samples: CropDataset) -> tuple[int, int]:
     return at, int(ordered.iloc[at])
 
 
-def _changed(person: Person, at: int, heat: bytes = b"", mask: bytes = b"") -> Person:
-    """Add a heat map or a mask to one moment."""
-    old = person.moments[at]
-    new = replace(old, heat=heat or old.heat, mask=mask or old.mask)
-    return replace(person, moments=(*person.moments[:at], new, *person.moments[at + 1 :]))
+def _changed(person: Person, at: int, moment: Moment) -> Person:
+    """Replace one moment of a person."""
+    return replace(person, moments=(*person.moments[:at], moment, *person.moments[at + 1 :]))

@@ -80,6 +80,8 @@ class Moment:
         crop: the scored crop as a small JPEG; empty if the report does not show this moment.
         heat: the crop with the heat map of the first run ("where the model looked") as a JPEG; may be empty.
         mask: the manipulated area as a localising run predicts it, as a PNG; may be empty.
+        area: share of the crop that is manipulated according to this run (probability above 0.5), in [0, 1]; None
+            without a mask.
     """
 
     time: float
@@ -88,6 +90,7 @@ class Moment:
     crop: bytes = b""
     heat: bytes = b""
     mask: bytes = b""
+    area: float | None = None
 
 
 @dataclass(frozen=True)

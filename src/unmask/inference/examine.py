@@ -136,7 +136,7 @@ class Examiner:
         cut = first.thresholds["video"]
         people = people_of(case.scored, first.run.calibration(self.calibration))
         measured = first.run.measured
-        looks = {} if measured is None else looks_of(first, crops, case.scored.samples, bits_of(case.facts))
+        looks = {} if measured is None else looks_of(case.scored, measured, bits_of(case.facts))
         what = "face" if first.recipe.option == "faces" else "picture"
         scores, judged = track_scores(case.scored, cut), list[Person]()
         same = {other.name: other.tracks for other in others if other.tracks is not None}

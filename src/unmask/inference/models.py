@@ -59,7 +59,7 @@ def _scored(scorer: Scorer, scored: Score) -> str:
     if len(np.unique(scored.crops.frame)) == 1:
         return "1 image"
     unit = "frame" if scorer.run.config["data"]["sampling"]["frames"] is None else "clip"
-    count = len(scored.predictions)
+    count = scored.predictions["frame"].nunique()  # each has a row per face
     return f"{count} {unit}{'s' if count > 1 else ''}"
 
 

@@ -58,7 +58,9 @@ def predict(
     with shown() as progress:
         found = examiner.inspect(path, progress)
     verdict.tell(found.examination, calibration)
-    write(path, found, outputs)
+    with shown() as progress:
+        progress(1.0, "writing the report")
+        write(path, found, outputs)
     say("\n".join(f"{name}: {printable(str(place))}" for name, place in outputs.written(found.examination)))
     return found.examination
 

@@ -4,18 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from unmask.data.dataset import CropDataset
-from unmask.data.pixels import to_float
 from unmask.inference.examination import Reason
-from unmask.inference.score import Scorer
-from unmask.media.crops import Crops
+from unmask.inference.score import Score, Scorer
 from unmask.media.quality import blockiness, sharpness
 from unmask.metrics.measured import Limits
 from unmask.networks.encoded import Encoding
-from unmask.networks.layout import device_of
 from unmask.runs.measured import Measured
 
 MEASURED = 8  # maximum number of crops per face that are measured
@@ -40,16 +34,15 @@ class Look:
     distance: float | None = None
 
 
-def looks_of(scorer: Scorer, crops: Crops, samples: CropDataset, bits: float | None) -> dict[int, Look]:
+def looks_of(scored: Score, measured: Measured, bits: float | None) -> dict[int, Look]:
     """Measure each track.
 
     Args:
-        scorer: the detector.
-        crops: the crops of the file.
-        samples: the samples that the detector scores.
+        scored: the scores of the file, with the features.
+        measured: the range in which the detector was measured.
         bits: bits per pixel of the file; None if unknown.
     """
-    distances, looks = _distances(scorer, samples), dict[int, Look]()
+    crops, distances, looks = scored.crops, _distances(scored, measured), dict[int, Look]()
     for track in np.unique(crops.track).tolist():
         rows = np.flatnonzero(crops.track == track)
         some = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MEASURED)).round().astype(int))]
@@ -65,23 +58,13 @@ def looks_of(scorer: Scorer, crops: Crops, samples: CropDataset, bits: float | N
     return looks
 
 
-@torch.inference_mode()
-def _distances(scorer: Scorer, samples: CropDataset) -> dict[int, float]:
+def _distances(scored: Score, measured: Measured) -> dict[int, float]:
     """Return each track's median distance to the cloud; empty if there is no cloud or the features do not fit it."""
-    measured, network, loader = scorer.run.measured, scorer.network, scorer.run.build("data.loader")
-    if measured is None or measured.cloud is None or not isinstance(network, Encoding):
+    cloud, features = measured.cloud, scored.features
+    if cloud is None or features is None or features.shape[1] != len(cloud.mean):
         return {}
-    parts = list[NDArray[np.float32]]()
-    for start in range(0, len(samples), loader.batch_size):
-        wanted = range(start, min(start + loader.batch_size, len(samples)))
-        x = to_float(samples.pixels(wanted).to(device_of(network)), loader.image_size)
-        found = network.encode(x).float()
-        parts.append((found.mean(1) if found.ndim == 3 else found).flatten(1).cpu().numpy())
-    features = np.concatenate(parts)
-    if features.shape[1] != len(measured.cloud.mean):
-        return {}
-    distance = measured.cloud.distance(features)
-    tracks = samples.table["track"].to_numpy()
+    distance = cloud.distance(features)
+    tracks = scored.samples.table["track"].to_numpy()
     return {int(track): float(np.median(distance[tracks == track])) for track in np.unique(tracks)}
 
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from unmask.data.dataset import CropDataset
-from unmask.data.predictions import prediction_table, score_samples
+from unmask.data.predictions import prediction_table, score_and_encode, score_samples
 from unmask.data.recipe import Recipe
 from unmask.data.store import MemoryStore
 from unmask.files import printable
@@ -47,6 +47,7 @@ class Score:
         predictions: the prediction table, one row per scored frame or clip of a face.
         crops: the crops that were scored.
         samples: the scored frames or clips, one for each row of `predictions`.
+        features: the network's features of each sample [N, F]; None for a network without features.
     """
 
     probability: float
@@ -57,6 +58,7 @@ class Score:
     predictions: pd.DataFrame = field(repr=False)
     crops: Crops = field(repr=False)
     samples: CropDataset = field(repr=False)
+    features: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
 class Scorer:
@@ -117,7 +119,7 @@ class Scorer:
         """
         calibrated = self.run.calibration(calibration)
         samples = self.samples(crops)
-        predictions = self._predictions(samples)
+        predictions, features = self._predictions(samples)
         found = detection.videos(predictions).iloc[0]
         logit, cut = float(found["score"]), self.thresholds["video"]
         return Score(
@@ -129,6 +131,7 @@ class Scorer:
             predictions=predictions,
             crops=crops,
             samples=samples,
+            features=features,
         )
 
     def samples(self, crops: Crops) -> CropDataset:
@@ -140,13 +143,17 @@ class Scorer:
         """Return the sorted numbers of the frames that the detector reads from these crops."""
         return np.unique(crops.frame[self.samples(crops).positions()])
 
-    def _predictions(self, samples: CropDataset) -> pd.DataFrame:
-        """Return the prediction table of one file, with one row per sample."""
-        run = self.run
-        logit = score_samples(self.network, samples, run.build("data.loader"), run.kind == "segmenter")
+    def _predictions(self, samples: CropDataset) -> tuple[pd.DataFrame, NDArray[np.float32] | None]:
+        """Return the prediction table of one file, with one row per sample, and the features of the samples."""
+        run, loader = self.run, self.run.build("data.loader")
+        if run.kind == "segmenter":
+            logit, features = score_samples(self.network, samples, loader, True), None
+        else:
+            logit, features = score_and_encode(self.network, samples, loader)
         require_finite(logit, f"run={run.folder}: the scores of this file with the weights {run.checkpoint}", RETRAIN)
         members = samples.store.items.assign(dataset="file")
-        return prediction_table(samples.table, members, "none", torch.arange(len(samples)), logit)
+        table = prediction_table(samples.table, members, "none", torch.arange(len(samples)), logit)
+        return table, None if features is None else features.numpy()
 
 
 def _of_file(recipe: Recipe, path: Path) -> Crops:

@@ -1,8 +1,10 @@
 """Print the examination of a file: the answer, its reasons, the scores, the limits of the answer, and marks."""
 
+import textwrap
 from collections.abc import Sequence
 
-from unmask.console import say
+from unmask.console import console
+from unmask.console import say as say_verbatim
 from unmask.files import printable
 from unmask.inference.caveats import DEMO
 from unmask.inference.examination import Answer, Examination, Model, Person
@@ -19,6 +21,22 @@ MEANING = {
     Answer.INCONCLUSIVE: "the scores of this file cannot be relied on:",
     Answer.CANNOT_ANALYSE: "the file was not scored:",
 }
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Print text; on a terminal, its lines are wrapped between words."""
+    say_verbatim(wrapped(text, console.width) if console.is_terminal else text, style)
+
+
+def wrapped(text: str, width: int) -> str:
+    """Wrap lines at `width` characters, between words; the rest of a line is indented like its beginning."""
+    lines = []
+    for line in text.split("\n"):
+        indent = len(line) - len(line.lstrip()) + 2
+        lines += textwrap.wrap(
+            line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        ) or [""]
+    return "\n".join(lines)
 
 
 def tell(examination: Examination, calibration: str) -> None:

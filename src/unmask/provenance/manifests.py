@@ -40,11 +40,13 @@ def read_manifest(path: Path) -> list[str]:
     c2pa = import_module("c2pa")
     try:
         context = c2pa.Context(c2pa.Settings.from_dict(SETTINGS))
-        reader = c2pa.Reader.try_create(str(path), context=context)
-        if reader is None:
-            return []
-        with reader:
-            return [sentence(json.loads(reader.json()))]
+        # Given a path, c2pa-python reads the system's list of file types, which a confined process cannot read.
+        with path.open("rb") as stream:
+            reader = c2pa.Reader.try_create(path.suffix.removeprefix("."), stream, context=context)
+            if reader is None:
+                return []
+            with reader:
+                return [sentence(json.loads(reader.json()))]
     except (c2pa.C2paError, OSError, ValueError, KeyError, TypeError) as error:
         kind = type(error).__name__
         # A format that C2PA does not support has no manifest.

@@ -59,6 +59,7 @@ class ScoredMoment(Model):
     time: float | None = Field(description="s from the start; null if unknown")
     frame: int = Field(description="number of the frame")
     score: float | None = Field(description="probability by the first run, in [0, 1], not calibrated")
+    area: float | None = Field(description="share of the crop that a localising run predicts as manipulated, in [0, 1]")
     pictures: list[Kind] = Field(description="kinds available at `GET /jobs/{id}/people/{number}/{moment}/{kind}`")
 
 

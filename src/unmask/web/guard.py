@@ -19,6 +19,7 @@ from unmask.web.limits import OVERHEAD
 log = logging.getLogger("unmask.web")
 OPEN = ("/", "/health")  # readable without a token, because they reveal nothing about the content of files
 STATIC = "/static/"
+REQUESTS = 400  # maximum number of requests at a time, including streams of events
 BODY = "unmask.body"  # key of the upload's `Body` in the scope
 PAGE = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -52,10 +53,14 @@ class Guard:
             server through a DNS name of its own.
         token: the token that `Authorization: Bearer` must contain; None for no token.
         gauges: where requests are counted.
+        most: maximum number of requests at a time; above it, the answer is 503.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Sequence[str], token: str | None, gauges: Gauges) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: Sequence[str], token: str | None, gauges: Gauges, most: int = REQUESTS
+    ) -> None:
         self.app, self.hosts, self.token, self.gauges = app, {host.lower() for host in hosts}, token, gauges
+        self.most, self._running = most, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request or pass it on, add the headers, and log route, status and time."""
@@ -73,16 +78,21 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
+        self._running += 1
         try:
             refusal = self._refusal(scope)
             await (refusal or self.app)(scope, receive, send_safely)
         finally:
+            self._running -= 1
             found = scope.get("route")
             route = found.path if isinstance(found, Route | Mount) else "other"
             self.gauges.requests.labels(scope["method"] if route != "other" else "other", route, str(status)).inc()
             log.info("%s %s %d %.0f ms", scope["method"], route, status, 1000 * (time.monotonic() - began))
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
+        if self._running > self.most:
+            message = "The server handles too many requests at the moment. Please try again later."
+            return respond(503, Problem(code="busy", message=message, retry_after=5))
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
         if "*" not in self.hosts and _name(host) not in self.hosts:

@@ -20,7 +20,9 @@ from unmask.web.uploads import Spool
 
 TOKEN = "UNMASK_TOKEN"
 SHORTEST = 16  # minimum number of characters of a token
-CONNECTIONS = 500  # maximum number of open connections; above it, uvicorn itself answers with the status 503
+# Maximum number of open connections, also idle ones; above it, uvicorn itself answers with the status 503 and without
+# Retry-After. It is higher than `guard.REQUESTS`, so that busy clients get an answer of the usual form.
+CONNECTIONS = 500
 
 
 @dataclass(frozen=True)
