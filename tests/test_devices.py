@@ -42,3 +42,29 @@ def test_a_sweep_of_two_runs_on_two_processes(workplace, arguments):
     assert len(folders) == 2 and all((folder / "metrics.json").is_file() for folder in folders)
     for folder in folders:
         assert pd.read_csv(folder / "metrics.csv")["val/loss"].notna().any()
+
+
+def test_the_range_of_two_processes_is_that_of_one(workplace, demo_root):
+    """With self-blended images, which are the fakes of the validation split in place of forgeries.
+
+    Only the limits are compared, which depend on the data alone. The distance depends on the weights, which differ
+    between one and two processes, because batch norm uses the statistics of the samples of a process.
+    """
+    given = ["experiment=demo_celebdf/sbi", f"data.root={demo_root}", *QUICK, "report=false", "latency=false"]
+    given += ["data.split.val_fraction=0.5", "trainer.accelerator=cpu"]
+    given = list({text.partition("=")[0]: text for text in given}.values())  # the command takes each key once
+    found = []
+    for count in (1, 2):
+        name = f"range_{count}"
+        command = [sys.executable, "-m", "unmask", "train", *given, f"name={name}", f"trainer.devices={count}"]
+        command += ["trainer.strategy=ddp"] * (count > 1)
+        done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder,) = (workplace / "outputs" / name).iterdir()
+        found.append(Run(folder))
+    one, two = (run.measured for run in found)
+    validation = found[0].predictions("val")
+    assert one.faces == len(validation.groupby(["item", "track"])) >= 8
+    assert validation["item"].str.contains("#").any(), "self-blended images"
+    assert two.limits == one.limits and two.faces == one.faces
+    assert one.distance > 0 and two.distance > 0
