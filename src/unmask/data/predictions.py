@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
 from unmask.data.pixels import to_float
-from unmask.networks.layout import device_of, of_pictures
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from unmask.data.dataset import CropDataset
     from unmask.data.loader import Loader
 
@@ -18,7 +18,18 @@ COLUMNS = ("item", "track", "frame", "time", "label", "method")  # columns taken
 
 
 def prediction_table(
-    samples: pd.DataFrame, members: pd.DataFrame, split: str, index: Tensor, logit: Tensor
+    samples: pd.DataFrame, members: pd.DataFrame, split: str, index: "Tensor", logit: "Tensor"
+) -> pd.DataFrame:
+    """Return the prediction table of logits [N] that were computed with PyTorch; see `table_of`."""
+    return table_of(samples, members, split, index.cpu().numpy(), logit.float().cpu().numpy())
+
+
+def table_of(
+    samples: pd.DataFrame,
+    members: pd.DataFrame,
+    split: str,
+    index: NDArray[np.int64],
+    logit: NDArray[np.float32],
 ) -> pd.DataFrame:
     """Return one row per scored sample, and one row with a null logit for each item without scored samples.
 
@@ -35,9 +46,9 @@ def prediction_table(
     Raises:
         ValueError: a logit is NaN or infinite; the message names an item with such a logit.
     """
-    first = np.unique(index.cpu().numpy(), return_index=True)[1]
-    rows = samples.iloc[index.cpu().numpy()[first]].reset_index(drop=True)
-    rows = rows.assign(logit=logit.float().cpu().numpy().astype(np.float64)[first])
+    first = np.unique(index, return_index=True)[1]
+    rows = samples.iloc[index[first]].reset_index(drop=True)
+    rows = rows.assign(logit=logit.astype(np.float64)[first])
     _require_finite(rows, split)
     named = pd.concat([samples[["item", "label", "method"]].drop_duplicates(), members[["item", "label", "method"]]])
     named = named.drop_duplicates("item")
@@ -48,8 +59,7 @@ def prediction_table(
     return rows.assign(dataset=_datasets(rows, members), split=split)
 
 
-@torch.inference_mode()
-def score_samples(network: nn.Module, samples: "CropDataset", loader: "Loader", localises: bool) -> Tensor:
+def score_samples(network: "nn.Module", samples: "CropDataset", loader: "Loader", localises: bool) -> "Tensor":
     """Compute the logits of samples as in evaluation, but without a Trainer; return them on the CPU [N].
 
     Args:
@@ -58,18 +68,23 @@ def score_samples(network: nn.Module, samples: "CropDataset", loader: "Loader", 
         loader: only the sizes of batches and of the network's input are used.
         localises: whether the network returns pixel logits [B, 1, H, W], which `of_pictures` reduces to [B].
     """
+    import torch  # not needed to make a table of known logits
+
+    from unmask.networks.layout import device_of, of_pictures
+
     device = device_of(network)
     logits = []
-    for start in range(0, len(samples), loader.batch_size):
-        wanted = range(start, min(start + loader.batch_size, len(samples)))
-        found = network(to_float(samples.pixels(wanted).to(device), loader.image_size)).float()
-        logits.append((of_pictures(found) if localises else found).cpu())
+    with torch.inference_mode():
+        for start in range(0, len(samples), loader.batch_size):
+            wanted = range(start, min(start + loader.batch_size, len(samples)))
+            found = network(to_float(samples.pixels(wanted).to(device), loader.image_size)).float()
+            logits.append((of_pictures(found) if localises else found).cpu())
     return torch.cat(logits) if logits else torch.zeros(0)
 
 
 def empty_table(samples: pd.DataFrame, members: pd.DataFrame, split: str) -> pd.DataFrame:
     """Return the prediction table of a split in which no item could be prepared: each item has a null logit."""
-    return prediction_table(samples, members, split, torch.zeros(0, dtype=torch.long), torch.zeros(0))
+    return table_of(samples, members, split, np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
 def _datasets(rows: pd.DataFrame, members: pd.DataFrame) -> "pd.Series[str]":

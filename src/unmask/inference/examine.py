@@ -86,7 +86,7 @@ class Examiner:
         first = self.scorers[0]
         progress(0.0, "reading the file")
         facts = facts_of(path)
-        about = versions(first.recipe, facts.kind == "picture")
+        about = versions(first.recipe, facts.kind == "picture", first.engine.library)
         try:
             reading = read_frames(path, first.recipe)
             facts = facts_read(facts, reading, first.recipe)

@@ -4,18 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from unmask.data.dataset import CropDataset
-from unmask.data.pixels import to_float
 from unmask.inference.examination import Reason
 from unmask.inference.score import Scorer
 from unmask.media.crops import Crops
 from unmask.media.quality import blockiness, sharpness
 from unmask.metrics.measured import Limits
-from unmask.networks.encoded import Encoding
-from unmask.networks.layout import device_of
 from unmask.runs.measured import Measured
 
 MEASURED = 8  # maximum number of crops per face that are measured
@@ -65,22 +60,11 @@ def looks_of(scorer: Scorer, crops: Crops, samples: CropDataset, bits: float | N
     return looks
 
 
-@torch.inference_mode()
 def _distances(scorer: Scorer, samples: CropDataset) -> dict[int, float]:
     """Return each track's median distance to the cloud; empty if there is no cloud or the features do not fit it."""
-    measured, network, loader = scorer.run.measured, scorer.network, scorer.run.build("data.loader")
-    if measured is None or measured.cloud is None or not isinstance(network, Encoding):
+    distance = scorer.engine.distances(samples)
+    if distance is None:
         return {}
-    parts = list[NDArray[np.float32]]()
-    for start in range(0, len(samples), loader.batch_size):
-        wanted = range(start, min(start + loader.batch_size, len(samples)))
-        x = to_float(samples.pixels(wanted).to(device_of(network)), loader.image_size)
-        found = network.encode(x).float()
-        parts.append((found.mean(1) if found.ndim == 3 else found).flatten(1).cpu().numpy())
-    features = np.concatenate(parts)
-    if features.shape[1] != len(measured.cloud.mean):
-        return {}
-    distance = measured.cloud.distance(features)
     tracks = samples.table["track"].to_numpy()
     return {int(track): float(np.median(distance[tracks == track])) for track in np.unique(tracks)}
 
@@ -152,7 +136,7 @@ def untested(scorer: Scorer) -> Sequence[str]:
             "whether this file is like the data on which the detector was measured. To store the range, train the run "
             "again (rerun=true); this needs at least 8 validation items.",
         )
-    if measured.cloud is None or not isinstance(scorer.network, Encoding):
+    if not scorer.engine.has_features:
         return (
             "This network gives no features, so only size, sharpness and compression of the file were compared with "
             "the data on which the detector was measured.",

@@ -6,24 +6,32 @@ No training code is imported, so that a program that scores one file starts fast
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import nn
 
 from unmask.data.dataset import CropDataset
-from unmask.data.predictions import prediction_table, score_samples
+from unmask.data.predictions import table_of
 from unmask.data.recipe import Recipe
 from unmask.data.store import MemoryStore
 from unmask.files import printable
+from unmask.inference.engine import Engine, OnnxEngine
 from unmask.media.crops import Crops
+from unmask.media.find import FaceFinder
 from unmask.media.indices import burst_indices
 from unmask.media.kinds import Frames, MediaError
+from unmask.media.mtcnn import FOLDER, Mtcnn
+from unmask.media.pictures import WholePictures
+from unmask.media.recipe import FaceCrops
 from unmask.metrics import detection
+from unmask.runs.exported import ExportedRun
 from unmask.runs.figures import require_finite
 from unmask.runs.run import Run
+
+if TYPE_CHECKING:
+    from torch import nn
 
 RETRAIN = (
     "the training diverged or the folder is damaged: use another run, or train again (rerun=true) with a lower "
@@ -62,13 +70,15 @@ class Score:
 class Scorer:
     """A trained detector that scores files and arrays.
 
-    The weights are read at the first score. `network` is on the CPU; `scorer.network.to("cuda")` moves it.
+    The weights are read at the first score. `network` is on the CPU; `scorer.network.to("cuda")` moves it. An exported
+    file is scored by onnxruntime, without PyTorch; it has no `network`.
 
     Args:
-        run: the run of a detector.
+        run: the run of a detector, or an exported file.
 
     Raises:
-        RunError: the run is not the finished run of a detector with weights.
+        RunError: the run is not the finished run of a detector with weights, or the file is damaged.
+        ValueError: the face detector of an exported file is missing.
     """
 
     def __init__(self, run: Run) -> None:
@@ -77,9 +87,20 @@ class Scorer:
         self.thresholds = run.score_thresholds  # logits, of `frame` and `video`
         recipe = run.build("data.recipe")
         self.recipe: Recipe = replace(recipe, faces="all") if recipe.option == "faces" else recipe
+        if isinstance(run, ExportedRun):
+            _equip(self.recipe, run.folder.parent / FOLDER)
 
     @cached_property
-    def network(self) -> nn.Module:
+    def engine(self) -> Engine:
+        """What computes the scores: PyTorch or, for an exported file, onnxruntime."""
+        if isinstance(self.run, ExportedRun):
+            return OnnxEngine(self.run)
+        from unmask.inference.torch_engine import TorchEngine  # imports PyTorch
+
+        return TorchEngine(self)
+
+    @cached_property
+    def network(self) -> "nn.Module":
         """The trained network, in eval mode.
 
         Raises:
@@ -143,10 +164,18 @@ class Scorer:
     def _predictions(self, samples: CropDataset) -> pd.DataFrame:
         """Return the prediction table of one file, with one row per sample."""
         run = self.run
-        logit = score_samples(self.network, samples, run.build("data.loader"), run.kind == "segmenter")
+        logit = self.engine.logits(samples)
         require_finite(logit, f"run={run.folder}: the scores of this file with the weights {run.checkpoint}", RETRAIN)
         members = samples.store.items.assign(dataset="file")
-        return prediction_table(samples.table, members, "none", torch.arange(len(samples)), logit)
+        return table_of(samples.table, members, "none", np.arange(len(samples)), logit)
+
+
+def _equip(recipe: Recipe, folder: Path) -> None:
+    """Let a recipe find faces with the exported face detector in a folder, if it searches for faces at all."""
+    if isinstance(recipe, FaceCrops):
+        recipe.use(FaceFinder(recipe.long_side, detector=Mtcnn(folder)))
+    elif isinstance(recipe, WholePictures) and recipe.landmarks:
+        recipe.use(FaceFinder(detector=Mtcnn(folder)))
 
 
 def _of_file(recipe: Recipe, path: Path) -> Crops:
