@@ -206,7 +206,10 @@ def _composed(verb: str, overrides: tuple[str, ...]) -> DictConfig:
     config = jobs.load(verb, list(overrides))
     here = [re.sub(r"^trainer=(gpu|ddp\w*|fsdp|slurm)$", "trainer=cpu", text) for text in overrides]
     here = [re.sub(r"^(\+\+trainer\.devices)=.*", r"\1=1", text) for text in here if "compile=" not in text]
-    here = [re.sub(r"^(module\.network\.encoder\.run)=.*", rf"\1={stand_in_run()}", text) for text in here]
+    here = [
+        re.sub(r"^(module\.(?:network\.|network\.encoder\.|loss\.)run)=.*", rf"\1={stand_in_run()}", text)
+        for text in here
+    ]
     if here != list(overrides):
         config = jobs.load(verb, here)
     OmegaConf.set_struct(config, False)

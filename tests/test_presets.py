@@ -54,7 +54,9 @@ WANTED = {name: ["data.run=somewhere"] for name in ("generated", "swapped")}  # 
 
 def needed(experiment: str) -> list[str]:
     """What a preset has no default for."""
-    return [f"module.network.encoder.run={stand_in_run()}"] if experiment == "inpainting_svm/cnn_svm" else []
+    text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
+    keys = dict.fromkeys(re.findall(r"module\.[a-z.]*run(?==)", text))
+    return [f"{key}={stand_in_run()}" for key in keys]
 
 
 def test_the_walk_finds_presets():
