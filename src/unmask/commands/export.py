@@ -4,6 +4,7 @@
   unmask export run=DIR format=torch_export          a program for torch.export.load
   unmask export run=DIR format=safetensors           the weights, for a program of your own
   unmask export run=DIR out=models/meso4.onnx licence=MIT
+  unmask export run=DIR quantize=int8                8-bit integers: a smaller and faster file, compared with float32
 
 The model takes the crops of the run's recipe as they are, uint8 RGB, in batches of any size; the normalisation is part
 of it. The file also stores labels, threshold, calibration, recipe, training data, licence and the version of unmask.
@@ -20,7 +21,9 @@ from omegaconf import DictConfig
 
 from unmask.application import verb
 from unmask.config.check import resolved
-from unmask.console import quiet
+from unmask.console import quiet, say
+from unmask.export.measure import quantize_run
+from unmask.export.quantize import KINDS
 from unmask.export.run import export, tell
 from unmask.runs.run import Run
 
@@ -34,7 +37,13 @@ def main(cfg: DictConfig) -> None:
         raise ValueError("run missing: unmask export run=DIR")
     run = Run(Path(str(settings["run"])))
     out = Path(str(settings["out"])) if settings["out"] else None
-    tell(export(run, str(settings["format"]), out, str(settings["calibration"]), settings["licence"]), run)
+    how, kind = settings["quantize"], str(settings["format"])
+    if how is not None and (how not in KINDS or kind != "onnx"):
+        raise ValueError(f"quantize={how}, format={kind}: expected format=onnx and one of {', '.join(KINDS)}")
+    found = export(run, kind, out, str(settings["calibration"]), settings["licence"])
+    tell(found, run)
+    if how is not None:
+        say(str(quantize_run(run, found.path, str(how))))
 
 
 if __name__ == "__main__":

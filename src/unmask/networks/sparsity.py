@@ -15,8 +15,8 @@ LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
     """Return the trained weights of convolutions and linear layers, by name."""
-    found = {f"{name}.weight": layer.weight for name, layer in network.named_modules() if isinstance(layer, LAYERS)}
-    return {name: weight for name, weight in found.items() if weight.requires_grad}
+    layers = {f"{name}.weight" for name, layer in network.named_modules() if isinstance(layer, LAYERS)}
+    return {name: value for name, value in network.named_parameters() if name in layers and value.requires_grad}
 
 
 def magnitude_masks(weights: Mapping[str, Tensor], amount: float) -> dict[str, Tensor]:
@@ -35,7 +35,7 @@ def magnitude_masks(weights: Mapping[str, Tensor], amount: float) -> dict[str, T
     flat = torch.cat([weight.detach().abs().flatten() for weight in weights.values()])
     keep = torch.ones_like(flat, dtype=torch.bool)
     keep[flat.argsort(stable=True)[: round(amount * len(flat))]] = False
-    parts = keep.split([weight.numel() for weight in weights.values()])
+    parts = torch.split(keep, [weight.numel() for weight in weights.values()])
     return {name: part.view_as(weights[name]) for name, part in zip(weights, parts, strict=True)}
 
 

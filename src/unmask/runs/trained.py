@@ -41,7 +41,7 @@ def trained(
         RunError: the run is not a finished run of a detector, or its weights cannot be read safely.
         ValueError: the channels cannot be removed, see `prune_channels`.
     """
-    network.register_load_state_dict_pre_hook(_fit)
+    network.register_load_state_dict_pre_hook(_fit)  # type: ignore[no-untyped-call]
     if run is None:
         return network
     start = Run(Path(run))

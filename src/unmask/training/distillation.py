@@ -129,7 +129,7 @@ class Distillation(SampleLoss):
         self.labels, self.temperature, self.alpha, self.beta = labels, temperature, alpha, beta
         self.teachers = [Teacher(folder) for folder in folders]
         self.uses_features = beta > 0
-        self.projection = nn.Linear(*projection) if projection is not None else None
+        self.projection = nn.Linear(projection[0], projection[1]) if projection is not None else None
 
     def forward(self, logit: Tensor, label: Tensor) -> Tensor:
         """Compute the loss of the labels -> scalar."""
