@@ -230,7 +230,7 @@ def test_a_student_is_trained_and_evaluated_without_its_teacher(trained_runs, wo
     hidden = teacher.folder.rename(teacher.folder.with_name("hidden"))
     try:
         before = run.predictions("test")
-        unmask("evaluate", f"run={run.folder}", f"data.root={demo_root}", "trainer=cpu", cwd=workplace)
+        unmask("evaluate", f"run={run.folder}", "trainer=cpu", cwd=workplace)
         after = run.predictions("test")
     finally:
         hidden.rename(teacher.folder)

@@ -193,7 +193,7 @@ def test_a_pruned_run_is_trained_evaluated_and_pruned_again(workplace, demo_root
     (half,) = (workplace / "outputs" / "half").iterdir()
     hidden = dense.rename(dense.with_name("hidden"))
     before = Run(half).predictions("test")
-    unmask("evaluate", f"run={half}", f"data.root={demo_root}", "trainer=cpu", cwd=workplace)
+    unmask("evaluate", f"run={half}", "trainer=cpu", cwd=workplace)
     np.testing.assert_allclose(Run(half).predictions("test")["logit"], before["logit"], atol=1e-4)
     assert Run(half).metrics["parameters"] < 0.6 * Run(hidden).metrics["parameters"]
     unmask("train", *given, f"module.network.run={half}", "name=quarter", cwd=workplace)

@@ -126,9 +126,8 @@ def _videos(samples: CropDataset, path: Path) -> pd.DataFrame:
         logits_of(path, np.asarray(samples.pixels(range(at, min(at + AT_ONCE, len(samples))))))
         for at in range(0, len(samples), AT_ONCE)
     ]
-    table = samples.table[list(COLUMNS)].assign(
-        logit=np.concatenate(logits).astype(np.float64), dataset="", split="test"
-    )
+    logit = np.concatenate(logits).astype(np.float64)
+    table = samples.table[list(COLUMNS)].assign(logit=logit, dataset="", split="test")
     return detection.videos(table).dropna(subset=["score"]).sort_values("item")
 
 
