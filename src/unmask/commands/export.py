@@ -5,6 +5,7 @@
   unmask export run=DIR format=safetensors           the weights, for a program of your own
   unmask export run=DIR out=models/meso4.onnx licence=MIT
   unmask export run=DIR quantize=int8                8-bit integers: a smaller and faster file, compared with float32
+  unmask export run=DIR quantize=int8 score=true     score the file instead: accuracy, robustness, size, speed, memory
 
 The model takes the crops of the run's recipe as they are, uint8 RGB, in batches of any size; the normalisation is part
 of it. The file also stores labels, threshold, calibration, recipe, training data, licence and the version of unmask.
@@ -20,6 +21,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from unmask.application import verb
+from unmask.config.build import build
 from unmask.config.check import resolved
 from unmask.console import quiet, say
 from unmask.export.measure import quantize_run
@@ -35,11 +37,15 @@ def main(cfg: DictConfig) -> None:
     settings = resolved(cfg)
     if settings["run"] is None:
         raise ValueError("run missing: unmask export run=DIR")
-    run = Run(Path(str(settings["run"])))
-    out = Path(str(settings["out"])) if settings["out"] else None
-    how, kind = settings["quantize"], str(settings["format"])
+    run, how, kind = Run(Path(str(settings["run"]))), settings["quantize"], str(settings["format"])
     if how is not None and (how not in KINDS or kind != "onnx"):
         raise ValueError(f"quantize={how}, format={kind}: expected format=onnx and one of {', '.join(KINDS)}")
+    if settings["score"]:
+        from unmask.export.variant import score_variant  # imported here, because it needs PyTorch Lightning
+
+        say(f"scores: {score_variant(run, how, build(settings['suite']))}")
+        return
+    out = Path(str(settings["out"])) if settings["out"] else None
     found = export(run, kind, out, str(settings["calibration"]), settings["licence"])
     tell(found, run)
     if how is not None:

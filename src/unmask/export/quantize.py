@@ -7,8 +7,8 @@ each layer is quantized alone to measure how far it moves the logits, and the mo
 logits of the whole network are close enough.
 
 `dynamic` quantizes the weights of linear layers and LSTMs, and measures the ranges of activations at run time. It is
-for LSTMs and transformers, and needs no crops. `fp16` and `bf16` only store the weights in 16 bits. They are converted to
-float32 when the file is opened, so the file is half as large, but not faster.
+for LSTMs and transformers, and needs no crops. `fp16` and `bf16` only store the weights in 16 bits. They are
+converted to float32 when the file is opened, so the file is half as large, but not faster.
 
 What is computed before the network (conversion and resizing of pixels) and after it (calibration) stays in float.
 """

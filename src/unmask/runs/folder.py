@@ -9,6 +9,7 @@ from unmask.data.duplicates import DUPLICATES
 from unmask.files import remove_made
 from unmask.runs.measured import CLOUD
 
+EXPORTS = "exports"  # folder in a run with the scores of its exported files
 GENERATION = "generation.json"  # metrics of samples or swaps, which `unmask evaluate` writes
 LOG = "train.log"  # Hydra's log: one line per epoch, and all messages of the run
 HYDRA = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", LOG)

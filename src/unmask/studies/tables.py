@@ -119,7 +119,9 @@ def _outcomes(
     for job in jobs:
         if job.row is not row:
             continue
-        report = _gather(Run(job.folder), resamples) if job.finished else None
+        place = needs.exported(job.folder, row.export)
+        done = job.finished and (place / "metrics.json").is_file()
+        report = _gather(Run(place), resamples) if done else None
         others = {test: needs.scored(job.folder, job.config, given) for test, given in table.tests.items()}
         yield table_spec.Outcome(
             job.seed,
@@ -152,6 +154,8 @@ def fill(table: table_spec.Table, jobs: list[Job], launch: Launch | None = None)
         generated = [column.metric for column in table.columns if column.level == GENERATED]
         if generated and not at:
             at = needs.measure(job.folder, generated)
+        if job.row.export and not at:
+            at = needs.export(job.folder, job.row.export)
         for given in table.tests.values() if not at else ():
             at = at or needs.score(job.folder, job.config, given)
         failed += [f"{job.name}: {at}"] if at else []
