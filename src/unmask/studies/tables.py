@@ -98,7 +98,8 @@ def _jobs(table: table_spec.Table, extra: list[str]) -> list[Job]:
 
 
 def _job(row: table_spec.Row, seed: int, extra: list[str]) -> Job:
-    before = [_job(table_spec.Row(f"{row.name}, {name}", name), seed, extra) for name in row.runs.values()]
+    root = tuple(text for text in row.overrides if _key(text) == "data.root")  # the same data; it is not part of the ID
+    before = [_job(table_spec.Row(f"{row.name}, {name}", name, root), seed, extra) for name in row.runs.values()]
     runs = [f"{key}={one.folder}" for key, one in zip(row.runs, before, strict=True)]
     arguments = [*arguments_of(row, seed, extra), *runs]
     try:
