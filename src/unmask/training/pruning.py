@@ -1,11 +1,10 @@
 """A callback that prunes weights by magnitude during training, at once or gradually."""
 
-from typing import Any
-
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 
+from unmask.config import Settings
 from unmask.networks.sparsity import cubic, magnitude_masks, prunable
 from unmask.training.evaluation import planned_steps
 from unmask.training.module import Module
@@ -48,7 +47,7 @@ class MagnitudePruning(Callback):
             self._prune(trainer, pl_module, self.amount)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Enlarge the masks if it is time, and set masked weights to zero."""
         total = max(planned_steps(trainer), 1)
@@ -74,11 +73,11 @@ class MagnitudePruning(Callback):
     def _weights(self, pl_module: LightningModule) -> dict[str, torch.nn.Parameter]:
         return prunable(pl_module.trained if isinstance(pl_module, Module) else pl_module)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Settings:
         """Return the masks and the share of zeros."""
         return {"masks": self.masks, "reached": self.reached}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Settings) -> None:
         """Restore the masks and the share of zeros."""
         self.masks, self.reached = dict(state_dict["masks"]), float(state_dict["reached"])
 
