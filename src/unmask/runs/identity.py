@@ -87,7 +87,7 @@ def _weights(run: object) -> object:
     """Return the hash of a run's weights, or a list of hashes; a path without weights, which is an error, stays."""
     if isinstance(run, list):
         return [_weights(one) for one in run]
-    from unmask.runs.checkpoints import best_of  # imported here, because most configs name no run
+    from unmask.runs.folder import best_of  # imported here, because most configs name no run
 
     path = best_of(Path(str(run)))
     return file_hash(path) if path.is_file() else run
