@@ -42,8 +42,7 @@ COST = """
 import json, resource, statistics, sys, time
 import numpy as np, onnxruntime
 path, shape, threads, batches = sys.argv[1], *map(json.loads, sys.argv[2:])
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-before, found = peak(), {}
+found = {}
 for count in threads:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = count, 3
@@ -57,7 +56,8 @@ for count in threads:
             opened.run(None, {"pixels": pixels})
             took.append(1000 * (time.perf_counter() - start) / batch)
         found[f"{count}_{batch}"] = statistics.median(took)
-print(json.dumps({"milliseconds": found, "memory": peak() - before}))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"milliseconds": found, "memory": peak / (1e6 if sys.platform == "darwin" else 1e3)}))
 """
 
 
@@ -104,7 +104,8 @@ def score_variant(run: Run, how: str | None, suite: Suite | None) -> Path:
     if not path.is_file():
         _export(run, how, path)
     data = data_of(run)
-    data.loader = replace(data.loader, image_size=data.recipe.crop_size)  # the file itself resizes the pixels
+    side = run.build("data.recipe").crop_size
+    data.loader = replace(data.loader, image_size=side)  # the file itself resizes the pixels
     data.setup("fit")
     data.setup("test")
     network = OnnxNetwork(path).eval()
@@ -113,7 +114,7 @@ def score_variant(run: Run, how: str | None, suite: Suite | None) -> Path:
         run_with_progress(suite, Detection(network, False, data, path), "test", out)
     (out / ".hydra").mkdir(exist_ok=True)
     replace_file(out / ".hydra" / "config.yaml", (run.folder / ".hydra" / "config.yaml").read_bytes())
-    write_json(out / "metrics.json", run.metrics | figures | {"exported": _cost(path, data), "latency": None})
+    write_json(out / "metrics.json", run.metrics | figures | {"exported": _cost(path, data, side), "latency": None})
     return out
 
 
@@ -144,10 +145,13 @@ def _score(network: nn.Module, data: DataModule, run: Run, split: str, out: Path
     return figures
 
 
-def _cost(path: Path, data: DataModule) -> dict[str, object]:
-    """Return the size of a file in MB, its durations per sample by `THREADS_BATCH` in ms, and its memory in MB."""
+def _cost(path: Path, data: DataModule, side: int) -> dict[str, object]:
+    """Return the size of a file in MB, its durations per sample by `THREADS_BATCH` in ms, and the peak memory in MB.
+
+    The memory is that of a process that runs the file, onnxruntime included.
+    """
     clip = () if data.sampling.frames is None else (data.sampling.frames,)
-    given = [[*clip, 3, data.recipe.crop_size, data.recipe.crop_size], THREADS, BATCHES]
+    given = [[*clip, 3, side, side], THREADS, BATCHES]
     line = [sys.executable, "-c", COST, str(path), *map(json.dumps, given)]
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     measured: dict[str, object] = json.loads(done.stdout)
