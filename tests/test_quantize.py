@@ -12,7 +12,7 @@ from torch import nn
 
 from unmask.export import quantize
 from unmask.export.check import ExportError
-from unmask.export.measure import Measured, _times
+from unmask.export.measure import Measured, paired_times
 from unmask.export.onnx import export_onnx, session
 from unmask.export.quantize import Quantized, logits_of, quantize_file
 from unmask.export.wrapped import Parts, Wrapped
@@ -173,7 +173,7 @@ def test_the_words_of_a_comparison():
 
 
 def test_equal_files_are_equally_fast(exported):
-    times = _times(exported, exported, pictures(1))
+    times = paired_times(exported, exported, pictures(1))
     assert times.shape == (30, 2) and 0.3 < np.median(times[:, 0] / times[:, 1]) < 3
     assert json.loads(json.dumps(times[0].tolist())) == times[0].tolist()
     assert len(session(exported)(pictures(1))) == 2

@@ -93,7 +93,7 @@ def measure(run: Run, first: Path, second: Path, sample: NDArray[np.uint8]) -> M
         second: the other file.
         sample: one sample, uint8 [1, 3, S, S] or [1, T, 3, S, S], for the timing.
     """
-    times = _times(first, second, sample)
+    times = paired_times(first, second, sample)
     ratios = times[:, 0] / times[:, 1]
     middle, low, high = (float(np.quantile(ratios, share)) for share in (0.5, 0.25, 0.75))
     before, after = (float(1000 * np.median(column)) for column in times.T)
@@ -131,7 +131,7 @@ def _videos(samples: CropDataset, path: Path) -> pd.DataFrame:
     return detection.videos(table).dropna(subset=["score"]).sort_values("item")
 
 
-def _times(first: Path, second: Path, sample: NDArray[np.uint8]) -> NDArray[np.float64]:
+def paired_times(first: Path, second: Path, sample: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the durations [PAIRS, 2] of alternating passes, so that other load affects both files alike."""
     runs, times = [session(path) for path in (first, second)], np.zeros((PAIRS, 2))
     for run in runs:
