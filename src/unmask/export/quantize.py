@@ -227,7 +227,8 @@ def _store_short(model: "onnx.ModelProto", out: Path, how: str) -> Quantized:
         if value.data_type != onnx.TensorProto.FLOAT or not value.name.startswith("network."):
             continue
         array, name = onnx.numpy_helper.to_array(value), value.name
-        short = array.astype(kind)
+        with np.errstate(over="ignore"):  # checked below
+            short = array.astype(kind)
         if not np.isfinite(short.astype(np.float32)).all():
             raise ExportError(f"quantize={how}: a value of {name} is too large for 16 bits; choose quantize=bf16")
         value.CopyFrom(onnx.helper.make_tensor(f"{name}_{how}", number, array.shape, short.tobytes(), raw=True))
