@@ -152,7 +152,8 @@ def check_command(words: tuple[str, ...], more: list[str]) -> None:
         _check_list(arguments)
     elif verb == "predict":
         typed = predict.typed(given)
-        assert set(typed) <= set(predict.KEYS) and {"path", "run"} <= set(typed), f"predict takes {predict.KEYS}"
+        assert len({"run", "model"} & set(typed)) == 1, "predict takes either run or model"
+        assert set(typed) <= set(predict.KEYS) and "path" in typed, f"predict takes {predict.KEYS}"
     else:
         for overrides in jobs_of(given):
             _check_verb(verb, overrides, more)
@@ -214,7 +215,10 @@ def _composed(verb: str, overrides: tuple[str, ...]) -> DictConfig:
     config = jobs.load(verb, list(overrides))
     here = [re.sub(r"^trainer=(gpu|ddp\w*|fsdp|slurm)$", "trainer=cpu", text) for text in overrides]
     here = [re.sub(r"^(\+\+trainer\.devices)=.*", r"\1=1", text) for text in here if "compile=" not in text]
-    here = [re.sub(r"^(module\.network\.encoder\.run)=.*", rf"\1={stand_in_run()}", text) for text in here]
+    here = [
+        re.sub(r"^(module\.(?:network\.|network\.encoder\.|loss\.)run)=.*", rf"\1={stand_in_run()}", text)
+        for text in here
+    ]
     if here != list(overrides):
         config = jobs.load(verb, here)
     OmegaConf.set_struct(config, False)

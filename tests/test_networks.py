@@ -23,7 +23,9 @@ from unmask.networks.meso import Meso4, MesoInception4
 from unmask.networks.weights import WeightsNotFound, read_state_dict
 
 CONF = Path(__file__).parents[1] / "conf"
-NETWORKS = sorted(path.stem for path in CONF.glob("module/network/*.yaml"))
+NETWORKS = sorted(
+    path.stem for path in CONF.glob("module/network/*.yaml") if path.stem != "trained"
+)  # see test_pruning
 ENCODERS = sorted(
     path.stem for path in CONF.glob("module/network/encoder/*.yaml") if path.stem != "run"
 )  # see test_svm

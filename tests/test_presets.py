@@ -50,11 +50,14 @@ MEASURED = re.compile(r"\b[01]\.\d{2,3}\b|\d\.\d (%|dB)")
 FIGURE = re.compile(rf"{MEASURED.pattern}|no published figure|no figures|not run")
 OFFLINE = ["paths.out=out", "frames=4", "data.root=somewhere"]
 WANTED = {name: ["data.run=somewhere"] for name in ("generated", "swapped")}  # what an option has no default for
+RUNS = {"trained": ["module.network.run"], "distillation": ["module.loss.run"]}  # keys that name a finished run
 
 
 def needed(experiment: str) -> list[str]:
     """What a preset has no default for."""
-    return [f"module.network.encoder.run={stand_in_run()}"] if experiment == "inpainting_svm/cnn_svm" else []
+    text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
+    keys = dict.fromkeys(re.findall(r"module\.[a-z.]*run(?==)", text))
+    return [f"{key}={stand_in_run()}" for key in keys]
 
 
 def test_the_walk_finds_presets():
@@ -92,7 +95,8 @@ def test_a_preset_builds_without_a_download(experiment):
 @pytest.mark.slow
 @pytest.mark.parametrize("group,option", OPTIONS)
 def test_every_option_composes_and_is_valid(group, option):
-    validate(compose("train", [f"{group}={option}", *OFFLINE, *WANTED.get(option, [])]))
+    runs = [f"{key}={stand_in_run()}" for key in RUNS.get(option, [])]
+    validate(compose("train", [f"{group}={option}", *OFFLINE, *WANTED.get(option, []), *runs]))
 
 
 @pytest.mark.slow

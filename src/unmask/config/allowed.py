@@ -43,6 +43,7 @@ FUNCTIONS = (  # an entry for a module allows all of its functions
     "unmask.networks.video_transformers.timesformer",
     "unmask.networks.video_transformers.videomae",
     "unmask.networks.video_transformers.vivit",
+    "unmask.runs.trained.trained",
     "unmask.training.schedules",
 )
 ALLOWED = (*OURS, *THEIRS, *TRAINING)

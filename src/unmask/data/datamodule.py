@@ -32,7 +32,8 @@ from unmask.data.predictions import empty_table, prediction_table
 from unmask.data.prepared import members
 from unmask.data.protocol import Description, describe
 from unmask.data.recipe import Recipe
-from unmask.data.sampling import CountedSampler, FixedSampler, ResumableLoader, draw_seed
+from unmask.data.samplers import CountedSampler, FixedSampler, ResumableLoader
+from unmask.data.sampling import draw_seed
 from unmask.data.source import Source
 from unmask.data.split import Split
 from unmask.media.crops import Crops
@@ -238,7 +239,7 @@ class DataModule(LightningDataModule):
             sampler, order = FixedSampler, order or (lambda rng: rng.permutation(len(data)))
         workers, each = self.loader.num_workers, -(-self.loader.batch_size // world)  # training checks that it is exact
         return ResumableLoader(
-            data,
+            data,  # type: ignore[arg-type]  # it has what a loader needs, but not the base class, which is in PyTorch
             batch_size=each,
             sampler=sampler(len(data), self.loader.seed, order, unit, rank, world, each),
             num_workers=workers,

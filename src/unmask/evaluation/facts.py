@@ -8,6 +8,7 @@ from unmask.metrics import detection
 from unmask.metrics.calibrate import fit_all
 from unmask.networks.flops import count_flops
 from unmask.networks.latency import measure_latency
+from unmask.networks.sparsity import sparsity
 from unmask.training.module import Module
 
 DETECTORS = ("detector", "segmenter")  # kinds of modules whose latency is measured
@@ -24,7 +25,9 @@ def detector_facts(module: Module, data: DataModule, validation: pd.DataFrame | 
     shown = {level: float(detection.probability(cut)) for level, cut in cuts.items()}
     scored = detection.videos(validation).dropna(subset=["score"])
     maps = fit_all(scored["score"], scored["label"])
-    return {"thresholds": shown, "score_thresholds": cuts, "calibration": maps, "flops": _flops(module, data)}
+    zeros = sparsity(module.trained)
+    pruned = {"sparsity": zeros} if zeros else {}
+    return {"thresholds": shown, "score_thresholds": cuts, "calibration": maps, "flops": _flops(module, data)} | pruned
 
 
 def _flops(module: Module, data: DataModule) -> int | None:

@@ -16,8 +16,10 @@ from unmask.data.datamodule import DataModule
 from unmask.data.features import Encoding
 from unmask.metrics import detection
 from unmask.networks.encoded import EncodedNetwork
+from unmask.networks.encoded import Encoding as Encodes
 from unmask.networks.layout import use_channels_last
 from unmask.training.evaluation import Results, curves, planned_steps
+from unmask.training.losses import Outputs, SampleLoss
 from unmask.training.module import Batch, Module
 
 FEATURES = ("auto", "exact", "off")
@@ -31,7 +33,7 @@ class Detector(Module):
 
     Args:
         network: x [B, 3, H, W] or [B, T, 3, H, W] in [0, 1] -> logit [B]; positive means fake.
-        loss: (logit [B], label [B] float) -> scalar.
+        loss: (logit [B], label [B] float) -> scalar; or a `SampleLoss`, which also depends on the samples.
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total steps) -> schedule, stepped every batch.
         monitor: the metric that selects the best checkpoint and that a sweep optimizes.
@@ -65,6 +67,8 @@ class Detector(Module):
         if monitor.removeprefix("val/") not in self.FIGURES:
             listing = ", ".join(f"val/{name}" for name in self.FIGURES)
             raise ValueError(f"module.monitor={monitor}: expected one of {listing}")
+        if isinstance(loss, SampleLoss) and loss.uses_features and not isinstance(network, Encodes):
+            raise ValueError(f"module.network: {type(network).__name__} has no features, but module.loss needs them")
         self.network, self.loss = network, loss
         if channels_last:
             use_channels_last(network)
@@ -107,6 +111,9 @@ class Detector(Module):
         """Precompute the features of a frozen encoder if samples are the stored crops, without augmentation."""
         if self.features == "off" or not self.frozen or self.trainer.datamodule is None:  # type: ignore[attr-defined]
             return
+        if isinstance(self.loss, SampleLoss):
+            self.print("the frozen encoder runs in every step, because the loss needs the frames")
+            return
         if self.data.as_stored:
             self.print(f"features {self.use_features(self.data)}")
         else:
@@ -141,9 +148,20 @@ class Detector(Module):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute and log the loss."""
-        loss: Tensor = self.loss(self.score(batch), batch["y"].float())
+        if isinstance(self.loss, SampleLoss):
+            loss = self.loss.of_batch(self.outputs(batch), batch)
+        else:
+            loss = self.loss(self.score(batch), batch["y"].float())
         self.log_step({"loss": loss})
         return loss
+
+    def outputs(self, batch: Batch) -> Outputs:
+        """Compute the logits of a batch and, if the loss uses them, the features."""
+        if not (isinstance(self.loss, SampleLoss) and self.loss.uses_features):
+            return Outputs(self.score(batch))
+        assert isinstance(self.network, Encodes)
+        features = self.network.encode(batch["x"])
+        return Outputs(self.network.head(features), features)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Store the logits of a batch."""

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from unmask.metrics import localisation
 from unmask.modules.detector import Detector
 from unmask.networks.layout import of_pictures
-from unmask.training.losses import BatchLoss
+from unmask.training.losses import BatchLoss, SampleLoss
 from unmask.training.module import Batch
 
 
@@ -43,6 +43,8 @@ class Segmenter(Detector):
         monitor: str = "val/iou",
         channels_last: bool = True,
     ) -> None:
+        if isinstance(loss, SampleLoss):
+            raise ValueError(f"module.loss: {type(loss).__name__} is for module=detector; for masks, choose bce_dice")
         super().__init__(network, loss, optimizer, scheduler, monitor, channels_last)
         self._pixels: list[list[Tensor]] = []
 

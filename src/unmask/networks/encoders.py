@@ -131,7 +131,7 @@ class TimmEncoder(nn.Module):
     def __init__(
         self,
         name: str,
-        pretrained: bool | str = False,
+        pretrained: bool | str | None = False,
         weights: str | None = None,
         channels: int = 3,
         image_size: int | None = None,
@@ -146,7 +146,7 @@ class TimmEncoder(nn.Module):
             raise ValueError(
                 f"pretrained={str(pretrained).lower()} and weights={weights}: set pretrained=false or weights=null"
             )
-        self.network = timm_model(name, channels, image_size, pretrained, weights)
+        self.network = timm_model(name, channels, image_size, pretrained or False, weights)
         self.channels, self.pooling, self.grid = channels, pooling, grid
         self.stages: list[int] | None = None  # indices of the stages that are used; None uses all
         known = vars(self.network)

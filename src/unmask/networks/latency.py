@@ -57,7 +57,7 @@ def measure_latency(
 
     def on_cpu(count: int) -> Latency:
         torch.set_num_threads(count)
-        return Latency(_cpu_name(), count, *time_passes(lambda: model(x), clock))
+        return Latency(cpu_name(), count, *time_passes(lambda: model(x), clock))
 
     with torch.inference_mode():
         if device is not None and device.type == "cuda":
@@ -95,7 +95,7 @@ def time_passes(run: Callable[[], object], clock: Clock) -> tuple[float, int]:
     return 1000 * statistics.median(durations), len(durations)
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     """Return the model name of the CPU, or its architecture if the model is unknown."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []

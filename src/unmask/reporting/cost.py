@@ -4,6 +4,18 @@ from unmask.config import Settings
 
 # Settings of the latency in metrics.json, in the order in which they are shown, and the headings of their columns.
 SETTINGS = {"cpu_1_thread": "ms, 1 thread", "cpu": "ms, all threads", "gpu": "ms, GPU"}
+COST = "cost"  # level of these columns in a table's file
+# Columns of a table -> (title, digits after the decimal point). Durations are per sample, of an exported file.
+COLUMNS = {
+    "parameters": ("Parameters", 0),
+    "gflops": ("GFLOPs", 3),
+    "size": ("File, MB", 2),
+    "ms_1_1": ("ms, 1 thread, batch 1", 2),
+    "ms_1_16": ("ms, 1 thread, batch 16", 2),
+    "ms_2_1": ("ms, 2 threads, batch 1", 2),
+    "ms_2_16": ("ms, 2 threads, batch 16", 2),
+    "memory": ("Peak memory, MB", 0),
+}
 HEADINGS = {"parameters": "Parameters", "gflops": "GFLOPs", **SETTINGS}
 
 
@@ -12,6 +24,9 @@ def cost(metrics: Settings) -> dict[str, float]:
     found = {"parameters": metrics["parameters"]} if "parameters" in metrics else {}
     if metrics.get("flops"):  # missing in old runs, and zero if no operation was counted
         found["gflops"] = metrics["flops"] / 1e9
+    exported = metrics.get("exported") or {}
+    found |= {name: exported[name] for name in ("size", "memory") if name in exported}
+    found |= {f"ms_{name}": value for name, value in (exported.get("milliseconds") or {}).items()}
     latency = metrics.get("latency") or {}
     return found | {name: latency[name]["milliseconds"] for name in SETTINGS if name in latency}
 

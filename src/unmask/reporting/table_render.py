@@ -12,6 +12,7 @@ from rich.table import Table as RichTable
 
 from unmask.metrics.robustness import mean_auroc
 from unmask.reporting import tables
+from unmask.reporting.cost import COST
 from unmask.reporting.remarks import remarks
 from unmask.reporting.run import Figure, RunReport
 from unmask.reporting.table_generated import GENERATED, Generated
@@ -29,6 +30,8 @@ def measured(report: RunReport | Generated, column: Column) -> Figure:
     if isinstance(report, Generated):
         value = report.figures.get(column.metric, math.nan) if column.level == GENERATED else math.nan
         figure = Figure(value, math.nan, math.nan, 0, 0, math.nan)
+    elif column.level == COST:
+        figure = Figure(report.cost.get(column.metric, math.nan), math.nan, math.nan, 0, 0, math.nan)
     elif column.level in _levels(report):
         level = next(iter(report.scored)) if column.level == SAMPLE else column.level
         if column.metric == ROBUSTNESS:
@@ -42,7 +45,7 @@ def measured(report: RunReport | Generated, column: Column) -> Figure:
 
 def _levels(report: RunReport | Generated) -> tuple[str, ...]:
     """List the levels at which a run has metrics."""
-    return (GENERATED,) if isinstance(report, Generated) else (SAMPLE, *report.scored)
+    return (GENERATED,) if isinstance(report, Generated) else (SAMPLE, COST, *report.scored)
 
 
 def _robustness(report: RunReport, level: str, part: str) -> Figure | None:
@@ -82,7 +85,7 @@ def cell(row: Row, column: Column) -> str:
 
 def _one(figure: Figure, column: Column) -> str:
     """Format one metric with its interval, or why it is missing; a mean over the steps of a suite has no interval."""
-    generated = column.level == GENERATED
+    generated = column.level in (GENERATED, COST)
     if not figure.known and (generated or column.metric == ROBUSTNESS):
         return "n/a (not computed)" if generated else "not run"
     mean = column.metric == ROBUSTNESS and column.part == "all"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from unmask.config import Settings
 from unmask.metrics import detection
+from unmask.reporting.cost import COLUMNS, COST
 from unmask.reporting.run import NAMES, RunReport
 from unmask.reporting.table_generated import GENERATED, MEASURES, Generated
 
@@ -18,7 +19,8 @@ LEVELS = ("frame", "video", "image", SAMPLE)
 # Other keys of the file refer to its `values`, which can be set on the command line.
 TABLE = ({"name", "title", "caption", "metrics", "rows"}, {"needs", "tests", "values"})
 NEED = ({"name", "experiment", "out", "count"}, {"overrides"})
-ROW = ({"name"}, {"experiment", "overrides", "runs", "seeds", "published"})
+ROW = ({"name"}, {"experiment", "overrides", "runs", "seeds", "published", "export"})
+EXPORTED = ("float32", "int8", "dynamic", "fp16", "bf16")  # values of a row's `export`
 PUBLISHED = ({"value", "metric", "level", "source"}, {"verified", "note", "test"})
 
 
@@ -52,6 +54,8 @@ class Column(NamedTuple):
         """Header of the column, with the unit if there is one."""
         if self.level == GENERATED:
             return MEASURES[self.metric].title
+        if self.level == COST:
+            return COLUMNS[self.metric][0]
         name = "AUC, perturbed" if self.metric == ROBUSTNESS else NAMES[self.metric]
         part = f", {self.part}" if self.part != "all" else ""
         on = f" on {self.on}" if self.on else ""
@@ -60,6 +64,8 @@ class Column(NamedTuple):
 
     def show(self, value: float) -> str:
         """Format a value of the metric."""
+        if self.level == COST:
+            return f"{value:,.{COLUMNS[self.metric][1]}f}"
         return f"{value:.{MEASURES[self.metric].digits if self.level == GENERATED else 3}f}"
 
 
@@ -112,7 +118,8 @@ class Row:
     """A preset with its overrides, trained once per seed; a row without a preset has only published values.
 
     `runs` maps keys of the config to presets that are trained first. Each key, such as `module.network.encoder.run`, is
-    then set to the run folder of its preset.
+    then set to the run folder of its preset. If `export` is one of `EXPORTED`, the row shows the file that is exported
+    from the run, instead of the run.
     """
 
     name: str
@@ -121,6 +128,7 @@ class Row:
     seeds: tuple[int, ...] = (0,)
     published: tuple[Published, ...] = ()
     runs: Mapping[str, str] = field(default_factory=dict)
+    export: str = ""
     outcomes: tuple[Outcome, ...] = ()
 
     def reports(self, on: str = "") -> list[RunReport | Generated]:
@@ -182,6 +190,7 @@ def read(plain: Settings) -> Table:
             tuple(row.get("seeds", (0,))),
             tuple(Published(**given) for given in _listed(row)),
             dict(row.get("runs", {})),
+            row.get("export", ""),
         )
         for row in plain["rows"]
     )
@@ -221,6 +230,9 @@ def _problems(plain: Settings) -> Iterator[tuple[str, str]]:
             yield "", f"metrics: {level}/{metric}/{part}: only video/recall and image/recall can have ATTRIBUTE=VALUE"
         if level == GENERATED and metric not in MEASURES:
             yield "", f"metrics: {level}/{metric}: expected {GENERATED}/METRIC, METRIC one of {', '.join(MEASURES)}"
+        elif level == COST:
+            if metric not in COLUMNS:
+                yield "", f"metrics: {level}/{metric}: expected {COST}/METRIC, METRIC one of {', '.join(COLUMNS)}"
         elif level != GENERATED and (level not in LEVELS or metric not in (*detection.METRICS, ROBUSTNESS)):
             known = f"LEVEL one of {', '.join((*LEVELS, GENERATED))}; METRIC one of {', '.join((*NAMES, ROBUSTNESS))}"
             yield "", f"metrics: {level}/{metric}: expected LEVEL/METRIC or LEVEL/METRIC/PART, {known}"
@@ -237,6 +249,8 @@ def _problems(plain: Settings) -> Iterator[tuple[str, str]]:
         yield from ((where, what) for what in _keys(row, *ROW))
         if not row.get("experiment") and ({"seeds", "overrides", "runs"} & set(row) or not _listed(row)):
             yield where, "it has no experiment; a row without one has published values and nothing else"
+        if row.get("export", EXPORTED[0]) not in EXPORTED:
+            yield where, f"export: {row['export']}: expected one of {', '.join(EXPORTED)}"
         for given in _listed(row):
             yield from ((where, f"published value: {what}") for what in _keys(given, *PUBLISHED))
             yield from ((where, what) for what in _range(given))

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
-import pandas as pd
 from torch import Tensor, nn
 
 from unmask.config import Settings
 from unmask.networks.encoded import EncodedNetwork
 from unmask.runs.errors import RunError
+from unmask.runs.origins import require_unseen_by
 from unmask.runs.run import Run
 
 KEY = "module.network.encoder.run"  # the key that users set, for messages
@@ -69,17 +69,8 @@ class TrainedEncoder(nn.Module):
         Raises:
             ValueError: some items were in the training or validation split of the run.
         """
-        if self.run is None:
-            return
-        tables = {split: Run(self.run).predictions(split) for split in ("val", "test")}
-        known = set(pd.concat(tables.values())["dataset"])
-        unseen = set(tables["test"]["item"])
-        seen = sorted(item for item in items if item.partition("/")[0] in known and item not in unseen)
-        if seen:
-            raise ValueError(
-                f"{KEY}={self.run}: {len(seen)} test items, such as {seen[0]}, were in the training or validation "
-                "split of this run, so test figures would be too good; train both runs on the same splits (data.split)"
-            )
+        if self.run is not None:
+            require_unseen_by(KEY, Run(self.run), items)
 
 
 def network_of(folder: str) -> Settings:

@@ -9,6 +9,7 @@ from unmask.data.duplicates import DUPLICATES
 from unmask.files import remove_made
 from unmask.runs.measured import CLOUD
 
+EXPORTS = "exports"  # folder in a run with the scores of its exported files
 GENERATION = "generation.json"  # metrics of samples or swaps, which `unmask evaluate` writes
 LOG = "train.log"  # Hydra's log: one line per epoch, and all messages of the run
 HYDRA = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", LOG)
@@ -23,6 +24,11 @@ MADE = (
     "samples/reconstructed.png", "samples/timelapse.mp4", "tensorboard/**/events.out.tfevents.*",
     "tensorboard/**/hparams.yaml",
 )  # fmt: skip
+
+
+def best_of(folder: Path) -> Path:
+    """Return the path of a run's checkpoint with the weights that were selected by validation."""
+    return folder / "checkpoints" / "best.ckpt"
 
 
 def clear(folder: Path) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 import yaml
 
 from unmask.config import Settings
-from unmask.files import replace_file
+from unmask.files import file_hash, replace_file
 
 # Settings that do not change the result of a run. They are not part of the run ID.
 NO_IDENTITY = (
     "hydra", "paths", "logger", "check", "rerun", "prepare", "explain", "feature_maps", "latency", "handling", "report",
 )  # fmt: skip
+ORIGINS = ("loss", "network")  # parts of the module whose key `run` names runs whose weights the training uses
 # Settings of the Trainer that choose hardware or only affect what is shown. `data.batch_size` is the size of a batch
 # over all devices, so that the number of devices does not change the result.
 HARDWARE = (
@@ -24,7 +25,8 @@ HARDWARE = (
 def run_id(config: Settings, prepared: str) -> str:
     """Return the run ID: ten hexadecimal digits of a hash of the config and the prepared data.
 
-    The path or URL of a data set does not change the ID, because a data set is identified by its prepared items.
+    The path or URL of a data set does not change the ID, because a data set is identified by its prepared items. In the
+    same way, a run that is a teacher or is trained further is identified by its weights.
     Devices do not change it either, so that a run can be resumed on other hardware.
 
     Args:
@@ -34,6 +36,8 @@ def run_id(config: Settings, prepared: str) -> str:
     kept = {key: value for key, value in config.items() if key not in NO_IDENTITY}
     kept["data"] = _without_places(kept.get("data"))
     kept["trainer"] = _without_hardware(kept.get("trainer"))
+    if "module" in kept:
+        kept["module"] = _with_weights(kept["module"])
     text = json.dumps([kept, prepared], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -69,6 +73,24 @@ def _without_places(node: object) -> object:
     if "prepared" in kept:
         kept["prepared"] = "${paths.prepared}"
     return {key: value for key, value in kept.items() if (key, value) != ("window", None)}
+
+
+def _with_weights(module: object) -> object:
+    """Replace the paths of the runs in `module.loss.run` and `module.network.run` by hashes of their weights."""
+    if not isinstance(module, dict):
+        return module
+    parts = {part: node for part in ORIGINS if isinstance(node := module.get(part), dict) and "run" in node}
+    return module | {part: node | {"run": _weights(node["run"])} for part, node in parts.items()}
+
+
+def _weights(run: object) -> object:
+    """Return the hash of a run's weights, or a list of hashes; a path without weights, which is an error, stays."""
+    if isinstance(run, list):
+        return [_weights(one) for one in run]
+    from unmask.runs.folder import best_of  # imported here, because most configs name no run
+
+    path = best_of(Path(str(run)))
+    return file_hash(path) if path.is_file() else run
 
 
 def _without_hardware(trainer: object) -> object:

@@ -24,6 +24,7 @@ from unmask.data.store import StoreError
 from unmask.files import file_hash, read_json
 from unmask.reporting import table_spec
 from unmask.reporting.table_generated import gather_generated
+from unmask.runs.folder import EXPORTS
 from unmask.runs.predictions import find_label, predictions_path
 from unmask.runs.run import Run
 from unmask.studies import jobs
@@ -118,6 +119,18 @@ def prepare(config: DictConfig, arguments: Sequence[str]) -> str | None:
     if source.demo and source.root.name in RENDERED and not _is_there(work):
         steps.insert(0, ("demo", ["render_only=true", f"root={source.root.with_name('demo_celebdf')}"]))
     return next((at for verb, each in steps if (at := _call(verb, each))), None)
+
+
+def export(folder: Path, how: str) -> str | None:
+    """Export a finished run, and score the file (see `Row.export`); return what failed, or None."""
+    if exported(folder, how) != folder and (exported(folder, how) / "metrics.json").is_file():
+        return None
+    return _call("export", [f"run={folder}", "score=true", *([] if how == "float32" else [f"quantize={how}"])])
+
+
+def exported(folder: Path, how: str) -> Path:
+    """Return the folder with the results of a row: that of the run, or that of the file exported from it."""
+    return folder / EXPORTS / how if how else folder
 
 
 def score(folder: Path, config: DictConfig, test: Sequence[str]) -> str | None:

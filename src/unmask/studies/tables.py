@@ -98,7 +98,8 @@ def _jobs(table: table_spec.Table, extra: list[str]) -> list[Job]:
 
 
 def _job(row: table_spec.Row, seed: int, extra: list[str]) -> Job:
-    before = [_job(table_spec.Row(f"{row.name}, {name}", name), seed, extra) for name in row.runs.values()]
+    root = tuple(text for text in row.overrides if _key(text) == "data.root")  # the same data; it is not part of the ID
+    before = [_job(table_spec.Row(f"{row.name}, {name}", name, root), seed, extra) for name in row.runs.values()]
     runs = [f"{key}={one.folder}" for key, one in zip(row.runs, before, strict=True)]
     arguments = [*arguments_of(row, seed, extra), *runs]
     try:
@@ -119,7 +120,9 @@ def _outcomes(
     for job in jobs:
         if job.row is not row:
             continue
-        report = _gather(Run(job.folder), resamples) if job.finished else None
+        place = needs.exported(job.folder, row.export)
+        done = job.finished and (place / "metrics.json").is_file()
+        report = _gather(Run(place), resamples) if done else None
         others = {test: needs.scored(job.folder, job.config, given) for test, given in table.tests.items()}
         yield table_spec.Outcome(
             job.seed,
@@ -152,6 +155,8 @@ def fill(table: table_spec.Table, jobs: list[Job], launch: Launch | None = None)
         generated = [column.metric for column in table.columns if column.level == GENERATED]
         if generated and not at:
             at = needs.measure(job.folder, generated)
+        if job.row.export and not at:
+            at = needs.export(job.folder, job.row.export)
         for given in table.tests.values() if not at else ():
             at = at or needs.score(job.folder, job.config, given)
         failed += [f"{job.name}: {at}"] if at else []

@@ -1,5 +1,8 @@
 """Losses for detectors and localisers: (logit, label) -> scalar. They apply the sigmoid to the logits."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
@@ -62,6 +65,39 @@ class Focal(nn.Module):
         if self.alpha is not None:
             loss = loss * (self.alpha * label + (1 - self.alpha) * (1 - label))
         return (fade * loss).mean()
+
+
+class Outputs(NamedTuple):
+    """The outputs of a detector for a batch.
+
+    Attributes:
+        logit: logits [B].
+        features: the features [B, F] or [B, T, F] from which the logits were computed; None unless the loss uses them.
+    """
+
+    logit: Tensor
+    features: Tensor | None = None
+
+
+class SampleLoss(nn.Module):
+    """A loss that also depends on the samples themselves, such as the distance to the outputs of another network.
+
+    A detector is trained with `of_batch`. Validation and test log the value of `forward`, which depends on logits and
+    labels only, so that the losses of runs with different training losses can be compared.
+
+    Attributes:
+        uses_features: whether the loss depends on the features of the detector.
+    """
+
+    uses_features = False
+
+    def forward(self, logit: Tensor, label: Tensor) -> Tensor:
+        """Compute the loss of logits [B] and labels [B] for validation -> scalar."""
+        raise NotImplementedError
+
+    def of_batch(self, outputs: Outputs, batch: Mapping[str, Tensor]) -> Tensor:
+        """Compute the training loss of a batch with `x` [B, (T,) 3, H, W] in [0, 1] and `y` [B] -> scalar."""
+        raise NotImplementedError
 
 
 class BatchLoss(nn.Module):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from unmask.web.answers import ModelCard
 from unmask.web.child import Loaded
+from unmask.web.limits import Limits
 
 if TYPE_CHECKING:
     from unmask.data.recipe import Recipe
@@ -16,10 +17,27 @@ if TYPE_CHECKING:
 
 #: Imported before a child process is confined: CUDA's bindings, which PyTorch imports, start the C compiler.
 IMPORTS = ("torchvision",)
+EXPORTED = ("onnxruntime",)  # the same for exported models, for which PyTorch is not needed
+
+
+def read_by(folders: Sequence[Path], limits: Limits) -> tuple[tuple[Path, ...], Limits, tuple[str, ...]]:
+    """Return the arguments of `Setup` after `load`: what a child process reads, the limits, and its first imports.
+
+    Args:
+        folders: run folders or exported models; the face detector of an exported model is in the folder next to it.
+        limits: the limits.
+    """
+    from unmask.media.mtcnn import FOLDER
+
+    files = [path for path in folders if path.is_file()]
+    faces = [place for path in files if (place := path.parent / FOLDER).is_dir()]
+    return (*folders, *faces), limits, EXPORTED if len(files) == len(folders) else IMPORTS
 
 
 def load_runs(folders: Sequence[Path], calibration: str, trials: bool, explain: bool) -> Loaded:
-    """Load the detectors of these run folders with their weights, so that the first file does not have to wait.
+    """Load the detectors of these run folders or exported models.
+
+    Their weights are read now, so that the first file does not have to wait.
 
     Raises:
         RunError: a folder is not the finished run of a detector with weights.
@@ -27,12 +45,12 @@ def load_runs(folders: Sequence[Path], calibration: str, trials: bool, explain: 
     """
     from unmask.inference.examine import Examiner
     from unmask.inference.page import report
-    from unmask.runs.run import Run
+    from unmask.runs.exported import open_run
 
-    runs = [Run(folder) for folder in folders]
+    runs = [open_run(folder) for folder in folders]
     examiner = Examiner(runs, calibration, trials, explain)
     for scorer in examiner.scorers:
-        _ = scorer.network  # reads the weights
+        scorer.engine.load()
         _warm_up(scorer.recipe)
     return Loaded(examiner, report, [card(run) for run in runs])
 
