@@ -10,7 +10,7 @@ FRAMEWORKS = {"pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb"}
 GUESSES, UNTYPED = 10, 99  # calls of hasattr and getattr, and lines that name Any, in all of the package
 # From the top of the house to its ground: a room may import those below it.
 ROOMS = (
-    "__main__", "cli", "commands", "studies", "application", "web", "inference", "generation", "evaluation", "demo",
+    "__main__", "cli", "commands", "studies", "application", "web", "export", "inference", "generation", "evaluation", "demo",
     "datasets", "modules", "training", "explain", "reporting", "runs", "data", "perturb", "media", "provenance",
     "networks", "metrics", "failures", "parallel", "config", "console", "arguments", "files", "ranks",
 )  # fmt: skip
@@ -42,6 +42,7 @@ PLAIN = [
     "data/stores",
     "data/recipe",
     "inference",
+    "export",
     "web",
     "runs",
     "files",

@@ -44,7 +44,7 @@ class MultiCrop(nn.Module):
             return logit
         rows, columns = (torch.linspace(0, extent, self.grid).round().long().tolist() for extent in room)
         crops = [x[..., top : top + self.size, left : left + self.size] for top in rows for left in columns]
-        logits: Tensor = self.network(torch.cat(crops)).view(len(crops), len(x))  # [crops, B]
+        logits: Tensor = self.network(torch.cat(crops)).unflatten(0, (len(crops), -1))  # [crops, B]
         return (logits if self.top is None else logits.topk(self.top, dim=0).values).mean(0)
 
     def on_whole_frames(self) -> nn.Module:

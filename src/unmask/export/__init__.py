@@ -1,0 +1,1 @@
+"""Export trained models to files that run elsewhere: ONNX, PyTorch's exported programs, and safetensors."""

@@ -1,0 +1,128 @@
+"""Export a detector to one ONNX file, and compare the file with PyTorch."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.export import Dim
+
+from unmask.export.check import Checked, ExportError, Runs, compare, second_length
+from unmask.export.pixels import Pixels, random_pixels
+from unmask.export.wrapped import Wrapped
+from unmask.files import printable, replacing
+
+EXTRA = "unmask export needs more packages: pip install 'unmask[onnx]'"
+INPUT = "pixels"  # name of the model's input
+
+
+def export_onnx(model: Wrapped, out: Path, metadata: Mapping[str, str], pixels: Pixels | None = None) -> Checked:
+    """Write a detector as an ONNX file, and compare the file with PyTorch before it replaces `out`.
+
+    The input is `pixels`, uint8 [B, 3, S, S] or [B, T, 3, S, S]; the outputs are those that `model.names` lists. The
+    batch size is free, and so is the clip length T if the network takes other lengths.
+
+    Args:
+        model: the detector, in eval mode on the CPU.
+        out: path of the file.
+        metadata: text by name, stored in the file; `lengths` is added: the clip length, or `any`.
+        pixels: the pixels to compare; None for random ones.
+
+    Raises:
+        ExportError: the network cannot be exported, or the file differs from PyTorch.
+        ValueError: the packages for ONNX are missing.
+    """
+    other = second_length(model)
+    frames = model.parts.frames
+    length = {} if frames is None else {"lengths": str(frames) if other is None else "any"}
+    with replacing(out) as part:
+        program_to_onnx(model, example_of(model), part, dict(metadata) | length, other is not None)
+        return compare(session(part), model, pixels or random_pixels(model.parts), other, printable(str(out)))
+
+
+def session(path: Path) -> Runs:
+    """Return a function that runs an ONNX file through onnxruntime on one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    opened = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+
+    def run(pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        return [np.asarray(one) for one in opened.run(None, {INPUT: pixels})]
+
+    return run
+
+
+def program_to_onnx(
+    model: Wrapped, example: torch.Tensor, out: Path, metadata: Mapping[str, str], lengths: bool
+) -> None:
+    """Export a module with the input `pixels` to an ONNX file.
+
+    Args:
+        model: the module.
+        example: an input. Its size 2 in the batch is not kept.
+        out: path of the file.
+        metadata: text by name.
+        lengths: whether axis 1, the length of a clip, is free.
+
+    Raises:
+        ExportError: the module cannot be exported.
+    """
+    free: dict[int, object] = {0: Dim.DYNAMIC}
+    if lengths:
+        free[1] = Dim.AUTO  # a length that the network fixes is found by the comparison
+    to_onnx(model, (example,), out, ([INPUT], model.names), (free,), metadata)
+
+
+def to_onnx(
+    module: nn.Module,
+    example: tuple[torch.Tensor, ...],
+    out: Path,
+    names: tuple[list[str], list[str]],
+    free: tuple[dict[int, object], ...],
+    metadata: Mapping[str, str],
+) -> None:
+    """Export a plain module to an ONNX file.
+
+    Args:
+        module: a module in eval mode.
+        example: its inputs.
+        out: path of the file.
+        names: names of the inputs and of the outputs.
+        free: for each input, the axes whose size is free, each with a `torch.export.Dim`.
+        metadata: text by name.
+
+    Raises:
+        ExportError: the module cannot be exported.
+        ValueError: the packages for ONNX are missing.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  # PyTorch's exporter needs it, and names neither package in its error
+    except ImportError as error:
+        raise ValueError(f"{EXTRA} ({error})") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module, example, dynamo=True, external_data=False, input_names=names[0], output_names=names[1],
+                dynamic_shapes=free, verbose=False,
+            )  # fmt: skip
+    except Exception as error:  # PyTorch's exporter raises many kinds of errors
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = next((line for line in lines if line.startswith("- ") and "Dim" in line), (lines or [""])[-1])
+        raise ExportError(f"the network cannot be exported to ONNX: {printable(said[:300])}") from error
+    assert program is not None
+    found = program.model_proto
+    onnx.helper.set_model_props(found, dict(metadata))
+    out.write_bytes(found.SerializeToString())
+
+
+def example_of(model: Wrapped) -> torch.Tensor:
+    """Return an input with two samples; an axis of size 1 would be treated as fixed."""
+    side, clip = model.parts.crop_size, () if model.parts.frames is None else (model.parts.frames,)
+    return torch.zeros(2, *clip, 3, side, side, dtype=torch.uint8)

@@ -1,0 +1,43 @@
+"""Export the weights of a detector as safetensors: tensors and text only, which every program can read safely."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unmask.export.check import Checked, compare, second_length
+from unmask.export.pixels import Pixels, random_pixels
+from unmask.export.wrapped import Wrapped
+from unmask.files import printable, replacing
+
+
+def export_weights(model: Wrapped, out: Path, metadata: Mapping[str, str], pixels: Pixels | None = None) -> Checked:
+    """Write the weights of a detector with the metadata, and compare a network with these weights before `out` appears.
+
+    Args:
+        model: the detector, in eval mode on the CPU.
+        out: path of the file.
+        metadata: text by name, stored in the header of the file.
+        pixels: the pixels to compare; None for random ones.
+
+    Raises:
+        ExportError: a network with the weights of the file differs.
+    """
+    from safetensors.torch import load_file, save_file
+
+    state = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
+    with replacing(out) as part:
+        save_file(state, part, dict(metadata))
+        again = deepcopy(model)
+        for value in (*again.parameters(), *again.buffers()):
+            value.data = torch.zeros_like(value)  # so that a tensor that the file lacks is noticed
+        again.load_state_dict(load_file(part))
+
+        def run(values: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+            with torch.inference_mode():
+                return [one.numpy() for one in again(torch.from_numpy(values))]
+
+        return compare(run, model, pixels or random_pixels(model.parts), second_length(model), printable(str(out)))
