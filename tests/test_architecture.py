@@ -10,8 +10,8 @@ FRAMEWORKS = {"pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb"}
 GUESSES, UNTYPED = 10, 99  # calls of hasattr and getattr, and lines that name Any, in all of the package
 # From the top of the house to its ground: a room may import those below it.
 ROOMS = (
-    "__main__", "cli", "commands", "studies", "application", "web", "export", "inference", "generation", "evaluation", "demo",
-    "datasets", "modules", "training", "explain", "reporting", "runs", "data", "perturb", "media", "provenance",
+    "__main__", "cli", "commands", "studies", "application", "web", "export", "inference", "generation", "evaluation",
+    "demo", "datasets", "modules", "training", "explain", "reporting", "runs", "data", "perturb", "media", "provenance",
     "networks", "metrics", "failures", "parallel", "config", "console", "arguments", "files", "ranks",
 )  # fmt: skip
 # Rooms that know no framework at all, and files of others that do not either.

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from torchvision.transforms import v2
 
 from datamodules import DataOf
-from unmask.data import sampling
+from unmask.data import samplers, sampling
 from unmask.data.audit import audit, weighted_auroc
 from unmask.data.augment import Augmentation
 from unmask.data.dataset import CropDataset, Sampling
@@ -210,19 +210,19 @@ def test_consecutive_clips_lie_in_one_burst():
 
 
 def test_order_comes_from_seed_and_epoch_alone():
-    sampler = sampling.CountedSampler(10, 3, lambda rng: rng.permutation(10))
+    sampler = samplers.CountedSampler(10, 3, lambda rng: rng.permutation(10))
     first = [index for _, index in sampler]
     assert sorted(first) == list(range(10))
     sampler.set_epoch(1)
     second = [index for _, index in sampler]
-    again = sampling.CountedSampler(10, 3, lambda rng: rng.permutation(10))
+    again = samplers.CountedSampler(10, 3, lambda rng: rng.permutation(10))
     again.set_epoch(1)
     assert first != second and [index for _, index in again] == second
     assert [epoch for epoch, _ in sampler] == [1] * 10
 
 
 def test_processes_share_the_samples():
-    parts = [list(sampling.CountedSampler(7, 0, rank=rank, world_size=2)) for rank in (0, 1)]
+    parts = [list(samplers.CountedSampler(7, 0, rank=rank, world_size=2)) for rank in (0, 1)]
     assert [len(part) for part in parts] == [4, 4]
     assert {index for part in parts for _, index in part} == set(range(7))
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from conftest import TINY, unmask
-from unmask.data.sampling import CountedSampler, ResumableLoader
+from unmask.data.samplers import CountedSampler, ResumableLoader
 from unmask.demo.paintings import render_paintings
 from unmask.modules.diffusion import Diffusion
 from unmask.modules.faceswap import FaceSwap, spread

@@ -28,7 +28,8 @@ from unmask.data.dataset import Sampling
 from unmask.data.loader import Loader
 from unmask.data.prepare import prepare
 from unmask.data.prepared import Prepared
-from unmask.data.sampling import CountedSampler, balanced_order, windowed_order
+from unmask.data.samplers import CountedSampler
+from unmask.data.sampling import balanced_order, windowed_order
 from unmask.data.store import StoreError
 from unmask.runs.identity import prepared_hash, run_id, seedless_id
 

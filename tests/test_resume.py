@@ -16,7 +16,7 @@ from pytorch_lightning import Callback
 from conftest import TINY, compose, unmask
 from datamodules import from_config
 from unmask.commands import train as verb
-from unmask.data import sampling
+from unmask.data import samplers, sampling
 from unmask.files import DamagedError
 from unmask.runs.checkpoints import load_weights, resume_point
 from unmask.runs.errors import RunError
@@ -166,7 +166,7 @@ def test_pairs_stay_side_by_side_on_every_process():
     for world in (1, 2):
         for rank in range(world):
             order = lambda rng: sampling.paired_order(label, source, rng)  # noqa: E731
-            found = [index for _, index in sampling.CountedSampler(8, 5, order, 2, rank, world)]
+            found = [index for _, index in samplers.CountedSampler(8, 5, order, 2, rank, world)]
             for fake, real in zip(found[::2], found[1::2], strict=True):
                 assert label[fake] == 1 and label[real] == 0
                 assert source[fake] in (real, -1)

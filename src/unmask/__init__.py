@@ -19,7 +19,8 @@ def load(run: "str | Path") -> "Scorer":
     """Open the run folder of a trained detector; `load(run).score(...)` then scores a file or an array.
 
     Args:
-        run: the run folder, such as `outputs/first/0123456789`. Only tensors are read from its checkpoint.
+        run: the run folder, such as `outputs/first/0123456789`, or an ONNX file that `unmask export` wrote. Only
+            tensors are read from a checkpoint.
 
     Raises:
         RunError: the folder does not hold the finished run of a detector, or the run has no weights.
@@ -27,9 +28,9 @@ def load(run: "str | Path") -> "Scorer":
     from pathlib import Path
 
     from unmask.inference.score import Scorer
-    from unmask.runs.run import Run
+    from unmask.runs.exported import open_run
 
-    return Scorer(Run(Path(run)))
+    return Scorer(open_run(Path(run)))
 
 
 def compose(verb: str, overrides: "Sequence[str]" = ()) -> "Settings":

@@ -4,6 +4,7 @@
   unmask predict "photo (1).jpg" run=DIR out=FOLDER
   unmask predict a.jpg b.mp4 FOLDER 'clips/*.mp4' run=DIR,DIR
   unmask predict FOLDER run=DIR format=csv > answers.csv
+  unmask predict clip.mp4 model=meso4.onnx         an exported model, without PyTorch (see unmask export)
 
 The answer is one of four: signs of manipulation, no signs found, inconclusive, cannot analyse. No answer says that a
 file is real. The answer is inconclusive if the file is unlike the data on which the detector was measured, if a small
@@ -35,9 +36,9 @@ from unmask.inference.examination import Examination
 from unmask.inference.examine import Examiner, Inspection
 from unmask.inference.outputs import outputs_for
 from unmask.inference.predict import predict, write
-from unmask.runs.run import Run
+from unmask.runs.exported import open_run
 
-KEYS = ("path", "run", "out", "calibration", "trials", "explain", "format")
+KEYS = ("path", "run", "model", "out", "calibration", "trials", "explain", "format")
 Given = Mapping[str, str | None]
 
 
@@ -46,20 +47,24 @@ def ask(given: Given, paths: Sequence[str]) -> None:
     """Check the arguments, examine the files, and exit with the code of the answer.
 
     Args:
-        given: arguments by name: `run` (folders, separated by commas) and, optionally, `out` (a folder, or the path of
-            the drawing), `calibration` (a name or `none`), `trials` and `explain` (`true` or `false`), and `format`.
+        given: arguments by name: `run` (folders, separated by commas) or `model` (ONNX files) and, optionally, `out` (a
+            folder, or the path of the drawing), `calibration` (a name or `none`), `trials` and `explain` (`true` or
+            `false`), and `format`.
         paths: files, folders and glob patterns.
     """
     if unknown := sorted(set(given) - set(KEYS)):
         raise ValueError(f"{', '.join(unknown)}: not an argument of predict; expected one of {', '.join(KEYS)}")
-    missing = [name for name, value in (("path", paths), ("run", given.get("run"))) if not value]
+    named = given.get("run") or given.get("model")
+    if given.get("run") and given.get("model"):
+        raise ValueError("run and model are both given: give run folders or exported models, not both")
+    missing = [name for name, value in (("path", paths), ("run", named)) if not value]
     if missing:
         raise ValueError(f"{' and '.join(missing)} missing: unmask predict FILE run=DIR")
     kind, out = given.get("format"), given.get("out")
     if kind is not None and kind not in FORMATS:
         raise ValueError(f"format={kind}: expected one of {', '.join(FORMATS)}")
     wanted, place = find(paths), Path(out) if out else None
-    runs = [Run(Path(folder)) for folder in folders(str(given["run"]))]
+    runs = [open_run(Path(place)) for place in folders(str(named))]
     calibration, trials, explain = (
         given.get("calibration") or "platt",
         switch(given, "trials"),
@@ -92,7 +97,7 @@ def several(wanted: Sequence[Wanted], examiner: Examiner, kind: str, out: Path |
 
 def folders(text: str) -> list[str]:
     """Return the run folders in `DIR`, `DIR,DIR` or `[DIR,DIR]`. An existing folder may have commas in its name."""
-    if Path(text).is_dir():
+    if Path(text).exists():
         return [text]
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]

@@ -47,9 +47,9 @@ from unmask.parallel.devices import own_gpu, visible_gpus
 from unmask.parallel.processes import PARENT, follow, started
 from unmask.ranks import is_first
 from unmask.reporting import publish, tables
-from unmask.runs.checkpoints import best_epoch, best_of, resume_point
+from unmask.runs.checkpoints import best_epoch, resume_point
 from unmask.runs.figures import write_json
-from unmask.runs.folder import clear, removed_if_unused
+from unmask.runs.folder import best_of, clear, removed_if_unused
 from unmask.runs.identity import write_config
 from unmask.runs.predictions import predictions_path, write_predictions
 from unmask.runs.run import Run

@@ -57,19 +57,36 @@ def read_config(path: Path) -> Settings:
     Raises:
         ForeignConfigError: the file is damaged, or contains something that is not allowed in such a config.
     """
+    if not path.is_file():
+        raise ForeignConfigError(f"{path} is refused: it is not a regular file")
+    with path.open("rb") as file:
+        return checked_config(file.read(BYTES + 1), str(path), str(path.parent.parent))
+
+
+def checked_config(raw: bytes, name: str, out: str) -> Settings:
+    """Return the `PARTS` of a config as `read_config` does, from the bytes of the YAML.
+
+    Args:
+        raw: the YAML.
+        name: where it comes from, for the messages.
+        out: the output folder, for `${paths.out}`.
+
+    Raises:
+        ForeignConfigError: see `read_config`.
+    """
     try:
-        tree = _parse(path)
+        tree = _parse(raw)
         tree["paths"] = {  # the paths in the file are replaced by the paths of this machine
             "data": os.environ.get("UNMASK_DATA", "data"),
             "prepared": os.environ.get("UNMASK_PREPARED", "outputs/prepared"),
-            "out": str(path.parent.parent),
+            "out": out,
         }
         parts = {key: _Resolver(tree).value(tree[key], (key,)) for key in PARTS if key in tree}
         parts = {key: _checked(value, key) for key, value in parts.items()}
         _check_names(parts)
         _check_samples(parts)
     except ForeignConfigError as error:
-        raise ForeignConfigError(f"{path} is refused: {error}") from None
+        raise ForeignConfigError(f"{name} is refused: {error}") from None
     return parts
 
 
@@ -101,12 +118,8 @@ def check_parts(node: object, at: str) -> None:
             raise ForeignConfigError(f"{where}.{named[0]}: a run's config may not set output paths")
 
 
-def _parse(path: Path) -> Settings:
-    """Check the size, nesting and number of values of a YAML file, then parse it as mappings, lists and values."""
-    if not path.is_file():
-        raise ForeignConfigError("it is not a regular file")
-    with path.open("rb") as file:
-        raw = file.read(BYTES + 1)
+def _parse(raw: bytes) -> Settings:
+    """Check the size, nesting and number of values of YAML, then parse it as mappings, lists and values."""
     if len(raw) > BYTES:
         raise ForeignConfigError(f"it has more than {BYTES:,} bytes")
     try:

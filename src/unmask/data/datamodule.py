@@ -32,7 +32,8 @@ from unmask.data.predictions import empty_table, prediction_table
 from unmask.data.prepared import members
 from unmask.data.protocol import Description, describe
 from unmask.data.recipe import Recipe
-from unmask.data.sampling import CountedSampler, FixedSampler, ResumableLoader, draw_seed
+from unmask.data.samplers import CountedSampler, FixedSampler, ResumableLoader
+from unmask.data.sampling import draw_seed
 from unmask.data.source import Source
 from unmask.data.split import Split
 from unmask.media.crops import Crops

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
+from numpy.typing import NDArray
 
 from unmask.data import sampling
 from unmask.data.manifest import ATTRIBUTE
 from unmask.data.stores import Store
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from unmask.data.features import Features, JoinedFeatures
     from unmask.data.recipe import Recipe
 
@@ -66,7 +66,7 @@ class Sampling:
         items: pd.DataFrame,
         recipe: "Recipe",
         seed: int | None = None,
-        augment: Callable[[Tensor, list[int]], Tensor] | None = None,
+        augment: "Callable[[Tensor, list[int]], Tensor] | None" = None,
         masks: bool = False,
         attributes: Sequence[str] = (),
     ) -> "CropDataset":
@@ -126,10 +126,13 @@ def _windowed(
     return np.asarray(units[place].reshape(-1))
 
 
-class CropDataset(Dataset[dict[str, Tensor]]):
-    """A data set that returns batches: `x` uint8 [B, 3, H, W] or [B, T, 3, H, W], `y` [B], `index` [B].
+class CropDataset:
+    """A data set, in the sense of `torch.utils.data`, that returns batches.
 
+    A batch has `x` uint8 [B, 3, H, W] or [B, T, 3, H, W], `y` [B] and `index` [B].
     `y` is the label, 0 real, 1 fake, and `index` is the row of `table`.
+
+    PyTorch is imported only to make batches, so that a model in another format can be applied without it.
 
     If `features` is set, batches contain `features` [B, F] or [B, T, F] instead of `x`, and no pixels are read.
 
@@ -149,7 +152,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         items: pd.DataFrame,
         how: Sampling,
         seed: int | None = None,
-        augment: Callable[[Tensor, list[int]], Tensor] | None = None,
+        augment: "Callable[[Tensor, list[int]], Tensor] | None" = None,
         masks: bool = False,
         attributes: Sequence[str] = (),
     ) -> None:
@@ -172,7 +175,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         self.table = self._describe([name for name in spans for _ in range(count[name])], labels)
         self.labels = self.table["label"].to_numpy(np.int64, copy=True)
         known = labels.loc[self.table["item"], [ATTRIBUTE + name for name in attributes]] if attributes else None
-        self._attributes = None if known is None else torch.from_numpy(known.to_numpy(np.float32, copy=True))
+        self._attributes = None if known is None else known.to_numpy(np.float32, copy=True)
 
     def _describe(self, spans: list[Any], items: pd.DataFrame) -> pd.DataFrame:
         """Return a table with one row per sample; `frame` and `time` are of the first frame used in evaluation."""
@@ -234,13 +237,22 @@ class CropDataset(Dataset[dict[str, Tensor]]):
             return np.asarray(span[sampling.consecutive(frames, how.frames, stride, rng, which)])
         return np.asarray(span[sampling.even(len(span), how.frames, rng)])
 
-    def pixels(self, index: Sequence[int]) -> Tensor:
-        """Return the stored crops that evaluation uses for these samples, uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
+    def crops(self, index: Sequence[int]) -> NDArray[np.uint8]:
+        """Return the stored crops that evaluation uses for these samples, [B, 3, S, S] or [B, T, 3, S, S]."""
         flat = np.concatenate([self._choose(number, None) for number in index])
-        return self._clips(torch.from_numpy(self.store.pixels(self._shard[flat], self._offset[flat])))
+        found = self.store.pixels(self._shard[flat], self._offset[flat])
+        return found if self.how.frames is None else found.reshape(-1, self.how.frames, *found.shape[1:])
 
-    def __getitems__(self, wanted: list[tuple[int, int]]) -> dict[str, Tensor]:
+    def pixels(self, index: Sequence[int]) -> "Tensor":
+        """Return the crops that `crops` returns, as a tensor."""
+        import torch
+
+        return torch.from_numpy(self.crops(index))
+
+    def __getitems__(self, wanted: list[tuple[int, int]]) -> "dict[str, Tensor]":
         """Return one batch for (epoch, index) pairs."""
+        import torch
+
         rows = [
             self._choose(index, None if self.seed is None else np.random.default_rng([self.seed, epoch, index]))
             for epoch, index in wanted
@@ -253,25 +265,29 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         else:
             batch["x"] = self._pixels(flat, wanted)
         if self._attributes is not None:
-            batch["attributes"] = self._attributes[index]
+            batch["attributes"] = torch.from_numpy(self._attributes[index.numpy()])
         if (mask := self._mask(flat)) is not None:
             batch["mask"] = mask
         return batch
 
-    def _mask(self, flat: sampling.Indices) -> Tensor | None:
+    def _mask(self, flat: sampling.Indices) -> "Tensor | None":
         """Return the masks of these crops, uint8 [B, 1, S, S]; None if batches contain no masks."""
+        import torch
+
         if not self.masks:
             return None
         return torch.from_numpy(self.store.masks(self._shard[flat], self._offset[flat]))
 
-    def _pixels(self, flat: sampling.Indices, wanted: list[tuple[int, int]]) -> Tensor:
+    def _pixels(self, flat: sampling.Indices, wanted: list[tuple[int, int]]) -> "Tensor":
         """Return the pixels, augmented in training: uint8 [B, 3, S, S] or [B, T, 3, S, S]."""
+        import torch
+
         x = torch.from_numpy(self.store.pixels(self._shard[flat], self._offset[flat]))  # [B*T, 3, S, S]
         x = self._clips(x)
         if self.augment is not None and self.seed is not None:
             x = self.augment(x, [sampling.draw_seed(self.seed, epoch, index) for epoch, index in wanted])
         return x
 
-    def _clips(self, flat: Tensor) -> Tensor:
+    def _clips(self, flat: "Tensor") -> "Tensor":
         """Group per-frame values into clips, [B * T, ...] -> [B, T, ...]; unchanged if samples are single frames."""
         return flat if self.how.frames is None else flat.reshape(-1, self.how.frames, *flat.shape[1:])

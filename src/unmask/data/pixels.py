@@ -1,11 +1,15 @@
 """Convert stored pixels to a network's input."""
 
-from torch import Tensor
-from torch.nn.functional import interpolate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def to_float(x: Tensor, image_size: int) -> Tensor:
+def to_float(x: "Tensor", image_size: int) -> "Tensor":
     """Convert uint8 [B, (T,) C, S, S] to float [B, (T,) C, image_size, image_size] in [0, 1]; antialiased bilinear."""
+    from torch.nn.functional import interpolate
+
     x = x.float() / 255
     if x.shape[-1] == image_size and x.shape[-2] == image_size:
         return x

@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
 from unmask.data.pixels import to_float
-from unmask.networks.encoded import Encoding
-from unmask.networks.layout import device_of, of_pictures
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from unmask.data.dataset import CropDataset
     from unmask.data.loader import Loader
 
@@ -20,7 +19,18 @@ COLUMNS = ("item", "track", "frame", "time", "label", "method")  # columns taken
 
 
 def prediction_table(
-    samples: pd.DataFrame, members: pd.DataFrame, split: str, index: Tensor, logit: Tensor
+    samples: pd.DataFrame, members: pd.DataFrame, split: str, index: "Tensor", logit: "Tensor"
+) -> pd.DataFrame:
+    """Return the prediction table of logits [N] that were computed with PyTorch; see `table_of`."""
+    return table_of(samples, members, split, index.cpu().numpy(), logit.float().cpu().numpy())
+
+
+def table_of(
+    samples: pd.DataFrame,
+    members: pd.DataFrame,
+    split: str,
+    index: NDArray[np.int64],
+    logit: NDArray[np.float32],
 ) -> pd.DataFrame:
     """Return one row per scored sample, and one row with a null logit for each item without scored samples.
 
@@ -37,9 +47,9 @@ def prediction_table(
     Raises:
         ValueError: a logit is NaN or infinite; the message names an item with such a logit.
     """
-    first = np.unique(index.cpu().numpy(), return_index=True)[1]
-    rows = samples.iloc[index.cpu().numpy()[first]].reset_index(drop=True)
-    rows = rows.assign(logit=logit.float().cpu().numpy().astype(np.float64)[first])
+    first = np.unique(index, return_index=True)[1]
+    rows = samples.iloc[index[first]].reset_index(drop=True)
+    rows = rows.assign(logit=logit.astype(np.float64)[first])
     _require_finite(rows, split)
     named = pd.concat([samples[["item", "label", "method"]].drop_duplicates(), members[["item", "label", "method"]]])
     named = named.drop_duplicates("item")
@@ -50,8 +60,7 @@ def prediction_table(
     return rows.assign(dataset=_datasets(rows, members), split=split)
 
 
-@torch.inference_mode()
-def score_samples(network: nn.Module, samples: "CropDataset", loader: "Loader", localises: bool) -> Tensor:
+def score_samples(network: "nn.Module", samples: "CropDataset", loader: "Loader", localises: bool) -> "Tensor":
     """Compute the logits of samples as in evaluation, but without a Trainer; return them on the CPU [N].
 
     Args:
@@ -60,15 +69,19 @@ def score_samples(network: nn.Module, samples: "CropDataset", loader: "Loader", 
         loader: only the sizes of batches and of the network's input are used.
         localises: whether the network returns pixel logits [B, 1, H, W], which `of_pictures` reduces to [B].
     """
+    import torch  # not needed to make a table of known logits
+
+    from unmask.networks.layout import of_pictures
+
     logits = []
-    for x in _batches(network, samples, loader):
-        found = network(x).float()
-        logits.append((of_pictures(found) if localises else found).cpu())
+    with torch.inference_mode():
+        for x in _batches(network, samples, loader):
+            found = network(x).float()
+            logits.append((of_pictures(found) if localises else found).cpu())
     return torch.cat(logits) if logits else torch.zeros(0)
 
 
-@torch.inference_mode()
-def score_and_encode(network: nn.Module, samples: "CropDataset", loader: "Loader") -> tuple[Tensor, Tensor | None]:
+def score_and_encode(network: "nn.Module", samples: "CropDataset", loader: "Loader") -> "tuple[Tensor, Tensor | None]":
     """Compute logits as `score_samples` does, and the features on which they are based; the encoder is run once.
 
     Args:
@@ -80,23 +93,30 @@ def score_and_encode(network: nn.Module, samples: "CropDataset", loader: "Loader
         The logits [N] and the features [N, F], on the CPU. The features of a clip are the mean over its frames. They
         are None for a network without features and if there are no samples.
     """
+    import torch
+
+    from unmask.networks.encoded import Encoding
+
     if not isinstance(network, Encoding) or not len(samples):
         return score_samples(network, samples, loader, False), None
-    logits, features = list[Tensor](), list[Tensor]()
-    for x in _batches(network, samples, loader):
-        found = network.encode(x)
-        logits.append(network.head(found).float().cpu())
-        features.append(pooled(found).cpu())
+    logits, features = list["Tensor"](), list["Tensor"]()
+    with torch.inference_mode():
+        for x in _batches(network, samples, loader):
+            found = network.encode(x)
+            logits.append(network.head(found).float().cpu())
+            features.append(pooled(found).cpu())
     return torch.cat(logits), torch.cat(features)
 
 
-def pooled(features: Tensor) -> Tensor:
+def pooled(features: "Tensor") -> "Tensor":
     """Return one feature vector per sample, float32 [B, F], for features [B, F] or, of clips, [B, T, F]."""
     return (features.float().mean(1) if features.ndim == 3 else features.float()).flatten(1)
 
 
-def _batches(network: nn.Module, samples: "CropDataset", loader: "Loader") -> Iterator[Tensor]:
+def _batches(network: "nn.Module", samples: "CropDataset", loader: "Loader") -> "Iterator[Tensor]":
     """Yield the samples as the network's input, in [0, 1], on the network's device."""
+    from unmask.networks.layout import device_of
+
     device = device_of(network)
     for start in range(0, len(samples), loader.batch_size):
         wanted = range(start, min(start + loader.batch_size, len(samples)))
@@ -105,7 +125,7 @@ def _batches(network: nn.Module, samples: "CropDataset", loader: "Loader") -> It
 
 def empty_table(samples: pd.DataFrame, members: pd.DataFrame, split: str) -> pd.DataFrame:
     """Return the prediction table of a split in which no item could be prepared: each item has a null logit."""
-    return prediction_table(samples, members, split, torch.zeros(0, dtype=torch.long), torch.zeros(0))
+    return table_of(samples, members, split, np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
 def _datasets(rows: pd.DataFrame, members: pd.DataFrame) -> "pd.Series[str]":

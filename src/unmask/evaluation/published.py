@@ -15,8 +15,8 @@ from unmask.evaluation.facts import DETECTORS, detector_facts, measured_latency
 from unmask.evaluation.measured import measured_range
 from unmask.files import file_hash, printable
 from unmask.networks.weights import load_state, read_state_dict
-from unmask.runs.checkpoints import best_of
 from unmask.runs.figures import write_json
+from unmask.runs.folder import best_of
 from unmask.runs.predictions import predictions_path, write_predictions
 from unmask.training import trainer as trainers
 from unmask.training.checkpoints import WholeCheckpoints

@@ -11,9 +11,15 @@ from unmask.inference.score import Scorer
 from unmask.media.crops import Crops
 from unmask.metrics import detection
 from unmask.runs.errors import RunError
+from unmask.runs.exported import ExportedRun
 from unmask.runs.run import Run, is_demo
 
 DEMO = "This run was trained on rendered demo people. Its scores say nothing about real faces."
+
+NO_HEAT = (
+    "Heat maps are not available for an exported model. To get them, examine the file with the run folder (run=DIR) in "
+    "an environment with PyTorch."
+)
 
 
 def caveats_of(scorer: Scorer, crops: Crops, people: Sequence[Person], facts: Facts) -> tuple[str, ...]:
@@ -29,6 +35,7 @@ def caveats_of(scorer: Scorer, crops: Crops, people: Sequence[Person], facts: Fa
     found = [f"{remark} Do not rely on this score." for remark in run.remarks]
     found += [DEMO] if is_demo(run.config["data"]) else []
     found += untested(scorer)
+    found += [] if scorer.engine.has_heat else [NO_HEAT]
     found.append(
         "A score is not proof. Detectors err more often on files unlike their training data: other forgeries, phones, "
         "re-uploads."
@@ -63,12 +70,16 @@ def seen_by(run: Run) -> str:
 
 def item_of(run: Run) -> str:
     """Return what the run's test items are: `image` or `video`."""
+    if isinstance(run, ExportedRun):
+        return run.item
     table = _tested(run)
     return seen_by(run).replace("face", "video") if table is None else detection.unit(table)
 
 
 def errors_of(run: Run) -> str:
     """Describe how often the threshold, which was chosen on the validation split, errs on the run's test split."""
+    if isinstance(run, ExportedRun):
+        return run.errors
     table, cut = _tested(run), run.score_thresholds["video"]
     return _errors(table, cut, "" if table is None else detection.unit(table))
 

@@ -4,13 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from unmask.data.dataset import CropDataset
-from unmask.data.pixels import to_float
 from unmask.inference.examination import Moment, Person
-from unmask.inference.people import encode, first_frame
+from unmask.inference.people import encode
 from unmask.inference.score import Scorer
 from unmask.media.crops import Crops
 
@@ -20,19 +17,13 @@ EXPLAINED = 6  # maximum number of people who get heat maps and masks: those wit
 
 def with_heat(people: Sequence[Person], scorer: Scorer, samples: CropDataset) -> tuple[Person, ...]:
     """Add a heat map to each person's moment with the highest score, for `EXPLAINED` people; see `explain.gradcam`."""
-    from unmask.explain.gradcam import heat_maps, overlay  # imported here, because it is not always needed
-
     found = dict[int, tuple[int, Moment]]()
     for person in _highest(people):
         at, row = _best(person, samples)
-        x = to_float(samples.pixels([row]), scorer.run.build("data.loader").image_size)
-        try:
-            heat = heat_maps(scorer.network, x)[0]
-        except ValueError:  # the network has no layer with a spatial output
+        heat = scorer.engine.heat(samples, row)
+        if heat is None:
             return tuple(people)
-        heat = heat[0] if heat.ndim == 3 else heat
-        picture = encode(overlay(first_frame(samples, row), heat))
-        found[person.number] = at, replace(person.moments[at], heat=picture)
+        found[person.number] = at, replace(person.moments[at], heat=encode(heat))
     return tuple(_changed(person, *found[person.number]) if person.number in found else person for person in people)
 
 
@@ -56,18 +47,10 @@ def with_masks(people: Sequence[Person], scorer: Scorer, crops: Crops) -> tuple[
         if person.number not in chosen or not len(rows):
             done.append(person)
             continue
-        mask = mask_of(scorer, samples, int(rows[0]))
+        mask = scorer.engine.mask(samples, int(rows[0]))
         moment = replace(best, mask=encode(mask, lossless=True), area=float((mask >= HALF).mean()))
         done.append(_changed(person, person.moments.index(best), moment))
     return tuple(done)
-
-
-@torch.inference_mode()
-def mask_of(scorer: Scorer, samples: CropDataset, row: int) -> NDArray[np.uint8]:
-    """Return the probability that each pixel of a sample is manipulated, scaled to 0 to 255 [H, W]."""
-    size = scorer.run.build("data.loader").image_size
-    found = scorer.network(to_float(samples.pixels([row]), size))
-    return np.asarray((255 * found[0, 0].float().sigmoid()).round().to(torch.uint8).numpy())
 
 
 def _highest(people: Sequence[Person]) -> list[Person]:

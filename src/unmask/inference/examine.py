@@ -86,7 +86,7 @@ class Examiner:
         first = self.scorers[0]
         progress(0.0, "reading the file")
         facts = facts_of(path)
-        about = versions(first.recipe, facts.kind == "picture")
+        about = versions(first.recipe, facts.kind == "picture", first.engine.library)
         try:
             reading = read_frames(path, first.recipe)
             facts = facts_read(facts, reading, first.recipe)
@@ -136,7 +136,7 @@ class Examiner:
         cut = first.thresholds["video"]
         people = people_of(case.scored, first.run.calibration(self.calibration))
         measured = first.run.measured
-        looks = {} if measured is None else looks_of(case.scored, measured, bits_of(case.facts))
+        looks = {} if measured is None else looks_of(case.scored, bits_of(case.facts))
         what = "face" if first.recipe.option == "faces" else "picture"
         scores, judged = track_scores(case.scored, cut), list[Person]()
         same = {other.name: other.tracks for other in others if other.tracks is not None}

@@ -63,7 +63,7 @@ def _moments(rows: pd.DataFrame, samples: CropDataset) -> tuple[Moment, ...]:
 
 def first_frame(samples: CropDataset, number: int) -> NDArray[np.uint8]:
     """Return the crop [S, S, 3] of a sample; for a clip, the crop of its first frame."""
-    x = samples.pixels([number])[0].numpy()
+    x = samples.crops([number])[0]
     return np.ascontiguousarray((x[0] if x.ndim == 4 else x).transpose(1, 2, 0))
 
 

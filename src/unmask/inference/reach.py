@@ -9,7 +9,6 @@ from unmask.inference.examination import Reason
 from unmask.inference.score import Score, Scorer
 from unmask.media.quality import blockiness, sharpness
 from unmask.metrics.measured import Limits
-from unmask.networks.encoded import Encoding
 from unmask.runs.measured import Measured
 
 MEASURED = 8  # maximum number of crops per face that are measured
@@ -34,15 +33,14 @@ class Look:
     distance: float | None = None
 
 
-def looks_of(scored: Score, measured: Measured, bits: float | None) -> dict[int, Look]:
+def looks_of(scored: Score, bits: float | None) -> dict[int, Look]:
     """Measure each track.
 
     Args:
-        scored: the scores of the file, with the features.
-        measured: the range in which the detector was measured.
+        scored: the scores of the file.
         bits: bits per pixel of the file; None if unknown.
     """
-    crops, distances, looks = scored.crops, _distances(scored, measured), dict[int, Look]()
+    crops, distances, looks = scored.crops, _distances(scored), dict[int, Look]()
     for track in np.unique(crops.track).tolist():
         rows = np.flatnonzero(crops.track == track)
         some = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MEASURED)).round().astype(int))]
@@ -58,14 +56,12 @@ def looks_of(scored: Score, measured: Measured, bits: float | None) -> dict[int,
     return looks
 
 
-def _distances(scored: Score, measured: Measured) -> dict[int, float]:
+def _distances(scored: Score) -> dict[int, float]:
     """Return each track's median distance to the cloud; empty if there is no cloud or the features do not fit it."""
-    cloud, features = measured.cloud, scored.features
-    if cloud is None or features is None or features.shape[1] != len(cloud.mean):
+    if scored.distance is None:
         return {}
-    distance = cloud.distance(features)
     tracks = scored.samples.table["track"].to_numpy()
-    return {int(track): float(np.median(distance[tracks == track])) for track in np.unique(tracks)}
+    return {int(track): float(np.median(scored.distance[tracks == track])) for track in np.unique(tracks)}
 
 
 def outside(look: Look, measured: Measured, what: str) -> tuple[Reason, ...]:
@@ -135,7 +131,7 @@ def untested(scorer: Scorer) -> Sequence[str]:
             "whether this file is like the data on which the detector was measured. To store the range, train the run "
             "again (rerun=true); this needs at least 8 validation items.",
         )
-    if measured.cloud is None or not isinstance(scorer.network, Encoding):
+    if not scorer.engine.has_features:
         return (
             "This network gives no features, so only size, sharpness and compression of the file were compared with "
             "the data on which the detector was measured.",

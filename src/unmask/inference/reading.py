@@ -83,8 +83,8 @@ def facts_read(facts: Facts, reading: Reading, recipe: Recipe) -> Facts:
     return replace(facts, width=width, height=height, frames=reading.total, read=len(reading.numbers), details=details)
 
 
-def versions(recipe: Recipe, picture: bool) -> dict[str, str]:
-    """Return the versions of unmask and of the libraries that decode and score the file."""
-    found = {name: version(name) for name in ("unmask", "torch", "numpy")}
+def versions(recipe: Recipe, picture: bool, library: str) -> dict[str, str]:
+    """Return the versions of unmask and of the libraries that decode and score the file; `library` computes scores."""
+    found = {name: version(name) for name in ("unmask", library, "numpy")}
     name, _, number = (f"Pillow {version('pillow')}" if picture else decoder_version(recipe.decoder)).partition(" ")
     return found | {name: number}

@@ -6,24 +6,32 @@ No training code is imported, so that a program that scores one file starts fast
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import nn
 
 from unmask.data.dataset import CropDataset
-from unmask.data.predictions import prediction_table, score_and_encode, score_samples
+from unmask.data.predictions import table_of
 from unmask.data.recipe import Recipe
 from unmask.data.store import MemoryStore
 from unmask.files import printable
+from unmask.inference.engine import Engine, OnnxEngine
 from unmask.media.crops import Crops
+from unmask.media.find import FaceFinder
 from unmask.media.indices import burst_indices
 from unmask.media.kinds import Frames, MediaError
+from unmask.media.mtcnn import FOLDER, Mtcnn
+from unmask.media.pictures import WholePictures
+from unmask.media.recipe import FaceCrops
 from unmask.metrics import detection
+from unmask.runs.exported import ExportedRun
 from unmask.runs.figures import require_finite
 from unmask.runs.run import Run
+
+if TYPE_CHECKING:
+    from torch import nn
 
 RETRAIN = (
     "the training diverged or the folder is damaged: use another run, or train again (rerun=true) with a lower "
@@ -47,7 +55,7 @@ class Score:
         predictions: the prediction table, one row per scored frame or clip of a face.
         crops: the crops that were scored.
         samples: the scored frames or clips, one for each row of `predictions`.
-        features: the network's features of each sample [N, F]; None for a network without features.
+        distance: distance of each sample's features to those of the validation split [N]; None if it is unknown.
     """
 
     probability: float
@@ -58,19 +66,21 @@ class Score:
     predictions: pd.DataFrame = field(repr=False)
     crops: Crops = field(repr=False)
     samples: CropDataset = field(repr=False)
-    features: NDArray[np.float32] | None = field(default=None, repr=False)
+    distance: NDArray[np.float64] | None = field(default=None, repr=False)
 
 
 class Scorer:
     """A trained detector that scores files and arrays.
 
-    The weights are read at the first score. `network` is on the CPU; `scorer.network.to("cuda")` moves it.
+    The weights are read at the first score. `network` is on the CPU; `scorer.network.to("cuda")` moves it. An exported
+    file is scored by onnxruntime, without PyTorch; it has no `network`.
 
     Args:
-        run: the run of a detector.
+        run: the run of a detector, or an exported file.
 
     Raises:
-        RunError: the run is not the finished run of a detector with weights.
+        RunError: the run is not the finished run of a detector with weights, or the file is damaged.
+        ValueError: the face detector of an exported file is missing.
     """
 
     def __init__(self, run: Run) -> None:
@@ -79,9 +89,20 @@ class Scorer:
         self.thresholds = run.score_thresholds  # logits, of `frame` and `video`
         recipe = run.build("data.recipe")
         self.recipe: Recipe = replace(recipe, faces="all") if recipe.option == "faces" else recipe
+        if isinstance(run, ExportedRun):
+            _equip(self.recipe, run.folder.parent / FOLDER)
 
     @cached_property
-    def network(self) -> nn.Module:
+    def engine(self) -> Engine:
+        """What computes the scores: PyTorch or, for an exported file, onnxruntime."""
+        if isinstance(self.run, ExportedRun):
+            return OnnxEngine(self.run)
+        from unmask.inference.torch_engine import TorchEngine  # imports PyTorch
+
+        return TorchEngine(self)
+
+    @cached_property
+    def network(self) -> "nn.Module":
         """The trained network, in eval mode.
 
         Raises:
@@ -119,7 +140,7 @@ class Scorer:
         """
         calibrated = self.run.calibration(calibration)
         samples = self.samples(crops)
-        predictions, features = self._predictions(samples)
+        predictions, distance = self._predictions(samples)
         found = detection.videos(predictions).iloc[0]
         logit, cut = float(found["score"]), self.thresholds["video"]
         return Score(
@@ -131,7 +152,7 @@ class Scorer:
             predictions=predictions,
             crops=crops,
             samples=samples,
-            features=features,
+            distance=distance,
         )
 
     def samples(self, crops: Crops) -> CropDataset:
@@ -143,17 +164,20 @@ class Scorer:
         """Return the sorted numbers of the frames that the detector reads from these crops."""
         return np.unique(crops.frame[self.samples(crops).positions()])
 
-    def _predictions(self, samples: CropDataset) -> tuple[pd.DataFrame, NDArray[np.float32] | None]:
-        """Return the prediction table of one file, with one row per sample, and the features of the samples."""
-        run, loader = self.run, self.run.build("data.loader")
-        if run.kind == "segmenter":
-            logit, features = score_samples(self.network, samples, loader, True), None
-        else:
-            logit, features = score_and_encode(self.network, samples, loader)
+    def _predictions(self, samples: CropDataset) -> tuple[pd.DataFrame, NDArray[np.float64] | None]:
+        """Return the prediction table of one file, with one row per sample, and the distances of the samples."""
+        run, (logit, distance) = self.run, self.engine.score(samples)
         require_finite(logit, f"run={run.folder}: the scores of this file with the weights {run.checkpoint}", RETRAIN)
         members = samples.store.items.assign(dataset="file")
-        table = prediction_table(samples.table, members, "none", torch.arange(len(samples)), logit)
-        return table, None if features is None else features.numpy()
+        return table_of(samples.table, members, "none", np.arange(len(samples)), logit), distance
+
+
+def _equip(recipe: Recipe, folder: Path) -> None:
+    """Let a recipe find faces with the exported face detector in a folder, if it searches for faces at all."""
+    if isinstance(recipe, FaceCrops):
+        recipe.use(FaceFinder(recipe.long_side, detector=Mtcnn(folder)))
+    elif isinstance(recipe, WholePictures) and recipe.landmarks:
+        recipe.use(FaceFinder(detector=Mtcnn(folder)))
 
 
 def _of_file(recipe: Recipe, path: Path) -> Crops:

@@ -6,12 +6,12 @@ network that proposes boxes at every position of each scale, and two networks th
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unmask.media.find import Faces
 from unmask.media.kinds import Frames
 
 Array = NDArray[np.float32]
@@ -26,14 +26,6 @@ SIDES = (24, 48)  # sides of the inputs of the second and the third network, px
 MANY = 512  # boxes per batch
 
 
-class Found(NamedTuple):
-    """The faces of one frame, the largest first; coordinates are in px of the frame."""
-
-    boxes: Array  # [n, 4]: left, top, right, bottom
-    probs: Array  # [n]
-    landmarks: Array  # [n, 5, 2]
-
-
 class Mtcnn:
     """Detect faces in frames of equal size.
 
@@ -44,21 +36,21 @@ class Mtcnn:
         ValueError: a file is missing, or onnxruntime is not installed.
     """
 
-    min_face_size = SMALLEST
+    smallest = SMALLEST
 
     def __init__(self, folder: Path) -> None:
         if missing := [name for name in FILES if not (folder / name).is_file()]:
             raise ValueError(
-                f"{folder / missing[0]} is missing: the model finds faces with the networks in the folder {FOLDER} next "
+                f"{folder / missing[0]} is missing: a model finds faces with the networks in the folder {FOLDER} next "
                 "to it. Copy this folder too, or export the run again"
             )
         self.propose, self.refine, self.output = (_network(folder / name) for name in FILES)
 
-    def detect(self, frames: Frames) -> list[Found]:
+    def detect(self, frames: Frames) -> list[Faces]:
         """Return the faces in each of the frames, uint8 [N, H, W, 3]."""
         return [self._detect(frame) for frame in frames]
 
-    def _detect(self, frame: NDArray[np.uint8]) -> Found:
+    def _detect(self, frame: NDArray[np.uint8]) -> Faces:
         summed = cv2.integral(np.ascontiguousarray(frame))  # [H + 1, W + 1, 3]; sums of all pixels above and left
         boxes = self._proposals(summed)
         boxes = self._refined(boxes, summed)
@@ -92,10 +84,10 @@ class Mtcnn:
         kept = suppress(boxes, score, 0.7)
         return _square(_corrected(boxes[kept], reg[kept]))
 
-    def _final(self, boxes: Array, summed: NDArray[np.int32]) -> Found:
+    def _final(self, boxes: Array, summed: NDArray[np.int32]) -> Faces:
         """Reject and correct boxes with the third network, and find the landmarks."""
         if not len(boxes):
-            return Found(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+            return Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
         boxes, (reg, points, prob) = _seen(self.output, boxes, summed, SIDES[1])
         kept = prob[:, 1] > CUTS[2]
         boxes, reg, score = boxes[kept], reg[kept], prob[kept, 1]
@@ -106,7 +98,7 @@ class Mtcnn:
         boxes, score, landmarks = boxes[kept], score[kept], landmarks[kept]
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         order = np.argsort(area)[::-1]
-        return Found(boxes[order], score[order], landmarks[order])
+        return Faces(boxes[order], score[order], landmarks[order])
 
 
 def _network(path: Path) -> Network:

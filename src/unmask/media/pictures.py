@@ -98,6 +98,10 @@ class WholePictures:
         scale = self.crop_size / (box[:, 2:] - box[:, :2])
         return np.asarray((landmarks - box[:, None, :2]) * scale[:, None], np.float32)
 
+    def use(self, finder: FaceFinder) -> None:
+        """Detect faces with `finder` from now on; it must find the same faces as the default one."""
+        self._finder = finder
+
     def __getstate__(self) -> dict[str, object]:
         return asdict(self)  # each process builds its own finder
 

@@ -97,6 +97,10 @@ class FaceCrops:
         moved: Array = np.einsum("nij,nkj->nki", matrices[:, :, :2], landmarks) + matrices[:, None, :, 2]
         return moved
 
+    def use(self, finder: FaceFinder) -> None:
+        """Detect faces with `finder` from now on; it must find the same faces as the default one."""
+        self._finder = finder
+
     def __getstate__(self) -> dict[str, object]:
         return asdict(self)  # each process builds its own finder
 

@@ -19,11 +19,6 @@ def frozen_path(path: Path) -> Path:
     return path.with_name("frozen.ckpt")
 
 
-def best_of(folder: Path) -> Path:
-    """Return the path of a run's checkpoint with the weights that were selected by validation."""
-    return folder / "checkpoints" / "best.ckpt"
-
-
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
     """Return the tensors of a checkpoint's `state_dict`, including frozen tensors from a separate file.
 

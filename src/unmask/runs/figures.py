@@ -42,10 +42,10 @@ def require_finite(values: Any, what: str, fix: str) -> None:
     Raises:
         RunError: some values are not finite; the message says how many.
     """
-    import torch  # slow; a process that only reads or writes metrics does not need it
-
-    if not isinstance(values, torch.Tensor):
-        values = torch.from_numpy(np.asarray(values, np.float64))
-    bad = int((~torch.isfinite(values)).sum())
+    if isinstance(values, np.ndarray | list | tuple | int | float):
+        array = np.asarray(values, np.float64)
+        bad, total = int((~np.isfinite(array)).sum()), array.size
+    else:
+        bad, total = int((~values.isfinite()).sum()), values.numel()
     if bad:
-        raise RunError(f"{what}: {bad} of {values.numel()} are not finite (NaN or infinite); {fix}")
+        raise RunError(f"{what}: {bad} of {total} are not finite (NaN or infinite); {fix}")

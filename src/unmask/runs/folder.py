@@ -25,6 +25,11 @@ MADE = (
 )  # fmt: skip
 
 
+def best_of(folder: Path) -> Path:
+    """Return the path of a run's checkpoint with the weights that were selected by validation."""
+    return folder / "checkpoints" / "best.ckpt"
+
+
 def clear(folder: Path) -> None:
     """Remove the files that an earlier run wrote to this folder; all other files in it are kept."""
     remove_made(folder, MADE)

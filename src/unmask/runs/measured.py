@@ -46,10 +46,15 @@ def write_cloud(folder: Path, cloud: Cloud) -> None:
         np.savez_compressed(file, mean=mean, axes=axes, variance=variance, rest=rest)
 
 
-def read_measured(folder: Path, metrics: Settings) -> Measured | None:
+def read_measured(folder: Path, metrics: Settings, cloud: bool = True) -> Measured | None:
     """Return the range of a run; None if the run does not store one.
 
     A run has no range if it was trained before ranges were stored or has too few validation items.
+
+    Args:
+        folder: the run folder.
+        metrics: the content of its metrics.json.
+        cloud: whether to read the cloud; an exported model contains it.
 
     Raises:
         RunError: the stored range is damaged.
@@ -60,8 +65,8 @@ def read_measured(folder: Path, metrics: Settings) -> Measured | None:
     try:
         limits = {name: Limits.from_settings(known["limits"][name]) for name in MEASURES if name in known["limits"]}
         distance = None if known.get("distance") is None else float(known["distance"])
-        cloud = None if distance is None else _read_cloud(folder / CLOUD)
-        return Measured(limits, cloud, distance, int(known.get("faces", 0)))
+        found = None if distance is None or not cloud else _read_cloud(folder / CLOUD)
+        return Measured(limits, found, distance, int(known.get("faces", 0)))
     except (ValueError, TypeError, KeyError, AttributeError, OSError, zipfile.BadZipFile) as error:
         raise RunError(
             f"run={folder}: the range in metrics.json or {CLOUD} is damaged ({error}); train the run again (rerun=true)"

@@ -4,12 +4,10 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
 import yaml
-from torch import nn
 
 from unmask.config import Settings
 from unmask.config.build import build
@@ -19,14 +17,16 @@ from unmask.data.cache import Cache
 from unmask.files import read_json
 from unmask.metrics.calibrate import CALIBRATIONS, Calibration
 from unmask.metrics.detection import logit, require_thresholds
-from unmask.networks.layout import use_channels_last
-from unmask.runs.checkpoints import ElementBudget, best_of, load_weights
 from unmask.runs.errors import RunError
 from unmask.runs.figures import figures_of
+from unmask.runs.folder import best_of
 from unmask.runs.identity import seedless_id
 from unmask.runs.measured import Measured, read_measured
 from unmask.runs.predictions import predictions_path, read_predictions
 from unmask.runs.summary import Summary, summarize
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 # Building a module may create FACTOR times as many tensor elements as the checkpoint contains, plus EXTRA, because
 # initial values and unsaved buffers are also created.
@@ -208,17 +208,22 @@ class Run:
         Raises:
             RunError: the checkpoint cannot be read safely, or does not fit the module in the config.
         """
+        from unmask.runs.checkpoints import load_weights  # imports PyTorch
+
         node = self._node("module")
         if "compile" in node:  # for a few files, compiling takes more time than it saves
             node = node | {"compile": False}
         return self._load("module", node, load_weights(self.checkpoint))
 
-    def network(self) -> nn.Module:
+    def network(self) -> "nn.Module":
         """Return only the trained network of a detector, in eval mode on the CPU, without importing training code.
 
         Raises:
             RunError: see `module`.
         """
+        from unmask.networks.layout import use_channels_last  # imports PyTorch
+        from unmask.runs.checkpoints import load_weights
+
         weights = load_weights(self.checkpoint)
         own = {name.removeprefix(NETWORK): value for name, value in weights.items() if name.startswith(NETWORK)}
         network: nn.Module = self._load("module.network", self._node("module.network"), own)
@@ -232,7 +237,9 @@ class Run:
         own = self._node("data").get("cache")
         return Cache(str(own["folder"]) if isinstance(own, dict) and "folder" in own else Cache.folder, offline=True)
 
-    def _load(self, part: str, node: Settings, weights: dict[str, torch.Tensor]) -> Any:
+    def _load(self, part: str, node: Settings, weights: "dict[str, Tensor]") -> Any:
+        from unmask.runs.checkpoints import ElementBudget
+
         with ElementBudget(EXTRA + FACTOR * sum(tensor.numel() for tensor in weights.values())):
             built = self._build(part, node)
         try:

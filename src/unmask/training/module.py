@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from unmask.config import Settings
 from unmask.data.datamodule import DataModule
-from unmask.data.sampling import ResumableLoader
+from unmask.data.samplers import ResumableLoader
 from unmask.training.draws import OWN, Draws
 from unmask.training.evaluation import Results, curves
 

@@ -27,12 +27,12 @@ def load_runs(folders: Sequence[Path], calibration: str, trials: bool, explain: 
     """
     from unmask.inference.examine import Examiner
     from unmask.inference.page import report
-    from unmask.runs.run import Run
+    from unmask.runs.exported import open_run
 
-    runs = [Run(folder) for folder in folders]
+    runs = [open_run(folder) for folder in folders]
     examiner = Examiner(runs, calibration, trials, explain)
     for scorer in examiner.scorers:
-        _ = scorer.network  # reads the weights
+        scorer.engine.load()
         _warm_up(scorer.recipe)
     return Loaded(examiner, report, [card(run) for run in runs])
 

@@ -1,0 +1,149 @@
+"""A detector in an ONNX file that `unmask export` wrote, with the record of its run; PyTorch is not needed."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from unmask.config import Settings
+from unmask.config.foreign import checked_config
+from unmask.files import open_regular, printable
+from unmask.runs.errors import RunError
+from unmask.runs.measured import Measured, read_measured
+from unmask.runs.run import Run
+from unmask.runs.summary import Summary
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SUFFIX = ".onnx"
+FORMAT = "1"  # version of the record
+MOST = 2**31  # bytes; a protocol buffer is at most this long
+
+
+@dataclass(frozen=True)
+class ExportedRun(Run):
+    """A file in place of a run folder. It gives the same answers as the folder, without training and test data.
+
+    Attributes:
+        folder: path of the ONNX file.
+    """
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_file():
+            raise RunError(f"model={printable(str(self.folder))}: no such file")
+        _ = self.record
+
+    @cached_property
+    def session(self) -> Any:
+        """The session of onnxruntime, on one thread. The file is read as bytes, so it cannot refer to other files."""
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise RunError(f"an ONNX file needs onnxruntime: pip install onnxruntime ({error})") from None
+        with open_regular(self.folder) as file:
+            content = file.read(MOST + 1)
+        if len(content) > MOST:
+            raise self._refused(f"it has more than {MOST:,} bytes")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = 1, 4
+        try:
+            return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has error types of its own
+            said = printable(str(error).partition("\n")[0][:120])
+            raise self._refused(f"it is damaged, or not an ONNX model ({said})") from None
+
+    @cached_property
+    def record(self) -> dict[str, str]:
+        """The text that the file stores, by name; see `unmask.export.record`.
+
+        Raises:
+            RunError: the file was not written by `unmask export`, or by another version of it.
+        """
+        found = dict(self.session.get_modelmeta().custom_metadata_map)
+        if found.get("format") != FORMAT or not {"config", "metrics"} <= set(found):
+            raise self._refused("it is not a detector that this version of unmask export wrote")
+        return found
+
+    @cached_property
+    def config(self) -> Settings:
+        """The part of the run's config that prepares a file; checked, because the file may be untrusted."""
+        name = printable(str(self.folder))
+        return checked_config(self.record["config"].encode(), name, str(self.folder.parent))
+
+    @cached_property
+    def metrics(self) -> Settings:
+        """The entries of the run's metrics.json that an examination needs."""
+        try:
+            found = json.loads(self.record["metrics"])
+            about = found["about"]
+            good = all(isinstance(about[name], str) for name in ("errors", "item", "summary"))
+            if not good or not isinstance(found["kind"], str) or not isinstance(found["thresholds"], dict):
+                raise TypeError("an entry has another type")
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise self._refused(f"its metrics are damaged ({printable(str(error)[:120])})") from None
+        return dict(found)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file with the weights."""
+        return self.folder
+
+    @property
+    def summary(self) -> Summary:
+        """The run's network, data, seed, date and main metric."""
+        return Summary(str(self.metrics["about"]["summary"]), "", "", "", "")
+
+    @property
+    def errors(self) -> str:
+        """How often the threshold errs on the run's test split, in words."""
+        return str(self.metrics["about"]["errors"])
+
+    @property
+    def item(self) -> str:
+        """The kind of the run's test items: `image` or `video`."""
+        return str(self.metrics["about"]["item"])
+
+    @property
+    def measured(self) -> Measured | None:
+        """The range in which the detector was measured; the model itself computes the distance to the cloud."""
+        return read_measured(self.folder, self.metrics, cloud=False)
+
+    def module(self) -> Any:
+        """Raise an error: the file contains no module.
+
+        Raises:
+            RunError: always.
+        """
+        raise self._refused("this needs the run folder, not an exported file")
+
+    def network(self) -> "nn.Module":
+        """Raise an error: the network of the file runs only in onnxruntime.
+
+        Raises:
+            RunError: always.
+        """
+        raise self._refused("this needs the run folder, not an exported file")
+
+    def predictions(self, split: str, dataset: str | None = None) -> pd.DataFrame:
+        """Raise an error: the file contains no predictions.
+
+        Raises:
+            RunError: always.
+        """
+        raise self._refused("an exported file contains no predictions; use the run folder")
+
+    def _refused(self, why: str) -> RunError:
+        return RunError(f"model={printable(str(self.folder))}: {why}")
+
+
+def open_run(path: Path) -> Run:
+    """Open a run folder or, for a path that ends in `.onnx`, an exported model.
+
+    Raises:
+        RunError: the path is neither.
+    """
+    return ExportedRun(path) if path.suffix.lower() == SUFFIX and not path.is_dir() else Run(path)
