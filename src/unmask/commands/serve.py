@@ -2,6 +2,7 @@
 
   unmask serve run=DIR                              then open http://127.0.0.1:8000
   unmask serve run=[DIR_A,DIR_B] processes=2        two detectors that must agree, in two processes
+  unmask serve model=meso4.onnx                     an exported model, without PyTorch
   UNMASK_TOKEN=... unmask serve run=DIR host=0.0.0.0 hosts=[unmask.example.org]
 
 Child processes read the files, with limits on time, memory, pixels and duration. As far as the system supports it, they
@@ -23,7 +24,7 @@ EXTRA = "unmask serve needs more packages: pip install 'unmask[serve]'"
 
 
 def folders_of(run: object) -> tuple[Path, ...]:
-    """Return the run folders that `run` names.
+    """Return the run folders or exported models that `run` names.
 
     Raises:
         ValueError: `run` names no folder.
@@ -53,15 +54,17 @@ def main(cfg: DictConfig) -> None:
     """Run `unmask serve`."""
     try:
         from unmask.web.child import Setup
-        from unmask.web.loading import IMPORTS, load_runs
+        from unmask.web.loading import load_runs, read_by
         from unmask.web.server import Address, default_spool, run
     except ImportError as error:
         raise ValueError(f"{EXTRA} ({error})") from None
     settings = resolved(cfg)
     check(settings)
-    folders = folders_of(settings["run"])
+    if settings["run"] is not None and settings["model"] is not None:
+        raise ValueError("run and model are both given: give run folders or exported models, not both")
+    folders = folders_of(settings["run"] if settings["model"] is None else settings["model"])
     load = partial(load_runs, folders, settings["calibration"], settings["trials"], settings["explain"])
-    setup = Setup(load, folders, build(settings["limits"]), IMPORTS)
+    setup = Setup(load, *read_by(folders, build(settings["limits"])))
     address = Address(settings["host"], settings["port"], tuple(settings["hosts"]))
     spool = Path(settings["spool"]) if settings["spool"] else default_spool()
     run(setup, address, settings["processes"], spool, settings["proxies"])

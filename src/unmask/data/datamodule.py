@@ -239,7 +239,7 @@ class DataModule(LightningDataModule):
             sampler, order = FixedSampler, order or (lambda rng: rng.permutation(len(data)))
         workers, each = self.loader.num_workers, -(-self.loader.batch_size // world)  # training checks that it is exact
         return ResumableLoader(
-            data,
+            data,  # type: ignore[arg-type]  # it has what a loader needs, but not the base class, which is in PyTorch
             batch_size=each,
             sampler=sampler(len(data), self.loader.seed, order, unit, rank, world, each),
             num_workers=workers,

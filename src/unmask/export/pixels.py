@@ -1,7 +1,6 @@
 """Pixels on which an exported model is compared with the network it was made of."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +60,6 @@ def _store_of(run: Run) -> CropStore | None:
 def random_pixels(parts: Parts, count: int = COUNT) -> Pixels:
     """Return random pixels, the same in each call."""
     side, clip = parts.crop_size, () if parts.frames is None else (parts.frames,)
-    draw = partial(np.random.default_rng(0).integers, 0, 256, dtype=np.uint8)
+    values = np.random.default_rng(0).integers(0, 256, (count, *clip, 3, side, side), np.uint8)
     unit = "pictures" if parts.frames is None else "clips"
-    return Pixels(draw(size=(count, *clip, 3, side, side)), f"{count} {unit} of random pixels")
+    return Pixels(values, f"{count} {unit} of random pixels")

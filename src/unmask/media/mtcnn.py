@@ -51,7 +51,8 @@ class Mtcnn:
         return [self._detect(frame) for frame in frames]
 
     def _detect(self, frame: NDArray[np.uint8]) -> Faces:
-        summed = cv2.integral(np.ascontiguousarray(frame))  # [H + 1, W + 1, 3]; sums of all pixels above and left
+        # Sums of all pixels above and to the left, [H + 1, W + 1, 3].
+        summed = np.asarray(cv2.integral(np.ascontiguousarray(frame)), np.int32)
         boxes = self._proposals(summed)
         boxes = self._refined(boxes, summed)
         return self._final(boxes, summed)
@@ -71,16 +72,16 @@ class Mtcnn:
             found.append(one[suppress(one[:, :4], one[:, 4], 0.5)])
         boxes = np.concatenate(found)
         boxes = boxes[suppress(boxes[:, :4], boxes[:, 4], 0.7)]
-        size = np.tile(boxes[:, 2:4] - boxes[:, :2], 2)
-        return _square(boxes[:, :4] + boxes[:, 5:] * size)
+        sides = np.tile(boxes[:, 2:4] - boxes[:, :2], 2)
+        return _square(boxes[:, :4] + boxes[:, 5:] * sides)
 
     def _refined(self, boxes: Array, summed: NDArray[np.int32]) -> Array:
         """Reject boxes with the second network, and correct the others -> square boxes [n, 4]."""
         if not len(boxes):
             return boxes
         boxes, (reg, prob) = _seen(self.refine, boxes, summed, SIDES[0])
-        kept = prob[:, 1] > CUTS[1]
-        boxes, reg, score = boxes[kept], reg[kept], prob[kept, 1]
+        sure = prob[:, 1] > CUTS[1]
+        boxes, reg, score = boxes[sure], reg[sure], prob[sure, 1]
         kept = suppress(boxes, score, 0.7)
         return _square(_corrected(boxes[kept], reg[kept]))
 
@@ -89,10 +90,10 @@ class Mtcnn:
         if not len(boxes):
             return Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
         boxes, (reg, points, prob) = _seen(self.output, boxes, summed, SIDES[1])
-        kept = prob[:, 1] > CUTS[2]
-        boxes, reg, score = boxes[kept], reg[kept], prob[kept, 1]
+        sure = prob[:, 1] > CUTS[2]
+        boxes, reg, score = boxes[sure], reg[sure], prob[sure, 1]
         size = (boxes[:, 2:] - boxes[:, :2] + 1)[:, None]
-        landmarks = points[kept].reshape(-1, 2, 5).transpose(0, 2, 1) * size + boxes[:, None, :2] - 1
+        landmarks = points[sure].reshape(-1, 2, 5).transpose(0, 2, 1) * size + boxes[:, None, :2] - 1
         boxes = _corrected(boxes, reg)
         kept = suppress_inside(boxes, score, 0.7)
         boxes, score, landmarks = boxes[kept], score[kept], landmarks[kept]
@@ -183,28 +184,35 @@ def _square(boxes: Array) -> Array:
 
 
 def suppress(boxes: Array, score: Array, most: float) -> NDArray[np.int64]:
-    """Return the boxes to keep, the highest score first: of two whose IoU is above `most`, only the higher one."""
+    """Return the boxes to keep, the highest score first: of two whose IoU is above `most`, only the higher one.
+
+    Of two boxes with equal scores, the first one is kept.
+    """
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return _greedy(boxes, score, most, lambda one, rest, inter: inter / (area[one] + area[rest] - inter), 0)
+    order = np.argsort(-score, kind="stable")
+    return _greedy(boxes, order, most, lambda one, rest, inter: inter / (area[one] + area[rest] - inter), 0)
 
 
 def suppress_inside(boxes: Array, score: Array, most: float) -> NDArray[np.int64]:
     """As `suppress`, but the intersection is divided by the smaller area, so that a box within another one is dropped.
 
-    Here, a box includes the pixels on its right and lower border.
+    Here, a box includes the pixels on its right and lower border, and of two boxes with equal scores, the last one is
+    kept. Probabilities near 1 are often equal in float32.
     """
     area = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
-    return _greedy(boxes, score, most, lambda one, rest, inter: inter / np.minimum(area[one], area[rest]), 1)
+    order = np.argsort(score, kind="stable")[::-1]
+    return _greedy(boxes, order, most, lambda one, rest, inter: inter / np.minimum(area[one], area[rest]), 1)
 
 
 def _greedy(
     boxes: Array,
-    score: Array,
+    order: NDArray[np.int64],
     most: float,
     overlap: Callable[[int, NDArray[np.int64], Array], Array],
     border: int,
 ) -> NDArray[np.int64]:
-    order, kept = np.argsort(-score, kind="stable"), list[int]()
+    """Keep the first box in `order`, drop all boxes that overlap it by more than `most`, and so on."""
+    kept = list[int]()
     while len(order):
         one, rest = int(order[0]), order[1:]
         kept.append(one)

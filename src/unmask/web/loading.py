@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from unmask.web.answers import ModelCard
 from unmask.web.child import Loaded
+from unmask.web.limits import Limits
 
 if TYPE_CHECKING:
     from unmask.data.recipe import Recipe
@@ -16,10 +17,25 @@ if TYPE_CHECKING:
 
 #: Imported before a child process is confined: CUDA's bindings, which PyTorch imports, start the C compiler.
 IMPORTS = ("torchvision",)
+EXPORTED = ("onnxruntime",)  # the same for exported models, for which PyTorch is not needed
+
+
+def read_by(folders: Sequence[Path], limits: Limits) -> tuple[tuple[Path, ...], Limits, tuple[str, ...]]:
+    """Return the arguments of `Setup` after `load`: what a child process reads, the limits, and its first imports.
+
+    Args:
+        folders: run folders or exported models; the face detector of an exported model is in the folder next to it.
+        limits: the limits.
+    """
+    from unmask.media.mtcnn import FOLDER
+
+    files = [path for path in folders if path.is_file()]
+    faces = [place for path in files if (place := path.parent / FOLDER).is_dir()]
+    return (*folders, *faces), limits, EXPORTED if len(files) == len(folders) else IMPORTS
 
 
 def load_runs(folders: Sequence[Path], calibration: str, trials: bool, explain: bool) -> Loaded:
-    """Load the detectors of these run folders with their weights, so that the first file does not have to wait.
+    """Load the detectors of these run folders or exported models with their weights, so that the first file does not have to wait.
 
     Raises:
         RunError: a folder is not the finished run of a detector with weights.
