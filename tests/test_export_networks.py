@@ -1,4 +1,4 @@
-"""Every network on disk as an ONNX file, against PyTorch, on 64 crops: photographs if they are at hand, else rendered."""
+"""Every network on disk as an ONNX file, against PyTorch, on 64 crops: photographs if at hand, else rendered."""
 
 from pathlib import Path
 

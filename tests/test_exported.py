@@ -20,8 +20,8 @@ from unmask.media.reader import open_media
 
 BLOCKED = (
     "torch", "torchvision", "timm", "lightning", "pytorch_lightning", "hydra", "omegaconf", "transformers", "diffusers",
-    "facenet_pytorch", "sklearn", "scipy", "torchmetrics", "h5py", "wandb", "decord", "torchcodec", "onnx", "onnxscript",
-    "fsspec", "safetensors",
+    "facenet_pytorch", "sklearn", "scipy", "torchmetrics", "h5py", "wandb", "decord", "torchcodec", "onnx",
+    "onnxscript", "fsspec", "safetensors",
 )  # fmt: skip
 pytestmark = pytest.mark.slow
 

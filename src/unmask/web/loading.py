@@ -35,7 +35,9 @@ def read_by(folders: Sequence[Path], limits: Limits) -> tuple[tuple[Path, ...], 
 
 
 def load_runs(folders: Sequence[Path], calibration: str, trials: bool, explain: bool) -> Loaded:
-    """Load the detectors of these run folders or exported models with their weights, so that the first file does not have to wait.
+    """Load the detectors of these run folders or exported models.
+
+    Their weights are read now, so that the first file does not have to wait.
 
     Raises:
         RunError: a folder is not the finished run of a detector with weights.
