@@ -152,7 +152,8 @@ def check_command(words: tuple[str, ...], more: list[str]) -> None:
         _check_list(arguments)
     elif verb == "predict":
         typed = predict.typed(given)
-        assert set(typed) <= set(predict.KEYS) and {"path", "run"} <= set(typed), f"predict takes {predict.KEYS}"
+        assert len({"run", "model"} & set(typed)) == 1, "predict takes either run or model"
+        assert set(typed) <= set(predict.KEYS) and "path" in typed, f"predict takes {predict.KEYS}"
     else:
         for overrides in jobs_of(given):
             _check_verb(verb, overrides, more)
