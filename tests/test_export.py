@@ -263,12 +263,14 @@ def test_a_good_file_is_opened(file):
         ({"config": None}, "not a detector that this version"),
         ({"metrics": "{}"}, "its metrics are damaged"),
         ({"metrics": "[1"}, "its metrics are damaged"),
+        ({"metrics": GOOD["metrics"].replace("0.5", '"high"')}, "a threshold is not a number"),
+        ({"config": '{"data": {"name": "films"}}'}, "its config has no recipe or sampling or loader"),
         ({"config": "[]"}, "is refused: it is not a config"),
         ({"config": "{" * 50}, "is refused: it is nested"),
         ({"config": GOOD["config"].replace("unmask.media.pictures.WholePictures", "os.system")}, "recipe"),
         ({"config": GOOD["config"].replace('"crop_size": 12', '"crop_size": 999999')}, "999999 is out of bounds"),
     ],
-    ids=["format", "without config", "metrics", "json", "list", "nested", "target", "huge"],
+    ids=["format", "without config", "metrics", "json", "threshold", "parts", "list", "nested", "target", "huge"],
 )  # fmt: skip
 def test_a_forged_record_is_refused_by_name(file, record, message):
     from unmask.inference.score import Scorer

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -112,11 +111,6 @@ def _batches(values: NDArray[np.uint8], other: int | None) -> Iterator[NDArray[n
     if other is not None:
         frames = np.arange(other) % values.shape[1]
         yield np.ascontiguousarray(values[:2][:, frames])
-
-
-def remove(path: Path) -> None:
-    """Remove a file that failed the comparison."""
-    path.unlink(missing_ok=True)
 
 
 def _first(error: Exception) -> str:

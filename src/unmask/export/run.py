@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unmask.console import say
-from unmask.export.check import Checked, ExportError
+from unmask.export.check import Checked
 from unmask.export.pixels import pixels_of
 from unmask.export.record import record_of, wrapped_of
 from unmask.files import printable
@@ -78,6 +78,3 @@ def tell(found: Exported, run: Run) -> None:
         say(f"{printable(str(found.faces))}: the networks that find faces; keep this folder next to the model")
     if found.path.suffix == ".onnx":
         say(f"To use it: unmask predict FILE model={printable(str(found.path))}")
-
-
-__all__ = ["ExportError", "Exported", "export", "tell"]

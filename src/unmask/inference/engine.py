@@ -94,6 +94,8 @@ class OnnxEngine:
             rows = range(start, min(start + loader.batch_size, len(samples)))
             parts.append(self._run(samples.crops(rows), names))
         found = {name: np.concatenate(one) for name, one in zip(names, zip(*parts, strict=True), strict=True)}
+        if wrong := [name for name, values in found.items() if values.shape != (len(samples),)]:
+            raise RunError(f"model={self.run.folder}: the output {wrong[0]} does not have one value per sample")
         return found
 
     def _run(self, pixels: NDArray[np.uint8], names: list[str]) -> list[Float]:

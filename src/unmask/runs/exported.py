@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".onnx"
 FORMAT = "1"  # version of the record
+PARTS = ("recipe", "sampling", "loader")  # of the config of the data
 MOST = 2**31  # bytes; a protocol buffer is at most this long
 
 
@@ -72,7 +73,13 @@ class ExportedRun(Run):
     def config(self) -> Settings:
         """The part of the run's config that prepares a file; checked, because the file may be untrusted."""
         name = printable(str(self.folder))
-        return checked_config(self.record["config"].encode(), name, str(self.folder.parent))
+        found = checked_config(self.record["config"].encode(), name, str(self.folder.parent))
+        data = found.get("data")
+        if not isinstance(data, dict) or not all(isinstance(data.get(part), dict) for part in PARTS):
+            raise self._refused(f"its config has no {' or '.join(PARTS)}")
+        if not isinstance(data.get("name"), str) or "frames" not in data["sampling"]:
+            raise self._refused("its config has no name of the training data, or no frames")
+        return found
 
     @cached_property
     def metrics(self) -> Settings:
@@ -83,6 +90,8 @@ class ExportedRun(Run):
             good = all(isinstance(about[name], str) for name in ("errors", "item", "summary"))
             if not good or not isinstance(found["kind"], str) or not isinstance(found["thresholds"], dict):
                 raise TypeError("an entry has another type")
+            if not all(isinstance(value, int | float) for value in found["thresholds"].values()):
+                raise TypeError("a threshold is not a number")
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise self._refused(f"its metrics are damaged ({printable(str(error)[:120])})") from None
         return dict(found)
