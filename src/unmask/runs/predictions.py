@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from unmask.files import replace_file
 from unmask.runs.errors import RunError
@@ -105,6 +103,9 @@ def write_predictions(
         protocol: how the predictions were made.
         figures: metrics of the same evaluation, including pixel metrics, which cannot be computed from the table.
     """
+    import pyarrow as pa  # an exported model has no tables, so it needs no Parquet
+    import pyarrow.parquet as pq
+
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     about = {"protocol": protocol, "figures": without_nan(figures or {})}
     metadata = {name.encode(): json.dumps(value).encode() for name, value in about.items()}
@@ -120,6 +121,9 @@ def read_predictions(path: Path) -> pd.DataFrame:
     """Read a prediction table; its `.attrs` contain the `protocol` and the metrics (`figures`) of the evaluation."""
     if not path.is_file():
         raise RunError(f"{path} is missing: the run has not been evaluated on this split")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         # `pq.read_table` would import all of pyarrow.dataset.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
