@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -100,11 +101,9 @@ def to_onnx(
         ExportError: the module cannot be exported.
         ValueError: the packages for ONNX are missing.
     """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401  # PyTorch's exporter needs it, and names neither package in its error
-    except ImportError as error:
-        raise ValueError(f"{EXTRA} ({error})") from None
+    _require_packages()
+    import onnx
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -113,13 +112,24 @@ def to_onnx(
                 dynamic_shapes=free, verbose=False,
             )  # fmt: skip
     except Exception as error:  # PyTorch's exporter raises many kinds of errors
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = next((line for line in lines if line.startswith("- ") and "Dim" in line), (lines or [""])[-1])
-        raise ExportError(f"the network cannot be exported to ONNX: {printable(said[:300])}") from error
+        raise ExportError(f"the network cannot be exported to ONNX: {_reason(error)}") from error
     assert program is not None
     found = program.model_proto
     onnx.helper.set_model_props(found, dict(metadata))
     out.write_bytes(found.SerializeToString())
+
+
+def _require_packages() -> None:
+    """Raise a ValueError if a package is missing; PyTorch's own error does not say which command installs them."""
+    if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
+        raise ValueError(f"{EXTRA} (missing: {', '.join(missing)})")
+
+
+def _reason(error: Exception) -> str:
+    """Return the line of an exporter's message that names the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = next((line for line in lines if line.startswith("- ") and "Dim" in line), (lines or [""])[-1])
+    return printable(said[:300])
 
 
 def example_of(model: Wrapped) -> torch.Tensor:

@@ -4,9 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, NoReturn
 
 from unmask.config import Settings
 from unmask.config.foreign import checked_config
@@ -17,7 +15,7 @@ from unmask.runs.run import Run
 from unmask.runs.summary import Summary
 
 if TYPE_CHECKING:
-    from torch import nn
+    from onnxruntime import InferenceSession
 
 SUFFIX = ".onnx"
 FORMAT = "1"  # version of the record
@@ -39,7 +37,7 @@ class ExportedRun(Run):
         _ = self.record
 
     @cached_property
-    def session(self) -> Any:
+    def session(self) -> "InferenceSession":
         """The session of onnxruntime, on one thread. The file is read as bytes, so it cannot refer to other files."""
         try:
             import onnxruntime
@@ -121,7 +119,7 @@ class ExportedRun(Run):
         """The range in which the detector was measured; the model itself computes the distance to the cloud."""
         return read_measured(self.folder, self.metrics, cloud=False)
 
-    def module(self) -> Any:
+    def module(self) -> NoReturn:
         """Raise an error: the file contains no module.
 
         Raises:
@@ -129,7 +127,7 @@ class ExportedRun(Run):
         """
         raise self._refused("this needs the run folder, not an exported file")
 
-    def network(self) -> "nn.Module":
+    def network(self) -> NoReturn:
         """Raise an error: the network of the file runs only in onnxruntime.
 
         Raises:
@@ -137,7 +135,7 @@ class ExportedRun(Run):
         """
         raise self._refused("this needs the run folder, not an exported file")
 
-    def predictions(self, split: str, dataset: str | None = None) -> pd.DataFrame:
+    def predictions(self, split: str, dataset: str | None = None) -> NoReturn:
         """Raise an error: the file contains no predictions.
 
         Raises:
