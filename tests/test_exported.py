@@ -20,7 +20,7 @@ from unmask.media.reader import open_media
 
 BLOCKED = (
     "torch", "torchvision", "timm", "lightning", "pytorch_lightning", "hydra", "omegaconf", "transformers", "diffusers",
-    "facenet_pytorch", "sklearn", "scipy", "torchmetrics", "h5py", "wandb", "decord", "torchcodec", "onnx",
+    "facenet_pytorch", "sklearn", "torchmetrics", "h5py", "wandb", "decord", "torchcodec", "onnx",
     "onnxscript", "fsspec", "safetensors", "pyarrow",
 )  # fmt: skip
 pytestmark = pytest.mark.slow

@@ -47,15 +47,14 @@ class Mtcnn:
         self.propose, self.refine, self.output = (_network(folder / name) for name in FILES)
 
     def detect(self, frames: Frames) -> list[Faces]:
-        """Return the faces in each of the frames, uint8 [N, H, W, 3]."""
-        return [self._detect(frame) for frame in frames]
-
-    def _detect(self, frame: NDArray[np.uint8]) -> Faces:
+        """Return the faces in each of the frames, uint8 [N, H, W, 3], the largest face first."""
         # Sums of all pixels above and to the left, [H + 1, W + 1, 3].
-        summed = np.asarray(cv2.integral(np.ascontiguousarray(frame)), np.int32)
-        boxes = self._proposals(summed)
-        boxes = self._refined(boxes, summed)
-        return self._final(boxes, summed)
+        summed = [np.asarray(cv2.integral(np.ascontiguousarray(frame)), np.int32) for frame in frames]
+        found = [self._refined(self._proposals(one), one) for one in summed]
+        frame = np.repeat(np.arange(len(found)), [len(boxes) for boxes, _ in found])
+        boxes, score = (np.concatenate(one) for one in zip(*found, strict=True))
+        order = np.argsort(-score, kind="stable")
+        return self._final(boxes[order], frame[order], summed)
 
     def _proposals(self, summed: NDArray[np.int32]) -> Array:
         """Return square boxes [n, 4] that may contain a face."""
@@ -75,31 +74,51 @@ class Mtcnn:
         sides = np.tile(boxes[:, 2:4] - boxes[:, :2], 2)
         return _square(boxes[:, :4] + boxes[:, 5:] * sides)
 
-    def _refined(self, boxes: Array, summed: NDArray[np.int32]) -> Array:
-        """Reject boxes with the second network, and correct the others -> square boxes [n, 4]."""
+    def _refined(self, boxes: Array, summed: NDArray[np.int32]) -> tuple[Array, Array]:
+        """Reject boxes with the second network and correct the others -> square boxes [n, 4], probabilities [n]."""
         if not len(boxes):
-            return boxes
-        boxes, (reg, prob) = _seen(self.refine, boxes, summed, SIDES[0])
+            return boxes, np.zeros(0, np.float32)
+        inside, (reg, prob) = _seen(self.refine, boxes, summed, SIDES[0])
+        boxes = boxes[inside]
         sure = prob[:, 1] > CUTS[1]
         boxes, reg, score = boxes[sure], reg[sure], prob[sure, 1]
         kept = suppress(boxes, score, 0.7)
-        return _square(_corrected(boxes[kept], reg[kept]))
+        return _square(_corrected(boxes[kept], reg[kept])), score[kept]
 
-    def _final(self, boxes: Array, summed: NDArray[np.int32]) -> Faces:
-        """Reject and correct boxes with the third network, and find the landmarks."""
-        if not len(boxes):
-            return Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
-        boxes, (reg, points, prob) = _seen(self.output, boxes, summed, SIDES[1])
+    def _final(self, boxes: Array, frame: NDArray[np.int64], summed: Sequence[NDArray[np.int32]]) -> list[Faces]:
+        """Reject and correct the boxes [n, 4] of all frames with the third network, and find the landmarks.
+
+        The boxes of all frames are sorted together, as in facenet-pytorch: many probabilities are 1 in float32, and the
+        order of equal values decides which of two nested boxes is kept.
+        """
+        shown = [(at, *_seen(self.output, boxes[at], summed[number], SIDES[1])) for number, at in _groups(frame)]
+        if not shown:
+            empty = np.zeros((0, 5, 2), np.float32)
+            return [Faces(boxes, boxes[:, 0], empty) for _ in summed]
+        rows = np.concatenate([at[inside] for at, inside, _ in shown])
+        reg, points, prob = (np.concatenate(one) for one in zip(*(outputs for *_, outputs in shown), strict=True))
+        order = np.argsort(rows)
+        boxes, frame, reg, points, prob = boxes[rows[order]], frame[rows[order]], reg[order], points[order], prob[order]
         sure = prob[:, 1] > CUTS[2]
-        boxes, reg, score = boxes[sure], reg[sure], prob[sure, 1]
+        boxes, frame, reg, score = boxes[sure], frame[sure], reg[sure], prob[sure, 1]
         size = (boxes[:, 2:] - boxes[:, :2] + 1)[:, None]
         landmarks = points[sure].reshape(-1, 2, 5).transpose(0, 2, 1) * size + boxes[:, None, :2] - 1
         boxes = _corrected(boxes, reg)
-        kept = suppress_inside(boxes, score, 0.7)
-        boxes, score, landmarks = boxes[kept], score[kept], landmarks[kept]
-        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        order = np.argsort(area)[::-1]
-        return Faces(boxes[order], score[order], landmarks[order])
+        kept = suppress_inside(boxes, frame, score, 0.7)
+        boxes, frame, score, landmarks = boxes[kept], frame[kept], score[kept], landmarks[kept]
+        return [_largest_first(frame == number, boxes, score, landmarks) for number in range(len(summed))]
+
+
+def _groups(frame: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
+    """Return the number of each frame that has boxes, and the rows of its boxes."""
+    return [(int(number), np.flatnonzero(frame == number)) for number in np.unique(frame)]
+
+
+def _largest_first(chosen: NDArray[np.bool_], boxes: Array, score: Array, landmarks: Array) -> Faces:
+    """Return the chosen faces, the largest first."""
+    boxes, score, landmarks = boxes[chosen], score[chosen], landmarks[chosen]
+    order = np.argsort((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))[::-1]
+    return Faces(boxes[order], score[order], landmarks[order])
 
 
 def _network(path: Path) -> Network:
@@ -155,18 +174,20 @@ def _borders(first: int, last: int, count: int) -> tuple[NDArray[np.int64], NDAr
     return first + at * length // count, first + -(-(at + 1) * length // count)
 
 
-def _seen(network: Network, boxes: Array, summed: NDArray[np.int32], side: int) -> tuple[Array, list[Array]]:
-    """Show boxes to a network; return the boxes that are not empty within the picture, and the outputs for them."""
+def _seen(
+    network: Network, boxes: Array, summed: NDArray[np.int32], side: int
+) -> tuple[NDArray[np.bool_], list[Array]]:
+    """Show boxes to a network; return which of them are not empty within the picture, and the outputs for these."""
     height, width = summed.shape[0] - 1, summed.shape[1] - 1
     whole = np.trunc(boxes).astype(np.int64)
     corner, end = np.maximum(whole[:, :2], 1) - 1, np.minimum(whole[:, 2:], (width, height))
-    inside = (end > corner).all(1)
-    parts = [tuple(map(int, (*one, *other))) for one, other in zip(corner[inside], end[inside], strict=True)]
-    outputs = list[list[Array]]()
+    inside = np.asarray((end > corner).all(1))
+    parts = np.concatenate([corner, end], 1)[inside].tolist()
+    outputs = [list(network(np.zeros((0, 3, side, side), np.float32)))] if not parts else []
     for start in range(0, len(parts), MANY):
-        some = [_area(summed, part, (side, side)) for part in parts[start : start + MANY]]  # type: ignore[arg-type]
+        some = [_area(summed, (x0, y0, x1, y1), (side, side)) for x0, y0, x1, y1 in parts[start : start + MANY]]
         outputs.append(list(network(_input(np.stack(some)))))
-    return boxes[inside], [np.concatenate(one) for one in zip(*outputs, strict=True)]
+    return inside, [np.concatenate(one) for one in zip(*outputs, strict=True)]
 
 
 def _corrected(boxes: Array, reg: Array) -> Array:
@@ -193,14 +214,17 @@ def suppress(boxes: Array, score: Array, most: float) -> NDArray[np.int64]:
     return _greedy(boxes, order, most, lambda one, rest, inter: inter / (area[one] + area[rest] - inter), 0)
 
 
-def suppress_inside(boxes: Array, score: Array, most: float) -> NDArray[np.int64]:
+def suppress_inside(boxes: Array, frame: NDArray[np.int64], score: Array, most: float) -> NDArray[np.int64]:
     """As `suppress`, but the intersection is divided by the smaller area, so that a box within another one is dropped.
 
-    Here, a box includes the pixels on its right and lower border, and of two boxes with equal scores, the last one is
-    kept. Probabilities near 1 are often equal in float32.
+    Here, a box includes the pixels on its right and lower border. Boxes of different frames do not overlap. Of two
+    boxes with equal scores, the one that NumPy's default sort puts last is kept, as in facenet-pytorch.
     """
+    if not len(boxes):
+        return np.zeros(0, np.int64)
+    boxes = boxes + (frame * (boxes.max() + 1)).astype(np.float32)[:, None]
     area = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
-    order = np.argsort(score, kind="stable")[::-1]
+    order = np.argsort(score)[::-1]
     return _greedy(boxes, order, most, lambda one, rest, inter: inter / np.minimum(area[one], area[rest]), 1)
 
 
