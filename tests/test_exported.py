@@ -78,15 +78,16 @@ def test_both_give_the_same_examination(exported, media, kind, tmp_path):
     of_file = examined(tmp_path / "file", media[kind], f"model={out}")
     assert of_file["answer"] == of_run["answer"]
     assert [reason["code"] for reason in of_file["reasons"]] == [reason["code"] for reason in of_run["reasons"]]
-    for name in ("score", "calibrated", "threshold"):
-        assert of_file["models"][0][name] == pytest.approx(of_run["models"][0][name], abs=1e-4)
+    # A box that is 1e-4 px elsewhere changes some pixels of a crop by 1.
+    for name, apart in (("score", 2e-3), ("calibrated", 2e-3), ("threshold", 1e-9)):
+        assert of_file["models"][0][name] == pytest.approx(of_run["models"][0][name], abs=apart)
     for name in ("name", "errors", "summary", "sees", "items", "scored", "calibration", "above_threshold"):
         assert of_file["models"][0][name] == of_run["models"][0][name]
     assert len(of_file["people"]) == len(of_run["people"]) == 2
     for one, other in zip(of_file["people"], of_run["people"], strict=True):
-        assert one["box"] == pytest.approx(other["box"], abs=1) and one["answer"] == other["answer"]
+        assert one["box"] == pytest.approx(other["box"], abs=0.1) and one["answer"] == other["answer"]
     for one, other in zip(of_file["trials"], of_run["trials"], strict=True):
-        assert one["name"] == other["name"] and one["score"] == pytest.approx(other["score"], abs=1e-3)
+        assert one["name"] == other["name"] and one["score"] == pytest.approx(other["score"], abs=2e-3)
     assert any("Heat maps are not available" in caveat for caveat in of_file["caveats"])
     assert "onnxruntime" in of_file["versions"] and "torch" not in of_file["versions"]
 
