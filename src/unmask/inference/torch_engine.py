@@ -47,7 +47,7 @@ class TorchEngine:
         _ = self.scorer.network
 
     def score(self, samples: CropDataset) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
-        """Return the logits [N], and the distances [N] to the cloud; None if there is no cloud that fits the features."""
+        """Return the logits [N], and the distances [N] to the cloud; None without a cloud that fits the features."""
         network, measured = self.scorer.network, self.scorer.run.measured
         if self.scorer.run.kind == "segmenter":
             return np.asarray(score_samples(network, samples, self.loader, True).numpy()), None
