@@ -93,6 +93,7 @@ def test_the_distance_is_that_of_the_cloud(samples):
     assert found == pytest.approx(cloud.distance(asked), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_an_onnx_file_gives_the_outputs_by_name_for_any_batch(tmp_path):
     cloud = Cloud.fit(np.random.default_rng(0).uniform(size=(40, 3)))
     model = small(calibration=Platt(2.0, 0.1), cloud=cloud)
@@ -111,6 +112,7 @@ def test_an_onnx_file_gives_the_outputs_by_name_for_any_batch(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"], "weights and metadata are in one file"
 
 
+@pytest.mark.slow
 def test_a_fixed_length_is_found_and_written(tmp_path):
     import onnx
 
@@ -147,6 +149,7 @@ def lambda_net() -> nn.Module:
     return Last()
 
 
+@pytest.mark.slow
 def test_a_wrong_file_is_not_written(tmp_path, monkeypatch):
     out = tmp_path / "a.onnx"
     out.write_bytes(b"the old file")
@@ -248,6 +251,7 @@ def file(tmp_path_factory):
     return place / "good.onnx", forged
 
 
+@pytest.mark.slow
 def test_a_good_file_is_opened(file):
     run = open_run(file[0])
     assert isinstance(run, ExportedRun) and run.kind == "detector" and run.score_thresholds == {"frame": 0, "video": 0}
@@ -256,6 +260,7 @@ def test_a_good_file_is_opened(file):
         run.network()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("record", "message"),
     [

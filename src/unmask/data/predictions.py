@@ -93,7 +93,7 @@ def score_and_encode(network: "nn.Module", samples: "CropDataset", loader: "Load
         The logits [N] and the features [N, F], on the CPU. The features of a clip are the mean over its frames. They
         are None for a network without features and if there are no samples.
     """
-    import torch  # not needed to make a table of known logits
+    import torch
 
     from unmask.networks.encoded import Encoding
 
@@ -113,7 +113,7 @@ def pooled(features: "Tensor") -> "Tensor":
     return (features.float().mean(1) if features.ndim == 3 else features.float()).flatten(1)
 
 
-def _batches(network: "nn.Module", samples: "CropDataset", loader: "Loader") -> Iterator["Tensor"]:
+def _batches(network: "nn.Module", samples: "CropDataset", loader: "Loader") -> "Iterator[Tensor]":
     """Yield the samples as the network's input, in [0, 1], on the network's device."""
     from unmask.networks.layout import device_of
 

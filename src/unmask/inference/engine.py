@@ -33,11 +33,11 @@ class Engine(Protocol):
     def load(self) -> None:
         """Read the weights now, so that the first file does not have to wait."""
 
-    def logits(self, samples: CropDataset) -> Float:
-        """Return the logits [N] of all samples."""
+    def score(self, samples: CropDataset) -> tuple[Float, NDArray[np.float64] | None]:
+        """Return the logits [N] of all samples, and the distances [N] of their features to the validation data.
 
-    def distances(self, samples: CropDataset) -> NDArray[np.float64] | None:
-        """Return the distances [N] of the samples to the cloud of the validation features; None if it is unknown."""
+        The distances are None if there is no cloud of validation features, or if the features do not fit it.
+        """
 
     def heat(self, samples: CropDataset, row: int) -> NDArray[np.uint8] | None:
         """Return a sample's first frame with its heat map [S, S, 3]; None if there is none."""
@@ -47,7 +47,7 @@ class Engine(Protocol):
 
 
 class OnnxEngine:
-    """Computes with an exported file. Each batch is computed once: the file gives all outputs together.
+    """Computes with an exported file.
 
     Args:
         run: the exported file.
@@ -59,7 +59,6 @@ class OnnxEngine:
         self.run = run
         self.names = [output.name for output in run.session.get_outputs()]
         self.input = str(run.session.get_inputs()[0].name)
-        self._last: tuple[CropDataset, dict[str, Float]] | None = None
         needed = {"logit", "mask"} if run.kind == "segmenter" else {"logit"}
         if missing := needed - set(self.names):
             raise RunError(f"model={run.folder}: the output {min(missing)} is missing; export the run again")
@@ -72,13 +71,10 @@ class OnnxEngine:
     def load(self) -> None:
         """Read the weights; done when the file is opened."""
 
-    def logits(self, samples: CropDataset) -> Float:
-        """Return the logits [N] of all samples."""
-        return self._outputs(samples)["logit"]
-
-    def distances(self, samples: CropDataset) -> NDArray[np.float64] | None:
-        """Return the distances [N] of the samples to the cloud; None if the file does not compute them."""
-        return self._outputs(samples)["distance"].astype(np.float64) if self.has_features else None
+    def score(self, samples: CropDataset) -> tuple[Float, NDArray[np.float64] | None]:
+        """Return the logits [N] of all samples and, if the file computes them, their distances [N] to the cloud."""
+        found = self._outputs(samples)
+        return found["logit"], found["distance"].astype(np.float64) if self.has_features else None
 
     def heat(self, samples: CropDataset, row: int) -> NDArray[np.uint8] | None:
         """Return None: heat maps need gradients, which only PyTorch computes."""
@@ -91,8 +87,6 @@ class OnnxEngine:
 
     def _outputs(self, samples: CropDataset) -> dict[str, Float]:
         """Return the outputs with one value per sample, by name."""
-        if self._last is not None and self._last[0] is samples:
-            return self._last[1]
         loader: Loader = self.run.build("data.loader")
         names = [name for name in ("logit", "distance") if name in self.names]
         parts = [[np.zeros(0, np.float32)] * len(names)]
@@ -102,7 +96,6 @@ class OnnxEngine:
         found = {name: np.concatenate(one) for name, one in zip(names, zip(*parts, strict=True), strict=True)}
         if wrong := [name for name, values in found.items() if values.shape != (len(samples),)]:
             raise RunError(f"model={self.run.folder}: the output {wrong[0]} does not have one value per sample")
-        self._last = samples, found
         return found
 
     def _run(self, pixels: NDArray[np.uint8], names: list[str]) -> list[Float]:

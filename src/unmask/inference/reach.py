@@ -57,11 +57,11 @@ def looks_of(scored: Score, bits: float | None) -> dict[int, Look]:
 
 
 def _distances(scored: Score) -> dict[int, float]:
-    """Return each track's median distance to the cloud; empty if the distances are unknown."""
-    distance, tracks = scored.distances, scored.samples.table["track"].to_numpy()
-    if distance is None:
+    """Return each track's median distance to the cloud; empty if there is no cloud or the features do not fit it."""
+    if scored.distance is None:
         return {}
-    return {int(track): float(np.median(distance[tracks == track])) for track in np.unique(tracks)}
+    tracks = scored.samples.table["track"].to_numpy()
+    return {int(track): float(np.median(scored.distance[tracks == track])) for track in np.unique(tracks)}
 
 
 def outside(look: Look, measured: Measured, what: str) -> tuple[Reason, ...]:

@@ -55,7 +55,7 @@ class Score:
         predictions: the prediction table, one row per scored frame or clip of a face.
         crops: the crops that were scored.
         samples: the scored frames or clips, one for each row of `predictions`.
-        distances: the distance of each sample's features to the validation data [N]; None if it cannot be computed.
+        distance: distance of each sample's features to those of the validation split [N]; None if it is unknown.
     """
 
     probability: float
@@ -66,7 +66,7 @@ class Score:
     predictions: pd.DataFrame = field(repr=False)
     crops: Crops = field(repr=False)
     samples: CropDataset = field(repr=False)
-    distances: NDArray[np.float64] | None = field(default=None, repr=False)
+    distance: NDArray[np.float64] | None = field(default=None, repr=False)
 
 
 class Scorer:
@@ -140,7 +140,7 @@ class Scorer:
         """
         calibrated = self.run.calibration(calibration)
         samples = self.samples(crops)
-        predictions = self._predictions(samples)
+        predictions, distance = self._predictions(samples)
         found = detection.videos(predictions).iloc[0]
         logit, cut = float(found["score"]), self.thresholds["video"]
         return Score(
@@ -152,7 +152,7 @@ class Scorer:
             predictions=predictions,
             crops=crops,
             samples=samples,
-            distances=self.engine.distances(samples),
+            distance=distance,
         )
 
     def samples(self, crops: Crops) -> CropDataset:
@@ -164,13 +164,12 @@ class Scorer:
         """Return the sorted numbers of the frames that the detector reads from these crops."""
         return np.unique(crops.frame[self.samples(crops).positions()])
 
-    def _predictions(self, samples: CropDataset) -> pd.DataFrame:
-        """Return the prediction table of one file, with one row per sample."""
-        run = self.run
-        logit = self.engine.logits(samples)
+    def _predictions(self, samples: CropDataset) -> tuple[pd.DataFrame, NDArray[np.float64] | None]:
+        """Return the prediction table of one file, with one row per sample, and the distances of the samples."""
+        run, (logit, distance) = self.run, self.engine.score(samples)
         require_finite(logit, f"run={run.folder}: the scores of this file with the weights {run.checkpoint}", RETRAIN)
         members = samples.store.items.assign(dataset="file")
-        return table_of(samples.table, members, "none", np.arange(len(samples)), logit)
+        return table_of(samples.table, members, "none", np.arange(len(samples)), logit), distance
 
 
 def _equip(recipe: Recipe, folder: Path) -> None:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 class TorchEngine:
     """Computes with the network of a scorer, on the network's device; see `engine.Engine`.
 
-    The encoder is run once for the scores and for the distances of the same samples.
-
     Args:
         scorer: the scorer.
     """
@@ -31,7 +29,6 @@ class TorchEngine:
 
     def __init__(self, scorer: "Scorer") -> None:
         self.scorer = scorer
-        self._last: tuple[CropDataset, NDArray[np.float32], NDArray[np.float32] | None] | None = None
 
     @cached_property
     def loader(self) -> "Loader":
@@ -49,26 +46,16 @@ class TorchEngine:
         """Read the weights."""
         _ = self.scorer.network
 
-    def logits(self, samples: CropDataset) -> NDArray[np.float32]:
-        """Return the logits [N] of all samples."""
-        return self._outputs(samples)[0]
-
-    def distances(self, samples: CropDataset) -> NDArray[np.float64] | None:
-        """Return the distances [N] to the cloud; None if there is no cloud or the features do not fit it."""
-        measured, features = self.scorer.run.measured, self._outputs(samples)[1]
-        if measured is None or measured.cloud is None or features is None:
-            return None
-        return measured.cloud.distance(features) if features.shape[1] == len(measured.cloud.mean) else None
-
-    def _outputs(self, samples: CropDataset) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the logits [N] and the features [N, F]; None instead of features if the network has none."""
-        if self._last is None or self._last[0] is not samples:
-            if self.scorer.run.kind == "segmenter":
-                logit, features = score_samples(self.scorer.network, samples, self.loader, True), None
-            else:
-                logit, features = score_and_encode(self.scorer.network, samples, self.loader)
-            self._last = samples, logit.numpy(), None if features is None else features.numpy()
-        return self._last[1:]
+    def score(self, samples: CropDataset) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
+        """Return the logits [N], and the distances [N] to the cloud; None without a cloud that fits the features."""
+        network, measured = self.scorer.network, self.scorer.run.measured
+        if self.scorer.run.kind == "segmenter":
+            return np.asarray(score_samples(network, samples, self.loader, True).numpy()), None
+        logit, features = score_and_encode(network, samples, self.loader)
+        cloud = None if measured is None else measured.cloud
+        if cloud is None or features is None or features.shape[1] != len(cloud.mean):
+            return np.asarray(logit.numpy()), None
+        return np.asarray(logit.numpy()), cloud.distance(features.numpy())
 
     def heat(self, samples: CropDataset, row: int) -> NDArray[np.uint8] | None:
         """Return a sample's first frame with its heat map [S, S, 3]; see `explain.gradcam`."""
