@@ -16,20 +16,20 @@ __all__ = ["compose", "load"]
 
 
 def load(run: "str | Path") -> "Scorer":
-    """Open the run folder of a trained detector; `load(run).score(...)` then scores a file or an array.
+    """Open the run folder or the pack of a trained detector; `load(run).score(...)` then scores a file or an array.
 
     Args:
-        run: the run folder, such as `outputs/first/0123456789`. Only tensors are read from its checkpoint.
+        run: the run folder, such as `outputs/first/0123456789`, a pack, or the address of a pack on the Hugging Face
+            Hub, `hf://owner/name@revision`. Only tensors are read from its checkpoint.
 
     Raises:
-        RunError: the folder does not hold the finished run of a detector, or the run has no weights.
+        RunError: the folder does not hold the finished run of a detector, the run has no weights, or the pack is
+            refused.
     """
-    from pathlib import Path
-
     from unmask.inference.score import Scorer
-    from unmask.runs.run import Run
+    from unmask.runs.opening import open_run
 
-    return Scorer(Run(Path(run)))
+    return Scorer(open_run(run))
 
 
 def compose(verb: str, overrides: "Sequence[str]" = ()) -> "Settings":
