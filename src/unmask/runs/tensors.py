@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from unmask.config import Settings
-from unmask.files import open_regular, printable, replacing
+from unmask.files import open_regular, printable, replace_file
 from unmask.runs.errors import RunError
 from unmask.runs.figures import require_finite
 
@@ -34,8 +34,7 @@ def write_tensors(path: Path, state: Mapping[str, torch.Tensor]) -> None:
     """
     for name, value in state.items():
         require_finite(value, f"the tensor {name} of the weights", "train the run again (rerun=true)")
-    with replacing(path) as temporary:
-        save_file({name: value.detach().cpu().contiguous().clone() for name, value in state.items()}, temporary)
+    replace_file(path, save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()}))
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
