@@ -30,7 +30,7 @@ DATA = {
     "source": {"_target_": "unmask.datasets.folder.Folder", "name": "films", "root": f"{HOME}/films"},
     "split": {"_target_": "unmask.data.split.Split", "protocol": "random_groups"},
     "recipe": {"_target_": "unmask.media.pictures.WholePictures", "crop_size": SIZE},
-    "sampling": {"_target_": "unmask.data.dataset.Sampling", "frames_per_video": 1},
+    "sampling": {"_target_": "unmask.data.dataset.Sampling", "frames": None, "frames_per_video": 1},
     "loader": {"_target_": "unmask.data.loader.Loader", "image_size": SIZE, "batch_size": 4},
 }
 PROTOCOL = {"Data": "films, test split: 20 real and 20 fake images", "Split": "random_groups (at random)"}

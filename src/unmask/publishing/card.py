@@ -8,9 +8,9 @@ import jinja2
 import yaml
 
 from unmask.config import Settings
-from unmask.publishing.facts import Facts, perturbed, rows
+from unmask.publishing.facts import Facts, rows
 from unmask.reporting import tables
-from unmask.reporting.robustness import area_text, rate_text, remark
+from unmask.reporting.robustness import area_text, rate_text
 from unmask.reporting.run import Figure, percent
 from unmask.runs.measured import MEASURES, Measured
 
@@ -24,13 +24,14 @@ UNSTATED = "other"  # the hub's identifier for a licence that it does not know
 _MARKUP = re.compile(r"([\\`*_\[\]<>&|#~])")
 
 
-def card(facts: Facts, licence: str | None, cite: str) -> str:
+def card(facts: Facts, licence: str | None, cite: str, names: bool = False) -> str:
     """Return the text of README.md.
 
     Args:
         facts: what is known about the run.
         licence: an identifier of the hub, such as `mit`; None if it is not stated.
         cite: how to cite the detector; empty if only unmask is to be cited.
+        names: whether the prediction tables contain the names of the items.
     """
     front = yaml.safe_dump(front_matter(facts, licence), sort_keys=False, allow_unicode=True)
     filled = (
@@ -40,9 +41,9 @@ def card(facts: Facts, licence: str | None, cite: str) -> str:
             facts=facts,
             licence=licence,
             cite=cite.strip(),
+            names=names,
             metrics=_metrics(facts),
             suites={name: _suite(facts, name) for name in facts.suites},
-            falls=[text for text in (_fall(facts, name) for name in facts.suites) if text],
             others=_others(facts),
             generated=tables.markdown_grid(["Metric", "Value"], facts.generated, 1) if facts.generated else "",
             ranges=_ranges(facts.measured),
@@ -108,12 +109,6 @@ def _suite(facts: Facts, name: str) -> str:
         words = escaped(one.words) if one.level else "none"
         body.append([words, str(one.level), area_text(one), bounds, rate_text(one.tpr), rate_text(one.fpr)])
     return tables.markdown_grid(["Perturbation", "Level", "AUC", "95 % interval", "TPR", "FPR"], body, 1)
-
-
-def _fall(facts: Facts, name: str) -> str | None:
-    assert facts.report is not None
-    steps = facts.suites[name]
-    return remark(name, steps, facts.report.unit) if perturbed(steps) else None
 
 
 def _others(facts: Facts) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from unmask.config import Settings
-from unmask.metrics.robustness import CLEAN, Robustness
+from unmask.metrics.robustness import Robustness
 from unmask.publishing.private import public_command
 from unmask.reporting.across import matrix
 from unmask.reporting.gather import gather
@@ -103,7 +103,7 @@ def _of_detector(run: Run, resamples: int) -> Settings:
         "robustness": {name: [_step(one) for one in steps] for name, steps in report.suites.items()},
     }
     return {
-        "facts": {key: text for key, text in report.network.items()},
+        "facts": dict(report.network),
         "protocol": protocol,
         "report": report,
         "suites": report.suites,
@@ -136,10 +136,6 @@ def _step(one: Robustness) -> Settings:
 
 def rows(report: RunReport) -> list[tuple[str, Figure]]:
     """Return (title, metric) for the metrics in `SHOWN`, over all fakes and at the level of items."""
-    found = ((NAMES[name], report.figure(report.whole, "all", name)) for name in SHOWN)
+    titles = NAMES | {"balanced_accuracy": "Balanced accuracy"}
+    found = ((titles[name], report.figure(report.whole, "all", name)) for name in SHOWN)
     return [(title, figure) for title, figure in found if figure is not None]
-
-
-def perturbed(steps: Sequence[Robustness]) -> list[Robustness]:
-    """Return the steps of a suite without the clean items."""
-    return [one for one in steps if one.name != CLEAN]

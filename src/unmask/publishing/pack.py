@@ -79,7 +79,7 @@ def publish(run: Run, out: Path, terms: Terms, resamples: int = 1000) -> str:
         for name in (pack.CLOUD, GENERATION):
             if (run.folder / name).is_file():
                 shutil.copyfile(run.folder / name, part / name)
-        write_text(part / pack.CARD, card(facts, terms.licence, terms.cite))
+        write_text(part / pack.CARD, card(facts, terms.licence, terms.cite, terms.names))
         (part / pack.CHECKSUMS).write_bytes(pack.listing(pack.listed(part)))
         Run(part).module()  # the pack is verified, and its weights fit the config
     return pack.digest(out)

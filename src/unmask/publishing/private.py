@@ -11,8 +11,8 @@ from unmask.config.allowed import READ_ONLY
 from unmask.runs.errors import RunError
 from unmask.runs.predictions import ITEMS
 
-#: An absolute path (POSIX, home folder or Windows) or a URL at the beginning of a text.
-PLACE = re.compile(r"(~|/|[A-Za-z]:[\\/]|\\\\|[a-z][a-z0-9+]*://)")
+#: An absolute path (POSIX, home folder or Windows), also in a list, or a URL.
+PLACE = re.compile(r"(?:^|[\[\]{},:=\s'\"])(?:~|/|[A-Za-z]:[\\/]|\\\\)|[a-z][a-z0-9+]*://")
 COLUMNS = ("item", "track", "frame", "time", "label", "method", "dataset", "split", "logit")
 NUMBERED = "numbered; the names of the files were removed"  # the entry `ITEMS` of a protocol
 
@@ -48,7 +48,7 @@ def _public(node: object, at: str, name: str) -> object:
         }
     if isinstance(node, list):
         return [_public(value, f"{at}.{number}", name) for number, value in enumerate(node)]
-    if isinstance(node, str) and PLACE.match(node):
+    if isinstance(node, str) and PLACE.search(node):
         raise RunError(
             f"{at}={node}: this path or URL of your machine would be published; train the run with a value that does "
             "not depend on the machine"
