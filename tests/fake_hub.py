@@ -69,11 +69,12 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             if parts == ["api", "repos", "create"]:
                 about = json.loads(body)
                 name = f"{about.get('organization') or 'owner'}/{about['name']}"
+                url = f"http://{self.headers['Host']}/{name}"
                 if name in hub.repositories:
-                    return self.fail("", "You already created this model repo", 409)
+                    return self.answer(json.dumps({"url": url}).encode(), "application/json", status=409)
                 hub.repositories[name] = {".gitattributes": b"*.safetensors filter=lfs\n"}
                 hub.asked.append(f"private {about.get('private', about.get('visibility'))}")
-                return self.answer(json.dumps({"url": f"http://hub/{name}"}).encode(), "application/json")
+                return self.answer(json.dumps({"url": url}).encode(), "application/json")
             repository = "/".join(parts[2:4])
             if parts[4] == "preupload":
                 files = [{"path": one["path"], "uploadMode": "regular"} for one in json.loads(body)["files"]]
@@ -85,14 +86,14 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 elif line["key"] == "deletedFile":
                     del hub.repositories[repository][value["path"]]
             done = {
-                "commitUrl": f"http://hub/{repository}/commit/x",
+                "commitUrl": f"http://{self.headers['Host']}/{repository}/commit/x",
                 "commitOid": hub.commit(repository),
                 "success": True,
             }
             return self.answer(json.dumps(done).encode(), "application/json")
 
-        def answer(self, content: bytes, kind: str, headers: dict[str, str] | None = None) -> None:
-            self.send_response(200)
+        def answer(self, content: bytes, kind: str, headers: dict[str, str] | None = None, status: int = 200) -> None:
+            self.send_response(status)
             for key, value in {"Content-Type": kind, "Content-Length": str(len(content)), **(headers or {})}.items():
                 self.send_header(key, value)
             self.end_headers()

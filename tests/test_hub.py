@@ -39,7 +39,9 @@ def hub(published, tmp_path, monkeypatch):
 
 
 def cached(tmp_path: Path) -> list[str]:
-    return sorted(path.relative_to(tmp_path / "cache").as_posix() for path in (tmp_path / "cache").rglob("*.*"))
+    """The files in the cache, without the lock files."""
+    files = (path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock")
+    return sorted(path.relative_to(tmp_path / "cache").as_posix() for path in files)
 
 
 def test_a_pack_is_downloaded_once_and_its_commit_is_printed(hub, published, tmp_path, capsys):
