@@ -18,7 +18,10 @@ from unmask.commands.list import about, key
 DOCS = Path(__file__).parent
 CONF = DOCS.parent / "conf"
 PAGE = DOCS / "configuration.md"
-VERBS = ("train", "prepare", "evaluate", "import", "report", "predict", "serve", "sample", "swap", "inpaint", "demo")
+VERBS = (
+    "train", "prepare", "evaluate", "import", "report", "predict", "serve", "publish", "sample", "swap", "inpaint",
+    "demo",
+)  # fmt: skip
 TOP = ("data", "data/recipe", "augment", "blend", "module", "trainer", "callbacks", "logger", "sweep", "experiment")
 PLUMBING = ("hydra", "_target_", "_partial_")  # keys that nobody sets on the command line
 INTRODUCTION = """\
