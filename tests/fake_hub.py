@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlparse
 
 import huggingface_hub
 import pytest
+import yaml
 from huggingface_hub import constants
 
 
@@ -75,6 +76,10 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 hub.repositories[name] = {".gitattributes": b"*.safetensors filter=lfs\n"}
                 hub.asked.append(f"private {about.get('private', about.get('visibility'))}")
                 return self.answer(json.dumps({"url": url}).encode(), "application/json")
+            if parts == ["api", "validate-yaml"]:  # the front matter of a model card
+                content = json.loads(body)["content"]
+                errors = [] if yaml.safe_load(content.split("---\n")[1])["license"] else [{"message": "no license"}]
+                return self.answer(json.dumps({"errors": errors, "warnings": []}).encode(), "application/json")
             repository = "/".join(parts[2:4])
             if parts[4] == "preupload":
                 files = [{"path": one["path"], "uploadMode": "regular"} for one in json.loads(body)["files"]]
@@ -118,7 +123,7 @@ def serving(patch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """Serve a fake hub, and let huggingface_hub use it instead of the real one."""
     hub = FakeHub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     patch.setattr(constants, "ENDPOINT", url)
     patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")

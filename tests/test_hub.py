@@ -9,6 +9,7 @@ import pytest
 from conftest import unmask
 from fake_hub import FakeHub, serving
 from published import run_folder
+from unmask.commands.serve import folders_of
 from unmask.publishing.pack import Terms, publish
 from unmask.publishing.push import push
 from unmask.runs.address import HubError, folder_of, parse_address
@@ -189,6 +190,11 @@ def test_a_foreign_config_downloads_nothing(hub, tmp_path):
     with pytest.raises(ValueError):
         Run(folder).network()
     assert hub.asked == []
+
+
+def test_the_server_downloads_before_its_processes_are_confined(hub, tmp_path):
+    (folder,) = folders_of("hf://anna/films@main")
+    assert folder == tmp_path / "cache/unmask/packs/anna/films" / hub.commit("anna/films")
 
 
 def test_push_and_fetch_again(hub, published):

@@ -15,18 +15,23 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import unmask as unmask_package
 from conftest import SCORED, unmask
-from published import HOME, run_folder
+from published import HOME, SIZE, run_folder
+from unmask.config.build import build
 from unmask.publishing.pack import Terms, publish
 from unmask.reporting.gather import gather
 from unmask.runs import pack
+from unmask.runs.encoder import TrainedEncoder, network_of
 from unmask.runs.errors import RunError
 from unmask.runs.opening import open_run, writable
 from unmask.runs.pack import PackError
 from unmask.runs.run import Run
+from unmask.web.loading import load_runs
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +144,11 @@ def test_the_card_states_the_metrics_with_intervals_and_the_robustness(run, publ
     assert "| saved as JPEG, quality 50 | 1 |" in body and "shorter side of the face or picture, px: 20 to 400" in body
     for heading in ("Intended use", "Training data", "Results", "Limits", "Licence", "How to cite"):
         assert f"\n## {heading}\n" in body
+    read = ModelCard.load(published / "README.md").data  # the hub's own reader
+    assert read.license == "mit" and {one.metric_type for one in read.eval_results} > {"roc_auc", "average_precision"}
+    assert read.eval_results[0].metric_value == measured["AUC"] and read.eval_results[0].dataset_name.startswith(
+        "films"
+    )
     assert "@misc{films}" in body and "Demonstration only" not in body and "None" not in body
 
 
@@ -228,6 +238,35 @@ def test_a_report_of_a_pack(published, tmp_path):
     unmask("report", f"run={published}", "out=page.html", "resamples=50", cwd=tmp_path)
     assert "meso4" in (tmp_path / "page.html").read_text()
     pack.verify(published)
+
+
+def test_a_pack_is_an_encoder(run, published, tmp_path):
+    network = build(network_of(str(published)))
+    encoder = TrainedEncoder(network, str(published))
+    x = torch.rand(2, 3, SIZE, SIZE)
+    with torch.inference_mode():
+        assert torch.equal(encoder.eval()(x), run.network().encode(x))
+    encoder.require_unseen(["other/fake/1", "other/real/2"])
+    with pytest.raises(ValueError, match="the pack does not contain the names of its items, so it cannot be checked"):
+        encoder.require_unseen(["films/real/anna_test_0"])
+    publish(run, tmp_path / "named", Terms(names=True), 50)
+    named = TrainedEncoder(network, str(tmp_path / "named"))
+    named.require_unseen(["films/real/anna_test_0"])
+    with pytest.raises(ValueError, match="were in the training or validation split of this run"):
+        named.require_unseen(["films/real/anna_val_0"])
+    assert "and no names of files" not in (tmp_path / "named/README.md").read_text()
+
+
+def test_a_pack_is_served_and_loaded(published, tmp_path):
+    loaded = load_runs([published], "platt", trials=False, explain=False)
+    (card,) = loaded.models
+    assert (
+        card.name == "meso4"
+        and card.weights == hashlib.sha256((published / "model.safetensors").read_bytes()).hexdigest()
+    )
+    file = picture(tmp_path / "a.png")
+    score = unmask_package.load(str(published)).score(file)
+    assert loaded.examiner.examine(file).models[0].score == score.probability
 
 
 # ---- forged packs

@@ -21,6 +21,8 @@ WORDS = {
     "bits": "bits per pixel of the file",
 }
 UNSTATED = "other"  # the hub's identifier for a licence that it does not know
+#: The hub's names of metrics, by their titles.
+TYPES = {"AUC": "roc_auc", "AP": "average_precision", "Balanced accuracy": "balanced_accuracy"}
 _MARKUP = re.compile(r"([\\`*_\[\]<>&|#~])")
 
 
@@ -58,11 +60,15 @@ def front_matter(facts: Facts, licence: str | None) -> Settings:
     tags += ["deepfake-detection"] if facts.report is not None else ["image-generation"]
     task = "video-classification" if facts.clips else "image-classification"
     task = task if facts.report is not None else "unconditional-image-generation"
-    found: Settings = {"license": licence or UNSTATED, "library_name": "unmask", "pipeline_tag": task, "tags": tags}
+    terms = {"license": licence} if licence else {"license": UNSTATED, "license_name": "not-stated"}
+    found: Settings = {**terms, "library_name": "unmask", "pipeline_tag": task, "tags": tags}
     if facts.report is None:
         return found
     known = [(title, figure) for title, figure in rows(facts.report) if figure.known]
-    metrics = [{"type": title, "name": title, "value": round(figure.value, 4)} for title, figure in known]
+    metrics = [
+        {"type": TYPES.get(title, title.lower()), "name": title, "value": round(figure.value, 4)}
+        for title, figure in known
+    ]
     data = {"name": f"{facts.data}, test split", "type": facts.data}
     results = [{"task": {"type": task}, "dataset": data, "metrics": metrics}]
     index = [{"name": facts.name, "results": results}] if metrics and not facts.demo else []

@@ -1,6 +1,7 @@
 """Upload a pack to the Hugging Face Hub, with the login of the user (`hf auth login`, or the variable HF_TOKEN)."""
 
 import re
+import warnings
 from pathlib import Path
 
 from unmask.files import printable
@@ -52,5 +53,9 @@ def push(folder: Path, repository: str, private: bool) -> Address:
             CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names
         ]
         changes += [CommitOperationDelete(path_in_repo=name) for name in stale]
-        done = api.create_commit(repository, changes, commit_message="Publish a pack of unmask", parent_commit=info.sha)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # it warns of the prediction tables, which look like a data set
+            done = api.create_commit(repository, changes, commit_message="Publish a pack", parent_commit=info.sha)
     return Address(repository, done.oid)

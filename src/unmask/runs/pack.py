@@ -134,10 +134,10 @@ def verify(folder: Path) -> dict[str, Listed]:
     """
     if folder.is_symlink():
         raise _refused(str(folder), "the folder", "it is a symbolic link; give the folder to which it points")
-    names = list(_found(folder))
-    if not (folder / CHECKSUMS).is_file():
-        raise _refused(str(folder), CHECKSUMS, "it is missing")
     try:
+        names = list(_found(folder))
+        if not (folder / CHECKSUMS).is_file():
+            raise _refused(str(folder), CHECKSUMS, "it is missing")
         with open_regular(folder / CHECKSUMS) as file:
             entries = parse(file.read(LISTING + 1), str(folder))
         for name in names:
