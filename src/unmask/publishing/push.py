@@ -54,8 +54,6 @@ def push(folder: Path, repository: str, private: bool) -> Address:
         ]
         changes += [CommitOperationDelete(path_in_repo=name) for name in stale]
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # it warns of the prediction tables, which look like a data set
+            warnings.simplefilter("ignore", UserWarning)  # the tables of a pack look like a data set
             done = api.create_commit(repository, changes, commit_message="Publish a pack", parent_commit=info.sha)
     return Address(repository, done.oid)
