@@ -10,13 +10,14 @@ Nothing in a pack is executed. huggingface_hub is imported only to download, bec
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
-from unmask.console import say
 from unmask.files import lock, printable
+from unmask.ranks import is_first
 from unmask.runs import pack
 from unmask.runs.address import COMMIT, Address, HubError, parse_address
 from unmask.runs.errors import RunError
@@ -48,7 +49,7 @@ def fetch(run: str) -> Path:
         if not folder.is_dir():
             _download(exact, sizes, folder)
     if commit != address.revision:
-        say(f"{address} is the commit {commit}; to always get this version, use run={exact}")
+        _tell(f"{address} is the commit {commit}; to always get this version, use run={exact}")
     return folder
 
 
@@ -82,7 +83,7 @@ def _download(address: Address, sizes: dict[str, int], folder: Path) -> None:
                 raise HubError(f"{address}: {name}: {pack.CHECKSUMS} says {entry.size:,} bytes, but the hub has {has}")
         if (total := sum(entry.size for entry in entries.values())) > TOTAL:
             raise HubError(f"{address}: its files have {total:,} bytes, expected at most {TOTAL:,}")
-        say(f"downloading {address} ({total / 1e6:.1f} MB)")
+        _tell(f"downloading {address} ({total / 1e6:.1f} MB)")
         for name in entries:
             _get(address, name, place, part)
         pack.verify(part)
@@ -122,3 +123,9 @@ def clear_errors(address: Address, what: str = "download") -> Iterator[None]:
     except Exception as error:  # errors of the network library, which differs between versions of huggingface_hub
         said = printable(str(error).strip().partition("\n")[0][:160]) or type(error).__name__
         raise HubError(f"{address}: the {what} failed ({said})") from None
+
+
+def _tell(text: str) -> None:
+    """Print a line to standard error, because the output of `unmask predict` may be read by another program."""
+    if is_first():
+        print(text, file=sys.stderr)

@@ -5,8 +5,6 @@ import shutil
 from pathlib import Path
 from tempfile import mkdtemp
 
-import torch
-
 from unmask.files import lock, replacing
 from unmask.runs import pack
 from unmask.runs.address import folder_of
@@ -42,6 +40,8 @@ def writable(run: Run) -> Run:
 
 def _unpack(run: Run, folder: Path) -> None:
     """Write the files of a pack as a run folder, which appears only when it is complete."""
+    import torch  # slow to import, and only needed here
+
     part = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         best = best_of(part)

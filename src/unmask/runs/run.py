@@ -28,7 +28,6 @@ from unmask.runs.identity import seedless_id
 from unmask.runs.measured import Measured, read_measured
 from unmask.runs.predictions import predictions_path, read_predictions
 from unmask.runs.summary import Summary, summarize
-from unmask.runs.tensors import read_tensors
 
 # Building a module may create FACTOR times as many tensor elements as the checkpoint contains, plus EXTRA, because
 # initial values and unsaved buffers are also created.
@@ -221,6 +220,8 @@ class Run:
         Raises:
             RunError: the checkpoint cannot be read safely.
         """
+        from unmask.runs.tensors import read_tensors  # most runs are no packs
+
         return read_tensors(self.checkpoint) if self.is_pack else load_weights(self.checkpoint)
 
     def build(self, part: str) -> Any:
