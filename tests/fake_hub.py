@@ -82,7 +82,8 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 return self.answer(json.dumps({"errors": errors, "warnings": []}).encode(), "application/json")
             repository = "/".join(parts[2:4])
             if parts[4] == "preupload":
-                files = [{"path": one["path"], "uploadMode": "regular"} for one in json.loads(body)["files"]]
+                more = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
+                files = [{"path": one["path"], **more} for one in json.loads(body)["files"]]
                 return self.answer(json.dumps({"files": files}).encode(), "application/json")
             for line in map(json.loads, body.splitlines()):
                 value = line["value"]
