@@ -48,7 +48,7 @@ format: $(READY)  ## Format the code and sort its imports
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 lite: $(READY)  ## Write a page that scores pictures in the browser to outputs/lite (RUN=DIR; needs npm)
-	@$(BIN)/python lite/make_lite.py $(RUN)
+	@$(BIN)/python lite/make_lite.py $(RUN) $(ARGS)
 
 bench: $(READY)  ## Run the benchmarks (ONLY=NAME runs one; ARGS='--repeats 5' passes arguments)
 	@for file in benchmarks/$(or $(ONLY),[!_]*).py; do $(BIN)/python $$file $(ARGS) || exit 1; done

@@ -89,8 +89,7 @@ def build(model: Path, runtime: Path, out: Path) -> Path:
         shutil.copyfile(HERE / name, out / name)
     for name in RUNTIME:
         shutil.copyfile(runtime / name, out / "ort" / name)
-    if model != out / "model.onnx":
-        shutil.copyfile(model, out / "model.onnx")
+    shutil.copyfile(model, out / "model.onnx")
     (out / "model.json").write_text(json.dumps(facts_of(model), indent=2) + "\n", encoding="utf-8")
     return out
 
@@ -100,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", nargs="?", help="run folder of a small detector of single pictures, such as Meso4")
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--licence", help="licence of the weights, such as mit, which the page shows")
     parser.add_argument("--only-runtime", action="store_true", help="only download the runtime")
     given = parser.parse_args()
     runtime = fetch_runtime(KEPT)
@@ -108,12 +108,16 @@ def main() -> None:
         return
     if not given.run:
         raise SystemExit("run missing: make lite RUN=DIR, with the run folder of a detector of single pictures")
-    given.out.mkdir(parents=True, exist_ok=True)
-    model = given.out / "model.onnx"
-    command = [sys.executable, "-m", "unmask", "export", f"run={given.run}", "format=onnx", f"out={model}"]
-    if subprocess.run(command).returncode:
-        raise SystemExit(1)
-    print(f"page: {build(model, runtime, given.out)}; python -m http.server --directory {given.out} 8080 shows it")
+    with (
+        TemporaryDirectory() as place
+    ):  # the networks that find faces are also exported, and the page does not use them
+        model = Path(place) / "model.onnx"
+        command = [sys.executable, "-m", "unmask", "export", f"run={given.run}", "format=onnx", f"out={model}"]
+        command += [f"licence={given.licence}"] if given.licence else []
+        if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+            raise SystemExit(1)
+        build(model, runtime, given.out)
+    print(f"page: {given.out}; to try it: python -m http.server --directory {given.out} 8080")
 
 
 if __name__ == "__main__":
