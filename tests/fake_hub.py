@@ -55,7 +55,7 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                     return self.fail("RevisionNotFound", "Invalid rev id")
                 return self.answer(json.dumps(hub.info(repository)).encode(), "application/json")
             repository, name = "/".join(parts[:2]), "/".join(parts[4:])
-            if parts[2] != "resolve" or name not in hub.repositories.get(repository, {}):
+            if parts[2:3] != ["resolve"] or name not in hub.repositories.get(repository, {}):
                 return self.fail("EntryNotFound", "Entry not found")
             content = hub.repositories[repository][name]
             headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": parts[3]}
@@ -74,7 +74,7 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 if name in hub.repositories:
                     return self.answer(json.dumps({"url": url}).encode(), "application/json", status=409)
                 hub.repositories[name] = {".gitattributes": b"*.safetensors filter=lfs\n"}
-                hub.asked.append(f"private {about.get('private', about.get('visibility'))}")
+                hub.asked.append(f"visibility {about['visibility']}")
                 return self.answer(json.dumps({"url": url}).encode(), "application/json")
             if parts == ["api", "validate-yaml"]:  # the front matter of a model card
                 content = json.loads(body)["content"]

@@ -199,7 +199,7 @@ def test_the_server_downloads_before_its_processes_are_confined(hub, tmp_path):
 
 def test_push_and_fetch_again(hub, published):
     address = push(published, "owner/mine", private=True)
-    assert re.fullmatch(r"hf://owner/mine@[0-9a-f]{40}", str(address)) and "private True" in " ".join(hub.asked)
+    assert re.fullmatch(r"hf://owner/mine@[0-9a-f]{40}", str(address)) and "visibility private" in hub.asked
     there = set(hub.repositories["owner/mine"]) - {".gitattributes"}
     assert there == {path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file()}
     assert open_run(str(address)).weights().keys() == open_run(published).weights().keys()
@@ -222,6 +222,7 @@ def test_the_command_line_pushes(hub: FakeHub, tmp_path):
     done = unmask("publish", *arguments, cwd=tmp_path)
     commit = hub.commit("owner/films")
     assert f"uploaded: use it with run=hf://owner/films@{commit}" in done.stdout
+    assert "visibility public" in hub.asked
 
 
 def test_addresses_are_parsed():
