@@ -22,9 +22,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from unmask.files import KINDS, file_hash, open_regular, printable
 from unmask.runs.errors import RunError
 from unmask.runs.pack_metrics import check_metrics, control_character
@@ -205,6 +202,9 @@ def _check_content(folder: Path, entries: Mapping[str, Listed]) -> None:
 
 
 def _check_table(folder: Path, name: str) -> None:
+    import pyarrow as pa  # slow to import, and most runs are no packs
+    import pyarrow.parquet as pq
+
     try:
         about = pq.read_metadata(folder / name)
     except (pa.ArrowException, OSError, ValueError) as error:
