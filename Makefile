@@ -47,6 +47,9 @@ check: $(READY)  ## Check lint rules, formatting and types
 format: $(READY)  ## Format the code and sort its imports
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
+lite: $(READY)  ## Write a page that scores pictures in the browser to outputs/lite (RUN=DIR; needs npm)
+	@$(BIN)/python lite/make_lite.py $(RUN) $(ARGS)
+
 bench: $(READY)  ## Run the benchmarks (ONLY=NAME runs one; ARGS='--repeats 5' passes arguments)
 	@for file in benchmarks/$(or $(ONLY),[!_]*).py; do $(BIN)/python $$file $(ARGS) || exit 1; done
 
@@ -54,4 +57,4 @@ lock: $(READY)  ## Update requirements.txt to the newest versions, for all platf
 	@$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 \
 	  --generate-hashes --no-header --quiet --upgrade --output-file requirements.txt
 
-.PHONY: help install demo test test-slow test-all check format bench lock
+.PHONY: help install demo test test-slow test-all check format lite bench lock

@@ -19,8 +19,8 @@ DOCS = Path(__file__).parent
 CONF = DOCS.parent / "conf"
 PAGE = DOCS / "configuration.md"
 VERBS = (
-    "train", "prepare", "evaluate", "import", "report", "predict", "serve", "export", "sample", "swap", "inpaint",
-    "demo",
+    "train", "prepare", "evaluate", "import", "report", "predict", "serve", "export", "publish", "sample", "swap",
+    "inpaint", "demo",
 )  # fmt: skip
 TOP = ("data", "data/recipe", "augment", "blend", "module", "trainer", "callbacks", "logger", "sweep", "experiment")
 PLUMBING = ("hydra", "_target_", "_partial_")  # keys that nobody sets on the command line

@@ -259,7 +259,7 @@ def _check_verb(verb: str, overrides: list[str], more: list[str]) -> None:
         build(settings["data"]["source"])
         build(settings["generator"])
     needed = {"report": ("run", "table"), "swap": ("run", "video", "to")}
-    needed |= dict.fromkeys(("evaluate", "sample", "serve"), ("run",))
+    needed |= dict.fromkeys(("evaluate", "sample", "serve"), ("run",)) | {"publish": ("run", "out")}
     wanted = needed.get(verb, ())
     there = [key for key in wanted if key in keys(overrides)]
     assert there if verb == "report" else len(there) == len(wanted), f"unmask {verb} needs {', '.join(wanted)}"

@@ -11,8 +11,8 @@ GUESSES, UNTYPED = 10, 99  # calls of hasattr and getattr, and lines that name A
 # From the top of the house to its ground: a room may import those below it.
 ROOMS = (
     "__main__", "cli", "commands", "studies", "application", "web", "export", "inference", "generation", "evaluation",
-    "demo", "datasets", "modules", "training", "explain", "reporting", "runs", "data", "perturb", "media", "provenance",
-    "networks", "metrics", "failures", "parallel", "config", "console", "arguments", "files", "ranks",
+    "demo", "datasets", "modules", "training", "explain", "publishing", "reporting", "runs", "data", "perturb", "media",
+    "provenance", "networks", "metrics", "failures", "parallel", "config", "console", "arguments", "files", "ranks",
 )  # fmt: skip
 # Rooms that know no framework at all, and files of others that do not either.
 PLAIN = [
@@ -23,6 +23,7 @@ PLAIN = [
     "demo",
     "provenance",
     "explain",
+    "publishing",
     "reporting",
     "training/losses",
     "training/adversarial",

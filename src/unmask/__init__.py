@@ -16,21 +16,21 @@ __all__ = ["compose", "load"]
 
 
 def load(run: "str | Path") -> "Scorer":
-    """Open the run folder of a trained detector; `load(run).score(...)` then scores a file or an array.
+    """Open the run folder or the pack of a trained detector; `load(run).score(...)` then scores a file or an array.
 
     Args:
-        run: the run folder, such as `outputs/first/0123456789`, or an ONNX file that `unmask export` wrote. Only
-            tensors are read from a checkpoint.
+        run: the run folder, such as `outputs/first/0123456789`, an ONNX file that `unmask export` wrote, a pack, or the
+            address of a pack on the Hugging Face Hub, `hf://owner/name@revision`. Only tensors are read from a
+            checkpoint.
 
     Raises:
-        RunError: the folder does not hold the finished run of a detector, or the run has no weights.
+        RunError: the folder does not hold the finished run of a detector, the run has no weights, or the pack is
+            refused.
     """
-    from pathlib import Path
-
     from unmask.inference.score import Scorer
-    from unmask.runs.exported import open_run
+    from unmask.runs.opening import open_run
 
-    return Scorer(open_run(Path(run)))
+    return Scorer(open_run(run))
 
 
 def compose(verb: str, overrides: "Sequence[str]" = ()) -> "Settings":

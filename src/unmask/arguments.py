@@ -7,7 +7,7 @@ from collections.abc import Sequence
 # Keys whose values, such as paths, may contain spaces, brackets or `=`, which Hydra's grammar accepts only in quotes.
 PLAIN = (
     "path", "run", "model", "video", "root", "data.root", "data.run", "data.group", "out", "scores", "validation",
-    "weights",
+    "weights", "cite",
 )  # fmt: skip
 WORDS = ("list",)  # verbs that take plain words instead of overrides
 MANY = {"predict": ("path",)}  # keys of a verb that may be given several times

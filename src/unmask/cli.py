@@ -183,7 +183,7 @@ def describe(verb: str) -> str:
 
 def overview() -> str:
     """Return the usage text with one line per verb, in the order of a typical workflow."""
-    order = ["demo", "prepare", "train", "evaluate", "import", "report", "predict", "serve", "export"]
+    order = ["demo", "prepare", "train", "evaluate", "import", "report", "predict", "serve", "export", "publish"]
     order += ["sample", "swap", "inpaint", "list"]
     known = sorted(verbs(), key=lambda verb: (order.index(verb) if verb in order else len(order), verb))
     lines = [f"  {verb:<10} {describe(verb).splitlines()[0]}" for verb in known]

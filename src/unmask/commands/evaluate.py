@@ -8,7 +8,8 @@
   unmask evaluate run=DIR identity.pretrained=vggface2     a face swapper: PSNR, SSIM, LPIPS, identity similarity, ...
 
 Other data is scored with the run's recipe (how faces are cropped), sampling and threshold. It must be prepared with
-that recipe; if it is not, the error message shows how. Predictions are written to the run folder. A suite (a set of
+that recipe; if it is not, the error message shows how. Predictions are written to the run folder; those of a pack
+(run=PACK or run=hf://owner/name@REVISION), to outputs/packs. A suite (a set of
 perturbations) writes one prediction table per perturbation and level to robustness/ in the run folder; if the process
 is killed, the same command resumes. For a generator, the metrics of its samples are written to generation.json, and
 nearest.png shows the samples that are most similar to training pictures, each next to these pictures. For a face
@@ -36,6 +37,7 @@ from unmask.evaluation.swappers import evaluate_swapper
 from unmask.metrics.robustness import mean_auroc
 from unmask.reporting import across, robustness, tables
 from unmask.reporting.gather import SEEN, gather, suite_metrics
+from unmask.runs.opening import open_run, writable
 from unmask.runs.predictions import free_label, predictions_path, write_predictions
 from unmask.runs.run import Run
 from unmask.training import trainer as trainers
@@ -59,8 +61,9 @@ def evaluate_all(cfg: DictConfig) -> float:
     if OmegaConf.is_missing(cfg, "run") or not cfg.run:
         raise ValueError("run missing: unmask evaluate run=DIR (unmask list runs lists all runs)")
     folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
-    figures = [evaluate(Run(Path(folder)), cfg) for folder in folders]
-    evaluated.extend(map(Path, folders))
+    runs = [writable(open_run(str(folder))) for folder in folders]
+    figures = [evaluate(run, cfg) for run in runs]
+    evaluated.extend(run.folder for run in runs)
     return figures[-1]
 
 

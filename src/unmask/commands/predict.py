@@ -18,6 +18,8 @@ table), and these outputs are written only with out=FOLDER.
 Exit codes: 0 no signs, 10 signs, 20 inconclusive, 30 cannot analyse. For several files, the exit code is the first of
 10, 20, 30 and 0 that occurs. The exit codes 1 and 2 are errors of the command.
 
+run= names a run folder, a pack (see unmask publish), or a pack on the Hugging Face Hub: run=hf://owner/name@REVISION.
+
 The file is prepared with the recipe that the run was trained with, except that all faces are scored, not only the main
 face. The file's score is the highest score of its faces. A calibrated probability is also given; the calibration was
 fitted to the run's validation split. Its method is calibration=platt (default), temperature, isotonic or none.
@@ -36,7 +38,7 @@ from unmask.inference.examination import Examination
 from unmask.inference.examine import Examiner, Inspection
 from unmask.inference.outputs import outputs_for
 from unmask.inference.predict import predict, write
-from unmask.runs.exported import open_run
+from unmask.runs.opening import open_run
 
 KEYS = ("path", "run", "model", "out", "calibration", "trials", "explain", "format")
 Given = Mapping[str, str | None]
@@ -47,9 +49,9 @@ def ask(given: Given, paths: Sequence[str]) -> None:
     """Check the arguments, examine the files, and exit with the code of the answer.
 
     Args:
-        given: arguments by name: `run` (folders, separated by commas) or `model` (ONNX files) and, optionally, `out` (a
-            folder, or the path of the drawing), `calibration` (a name or `none`), `trials` and `explain` (`true` or
-            `false`), and `format`.
+        given: arguments by name: `run` (folders, packs or addresses, separated by commas) or `model` (ONNX files) and,
+            optionally, `out` (a folder, or the path of the drawing), `calibration` (a name or `none`), `trials` and
+            `explain` (`true` or `false`), and `format`.
         paths: files, folders and glob patterns.
     """
     if unknown := sorted(set(given) - set(KEYS)):
@@ -64,7 +66,7 @@ def ask(given: Given, paths: Sequence[str]) -> None:
     if kind is not None and kind not in FORMATS:
         raise ValueError(f"format={kind}: expected one of {', '.join(FORMATS)}")
     wanted, place = find(paths), Path(out) if out else None
-    runs = [open_run(Path(place)) for place in folders(str(named))]
+    runs = [open_run(one) for one in folders(str(named))]
     calibration, trials, explain = (
         given.get("calibration") or "platt",
         switch(given, "trials"),
@@ -96,7 +98,7 @@ def several(wanted: Sequence[Wanted], examiner: Examiner, kind: str, out: Path |
 
 
 def folders(text: str) -> list[str]:
-    """Return the run folders in `DIR`, `DIR,DIR` or `[DIR,DIR]`. An existing folder may have commas in its name."""
+    """Return the runs in `DIR`, `DIR,DIR` or `[DIR,DIR]`. An existing path may have commas in its name."""
     if Path(text).exists():
         return [text]
     if text.startswith("[") and text.endswith("]"):

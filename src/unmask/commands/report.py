@@ -23,8 +23,8 @@ from unmask.evaluation.scores import write_scores
 from unmask.files import printable
 from unmask.reporting.publish import report
 from unmask.runs.errors import RunError
+from unmask.runs.opening import open_run, writable
 from unmask.runs.predictions import predictions_path
-from unmask.runs.run import Run
 from unmask.studies import tables
 from unmask.studies.launch import Launch
 
@@ -37,7 +37,7 @@ def export(cfg: DictConfig) -> Path:
     """
     if isinstance(cfg.run, ListConfig):
         raise ValueError(f"scores={cfg.scores}: expected one run, because a table holds the scores of one detector")
-    run, path = Run(Path(cfg.run)), Path(cfg.scores)
+    run, path = open_run(str(cfg.run)), Path(cfg.scores)
     if not run.detects:
         raise RunError(f"run={run.folder}: {run.name} is a {run.kind} and has no scores; expected a run of a detector")
     parts = [run.predictions("test")]
@@ -77,7 +77,12 @@ def main(cfg: DictConfig) -> None:
         ("run", "out", "title", "resamples"), "has no effect on a report of runs; for a table, use table=NAME"
     )
     folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
-    report([Path(folder) for folder in folders], Path(cfg.out) if cfg.out else None, cfg.title, cfg.resamples)
+    report(
+        [writable(open_run(str(folder))).folder for folder in folders],
+        Path(cfg.out) if cfg.out else None,
+        cfg.title,
+        cfg.resamples,
+    )
 
 
 if __name__ == "__main__":

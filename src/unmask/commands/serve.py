@@ -19,20 +19,21 @@ from unmask.application import verb
 from unmask.config import Settings
 from unmask.config.build import build
 from unmask.config.check import resolved
+from unmask.runs.address import folder_of
 
 EXTRA = "unmask serve needs more packages: pip install 'unmask[serve]'"
 
 
 def folders_of(run: object) -> tuple[Path, ...]:
-    """Return the run folders or exported models that `run` names.
+    """Return the run folders or exported models that `run` names; packs on the Hugging Face Hub are downloaded.
 
     Raises:
-        ValueError: `run` names no folder.
+        ValueError: `run` names no folder, or a pack cannot be downloaded.
     """
     named = run if isinstance(run, list) else str(run).split(",") if run is not None else []
     if not named:
         raise ValueError("run missing: unmask serve run=DIR")
-    return tuple(Path(str(one)).absolute() for one in named)
+    return tuple(folder_of(str(one)).absolute() for one in named)
 
 
 def check(settings: Settings) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Generic, Protocol, Self, TypeVar
 
 from torch import Tensor
 
 from unmask.config import Settings
+from unmask.runs import opening
 from unmask.runs.run import Run
 
 # Commands that error messages suggest: by kind of run, and for all other kinds.
@@ -73,14 +73,14 @@ class Trained(Generic[M]):
 
 
 def open_run(folder: str | None, verb: str) -> Run:
-    """Open the run given to a command as `run=DIR`.
+    """Open the run given to a command as `run=DIR`, or as a pack.
 
     Raises:
         ValueError: no folder is given, or it is not the folder of a run.
     """
     if not folder:
         raise ValueError(f"run missing: unmask {verb} run=DIR ({OTHERS} shows the runs)")
-    return Run(Path(folder))
+    return opening.open_run(folder)
 
 
 def load_generator(run: Run) -> Trained[Generator]:

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from unmask.runs.run import Run
-from unmask.runs.summary import data_set, finished
+from unmask.runs.summary import FINISHED, data_set, finished
 
 CODE = Path(__file__).parents[1]  # the folder of the package
 
@@ -27,10 +27,15 @@ def of_run(run: Run) -> dict[str, str]:
         "Data root": data_set(config["data"], "root"),
         "Network": summary.network,
         "Seed": summary.seed,
-        "Run finished": f"{_iso(finished(run.folder))} (date of metrics.json)",
+        "Run finished": _finished(run),
         "Run folder": str(run.folder),
     }
     return {name: text for name, text in found.items() if text}
+
+
+def _finished(run: Run) -> str:
+    origin = "" if FINISHED in run.metrics else " (date of metrics.json)"
+    return f"{_iso(finished(run.folder, run.metrics))}{origin}"
 
 
 def _iso(date: datetime) -> str:

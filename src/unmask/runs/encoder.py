@@ -1,16 +1,16 @@
 """Use the network of a finished run as an encoder, whose features another classifier receives as input."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
 from unmask.config import Settings
 from unmask.networks.encoded import EncodedNetwork
+from unmask.runs.address import require_commit
 from unmask.runs.errors import RunError
+from unmask.runs.opening import open_run
 from unmask.runs.origins import require_unseen_by
-from unmask.runs.run import Run
 
 KEY = "module.network.encoder.run"  # the key that users set, for messages
 
@@ -31,8 +31,8 @@ class TrainedEncoder(nn.Module):
     Args:
         network: the network of the run (see `network_of`). It is either an `EncodedNetwork`, whose encoder is used, or
             a network that has a method `encode`.
-        run: the run folder from which the weights are loaded. None if a later run that was trained with this encoder is
-            opened: the checkpoint of that later run already contains the encoder's weights.
+        run: the run folder or the pack from which the weights are loaded. None if a later run that was trained with
+            this encoder is opened: the checkpoint of that later run already contains the encoder's weights.
         channels: number of input channels; only 3, RGB.
 
     Raises:
@@ -49,11 +49,11 @@ class TrainedEncoder(nn.Module):
                 f"{KEY}={run}: {type(network).__name__} does not separate an encoder from a classifier; choose the run "
                 "of another network, such as module/network=cnn or timm"
             )
-        self.channels, self.run = channels, None if run is None else Path(run)
+        self.channels, self.run = channels, run
         self.num_features = int((network.encoder if isinstance(network, EncodedNetwork) else network).num_features)  # type: ignore[arg-type]
         self.network = network
         if self.run is not None:
-            network.load_state_dict(Run(self.run).network().state_dict())
+            network.load_state_dict(open_run(self.run).network().state_dict())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features [N, num_features] of RGB frames x [N, 3, H, W] in [0, 1]."""
@@ -70,7 +70,7 @@ class TrainedEncoder(nn.Module):
             ValueError: some items were in the training or validation split of the run.
         """
         if self.run is not None:
-            require_unseen_by(KEY, Run(self.run), items)
+            require_unseen_by(KEY, open_run(self.run), items)
 
 
 def network_of(folder: str) -> Settings:
@@ -80,7 +80,8 @@ def network_of(folder: str) -> Settings:
         RunError: the run is not a finished detector, or its config or its checkpoint is refused.
         ForeignConfigError: the config of the run is refused.
     """
-    run = Run(Path(folder))
+    require_commit(folder)
+    run = open_run(folder)
     run.require_weights()
     if not run.detects:
         raise RunError(f"run={folder}: {run.name} is a {run.kind}; expected a run of a detector")

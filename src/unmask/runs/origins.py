@@ -7,6 +7,7 @@ import pandas as pd
 
 from unmask.config import Settings
 from unmask.runs.identity import ORIGINS
+from unmask.runs.predictions import ITEMS
 from unmask.runs.run import Run
 
 
@@ -34,12 +35,19 @@ def require_unseen_by(key: str, run: Run, items: Iterable[str]) -> None:
         items: names of the test items.
 
     Raises:
-        ValueError: some items were in the training or validation split of the run.
+        ValueError: some items were in the training or validation split of the run, or this cannot be checked.
     """
-    tables = {split: run.predictions(split) for split in ("val", "test")}
+    tables, names = {split: run.predictions(split) for split in ("val", "test")}, list(items)
     known = set(pd.concat(tables.values())["dataset"])
+    same = sorted(known & {item.partition("/")[0] for item in names})
+    if same and any(ITEMS in table.attrs["protocol"] for table in tables.values()):
+        raise ValueError(
+            f"{key}={run.folder}: the pack does not contain the names of its items, so it cannot be checked whether "
+            f"test items of {same[0]} were in its training split; use the run folder, or a pack that was published "
+            "with names=true"
+        )
     unseen = set(tables["test"]["item"])
-    seen = sorted(item for item in items if item.partition("/")[0] in known and item not in unseen)
+    seen = sorted(item for item in names if item.partition("/")[0] in known and item not in unseen)
     if seen:
         raise ValueError(
             f"{key}={run.folder}: {len(seen)} test items, such as {seen[0]}, were in the training or validation "

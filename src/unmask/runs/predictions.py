@@ -12,6 +12,7 @@ from unmask.files import replace_file
 from unmask.runs.errors import RunError
 from unmask.runs.figures import figures_of, without_nan
 
+ITEMS = "Items"  # entry of a protocol: what the names of the items are, if they are not the names of the files
 ROBUSTNESS = "robustness"  # folder in a run folder with the predictions of robustness suites
 
 

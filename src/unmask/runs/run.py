@@ -1,4 +1,4 @@
-"""Open a run folder for reading."""
+"""Open a run folder or a pack for reading."""
 
 import math
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from unmask.data.cache import Cache
 from unmask.files import read_json
 from unmask.metrics.calibrate import CALIBRATIONS, Calibration
 from unmask.metrics.detection import logit, require_thresholds
+from unmask.runs import pack
 from unmask.runs.errors import RunError
 from unmask.runs.figures import figures_of
 from unmask.runs.folder import best_of
@@ -41,12 +42,21 @@ def is_demo(data: Settings) -> bool:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. Objects are built from the checked config; the checkpoint only provides their tensors."""
+    """A run folder or a pack. Objects are built from the checked config; the checkpoint only provides their tensors.
+
+    Args:
+        folder: the run folder, or the folder of a pack, which is verified (see `unmask.runs.pack`).
+
+    Raises:
+        RunError: the folder is neither, or the pack is refused.
+    """
 
     folder: Path
 
     def __post_init__(self) -> None:
-        if not (self.folder / ".hydra" / "config.yaml").is_file():
+        if self.is_pack:
+            pack.verify(self.folder)
+        elif not self.config_file.is_file():
             raise RunError(f"run={self.folder}: not a run folder (it has no .hydra/config.yaml); {self._hint()}")
 
     def _hint(self) -> str:
@@ -55,13 +65,23 @@ class Run:
         return f"did you mean {' or '.join(map(str, inside[:2]))}?" if inside else "unmask list runs lists all runs"
 
     @cached_property
+    def is_pack(self) -> bool:
+        """Whether the folder is a pack. A pack is only read: its results are written elsewhere, see `writable`."""
+        return pack.is_pack(self.folder)
+
+    @property
+    def config_file(self) -> Path:
+        """The file with the config."""
+        return self.folder / (pack.CONFIG if self.is_pack else ".hydra/config.yaml")
+
+    @cached_property
     def config(self) -> Settings:
         """The parts of the run's config that describe data and module; checked, because the run may be untrusted.
 
         Raises:
             ForeignConfigError: the config contains something that is not allowed in a run's config.
         """
-        return read_config(self.folder / ".hydra" / "config.yaml")
+        return read_config(self.config_file)
 
     @property
     def name(self) -> str:
@@ -79,7 +99,7 @@ class Run:
         """ID that is equal for runs that differ only in their seed; empty for imported scores, which have no seed."""
         if self.imported or "seed" not in self.config:  # reading `config` also checks the file
             return ""
-        text = (self.folder / ".hydra" / "config.yaml").read_text(encoding="utf-8")
+        text = self.config_file.read_text(encoding="utf-8")
         return seedless_id(yaml.safe_load(text))
 
     @property
@@ -192,7 +212,18 @@ class Run:
     @property
     def checkpoint(self) -> Path:
         """The checkpoint with the weights selected by validation."""
-        return best_of(self.folder)
+        return self.folder / pack.WEIGHTS if self.is_pack else best_of(self.folder)
+
+    def weights(self) -> "dict[str, Tensor]":
+        """Return the tensors of the checkpoint by name; those of a pack are also checked to be finite.
+
+        Raises:
+            RunError: the checkpoint cannot be read safely.
+        """
+        from unmask.runs.checkpoints import load_weights  # imports PyTorch
+        from unmask.runs.tensors import read_tensors
+
+        return read_tensors(self.checkpoint) if self.is_pack else load_weights(self.checkpoint)
 
     def build(self, part: str) -> Any:
         """Check one part of the config, such as `module` or `data.recipe`, and build the object that it describes.
@@ -208,12 +239,10 @@ class Run:
         Raises:
             RunError: the checkpoint cannot be read safely, or does not fit the module in the config.
         """
-        from unmask.runs.checkpoints import load_weights  # imports PyTorch
-
         node = self._node("module")
         if "compile" in node:  # for a few files, compiling takes more time than it saves
             node = node | {"compile": False}
-        return self._load("module", node, load_weights(self.checkpoint))
+        return self._load("module", node, self.weights())
 
     def network(self) -> "nn.Module":
         """Return only the trained network of a detector, in eval mode on the CPU, without importing training code.
@@ -222,9 +251,8 @@ class Run:
             RunError: see `module`.
         """
         from unmask.networks.layout import use_channels_last  # imports PyTorch
-        from unmask.runs.checkpoints import load_weights
 
-        weights = load_weights(self.checkpoint)
+        weights = self.weights()
         own = {name.removeprefix(NETWORK): value for name, value in weights.items() if name.startswith(NETWORK)}
         network: nn.Module = self._load("module.network", self._node("module.network"), own)
         if self._node("module").get("channels_last", True):
@@ -247,7 +275,7 @@ class Run:
         except RuntimeError as error:
             said = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
             raise RunError(
-                f"run={self.folder}: best.ckpt does not fit the {part} of the config ({said[:160]})"
+                f"run={self.folder}: {self.checkpoint.name} does not fit the {part} of the config ({said[:160]})"
             ) from None
         return built.eval()
 

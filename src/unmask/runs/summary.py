@@ -7,6 +7,8 @@ from pathlib import Path
 
 from unmask.config import Settings
 
+FINISHED = "finished"  # key in the metrics.json of a pack: a file that was copied has lost its date
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -37,7 +39,7 @@ def summarize(folder: Path, config: Settings, metrics: Settings | None) -> Summa
         network=network(module.get("network") or module),
         data=data_set(data, "name"),
         seed="" if config.get("seed") is None else str(config["seed"]),
-        finished="" if metrics is None else finished(folder).strftime("%Y-%m-%d"),
+        finished="" if metrics is None else finished(folder, metrics).strftime("%Y-%m-%d"),
         figure="" if metrics is None else _figure(metrics),
     )
 
@@ -62,8 +64,10 @@ def data_set(data: Settings, key: str) -> str:
     return (" + " if key == "name" else ", ").join(map(str, values))
 
 
-def finished(folder: Path) -> datetime:
-    """Return when a run finished: the modification time of metrics.json, which is written last."""
+def finished(folder: Path, metrics: Settings) -> datetime:
+    """Return when a run finished: the date in the metrics of a pack, or the modification time of metrics.json."""
+    if FINISHED in metrics:
+        return datetime.fromisoformat(metrics[FINISHED])
     return datetime.fromtimestamp((folder / "metrics.json").stat().st_mtime)
 
 

@@ -1,0 +1,1 @@
+"""Write a finished run as a pack, with a model card, and push packs to the Hugging Face Hub."""
