@@ -190,7 +190,7 @@ def test_a_copy_in_two_splits_is_refused_unless_it_is_allowed(tmp_path):
     assert allowed.duplicates[["split_a", "split_b"]].to_numpy().tolist() == [["test", "train"]]
     words = allowed.protocol_words("test")["Duplicates"]
     assert (
-        "1 not known to be related; of these, 1 in different splits, accepted by data.split.allow_duplicates=true and 1"
+        "1 not known to be related; of these, 1 in different splits, accepted by data.split.allow_duplicates=true and 0"
         in words
     )
 

@@ -276,7 +276,7 @@ def run(workplace, demo_root) -> Run:
         (
             ["A.jpg", "run={run}", "+image_size=64"],
             1,
-            "image_size: not an argument of predict; expected one of path, run, out, calibration, trials, "
+            "image_size: not an argument of predict; expected one of path, run, model, out, calibration, trials, "
             "explain, format",
         ),
         (["A.jpg", "run={run}", "out=a.gif"], 1, "out=a.gif: expected a folder, or a name ending in .png"),

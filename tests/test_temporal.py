@@ -85,7 +85,7 @@ def test_meso3d_says_what_it_takes():
         Meso3d(8, 64, volumes=5)
     with pytest.raises(ValueError, match="set image_size"):
         Meso3d(8, 64)(torch.rand(1, 8, 3, 96, 96))
-    with pytest.raises(ValueError, match="set frames, for example frames=16"):
+    with pytest.raises(ValueError, match="frames, for example frames=8"):
         Meso3d(8, 64)(torch.rand(1, 3, 64, 64))
 
 

@@ -78,7 +78,7 @@ class Meso3d(nn.Module):
         if x.ndim != 5 or x.shape[1] < 2 or x.shape[2:] != (3, self.image_size, self.image_size):
             raise ValueError(
                 f"Meso3d expected clips [B, T, 3, {self.image_size}, {self.image_size}] of 2 frames or more, but "
-                f"got {list(x.shape)}: set image_size and frames to those of the data"
+                f"got {list(x.shape)}; set image_size to that of the data, and frames, for example frames=8"
             )
         if self.differences:
             x = torch.cat([x, change(x)], dim=2)  # [B, T, 6, H, W]
