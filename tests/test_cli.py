@@ -254,7 +254,6 @@ def test_showing_a_config_imports_neither_torch_nor_the_verb(words):
     ],
 )
 def test_a_slip_is_answered_before_anything_heavy_is_imported(typed, said, code, tmp_path, monkeypatch, capsys):
-    (tmp_path / "clip.mp4").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["unmask", *typed])
     monkeypatch.setattr(runpy, "run_module", lambda *_, **__: pytest.fail("the verb was imported"))

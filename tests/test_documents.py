@@ -151,7 +151,7 @@ def test_a_local_file_is_read_by_every_command(tmp_path):
     (block,) = (block for block in BLOCKS if block.file == "conf/local/default.yaml")
     (tmp_path / "local").mkdir()
     (tmp_path / "local/default.yaml").write_text(block.text)
-    for verb in sorted(set(verbs()) - {"list", "demo", "predict", "publish", "report", "serve"}):
+    for verb in sorted(set(verbs()) - {"list", "demo", "export", "predict", "publish", "report", "serve"}):
         data = ["data=celebdf_v2"] if verb == "evaluate" else []
         config = load(verb, data, [f"hydra.searchpath=[file://{tmp_path}]"])
         assert config.paths.data == "/data"

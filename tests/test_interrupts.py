@@ -110,12 +110,12 @@ def test_other_exits_are_left_alone(capsys):
 
 
 def test_ctrl_c_while_a_verb_is_imported(tmp_path):
-    job = start("report", "run=x", cwd=tmp_path)
+    job = start("train", cwd=tmp_path)
     time.sleep(0.1)
     waited(lambda: "torch" in Path(f"/proc/{job.pid}/maps").read_text(), job)
     job.send_signal(signal.SIGINT)
     out, err = job.communicate(timeout=60)
-    assert (job.returncode, out, err) == (130, "", "unmask: interrupted\n")
+    assert (job.returncode, out, err) == (130, "", "unmask: interrupted; run the same command again to resume\n")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])

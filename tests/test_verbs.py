@@ -279,7 +279,7 @@ def test_missing_data_names_the_command(tmp_path):
 @pytest.mark.slow
 def test_celebdf_layout_goes_the_whole_way(shared_data, tmp_path):
     root = f"data.root={shared_data / 'celebdf_layout'}"
-    tiny = ["data.recipe.frames=4", "data.recipe.crop_size=128", "image_size=128"]
+    tiny = ["data.recipe.frames=4", "data.recipe.burst=1", "data.recipe.crop_size=128", "image_size=128"]
     printed = unmask("prepare", root, "prepare.num_workers=0", *tiny, cwd=tmp_path).stdout
     assert "7 items prepared, 0 rejected" in printed
     items = pd.read_parquet(next(tmp_path.glob("outputs/prepared/celebdf_v2/*/items.parquet"))).set_index("path")

@@ -95,7 +95,7 @@ def _unknown(verb: str) -> str:
         return f"{verb}: expected a verb first, one of {', '.join(verbs())}"
     if "=" in verb:
         return f"the verb comes first: unmask VERB {verb}; {expected}"
-    if os.path.exists(verb):
+    if os.path.exists(verb) or "." in verb:
         return f"unknown verb '{verb}'; to examine a file, write: unmask predict {verb} run=DIR"
     meant = SYNONYMS.get(verb.lower()) or next(iter(get_close_matches(verb, verbs(), n=1)), None)
     return f"unknown verb '{verb}'; " + (f"did you mean unmask {meant}?" if meant else expected)
