@@ -18,6 +18,7 @@ import pytest
 
 from conftest import ROOT, TINY, unmask
 from test_interrupts import ENDLESS, below, running, waited
+from test_processes import figures
 from unmask.data.store import CropStore
 
 submitit = pytest.importorskip("submitit", reason="needs pip install 'unmask[launchers]'")
@@ -160,8 +161,14 @@ def test_a_preempted_job_is_requeued_once_and_resumes(cluster, workplace, demo_r
 
 @pytest.mark.slow
 def test_a_job_on_two_nodes_has_one_folder_and_one_voice(cluster, workplace, demo_root):
-    quick = [*TINY, "experiment=demo_celebdf/meso4", "trainer.max_epochs=1", "data.batch_size=16", "report=false"]
-    two = ["trainer.num_nodes=2", "trainer.strategy=ddp", "name=nodes", "seed=0", f"data.root={demo_root}"]
+    """And the metrics of one process; the network has neither batch norm nor dropout, which depend on the processes."""
+    quick = [*TINY, "experiment=demo_celebdf/cnn_lstm", "module/network/encoder=pixels", "frames=4", "seed=0"]
+    quick += ["module.network.dropout=0", "module.network.hidden=8", "trainer.max_epochs=2", "data.batch_size=16"]
+    quick += ["handling=false", "latency=false", "explain=0", "report=false", "trainer.precision=32-true"]
+    quick += [f"data.root={demo_root}"]
+    unmask("train", *quick, "trainer=cpu", "name=node", cwd=workplace)
+    (alone,) = [path.parent for path in (workplace / "outputs/node").glob("*/metrics.json")]
+    two = ["trainer.num_nodes=2", "trainer.strategy=ddp", "name=nodes"]
     script = submit(cluster, *quick, *two, *CPU, cwd=workplace)
     assert options(script)["nodes"] == "2"
     job = start(cluster, 2, workplace)
@@ -173,3 +180,4 @@ def test_a_job_on_two_nodes_has_one_folder_and_one_voice(cluster, workplace, dem
     assert "8 on each of 2 devices" in first
     said = [line for line in second.splitlines() if "submitit" not in line]
     assert not [line for line in said if "training" in line or "epoch" in line], second
+    assert figures(folder) == pytest.approx(figures(alone), rel=1e-5, abs=1e-5, nan_ok=True)
