@@ -15,6 +15,7 @@ SLIPS = {
     ("experiment=celebdf/meso4", "data.rot=x"): "data.rot: unknown key; did you mean data.root?",
     ("nonsense=1",): "nonsense: unknown key; expected one of name, seed,",
     ("module.network.nonsense=1",): "module.network.nonsense: unknown key; expected one of _target_,",
+    ("augment@data.augment=null",): "a config group cannot be null; choose another option, or write ~GROUP",
     ("seed=[1",): "no viable alternative at input '[1'",
 }
 

@@ -119,6 +119,8 @@ def _said(error: Exception, config_name: str) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.errno in DISK:
         return disk(error)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return "a config group cannot be null; choose another option, or write ~GROUP to leave the group out"
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]

@@ -43,7 +43,7 @@ def main(cfg: DictConfig) -> None:
     if settings["score"]:
         from unmask.export.variant import score_variant  # imported here, because it needs PyTorch Lightning
 
-        say(f"scores: {score_variant(run, how, build(settings['suite']))}")
+        say(f"scores: {score_variant(run, how, build(settings['suite']) if settings.get('suite') else None)}")
         return
     out = Path(str(settings["out"])) if settings["out"] else None
     found = export(run, kind, out, str(settings["calibration"]), settings["licence"])
