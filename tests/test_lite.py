@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import json
-import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright import sync_api
 
+from chromium import launched, needs_chromium
 from conftest import ROOT
 from published import SIZE, run_folder
 from unmask.inference.score import Scorer
@@ -25,13 +24,12 @@ sys.path.insert(0, str(ROOT / "lite"))
 import make_lite
 
 RUNTIME = ROOT / make_lite.KEPT / make_lite.VERSION
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs the browser Chromium: apt-get install chromium"),
+    needs_chromium,
     pytest.mark.skipif(
         not all((RUNTIME / name).is_file() for name in make_lite.RUNTIME),
-        reason="needs onnxruntime-web: python lite/make_lite.py --only-runtime",
+        reason="onnxruntime-web (14 MB) is downloaded only on request: python lite/make_lite.py --only-runtime",
     ),
 ]
 
@@ -68,12 +66,7 @@ def static(folder: Path) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
+browser = pytest.fixture(launched, scope="module")
 
 
 @pytest.fixture

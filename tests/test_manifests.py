@@ -54,7 +54,7 @@ def certificates() -> tuple[bytes, bytes]:
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory) -> Path:
     """A JPEG with a manifest that says that a model made it."""
-    c2pa = pytest.importorskip("c2pa", reason="needs c2pa-python: pip install c2pa-python")
+    c2pa = pytest.importorskip("c2pa", reason="c2pa-python is optional and is not installed: pip install c2pa-python")
     place = tmp_path_factory.mktemp("c2pa")
     pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
     Image.fromarray(pixels).resize((160, 128), Image.Resampling.BICUBIC).save(place / "plain.jpg", quality=95)

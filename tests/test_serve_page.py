@@ -1,7 +1,6 @@
 """The page in a headless browser: everything by mouse and by keyboard, no request elsewhere, no accessibility fault."""
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,16 +9,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright import sync_api
 
+from chromium import launched, needs_chromium
 from fake_examiner import jpeg
 from unmask.media.encode import write_video
 from web_server import listening
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TOKEN = "token-of-the-browser-test"
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs the browser Chromium: apt-get install chromium"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +24,7 @@ def url(tmp_path_factory) -> Iterator[str]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
+browser = pytest.fixture(launched, scope="module")
 
 
 @pytest.fixture

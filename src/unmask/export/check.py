@@ -69,7 +69,7 @@ def compare(run: Runs, model: Wrapped, pixels: Pixels, other: int | None, what: 
         run: runs the exported model.
         model: the module it was made of.
         pixels: the pixels to compare.
-        other: a second clip length; None if there is none.
+        other: a second clip length; None compares clips of one length only.
         what: the exported model, for the messages.
 
     Raises:

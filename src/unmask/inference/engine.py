@@ -40,7 +40,7 @@ class Engine(Protocol):
         """
 
     def heat(self, samples: CropDataset, row: int) -> NDArray[np.uint8] | None:
-        """Return a sample's first frame with its heat map [S, S, 3]; None if there is none."""
+        """Return a sample's first frame with its heat map [S, S, 3]; None if no heat map can be computed."""
 
     def mask(self, samples: CropDataset, row: int) -> NDArray[np.uint8]:
         """Return the probability that each pixel of a sample is manipulated, scaled to 0 to 255 [H, W]."""

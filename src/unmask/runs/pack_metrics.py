@@ -72,7 +72,7 @@ def _check_numbers(values: object, key: str, optional: bool) -> None:
 
 
 def control_character(text: str) -> str | None:
-    r"""Return the first control or formatting character of a text, such as `\x1b`; None if there is none."""
+    r"""Return the first control or formatting character of a text, such as `\x1b`, or None if the text has none."""
     bad = (one for one in text if unicodedata.category(one) in ("Cc", "Cf", "Cs") and one not in "\n\t" + JOINERS)
     first = next(bad, None)
     return None if first is None else first.encode("unicode_escape").decode()

@@ -14,8 +14,8 @@ class MagnitudePruning(Callback):
     """Set a growing share of the network's smallest weights to zero, and keep them at zero (arXiv 1710.01878).
 
     After each step, the masked weights are set to zero again, because the optimizer may have changed them. When the
-    share reaches `amount`, the best checkpoint and the patience of early stopping start anew, so that the run keeps
-    only weights with the requested share of zeros. Masks are part of the checkpoint to resume from.
+    share reaches `amount`, the best checkpoint and the patience of early stopping are reset. So the run keeps only
+    weights with the requested share of zeros. Masks are part of the checkpoint to resume from.
 
     Args:
         amount: final share of zeros among the weights of all convolutions and linear layers, 0 to 1.
