@@ -264,8 +264,8 @@ def test_a_good_file_is_opened(file):
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"format": "2"}, "not a detector that this version of unmask export wrote"),
-        ({"config": None}, "not a detector that this version"),
+        ({"format": "2"}, "not a file that this version of unmask export wrote"),
+        ({"config": None}, "not a file that this version"),
         ({"metrics": "{}"}, "its metrics are damaged"),
         ({"metrics": "[1"}, "its metrics are damaged"),
         ({"metrics": GOOD["metrics"].replace("0.5", '"high"')}, "a threshold is not a number"),

@@ -56,6 +56,40 @@ def store(folder: Path) -> CropStore:
     return CropStore(made.parent)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dcgan", "vae"])
+def test_an_exported_generator_makes_the_pictures_of_its_run(loop, tmp_path, name):
+    place, made, runs = loop
+    file, out = tmp_path / f"{name}.onnx", tmp_path / "made"
+    printed = unmask("export", f"run={runs[name]}", f"out={file}", "licence=MIT", cwd=place).stdout
+    assert "equals PyTorch within" in printed and f"unmask sample model={file}" in printed
+    printed = unmask("sample", f"model={file}", "count=20", f"out={out}", cwd=tmp_path).stdout
+    assert "the generator's real pictures are not available" in printed
+    for number in range(20):
+        ours, theirs = (
+            np.asarray(Image.open(folder / f"pictures/{number:06d}.png"), np.int16) for folder in (out, made[name])
+        )
+        assert abs(ours - theirs).max() <= 1  # rounding of a value that differs by 1e-6
+        assert read_marks(out / f"pictures/{number:06d}.png")
+    onnx = pytest.importorskip("onnx")
+    stored = {one.key: one.value for one in onnx.load(file).metadata_props}
+    assert stored["licence"] == "MIT" and stored["kind"] == "generator" and str(place) not in str(stored)
+    said = unmask("predict", str(out / "overview.png"), f"model={file}", cwd=tmp_path, expect=1).stderr
+    assert f"it is a generator; to use it: unmask sample model={file}" in said
+
+
+@pytest.mark.slow
+def test_what_cannot_be_exported_is_refused_by_name(loop, tmp_path):
+    place, _, runs = loop
+    said = unmask("export", f"run={runs['vae']}", "format=torch_export", cwd=place, expect=1).stderr
+    assert "format=torch_export: expected onnx, because vae is a generator" in said
+    said = unmask("export", f"run={runs['vae']}", "quantize=int8", cwd=place, expect=1).stderr
+    assert "quantize and score are for detectors, but vae is a generator" in said
+    (tmp_path / "x.onnx").write_bytes(b"not a model")
+    said = unmask("sample", f"model={tmp_path / 'x.onnx'}", cwd=place, expect=1).stderr
+    assert "it is damaged, or not an ONNX model" in said
+
+
 def test_detectors_see_the_pixels_before_they_were_marked(loop):
     """A mark must never become the label: the watermark is in what is published and not in what is learned from."""
     _, made, runs = loop

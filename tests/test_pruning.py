@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from unmask.networks.meso import Meso4
 from unmask.networks.pruning import fit_channels, prune_channels
 from unmask.networks.sparsity import cubic, magnitude_masks, prunable, sparsity
 from unmask.runs.checkpoints import load_weights
+from unmask.runs.encoder import TrainedEncoder
 from unmask.runs.run import Run
 from unmask.runs.trained import trained
 
@@ -174,6 +176,13 @@ def test_a_run_is_continued_with_its_weights():
     assert torch.equal(again.eval()(x), half.eval()(x))
     with pytest.raises(ValueError, match=r"module\.network\.remove=-0\.5: amount=-0\.5: expected"):
         trained(ResidualCnn(), 64, run=run, remove=-0.5)
+
+
+def test_a_pruned_network_is_refused_as_an_encoder(monkeypatch):
+    half = trained(ResidualCnn(), 64, run=stand_in_run(), remove=0.5)
+    monkeypatch.setattr("unmask.runs.encoder.open_run", lambda run: SimpleNamespace(network=lambda: half))
+    with pytest.raises(ValueError, match=r"module\.network\.encoder\.run=half: channels of this network were removed"):
+        TrainedEncoder(ResidualCnn(), "half")
 
 
 @pytest.mark.slow

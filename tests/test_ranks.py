@@ -4,12 +4,17 @@ import threading
 import time
 
 import pytest
+from pytorch_lightning.strategies import FSDPStrategy
 
+from conftest import compose
+from unmask.config.build import build
+from unmask.config.check import resolved
 from unmask.console import say, show
 from unmask.data.datamodule import DataModule
 from unmask.parallel.devices import own_gpu, visible_gpus
 from unmask.ranks import VARIABLES, is_first, is_started_by_lightning
 from unmask.runs.identity import run_id, seedless_id
+from unmask.training.trainer import check
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +58,15 @@ def test_only_lightning_s_own_processes_follow_their_parent(monkeypatch):
     assert is_started_by_lightning()
     monkeypatch.setenv("RANK", "1")  # torchrun ends its own processes
     assert not is_started_by_lightning()
+
+
+def test_fsdp_is_composed_with_whole_checkpoints_and_needs_gpus():
+    given = ["experiment=celebdf/videomae", "data.root=x", "trainer=fsdp", "paths.out=x"]
+    settings = resolved(compose("train", given))["trainer"]
+    strategy = build(settings["strategy"])
+    assert isinstance(strategy, FSDPStrategy) and strategy._state_dict_type == "full"
+    with pytest.raises(ValueError, match="trainer: The strategy `fsdp` requires a GPU"):
+        check(settings | {"accelerator": "cpu", "devices": 1})
 
 
 TRAINER = {"_target_": "pytorch_lightning.Trainer", "precision": "32-true", "max_epochs": 2}

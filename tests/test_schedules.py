@@ -7,6 +7,11 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from conftest import compose
+from unmask.config.build import build
+from unmask.config.check import resolved
+from unmask.config.values import check_optimizers
+from unmask.training.optimizers import ScaledRate
 from unmask.training.schedules import constant, step, warmup_cosine
 
 YAMLS = sorted((Path(__file__).parents[1] / "conf/module/scheduler").glob("*.yaml"))
@@ -130,3 +135,34 @@ def test_senseless_arguments_are_refused(schedule):
 def test_a_cosine_without_end_is_refused(steps):
     with pytest.raises(ValueError, match=r"max_epochs"):
         warmup_cosine(optimizer_at(1.0), steps)
+
+
+@pytest.mark.parametrize(("batch_size", "per", "accumulate", "factor"), [(128, 16, 1, 8), (8, 32, 2, 0.5)])
+def test_a_rate_is_scaled_by_the_samples_of_an_update(batch_size, per, accumulate, factor):
+    inner = partial(torch.optim.SGD, lr=0.1)
+    one, other = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+    groups = [{"params": [one]}, {"params": [other], "lr": 3}]
+    made = ScaledRate(inner, batch_size, per, accumulate)(groups)
+    assert [group["lr"] for group in made.param_groups] == pytest.approx([0.1 * factor, 3 * factor])
+    seen = []
+    scheduler = warmup_cosine(made, 10, warmup=0.2)
+    for _ in range(10):
+        seen.append(made.param_groups[0]["lr"])
+        made.step()
+        scheduler.step()
+    assert max(seen) == pytest.approx(0.1 * factor)  # the schedule has the scaled peak
+    with pytest.raises(ValueError, match="per=0: expected the number of samples"):
+        ScaledRate(inner, 8, 0)
+
+
+def test_a_preset_takes_a_rate_per_device():
+    given = ["experiment=celebdf/meso4", "data.root=x", "data.batch_size=128", "trainer.accumulate_grad_batches=2"]
+    given += ["module/optimizer=scale_lr", "module/optimizer@module.optimizer.optimizer=adam", "paths.out=x"]
+    given += ["module.optimizer.per=16", "module.optimizer.optimizer.lr=1e-4"]
+    module = resolved(compose("train", given))["module"]
+    check_optimizers(module)
+    made = build(module["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
+    assert isinstance(made, torch.optim.Adam) and made.param_groups[0]["lr"] == pytest.approx(16e-4)
+    module["optimizer"]["optimizer"]["lr"] = -1
+    with pytest.raises(ValueError, match="Invalid learning rate: -1"):
+        check_optimizers(module)

@@ -1,4 +1,7 @@
-"""Export a trained detector to a file that runs elsewhere: pixels in, logit and calibrated probability out.
+"""Export a trained network to a file that runs elsewhere.
+
+From a detector, pixels go in, and a logit and a calibrated probability come out. From a generator (a GAN or an
+autoencoder), noise goes in and pictures come out.
 
   unmask export run=DIR                              an ONNX file, for onnxruntime and other runtimes
   unmask export run=DIR format=torch_export          a program for torch.export.load
@@ -7,7 +10,7 @@
   unmask export run=DIR quantize=int8                8-bit integers: a smaller and faster file, compared with float32
   unmask export run=DIR quantize=int8 score=true     score the file instead: accuracy, robustness, size, speed, memory
 
-The model takes the crops of the run's recipe as they are, uint8 RGB, in batches of any size; the normalisation is part
+A detector takes the crops of the run's recipe as they are, uint8 RGB, in batches of any size; the normalisation is part
 of it. The file also stores labels, threshold, calibration, recipe, training data, licence and the version of unmask.
 Before the file is written, it is compared with PyTorch on validation crops of the run, or on random pixels if the crops
 are not on this machine. If the network takes clips of one length only, this is stated.
@@ -27,6 +30,7 @@ from unmask.console import quiet, say
 from unmask.export.measure import quantize_run
 from unmask.export.quantize import KINDS
 from unmask.export.run import export, tell
+from unmask.runs.exported import GENERATOR
 from unmask.runs.run import Run
 
 
@@ -38,6 +42,8 @@ def main(cfg: DictConfig) -> None:
     if settings["run"] is None:
         raise ValueError("run missing: unmask export run=DIR")
     run, how, kind = Run(Path(str(settings["run"]))), settings["quantize"], str(settings["format"])
+    if run.kind == GENERATOR and (how is not None or settings["score"]):
+        raise ValueError(f"quantize and score are for detectors, but {run.name} is a generator")
     if how is not None and (how not in KINDS or kind != "onnx"):
         raise ValueError(f"quantize={how}, format={kind}: expected format=onnx and one of {', '.join(KINDS)}")
     if settings["score"]:

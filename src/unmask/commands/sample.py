@@ -4,6 +4,7 @@
   unmask sample run=DIR count=100 attributes=[Male,Smiling]   a conditional generator
   unmask sample run=DIR count=100 walk=8                  also a video that interpolates between eight samples
   unmask sample run=DIR count=10000 trainer=ddp           distributed over all GPUs
+  unmask sample model=dcgan.onnx count=100                an exported generator, on the CPU (see unmask export)
 
 Each picture has its own seed, derived from `seed` (default 0), and is marked in its metadata and its pixels. The data
 set for detectors contains copies without marks, and real pictures from the generator's own data set. The same command
@@ -28,7 +29,7 @@ from unmask.generation.trained import open_run
 from unmask.training.trainer import devices_of
 
 READ = (
-    "run", "count", "attributes", "walk", "seed", "batch_size", "out", "rerun", "check", "marking.", "trainer",
+    "run", "model", "count", "attributes", "walk", "seed", "batch_size", "out", "rerun", "check", "marking.", "trainer",
     "trainer.",
 )  # fmt: skip
 
@@ -39,7 +40,7 @@ def main(cfg: DictConfig) -> None:
     quiet()
     refuse_unread(READ, "has no effect on sampling; see unmask sample --help")
     settings = resolved(cfg)
-    run = open_run(settings["run"], "sample")
+    run = open_run(settings["model"] or settings["run"], "sample")
     wanted = SampleSettings(
         settings["count"], settings["seed"], tuple(settings["attributes"]), settings["walk"], settings["batch_size"]
     )

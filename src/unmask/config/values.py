@@ -50,7 +50,7 @@ def check_optimizers(module: Settings) -> None:
     import torch  # slow to import, and not needed to compose a config
 
     for key, node in ((str(key), node) for key, node in module.items()):
-        if isinstance(node, dict) and str(node.get("_target_")).startswith("torch.optim"):
+        if isinstance(node, dict) and key.startswith("optimizer"):
             _try(f"module.{key}", node, [torch.nn.Parameter(torch.zeros(1))])
     if isinstance(node := module.get("scheduler"), dict):
         _try("module.scheduler", node, torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0), 1000)

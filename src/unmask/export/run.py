@@ -1,4 +1,4 @@
-"""Export a trained detector in one of several formats, and print what was written and compared."""
+"""Export a trained network in one of several formats, and print what was written and compared."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ from unmask.export.check import Checked
 from unmask.export.pixels import pixels_of
 from unmask.export.record import record_of, wrapped_of
 from unmask.files import printable
+from unmask.runs.exported import GENERATOR
 from unmask.runs.run import Run
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
@@ -31,10 +32,10 @@ class Exported:
 def export(
     run: Run, kind: str, out: Path | None = None, calibration: str = "platt", licence: str | None = None
 ) -> Exported:
-    """Export a detector to a file, and compare the file with PyTorch.
+    """Export a network to a file, and compare the file with PyTorch.
 
     Args:
-        run: the finished run of a detector or segmenter.
+        run: the finished run of a detector, a segmenter or, with `kind="onnx"`, a generator.
         kind: `onnx`, `torch_export` or `safetensors`.
         out: path of the file; None for the name of the run in the working directory.
         calibration: name of the calibration of the probabilities; see `record.wrapped_of`.
@@ -42,7 +43,7 @@ def export(
 
     Raises:
         ExportError: the network cannot be exported, or the file differs from PyTorch.
-        RunError: the run is not the finished run of a detector with weights.
+        RunError: the run is not finished, or has no weights.
         ValueError: an argument is wrong, or the packages for ONNX are missing.
     """
     if kind not in SUFFIXES:
@@ -51,6 +52,16 @@ def export(
     if place.suffix != SUFFIXES[kind] or place.is_dir():
         raise ValueError(f"out={printable(str(place))}: expected the path of a file that ends in {SUFFIXES[kind]}")
     place.parent.mkdir(parents=True, exist_ok=True)
+    if run.kind == GENERATOR:
+        if kind != "onnx":
+            raise ValueError(f"format={kind}: expected onnx, because {run.name} is a generator")
+        from unmask.export.generator import export_generator  # imports the code for training
+
+        return Exported(place, export_generator(run, place, licence))
+    return _export_detector(run, kind, place, calibration, licence)
+
+
+def _export_detector(run: Run, kind: str, place: Path, calibration: str, licence: str | None) -> Exported:
     model = wrapped_of(run, calibration)
     record, pixels = record_of(run, model, calibration, licence), pixels_of(run, model.parts)
     if kind == "onnx":
@@ -77,4 +88,5 @@ def tell(found: Exported, run: Run) -> None:
     if found.faces is not None:
         say(f"{printable(str(found.faces))}: the networks that find faces; keep this folder next to the model")
     if found.path.suffix == ".onnx":
-        say(f"To use it: unmask predict FILE model={printable(str(found.path))}")
+        use = "sample" if run.kind == GENERATOR else "predict FILE"
+        say(f"To use it: unmask {use} model={printable(str(found.path))}")

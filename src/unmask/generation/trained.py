@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Generic, Protocol, Self, TypeVar
 
 from torch import Tensor
 
 from unmask.config import Settings
+from unmask.generation.exported import GeneratorFile
 from unmask.runs import opening
+from unmask.runs.exported import SUFFIX
 from unmask.runs.run import Run
 
 # Commands that error messages suggest: by kind of run, and for all other kinds.
@@ -27,6 +30,8 @@ class Module(Protocol):
 
 class Generator(Module, Protocol):
     """A module that generates images from noise."""
+
+    one_pass: bool  #: whether the network runs once per image, so that it can be exported
 
     @property
     def conditional(self) -> bool:
@@ -69,15 +74,17 @@ class Trained(Generic[M]):
         return module
 
     def __getstate__(self) -> Settings:
-        return {"run": Run(self.run.folder)}
+        return {"run": type(self.run)(self.run.folder)}
 
 
 def open_run(folder: str | None, verb: str) -> Run:
-    """Open the run given to a command as `run=DIR`, or as a pack.
+    """Open the run given to a command as `run=DIR`, as a pack, or as an exported generator.
 
     Raises:
         ValueError: no folder is given, or it is not the folder of a run.
     """
+    if folder and folder.endswith(SUFFIX):
+        return GeneratorFile(Path(folder))
     if not folder:
         raise ValueError(f"run missing: unmask {verb} run=DIR ({OTHERS} shows the runs)")
     return opening.open_run(folder)

@@ -45,6 +45,7 @@ class Autoencoder(Module):
     """
 
     kind = "generator"
+    one_pass = True  #: whether the network runs once per image
     latent_mean: Tensor
     latent_std: Tensor
 

@@ -53,6 +53,7 @@ class Diffusion(Module):
     """
 
     kind = "generator"
+    one_pass = False  #: whether the network runs once per image
     alphas_cumprod: Tensor  #: the share of the clean image in a noisy image's variance, at each time [T]
     weight: Tensor  #: loss weight of each time [T]
 

@@ -44,6 +44,7 @@ class GAN(Module):
     """
 
     kind = "generator"
+    one_pass = True  #: whether the network runs once per image
     unused_parameters = True  #: DDP must expect that each backward pass reaches only one of the two networks
     updates: Tensor  #: number of updates of the generator, number of updates of the discriminator [2]
 

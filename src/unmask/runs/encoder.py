@@ -37,7 +37,7 @@ class TrainedEncoder(nn.Module):
 
     Raises:
         RunError: the run is not a finished detector, or its weights cannot be read safely.
-        ValueError: the network has no encoder, or `channels` is not 3.
+        ValueError: the network has no encoder or was pruned, or `channels` is not 3.
     """
 
     def __init__(self, network: nn.Module, run: str | None = None, channels: int = 3) -> None:
@@ -53,7 +53,13 @@ class TrainedEncoder(nn.Module):
         self.num_features = int((network.encoder if isinstance(network, EncodedNetwork) else network).num_features)  # type: ignore[arg-type]
         self.network = network
         if self.run is not None:
-            network.load_state_dict(open_run(self.run).network().state_dict())
+            weights, own = open_run(self.run).network().state_dict(), network.state_dict()
+            if any(value.shape != own[name].shape for name, value in weights.items()):
+                raise ValueError(
+                    f"{KEY}={run}: channels of this network were removed, and a pruned network cannot be an encoder; "
+                    "choose the run that it was pruned from"
+                )
+            network.load_state_dict(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features [N, num_features] of RGB frames x [N, 3, H, W] in [0, 1]."""

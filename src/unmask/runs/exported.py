@@ -1,4 +1,4 @@
-"""A detector in an ONNX file that `unmask export` wrote, with the record of its run; PyTorch is not needed."""
+"""A network in an ONNX file that `unmask export` wrote, with the record of its run; PyTorch is not needed."""
 
 import json
 from dataclasses import dataclass
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 SUFFIX = ".onnx"
 FORMAT = "1"  # version of the record
+GENERATOR = "generator"  # the kind of a run, and of a file
 PARTS = ("recipe", "sampling", "loader")  # of the config of the data
 MOST = 2**31  # bytes; a protocol buffer is at most this long
 
 
 @dataclass(frozen=True)
-class ExportedRun(Run):
-    """A file in place of a run folder. It gives the same answers as the folder, without training and test data.
+class ExportedFile(Run):
+    """A file in place of a run folder: a network and the parts of the run that are needed to use it.
 
     Attributes:
         folder: path of the ONNX file.
@@ -46,14 +47,14 @@ class ExportedRun(Run):
         with open_regular(self.folder) as file:
             content = file.read(MOST + 1)
         if len(content) > MOST:
-            raise self._refused(f"it has more than {MOST:,} bytes")
+            raise self.refused(f"it has more than {MOST:,} bytes")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = 1, 4
         try:
             return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has error types of its own
             said = printable(str(error).partition("\n")[0][:120])
-            raise self._refused(f"it is damaged, or not an ONNX model ({said})") from None
+            raise self.refused(f"it is damaged, or not an ONNX model ({said})") from None
 
     @cached_property
     def record(self) -> dict[str, str]:
@@ -64,40 +65,106 @@ class ExportedRun(Run):
         """
         found = dict(self.session.get_modelmeta().custom_metadata_map)
         if found.get("format") != FORMAT or not {"config", "metrics"} <= set(found):
-            raise self._refused("it is not a detector that this version of unmask export wrote")
+            raise self.refused("it is not a file that this version of unmask export wrote")
         return found
 
     @cached_property
     def config(self) -> Settings:
-        """The part of the run's config that prepares a file; checked, because the file may be untrusted."""
-        name = printable(str(self.folder))
-        found = checked_config(self.record["config"].encode(), name, str(self.folder.parent))
-        data = found.get("data")
-        if not isinstance(data, dict) or not all(isinstance(data.get(part), dict) for part in PARTS):
-            raise self._refused(f"its config has no {' or '.join(PARTS)}")
-        if not isinstance(data.get("name"), str) or "frames" not in data["sampling"]:
-            raise self._refused("its config has no name of the training data, or no frames")
-        return found
+        """The part of the run's config that the file stores."""
+        return self._read_config()
 
     @cached_property
     def metrics(self) -> Settings:
-        """The entries of the run's metrics.json that an examination needs."""
+        """The entries of the run's metrics.json that the file stores."""
+        return self._read_metrics()
+
+    def _read_config(self) -> Settings:
+        """Return the stored config; it is checked, because the file may be untrusted."""
+        name = printable(str(self.folder))
+        found = checked_config(self.record["config"].encode(), name, str(self.folder.parent))
+        data = found.get("data")
+        if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+            raise self.refused("its config has no name of the training data")
+        return found
+
+    def _read_metrics(self) -> Settings:
         try:
             found = json.loads(self.record["metrics"])
-            about = found["about"]
-            good = all(isinstance(about[name], str) for name in ("errors", "item", "summary"))
-            if not good or not isinstance(found["kind"], str) or not isinstance(found["thresholds"], dict):
-                raise TypeError("an entry has another type")
-            if not all(isinstance(value, int | float) for value in found["thresholds"].values()):
-                raise TypeError("a threshold is not a number")
+            if not isinstance(found["kind"], str):
+                raise TypeError("kind is not text")
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise self._refused(f"its metrics are damaged ({printable(str(error)[:120])})") from None
+            raise self._damaged(error) from None
         return dict(found)
 
     @property
     def checkpoint(self) -> Path:
         """The file with the weights."""
         return self.folder
+
+    def module(self) -> NoReturn:
+        """Raise an error: the file contains no module.
+
+        Raises:
+            RunError: always.
+        """
+        raise self.refused("this needs the run folder, not an exported file")
+
+    def network(self) -> NoReturn:
+        """Raise an error: the network of the file runs only in onnxruntime.
+
+        Raises:
+            RunError: always.
+        """
+        raise self.refused("this needs the run folder, not an exported file")
+
+    def predictions(self, split: str, dataset: str | None = None) -> NoReturn:
+        """Raise an error: the file contains no predictions.
+
+        Raises:
+            RunError: always.
+        """
+        raise self.refused("an exported file contains no predictions; use the run folder")
+
+    def refused(self, why: str) -> RunError:
+        """Return an error that names the file."""
+        return RunError(f"model={printable(str(self.folder))}: {why}")
+
+    def _damaged(self, error: Exception) -> RunError:
+        return self.refused(f"its metrics are damaged ({printable(str(error)[:120])})")
+
+
+@dataclass(frozen=True)
+class ExportedRun(ExportedFile):
+    """A detector in a file. It gives the same answers as its run folder, without training and test data.
+
+    Attributes:
+        folder: path of the ONNX file.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.record.get("kind") == GENERATOR:
+            raise self.refused(f"it is a generator; to use it: unmask sample model={printable(str(self.folder))}")
+
+    def _read_config(self) -> Settings:
+        found = super()._read_config()
+        data = found["data"]
+        if not all(isinstance(data.get(part), dict) for part in PARTS) or "frames" not in data["sampling"]:
+            raise self.refused(f"its config has no {' or '.join(PARTS)}, or no frames")
+        return found
+
+    def _read_metrics(self) -> Settings:
+        found = super()._read_metrics()
+        try:
+            about = found["about"]
+            good = all(isinstance(about[name], str) for name in ("errors", "item", "summary"))
+            if not good or not isinstance(found["thresholds"], dict):
+                raise TypeError("an entry has another type")
+            if not all(isinstance(value, int | float) for value in found["thresholds"].values()):
+                raise TypeError("a threshold is not a number")
+        except (TypeError, KeyError) as error:
+            raise self._damaged(error) from None
+        return found
 
     @property
     def summary(self) -> Summary:
@@ -118,33 +185,6 @@ class ExportedRun(Run):
     def measured(self) -> Measured | None:
         """The range in which the detector was measured; the model itself computes the distance to the cloud."""
         return read_measured(self.folder, self.metrics, cloud=False)
-
-    def module(self) -> NoReturn:
-        """Raise an error: the file contains no module.
-
-        Raises:
-            RunError: always.
-        """
-        raise self._refused("this needs the run folder, not an exported file")
-
-    def network(self) -> NoReturn:
-        """Raise an error: the network of the file runs only in onnxruntime.
-
-        Raises:
-            RunError: always.
-        """
-        raise self._refused("this needs the run folder, not an exported file")
-
-    def predictions(self, split: str, dataset: str | None = None) -> NoReturn:
-        """Raise an error: the file contains no predictions.
-
-        Raises:
-            RunError: always.
-        """
-        raise self._refused("an exported file contains no predictions; use the run folder")
-
-    def _refused(self, why: str) -> RunError:
-        return RunError(f"model={printable(str(self.folder))}: {why}")
 
 
 def open_run(path: Path) -> Run:
