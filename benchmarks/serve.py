@@ -20,6 +20,7 @@ import httpx
 from _bench import OUT, Seconds, compare, report
 
 PORT = 18_473
+LOG = OUT / "serve.log"  # the log of the server, a line per request
 ALLOWED = {200, 202, 429, 503}
 GROWTH = 30  # MB: maximum growth of the server's memory in the second half of the load test
 
@@ -135,14 +136,15 @@ def described(seconds: list[float]) -> str:
 
 def served(run: Path, *more: str) -> tuple[subprocess.Popen[bytes], str]:
     command = [sys.executable, "-m", "unmask", "serve", f"run={run}", f"port={PORT}", *more]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    with LOG.open("ab") as log:  # a line per request
+        process = subprocess.Popen(command, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
     for _ in range(600):
         try:
             httpx.get(f"http://127.0.0.1:{PORT}/health").raise_for_status()
             return process, f"http://127.0.0.1:{PORT}"
         except httpx.HTTPError:
             time.sleep(0.2)
-    raise SystemExit("the server did not start")
+    raise SystemExit(f"the server did not start; see {LOG}")
 
 
 def cold_predict(run: Path) -> float:
