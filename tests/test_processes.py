@@ -191,6 +191,13 @@ CASES = {
         "module.generator.filters=4", "module.generator.latent=8", "module.d_steps=2", "module.ema=0.9",
         "module.optimizer_g.lr=5.0e-3", "module.optimizer_d.lr=2.0e-3",
     )),
+    "stylegan2": Case("portraits", (
+        "experiment=celeba/stylegan2_64", *GENERATORS, "module/penalty_g=path_length", "module.discriminator.group=3",
+        "module.discriminator.filters=4", "module.discriminator.most=8", "module.generator.filters=4",
+        "module.generator.most=8", "module.generator.latent=8", "module.generator.mapping=2", "module.ema=0.9",
+        "module.penalty_d.every=2", "module.augment.images=50", "module.augment.every=1",
+        "+trainer.limit_train_batches=4",
+    )),
     "faceswap": Case("people_place", (
         "experiment=faceswap/smoke", f"image_size={SIDE}", "module/discriminator=dcgan",
         "module.discriminator.filters=4", "module.discriminator.norm=none", "module.network.filters=4",

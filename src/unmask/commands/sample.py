@@ -3,6 +3,7 @@
   unmask sample run=DIR count=10000                       a GAN, an autoencoder or a diffusion model
   unmask sample run=DIR count=100 attributes=[Male,Smiling]   a conditional generator
   unmask sample run=DIR count=100 walk=8                  also a video that interpolates between eight samples
+  unmask sample run=DIR count=100 truncation=0.7          nearer to the average picture (a style-based generator)
   unmask sample run=DIR count=10000 trainer=ddp           distributed over all GPUs
   unmask sample model=dcgan.onnx count=100                an exported generator, on the CPU (see unmask export)
 
@@ -29,8 +30,8 @@ from unmask.generation.trained import open_run
 from unmask.training.trainer import devices_of
 
 READ = (
-    "run", "model", "count", "attributes", "walk", "seed", "batch_size", "out", "rerun", "check", "marking.", "trainer",
-    "trainer.",
+    "run", "model", "count", "attributes", "walk", "truncation", "seed", "batch_size", "out", "rerun", "check",
+    "marking.", "trainer", "trainer.",
 )  # fmt: skip
 
 
@@ -42,8 +43,9 @@ def main(cfg: DictConfig) -> None:
     settings = resolved(cfg)
     run = open_run(settings["model"] or settings["run"], "sample")
     wanted = SampleSettings(
-        settings["count"], settings["seed"], tuple(settings["attributes"]), settings["walk"], settings["batch_size"]
-    )
+        settings["count"], settings["seed"], tuple(settings["attributes"]), settings["walk"], settings["batch_size"],
+        settings["truncation"],
+    )  # fmt: skip
     out = Path(settings["out"] or default_folder(run))
     marking, devices = build(settings["marking"]), devices_of(settings["trainer"])
     sample(run, wanted, out, marking, devices, settings["rerun"], settings["check"])

@@ -1,8 +1,10 @@
 """Export a generator that makes a picture in one pass (a GAN, or the decoder of an autoencoder) to an ONNX file."""
 
 import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +20,20 @@ from unmask.runs.exported import GENERATOR
 from unmask.runs.run import Run, is_demo
 
 
+class OnePass(Generator, Protocol):
+    """A generator whose network runs once per picture."""
+
+    def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
+        """Return the noise [n, ...] from which samples with these seeds are generated."""
+
+    def make(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Generate images [n, 3, S, S] in [0, 1] from noise [n, ...] and, if conditional, attributes [n, A]."""
+
+
 class Pictures(nn.Module):
     """Map noise [B, ...] and, if conditional, attributes [B, A] to pictures [B, 3, S, S] in [0, 1]."""
 
-    def __init__(self, module: Generator) -> None:
+    def __init__(self, module: OnePass) -> None:
         super().__init__()
         self.module = module
 
@@ -45,11 +57,12 @@ def export_generator(run: Run, out: Path, licence: str | None = None) -> Checked
         ExportError: the generator needs several passes per picture, cannot be exported, or the file differs.
         ValueError: the packages for ONNX are missing.
     """
-    module = load_generator(run).module
-    if not module.one_pass:
+    found = load_generator(run).module
+    if not found.one_pass:
         raise ExportError(
             f"{run.name} makes a picture in many passes of its network; only GANs and autoencoders can be exported"
         )
+    module = cast(OnePass, found)
     names = [NOISE, *([ATTRIBUTES] if module.conditional else [])]
     inputs = example(run, module, 2)
     free: tuple[dict[int, object], ...] = tuple({0: Dim.DYNAMIC} for _ in inputs)
@@ -58,7 +71,7 @@ def export_generator(run: Run, out: Path, licence: str | None = None) -> Checked
         return compare(part, run, module, printable(str(out)))
 
 
-def example(run: Run, module: Generator, count: int) -> tuple[Tensor, ...]:
+def example(run: Run, module: OnePass, count: int) -> tuple[Tensor, ...]:
     """Return noise [count, ...] from the seeds 0 to count - 1 and, if conditional, attributes [count, A] of 0 and 1."""
     z = module.noise(count, range(count))
     if not module.conditional:
@@ -85,7 +98,7 @@ def record(run: Run, licence: str | None) -> dict[str, str]:
     }
 
 
-def compare(path: Path, run: Run, module: Generator, what: str) -> Checked:
+def compare(path: Path, run: Run, module: OnePass, what: str) -> Checked:
     """Compare the pictures of an exported file with those of PyTorch, in batches of 1, 3 and 16.
 
     Raises:

@@ -25,12 +25,14 @@ def wrapped_of(run: Run, calibration: str = "platt") -> Wrapped:
 
     Raises:
         RunError: the run is not the finished run of a detector with weights.
-        ValueError: the calibration is unknown.
+        ValueError: the calibration is unknown, or the run is a detector of sound.
     """
     run.require_weights()
     found = run.calibration(calibration)
     _ = run.score_thresholds  # raises an error if the run is not a detector
     recipe, loader, measured = run.build("data.recipe"), run.build("data.loader"), run.measured
+    if recipe.hears:
+        raise ValueError(f"{run.name} is a detector of sound; only detectors of pictures and videos can be exported")
     parts = Parts(
         recipe.crop_size, loader.image_size, frames_of(run), found, None if measured is None else measured.cloud,
         run.kind == "segmenter",

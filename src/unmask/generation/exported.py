@@ -1,7 +1,7 @@
 """A generator in an ONNX file that `unmask export` wrote: onnxruntime makes the pictures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unmask.config import Settings
-from unmask.modules.latents import noise
+from unmask.modules.latents import film, noise
 from unmask.runs.exported import GENERATOR, ExportedFile
 
 NOISE, ATTRIBUTES, PICTURES = "noise", "attributes", "pictures"  # names of the inputs and of the output
@@ -52,6 +52,19 @@ class ExportedGenerator:
     def sample(self, n: int, seeds: Sequence[int], condition: Tensor | None = None) -> Tensor:
         """Generate images [n, 3, S, S] in [0, 1] from seeds and, if conditional, attributes [n, A]."""
         return self.make(self.noise(n, seeds), condition)
+
+    def walk(self, seeds: Sequence[int], steps: int, size: int, condition: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield batches of a film that interpolates the noise of samples; see `latents.film`."""
+        return film(self.make, self.noise(len(seeds), seeds), steps, size, condition)
+
+    def truncate(self, truncation: float) -> None:
+        """Raise an error unless `truncation` is 1: the file contains the pictures as trained.
+
+        Raises:
+            ValueError: `truncation` is not 1.
+        """
+        if truncation != 1:
+            raise ValueError(f"truncation={truncation}: expected 1, because an exported generator cannot be truncated")
 
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
         """Return the noise [n, ...] from which samples with these seeds are generated."""

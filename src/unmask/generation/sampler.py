@@ -1,5 +1,6 @@
 """Generate images from seeds with a trained generator, and interpolate between them."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from unmask.generation.folder import batches, is_whole
 from unmask.generation.trained import Generator, Trained
 from unmask.generation.unmarked_samples import UnmarkedSamples
 from unmask.media.encode import VideoWriter
-from unmask.modules.latents import seed_of, walk
+from unmask.modules.latents import seed_of
 from unmask.provenance import Marking
 from unmask.training.samples import pixels
 
@@ -30,6 +31,8 @@ class SampleSettings:
         attributes: attributes of the images, for a conditional generator.
         walk: number of images, at least 2, between which a video interpolates (a latent walk); 0 for no video.
         batch_size: number of images per batch; does not affect the pixels.
+        truncation: 1 for samples as in training; smaller values, from 0, make the images of a style-based generator
+            more similar to the average image.
 
     Raises:
         ValueError: a number is out of range.
@@ -40,6 +43,7 @@ class SampleSettings:
     attributes: tuple[str, ...] = ()
     walk: int = 0
     batch_size: int = 8
+    truncation: float = 1.0
 
     def __post_init__(self) -> None:
         for key, value in (("count", self.count), ("batch_size", self.batch_size)):
@@ -80,7 +84,7 @@ class Sampler:
 
     def __call__(self, device: str, todo: Iterable[int]) -> None:
         """Generate the images with the numbers in `todo`, store them unmarked, and write missing marked files."""
-        module = self.generator.module.to(device)
+        module = self._module(device)
         kept = UnmarkedSamples(self.generator.run, self.out)
         for batch in batches(todo, self.wanted.batch_size):
             made = module.sample(len(batch), self._seeds(batch), self._condition(len(batch)))
@@ -90,15 +94,20 @@ class Sampler:
                     self.marking.write(picture_path(self.out, number), picture)
 
     def walk(self, device: str, path: Path) -> None:
-        """Write a film that interpolates the noise from image to image and, at the end, back to the first one."""
-        module, stops = self.generator.module.to(device), range(self.wanted.walk)
-        way = walk(module.noise(len(stops), self._seeds(stops)), FPS)
-        parts = torch.split(way, self.wanted.batch_size)
+        """Write a film that interpolates from image to image and, at the end, back to the first one."""
+        stops, size = self.wanted.walk, self.wanted.batch_size
+        parts = self._module(device).walk(self._seeds(range(stops)), FPS, size, self._condition(1))
+        total = math.ceil(stops * FPS / size)
         with VideoWriter(path, FPS, metadata=self.marking.tags()) as film:
-            for part in track(parts, "walking", console=console, transient=True):
-                for frame in pixels(module.make(part, self._condition(len(part)))):
+            for part in track(parts, "walking", total=total, console=console, transient=True):
+                for frame in pixels(part):
                     film.add(self.marking.frame(frame))
         self.marking.finish(path)
+
+    def _module(self, device: str) -> Generator:
+        module = self.generator.module.to(device)
+        module.truncate(self.wanted.truncation)
+        return module
 
     def _seeds(self, numbers: Iterable[int]) -> list[int]:
         return [seed_of(self.wanted.seed, number) for number in numbers]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from unmask.config import Settings
 from unmask.console import say
 from unmask.data.manifest import items_table
 from unmask.files import replace_file
@@ -42,9 +43,10 @@ def sample(
         check: only print how many images exist.
 
     Raises:
-        ValueError: the run's module is not a generator, an attribute is unknown, or `out` was made with other settings.
+        ValueError: the run is not a generator, a setting does not suit it, or `out` was made with other settings.
     """
     generator, count = load_generator(run), wanted.count
+    generator.module.truncate(wanted.truncation)  # raises if the generator cannot be truncated
     sampler = Sampler(generator, wanted, condition_of(generator, wanted.attributes), out, marking)
     if check:
         say(f"{count - len(_missing(UnmarkedSamples(run, out), count))} of {count} pictures of {run.name} are in {out}")
@@ -63,7 +65,9 @@ def sample(
 
 
 def _claim(out: Path, run: Run, wanted: SampleSettings, marking: Marking, rerun: bool) -> None:
-    settings = {"seed": wanted.seed, "attributes": sorted(wanted.attributes)}
+    settings: Settings = {"seed": wanted.seed, "attributes": sorted(wanted.attributes)}
+    if wanted.truncation != 1:
+        settings["truncation"] = wanted.truncation
     claim_for_run(out, run, settings, marking, "pictures", rerun)
     if rerun:
         for film in out.glob("walk-*.mp4"):

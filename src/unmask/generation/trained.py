@@ -1,6 +1,6 @@
 """Load a run's trained generator or face swapper. For any other kind of run, the error names the command to use."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,11 +40,14 @@ class Generator(Module, Protocol):
     def sample(self, n: int, seeds: Sequence[int], condition: Tensor | None = None) -> Tensor:
         """Generate images [n, 3, S, S] in [0, 1] from seeds and, if conditional, attributes [n, A]."""
 
-    def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
-        """Return the noise [n, ...] from which samples with these seeds are generated."""
+    def walk(self, seeds: Sequence[int], steps: int, size: int, condition: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield batches [size, 3, S, S] of a film with `steps` images from each seed's sample to the next.
 
-    def make(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Generate images [n, 3, S, S] in [0, 1] from noise [n, ...] and, if conditional, attributes [n, A]."""
+        The film ends where it began. `condition` contains the attributes [1, A] of all images.
+        """
+
+    def truncate(self, truncation: float) -> None:
+        """Make all later samples more similar to the average image; see `training.module.Module.truncate`."""
 
 
 class FaceSwapper(Module, Protocol):

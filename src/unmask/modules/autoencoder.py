@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from unmask.metrics import generation
-from unmask.modules.latents import noise
+from unmask.modules.latents import film, noise
 from unmask.modules.sample_metrics import check, evaluate_samples
 from unmask.training.evaluation import Results, planned_steps
 from unmask.training.module import Batch, Module
@@ -116,6 +116,10 @@ class Autoencoder(Module):
         made = self.decode(z if self.variational else self.latent_mean + self.latent_std * z)
         self.decoder.train(training)
         return made
+
+    def walk(self, seeds: Sequence[int], steps: int, size: int, condition: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield batches of a film that interpolates the latents of samples; see `latents.film`."""
+        return film(self.make, self.noise(len(seeds), seeds), steps, size, condition)
 
     @torch.no_grad()
     def interpolate(self, a: Tensor, b: Tensor, steps: int) -> Tensor:

@@ -17,6 +17,7 @@ from unmask.data.features import Encoding
 from unmask.metrics import detection
 from unmask.networks.encoded import EncodedNetwork
 from unmask.networks.encoded import Encoding as Encodes
+from unmask.networks.inputs import apply, encode
 from unmask.networks.layout import use_channels_last
 from unmask.training.evaluation import Results, curves, planned_steps
 from unmask.training.losses import Outputs, SampleLoss
@@ -32,7 +33,8 @@ class Detector(Module):
     prediction table; every metric is computed from that table.
 
     Args:
-        network: x [B, 3, H, W] or [B, T, 3, H, W] in [0, 1] -> logit [B]; positive means fake.
+        network: x [B, 3, H, W] or [B, T, 3, H, W] in [0, 1], or waveforms [B, S] in [-1, 1] -> logit [B]; positive
+            means fake. A network that takes other entries of a batch declares their names (`unmask.networks.inputs`).
         loss: (logit [B], label [B] float) -> scalar; or a `SampleLoss`, which also depends on the samples.
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total steps) -> schedule, stepped every batch.
@@ -81,13 +83,13 @@ class Detector(Module):
         self._losses: list[Tensor] = []  # (sum of the losses of a batch's samples, number of samples) [2]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits [B] of frames [B, 3, H, W] or clips [B, T, 3, H, W] in [0, 1]."""
+        """Return the logits [B] of frames [B, 3, H, W] or clips [B, T, 3, H, W] in [0, 1], or of waveforms [B, S]."""
         logit: Tensor = self.network(x)
         return logit
 
     def score(self, batch: Batch) -> Tensor:
-        """Compute the logits [B] of a batch, from its precomputed features if it has any, else from its frames."""
-        return self.encoded.head(batch["features"]) if "features" in batch else self(batch["x"])
+        """Compute the logits [B] of a batch, from its precomputed features if it has any, else from its samples."""
+        return self.encoded.head(batch["features"]) if "features" in batch else apply(self.network, batch)
 
     @property
     def trained(self) -> nn.Module:
@@ -160,7 +162,7 @@ class Detector(Module):
         if not (isinstance(self.loss, SampleLoss) and self.loss.uses_features):
             return Outputs(self.score(batch))
         assert isinstance(self.network, Encodes)
-        features = self.network.encode(batch["x"])
+        features = encode(self.network, batch)
         return Outputs(self.network.head(features), features)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
-from unmask.modules.latents import GOLDEN
+from unmask.modules.latents import GOLDEN, film
 from unmask.modules.latents import noise as noise_of
 from unmask.modules.sample_metrics import check, evaluate_samples
 from unmask.training.evaluation import Results, planned_steps
@@ -153,6 +153,10 @@ class Diffusion(Module):
         network.train(training)
         made: Tensor = (x + 1).clamp(0, 2) / 2
         return made
+
+    def walk(self, seeds: Sequence[int], steps: int, size: int, condition: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield batches of a film that interpolates the noise of samples; see `latents.film`."""
+        return film(self.make, self.noise(len(seeds), seeds), steps, size, condition)
 
     def _guided(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         """Return the denoiser's prediction, combined by classifier-free guidance if that is switched on."""

@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +12,17 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from unmask.modules.by_hand import count_batch, learn, updates_now
-from unmask.modules.latents import noise
+from unmask.modules.latents import lines, noise, walk
 from unmask.modules.sample_metrics import check, evaluate_samples
-from unmask.training.draws import Draws
+from unmask.networks.generators import GeneratorNetwork
+from unmask.training.adversarial import Adversarial
+from unmask.training.diffaug import Augment
 from unmask.training.evaluation import Results
 from unmask.training.module import Batch, Module
+from unmask.training.penalties import R1, PathLength
 
 COLLAPSED = 0.25  # a std_ratio (see sample_metrics) below this value suggests mode collapse
+NEWEST = 0.005  # weight of the newest batch in the running mean of styles, after the first 200 updates
 
 
 class GAN(Module):
@@ -27,7 +32,7 @@ class GAN(Module):
     batches.
 
     Args:
-        generator: (latents [B, generator.latent], attributes or None) -> images [B, 3, S, S] in [-1, 1].
+        generator: a `networks.generators.GeneratorNetwork`, which makes images [B, 3, S, S] in about [-1, 1].
         discriminator: (images, attributes or None) -> score [B]; larger means real.
         loss: a `training.adversarial.Adversarial`.
         optimizer_g: parameters -> optimizer, for the generator.
@@ -36,8 +41,10 @@ class GAN(Module):
         d_steps: number of discriminator updates per generator update.
         clip: maximum gradient norm of an update; null for no clipping.
         ema: decay of the EMA of the generator's weights (arXiv 1806.04498), used for all samples; 0 for no EMA.
-        augment: (images, draws) -> images: differentiable augmentation of real and fake images before the discriminator
-            (arXiv 2006.10738).
+        augment: differentiable augmentation of real and fake images before the discriminator, of fixed strength
+            (`training.diffaug.DiffAugment`) or adaptive (`training.ada.ADA`).
+        penalty_d: penalty on the discriminator's gradient at real images, computed at every few updates; null for none.
+        penalty_g: penalty on the path lengths of a style-based generator, computed at every few updates; null for none.
         monitor: the metric that selects the best checkpoint, such as `val/frechet_NAME` (NAME is the evaluator's name)
             or, if the evaluator is the published network, `val/fid`.
         mode: `min` if smaller values of `monitor` are better, else `max`.
@@ -52,16 +59,18 @@ class GAN(Module):
         self,
         generator: nn.Module,
         discriminator: nn.Module,
-        loss: nn.Module,
+        loss: Adversarial,
         optimizer_g: Callable[[Iterator[Parameter]], Optimizer],
         optimizer_d: Callable[[Iterator[Parameter]], Optimizer],
         evaluator: nn.Module,
         d_steps: int = 1,
         clip: float | None = None,
         ema: float = 0.0,
-        augment: Callable[[Tensor, Draws], Tensor] | None = None,
+        augment: Augment | None = None,
         monitor: str = "val/frechet_random",
         mode: str = "min",
+        penalty_d: R1 | None = None,
+        penalty_g: PathLength | None = None,
     ) -> None:
         super().__init__()
         if d_steps < 1:
@@ -72,6 +81,9 @@ class GAN(Module):
         self.generator, self.discriminator, self.loss, self.evaluator = generator, discriminator, loss, evaluator
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         self.d_steps, self.clip, self.augment = d_steps, clip, augment
+        self.penalty_d, self.penalty_g, self.truncation = penalty_d, penalty_g, 1.0
+        if penalty_g is not None and self._trained.mean is None:
+            raise ValueError("module.penalty_g needs a style-based generator, such as module/generator=stylegan2")
         decay = get_ema_multi_avg_fn(ema)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(generator, multi_avg_fn=decay, use_buffers=True) if ema else None
         self.monitor, self.mode = monitor, mode
@@ -82,11 +94,21 @@ class GAN(Module):
     @property
     def conditional(self) -> bool:  # type: ignore[override]
         """Whether generation is conditioned on attributes."""
-        return bool(getattr(self.generator, "attributes", 0))
+        return self._trained.attributes > 0
+
+    @property
+    def _trained(self) -> GeneratorNetwork:
+        """The generator that is trained."""
+        return cast(GeneratorNetwork, self.generator)
+
+    @property
+    def _averaged(self) -> GeneratorNetwork:
+        """The generator of all samples: the EMA if there is one, else the generator that is trained."""
+        return self._trained if self.average is None else cast(GeneratorNetwork, self.average.module)
 
     @torch.no_grad()
     def sample(self, n: int, seeds: Sequence[int], condition: Tensor | None = None) -> Tensor:
-        """Generate images [n, 3, S, S] in [0, 1]; each image's latent depends only on its seed, not on the batch.
+        """Generate images [n, 3, S, S] in [0, 1]; all random numbers of an image depend only on its seed.
 
         Args:
             n: number of images.
@@ -99,19 +121,52 @@ class GAN(Module):
         """Generate images [count, 1, 3, S, S] in [0, 1], one from each of the seeds 0 to count - 1."""
         return self.sample(count, range(count), condition)[:, None]
 
+    def truncate(self, truncation: float) -> None:
+        """Move the styles of all later samples towards their mean; see `Module.truncate`."""
+        if self._trained.mean is None:
+            super().truncate(truncation)
+        if not 0 <= truncation <= 1:
+            raise ValueError(f"truncation={truncation}: expected a number from 0 (the average image) to 1 (as trained)")
+        self.truncation = truncation
+
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
-        """Return the latents [n, latent] from which samples with these seeds are generated."""
-        network: Any = self.generator
-        return noise([network.latent], n, seeds, self.device)
+        """Return the random numbers [n, inputs] from which samples with these seeds are generated."""
+        return noise([self._trained.inputs], n, seeds, self.device)
 
     @torch.no_grad()
     def make(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Generate images [n, 3, S, S] in [0, 1] from latents [n, latent] and, if conditional, attributes [n, A]."""
-        network: Any = self.generator if self.average is None else self.average.module
+        """Generate images [n, 3, S, S] in [0, 1] from random numbers [n, inputs] and, if conditional, attributes."""
+        condition = None if condition is None else condition.to(self.device)
+        network = self._averaged
         training = network.training
-        made: Tensor = network.eval()(z, None if condition is None else condition.to(self.device))
+        network.train(False)
+        made = network.render(self._codes(network, z, condition), z, condition)
         network.train(training)
-        return (made.float() + 1).clamp(0, 2) / 2
+        return _in_unit_range(made)
+
+    @torch.no_grad()
+    def walk(self, seeds: Sequence[int], steps: int, size: int, condition: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield batches of a film that interpolates the codes of samples, with the noise of the first sample.
+
+        Args:
+            seeds: one seed for each sample; from the last one, the film returns to the first.
+            steps: number of images from each sample to the next.
+            size: number of images in a batch.
+            condition: attributes [1, A] of all images, for a conditional generator.
+        """
+        z = self.noise(len(seeds), seeds)
+        condition = None if condition is None else condition.to(self.device)
+        with _in_eval_mode(self._averaged) as network:
+            stops = self._codes(network, z, _repeated(condition, len(z)))
+            between = walk if network.mean is None else lines
+            for part in torch.split(between(stops, steps), size):
+                fixed = z[:1].expand(len(part), -1)
+                yield _in_unit_range(network.render(part, fixed, _repeated(condition, len(part))))
+
+    def _codes(self, network: GeneratorNetwork, z: Tensor, condition: Tensor | None) -> Tensor:
+        """Return the codes of samples; styles are moved towards their mean (arXiv 1812.04948, appendix B)."""
+        codes = network.codes(z, condition)
+        return codes if network.mean is None else network.mean + self.truncation * (codes - network.mean)
 
     def on_fit_start(self) -> None:
         """Check before training that the evaluator's weights file and the monitored metric exist."""
@@ -132,29 +187,41 @@ class GAN(Module):
         if last and turn and self.average is not None:
             self.average.update_parameters(self.generator)
         self._losses |= {name: loss * self.share for name, loss in found.items()}
-        self.log_step(self._losses, self._losses, share=1.0)
+        self.log_step(self._losses | ({} if self.augment is None else self.augment.state()), self._losses, share=1.0)
         count_batch(self)
         return torch.stack([*found.values()]).sum()
 
     def _discriminate(self, real: Tensor, attributes: Tensor | None) -> Tensor:
         with torch.no_grad():
-            fake = self.generator(self._latents(real), attributes)
+            fake = self._trained(self._latents(real), attributes)
         # Real and fake images are separate batches, as in the paper; in one batch, batch norm would mix statistics.
-        scores = [self.discriminator(self._augmented(x), attributes) for x in (real, fake)]
-        loss: Tensor = self.loss.discriminator(*scores)  # type: ignore[operator]
-        penalize: Any = self.loss.penalty
-        penalty: Tensor = penalize(lambda x: self.discriminator(x, attributes), real, fake, self.random)
-        return loss + penalty
+        shown = self._augmented(real)
+        scores = [self.discriminator(x, attributes) for x in (shown, self._augmented(fake))]
+        loss = self.loss.discriminator(*scores)
+        loss = loss + self.loss.penalty(lambda x: self.discriminator(x, attributes), real, fake, self.random)
+        if self.augment is not None:
+            self.augment.watch(self.across(scores[0].detach().float().sign().mean()), self.counts[1])
+        if self.penalty_d is not None and int(self.updates[1]) % self.penalty_d.every == 0:
+            loss = loss + self.penalty_d(lambda x: self.discriminator(x, attributes), shown)
+        return loss
 
     def _generate(self, real: Tensor, attributes: Tensor | None) -> Tensor:
-        fake = self.generator(self._latents(real), attributes)
-        loss: Tensor = self.loss.generator(self.discriminator(self._augmented(fake), attributes))  # type: ignore[operator]
+        network, z = self._trained, self._latents(real)
+        codes = network.codes(z, attributes)
+        if network.mean is not None:
+            weight = max(NEWEST, 1 / (1 + int(self.updates[0])))
+            network.mean.lerp_(self.across(codes[:, 0].detach().mean(0)), weight)
+        fake = network.render(codes, z, attributes)
+        loss = self.loss.generator(self.discriminator(self._augmented(fake), attributes))
+        if self.penalty_g is not None and int(self.updates[0]) % self.penalty_g.every == 0:
+            z = self._latents(real)
+            codes = network.codes(z, attributes)
+            loss = loss + self.penalty_g(lambda c: network.render(c, z, attributes), codes, self.random, self.across)
         return loss
 
     def _latents(self, real: Tensor) -> Tensor:
-        """Draw a latent for each real image."""
-        network: Any = self.generator
-        return self.random.normal(real, network.latent)
+        """Draw the random numbers of a generated image for each real image."""
+        return self.random.normal(real, self._trained.inputs)
 
     def _augmented(self, x: Tensor) -> Tensor:
         return x if self.augment is None else self.augment(x, self.random)
@@ -200,3 +267,24 @@ class GAN(Module):
     def configure_optimizers(self) -> list[Optimizer]:
         """Build the optimizers of the generator and the discriminator."""
         return [self.optimizer_g(self.generator.parameters()), self.optimizer_d(self.discriminator.parameters())]
+
+
+@contextmanager
+def _in_eval_mode(network: GeneratorNetwork) -> Iterator[GeneratorNetwork]:
+    """Switch a network to evaluation mode, and back to its former mode."""
+    training = network.training
+    network.train(False)
+    try:
+        yield network
+    finally:
+        network.train(training)
+
+
+def _in_unit_range(images: Tensor) -> Tensor:
+    """Convert images in [-1, 1] to [0, 1]."""
+    return (images.float() + 1).clamp(0, 2) / 2
+
+
+def _repeated(condition: Tensor | None, count: int) -> Tensor | None:
+    """Repeat the attributes [1, A] of one image for several images."""
+    return None if condition is None else condition.expand(count, -1)

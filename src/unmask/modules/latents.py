@@ -1,7 +1,7 @@
 """Inputs of generators: noise from seeds, and interpolation between noise vectors."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -40,6 +40,41 @@ def walk(stops: Tensor, steps: int) -> Tensor:
     share = (torch.arange(steps, device=stops.device) / steps)[None, :, None].double()  # [1, steps, 1]
     way = ((1 - share) * angle).sin() * flat[:, None] + (share * angle).sin() * after[:, None]
     return (way / angle.sin()).view(-1, *stops.shape[1:]).to(stops)
+
+
+def lines(stops: Tensor, steps: int) -> Tensor:
+    """Interpolate styles along straight lines, from each to the next and from the last to the first.
+
+    Args:
+        stops: styles [K, ...].
+        steps: number of returned styles from each of the `stops` (included) to the next (excluded).
+
+    Returns:
+        Styles [K * steps, ...].
+    """
+    share = (torch.arange(steps, device=stops.device) / steps).view(1, steps, *[1] * (stops.ndim - 1))
+    way = torch.lerp(stops[:, None], stops.roll(-1, 0)[:, None], share)
+    return way.flatten(0, 1)
+
+
+def film(
+    make: Callable[[Tensor, Tensor | None], Tensor],
+    stops: Tensor,
+    steps: int,
+    size: int,
+    condition: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """Yield batches of images [size, 3, S, S] of a film that interpolates noise along great circles, see `walk`.
+
+    Args:
+        make: (noise, attributes or None) -> images.
+        stops: noise vectors [K, ...].
+        steps: number of images from each of the `stops` to the next.
+        size: number of images in a batch.
+        condition: attributes [1, A] of all images; None without attributes.
+    """
+    for part in torch.split(walk(stops, steps), size):
+        yield make(part, None if condition is None else condition.expand(len(part), -1))
 
 
 def seed_of(seed: int, number: int) -> int:

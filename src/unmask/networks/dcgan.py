@@ -79,7 +79,21 @@ class DCGANGenerator(nn.Module):
             layers += [nn.BatchNorm2d(wide), nn.ReLU(), nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False)]
         layers += [nn.BatchNorm2d(channels[-1]), nn.ReLU(), nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1, bias=False)]
         self.layers = nn.Sequential(*layers, nn.Tanh())
+        self.mean: None = None  # latents are interpolated and are not truncated, see `networks.generators`
         _initialise(self)
+
+    @property
+    def inputs(self) -> int:
+        """Number of random numbers per image: the length of the latent."""
+        return self.latent
+
+    def codes(self, z: Tensor, attributes: Tensor | None = None) -> Tensor:
+        """Return z [B, latent]."""
+        return z
+
+    def render(self, codes: Tensor, z: Tensor, attributes: Tensor | None = None) -> Tensor:
+        """Return images [B, 3, S, S] for the latents `codes` [B, latent]; `z` has no other random numbers."""
+        return self.forward(codes, attributes)
 
     def forward(self, z: Tensor, attributes: Tensor | None = None) -> Tensor:
         """Return images [B, 3, S, S] in [-1, 1] for latents z [B, latent] and, if conditional, attributes [B, A]."""

@@ -1,10 +1,30 @@
 """Differentiable augmentation, which prevents a discriminator from memorising a small data set."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from unmask.training.draws import OWN, Draws
+
+
+class Augment(Protocol):
+    """Differentiable augmentation of the images that a discriminator sees."""
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        """Augment images [B, 3, S, S] in [-1, 1] -> same shape."""
+
+    def watch(self, sign: Tensor, count: int) -> None:
+        """Take note of a training batch, after which the strength may change.
+
+        Args:
+            sign: mean sign of the scores of the batch's real images, in all processes; larger scores mean real.
+            count: number of these images.
+        """
+
+    def state(self) -> dict[str, Tensor]:
+        """Return values to log, each under its name, equal in all processes."""
 
 
 class DiffAugment(nn.Module):
@@ -33,8 +53,15 @@ class DiffAugment(nn.Module):
         if reach := round(self.shift * side):
             x = _shifted(x, reach, draws)
         if size := round(self.cutout * side):
-            x = x * ~_square(x, size, draws)
+            x = x * ~square(x, size, draws)
         return x
+
+    def watch(self, sign: Tensor, count: int) -> None:
+        """Do nothing, because the strength is fixed."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return nothing to log."""
+        return {}
 
 
 def _colours(x: Tensor, draws: Draws) -> Tensor:
@@ -56,11 +83,11 @@ def _shifted(x: Tensor, reach: int, draws: Draws) -> Tensor:
     return rows.gather(3, (at + right)[:, None, None, :].expand(-1, x.shape[1], side, -1))
 
 
-def _square(x: Tensor, size: int, draws: Draws) -> Tensor:
+def square(x: Tensor, size: int, draws: Draws) -> Tensor:
     """Return bool masks [B, 1, S, S] for images x [B, 3, S, S]; true in a square of `size` px with a random centre."""
     side = x.shape[-1]
     at = torch.arange(side, device=x.device)
     top, left = (draws.integers(side + 1 - size % 2, x, 2, 1) - size // 2).unbind(1)
     down, across = ((at >= first) & (at < first + size) for first in (top, left))
-    square: Tensor = down[:, :, None] & across[:, None, :]
-    return square[:, None]
+    inside: Tensor = down[:, :, None] & across[:, None, :]
+    return inside[:, None]

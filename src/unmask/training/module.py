@@ -75,6 +75,21 @@ class Module(LightningModule):
         """
         return None
 
+    def truncate(self, truncation: float) -> None:
+        """Make all later samples more similar to the average image.
+
+        Args:
+            truncation: from 0, which makes all images equal except for noise, to 1, which samples as in training.
+
+        Raises:
+            ValueError: the value is out of range, or the generator has no styles.
+        """
+        if truncation != 1:
+            raise ValueError(
+                f"truncation={truncation}: expected 1, because only style-based generators can be truncated "
+                "(module/generator=stylegan2)"
+            )
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Count the samples of the batch."""
         self._count(self.trainer.train_dataloader, batch, batch_idx)
