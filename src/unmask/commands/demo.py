@@ -2,7 +2,7 @@
 
   unmask demo
   unmask demo difficulty=0.8 people=48 test_people=15
-  unmask demo render_only=true                only render the data: demo_celebdf, demo_celeba, demo_deepfakeart
+  unmask demo render_only=true                only render the data, also portraits, paintings and voices
 
 A program draws the people; no real person is shown. Every file is marked as synthetic. The results show that the
 pipeline works; they say nothing about real deepfakes. A second call resumes where the first one stopped.
@@ -23,7 +23,9 @@ from unmask.application import verb
 from unmask.console import console, say
 from unmask.demo.paintings import render_paintings
 from unmask.demo.portraits import render_portraits
+from unmask.demo.talking import render_talking
 from unmask.demo.videos import render
+from unmask.demo.voices import render_voices
 from unmask.inference.examination import Answer
 from unmask.reporting.publish import report
 from unmask.runs.run import Run
@@ -46,7 +48,7 @@ def demo(cfg: DictConfig) -> None:
     say(f"2/{steps}  detecting, tracking and cropping faces")
     if call("prepare", f"experiment={cfg.experiments[0]}", *given):
         raise SystemExit("unmask prepare failed; rerun the command to resume")
-    beside = "; also a generator, a detector of its samples, and a face swapper" if cfg.more else ""
+    beside = "; also a generator, a detector of its samples, a face swapper, a detector of voices" if cfg.more else ""
     say(f"3/{steps}  training {' and '.join(cfg.experiments)}, one core each{beside}")
     trainings = {name: [f"experiment={name}", *given] for name in cfg.experiments}
     folders = {name: run_folder("train", arguments) for name, arguments in trainings.items()}
@@ -68,7 +70,7 @@ def detector(name: str, arguments: list[str], folder: Path) -> Chain:
 
 
 def generation(cfg: DictConfig, root: Path, out: Path) -> list[Chain]:
-    """Return two chains of commands: for a generator and a detector of its samples, and for a face swapper."""
+    """Return chains of commands for a generator and a detector of its samples, a face swapper, and voices."""
     given = of_generation(cfg, root, out)
 
     def sample() -> list[str]:
@@ -79,17 +81,23 @@ def generation(cfg: DictConfig, root: Path, out: Path) -> list[Chain]:
         run = run_folder("train", given["swapper"])
         return command("swap", f"run='{run}'", f"video='{filmed(root)}'", "to=B", f"out='{out / SWAP}'")
 
-    before = {name: [training(verb, given[name]) for verb in ("prepare", "train")] for name in ("generator", "swapper")}
+    names = ("generator", "swapper", "voice")
+    before = {name: [training(verb, given[name]) for verb in ("prepare", "train")] for name in names}
     portraits = [*before["generator"], sample, training("train", given["detector"])]
-    return [steps_of("portraits", portraits, out), steps_of("face swap", [*before["swapper"], swap], out)]
+    return [
+        steps_of("portraits", portraits, out),
+        steps_of("face swap", [*before["swapper"], swap], out),
+        steps_of("voices", before["voice"], out),
+    ]
 
 
 def of_generation(cfg: DictConfig, root: Path, out: Path) -> dict[str, list[str]]:
-    """Return the command-line overrides for training the generator, the detector of its samples, and the swapper."""
+    """Return the command-line overrides of all trainings but those of the detectors of videos, by name."""
     return {
         "generator": [*cfg.generator, f"data.root='{root.with_name('demo_celeba')}'"],
         "detector": [*cfg.detector, f"data.run='{out / SAMPLES}'"],
         "swapper": [*cfg.swapper, f"data.root='{root}'"],
+        "voice": [*cfg.voice, f"data.root='{root.with_name('demo_voices')}'"],
     }
 
 
@@ -100,11 +108,13 @@ def filmed(root: Path) -> Path:
 
 def results(cfg: DictConfig, root: Path, out: Path) -> list[str]:
     """Return one line of text for each result of `generation` and `ask`."""
-    figure = Run(run_folder("train", of_generation(cfg, root, out)["detector"])).summary.figure
+    given = of_generation(cfg, root, out)
+    samples, voices = (Run(run_folder("train", given[name])).summary.figure for name in ("detector", "voice"))
     return [
-        f"samples of a small autoencoder: {out / SAMPLES}; a CNN that detects them: {figure}",
+        f"samples of a small autoencoder: {out / SAMPLES}; a CNN that detects them: {samples}",
         f"the face of person 1 in a video of person 0: {out / SWAP / 'videos' / filmed(root).name}",
         f"scores of a fake video over time: {out / TIMELINE}",
+        f"a detector of manipulated and synthetic voices, on unseen speakers: {voices}",
     ]
 
 
@@ -144,7 +154,7 @@ def render_people(cfg: DictConfig, root: Path) -> None:
 
 
 def render_pictures(cfg: DictConfig, root: Path) -> None:
-    """Render portraits in CelebA's layout and forged paintings in DeepfakeArt's, each with a progress bar."""
+    """Render portraits in CelebA's layout, paintings in DeepfakeArt's and voices in ASVspoof's, with progress bars."""
     workers = os.cpu_count() or 1
     if cfg.portraits:
         with shown("people portrayed") as progress:
@@ -154,6 +164,16 @@ def render_pictures(cfg: DictConfig, root: Path) -> None:
         with shown("paintings") as progress:
             where = root.with_name("demo_deepfakeart")
             render_paintings(where, paintings=cfg.paintings, seed=cfg.seed, workers=workers, progress=progress)
+    if cfg.voices and cfg.render_only:
+        with shown("recordings") as progress:
+            where = root.with_name("demo_voices")
+            tests = max(2, 2 * cfg.voices // 7)
+            arguments = {"speakers": cfg.voices, "test_speakers": tests, "seed": cfg.seed}
+            render_voices(where, **arguments, workers=workers, progress=progress)
+    if cfg.talkers and cfg.render_only:
+        with shown("clips with sound") as progress:
+            where = root.with_name("demo_talking")
+            render_talking(where, people=cfg.talkers, seed=cfg.seed, workers=workers, progress=progress)
 
 
 @contextmanager

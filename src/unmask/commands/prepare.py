@@ -28,7 +28,7 @@ from unmask.console import console, say
 from unmask.data import checksums, duplicates
 from unmask.data.bucket import is_url
 from unmask.data.contents import Member, open_contents
-from unmask.data.manifest import ManifestError, check_leaks
+from unmask.data.manifest import SAMPLES, ManifestError, check_leaks
 from unmask.data.prepare import parse_shard, prepare_parts
 from unmask.data.prepare import prepare as prepare_items
 from unmask.data.prepared import Prepared, members
@@ -36,8 +36,11 @@ from unmask.data.source import Source
 from unmask.data.split import Split
 from unmask.data.store import DUPLICATES, CropStore, StoreError, shard_path
 from unmask.files import file_hash, printable
-from unmask.media.kinds import VIDEOS
+from unmask.media.kinds import RECORDINGS, VIDEOS
+from unmask.media.pcm import RATE
 from unmask.parallel.workers import run
+
+VOICES = "demo_voices"  # folder of the demo voices, which take less than a minute to render
 
 
 def prepare(cfg: DictConfig) -> None:
@@ -65,7 +68,9 @@ def prepare(cfg: DictConfig) -> None:
 
 
 def prepare_one(prepared: Prepared, split: Split, cfg: DictConfig, how: Settings) -> None:
-    """Prepare one data set, or one shard of it."""
+    """Prepare one data set, or one shard of it; the demo voices are rendered first if they are missing."""
+    if prepared.source.demo and prepared.source.root.name == VOICES:
+        render_missing(prepared.source)
     source, items = prepared.source, prepared.manifest(split)
     say(f"{source.name}: {counts(items)} in {source.root}")
     how = how | {"progress": show_progress}
@@ -84,6 +89,22 @@ def prepare_one(prepared: Prepared, split: Split, cfg: DictConfig, how: Settings
         f"shard {shard[0]} of {shard[1]} is prepared; {remaining} of {len(items)} items remain for other shards. "
         + ("" if remaining else "To merge the shards, run the same command without prepare.shard.")
     )
+
+
+def render_missing(source: Source) -> None:
+    """Render the demo voices unless all of them exist; a folder that `unmask demo` did not make is left alone."""
+    from unmask.commands.demo import shown
+    from unmask.demo.folder import NOTE
+    from unmask.demo.voices import render_voices
+
+    try:
+        source.require_root()
+        source.find_items()
+    except ManifestError:
+        if source.root.exists() and not (source.root / NOTE).is_file():
+            return
+        with shown("recordings") as progress:
+            render_voices(source.root, workers=os.cpu_count() or 1, progress=progress)
 
 
 def refuse(problem: str) -> None:
@@ -145,8 +166,9 @@ def damage(prepared: Prepared, store: CropStore) -> str | None:
     """Return a message that names the files of a store that changed since it was prepared; None if none changed."""
     names = checksums.damaged(store.folder)
     if not names:
-        crops = checksums.damaged_crops(store)
-        names = sorted({shard_path(store.folder, int(number)).name for number in crops["shard"]})
+        tables = {"crops": checksums.damaged_crops(store), "sound": checksums.damaged_sounds(store)}
+        shards = ((kind, int(number)) for kind, table in tables.items() for number in table["shard"])
+        names = sorted({shard_path(store.folder, number, kind).name for kind, number in shards})
     return checksums.words(names, store.folder, prepared.command()) if names else None
 
 
@@ -239,9 +261,11 @@ def counts(items: pd.DataFrame) -> str:
 
 
 def medium(items: pd.DataFrame) -> str:
-    """Return what the items of a manifest are: videos, pictures or both."""
-    kinds = {Path(path).suffix.lower() not in VIDEOS for path in items["path"]}
-    return "videos and pictures" if len(kinds) > 1 else "pictures" if True in kinds else "videos"
+    """Return what the items of a manifest are, such as "videos" or "videos and pictures"."""
+    suffixes = {Path(path).suffix.lower() for path in items["path"]}
+    kinds = {"videos": suffixes & VIDEOS, "recordings": suffixes & RECORDINGS}
+    kinds["pictures"] = suffixes - VIDEOS - RECORDINGS
+    return " and ".join(name for name, found in kinds.items() if found) or "videos"
 
 
 def show_progress(work: Iterator[str | None], total: int) -> Iterator[str | None]:
@@ -267,7 +291,10 @@ def conclude(store: CropStore) -> None:
     """Print what was prepared and what was rejected."""
     rejected = store.items[store.items["rejected"].notna()]
     found = store.crops["prob"].dropna()  # NaN if a crop is a whole picture
+    minutes = store.sounds[SAMPLES].sum() / RATE / 60
     what = f"{len(store.crops)} faces, median face probability {found.median():.4f}" if len(found) else "whole pictures"
+    what = (what if len(store.crops) else "") + ("; " if len(store.crops) and minutes else "")
+    what += f"{minutes:.1f} minutes of sound" if minutes else ""
     say(f"{len(store.items) - len(rejected)} items prepared, {len(rejected)} rejected; {what}; crops in {store.folder}")
     for row in rejected.head(10).to_dict("records"):
         say(f"  rejected: {printable(row['path'])}: {printable(row['rejected'])}", style="yellow")

@@ -1,8 +1,8 @@
 """The shortcut audit: test whether file statistics alone separate real from fake.
 
 A small classifier sees only file-level statistics (size, format, resolution, codec and colour statistics, and whether
-our own watermark is detected). If this classifier beats chance, a detector may learn these shortcuts instead of
-looking at the faces (arXiv:2403.17608).
+our own watermark is detected; of sound, level, duration, bit rate, noise floor, clipping and silence). If this
+classifier beats chance, a detector may learn these shortcuts instead of looking at the faces (arXiv:2403.17608).
 """
 
 import importlib

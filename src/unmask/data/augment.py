@@ -1,7 +1,8 @@
 """Augmentation of training samples: each sample gets one random draw, which is used for all its frames.
 
 A sample's mask is transformed with the same draw. Geometric transforms run on float in [0, 1] on the device. Transforms
-that imitate codecs or transmission (JPEG, resampling, lost frames) run on uint8 in the loader's worker.
+that imitate codecs or transmission (JPEG, resampling, lost frames) run on uint8 in the loader's worker. Sound is
+transformed as float waveforms in the worker.
 """
 
 import warnings
@@ -16,29 +17,46 @@ Transform = Callable[..., Any]  # a picture, or a picture and its mask -> the sa
 
 
 class Augmentation:
-    """Two lists of torchvision v2 transforms (or compatible ones), run in the loader's worker and on the device.
+    """Lists of torchvision v2 transforms (or compatible ones), run in the loader's worker and on the device.
 
     Args:
-        worker: applied to uint8 frames [3, S, S] or clips [T, 3, S, S] at the stored size; must not be geometric.
+        worker: applied to uint8 frames [3, S, S] or clips [T, 3, S, S] at the stored size; must not be geometric. Of a
+            data set of recordings: applied to float waveforms [S] in [-1, 1].
         device: applied to float frames or clips in [0, 1], resized to `image_size`, together with any mask.
+        sound: applied, in the worker, to the sound of clips, float waveforms [S] in [-1, 1].
     """
 
-    def __init__(self, worker: Sequence[Transform] = (), device: Sequence[Transform] = ()) -> None:
-        self.worker, self.device = list(worker), list(device)
+    def __init__(
+        self, worker: Sequence[Transform] = (), device: Sequence[Transform] = (), sound: Sequence[Transform] = ()
+    ) -> None:
+        self.worker, self.device, self.sound = list(worker), list(device), list(sound)
 
     def on_worker(self, x: Tensor, seeds: list[int]) -> Tensor:
-        """Augment samples, uint8 [B, (T,) 3, S, S], with one seed per sample -> the same shape."""
+        """Augment samples, uint8 [B, (T,) 3, S, S] or float waveforms [B, S], one seed each -> the same shape."""
         if not self.worker:
             return x
         return torch.stack([sample for sample, _ in _each(x, None, self.worker, seeds)])
 
+    def on_sound(self, x: Tensor, seeds: list[int]) -> Tensor:
+        """Augment the sound of clips, float waveforms [B, S] in [-1, 1], with one seed per sample -> the same shape."""
+        if not self.sound:
+            return x
+        return torch.stack([sample for sample, _ in _each(x, None, self.sound, seeds)])
+
     def on_device(self, x: Tensor, mask: Tensor | None, seeds: list[int]) -> tuple[Tensor, Tensor | None]:
-        """Augment samples, float [B, (T,) 3, H, W] in [0, 1], and any masks [B, 1, H, W]; cropping reduces H and W."""
+        """Augment samples and any masks [B, 1, H, W].
+
+        Args:
+            x: float [B, (T,) 3, H, W] in [0, 1]; cropping reduces H and W. Or waveforms [B, S] in [-1, 1].
+            mask: masks of pictures.
+            seeds: one per sample.
+        """
         if not self.device:
             return x, mask
         pairs = _each(x, mask, self.device, seeds)
         masks = None if mask is None else torch.stack([moved for _, moved in pairs if moved is not None])
-        return torch.stack([sample for sample, _ in pairs]).clamp(0, 1), masks
+        lowest = -1 if x.ndim == 2 else 0
+        return torch.stack([sample for sample, _ in pairs]).clamp(lowest, 1), masks
 
 
 def _each(
@@ -55,7 +73,7 @@ def _each(
         warnings.filterwarnings("ignore", message=r"RandomErasing\(\) is currently passing through")
         for at, seed in enumerate(seeds):
             torch.manual_seed(seed)
-            sample: Tensor = tv_tensors.Image(x[at])
+            sample: Tensor = x[at] if x.ndim == 2 else tv_tensors.Image(x[at])  # a waveform, or pixels
             moved: Tensor | None = None if mask is None else tv_tensors.Mask(mask[at])
             for transform in transforms:
                 sample, moved = (transform(sample), None) if moved is None else transform(sample, moved)

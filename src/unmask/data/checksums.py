@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from unmask.data.manifest import crop_hash
+from unmask.data.manifest import SAMPLES, crop_hash
 from unmask.data.store import AGAIN, CHECKSUMS, CropStore
 from unmask.files import DamagedError, checksum, read_json
 
@@ -34,7 +34,7 @@ def damaged(folder: Path) -> list[str]:
 def damaged_crops(store: CropStore) -> pd.DataFrame:
     """Return the rows of the crop table whose `hash` does not match the stored pixels.
 
-    This is slow, but it works for stores without checksums.
+    This is slow, but it works for stores without checksums. For recordings, see `damaged_sounds`.
     """
     crops = store.crops
     bad = [False] * len(crops)
@@ -43,7 +43,16 @@ def damaged_crops(store: CropStore) -> pd.DataFrame:
         pixels = store.pixels(rows["shard"].to_numpy(), rows["offset"].to_numpy())
         for at, (crop, known) in enumerate(zip(pixels, rows["hash"], strict=True)):
             bad[start + at] = crop_hash(np.ascontiguousarray(crop)) != known
-    return crops[bad]
+    return crops[np.array(bad, bool)]
+
+
+def damaged_sounds(store: CropStore) -> pd.DataFrame:
+    """Return the rows of the table of recordings whose `hash` does not match the stored samples."""
+    sounds = store.sounds
+    places = zip(*(sounds[name].to_numpy() for name in ("shard", "offset", SAMPLES)), strict=True)
+    found = [store.sound(*(np.array([value]) for value in place))[0] for place in places]
+    bad = [crop_hash(sound) != known for sound, known in zip(found, sounds["hash"], strict=True)]
+    return sounds[np.array(bad, bool)]
 
 
 def words(names: Sequence[str], folder: Path, command: str) -> str:

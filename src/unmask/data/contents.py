@@ -55,13 +55,19 @@ def open_contents(members: Sequence[Member], blended: bool = False) -> Contents:
         pairs.append(alike)
     whole = stores[0] if len(stores) == 1 else JoinedStore(stores)
     table = pd.concat(items, ignore_index=True)
-    _check_leaks(members, table, whole.crops)
+    _check_leaks(members, table, _hashes(whole))
     placed = duplicates.placed(pd.concat(pairs, ignore_index=True), table)
     for prepared, split in members:
         if not split.allow_duplicates:
             own = table.loc[table["dataset"] == prepared.source.name, "item"]
             duplicates.check(placed[placed["a"].isin(own)], prepared.folder)
     return Contents(table, whole, stores, placed)
+
+
+def _hashes(store: CropStore | JoinedStore) -> pd.DataFrame:
+    """Return the item and the hash of each stored crop and recording."""
+    used = [table[["item", "hash"]] for table in (store.crops, store.sounds) if len(table)]
+    return pd.concat(used, ignore_index=True) if used else store.crops
 
 
 def _used(items: pd.DataFrame, split: Split, blended: bool) -> pd.DataFrame:

@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchvision.transforms import v2
 
 from unmask.config import Settings
 from unmask.config.build import build
 from unmask.data import features
-from unmask.data.augment import Augmentation
+from unmask.data.augment import Augmentation, Transform
 from unmask.data.blend import SelfBlend
 from unmask.data.blended import BlendedDataset
 from unmask.data.cache import Cache
 from unmask.data.contents import open_contents
 from unmask.data.dataset import CropDataset, Order, Sampling
+from unmask.data.handling import SomeOf
 from unmask.data.loader import Loader
 from unmask.data.manifest import ATTRIBUTE, ManifestError, components
 from unmask.data.parts import stored_crops
@@ -36,6 +38,7 @@ from unmask.data.samplers import CountedSampler, FixedSampler, ResumableLoader
 from unmask.data.sampling import draw_seed
 from unmask.data.source import Source
 from unmask.data.split import Split
+from unmask.data.stores import sound_of
 from unmask.media.crops import Crops
 
 Batch = dict[str, Tensor]
@@ -94,6 +97,11 @@ class DataModule(LightningDataModule):
             raise ValueError(
                 "data.split.only=real leaves only one class: set data.sampling.balance=none and blend@data.blend=none"
             )
+        if not self.sampling.STORED and (names := sorted(_of_pictures(self.augment))):
+            raise ValueError(
+                f"data.augment transforms pictures ({', '.join(names)}), but the samples are sound: set "
+                "augment@data.augment=none, or an augmentation of sound"
+            )
         if balance == "pairs" and self.loader.batch_size % 2:
             raise ValueError(
                 f"data.batch_size={self.loader.batch_size}: expected an even number with data.sampling.balance=pairs"
@@ -125,10 +133,13 @@ class DataModule(LightningDataModule):
         return [own, *((f"split.{name}", why) for name in names), *self.sampling.unread()]
 
     def blank(self) -> Tensor:
-        """Return a black sample [1, 3, S, S] or [1, T, 3, S, S] of the size of the network's input."""
-        side = self.loader.image_size
-        frames = [] if self.sampling.frames is None else [self.sampling.frames]
-        return torch.zeros(1, *frames, 3, side, side)
+        """Return an empty sample of the size of the network's input: [1, 3, S, S], [1, T, 3, S, S] or sound [1, S]."""
+        return self.sampling.blank(self.loader.image_size)
+
+    def blank_batch(self) -> dict[str, Tensor]:
+        """Return the inputs of a black and silent sample, as a batch with one sample."""
+        sound = self.sampling.silence()
+        return {"x": self.blank()} | ({} if sound is None else {"sound": sound})
 
     def verify(self) -> None:
         """Check all files of the prepared crops against their stored checksums.
@@ -192,9 +203,11 @@ class DataModule(LightningDataModule):
         training, loader = split == "train", self.loader
         seed, augment = (loader.seed, self.augment.on_worker) if training else (None, None)
         if self.blend is None or split == "test":
-            return self.sampling.samples(
+            made = self.sampling.samples(
                 self._store, items, self.recipe, seed, augment, loader.masks, tuple(loader.attributes)
             )
+            made.augment_sound = self.augment.on_sound if training else None
+            return made
         locate = self.recipe.landmarks_in_crop
         return BlendedDataset(self._store, items, self.sampling, self.blend, locate, seed, augment, loader.masks)
 
@@ -250,7 +263,10 @@ class DataModule(LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Convert a batch on the device from uint8 to float in [0, 1] at `image_size`; augment it in training."""
+        """Convert a batch on the device from uint8 to float in [0, 1] at `image_size`; augment it in training.
+
+        Waveforms are float already.
+        """
         side = self.loader.image_size
         if "mask" in batch:
             batch["mask"] = to_float(batch["mask"], side)
@@ -268,7 +284,8 @@ class DataModule(LightningDataModule):
     @property
     def as_stored(self) -> bool:
         """Whether training samples are unmodified stored crops, so that their features can be computed once."""
-        return not (self.augment.worker or self.augment.device or self.blend)
+        augmented = self.augment.worker or self.augment.device or self.augment.sound or self.blend
+        return self.sampling.STORED and not augmented
 
     def use_features(self, encoder: nn.Module, how: features.Encoding) -> str:
         """Replace `x` in batches by `features` of the stored crops; the features are computed once and cached on disk.
@@ -319,10 +336,10 @@ class DataModule(LightningDataModule):
         return np.array([of[f"item {item}"] for item in self.samples[split].table["item"]], dtype=object)
 
     def crops_of(self, item: str) -> Crops:
-        """Return all stored crops of an item."""
+        """Return all stored crops of an item, and its sound if that is stored."""
         rows = self._store.crops[self._store.crops["item"] == item]
-        pixels = self._store.pixels(rows["shard"].to_numpy(), rows["offset"].to_numpy())
-        return stored_crops(rows, pixels)
+        pixels = self._store.pixels(rows["shard"].to_numpy(np.int64), rows["offset"].to_numpy(np.int64))
+        return stored_crops(rows, pixels, sound_of(self._store, item))
 
     def predictions(self, split: str, index: Tensor, logit: Tensor) -> pd.DataFrame:
         """Return the prediction table of a split; see `prediction_table`."""
@@ -357,6 +374,20 @@ class DataModule(LightningDataModule):
             self.members, self.blend is not None, self._features, self._store.fingerprint, self.duplicates,
         )  # fmt: skip
         return describe(described, split)
+
+
+def _of_pictures(augment: Augmentation) -> set[str]:
+    """Return the names of the transforms of pictures in an augmentation, also of those within other transforms."""
+    kinds = {type(leaf) for one in (*augment.worker, *augment.device) for leaf in _leaves(one)}
+    return {kind.__name__ for kind in kinds if kind.__module__.startswith(("torchvision.", "unmask.data.handling"))}
+
+
+def _leaves(transform: Transform) -> Iterator[Transform]:
+    if isinstance(transform, SomeOf | v2.RandomApply | v2.Compose):
+        for inner in transform.transforms:
+            yield from _leaves(inner)
+    else:
+        yield transform
 
 
 def build_data(settings: Settings) -> DataModule:

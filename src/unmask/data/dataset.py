@@ -3,15 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from unmask.data import sampling
-from unmask.data.manifest import ATTRIBUTE
+from unmask.data.manifest import ATTRIBUTE, SAMPLES, ManifestError
 from unmask.data.stores import Store
+from unmask.media.pcm import RATE, to_float32
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +40,7 @@ class Sampling:
         window: number of shards of crops that are read at a time in training, for crops that are downloaded to a small
             cache: samples are shuffled within these shards (see `sampling.windowed_order`). With `pairs`, half of the
             shards are those of the fakes. None shuffles all samples.
+        seconds: for clips with sound: length of the sound of a sample, s. None returns no sound.
     """
 
     frames_per_video: int = 32
@@ -48,6 +50,10 @@ class Sampling:
     max_stride: int | None = None
     balance: str = "classes"
     window: int | None = None
+    seconds: float | None = None
+
+    STORED: ClassVar[bool] = True  #: whether samples without augmentation consist of whole stored crops
+    NOUNS: ClassVar[tuple[str, str]] = ("videos", "video")  #: what items are, plural and singular
 
     def __post_init__(self) -> None:
         if self.max_stride is not None and (self.max_stride < 1 or self.frames is None or not self.consecutive):
@@ -59,6 +65,8 @@ class Sampling:
             raise ValueError(f"data.sampling.balance={self.balance}: expected one of {', '.join(BALANCES)}")
         if self.window is not None and self.window < 2:
             raise ValueError(f"data.sampling.window={self.window}: expected null or a number of shards of at least 2")
+        if self.seconds is not None and self.seconds * RATE < 1:
+            raise ValueError(f"data.sampling.seconds={self.seconds}: expected a length in s, above 0")
 
     def samples(
         self,
@@ -90,6 +98,28 @@ class Sampling:
             return draw, unit
         stream = samples.labels if self.balance != "methods" else self._strata(samples)
         return partial(_windowed, draw, samples.shards(), stream, self.window, unit), unit
+
+    def blank(self, side: int) -> "Tensor":
+        """Return a black sample [1, 3, S, S] or [1, T, 3, S, S] with sides of `side` px."""
+        import torch
+
+        frames = [] if self.frames is None else [self.frames]
+        return torch.zeros(1, *frames, 3, side, side)
+
+    def silence(self) -> "Tensor | None":
+        """Return the silent sound [1, S] of a clip; None if samples have no sound beside their crops."""
+        import torch
+
+        return None if self.seconds is None or not self.STORED else torch.zeros(1, round(self.seconds * RATE))
+
+    def words(self, burst: int) -> str:
+        """Describe the samples for the evaluation protocol; `burst` is the length of the recipe's runs of frames."""
+        kind = "frames" if self.frames is None else f"clips of {self.frames} frames"
+        consecutive = self.consecutive and self.frames is not None
+        runs = f" over bursts of {burst} frames" if burst > 1 else ""
+        spacing = f"consecutive, stride {self.stride}" if consecutive else f"spread evenly{runs}"
+        sound = "" if self.seconds is None else f", with {self.seconds:g} s of sound around each"
+        return f"{self.frames_per_video} {kind} per video, {spacing}{sound}"
 
     def _draw(self, samples: "CropDataset") -> tuple[Order, int]:
         if self.balance == "pairs":
@@ -134,6 +164,9 @@ class CropDataset:
 
     PyTorch is imported only to make batches, so that a model in another format can be applied without it.
 
+    If the sampling has `seconds`, batches also have `sound` float32 [B, S] in [-1, 1]: the sound around the middle of
+    each frame or clip, with zeros before its start and after its end.
+
     If `features` is set, batches contain `features` [B, F] or [B, T, F] instead of `x`, and no pixels are read.
 
     Args:
@@ -160,22 +193,37 @@ class CropDataset:
             raise ValueError("data.loader.masks=true: clips have no masks; set frames=null, or data.loader.masks=false")
         self.store, self.how, self.seed, self.augment, self.masks = store, how, seed, augment, masks
         self.features: Features | JoinedFeatures | None = None
-        self._row = np.flatnonzero(store.crops["item"].isin(items["item"]))
-        crops = store.crops.iloc[self._row]
+        self.augment_sound: Callable[[Tensor, list[int]], Tensor] | None = None  # like `augment`, of the sound of clips
+        stored = self._stored(store)
+        self._row = np.flatnonzero(stored["item"].isin(items["item"]))
+        crops = stored.iloc[self._row]
         self._shard, self._offset = crops["shard"].to_numpy(), crops["offset"].to_numpy()
         self._frame, self._time = crops["frame"].to_numpy(), crops["time"].to_numpy()
         labels = items.set_index("item")
         self._source = labels["source"].dropna().to_dict() if "source" in labels else {}
         spans = {name: np.sort(rows) for name, rows in crops.groupby(["item", "track"], sort=True).indices.items()}
-        # Each sample: the positions of its face's crops, its number, and the number of samples of that face. A face
-        # with fewer stored frames than `frames_per_video` gives one sample per frame. Two clips may share frames.
-        most = how.frames_per_video
-        count = {name: most if how.frames else min(most, len(span)) for name, span in spans.items()}
+        # Each sample: the positions of its face's crops, its number, and the number of samples of that face.
+        count = {name: self._count(span) for name, span in spans.items()}
         self._spans = [(spans[name], number, count[name]) for name in spans for number in range(count[name])]
         self.table = self._describe([name for name in spans for _ in range(count[name])], labels)
         self.labels = self.table["label"].to_numpy(np.int64, copy=True)
         known = labels.loc[self.table["item"], [ATTRIBUTE + name for name in attributes]] if attributes else None
+        if how.seconds is not None:
+            require_sound(store, items)
+            self._sounds = store.sounds.set_index("item")
         self._attributes = None if known is None else known.to_numpy(np.float32, copy=True)
+
+    def _stored(self, store: Store) -> pd.DataFrame:
+        """Return the rows of the store from which samples are taken."""
+        return store.crops
+
+    def _count(self, span: sampling.Indices) -> int:
+        """Return the number of samples of a face with these crops.
+
+        A face with fewer stored frames than `frames_per_video` gives one sample per frame. Two clips may share frames.
+        """
+        most = self.how.frames_per_video
+        return most if self.how.frames else min(most, len(span))
 
     def _describe(self, spans: list[Any], items: pd.DataFrame) -> pd.DataFrame:
         """Return a table with one row per sample; `frame` and `time` are of the first frame used in evaluation."""
@@ -264,11 +312,42 @@ class CropDataset:
             batch["features"] = self._clips(torch.from_numpy(self.features[self._row[flat]]))
         else:
             batch["x"] = self._pixels(flat, wanted)
+        if self.how.seconds is not None and self.how.STORED:
+            batch["sound"] = self._augmented(self._sound(rows, self.how.seconds, index.tolist()), wanted)
         if self._attributes is not None:
             batch["attributes"] = torch.from_numpy(self._attributes[index.numpy()])
         if (mask := self._mask(flat)) is not None:
             batch["mask"] = mask
         return batch
+
+    def inputs(self, index: Sequence[int]) -> "dict[str, Tensor]":
+        """Return the entries `x` and, for clips with sound, `sound` of the batch that evaluation uses."""
+        found = {"x": self.pixels(index)}
+        if self.how.seconds is not None and self.how.STORED:
+            rows = [self._choose(number, None) for number in index]
+            found["sound"] = self._sound(rows, self.how.seconds, list(index))
+        return found
+
+    def _augmented(self, sound: "Tensor", wanted: list[tuple[int, int]]) -> "Tensor":
+        """Augment the sound of clips [B, S] in training."""
+        if self.augment_sound is None or self.seed is None:
+            return sound
+        return self.augment_sound(sound, [sampling.draw_seed(self.seed, *place) for place in wanted])
+
+    def _sound(self, rows: list[sampling.Indices], seconds: float, index: list[int]) -> "Tensor":
+        """Return the sound around the middle of the crops `rows` of each sample, float32 [B, S]."""
+        import torch
+
+        of = self._sounds.loc[self.table["item"].iloc[index]]
+        long, there = round(seconds * RATE), of[SAMPLES].to_numpy(np.int64)
+        middle = np.array([(self._time[row[0]] + self._time[row[-1]]) / 2 for row in rows])
+        start = np.rint(middle * RATE).astype(np.int64) - long // 2
+        first, last = np.clip(start, 0, there), np.clip(start + long, 0, there)
+        pieces = self.store.sound(of["shard"].to_numpy(), of["offset"].to_numpy() + first, last - first)
+        x = np.zeros((len(rows), long), np.float32)
+        for at, piece in enumerate(pieces):
+            x[at, first[at] - start[at] :][: len(piece)] = to_float32(piece)
+        return torch.from_numpy(x)
 
     def _mask(self, flat: sampling.Indices) -> "Tensor | None":
         """Return the masks of these crops, uint8 [B, 1, S, S]; None if batches contain no masks."""
@@ -291,3 +370,17 @@ class CropDataset:
     def _clips(self, flat: "Tensor") -> "Tensor":
         """Group per-frame values into clips, [B * T, ...] -> [B, T, ...]; unchanged if samples are single frames."""
         return flat if self.how.frames is None else flat.reshape(-1, self.how.frames, *flat.shape[1:])
+
+
+def require_sound(store: Store, items: pd.DataFrame) -> None:
+    """Raise an error if items were prepared without sound.
+
+    Raises:
+        ManifestError: the message names an item without sound.
+    """
+    bare = items.loc[~items["item"].isin(store.sounds["item"]), "item"]
+    if len(bare):
+        raise ManifestError(
+            f"{len(bare)} of {len(items)} items were prepared without sound, such as {bare.iloc[0]}; prepare with "
+            "data/recipe=sound or, for sound beside crops, with data.recipe.sound=true"
+        )

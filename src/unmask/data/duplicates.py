@@ -67,6 +67,8 @@ def find(items: pd.DataFrame, crops: pd.DataFrame, pixels: Pixels) -> pd.DataFra
     Returns:
         The columns of duplicates.csv.
     """
+    if crops.empty:  # nothing was prepared, or only sound
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
     crops = _thinned(crops)
     owner, names = pd.factorize(crops["item"], sort=True)
     thumbs = np.concatenate([*_thumbnails(crops, pixels), np.zeros((0, perceptual.SIDE, perceptual.SIDE), np.uint8)])

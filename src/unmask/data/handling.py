@@ -118,7 +118,7 @@ class SomeOf(nn.Module):
         self.transforms, self.most = list(transforms), most
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform a picture or clip, uint8 [(T,) 3, S, S] -> the same shape."""
+        """Transform a picture or clip, uint8 [(T,) 3, S, S], or a waveform [S] -> the same shape."""
         order = torch.randperm(len(self.transforms)).tolist()
         for at in order[: _draw((0, self.most))]:
             x = self.transforms[at](x)

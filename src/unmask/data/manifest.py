@@ -3,7 +3,8 @@
 `items`: one row per video or image, with the columns of `ITEM_COLUMNS`, a column `attribute.NAME` for each attribute
 of the data set, a column `statistic.NAME` for each measured statistic of the file (the shortcut audit reads only
 these), and columns for other facts about the file, such as its `sha256`.
-`crops`: one row per stored crop, with the columns of `CROP_COLUMNS`.
+`crops`: one row per stored crop, with the columns of `CROP_COLUMNS`. If sound is stored, one more row per item with
+sound, and the column `samples`: the number of samples of the sound, 0 for a crop.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ ATTRIBUTE = "attribute."  # prefix of columns with attributes
 STATISTIC = "statistic."  # prefix of columns with file-level statistics
 SIZE = f"{STATISTIC}bytes"
 CROP_COLUMNS = ["item", "track", "frame", "time", "box", "landmarks", "prob", "shard", "offset", "hash"]
+SAMPLES = "samples"  # column of the table of crops: number of samples of the sound
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def check_leaks(items: pd.DataFrame, crops: pd.DataFrame | None = None, disjoint
 
     Args:
         items: `item`, `split`, `label`, `groups`, `source` and, once prepared, `sha256` of the file.
-        crops: `item` and `hash` of the stored pixels; None before preparation.
+        crops: `item` and `hash` of the stored pixels and sound; None before preparation.
         disjoint_groups: whether the protocol promises that no group (person, painting) is in two splits.
 
     Raises:
@@ -231,8 +233,8 @@ def components(groups: Iterable[Iterable[str]]) -> dict[str, str]:
     return {name: root(name) for name in parent}
 
 
-def crop_hash(pixels: NDArray[np.uint8]) -> str:
-    """Return a hash of the pixels of one stored crop, 16 characters."""
+def crop_hash(pixels: NDArray[np.integer]) -> str:
+    """Return a hash of the pixels of one stored crop, or of the samples of one recording, 16 characters."""
     return hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
 
 

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from unmask.data.manifest import ATTRIBUTE, ITEM_COLUMNS, STATISTIC
 from unmask.data.store import DUPLICATES, CropStore
+from unmask.data.stores import sound_of
 from unmask.files import DamagedError, replacing
 from unmask.media.crops import Crops
 from unmask.media.kinds import Statistics
 
 SCALARS = ("track", "frame", "time", "prob")
 LISTS = ("box", "landmarks")
-PIXELS = ("pixels", "masks")  # [N, 3, S, S], and [N, 1, S, S] if the recipe keeps masks
+# [N, 3, S, S]; [N, 1, S, S] if the recipe keeps masks; [S] if it keeps sound
+PIXELS = ("pixels", "masks", "sound")
 # Columns of the table of items that come from the manifest, not from the files.
 MANIFEST_COLUMNS = {*ITEM_COLUMNS, "official_test", "predefined"}
 
@@ -38,6 +40,7 @@ class About(TypedDict):
     rejected: str | None  # why the item has no crops
     columns: Statistics  # facts about the item's file, for the table of items
     shape: list[int] | None  # shape of the pixels [N, 3, S, S]
+    samples: int  # number of samples of the sound; 0 without sound
 
 
 def measured(crops: Crops) -> Statistics:
@@ -55,7 +58,8 @@ def write_part(folder: Path, item: str, crops: Crops | None, columns: Statistics
     found = {} if crops is None else {name: vars(crops)[name] for name in (*SCALARS, *LISTS, *PIXELS)}
     arrays = {name: array for name, array in found.items() if array is not None}
     shape = None if crops is None else list(crops.pixels.shape)
-    about = json.dumps(About(item=item, rejected=rejected, columns=columns, shape=shape))
+    samples = 0 if crops is None or crops.sound is None else len(crops.sound)
+    about = json.dumps(About(item=item, rejected=rejected, columns=columns, shape=shape, samples=samples))
     with replacing(part_path(folder, item)) as temporary, temporary.open("wb") as file:
         np.savez(file, about=np.array(about), **arrays)
 
@@ -86,8 +90,10 @@ def read_part(folder: Path, item: str) -> Crops:
         raise DamagedPart(f"{path} is damaged; rerun the command to prepare {item} again") from error
 
 
-def stored_crops(rows: pd.DataFrame, pixels: NDArray[np.uint8]) -> Crops:
-    """Make `Crops`, without masks, from rows of the table of crops and the pixels [N, 3, S, S] of these rows."""
+def stored_crops(rows: pd.DataFrame, pixels: NDArray[np.uint8], sound: NDArray[np.int16] | None = None) -> Crops:
+    """Make `Crops`, without masks, from rows of the table of crops, their pixels [N, 3, S, S], and the sound [S]."""
+    if sound is not None and rows.empty:
+        return Crops.of_sound(sound, {})
     return Crops(
         track=rows["track"].to_numpy(),
         frame=rows["frame"].to_numpy(),
@@ -96,6 +102,7 @@ def stored_crops(rows: pd.DataFrame, pixels: NDArray[np.uint8]) -> Crops:
         box=np.stack(rows["box"].tolist()).reshape(-1, 4),
         landmarks=np.stack(rows["landmarks"].tolist()).reshape(-1, 5, 2),
         pixels=pixels,
+        sound=sound,
     )
 
 
@@ -106,7 +113,7 @@ def unmerge(folder: Path) -> None:
     known = [name for name in store.items.columns if name not in MANIFEST_COLUMNS and not name.startswith(ATTRIBUTE)]
     for row in store.items.to_dict("records"):
         rows, pixels = store.of_item(row["item"])
-        crops = stored_crops(rows, pixels)
+        crops = stored_crops(rows, pixels, sound_of(store, row["item"]))
         columns = {name: row[name] for name in known if not pd.isna(row[name])}
         write_part(folder, row["item"], crops, columns, row["rejected"])
     (folder / "crops.parquet").unlink()

@@ -1,4 +1,4 @@
-"""Convert stored pixels to a network's input."""
+"""Convert stored pixels or sound to a network's input."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,12 @@ if TYPE_CHECKING:
 
 
 def to_float(x: "Tensor", image_size: int) -> "Tensor":
-    """Convert uint8 [B, (T,) C, S, S] to float [B, (T,) C, image_size, image_size] in [0, 1]; antialiased bilinear."""
+    """Convert uint8 [B, (T,) C, S, S] to float [B, (T,) C, image_size, image_size] in [0, 1]; antialiased bilinear.
+
+    Waveforms, which are float [B, S] in [-1, 1], are returned unchanged.
+    """
+    if x.is_floating_point():
+        return x
     return resized(x.float() / 255, image_size)
 
 

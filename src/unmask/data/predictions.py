@@ -71,12 +71,13 @@ def score_samples(network: "nn.Module", samples: "CropDataset", loader: "Loader"
     """
     import torch  # not needed to make a table of known logits
 
+    from unmask.networks.inputs import apply
     from unmask.networks.layout import of_pictures
 
     logits = []
     with torch.inference_mode():
-        for x in _batches(network, samples, loader):
-            found = network(x).float()
+        for batch in _batches(network, samples, loader):
+            found = apply(network, batch).float()
             logits.append((of_pictures(found) if localises else found).cpu())
     return torch.cat(logits) if logits else torch.zeros(0)
 
@@ -96,13 +97,14 @@ def score_and_encode(network: "nn.Module", samples: "CropDataset", loader: "Load
     import torch
 
     from unmask.networks.encoded import Encoding
+    from unmask.networks.inputs import encode
 
     if not isinstance(network, Encoding) or not len(samples):
         return score_samples(network, samples, loader, False), None
     logits, features = list["Tensor"](), list["Tensor"]()
     with torch.inference_mode():
-        for x in _batches(network, samples, loader):
-            found = network.encode(x)
+        for batch in _batches(network, samples, loader):
+            found = encode(network, batch)
             logits.append(network.head(found).float().cpu())
             features.append(pooled(found).cpu())
     return torch.cat(logits), torch.cat(features)
@@ -113,14 +115,14 @@ def pooled(features: "Tensor") -> "Tensor":
     return (features.float().mean(1) if features.ndim == 3 else features.float()).flatten(1)
 
 
-def _batches(network: "nn.Module", samples: "CropDataset", loader: "Loader") -> "Iterator[Tensor]":
-    """Yield the samples as the network's input, in [0, 1], on the network's device."""
+def _batches(network: "nn.Module", samples: "CropDataset", loader: "Loader") -> "Iterator[dict[str, Tensor]]":
+    """Yield the samples as the network's inputs, pixels in [0, 1] and sound in [-1, 1], on the network's device."""
     from unmask.networks.layout import device_of
 
     device = device_of(network)
     for start in range(0, len(samples), loader.batch_size):
         wanted = range(start, min(start + loader.batch_size, len(samples)))
-        yield to_float(samples.pixels(wanted).to(device), loader.image_size)
+        yield {name: to_float(x.to(device), loader.image_size) for name, x in samples.inputs(wanted).items()}
 
 
 def empty_table(samples: pd.DataFrame, members: pd.DataFrame, split: str) -> pd.DataFrame:

@@ -29,8 +29,8 @@ from unmask.parallel import workers
 
 # Contents of a store's folder; `rerun=true` removes only these files.
 MADE = (
-    "recipe.json", "items.parquet", "crops.parquet", "crops-*.npy", "masks-*.npy", "rejected.csv", "audit.json",
-    DUPLICATES, CHECKSUMS, "parts/*.npz", "features/*.npy", "features/*.crc32",
+    "recipe.json", "items.parquet", "crops.parquet", "crops-*.npy", "masks-*.npy", "sound-*.npy", "rejected.csv",
+    "audit.json", DUPLICATES, CHECKSUMS, "parts/*.npz", "features/*.npy", "features/*.crc32",
     "*.tmp", "parts/*.tmp", "features/*.tmp",
 )  # fmt: skip
 WARN_SHARE, FAIL_SHARE = 0.1, 0.5  # fractions of rejected items above which to warn and to fail

@@ -46,12 +46,9 @@ def describe(about: Description, split: str) -> dict[str, str]:
     """Return the evaluation protocol of a split, as {heading: text}."""
     how, items = about.sampling, about.items[about.items["split"] == split]
     # A single sample of a video is its middle frame, not frame 0. So if all samples are frame 0, items are pictures.
-    pictures = how.frames is None and about.samples["item"].is_unique and bool((about.samples["frame"] == 0).all())
-    noun = "pictures" if pictures else "videos"
-    kind = "frames" if how.frames is None else f"clips of {how.frames} frames"
-    burst = how.consecutive and how.frames is not None
-    runs = f" over bursts of {about.recipe.burst} frames" if about.recipe.burst > 1 else ""
-    spacing = f"consecutive, stride {how.stride}" if burst else f"spread evenly{runs}"
+    still = about.samples["item"].is_unique and bool((about.samples["frame"] == 0).all())
+    pictures = still and how.STORED and how.frames is None
+    plural, singular = ("pictures", "picture") if pictures else how.NOUNS
     training = {"Training": "only real items, self-blended (arXiv 2204.08376)"} if about.blended else {}
     computed = {"Features": about.features} if about.features else {}
     alike = {"Duplicates": told} if (told := duplicates.words(about.duplicates)) else {}
@@ -59,14 +56,14 @@ def describe(about: Description, split: str) -> dict[str, str]:
         _tasks(about)
         | training
         | {
-            "Data": f"{about.name}, {split} split: {_held(items, noun, about.blended and split != 'test')}",
+            "Data": f"{about.name}, {split} split: {_held(items, plural, about.blended and split != 'test')}",
             "Split": _splits(about),
-            "Samples": "each picture once" if pictures else f"{how.frames_per_video} {kind} per video, {spacing}",
+            "Samples": "each picture once" if pictures else how.words(about.recipe.burst),
             "Crop": about.recipe.words(about.image_size) + _chosen(about.recipe, items),
             **computed,
             "Decoder": str(about.recipe.describe()["decoder"]),
             "Manifest": about.fingerprint,
-            "Aggregation": "none" if pictures else "a video's score is the mean probability of its samples",
+            "Aggregation": "none" if pictures else f"a {singular}'s score is the mean probability of its samples",
             **alike,
         }
     )

@@ -26,6 +26,14 @@ class Recipe(Protocol):
         """Whether the recipe also crops the manipulation masks."""
 
     @property
+    def sees(self) -> bool:
+        """Whether the recipe makes crops of frames; false if it stores only sound."""
+
+    @property
+    def hears(self) -> bool:
+        """Whether the recipe stores sound, alone or beside crops."""
+
+    @property
     def frames(self) -> int:
         """Number of frames taken from a video."""
 

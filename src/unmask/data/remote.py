@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from unmask.data import checksums
 from unmask.data.bucket import Bucket
 from unmask.data.cache import GIB, Cache
-from unmask.data.store import AGAIN, CHECKSUMS, DUPLICATES, CropStore, StoreError, shard_path
+from unmask.data.store import AGAIN, CHECKSUMS, DTYPES, DUPLICATES, CropStore, StoreError, shard_path
 from unmask.files import lock, read_json, replace_file
 
 TABLES = ("recipe.json", "items.parquet", "crops.parquet")  # the last one marks a complete store
 OPTIONAL = ("audit.json", "rejected.csv", DUPLICATES)
-_NAME = re.compile(r"(items|crops)\.parquet|(crops|masks)-\d{5,}\.npy")
+_NAME = re.compile(r"(items|crops)\.parquet|(crops|masks|sound)-\d{5,}\.npy")
 _copied: dict[tuple[str, str], Path] = {}  # (URL, cache) -> the copy that this process uses
 
 
@@ -58,7 +58,9 @@ class RemoteStore(CropStore):
         Args:
             window: the number of shards that are shuffled together; None shuffles all of them.
         """
-        first, shards = shard_path(self.folder, 0).name, [name for name in self._known if name.startswith("crops-")]
+        kind = "crops" if len(self.crops) else "sound"
+        first, shards = shard_path(self.folder, 0, kind).name, [name for name in self._known if name.startswith(kind)]
+        shards = [name for name in shards if name.endswith(".npy")]
         if self.bucket is None or first not in shards:
             return None
         used = min(window or len(shards), len(shards))
@@ -72,7 +74,7 @@ class RemoteStore(CropStore):
         )
 
     @contextmanager
-    def _shard(self, kind: str, number: int) -> Iterator[NDArray[np.uint8]]:
+    def _shard(self, kind: str, number: int) -> Iterator[NDArray[np.integer]]:
         """Yield the memory map of a shard; the shard stays in the cache until the block ends."""
         path = shard_path(self.folder, number, kind)
         if path.name not in self._known:
@@ -80,7 +82,7 @@ class RemoteStore(CropStore):
         with self.cache.reading(path, self.bucket, self._known[path.name]) as file:
             np.lib.format.read_magic(file)
             shape, *_ = np.lib.format.read_array_header_1_0(file)
-            yield np.memmap(file, np.uint8, "r", file.tell(), shape)
+            yield np.memmap(file, DTYPES[kind], "r", file.tell(), shape)
 
 
 def open_store(url: str, place: str, cache: Cache) -> RemoteStore:

@@ -1,4 +1,4 @@
-"""Your own files, sorted into folders: videos, pictures, or both."""
+"""Your own files, sorted into folders: videos, pictures, or recordings."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 from unmask.data.manifest import Item, ManifestError
 from unmask.data.source import Source
-from unmask.media.kinds import MEDIA
+from unmask.media.kinds import AUDIBLE, MEDIA
 
 CLASSES = {"real": 0, "fake": 1}
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -28,11 +28,12 @@ class Folder(Source):
             Files stay in one split if the first parentheses of the expression match the same text in their paths; if
             the expression has no parentheses, the whole match counts. `(.+)_frame` keeps the pictures of a video
             together. None groups files by sub-folder or, outside of sub-folders, by file name.
+        sound: whether the files are recordings or videos with sound, instead of videos and pictures.
         demo: see `Source`.
     """
 
     LAYOUT = """\
-  real/**                     videos or pictures, in sub-folders or not
+  real/**                     videos, pictures or (with data=recordings) sound files, in sub-folders or not
   fake/**                     the first sub-folder names the method: fake/faceswap/0001.mp4
 (a folder with only one of the two can be evaluated: unmask evaluate run=DIR data=folder data.split.test_fraction=1)
 (for generators or false positive rates, real media suffice, with or without sub-folders: data=faces)
@@ -51,6 +52,7 @@ from another part of the path, set data.group to a regular expression, such as d
         root: str | Path,
         only: str | None = None,
         group: str | None = None,
+        sound: bool = False,
         demo: bool = False,
     ) -> None:
         if not re.fullmatch(r"[\w-]+", name):
@@ -60,7 +62,8 @@ from another part of the path, set data.group to a regular expression, such as d
         except re.error as error:
             raise ValueError(f"data.group={group} is not a regular expression: {error}") from None
         super().__init__(name, root, demo)
-        self.only = only
+        self.only, self.sound = only, sound
+        self.suffixes, self.what = (AUDIBLE, ("recording", "video")) if sound else (MEDIA, ("video", "picture"))
 
     def find_items(self) -> list[Item]:
         """Return one item per file below `real` and `fake`."""
@@ -79,12 +82,15 @@ from another part of the path, set data.group to a regular expression, such as d
         if self.unused:
             kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in self.unused.most_common(5))
             warnings.warn(
-                f"{self.unused.total()} files in {self.root} are neither videos nor pictures and are ignored ({kinds})",
+                f"{self.unused.total()} files in {self.root} are neither {self.what[0]}s nor {self.what[1]}s and are "
+                f"ignored ({kinds})",
                 stacklevel=2,
             )
         if not found:
             where = "" if self.only and not parts and not classes else "in real/ and fake/ "
-            raise ManifestError(f"no video or picture {where}in {self.root}{self._renamed()}\n{self.explain()}")
+            raise ManifestError(
+                f"no {self.what[0]} or {self.what[1]} {where}in {self.root}{self._renamed()}\n{self.explain()}"
+            )
         return found
 
     def _renamed(self) -> str:
@@ -114,8 +120,8 @@ from another part of the path, set data.group to a regular expression, such as d
 
     def _media(self, place: Path, label: int, split: str | None) -> Iterator[Item]:
         files = sorted(_files(place))
-        media = [file for file in files if file.suffix.lower() in MEDIA]
-        self.unused.update(file.suffix.lower() for file in files if file.suffix.lower() not in MEDIA)
+        media = [file for file in files if file.suffix.lower() in self.suffixes]
+        self.unused.update(file.suffix.lower() for file in files if file.suffix.lower() not in self.suffixes)
         stems = Counter(file.with_suffix("") for file in media)
         for file in media:
             yield self._item(file, place, label, split, stems[file.with_suffix("")] > 1)
@@ -145,7 +151,8 @@ from another part of the path, set data.group to a regular expression, such as d
     def choice(self) -> list[str]:
         """Return the command-line arguments that select this data set."""
         pattern = [] if self.group is None else [f"data.group={self.group.pattern}"]
-        return ["data=faces" if self.only else "data=folder", f"data.name={self.name}", *pattern]
+        option = "recordings" if self.sound else "faces" if self.only else "folder"
+        return [f"data={option}", f"data.name={self.name}", *pattern]
 
 
 def _folders(root: Path, names: dict[str, Any]) -> list[Path]:

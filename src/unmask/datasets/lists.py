@@ -14,7 +14,7 @@ from unmask.files import NotRegularError, open_regular, printable
 
 T = TypeVar("T")
 
-MOST_BYTES = 2**28  # per list; the largest known list, CelebA's attributes, has 27 MB
+MOST_BYTES = 2**30  # per list; the largest known list, AV-Deepfake1M's metadata, has a few hundred MB
 
 
 def read_text(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The crops of one file, as returned by every recipe."""
+"""The crops and the sound of one file, as returned by every recipe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ Array = NDArray[np.float32]
 
 @dataclass
 class Crops:
-    """The face crops of one file, ordered by track and frame; every array has one row per crop."""
+    """The face crops of one file, ordered by track and frame; every array except `sound` has one row per crop."""
 
     track: NDArray[np.int64]
     frame: NDArray[np.int64]
@@ -23,9 +23,19 @@ class Crops:
     prob: Array  # [N]; NaN if the frame was not searched or the tracker filled a gap
     pixels: NDArray[np.uint8]  # [N, 3, S, S]
     masks: NDArray[np.uint8] | None = None  # [N, 1, S, S], 255 where the file was manipulated
+    sound: NDArray[np.int16] | None = None  # [S], one channel of 16 kHz
     statistics: Statistics = field(default_factory=dict)  # of the file and its whole frames; used by the audit
     notes: Statistics = field(default_factory=dict)  # other facts about the file, not used by the audit
     brief: int = 0  # number of faces detected in too few frames to be cropped; counted only with `faces=all`
+
+    @staticmethod
+    def of_sound(sound: NDArray[np.int16], statistics: Statistics) -> "Crops":
+        """Return the result of a recipe that stores only sound [S]; there are no pictures."""
+        number, position = np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
+        return Crops(
+            track=number, frame=number, time=np.zeros(0), box=position, landmarks=np.zeros((0, 5, 2), np.float32),
+            prob=np.zeros(0, np.float32), pixels=np.zeros((0, 3, 0, 0), np.uint8), sound=sound, statistics=statistics,
+        )  # fmt: skip
 
     @staticmethod
     def joined(pieces: Sequence["Crops"]) -> "Crops":

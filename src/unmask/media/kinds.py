@@ -21,11 +21,17 @@ PICTURES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", 
 #: reason when they are opened.
 UNREAD = {".gif", ".jxl", ".jp2"}
 MEDIA = frozenset(VIDEOS | PICTURES | UNREAD)
+RECORDINGS = {".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".wma"}
+#: Files whose sound can be read; see media/waveform.py.
+AUDIBLE = frozenset(RECORDINGS | VIDEOS)
 
 #: Picture formats that Pillow may parse, by Pillow's names. This allowlist disables all its other parsers.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF")
 #: Containers that FFmpeg may parse, by FFmpeg's names. Unlike playlists (HLS, ffconcat), none can refer to other files.
 CONTAINERS = ("mov", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "asf", "flv", "ogg")
+#: Containers of sound alone that FFmpeg may parse, in addition to `CONTAINERS`.
+SOUND_CONTAINERS = ("wav", "flac", "mp3", "aac", "aiff")
+SOUND_CONTAINERS_IN_WORDS = "WAV, FLAC, MP3, AAC, AIFF"
 CONTAINERS_IN_WORDS = "MP4, MOV, Matroska, WebM, AVI, MPEG, MPEG-TS, WMV, FLV, Ogg"
 
 _SIGNATURES = {
@@ -112,6 +118,20 @@ def is_video(path: Path) -> bool:
         or head[:4] == b"\x1aE\xdf\xa3"
         or (head[:4] == b"RIFF" and head[8:11] == b"AVI")
     )
+
+
+def sound_format(path: Path) -> str | None:
+    """Return the format of a sound file by its first bytes: `wav`, `flac`, `mp3`, `aac` or `aiff`; None otherwise."""
+    head = first_bytes(path, 12)
+    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+        return "wav"
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return "aiff"
+    if head[:4] == b"fLaC":
+        return "flac"
+    if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2):  # MPEG layer III
+        return "mp3"
+    return "aac" if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0 else None  # ADTS
 
 
 def first_line(error: BaseException) -> str:

@@ -68,6 +68,8 @@ class WholePictures:
     suffixes: ClassVar[frozenset[str]] = MEDIA
     #: Name of this recipe in a config: `data/recipe=pictures`.
     option: ClassVar[str] = "pictures"
+    sees: ClassVar[bool] = True
+    hears: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:

@@ -16,10 +16,14 @@ from unmask.media.decoders import decoder_version
 from unmask.media.find import Array, FaceFinder
 from unmask.media.indices import burst_indices, spaced
 from unmask.media.kinds import MEDIA, MediaError, Statistics
+from unmask.media.loudness import waveform_statistics
+from unmask.media.pcm import to_int16
 from unmask.media.probe import file_statistics, frame_statistics
 from unmask.media.reader import open_media, read_mask
 from unmask.media.track import Track, all_faces, associate, changed, main_face, smooth
+from unmask.media.waveform import read_beside
 
+NO_SOUND = ("sound", False)
 VERSION = 3  # increase this when the same settings give different pixels, so that no stale crop is used
 
 
@@ -42,6 +46,7 @@ class FaceCrops:
             enough (see `all_faces`); each gets a track number. If the file has a mask, only faces that the mask
             touches are kept, because other faces are not fake.
         masks: also crop the manipulation masks, for localisation.
+        sound: also store the sound of a video; videos without sound, and pictures, are then rejected.
         decoder: video decoder: `auto`, `decord`, `pyav` or `torchcodec`.
         device: where face detection runs; it is not part of `key`.
     """
@@ -56,6 +61,7 @@ class FaceCrops:
     min_prob: float = 0.9
     faces: str = "main"
     masks: bool = False
+    sound: bool = False
     decoder: str = "auto"
     device: str = "cpu"
 
@@ -63,6 +69,7 @@ class FaceCrops:
     suffixes: ClassVar[frozenset[str]] = MEDIA
     #: Name of this recipe in a config: `data/recipe=faces`.
     option: ClassVar[str] = "faces"
+    sees: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         burst_indices(self.frames + 1, self.frames, self.burst)
@@ -74,11 +81,17 @@ class FaceCrops:
 
     def describe(self) -> dict[str, object]:
         """Return everything that determines the pixels: settings, decoder and its version."""
-        settings = {key: value for key, value in asdict(self).items() if key != "device"}
+        # Crops without sound have the same key as in versions that could not store sound.
+        settings = {key: value for key, value in asdict(self).items() if key != "device" and (key, value) != NO_SOUND}
         # Older versions counted `search_every` in chosen frames instead of frames of the video. Both search the same
         # frames if each burst is a multiple of `search_every`; crops of such recipes remain valid.
         version = VERSION + 1 if self.burst % self.search_every else VERSION
         return settings | {"decoder": decoder_version(self.decoder), "version": version, "finder": "MTCNN"}
+
+    @property
+    def hears(self) -> bool:
+        """Whether the sound of a video is stored, too."""
+        return self.sound
 
     @property
     def key(self) -> str:
@@ -116,8 +129,8 @@ class FaceCrops:
             mask: a file that is white where `path` was manipulated; also selects the faces. If None, mask crops are 0.
 
         Raises:
-            MediaError: the file or its mask cannot be read, their sizes differ, no face is found, or the mask
-                touches no face.
+            MediaError: the file or its mask cannot be read, their sizes differ, no face is found, the mask touches no
+                face, or `sound` is set and the file has no sound.
         """
         reader = open_media(path, self.decoder)
         numbers = np.array(burst_indices(len(reader), self.frames, self.burst))
@@ -127,6 +140,11 @@ class FaceCrops:
         crops.statistics = file_statistics(path) | frame_statistics(frames)
         if self.masks:
             crops.masks = self._cut_masks(crops, shown, numbers)
+        if self.sound:
+            recording = read_beside(path)
+            crops.sound = to_int16(recording.sound)
+            measured = waveform_statistics(recording.sound)
+            crops.statistics |= {f"sound_{name}": value for name, value in measured.items()}
         return crops
 
     def _cut_masks(

@@ -17,7 +17,7 @@ from unmask.media.container import check_size, opened, videos_of
 from unmask.media.kinds import MediaError, first_bytes, first_line
 from unmask.media.skip import KeyFrame, read_key_frame
 from unmask.media.view import View, change_of_size, view_of
-from unmask.media.whole import missing
+from unmask.media.whole import cut_off
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -129,7 +129,7 @@ def _demux(container: "InputContainer", stream: "VideoStream") -> _Demuxed:
 
 def _read(path: Path, container: "InputContainer", stream: "VideoStream") -> Video:
     packets, shown, keys, first, error = _demux(container, stream)
-    if reason := _cut_off(path, container.format.name, stream.frames, len(packets)):
+    if reason := cut_off(path, container.format.name, stream.frames, len(packets)):
         raise MediaError(reason)
     if error:
         raise MediaError(f"broken video stream ({error})")
@@ -149,23 +149,6 @@ def _read(path: Path, container: "InputContainer", stream: "VideoStream") -> Vid
         bool(first.interlaced_frame) or codec.field_order > PROGRESSIVE, bool(keys) and all(key.closed for key in keys),
         rate, view, times, base, last, packets,
     )  # fmt: skip
-
-
-def _cut_off(path: Path, container: str, promised: int, there: int) -> str | None:
-    """Return why a file counts as truncated; None if it does not.
-
-    Args:
-        path: the file.
-        container: FFmpeg's name for its format.
-        promised: number of frames that the file declares; 0 if unknown.
-        there: number of frames that the file contains.
-    """
-    table = "mp4" in container  # an MP4's table counts frames exactly; the size that an MP4 states may be too large
-    if table and promised:
-        return f"cut off: only {there} of {promised} frames are present" if there < promised else None
-    if "avi" in container and promised and there >= promised:  # no frame is missing, at most the index
-        return None
-    return missing(path, container)
 
 
 def _times(shown: list[int | None], base: Fraction, rate: Fraction) -> tuple[list[int], Fraction, int]:

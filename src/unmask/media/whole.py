@@ -1,4 +1,4 @@
-"""Detect truncated video files by the sizes that are stored in the container's top-level parts, such as MP4 boxes.
+"""Detect truncated media files by the sizes that are stored in the container's top-level parts, such as MP4 boxes.
 
 FFmpeg reads a truncated file up to the cut without an error. Some recordings, such as streamed ones and those of a
 browser (MediaRecorder), store no total size; in such a file, a cut is detected only if it is within a part. MPEG,
@@ -18,6 +18,7 @@ ELEMENTS = {SEGMENT, CLUSTER, 0x1A45DFA3, 0xEC, 0xBF}  # segment, cluster, file 
 ELEMENTS |= {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1043A770, 0x1C53BB6B, 0x1941A469, 0x1254C367}  # within a segment
 ELEMENTS |= {0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF}  # within a cluster
 ASF_HEADER = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
+STREAMED = 0x7FFFFFFF  # bytes; programs that write a WAV file to a pipe state at least this size
 ZEROS = 256  # bytes; if this many zeros are where a part should begin, data is missing
 
 
@@ -25,7 +26,7 @@ def missing(path: Path, container: str) -> str | None:
     """Return why a file counts as truncated; None if no truncation is found.
 
     Args:
-        path: a video file.
+        path: a video or a sound file.
         container: FFmpeg's name for its format, such as `matroska,webm`.
     """
     parts = next((walk for name, walk in WALKS.items() if name in container.split(",")), None)
@@ -42,6 +43,23 @@ def missing(path: Path, container: str) -> str | None:
     if container in ("avi", "matroska,webm") and len(rest) == ZEROS and not any(rest):
         return "cut off: it ends in zeros, like an interrupted download"
     return None
+
+
+def cut_off(path: Path, container: str, promised: int, there: int) -> str | None:
+    """Return why a file counts as truncated; None if it does not.
+
+    Args:
+        path: the file.
+        container: FFmpeg's name for its format.
+        promised: number of frames (or packets of sound) that the file declares; 0 if unknown.
+        there: number of frames (or packets of sound) that the file contains.
+    """
+    table = "mp4" in container  # an MP4's table counts frames exactly; the size that an MP4 states may be too large
+    if table and promised:
+        return f"cut off: only {there} of {promised} frames are present" if there < promised else None
+    if "avi" in container and promised and there >= promised:  # no frame is missing, at most the index
+        return None
+    return missing(path, container)
 
 
 def _matroska(file: BinaryIO, size: int) -> Iterator[int]:
@@ -87,6 +105,15 @@ def _riff(file: BinaryIO, size: int) -> Iterator[int]:
         at += 8 + length
         yield at
         at += length % 2
+
+
+def _wave(file: BinaryIO, size: int) -> Iterator[int]:
+    """Yield the end of the RIFF chunk of a WAV file, in bytes; a recording that was streamed states no size."""
+    file.seek(0)
+    head = file.read(8)
+    length = int.from_bytes(head[4:], "little")
+    if head[:4] == b"RIFF" and 4 <= length < STREAMED:
+        yield 8 + length
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[int]:
@@ -140,4 +167,5 @@ WALKS: dict[str, Callable[[BinaryIO, int], Iterator[int]]] = {
     "mp4": _boxes,
     "asf": _asf,
     "flv": _flv,
+    "wav": _wave,
 }

@@ -1,4 +1,4 @@
-"""Machine-readable provenance metadata in files: text and XMP in a PNG, a JPEG or an MP4.
+"""Machine-readable provenance metadata in files: text and XMP in a PNG, a JPEG or an MP4, tags in a sound file.
 
 The terms are IPTC's digital source types (https://cv.iptc.org/newscodes/digitalsourcetype). The length of the marks
 must not reveal whether a file is real or fake. Therefore, `source_marks` pads every value to a fixed length, and all
@@ -29,6 +29,8 @@ SYNTHETIC = {GENERATED, RENDERED, TRAINED, ALTERED, "compositeSynthetic"}
 UNSPECIFIED = "unspecified"
 _TYPE = "digitalSourceType"
 _LENGTH = 96  # length of each value in characters
+#: Containers that FFmpeg may parse, by its names; none of them can refer to other files.
+CONTAINERS = "mov,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,wav,flac,mp3,aac,aiff"
 _HEADER = 33  # bytes of a PNG's signature and first chunk
 
 
@@ -139,15 +141,21 @@ def _read_picture(path: Path) -> tuple[Mapping[str, object], bytes]:
     return found if isinstance(found, dict) else {}, packet if isinstance(packet, bytes) else b""
 
 
+def _named(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags of a file; those of marks under their own names, because FLAC stores names without case."""
+    names = {name.lower(): name for name in (_TYPE, "synthetic", "comment")}
+    return {names.get(name.lower(), name): value for name, value in tags.items()}
+
+
 def _read_video(path: Path) -> tuple[Mapping[str, object], bytes]:
-    """Read the tags of a video's container and its XMP packet."""
+    """Read the tags of the container of a video or a sound file, and its XMP packet."""
     import av
 
     try:
         # `file:` keeps names such as 12:30.mp4 from being parsed as protocols; no listed format can open other files.
-        options = {"protocol_whitelist": "file", "format_whitelist": "mov,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg"}
+        options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
         with av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace") as container:
-            found, is_mp4 = dict(container.metadata), "mp4" in container.format.name
+            found, is_mp4 = _named(container.metadata), "mp4" in container.format.name
     except (av.FFmpegError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable picture or video ({error}); expected PNG, JPEG or MP4") from error
+        raise ValueError(f"{path}: not a readable picture, video or sound file ({error})") from error
     return found, xmp.read_from_mp4(path) if is_mp4 else b""
