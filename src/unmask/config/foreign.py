@@ -29,7 +29,7 @@ HOMES = {
     "data.source": ("unmask.datasets",),
     "data.recipe": ("unmask.media",),
     "data.split": ("unmask.data.split", "unmask.datasets"),
-    "data.sampling": ("unmask.data.dataset", "unmask.datasets"),
+    "data.sampling": ("unmask.data.dataset", "unmask.data.sounds", "unmask.datasets"),
     "data.loader": ("unmask.data.loader",),
     "data.augment": ("unmask.data.augment",),
     "data.blend": ("unmask.data.blend",),

@@ -7,6 +7,7 @@ from unmask.data.datamodule import DataModule
 from unmask.metrics import detection
 from unmask.metrics.calibrate import fit_all
 from unmask.networks.flops import count_flops
+from unmask.networks.inputs import inputs_of
 from unmask.networks.latency import measure_latency
 from unmask.networks.sparsity import sparsity
 from unmask.training.module import Module
@@ -31,9 +32,14 @@ def detector_facts(module: Module, data: DataModule, validation: pd.DataFrame | 
 
 
 def _flops(module: Module, data: DataModule) -> int | None:
-    """Count the FLOPs for one sample at the run's input size; None if the network cannot run on meta tensors."""
+    """Count the FLOPs for one sample at the run's input size.
+
+    The result is None if the network cannot run on meta tensors, or takes several inputs.
+    """
+    if inputs_of(module.trained) != ("x",):
+        return None
     try:
-        return count_flops(module.trained, data.blank())
+        return count_flops(module.trained, data.blank_batch())
     except RuntimeError:
         return None
 
@@ -42,12 +48,12 @@ def measured_latency(module: Module, data: DataModule) -> Settings:
     """Return the entry `latency` of metrics.json: milliseconds for one sample at the run's input size.
 
     The durations differ from run to run, so runs with equal results differ in this entry. The result is empty if the
-    module is not a detector or its network cannot run at batch size 1.
+    module is not a detector, or its network cannot run at batch size 1 or takes several inputs.
     """
-    if module.kind not in DETECTORS:
+    if module.kind not in DETECTORS or inputs_of(module.trained) != ("x",):
         return {}
     try:
-        found = measure_latency(module.trained, data.blank(), module.device)
+        found = measure_latency(module.trained, data.blank_batch(), module.device)
     except RuntimeError:  # for example, the GPU is out of memory
         return {}
     each = {name: one._asdict() for name, one in found.items()}

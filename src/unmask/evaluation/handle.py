@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from unmask.media.crops import Crops
-from unmask.perturb.kinds import OnCrops, OnFiles
+from unmask.perturb.kinds import OnCrops, OnFiles, OnSound
 
 
 class Step(NamedTuple):
@@ -38,7 +38,7 @@ class Handle:
         recipe: reads a file and returns its crops.
     """
 
-    perturbations: Mapping[str, OnCrops | OnFiles]
+    perturbations: Mapping[str, OnCrops | OnFiles | OnSound]
     recipe: Callable[[Path], Crops]
 
     def __call__(self, task: Task) -> Crops:

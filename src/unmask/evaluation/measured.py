@@ -16,6 +16,7 @@ from unmask.data.predictions import pooled
 from unmask.media.quality import blockiness, sharpness
 from unmask.metrics.measured import Cloud, Limits, far
 from unmask.networks.encoded import Encoding
+from unmask.networks.inputs import encode
 from unmask.networks.layout import device_of
 from unmask.runs.measured import MEASURES, write_cloud
 from unmask.training.module import Module
@@ -30,11 +31,15 @@ def measured_range(module: Module, data: DataModule, out: Path) -> Settings:
     The limits are fitted to the medians of each face (or picture) of the validation split, real and fake, and to the
     bits per pixel of each file. The features are those of `encode`; for a network without this method, only the limits
     are fitted. The result is empty if the module is not a detector or segmenter, or if fewer than `FEWEST` validation
-    items have samples.
+    items have samples, or if the samples are sound.
     """
     samples = data.samples["val"]
     rows = _rows(samples)
-    if module.kind not in ("detector", "segmenter") or samples.table.loc[rows, "item"].nunique() < FEWEST:
+    if (
+        not data.sampling.STORED
+        or module.kind not in ("detector", "segmenter")
+        or samples.table.loc[rows, "item"].nunique() < FEWEST
+    ):
         return {}
     face = np.asarray(samples.table.loc[rows].groupby(["item", "track"]).ngroup(), np.int64)
     found, features = _seen(module, data, rows, face)
@@ -81,12 +86,20 @@ def _seen(
             if samples.features is not None:  # of a frozen encoder, computed before the training
                 found = samples.__getitems__([(0, row) for row in some])["features"]
             else:
-                found = network.encode(to_float(x.to(device_of(network)), data.loader.image_size))
+                found = encode(network, _inputs(samples, some, x, device_of(network), data.loader.image_size))
             features.append(pooled(found).cpu())
     table = pd.DataFrame({"face": face, "sharpness": sharp, "blockiness": block}).groupby("face").median()
     return {name: table[name].to_numpy() for name in ("sharpness", "blockiness")}, torch.cat(
         features
     ).numpy() if features else None
+
+
+def _inputs(
+    samples: CropDataset, rows: list[int], x: torch.Tensor, device: torch.device, image_size: int
+) -> dict[str, torch.Tensor]:
+    """Return the inputs of a network for the samples in these rows, whose pixels are x."""
+    inputs = {"x": x} if len(samples) != samples.span_count else samples.inputs(rows)
+    return {name: to_float(value.to(device), image_size) for name, value in inputs.items()}
 
 
 def _pixels(samples: CropDataset, rows: list[int]) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """Robustness suites: score a detector on perturbed test items, such as recompressed or resized ones.
 
 Perturbations of files are applied to copies of the raw files, from which the run's recipe makes new crops; each copy
-without a detected face lowers the coverage (the share of scored items). Perturbations of pixels change the stored
-crops. Each step applies one perturbation at one level, and its prediction table is
+without a detected face lowers the coverage (the share of scored items). Perturbations of pixels or of sound change the
+stored crops and recordings. Each step applies one perturbation at one level, and its prediction table is
 `robustness/SUITE/NAME-LEVEL.parquet` in the run folder. An interrupted suite resumes with the steps that have no table.
 A finished step is repeated only if the items, the weights or the perturbation change.
 """
@@ -26,9 +26,10 @@ from unmask.evaluation.handle import Handle, Step, Task
 from unmask.files import file_hash
 from unmask.media.crops import Crops
 from unmask.media.kinds import is_picture
+from unmask.media.pcm import RATE, to_float32, to_int16
 from unmask.metrics.robustness import CLEAN
 from unmask.parallel import workers
-from unmask.perturb.kinds import OnCrops, OnFiles
+from unmask.perturb.kinds import OnCrops, OnFiles, OnSound
 from unmask.runs.errors import RunError
 from unmask.runs.predictions import read_predictions, robustness_path, write_predictions
 
@@ -49,7 +50,7 @@ class Suite:
     """
 
     name: str
-    perturbations: Mapping[str, OnCrops | OnFiles]
+    perturbations: Mapping[str, OnCrops | OnFiles | OnSound]
     most: int | None = None
     seed: int = 0
     files: bool = True
@@ -69,7 +70,8 @@ class Suite:
     def words(self, step: Step, paths: Mapping[str, Path] | None) -> dict[str, str]:
         """Describe a step for the protocol of its table; for `paths`, see `on_files`."""
         done = self.perturbations[step.name].words(step.level) if step.level else "none"
-        return {"Perturbation": done, "Applied to": "files" if self.on_files(step, paths) else "stored crops"}
+        stored = "stored sound" if isinstance(self.perturbations.get(step.name), OnSound) else "stored crops"
+        return {"Perturbation": done, "Applied to": "files" if self.on_files(step, paths) else stored}
 
     def on_files(self, step: Step, paths: Mapping[str, Path] | None) -> bool:
         """Return whether a step perturbs raw files, not crops; `paths` maps items to raw files, if these exist."""
@@ -79,8 +81,15 @@ class Suite:
         pictures = [is_picture(path) for path in paths.values()]
         return (one.pictures or not any(pictures)) and (one.videos or all(pictures))
 
-    def applicable(self, paths: Mapping[str, Path] | None) -> tuple["Suite", dict[str, str]]:
-        """Remove the perturbations that can be applied neither to these files nor to stored crops.
+    def applicable(
+        self, paths: Mapping[str, Path] | None, pictures: bool, sound: bool
+    ) -> tuple["Suite", dict[str, str]]:
+        """Remove the perturbations that can be applied neither to these files nor to what is stored.
+
+        Args:
+            paths: see `on_files`.
+            pictures: whether the samples contain pictures.
+            sound: whether the samples contain sound.
 
         Returns:
             The remaining suite, and the reason for each removed perturbation, by name.
@@ -88,22 +97,27 @@ class Suite:
         Raises:
             ValueError: no perturbation remains.
         """
-        why = "it does not change files of this kind"
-        if paths is None:
-            why = (
-                "the raw files are missing (data.root)"
-                if self.files
-                else "it changes only files, but suite.files=false"
-            )
+        kinds = (*((OnCrops,) if pictures else ()), *((OnSound,) if sound else ()))
         left_out = {
-            name: why
+            name: self._why_not(one, paths, pictures)
             for name, one in self.perturbations.items()
-            if not self.on_files(Step(name, 1), paths) and not isinstance(one, OnCrops)
+            if not (pictures and self.on_files(Step(name, 1), paths)) and not isinstance(one, kinds)
         }
         if len(left_out) == len(self.perturbations):
-            raise ValueError(f"suite={self.name}: none of its perturbations applies ({next(iter(left_out))}: {why})")
+            name, reason = next(iter(left_out.items()))
+            raise ValueError(f"suite={self.name}: none of its perturbations applies ({name}: {reason})")
         kept = {name: one for name, one in self.perturbations.items() if name not in left_out}
         return replace(self, perturbations=kept), left_out
+
+    def _why_not(self, one: OnCrops | OnFiles | OnSound, paths: Mapping[str, Path] | None, pictures: bool) -> str:
+        """Return why a perturbation cannot be applied; see `applicable`."""
+        if isinstance(one, OnSound):
+            return "the samples have no sound"
+        if not pictures:
+            return "the samples are sound; use suite=sound"
+        if paths is not None:
+            return "it does not change files of this kind"
+        return "the raw files are missing (data.root)" if self.files else "it changes only files, but suite.files=false"
 
     def sample(self, items: pd.DataFrame) -> pd.DataFrame:
         """Draw the items to score, half of them real if there are enough; their order does not change."""
@@ -158,7 +172,7 @@ class Scores:
     def add(self, item: str, crops: Crops) -> None:
         """Add the crops of an item; an item that is never added lowers the coverage."""
         self._held[item] = crops
-        if sum(len(one.pixels) for one in self._held.values()) >= FLUSH:
+        if sum(_size(one) for one in self._held.values()) >= FLUSH:
             self._flush()
 
     def _flush(self) -> None:
@@ -176,6 +190,11 @@ class Scores:
         logit = torch.cat(self._logits) if self._logits else torch.zeros(0)
         found = prediction_table(rows, self.items, split, torch.arange(len(rows)), logit)
         return found.sort_values(["item", "track", "frame"], ignore_index=True)
+
+
+def _size(crops: Crops) -> int:
+    """Return the number of crops of an item; for sound, one is added per second."""
+    return len(crops.pixels) + (0 if crops.sound is None else -(-len(crops.sound) // RATE))
 
 
 def run_suite(suite: Suite, detection: Detection, split: str, out: Path, num_workers: int) -> Iterator[Step]:
@@ -197,7 +216,8 @@ def run_suite(suite: Suite, detection: Detection, split: str, out: Path, num_wor
         raise ValueError(f"suite={suite.name}: {detection.data.why_empty(split)}")
     sample = suite.sample(usable)
     paths = _paths(sample, detection.data) if suite.files else None
-    suite, left_out = suite.applicable(paths)
+    sampling = detection.data.sampling
+    suite, left_out = suite.applicable(paths, sampling.STORED, sampling.seconds is not None)
     for name, why in left_out.items():
         say(f"perturbation {name} is skipped: {why}", style="yellow")
     about = {
@@ -258,6 +278,9 @@ def _crop_steps(
             crops = detection.data.crops_of(item)
             if isinstance(perturbation, OnCrops):
                 crops.pixels = perturbation.crops(crops.pixels, step.level, suite.seed + number)
+            elif isinstance(perturbation, OnSound) and crops.sound is not None:
+                heard = perturbation.sound(to_float32(crops.sound), step.level, suite.seed + number)
+                crops.sound = to_int16(heard)
             scores.add(item, crops)
         yield step, scores
 

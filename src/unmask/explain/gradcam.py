@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from unmask.networks.inputs import SeveralInputs
+
 Maps = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
@@ -87,8 +89,10 @@ def heat_maps(network: nn.Module, x: Tensor, toward: int = 1) -> Maps:
         maximum of each sample is 1, or 0 if nothing supports the class; the frames of a clip share one scale.
 
     Raises:
-        ValueError: the network has no layer with a spatial output on which its logit depends.
+        ValueError: the network has no layer with a spatial output on which its logit depends, or has several inputs.
     """
+    if isinstance(network, SeveralInputs):
+        raise ValueError(f"{type(network).__name__} has several inputs, and a heat map shows only one of them")
     with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         # cuDNN is disabled because it supports the backward pass of recurrent layers only in training mode.
         model = thawed(network)

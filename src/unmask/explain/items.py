@@ -24,6 +24,7 @@ from unmask.data.datamodule import DataModule
 from unmask.data.dataset import CropDataset
 from unmask.data.pixels import to_float
 from unmask.files import replacing, write_text
+from unmask.networks.inputs import inputs_of
 from unmask.networks.layout import device_of
 from unmask.reporting import examples
 from unmask.reporting.feature_maps import FOLDER, JSON
@@ -48,13 +49,17 @@ def explain(
     Args:
         network: the trained detector network, on its device.
         localises: whether the network is a localiser, which returns a logit for each pixel.
-        predictions: predictions of the test split. If None, as for a generator, nothing is written.
+        predictions: predictions of the test split. If None, as for a generator, nothing is written; nor for sound.
         data: the data module.
         out: the run's folder.
         count: number of items; 0 for none.
         layers: layers whose feature maps are drawn; None for the first and the last convolution.
     """
     if count < 1 or predictions is None or not predictions["logit"].notna().any():
+        return
+    if not data.sampling.STORED or inputs_of(network) != ("x",):
+        return
+    if not data.sampling.STORED or inputs_of(network) != ("x",):
         return
     writers: dict[str, Callable[[], None]] = {
         "heat maps": lambda: _write(network, localises, predictions, data, out / HEAT, count),

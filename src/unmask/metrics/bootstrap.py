@@ -39,6 +39,24 @@ def resample(label: ArrayLike, resamples: int, seed: int) -> Array:
     return times
 
 
+def resample_groups(groups: int, resamples: int, seed: int) -> Array:
+    """Draw how often each group of items, such as the recordings of a speaker, occurs in each bootstrap resample.
+
+    All items of a group occur together. Because groups are not divided by class, the numbers of reals and of fakes
+    differ between resamples; a resample can lack a class.
+
+    Args:
+        groups: Number of groups.
+        resamples: Number of resamples.
+        seed: Random seed; equal seeds give equal resamples.
+
+    Returns:
+        Number of times that each group occurs in each resample `[resamples, groups]`; each row sums to `groups`.
+    """
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(groups, np.full(groups, 1 / groups), size=resamples).astype(np.float64)
+
+
 def interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
     """Compute the percentile interval of resampled values `[R]` without the NaN values; NaN if no value remains."""
     known = np.asarray(values, dtype=np.float64)

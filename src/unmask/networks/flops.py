@@ -3,12 +3,14 @@
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from unmask.networks.inputs import Inputs, apply, as_batch
 
 
 @torch.no_grad()
-def count_flops(network: nn.Module, x: Tensor) -> int:
+def count_flops(network: nn.Module, x: Inputs) -> int:
     """Return the number of floating-point operations of a forward pass in eval mode; a multiply-add counts as two.
 
     Like `FlopCounterMode`, this counts convolutions, matrix products and attention, but no element-wise operations
@@ -16,9 +18,9 @@ def count_flops(network: nn.Module, x: Tensor) -> int:
 
     Args:
         network: the network; not modified.
-        x: an input of the network; only its shape matters.
+        x: an input of the network, or the entries of a batch; only the shapes matter.
     """
     shapes = copy.deepcopy(network).to("meta").eval()
     with FlopCounterMode(display=False) as counter:
-        shapes(x.to("meta"))
+        apply(shapes, {name: value.to("meta") for name, value in as_batch(x).items()})
     return int(counter.get_total_flops())

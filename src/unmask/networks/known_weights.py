@@ -123,6 +123,18 @@ KNOWN = (
         f"{MESONET}, folder weights", "Apache-2.0", "path", "Meso4_DF.h5",
     ),
     _Known(
+        "AASIST-L, ASVspoof 2019 LA, the authors'", "module/network=aasist module.network.weights=PATH",
+        "https://github.com/clovaai/aasist, folder models/weights", "MIT", "path", "AASIST-L.pth",
+    ),
+    _Known(
+        "wav2vec 2.0 base, LibriSpeech", "module/network=wav2vec2 pretrained=facebook/wav2vec2-base",
+        "https://huggingface.co/facebook/wav2vec2-base", "Apache-2.0", "hub", "facebook/wav2vec2-base",
+    ),
+    _Known(
+        "XLS-R, 300 million parameters, 128 languages", "pretrained=facebook/wav2vec2-xls-r-300m",
+        "https://huggingface.co/facebook/wav2vec2-xls-r-300m", "Apache-2.0", "hub", "facebook/wav2vec2-xls-r-300m",
+    ),
+    _Known(
         "Inception v3 for FID (TensorFlow port)", "evaluator=inception",
         "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
         "Apache-2.0", "torch hub", "weights-inception-2015-12-05-6726825d.pth",

@@ -4,12 +4,14 @@ import copy
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from unmask.networks.inputs import Inputs, apply, as_batch
 
 PASSES = 20  # maximum number of timed passes per setting
 BUDGET = 0.25  # s; no further pass starts after this time
@@ -35,7 +37,7 @@ class Latency(NamedTuple):
 
 
 def measure_latency(
-    network: nn.Module, x: Tensor, device: torch.device | None = None, clock: Clock = time.perf_counter
+    network: nn.Module, x: Inputs, device: torch.device | None = None, clock: Clock = time.perf_counter
 ) -> dict[str, Latency]:
     """Time forward passes of a copy of the network, in eval mode and float32, without `torch.compile`.
 
@@ -44,7 +46,7 @@ def measure_latency(
 
     Args:
         network: the network; not modified.
-        x: one sample [1, ...].
+        x: one sample [1, ...], or the entries of a batch with one sample.
         device: a CUDA device on which the network is measured, too; other devices are ignored.
         clock: returns seconds; tests replace it.
 
@@ -53,17 +55,16 @@ def measure_latency(
         thread, unless a pass is expected to take longer than `SLOW`; `gpu` only if `device` is a CUDA device.
     """
     model, found = copy.deepcopy(network).float().eval(), {}
-    threads = torch.get_num_threads()
+    threads, sample = torch.get_num_threads(), as_batch(x)
 
     def on_cpu(count: int) -> Latency:
         torch.set_num_threads(count)
-        return Latency(cpu_name(), count, *time_passes(lambda: model(x), clock))
+        return Latency(cpu_name(), count, *time_passes(lambda: apply(model, sample), clock))
 
     with torch.inference_mode():
         if device is not None and device.type == "cuda":
-            found["gpu"] = _on_gpu(model.to(device), x.to(device), clock)
+            found["gpu"] = _on_gpu(model, sample, device, clock)
             model.cpu()
-        x = x.cpu()
         try:
             if threads > 1:
                 found["cpu"] = on_cpu(threads)
@@ -74,12 +75,15 @@ def measure_latency(
     return found
 
 
-def _on_gpu(model: nn.Module, x: Tensor, clock: Clock) -> Latency:
-    def run() -> None:
-        model(x)
-        torch.cuda.synchronize(x.device)
+def _on_gpu(model: nn.Module, sample: Mapping[str, Tensor], device: torch.device, clock: Clock) -> Latency:
+    model.to(device)
+    there = {name: value.to(device) for name, value in sample.items()}
 
-    return Latency(torch.cuda.get_device_name(x.device), None, *time_passes(run, clock))
+    def run() -> None:
+        apply(model, there)
+        torch.cuda.synchronize(device)
+
+    return Latency(torch.cuda.get_device_name(device), None, *time_passes(run, clock))
 
 
 def time_passes(run: Callable[[], object], clock: Clock) -> tuple[float, int]:

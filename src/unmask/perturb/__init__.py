@@ -1,1 +1,1 @@
-"""Perturbations of pictures and videos, such as compression and noise; they do not depend on a data set."""
+"""Perturbations of pictures, videos and sound, such as compression and noise; they do not depend on a data set."""

@@ -1,4 +1,4 @@
-"""Interfaces of perturbations: a perturbation changes a picture or a video, as compression does, to test a detector."""
+"""Interfaces of perturbations: a perturbation changes a file, pixels or a recording to test a detector."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -92,6 +92,26 @@ class OnFrames(Levels, Protocol):
 
     def moved(self, points: NDArray[np.float32], level: int) -> NDArray[np.float32]:
         """Map points [..., 2], (x, y) in px, from the original frame to the perturbed frame."""
+
+
+@runtime_checkable
+class OnSound(Levels, Protocol):
+    """A perturbation of recordings."""
+
+    def sound(self, x: NDArray[np.float32], level: int, seed: int) -> NDArray[np.float32]:
+        """Perturb a recording.
+
+        Args:
+            x: waveform [S] in [-1, 1], mono, 16 kHz; not changed.
+            level: 0 to `len(levels)`.
+            seed: seed of all random draws, so equal seeds give equal waveforms.
+
+        Returns:
+            The perturbed waveform [S] in [-1, 1]; `x` itself at level 0.
+
+        Raises:
+            ValueError: there is no such level.
+        """
 
 
 def chosen(levels: Sequence[T], level: int) -> T:

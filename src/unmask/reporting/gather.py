@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from unmask.config import Settings
 from unmask.data import duplicates
-from unmask.data.manifest import ATTRIBUTE
+from unmask.data.manifest import ATTRIBUTE, components
 from unmask.data.prepared import members
 from unmask.data.store import AGAIN, CropStore, StoreError
+from unmask.data.stores import sound_of
 from unmask.files import DamagedError, read_json
-from unmask.metrics import detection
+from unmask.metrics import detection, speakers
 from unmask.metrics.calibrate import CALIBRATIONS
 from unmask.metrics.groups import Group, by_group
 from unmask.metrics.learning import did_not_learn
@@ -24,6 +25,7 @@ from unmask.reporting.cost import cost, latency_words
 from unmask.reporting.feature_maps import read_feature_maps
 from unmask.reporting.robustness import remark
 from unmask.reporting.run import HeatMap, HeatMaps, RunReport
+from unmask.reporting.sounds import spectrogram
 from unmask.runs.predictions import ROBUSTNESS, predictions_path, read_predictions, step_of
 from unmask.runs.run import Run
 
@@ -60,6 +62,7 @@ def gather(run: Run, resamples: int = 1000, split: str = "test", dataset: str | 
         calibrations={name: one for name in CALIBRATIONS if (one := run.calibration(name)) is not None},
         groups=_groups(run, predictions) if dataset is None else {},
         suites=handled,
+        speech=_speech(run, predictions, resamples),
     )
 
 
@@ -191,16 +194,51 @@ def _duplicates(run: Run, most: int = 20) -> list[str]:
     return list(duplicates.listed(shown, most))
 
 
-class Strips:
-    """A callable that reads face crops for a report page; missing crops are replaced by grey squares."""
+def _speech(run: Run, predictions: pd.DataFrame, resamples: int) -> pd.DataFrame | None:
+    """Compute the metrics over speakers, which are the groups of the data set; None for pictures and videos."""
+    stores = [store for store in _stores(run) if len(store.sounds) and not len(store.crops)]
+    if not stores or not predictions["logit"].notna().any():
+        return None
+    items = pd.concat([store.items for store in stores], ignore_index=True).drop_duplicates("item")
+    members = [[f"item {item}", *groups] for item, groups in zip(items["item"], items["groups"], strict=True)]
+    of = components(members)
+    return speakers.summary(predictions, {item: str(of[f"item {item}"]) for item in items["item"]}, resamples=resamples)
+
+
+class Sounds:
+    """A callable that reads recordings for a report page."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.stores = [store for run in runs for store in _stores(run)]
+
+    def __call__(self, item: str) -> NDArray[np.int16] | None:
+        """Return the recording of an item [S]; None if it has none."""
+        for store in self.stores:
+            try:
+                if (found := sound_of(store, item)) is not None:
+                    return found
+            except StoreError:  # a shard at a URL that is not in the cache
+                continue
+        return None
+
+
+class Strips:
+    """A callable that reads face crops for a report page; missing crops are replaced by grey squares.
+
+    For an item that has sound, but no crops, the picture is the spectrogram of its sound.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.stores = [store for run in runs for store in _stores(run)]
+        self.sounds = Sounds(runs)
 
     def __call__(self, item: str, frames: list[int], track: int) -> list[NDArray[np.uint8]]:
         """Return one crop [H, W, 3] of a face (the track) for each of these frames of an item."""
         grey = np.full((96, 96, 3), 200, np.uint8)
         found: dict[int, NDArray[np.uint8]] = {}
+        if not any((store.crops["item"] == item).any() for store in self.stores):
+            sound = self.sounds(item)
+            return [grey if sound is None else spectrogram(sound)] * len(frames)
         for store in self.stores:
             try:
                 rows, pixels = store.of_item(item, frames)

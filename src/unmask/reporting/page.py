@@ -24,6 +24,9 @@ from unmask.reporting.cost import HEADINGS, digits
 from unmask.reporting.lanes import crops, lanes
 from unmask.reporting.remarks import remarks
 from unmask.reporting.run import NAMES, Figure, RunReport, Strips, all_methods, common_unit, percent, shares
+from unmask.reporting.sounds import Sounds, player
+from unmask.reporting.speech import HEADINGS as SPEECH
+from unmask.reporting.speech import by_level
 
 EDGE = 1e-6  # calibrated probabilities are clipped to [EDGE, 1 - EDGE] for the log loss
 
@@ -40,6 +43,7 @@ def write(
     demo: bool = False,
     about: Mapping[str, str] | None = None,
     across: Matrix | None = None,
+    sounds: Sounds | None = None,
 ) -> Path:
     """Write the report of one or several runs. The file is replaced atomically.
 
@@ -51,6 +55,7 @@ def write(
         demo: Whether the page states that rendered demo data were scored.
         about: Facts about the page itself, such as its date and the version that wrote it.
         across: The AUC of the runs on all data sets; None if there is only one data set.
+        sounds: Callable that returns the recording of an item, for the players of the largest errors.
 
     Returns:
         `path`.
@@ -61,7 +66,7 @@ def write(
     if not runs:
         raise ValueError("a report needs at least one run")
     shown = {"title": title, "demo": demo, "about": about or {}, "across": across}
-    sections = [_section(run, strips) for run in runs]
+    sections = [_section(run, strips, sounds) for run in runs]
     html = _environment().get_template("page.html.j2").render(shown, runs=sections, **_comparison(runs))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, html)
@@ -74,7 +79,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(names=NAMES, few=bootstrap.FEWEST)
+    environment.globals.update(names=NAMES, few=bootstrap.FEWEST, speech_names=SPEECH)
     environment.filters.update(digits=digits, percent=percent, exact=_exact, headings=_headings, png=_png, p=_p)
     return environment
 
@@ -108,7 +113,7 @@ def _value(figure: Figure | None) -> float:
     return -1.0 if figure is None or not figure.known else figure.value
 
 
-def _section(run: RunReport, strips: Strips | None) -> dict[str, object]:
+def _section(run: RunReport, strips: Strips | None, sounds: Sounds | None) -> dict[str, object]:
     """Collect the values for the section of one run."""
     levels, items = run.scored, detection.videos(run.predictions)
     scored, cut = levels[run.whole], run.score_thresholds["video"]
@@ -136,7 +141,7 @@ def _section(run: RunReport, strips: Strips | None) -> dict[str, object]:
         "training": {name: _svg(content) for name, content in drawn.items()},
         "confusion": _confusion(scored, cut),
         "typical": [(choice, drawn_of(run, choice, strips)) for choice in examples.typical(run.predictions)],
-        "errors": [(choice, _face(run, choice, strips)) for choice in wrong],
+        "errors": [(choice, _face(run, choice, strips), _player(choice, sounds)) for choice in wrong],
         "num_errors": errors,
         "heat": [(shown, _data(shown.png, "png")) for shown in run.heat.shown] if run.heat else [],
         "layers": [(one, [(shown, _data(shown.png, "png")) for shown in one.shown]) for one in run.layers],
@@ -146,6 +151,7 @@ def _section(run: RunReport, strips: Strips | None) -> dict[str, object]:
         "groups": [(name, groups, _gaps(groups)) for name, groups in run.groups.items()],
         "calibrations": _calibrations(run, scored),
         "suites": [_suite(name, found) for name, found in run.suites.items()],
+        "speech": [] if run.speech is None else by_level(run.speech),
     }
 
 
@@ -225,6 +231,11 @@ def _face(run: RunReport, choice: examples.Choice, strips: Strips | None) -> str
         return None
     frame, track = examples.wrongest_frame(run.predictions, choice.item, choice.label)
     return _png(crops(strips, choice.item, [frame], track)[0])
+
+
+def _player(choice: examples.Choice, sounds: Sounds | None) -> str | None:
+    sound = None if sounds is None else sounds(choice.item)
+    return None if sound is None else player(sound)
 
 
 def _png(picture: NDArray[np.uint8]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unmask.console import console, say
 from unmask.reporting import about, across, page, robustness, tables
-from unmask.reporting.gather import Strips, gather
+from unmask.reporting.gather import Sounds, Strips, gather
 from unmask.reporting.run import RunReport
 from unmask.runs.run import Run, is_demo
 
@@ -47,6 +47,7 @@ def write(runs: Sequence[Run], reports: Sequence[RunReport], out: Path | None = 
         demo=any(is_demo(run.config["data"]) for run in runs),
         about=about.of_report(datetime.now()),
         across=_across(runs),
+        sounds=Sounds(runs),
     )
     return path
 

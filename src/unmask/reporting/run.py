@@ -139,6 +139,7 @@ class RunReport:
         suites: Metrics on perturbed items, by name of the robustness suite; the clean items come first.
         layers: Feature maps, one entry per layer.
         cost: Size and cost of the network as numbers (see `reporting.cost`).
+        speech: For recordings, from `metrics.speakers.summary`; None for pictures and videos.
     """
 
     name: str
@@ -162,6 +163,7 @@ class RunReport:
     suites: Mapping[str, Sequence[Robustness]] = field(default_factory=dict)
     layers: Sequence[LayerMaps] = ()
     cost: Mapping[str, float] = field(default_factory=dict)
+    speech: pd.DataFrame | None = None
 
     @property
     def thresholds(self) -> dict[str, float]:
