@@ -210,12 +210,24 @@ def test_files_do_not_tell_real_from_forged(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_verb_renders_all_three_sets_beside_each_other(tmp_path, monkeypatch):
+def test_the_verb_renders_all_sets_beside_each_other(tmp_path, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 1)  # here, in no other process
-    given = ("people=6", "test_people=3", "frames=4", "portraits=50", "paintings=4", "render_only=true")
+    given = (
+        "people=6",
+        "test_people=3",
+        "frames=4",
+        "portraits=50",
+        "paintings=4",
+        "voices=6",
+        "talkers=2",
+        "render_only=true",
+    )
     unmask("demo", f"root={tmp_path / 'data' / 'demo_celebdf'}", *given, cwd=tmp_path)
     counts = {folder.name: len(files(folder)) for folder in (tmp_path / "data").iterdir()}
-    assert counts == {"demo_celebdf": 38 + 3, "demo_celeba": 50 + 4, "demo_deepfakeart": 3 * 4 + 3}
-    unmask("demo", f"root={tmp_path / 'own' / 'demo_celebdf'}", *given[:3], "portraits=0", "paintings=0", given[-1],
-           cwd=tmp_path)  # fmt: skip
+    assert counts == {
+        "demo_celebdf": 38 + 3, "demo_celeba": 50 + 4, "demo_deepfakeart": 3 * 4 + 3, "demo_voices": 6 * 16 + 4,
+        "demo_talking": 2 * 8 + 2,
+    }  # fmt: skip
+    unmask("demo", f"root={tmp_path / 'own' / 'demo_celebdf'}", *given[:3], "portraits=0", "paintings=0",
+           "voices=0", given[-1], cwd=tmp_path)  # fmt: skip
     assert [folder.name for folder in (tmp_path / "own").iterdir()] == ["demo_celebdf"]

@@ -4,6 +4,7 @@ import json
 import re
 from copy import deepcopy
 from functools import partial
+from types import SimpleNamespace
 
 import cv2
 import matplotlib
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from conftest import TINY, unmask
+from unmask.data.dataset import Sampling
 from unmask.data.pixels import to_float
 from unmask.demo.forgeries import FaceSwap, Slide
 from unmask.demo.people import Person
@@ -488,7 +490,7 @@ def test_a_heat_map_that_fails_is_a_warning(tmp_path):
         pytest.warns(UserWarning, match="heat maps failed .* the run itself finished"),
         pytest.warns(UserWarning, match="feature maps failed .* the run itself finished"),
     ):
-        items.explain(network, False, scored, None, tmp_path, 4)
+        items.explain(network, False, scored, SimpleNamespace(sampling=Sampling()), tmp_path, 4)
     assert not list(tmp_path.iterdir()) and gather._heat(tmp_path) is None
     items.explain(network, False, scored, None, tmp_path, 0)
 

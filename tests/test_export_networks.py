@@ -16,8 +16,9 @@ from unmask.export.pixels import COUNT, Pixels
 from unmask.export.wrapped import Parts, Wrapped
 
 CONF = ROOT / "conf"
-# `trained` is the network of another run, which has one of the other architectures.
-NETWORKS = sorted({path.stem for path in CONF.glob("module/network/*.yaml")} - {"trained"})
+# `trained` is the network of another run, which has one of the other architectures; the others take sound.
+OTHERS = {"trained", "aasist", "lcnn", "wav2vec2", "av_fusion", "av_sync"}
+NETWORKS = sorted({path.stem for path in CONF.glob("module/network/*.yaml")} - OTHERS)
 SIZE, CROP, FRAMES = 96, 100, 4
 FIXED = {"vivit", "videomae", "timesformer"}  # one position embedding per frame
 PICTURES = SHARED / "stylegan2_vs_ffhq_256"

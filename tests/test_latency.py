@@ -120,7 +120,7 @@ def test_a_pass_on_a_gpu_ends_when_the_gpu_has_finished(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: clock.work(0.005))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
-    found = latency._on_gpu(nn.Linear(2, 1), torch.zeros(1, 2), clock)
+    found = latency._on_gpu(nn.Linear(2, 1), {"x": torch.zeros(1, 2)}, torch.device("cpu"), clock)
     assert found == ("NVIDIA H200", None, pytest.approx(5), 20)
 
 

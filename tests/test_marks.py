@@ -160,7 +160,7 @@ def test_marks_are_read_back_whole(tmp_path):
 def test_files_that_cannot_be_read_are_named(tmp_path, content):
     path = tmp_path / "broken.mp4"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"broken\.mp4: not a readable picture or video"):
+    with pytest.raises(ValueError, match=r"broken\.mp4: not a readable picture, video or sound file"):
         read_marks(path)
     assert inspect(path)[0].startswith("metadata: could not be read")
 

@@ -23,9 +23,9 @@ from unmask.networks.meso import Meso4, MesoInception4
 from unmask.networks.weights import WeightsNotFound, read_state_dict
 
 CONF = Path(__file__).parents[1] / "conf"
-NETWORKS = sorted(
-    path.stem for path in CONF.glob("module/network/*.yaml") if path.stem != "trained"
-)  # see test_pruning
+# For `trained`, see test_pruning; for networks of sound, see test_sound_networks and test_av_networks.
+OTHERS = {"trained", "aasist", "lcnn", "wav2vec2", "av_fusion", "av_sync"}
+NETWORKS = sorted({path.stem for path in CONF.glob("module/network/*.yaml")} - OTHERS)
 ENCODERS = sorted(
     path.stem for path in CONF.glob("module/network/encoder/*.yaml") if path.stem != "run"
 )  # see test_svm

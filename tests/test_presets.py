@@ -34,6 +34,8 @@ GENERATORS = [
     ("gan", "module/adversarial@module.loss"),
     ("gan", "module/diffaug@module.augment"),
     ("gan", "module/evaluator"),
+    ("gan", "module/penalty_d"),
+    ("gan", "module/penalty_g"),
     ("autoencoder", "module/evaluator"),
     ("diffusion", "module/evaluator"),
     ("diffusion", "module/denoiser"),

@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_analysed_has_an_answer(client):
     ("content", "says"),
     [
         (b"", "empty"),
-        (b"hello", "neither a picture nor a video"),
+        (b"hello", "neither a picture, a video nor a sound file"),
         (b"#EXTM3U\nhttp://127.0.0.1/x.ts\n", "neither"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "neither"),
         (b"GIF89a" + bytes(20), "GIF"),

@@ -104,7 +104,7 @@ def test_a_wrong_file_is_refused_in_plain_words(page):
     drop(page, ("notes.txt", "text/plain", b"hello"), ("big.jpg", "image/jpeg", jpeg() + bytes(2_100_000)))
     states = page.locator(".file.refused .state")
     states.nth(1).wait_for()
-    assert "neither a picture nor a video" in states.nth(0).inner_text()
+    assert "neither a picture, a video nor a sound file" in states.nth(0).inner_text()
     assert "at most 2 MB" in states.nth(1).inner_text()
     drop(page, ("bad.jpg", "image/jpeg", jpeg(order=b"CRASH")))
     states.nth(2).wait_for(timeout=30_000)

@@ -320,7 +320,7 @@ def test_a_stride_is_drawn_from_those_that_fit():
 def test_training_draws_the_stride_and_evaluation_does_not():
     count = 16
     pixels = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 4, 4), np.uint8)
-    crops = SimpleNamespace(pixels=pixels, track=0, frame=np.arange(count), time=np.arange(count) / 25)
+    crops = SimpleNamespace(pixels=pixels, track=0, frame=np.arange(count), time=np.arange(count) / 25, sound=None)
     store = MemoryStore({"clip": crops})
 
     def strides(seed):

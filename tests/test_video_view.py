@@ -397,7 +397,7 @@ def test_a_text_that_names_another_file_is_no_video(tmp_path, decoder):
             open_media(tmp_path / name, decoder)
         with pytest.raises(MediaError, match="not a readable video"):
             list(stream(tmp_path / name))
-        with pytest.raises(ValueError, match="not a readable picture or video"):
+        with pytest.raises(ValueError, match="not a readable picture, video or sound file"):
             read_marks(tmp_path / name)
 
 

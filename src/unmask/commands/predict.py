@@ -65,8 +65,10 @@ def ask(given: Given, paths: Sequence[str]) -> None:
     kind, out = given.get("format"), given.get("out")
     if kind is not None and kind not in FORMATS:
         raise ValueError(f"format={kind}: expected one of {', '.join(FORMATS)}")
-    wanted, place = find(paths), Path(out) if out else None
-    runs = [open_run(one) for one in folders(str(named))]
+    place, runs = Path(out) if out else None, [open_run(one) for one in folders(str(named))]
+    for run in runs:
+        run.require_weights()
+    wanted = find(paths, frozenset().union(*(run.build("data.recipe").suffixes for run in runs)))
     calibration, trials, explain = (
         given.get("calibration") or "platt",
         switch(given, "trials"),

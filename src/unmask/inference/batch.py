@@ -6,7 +6,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,26 +37,27 @@ class Wanted(NamedTuple):
     name: str
 
 
-def find(arguments: Sequence[str]) -> list[Wanted]:
+def find(arguments: Sequence[str], suffixes: Collection[str] = MEDIA) -> list[Wanted]:
     """Return the files that the arguments name.
 
     Args:
-        arguments: files, folders (all pictures and videos in the folder and its subfolders) and glob patterns.
+        arguments: files, folders (all files with these suffixes in the folder and its subfolders) and glob patterns.
+        suffixes: the suffixes of the files that are taken from a folder, such as `.mp4`.
 
     Raises:
-        ValueError: a file does not exist, a folder contains no picture or video, or a pattern matches no file.
+        ValueError: a file does not exist, a folder contains no such file, or a pattern matches no file.
     """
     found = dict[Path, Wanted]()
     for argument in arguments:
-        for one in _of(argument):
+        for one in _of(argument, suffixes):
             found.setdefault(one.path, one)
     return list(found.values())
 
 
-def _of(argument: str) -> list[Wanted]:
+def _of(argument: str, suffixes: Collection[str]) -> list[Wanted]:
     path = Path(argument)
     if path.is_dir():
-        inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in MEDIA and not one.is_dir())
+        inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in suffixes and not one.is_dir())
         wanted = [Wanted(one, printable(one.relative_to(path).as_posix())) for one in inside]
     elif path.exists() or path.is_symlink():
         return [Wanted(path, printable(path.name))]

@@ -15,14 +15,27 @@ from unmask.runs.exported import ExportedRun
 from unmask.runs.run import Run, is_demo
 
 DEMO = "This run was trained on rendered demo people. Its scores say nothing about real faces."
-
+DEMO_VOICES = "This run was trained on rendered demo voices. Its scores say nothing about real voices."
 NO_HEAT = (
     "Heat maps are not available for an exported model. To get them, examine the file with the run folder (run=DIR) in "
     "an environment with PyTorch."
 )
 
 
-def caveats_of(scorer: Scorer, crops: Crops, people: Sequence[Person], facts: Facts) -> tuple[str, ...]:
+def heard_caveats(scorer: Scorer) -> tuple[str, ...]:
+    """Return the caveats that apply to a file whose sound was scored by this run."""
+    found = [f"{remark} Do not rely on this score." for remark in scorer.run.remarks]
+    found += [DEMO_VOICES] if is_demo(scorer.run.config["data"]) else []
+    return (
+        *found,
+        "The sound was scored, not what is said. It was not checked whether the recording is like those on which the "
+        "detector was measured; music, noise and other languages can change the score.",
+    )
+
+
+def caveats_of(
+    scorer: Scorer, crops: Crops, people: Sequence[Person], facts: Facts, heard: bool = False
+) -> tuple[str, ...]:
     """Return the caveats that apply to a file that was scored.
 
     Args:
@@ -30,8 +43,10 @@ def caveats_of(scorer: Scorer, crops: Crops, people: Sequence[Person], facts: Fa
         crops: the crops that were scored.
         people: the people who were scored.
         facts: facts about the file.
+        heard: whether another run scored the sound.
     """
     run, several = scorer.run, len(people) > 1
+    without = "" if heard or scorer.recipe.hears else "the sound, "
     found = [f"{remark} Do not rely on this score." for remark in run.remarks]
     found += [DEMO] if is_demo(run.config["data"]) else []
     found += untested(scorer)
@@ -47,11 +62,16 @@ def caveats_of(scorer: Scorer, crops: Crops, people: Sequence[Person], facts: Fa
     found.append(
         "The score is not the probability that the file is fake. This probability also depends on the file's source."
     )
-    seen = seen_by(run)
-    seen = "faces were" if several else f"{seen} was"
+    seen = "faces were" if several else f"{seen_by(run)} was"
     found.append(
-        f"Only the {seen} examined: not the sound, the text, or whether a real recording is shown out of context."
+        f"Only the {seen} examined: not {without}the text, or whether a real recording is shown out of context."
     )
+    return (*found, *_skipped(facts, crops))
+
+
+def _skipped(facts: Facts, crops: Crops) -> list[str]:
+    """Return the caveats about frames and faces that were not scored."""
+    found = list[str]()
     if facts.frames is not None and facts.frames > facts.read:
         found.append(
             f"Only {facts.read} of {facts.frames} frames were examined. A manipulation of a short part may be missed."
@@ -60,20 +80,22 @@ def caveats_of(scorer: Scorer, crops: Crops, people: Sequence[Person], facts: Fa
         found.append(
             f"{crops.brief} more faces were not scored, because they appear in too few frames. Some may not be faces."
         )
-    return tuple(found)
+    return found
 
 
 def seen_by(run: Run) -> str:
-    """Return which part of a frame the run's recipe gives to the detector: the `face`, or the whole `image`."""
-    return "face" if run.build("data.recipe").option == "faces" else "image"
+    """Return what the run's recipe gives to the detector: the `face`, the whole `image`, or the `sound`."""
+    return {"faces": "face", "sound": "sound"}.get(run.build("data.recipe").option, "image")
 
 
 def item_of(run: Run) -> str:
-    """Return what the run's test items are: `image` or `video`."""
+    """Return what the run's test items are: `image`, `video` or `recording`."""
     if isinstance(run, ExportedRun):
         return run.item
-    table = _tested(run)
-    return seen_by(run).replace("face", "video") if table is None else detection.unit(table)
+    table, seen = _tested(run), seen_by(run)
+    if seen == "sound":
+        return "recording"
+    return seen.replace("face", "video") if table is None else detection.unit(table)
 
 
 def errors_of(run: Run) -> str:
@@ -81,7 +103,7 @@ def errors_of(run: Run) -> str:
     if isinstance(run, ExportedRun):
         return run.errors
     table, cut = _tested(run), run.score_thresholds["video"]
-    return _errors(table, cut, "" if table is None else detection.unit(table))
+    return _errors(table, cut, item_of(run))
 
 
 def _tested(run: Run) -> pd.DataFrame | None:

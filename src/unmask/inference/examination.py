@@ -48,7 +48,7 @@ class Facts:
         name: the file's name, without its folder.
         sha256: the hash of its bytes, in hexadecimal.
         size: bytes.
-        kind: `picture` or `video`; None if the file is neither or unreadable.
+        kind: `picture`, `video` or `sound` (a file without pictures); None if the file is unreadable.
         width: px, as displayed (after rotation); None if unknown.
         height: px, as displayed; None if unknown.
         duration: s; None for a picture or if unknown.
@@ -95,7 +95,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Person:
-    """One face track of the file, or the whole picture if the run's recipe does not search for faces.
+    """One face track of the file, the whole picture if the run's recipe does not search for faces, or the sound.
 
     Attributes:
         number: 1 is the main face.
@@ -106,7 +106,10 @@ class Person:
         side: median shorter side of the box, px.
         moments: sorted by time; those with the highest and the lowest scores have crops.
         reasons: the reasons for this person's answer; empty unless it is inconclusive.
-        above: whether the score is above the threshold of the first run, regardless of the answer.
+        above: whether the score is above the threshold of the run, regardless of the answer.
+        sees: what was scored: `face`, `image` (the whole picture) or `sound`. For sound, `box` and `side` are 0, and
+            the moments are windows, whose crops are spectrograms.
+        model: position of the run that gave the scores, in `Examination.models`.
     """
 
     number: int
@@ -118,6 +121,8 @@ class Person:
     moments: tuple[Moment, ...]
     reasons: tuple[Reason, ...] = ()
     above: bool = False
+    sees: str = "face"
+    model: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,8 +155,8 @@ class Model:
         above_threshold: whether `score` is above it.
         errors: how often the threshold errs on the run's test split, in words.
         summary: network, data, seed, date and main metric of the run, in words.
-        sees: the part of a frame that the detector sees: `face` or `image`.
-        items: the kind of the run's items: `videos` or `images`.
+        sees: what the detector sees or hears: `face`, `image` or `sound`.
+        items: the kind of the run's items: `videos`, `images` or `recordings`.
         scored: number and kind of the scored samples, in words, such as `8 frames`.
     """
 
@@ -179,8 +184,9 @@ class Examination:
         reasons: the reasons for the answer; at least one if it is inconclusive or the file cannot be analysed.
         facts: facts about the file.
         models: the result of each run that scored the file; empty if the file cannot be analysed.
-        people: one record per face track that was scored.
+        people: one record per face track that was scored, and one per run that scored the sound.
         trials: scores after small changes.
+        sound_trials: scores of the sound after small changes, by the first run for sound.
         marks: marks of generators in the file, in words.
         caveats: what cannot be concluded for this file, in words.
         versions: versions of unmask and of the libraries that decoded and scored the file.
@@ -192,6 +198,7 @@ class Examination:
     models: tuple[Model, ...] = ()
     people: tuple[Person, ...] = ()
     trials: tuple[Trial, ...] = ()
+    sound_trials: tuple[Trial, ...] = ()
     marks: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
@@ -200,6 +207,16 @@ class Examination:
     def score(self) -> float | None:
         """Probability by the first run, in [0, 1]; None if the file was not scored."""
         return self.models[0].score if self.models else None
+
+    @property
+    def faces(self) -> tuple[Person, ...]:
+        """The people, or the whole picture, without the sound."""
+        return tuple(person for person in self.people if person.sees != "sound")
+
+    @property
+    def voices(self) -> tuple[Person, ...]:
+        """The results for the sound."""
+        return tuple(person for person in self.people if person.sees == "sound")
 
     def as_dict(self) -> dict[str, object]:
         """Return all fields except the pictures as a dictionary for JSON; NaN becomes None."""

@@ -6,23 +6,23 @@ from functools import cached_property
 from pathlib import Path
 
 from unmask.inference import judge
-from unmask.inference.caveats import caveats_of
+from unmask.inference.caveats import caveats_of, seen_by
 from unmask.inference.evidence import with_heat, with_masks
 from unmask.inference.examination import Answer, Examination, Facts, Model, Person, Progress, Reason
+from unmask.inference.join import joined
+from unmask.inference.listen import Heard, listened
 from unmask.inference.marks import marks_of
 from unmask.inference.models import described, with_score
 from unmask.inference.people import people_of
 from unmask.inference.reach import looks_of, outside
-from unmask.inference.reading import Reading, facts_of, facts_read, read_frames, versions
-from unmask.inference.refuse import CannotAnalyse, bits_of, check_crops, check_frames, refusal, track_refusal
+from unmask.inference.reading import Reading, cut, facts_of, facts_read, read_frames, versions
+from unmask.inference.refuse import UNREADABLE, bits_of, check_crops, check_frames, refusal, track_refusal
 from unmask.inference.score import Score, Scorer
 from unmask.inference.trials import Outcome, track_scores, tried
 from unmask.media.crops import Crops
-from unmask.media.kinds import MediaError
 from unmask.runs.run import Run, is_demo
 
 DEMO_RANGE = "was trained on rendered demo people, and the range in which it was measured is unknown"
-UNREADABLE = (CannotAnalyse, MediaError, OSError, MemoryError)
 
 
 def nothing(fraction: float, text: str) -> None:
@@ -35,8 +35,8 @@ class Inspection:
 
     Attributes:
         examination: the result.
-        scored: the scores of the first run; None if the file could not be analysed.
-        scorer: the first run.
+        scored: the scores of the first run for pictures; None if there are none.
+        scorer: the first run for pictures, or for sound if there is no other.
     """
 
     examination: Examination
@@ -48,8 +48,9 @@ class Examiner:
     """Trained detectors that examine one file after another. The weights are read once, at the first file.
 
     Args:
-        runs: the runs of the detectors. The scores come from the first run. If the score of another run is on the
-            other side of its threshold, the answer is inconclusive.
+        runs: the runs of the detectors of pictures, of sound, or of both. The scores of the faces come from the first
+            run for pictures. If the score of another run for pictures is on the other side of its threshold, the answer
+            is inconclusive. Each run for sound has an answer of its own.
         calibration: `platt`, `temperature`, `isotonic` or `none`.
         trials: whether to score the file again after small changes; if a change flips the answer, it is inconclusive.
         explain: whether to compute heat maps.
@@ -64,7 +65,9 @@ class Examiner:
     ) -> None:
         if not runs:
             raise ValueError("run=[]: expected the folder of at least one run")
-        self.scorers = [Scorer(run) for run in runs]
+        scorers = [Scorer(run) for run in runs]
+        self.scorers = [scorer for scorer in scorers if scorer.recipe.sees]
+        self.hearing = [scorer for scorer in scorers if not scorer.recipe.sees]
         self.calibration, self.trials, self.explain = calibration, trials, explain
         for run in runs:
             run.calibration(calibration)
@@ -73,7 +76,7 @@ class Examiner:
         """Examine one file. A file that cannot be read gets the answer `CANNOT_ANALYSE` with a reason.
 
         Args:
-            path: a video or a picture.
+            path: a video, a picture or a sound file.
             progress: called with a fraction in [0, 1] and a description of the current step.
 
         Raises:
@@ -83,16 +86,28 @@ class Examiner:
 
     def inspect(self, path: Path, progress: Progress = nothing) -> Inspection:
         """Examine one file, as `examine` does, and also return the scores."""
-        first = self.scorers[0]
         progress(0.0, "reading the file")
         facts = facts_of(path)
+        heard = [listened(scorer, described(scorer), path, self.calibration, self.trials) for scorer in self.hearing]
+        if self.scorers:
+            seen = self._seen(path, facts, heard, progress)
+        else:
+            marks, about = marks_of(path, None), versions(self.hearing[0].recipe, False, self.hearing[0].engine.library)
+            silent = Examination(Answer.CANNOT_ANALYSE, (), facts, marks=marks, versions=about)
+            seen = Inspection(silent, None, self.hearing[0])
+        progress(1.0, "done")
+        return replace(seen, examination=joined(seen.examination, heard))
+
+    def _seen(self, path: Path, facts: Facts, heard: Sequence[Heard], progress: Progress) -> Inspection:
+        """Examine the pictures of a file."""
+        first = self.scorers[0]
         about = versions(first.recipe, facts.kind == "picture", first.engine.library)
         try:
             reading = read_frames(path, first.recipe)
             facts = facts_read(facts, reading, first.recipe)
             check_frames(reading, facts, first)
             progress(0.15, "searching for faces" if first.recipe.option == "faces" else "preparing the frames")
-            crops = first.recipe.cut(reading.frames, reading.numbers, reading.times)
+            crops = cut(first.recipe, reading, path)
             check_crops(crops, first)
         except UNREADABLE as error:
             marks = marks_of(path, None) if facts.kind else ()
@@ -100,9 +115,8 @@ class Examiner:
             return Inspection(refused, None, first)
         progress(0.5, "scoring")
         scored = first.score_crops(crops, self.calibration)
-        case = Case(path, facts, reading, scored)
+        case = Case(path, facts, reading, scored, any(one.person for one in heard))
         found = self._examined(case, progress)
-        progress(1.0, "done")
         return Inspection(replace(found, versions=about), scored, first)
 
     def _examined(self, case: "Case", progress: Progress) -> Examination:
@@ -125,7 +139,7 @@ class Examiner:
             answer, reasons, case.facts, models, people,
             trials=tuple(outcome.trial for outcome in outcomes),
             marks=marks_of(case.path, case.reading.frames),
-            caveats=caveats_of(first, scored.crops, people, case.facts),
+            caveats=caveats_of(first, scored.crops, people, case.facts, case.heard),
         )  # fmt: skip
 
     def _people(
@@ -133,12 +147,11 @@ class Examiner:
     ) -> tuple[Person, ...]:
         """Return the people with their answers."""
         first, crops = self.scorers[0], case.scored.crops
-        cut = first.thresholds["video"]
-        people = people_of(case.scored, first.run.calibration(self.calibration))
+        what = "face" if first.recipe.option == "faces" else "picture"
+        people = people_of(case.scored, first.run.calibration(self.calibration), seen_by(first.run))
         measured = first.run.measured
         looks = {} if measured is None else looks_of(case.scored, bits_of(case.facts))
-        what = "face" if first.recipe.option == "faces" else "picture"
-        scores, judged = track_scores(case.scored, cut), list[Person]()
+        scores, judged = track_scores(case.scored, first.thresholds["video"]), list[Person]()
         same = {other.name: other.tracks for other in others if other.tracks is not None}
         general = [doubt for doubt in doubts if not (doubt.code == "runs_disagree" and same)]
         for person in people:
@@ -164,7 +177,7 @@ class Examiner:
             else:
                 reading = read_frames(case.path, scorer.recipe)
                 check_frames(reading, case.facts, scorer)
-                crops = scorer.recipe.cut(reading.frames, reading.numbers, reading.times)
+                crops = cut(scorer.recipe, reading, case.path)
             check_crops(crops, scorer)
         except UNREADABLE as error:
             return Other(scorer, failure=refusal(error).text)
@@ -203,12 +216,13 @@ class Examiner:
 
 @dataclass(frozen=True)
 class Case:
-    """A file that was scored by the first run."""
+    """A file that was scored by the first run; `heard` says whether its sound was scored by another run."""
 
     path: Path
     facts: Facts
     reading: Reading
     scored: Score
+    heard: bool = False
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,9 @@ def with_score(model: Model, scorer: Scorer, scored: Score, calibration: str) ->
 
 def _scored(scorer: Scorer, scored: Score) -> str:
     """Return number and kind of the scored samples, such as `8 frames`."""
+    if not scorer.recipe.sees:
+        count = len(scored.predictions)
+        return f"{count} window{'s' if count > 1 else ''} of {scorer.run.config['data']['sampling']['seconds']:g} s"
     if len(np.unique(scored.crops.frame)) == 1:
         return "1 image"
     unit = "frame" if scorer.run.config["data"]["sampling"]["frames"] is None else "clip"

@@ -36,9 +36,9 @@ class Outputs:
         return self.picture if examination.facts.frames == 1 else self.timeline
 
     def written(self, examination: Examination) -> list[tuple[str, Path]]:
-        """Return name and path of each output; a file that cannot be analysed has no drawing."""
+        """Return name and path of each output; a file without scored pictures has no drawing."""
         found = [("report", self.report), ("JSON", self.json)]
-        if not examination.models:
+        if not examination.faces:  # not analysed, or only sound
             return found
         name = "score" if examination.facts.frames == 1 else "timeline"
         return [(name, self.drawing(examination)), *found]

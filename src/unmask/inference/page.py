@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from unmask import reporting
 from unmask.inference import charts
-from unmask.inference.examination import Examination, Moment
+from unmask.inference.examination import Examination, Moment, Person, Trial
 from unmask.inference.verdict import calibrated, digits, meaning
 from unmask.provenance.manifests import is_installed
 
@@ -21,19 +21,18 @@ def report(examination: Examination) -> str:
     """Return the page of an examination; it loads no other files."""
     model = examination.models[0] if examination.models else None
     cut = model.threshold if model is not None else 0.5
-    video = examination.facts.kind == "video"
-    people = [
-        (person, charts.timeline(person.moments, cut, examination.facts.duration) if video else None)
-        for person in examination.people
-    ]
+    parts = (examination.faces, examination.voices)
+    faces, voices = ([(one, _line(one, examination)) for one in part] for part in parts)
     return _environment().get_template("examination.html.j2").render(
         examination=examination,
         kind=examination.answer.name.lower(),
         meaning=_sentence(meaning(examination)),
         scale=None if model is None else charts.scale(model.score, cut, _scores(examination)),
         spread=_spread(examination),
-        people=people,
-        used=len({moment.frame for person in examination.people for moment in person.moments}),
+        people=faces,
+        voices=voices,
+        trials=_trials(examination),
+        used=len({moment.frame for person in examination.faces for moment in person.moments}),
         has_heat=any(moment.heat for person in examination.people for moment in person.moments),
         c2pa=is_installed(),
         digits=digits,
@@ -53,8 +52,20 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
+def _line(person: Person, examination: Examination) -> Markup | None:
+    """Draw the scores of a person or of the sound over time; None for a picture and for a single moment of sound."""
+    if examination.facts.kind == "picture" or (person.sees == "sound" and len(person.moments) < 2):
+        return None
+    return charts.timeline(person.moments, examination.models[person.model].threshold, examination.facts.duration)
+
+
+def _trials(examination: Examination) -> tuple[Trial, ...]:
+    """Return the scores after small changes by the first run, which is for sound only if no run is for pictures."""
+    return examination.trials if examination.faces else examination.sound_trials
+
+
 def _scores(examination: Examination) -> list[float]:
-    return [trial.score for trial in examination.trials if trial.score is not None]
+    return [trial.score for trial in _trials(examination) if trial.score is not None]
 
 
 def _spread(examination: Examination) -> tuple[float, float]:

@@ -16,12 +16,13 @@ SIDE = 192  # px: crops are shown at most this large
 QUALITY = 85
 
 
-def people_of(scored: Score, calibration: Calibration | None) -> tuple[Person, ...]:
+def people_of(scored: Score, calibration: Calibration | None, sees: str = "face") -> tuple[Person, ...]:
     """Return a person for each scored track, the main face first. `judge.judged` replaces the preliminary answer.
 
     Args:
         scored: the scores of the file.
         calibration: the map from scores to calibrated probabilities; None for no calibration.
+        sees: `face`, or `image` for whole pictures.
     """
     rows = detection.frames(scored.predictions).reset_index(drop=True)
     people = []
@@ -40,6 +41,7 @@ def people_of(scored: Score, calibration: Calibration | None) -> tuple[Person, .
                 box=(left, top, right, bottom),
                 side=float(np.median(sides)),
                 moments=_moments(of_track, scored.samples),
+                sees=sees,
             )
         )
     return tuple(people)

@@ -35,7 +35,7 @@ def predict(
     """Examine one file, print the answer, and write a report, JSON and a drawing.
 
     Args:
-        path: a video or a picture.
+        path: a video, a picture or a sound file.
         runs: the run of a detector, or several runs; see `Examiner`.
         out: the folder for the outputs, or the path of the drawing, which ends in `.png`; in this case, the report and
             the JSON are written to the folder of the drawing. None is the working directory.

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from unmask.data.recipe import Recipe
 from unmask.files import NotRegularError, file_hash, printable
 from unmask.inference.examination import Facts
+from unmask.media.crops import Crops
 from unmask.media.decoders import decoder_version
 from unmask.media.indices import burst_indices
 from unmask.media.kinds import Frames, MediaError, is_picture
+from unmask.media.pcm import to_int16
 from unmask.media.probe import file_statistics
 from unmask.media.reader import open_media
+from unmask.media.waveform import read_beside
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,16 @@ def read_frames(path: Path, recipe: Recipe) -> Reading:
     reader = open_media(path, recipe.decoder)
     numbers = np.array(burst_indices(len(reader), recipe.frames, recipe.burst), np.int64)
     return Reading(reader.read(numbers.tolist()), numbers, reader.times(numbers.tolist()), len(reader))
+
+
+def cut(recipe: Recipe, reading: Reading, path: Path) -> Crops:
+    """Return the crops of the frames that were read and, if the recipe stores sound, the sound of the file.
+
+    Raises:
+        MediaError: no face is found, or the file has no sound.
+    """
+    crops = recipe.cut(reading.frames, reading.numbers, reading.times)
+    return replace(crops, sound=to_int16(read_beside(path).sound)) if recipe.hears else crops
 
 
 def facts_of(path: Path) -> Facts:

@@ -23,6 +23,13 @@ class CannotAnalyse(Exception):
         self.reason = reason
 
 
+UNREADABLE = (CannotAnalyse, MediaError, OSError, MemoryError)
+#: Codes of refusals, by the beginning of the message of a recipe.
+CODES = {
+    "no face found": "no_face", "the file has no sound": "no_sound", "too short": "too_short", "too long": "too_long",
+}  # fmt: skip
+
+
 def refusal(error: BaseException) -> Reason:
     """Return why a file cannot be analysed, given the error that was raised while it was read or cropped."""
     if isinstance(error, CannotAnalyse):
@@ -30,7 +37,7 @@ def refusal(error: BaseException) -> Reason:
     text = first_line(error)
     if not isinstance(error, MediaError):
         return Reason("unreadable", f"cannot be read ({text})")
-    return Reason("no_face" if text.startswith("no face found") else "unreadable", text)
+    return Reason(next((code for start, code in CODES.items() if text.startswith(start)), "unreadable"), text)
 
 
 def check_frames(reading: Reading, facts: Facts, scorer: Scorer) -> None:

@@ -23,6 +23,7 @@ from unmask.media.find import FaceFinder
 from unmask.media.indices import burst_indices
 from unmask.media.kinds import Frames, MediaError
 from unmask.media.mtcnn import FOLDER, Mtcnn
+from unmask.media.pcm import RATE, to_int16
 from unmask.media.pictures import WholePictures
 from unmask.media.recipe import FaceCrops
 from unmask.metrics import detection
@@ -33,6 +34,7 @@ from unmask.runs.run import Run
 if TYPE_CHECKING:
     from torch import nn
 
+WINDOWS = 150  # maximum number of windows of a recording; those of a longer one are spread evenly
 RETRAIN = (
     "the training diverged or the folder is damaged: use another run, or train again (rerun=true) with a lower "
     "module.optimizer.lr or with trainer.precision=32-true"
@@ -156,9 +158,16 @@ class Scorer:
         )
 
     def samples(self, crops: Crops) -> CropDataset:
-        """Return the frames or clips to score in these crops of one file, sampled as in the run's evaluation."""
-        store = MemoryStore({"file": crops})
-        return CropDataset(store, store.items, self.run.build("data.sampling"))
+        """Return the frames, clips or windows of sound to score, sampled as in the run's evaluation.
+
+        The windows of a recording cover all of it; in evaluation, there may be fewer.
+        """
+        store, how = MemoryStore({"file": crops}), self.run.build("data.sampling")
+        if not self.recipe.sees and crops.sound is not None:  # the windows cover the whole recording
+            windows = min(-(-len(crops.sound) // round(how.seconds * RATE)), WINDOWS)
+            how = replace(how, frames_per_video=max(how.frames_per_video, windows))
+        samples: CropDataset = how.samples(store, store.items, self.recipe)
+        return samples
 
     def frames_read(self, crops: Crops) -> NDArray[np.int64]:
         """Return the sorted numbers of the frames that the detector reads from these crops."""
@@ -191,9 +200,26 @@ def _of_file(recipe: Recipe, path: Path) -> Crops:
 
 def _of_array(recipe: Recipe, pixels: ArrayLike) -> Crops:
     """Return the crops of a picture [H, W, 3] or of frames [N, H, W, 3]; their times are unknown (NaN)."""
+    if not recipe.sees:
+        return Crops.of_sound(to_int16(_waveform(pixels)), {})
     frames = _checked(pixels)
     numbers: NDArray[np.int64] = np.array(burst_indices(len(frames), recipe.frames, recipe.burst), np.int64)
     return recipe.cut(frames[numbers], numbers, np.full(len(numbers), np.nan))
+
+
+def _waveform(values: ArrayLike) -> NDArray[np.float32]:
+    """Check a waveform [S], one channel of 16 kHz in [-1, 1].
+
+    Raises:
+        ValueError: the array is not float, has another shape, is empty, or has values that are not finite.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind != "f" or array.ndim != 1 or not array.size or not np.isfinite(array).all():
+        raise ValueError(
+            f"cannot score an array of {array.dtype} {list(array.shape)}: expected a waveform [S] of finite float "
+            "numbers in [-1, 1], one channel of 16 kHz; the path of a file must be a str or a pathlib.Path"
+        )
+    return array.astype(np.float32)
 
 
 def _checked(pixels: ArrayLike) -> Frames:

@@ -41,7 +41,7 @@ def _values(found: Examination) -> tuple[str, str, str, str]:
     """Return answer, score, number of faces and reasons of a file."""
     model = found.models[0] if found.models else None
     score = "" if model is None else digits(model.score, model.threshold)
-    faces = str(len(found.people)) if model is not None and model.sees == "face" else ""
+    faces = str(len(found.faces)) if model is not None and model.sees == "face" else ""
     return str(found.answer), score, faces, "; ".join(dict.fromkeys(reason.code for reason in found.reasons))
 
 

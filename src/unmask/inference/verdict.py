@@ -7,7 +7,7 @@ from unmask.console import console
 from unmask.console import say as say_verbatim
 from unmask.files import printable
 from unmask.inference.caveats import DEMO
-from unmask.inference.examination import Answer, Examination, Model, Person
+from unmask.inference.examination import Answer, Examination, Model, Person, Trial
 
 STYLES = {
     Answer.SIGNS: "bold red",
@@ -21,6 +21,7 @@ MEANING = {
     Answer.INCONCLUSIVE: "the scores of this file cannot be relied on:",
     Answer.CANNOT_ANALYSE: "the file was not scored:",
 }
+PARTLY = "a score is above its threshold, and it is stable. This is evidence, not proof:"
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -62,13 +63,15 @@ def tell(examination: Examination, calibration: str) -> None:
 
 def meaning(examination: Examination) -> str:
     """Return what the answer means for this file, in words."""
-    if examination.answer in (Answer.SIGNS, Answer.NO_SIGNS) and not examination.trials:
+    if examination.answer is Answer.SIGNS and examination.reasons:  # one of pictures and sound
+        return PARTLY if examination.trials or examination.sound_trials else PARTLY.replace(", and it is stable", "")
+    if examination.answer in (Answer.SIGNS, Answer.NO_SIGNS) and not (examination.trials or examination.sound_trials):
         return MEANING[examination.answer].replace(", and it is stable", " (its stability was not tested)")
     return MEANING[examination.answer]
 
 
 def _scores(examination: Examination, calibration: str) -> None:
-    model, people = examination.models[0], examination.people
+    model, people = examination.models[0], examination.faces
     say(f"\n  score {digits(model.score, model.threshold)} (0: real, 1: fake)", style="bold")
     if model.calibrated is not None:
         shown = calibrated(model.calibrated)
@@ -77,15 +80,32 @@ def _scores(examination: Examination, calibration: str) -> None:
     if model.sees == "face":
         _faces(people, model)
     _model(model, examination)
-    for other in examination.models[1:]:
+    others = [other for other in examination.models[1:] if other.sees != "sound"]
+    for other in others if model.sees != "sound" else ():
         side, shown = "above" if other.above_threshold else "below", digits(other.threshold, other.score)
         say(f"  another run, {other.name}: {digits(other.score, other.threshold)}, {side} its threshold of {shown}")
-    if examination.trials:
-        tried = ", ".join(
-            f"{trial.name}: {'not scored' if trial.score is None else f'{trial.score:.2f}'}"
-            for trial in examination.trials
-        )
+    _trials(examination.trials or (examination.sound_trials if model.sees == "sound" else ()))
+    _sound([voice for voice in examination.voices if voice.model], examination)
+
+
+def _trials(trials: Sequence[Trial]) -> None:
+    if trials:
+        scores = ("not scored" if trial.score is None else f"{trial.score:.2f}" for trial in trials)
+        tried = ", ".join(f"{trial.name}: {score}" for trial, score in zip(trials, scores, strict=True))
         say(f"  after small changes: {tried}")
+
+
+def _sound(voices: Sequence[Person], examination: Examination) -> None:
+    """Print the results for the sound, except that of the first run, which is printed as the score of the file."""
+    for at, voice in enumerate(voices):
+        model = examination.models[voice.model]
+        side, shown = "above" if voice.above else "below", digits(model.threshold, voice.score)
+        score = digits(voice.score, model.threshold)
+        say(f"\n  sound: {score}, {side} the threshold of {shown}: {voice.answer}", "bold")
+        say(f"  {model.scored} scored with {model.name}")
+        say(f"  {model.errors}")
+        if not at and examination.models[0].sees != "sound":
+            _trials(examination.sound_trials)
 
 
 def calibrated(prob: float) -> str:
@@ -111,14 +131,14 @@ def _faces(people: Sequence[Person], model: Model) -> None:
 
 def _model(model: Model, examination: Examination) -> None:
     """Print whether a run's score is above its threshold, and how often this threshold errs on test items."""
-    several, above = len(examination.people) > 1, model.above_threshold
+    several, above = len(examination.faces) > 1, model.above_threshold
     seen = f"{model.sees} with the highest score" if several else model.sees
     subject = f"even the {seen}" if several and not above else f"the {seen}"
     kind = "fakes" if above else f"real {model.items}"
-    shown = digits(model.threshold, model.score)
+    shown, verb = digits(model.threshold, model.score), "sounds" if model.sees == "sound" else "looks"
     say(
-        f"  {'above' if above else 'below'} this detector's threshold of {shown}: {subject} looks more like the {kind} "
-        "that it was trained on"
+        f"  {'above' if above else 'below'} this detector's threshold of {shown}: {subject} {verb} more like the "
+        f"{kind} that it was trained on"
     )
     say(f"  {model.scored} scored with {model.name}")
     say(f"  the run: {model.summary}")

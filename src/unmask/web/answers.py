@@ -64,7 +64,7 @@ class ScoredMoment(Model):
 
 
 class Person(Model):
-    """One face that was followed through the file, or the whole picture."""
+    """One face that was followed through the file, the whole picture, or the sound."""
 
     number: int = Field(description="1 is the main face")
     answer: Answer
@@ -72,8 +72,10 @@ class Person(Model):
     calibrated: float | None = Field(description="calibrated probability; null without calibration")
     box: list[float | None] = Field(description="mean box [x0, y0, x1, y1], px")
     side: float | None = Field(description="median shorter side of the box, px")
-    moments: list[ScoredMoment] = Field(description="sorted by time")
+    moments: list[ScoredMoment] = Field(description="sorted by time; of the sound, windows with spectrograms as crops")
     reasons: list[Reason]
+    sees: Literal["face", "image", "sound"] = Field(description="what was scored")
+    model: int = Field(description="position of the run that gave the scores, in `models`")
 
 
 class Trial(Model):
@@ -108,6 +110,7 @@ class Examined(Model):
     models: list[ModelResult] = Field(description="one per run; empty if the file was not analysed")
     people: list[Person]
     trials: list[Trial]
+    sound_trials: list[Trial]
     marks: list[str] = Field(description="marks of generators in the file, in words")
     versions: dict[str, str]
 

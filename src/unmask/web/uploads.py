@@ -9,16 +9,19 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from unmask.files import hold
-from unmask.media.kinds import FORMATS, MediaError, first_bytes, is_video, picture_format
+from unmask.media.kinds import FORMATS, MediaError, first_bytes, is_video, picture_format, sound_format
 
 LOCK = "lock"
 PART = 2**20  # bytes
 ASF = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
-FORMATS_IN_WORDS = (*FORMATS, "HEIC", "MP4", "MOV", "Matroska", "WebM", "AVI", "MPEG", "MPEG-TS", "WMV", "FLV", "Ogg")
+FORMATS_IN_WORDS = (
+    *FORMATS, "HEIC", "MP4", "MOV", "Matroska", "WebM", "AVI", "MPEG", "MPEG-TS", "WMV", "FLV", "Ogg", "WAV", "FLAC",
+    "MP3", "AAC", "AIFF",
+)  # fmt: skip
 
 
 class UnsupportedError(ValueError):
-    """A file is not a picture or a video in a supported format; the message gives the reason."""
+    """A file is not a picture, a video or a sound file in a supported format; the message gives the reason."""
 
 
 class Spool:
@@ -53,7 +56,7 @@ class Spool:
         The suffix follows from the first bytes of the file, see `suffix`; the client's file name is not used.
 
         Raises:
-            UnsupportedError: the first bytes are not those of a picture or a video in a supported format.
+            UnsupportedError: the first bytes are not those of a picture, a video or a sound file in a supported format.
             OSError: the file cannot be written, for example because the disk is full.
         """
         path = self.folder / f"{uuid4().hex}.part"
@@ -86,7 +89,7 @@ def _remove_leftovers(base: Path) -> None:
 
 
 def suffix(path: Path) -> str:
-    """Return a suffix by the first bytes of a file: that of the format for a picture, `.mp4` for any video.
+    """Return a suffix by the first bytes of a file: that of the format for a picture or sound, `.mp4` for any video.
 
     Raises:
         UnsupportedError: the file is empty or its format is not supported.
@@ -99,10 +102,12 @@ def suffix(path: Path) -> str:
         return f".{'jpg' if kind == 'JPEG' else str(kind).lower()}"
     if kind is not None:
         raise UnsupportedError(f"This is a {kind} picture, which is not supported. Save it as JPEG or PNG.")
+    if (sound := sound_format(path)) is not None:
+        return f".{sound}"
     if not (is_video(path) or _is_other_video(head)):
         raise UnsupportedError(
-            "This is neither a picture nor a video that can be read. Pictures: JPEG, PNG, WebP, AVIF, TIFF or BMP. "
-            "Videos: MP4, MOV, WebM, MKV, AVI, MPEG, WMV, FLV or Ogg."
+            "This is neither a picture, a video nor a sound file that can be read. Pictures: JPEG, PNG, WebP, AVIF, "
+            "TIFF or BMP. Videos: MP4, MOV, WebM, MKV, AVI, MPEG, WMV, FLV or Ogg. Sound: WAV, FLAC, MP3, AAC or AIFF."
         )
     return ".mp4"
 

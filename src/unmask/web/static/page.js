@@ -146,7 +146,7 @@ async function begin() {
     byId("drop").hidden = false;
     byId("engine").textContent = `Detector: ${found.models.map((model) => model.name).join(", ")}`;
     byId("demo").hidden = !found.models.some((model) => model.demo);
-    byId("allowed").textContent = `Photos and videos, up to ${limits.upload} MB and ${Math.round(limits.duration / 60)} minutes`;
+    byId("allowed").textContent = `Photos, videos and recordings, up to ${limits.upload} MB and ${Math.round(limits.duration / 60)} minutes`;
     byId("keep").textContent = `${Math.max(1, Math.round(limits.keep / 60))} minutes`;
     byId("trouble").hidden = true;
   } catch (error) {

@@ -4,6 +4,7 @@ import { picture, report } from "./api.js";
 import { bytes, clock, el, hundred, sentence } from "./dom.js";
 import { faces, timeline } from "./timeline.js";
 
+const HEARD = [["crop", "Spectrogram: time from left to right, frequency upwards"]];
 const KINDS = [["crop", "The face as the detector sees it"], ["heat", "Where the detector looked: warm colours count most"], ["mask", "White: predicted manipulated area"]];
 export const WORDS = {
   "signs of manipulation": ["Signs of manipulation", "To the detector, this file looks more like the fakes it was trained on than like real recordings."],
@@ -11,6 +12,7 @@ export const WORDS = {
   "inconclusive": ["Inconclusive", "The evidence does not point clearly in one direction. Treat this as no answer."],
   "cannot analyse": ["Cannot be analysed", "The file could not be examined, so nothing is known about it."],
 };
+export const named = (person) => (person.sees === "sound" ? "Sound" : person.sees === "image" ? "Picture" : `Face ${person.number}`);
 const isSigns = (answer) => answer === "signs of manipulation";
 
 function scale(model, answer) {
@@ -49,28 +51,29 @@ function portrait(job, person) {
 
 function evidence(job, found) {
   if (!found.people.length) return null;
-  const place = el("div"), threshold = found.models[0]?.threshold ?? 0.5;
-  const kinds = KINDS.filter(([kind]) => kind !== "mask" || found.people.some((p) => p.moments.some((m) => m.pictures.includes("mask"))));
+  const place = el("div");
+  const seen = KINDS.filter(([kind]) => kind !== "mask" || found.people.some((p) => p.moments.some((m) => m.pictures.includes("mask"))));
   const show = (person) => {
-    const others = found.people.filter((one) => one !== person && one.moments.length > 1);
-    if (person.moments.length > 1) return place.replaceChildren(timeline(job, person, others, threshold, kinds));
-    const seen = faces(job, person, kinds);
-    seen.show(0);
-    place.replaceChildren(el("div", { class: "look still" }, el("div", { class: "seen" }, seen.nodes)));
+    const kinds = person.sees === "sound" ? HEARD : seen, threshold = found.models[person.model].threshold;
+    const others = found.people.filter((one) => one !== person && one.model === person.model && one.moments.length > 1);
+    if (person.moments.length > 1) return place.replaceChildren(timeline(job, person, named(person), others, threshold, kinds));
+    const shown = faces(job, person, named(person), kinds);
+    shown.show(0);
+    place.replaceChildren(el("div", { class: "look still" }, el("div", { class: "seen" }, shown.nodes)));
   };
   const first = found.people.reduce((a, b) => ((b.score ?? 0) > (a.score ?? 0) ? b : a));
   show(first);
   const several = found.people.length > 1;
-  const choice = el("fieldset", { class: "people" }, el("legend", { class: "unseen" }, "Face to show"),
+  const choice = el("fieldset", { class: "people" }, el("legend", { class: "unseen" }, "What to show"),
     found.people.map((person) => el("label", { class: "person" },
       el("input", { type: "radio", name: `person-${job}`, checked: person === first, onchange: () => show(person) }),
       portrait(job, person),
-      el("span", {}, el("strong", {}, `Face ${person.number}`),
+      el("span", {}, el("strong", {}, named(person)),
         el("span", { class: isSigns(person.answer) ? "signs" : null }, WORDS[person.answer][0]),
         el("span", { class: "quiet num" }, `score ${hundred(person.score)}`)))));
   const video = found.people.some((person) => person.moments.length > 1);
   return el("div", { class: "block" },
-    el("h3", {}, several ? "Compare the faces" : video ? "Over time" : "What the detector looked at"), several ? choice : null, place);
+    el("h3", {}, several ? (found.people.some((person) => person.sees === "sound") ? "Faces and sound" : "Compare the faces") : video ? "Over time" : "What the detector looked at"), several ? choice : null, place);
 }
 
 function more(title, ...content) {
@@ -85,12 +88,12 @@ function table(heads, rows) {
 
 const side = (above) => (above === null ? "not scored" : above ? "above the threshold" : "not above");
 
-function trials(found) {
-  if (!found.trials.length) return null;
-  const same = found.trials.filter((one) => one.above_threshold === found.models[0].above_threshold).length;
-  return more(`After small changes: same side of the threshold in ${same} of ${found.trials.length}`,
+function trials(what, tried, model) {
+  if (!tried.length) return null;
+  const same = tried.filter((one) => one.above_threshold === model.above_threshold).length;
+  return more(`${what}: same side of the threshold in ${same} of ${tried.length}`,
     el("p", { class: "quiet" }, "The file was scored again after small changes that leave its content as it is. They do not change a reliable answer."),
-    table(["Change", "Score", "Side"], found.trials.map((one) => [one.name, hundred(one.score), side(one.above_threshold)])));
+    table(["Change", "Score", "Side"], tried.map((one) => [one.name, hundred(one.score), side(one.above_threshold)])));
 }
 
 function facts(found) {
@@ -98,7 +101,7 @@ function facts(found) {
   const rows = {
     Name: about.name, Size: bytes(about.size), Kind: about.kind,
     Picture: about.width ? `${about.width} × ${about.height} pixels` : null,
-    Duration: about.duration === null ? null : `${clock(about.duration)} (${about.frames} frames, ${about.read} examined)`,
+    Duration: about.duration === null ? null : clock(about.duration) + (about.frames === null ? "" : ` (${about.frames} frames, ${about.read} examined)`),
     ...about.details, "SHA-256": about.sha256,
   };
   const given = Object.entries(rows).filter(([, value]) => value !== null && value !== undefined);
@@ -127,7 +130,9 @@ export function result(job, found) {
   const [head] = WORDS[found.answer];
   const title = el("h2", { tabindex: -1, class: isSigns(found.answer) ? "signs" : null }, head);
   const problem = el("p", { class: "quiet", role: "alert" });
-  const node = el("div", { class: "result" }, verdict(found, title), evidence(job, found), trials(found), models(found), facts(found),
+  const node = el("div", { class: "result" }, verdict(found, title), evidence(job, found),
+    trials("After small changes", found.trials, found.models[0]),
+    trials("After small changes of the sound", found.sound_trials, found.models[found.people.find((person) => person.sees === "sound")?.model ?? 0]), models(found), facts(found),
     el("div", { class: "end" }, el("button", { class: "button", type: "button", onclick: () => save(job, found.facts.name, problem) }, "Download report")), problem);
   return { node, title };
 }

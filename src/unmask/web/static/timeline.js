@@ -55,7 +55,7 @@ const nearest = (moments, chosen, kind) =>
     .sort((a, b) => Math.abs(a - chosen) - Math.abs(b - chosen))[0];
 
 /** Show the pictures of a face at the chosen moment, or at the nearest moment that has a picture. */
-export function faces(job, person, kinds) {
+export function faces(job, person, name, kinds) {
   const frames = kinds.map(([kind, words]) => {
     const image = el("img", { alt: "", hidden: true }), caption = el("figcaption", {}, words);
     return { kind, words, image, caption, none: el("div", { class: "none" }, "No picture"), at: -1 };
@@ -70,7 +70,7 @@ export function faces(job, person, kinds) {
       const url = await picture(job, person.number, at, frame.kind).catch(() => null);
       if (url === null || frame.at !== at) continue;
       frame.image.src = url;
-      frame.image.alt = `${frame.words}, face ${person.number}${moment.time === null ? "" : ` at ${clock(moment.time)}`}`;
+      frame.image.alt = `${frame.words}, ${name.toLowerCase()}${moment.time === null ? "" : ` at ${clock(moment.time)}`}`;
       frame.image.hidden = false;
       frame.none.remove();
     }
@@ -84,14 +84,14 @@ export function faces(job, person, kinds) {
 }
 
 /** Chart, slider and pictures of a person; the scores of the other people are thin lines. */
-export function timeline(job, person, others, threshold, kinds) {
+export function timeline(job, person, name, others, threshold, kinds) {
   const moments = person.moments;
   let chosen = moments.reduce((best, moment, at) => ((moment.score ?? 0) > (moments[best].score ?? 0) ? at : best), 0), xs = [];
-  const drawing = el("div"), chart = el("div", { class: "chart" }, drawing), seen = faces(job, person, kinds);
+  const drawing = el("div"), chart = el("div", { class: "chart" }, drawing), seen = faces(job, person, name, kinds);
   const when = el("p", { class: "when num" });
   const slider = el("input", {
     class: "scrub", type: "range", min: 0, max: moments.length - 1, step: 1, value: chosen,
-    "aria-label": `Moment in the video, face ${person.number}`,
+    "aria-label": `Moment in the file, ${name.toLowerCase()}`,
     oninput: () => choose(Number(slider.value)),
   });
   chart.append(slider);
