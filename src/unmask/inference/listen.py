@@ -18,14 +18,20 @@ from unmask.inference.trials import Outcome, track_scores
 from unmask.media.crops import Crops
 from unmask.media.pcm import RATE, to_float32, to_int16
 from unmask.metrics import detection
-from unmask.perturb.codecs import coded
 
 Wave = NDArray[np.float32]
 CUT = 0.02  # s that are cut off at the start; this shifts the frames of an earlier compression
 
+
+def _saved_again(x: Wave) -> Wave:
+    from unmask.perturb.codecs import coded  # imports PyAV, which a picture does not need
+
+    return coded(x, "aac", 64)
+
+
 #: Changes in words that do not change what is said: waveform [S] -> waveform.
 CHANGES: tuple[tuple[str, Callable[[Wave], Wave]], ...] = (
-    ("saved again as AAC at 64 kbit/s", lambda x: coded(x, "aac", 64)),
+    ("saved again as AAC at 64 kbit/s", _saved_again),
     ("half as loud", lambda x: np.float32(0.5) * x),
     (f"cut by {CUT} s at its start", lambda x: x[round(CUT * RATE) :]),
 )
