@@ -59,8 +59,6 @@ def explain(
         return
     if not data.sampling.STORED or inputs_of(network) != ("x",):
         return
-    if not data.sampling.STORED or inputs_of(network) != ("x",):
-        return
     writers: dict[str, Callable[[], None]] = {
         "heat maps": lambda: _write(network, localises, predictions, data, out / HEAT, count),
         "feature maps": lambda: _write_feature_maps(
