@@ -233,7 +233,7 @@ def _check_verb(verb: str, overrides: list[str], more: list[str]) -> None:
         _check_data(build_data(settings["data"]), overrides)
         build_offline(settings["module"])
     elif verb == "prepare":
-        _check_data(build_data(resolved(config, "data")["data"]), overrides)
+        _check_data(_without_augment(config), overrides)
     elif verb == "demo":
         for experiment in config.experiments:
             load("train", [f"experiment={experiment}", *config.overrides], more)
@@ -260,9 +260,14 @@ def _check_verb(verb: str, overrides: list[str], more: list[str]) -> None:
         build(settings["generator"])
     needed = {"report": ("run", "table"), "swap": ("run", "video", "to")}
     needed |= dict.fromkeys(("evaluate", "sample", "serve"), ("run",)) | {"publish": ("run", "out")}
-    wanted = () if verb == "serve" and "model" in keys(overrides) else needed.get(verb, ())
+    wanted = () if verb in ("serve", "sample") and "model" in keys(overrides) else needed.get(verb, ())
     there = [key for key in wanted if key in keys(overrides)]
     assert there if verb == "report" else len(there) == len(wanted), f"unmask {verb} needs {', '.join(wanted)}"
+
+
+def _without_augment(config: DictConfig) -> DataModule:
+    """The data as `prepare` sees it: it reads no augmentation, and the default one is for pictures, not for sound."""
+    return build_data(resolved(config, "data")["data"] | {"augment": {"_target_": "unmask.data.augment.Augmentation"}})
 
 
 def _read(typed: list[str], known: tuple[str, ...]) -> None:
@@ -310,5 +315,5 @@ def _without_downloads(node: object) -> object:
 
 def stores(verb: str, overrides: list[str], more: list[str]) -> set[Path]:
     """The folders of crops that a command makes or reads; none of data that a generator made."""
-    data = build_data(resolved(load(verb, overrides, more), "data")["data"])
+    data = _without_augment(load(verb, overrides, more))
     return {prepared.folder for prepared, _ in data.members if prepared.source.crops is None}
