@@ -59,6 +59,8 @@ def store(folder: Path) -> CropStore:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dcgan", "vae"])
 def test_an_exported_generator_makes_the_pictures_of_its_run(loop, tmp_path, name):
+    import onnx
+
     place, made, runs = loop
     file, out = tmp_path / f"{name}.onnx", tmp_path / "made"
     printed = unmask("export", f"run={runs[name]}", f"out={file}", "licence=MIT", cwd=place).stdout
@@ -71,7 +73,6 @@ def test_an_exported_generator_makes_the_pictures_of_its_run(loop, tmp_path, nam
         )
         assert abs(ours - theirs).max() <= 1  # rounding of a value that differs by 1e-6
         assert read_marks(out / f"pictures/{number:06d}.png")
-    onnx = pytest.importorskip("onnx")
     stored = {one.key: one.value for one in onnx.load(file).metadata_props}
     assert stored["licence"] == "MIT" and stored["kind"] == "generator" and str(place) not in str(stored)
     said = unmask("predict", str(out / "overview.png"), f"model={file}", cwd=tmp_path, expect=1).stderr

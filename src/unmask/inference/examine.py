@@ -88,7 +88,8 @@ class Examiner:
         """Examine one file, as `examine` does, and also return the scores."""
         progress(0.0, "reading the file")
         facts = facts_of(path)
-        heard = [listened(scorer, described(scorer), path, self.calibration, self.trials) for scorer in self.hearing]
+        pairs = zip(self.hearing, self._voices, strict=True)
+        heard = [listened(scorer, about, path, self.calibration, self.trials) for scorer, about in pairs]
         if self.scorers:
             seen = self._seen(path, facts, heard, progress)
         else:
@@ -192,6 +193,11 @@ class Examiner:
     def _models(self) -> list[Model]:
         """The description of each run, which is the same for all files."""
         return [described(scorer) for scorer in self.scorers]
+
+    @cached_property
+    def _voices(self) -> list[Model]:
+        """The description of each run for sound."""
+        return [described(scorer) for scorer in self.hearing]
 
     def _doubts(self, models: Sequence[Model], others: Sequence["Other"]) -> list[Reason]:
         """Return the reasons why no answer for this file can be relied on."""

@@ -1,8 +1,8 @@
 """Figures of a detector of synthetic speech: EER, DCF and AUC with intervals over speakers, for each attack.
 
-Recordings of one speaker are alike, so they are no independent samples. The intervals of this file therefore resample
-whole speakers, real and fake recordings of a speaker together. They are wider than those over recordings, and say how
-the figures vary with the speakers.
+Recordings of the same speaker are not independent samples. The bootstrap therefore resamples whole speakers, with all
+their real and fake recordings. The intervals are wider than intervals over recordings, and show how the metrics vary
+between speakers.
 """
 
 from collections.abc import Iterator, Mapping

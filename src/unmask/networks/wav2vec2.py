@@ -77,7 +77,7 @@ class Wav2Vec2Encoder(nn.Module):
         self.num_features, self.frozen = hidden, frozen
         self.shortest = _shortest()
         self.model.requires_grad_(not frozen)
-        self.model.masked_spec_embed.requires_grad_(False)  # stands for masked frames, of which there are none here
+        self.model.masked_spec_embed.requires_grad_(False)  # only used for masked frames, which do not occur here
         self.train()
 
     def train(self, mode: bool = True) -> Self:

@@ -212,7 +212,7 @@ class Sounds:
         self.stores = [store for run in runs for store in _stores(run)]
 
     def __call__(self, item: str) -> NDArray[np.int16] | None:
-        """Return the recording of an item [S]; None if it has none."""
+        """Return the recording of an item [S], or None if the item has no sound."""
         for store in self.stores:
             try:
                 if (found := sound_of(store, item)) is not None:

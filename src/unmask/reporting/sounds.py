@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unmask.media.pcm import RATE
 
 Wave = NDArray[np.int16]  # [S], one channel of 16 kHz
-Sounds = Callable[[str], Wave | None]  # item -> its recording; None if there is none
+Sounds = Callable[[str], Wave | None]  # item -> its recording, or None if the item has no sound
 SECONDS = 10.0  # s: of longer recordings, only the beginning is drawn and played
 WINDOW, HOP = 512, 256  # samples: 32 ms, 16 ms; a column of the spectrogram
 RANGE = 80.0  # dB: powers this far below the highest one are black
