@@ -46,7 +46,6 @@ def caveats_of(
         heard: whether another run scored the sound.
     """
     run, several = scorer.run, len(people) > 1
-    without = "" if heard or scorer.recipe.hears else "the sound, "
     found = [f"{remark} Do not rely on this score." for remark in run.remarks]
     found += [DEMO] if is_demo(run.config["data"]) else []
     found += untested(scorer)
@@ -63,6 +62,9 @@ def caveats_of(
         "The score is not the probability that the file is fake. This probability also depends on the file's source."
     )
     seen = "faces were" if several else f"{seen_by(run)} was"
+    without = "the sound, "
+    if heard or scorer.recipe.hears:
+        seen, without = f"{'faces' if several else seen_by(run)} and the sound were", ""
     found.append(
         f"Only the {seen} examined: not {without}the text, or whether a real recording is shown out of context."
     )
