@@ -216,7 +216,8 @@ def test_no_statistic_of_the_files_tells_real_from_forged(tmp_path):
     render_voices(tmp_path / "data/demo_voices", workers=1)
     unmask("prepare", "data=demo_voices", f"data.root={tmp_path / 'data/demo_voices'}", "prepare.num_workers=0",
            cwd=tmp_path)  # fmt: skip
-    (folder,) = (tmp_path / "outputs/prepared/demo_voices").iterdir()
+    (recipe,) = (tmp_path / "outputs/prepared/demo_voices").glob("*/recipe.json")
+    folder = recipe.parent
     audit = read_json(folder / "audit.json", "")
     print({key: audit[key] for key in ("auroc", "low", "high", "methods")})
     assert {"leading_silence", "level", "seconds", "noise_floor", "bit_rate"} <= set(audit["features"])

@@ -11,6 +11,7 @@ from unmask.demo.throat import Wave
 TAIL = 0.3  # length of the echo of a room, s
 TAPS = 257  # of a microphone's filter
 LEVEL = (-34.0, -27.0)  # level of a file, dB relative to full scale; its peaks stay below full scale
+OFFSET = 0.002  # largest mean of a recording, as of an analogue-to-digital converter
 SNR = (24.0, 42.0)  # level of the speech above the noise, dB
 
 
@@ -51,9 +52,11 @@ def record(wave: Wave, channel: Channel, r: Random) -> Wave:
 
 
 def at_level(wave: Wave, r: Random) -> Wave:
-    """Scale a wave to a random level, which is drawn alike for real and forged speech."""
+    """Give a wave a random level and mean, drawn alike for real and forged speech; a vocoder changes the mean."""
     level = 10 ** (r.uniform(*LEVEL) / 20)
-    return np.asarray(np.clip(wave * level / np.sqrt(np.mean(np.square(wave))), -1, 1), np.float64)
+    wave = wave - wave.mean()
+    scaled = wave * level / np.sqrt(np.mean(np.square(wave))) + r.uniform(-OFFSET, OFFSET)
+    return np.asarray(np.clip(scaled, -1, 1), np.float64)
 
 
 _BINS = TAPS // 2 + 1

@@ -25,7 +25,7 @@ from unmask.media.encode import write_video
 from unmask.media.encode_sound import write_flac
 from unmask.media.pcm import to_int16
 
-VERSION = 1  # increment when rendered clips change, so that folders of older versions are rejected
+VERSION = 2  # increment when rendered clips change, so that folders of older versions are rejected
 FPS = 25.0
 CRF = (17, 24)  # range of x264's CRF, which is drawn for each clip, real or fake
 #: method -> type of FakeAVCeleb

@@ -19,7 +19,7 @@ from unmask.demo.voice_forgeries import METHODS, convert, resynthesise, splice
 from unmask.media.encode_sound import write_flac
 from unmask.media.pcm import RATE, to_int16
 
-VERSION = 1  # increment when rendered samples change, so that folders of older versions are rejected
+VERSION = 2  # increment when rendered samples change, so that folders of older versions are rejected
 SETS = ("train", "dev", "eval")
 MARK = {"comment": "synthetic: rendered by unmask demo", "synthetic": "true"}  # in real and fake files alike
 # Range of the size of a file, bytes per second, above that of all FLAC files: a vocoder changes how well speech can be
