@@ -24,6 +24,7 @@ from unmask.config.build import build
 from unmask.config.check import resolved
 from unmask.demo.portraits import render_portraits
 from unmask.demo.videos import render
+from unmask.demo.voices import render_voices
 from unmask.media.decoders import DECODERS, choose_decoder
 from unmask.modules import detector
 from unmask.runs.figures import write_json
@@ -152,6 +153,16 @@ def portraits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]
 
 
 @pytest.fixture(scope="session")
+def voices(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder in which a few rendered voices are prepared (eight speakers, three of them for testing)."""
+    place = tmp_path_factory.mktemp("voices")
+    render_voices(place / "raw", speakers=8, test_speakers=3, each=2, workers=1)
+    here = ["data=demo_voices", f"data.root={place / 'raw'}"]
+    unmask("prepare", *here, "prepare.num_workers=0", cwd=place)
+    return place, here
+
+
+@pytest.fixture(scope="session")
 def people_place(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A folder in which two rendered people are prepared for face swapping, and what chooses them."""
     place = tmp_path_factory.mktemp("people")
@@ -177,13 +188,36 @@ def fit_quietly(module, data, ckpt_path=None, **options):
 @functools.cache
 def stand_in_run() -> str:
     """The folder of a finished run of a detector with initial weights, for configs that need a run."""
+    return _stand_in("inpainting_svm/cnn", "detector", ["network"])
+
+
+@functools.cache
+def stand_in_codec() -> str:
+    """The folder of a finished run of an autoencoder with a spatial latent and initial weights."""
+    return _stand_in("celeba/kl", "generator", ["encoder", "decoder"])
+
+
+@functools.cache
+def stand_in_vae() -> str:
+    """The folder of an AutoencoderKL of diffusers with initial weights."""
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    folder = tempfile.TemporaryDirectory(prefix="unmask-vae-")
+    atexit.register(folder.cleanup)
+    kinds = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, **kinds).save_pretrained(folder.name)
+    return folder.name
+
+
+def _stand_in(experiment: str, kind: str, parts: list[str]) -> str:
     folder = tempfile.TemporaryDirectory(prefix="unmask-run-")
     atexit.register(folder.cleanup)
     place = Path(folder.name)
-    settings = resolved(compose("train", ["experiment=inpainting_svm/cnn", f"paths.out={place}"]))
+    settings = resolved(compose("train", [f"experiment={experiment}", f"paths.out={place}"]))
     write_config(settings, place)
-    weights = {f"network.{name}": value for name, value in build(settings["module"]["network"]).state_dict().items()}
+    networks = {part: build(settings["module"][part]) for part in parts}
+    weights = {f"{part}.{name}": value for part in parts for name, value in networks[part].state_dict().items()}
     (place / "checkpoints").mkdir()
     torch.save({"state_dict": weights}, place / "checkpoints" / "best.ckpt")
-    write_json(place / "metrics.json", {"kind": "detector"})
+    write_json(place / "metrics.json", {"kind": kind})
     return str(place)

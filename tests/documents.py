@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import unmask.application
 import unmask.commands.evaluate
-from conftest import ROOT, stand_in_run
+from conftest import ROOT, stand_in_codec, stand_in_run
 from unmask.arguments import parse, quote
 from unmask.cli import describe, verbs
 from unmask.commands import evaluate, predict, sample, swap
@@ -219,6 +219,7 @@ def _composed(verb: str, overrides: tuple[str, ...]) -> DictConfig:
         re.sub(r"^(module\.(?:network\.|network\.encoder\.|loss\.)run)=.*", rf"\1={stand_in_run()}", text)
         for text in here
     ]
+    here = [re.sub(r"^(module\.codec\.run)=.*", rf"\1={stand_in_codec()}", text) for text in here]
     if here != list(overrides):
         config = jobs.load(verb, here)
     OmegaConf.set_struct(config, False)

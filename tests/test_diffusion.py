@@ -85,7 +85,7 @@ class Oracle(nn.Module):
     Of x_t = a x_0 + s e, the expected noise is s (x_t - a mean) / (a^2 deviation^2 + s^2).
     """
 
-    image_size = 8
+    shape, condition = (3, 8, 8), None
 
     def __init__(self, kind, mean=0.3, deviation=0.0, alphas_cumprod=None):
         super().__init__()
@@ -108,7 +108,7 @@ def test_pictures_are_noised_and_targets_are_those_of_the_formulas(kind):
     seen = {}
 
     class Watch(nn.Module):
-        image_size = 8
+        shape, condition = (3, 8, 8), None
 
         def forward(self, x, t, attributes=None, known=None):
             seen.update(x=x, t=t)
@@ -199,7 +199,7 @@ def test_a_seed_gives_its_picture_at_any_batch_size(sampler):
 
 def test_guidance_is_a_step_from_what_is_untold_through_what_is_told():
     class Told(nn.Module):
-        image_size, attributes = 8, 2
+        shape, condition = (3, 8, 8), "attributes"
 
         def forward(self, x, t, attributes=None, known=None):
             told = attributes.sum(1) if attributes is not None else torch.zeros(len(x))

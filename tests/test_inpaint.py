@@ -380,13 +380,10 @@ def test_a_model_that_is_not_there_is_named_with_where_it_is_had(root, tmp_path)
         DiffusionInpainter(str(tmp_path / "empty"))(*inputs(1))
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> str:
-    """A pipeline for inpainting of random weights, a few hundred thousand of them."""
-    pytest.importorskip("diffusers")
+def tiny_parts(channels: int) -> dict[str, object]:
+    """The parts of a pipeline of random weights, a few hundred thousand of them; `channels` are those of the U-Net."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint import StableDiffusionInpaintPipeline
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -402,7 +399,7 @@ def tiny(tmp_path_factory) -> str:
         vocab_size=len(signs), hidden_size=32, intermediate_size=37, num_attention_heads=4, num_hidden_layers=2,
         bos_token_id=0, eos_token_id=1, pad_token_id=1,
     )  # fmt: skip
-    pipeline = StableDiffusionInpaintPipeline(
+    return dict(
         vae=AutoencoderKL(
             block_out_channels=(32, 64), down_block_types=("DownEncoderBlock2D",) * 2,
             up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=4,
@@ -410,7 +407,7 @@ def tiny(tmp_path_factory) -> str:
         text_encoder=CLIPTextModel(text),
         tokenizer=CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=16),
         unet=UNet2DConditionModel(
-            block_out_channels=(32, 64), layers_per_block=1, sample_size=16, in_channels=9, out_channels=4,
+            block_out_channels=(32, 64), layers_per_block=1, sample_size=16, in_channels=channels, out_channels=4,
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), cross_attention_dim=32,
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=(2, 4),
         ),
@@ -419,8 +416,16 @@ def tiny(tmp_path_factory) -> str:
         feature_extractor=None,
         requires_safety_checker=False,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> str:
+    """A pipeline for inpainting of random weights."""
+    pytest.importorskip("diffusers")
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint import StableDiffusionInpaintPipeline
+
     folder = tmp_path_factory.mktemp("tiny") / "pipeline"
-    pipeline.save_pretrained(folder)
+    StableDiffusionInpaintPipeline(**tiny_parts(channels=9)).save_pretrained(folder)
     return str(folder)
 
 

@@ -118,6 +118,17 @@ def test_ctrl_c_while_a_verb_is_imported(tmp_path):
     assert (job.returncode, out, err) == (130, "", "unmask: interrupted; run the same command again to resume\n")
 
 
+def test_ctrl_c_while_training_on_sound(voices):
+    place, here = voices
+    given = ["experiment=demo_voices/lcnn", "data.sampling.seconds=1.0", "module.network.width=4", "trainer=cpu"]
+    endless = ["trainer.max_epochs=5000", "callbacks.early_stopping=null", "report=false", "name=interrupted"]
+    job = start("train", *given, *endless, *here, cwd=place)
+    waited(lambda: list(place.glob("outputs/interrupted/*/checkpoints/last.ckpt")), job)
+    job.send_signal(signal.SIGINT)
+    _, err = job.communicate(timeout=120)
+    assert (job.returncode, err) == (130, "unmask: interrupted; run the same command again to resume\n")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
 def test_an_interrupted_training_says_so_and_resumes(workplace, demo_root, number, code):
     name = f"name=interrupted{code}"

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from conftest import SCORED, TINY, unmask
-from sounds import RATE, clip, save, tone
+from sounds import RATE, clip, hostile, save, tone
 from unmask.demo.talking import render_talking
-from unmask.demo.voices import render_voices
 from unmask.inference.examination import Answer, Examination, Facts, Model, Moment, Person, Reason, Trial
 from unmask.inference.join import joined
 from unmask.inference.listen import CHANGES, Heard
@@ -119,16 +118,13 @@ def test_other_files_are_no_sound(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def voice(tmp_path_factory):
+def voice(voices):
     """A finished run on a few rendered voices, and the folder of the voices."""
-    place = tmp_path_factory.mktemp("voice")
-    render_voices(place / "voices", speakers=6, test_speakers=2, each=3, workers=1)
-    given = ["experiment=demo_voices/lcnn", f"data.root={place / 'voices'}"]
-    unmask("prepare", *given, "prepare.num_workers=0", cwd=place)
+    place, here = voices
     small = ["trainer=cpu", "trainer.max_epochs=1", "data.batch_size=6", "module.network.width=4", "name=voice"]
-    unmask("train", *given, *small, cwd=place)
+    unmask("train", "experiment=demo_voices/lcnn", *here, *small, "handling=false", cwd=place)
     (run,) = (place / "outputs/voice").iterdir()
-    return run, place / "voices"
+    return run, place / "raw"
 
 
 @pytest.mark.slow
@@ -180,3 +176,15 @@ def test_an_array_is_scored_like_its_file(voice, tmp_path):
     assert scorer.score(file).logit == pytest.approx(scorer.score(sound).logit, abs=1e-3)
     with pytest.raises(ValueError, match=r"expected a waveform \[S\] of finite float numbers"):
         scorer.score(np.zeros((3, 4), np.uint8))
+
+
+@pytest.mark.slow
+def test_hostile_recordings_are_examined_or_refused_in_words(voice, tmp_path):
+    """40 files that are damaged or lie: each has an answer or a reason, and playlists are not followed."""
+    made = hostile(tmp_path, 40, seed=7)
+    given = ("predict", str(tmp_path / "hostile"), f"run={voice[0]}", "format=jsonl")
+    lines = unmask(*given, cwd=tmp_path, expect=(*SCORED, 30)).stdout.splitlines()
+    found = {one["file"]: one for one in map(json.loads, lines)}
+    assert len(found) == 40 and not [one for one in found.values() if "failed" in str(one["reasons"])]
+    refused = {name for name, one in found.items() if one["answer"] == "cannot analyse"}
+    assert {path.name for path, is_list in made if is_list} <= refused and 15 < len(refused) < 40

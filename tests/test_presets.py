@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from conftest import compose, stand_in_run
+from conftest import compose, stand_in_codec, stand_in_run, stand_in_vae
 from datamodules import from_config
 from unmask.config import conf_dir
 from unmask.config.build import build
@@ -43,6 +43,8 @@ GENERATORS = [
     ("autoencoder", "module/encoder"),
     ("autoencoder", "module/decoder"),
     ("autoencoder", "module/reconstruction@module.loss"),
+    ("latent_diffusion", "module/text@module.denoiser.text"),
+    ("latent_diffusion", "module/codec"),
     ("faceswap", "module/swapper@module.network"),
     ("faceswap", "module/discriminator"),
 ]
@@ -52,14 +54,18 @@ MEASURED = re.compile(r"\b[01]\.\d{2,3}\b|\d\.\d (%|dB)")
 FIGURE = re.compile(rf"{MEASURED.pattern}|no published figure|no figures|not run")
 OFFLINE = ["paths.out=out", "frames=4", "data.root=somewhere"]
 WANTED = {name: ["data.run=somewhere"] for name in ("generated", "swapped")}  # what an option has no default for
-RUNS = {"trained": ["module.network.run"], "distillation": ["module.loss.run"]}  # keys that name a finished run
+RUNS = {
+    "latent_diffusion": ["module.codec.run"],
+    "trained": ["module.network.run"],
+    "distillation": ["module.loss.run"],
+}  # keys that name a finished run
 
 
 def needed(experiment: str) -> list[str]:
     """What a preset has no default for."""
     text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
     keys = dict.fromkeys(re.findall(r"module\.[a-z.]*run(?==)", text))
-    return [f"{key}={stand_in_run()}" for key in keys]
+    return [f"{key}={stand_in_codec() if key == 'module.codec.run' else stand_in_run()}" for key in keys]
 
 
 def test_the_walk_finds_presets():
@@ -97,7 +103,8 @@ def test_a_preset_builds_without_a_download(experiment):
 @pytest.mark.slow
 @pytest.mark.parametrize("group,option", OPTIONS)
 def test_every_option_composes_and_is_valid(group, option):
-    runs = [f"{key}={stand_in_run()}" for key in RUNS.get(option, [])]
+    codec = option == "latent_diffusion"
+    runs = [f"{key}={stand_in_codec() if codec else stand_in_run()}" for key in RUNS.get(option, [])]
     validate(compose("train", [f"{group}={option}", *OFFLINE, *WANTED.get(option, []), *runs]))
 
 
@@ -106,8 +113,10 @@ def test_every_option_composes_and_is_valid(group, option):
 def test_every_option_of_a_generator_composes_and_is_valid(module, group):
     options = sorted((CONF / group.partition("@")[0]).glob("*.yaml"))
     assert options
+    codec = [f"module.codec.run={stand_in_codec()}"] if module == "latent_diffusion" else []
     for option in options:
-        validate(compose("train", [f"module={module}", f"{group}={option.stem}", *OFFLINE]))
+        own = [f"module.codec.weights={stand_in_vae()}"] if option.match("codec/folder.yaml") else codec
+        validate(compose("train", [f"module={module}", f"{group}={option.stem}", *OFFLINE, *own]))
 
 
 @pytest.mark.parametrize("verb", ["prepare", "evaluate", "report", "predict", "sample", "swap", "inpaint", "demo"])

@@ -177,6 +177,10 @@ CASES = {
     "detector": Case("workplace", (
         "experiment=demo_celebdf/meso4", *TINY, "image_size=32", "module.network.dropout=0.0", "data.batch_size=12",
     )),
+    "sound": Case("voices", (
+        "experiment=demo_voices/lcnn", "data.sampling.seconds=1.0", "module.network.width=4",
+        "module.network.dropout=0.0", "augment@data.augment=sound",
+    )),
     "segmenter": Case("paintings", (
         "experiment=demo_deepfakeart/segmenter", "data.root=data", "data.recipe.crop_size=64",
         "data.split.val_fraction=0.3", "augment@data.augment=light", "image_size=32", "module.network.width=4",

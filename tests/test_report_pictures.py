@@ -1,4 +1,4 @@
-"""Where every item is one picture, a report speaks of images and shows one level; of videos, all stays as it was."""
+"""If every item is one picture or one recording, a report says so and shows one level; videos have two levels."""
 
 import io
 import re
@@ -96,6 +96,26 @@ def test_the_page_speaks_of_images(tmp_path):
     scored = runs[0].predictions.dropna(subset=["logit"])
     wrong = ((scored["logit"] > np.log(0.45 / 0.55)) != (scored["label"] == 1)).sum()
     assert f"{wrong} of 39 scored images are misclassified at the threshold 0.45" in text
+
+
+def as_recordings(table: pd.DataFrame) -> pd.DataFrame:
+    """The same scores, as if each were a window of a recording."""
+    table = as_videos(table)
+    table.attrs["protocol"] = {"Unit": "recording"}
+    return table
+
+
+def test_the_page_speaks_of_recordings(tmp_path):
+    audit = {"auroc": 0.7, "low": 0.6, "high": 0.8, "num_real": 20, "num_fake": 20, "passed": False, "features": []}
+    tables_of = [as_recordings(predictions(seed)) for seed in (0, 1)]
+    runs = [report(table, name, audit=audit | {"note": ""}) for table, name in zip(tables_of, "ab", strict=True)]
+    text = words_of(page.write(tmp_path / "r.html", runs, "Voices", strips, demo=True))
+    text = text.replace("each picture once", "")  # from the protocol of `report`
+    assert not re.search(r"video|frame|face\b|clip\b|clips\b|image|picture|seeing", text, flags=re.I)
+    assert "Example recordings" in text and "real recording with the median score" in text
+    assert "without hearing the sound" in text
+    assert "Test recordings 20 real, 20 fake; 39 scored" in text and "Recording AUC" in text
+    assert "| svm | recording | " in tables.markdown([report(as_recordings(predictions()))])
 
 
 def test_videos_stay_videos_beside_pictures(tmp_path):

@@ -32,6 +32,10 @@ ARGUMENTS = (
     "data.batch_size=8",
     "data.sampling.frames_per_video=3",
 )
+SOUND = (
+    "experiment=demo_voices/lcnn", "trainer=cpu", "data.sampling.seconds=1.0", "data.batch_size=4",
+    "module.network.width=4", "augment@data.augment=sound", "report=false", "latency=false", "handling=false",
+)  # fmt: skip
 CLIPS = ("experiment=demo_celebdf/cnn_lstm", "frames=3", "module.network.dropout=0.5", "data.sampling.balance=pairs")
 
 
@@ -103,9 +107,15 @@ def test_a_killed_training_goes_on_bit_for_bit(workplace, demo_root, monkeypatch
     pd.testing.assert_frame_equal(curves(whole), curves(cut))
 
 
-def test_a_killed_process_goes_on(workplace, demo_root, arguments_of_meso4, monkeypatch):
+@pytest.mark.parametrize("kind", ["pictures", "sound"])
+def test_a_killed_process_goes_on(kind, request, monkeypatch):
     """The real signal to the real command."""
-    given = [*arguments_of_meso4, "trainer.max_epochs=40", "callbacks.early_stopping.patience=40", "name=killed"]
+    if kind == "sound":
+        workplace, here = request.getfixturevalue("voices")
+        given = [*SOUND, *here]
+    else:
+        workplace, given = request.getfixturevalue("workplace"), request.getfixturevalue("arguments_of_meso4")
+    given = [*given, "trainer.max_epochs=40", "callbacks.early_stopping.patience=40", "name=killed"]
     command = [sys.executable, "-m", "unmask.commands.train", *given]
     job = subprocess.Popen(command, cwd=workplace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120

@@ -2,14 +2,13 @@
 
 import io
 import wave
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from scipy import signal
 
-from sounds import RATE, clip, save, tone
+from sounds import FORMATS, RATE, RATES, clip, hostile, save, tone
 from unmask.media import pcm, waveform
 from unmask.media.encode_sound import write_flac
 from unmask.media.kinds import MediaError
@@ -73,17 +72,6 @@ def test_16_bits_survive_the_way_to_float_and_back():
 
 
 # -- decoding
-
-
-FORMATS = {
-    "a.wav": ("pcm_s16le", "wav", 75), "b.wav": ("pcm_f32le", "wav", 140), "c.flac": ("flac", "flac", 75),
-    "d.mp3": ("libmp3lame", "mp3", 20), "e.m4a": ("aac", "mp4", 20), "f.ogg": ("flac", "ogg", 75),
-    "g.opus": ("libopus", "ogg", 15), "h.mkv": ("flac", "matroska", 75), "i.aiff": ("pcm_s16be", "aiff", 75),
-    "j.aac": ("aac", "adts", None), "k.wma": ("wmav2", "asf", None),
-}  # fmt: skip
-
-
-RATES = {"libopus": 48_000, "libmp3lame": 48_000, "wmav2": 44_100}  # where not 16 kHz
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -251,46 +239,13 @@ def test_a_recipe_checks_its_durations():
 # -- hostile files
 
 
-def sounds_of(rng: np.random.Generator, folder: Path) -> list[bytes]:
-    """One good file of each format."""
-    sound = rng.normal(0, 0.1, RATE // 2)
-    made = []
-    for number, (name, (codec, form, _)) in enumerate(FORMATS.items()):
-        rate = RATES.get(codec, RATE)
-        made.append(save(folder / f"{number}{Path(name).suffix}", sound, rate, codec, form).read_bytes())
-    return made
-
-
-def harmed(rng: np.random.Generator, good: list[bytes], number: int, outside: Path) -> bytes:
-    """A file that is damaged or lies."""
-    one = good[number % len(good)]
-    kind = number % 6
-    if kind == 0:
-        return one[: int(rng.integers(1, len(one)))]
-    if kind in (1, 2):
-        changed = bytearray(one)
-        for at in rng.integers(0, len(one) if kind == 1 else min(200, len(one)), 12):
-            changed[at] = int(rng.integers(256))
-        return bytes(changed)
-    if kind == 3:
-        return f"ffconcat version 1.0\nfile '{outside}'\n".encode() + one[:40]
-    if kind == 4:
-        return f"#EXTM3U\n#EXTINF:1,\n{outside}\n".encode()
-    return one[: len(one) // 2] + good[int(rng.integers(len(good)))][int(rng.integers(40)) :]
-
-
 def test_hostile_files_are_read_or_refused_in_words(tmp_path):
-    rng = np.random.default_rng(5)
-    good = sounds_of(rng, tmp_path / "good")
-    outside = save(tmp_path / "outside.wav", tone(440, 1.0), RATE)
-    suffixes, refused = [Path(name).suffix for name in FORMATS], []
-    for number in range(40):
-        path = tmp_path / f"{number:02d}{suffixes[int(rng.integers(len(suffixes)))]}"
-        path.write_bytes(harmed(rng, good, number, outside))
+    refused = []
+    for path, is_list in hostile(tmp_path, 40, seed=5):
         try:
             crops = Recordings()(path)
             assert np.isfinite(list(v for v in crops.statistics.values() if isinstance(v, float))).all()
-            assert number % 6 not in (3, 4), "a playlist must not be followed"
+            assert not is_list, "a playlist must not be followed"
         except MediaError as error:
             refused.append(str(error))
             assert "\n" not in str(error) and str(error).isprintable() and "Error" not in str(error), error

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from conftest import unmask
-from unmask.demo.voices import render_voices
 from unmask.evaluation.loading import data_of
 from unmask.evaluation.suite import Detection, Suite, run_suite
 from unmask.media.pcm import to_float32, to_int16
@@ -23,13 +22,10 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Run:
-    """A finished run on eight speakers with two real recordings and two forgeries each."""
-    place = tmp_path_factory.mktemp("voices")
-    render_voices(place / "raw", speakers=8, test_speakers=3, each=2, workers=1)
-    here = ("data=demo_voices", f"data.root={place / 'raw'}")
-    unmask("prepare", *here, "prepare.num_workers=0", cwd=place)
-    unmask("train", *SMALL, f"data.root={place / 'raw'}", "report=true", "handling.most=8", cwd=place)
+def run(voices) -> Run:
+    """A finished run."""
+    place, here = voices
+    unmask("train", *SMALL, *here, "report=true", "handling.most=8", cwd=place)
     (metrics,) = place.glob("outputs/demo_voices/lcnn/*/metrics.json")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)

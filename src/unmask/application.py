@@ -40,12 +40,16 @@ def register_resolvers() -> None:
     """Register the config resolvers.
 
     `${run_id:}` is the ID of the run, `${count:LIST}` the length of a list, and `${mode_of:METRIC}` is `min` if smaller
-    values of a detector's metric are better, else `max`. `${network_of:RUN}` is the config of a run's network.
+    values of a detector's metric are better, else `max`. `${network_of:RUN}` is the config of a run's network, and
+    `${part_of:RUN,PART}` that of a part of an autoencoder. `${settings_of:FOLDER}` are the settings of a published
+    autoencoder.
     `${first_process:A,B}` is A in the first process of a training and B in its other processes.
     """
     OmegaConf.register_new_resolver("mode_of", _mode_of, replace=True)
     OmegaConf.register_new_resolver("count", len, replace=True)
     OmegaConf.register_new_resolver("network_of", _network_of, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("part_of", _part_of, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("settings_of", _settings_of, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("first_process", lambda a, b: a if is_first() else b, replace=True)
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: _run_id(_root_), replace=True, use_cache=False)
 
@@ -60,6 +64,18 @@ def _network_of(run: str) -> Settings:
     from unmask.runs.encoder import network_of  # imported here, because most verbs do not need PyTorch
 
     return network_of(run)
+
+
+def _part_of(run: str, part: str) -> Settings:
+    from unmask.runs.codec import part_of  # imported here, because most verbs do not need PyTorch
+
+    return part_of(run, part)
+
+
+def _settings_of(folder: str) -> Settings:
+    from unmask.networks.kl import settings_of  # imported here, because most verbs do not need PyTorch
+
+    return settings_of(Path(folder))
 
 
 def _run_id(root: DictConfig) -> str:

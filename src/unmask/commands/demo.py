@@ -70,7 +70,10 @@ def detector(name: str, arguments: list[str], folder: Path) -> Chain:
 
 
 def generation(cfg: DictConfig, root: Path, out: Path) -> list[Chain]:
-    """Return chains of commands for a generator and a detector of its samples, a face swapper, and voices."""
+    """Return chains of commands for voices, a generator and a detector of its samples, and a face swapper.
+
+    The longest one is first, so that no core is idle at the end.
+    """
     given = of_generation(cfg, root, out)
 
     def sample() -> list[str]:
@@ -85,9 +88,9 @@ def generation(cfg: DictConfig, root: Path, out: Path) -> list[Chain]:
     before = {name: [training(verb, given[name]) for verb in ("prepare", "train")] for name in names}
     portraits = [*before["generator"], sample, training("train", given["detector"])]
     return [
+        steps_of("voices", before["voice"], out),
         steps_of("portraits", portraits, out),
         steps_of("face swap", [*before["swapper"], swap], out),
-        steps_of("voices", before["voice"], out),
     ]
 
 

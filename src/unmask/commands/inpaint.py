@@ -29,6 +29,7 @@ from unmask.data.source import Source
 from unmask.generation.folder import GENERATED
 from unmask.generation.inpainters import Inpainter
 from unmask.generation.inpainting import InpaintSettings, inpaint
+from unmask.generation.pipelines import TextPipeline
 
 READ = (
     "data", "data.", "data/", "paths.", "generator", "generator.", "masks", "size", "paste", "limit", "seed",
@@ -46,7 +47,12 @@ def start(cfg: DictConfig) -> None:
         settings["batch_size"],
     )  # fmt: skip
     data: Source = build(settings["data"]["source"])
-    inpainter: Inpainter = build(settings["generator"])
+    inpainter: Inpainter | TextPipeline = build(settings["generator"])
+    if isinstance(inpainter, TextPipeline):
+        raise ValueError(
+            "generator=sd: expected sd2_inpaint or classical, because sd makes pictures from text: "
+            "unmask sample generator=sd prompt=TEXT"
+        )
     about = {key: value for key, value in settings["generator"].items() if key not in NO_PIXELS}
     out = Path(settings["out"] or GENERATED / f"{data.name}_{inpainter.method}")
     inpaint(data, inpainter, how, out, about, settings["rerun"], settings["check"])

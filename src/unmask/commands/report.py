@@ -67,7 +67,7 @@ def main(cfg: DictConfig) -> None:
         refuse_unread(("table", "table.", "run", "out", "overrides", "resamples"), "has no effect on a table")
         tables.make(cfg, chosen_launcher())
         return
-    if cfg.run is None or str(cfg.run).lower() == "true":
+    if not cfg.run or str(cfg.run).lower() == "true":
         raise ValueError("nothing to report: pass run=DIR, run=[DIR_A,DIR_B] or table=NAME (unmask list tables)")
     if cfg.scores is not None:
         refuse_unread(("run", "scores"), "has no effect when scores are written, because no page is made")

@@ -169,6 +169,9 @@ class DataModule(LightningDataModule):
                 raise ManifestError(self._one_class(split, rows))
 
     def _check_attributes(self, items: pd.DataFrame) -> None:
+        if self.loader.captions is not None:
+            if lacking := [name for name in self.loader.captions.columns() if name not in items.columns]:
+                raise ManifestError(f"data.loader.captions: {self.name} has no {', '.join(lacking)}")
         known = [name.removeprefix(ATTRIBUTE) for name in items.columns if name.startswith(ATTRIBUTE)]
         unknown = [name for name in self.loader.attributes if name not in known]
         if unknown:
@@ -207,6 +210,8 @@ class DataModule(LightningDataModule):
                 self._store, items, self.recipe, seed, augment, loader.masks, tuple(loader.attributes)
             )
             made.augment_sound = self.augment.on_sound if training else None
+            if loader.captions is not None:
+                made.use_captions(loader.captions, items)
             return made
         locate = self.recipe.landmarks_in_crop
         return BlendedDataset(self._store, items, self.sampling, self.blend, locate, seed, augment, loader.masks)

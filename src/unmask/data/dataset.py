@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from unmask.data import sampling
+from unmask.data.captions import Captions, as_bytes
 from unmask.data.manifest import ATTRIBUTE, SAMPLES, ManifestError
 from unmask.data.stores import Store
 from unmask.media.pcm import RATE, to_float32
@@ -194,6 +195,7 @@ class CropDataset:
         self.store, self.how, self.seed, self.augment, self.masks = store, how, seed, augment, masks
         self.features: Features | JoinedFeatures | None = None
         self.augment_sound: Callable[[Tensor, list[int]], Tensor] | None = None  # like `augment`, of the sound of clips
+        self._captions: tuple[Captions, pd.DataFrame] | None = None
         stored = self._stored(store)
         self._row = np.flatnonzero(stored["item"].isin(items["item"]))
         crops = stored.iloc[self._row]
@@ -239,6 +241,10 @@ class CropDataset:
                 "method": items.loc[names, "method"].to_numpy(),
             }
         )
+
+    def use_captions(self, captions: Captions, items: pd.DataFrame) -> None:
+        """Let batches contain `caption` uint8 [B, N], see `data.captions`; `items` are rows of the manifest."""
+        self._captions = captions, items.set_index("item").loc[self.table["item"], captions.columns()]
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -316,6 +322,8 @@ class CropDataset:
             batch["sound"] = self._augmented(self._sound(rows, self.how.seconds, index.tolist()), wanted)
         if self._attributes is not None:
             batch["attributes"] = torch.from_numpy(self._attributes[index.numpy()])
+        if self._captions is not None:
+            batch["caption"] = self._caption(wanted)
         if (mask := self._mask(flat)) is not None:
             batch["mask"] = mask
         return batch
@@ -348,6 +356,22 @@ class CropDataset:
         for at, piece in enumerate(pieces):
             x[at, first[at] - start[at] :][: len(piece)] = to_float32(piece)
         return torch.from_numpy(x)
+
+    def _caption(self, wanted: list[tuple[int, int]]) -> "Tensor":
+        """Return captions as bytes [B, N]; in training, their wording differs in each epoch."""
+        import torch
+
+        assert self._captions is not None
+        captions, table = self._captions
+        rows = table.iloc[[index for _, index in wanted]].to_dict("records")
+        drawn = [
+            None if self.seed is None else np.random.default_rng([self.seed, epoch, index, 1])
+            for epoch, index in wanted
+        ]
+        texts = [
+            captions({str(key): value for key, value in row.items()}, rng) for row, rng in zip(rows, drawn, strict=True)
+        ]
+        return torch.from_numpy(as_bytes(texts))
 
     def _mask(self, flat: sampling.Indices) -> "Tensor | None":
         """Return the masks of these crops, uint8 [B, 1, S, S]; None if batches contain no masks."""

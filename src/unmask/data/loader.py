@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from unmask.data.captions import Captions
+
 
 @dataclass(frozen=True)
 class Loader:
@@ -15,6 +17,7 @@ class Loader:
         seed: seed of the training order and of all random draws.
         masks: whether batches contain manipulation masks; requires crops prepared with `recipe.masks`.
         attributes: names of the attributes that batches contain, such as `Male` and `Smiling`.
+        captions: makes captions of the pictures, which batches contain; None for no captions.
     """
 
     image_size: int = 256
@@ -23,3 +26,4 @@ class Loader:
     seed: int = 0
     masks: bool = False
     attributes: Sequence[str] = ()
+    captions: Captions | None = None

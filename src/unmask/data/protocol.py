@@ -10,6 +10,7 @@ from unmask.data.dataset import Sampling
 from unmask.data.prepared import Prepared
 from unmask.data.recipe import Recipe
 from unmask.data.split import Split
+from unmask.metrics.aggregate import RECORDING, UNIT
 
 
 class Description(NamedTuple):
@@ -50,11 +51,13 @@ def describe(about: Description, split: str) -> dict[str, str]:
     pictures = still and how.STORED and how.frames is None
     plural, singular = ("pictures", "picture") if pictures else how.NOUNS
     training = {"Training": "only real items, self-blended (arXiv 2204.08376)"} if about.blended else {}
+    unit = {} if how.STORED else {UNIT: RECORDING}
     computed = {"Features": about.features} if about.features else {}
     alike = {"Duplicates": told} if (told := duplicates.words(about.duplicates)) else {}
     return (
         _tasks(about)
         | training
+        | unit
         | {
             "Data": f"{about.name}, {split} split: {_held(items, plural, about.blended and split != 'test')}",
             "Split": _splits(about),

@@ -57,4 +57,4 @@ def measured_latency(module: Module, data: DataModule) -> Settings:
     except RuntimeError:  # for example, the GPU is out of memory
         return {}
     each = {name: one._asdict() for name, one in found.items()}
-    return {"latency": {"frames": data.sampling.frames, **each}}
+    return {"latency": {"frames": data.sampling.frames, "seconds": data.sampling.seconds, **each}}

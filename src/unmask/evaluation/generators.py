@@ -166,13 +166,14 @@ def _loading(data: DataModule, split: str, device: torch.device) -> Callable[[Se
 def _sampling(task: _Task) -> Callable[[Sequence[int]], Tensor]:
     """Return a function that makes the samples with the given numbers, seeded as in `unmask sample`.
 
-    If the generator is conditional, the samples get the attributes of real images.
+    If the generator is conditional, the samples get the attributes or captions of real images.
     """
 
     def sample(numbers: Sequence[int]) -> Tensor:
         condition, samples = None, task.data.samples[task.split]
         if task.module.conditional:
-            condition = samples.__getitems__([(0, number % len(samples)) for number in numbers])["attributes"]
+            rows = samples.__getitems__([(0, number % len(samples)) for number in numbers])
+            condition = rows[task.module.conditioned_on]
         seeds = [seed_of(task.settings["seed"], number) for number in numbers]
         made: Tensor = task.module.sample(len(numbers), seeds, condition)
         return made

@@ -27,7 +27,7 @@ class ExportedGenerator:
         RunError: the inputs or the output of the file are not those of a generator.
     """
 
-    kind, one_pass = GENERATOR, True
+    kind, one_pass, conditioned_on = GENERATOR, True, "attributes"
 
     def __init__(self, file: "GeneratorFile") -> None:
         self.file = file
@@ -56,6 +56,14 @@ class ExportedGenerator:
     def walk(self, seeds: Sequence[int], steps: int, size: int, condition: Tensor | None = None) -> Iterator[Tensor]:
         """Yield batches of a film that interpolates the noise of samples; see `latents.film`."""
         return film(self.make, self.noise(len(seeds), seeds), steps, size, condition)
+
+    def states(self, seeds: Sequence[int], columns: int, condition: Tensor | None = None) -> Tensor:
+        """Raise an error: an exported generator makes a picture in one pass, without intermediate states.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"states={columns}: expected 0, because only diffusion models have intermediate states")
 
     def truncate(self, truncation: float) -> None:
         """Raise an error unless `truncation` is 1: the file contains the pictures as trained.

@@ -10,14 +10,16 @@ from rich.progress import track
 from torch import Tensor
 
 from unmask.console import console
+from unmask.data.captions import as_bytes
 from unmask.generation.folder import batches, is_whole
 from unmask.generation.trained import Generator, Trained
 from unmask.generation.unmarked_samples import UnmarkedSamples
 from unmask.media.encode import VideoWriter
 from unmask.modules.latents import seed_of
 from unmask.provenance import Marking
-from unmask.training.samples import pixels
+from unmask.training.samples import pixels, rows
 
+ROWS = 8  # maximum number of images in a strip of intermediate states
 FPS = 24  # frames per second of a latent walk, which takes 1 s from one image to the next
 
 
@@ -33,6 +35,8 @@ class SampleSettings:
         batch_size: number of images per batch; does not affect the pixels.
         truncation: 1 for samples as in training; smaller values, from 0, make the images of a style-based generator
             more similar to the average image.
+        states: number of intermediate states, at least 2, of each image in a strip; 0 for no strip.
+        prompt: text that describes the images, for a generator that was trained with captions; None for no text.
 
     Raises:
         ValueError: a number is out of range.
@@ -44,24 +48,36 @@ class SampleSettings:
     walk: int = 0
     batch_size: int = 8
     truncation: float = 1.0
+    prompt: str | None = None
+    states: int = 0
 
     def __post_init__(self) -> None:
         for key, value in (("count", self.count), ("batch_size", self.batch_size)):
             if value < 1:
                 raise ValueError(f"{key}={value}: expected at least 1")
+        if self.states < 0 or self.states == 1:
+            raise ValueError(f"states={self.states}: expected 0 (no strip) or at least 2")
         if self.walk < 0 or self.walk == 1:
             raise ValueError(f"walk={self.walk}: expected 0 (no video) or at least 2 pictures to interpolate between")
 
 
-def condition_of(generator: Trained[Generator], attributes: Iterable[str]) -> tuple[float, ...] | None:
-    """Return a value for each of the generator's attributes: 1 if it is in `attributes`, else 0.
+def condition_of(generator: Trained[Generator], wanted: SampleSettings) -> Tensor | None:
+    """Return the condition [1, ...] of all images: a value for each attribute, or the bytes of the prompt.
 
     For an unconditional generator, return None.
 
     Raises:
-        ValueError: the generator was not trained with one of the attributes.
+        ValueError: the generator was not trained with one of the attributes, or with captions.
     """
-    run, given = generator.run, set(attributes)
+    run, given = generator.run, set(wanted.attributes)
+    if generator.module.conditional and generator.module.conditioned_on == "caption":
+        if given:
+            raise ValueError(
+                f"attributes: expected none, because {run.name} was trained with captions; use prompt=TEXT"
+            )
+        return torch.from_numpy(as_bytes([wanted.prompt or ""]))
+    if wanted.prompt is not None:
+        raise ValueError(f"prompt={wanted.prompt}: expected null, because {run.name} was trained without captions")
     names = list(run.config["data"]["loader"].get("attributes") or [])
     if not generator.module.conditional:
         if given:
@@ -69,7 +85,7 @@ def condition_of(generator: Trained[Generator], attributes: Iterable[str]) -> tu
         return None
     if wrong := sorted(given - set(names)):
         raise ValueError(f"attributes: unknown {', '.join(wrong)}; {run.name} was trained with {', '.join(names)}")
-    return tuple(float(name in given) for name in names)
+    return torch.tensor([[float(name in given) for name in names]])
 
 
 @dataclass(frozen=True)
@@ -78,7 +94,7 @@ class Sampler:
 
     generator: Trained[Generator]
     wanted: SampleSettings
-    condition: tuple[float, ...] | None  # one value per attribute, for all images
+    condition: Tensor | None  # [1, ...], for all images, see `condition_of`
     out: Path
     marking: Marking
 
@@ -104,6 +120,12 @@ class Sampler:
                     film.add(self.marking.frame(frame))
         self.marking.finish(path)
 
+    def strip(self, device: str, path: Path) -> None:
+        """Write a picture with one row per image (at most `ROWS`) that shows its intermediate states."""
+        numbers = range(min(self.wanted.count, ROWS))
+        made = self._module(device).states(self._seeds(numbers), self.wanted.states, self._condition(len(numbers)))
+        Marking(watermark=False, label="").write(path, rows(made))
+
     def _module(self, device: str) -> Generator:
         module = self.generator.module.to(device)
         module.truncate(self.wanted.truncation)
@@ -113,7 +135,7 @@ class Sampler:
         return [seed_of(self.wanted.seed, number) for number in numbers]
 
     def _condition(self, count: int) -> Tensor | None:
-        return None if self.condition is None else torch.tensor([self.condition]).expand(count, -1)
+        return None if self.condition is None else self.condition.expand(count, -1)
 
 
 def picture_path(out: Path, number: int) -> Path:

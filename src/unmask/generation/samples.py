@@ -47,7 +47,7 @@ def sample(
     """
     generator, count = load_generator(run), wanted.count
     generator.module.truncate(wanted.truncation)  # raises if the generator cannot be truncated
-    sampler = Sampler(generator, wanted, condition_of(generator, wanted.attributes), out, marking)
+    sampler = Sampler(generator, wanted, condition_of(generator, wanted), out, marking)
     if check:
         say(f"{count - len(_missing(UnmarkedSamples(run, out), count))} of {count} pictures of {run.name} are in {out}")
         return
@@ -60,12 +60,14 @@ def sample(
     over_devices(devices, sampler, todo, "sampling")
     _write_tables(out, count, kept, marking)
     kept.finish(count)
-    _walk(sampler, devices[0])
+    _extras(sampler, devices[0])
     _tell(out, count, marking)
 
 
 def _claim(out: Path, run: Run, wanted: SampleSettings, marking: Marking, rerun: bool) -> None:
     settings: Settings = {"seed": wanted.seed, "attributes": sorted(wanted.attributes)}
+    if wanted.prompt is not None:
+        settings["prompt"] = wanted.prompt
     if wanted.truncation != 1:
         settings["truncation"] = wanted.truncation
     claim_for_run(out, run, settings, marking, "pictures", rerun)
@@ -79,8 +81,10 @@ def _missing(kept: UnmarkedSamples, count: int) -> list[int]:
     return [at for at in range(count) if not (is_whole(picture_path(kept.out, at)) and kept.has_sample(at))]
 
 
-def _walk(sampler: Sampler, device: str) -> None:
-    """Write the film of a latent walk if it is requested and does not exist yet."""
+def _extras(sampler: Sampler, device: str) -> None:
+    """Write a strip of intermediate states and the film of a latent walk, if requested; an existing film is kept."""
+    if sampler.wanted.states:
+        sampler.strip(device, sampler.out / "strip.png")
     stops = sampler.wanted.walk
     film = sampler.out / f"walk-{stops}.mp4"
     if stops and not film.is_file():

@@ -35,7 +35,11 @@ class Generator(Module, Protocol):
 
     @property
     def conditional(self) -> bool:
-        """Whether generation is conditioned on attributes."""
+        """Whether generation is conditioned on attributes or captions."""
+
+    @property
+    def conditioned_on(self) -> str:
+        """The entry of a batch that a conditional generator is conditioned on: `attributes` or `caption`."""
 
     def sample(self, n: int, seeds: Sequence[int], condition: Tensor | None = None) -> Tensor:
         """Generate images [n, 3, S, S] in [0, 1] from seeds and, if conditional, attributes [n, A]."""
@@ -45,6 +49,9 @@ class Generator(Module, Protocol):
 
         The film ends where it began. `condition` contains the attributes [1, A] of all images.
         """
+
+    def states(self, seeds: Sequence[int], columns: int, condition: Tensor | None = None) -> Tensor:
+        """Return intermediate states [n, columns, 3, S, S] of the samples of these seeds."""
 
     def truncate(self, truncation: float) -> None:
         """Make all later samples more similar to the average image; see `training.module.Module.truncate`."""

@@ -67,7 +67,7 @@ def _of(argument: str, suffixes: Collection[str]) -> list[Wanted]:
     else:
         raise ValueError(f"{printable(argument)}: no such file")
     if not wanted:
-        raise ValueError(f"{printable(argument)}: no pictures or videos found")
+        raise ValueError(f"{printable(argument)}: found no files that this run can examine")
     return wanted
 
 

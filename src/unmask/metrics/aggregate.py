@@ -17,6 +17,7 @@ from unmask.metrics import ranking
 
 Array = NDArray[np.float64]
 FACTS = ["item", "label", "method", "dataset", "split"]
+UNIT, RECORDING = "Unit", "recording"  # entry of the protocol of a table of recordings
 SHOWN = 5  # maximum number of rows that an error message shows
 TOP = 5  # number of rows that `top_k` keeps
 SURE_FAKE, SURE_REAL = math.log(0.8 / 0.2), math.log(0.2 / 0.8)  # logits of the probabilities 0.8 and 0.2
@@ -233,8 +234,13 @@ def _sums(terms: list[float], bounds: list[int]) -> Array:
     return np.array([math.fsum(terms[a:b]) for a, b in itertools.pairwise(bounds)])
 
 
-def unit(predictions: pd.DataFrame) -> Literal["image", "video"]:
-    """Return `image` if each scored item has a single row with frame 0, else `video`."""
+def unit(predictions: pd.DataFrame) -> Literal["image", "video", "recording"]:
+    """Return what the items are: `recording` if the protocol says so, `image` if each scored item is one, else `video`.
+
+    An image has a single row with frame 0.
+    """
+    if predictions.attrs.get("protocol", {}).get(UNIT) == RECORDING:
+        return "recording"
     scored = predictions[predictions["logit"].notna()]
     first = (scored["frame"] == 0) & ~(scored["time"] > 0)  # an image's time is 0 or unknown
     return "image" if len(scored) and first.all() and scored["item"].is_unique else "video"

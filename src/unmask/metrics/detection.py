@@ -92,9 +92,9 @@ def levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def reported(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the scored rows at the reported levels: `frame` and `video`, or only `image` for a table of images."""
-    tables = levels(predictions)
-    return {"image": tables["video"]} if unit(predictions) == "image" else tables
+    """Return the scored rows at the reported levels: `frame` and `video`, or only `image` or only `recording`."""
+    tables, items = levels(predictions), unit(predictions)
+    return tables if items == "video" else {items: tables["video"]}
 
 
 def coverage(predictions: pd.DataFrame) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from unmask.modules.latents import GOLDEN, film
 from unmask.modules.latents import noise as noise_of
 from unmask.modules.sample_metrics import check, evaluate_samples
+from unmask.networks.kl import Codec
 from unmask.training.evaluation import Results, planned_steps
 from unmask.training.module import Batch, Module
 
@@ -26,8 +27,9 @@ class Diffusion(Module):
     """Train a denoiser (DDPM, arXiv 2006.11239) and generate images with a solver (arXiv 2010.02502, 2211.01095).
 
     Args:
-        denoiser: (noisy images [B, 3, S, S], time [B], attributes or None, whether they are known [B] or None) ->
-            prediction.
+        denoiser: (noisy images [B, 3, S, S], time [B], condition or None, whether it is known [B] or None) ->
+            prediction. Its `condition` names the entry of a batch, `attributes` or `caption`, or is None, and its
+            `shape` is that of one image.
         schedule: the noise schedule, a DDPMScheduler of diffusers. Its `prediction_type` says what the denoiser
             predicts: `epsilon` (the noise) or `v_prediction` (the velocity, arXiv 2202.00512).
         sampler: (parameters of the schedule) -> the diffusers scheduler that generates images.
@@ -47,6 +49,8 @@ class Diffusion(Module):
             decay starts lower and rises to this value, so that the initial weights fade out even in short runs.
         num_samples: maximum number of samples to evaluate, in total over all processes; 0 for no samples.
         evaluate_every: number of epochs between evaluations of samples during training.
+        codec: a `networks.kl.Codec`: images -> latents and back. The denoiser then denoises latents (latent diffusion,
+            arXiv 2112.10752). The codec is not trained. Null for a denoiser of pixels.
         monitor: the metric that selects the best checkpoint: `val/loss`, or a metric of samples such as
             `val/frechet_random`.
         mode: `min` if smaller values of `monitor` are better, else `max`.
@@ -56,6 +60,7 @@ class Diffusion(Module):
     one_pass = False  #: whether the network runs once per image
     alphas_cumprod: Tensor  #: the share of the clean image in a noisy image's variance, at each time [T]
     weight: Tensor  #: loss weight of each time [T]
+    scale: Tensor  #: factor of the latents of a codec, after which their standard deviation is 1
 
     def __init__(
         self,
@@ -76,32 +81,42 @@ class Diffusion(Module):
         evaluate_every: int = 1,
         monitor: str = "val/loss",
         mode: str = "min",
+        codec: nn.Module | None = None,
     ) -> None:
         super().__init__()
         kind, times = schedule.config.prediction_type, len(schedule.betas)
         _check_sampling(kind, times, steps)
         _check_training(condition_dropout, ema)
         _check_evaluation(num_samples, evaluate_every, monitor)
-        self.denoiser, self.schedule, self.evaluator = denoiser, schedule, evaluator
-        self.optimizer, self.scheduler = optimizer, scheduler
+        self.denoiser, self.schedule, self.evaluator, self.codec = denoiser, schedule, evaluator, codec
+        self.optimizer, self.scheduler, self.perceptual_weight = optimizer, scheduler, perceptual_weight
         self.steps, self.guidance, self.condition_dropout = steps, guidance, condition_dropout
         self.perceptual = perceptual and perceptual.requires_grad_(False)
-        self.perceptual_weight = perceptual_weight
         self.num_samples, self.evaluate_every, self.monitor, self.mode = num_samples, evaluate_every, monitor, mode
-        self.solver: Any = sampler(
-            num_train_timesteps=times, trained_betas=schedule.betas.tolist(), prediction_type=kind
-        )
+        betas = schedule.betas.tolist()
+        self.solver: Any = sampler(num_train_timesteps=times, trained_betas=betas, prediction_type=kind)
         self.register_buffer("alphas_cumprod", schedule.alphas_cumprod.clone(), persistent=False)
         self.register_buffer("weight", loss_weights(self.alphas_cumprod, kind, snr), persistent=False)
         self.average = AveragedModel(denoiser, multi_avg_fn=partial(ema_update, decay=ema)) if ema else None
         if self.average is not None:
             self.average.requires_grad_(False)  # otherwise DDP would wait for its gradients
+        self.register_buffer("scale", torch.ones(()), persistent=codec is not None)
         self._index, self._kept, self._seen, self._conditions = (list[Tensor]() for _ in range(4))
 
     @property
     def conditional(self) -> bool:  # type: ignore[override]
-        """Whether generation is conditioned on attributes."""
-        return bool(getattr(self.denoiser, "attributes", 0))
+        """Whether generation is conditioned on attributes or captions."""
+        return self.denoiser.condition is not None
+
+    @property
+    def conditioned_on(self) -> str:  # type: ignore[override]
+        """The entry of a batch that generation is conditioned on."""
+        return str(self.denoiser.condition or "attributes")
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """Names of the codec's tensors."""
+        return frozenset(name for name in self.state_dict() if name.startswith("codec."))
 
     @property
     def network(self) -> Any:
@@ -115,7 +130,7 @@ class Diffusion(Module):
         Args:
             n: number of images.
             seeds: one seed per image.
-            condition: attributes [n, A] in [0, 1] for a conditional denoiser; None if the attributes are unknown.
+            condition: attributes [n, A] in [0, 1] or captions [n, N] for a conditional denoiser; None if unknown.
         """
         return self.make(self.noise(n, seeds), condition, seeds)
 
@@ -124,9 +139,8 @@ class Diffusion(Module):
         return self.sample(count, range(count), condition)[:, None]
 
     def noise(self, n: int, seeds: Sequence[int]) -> Tensor:
-        """Return the noise [n, 3, S, S] from which samples with these seeds are generated."""
-        side = self.network.image_size
-        return noise_of([3, side, side], n, seeds, self.device)
+        """Return the noise [n, 3, S, S], or that of latents, from which samples with these seeds are generated."""
+        return noise_of(self.network.shape, n, seeds, self.device)
 
     @torch.no_grad()
     def make(self, z: Tensor, condition: Tensor | None = None, seeds: Sequence[int] | None = None) -> Tensor:
@@ -134,9 +148,27 @@ class Diffusion(Module):
 
         Args:
             z: standard normal noise [n, 3, S, S].
-            condition: attributes [n, A] for a conditional denoiser.
+            condition: attributes [n, A] or captions [n, N] for a conditional denoiser.
             seeds: one seed per image; only stochastic solvers use them, and most solvers are deterministic.
         """
+        *_, (made, _) = self._denoised(z, condition, seeds)
+        return self._images(made)
+
+    @torch.no_grad()
+    def states(self, seeds: Sequence[int], columns: int, condition: Tensor | None = None) -> Tensor:
+        """Generate samples, and return estimates of them at several steps [n, columns, 3, S, S].
+
+        The first column is the estimate after the first step, and the last one is the sample.
+        """
+        steps = [*self._denoised(self.noise(len(seeds), seeds), condition, seeds)]
+        chosen = [steps[round(at)][1] for at in torch.linspace(0, len(steps) - 1, columns - 1).tolist()]
+        return torch.stack([self._images(x) for x in (*chosen, steps[-1][0])], dim=1)
+
+    @torch.no_grad()
+    def _denoised(
+        self, z: Tensor, condition: Tensor | None, seeds: Sequence[int] | None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Denoise step by step; yield the result of each step, and the clean image that its prediction implies."""
         network, solver = self.network, self.solver
         # Advance each generator past the image's initial noise `z`, so that the solver draws new numbers.
         draws = None if seeds is None else [torch.Generator().manual_seed(int(seed)) for seed in seeds]
@@ -148,11 +180,29 @@ class Diffusion(Module):
         solver.set_timesteps(self.steps, device=self.device)
         x = z * solver.init_noise_sigma
         for t in solver.timesteps:
-            predicted = self._guided(solver.scale_model_input(x, t), t.expand(len(x)), condition)
+            times = t.expand(len(x))
+            predicted = self._guided(solver.scale_model_input(x, t), times, condition)
+            estimate = self._estimate(x, times, predicted)
             x = solver.step(predicted, t, x, generator=draws).prev_sample
+            yield x, estimate
         network.train(training)
-        made: Tensor = (x + 1).clamp(0, 2) / 2
-        return made
+
+    def _clean(self, batch: Batch) -> Tensor:
+        """Return the images of a batch in [-1, 1] or, with a codec, their latents."""
+        x = 2 * batch["x"] - 1
+        if self.codec is None:
+            return x
+        with torch.no_grad():
+            return self._codec.encode(x) * self.scale
+
+    def _images(self, x: Tensor) -> Tensor:
+        """Return images [n, 3, S, S] in [0, 1] of denoised images or latents."""
+        images = x if self.codec is None else self._codec.decode(x / self.scale)
+        return (images.float() + 1).clamp(0, 2) / 2
+
+    @property
+    def _codec(self) -> Codec:
+        return cast(Codec, self.codec)
 
     def walk(self, seeds: Sequence[int], steps: int, size: int, condition: Tensor | None = None) -> Iterator[Tensor]:
         """Yield batches of a film that interpolates the noise of samples; see `latents.film`."""
@@ -175,7 +225,10 @@ class Diffusion(Module):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss for random times and random noise; log the loss and its terms."""
-        x = 2 * batch["x"] - 1
+        if self.codec is not None and self.global_step == 0:
+            with torch.no_grad():
+                self.scale.copy_(self.across(self._codec.encode(2 * batch["x"] - 1).square().mean()).rsqrt())
+        x = self._clean(batch)
         t = self.random.integers(len(self.alphas_cumprod), x)
         known = self.random.uniform(x) >= self.condition_dropout
         noise = self.random.normal(x, *x.shape[1:]).to(x.dtype)
@@ -193,7 +246,7 @@ class Diffusion(Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the noisy images at times `t`, and the network's prediction for these images."""
         noisy: Tensor = self.schedule.add_noise(x, noise, t)
-        predicted: Tensor = network(noisy, t, batch["attributes"] if self.conditional else None, known)
+        predicted: Tensor = network(noisy, t, batch[self.conditioned_on] if self.conditional else None, known)
         return noisy, predicted.float()
 
     def _errors(self, predicted: Tensor, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
@@ -210,14 +263,21 @@ class Diffusion(Module):
         """
         assert self.perceptual is not None
         amplitude = self.alphas_cumprod[t].sqrt()[:, None, None, None]
+        made = x + amplitude * (self._estimate(noisy, t, predicted) - x)
+        distance: Tensor = self.perceptual(self._shown(made), self._shown(x))
+        return distance.mean()
+
+    def _shown(self, x: Tensor) -> Tensor:
+        """Return images for the perceptual distance, without limiting them to [0, 1]."""
+        return ((x if self.codec is None else self._codec.decode(x / self.scale)) + 1) / 2
+
+    def _estimate(self, noisy: Tensor, t: Tensor, predicted: Tensor) -> Tensor:
+        """Return the clean images that the predictions for noisy images at times `t` imply."""
+        amplitude = self.alphas_cumprod[t].sqrt()[:, None, None, None]
         rest = (1 - self.alphas_cumprod[t]).sqrt()[:, None, None, None]
         if self.schedule.config.prediction_type == "epsilon":
-            estimate = (noisy - rest * predicted) / amplitude
-        else:
-            estimate = amplitude * noisy - rest * predicted
-        made = x + amplitude * (estimate - x)
-        distance: Tensor = self.perceptual((made + 1) / 2, (x + 1) / 2)
-        return distance.mean()
+            return (noisy - rest * predicted) / amplitude
+        return amplitude * noisy - rest * predicted
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         """Step the optimizer, then update the EMA, so that a checkpoint of this step contains the updated EMA."""
@@ -248,7 +308,7 @@ class Diffusion(Module):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _keep(self, batch: Batch, split: str) -> None:
-        x, index = 2 * batch["x"] - 1, batch["index"]
+        x, index = self._clean(batch), batch["index"]
         t, noise = counted(index, x, len(self.alphas_cumprod))
         _, predicted = self._predict(self.network, x, t, noise, batch)
         self._index.append(index)
@@ -257,7 +317,7 @@ class Diffusion(Module):
         if room > 0 and self._evaluates(split):
             self._seen.append(self.evaluator(batch["x"][:room]))
             if self.conditional:
-                self._conditions.append(batch["attributes"][:room])
+                self._conditions.append(batch[self.conditioned_on][:room])
 
     def _evaluates(self, split: str) -> bool:
         """Return whether to evaluate samples now: during training, only every `evaluate_every` epochs."""

@@ -48,7 +48,7 @@ class Denoiser(nn.Module):
         # Imported here because the import takes seconds; only users of a denoiser should wait for it.
         from diffusers.models.unets.unet_2d import UNet2DModel
 
-        self.image_size, self.patch, self.attributes = image_size, patch, attributes
+        self.patch, self.attributes, self.shape = patch, attributes, (3, image_size, image_size)
         seen = [side in attention for side in sides]
         self.unet: nn.Module = UNet2DModel(
             sample_size=sides[0],
@@ -68,6 +68,11 @@ class Denoiser(nn.Module):
         if attributes:
             self.embed = nn.Sequential(nn.Linear(attributes, width), nn.SiLU(), nn.Linear(width, width))
             self.unknown = nn.Parameter(torch.zeros(width))
+
+    @property
+    def condition(self) -> str | None:
+        """The entry of a batch that the network is conditioned on; None if it is unconditional."""
+        return "attributes" if self.attributes else None
 
     def forward(self, x: Tensor, t: Tensor, attributes: Tensor | None = None, known: Tensor | None = None) -> Tensor:
         """Predict the noise or velocity of each image [B, 3, S, S].

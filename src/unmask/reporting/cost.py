@@ -40,6 +40,7 @@ def latency_words(latency: Settings | None) -> dict[str, str]:
     if not latency:
         return {}
     what = f"clip of {latency['frames']} frames" if latency["frames"] else "image"
+    what = f"{latency['seconds']:g} s of sound" if latency.get("seconds") else what  # missing in older runs
     words = []
     for one in (latency[name] for name in SETTINGS if name in latency):
         threads = one["threads"]

@@ -172,23 +172,23 @@ class RunReport:
 
     @cached_property
     def unit(self) -> str:
-        """Kind of the scored items: `video` or `image`."""
+        """Kind of the scored items: `video`, `image` or `recording`."""
         return detection.unit(self.predictions)
 
     @cached_property
     def scored(self) -> dict[str, pd.DataFrame]:
-        """The scored rows of each level shown: `frame` and `video`, or only `image`."""
+        """The scored rows of each level shown: `frame` and `video`, or only `image` or only `recording`."""
         return detection.reported(self.predictions)
 
     @property
     def whole(self) -> str:
-        """The level with one score per item: `video` or `image`."""
+        """The level with one score per item: `video`, `image` or `recording`."""
         return list(self.scored)[-1]
 
     def methods(self) -> list[str]:
         """List the manipulations in the summary: first `all`, then each manipulation in order of increasing AUC.
 
-        The AUC is that of videos or images, not of frames. Manipulations with equal AUCs are sorted by name, and
+        The AUC is that of whole items, not of frames. Manipulations with equal AUCs are sorted by name, and
         manipulations without an AUC come last.
         """
 
@@ -199,10 +199,10 @@ class RunReport:
         return sorted(self.summary["method"].unique(), key=place)
 
     def figure(self, level: str, method: str, metric: str) -> Figure | None:
-        """Look up a metric in the summary; None if it is missing. Level `image` is stored as `video`."""
+        """Look up a metric in the summary; None if it is missing. All levels except `frame` are stored as `video`."""
         table = self.summary
         rows = table[
-            (table["level"] == ("video" if level == "image" else level))
+            (table["level"] == ("frame" if level == "frame" else "video"))
             & (table["method"] == method)
             & (table["metric"] == metric)
         ]
@@ -214,8 +214,9 @@ class RunReport:
 
 
 def common_unit(runs: Sequence[RunReport]) -> str:
-    """Return `image` if all runs scored images, else `video`."""
-    return "image" if all(run.unit == "image" for run in runs) else "video"
+    """Return the unit of all runs, such as `image`; `video` if they differ."""
+    units = {run.unit for run in runs}
+    return units.pop() if len(units) == 1 else "video"
 
 
 def all_methods(runs: Sequence[RunReport]) -> list[str]:

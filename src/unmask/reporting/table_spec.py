@@ -13,8 +13,9 @@ from unmask.reporting.cost import COLUMNS, COST
 from unmask.reporting.run import NAMES, RunReport
 from unmask.reporting.table_generated import GENERATED, MEASURES, Generated
 
-SAMPLE = "sample"  # level: `frame` if videos were scored, `image` if pictures were scored
-LEVELS = ("frame", "video", "image", SAMPLE)
+SAMPLE = "sample"  # level: `frame` if videos were scored, else `image` or `recording`
+WHOLE = ("video", "image", "recording")  # levels with one score per item
+LEVELS = ("frame", *WHOLE, SAMPLE)
 # (required keys, optional keys) in a table's file: of the table, a needed generator, a row, and a published value.
 # Other keys of the file refer to its `values`, which can be set on the command line.
 TABLE = ({"name", "title", "caption", "metrics", "rows"}, {"needs", "tests", "values"})
@@ -35,8 +36,8 @@ class Column(NamedTuple):
     """A metric at a level.
 
     Attributes:
-        level: `frame`, `video`, `image`, or `sample` for frames of videos and for pictures; `generated` for the metrics
-            of a generator or a face swapper.
+        level: `frame`, `video`, `image`, `recording`, or `sample` for frames of videos and for other items;
+            `generated` for the metrics of a generator or a face swapper.
         metric: a metric of `detection.METRICS`, or `robustness`; at the level `generated`, a metric of `MEASURES`.
         part: the method whose fakes are scored; `all` for all fakes. For `robustness`: a step such as `jpeg-1`, whose
             AUC is shown, or `all` for the mean over the steps. For `recall`: also ATTRIBUTE=VALUE, such as
@@ -226,8 +227,9 @@ def _problems(plain: Settings) -> Iterator[tuple[str, str]]:
     """Yield (where, what) for each problem; `where` is empty or, for example, `, row NAME`."""
     yield from (("", what) for what in _keys(plain, *TABLE))
     for level, metric, part, _ in _columns(plain):
-        if "=" in part and (metric != "recall" or level not in ("video", "image")):
-            yield "", f"metrics: {level}/{metric}/{part}: only video/recall and image/recall can have ATTRIBUTE=VALUE"
+        if "=" in part and (metric != "recall" or level not in WHOLE):
+            allowed = ", ".join(f"{name}/recall" for name in WHOLE)
+            yield "", f"metrics: {level}/{metric}/{part}: expected one of {allowed} before ATTRIBUTE=VALUE"
         if level == GENERATED and metric not in MEASURES:
             yield "", f"metrics: {level}/{metric}: expected {GENERATED}/METRIC, METRIC one of {', '.join(MEASURES)}"
         elif level == COST:

@@ -13,7 +13,7 @@ from unmask.files import file_hash, replace_file
 NO_IDENTITY = (
     "hydra", "paths", "logger", "check", "rerun", "prepare", "explain", "feature_maps", "latency", "handling", "report",
 )  # fmt: skip
-ORIGINS = ("loss", "network")  # parts of the module whose key `run` names runs whose weights the training uses
+ORIGINS = ("loss", "network", "codec")  # parts of the module whose key `run` names runs whose weights the training uses
 # Settings of the Trainer that choose hardware or only affect what is shown. `data.batch_size` is the size of a batch
 # over all devices, so that the number of devices does not change the result.
 HARDWARE = (
@@ -76,7 +76,7 @@ def _without_places(node: object) -> object:
 
 
 def _with_weights(module: object) -> object:
-    """Replace the paths of the runs in `module.loss.run` and `module.network.run` by hashes of their weights."""
+    """Replace the path of the run in each part of `ORIGINS`, such as `module.loss.run`, by a hash of its weights."""
     if not isinstance(module, dict):
         return module
     parts = {part: node for part in ORIGINS if isinstance(node := module.get(part), dict) and "run" in node}

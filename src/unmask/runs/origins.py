@@ -12,7 +12,9 @@ from unmask.runs.run import Run
 
 
 def require_unseen(module: Settings, items: Iterable[str]) -> None:
-    """Check that no run that a training uses was trained or selected on the test items of the training.
+    """Check that no detector that a training uses was trained or selected on the test items of the training.
+
+    Runs of other kinds, such as autoencoders, do not store their items, so they are not checked.
 
     Args:
         module: the checked config of the module.
@@ -23,7 +25,8 @@ def require_unseen(module: Settings, items: Iterable[str]) -> None:
     """
     names = list(items)
     for key, folder in _origins(module):
-        require_unseen_by(key, Run(Path(folder)), names)
+        if (run := Run(Path(folder))).detects:
+            require_unseen_by(key, run, names)
 
 
 def require_unseen_by(key: str, run: Run, items: Iterable[str]) -> None:
@@ -56,7 +59,7 @@ def require_unseen_by(key: str, run: Run, items: Iterable[str]) -> None:
 
 
 def _origins(module: Settings) -> Iterator[tuple[str, str]]:
-    """Yield (key, run folder) for each run in `module.loss.run` and `module.network.run`."""
+    """Yield (key, run folder) for each run in a part of `ORIGINS`, such as `module.loss.run`."""
     for part in ORIGINS:
         node = module.get(part)
         run = node.get("run") if isinstance(node, dict) else None

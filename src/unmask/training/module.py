@@ -1,6 +1,6 @@
 """Base class of this project's LightningModules: what is equal for any number of processes, and results."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -34,7 +34,8 @@ class Module(LightningModule):
     monitor: str  #: the metric that selects the best checkpoint, `val/NAME`
     mode = "max"  #: `min` if smaller values of `monitor` are better
     unused_parameters = False  #: whether a backward pass can leave parameters without a gradient, which slows DDP
-    conditional = False  #: whether generation is conditioned on attributes
+    conditional = False  #: whether generation is conditioned on attributes or captions
+    conditioned_on = "attributes"  #: the entry of a batch that a conditional generator is conditioned on
     results: Results | None = None  #: results of the validation or test that has just ended, equal in all processes
     shown: Tensor | None = None  #: originals and reconstructions of the last validation [N, columns, 3, S, S]
     accumulate = 1  #: with manual optimization, the number of batches whose gradients are accumulated for one update
@@ -89,6 +90,14 @@ class Module(LightningModule):
                 f"truncation={truncation}: expected 1, because only style-based generators can be truncated "
                 "(module/generator=stylegan2)"
             )
+
+    def states(self, seeds: Sequence[int], columns: int, condition: Tensor | None = None) -> Tensor:
+        """Return intermediate states of samples [n, columns, 3, S, S]; the last column is the sample.
+
+        Raises:
+            ValueError: the generator makes an image in one step.
+        """
+        raise ValueError("states: expected 0, because only diffusion models have intermediate states")
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Count the samples of the batch."""

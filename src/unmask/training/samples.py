@@ -44,7 +44,7 @@ class SampleGrid(Callback):
         if pl_module.conditional:
             samples = pl_module.data.samples["val"]
             wanted = [(0, row % len(samples)) for row in range(self.count)]
-            self._condition = samples.__getitems__(wanted)["attributes"]
+            self._condition = samples.__getitems__(wanted)[pl_module.conditioned_on]
         self._write(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
