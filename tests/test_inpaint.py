@@ -19,8 +19,9 @@ from datamodules import DataOf
 from unmask.commands.inpaint import start
 from unmask.data.manifest import ManifestError
 from unmask.datasets.deepfakeart import DeepfakeArt
-from unmask.generation.inpainters import ClassicalInpainter, DiffusionInpainter, InpainterError
+from unmask.generation.inpainters import ClassicalInpainter, DiffusionInpainter
 from unmask.generation.masks import MASKS, lower_left, lower_right, random_patches, upper_left, upper_right
+from unmask.generation.published import PipelineError
 from unmask.media.pictures import WholePictures
 from unmask.provenance import RENDERED, TRAINED, UNSPECIFIED, read_marks, source_marks, write_picture
 
@@ -376,7 +377,7 @@ def test_a_model_that_is_not_there_is_named_with_where_it_is_had(root, tmp_path)
     assert "https://huggingface.co/sd2-community/stable-diffusion-2-inpainting" in done.stderr
     assert "generator.download=true" in done.stderr and "generator.model=FOLDER" in done.stderr
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InpainterError, match="not the folder of a diffusers pipeline"):
+    with pytest.raises(PipelineError, match="not the folder of a diffusers pipeline"):
         DiffusionInpainter(str(tmp_path / "empty"))(*inputs(1))
 
 
@@ -429,6 +430,15 @@ def tiny(tmp_path_factory) -> str:
     return str(folder)
 
 
+def test_weights_that_are_pickles_are_refused(tiny, tmp_path):
+    folder = shutil.copytree(tiny, tmp_path / "pipeline")
+    (weights,) = (folder / "unet").glob("*.safetensors")
+    torch.save({"w": torch.zeros(1)}, folder / "unet/diffusion_pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(PipelineError, match="with weights in safetensors"):
+        DiffusionInpainter(str(folder), device="cpu")(*inputs(1))
+
+
 def inputs(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     pictures = np.stack([draw(k, 32, 32) for k in range(number)])
     masks = np.stack([mask((32, 32), RNG(0)) for mask in MASKS.values()])[:number]
@@ -462,9 +472,9 @@ def test_diffusion_through_the_verb(tiny, root, tmp_path):
 
 
 def test_diffusion_refuses_sizes_that_its_autoencoder_cannot_take(tiny):
-    with pytest.raises(InpainterError, match="multiples of 8"):
+    with pytest.raises(PipelineError, match="multiples of 8"):
         DiffusionInpainter(tiny)(np.zeros((1, 30, 32, 3), np.uint8), np.zeros((1, 30, 32), np.uint8), np.zeros(1, int))
-    with pytest.raises(InpainterError, match=r"generator\.dtype=int8"):
+    with pytest.raises(PipelineError, match=r"generator\.dtype=int8"):
         DiffusionInpainter(tiny, dtype="int8")
 
 
