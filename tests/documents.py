@@ -261,7 +261,8 @@ def _check_verb(verb: str, overrides: list[str], more: list[str]) -> None:
         build(settings["generator"])
     needed = {"report": ("run", "table"), "swap": ("run", "video", "to")}
     needed |= dict.fromkeys(("evaluate", "sample", "serve"), ("run",)) | {"publish": ("run", "out")}
-    wanted = () if verb in ("serve", "sample") and {"model", "generator"} & set(keys(overrides)) else needed.get(verb, ())
+    runless = verb in ("serve", "sample") and {"model", "generator"} & set(keys(overrides))
+    wanted = () if runless else needed.get(verb, ())
     there = [key for key in wanted if key in keys(overrides)]
     assert there if verb == "report" else len(there) == len(wanted), f"unmask {verb} needs {', '.join(wanted)}"
 

@@ -17,8 +17,8 @@ from unmask.config import Settings
 from unmask.data.manifest import STATISTIC, components
 
 FOLDS, TREES, RESAMPLES, FEWEST = 5, 300, 500, 20
-# The bootstrap resamples scored people, but not those on which the classifier was trained. With K folds, the variance of
-# a mean over folds is therefore not 1 / K but 1 / K + 1 / (K - 1) of that of one fold (Nadeau and Bengio 2003,
+# The bootstrap resamples scored people, but not those on which the classifier was trained. With K folds, the variance
+# of a mean over folds is therefore not 1 / K but 1 / K + 1 / (K - 1) of that of one fold (Nadeau and Bengio 2003,
 # doi 10.1023/A:1024068626366). `python benchmarks/audit.py` measures the result.
 WIDER = math.sqrt(1 + FOLDS / (FOLDS - 1))
 
