@@ -345,9 +345,40 @@ def test_interval_agrees_with_hanley_mcneil_and_scipy():
     def area(fake, real):
         return scipy.stats.mannwhitneyu(fake, real).statistic / n**2
 
-    reference = scipy.stats.bootstrap(scores, area, vectorized=False, n_resamples=1000, method="percentile", rng=0)
+    reference = scipy.stats.bootstrap(scores, area, vectorized=False, n_resamples=1000, method="BCa", rng=0)
     assert row["low"] == pytest.approx(reference.confidence_interval.low, abs=0.01)
     assert row["high"] == pytest.approx(reference.confidence_interval.high, abs=0.01)
+
+
+@pytest.mark.parametrize("shift", [0.2, 1.0, 2.5])
+def test_the_accelerated_interval_is_scipys_for_the_same_resamples(shift):
+    rng = np.random.default_rng(3)
+    fake, real = rng.normal(shift, 1, 23), rng.normal(0, 1, 31)
+    score, label = np.r_[real, fake], np.r_[np.zeros(31), np.ones(23)]
+
+    def area(fake, real, axis):
+        higher = fake[..., :, None] > real[..., None, :]
+        return higher.mean((-2, -1))
+
+    first = scipy.stats.bootstrap((fake, real), area, n_resamples=800, vectorized=True, method="percentile", rng=1)
+    same = {"n_resamples": 0, "bootstrap_result": first}
+    theirs = scipy.stats.bootstrap((fake, real), area, vectorized=True, method="BCa", **same)
+    left_out = bootstrap.left_out(score, label, np.arange(54))
+    assert left_out[3] == pytest.approx(ranking.auroc(np.delete(score, 3), np.delete(label, 3)))
+    ours = bootstrap.accelerated(first.bootstrap_distribution, float(ranking.auroc(score, label)), left_out, label)
+    assert ours == pytest.approx(tuple(theirs.confidence_interval), abs=1e-9)
+
+
+def test_an_interval_without_bias_or_spread_is_that_of_the_percentiles():
+    moved = np.linspace(0.8, 0.9, 101)
+    label = np.r_[np.zeros(5), np.ones(5)]
+    middle = bootstrap.accelerated(moved, moved[50], np.full(10, 0.85), label)
+    assert middle == pytest.approx(bootstrap.interval(moved))
+    assert bootstrap.accelerated(moved, 0.95, [], label) == bootstrap.interval(moved), "no resampled value is above"
+    assert bootstrap.accelerated(np.ones(9), 1.0, np.ones(10), label) == (1.0, 1.0)
+    assert np.isnan(bootstrap.accelerated([], 0.5, [], label)).all()
+    many = bootstrap.left_out(np.zeros(1001), np.arange(1001) % 2, np.arange(1001))
+    assert len(many) == 0
 
 
 def test_frame_intervals_resample_videos():

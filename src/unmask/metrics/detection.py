@@ -224,7 +224,8 @@ def summary(
 ) -> pd.DataFrame:
     """Compute all metrics with 95 % intervals, for all fakes and for each manipulation, each against all reals.
 
-    Intervals are percentiles of a stratified bootstrap over videos. Frame metrics are also resampled by video, because
+    Intervals are percentiles of a stratified bootstrap over videos; that of the AUC is also corrected for bias and
+    skewness (see `bootstrap.accelerated`). Frame metrics are also resampled by video, because
     the frames of a video are not independent. If a class has fewer than `bootstrap.FEWEST` videos, intervals are NaN.
 
     Args:
@@ -259,16 +260,14 @@ def _rows(
             figures = evaluate(score, label, threshold=thresholds[level])
             moved = _resampled(rows, items, thresholds[level], resamples, seed)
             for metric, value in figures.items():
-                low, high = bootstrap.interval(moved[metric] if np.isfinite(value) else [])
-                yield {
-                    "level": level,
-                    "method": method,
-                    "metric": metric,
-                    "value": float(value),
-                    "low": low,
-                    "high": high,
-                    **shared,
-                }
+                known = moved[metric] if np.isfinite(value) else np.empty(0)
+                if metric == "auroc" and len(known):
+                    left_out = bootstrap.left_out(score, label, items["item"].searchsorted(rows["item"]))
+                    low, high = bootstrap.accelerated(known, float(value), left_out, items["label"])
+                else:
+                    low, high = bootstrap.interval(known)
+                row = {"level": level, "method": method, "metric": metric, "value": float(value)}
+                yield row | {"low": low, "high": high} | shared
 
 
 def _resampled(

@@ -72,7 +72,7 @@ def robustness(
         score, label = scored["score"].to_numpy(), scored["label"].to_numpy()
         area, low, high = float(ranking.auroc(score, label)), float("nan"), float("nan")
         if min((label == 0).sum(), (label == 1).sum()) >= bootstrap.FEWEST:
-            low, high = bootstrap.interval(ranking.auroc(score, label, bootstrap.resample(label, resamples, seed)))
+            low, high = bootstrap.of_auroc(score, label, resamples, seed)
         by_class = {rate.name: rate for rate in rates(scored, threshold)}
         words = str(table.attrs.get("protocol", {}).get("Perturbation", name))
         change = _change(table, clean, resamples, seed)

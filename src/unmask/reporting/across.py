@@ -62,7 +62,7 @@ def _figure(table: pd.DataFrame, resamples: int) -> Figure:
     real, fake = int((label == 0).sum()), int((label == 1).sum())
     low = high = float("nan")
     if min(real, fake) >= bootstrap.FEWEST:
-        low, high = bootstrap.interval(ranking.auroc(score, label, bootstrap.resample(label, resamples, 0)))
+        low, high = bootstrap.of_auroc(score, label, resamples, 0)
     return Figure(float(ranking.auroc(score, label)), low, high, real, fake, detection.coverage(table))
 
 
