@@ -74,8 +74,8 @@ def test_runs_with_their_state_and_scores(tmp_path):
 
 def test_what_is_not_there_says_so(tmp_path):
     assert "no runs in outputs" in unmask("list", "runs", cwd=tmp_path).stdout
-    done = unmask("list", "nets", cwd=tmp_path, expect=1)
-    assert "unknown kind 'nets'; did you mean unmask list networks?" in done.stderr
+    done = unmask("list", "netwoks", cwd=tmp_path, expect=1)
+    assert "unknown kind 'netwoks'; did you mean unmask list networks?" in done.stderr
     assert "networks" in unmask("list", "xyz", cwd=tmp_path, expect=1).stderr
     assert "unmask list experiments" in unmask("list", "presets", cwd=tmp_path, expect=1).stderr
     assert "unmask list runs ." in unmask("list", ".", cwd=tmp_path, expect=1).stderr

@@ -426,7 +426,7 @@ def test_files_folders_and_patterns_are_found_once(folder, monkeypatch):
     names = [one.name for one in batch.find([str(folder)])]
     assert names == ["broken.jpg", "dark.png", "empty.mp4", "sub/bright.png"]
     assert [one.name for one in batch.find([str(folder / "*.png"), str(folder / "dark.png")])] == ["dark.png"]
-    for wrong, said in (("no.png", "no such file"), (str(folder / "*.gif"), "no pictures or videos")):
+    for wrong, said in (("no.png", "no such file"), (str(folder / "*.gif"), "no files that this run can examine")):
         with pytest.raises(ValueError, match=said):
             batch.find([wrong])
 
