@@ -30,12 +30,12 @@ from unmask.generation.folder import GENERATED
 from unmask.generation.inpainters import Inpainter
 from unmask.generation.inpainting import InpaintSettings, inpaint
 from unmask.generation.pipelines import TextPipeline
+from unmask.generation.published import of_pixels
 
 READ = (
     "data", "data.", "data/", "paths.", "generator", "generator.", "masks", "size", "paste", "limit", "seed",
     "batch_size", "out", "rerun", "check",
 )  # fmt: skip
-NO_PIXELS = ("device", "download")  # settings of an inpainter that do not affect the pixels
 
 
 def start(cfg: DictConfig) -> None:
@@ -53,7 +53,7 @@ def start(cfg: DictConfig) -> None:
             "generator=sd: expected sd2_inpaint or classical, because sd makes pictures from text: "
             "unmask sample generator=sd prompt=TEXT"
         )
-    about = {key: value for key, value in settings["generator"].items() if key not in NO_PIXELS}
+    about = of_pixels(settings["generator"])
     out = Path(settings["out"] or GENERATED / f"{data.name}_{inpainter.method}")
     inpaint(data, inpainter, how, out, about, settings["rerun"], settings["check"])
 

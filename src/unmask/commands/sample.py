@@ -29,13 +29,13 @@ from unmask.config.check import resolved
 from unmask.console import quiet
 from unmask.generation.folder import GENERATED, default_folder
 from unmask.generation.prompted import generate
+from unmask.generation.published import of_pixels
 from unmask.generation.sampler import SampleSettings
 from unmask.generation.samples import sample
 from unmask.generation.trained import open_run
 from unmask.provenance import Marking
 from unmask.training.trainer import devices_of
 
-NO_PIXELS = ("device", "download")  # settings of a pipeline that do not affect the pixels
 READ = (
     "run", "model", "count", "attributes", "walk", "truncation", "prompt", "states", "generator", "generator.", "seed",
     "batch_size", "out", "rerun", "check", "marking.", "trainer", "trainer.",
@@ -67,9 +67,8 @@ def _with_pipeline(settings: Settings, wanted: SampleSettings, marking: Marking)
     if settings["run"] is not None:
         raise ValueError(f"run={settings['run']}: expected null with generator, which makes the pictures without a run")
     pipeline = build(settings["generator"])
-    about = {key: value for key, value in settings["generator"].items() if key not in NO_PIXELS}
     out = Path(settings["out"] or GENERATED / pipeline.method)
-    generate(pipeline, wanted, out, marking, about, settings["rerun"], settings["check"])
+    generate(pipeline, wanted, out, marking, of_pixels(settings["generator"]), settings["rerun"], settings["check"])
 
 
 if __name__ == "__main__":

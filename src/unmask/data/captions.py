@@ -1,8 +1,7 @@
 """Captions of pictures, which are made from the rows of the manifest: from attributes, a column, or the folder.
 
-A caption is stored in a batch as the bytes of its text (UTF-8), padded with zeros, so that the network chooses how to
-split it into words. In training, the wording is drawn anew in each epoch. In evaluation, wordings are used that do not
-occur in training.
+A batch contains captions as UTF-8 bytes, padded with zeros; the text encoder splits them into words. During training, a
+new wording is drawn in every epoch. Evaluation uses wordings that do not occur in training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,8 @@ T = TypeVar("T")
 LENGTH = 256  # maximum length of a caption, bytes
 Row = Mapping[str, object]  # of the manifest: column -> value
 
-# Wordings of each attribute, for yes and no, as (where, text): `before` or `after` the noun. The wordings of TESTED
-# consist of words that the training knows from other attributes.
+# Wordings of each attribute, for yes and no, as (place, text); the place is `before` or `after` the noun. All words of
+# TESTED also occur in TRAINED.
 Wording = tuple[str, str]
 TRAINED: dict[str, tuple[list[Wording], list[Wording]]] = {
     "Smiling": (

@@ -9,13 +9,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unmask.config import Settings
+
 Pixels = NDArray[np.uint8]
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+NO_PIXELS = ("device", "download")  # settings that do not affect the pixels
 KINDS = {"inpainting": "AutoPipelineForInpainting", "text-to-image": "AutoPipelineForText2Image"}  # kind -> class
 
 
 class PipelineError(ValueError):
     """A pipeline cannot run; the message says why and how to fix it."""
+
+
+def of_pixels(settings: Settings) -> Settings:
+    """Return the settings of a pipeline or an inpainter that affect the pixels, to be recorded beside the pictures."""
+    return {key: value for key, value in settings.items() if key not in NO_PIXELS}
 
 
 class Pipeline(Protocol):
