@@ -1,6 +1,7 @@
 """Every preset and every option on the disk composes, is valid and can be built; a new file is found by itself."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,21 @@ def test_every_verb_composes(verb):
     file = OmegaConf.load(CONF / f"{verb}.yaml")
     keys = {str(key) for key in file} - {"defaults", "hydra"}
     assert keys and keys <= set(compose(verb, [])), "each key of its file"
+
+
+MADE = {"generated", "swapped", "mixture"}  # their crops are not made by `unmask prepare`
+DATA = sorted({p.stem for p in (CONF / "data").glob("[!_]*.yaml")} - MADE)
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_the_command_for_missing_crops_makes_these_crops(data):
+    """256 px is the size of the recipes, and many data sets have another size."""
+    wanted = compose("train", [f"data={data}", "data.root=raw", "augment@data.augment=none", "paths.out=out"])
+    if "crop_size" in wanted.data.recipe:  # there is none for sound
+        wanted.data.recipe.crop_size = 256
+    words = shlex.split(from_config(wanted).members[0][0].command())
+    assert words[:2] == ["unmask", "prepare"]
+    assert compose("prepare", words[2:]).data.recipe == wanted.data.recipe
 
 
 def test_presets_change_the_root():

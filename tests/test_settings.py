@@ -1,6 +1,7 @@
 """Settings of the Trainer and of a training: each does what Lightning promises, or is refused in one line before it."""
 
 import os
+import sys
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from unmask.modules.detector import Detector
 from unmask.modules.faceswap import FaceSwap
 from unmask.modules.gan import GAN
 from unmask.runs.checkpoints import load_weights
+from unmask.runs.folder import in_use
 from unmask.runs.run import Run
 from unmask.training import trainer
 
@@ -175,3 +177,20 @@ def test_a_folder_in_use_is_left_alone(train):
     _, again = train("beside", "trainer.max_epochs=1", "check=true")
     assert again == folder and (folder / "train.log").read_text().startswith(before)
     assert (folder / ".hydra/config.yaml").is_file()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of this kind")
+@pytest.mark.parametrize("again", ["rerun=false", "rerun=true"])
+def test_two_trainings_do_not_share_a_folder(train, again):
+    _, folder = train("shared", "trainer.max_epochs=1")
+    (folder / "metrics.json").unlink()
+    files = [path for path in folder.glob("[!.]*/*") if path.is_file()]  # Hydra adds to .hydra and to the log
+    before = {path: path.read_bytes() for path in [*files, folder / "metrics.csv"]}
+    assert len(files) > 1
+    with in_use(folder):  # as if another process were training
+        done, _ = train("shared", "trainer.max_epochs=1", again, expect=1)
+        assert "another process is training in this folder. Wait until" in done.stderr
+        _, checked = train("shared", "trainer.max_epochs=1", again, "check=true")
+    assert checked == folder and {path: path.read_bytes() for path in before} == before
+    train("shared", "trainer.max_epochs=1", again)
+    assert (folder / "metrics.json").is_file()

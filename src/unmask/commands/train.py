@@ -49,7 +49,7 @@ from unmask.ranks import is_first
 from unmask.reporting import publish, tables
 from unmask.runs.checkpoints import best_epoch, resume_point
 from unmask.runs.figures import write_json
-from unmask.runs.folder import best_of, clear, removed_if_unused
+from unmask.runs.folder import best_of, clear, in_use, removed_if_unused
 from unmask.runs.identity import write_config
 from unmask.runs.origins import require_unseen
 from unmask.runs.predictions import predictions_path, write_predictions
@@ -77,12 +77,17 @@ def train(cfg: DictConfig) -> float | None:
     data.samples_per_process(trainers.processes(settings["trainer"]))  # raises if it is not a whole number
     if is_first():
         write_config(settings, out)
-    if cfg.rerun:
-        if is_first():
-            clear(out)
-    elif (out / "metrics.json").is_file():
+    if not cfg.rerun and (out / "metrics.json").is_file():
         return _already(out, cfg.report)
-    log.info(typed_command("train"))  # also marks the folder as in use, see `removed_if_unused`
+    with in_use(out) if is_first() else nullcontext():
+        if cfg.rerun and is_first():
+            clear(out)
+        return _train(cfg, settings, data, out)
+
+
+def _train(cfg: DictConfig, settings: Settings, data: DataModule, out: Path) -> float | None:
+    """Train in the folder `out`, from its last checkpoint if it has one; return the monitored metric."""
+    log.info(typed_command("train"))  # also marks the folder as not empty, see `removed_if_unused`
     seed_everything(cfg.seed, workers=True, verbose=False)
     module: Module = build(settings["module"])
     items.require_layers(module.trained, data, settings["explain"], settings["feature_maps"])

@@ -147,5 +147,6 @@ class Prepared:
 
     def command(self) -> str:
         """Return the command that makes the crops."""
-        changed = overrides(vars(self.recipe), vars(type(self.recipe)()))
+        named = dict.fromkeys(("crop_size", "search_every"))  # always, because data sets have their own values
+        changed = overrides(vars(self.recipe), vars(type(self.recipe)()) | named)
         return shlex.join(self.source.command(self.recipe.option, changed))

@@ -60,7 +60,7 @@ class AVDeepfake1M(Source):
 
     def choice(self) -> list[str]:
         """Return the command-line arguments that select this data set."""
-        return [*super().choice(), *([] if self.judged == "sound" else [f"data.judged={self.judged}"])]
+        return [*super().choice(), f"data.judged={self.judged}"]
 
     def _set(self, kind: str, path: Path) -> list[Item]:
         entries = read_metadata(path)

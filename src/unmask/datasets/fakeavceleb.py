@@ -80,7 +80,7 @@ The folders may also be in FakeAVCeleb/."""
 
     def choice(self) -> list[str]:
         """Return the command-line arguments that select this data set."""
-        return [*super().choice(), *([] if self.judged == "sound" else [f"data.judged={self.judged}"])]
+        return [*super().choice(), f"data.judged={self.judged}"]
 
     def _rows(self, path: Path) -> dict[str, dict[str, str]]:
         """Return {path of a clip below the folder of the list: its row}."""

@@ -6,7 +6,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from unmask.data.duplicates import DUPLICATES
-from unmask.files import remove_made
+from unmask.files import hold, remove_made
+from unmask.runs.errors import RunError
 from unmask.runs.measured import CLOUD
 
 EXPORTS = "exports"  # folder in a run with the scores of its exported files
@@ -36,6 +37,26 @@ def clear(folder: Path) -> None:
     remove_made(folder, MADE)
     if (folder / LOG).is_file():  # Hydra has opened the log, so it cannot be deleted
         os.truncate(folder / LOG, 0)
+
+
+@contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of the run folder until the block ends or the process dies, by a lock on its log.
+
+    On Windows and on file systems without locks, this does nothing.
+
+    Raises:
+        RunError: another process is training in this folder.
+    """
+    with (folder / LOG).open("a") as file:
+        try:
+            hold(file, alone=True, wait=False)
+        except BlockingIOError:
+            raise RunError(
+                f"{folder}: another process is training in this folder. Wait until it has finished, or stop it and run "
+                "this command again to resume"
+            ) from None
+        yield
 
 
 @contextmanager
