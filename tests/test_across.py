@@ -73,6 +73,25 @@ def test_a_method_left_out_is_only_tested():
         Split("random_groups", leave_out=["glue"]).divide(manifest(), None, source)
 
 
+def test_a_part_of_the_training_items_is_used():
+    source, shown = Source("set", "nowhere"), manifest()
+    shown["groups"] = [[f"g{at // 2}"] for at in range(len(shown))]
+    whole = Split("random_groups", 0.2, 0.3).divide(shown, None, source)[0]
+    split = Split("random_groups", 0.2, 0.3, train_fraction=0.5)
+    half = split.divide(shown, None, source)[0]
+    kept, before = half["split"] == "train", whole["split"] == "train"
+    assert half.loc[~before, "split"].equals(whole.loc[~before, "split"]), "validation and test do not depend on it"
+    for label in (0, 1):
+        assert 0.4 <= kept[shown["label"] == label].sum() / before[shown["label"] == label].sum() <= 0.6
+    groups = shown["groups"].str[0]
+    assert not set(groups[kept]) & set(groups[before & ~kept]), "whole groups"
+    assert half.loc[before & ~kept, "split"].isna().all() and kept.sum() < before.sum()
+    other = Split("random_groups", 0.2, 0.3, seed=0, train_fraction=0.5).divide(shown, None, source)[0]
+    assert other["split"].equals(half["split"])
+    assert "0.5 of the training items are used" in split.words(half, source)
+    assert "of the training items" not in Split("random_groups").words(whole, source)
+
+
 @pytest.mark.slow
 def test_runs_on_data_sets_from_the_command_line(tmp_path, monkeypatch):
     monkeypatch.setenv("UNMASK_DATA", str(tmp_path))

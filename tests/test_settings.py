@@ -47,6 +47,7 @@ REFUSED = [
     ("data.loader.num_workers=-1", "data.loader.num_workers=-1: expected a whole number of 0 or more"),
     ("data.sampling.frames_per_video=0", "data.sampling.frames_per_video=0: expected a whole number of 1 or more"),
     ("data.split.val_fraction=2", "data.split.val_fraction=2: expected a fraction from 0 to 1"),
+    ("data.split.train_fraction=2", "data.split.train_fraction=2: expected a fraction from 0 to 1"),
     ("data.split.seed=-3", "data.split.seed=-3: expected a whole number"),
     ("module.optimizer.lr=-1", "module.optimizer.lr=-1"),
     ("module.optimizer.lr=fast", "module.optimizer.lr=fast"),

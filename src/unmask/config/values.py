@@ -20,7 +20,7 @@ WHOLE = {
     "data.sampling.stride": (1, math.inf),
     "data.split.seed": (0, 2**32 - 1),
 }
-SHARES = ("data.split.val_fraction", "data.split.test_fraction")
+SHARES = ("data.split.val_fraction", "data.split.test_fraction", "data.split.train_fraction")
 
 
 def out_of_range(settings: Settings) -> Iterator[tuple[str, str]]:

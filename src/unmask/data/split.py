@@ -7,7 +7,7 @@ import pandas as pd
 
 from unmask.data.manifest import ManifestError
 from unmask.data.source import Source
-from unmask.data.splits import DEAL_TEST, PROTOCOLS
+from unmask.data.splits import DEAL_TEST, PROTOCOLS, part_of_training
 
 KINDS = (None, "real")
 
@@ -25,6 +25,8 @@ class Split:
         leave_out: methods (manipulations or generators). Their fakes are left out of training and validation, so that
             the test measures how well a detector recognises unseen methods.
         allow_duplicates: whether unrelated items that look alike may be in different splits.
+        train_fraction: share of the training split that is used, in whole groups; the other items are in no split. The
+            validation and test splits do not depend on it.
     """
 
     protocol: str = "official"
@@ -34,6 +36,7 @@ class Split:
     only: str | None = None
     allow_duplicates: bool = False
     leave_out: Sequence[str] = ()
+    train_fraction: float = 1.0
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -66,6 +69,8 @@ class Split:
         if rule in DEAL_TEST:
             shares["test_fraction"] = self.test_fraction
         split = PROTOCOLS[rule](used, seed=self.seed, **shares)
+        if self.train_fraction < 1:
+            split = part_of_training(used, split, self.train_fraction, self.seed + 2)
         return self._left_out(items.assign(split=split.reindex(items.index))), crops
 
     def _left_out(self, items: pd.DataFrame) -> pd.DataFrame:
@@ -84,7 +89,8 @@ class Split:
         """Return a description of the protocol and its guarantee."""
         rule = self.rule(items, source)
         without = f"; without fakes of {', '.join(self.leave_out)} in training" if self.leave_out else ""
-        return f"{rule} ({source.PROTOCOL_WORDS[rule].format(seed=self.seed)}{without})"
+        part = f"; {self.train_fraction:.3g} of the training items are used" if self.train_fraction < 1 else ""
+        return f"{rule} ({source.PROTOCOL_WORDS[rule].format(seed=self.seed)}{without}{part})"
 
     def unread(self, source: Source) -> list[tuple[str, str]]:
         """Return the settings that have no effect because of another setting, as (name, reason)."""

@@ -111,6 +111,13 @@ PROTOCOLS: dict[str, Callable[..., pd.Series]] = {
 DEAL_TEST = ("identity_disjoint", "random_groups")  # protocols that use `test_fraction`
 
 
+def part_of_training(items: pd.DataFrame, splits: pd.Series, fraction: float, seed: int) -> pd.Series:
+    """Keep about `fraction` of the training items of each class, in whole groups drawn by `seed`; the rest get None."""
+    rest = items[splits == "train"]
+    kept = _deal(rest, _component(rest), fraction, seed)
+    return splits.mask(splits.eq("train") & ~splits.index.isin(kept), None)
+
+
 def _component(items: pd.DataFrame) -> pd.Series:
     """Return for each row the connected component of its groups; a row without groups forms its own component.
 

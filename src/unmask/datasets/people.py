@@ -129,6 +129,11 @@ class PeopleSplit(Split):
             return items, None
         return split_per_identity(items, crops, self.val_fraction, self.test_fraction, self.seed)
 
+    def unread(self, source: Source) -> list[tuple[str, str]]:
+        """Return the settings that have no effect on face swaps, as (name, reason)."""
+        why = "a face swapper is trained on all crops that are not held out"
+        return [(f"split.{name}", why) for name in ("leave_out", "train_fraction")]
+
 
 @dataclass(frozen=True)
 class PeopleSampling(Sampling):
