@@ -1,20 +1,22 @@
 """Compare an exported model with the PyTorch module it was made of."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unmask.export.inputs import Input, Values
 from unmask.export.pixels import Pixels
 from unmask.export.wrapped import Wrapped
 from unmask.files import printable
 
 TOLERANCE = 1e-4
 BATCHES = (1, 3, 16)
-#: Runs an exported model: uint8 pixels -> its outputs, in the order of `Wrapped.names`.
-Runs = Callable[[NDArray[np.uint8]], Sequence[NDArray[np.float32]]]
+#: Runs an exported model: pixels or sound -> its outputs, in the order of `Wrapped.names`.
+Runs = Callable[[Values], Sequence[NDArray[np.float32]]]
 
 
 class ExportError(ValueError):
@@ -28,9 +30,10 @@ class Checked:
     Attributes:
         difference: the largest absolute difference of each output, by name.
         batches: the batch sizes that were compared.
-        lengths: the clip lengths that were compared; empty for a detector of single frames.
-        fixed: whether the exported model takes clips of a single length only.
-        source: the pixels that were compared, in words.
+        lengths: the lengths of clips or windows that were compared; empty for a detector of single frames.
+        fixed: whether the exported model takes a single length only.
+        source: the samples that were compared, in words.
+        words: how lengths are given in words; `{}` stands for the numbers.
     """
 
     difference: dict[str, float]
@@ -38,38 +41,70 @@ class Checked:
     lengths: tuple[int, ...]
     fixed: bool
     source: str
+    words: str = "clips of {} frames"
 
     def __str__(self) -> str:
         """Describe the result in one sentence."""
         sizes = ", ".join(map(str, self.batches))
-        lengths = f", clips of {' and '.join(map(str, self.lengths))} frames" if self.lengths else ""
+        lengths = f", {self.words.format(' and '.join(map(str, self.lengths)))}" if self.lengths else ""
         worst = max(self.difference.values())
-        only = f". Takes clips of {self.lengths[0]} frames only" if self.fixed else ""
+        only = f". Takes {self.words.format(self.lengths[0])} only" if self.fixed else ""
         return f"equals PyTorch within {worst:.1g} on {self.source} (batches of {sizes}{lengths}){only}"
 
 
 def second_length(model: Wrapped) -> int | None:
-    """Return a second clip length that the network takes; None for single frames, or if the length is fixed."""
-    frames = model.parts.frames
-    if frames is None:
+    """Return a second length of clips or windows that the network takes; None if it has no length, or a fixed one."""
+    length = model.parts.input.length
+    if length is None:
         return None
-    side, other = model.parts.crop_size, frames + max(2, frames // 4)
+    other = length + max(2, length // 4)
     try:
         with torch.inference_mode():
-            model(torch.zeros(1, other, 3, side, side, dtype=torch.uint8))
+            model(model.parts.input.blank(1, other))
     except (ValueError, RuntimeError):  # such as a video transformer, which has one position embedding per frame
         return None
     return other
 
 
+def free_if_possible(export: Callable[[int | None], Checked], model: Wrapped) -> Checked:
+    """Export a detector for any length if this is possible, else for the usual length only.
+
+    Some networks take other lengths in PyTorch, but the exporter computes a size, such as a share of the length, once
+    and stores it as a constant. The comparison finds that such a file is wrong for another length.
+
+    Args:
+        export: exports and compares the detector, given a second length; None fixes the length.
+        model: the detector.
+
+    Raises:
+        ExportError: the detector cannot be exported with a fixed length either.
+    """
+    other = second_length(model)
+    if other is not None:
+        with suppress(ExportError):
+            return export(other)
+    return export(None)
+
+
+def stored_length(model: Wrapped, other: int | None) -> dict[str, str]:
+    """Return the entry `lengths` of the record, the length or `any`; empty if the input has no length.
+
+    Args:
+        model: the detector.
+        other: its second length.
+    """
+    length = model.parts.input.length
+    return {} if length is None else {"lengths": str(length) if other is None else "any"}
+
+
 def compare(run: Runs, model: Wrapped, pixels: Pixels, other: int | None, what: str) -> Checked:
-    """Compare an exported model with `model`, in batches of 1, 3 and 16, and for clips of two lengths.
+    """Compare an exported model with `model`, in batches of 1, 3 and 16, and for clips or windows of two lengths.
 
     Args:
         run: runs the exported model.
         model: the module it was made of.
-        pixels: the pixels to compare.
-        other: a second clip length; None compares clips of one length only.
+        pixels: the pixels or the sound to compare; the extreme samples of the input are compared, too.
+        other: a second length; None compares one length only.
         what: the exported model, for the messages.
 
     Raises:
@@ -77,8 +112,8 @@ def compare(run: Runs, model: Wrapped, pixels: Pixels, other: int | None, what: 
             exported model does not run.
     """
     worst = dict.fromkeys(model.names, 0.0)
-    sizes, frames = set[int](), model.parts.frames
-    for batch in _batches(pixels.values, other):
+    sizes, given = set[int](), model.parts.input
+    for batch in (*_batches(pixels.values, other), *_extremes(given)):
         sizes.add(len(batch))
         with torch.inference_mode():
             wanted = [one.numpy() for one in model(torch.from_numpy(batch))]
@@ -94,12 +129,12 @@ def compare(run: Runs, model: Wrapped, pixels: Pixels, other: int | None, what: 
                     f"expected at most {TOLERANCE}"
                 )
             worst[name] = max(worst[name], apart)
-    lengths = () if frames is None else (frames,) if other is None else (frames, other)
-    return Checked(worst, tuple(sorted(sizes)), lengths, frames is not None and other is None, pixels.source)
+    lengths = tuple(length for length in (given.length, other) if length is not None)
+    return Checked(worst, tuple(sorted(sizes)), lengths, len(lengths) == 1, pixels.source, given.lengths)
 
 
-def _batches(values: NDArray[np.uint8], other: int | None) -> Iterator[NDArray[np.uint8]]:
-    """Yield batches of 1, 3, then of 16 until all pixels are used; then a batch of 2 with the other clip length."""
+def _batches(values: Values, other: int | None) -> Iterator[Values]:
+    """Yield batches of 1, 3, then of 16 until all samples are used; then a batch of 2 with the other length."""
     at = 0
     for size in (*BATCHES[:2], *[BATCHES[2]] * len(values)):
         if at >= len(values):
@@ -109,8 +144,14 @@ def _batches(values: NDArray[np.uint8], other: int | None) -> Iterator[NDArray[n
     if len(values) < sum(BATCHES):  # too few samples for all sizes: repeat them
         yield np.ascontiguousarray(np.resize(values, (BATCHES[2], *values.shape[1:])))
     if other is not None:
-        frames = np.arange(other) % values.shape[1]
-        yield np.ascontiguousarray(values[:2][:, frames])
+        repeated = np.arange(other) % values.shape[1]
+        yield np.ascontiguousarray(values[:2][:, repeated])
+
+
+def _extremes(given: Input) -> Iterator[Values]:
+    values = given.extremes()
+    if len(values):
+        yield values
 
 
 def _first(error: Exception) -> str:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from unmask.data.dataset import CropDataset
 from unmask.data.predictions import COLUMNS
 from unmask.data.prepared import members
+from unmask.export.inputs import Values
 from unmask.export.onnx import session
 from unmask.export.pixels import pixels_of
 from unmask.export.quantize import logits_of, quantize_file
-from unmask.export.record import wrapped_of
+from unmask.export.record import require_pictures, wrapped_of
 from unmask.files import replacing
 from unmask.metrics import delong, detection
 from unmask.networks.latency import cpu_name
@@ -69,8 +70,10 @@ def quantize_run(run: Run, path: Path, how: str) -> str:
         how: one of `quantize.KINDS`.
 
     Raises:
-        ValueError: int8 was requested, but there are no validation crops on this machine.
+        ValueError: the run is a detector of sound, or int8 was requested, but there are no validation crops on this
+            machine.
     """
+    require_pictures(run, f"quantize={how}")
     pixels = pixels_of(run, wrapped_of(run, "none").parts, CALIBRATION)
     if how == "int8" and "random" in pixels.source:
         raise ValueError(
@@ -84,7 +87,7 @@ def quantize_run(run: Run, path: Path, how: str) -> str:
     return f"{found}; {sizes[0]:.2f} -> {sizes[1]:.2f} MB\n{measured}"
 
 
-def measure(run: Run, first: Path, second: Path, sample: NDArray[np.uint8]) -> Measured:
+def measure(run: Run, first: Path, second: Path, sample: Values) -> Measured:
     """Score the test split of a run with two exported files, and time them.
 
     Args:
@@ -131,7 +134,7 @@ def _videos(samples: CropDataset, path: Path) -> pd.DataFrame:
     return detection.videos(table).dropna(subset=["score"]).sort_values("item")
 
 
-def paired_times(first: Path, second: Path, sample: NDArray[np.uint8]) -> NDArray[np.float64]:
+def paired_times(first: Path, second: Path, sample: Values) -> NDArray[np.float64]:
     """Return the durations [PAIRS, 2] of alternating passes, so that other load affects both files alike."""
     runs, times = [session(path) for path in (first, second)], np.zeros((PAIRS, 2))
     for run in runs:

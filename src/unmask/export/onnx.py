@@ -11,37 +11,41 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.export import Dim
 
-from unmask.export.check import Checked, ExportError, Runs, compare, second_length
+from unmask.export.check import Checked, ExportError, Runs, compare, free_if_possible, stored_length
+from unmask.export.inputs import Values
 from unmask.export.pixels import Pixels, random_pixels
 from unmask.export.wrapped import Wrapped
 from unmask.files import printable, replacing
 
 EXTRA = "unmask export needs more packages: pip install 'unmask[onnx]'"
-INPUT = "pixels"  # name of the model's input
 
 
 def export_onnx(model: Wrapped, out: Path, metadata: Mapping[str, str], pixels: Pixels | None = None) -> Checked:
     """Write a detector as an ONNX file, and compare the file with PyTorch before it replaces `out`.
 
-    The input is `pixels`, uint8 [B, 3, S, S] or [B, T, 3, S, S]; the outputs are those that `model.names` lists. The
-    batch size is free, and so is the clip length T if the network takes other lengths.
+    The input is `pixels`, uint8 [B, 3, S, S] or [B, T, 3, S, S], or `sound`, float32 [B, S]; the outputs are those that
+    `model.names` lists. The batch size is free, and so is the length of a clip or of the sound if the network and the
+    exporter allow it.
 
     Args:
         model: the detector, in eval mode on the CPU.
         out: path of the file.
-        metadata: text by name, stored in the file; `lengths` is added: the clip length, or `any`.
-        pixels: the pixels to compare; None for random ones.
+        metadata: text by name, stored in the file; `lengths` is added: the length of a clip or of the sound, or `any`.
+        pixels: the pixels or the sound to compare; None for random values.
 
     Raises:
         ExportError: the network cannot be exported, or the file differs from PyTorch.
         ValueError: the packages for ONNX are missing.
     """
-    other = second_length(model)
-    frames = model.parts.frames
-    length = {} if frames is None else {"lengths": str(frames) if other is None else "any"}
-    with replacing(out) as part:
-        program_to_onnx(model, example_of(model), part, dict(metadata) | length, other is not None)
-        return compare(session(part), model, pixels or random_pixels(model.parts), other, printable(str(out)))
+    used = pixels or random_pixels(model.parts)
+
+    def export(other: int | None) -> Checked:
+        record = dict(metadata) | stored_length(model, other)
+        with replacing(out) as part:
+            program_to_onnx(model, example_of(model), part, record, other is not None)
+            return compare(session(part), model, used, other, printable(str(out)))
+
+    return free_if_possible(export, model)
 
 
 def session(path: Path) -> Runs:
@@ -52,8 +56,10 @@ def session(path: Path) -> Runs:
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     opened = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
 
-    def run(pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        return [np.asarray(one) for one in opened.run(None, {INPUT: pixels})]
+    name = opened.get_inputs()[0].name
+
+    def run(values: Values) -> list[NDArray[np.float32]]:
+        return [np.asarray(one) for one in opened.run(None, {name: values})]
 
     return run
 
@@ -61,14 +67,14 @@ def session(path: Path) -> Runs:
 def program_to_onnx(
     model: Wrapped, example: torch.Tensor, out: Path, metadata: Mapping[str, str], lengths: bool
 ) -> None:
-    """Export a module with the input `pixels` to an ONNX file.
+    """Export a detector to an ONNX file.
 
     Args:
         model: the module.
         example: an input. Its size 2 in the batch is not kept.
         out: path of the file.
         metadata: text by name.
-        lengths: whether axis 1, the length of a clip, is free.
+        lengths: whether axis 1, the length of a clip or of the sound, is free.
 
     Raises:
         ExportError: the module cannot be exported.
@@ -76,7 +82,7 @@ def program_to_onnx(
     free: dict[int, object] = {0: Dim.DYNAMIC}
     if lengths:
         free[1] = Dim.AUTO  # a length that the network fixes is found by the comparison
-    to_onnx(model, (example,), out, ([INPUT], model.names), (free,), metadata)
+    to_onnx(model, (example,), out, ([model.parts.input.name], model.names), (free,), metadata)
 
 
 def to_onnx(
@@ -134,5 +140,4 @@ def _reason(error: Exception) -> str:
 
 def example_of(model: Wrapped) -> torch.Tensor:
     """Return an input with two samples; an axis of size 1 would be treated as fixed."""
-    side, clip = model.parts.crop_size, () if model.parts.frames is None else (model.parts.frames,)
-    return torch.zeros(2, *clip, 3, side, side, dtype=torch.uint8)
+    return model.parts.input.blank(2)

@@ -1,34 +1,34 @@
-"""Pixels on which an exported model is compared with the network it was made of."""
+"""Pixels or sound on which an exported model is compared with the network it was made of."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unmask.data.prepared import members
 from unmask.data.store import CropStore
-from unmask.export.wrapped import Parts
+from unmask.export.inputs import Values
+from unmask.export.wrapped import AnyParts
 from unmask.media.kinds import MediaError
 from unmask.runs.run import Run
 
-COUNT = 64  # number of frames or clips
+COUNT = 64  # number of frames, clips or windows of sound
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """Pixels for a comparison.
+    """Pixels for a comparison or, for a detector of sound, waveforms.
 
     Attributes:
-        values: uint8 [N, 3, S, S] or [N, T, 3, S, S].
+        values: uint8 [N, 3, S, S] or [N, T, 3, S, S], or float32 [N, S].
         source: what they are, in words.
     """
 
-    values: NDArray[np.uint8]
+    values: Values
     source: str
 
 
-def pixels_of(run: Run, parts: Parts, count: int = COUNT) -> Pixels:
-    """Return the run's own validation crops, spread evenly; random pixels if the crops are not on this machine."""
+def pixels_of(run: Run, parts: AnyParts, count: int = COUNT) -> Pixels:
+    """Return the run's own validation samples, spread evenly; random ones if the data is not on this machine."""
     store = _store_of(run)
     if store is None:
         return random_pixels(parts, count)
@@ -39,8 +39,7 @@ def pixels_of(run: Run, parts: Parts, count: int = COUNT) -> Pixels:
         return random_pixels(parts, count)
     rows = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
     values = np.asarray(samples.pixels(rows.tolist()))
-    unit = "frames" if parts.frames is None else "clips"
-    return Pixels(values, f"{len(values)} {unit} of the run's validation split")
+    return Pixels(values, f"{len(values)} {parts.input.unit} of the run's validation split")
 
 
 def _store_of(run: Run) -> CropStore | None:
@@ -57,9 +56,6 @@ def _store_of(run: Run) -> CropStore | None:
     return None
 
 
-def random_pixels(parts: Parts, count: int = COUNT) -> Pixels:
-    """Return random pixels, the same in each call."""
-    side, clip = parts.crop_size, () if parts.frames is None else (parts.frames,)
-    values = np.random.default_rng(0).integers(0, 256, (count, *clip, 3, side, side), np.uint8)
-    unit = "pictures" if parts.frames is None else "clips"
-    return Pixels(values, f"{count} {unit} of random pixels")
+def random_pixels(parts: AnyParts, count: int = COUNT) -> Pixels:
+    """Return random pixels or noise, the same in each call."""
+    return Pixels(parts.input.random(count), f"{count} {parts.input.noise}")

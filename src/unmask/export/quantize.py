@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.export.check import ExportError
-from unmask.export.onnx import INPUT, session
+from unmask.export.inputs import Values
+from unmask.export.onnx import session
 
 if TYPE_CHECKING:
     import onnx
@@ -64,7 +65,7 @@ class Quantized:
         return f"{self.how}: {self.layers} layers quantized{kept}{change}"
 
 
-def quantize_file(source: Path, out: Path, how: str, pixels: NDArray[np.uint8]) -> Quantized:
+def quantize_file(source: Path, out: Path, how: str, pixels: Values) -> Quantized:
     """Quantize an exported ONNX file.
 
     Args:
@@ -104,9 +105,10 @@ class _Static:
     """Static quantization of one file, whose ranges of activations are measured once."""
 
     def __init__(
-        self, source: Path, folder: Path, model: "onnx.ModelProto", layers: Sequence[str], pixels: NDArray[np.uint8]
+        self, source: Path, folder: Path, model: "onnx.ModelProto", layers: Sequence[str], pixels: Values
     ) -> None:
         self.source, self.folder, self.layers = source, folder, list(layers)
+        self.input = model.graph.input[0].name
         self.between = [node.name for node in _of_network(model) if node.op_type in BETWEEN]
         half = max(1, len(pixels) // 2)
         self.calibration, self.held_out = pixels[:half], pixels[half:] if len(pixels) > 1 else pixels
@@ -139,7 +141,7 @@ class _Static:
         quantize_static(
             self.source,
             out,
-            _Reader(self.calibration),
+            _Reader(self.calibration, self.input),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=[*STATIC, *BETWEEN],
             per_channel=True,
@@ -157,20 +159,21 @@ class _Static:
 class _Reader:
     """Calibration crops, in batches."""
 
-    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+    def __init__(self, pixels: Values, name: str) -> None:
+        self.name = name  # of the model's input
         self.batches = iter(np.array_split(pixels, -(-len(pixels) // BATCH)))
 
-    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+    def get_next(self) -> dict[str, Values] | None:
         """Return the next batch; None after the last one."""
         found = next(self.batches, None)
-        return None if found is None else {INPUT: np.ascontiguousarray(found)}
+        return None if found is None else {self.name: np.ascontiguousarray(found)}
 
-    def __iter__(self) -> Iterator[dict[str, NDArray[np.uint8]]]:
+    def __iter__(self) -> Iterator[dict[str, Values]]:
         """Return an iterator over the batches."""
         return iter(self.get_next, None)
 
 
-def logits_of(path: Path, pixels: NDArray[np.uint8]) -> Logits:
+def logits_of(path: Path, pixels: Values) -> Logits:
     """Return the logits [N] that an exported file computes for crops or clips, in batches of 16."""
     run = session(path)
     parts = [run(np.ascontiguousarray(pixels[at : at + 16]))[0] for at in range(0, len(pixels), 16)]

@@ -4,10 +4,12 @@ import json
 from importlib.metadata import version
 
 from unmask.config import Settings
-from unmask.export.wrapped import Parts, Wrapped
+from unmask.export.wrapped import AnyParts, Parts, SoundParts, Wrapped
 from unmask.files import file_hash
 from unmask.inference.caveats import errors_of, item_of
 from unmask.inference.models import trained_on
+from unmask.media.pcm import RATE
+from unmask.metrics.calibrate import Calibration
 from unmask.runs.figures import without_nan
 from unmask.runs.run import Run, is_demo
 
@@ -16,7 +18,7 @@ UNSTATED = "not stated"
 
 
 def wrapped_of(run: Run, calibration: str = "platt") -> Wrapped:
-    """Return the detector of a run as a module that takes raw pixels.
+    """Return the detector of a run as a module that takes raw pixels or sound.
 
     Args:
         run: the finished run of a detector or segmenter.
@@ -25,19 +27,45 @@ def wrapped_of(run: Run, calibration: str = "platt") -> Wrapped:
 
     Raises:
         RunError: the run is not the finished run of a detector with weights.
-        ValueError: the calibration is unknown, or the run is a detector of sound.
+        ValueError: the calibration is unknown, or the run is a detector of clips with sound.
     """
     run.require_weights()
     found = run.calibration(calibration)
     _ = run.score_thresholds  # raises an error if the run is not a detector
-    recipe, loader, measured = run.build("data.recipe"), run.build("data.loader"), run.measured
+    return Wrapped(run.network(), parts_of(run, found)).eval()
+
+
+def parts_of(run: Run, calibration: Calibration | None) -> AnyParts:
+    """Return what is exported together with the network of a run.
+
+    Raises:
+        ValueError: the run is a detector of clips with sound.
+    """
+    recipe, sampling, measured = run.build("data.recipe"), run.build("data.sampling"), run.measured
+    cloud = None if measured is None else measured.cloud
+    if recipe.sees and recipe.hears:
+        raise ValueError(
+            f"{run.name} is a detector of clips with sound; only detectors of pictures, of videos without their sound, "
+            "and of sound alone can be exported"
+        )
     if recipe.hears:
-        raise ValueError(f"{run.name} is a detector of sound; only detectors of pictures and videos can be exported")
-    parts = Parts(
-        recipe.crop_size, loader.image_size, frames_of(run), found, None if measured is None else measured.cloud,
-        run.kind == "segmenter",
-    )  # fmt: skip
-    return Wrapped(run.network(), parts).eval()
+        return SoundParts(round(sampling.seconds * RATE), calibration, cloud)
+    side = run.build("data.loader").image_size
+    return Parts(recipe.crop_size, side, frames_of(run), calibration, cloud, run.kind == "segmenter")
+
+
+def require_pictures(run: Run, what: str) -> None:
+    """Raise an error if a run is a detector of sound.
+
+    Args:
+        run: the run of a detector.
+        what: what needs pictures, for the message.
+
+    Raises:
+        ValueError: the run is a detector of sound.
+    """
+    if not run.build("data.recipe").sees:
+        raise ValueError(f"{what} is for detectors of pictures and videos, but {run.name} is a detector of sound")
 
 
 def frames_of(run: Run) -> int | None:
@@ -57,15 +85,12 @@ def record_of(run: Run, model: Wrapped, calibration: str = "platt", licence: str
     """
     known = model.parts.calibration
     stored = {"name": "none"} if known is None else {"name": calibration, **known.to_settings()}
-    pixels: Settings = {"name": "pixels", "type": "uint8", "colour": "RGB", "side": model.parts.crop_size}
-    pixels["axes"] = ["batch", *(["frame"] if model.parts.frames else []), "channel", "row", "column"]
     return {
         "unmask": version("unmask"),
         "format": str(FORMAT),
-        "level": "image" if model.parts.frames is None else "clip",
-        "frames": str(model.parts.frames or 1),
+        **model.parts.input.facts(),
         "labels": json.dumps(["real", "fake"]),
-        "input": json.dumps(pixels),
+        "input": json.dumps(model.parts.input.describe()),
         "outputs": json.dumps(model.names),
         "threshold": json.dumps(run.score_thresholds),
         "calibration": json.dumps(stored),

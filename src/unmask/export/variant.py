@@ -24,7 +24,7 @@ from unmask.export.measure import CALIBRATION
 from unmask.export.onnx import export_onnx, session
 from unmask.export.pixels import pixels_of
 from unmask.export.quantize import quantize_file
-from unmask.export.record import record_of, wrapped_of
+from unmask.export.record import record_of, require_pictures, wrapped_of
 from unmask.files import replace_file
 from unmask.metrics import detection
 from unmask.networks.latency import cpu_name
@@ -91,10 +91,11 @@ def score_variant(run: Run, how: str | None, suite: Suite | None) -> Path:
 
     Raises:
         RunError: the run is not a detector.
-        ValueError: the data of the run is not on this machine, or the file cannot be made.
+        ValueError: the run is a detector of sound, its data is not on this machine, or the file cannot be made.
     """
     if run.kind != "detector":
         raise RunError(f"run={run.folder}: {run.name} is a {run.kind}; expected a run of a detector")
+    require_pictures(run, "score=true")
     out = run.folder / EXPORTS / (how or FLOAT)
     if (out / "metrics.json").is_file():
         say(f"already scored: {out} (delete the folder to score it again)")

@@ -1,12 +1,12 @@
-"""A detector network that takes raw pixels and gives calibrated probabilities, as one plain module to export."""
+"""A detector network that takes raw pixels or sound and gives calibrated probabilities, as one module to export."""
 
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
+from unmask.export.inputs import Input, PixelInput, SoundInput
 from unmask.metrics.calibrate import Calibration, Isotonic, Platt, Temperature
 from unmask.metrics.measured import Cloud
 from unmask.networks.encoded import Encoding
@@ -14,7 +14,7 @@ from unmask.networks.layout import of_pictures
 
 
 class Parts(NamedTuple):
-    """What is exported together with a network.
+    """What is exported together with a network for pictures or clips.
 
     Attributes:
         crop_size: side of the pixels that the exported model takes, px; the side of the recipe's crops.
@@ -32,25 +32,56 @@ class Parts(NamedTuple):
     cloud: Cloud | None = None
     localises: bool = False
 
+    @property
+    def input(self) -> Input:
+        """The input of the exported model."""
+        return PixelInput(self.crop_size, self.image_size, self.frames)
+
+
+class SoundParts(NamedTuple):
+    """What is exported together with a network for sound.
+
+    Attributes:
+        samples: number of samples of a window, 16,000 per second.
+        calibration: see `Parts`.
+        cloud: see `Parts`.
+    """
+
+    samples: int
+    calibration: Calibration | None = None
+    cloud: Cloud | None = None
+
+    @property
+    def input(self) -> Input:
+        """The input of the exported model."""
+        return SoundInput(self.samples)
+
+    @property
+    def localises(self) -> bool:
+        """False: sound has no pixel logits."""
+        return False
+
+
+AnyParts = Parts | SoundParts
+
 
 class Wrapped(nn.Module):
-    """Map raw pixels to logits and calibrated probabilities.
+    """Map raw pixels or sound to logits and calibrated probabilities.
 
-    The input is uint8 RGB, [B, 3, S, S] or, for a detector of clips, [B, T, 3, S, S], where S is `parts.crop_size`.
-    The pixels are divided by 255 and resized to the network's input as in training; the network normalises its input.
+    Pixels are uint8 RGB, [B, 3, S, S] or, for a detector of clips, [B, T, 3, S, S], where S is `parts.crop_size`.
+    They are divided by 255 and resized to the network's input as in training; the network normalises its input.
+    Sound is float32 [B, S] in [-1, 1], one channel, 16 kHz; it is not changed.
 
     Args:
-        network: a detector network in eval mode, x in [0, 1] -> logit [B], or pixel logits [B, 1, H, W].
+        network: a detector network in eval mode, pixels in [0, 1] or sound -> logit [B], or pixel logits [B, 1, H, W].
         parts: what is exported together with the network.
     """
 
-    def __init__(self, network: nn.Module, parts: Parts) -> None:
+    def __init__(self, network: nn.Module, parts: AnyParts) -> None:
         super().__init__()
         self.network, self.localises, self.parts = network, parts.localises, parts
         self.encodes = isinstance(network, Encoding)
-        self.resize = (
-            nn.Identity() if parts.crop_size == parts.image_size else Resize(parts.crop_size, parts.image_size)
-        )
+        self.resize = parts.input.resize()
         self.calibrate = calibrator(parts.calibration)
         self.distance = None if parts.cloud is None or not self.encodes else Distance(parts.cloud)
 
@@ -62,15 +93,15 @@ class Wrapped(nn.Module):
         found += ["features"] if self.encodes else []
         return found + (["distance"] if self.distance is not None else [])
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Return the outputs that `names` lists, for uint8 pixels [B, 3, S, S] or [B, T, 3, S, S].
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs that `names` lists, for pixels [B, 3, S, S] or [B, T, 3, S, S], or for sound [B, S].
 
         Returns:
             `logit` [B]; `probability` [B], calibrated; `mask` [B, 1, H, W], the probability that a pixel is
             manipulated; `features` [B, F], the mean over the frames of a clip if the network has features per frame;
             `distance` [B] of the features to the cloud.
         """
-        x = self.resize(pixels.float() / 255)
+        x = self.resize(self.parts.input.scaled(x))
         if not isinstance(self.network, Encoding):
             found: Tensor = self.network(x)
             logit = of_pictures(found) if self.localises else found
@@ -80,26 +111,6 @@ class Wrapped(nn.Module):
         features = (encoded.mean(1) if encoded.ndim == 3 else encoded).flatten(1)
         outputs = (logit, self.calibrate(logit), features)
         return outputs if self.distance is None else (*outputs, self.distance(features))
-
-
-class Resize(nn.Module):
-    """Resize pictures [..., S, S] to [..., size, size] by antialiased bilinear interpolation, as two matrix products.
-
-    Interpolation is linear and separable. So the matrix is measured: it is the resized identity matrix. Unlike the
-    antialiased interpolation itself, matrix products can be exported and run everywhere.
-    """
-
-    matrix: Tensor
-
-    def __init__(self, side: int, size: int) -> None:
-        super().__init__()
-        one = torch.eye(side)[None, None]  # rows are the positions of a single bright pixel
-        columns = interpolate(one, (side, size), mode="bilinear", antialias=True, align_corners=False)
-        self.register_buffer("matrix", columns[0, 0])  # [S, size]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the resized pictures, clipped to [0, 1]."""
-        return (self.matrix.T @ (x @ self.matrix)).clamp(0, 1)
 
 
 class Affine(nn.Module):
@@ -156,7 +167,8 @@ class Distance(nn.Module):
         """Return the distances [B] of features [B, F]."""
         difference = features - self.mean
         along = difference @ self.axes.T
-        across = (difference.square().sum(1) - along.square().sum(1)).clamp(min=0) * (not self.whole)
+        # The rest of the vector, not the difference of two squares, which float32 rounds to few digits.
+        across = (difference - along @ self.axes).square().sum(1) * (not self.whole)
         return ((along.square() / self.variance).sum(1) + across / self.rest).div(len(self.mean)).sqrt()
 
 

@@ -98,9 +98,10 @@ class OnnxEngine:
             raise RunError(f"model={self.run.folder}: the output {wrong[0]} does not have one value per sample")
         return found
 
-    def _run(self, pixels: NDArray[np.uint8], names: list[str]) -> list[Float]:
+    def _run(self, x: NDArray[np.generic], names: list[str]) -> list[Float]:
+        """Return the outputs with these names for a batch of pixels or sound."""
         try:
-            return list(self.run.session.run(names, {self.input: np.ascontiguousarray(pixels)}))
+            return list(self.run.session.run(names, {self.input: np.ascontiguousarray(x)}))
         except Exception as error:  # onnxruntime has error types of its own
             said = str(error).partition("\n")[0][:200]
-            raise RunError(f"model={self.run.folder}: it cannot score {list(pixels.shape)} ({said})") from None
+            raise RunError(f"model={self.run.folder}: it cannot score {list(x.shape)} ({said})") from None

@@ -6,11 +6,14 @@ connected to all nodes, itself included. The attention between two nodes is comp
 their features, so it is symmetric before the softmax.
 """
 
+from fractions import Fraction
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import selu
 
 NODE_DROPOUT = 0.2  # dropout probability of the nodes' features before attention, as published
+DENOMINATOR = 1_000  # largest denominator of the share of nodes that a pooling keeps; other shares are rounded
 POOL_DROPOUT = 0.3  # dropout probability of the features from which a pooling layer scores the nodes
 
 
@@ -103,14 +106,16 @@ class GraphPool(nn.Module):
 
     def __init__(self, features: int, kept: float) -> None:
         super().__init__()
-        self.kept = kept
+        # A ratio of integers, so that an exported network computes the same count, and for graphs of any size: an
+        # exporter replaces int(N * kept) by a constant.
+        self.kept = Fraction(kept).limit_denominator(DENOMINATOR)
         self.score = nn.Linear(features, 1)
         self.dropout = nn.Dropout(POOL_DROPOUT)
 
     def forward(self, nodes: Tensor) -> Tensor:
         """Return the kept nodes [B, K, D] of a graph [B, N, D], the highest score first."""
         score = self.score(self.dropout(nodes)).sigmoid()  # [B, N, 1]
-        count = max(1, int(nodes.shape[1] * self.kept))
+        count = max(1, nodes.shape[1] * self.kept.numerator // self.kept.denominator)
         best = score.topk(count, dim=1).indices.expand(-1, -1, nodes.shape[2])
         kept: Tensor = (nodes * score).gather(1, best)
         return kept

@@ -13,7 +13,9 @@ from unmask.networks.waves import RATE, expect_waves
 
 WINDOW, HOP, FFT = 320, 160, 512  # samples: 20 ms, 10 ms; the window is padded with zeros to the length of the FFT
 PRE_EMPHASIS = 0.97
-FLOOR = 1e-8  # is added to powers before the logarithm; about the power of the rounding errors of 16 bits
+# Is added to powers before the logarithm; about the power of the rounding errors of 16 bits. The modules keep it as a
+# tensor [1], because PyTorch's exporter to ONNX takes a number that is at most 1e-8 for 0, and removes the addition.
+FLOOR = 1e-8
 SHORTEST = 3 * WINDOW  # samples: gives at least five frames
 
 
@@ -54,6 +56,7 @@ class Lfcc(nn.Module):
     """
 
     bands: Tensor
+    floor: Tensor
     cosines: Tensor
 
     def __init__(self, bands: int = 20, coefficients: int = 20, differences: bool = True) -> None:
@@ -64,6 +67,7 @@ class Lfcc(nn.Module):
         self.power = PowerSpectrum(pre_emphasis=True)
         edges = torch.linspace(0, RATE / 2, bands + 2)
         self.register_buffer("bands", triangles(edges), persistent=False)
+        self.register_buffer("floor", torch.tensor([FLOOR]), persistent=False)
         number, at = torch.arange(coefficients)[:, None], torch.arange(bands) + 0.5
         cosines = torch.cos(math.pi * number * at / bands) * math.sqrt(2 / bands)
         cosines[0] /= math.sqrt(2)
@@ -73,7 +77,7 @@ class Lfcc(nn.Module):
         """Return the features [B, num_features, T] of waveforms x [B, S] in [-1, 1]."""
         expect_waves(x, SHORTEST)
         with torch.autocast(x.device.type, enabled=False):
-            energy = (self.power(x.float()) @ self.bands.T + FLOOR).log()
+            energy = (self.power(x.float()) @ self.bands.T + self.floor).log()
             found: Tensor = (energy @ self.cosines.T).transpose(1, 2)
         if not self.differences:
             return found
@@ -91,6 +95,7 @@ class LogMel(nn.Module):
     """
 
     bands: Tensor
+    floor: Tensor
 
     def __init__(self, bands: int = 64, lowest: float = 20.0, highest: float = 8000.0) -> None:
         super().__init__()
@@ -101,12 +106,13 @@ class LogMel(nn.Module):
         ends = 2595 * torch.log10(1 + torch.tensor([lowest, highest]) / 700)
         edges = 700 * (10 ** (torch.linspace(float(ends[0]), float(ends[1]), bands + 2) / 2595) - 1)
         self.register_buffer("bands", triangles(edges), persistent=False)
+        self.register_buffer("floor", torch.tensor([FLOOR]), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features [B, bands, T] of waveforms x [B, S] in [-1, 1]."""
         expect_waves(x, SHORTEST)
         with torch.autocast(x.device.type, enabled=False):
-            energy: Tensor = (self.power(x.float()) @ self.bands.T + FLOOR).log()
+            energy: Tensor = (self.power(x.float()) @ self.bands.T + self.floor).log()
         return energy.transpose(1, 2)
 
 
