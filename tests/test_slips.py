@@ -8,8 +8,10 @@ from unmask.application import verb
 
 SLIPS = {
     ("celebdf/meso4",): "celebdf/meso4: expected key=value; did you mean experiment=celebdf/meso4?",
-    ("meso4",): "expected key=value; did you mean experiment=celebdf/meso4 or experiment=demo_celebdf/meso4?",
-    ("experiment=meso4",): "experiment=meso4: unknown option; did you mean celebdf/meso4 or demo_celebdf/meso4?",
+    ("meso4",): "expected key=value; did you mean experiment=celebdf/meso4, experiment=demo_celebdf/meso4 or "
+    "experiment=stylegan2_vs_ffhq/meso4?",
+    ("experiment=meso4",): "experiment=meso4: unknown option; did you mean celebdf/meso4, demo_celebdf/meso4 or "
+    "stylegan2_vs_ffhq/meso4?",
     ("module/network=meso5",): "module/network=meso5: unknown option; did you mean meso4",
     ("augment@data.augment=jpegs",): "augment=jpegs: unknown option; expected one of",
     ("experiment=celebdf/meso4", "data.rot=x"): "data.rot: unknown key; did you mean data.root?",

@@ -1,5 +1,6 @@
 """Check configs and build objects from configs, including the untrusted config that comes with a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,14 @@ def options_of(group: str) -> list[str]:
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
 
 
+def either(names: Sequence[str]) -> str:
+    """Return at least one name as text, such as `a, b or c`."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
+
+
 def lone_word(word: str) -> str:
     """Describe an argument that is not of the form key=value; suggest the presets of this name."""
     presets = [option for option in options_of("experiment") if word in (option, option.rpartition("/")[2])]
-    hint = f"; did you mean experiment={' or experiment='.join(presets)}?" if presets else ""
+    hint = f"; did you mean {either([f'experiment={preset}' for preset in presets])}?" if presets else ""
     return f"{word}: expected key=value{hint}"

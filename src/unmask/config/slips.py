@@ -10,7 +10,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unmask.config import conf_dir, lone_word, options_of
+from unmask.config import conf_dir, either, lone_word, options_of
 from unmask.config.targets import nearest
 
 SIMILAR = 0.65  # minimum similarity of a suggestion; 0.6 suggests unet for resnet
@@ -40,9 +40,7 @@ def unknown_option(path: str, overrides: Sequence[str]) -> str:
     options = options_of(group)
     same = [option for option in options if option.rpartition("/")[2] == name]
     near = same or get_close_matches(name, options, n=3, cutoff=SIMILAR)
-    hint = (
-        f"did you mean {' or '.join(near)}?" if near else _some(sorted(options, key=lambda option: option.count("/")))
-    )
+    hint = f"did you mean {either(near)}?" if near else _some(sorted(options, key=lambda option: option.count("/")))
     return f"{group}={name}: unknown option; {hint}"
 
 
@@ -57,8 +55,7 @@ def unknown_key(key: str, config_name: str, overrides: Sequence[str]) -> str:
     if not near and not parent:  # for example, `epochs` instead of `trainer.max_epochs`
         inside = _keys("trainer", config_name, [])
         near = [f"trainer.{one}" for one in nearest(name, inside)]
-    hint = " or ".join(near)
-    return f"{key}: unknown key; " + (f"did you mean {hint}?" if hint else _some(known))
+    return f"{key}: unknown key; " + (f"did you mean {either(near)}?" if near else _some(known))
 
 
 def _keys(parent: str, config_name: str, overrides: Sequence[str]) -> list[str]:

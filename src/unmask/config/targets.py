@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher, get_close_matches
 
-from unmask.config import Settings
+from unmask.config import Settings, either
 from unmask.config.allowed import locate
 
 HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
@@ -63,8 +63,8 @@ def _check_keys(path: str, node: Settings, name: str, parameters: list[inspect.P
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
     for key in given:
         if key not in accepted and not open_ended:
-            close = nearest(key, accepted)
-            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it accepts {', '.join(accepted)}"
+            close = [repr(name) for name in nearest(key, accepted)]
+            hint = f"did you mean {either(close)}?" if close else f"it accepts {', '.join(accepted)}"
             yield f"{path}.{key}", f"{name} has no argument '{key}'; {hint}"
     if node.get("_partial_", False):
         return
