@@ -141,10 +141,10 @@ def test_a_recording_is_examined_without_pictures(voice, tmp_path):
 @pytest.mark.slow
 def test_a_clip_is_examined_with_its_faces_and_its_sound(voice, workplace, demo_root, tmp_path):
     unmask(
-        "train", "experiment=demo_celebdf/meso4", f"data.root={demo_root}", *TINY, "trainer=cpu", "name=beside",
+        "train", "experiment=demo_celebdf/meso4", f"data.root={demo_root}", *TINY, "trainer=cpu", "name=seen",
         "trainer.max_epochs=1", "data.batch_size=8", cwd=workplace,
     )  # fmt: skip
-    (face,) = (workplace / "outputs/beside").iterdir()
+    (face,) = (workplace / "outputs/seen").iterdir()
     render_talking(tmp_path / "talking", people=2, each=1, frames=25, workers=1)
     (talk, _) = (tmp_path / "talking/RealVideo-RealAudio").rglob("*.mp4")
     found, page = examined(tmp_path, talk, f"run=[{face},{voice[0]}]")
