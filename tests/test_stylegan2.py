@@ -346,6 +346,20 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
     assert moved <= state.keys() and all(state[name].abs().sum() > 0 for name in moved)
 
 
+def test_the_layout_of_the_weights_changes_only_the_rounding():
+    """Both layouts compute the same gradients, also those of R1 and of the path lengths."""
+    sgd = partial(torch.optim.SGD, lr=0.01)
+    modules = []
+    for channels_last in (True, False):
+        modules.append(small(channels_last=channels_last))
+        modules[-1].optimizer_g = modules[-1].optimizer_d = sgd
+        fit_quietly(modules[-1], Faces(8), max_epochs=1)
+    kernels = [value for value in modules[0].discriminator.parameters() if value.ndim == 4 and value.shape[-1] == 3]
+    assert kernels and all(value.is_contiguous(memory_format=torch.channels_last) for value in kernels)
+    for (name, ours), theirs in zip(modules[0].named_parameters(), modules[1].parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, msg=lambda text, at=name: f"{at}: {text}")
+
+
 def test_accumulated_batches_are_one_larger_batch():
     """Two batches of 4 whose gradients make one update equal one batch of 8; R1 is part of both."""
 

@@ -1,4 +1,4 @@
-"""Helpers shared by detector networks: memory layout of weights, classifiers, and image logits from pixel logits."""
+"""Helpers shared by networks: memory layout of weights, classifiers, and image logits from pixel logits."""
 
 import torch
 from torch import Tensor, nn
