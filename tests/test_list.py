@@ -1,4 +1,4 @@
-"""`unmask list`: what is on the disk, told without loading anything heavy."""
+"""`unmask list`: what is on the disk, described without loading anything heavy."""
 
 import datetime
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import unmask
+from unmask.commands.list import about
 from unmask.config import conf_dir
 
 CONF = Path(conf_dir())
@@ -49,6 +50,13 @@ def test_an_option_is_described_by_its_file_or_its_class(tmp_path):
     assert "arXiv 1809.00888" in unmask("list", "networks", cwd=tmp_path).stdout
     assert "Binary cross-entropy" in unmask("list", "losses", cwd=tmp_path).stdout
     assert "torch.optim.AdamW" in unmask("list", "optimizers", cwd=tmp_path).stdout
+
+
+def test_a_description_is_the_whole_first_sentence(tmp_path):
+    path = tmp_path / "any.yaml"
+    text = "# @package _global_\n# A network (arXiv 1.2) of 0.5, CLIP, ... in\n# two lines. Not this.\n\n# Nor this.\n"
+    path.write_text(text)
+    assert about(path) == "A network (arXiv 1.2) of 0.5, CLIP, ... in two lines."
 
 
 def test_runs_with_their_state_and_scores(tmp_path):

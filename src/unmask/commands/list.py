@@ -13,10 +13,12 @@ Files are only read; nothing is built or written.
 import ast
 import json
 import os
+import re
 import sys
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +75,12 @@ def key(group: Path) -> str:
 
 
 def about(path: Path) -> str:
-    """Return the first comment line of an option's file, or else the first line of its class's docstring."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        if not line.startswith("# @"):
-            return line.lstrip("# ")
+    """Return the first sentence of the comment above an option, or else the first line of its class's docstring."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("# @")]
+    prose = takewhile(lambda line: line.startswith("#") and not line.startswith("#  "), lines)  # "#  ": a command
+    comment = " ".join(line.lstrip("# ") for line in prose)
+    if comment:
+        return re.split(r"(?<=[^.]\.)\s", comment)[0].removesuffix(":")
     target = str((_read(path) or {}).get("_target_", ""))
     module, _, name = target.rpartition(".")
     return _docstring(module, name) or target
