@@ -17,29 +17,35 @@ T = TypeVar("T")
 LENGTH = 256  # maximum length of a caption, bytes
 Row = Mapping[str, object]  # of the manifest: column -> value
 
-# Wordings of each attribute, for yes and no, as (place, text); the place is `before` or `after` the noun. All words of
-# TESTED also occur in TRAINED.
+# Wordings of each attribute, for yes and no, as (place, text); the place is `before` or `after` the noun. In training,
+# all phrases are used with smile and with glasses: a text encoder would otherwise take a phrase for one of the two. The
+# phrase "who has" is only used with hair, so "who has no glasses" must be understood from its words.
 Wording = tuple[str, str]
+WITH = ("with {}", "wearing {}", "who wears {}", "who is wearing {}")
+WITHOUT = ("without {}", "with no {}", "wearing no {}", "who wears no {}", "who is not wearing {}")
+
+
+def _after(phrases: Sequence[str], thing: str) -> list[Wording]:
+    return [("after", phrase.format(thing.removeprefix("a ") if " no " in phrase else thing)) for phrase in phrases]
+
+
 TRAINED: dict[str, tuple[list[Wording], list[Wording]]] = {
     "Smiling": (
-        [("before", "smiling"), ("after", "with a smile"), ("after", "who is smiling"), ("after", "who has a smile")],
-        [("before", "serious"), ("after", "who is serious"), ("after", "with no smile")],
+        [("before", "smiling"), ("after", "who is smiling"), *_after(WITH, "a smile")],
+        [("before", "serious"), ("after", "who is not smiling"), *_after(WITHOUT, "a smile")],
     ),
-    "Eyeglasses": (
-        [("after", "with glasses"), ("after", "wearing glasses"), ("after", "who wears glasses")],
-        [("after", "without glasses"), ("after", "who is not wearing glasses")],
-    ),
-    "Bald": ([("before", "bald"), ("after", "without hair")], []),
+    "Eyeglasses": (_after(WITH, "glasses"), _after(WITHOUT, "glasses")),
+    "Bald": ([("before", "bald"), *_after(("without {}", "with no {}", "who has no {}"), "hair")], []),
 }
 TESTED: dict[str, tuple[list[Wording], list[Wording]]] = {
-    "Smiling": ([("after", "wearing a smile"), ("after", "who wears a smile")], [("after", "without a smile")]),
-    "Eyeglasses": ([("after", "who has glasses")], [("after", "with no glasses"), ("after", "who has no glasses")]),
+    "Smiling": (_after(["who has {}"], "a smile"), _after(["who has no {}"], "a smile")),
+    "Eyeglasses": (_after(["who has {}"], "glasses"), _after(["who has no {}"], "glasses")),
     "Bald": ([("after", "who is bald")], []),
 }
 COLOURS = {"Black_Hair": "black", "Blond_Hair": "blond", "Brown_Hair": "brown", "Gray_Hair": "gray"}
 HAIR = (
-    [("after", "with {} hair"), ("after", "whose hair is {}"), ("before", "{} haired")],
-    [("after", "who has {} hair")],
+    [("after", "with {} hair"), ("after", "who has {} hair"), ("after", "whose hair is {}"), ("before", "{} haired")],
+    [("after", "with hair that is {}")],
 )
 FRAMES = (["{}", "a photo of {}", "a portrait of {}", "a portrait that shows {}"], ["a photo that shows {}"])
 
