@@ -32,7 +32,7 @@ def loaded(data: DataModule, split: str) -> tuple[Tensor, Tensor]:
     rows = [samples.__getitems__([(0, row)])["x"] for row in range(len(samples))]
     x = data.on_after_batch_transfer({"x": torch.cat(rows)}, 0)["x"]
     values = items.loc[samples.table["item"], [ATTRIBUTE + name for name in READ]]
-    return x, torch.from_numpy(values.to_numpy(np.float32))
+    return x, torch.from_numpy(values.to_numpy(np.float32, copy=True))
 
 
 def classifier(x: Tensor, y: Tensor, epochs: int) -> nn.Module:
