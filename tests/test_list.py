@@ -57,6 +57,8 @@ def test_a_description_is_the_whole_first_sentence(tmp_path):
     text = "# @package _global_\n# A network (arXiv 1.2) of 0.5, CLIP, ... in\n# two lines. Not this.\n\n# Nor this.\n"
     path.write_text(text)
     assert about(path) == "A network (arXiv 1.2) of 0.5, CLIP, ... in two lines."
+    path.write_text("# A folder of\n# pictures:\n#   unmask train data=any\n")
+    assert about(path) == "A folder of pictures", "commands are not part of it"
 
 
 def test_runs_with_their_state_and_scores(tmp_path):

@@ -346,6 +346,11 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
     assert moved <= state.keys() and all(state[name].abs().sum() > 0 for name in moved)
 
 
+def kernels(module: GAN) -> list[torch.Tensor]:
+    """The weights of the discriminator's convolutions of 3 x 3 px."""
+    return [value for value in module.discriminator.parameters() if value.ndim == 4 and value.shape[-1] == 3]
+
+
 def test_the_layout_of_the_weights_changes_only_the_rounding():
     """Both layouts compute the same gradients, also those of R1 and of the path lengths."""
     sgd = partial(torch.optim.SGD, lr=0.01)
@@ -354,8 +359,12 @@ def test_the_layout_of_the_weights_changes_only_the_rounding():
         modules.append(small(channels_last=channels_last))
         modules[-1].optimizer_g = modules[-1].optimizer_d = sgd
         fit_quietly(modules[-1], Faces(8), max_epochs=1)
-    kernels = [value for value in modules[0].discriminator.parameters() if value.ndim == 4 and value.shape[-1] == 3]
-    assert kernels and all(value.is_contiguous(memory_format=torch.channels_last) for value in kernels)
+    layouts = [
+        [value.is_contiguous(memory_format=torch.channels_last) for value in kernels(module)] for module in modules
+    ]
+    assert layouts[0] and all(layouts[0]) and not any(layouts[1])
+    start = small(channels_last=False)
+    assert all((a - b).abs().max() > 1e-4 for a, b in zip(kernels(modules[1]), kernels(start), strict=True)), "it moves"
     for (name, ours), theirs in zip(modules[0].named_parameters(), modules[1].parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, msg=lambda text, at=name: f"{at}: {text}")
 

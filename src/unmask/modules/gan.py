@@ -49,8 +49,8 @@ class GAN(Module):
         monitor: the metric that selects the best checkpoint, such as `val/frechet_NAME` (NAME is the evaluator's name)
             or, if the evaluator is the published network, `val/fid`.
         mode: `min` if smaller values of `monitor` are better, else `max`.
-        channels_last: use the channels-last layout for convolution weights, which is faster on most devices (a training
-            step of StyleGAN2 on a CPU: 0.8 of the time); results differ by rounding only.
+        channels_last: use the channels-last layout for convolution weights, which is faster on most devices (both
+            networks of StyleGAN2 on a CPU, forward and backward: 0.8 of the time); results differ by rounding only.
     """
 
     kind = "generator"
