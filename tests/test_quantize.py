@@ -94,6 +94,14 @@ def test_int8_is_close_on_other_pictures_but_not_equal(exported, tmp_path):
     assert np.corrcoef(one, two)[0, 1] > 0.99 and len(np.unique(two)) == len(two), "the logit itself is not rounded"
 
 
+def test_int8_does_not_change_the_mean_logit_of_the_calibration_crops(exported, tmp_path):
+    values = pictures(64)
+    quantize_file(exported, tmp_path / "q.onnx", "int8", values)
+    one, two = (logits_of(path, values[:32]) for path in (exported, tmp_path / "q.onnx"))
+    shift = float(onnx.numpy_helper.to_array(weights(tmp_path / "q.onnx")["logit_shift"]))
+    assert abs(float((two - one).mean())) < 1e-5 < abs(shift)
+
+
 def test_the_preprocessing_stays_in_float(exported, tmp_path):
     quantize_file(exported, tmp_path / "q.onnx", "int8", pictures(16))
     resize = [value for name, value in weights(tmp_path / "q.onnx").items() if name.startswith("resize")]
