@@ -62,6 +62,7 @@ REFUSED = [
     ("trainer.max_epochs=-5", "`max_epochs` must be a non-negative integer or -1"),
     ("trainer.max_epochs=1.5", "trainer.max_epochs=1.5: expected a whole number"),
     ("trainer.max_epochs=-1", "a cosine schedule needs a finite number of steps; set trainer.max_epochs or"),
+    ("trainer.check_val_every_n_epoch=99", "expected a multiple of trainer.check_val_every_n_epoch=99, because only"),
     ("trainer.precision=17", "trainer.precision=17: expected one of 64, 32, 16, "),
     ("trainer.strategy=nope", "trainer: You selected an invalid strategy name"),
     ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: expected a fraction above 0 or a number"),
@@ -91,6 +92,12 @@ def test_check_finds_them_too(train):
     assert "data.batch_size=0" in train("refused", "check=true", "data.batch_size=0", expect=1)[0].stderr
     done, folder = train("checked", "check=true")
     assert "the config is valid" in done.stdout and folder is None
+
+
+def test_the_line_of_an_epoch_shows_no_figures_of_an_earlier_validation(train):
+    done, _ = train("sparse", "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=2")
+    lines = [line for line in done.stdout.splitlines() if line.startswith("epoch ")]
+    assert ["val/loss" in line for line in lines] == [False, True, False, True]
 
 
 def test_a_verb_without_its_run_says_how(tmp_path):

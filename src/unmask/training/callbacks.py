@@ -26,6 +26,7 @@ class Progress(RichProgressBar):
     def __init__(self) -> None:
         super().__init__(leave=False, refresh_rate=5, theme=RichProgressBarTheme(metrics_format=".3f"))
         self._begun, self._losses = 0.0, list[torch.Tensor]()  # start time and training losses of the current epoch
+        self._validated = False  # whether this epoch has been validated
         self._print = not sys.stdout.isatty()
         if self._print:
             self.disable()
@@ -39,6 +40,7 @@ class Progress(RichProgressBar):
         """Start measuring the time of the epoch."""
         self._begun = time.perf_counter()
         self._losses.clear()
+        self._validated = False
         super().on_train_epoch_start(trainer, pl_module)
 
     def on_train_batch_end(
@@ -50,15 +52,20 @@ class Progress(RichProgressBar):
         if isinstance(loss, torch.Tensor):
             self._losses.append(loss.detach() * (pl_module.share if isinstance(pl_module, Module) else 1.0))
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the metrics of validation belong to this epoch."""
+        super().on_validation_end(trainer, pl_module)
+        self._validated = True
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the epoch's line: mean training loss, validation loss, monitored metric, seconds."""
+        """Write the epoch's line: mean training loss, seconds and, if it was validated, loss and monitored metric."""
         super().on_train_epoch_end(trainer, pl_module)
         found = {}
         if self._losses:
             found["loss"] = trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean")
         if not trainer.is_global_zero:
             return
-        names = ("val/loss", str(pl_module.monitor))
+        names = ("val/loss", str(pl_module.monitor)) if self._validated else ()
         found |= {name: trainer.callback_metrics[name] for name in names if name in trainer.callback_metrics}
         figures = ", ".join(f"{name} {float(value):.4g}" for name, value in found.items())
         total = f" of {trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""

@@ -41,6 +41,7 @@ def check(settings: Settings) -> Trainer:
     for key in ("max_epochs", "max_steps"):
         if not isinstance(value := settings.get(key, -1), int | None) or isinstance(value, bool):
             raise ValueError(f"trainer.{key}={value}: expected a whole number, or -1 for no limit")
+    _check_last_epoch(settings)
     trainer = _make(settings, {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False})
     cores = os.cpu_count() or 1
     if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
@@ -48,6 +49,17 @@ def check(settings: Settings) -> Trainer:
             f"trainer.devices={trainer.num_devices}: expected at most {cores}, the number of this machine's CPU cores"
         )
     return trainer
+
+
+def _check_last_epoch(settings: Settings) -> None:
+    """Refuse a last epoch without validation: its weights, and those of the epochs before it, could not be chosen."""
+    epochs, every = settings.get("max_epochs"), settings.get("check_val_every_n_epoch")
+    if isinstance(epochs, int) and isinstance(every, int) and epochs > 0 and every > 0 and epochs % every:
+        longer = f"trainer.max_epochs={epochs + every - epochs % every}"
+        raise ValueError(
+            f"trainer.max_epochs={epochs}: expected a multiple of trainer.check_val_every_n_epoch={every}, because "
+            f"only weights of validated epochs can be chosen; set {longer}, or trainer.check_val_every_n_epoch=1"
+        )
 
 
 def processes(settings: Settings) -> int:
