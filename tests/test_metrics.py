@@ -377,6 +377,14 @@ def test_an_interval_without_bias_or_spread_is_that_of_the_percentiles():
     assert bootstrap.accelerated(moved, 0.95, [], label) == bootstrap.interval(moved), "no resampled value is above"
     assert bootstrap.accelerated(np.ones(9), 1.0, np.ones(10), label) == (1.0, 1.0)
     assert np.isnan(bootstrap.accelerated([], 0.5, [], label)).all()
+
+
+def test_the_accelerated_interval_is_that_of_percentiles_where_its_formula_has_a_pole():
+    moved, label = np.linspace(0, 1, 400_001), np.repeat([0, 1], 5000)
+    left_out = np.full(10_000, 0.9)
+    left_out[-1] = 0.8  # one item decides, which gives the largest possible acceleration, 1/6
+    assert bootstrap.accelerated(moved, 1 - 4e-6, left_out, label) == bootstrap.interval(moved)
+    assert bootstrap.accelerated(moved, 0.9, left_out, label) != bootstrap.interval(moved)
     many = bootstrap.left_out(np.zeros(1001), np.arange(1001) % 2, np.arange(1001))
     assert len(many) == 0
 

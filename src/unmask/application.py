@@ -43,14 +43,15 @@ def register_resolvers() -> None:
     values of a detector's metric are better, else `max`. `${network_of:RUN}` is the config of a run's network, and
     `${part_of:RUN,PART}` that of a part of an autoencoder. `${settings_of:FOLDER}` are the settings of a published
     autoencoder.
-    `${first_process:A,B}` is A in the first process of a training and B in its other processes.
+    `${first_process:A,B}` is A in the first process of a training and B in its other processes. `${first_process:A}` is
+    a path, and in the other processes that of the null device.
     """
     OmegaConf.register_new_resolver("mode_of", _mode_of, replace=True)
     OmegaConf.register_new_resolver("count", len, replace=True)
     OmegaConf.register_new_resolver("network_of", _network_of, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("part_of", _part_of, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("settings_of", _settings_of, replace=True, use_cache=True)
-    OmegaConf.register_new_resolver("first_process", lambda a, b: a if is_first() else b, replace=True)
+    OmegaConf.register_new_resolver("first_process", lambda a, b=os.devnull: a if is_first() else b, replace=True)
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: _run_id(_root_), replace=True, use_cache=False)
 
 

@@ -76,7 +76,8 @@ def accelerated(
     """Compute the bias-corrected and accelerated interval (BCa; Efron 1987, doi 10.2307/2289144) of a metric.
 
     Percentiles of resampled AUCs are too narrow if the AUC is high (`benchmarks/intervals.py`). This interval corrects
-    their bias and their skewness. It is the percentile interval if all or no resampled values are below `value`.
+    their bias and their skewness. It is the percentile interval if all or no resampled values are below `value`, or if
+    the acceleration is too large for the formula.
 
     Args:
         moved: Resampled values `[R]`, each class resampled separately.
@@ -92,6 +93,8 @@ def accelerated(
         return interval(known, confidence)
     bias, skew = NORMAL.inv_cdf(float(below)), _acceleration(np.asarray(left_out, np.float64), np.asarray(label))
     reach = NORMAL.inv_cdf((1 + confidence) / 2)
+    if any(skew * (bias + z) >= 1 for z in (-reach, reach)):
+        return interval(known, confidence)
     shifted = [bias + (bias + z) / (1 - skew * (bias + z)) for z in (-reach, reach)]
     low, high = np.quantile(known, [NORMAL.cdf(z) for z in shifted])
     return float(low), float(high)
