@@ -2,10 +2,10 @@
 
   python benchmarks/prompts.py RUN --samples 200 --guidance 1 3
 
-RUN is a text-to-image run on data with CelebA's attributes. The classifier is trained on the run's training split, and
-its balanced accuracy on the real test split says how much its readings can be trusted. It is trained with blur and noise,
-because samples are less sharp than pictures. The accuracy on test pictures that the autoencoder encodes and decodes is
-the most that samples can reach. Prompts have the wordings of evaluation, which do not occur in training.
+RUN is a text-to-image run on data with CelebA's attributes. The classifier is trained on the run's training split, with
+blur and noise, because samples are less sharp than pictures. Its balanced accuracy on the real test split says how much
+its readings can be trusted, and that on the same pictures after the autoencoder is the most that samples can reach.
+Prompts have the wordings of evaluation, which do not occur in training.
 """
 
 import argparse
@@ -118,7 +118,8 @@ def main() -> None:
             module.sample(len(part), [seed_of(0, int(number)) for number in part], prompts[part])
             for part in torch.arange(len(texts)).split(BATCH)
         ]
-        print(f"samples, guidance {guidance:g} ({len(texts)}): {balanced(read(network, torch.cat(made)), wanted)}", flush=True)
+        figures = balanced(read(network, torch.cat(made)), wanted)
+        print(f"samples, guidance {guidance:g} ({len(texts)}): {figures}", flush=True)
 
 
 if __name__ == "__main__":

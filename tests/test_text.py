@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -185,6 +187,29 @@ def test_the_denoiser_looks_at_the_caption_and_an_unknown_one_is_empty():
     for wrong, words in (({"attention": (5,)}, "expected some of 8, 4"), ({"groups": 3}, "multiples of groups=3")):
         with pytest.raises(ValueError, match=words):
             text_denoiser(**wrong)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_attention_is_that_of_diffusers(precision):
+    network = text_denoiser().eval()
+    x, t, told = torch.randn(2, 4, 8, 8), torch.tensor([3, 9]), captions("with glasses", "blond")
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16):
+        ours = network(x, t, told)
+        network.unet.set_attn_processor(AttnProcessor2_0())
+        theirs = network(x, t, told)
+    close = {"rtol": 1e-5, "atol": 1e-5} if precision is torch.float32 else {"rtol": 0.05, "atol": 0.05}
+    torch.testing.assert_close(ours, theirs, **close)
+
+
+def test_a_vector_of_the_whole_caption_reaches_networks_without_cross_attention():
+    x, t = torch.randn(1, 4, 8, 8), torch.tensor([3])
+    for pooled in (True, False):
+        network = text_denoiser(attention=(4,), pooled=pooled).eval()
+        for layer in network.unet.modules():
+            if isinstance(layer, BasicTransformerBlock):
+                nn.init.zeros_(layer.attn2.to_out[0].weight)
+        same = torch.allclose(network(x, t, captions("with glasses")), network(x, t, captions("blond")), atol=1e-6)
+        assert same != pooled
 
 
 def codec() -> TrainedCodec:

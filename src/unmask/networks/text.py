@@ -37,12 +37,14 @@ class WordEncoder(nn.Module):
         self.layers = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
 
     def forward(self, caption: Tensor) -> Tensor:
-        """Return vectors [B, words, width] of captions, UTF-8 bytes padded with zeros [B, N]."""
+        """Return vectors [B, words, width], float32, of captions, UTF-8 bytes padded with zeros [B, N]."""
         numbers = torch.zeros(len(caption), self.words, dtype=torch.int64)
         for row, text in zip(numbers, texts_of(caption), strict=True):
             found = [1 + zlib.crc32(word.encode()) % (self.buckets - 1) for word in WORD.findall(text.lower())]
             row[: len(found)] = torch.tensor(found[: self.words], dtype=torch.int64)
-        vectors: Tensor = self.layers(self.embed(numbers.to(self.place.device)) + self.place)
+        device = self.place.device
+        with torch.autocast(device.type, enabled=False):  # slower in bfloat16 on a CPU
+            vectors: Tensor = self.layers(self.embed(numbers.to(device)) + self.place)
         return vectors
 
 

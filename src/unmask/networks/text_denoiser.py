@@ -1,18 +1,55 @@
 """A denoising U-Net that is conditioned on text by cross-attention, as in latent diffusion (arXiv 2112.10752)."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from unmask.networks.denoiser import stage_sides
+
+
+class Attention:
+    """Attention of diffusers' transformer blocks, which is computed in float32 on a CPU.
+
+    There, the backward pass of PyTorch's attention in bfloat16 takes up to ten times as long.
+    """
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: None = None,
+    ) -> Tensor:
+        """Return the result [B, N, width] for states [B, N, width] that look at states [B, M, ...], or at themselves.
+
+        Args:
+            attn: diffusers' layer, with its projections.
+            hidden_states: the states that look.
+            encoder_hidden_states: the states that are looked at; None for the same states.
+            attention_mask: not used; all states are looked at.
+        """
+        seen = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        parts = attn.to_q(hidden_states), attn.to_k(seen), attn.to_v(seen)
+        q, k, v = (part.unflatten(2, (attn.heads, -1)).transpose(1, 2) for part in parts)  # [B, heads, N, head]
+        if q.device.type == "cpu":
+            with torch.autocast("cpu", enabled=False):
+                found = scaled_dot_product_attention(q.float(), k.float(), v.float())
+        else:
+            found = scaled_dot_product_attention(q, k, v)
+        result: Tensor = attn.to_out[0](found.transpose(1, 2).flatten(2).to(q.dtype))
+        return result
 
 
 class TextDenoiser(nn.Module):
     """Predict the noise or the velocity of noisy latents; the noise schedule's `prediction_type` says which.
 
     The network is diffusers' UNet2DConditionModel: residual blocks, and cross-attention from the latents to the words
-    of the caption. An unknown caption is an empty one (arXiv 2207.12598).
+    of the caption. One vector of the whole caption is added to that of the time step (arXiv 2205.11487). An unknown
+    caption is an empty one (arXiv 2207.12598).
 
     Args:
         text: captions, UTF-8 bytes [B, N] -> vectors [B, words, text.width].
@@ -23,6 +60,7 @@ class TextDenoiser(nn.Module):
         attention: the stages with cross-attention, given by the sides of their feature maps.
         groups: number of groups of the group norm; must divide every entry of `channels`.
         head: channels per attention head; must divide every entry of `channels`.
+        pooled: whether to add a vector of the whole caption to that of the time step.
     """
 
     condition = "caption"  #: entry of a batch that the network is conditioned on
@@ -37,6 +75,7 @@ class TextDenoiser(nn.Module):
         attention: Sequence[int] = (16, 8, 4),
         groups: int = 16,
         head: int = 32,
+        pooled: bool = True,
     ) -> None:
         super().__init__()
         sides = stage_sides(image_size, len(channels), 1)
@@ -63,7 +102,10 @@ class TextDenoiser(nn.Module):
             attention_head_dim=tuple(width // head for width in channels),
             cross_attention_dim=int(text.width),  # type: ignore[arg-type]
             norm_num_groups=groups,
+            addition_embed_type="text" if pooled else None,
+            addition_embed_type_num_heads=math.gcd(int(text.width), 8),  # type: ignore[arg-type]
         )
+        self.unet.set_attn_processor(Attention())
 
     def forward(self, x: Tensor, t: Tensor, caption: Tensor | None = None, known: Tensor | None = None) -> Tensor:
         """Predict the noise or velocity of latents [B, C, S, S].
