@@ -52,8 +52,8 @@ class Quantized:
         how: one of `KINDS`.
         layers: number of layers whose weights have fewer bits.
         kept: names of the layers that stay in float because of their sensitivity, the most sensitive first.
-        change: root mean square change of the logits, relative to their standard deviation; None if it was not
-            measured.
+        change: root mean square change of the logits, whose mean is unchanged, relative to their standard deviation;
+            None if it was not measured.
     """
 
     how: str
@@ -141,10 +141,10 @@ class _Static:
         return self._quantize([*(name for name in self.layers if name not in kept), *self.between], out)
 
     def _quantize(self, names: Sequence[str], out: Path) -> tuple[float, float]:
-        """Quantize some nodes; return how much the logits of held-out crops change, and the mean that it subtracts.
+        """Quantize some nodes; return how much the logits of held-out crops change, and the mean change.
 
-        The mean change of the logits is measured on the calibration crops and is subtracted from all logits, which
-        corrects the bias of a quantized network (arXiv 1906.04721, section 4.2).
+        The mean change is measured on the calibration crops and does not count, because `quantize` subtracts it from
+        all logits (arXiv 1906.04721, section 4.2, corrects the mean of each layer in this way).
         """
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
