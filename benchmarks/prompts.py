@@ -54,7 +54,7 @@ def classifier(x: Tensor, y: Tensor, epochs: int) -> nn.Module:
             seen = torch.roll(x[rows], shift, (2, 3))
             seen = seen.flip(3) if torch.rand(()) < 0.5 else seen
             if torch.rand(()) < 0.5:
-                seen = gaussian_blur(seen, [7, 7], [float(torch.empty(()).uniform_(0.3, 1.5))])
+                seen = gaussian_blur(seen, [7, 7], [float(torch.empty(()).uniform_(0.2, 0.8))])
             seen = seen + 0.03 * float(torch.rand(())) * torch.randn_like(seen)
             loss = nn.functional.binary_cross_entropy_with_logits(network(seen), y[rows], pos_weight=rare)
             optimizer.zero_grad()
