@@ -79,8 +79,7 @@ class TextDenoiser(nn.Module):
     ) -> None:
         super().__init__()
         sides = stage_sides(image_size, len(channels), 1)
-        if wrong := [width for width in channels if width % groups or width % head]:
-            raise ValueError(f"channels={wrong}: expected multiples of groups={groups} and of head={head}")
+        _check_channels(channels, groups, head)
         if unknown := sorted(set(attention) - set(sides)):
             raise ValueError(
                 f"attention={unknown}: expected some of {', '.join(map(str, sides))}, the sides of the stages"
@@ -122,3 +121,8 @@ class TextDenoiser(nn.Module):
             caption = caption * known[:, None]
         found: Tensor = self.unet(x, t, encoder_hidden_states=self.text(caption), return_dict=False)[0]
         return found
+
+
+def _check_channels(channels: Sequence[int], groups: int, head: int) -> None:
+    if wrong := [width for width in channels if width % groups or width % head]:
+        raise ValueError(f"channels={wrong}: expected multiples of groups={groups} and of head={head}")
