@@ -4,8 +4,8 @@
 
 RUN is a text-to-image run on data with CelebA's attributes. The classifier is trained on the run's training split, with
 blur and noise, because samples are less sharp than pictures. Its balanced accuracy on the real test split says how much
-its readings can be trusted, and that on the same pictures after the autoencoder is the most that samples can reach.
-Prompts have the wordings of evaluation, which do not occur in training.
+its readings can be trusted, and that on the same pictures, encoded and decoded, what the autoencoder loses. Prompts
+have the wordings of evaluation, which do not occur in training.
 """
 
 import argparse
