@@ -140,7 +140,7 @@ class _Static:
         """Quantize all layers but `kept`, and what is between them; see `_quantize`."""
         return self._quantize([*(name for name in self.layers if name not in kept), *self.between], out)
 
-    def _quantize(self, names: Sequence[str], out: Path) -> tuple[float, float]:
+    def _quantize(self, names: list[str], out: Path) -> tuple[float, float]:
         """Quantize some nodes; return how much the logits of held-out crops change, and the mean change.
 
         The mean change is measured on the calibration crops and does not count, because `quantize` subtracts it from
@@ -157,7 +157,7 @@ class _Static:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_quantize=list(names),
+            nodes_to_quantize=names,
             # The last linear layer gives the logit, which 8 bits would round to 256 values.
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
             calibration_cache_path=self.folder / "ranges.json",
@@ -212,8 +212,8 @@ def _layers(model: "onnx.ModelProto", types: Sequence[str]) -> list[str]:
 
 def _activations(model: "onnx.ModelProto", layers: Sequence[str]) -> dict[str, list[str]]:
     """Return the names of the activations behind each layer, which share the range of their output with the layer."""
-    outputs = {node.output[0]: node.name for node in model.graph.node if node.name in set(layers)}
     found: dict[str, list[str]] = {name: [] for name in layers}
+    outputs = {node.output[0]: node.name for node in model.graph.node if node.name in found}
     for node in model.graph.node:
         if node.op_type in ("Clip", "Relu") and node.input[0] in outputs:
             found[outputs[node.input[0]]].append(node.name)

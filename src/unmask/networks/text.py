@@ -43,7 +43,7 @@ class WordEncoder(nn.Module):
             found = [1 + zlib.crc32(word.encode()) % (self.buckets - 1) for word in WORD.findall(text.lower())]
             row[: len(found)] = torch.tensor(found[: self.words], dtype=torch.int64)
         device = self.place.device
-        with torch.autocast(device.type, enabled=False):  # slower in bfloat16 on a CPU
+        with torch.autocast(device.type, enabled=False):  # see text_denoiser.Attention
             vectors: Tensor = self.layers(self.embed(numbers.to(device)) + self.place)
         return vectors
 

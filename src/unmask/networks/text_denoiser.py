@@ -14,7 +14,7 @@ from unmask.networks.denoiser import stage_sides
 class Attention:
     """Attention of diffusers' transformer blocks, which is computed in float32 on a CPU.
 
-    There, the backward pass of PyTorch's attention in bfloat16 takes up to ten times as long.
+    There, PyTorch's attention in bfloat16 with its backward pass takes about ten times as long for a few tokens.
     """
 
     def __call__(
