@@ -48,6 +48,23 @@ def test_a_picture_that_is_not_square_is_stretched_or_cut(tmp_path):
         WholePictures(fit="pad")
 
 
+def test_a_smaller_square_is_cut_from_the_middle(tmp_path):
+    """As in papers on generators, which keep 108 to 148 px of CelebA's pictures; the default key stays as it was."""
+    pixels = noise(40, 80)
+    path = save(tmp_path / "a.png", pixels)
+    cut = WholePictures(20, fit="cut", square=20)(path)
+    np.testing.assert_array_equal(cut.pixels[0], pixels[10:30, 30:50].transpose(2, 0, 1))
+    assert cut.box.tolist() == [[30, 10, 50, 30]]
+    assert "square" not in WholePictures().describe() and WholePictures(fit="cut", square=20).words(64).startswith(
+        "middle square of 20 px"
+    )
+    with pytest.raises(MediaError, match=r"80x40 px, which is smaller than data.recipe.square=41"):
+        WholePictures(20, fit="cut", square=41)(path)
+    for wrong in ({"square": 20}, {"fit": "cut", "square": 0}):
+        with pytest.raises(ValueError, match="expected fit=cut and a side of at least 1 px"):
+            WholePictures(**wrong)
+
+
 def test_landmarks_of_a_portrait_lie_on_its_eyes(shared_data):
     """MTCNN on the photograph itself, scaled by hand."""
     path = shared_data / "face_photos/kate_siegel.jpg"

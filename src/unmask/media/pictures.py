@@ -48,6 +48,8 @@ class WholePictures:
         burst: length of each run of consecutive frames; 1 spreads all frames evenly.
         crop_size: side of the stored picture, px.
         fit: how a picture that is not square is handled: `stretch` distorts it, `cut` keeps the middle square.
+        square: with `cut`, the side of the middle square, px; None for the shorter side of the picture. Papers on
+            generators often keep a square of 108 to 148 px of CelebA's pictures, which have 178x218 px.
         landmarks: also find the landmarks of the largest face, for self-blending; videos, and pictures without a face,
             are then rejected.
         masks: also store the manipulation masks, for localisation.
@@ -63,6 +65,7 @@ class WholePictures:
     burst: int = 1
     decoder: str = "auto"
     device: str = "cpu"
+    square: int | None = None
 
     #: Suffixes of the files that this recipe can read.
     suffixes: ClassVar[frozenset[str]] = MEDIA
@@ -74,12 +77,16 @@ class WholePictures:
     def __post_init__(self) -> None:
         if self.fit not in FITS:
             raise ValueError(f"fit={self.fit}: expected {' or '.join(FITS)}")
+        if self.square is not None and (self.fit != "cut" or self.square < 1):
+            raise ValueError(f"square={self.square}, fit={self.fit}: expected fit=cut and a side of at least 1 px")
         burst_indices(self.frames + 1, self.frames, self.burst)
         self._finder: FaceFinder | None = None
 
     def describe(self) -> dict[str, object]:
         """Return everything that determines the pixels: settings, decoder and its version."""
         settings = {key: value for key, value in asdict(self).items() if key != "device"}
+        if self.square is None:
+            del settings["square"]  # the pixels, and thus the key, are those from before this setting existed
         return settings | {
             "decoder": f"Pillow for pictures, {decoder_version(self.decoder)} for videos",
             "version": VERSION,
@@ -92,7 +99,8 @@ class WholePictures:
 
     def words(self, image_size: int) -> str:
         """Describe the network's input in words, for the section of a report that states the protocol."""
-        shown = "whole picture stretched" if self.fit == "stretch" else "middle square resized"
+        square = "middle square" if self.square is None else f"middle square of {self.square} px"
+        shown = "whole picture stretched" if self.fit == "stretch" else f"{square} resized"
         return f"{shown} to {self.crop_size} px, network input {image_size} px"
 
     def landmarks_in_crop(self, box: Array, landmarks: Array) -> Array:
@@ -172,7 +180,9 @@ class WholePictures:
         """Return the part of a picture that is stored, as a box: left, top, right, bottom."""
         if self.fit == "stretch":
             return np.array([0, 0, width, height])
-        side = min(height, width)
+        side = self.square or min(height, width)
+        if side > min(height, width):
+            raise MediaError(f"has {width}x{height} px, which is smaller than data.recipe.square={side}")
         left, top = (width - side) // 2, (height - side) // 2
         return np.array([left, top, left + side, top + side])
 
