@@ -15,10 +15,10 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from PIL import Image
 from torch import nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import cosine_similarity, interpolate
 
 from conftest import fit_quietly, unmask
-from test_diffusion import Faces
+from test_diffusion import TINY, Faces
 from test_inpaint import tiny_parts
 from unmask.data.captions import (
     COLOURS,
@@ -30,13 +30,17 @@ from unmask.data.captions import (
     as_bytes,
 )
 from unmask.modules.diffusion import Diffusion
+from unmask.networks.autoencoder import ConvEncoder
+from unmask.networks.denoiser import Denoiser
 from unmask.networks.evaluators import RandomFeatures
 from unmask.networks.kl import KLDecoder, KLEncoder, PublishedCodec, settings_of
+from unmask.networks.matcher import Matcher
 from unmask.networks.text import WORD, WordEncoder, texts_of
 from unmask.networks.text_denoiser import TextDenoiser
 from unmask.provenance import read_marks
 from unmask.runs.codec import TrainedCodec
 from unmask.runs.run import Run
+from unmask.training.contrast import info_nce
 from unmask.training.schedules import constant
 
 # ---- captions ----
@@ -256,8 +260,9 @@ def module(**options) -> Diffusion:
     schedule = DDPMScheduler(20, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
     sampler = partial(DDIMScheduler, clip_sample=False, timestep_spacing="trailing")
     adam = partial(torch.optim.Adam, lr=1e-3)
-    given = {"codec": codec(), "steps": 4, "num_samples": 0, "guidance": 3.0}
-    return Diffusion(text_denoiser(), schedule, sampler, adam, constant, RandomFeatures(4), **(given | options))
+    given = {"denoiser": text_denoiser(), "codec": codec(), "steps": 4, "num_samples": 0, "guidance": 3.0}
+    parts = {"schedule": schedule, "sampler": sampler, "optimizer": adam, "scheduler": constant}
+    return Diffusion(evaluator=RandomFeatures(4), **(parts | given | options))
 
 
 def test_latents_are_scaled_to_a_standard_deviation_of_1_and_the_codec_stays():
@@ -289,6 +294,52 @@ def test_guidance_leads_away_from_the_unconditional_prediction():
         network = made.network.eval()
         yes, no = network(z, t, told), network(z, t)
         torch.testing.assert_close(made._guided(z, t, told), no + 3 * (yes - no), rtol=1e-4, atol=1e-4)
+
+
+def matcher() -> Matcher:
+    torch.manual_seed(1)
+    return Matcher(ConvEncoder(32, outputs=8, filters=4), width=16, temperature=0.1)
+
+
+def test_the_matching_loss_is_that_of_clip():
+    """Against a loop over all pairs: cosines, divided by the temperature, and a softmax over rows and over columns."""
+    found = matcher().eval()
+    x, words = torch.rand(3, 3, 32, 32), torch.randn(3, 5, 16)
+    with torch.no_grad():
+        pictures, texts = found.encoder(x), [found.project(row.mean(0)) for row in words]
+        similarity = torch.tensor([[float(cosine_similarity(p, t, dim=0)) / 0.1 for t in texts] for p in pictures])
+        torch.testing.assert_close(found(x, words), similarity, rtol=1e-4, atol=1e-4)
+    e = similarity.double().exp()
+    own = e.diagonal()
+    by_hand = -(own / e.sum(1)).log().mean() / 2 - (own / e.sum(0)).log().mean() / 2
+    assert float(info_nce(similarity)) == pytest.approx(float(by_hand), rel=1e-5)
+    with pytest.raises(ValueError, match="expected a number above 0"):
+        Matcher(ConvEncoder(32), temperature=0)
+
+
+def test_the_matcher_trains_the_text_encoder_even_where_the_denoiser_learns_nothing():
+    """All weights of the denoising loss are 0, so that only the matching loss has a gradient."""
+    made, data = module(matcher=matcher()), Captioned(count=16)
+    made.weight.zero_()
+    before = [p.clone() for p in made.denoiser.text.parameters()]
+    fit_quietly(made, data, max_epochs=15)
+    assert any(not torch.equal(p, old) for p, old in zip(made.denoiser.text.parameters(), before, strict=True))
+    assert float(made.trainer.callback_metrics["train/matching"]) > 0
+    (batch, *_) = (data.on_after_batch_transfer(batch, 0) for batch in data.train_dataloader())
+    with torch.no_grad():
+        made.eval()
+        similarity = made.matcher(batch["x"], made.denoiser.text(captions("dark", "bright")))
+    bright = batch["x"].flatten(1).mean(1) > 0.5
+    assert bright.any() and not bright.all()
+    assert ((similarity[:, 1] > similarity[:, 0]) == bright).all(), "the text encoder knows what dark and bright mean"
+
+
+def test_a_matcher_without_a_text_encoder_to_train_is_refused():
+    frozen = text_denoiser()
+    frozen.text.requires_grad_(False)
+    for denoiser in (frozen, Denoiser(**TINY)):
+        with pytest.raises(ValueError, match=r"set module.matcher=null"):
+            module(denoiser=denoiser, matcher=matcher())
 
 
 # ---- the whole way ----

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -17,6 +18,7 @@ from unmask.modules.latents import GOLDEN, film
 from unmask.modules.latents import noise as noise_of
 from unmask.modules.sample_metrics import check, evaluate_samples
 from unmask.networks.kl import Codec
+from unmask.training.contrast import info_nce
 from unmask.training.evaluation import Results, planned_steps
 from unmask.training.module import Batch, Module
 
@@ -51,9 +53,17 @@ class Diffusion(Module):
         evaluate_every: number of epochs between evaluations of samples during training.
         codec: a `networks.kl.Codec`: images -> latents and back. The denoiser then denoises latents (latent diffusion,
             arXiv 2112.10752). The codec is not trained. Null for a denoiser of pixels.
+        matcher: a `networks.matcher.Matcher`, which helps to train the text encoder of the denoiser: in each batch, an
+            image must be most similar to its own caption, and a caption to its own image (InfoNCE, as in CLIP, arXiv
+            2103.00020). The loss of a denoiser alone changes little with small details such as a smile, so that a text
+            encoder learns their words late. With several processes, each one compares its own samples only. Null for
+            a text encoder that is already trained, or for a denoiser without text.
         monitor: the metric that selects the best checkpoint: `val/loss`, or a metric of samples such as
             `val/frechet_random`.
         mode: `min` if smaller values of `monitor` are better, else `max`.
+
+    Raises:
+        ValueError: a value is out of range, or there is a matcher, but no text encoder to train.
     """
 
     kind = "generator"
@@ -82,24 +92,24 @@ class Diffusion(Module):
         monitor: str = "val/loss",
         mode: str = "min",
         codec: nn.Module | None = None,
+        matcher: nn.Module | None = None,
     ) -> None:
         super().__init__()
         kind, times = schedule.config.prediction_type, len(schedule.betas)
         _check_sampling(kind, times, steps)
         _check_training(condition_dropout, ema)
         _check_evaluation(num_samples, evaluate_every, monitor)
+        _check_matcher(denoiser, matcher)
         self.denoiser, self.schedule, self.evaluator, self.codec = denoiser, schedule, evaluator, codec
         self.optimizer, self.scheduler, self.perceptual_weight = optimizer, scheduler, perceptual_weight
-        self.steps, self.guidance, self.condition_dropout = steps, guidance, condition_dropout
+        self.matcher, self.steps, self.guidance, self.condition_dropout = matcher, steps, guidance, condition_dropout
         self.perceptual = perceptual and perceptual.requires_grad_(False)
         self.num_samples, self.evaluate_every, self.monitor, self.mode = num_samples, evaluate_every, monitor, mode
         betas = schedule.betas.tolist()
         self.solver: Any = sampler(num_train_timesteps=times, trained_betas=betas, prediction_type=kind)
         self.register_buffer("alphas_cumprod", schedule.alphas_cumprod.clone(), persistent=False)
         self.register_buffer("weight", loss_weights(self.alphas_cumprod, kind, snr), persistent=False)
-        self.average = AveragedModel(denoiser, multi_avg_fn=partial(ema_update, decay=ema)) if ema else None
-        if self.average is not None:
-            self.average.requires_grad_(False)  # otherwise DDP would wait for its gradients
+        self.average = averaged(denoiser, ema) if ema else None
         self.register_buffer("scale", torch.ones(()), persistent=codec is not None)
         self._index, self._kept, self._seen, self._conditions = (list[Tensor]() for _ in range(4))
 
@@ -234,11 +244,14 @@ class Diffusion(Module):
         noise = self.random.normal(x, *x.shape[1:]).to(x.dtype)
         noisy, predicted = self._predict(self.denoiser, x, t, noise, batch, known)
         loss = (self.weight[t] * self._errors(predicted, x, t, noise)).mean()
-        terms: dict[str, Tensor] = {}
+        terms = {"denoising": loss}
         if self.perceptual is not None:
-            terms = {"denoising": loss, "perceptual": self._look(x, t, noisy, predicted)}
+            terms["perceptual"] = self._look(x, t, noisy, predicted)
             loss = loss + self.perceptual_weight * terms["perceptual"]
-        self.log_step(terms | {"loss": loss})
+        if self.matcher is not None:
+            terms["matching"] = info_nce(self.matcher(batch["x"], text_of(self.denoiser)(batch["caption"])))
+            loss = loss + terms["matching"]
+        self.log_step({"loss": loss} if len(terms) == 1 else terms | {"loss": loss})
         return loss
 
     def _predict(
@@ -303,7 +316,8 @@ class Diffusion(Module):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer and its schedule, stepped every batch."""
-        optimizer = self.optimizer(self.denoiser.parameters())
+        trained = [self.denoiser] if self.matcher is None else [self.denoiser, self.matcher]
+        optimizer = self.optimizer(chain.from_iterable(part.parameters() for part in trained))
         scheduler = self.scheduler(optimizer, planned_steps(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -359,6 +373,12 @@ def counted(index: Tensor, like: Tensor, times: int) -> tuple[Tensor, Tensor]:
     return torch.tensor(t, device=like.device), torch.stack(noise).to(like.device)
 
 
+def averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """Return an EMA of a network's weights, which is updated by `ema_update`."""
+    average = AveragedModel(network, multi_avg_fn=partial(ema_update, decay=decay))
+    return average.requires_grad_(False)  # otherwise DDP would wait for its gradients
+
+
 def ema_update(average: list[Tensor], current: list[Tensor], count: Tensor, decay: float) -> None:
     """Update an EMA in place, with decay min(`decay`, (1 + count) / (10 + count)) after `count` earlier updates."""
     done = int(count)
@@ -378,6 +398,18 @@ def _check_training(condition_dropout: float, ema: float) -> None:
             f"module.condition_dropout={condition_dropout}, module.ema={ema}: expected "
             "condition_dropout from 0 to 1, and ema from 0 to below 1"
         )
+
+
+def text_of(denoiser: nn.Module) -> nn.Module:
+    """Return the text encoder of a denoiser that is conditioned on captions."""
+    return cast(nn.Module, denoiser.text)
+
+
+def _check_matcher(denoiser: nn.Module, matcher: nn.Module | None) -> None:
+    if matcher is None:
+        return
+    if denoiser.condition != "caption" or not any(p.requires_grad for p in text_of(denoiser).parameters()):
+        raise ValueError("module.matcher: the denoiser has no text encoder to train; set module.matcher=null")
 
 
 def _check_evaluation(num_samples: int, evaluate_every: int, monitor: str) -> None:

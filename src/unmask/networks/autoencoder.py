@@ -19,7 +19,7 @@ class ConvEncoder(nn.Module):
 
     def __init__(self, image_size: int = 64, outputs: int = 256, filters: int = 32) -> None:
         super().__init__()
-        self.image_size = image_size
+        self.image_size, self.outputs = image_size, outputs
         channels = widths(filters, doublings(image_size))
         layers: list[nn.Module] = []
         for inside, outside in pairwise([3, *channels]):

@@ -1,4 +1,4 @@
-"""The training loss of `unmask.networks.av_sync.AvSync`."""
+"""Contrastive losses (InfoNCE, arXiv:1807.03748), and the training loss of `unmask.networks.av_sync.AvSync`."""
 
 from collections.abc import Mapping
 
@@ -54,5 +54,13 @@ def contrast(features: Tensor, temperature: float) -> Tensor:
     number = torch.arange(clips * frames, device=features.device)
     same = number[:, None] // frames == number // frames
     near = (number[:, None] - number).abs() == 1
-    similarity = similarity.masked_fill(same & near, -torch.inf)
-    return (cross_entropy(similarity, number) + cross_entropy(similarity.T, number)) / 2
+    return info_nce(similarity.masked_fill(same & near, -torch.inf))
+
+
+def info_nce(similarity: Tensor) -> Tensor:
+    """Compute the symmetric InfoNCE loss of similarities [N, N], whose diagonal belongs to matching pairs -> scalar.
+
+    It is the mean of the cross-entropies of rows and of columns (CLIP, arXiv 2103.00020, figure 3).
+    """
+    own = torch.arange(len(similarity), device=similarity.device)
+    return (cross_entropy(similarity, own) + cross_entropy(similarity.T, own)) / 2
