@@ -165,7 +165,7 @@ def captions(*texts: str) -> torch.Tensor:
 def text_denoiser(**options) -> TextDenoiser:
     torch.manual_seed(0)
     words = WordEncoder(width=16, words=8, layers=1, heads=2, buckets=64)
-    return TextDenoiser(words, 8, 4, **{"channels": (16, 32), "attention": (8, 4), "groups": 4, "head": 8, **options})
+    return TextDenoiser(words, 8, **{"inside": 4, "channels": (16, 32), "attention": (8, 4), "groups": 4, "head": 8, **options})
 
 
 def test_words_have_vectors_that_depend_on_the_other_words():
@@ -276,6 +276,12 @@ def test_latents_are_scaled_to_a_standard_deviation_of_1_and_the_codec_stays():
     assert float((made.codec.encode(x) * made.scale).square().mean()) == pytest.approx(1, rel=0.2)
     image = made.sample(2, [0, 1], captions("dark", "bright"))
     assert image.shape == (2, 3, 32, 32) and 0 <= image.min() and image.max() <= 1
+
+
+def test_latents_of_another_shape_than_the_denoiser_takes_are_refused():
+    made = module(denoiser=text_denoiser(inside=8))
+    with pytest.raises(ValueError, match=r"latents of 4 x 8 x 8: set module.denoiser.inside=4 and .*image_size=8"):
+        fit_quietly(made, Captioned(count=4), max_epochs=1)
 
 
 def test_intermediate_states_end_with_the_sample():

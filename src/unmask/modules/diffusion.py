@@ -203,7 +203,14 @@ class Diffusion(Module):
         if self.codec is None:
             return x
         with torch.no_grad():
-            return self._codec.encode(x) * self.scale
+            latents = self._codec.encode(x) * self.scale
+        if latents.shape[1:] != self.denoiser.shape:
+            channels, side = latents.shape[1:3]
+            raise ValueError(
+                f"module.codec makes latents of {channels} x {side} x {side}: set module.denoiser.inside={channels} and "
+                f"module.denoiser.image_size={side}"
+            )
+        return latents
 
     def _images(self, x: Tensor) -> Tensor:
         """Return images [n, 3, S, S] in [0, 1] of denoised images or latents."""
