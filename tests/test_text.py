@@ -165,7 +165,8 @@ def captions(*texts: str) -> torch.Tensor:
 def text_denoiser(**options) -> TextDenoiser:
     torch.manual_seed(0)
     words = WordEncoder(width=16, words=8, layers=1, heads=2, buckets=64)
-    return TextDenoiser(words, 8, **{"inside": 4, "channels": (16, 32), "attention": (8, 4), "groups": 4, "head": 8, **options})
+    size = {"inside": 4, "channels": (16, 32), "attention": (8, 4), "groups": 4, "head": 8}
+    return TextDenoiser(words, 8, **(size | options))
 
 
 def test_words_have_vectors_that_depend_on_the_other_words():

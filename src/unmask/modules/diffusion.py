@@ -207,8 +207,8 @@ class Diffusion(Module):
         if latents.shape[1:] != self.denoiser.shape:
             channels, side = latents.shape[1:3]
             raise ValueError(
-                f"module.codec makes latents of {channels} x {side} x {side}: set module.denoiser.inside={channels} and "
-                f"module.denoiser.image_size={side}"
+                f"module.codec makes latents of {channels} x {side} x {side}: set module.denoiser.inside={channels} "
+                f"and module.denoiser.image_size={side}"
             )
         return latents
 
