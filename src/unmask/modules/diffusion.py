@@ -31,7 +31,7 @@ class Diffusion(Module):
     Args:
         denoiser: (noisy images [B, 3, S, S], time [B], condition or None, whether it is known [B] or None) ->
             prediction. Its `condition` names the entry of a batch, `attributes` or `caption`, or is None, and its
-            `shape` is that of one image.
+            `shape` is that of one image. A denoiser with the condition `caption` has its text encoder as `text`.
         schedule: the noise schedule, a DDPMScheduler of diffusers. Its `prediction_type` says what the denoiser
             predicts: `epsilon` (the noise) or `v_prediction` (the velocity, arXiv 2202.00512).
         sampler: (parameters of the schedule) -> the diffusers scheduler that generates images.
@@ -255,7 +255,7 @@ class Diffusion(Module):
         if self.perceptual is not None:
             terms["perceptual"] = self._look(x, t, noisy, predicted)
             loss = loss + self.perceptual_weight * terms["perceptual"]
-        if self.matcher is not None:
+        if self.matcher is not None:  # which reads all captions, unlike the denoiser, from which some are hidden
             terms["matching"] = info_nce(self.matcher(batch["x"], text_of(self.denoiser)(batch["caption"])))
             loss = loss + terms["matching"]
         self.log_step({"loss": loss} if len(terms) == 1 else terms | {"loss": loss})

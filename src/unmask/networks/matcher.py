@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-COLDEST = math.log(100)  # limit of the learned scale, as in the paper
+COLDEST = math.log(100)  # limit of the learned `scale`, a logarithm, as in the paper
 
 
 class Matcher(nn.Module):
