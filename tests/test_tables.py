@@ -668,7 +668,7 @@ def test_what_cannot_be_reported_says_so(tmp_path):
 
 
 def test_a_starter_is_a_process_of_the_verb():
-    assert jobs.command("train", "a=b")[1:] == ["-m", "unmask.commands.train", "a=b"]
+    assert jobs.command("train", "a=b")[1:] == ["-m", "unmask", "train", "a=b"]
 
 
 def test_csv_is_read_back_as_it_was():

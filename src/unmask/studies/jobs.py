@@ -13,7 +13,7 @@ from unmask.parallel.processes import started
 
 def command(name: str, *arguments: str) -> list[str]:
     """Return the command line of a verb; each verb gets its own process, so that trainings share no state."""
-    return [sys.executable, "-m", f"unmask.commands.{name}", *arguments]
+    return [sys.executable, "-m", "unmask", name, *arguments]
 
 
 def call(name: str, *arguments: str) -> int:
