@@ -158,6 +158,21 @@ def test_band_passes_are_windowed_differences_of_sincs():
         np.testing.assert_allclose(found[number], (ideal[1] - ideal[0]) * np.hamming(33), atol=1e-7)
 
 
+@torch.no_grad()
+def test_pre_emphasis_hears_high_frequencies_at_any_level():
+    torch.manual_seed(0)
+    plain = Aasist(24, 65).eval()
+    raised = Aasist(24, 65, pre_emphasis=True).eval()
+    raised.load_state_dict(plain.state_dict())
+    x = voices(2).double().numpy()
+    wanted = np.stack([np.append(wave[0], wave[1:] - 0.97 * wave[:-1]) for wave in x])
+    wanted /= wanted.std(1, ddof=1, keepdims=True)
+    x, wanted = torch.from_numpy(x).float(), torch.from_numpy(wanted).float()
+    torch.testing.assert_close(raised(x), plain(wanted), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(raised(x), raised(0.1 * x), rtol=1e-3, atol=1e-3)
+    assert raised(torch.zeros(1, 8000)).isfinite().all()
+
+
 def test_settings_of_aasist_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match=r"filters=70, length=128: expected at least 3 filters of odd length"):
         SincFilters(70, 128)

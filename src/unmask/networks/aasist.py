@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, max_pool2d, selu
 
 from unmask.networks.graphs import GraphAttention, GraphPool, StackAttention
+from unmask.networks.spectra import emphasise
 from unmask.networks.waves import RATE, expect_waves
 from unmask.networks.weights import load_state, read_state_dict
 
 SOURCE = "https://github.com/clovaai/aasist, folder models/weights"
 POOL = 3  # each of the 7 poolings divides the time by this number; the first one divides the frequency, too
+SILENCE = 1e-6  # is added to the standard deviation of a waveform, which is 0 for digital silence
 PATH_DROPOUT = 0.2  # dropout probability of the outputs of the two paths, as published
 
 
@@ -129,6 +131,8 @@ class Aasist(nn.Module):
         kept: shares of the nodes that are kept by the poolings of the spectral, the temporal and the joint graphs.
         temperatures: of the attention in the separate graphs, and in the joint ones.
         dropout: dropout probability before the last linear layer, 0 to 1.
+        pre_emphasis: whether the high frequencies of each waveform are raised, and its variance is then set to 1. The
+            authors' weights are for waveforms as they are.
         weights: path to the authors' `.pth` file for these sizes; None for random weights.
     """
 
@@ -141,12 +145,14 @@ class Aasist(nn.Module):
         kept: Sequence[float] = (0.4, 0.5, 0.7),
         temperatures: Sequence[float] = (2.0, 100.0),
         dropout: float = 0.5,
+        pre_emphasis: bool = False,
         weights: str | None = None,
     ) -> None:
         super().__init__()
         _check(channels, widths, kept, temperatures)
         alone, joint = widths
         self.shortest = length - 1 + POOL**7  # samples: shorter recordings leave nothing to the last pooling
+        self.pre_emphasis = pre_emphasis
         self.filters, self.norm = SincFilters(filters, length), nn.BatchNorm2d(1)
         sizes = [1, *channels, channels[-1], channels[-1]]
         self.blocks = nn.Sequential(*(ResidualBlock(a, b) for a, b in itertools.pairwise(sizes)))
@@ -188,6 +194,9 @@ class Aasist(nn.Module):
         The authors use 64,600 samples (about 4 s); the network accepts any S of at least 2,315.
         """
         expect_waves(x, self.shortest)
+        if self.pre_emphasis:
+            x = emphasise(x)
+            x = x / (x.std(dim=1, keepdim=True) + SILENCE)
         bands = max_pool2d(whole(self.filters(x).abs().unsqueeze(1)), POOL)
         maps = self.blocks(selu(self.norm(bands))).abs()  # [B, C, frequency, time]
         spectral = self.pool_spectral(self.spectral(maps.amax(3).transpose(1, 2) + self.positions))

@@ -23,7 +23,7 @@ class PowerSpectrum(nn.Module):
     """Compute the power spectrum of Hamming windows of 20 ms, every 10 ms.
 
     Args:
-        pre_emphasis: whether x[t] - 0.97 x[t - 1] is analysed instead of x, which raises high frequencies.
+        pre_emphasis: whether `emphasise` is applied to the waveforms first.
     """
 
     window: Tensor
@@ -36,10 +36,15 @@ class PowerSpectrum(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the powers [B, T, FFT / 2 + 1] of waveforms x [B, S]; T = 1 + (S - 320) // 160."""
         if self.pre_emphasis:
-            x = x - PRE_EMPHASIS * pad(x, (1, 0))[:, :-1]
+            x = emphasise(x)
         frames = x.unfold(1, WINDOW, HOP) * self.window
         power: Tensor = torch.fft.rfft(frames, FFT).abs().square()
         return power
+
+
+def emphasise(x: Tensor) -> Tensor:
+    """Raise the high frequencies of waveforms x [B, S], in which speech has little power: x[t] - 0.97 x[t - 1]."""
+    return x - PRE_EMPHASIS * pad(x, (1, 0))[:, :-1]
 
 
 class Lfcc(nn.Module):
