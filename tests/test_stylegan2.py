@@ -156,7 +156,7 @@ def test_images_have_the_size_asked_for(size):
         generator(size + 1)
 
 
-@pytest.mark.parametrize("wrong", [{"latent": 0}, {"mixing": 1.5}, {"mapping": 0}])
+@pytest.mark.parametrize("wrong", [{"latent": 0}, {"mixing": 1.5}, {"mapping": 0}, {"scale": 0}])
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="expected numbers of 1 or more"):
         generator(**wrong)
@@ -189,6 +189,16 @@ def test_styles_of_a_second_latent_begin_at_a_layer_that_is_drawn_evenly():
     counts = torch.bincount(starts, minlength=made.layers)[1:] / len(starts)
     assert made.layers == 4 and counts.tolist() == pytest.approx([1 / 3] * 3, abs=0.03)
     assert torch.equal(generator(mixing=0.0).train().codes(z[:5]), generator(mixing=0.0).eval().codes(z[:5]))
+
+
+@torch.no_grad()
+def test_the_scale_multiplies_the_images():
+    made = []
+    for scale in (1.0, 0.25):
+        torch.manual_seed(0)
+        network = generator(scale=scale).eval()
+        made.append(network(torch.randn(2, network.inputs)))
+    torch.testing.assert_close(made[1], made[0] / 4)
 
 
 def test_each_layer_has_its_own_style_and_noise():

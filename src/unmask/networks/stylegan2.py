@@ -146,6 +146,8 @@ class StyleGAN2Generator(nn.Module):
         filters: channels of the stage with the highest resolution; lower resolutions have twice as many per stage.
         most: maximum number of channels of a stage.
         mixing: probability that an image of the training has the styles of two latents (arXiv 1812.04948, section 3.1).
+        scale: the images are multiplied by this number; 1 in the paper. With 0.25, as in the code of StyleGAN3
+            (github.com/NVlabs/stylegan3), the images of the first steps are not saturated.
         attributes: number of attributes that the generator is conditioned on; 0 for an unconditional generator.
         embed: how the attributes are embedded; see `networks.embeddings`.
     """
@@ -160,16 +162,18 @@ class StyleGAN2Generator(nn.Module):
         filters: int = 64,
         most: int = 512,
         mixing: float = 0.9,
+        scale: float = 1.0,
         attributes: int = 0,
         embed: Embed = AttributeEmbedding,
     ) -> None:
         super().__init__()
-        if latent < 1 or mapping < 1 or filters < 1 or most < 1 or not 0 <= mixing <= 1:
+        if latent < 1 or mapping < 1 or filters < 1 or most < 1 or not 0 <= mixing <= 1 or scale <= 0:
             raise ValueError(
-                f"latent={latent}, mapping={mapping}, filters={filters}, most={most}, mixing={mixing}: expected "
-                "numbers of 1 or more, and mixing from 0 to 1"
+                f"latent={latent}, mapping={mapping}, filters={filters}, most={most}, mixing={mixing}, scale={scale}: "
+                "expected numbers of 1 or more, mixing from 0 to 1, and a scale above 0"
             )
-        self.image_size, self.latent, self.attributes, self.mixing = image_size, latent, attributes, mixing
+        self.image_size, self.latent, self.attributes = image_size, latent, attributes
+        self.mixing, self.scale = mixing, scale
         channels = stage_channels(filters, most, doublings(image_size) + 1)[::-1]
         self.mapping = Mapping(latent, mapping, attributes, embed)
         self.start = nn.Parameter(torch.randn(channels[0], 4, 4))
@@ -225,4 +229,4 @@ class StyleGAN2Generator(nn.Module):
             # Bilinear interpolation is the paper's filter of 4 px, except at the border.
             larger = interpolate(picture, scale_factor=2, mode="bilinear", align_corners=False)
             picture = larger + self.outputs[(at + 1) // 2](x, codes[:, at + 2])
-        return picture
+        return self.scale * picture
