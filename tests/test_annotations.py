@@ -1,5 +1,6 @@
 """Values of a config against the annotations of constructors."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,6 +8,7 @@ import pytest
 from torch import nn
 
 from unmask.config.annotations import expected, fits, misfits
+from unmask.perturb.pictures import JpegLevel
 
 FITTING = [
     (1, int),
@@ -26,6 +28,9 @@ FITTING = [
     ({"_target_": "x"}, nn.Module),
     ("x", Any),
     (2, nn.Module),
+    ({"quality": 95, "subsampling": "4:2:0"}, JpegLevel),
+    ({"a": 1}, Any),
+    ({"a": 1}, object),
 ]
 WRONG = [
     (1.0, int, "a whole number"),
@@ -42,6 +47,9 @@ WRONG = [
     (1, Path, "a path"),
     ("mid", Literal["max", "min"], "one of max, min"),
     ({"_target_": "x"}, int, "a whole number"),
+    ({"weight": 1}, nn.Module | None, "Module or null"),
+    ({"lr": 1}, Callable[[int], int], "Callable"),
+    ([1], JpegLevel, "JpegLevel"),
     ("x", Literal[16] | Literal["bf16"] | None, "one of 16, bf16 or null"),
 ]
 

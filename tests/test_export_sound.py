@@ -36,7 +36,8 @@ SMALL = ["hidden=32", "layers=2", "heads=2", "channels=16"]
 NETWORKS = {
     **{f"lcnn {name}": ("lcnn", "module.network.width=4", f"module/network/features={name}")
        for name in FEATURES},
-    "aasist": ("aasist", "module.network.filters=24", "module.network.channels=[8,8,12,12]"),
+    "aasist": ("aasist", "module.network.filters=24", "module.network.channels=[8,8,12,12]",
+               "module.network.pre_emphasis=true"),
     "wav2vec2 lcnn": ("wav2vec2", "module/network/sound_encoder@module.network.encoder=lcnn",
                       "module.network.encoder.width=4"),
     **{f"wav2vec2 {norm}": ("wav2vec2", *(f"module.network.encoder.{one}" for one in (*SMALL, f"norm={norm}")))

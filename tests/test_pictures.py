@@ -58,7 +58,7 @@ def test_a_smaller_square_is_cut_from_the_middle(tmp_path):
     assert "square" not in WholePictures().describe() and WholePictures(fit="cut", square=20).words(64).startswith(
         "middle square of 20 px"
     )
-    with pytest.raises(MediaError, match=r"80x40 px, which is smaller than data.recipe.square=41"):
+    with pytest.raises(MediaError, match=r"it has 80x40 px: expected at least data.recipe.square=41 px"):
         WholePictures(20, fit="cut", square=41)(path)
     for wrong in ({"square": 20}, {"fit": "cut", "square": 0}):
         with pytest.raises(ValueError, match="expected fit=cut and a side of at least 1 px"):

@@ -198,9 +198,12 @@ def test_the_run_has_the_same_id(local, tmp_path):
     config = {"data": {"prepared": "${paths.prepared}", "sampling": {"window": None}, "batch_size": 8}}
     url = {"data": {"prepared": "s3://b/p", "cache": {"gib": 3}, "sampling": {"window": None}, "batch_size": 8}}
     older = {"data": {"prepared": "${paths.prepared}", "sampling": {}, "batch_size": 8}}
+    later = {"data": config["data"] | {"recipe": {"square": None}}}
+    before = {"data": config["data"] | {"recipe": {}}}
     for identity in (lambda settings: run_id(settings, here), seedless_id):
         assert identity(config) == identity(url) == identity(older)
         assert identity(config) != identity({"data": config["data"] | {"sampling": {"window": 4}}})
+        assert identity(later) == identity(before) != identity({"data": config["data"] | {"recipe": {"square": 9}}})
 
 
 @pytest.mark.slow

@@ -137,7 +137,7 @@ def test_a_preempted_job_is_requeued_once_and_resumes(cluster, workplace, demo_r
     job = start(cluster, 1, workplace, **gone)
     (saved,) = waited(lambda: list(workplace.glob("outputs/requeued/*/checkpoints/last.ckpt")), job)
     processes = below(job.pid)
-    (training,) = [pid for pid, line in processes.items() if "unmask.commands.train" in line]
+    (training,) = [pid for pid, line in processes.items() if "-m unmask train" in line]
     assert signal.SIGUSR2 in ignored(training)
     for pid, line in processes.items():
         if "srun" not in line:

@@ -671,6 +671,17 @@ def test_a_starter_is_a_process_of_the_verb():
     assert jobs.command("train", "a=b")[1:] == ["-m", "unmask", "train", "a=b"]
 
 
+def test_an_argument_replaces_the_same_key_of_what_a_table_needs(monkeypatch):
+    """`unmask train` refuses a key that is given twice."""
+    given = []
+    monkeypatch.setattr(needs, "_load", lambda verb, arguments: given.append(arguments))
+    monkeypatch.setattr(needs, "trained", lambda table, trainings, launch: ["not started"] * len(trainings))
+    table = table_spec.read(plain_table("loop"))
+    assert len(needs.make(table, ["trainer.max_epochs=2"])) == len(table.needs) == len(given) > 0
+    for arguments in given:
+        assert [text for text in parse("train", arguments) if "max_epochs" in text] == ["++trainer.max_epochs=2"]
+
+
 def test_csv_is_read_back_as_it_was():
     table = filled(["frame/auroc"], report(1))
     (row,) = csv.DictReader(io.StringIO(table_render.csv(table)))

@@ -30,7 +30,7 @@ from unmask.inference.examination import Answer
 from unmask.reporting.publish import report
 from unmask.runs.run import Run
 from unmask.studies.chains import Chain, Line, run_chains
-from unmask.studies.jobs import call, command, load, run_folder
+from unmask.studies.jobs import call, command, joined, load, run_folder
 
 SAMPLES, SWAP, TIMELINE = "samples", "swap", "timeline.png"  # names of the results, in the folder of the report
 
@@ -44,7 +44,7 @@ def demo(cfg: DictConfig) -> None:
     render_pictures(cfg, root)
     if cfg.render_only:
         return
-    given = [f"data.root='{root}'", *cfg.overrides]
+    given = joined([f"data.root='{root}'"], cfg.overrides)
     say(f"2/{steps}  detecting, tracking and cropping faces")
     if call("prepare", f"experiment={cfg.experiments[0]}", *given):
         raise SystemExit("unmask prepare failed; rerun the command to resume")

@@ -2,9 +2,9 @@
 
 import inspect
 import types
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, is_typeddict
 
 from unmask.config import Settings
 from unmask.config.allowed import locate
@@ -20,7 +20,8 @@ MAPPINGS = (dict, Mapping)
 def misfits(node: object, path: str = "") -> Iterator[tuple[str, str]]:
     """Yield (dotted path, `value: expected ...`) for each value that does not match the constructor's annotation.
 
-    Only these annotations are checked: numbers, booleans, text, paths, literals, lists, mappings and their unions.
+    Only these annotations are checked: numbers, booleans, text, paths, literals, lists, mappings and their unions, and
+    classes, for which a mapping needs a `_target_`.
 
     Args:
         node: a checked config as plain mappings, lists, numbers and text.
@@ -44,7 +45,8 @@ def _of_target(node: Settings, path: str) -> Iterator[tuple[str, str]]:
             continue
         if not fits(value, parameter.annotation):
             shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-            yield f"{path}.{name}", f"{shown}: expected {expected(parameter.annotation)}"
+            fix = f"; {path}.{name}=null leaves it out" if isinstance(value, dict) and parameter.default is None else ""
+            yield f"{path}.{name}", f"{shown}: expected {expected(parameter.annotation)}{fix}"
 
 
 def fits(value: object, annotation: object) -> bool:
@@ -62,7 +64,7 @@ def fits(value: object, annotation: object) -> bool:
     if kind in LISTS:
         entries = inside[:1] if kind is not tuple or Ellipsis in inside else ()
         return isinstance(value, list) and all(fits(entry, one) for entry in value for one in entries)
-    if kind in MAPPINGS:
+    if kind in MAPPINGS or is_typeddict(annotation):
         return isinstance(value, dict)
     if annotation is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
@@ -70,7 +72,9 @@ def fits(value: object, annotation: object) -> bool:
         return isinstance(value, str)
     if annotation in (int, str, bool):
         return type(value) is annotation
-    return True
+    # A mapping without a target builds no object: it is what `~GROUP` leaves of an option that a preset changed.
+    built = kind is Callable or (isinstance(kind, type) and kind is not object)
+    return not isinstance(value, dict) or annotation is Any or not built
 
 
 def expected(annotation: object) -> str:

@@ -182,7 +182,10 @@ class WholePictures:
             return np.array([0, 0, width, height])
         side = self.square or min(height, width)
         if side > min(height, width):
-            raise MediaError(f"has {width}x{height} px, which is smaller than data.recipe.square={side}")
+            raise MediaError(
+                f"it has {width}x{height} px: expected at least data.recipe.square={side} px on each side; set a "
+                "smaller data.recipe.square"
+            )
         left, top = (width - side) // 2, (height - side) // 2
         return np.array([left, top, left + side, top + side])
 

@@ -255,7 +255,7 @@ class Diffusion(Module):
         if self.perceptual is not None:
             terms["perceptual"] = self._look(x, t, noisy, predicted)
             loss = loss + self.perceptual_weight * terms["perceptual"]
-        if self.matcher is not None:  # which reads all captions, unlike the denoiser, from which some are hidden
+        if self.matcher is not None:  # reads all captions; some are hidden from the denoiser
             terms["matching"] = info_nce(self.matcher(batch["x"], text_of(self.denoiser)(batch["caption"])))
             loss = loss + terms["matching"]
         self.log_step({"loss": loss} if len(terms) == 1 else terms | {"loss": loss})

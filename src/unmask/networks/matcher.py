@@ -33,6 +33,7 @@ class Matcher(nn.Module):
             x: images [B, 3, S, S] in [0, 1].
             words: vectors of the captions [B, words, width].
         """
-        seen = normalize(self.encoder(x).float(), dim=1)
-        read = normalize(self.project(words.mean(1)).float(), dim=1)
-        return seen @ read.T * self.scale.clamp(max=COLDEST).exp()
+        seen, read = self.encoder(x), self.project(words.mean(1))
+        with torch.autocast(x.device.type, enabled=False):  # the steps of bfloat16 are too coarse for cosines near 1
+            cosines = normalize(seen.float(), dim=1) @ normalize(read.float(), dim=1).T
+        return cosines * self.scale.clamp(max=COLDEST).exp()

@@ -14,6 +14,8 @@ NO_IDENTITY = (
     "hydra", "paths", "logger", "check", "rerun", "prepare", "explain", "feature_maps", "latency", "handling", "report",
 )  # fmt: skip
 ORIGINS = ("loss", "network", "codec")  # parts of the module whose key `run` names runs whose weights the training uses
+# Settings that older versions lack, with the value that gives the result of those versions; a run keeps its ID.
+LATER = (("window", None), ("square", None))
 # Settings of the Trainer that choose hardware or only affect what is shown. `data.batch_size` is the size of a batch
 # over all devices, so that the number of devices does not change the result.
 HARDWARE = (
@@ -55,7 +57,7 @@ def seedless_id(config: Settings) -> str:
         if isinstance(node, dict):
             left_out = {"root", "prepared", "cache", *(() if at == "split" else ("seed",))}
             rest = {key: kept(value, key) for key, value in node.items() if key not in left_out}
-            return {key: value for key, value in rest.items() if (key, value) != ("window", None)}
+            return {key: value for key, value in rest.items() if (key, value) not in LATER}
         if isinstance(node, list):
             return [kept(value, at) for value in node]
         return node.replace(folder, "") if isinstance(node, str) and folder else node
@@ -72,7 +74,7 @@ def _without_places(node: object) -> object:
     kept = {key: _without_places(value) for key, value in node.items() if key not in ("root", "cache")}
     if "prepared" in kept:
         kept["prepared"] = "${paths.prepared}"
-    return {key: value for key, value in kept.items() if (key, value) != ("window", None)}
+    return {key: value for key, value in kept.items() if (key, value) not in LATER}
 
 
 def _with_weights(module: object) -> object:

@@ -1,6 +1,7 @@
 """Start verbs (commands of unmask) from other verbs, and find their command lines, configs and run folders."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -14,6 +15,17 @@ from unmask.parallel.processes import started
 def command(name: str, *arguments: str) -> list[str]:
     """Return the command line of a verb; each verb gets its own process, so that trainings share no state."""
     return [sys.executable, "-m", "unmask", name, *arguments]
+
+
+def joined(overrides: Sequence[str], extra: Sequence[str]) -> list[str]:
+    """Return `overrides` without those whose keys `extra` has, then `extra`: a verb takes each key only once."""
+    replaced = {key_of(argument) for argument in extra}
+    return [*(argument for argument in overrides if key_of(argument) not in replaced), *extra]
+
+
+def key_of(argument: str) -> str:
+    """Return the key of an override such as `++trainer.max_epochs=2`."""
+    return argument.partition("=")[0].lstrip("+~")
 
 
 def call(name: str, *arguments: str) -> int:

@@ -63,7 +63,7 @@ def make(table: table_spec.Table, extra: Sequence[str], launch: Launch | None = 
     """Train each generator that a table needs and make its samples; return descriptions of what failed."""
     failed, generators = [], list[Training]()
     for need in table.needs:
-        arguments = [f"experiment={need.experiment}", *need.overrides, *extra]
+        arguments = [f"experiment={need.experiment}", *jobs.joined(need.overrides, extra)]
         generators.append(Training(f"the generator {need.name}", arguments, _load("train", arguments)))
     for need, one, at in zip(table.needs, generators, trained(table.name, generators, launch), strict=True):
         if not at and (more := _to_make(one.folder, Path(need.out), need.count)) is not None:

@@ -88,9 +88,7 @@ def with_seeds(table: table_spec.Table, extra: list[str]) -> tuple[table_spec.Ta
 
 def arguments_of(row: table_spec.Row, seed: int, extra: list[str]) -> list[str]:
     """Return the arguments of `unmask train` for a row; `extra` replaces the row's own overrides of the same keys."""
-    replaced = {_key(argument) for argument in extra}  # a key may be given only once
-    own = [argument for argument in row.overrides if _key(argument) not in replaced]
-    return [f"experiment={row.experiment}", *own, f"seed={seed}", *extra]
+    return [f"experiment={row.experiment}", *jobs.joined([*row.overrides, f"seed={seed}"], extra)]
 
 
 def _jobs(table: table_spec.Table, extra: list[str]) -> list[Job]:
@@ -98,7 +96,8 @@ def _jobs(table: table_spec.Table, extra: list[str]) -> list[Job]:
 
 
 def _job(row: table_spec.Row, seed: int, extra: list[str]) -> Job:
-    root = tuple(text for text in row.overrides if _key(text) == "data.root")  # the same data; it is not part of the ID
+    # The same data; its root is not part of the ID.
+    root = tuple(text for text in row.overrides if jobs.key_of(text) == "data.root")
     before = [_job(table_spec.Row(f"{row.name}, {name}", name, root), seed, extra) for name in row.runs.values()]
     runs = [f"{key}={one.folder}" for key, one in zip(row.runs, before, strict=True)]
     arguments = [*arguments_of(row, seed, extra), *runs]
@@ -107,10 +106,6 @@ def _job(row: table_spec.Row, seed: int, extra: list[str]) -> Job:
     except HydraException as error:
         raise table_spec.TableError(f"row {row.name}: its config cannot be composed: {error}") from error
     return Job(f"{row.name}, seed {seed}", arguments, config, row, seed, before)
-
-
-def _key(argument: str) -> str:
-    return argument.partition("=")[0].lstrip("+~")
 
 
 def _outcomes(

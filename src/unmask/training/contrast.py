@@ -50,7 +50,8 @@ def contrast(features: Tensor, temperature: float) -> Tensor:
     """Compute the InfoNCE loss of embeddings [B, T, 2 width], whose halves are those of mouth and sound -> scalar."""
     clips, frames = features.shape[:2]
     mouth, sound = features.flatten(0, 1).float().chunk(2, dim=1)  # [B * T, width]
-    similarity = mouth @ sound.T / temperature
+    with torch.autocast(features.device.type, enabled=False):  # bfloat16 is too coarse for cosines near 1
+        similarity = mouth @ sound.T / temperature
     number = torch.arange(clips * frames, device=features.device)
     same = number[:, None] // frames == number // frames
     near = (number[:, None] - number).abs() == 1
