@@ -172,6 +172,8 @@ def test_contrast_by_loops():
             weights = [math.exp(float(first[clip, frame] @ second[c, f]) / 0.2) for c, f in others]
             total -= math.log(weights[others.index((clip, frame))] / sum(weights))
     assert float(contrast(features.flatten(2), 0.2)) == pytest.approx(total / len(places) / 2, rel=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert float(contrast(features.flatten(2), 0.2)) == pytest.approx(total / len(places) / 2, rel=1e-5)
 
 
 def test_the_contrast_uses_real_clips_only():

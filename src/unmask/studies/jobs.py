@@ -14,6 +14,7 @@ from unmask.parallel.processes import started
 
 def command(name: str, *arguments: str) -> list[str]:
     """Return the command line of a verb; each verb gets its own process, so that trainings share no state."""
+    # `python -m unmask.commands.NAME` is equivalent, but starts and ends seconds later; see `unmask.cli`.
     return [sys.executable, "-m", "unmask", name, *arguments]
 
 
