@@ -12,6 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -38,13 +40,26 @@ COMMANDS = {
 
 
 @pytest.fixture
-def cluster(tmp_path, monkeypatch) -> Path:
-    """The folder of SLURM's commands, which are found first, and of what they write."""
+def cluster(tmp_path, monkeypatch) -> Iterator[Path]:
+    """The folder of SLURM's commands, which are found first, and of what they write. No job outlives its test."""
     for name, text in COMMANDS.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text.format(place=tmp_path, python=sys.executable)}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    return tmp_path
+    yield tmp_path
+    for pid in started_with(f"PATH={tmp_path}:"):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def started_with(variable: str) -> list[int]:
+    """The processes whose environment has a variable that begins like this, whoever their parent is."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended, or it is not ours
+            if any(one.startswith(variable.encode()) for one in path.read_bytes().split(b"\0")):
+                found.append(int(path.parent.name))
+    return found
 
 
 def submit(cluster: Path, *arguments: str, cwd: Path) -> str:
