@@ -420,6 +420,7 @@ def made(swap_run, clip, tmp_path_factory) -> tuple[Path, Path]:
     out = tmp_path_factory.mktemp("swapped") / "set"
     done = unmask("swap", f"run={run}", f"video={given}", "to=B", f"out={out}", cwd=place)
     assert "not made: " in done.stdout and "no face found" in done.stdout and "1 video in" in done.stdout
+    assert done.stdout.count("flat") == 1, "a failure is printed once"
     assert "identity: not run: needs weights" in done.stdout and "lpips_alex: not run: weights" in done.stdout
     return given, out
 

@@ -105,27 +105,28 @@ def find_work(video: Path, to: str, out: Path, run: Run) -> list[tuple[Job, Pair
 
 
 def write_table(work: list[tuple[Job, Pair]], marking: Marking, lost: dict[str, str]) -> None:
-    """Write the manifest. For each video, print its metrics, or that it was not made.
+    """Write the manifest, and print the metrics of each video that was made.
 
     If some metrics were not computed, also print the reason.
 
     Args:
         work: the job and the manifest rows of each video.
         marking: how published videos are marked.
-        lost: {name of the job: reason} for the videos that failed.
+        lost: {name of the job: reason} for the videos that failed, which were printed when they failed.
     """
     by_item = {made.item: job for job, (made, _) in work}
     table = items_table(made for _, (made, _) in work)
     table["rejected"] = [lost.get(by_item[item].name) for item in table["item"]]
     marked = {f"marking.{key}": value for key, value in marking.describe().items()}
-    told = [_figures(by_item[item]) for item in table["item"]]
-    values = [{name: value for name, value in each.items() if not isinstance(value, str)} for each in told]
+    measured = [_figures(by_item[item]) for item in table["item"]]
+    values = [{name: value for name, value in each.items() if not isinstance(value, str)} for each in measured]
     table = table.join(pd.DataFrame(values, index=table.index).add_prefix("figure."))
     replace_file(work[0][0].out / "items.parquet", table.assign(**marked).to_parquet())
     for job, figures in zip((by_item[item] for item in table["item"]), values, strict=True):
-        words = ", ".join(f"{name} {value:z.3f}" for name, value in figures.items() if value is not None)
-        say(f"  {job.name}: {words}" if words else f"  {job.name}: not made")
-    reasons = {name: value for each in told for name, value in each.items() if isinstance(value, str)}
+        if job.name not in lost:
+            numbers = ", ".join(f"{name} {value:z.3f}" for name, value in figures.items() if value is not None)
+            say(f"  {job.name}: {numbers or 'no metrics'}")
+    reasons = {name: value for each in measured for name, value in each.items() if isinstance(value, str)}
     for name, reason in reasons.items():
         say(f"  {name}: {reason}")
 
