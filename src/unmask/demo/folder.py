@@ -75,7 +75,8 @@ def claim_for_demo(root: Path, arguments: Mapping[str, int | float]) -> None:
             f"{k}: expected {arguments.get(k)}, found {found.get(k)}" for k in keys if found.get(k) != arguments.get(k)
         )
         raise ValueError(
-            f"{root} contains demo data made with other arguments ({other}); delete this folder or choose another one"
+            f"{root} contains demo data made with other arguments ({other}); delete this folder, or choose another one "
+            "for all demo data with the environment variable UNMASK_DATA"
         ) from None
 
 

@@ -18,7 +18,7 @@ from unmask.generation.inpainters import Inpainter
 from unmask.generation.masks import MASKS
 from unmask.media.kinds import VIDEOS
 
-TOLD = 10  # maximum number of unreadable originals whose errors are printed
+PRINTED = 10  # maximum number of unreadable originals whose errors are printed
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def inpaint(
     lost = make(todo, inpainter, data.root, how)
     made = write_tables(out, str(data.name), originals, inpainter.method)
     say(f"{made} forgeries in {out}, {sum(job.done for job in todo)} of them new; items.parquet is the manifest")
-    for path, reason in list(lost.items())[:TOLD]:
+    for path, reason in list(lost.items())[:PRINTED]:
         say(f"  original not readable, so its forgeries were not made: {path}: {reason}", style="yellow")
     name = f"data.name={data.name}_{inpainter.method}"
     say(f"to prepare them: {shlex.join(['unmask', 'prepare', 'data=deepfakeart', name, f'data.root={out}'])}")

@@ -232,9 +232,9 @@ class Diffusion(Module):
             return alone.float()
         known = torch.arange(2 * len(x), device=x.device) < len(x)
         both: Tensor = self.network(x.repeat(2, 1, 1, 1), t.repeat(2), condition.repeat(2, 1), known)
-        told, untold = both.float().chunk(2)
-        led: Tensor = untold + self.guidance * (told - untold)
-        return led
+        conditional, unconditional = both.float().chunk(2)
+        guided: Tensor = unconditional + self.guidance * (conditional - unconditional)
+        return guided
 
     def on_fit_start(self) -> None:
         """Check before training that the evaluator's weights file and the monitored metric exist."""

@@ -92,8 +92,8 @@ class Denoiser(nn.Module):
         """Return the embedding [B, width] of the attributes, which is added to the time embedding."""
         if attributes is None:
             return self.unknown.expand(count, -1)
-        told: Tensor = self.embed(2 * attributes - 1)  # an absent attribute (-1) must differ from an unknown one
-        return told if known is None else torch.where(known[:, None], told, self.unknown)
+        embedded: Tensor = self.embed(2 * attributes - 1)  # an absent attribute (-1) must differ from an unknown one
+        return embedded if known is None else torch.where(known[:, None], embedded, self.unknown)
 
 
 def stage_sides(image_size: int, stages: int, patch: int) -> list[int]:

@@ -109,10 +109,10 @@ def grid(table: Table) -> tuple[list[str], list[list[str]]]:
     head, body = ["Model" if generated else "Detector"], [[row.name] for row in table.rows]
     for column in table.columns:
         beside = [published(row, column) for row in table.rows]
-        told = any(text != "-" for text in beside)
-        head += [column.title, *([PUBLISHED] if told else [])]
+        compared = any(text != "-" for text in beside)
+        head += [column.title, *([PUBLISHED] if compared else [])]
         for cells, row, text in zip(body, table.rows, beside, strict=True):
-            cells += [cell(row, column), *([text] if told else [])]
+            cells += [cell(row, column), *([text] if compared else [])]
     if generated:  # no items are classified
         return head, body
     for cells, row in zip(body, table.rows, strict=True):
