@@ -184,6 +184,17 @@ def test_a_training_that_did_not_learn_is_named():
     )
 
 
+def test_a_detector_that_is_best_after_its_first_epoch_may_have_learned():
+    """As with pretrained weights or much data: whether its AUC is above chance decides, whatever the monitor is."""
+    label = np.arange(60) % 2
+    noise = np.random.default_rng(3).normal(size=60)
+    learnt, guessed = pictures(noise + 3 * label, label), pictures(noise, label)
+    for monitor in ("val/video_auroc", "val/loss", "val/iou"):
+        assert learning.did_not_learn(learnt, monitor, 0) is None
+        assert f"the best epoch by {monitor} is the first one" in str(learning.did_not_learn(guessed, monitor, 0))
+    assert learning.did_not_learn(None, "val/psnr", 0) and learning.did_not_learn(None, "val/psnr", 1) is None
+
+
 def test_few_validation_items_prove_nothing():
     assert "too few" in str(
         learning.did_not_learn(pictures([1, 2, 3, -1, -2, -3], [1, 1, 1, 0, 0, 0]), "val/video_auroc", 2)

@@ -18,8 +18,10 @@ def did_not_learn(
 ) -> str | None:
     """Explain why a run's metrics are not a valid result; return None if they are valid.
 
-    There are two possible reasons: the first epoch is the best one (checked for every monitor), or the monitored
-    validation AUC is not significantly better than chance (checked only if the monitor is an AUC).
+    The metrics of a detector are valid if its validation AUC is significantly better than chance: the monitored AUC or,
+    with another monitor, the AUC over items. Otherwise, there are two possible reasons: the first epoch is the best
+    one, or the monitored AUC is not better than chance. A large data set or pretrained weights can make the first epoch
+    the best one although the model learned, so that this alone is a reason only without such an AUC.
 
     Args:
         validation: Prediction table of the validation split with the best weights; None for a generator.
@@ -30,16 +32,14 @@ def did_not_learn(
     Returns:
         A sentence to show with the metrics, or None.
     """
-    reasons = []
-    if best_epoch == 0:
-        reasons.append(f"the best epoch by {monitor} is the first one")
-    name = monitor.removeprefix("val/")
-    if (
-        validation is not None
-        and name in LEVELS
-        and (words := _guessing(LEVELS[name](validation), unit(validation), resamples))
-    ):
-        reasons.append(f"{monitor} {words}")
+    name, guessing = monitor.removeprefix("val/"), None
+    if validation is not None:
+        guessing = _guessing(LEVELS.get(name, videos)(validation), unit(validation), resamples)
+        if guessing is None:
+            return None
+    reasons = [f"the best epoch by {monitor} is the first one"] if best_epoch == 0 else []
+    if guessing and name in LEVELS:
+        reasons.append(f"{monitor} {guessing}")
     return f"There is no evidence that the model learned anything: {', and '.join(reasons)}." if reasons else None
 
 
@@ -53,11 +53,11 @@ def _guessing(table: pd.DataFrame, noun: str, resamples: int) -> str | None:
     items = rows[["item", "label"]].drop_duplicates("item").sort_values("item", ignore_index=True)
     fake = int((items["label"] == 1).sum())
     real = len(items) - fake
-    told = f"{real} real and {fake} fake {noun}s"
+    counts = f"{real} real and {fake} fake {noun}s"
     if not real or not fake:
-        return f"is undefined, with {told} scored"
+        return f"is undefined, with {counts} scored"
     if 1 / math.comb(len(items), fake) > TAIL:  # probability that random scores rank all items correctly
-        return f"is computed from {told}, too few to distinguish the model from chance"
+        return f"is computed from {counts}, too few to distinguish the model from chance"
     score, label, column = rows["score"].to_numpy(), rows["label"].to_numpy(), items["item"].searchsorted(rows["item"])
     times = bootstrap.resample(items["label"], resamples, seed=0)
     step = max(1, bootstrap.CELLS // len(rows))
@@ -65,5 +65,5 @@ def _guessing(table: pd.DataFrame, noun: str, resamples: int) -> str | None:
     low, high = bootstrap.interval(np.concatenate(parts))
     if low > CHANCE:
         return None
-    found = f"is {float(ranking.auroc(score, label)):.2f} on {told} (95 % interval {low:.2f} to {high:.2f})"
+    found = f"is {float(ranking.auroc(score, label)):.2f} on {counts} (95 % interval {low:.2f} to {high:.2f})"
     return f"{found}, which is not significantly better than chance"
