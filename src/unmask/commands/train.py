@@ -234,7 +234,8 @@ def _score(module: Module, validation: Results) -> float:
 def _learning(module: Module, validation: Results, best: int | None, epochs: int) -> Settings:
     """Return the best epoch, and a remark if there is no evidence that the model learned (see `did_not_learn`)."""
     number = None if best is None or epochs < 2 else best - 1
-    remark = did_not_learn(validation.table, module.monitor, number)
+    table = validation.table if module.kind == "detector" else None
+    remark = did_not_learn(table, module.monitor, number)
     if remark:
         say(remark, style="yellow")
     return {"best_epoch": best, "epochs": epochs, "remarks": [remark] if remark else []}

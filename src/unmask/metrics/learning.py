@@ -19,12 +19,12 @@ def did_not_learn(
     """Explain why a run's metrics are not a valid result; return None if they are valid.
 
     The metrics of a detector are valid if its validation AUC is significantly better than chance: the monitored AUC or,
-    with another monitor, the AUC over items. Otherwise, there are two possible reasons: the first epoch is the best
-    one, or the monitored AUC is not better than chance. A large data set or pretrained weights can make the first epoch
-    the best one although the model learned, so that this alone is a reason only without such an AUC.
+    with another monitor, the AUC over items. With pretrained weights or much data, the first epoch can be the best one
+    although the model learned. Only if there is no AUC, a best first epoch alone is a reason.
 
     Args:
-        validation: Prediction table of the validation split with the best weights; None for a generator.
+        validation: Prediction table of a detector's validation split with the best weights. None for a generator, and
+            for a segmenter, which can find pixels although its scores of items are not better than chance.
         monitor: `val/METRIC`, the metric that selected the best epoch.
         best_epoch: Index of the best epoch, from 0; None if there was only one epoch or the best epoch is unknown.
         resamples: Number of bootstrap resamples over items, drawn within each class.
@@ -32,14 +32,14 @@ def did_not_learn(
     Returns:
         A sentence to show with the metrics, or None.
     """
-    name, guessing = monitor.removeprefix("val/"), None
+    reasons = [f"the best epoch by {monitor} is the first one"] if best_epoch == 0 else []
     if validation is not None:
-        guessing = _guessing(LEVELS.get(name, videos)(validation), unit(validation), resamples)
+        name = monitor.removeprefix("val/")
+        level = name if name in LEVELS else "video_auroc"
+        guessing = _guessing(LEVELS[level](validation), unit(validation), resamples)
         if guessing is None:
             return None
-    reasons = [f"the best epoch by {monitor} is the first one"] if best_epoch == 0 else []
-    if guessing and name in LEVELS:
-        reasons.append(f"{monitor} {guessing}")
+        reasons.append(f"val/{level} {guessing}")
     return f"There is no evidence that the model learned anything: {', and '.join(reasons)}." if reasons else None
 
 

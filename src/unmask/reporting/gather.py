@@ -104,7 +104,8 @@ def _learning(run: Run) -> list[str]:
     """Return the stored remarks on the training; for old runs, compute them from the validation predictions."""
     if "remarks" in run.metrics:
         return list(run.metrics["remarks"])
-    remark = did_not_learn(run.predictions("val"), str(run.metrics["monitor"]), None)
+    table = run.predictions("val") if run.kind == "detector" else None
+    remark = did_not_learn(table, str(run.metrics["monitor"]), None)
     return [remark] if remark else []
 
 
