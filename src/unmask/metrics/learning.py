@@ -19,8 +19,8 @@ def did_not_learn(
     """Explain why a run's metrics are not a valid result; return None if they are valid.
 
     The metrics of a detector are valid if its validation AUC is significantly better than chance: the monitored AUC or,
-    with another monitor, the AUC over items. With pretrained weights or much data, the first epoch can be the best one
-    although the model learned. Only if there is no AUC, a best first epoch alone is a reason.
+    with another monitor, the AUC over items. This also holds if the first epoch is the best one, as it can be with
+    pretrained weights or much data. The metrics of other models are valid unless the first epoch is the best one.
 
     Args:
         validation: Prediction table of a detector's validation split with the best weights. None for a generator, and
