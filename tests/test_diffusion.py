@@ -141,7 +141,7 @@ def test_the_perceptual_term_counts_by_the_share_of_the_signal(kind):
     x, noise, t = torch.rand(2, 3, 8, 8), torch.randn(2, 3, 8, 8), torch.tensor([100, 999])
     noisy = module.schedule.add_noise(x, noise, t)
     right = noise if kind == "epsilon" else module.schedule.get_velocity(x, noise, t)
-    found = module._look(x, t, noisy, right + 0.2)
+    found = module._perceptual_distance(x, t, noisy, right + 0.2)
     a2 = linear_alphas_cumprod()[t.numpy()]
     off = 0.2 * np.sqrt(1 - a2) / (np.sqrt(a2) if kind == "epsilon" else 1)
     assert float(found) == pytest.approx(float((a2 * (off / 2) ** 2).mean()), rel=1e-3)

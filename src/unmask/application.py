@@ -116,7 +116,7 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
             try:
                 return main()
             except Exception as error:
-                said = _said(error, config_name) if ours else None
+                said = _message_of(error, config_name) if ours else None
                 if said is None:
                     raise
                 print(f"unmask: {said}", file=sys.stderr)
@@ -130,7 +130,7 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
     return decorate
 
 
-def _said(error: Exception, config_name: str) -> str | None:
+def _message_of(error: Exception, config_name: str) -> str | None:
     """Return the message for an error that Hydra raised or passed on; None if the traceback must be shown."""
     if isinstance(error, JobFailed) or is_fixable(error):
         return str(error)

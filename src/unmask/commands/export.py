@@ -31,7 +31,7 @@ from unmask.console import quiet, say
 from unmask.export.measure import quantize_run
 from unmask.export.quantize import KINDS
 from unmask.export.record import require_pictures
-from unmask.export.run import export, tell
+from unmask.export.run import export, print_summary
 from unmask.runs.exported import GENERATOR
 from unmask.runs.run import Run
 
@@ -57,7 +57,7 @@ def main(cfg: DictConfig) -> None:
         return
     out = Path(str(settings["out"])) if settings["out"] else None
     found = export(run, kind, out, str(settings["calibration"]), settings["licence"])
-    tell(found, run)
+    print_summary(found, run)
     if how is not None:
         say(str(quantize_run(run, found.path, str(how))))
 

@@ -52,7 +52,7 @@ def import_scores(cfg: DictConfig) -> list[Path]:
         folder = Path("outputs") / name / scores.column
         origin = Origin(path.name, scores.column, scores.words, digest, typed_command("import"))
         threshold = write_run(folder, f"{name}/{scores.column}" if cfg.columns else name, table, val, origin)
-        _tell(scores, table, val, threshold)
+        _print_summary(scores, table, val, threshold)
         say(f"run: {folder}")
         folders.append(folder)
     if not folders:
@@ -87,7 +87,7 @@ def _tables(cfg: DictConfig, path: Path, name: str) -> tuple[list[Scores], list[
     return found, [val.reset_index(drop=True) for val in vals]
 
 
-def _tell(scores: Scores, table: pd.DataFrame, val: pd.DataFrame, threshold: float) -> None:
+def _print_summary(scores: Scores, table: pd.DataFrame, val: pd.DataFrame, threshold: float) -> None:
     items = table.groupby("item").agg(label=("label", "first"), scored=("logit", "count"))
     real, missing = int((items["label"] == 0).sum()), int((items["scored"] == 0).sum())
     left = int((scores.table["split"] == "train").sum())

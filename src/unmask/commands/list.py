@@ -156,7 +156,7 @@ def _read(path: Path) -> Any:
         return yaml.load(file, Yaml)
 
 
-def _meant(given: str, known: Collection[str]) -> str | None:
+def _suggestion(given: str, known: Collection[str]) -> str | None:
     """Return a suggestion for an unknown kind; None if no kind is similar."""
     if Path(given).is_dir():
         return f"to list the runs in a folder, write: unmask list runs {given}"
@@ -201,7 +201,7 @@ def main(arguments: list[str]) -> None:
     else:
         choices = f"unmask list KIND, where KIND is one of\n  {', '.join([*known, 'runs', 'weights'])}"
         if given:
-            raise SystemExit(f"unmask: unknown kind '{given}'; {_meant(given, known) or choices}")
+            raise SystemExit(f"unmask: unknown kind '{given}'; {_suggestion(given, known) or choices}")
         print(choices)
 
 

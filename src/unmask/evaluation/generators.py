@@ -57,7 +57,7 @@ def evaluate_generator(run: Run, settings: Settings, data: DataModule, other: bo
     found = _evaluate(task)
     given_back = _reconstruct(task) if isinstance(module, Autoencoder) else {}
     keep(run, data, split, {network.name: found} | ({"reconstruction": given_back} if given_back else {}))
-    _tell(run, data, split, found, given_back)
+    _print_metrics(run, data, split, found, given_back)
     return float("nan") if found[named] is None else float(found[named])
 
 
@@ -205,7 +205,7 @@ def _reconstruct(task: _Task) -> Settings:
     return {"pictures": count} | {name: float(torch.cat(each).mean()) for name, each in values.items()} | missing
 
 
-def _tell(run: Run, data: DataModule, split: str, found: Settings, given_back: Settings) -> None:
+def _print_metrics(run: Run, data: DataModule, split: str, found: Settings, given_back: Settings) -> None:
     kind = "demo metrics" if data.source.demo else "metrics"
     say(
         f"{kind} of {run.name}: {found['samples']} samples compared with {found['real']} pictures of {data.name} "

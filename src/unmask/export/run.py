@@ -80,7 +80,7 @@ def _export_detector(run: Run, kind: str, place: Path, calibration: str, licence
     return Exported(place, export_weights(model, place, record, pixels))
 
 
-def tell(found: Exported, run: Run) -> None:
+def print_summary(found: Exported, run: Run) -> None:
     """Print what was written."""
     size = found.path.stat().st_size
     shown = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -61,7 +61,7 @@ def sample(
     _write_tables(out, count, kept, marking)
     kept.finish(count)
     _extras(sampler, devices[0])
-    _tell(out, count, marking)
+    _print_summary(out, count, marking)
 
 
 def _claim(out: Path, run: Run, wanted: SampleSettings, marking: Marking, rerun: bool) -> None:
@@ -102,7 +102,7 @@ def _write_tables(out: Path, count: int, kept: UnmarkedSamples, marking: Marking
     Marking(watermark=False, label="").write(out / "overview.png", grid(pictures))
 
 
-def _tell(out: Path, count: int, marking: Marking) -> None:
+def _print_summary(out: Path, count: int, marking: Marking) -> None:
     """Print how many images there are, and which marks are switched off."""
     off = [name for name, value in marking.describe().items() if value == "off" and name != "label"]
     if off:

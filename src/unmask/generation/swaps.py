@@ -96,7 +96,7 @@ def swap(
     write_table(work, marking, lost)
     if made := [pair for job, pair in work if job.name not in lost]:
         kept.finish(made)
-    _tell(out, len(made), len(work), kept.recipe, marking)
+    _print_summary(out, len(made), len(work), kept.recipe, marking)
 
 
 def checked(run: Run, video: Path | None, how: SwapSettings, measures: Settings) -> Path:
@@ -187,7 +187,7 @@ class SwapVideos:
         return of_photo(Path(how.photo), recogniser(build(self.measures["identity"])), recipe, how.threshold)
 
 
-def _tell(out: Path, made: int, count: int, recipe: FaceCrops, marking: Marking) -> None:
+def _print_summary(out: Path, made: int, count: int, recipe: FaceCrops, marking: Marking) -> None:
     """Print how many videos were made, how to train a detector on them, and which marks are switched off."""
     if made:
         call = ["unmask", "train", "experiment=loop/cnn", "data=swapped", f"data.run={out}"]

@@ -57,7 +57,7 @@ def predict(
     )
     with shown() as progress:
         found = examiner.inspect(path, progress)
-    verdict.tell(found.examination, calibration)
+    verdict.print_answer(found.examination, calibration)
     with shown() as progress:
         progress(1.0, "writing the report")
         write(path, found, outputs)

@@ -40,7 +40,7 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def tell(examination: Examination, calibration: str) -> None:
+def print_answer(examination: Examination, calibration: str) -> None:
     """Print an examination, the answer first.
 
     Args:

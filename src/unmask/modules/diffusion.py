@@ -253,7 +253,7 @@ class Diffusion(Module):
         loss = (self.weight[t] * self._errors(predicted, x, t, noise)).mean()
         terms = {"denoising": loss}
         if self.perceptual is not None:
-            terms["perceptual"] = self._look(x, t, noisy, predicted)
+            terms["perceptual"] = self._perceptual_distance(x, t, noisy, predicted)
             loss = loss + self.perceptual_weight * terms["perceptual"]
         if self.matcher is not None:  # reads all captions; some are hidden from the denoiser
             terms["matching"] = info_nce(self.matcher(batch["x"], text_of(self.denoiser)(batch["caption"])))
@@ -274,7 +274,7 @@ class Diffusion(Module):
         learnt = noise if self.schedule.config.prediction_type == "epsilon" else self.schedule.get_velocity(x, noise, t)
         return (predicted - learnt).square().flatten(1).mean(1)
 
-    def _look(self, x: Tensor, t: Tensor, noisy: Tensor, predicted: Tensor) -> Tensor:
+    def _perceptual_distance(self, x: Tensor, t: Tensor, noisy: Tensor, predicted: Tensor) -> Tensor:
         """Return the mean perceptual distance of estimated and original images; noisier images have less weight.
 
         The distance is computed from a blend: a x estimated + (1 - a) x original, where a is the amplitude of the clean

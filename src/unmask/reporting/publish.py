@@ -19,7 +19,7 @@ def report(folders: Sequence[Path], out: Path | None, title: str | None, resampl
     runs = [Run(folder) for folder in folders]
     reports = [gather(run, resamples) for run in runs]
     path = write(runs, reports, out, title)
-    tell(reports)
+    print_tables(reports)
     if (found := _across(runs)) is not None:
         console.print(across.console(found))
     say(f"report: {path}")
@@ -52,7 +52,7 @@ def write(runs: Sequence[Run], reports: Sequence[RunReport], out: Path | None = 
     return path
 
 
-def tell(reports: Sequence[RunReport]) -> None:
+def print_tables(reports: Sequence[RunReport]) -> None:
     """Print the table of metrics, the robustness metrics, and the size and cost of each network."""
     console.print(tables.console(reports))
     for entry in reports:
@@ -92,7 +92,7 @@ def show(folder: Path, page: bool = True) -> None:
 
 def _report(run: Run) -> None:
     found = gather(run, RESAMPLES)
-    tell([found])
+    print_tables([found])
     path = run.folder / PAGE
     if not path.is_file():
         write([run], [found])

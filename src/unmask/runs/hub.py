@@ -49,7 +49,7 @@ def fetch(run: str) -> Path:
         if not folder.is_dir():
             _download(exact, sizes, folder)
     if commit != address.revision:
-        _tell(f"{address} is the commit {commit}; to always get this version, use run={exact}")
+        _print(f"{address} is the commit {commit}; to always get this version, use run={exact}")
     return folder
 
 
@@ -83,7 +83,7 @@ def _download(address: Address, sizes: dict[str, int], folder: Path) -> None:
                 raise HubError(f"{address}: {name}: {pack.CHECKSUMS} says {entry.size:,} bytes, but the hub has {has}")
         if (total := sum(entry.size for entry in entries.values())) > TOTAL:
             raise HubError(f"{address}: its files have {total:,} bytes, expected at most {TOTAL:,}")
-        _tell(f"downloading {address} ({total / 1e6:.1f} MB)")
+        _print(f"downloading {address} ({total / 1e6:.1f} MB)")
         for name in entries:
             _get(address, name, place, part)
         pack.verify(part)
@@ -125,7 +125,7 @@ def clear_errors(address: Address, what: str = "download") -> Iterator[None]:
         raise HubError(f"{address}: the {what} failed ({said})") from None
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     """Print a line to standard error, because the output of `unmask predict` may be read by another program."""
     if is_first():
         print(text, file=sys.stderr)

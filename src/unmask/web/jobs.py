@@ -79,7 +79,7 @@ class Job:
         """Whether the job has ended."""
         return self.state in ("done", "failed")
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake up all tasks that wait for a change of the job."""
         self.news.set()
         self.news = asyncio.Event()
@@ -151,7 +151,7 @@ class Desk:
         job = self._queue.popleft()
         job.state, job.doing = "running", "Opening the file"
         for one in (job, *self._queue):
-            one.tell()
+            one.notify()
         return job
 
     def end(self, job: Job, outcome: Found | answers.Problem) -> None:
@@ -163,7 +163,7 @@ class Desk:
             job.found = outcome
             job.state, job.fraction, job.doing = "done", 1.0, "Done"
         job.ended = time.monotonic()
-        job.tell()
+        job.notify()
         self.expire()
 
     def forget(self, job: Job) -> None:
@@ -173,7 +173,7 @@ class Desk:
         if job in self._queue:
             self._queue.remove(job)
             self.end(job, answers.Problem(code="cancelled", message="The examination was cancelled."))
-        job.tell()
+        job.notify()
 
     def expire(self) -> None:
         """Delete results older than `limits.keep`, and the oldest results if there are more than `limits.kept`."""

@@ -213,7 +213,7 @@ class Pool:
                 return CRASHED
             if message["kind"] == "progress":
                 job.fraction, job.doing = float(message["fraction"]), str(message["doing"])[:200]
-                job.tell()
+                job.notify()
             elif message["kind"] == "refused":
                 return Problem(code=str(message["code"]), message=str(message["message"])[:1000])
             else:
