@@ -30,7 +30,7 @@ endif
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
-demo: $(READY)  ## Render and forge demo videos, train two detectors and write the report (7 to 9 minutes on 2 cores)
+demo: $(READY)  ## Render and forge demo videos, train two detectors and write the report (about 7 minutes on 2 cores)
 	@$(BIN)/unmask demo
 
 test: $(READY)  ## Run the quick tests (6 to 10 minutes on 2 cores)

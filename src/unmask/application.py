@@ -116,10 +116,10 @@ def verb(config_name: str) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
             try:
                 return main()
             except Exception as error:
-                said = _message_of(error, config_name) if ours else None
-                if said is None:
+                message = _message_of(error, config_name) if ours else None
+                if message is None:
                     raise
-                print(f"unmask: {said}", file=sys.stderr)
+                print(f"unmask: {message}", file=sys.stderr)
                 raise SystemExit(1) from None
             finally:
                 if ours:
